@@ -1,0 +1,292 @@
+"""The keyring's two verbs, cached: a process asks KMS seldom, and outlives its outages.
+
+Takes and gives what `keyring` does. What is held is bounded in number and in age
+and lives in memory only. Knows nothing about KMS or the table but their errors.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from sessions_kms.exceptions import (
+    InvalidRecord,
+    KMSUnavailable,
+    SessionsKMSError,
+    StoreUnavailable,
+)
+from sessions_kms.flights import Flights
+from sessions_kms.keyring import DataKey, Keyring
+from sessions_kms.stopwatch import Moment, Stopwatch
+
+BACK_OFF: Final = 1  # seconds after a failure during which nobody asks again
+INVALID_BACK_OFF: Final = 5  # seconds; KMS will not change its mind about a blob
+SEALING_KEYS: Final = 2  # the current period's and, ahead of its time, the next one's
+
+CacheKey = tuple[frozenset[tuple[str, str]], bytes]  # full encryption context, exact blob
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A data key and when KMS was last asked for it."""
+
+    key: DataKey
+    asked_at: Moment
+
+
+@dataclass(frozen=True)
+class SealingEntry(Entry):
+    """The data key to seal with from the start of a period on.
+
+    ``renew_after`` and ``lead`` are the seconds of age, and before the end of the
+    period, at which this process looks ahead: by chance, so that a fleet does
+    not do so all at once.
+    """
+
+    period: int
+    cache_key: CacheKey
+    renew_after: float
+    lead: float
+
+
+def start_thread(job: Callable[[], None]) -> None:
+    """Run a job in a thread that does not keep the process alive. Raises RuntimeError."""
+    threading.Thread(target=job, name="sessions_kms-renewal", daemon=True).start()
+
+
+class CachingKeyring:
+    """Holds the data keys of another keyring.
+
+    A key is *fresh* below ``max_age`` seconds since KMS was asked for it, and then
+    nobody waits. Older, KMS is asked again; only when that cannot be answered a
+    key below ``max_stale`` serves on. What a KMS key unwrapped is dropped when
+    AWS refuses to use that KMS key.
+    """
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        *,
+        context: Callable[[int], Mapping[str, str]],
+        max_age: float,
+        max_stale: float,
+        period_length: int,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+        start: Callable[[Callable[[], None]], None] = start_thread,
+        background: bool = True,
+        max_entries: int = 1000,
+    ) -> None:
+        self._keyring = keyring
+        self._context = context
+        self._max_age = max_age
+        self._max_stale = max_stale
+        self._period_length = period_length
+        self._clock = clock
+        self._stopwatch = Stopwatch(clock, monotonic)
+        self._chance = chance
+        self._start = start
+        self._background = background
+        self._max_entries = max(max_entries, SEALING_KEYS)
+        self._lock = threading.Lock()  # never held while KMS or the table is asked
+        self._entries: OrderedDict[CacheKey, Entry] = OrderedDict()
+        self._sealing: list[SealingEntry] = []  # the last ones fetched, newest first
+        self._renewal = threading.Lock()  # taken, never waited for, by the one in the background
+        self._flights: Flights[DataKey] = Flights(self._stopwatch, _back_off)
+
+    def generate(self, period: int) -> DataKey:
+        """Return the data key to seal with: in an outage the last one held, of whatever period.
+
+        Period 0 asks for a data key of its own, fresh from KMS at each call.
+        Raises KMSUnavailable or TableUnavailable.
+        """
+        if period == 0:
+            return self._fetch_own()
+        held = partial(self._held_to_seal, period)
+        self._look_ahead(period)
+        return self._serve(_generation(period), held, partial(self._fetch, period))
+
+    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+        """Return the data key of a record, from KMS if need be.
+
+        Raises InvalidRecord for what KMS calls invalid, else KMSUnavailable.
+        """
+        cache_key = self._cache_key(encrypted, period)
+        held = partial(self._held_to_open, cache_key)
+        return self._serve(cache_key, held, partial(self._unwrap, cache_key, period))
+
+    def _serve(
+        self,
+        flight: Hashable,
+        held: Callable[[float], Entry | None],
+        ask: Callable[[], DataKey],
+    ) -> DataKey:
+        """Return a fresh key, held or asked for, else in an outage a stale one."""
+        if entry := held(self._max_age):
+            return entry.key
+
+        def ask_if_still_needed() -> DataKey:
+            entry = held(self._max_age)
+            return entry.key if entry else self._watched(ask)
+
+        try:
+            # Of those with a stale key in hand one probes a KMS that failed; the rest go on.
+            patient = held(self._max_stale) is None
+            return self._flights.run(flight, ask_if_still_needed, patient=patient)
+        except StoreUnavailable as exc:
+            entry = held(self._max_stale)
+            if entry is None or _refused_key(exc):
+                self._drop(self._too_old)
+                raise
+            return entry.key
+
+    def _held_to_open(self, cache_key: CacheKey, limit: float) -> Entry | None:
+        with self._lock:
+            entry = self._entries.get(cache_key)
+            if entry is None or self._age(entry) >= limit:
+                return None
+            self._entries.move_to_end(cache_key)
+            return entry
+
+    def _held_to_seal(self, period: int, limit: float) -> SealingEntry | None:
+        """Return the key of the latest period that has begun."""
+        begun = [e for e in self._sealing if e.period <= period and self._age(e) < limit]
+        return max(begun, key=lambda entry: entry.period, default=None)
+
+    def _age(self, entry: Entry) -> float:
+        return self._stopwatch.since(entry.asked_at)
+
+    def _too_old(self, entry: Entry) -> bool:
+        return self._age(entry) >= self._max_stale
+
+    def _cache_key(self, encrypted: bytes, period: int) -> CacheKey:
+        return frozenset(self._context(period).items()), encrypted
+
+    # Asking, and keeping what comes
+
+    def _unwrap(self, cache_key: CacheKey, period: int) -> DataKey:
+        asked_at = self._stopwatch.now()
+        key = self._keyring.unwrap(cache_key[1], period)
+        self._keep(cache_key, Entry(key, asked_at))
+        return key
+
+    def _fetch(self, period: int) -> DataKey:
+        asked_at = self._stopwatch.now()
+        key = self._keyring.generate(period)
+        entry = SealingEntry(
+            key,
+            asked_at,
+            period=period,
+            cache_key=self._cache_key(key.encrypted, key.period),
+            renew_after=self._max_age * (0.75 + 0.1 * self._chance()),
+            lead=min(self._max_age, self._period_length) * (0.25 + 0.5 * self._chance()),
+        )
+        self._keep(entry.cache_key, entry)
+        with self._lock:
+            others = [other for other in self._sealing if other.period != period]
+            self._sealing = [entry, *others][:SEALING_KEYS]
+        return key
+
+    def _fetch_own(self) -> DataKey:
+        asked_at = self._stopwatch.now()
+        key = self._watched(partial(self._keyring.generate, 0))
+        self._keep(self._cache_key(key.encrypted, 0), Entry(key, asked_at))
+        return key
+
+    def _keep(self, cache_key: CacheKey, entry: Entry) -> None:
+        self._drop(self._too_old)
+        with self._lock:
+            self._entries[cache_key] = entry
+            self._entries.move_to_end(cache_key)
+            pinned = {sealing.cache_key for sealing in self._sealing}
+            while len(self._entries) > self._max_entries:
+                del self._entries[next(key for key in self._entries if key not in pinned)]
+        self._flights.forget(cache_key)
+
+    def _watched(self, ask: Callable[[], DataKey]) -> DataKey:
+        """Ask; when a KMS key is refused, let go of all that it unwrapped."""
+        try:
+            return ask()
+        except StoreUnavailable as exc:
+            if refused_key := _refused_key(exc):
+                self._drop(lambda entry: entry.key.kms_key_id == refused_key)
+            _report(exc)
+            raise
+
+    def _drop(self, unwanted: Callable[[Entry], bool]) -> None:
+        with self._lock:
+            self._sealing = [entry for entry in self._sealing if not unwanted(entry)]
+            for key in [key for key, entry in self._entries.items() if unwanted(entry)]:
+                del self._entries[key]
+
+    # Looking ahead
+
+    def _look_ahead(self, period: int) -> None:
+        """Start a renewal in the background if one is due and none is under way.
+
+        Where no thread can be started (the process is ending, say), the key is
+        renewed in line once it is no longer fresh.
+        """
+        if not self._background or not self._renewal.acquire(blocking=False):
+            return
+        started = False
+        try:
+            due = self._due(period)
+            if due is not None:
+                self._start(partial(self._renew, due))
+                started = True
+        except RuntimeError:
+            pass
+        finally:
+            if not started:
+                self._renewal.release()
+
+    def _due(self, period: int) -> int | None:
+        """Return the period whose data key is to be fetched, though nobody has to wait for it."""
+        entry = self._held_to_seal(period, self._max_age)
+        if entry is None:
+            return None
+        if entry.period < period or self._age(entry) >= entry.renew_after:
+            due = period
+        else:
+            due = period + self._period_length
+            if self._clock() < due - entry.lead or any(e.period == due for e in self._sealing):
+                return None
+        return None if self._flights.resting(_generation(due)) else due
+
+    def _renew(self, period: int) -> None:
+        try:
+            ask = partial(self._watched, partial(self._fetch, period))
+            self._flights.run(_generation(period), ask)
+        except SessionsKMSError:
+            pass  # It is in the log, the key held serves on, and the next request tries again.
+        finally:
+            self._renewal.release()
+
+
+def _generation(period: int) -> Hashable:
+    """Return what names the flight that fetches the data key to seal with in a period."""
+    return "generate", period
+
+
+def _back_off(error: SessionsKMSError) -> float:
+    return INVALID_BACK_OFF if isinstance(error, InvalidRecord) else BACK_OFF
+
+
+def _refused_key(error: SessionsKMSError) -> str | None:
+    return error.refused_key if isinstance(error, KMSUnavailable) else None
+
+
+def _report(error: StoreUnavailable) -> None:
+    if refused_key := _refused_key(error):
+        logger.error("AWS refused to use the KMS key %s. Its data keys are dropped.", refused_key)
+    else:
+        logger.warning("%s The data keys held serve on up to their limit of age.", error)

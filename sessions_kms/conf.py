@@ -1,0 +1,189 @@
+"""The settings dict `SESSIONS_KMS`, read late and validated once into a frozen `Config`.
+
+Each setting has one parser, which gives the value or says what is wrong with it
+and what to do; checks.py turns the same faults into system checks.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+SETTING = "SESSIONS_KMS"
+DAY = 24 * 3600
+RESERVED_CONTEXT = ("purpose", "namespace", "period")
+
+_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
+_TABLE = re.compile(r"(arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{12}:table/)?[A-Za-z0-9_.-]{3,255}")
+_REGION = re.compile(r"[a-z]{2}[a-z0-9-]+")
+_NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The validated settings. Lengths of time are seconds; `not_before` is epoch seconds."""
+
+    key_id: str
+    table_name: str
+    region_name: str | None = None
+    namespace: str = "django"
+    encryption_context: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    decrypt_key_ids: tuple[str, ...] = ()
+    not_before: int | None = None
+    absolute_timeout: int | None = 7 * DAY
+    data_key_period: int = DAY
+    data_key_cache_age: int = 300
+    data_key_max_stale: int = 3600
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong with the settings."""
+
+    check_id: str
+    message: str
+
+
+@cache
+def config() -> Config:
+    """Return the settings in force. Raises ImproperlyConfigured, naming every fault."""
+    raw: Any = getattr(settings, SETTING, None)
+    if found := list(faults(raw)):
+        raise ImproperlyConfigured(" ".join(fault.message for fault in found))
+    return parse(raw)
+
+
+def parse(raw: Mapping[str, Any]) -> Config:
+    """Turn a settings dict without faults into a Config."""
+    return Config(**{name.lower(): FIELDS[name].parse(value) for name, value in raw.items()})
+
+
+def faults(raw: object) -> Iterator[Fault]:
+    """Yield what is wrong with a settings dict."""
+    if not isinstance(raw, Mapping):
+        yield Fault("E001", f"Set {SETTING} to a dict with at least KEY_ID and TABLE_NAME.")
+        return
+    for name in raw:
+        if name not in FIELDS:
+            yield Fault("E002", f"{SETTING} has no setting {name!r}.{_nearest(name)}")
+    for name, setting in FIELDS.items():
+        if name in raw or setting.required:
+            try:
+                setting.parse(raw.get(name))
+            except (TypeError, ValueError) as exc:
+                yield Fault(setting.check_id, f"{SETTING}[{name!r}] {exc}")
+    yield from _stale_faults(raw)
+
+
+def _stale_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    age = raw.get("DATA_KEY_CACHE_AGE", Config.data_key_cache_age)
+    stale = raw.get("DATA_KEY_MAX_STALE", Config.data_key_max_stale)
+    if isinstance(age, int) and isinstance(stale, int) and stale < age:
+        yield Fault(
+            "E014", f"{SETTING}['DATA_KEY_MAX_STALE'] must not be below DATA_KEY_CACHE_AGE."
+        )
+
+
+def _nearest(name: object) -> str:
+    near = difflib.get_close_matches(str(name).upper(), FIELDS, n=1, cutoff=0)
+    return f" Did you mean {near[0]!r}?"
+
+
+def _matching(pattern: re.Pattern[str], must: str) -> Callable[[Any], str]:
+    def parse_text(value: Any) -> str:
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise ValueError(f"must be {must}.")
+        return value
+
+    return parse_text
+
+
+_key_arn = _matching(
+    _KEY_ARN,
+    "the ARN of a customer-managed KMS key (arn:aws:kms:REGION:ACCOUNT:key/ID), not an alias",
+)
+
+
+def _optional(parse_value: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else parse_value(value)
+
+
+def _key_arns(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError("must be a list of KMS key ARNs.")
+    return tuple(dict.fromkeys(_key_arn(arn) for arn in value))
+
+
+def _context(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(text, str) and text for pair in value.items() for text in pair
+    ):
+        raise TypeError("must be a dict of texts, none of them empty.")
+    if reserved := [name for name in RESERVED_CONTEXT if name in value]:
+        raise ValueError(f"may not use the names {', '.join(reserved)}: they are ours.")
+    return MappingProxyType(dict(value))
+
+
+def _moment(value: Any) -> int:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("must say its time zone, for example 2026-01-31T12:00:00Z.")
+        value = int(value.timestamp())
+    return _seconds(0)(value)
+
+
+def _seconds(at_least: int, at_most: int | None = None) -> Callable[[Any], int]:
+    def parse_seconds(value: Any) -> int:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < at_least or (at_most is not None and value > at_most):
+            limit = "" if at_most is None else f" and at most {at_most:,}"
+            raise ValueError(f"must be a whole number of seconds, at least {at_least:,}{limit}.")
+        return int(value)
+
+    return parse_seconds
+
+
+class Setting(NamedTuple):
+    """How one key of the dict is read."""
+
+    check_id: str
+    parse: Callable[[Any], Any]
+    required: bool = False
+
+
+FIELDS: Mapping[str, Setting] = {
+    "KEY_ID": Setting("E003", _key_arn, required=True),
+    "TABLE_NAME": Setting(
+        "E004", _matching(_TABLE, "the name or the ARN of a DynamoDB table"), required=True
+    ),
+    "REGION_NAME": Setting("E005", _optional(_matching(_REGION, "an AWS Region or None"))),
+    "NAMESPACE": Setting(
+        "E006", _matching(_NAMESPACE, "1 to 64 letters, digits, dots, underscores or hyphens")
+    ),
+    "ENCRYPTION_CONTEXT": Setting("E007", _context),
+    "DECRYPT_KEY_IDS": Setting("E008", _key_arns),
+    "NOT_BEFORE": Setting("E009", _optional(_moment)),
+    "ABSOLUTE_TIMEOUT": Setting("E010", _optional(_seconds(1))),
+    # Longer periods, or keys that serve longer, would break the record's rule that
+    # a data key seals for at most 8 days (record.DATA_KEY_USE).
+    "DATA_KEY_PERIOD": Setting("E011", _seconds(0, 7 * DAY)),
+    "DATA_KEY_CACHE_AGE": Setting("E012", _seconds(1, DAY)),
+    "DATA_KEY_MAX_STALE": Setting("E013", _seconds(1, DAY)),
+}
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == SETTING:
+        config.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="sessions_kms.conf")

@@ -1,0 +1,106 @@
+"""Sealing and opening, format version 1 (docs/format.md). Pure: no I/O, no clock, no randomness.
+
+Takes serialized bytes, the visitor's session key and a data key, and gives a
+`SessionRecord`, or the other way round. Both keys are needed: whoever holds the
+table and the data key still lacks the cookie, and the other way round.
+"""
+
+import hashlib
+import hmac
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.record import COMMITMENT_BYTES, TAG_BYTES, Header, SessionRecord
+
+KEY_BYTES = 32
+SUITE = b"sessions_kms/1"
+INFO = b"sessions_kms/1/record"
+
+
+def seal(
+    plaintext: bytes,
+    header: Header,
+    *,
+    namespace: str,
+    session_key: str,
+    data_key: bytes,
+    encrypted_key: bytes,
+    key_period: int,
+    salt: bytes,
+    iv: bytes,
+) -> SessionRecord:
+    """Encrypt a serialized session into a record.
+
+    ``salt`` and ``iv`` must be fresh random bytes for each call (NIST SP 800-38D, 8.2.2).
+    """
+    key, commitment = _derive(data_key, session_key, salt)
+    sealed = AESGCM(key).encrypt(
+        iv, plaintext, _associated_data(header, namespace, salt, commitment)
+    )
+    return SessionRecord(
+        id=header.id,
+        created_at=header.created_at,
+        updated_at=header.updated_at,
+        ttl=header.ttl,
+        revision=header.revision,
+        owner=header.owner,
+        version=header.version,
+        key_period=key_period,
+        encrypted_key=encrypted_key,
+        salt=salt,
+        commitment=commitment,
+        iv=iv,
+        encrypted_data=sealed[:-TAG_BYTES],
+        auth_tag=sealed[-TAG_BYTES:],
+    )
+
+
+def open_(record: SessionRecord, *, namespace: str, session_key: str, data_key: bytes) -> bytes:
+    """Decrypt a record, after its commitment to exactly these keys has been compared.
+
+    Raises InvalidRecord.
+    """
+    key, commitment = _derive(data_key, session_key, record.salt)
+    if not hmac.compare_digest(commitment, record.commitment):
+        raise InvalidRecord("commitment")
+    try:
+        return AESGCM(key).decrypt(
+            record.iv,
+            record.encrypted_data + record.auth_tag,
+            _associated_data(record, namespace, record.salt, record.commitment),
+        )
+    except InvalidTag:
+        raise InvalidRecord("authentication") from None
+
+
+def _derive(data_key: bytes, session_key: str, salt: bytes) -> tuple[bytes, bytes]:
+    """Return the record's own key and its commitment (HKDF, RFC 5869).
+
+    Data key and secret have fixed lengths, so their concatenation is unambiguous.
+    """
+    secret = hashlib.sha256(b"sessions_kms/1/secret\0" + session_key.encode()).digest()
+    if len(data_key) != KEY_BYTES:
+        raise InvalidRecord("data_key")
+    okm = HKDF(SHA256(), KEY_BYTES + COMMITMENT_BYTES, salt, INFO).derive(data_key + secret)
+    return okm[:KEY_BYTES], okm[KEY_BYTES:]
+
+
+def _associated_data(header: Header, namespace: str, salt: bytes, commitment: bytes) -> bytes:
+    fields = (
+        SUITE,
+        namespace.encode(),
+        header.id.encode(),
+        b"%d" % header.version,
+        b"%d" % header.created_at,
+        b"%d" % header.updated_at,
+        b"%d" % header.ttl,
+        b"%d" % header.revision,
+        (header.owner or "").encode(),
+        salt,
+        commitment,
+    )
+    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)

@@ -1,0 +1,68 @@
+"""The errors of this package.
+
+SessionsKMSError
+├── InvalidRecord        this record is not ours, or not whole
+├── SessionTooLarge
+└── StoreUnavailable     cannot tell whether the session is good
+    ├── KMSUnavailable
+    └── TableUnavailable
+
+Messages are fixed sentences: they hold no session key, no plaintext, no key
+material and nothing that an upstream service answered.
+"""
+
+
+class SessionsKMSError(Exception):
+    """Root of all errors raised here."""
+
+
+class InvalidRecord(SessionsKMSError):
+    """A record that is not ours, or not whole.
+
+    One class for every fault, because a caller must not act on which one it
+    was; ``reason`` is a short fixed word for logs and tests.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The session record is not valid.")
+        self.reason = reason
+
+
+class SessionTooLarge(SessionsKMSError):
+    """The session does not fit into one DynamoDB item (400 KB)."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"The session needs an item of {size:,} bytes; DynamoDB takes at most {limit:,}."
+            " Keep large data elsewhere and its key in the session."
+        )
+
+
+class StoreUnavailable(SessionsKMSError):
+    """It cannot be told now whether the session is good; trying later may help."""
+
+    message = "The session store cannot be used at the moment."
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
+
+
+class KMSUnavailable(StoreUnavailable):
+    """KMS did not answer, or refused.
+
+    ``refused_key`` is the ARN of the KMS key that AWS refused to use (access
+    denied, disabled, pending deletion, not found): what it unwrapped before
+    must not be used any longer. It is None when KMS could not be reached.
+    """
+
+    message = "AWS KMS cannot be used at the moment."
+
+    def __init__(self, message: str | None = None, *, refused_key: str | None = None) -> None:
+        super().__init__(message)
+        self.refused_key = refused_key
+
+
+class TableUnavailable(StoreUnavailable):
+    """DynamoDB did not answer, refused, or answered something that is not whole."""
+
+    message = "The session table cannot be used at the moment."

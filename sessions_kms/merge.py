@@ -1,0 +1,41 @@
+"""What this request changed in a session, laid over what another one saved meanwhile.
+
+Takes plain dicts as a serializer gives them back, and gives one. Knows nothing
+about records, tables or Django.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Dumps = Callable[[dict[str, Any]], bytes]
+
+
+def changed_keys(base: Mapping[str, Any], ours: Mapping[str, Any], dumps: Dumps) -> set[str]:
+    """Return the top-level keys that were added, changed or deleted since base.
+
+    Serialized forms are compared, so that a mutation deep inside a value counts.
+    """
+    return {
+        key for key in base.keys() | ours.keys() if _one(base, key, dumps) != _one(ours, key, dumps)
+    }
+
+
+def merge(
+    base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any], dumps: Dumps
+) -> dict[str, Any]:
+    """Lay this request's changes over theirs.
+
+    A key that either side deleted stays deleted; where both changed one, ours stands.
+    """
+    merged = dict(theirs)
+    for key in changed_keys(base, ours, dumps):
+        deleted_there = key in base and key not in theirs
+        if key not in ours:
+            merged.pop(key, None)
+        elif not deleted_there:
+            merged[key] = ours[key]
+    return merged
+
+
+def _one(session: Mapping[str, Any], key: str, dumps: Dumps) -> bytes | None:
+    return dumps({key: session[key]}) if key in session else None

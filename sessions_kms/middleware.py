@@ -1,0 +1,81 @@
+"""An unreachable session store answers 503 and keeps the visitor's cookie.
+
+Put it first in MIDDLEWARE. Django turns an error of an inner middleware into a 500
+before an outer one can see it, so there are two ways in: errors of views come by
+`process_exception`; those of other middlewares (a save after the response, say)
+are marked on the request when Django reports them, and their 500 is replaced.
+"""
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.signals import got_request_exception
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template import TemplateDoesNotExist, loader
+
+from sessions_kms.exceptions import StoreUnavailable
+
+logger = logging.getLogger("sessions_kms")
+
+RETRY_AFTER = 5  # seconds
+MARK = "_session_store_unavailable"
+TEMPLATE = "503.html"
+TEXT = "The service is temporarily unavailable. Please try again in a few seconds."
+
+
+class StoreUnavailableMiddleware:
+    """Answer 503 with Retry-After wherever in the request `StoreUnavailable` was raised."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        if self._is_async:
+            return self._acall(request)
+        return _replaced(request, self.get_response(request))
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        return _replaced(request, await self.get_response(request))
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, StoreUnavailable):
+            return None
+        logger.error("%s %s: %s", request.method, request.path, exception, exc_info=exception)
+        return unavailable()
+
+
+def unavailable() -> HttpResponse:
+    """Return the 503, from the project's `503.html` if it has one."""
+    try:
+        # Without the request, so that no context processor asks for the session again.
+        content: str = loader.render_to_string(TEMPLATE)
+        kind = "text/html; charset=utf-8"
+    except TemplateDoesNotExist:
+        content, kind = TEXT, "text/plain; charset=utf-8"
+    headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
+    return HttpResponse(content, content_type=kind, status=503, headers=headers)
+
+
+def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    if response.status_code != 500 or not getattr(request, MARK, False):
+        return response
+    response.close()
+    return unavailable()
+
+
+def _mark(*, request: HttpRequest | None = None, **_: Any) -> None:
+    if request is not None and isinstance(sys.exc_info()[1], StoreUnavailable):
+        setattr(request, MARK, True)
+
+
+got_request_exception.connect(_mark, dispatch_uid="sessions_kms.middleware")

@@ -1,0 +1,74 @@
+"""Serialized bytes -> record, and back, with the data key, the clock and the randomness of now."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from sessions_kms import envelope
+from sessions_kms.exceptions import SessionTooLarge
+from sessions_kms.record import (
+    ITEM_MAX_BYTES,
+    IV_BYTES,
+    SALT_BYTES,
+    Header,
+    SessionRecord,
+    owner_of,
+    session_id,
+)
+from sessions_kms.services import Services
+
+
+def seal_session(
+    services: Services,
+    payload: bytes,
+    *,
+    session_key: str,
+    revision: int,
+    created_at: int | None,
+    ttl: Callable[[float, int], int],
+    user_id: Any,
+) -> SessionRecord:
+    """Seal a serialized session. Without ``created_at`` it is created now.
+
+    ``ttl`` is asked for the end of a session saved at a time and created at another.
+    Raises SessionTooLarge (what the record adds is counted by the table) or StoreUnavailable.
+    """
+    __traceback_hide__ = True
+    if len(payload) > ITEM_MAX_BYTES:
+        raise SessionTooLarge(len(payload), ITEM_MAX_BYTES)
+    data_key = services.sealing_key()
+    # A data key must not seal before its period, even if the clock was set back meanwhile.
+    now = max(int(services.clock()), data_key.period)
+    created_at = now if created_at is None else created_at
+    header = Header(
+        id=session_id(services.config.namespace, session_key),
+        created_at=created_at,
+        updated_at=now,
+        ttl=ttl(now, created_at),
+        revision=revision,
+        owner=owner_of(services.config.namespace, user_id),
+    )
+    return envelope.seal(
+        payload,
+        header,
+        namespace=services.config.namespace,
+        session_key=session_key,
+        data_key=data_key.plaintext,
+        encrypted_key=data_key.encrypted,
+        key_period=data_key.period,
+        salt=os.urandom(SALT_BYTES),
+        iv=os.urandom(IV_BYTES),
+    )
+
+
+def open_record(services: Services, record: SessionRecord, session_key: str) -> bytes:
+    """Open a record. Raises InvalidRecord or StoreUnavailable."""
+    __traceback_hide__ = True
+    record.check_times(services.clock())
+    data_key = services.keyring.unwrap(record.encrypted_key, record.key_period)
+    return envelope.open_(
+        record,
+        namespace=services.config.namespace,
+        session_key=session_key,
+        data_key=data_key.plaintext,
+    )

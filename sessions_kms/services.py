@@ -1,0 +1,121 @@
+"""What one process needs to serve sessions, put together from the settings on first use.
+
+Takes the `Config` and gives a `Services`; everything with state lives in it, so
+that dropping it (changed settings, a forked child) starts afresh.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from django.core.signals import setting_changed
+
+from sessions_kms import aws, conf
+from sessions_kms.caching import CachingKeyring
+from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
+from sessions_kms.not_before import NotBefore
+from sessions_kms.table import Table
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of the store, wired. ``clock`` gives epoch seconds."""
+
+    config: conf.Config
+    table: Table
+    keyring: Keyring
+    not_before: NotBefore
+    clock: Clock = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+    def sealing_key(self) -> DataKey:
+        """Return the data key to seal with now. Raises StoreUnavailable."""
+        length = self.config.data_key_period
+        now = int(self.clock())
+        return self.keyring.generate(now - now % length if length else 0)
+
+    def probe(self) -> None:
+        """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
+        try:
+            self.table.get_not_before()
+        except InvalidRecord as exc:
+            raise TableUnavailable from exc
+        self.sealing_key()
+
+
+def build(config: conf.Config, *, clock: Clock = time.time, **parts: Any) -> Services:
+    """Wire the services for a config; ``parts`` replaces fields of the result."""
+    table = Table(
+        aws.dynamodb_client(config.region_name),
+        name=config.table_name,
+        namespace=config.namespace,
+    )
+    not_before = NotBefore(table.get_not_before, at_least=config.not_before or 0, clock=clock)
+    defaults: dict[str, Any] = {
+        "table": table,
+        "keyring": build_keyring(config, table, clock),
+        "not_before": not_before,
+    }
+    return Services(config, clock=clock, **(defaults | parts))
+
+
+def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
+    """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
+    kms = KMSKeyring(
+        aws.KMS(),
+        key_id=config.key_id,
+        decrypt_key_ids=config.decrypt_key_ids,
+        namespace=config.namespace,
+        encryption_context=config.encryption_context,
+    )
+    shared = (
+        SharedKeyring(kms, table, period_length=config.data_key_period, clock=clock)
+        if config.data_key_period
+        else kms
+    )
+    return CachingKeyring(
+        shared,
+        context=kms.context,
+        max_age=config.data_key_cache_age,
+        max_stale=config.data_key_max_stale,
+        period_length=config.data_key_period,
+        clock=clock,
+    )
+
+
+_lock = Lock()
+_services: Services | None = None
+
+
+def services() -> Services:
+    """Return this process's services. Raises ImproperlyConfigured."""
+    global _services  # noqa: PLW0603 - one per process, made on first use
+    if (found := _services) is not None:
+        return found
+    with _lock:
+        if _services is None:
+            _services = build(conf.config())
+        return _services
+
+
+def reset() -> None:
+    """Drop the services: the next use builds them anew."""
+    global _lock, _services  # noqa: PLW0603 - the parent may have forked while it held the lock
+    _lock = Lock()
+    _services = None
+    aws.reset()
+
+
+def _settings_changed(*, setting: str, **_: Any) -> None:
+    if setting == conf.SETTING:
+        reset()
+
+
+setting_changed.connect(_settings_changed, dispatch_uid="sessions_kms.services")
+os.register_at_fork(after_in_child=reset)

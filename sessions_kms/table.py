@@ -1,0 +1,232 @@
+"""The DynamoDB table: every read consistent, every write with its precondition.
+
+Takes and gives records, each under its id. Knows neither session keys nor
+plaintext. All methods raise TableUnavailable when the answer cannot be told, and
+InvalidRecord when an item that they read is not what the format says.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sessions_kms.aws import ConditionFailed, TransactionCanceled, call_table
+from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
+from sessions_kms.record import (
+    ITEM_MAX_BYTES,
+    VERSION,
+    Item,
+    PublishedKey,
+    SessionRecord,
+    item_size,
+    number,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+_ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
+_UNCHANGED = "#revision = :revision AND #salt = :salt AND #ttl > :now"
+
+
+class Version(Protocol):
+    """The state of a stored record that a write expects to find."""
+
+    @property
+    def revision(self) -> int: ...
+    @property
+    def salt(self) -> bytes: ...
+
+
+class RecordExists(Exception):
+    """Another live record has this id."""
+
+
+class Conflict(Exception):
+    """The record is not as it was loaded; ``current`` is what stands now, None for nothing."""
+
+    def __init__(self, current: SessionRecord | None) -> None:
+        super().__init__("The session record was changed meanwhile.")
+        self.current = current
+
+
+class Table:
+    """One namespace of one table."""
+
+    def __init__(self, client: "DynamoDBClient", *, name: str, namespace: str) -> None:
+        self._client = client
+        self._name = name
+        self._namespace = namespace
+
+    def get(self, session_id: str) -> SessionRecord | None:
+        """Return the record of this id, expired or not."""
+        item = self._get(session_id)
+        if item is None:
+            return None
+        record = SessionRecord.from_item(item)
+        if record.id != session_id:
+            raise InvalidRecord("id")
+        return record
+
+    def create(self, record: SessionRecord, *, now: int) -> None:
+        """Put a record where none is, or only an expired one. Raises RecordExists."""
+        try:
+            self._put(record, _ABSENT, {":now": _n(now)})
+        except ConditionFailed as exc:
+            if not self._is_ours(record, self._current(record.id, exc)):
+                raise RecordExists from exc
+
+    def replace(self, record: SessionRecord, *, expected: Version, now: int) -> None:
+        """Put a record in the place of the one that was loaded. Raises Conflict."""
+        try:
+            self._put(record, _UNCHANGED, _unchanged_values(expected, now))
+        except ConditionFailed as exc:
+            current = self._current(record.id, exc)
+            if not self._is_ours(record, current):
+                raise Conflict(current) from exc
+
+    def move(self, record: SessionRecord, *, old_id: str, expected: Version, now: int) -> None:
+        """Put a record under a new id and delete the one that was loaded, both or neither.
+
+        Raises Conflict with what stands under the old id, or RecordExists.
+        """
+        try:
+            self._call(
+                "transact_write_items",
+                TransactItems=[
+                    {"Put": self._new(record, now)},
+                    {"Delete": self._unchanged(old_id, expected, now)},
+                ],
+            )
+        except TransactionCanceled as exc:
+            if self._is_ours(record, self.get(record.id)):
+                return
+            if exc.reasons[:1] == ["ConditionalCheckFailed"]:
+                raise RecordExists from exc
+            raise Conflict(self.get(old_id)) from exc
+
+    def delete(self, session_id: str) -> None:
+        """Delete the record of this id, if there is one."""
+        self._call("delete_item", TableName=self._name, Key={"id": {"S": session_id}})
+
+    def get_data_key(self, period: int) -> PublishedKey | None:
+        """Return the published data key of a period."""
+        item = self._get(self._data_key_id(period))
+        if item is None:
+            return None
+        key = PublishedKey.from_item(item)
+        if key.period != period:
+            raise InvalidRecord("keyPeriod")
+        return key
+
+    def publish_data_key(self, key: PublishedKey) -> bool:
+        """Publish the data key of its period; False when one is there already."""
+        return self._put_data_key(key, ConditionExpression="attribute_not_exists(id)")
+
+    def replace_data_key(self, key: PublishedKey, *, old: bytes) -> bool:
+        """Put a data key in the place of the one with exactly the old blob; False if it is not."""
+        return self._put_data_key(
+            key,
+            ConditionExpression="encryptedKey = :old",
+            ExpressionAttributeValues={":old": {"B": old}},
+        )
+
+    def get_not_before(self) -> int:
+        """Return the moment before which no session may have been created; 0 when none is set."""
+        item = self._get(f"not-before#{self._namespace}")
+        if item is None:
+            return 0
+        if number(item, "version") != VERSION:
+            raise InvalidRecord("version")
+        return number(item, "notBefore")
+
+    def _data_key_id(self, period: int) -> str:
+        return f"data-key#{self._namespace}#{period}"
+
+    def _get(self, item_id: str) -> Item | None:
+        answer = self._call(
+            "get_item",
+            TableName=self._name,
+            Key={"id": {"S": item_id}},
+            ConsistentRead=True,
+            ReturnConsumedCapacity="TOTAL",
+        )
+        item: Item | None = answer.get("Item")
+        # boto parses a body cut short to an empty answer: only one that is whole is a miss.
+        if item is None and "ConsumedCapacity" not in answer:
+            raise TableUnavailable
+        return item
+
+    def _put(self, record: SessionRecord, condition: str, values: Item) -> None:
+        answer = self._call(
+            "put_item",
+            TableName=self._name,
+            Item=_sized(record.to_item()),
+            ConditionExpression=condition,
+            ExpressionAttributeNames=_names_in(condition),
+            ExpressionAttributeValues=values,
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            ReturnConsumedCapacity="TOTAL",
+        )
+        if "ConsumedCapacity" not in answer and not self._is_ours(record, self.get(record.id)):
+            raise TableUnavailable
+
+    def _put_data_key(self, key: PublishedKey, **condition: Any) -> bool:
+        try:
+            self._call(
+                "put_item",
+                TableName=self._name,
+                Item=key.to_item(self._data_key_id(key.period)),
+                **condition,
+            )
+        except ConditionFailed:
+            return False
+        return True
+
+    def _new(self, record: SessionRecord, now: int) -> dict[str, Any]:
+        return {
+            "TableName": self._name,
+            "Item": _sized(record.to_item()),
+            "ConditionExpression": _ABSENT,
+            "ExpressionAttributeNames": _names_in(_ABSENT),
+            "ExpressionAttributeValues": {":now": _n(now)},
+        }
+
+    def _unchanged(self, session_id: str, expected: Version, now: int) -> dict[str, Any]:
+        return {
+            "TableName": self._name,
+            "Key": {"id": {"S": session_id}},
+            "ConditionExpression": _UNCHANGED,
+            "ExpressionAttributeNames": _names_in(_UNCHANGED),
+            "ExpressionAttributeValues": _unchanged_values(expected, now),
+        }
+
+    def _current(self, session_id: str, failure: ConditionFailed) -> SessionRecord | None:
+        # Not every DynamoDB-compatible engine returns the item of a failed condition.
+        if failure.item:
+            return SessionRecord.from_item(failure.item)
+        return self.get(session_id)
+
+    @staticmethod
+    def _is_ours(record: SessionRecord, current: SessionRecord | None) -> bool:
+        """Tell whether a write was applied although its answer was lost: the salt is fresh."""
+        return current is not None and current.salt == record.salt
+
+    def _call(self, operation: str, **params: Any) -> dict[str, Any]:
+        return call_table(self._client, operation, **params)
+
+
+def _sized(item: Item) -> Item:
+    if (size := item_size(item)) > ITEM_MAX_BYTES:
+        raise SessionTooLarge(size, ITEM_MAX_BYTES)
+    return item
+
+
+def _unchanged_values(expected: Version, now: int) -> Item:
+    return {":revision": _n(expected.revision), ":salt": {"B": expected.salt}, ":now": _n(now)}
+
+
+def _names_in(condition: str) -> dict[str, str]:
+    return {f"#{name}": name for name in re.findall(r"#(\w+)", condition)}
+
+
+def _n(value: int) -> dict[str, str]:
+    return {"N": str(value)}

@@ -1,0 +1,199 @@
+"""The AWS side that a test of the engine runs on: fakes, moto in process, or real local servers.
+
+Every stack takes the same tests, so that neither the fakes nor the servers lie.
+"""
+
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from gateway_site.local.kms import LocalKMS
+from sessions_kms import provisioning, services
+from sessions_kms.caching import CachingKeyring
+from sessions_kms.conf import Config
+from sessions_kms.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.not_before import NotBefore
+from sessions_kms.record import Item
+from sessions_kms.services import Services
+from tests.clock import FakeClock
+from tests.sessions_kms.fake_table import FakeTable
+from tests.sessions_kms.fakes import FakeKMS
+
+REGION = "eu-west-1"
+FAKE_KEY = f"arn:aws:kms:{REGION}:123456789012:key/11111111-2222-3333-4444-555555555555"
+Kind = Literal["fake", "moto", "servers"]
+KINDS: tuple[Kind, ...] = ("fake", "moto", "servers")
+
+
+@dataclass
+class Stack:
+    """A wired engine, and the back door to its table that an attacker or operator has."""
+
+    kind: str
+    services: Services
+    clock: FakeClock
+    items: Callable[[], dict[str, Item]]
+    put_item: Callable[[Item], None]
+    delete_item: Callable[[str], None]
+
+    @property
+    def config(self) -> Config:
+        return self.services.config
+
+    def sessions(self) -> dict[str, Item]:
+        return {name: item for name, item in self.items().items() if "#" not in name}
+
+
+def install(made: Services) -> None:
+    """Make these the services of the process."""
+    services._services = made
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    return {"KEY_ID": config.key_id, "TABLE_NAME": config.table_name}
+
+
+def fake_stack(clock: FakeClock, **config: Any) -> Stack:
+    made = Config(key_id=FAKE_KEY, table_name="sessions", **config)
+    table = FakeTable(made.namespace)
+    kms = KMSKeyring(
+        FakeKMS(FAKE_KEY),
+        key_id=FAKE_KEY,
+        decrypt_key_ids=made.decrypt_key_ids,
+        namespace=made.namespace,
+        encryption_context=made.encryption_context,
+    )
+    keyring = CachingKeyring(
+        SharedKeyring(kms, table, period_length=made.data_key_period, clock=clock)
+        if made.data_key_period
+        else kms,
+        context=kms.context,
+        max_age=made.data_key_cache_age,
+        max_stale=made.data_key_max_stale,
+        period_length=made.data_key_period,
+        clock=clock,
+        background=False,
+    )
+    not_before = NotBefore(table.get_not_before, at_least=made.not_before or 0, clock=clock)
+    wired = Services(
+        made,
+        table,  # type: ignore[arg-type]  # the fake keeps the table's contract; tests hold that
+        keyring,
+        not_before,
+        clock=clock,
+        sleep=lambda _: None,
+    )
+
+    def put_item(item: Item) -> None:
+        table.items[item["id"]["S"]] = item
+
+    return Stack(
+        "fake",
+        wired,
+        clock,
+        lambda: dict(table.items),
+        put_item,
+        lambda name: table.items.pop(name, None) and None,
+    )
+
+
+def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
+    """Wire the engine to whatever answers at the endpoints in force, with a key and a table."""
+    kms = boto3.client("kms", region_name=REGION)
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    kms.close()
+    table = f"sessions-{uuid.uuid4().hex[:12]}"
+    client = boto3.client("dynamodb", region_name=REGION)
+    list(provisioning.create_table(client, table))
+    made = Config(key_id=key, table_name=table, region_name=REGION, **config)
+    wired = services.build(made, clock=clock, sleep=lambda _: None)
+
+    def items() -> dict[str, Item]:
+        pages = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        return {item["id"]["S"]: item for page in pages for item in page["Items"]}
+
+    return Stack(
+        kind,
+        wired,
+        clock,
+        items,
+        lambda item: client.put_item(TableName=table, Item=item) and None,
+        lambda name: client.delete_item(TableName=table, Key={"id": {"S": name}}) and None,
+    )
+
+
+@contextmanager
+def running_stack(
+    kind: Kind, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Stack]]:
+    """Give a maker of stacks of one kind; what it makes last is installed."""
+
+    def make(**config: Any) -> Stack:
+        stack = fake_stack(clock, **config) if kind == "fake" else aws_stack(kind, clock, **config)
+        install(stack.services)
+        return stack
+
+    if kind == "moto":
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        with mock_aws():
+            yield make
+        return
+    if kind == "servers":
+        kms: LocalKMS = request.getfixturevalue("local_kms")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("roto_url"))
+    yield make
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_roto() -> Iterator[str]:
+    """Run a roto-server of its own, in memory, and give its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    binary = Path(sys.executable).with_name("roto-server")
+    with subprocess.Popen(
+        [binary, "--ephemeral", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            wait_for(url)
+            yield url
+        finally:
+            process.kill()
+
+
+def wait_for(url: str, *, seconds: float = 10) -> None:
+    """Wait until something answers HTTP at an address."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urlopen(url, timeout=1):  # noqa: S310 - an address of this test
+                return
+        except URLError as exc:
+            if hasattr(exc, "code"):  # It answers, if only with an error.
+                exc.close()  # type: ignore[attr-defined]
+                return
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
