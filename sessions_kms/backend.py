@@ -9,7 +9,7 @@ import logging
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Lock
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
 from sessions_kms.asynchronous import AsyncStore, sync_only
+from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.merge import merge
@@ -33,34 +34,6 @@ logger = logging.getLogger("django.security.SuspiciousSession")
 TRIES = 10  # of a write that meets other writes
 PAUSE = 0.02  # seconds at most before the second try, growing with each
 SESSION_KEY = re.compile(r"[a-z0-9]{32}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Baseline:
-    """What is known to be stored under a session key."""
-
-    session_key: str = field(repr=False)
-    created_at: int
-    revision: int
-    salt: bytes = field(repr=False)
-    ttl: int
-    payload: bytes = field(repr=False)
-    user_id: str | None = field(repr=False)
-    replaced: bool = False  # its content was never looked at: nothing of it is merged
-
-    @classmethod
-    def of(
-        cls, record: SessionRecord, session_key: str, payload: bytes, user_id: Any
-    ) -> "Baseline":
-        return cls(
-            session_key=session_key,
-            created_at=record.created_at,
-            revision=record.revision,
-            salt=record.salt,
-            ttl=record.ttl,
-            payload=payload,
-            user_id=user_id,
-        )
 
 
 class SessionStore(AsyncStore):
@@ -235,18 +208,20 @@ class SessionStore(AsyncStore):
 
     def _until_stored(self, write: Callable[[Baseline], None]) -> None:
         """Try a write until the baseline that it expects stands, a bounded number of times."""
-        baseline = self._expected()
-        for tries in range(1, TRIES + 1):
-            try:
-                write(baseline)
-            except Conflict as exc:
-                baseline = self._rebase(baseline, exc.current)
+        try:
+            baseline = self._expected()
+            for tries in range(1, TRIES + 1):
+                try:
+                    write(baseline)
+                except Conflict as exc:
+                    current = exc.current
+                else:
+                    return
+                baseline = self._rebase(baseline, current)
                 services().sleep(random.uniform(0, PAUSE * tries))  # noqa: S311 - only spreads
-            except InvalidRecord as exc:
-                _log_refused(self._id(), exc)
-                raise UpdateError from None
-            else:
-                return
+        except InvalidRecord as exc:
+            _log_refused(self._id(), exc)
+            raise UpdateError from None
         raise StoreUnavailable("The session is being changed by too many requests at once.")
 
     def _replace(self, expected: Baseline) -> None:

@@ -1,0 +1,35 @@
+"""What a request knows to be stored under its session key: the base of its changes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessions_kms.record import SessionRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """The record that was loaded or written last, and what it held."""
+
+    session_key: str = field(repr=False)
+    created_at: int
+    revision: int
+    salt: bytes = field(repr=False)
+    ttl: int
+    payload: bytes = field(repr=False)
+    user_id: str | None = field(repr=False)
+    replaced: bool = False  # its content was never looked at: nothing of it is merged
+
+    @classmethod
+    def of(
+        cls, record: SessionRecord, session_key: str, payload: bytes, user_id: Any
+    ) -> "Baseline":
+        """Return the baseline that a record is, with what it seals."""
+        return cls(
+            session_key=session_key,
+            created_at=record.created_at,
+            revision=record.revision,
+            salt=record.salt,
+            ttl=record.ttl,
+            payload=payload,
+            user_id=user_id,
+        )
