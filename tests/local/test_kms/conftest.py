@@ -1,0 +1,48 @@
+"""One local KMS for each test, its clock, and clients of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway_site.local.kms import LocalKMS, running_kms
+from tests.clock import FakeClock
+from tests.local.test_kms.clients import (
+    CONTEXT,
+    PLAINTEXT,
+    Connect,
+    clients,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms.client import KMSClient
+
+
+@pytest.fixture
+def server(clock: FakeClock) -> Iterator[LocalKMS]:
+    with running_kms(clock=clock) as server:
+        yield server
+
+
+@pytest.fixture
+def connect(server: LocalKMS) -> Iterator[Connect]:
+    with clients(server.url) as connect:
+        yield connect
+
+
+@pytest.fixture
+def kms(connect: Connect) -> KMSClient:
+    return connect()
+
+
+@pytest.fixture
+def key(kms: KMSClient) -> str:
+    return kms.create_key()["KeyMetadata"]["Arn"]
+
+
+@pytest.fixture
+def blob(kms: KMSClient, key: str) -> bytes:
+    answer = kms.encrypt(KeyId=key, Plaintext=PLAINTEXT, EncryptionContext=CONTEXT)
+    return answer["CiphertextBlob"]

@@ -1,0 +1,187 @@
+"""The HTTP side: protocol faults, bounds, loopback only, clean ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from gateway_site.local.kms import CannotStart, LocalKMS, running_kms
+from tests.local.test_kms.clients import REGION, clients, fails
+
+AUTHORIZATION = (
+    f"AWS4-HMAC-SHA256 Credential=AKID/20260101/{REGION}/kms/aws4_request, "
+    "SignedHeaders=host;x-amz-date, Signature=00"
+)
+
+
+HEADERS = {
+    "X-Amz-Target": "TrentService.ListKeys",
+    "Content-Type": "application/x-amz-json-1.1",
+    "Authorization": AUTHORIZATION,
+}
+
+
+def test_the_landing_page_says_ok_without_credentials(server: LocalKMS) -> None:
+    assert send(server, method="GET", without="Authorization") == (200, {"status": "ok"})
+    assert send(server, method="GET", path="/keys")[0] == 404
+
+
+def test_a_request_without_a_signature_is_missing_its_token(server: LocalKMS) -> None:
+    status, answer = send(server, without="Authorization")
+    assert (status, answer["__type"]) == (400, "MissingAuthenticationTokenException")
+
+
+@pytest.mark.parametrize(
+    ("authorization", "code"),
+    [
+        ("Bearer token", "IncompleteSignatureException"),
+        ("AWS4-HMAC-SHA256 Credential=AKID", "IncompleteSignatureException"),
+        (AUTHORIZATION.replace(REGION, "nowhere"), "IncompleteSignatureException"),
+        (AUTHORIZATION.partition(", Signature")[0], "IncompleteSignatureException"),
+        (AUTHORIZATION.replace("/kms/", "/dynamodb/"), "InvalidSignatureException"),
+    ],
+)
+def test_a_credential_scope_that_is_not_whole_is_refused(
+    server: LocalKMS, authorization: str, code: str
+) -> None:
+    status, answer = send(server, Authorization=authorization)
+    assert (status, answer["__type"]) == (400, code)
+
+
+@pytest.mark.parametrize("target", ["TrentService.Sign", "ListKeys", "TrentService.", "x"])
+def test_an_unknown_operation_is_refused(server: LocalKMS, target: str) -> None:
+    status, answer = send(server, X_Amz_Target=target)
+    assert (status, answer["__type"]) == (400, "UnknownOperationException")
+    assert send(server, without="X-Amz-Target")[1]["__type"] == "UnknownOperationException"
+    assert send(server, path="/other")[1]["__type"] == "UnknownOperationException"
+
+
+@pytest.mark.parametrize("body", ["{", "[]", '"x"', "\x00", "[" * 200_000, '{"Limit": "1"}'])
+def test_a_body_that_is_not_a_json_object_is_refused(server: LocalKMS, body: str) -> None:
+    status, answer = send(server, body=body)
+    assert (status, answer["__type"]) == (400, "SerializationException")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"EncryptionContext": {"a": 1}},
+        {"EncryptionContext": ["a"]},
+        {"EncryptionContext": {"a": "\ud800"}},
+        {"KeyId": 7},
+        {"KeyId": "\ud800"},
+        {"NumberOfBytes": True},
+        {"NumberOfBytes": 32.0},
+        {"NumberOfBytes": "32"},
+        {"DryRun": "true"},
+        {"GrantTokens": "token"},
+        {"GrantTokens": [1]},
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(server: LocalKMS, members: dict[str, Any]) -> None:
+    body = json.dumps({"KeyId": "alias/x", "KeySpec": "AES_256"} | members)
+    status, answer = send(server, body=body, X_Amz_Target="TrentService.GenerateDataKey")
+    assert (status, answer["__type"]) == (400, "SerializationException")
+
+
+def test_a_blob_that_is_not_base64_is_refused(server: LocalKMS) -> None:
+    body = json.dumps({"CiphertextBlob": "!"})
+    status, answer = send(server, body=body, X_Amz_Target="TrentService.Decrypt")
+    assert (status, answer["__type"]) == (400, "SerializationException")
+    assert answer["message"] == "CiphertextBlob is not base64."
+
+
+def test_a_web_page_cannot_reach_it_by_another_host_name(server: LocalKMS) -> None:
+    assert send(server, Host="rebound.example:9001")[0] == 403
+    assert send(server, Host="127.0.0.1.example")[0] == 403
+    assert send(server, Host="localhost:9001")[0] == 200
+    assert send(server, Content_Type="text/plain")[1]["__type"] == "SerializationException"
+
+
+def test_bodies_are_bounded_before_they_are_read(server: LocalKMS) -> None:
+    assert _raw(server, "Content-Length: 999999999") == 413
+    assert _raw(server, "Content-Length: -1") == 411
+    assert _raw(server, "Content-Length: 1e3") == 411
+    assert _raw(server, "Transfer-Encoding: chunked") == 411
+    assert _raw(server, "X-Nothing: 1") == 411
+
+
+def test_calls_name_the_operations_in_order() -> None:
+    with running_kms() as server, clients(server.url) as connect:
+        key = connect().create_key()["KeyMetadata"]["KeyId"]
+        connect().encrypt(KeyId=key, Plaintext=b"x")
+        with fails("NotFoundException"):
+            connect().describe_key(KeyId="nobody")
+        send(server, method="GET")
+        send(server, X_Amz_Target="TrentService.Unheard")
+        assert server.calls == ["CreateKey", "Encrypt", "DescribeKey"]
+
+
+def test_it_ends_while_a_client_keeps_its_connection_open() -> None:
+    with running_kms() as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        to = socket.create_connection((host, int(port)), timeout=10)
+        to.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert to.recv(4096).startswith(b"HTTP/1.1 200")
+    with to:
+        assert to.recv(4096) == b""
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((host, int(port)), timeout=10)
+
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 -- it must be refused
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::", "192.0.2.1", "example.com", ""])
+def test_it_listens_on_nothing_but_loopback(host: str) -> None:
+    with pytest.raises(CannotStart), running_kms(host=host):
+        pytest.fail("it listens")
+
+
+def test_it_listens_on_every_name_of_loopback() -> None:
+    for host in ("localhost", "127.0.0.1", "::1"):
+        if host == "::1" and not _has_ipv6():
+            continue
+        with running_kms(host=host) as server:
+            assert send(server, method="GET")[0] == 200
+
+
+def send(
+    server: LocalKMS,
+    *,
+    method: str = "POST",
+    path: str = "/",
+    body: bytes | str = b"{}",
+    without: str = "",
+    **changed: str,
+) -> tuple[int, dict[str, Any]]:
+    """Send one plain HTTP request and return the status and the members of its answer."""
+    headers = HEADERS | {name.replace("_", "-"): value for name, value in changed.items()}
+    headers.pop(without, None)
+    with closing(http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=10)) as to:
+        to.request(method, path, body, headers)
+        answer = to.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def _raw(server: LocalKMS, header: str) -> int:
+    """Send headers and no body; return the status of the answer, after which nothing comes."""
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as to:
+        to.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\n{header}\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: to.recv(4096), b""))
+    return int(answer.split(b" ", 2)[1])
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as trial:
+            trial.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
