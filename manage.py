@@ -7,8 +7,12 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
-    from django.core.management import execute_from_command_line
+    from django.core.management import execute_from_command_line, load_command_class
 
+    if sys.argv[1:2] == ["runlocal"]:
+        # It replaces this shell's variables, so what they say must not be read before it.
+        load_command_class("gateway_site", "runlocal").run_from_argv(sys.argv)
+        return
     execute_from_command_line(sys.argv)
 
 

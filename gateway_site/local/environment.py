@@ -1,0 +1,148 @@
+"""What the children of the local stack see of the world.
+
+The caller's environment, ports, state folder and secrets enter; each child's whole
+environment leaves. What is not named here does not reach a child: an inherited profile,
+endpoint or key would send it to a real account.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+REGION = "us-east-1"
+TABLE = "gateway-local-sessions"
+CLIENT_ID = "gateway"
+CALLBACK = "/accounts/oidc/local/login/callback/"
+LOOPBACK = ("127.0.0.1", "localhost")
+
+INHERITED = re.compile(
+    "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TERM|TMPDIR|VIRTUAL_ENV|LD_LIBRARY_PATH"
+    "|PYTHON(PATH|HOME|WARNINGS|DONTWRITEBYTECODE)|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE"
+    "|HTTPS?_PROXY|https?_proxy|ALL_PROXY|all_proxy"
+)
+# A developer may set these for a local run; none of them says where anything is.
+TUNABLE = re.compile(
+    "DEBUG|LOG_LEVEL|SESSIONS_(IDLE|ABSOLUTE)_TIMEOUT|DATA_KEY_(PERIOD|CACHE_AGE|MAX_STALE)"
+)
+OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
+# What else a shell may hold that would lead a command away from the running stack.
+UNSET = (
+    "unset SESSIONS_NAMESPACE SESSIONS_NOT_BEFORE DECRYPT_KEY_ARNS PROXY_SCHEME_HEADER "
+    r"$(env | sed -n 's/^\(AWS_[A-Z0-9_]*\)=.*/\1/p')"
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where on 127.0.0.1 each child listens."""
+
+    gateway: int = 8000
+    provider: int = 9000
+    kms: int = 9001
+    dynamodb: int = 9002
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What is made at the first start and kept in the state folder."""
+
+    django_secret_key: str = field(repr=False)
+    client_secret: str = field(repr=False)
+
+
+def base(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return what every child gets."""
+    kept = {name: value for name, value in inherited.items() if INHERITED.fullmatch(name)}
+    direct = ",".join([*LOOPBACK, *_no_proxy(inherited)])
+    return kept | {"NO_PROXY": direct, "no_proxy": direct, "PYTHONUNBUFFERED": "1"}
+
+
+def aws(ports: Ports) -> dict[str, str]:
+    """Return the variables that keep the AWS SDK on this machine.
+
+    See https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    """
+    return {
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{ports.dynamodb}",
+        "AWS_ENDPOINT_URL_KMS": f"http://127.0.0.1:{ports.kms}",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def gateway(
+    inherited: Mapping[str, str], ports: Ports, state: Path, secrets: Secrets
+) -> dict[str, str]:
+    """Return the gateway's own variables, but for KMS_KEY_ARN, which is known later."""
+    variables = aws(ports) | {
+        "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
+        "GATEWAY_LOCAL": "1",
+        "DJANGO_SECRET_KEY": secrets.django_secret_key,
+        "DATABASE_URL": f"sqlite:///{quote(str(state / 'gateway.sqlite3'))}",
+        "ALLOWED_HOSTS": ",".join(LOOPBACK),
+        "SESSIONS_TABLE": TABLE,
+    }
+    if other_providers(inherited):
+        return variables
+    return variables | {
+        "OAUTH_LOCAL_NAME": "Local provider",
+        "OAUTH_LOCAL_ISSUER": f"http://127.0.0.1:{ports.provider}",
+        "OAUTH_LOCAL_CLIENT_ID": CLIENT_ID,
+        "OAUTH_LOCAL_CLIENT_SECRET": secrets.client_secret,
+    }
+
+
+def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return what the caller may decide about the gateway: its providers and its limits."""
+    tuned = {name: value for name, value in inherited.items() if TUNABLE.fullmatch(name)}
+    return tuned | other_providers(inherited)
+
+
+def other_providers(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the providers that the caller configured, if there is one."""
+    found = {name: value for name, value in inherited.items() if OTHER_PROVIDER.fullmatch(name)}
+    has_client = any(name.endswith("_CLIENT_ID") and found[name].strip() for name in found)
+    return found if has_client else {}
+
+
+def provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets) -> dict[str, str]:
+    """Return the variables of the local OpenID provider."""
+    homes = [f"http://{host}:{ports.gateway}" for host in LOOPBACK]
+    variables = {
+        "PROVIDER_CLIENT_ID": CLIENT_ID,
+        "PROVIDER_CLIENT_SECRET": secrets.client_secret,
+        "PROVIDER_REDIRECT_URIS": " ".join(home + CALLBACK for home in homes),
+        "PROVIDER_POST_LOGOUT_REDIRECT_URIS": " ".join(f"{home}/" for home in homes),
+    }
+    life = inherited.get("PROVIDER_ACCESS_TOKEN_LIFE", "")
+    return variables | ({"PROVIDER_ACCESS_TOKEN_LIFE": life} if life else {})
+
+
+def shell_script(variables: Mapping[str, str], path: Path) -> str:
+    """Return what a POSIX shell sources to reach the running stack with `manage.py`."""
+    lines = [
+        "# The running local stack, for other commands. In a shell:",
+        f"#   . {path} && python manage.py check_session_store",
+        UNSET,
+        *(f"export {name}={_quoted(value)}" for name, value in sorted(variables.items())),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\"'\"'") + "'"
+
+
+def _no_proxy(inherited: Mapping[str, str]) -> Iterable[str]:
+    """Both spellings are in use; Python reads the lower-case one first."""
+    text = inherited.get("no_proxy") or inherited.get("NO_PROXY") or ""
+    return [host.strip() for host in text.split(",") if host.strip()]

@@ -1,0 +1,152 @@
+"""The processes of the local stack, each ending with the one that started it.
+
+A command and an environment enter; a running process, its readiness and its end leave.
+Knows nothing of what the processes do.
+"""
+
+import ctypes
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = "127.0.0.1"
+PR_SET_PDEATHSIG = 1  # prctl(2)
+END_WITHIN = 4  # seconds that a process gets to end by itself
+
+
+class StackError(Exception):
+    """The stack cannot run; the message is one sentence for the person who started it."""
+
+
+@dataclass
+class Child:
+    """One long-running process with a port of its own.
+
+    It is ready when `health` (a path) answers 200 or, without one, when it accepts a
+    connection.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    port: int
+    option: str
+    log: Path
+    health: str | None = None
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        with open_log(self.log) as log:
+            self.process = spawn(self.command, self.environment, log, log)
+
+    def is_ready(self) -> bool:
+        return _answers_200(self.port, self.health) if self.health else _accepts(self.port)
+
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def end(self) -> None:
+        """Ask the process to end; kill it when it does not."""
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(END_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def spawn(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+) -> "subprocess.Popen[bytes]":
+    """Start a process that the terminal's Ctrl-C spares and that, on Linux, dies with this one.
+
+    Raises StackError when there is no such program.
+    """
+    try:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,
+            preexec_fn=_tie_to_parent(),  # noqa: PLW1509 -- there is one thread
+        )
+    except OSError as error:
+        raise StackError(
+            f"{command[0]} cannot be run ({error.strerror}): "
+            "install requirements/local.txt, as `make run` does."
+        ) from None
+
+
+def how_it_ended(process: "subprocess.Popen[bytes] | None") -> str:
+    code = process.returncode if process else None
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit status {code}"
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Start a new log; that of the run before is kept beside it."""
+    if path.exists():
+        path.replace(path.with_name(path.name + ".1"))
+    return path.open("wb")
+
+
+def require_free_port(port: int, name: str, option: str) -> None:
+    """Raise StackError when something has the port."""
+    try:
+        with socket.create_server((HOST, port)):
+            return
+    except OSError as error:
+        reason = error.strerror
+    raise StackError(
+        f"Port {port}, for the {name}, is not free ({reason}): end what listens on it, or "
+        f"choose another with {option}."
+    )
+
+
+def _tie_to_parent() -> Callable[[], None] | None:
+    """Return what a new process does before it becomes the program: ask to be killed with us."""
+    if sys.platform != "linux":
+        return None  # elsewhere `leftovers` ends it at the next start
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def tie() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before it could be asked
+            os._exit(1)
+
+    return tie
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as connection:
+        connection.settimeout(1)
+        return connection.connect_ex((HOST, port)) == 0
+
+
+def _answers_200(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)  # which knows no proxy
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

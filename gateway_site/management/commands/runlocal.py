@@ -1,0 +1,68 @@
+"""`manage.py runlocal`: the whole gateway on this machine, without AWS or a provider account.
+
+Needs no environment and touches neither database nor session itself.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from gateway_site.local.environment import LOOPBACK, Ports
+from gateway_site.local.processes import ROOT, StackError
+from gateway_site.local.stack import Stack
+
+
+class Command(BaseCommand):
+    help = "Runs the gateway with a local DynamoDB, KMS and OpenID provider, on 127.0.0.1."
+    requires_system_checks = ()  # they would ask for the variables that the stack makes
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        ports = Ports()
+        parser.add_argument("--port", type=port, default=ports.gateway, help="of the gateway")
+        parser.add_argument(
+            "--provider-port", type=port, default=ports.provider, help="of the OpenID provider"
+        )
+        parser.add_argument("--kms-port", type=port, default=ports.kms, help="of the KMS")
+        parser.add_argument(
+            "--dynamodb-port", type=port, default=ports.dynamodb, help="of the DynamoDB"
+        )
+        parser.add_argument(
+            "--state",
+            type=Path,
+            default=ROOT / ".local",
+            help="folder of databases, keys and logs (default: .local)",
+        )
+        parser.add_argument("--host", default=LOOPBACK[0], help="loopback; no other is served")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["host"] not in LOOPBACK:
+            raise CommandError(
+                "runlocal serves plain http with ready-made passwords, so it listens on "
+                "127.0.0.1 only. To reach it from another machine, forward its two ports: "
+                "ssh -L 8000:127.0.0.1:8000 -L 9000:127.0.0.1:9000 HOST"
+            )
+        ports = Ports(
+            gateway=options["port"],
+            provider=options["provider_port"],
+            kms=options["kms_port"],
+            dynamodb=options["dynamodb_port"],
+        )
+        os.umask(0o077)
+        try:
+            Stack(os.environ, ports, options["state"].resolve()).serve(self.say)
+        except StackError as error:
+            raise CommandError(str(error)) from None
+
+    def say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def port(text: str) -> int:
+    """Read a port number, for argparse."""
+    number = int(text)
+    if not 0 < number < 65536:
+        raise ValueError
+    return number

@@ -1,0 +1,465 @@
+"""The local OpenID provider, by real HTTP against a real process."""
+
+import base64
+import hashlib
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+import jwt
+import pytest
+import requests
+
+from gateway_site.local.people import PEOPLE
+from tests.local.running import free_ports, running
+
+pytestmark = pytest.mark.stack
+
+CALLBACK = "http://127.0.0.1:1/accounts/oidc/local/login/callback/"  # nothing listens there
+HOME = "http://127.0.0.1:1/"
+ADA, GRACE = PEOPLE
+
+
+class Form(HTMLParser):
+    """The fields of a page's form, as a browser without JavaScript would send them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.action = ""
+        self.fields: dict[str, list[str]] = {}
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.action = values["action"]
+        if tag == "input" and (values.get("type") != "checkbox" or "checked" in values):
+            self.fields.setdefault(values["name"], []).append(values.get("value", ""))
+
+
+@dataclass
+class Provider:
+    """A running provider and its one client."""
+
+    port: int
+    state: Path
+    client_id: str = "gateway"
+    client_secret: str = field(default_factory=secrets.token_urlsafe, repr=False)
+    life: int = 3600
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME"}}
+        return inherited | {
+            "PROVIDER_CLIENT_ID": self.client_id,
+            "PROVIDER_CLIENT_SECRET": self.client_secret,
+            "PROVIDER_REDIRECT_URIS": CALLBACK,
+            "PROVIDER_POST_LOGOUT_REDIRECT_URIS": HOME,
+            "PROVIDER_ACCESS_TOKEN_LIFE": str(self.life),
+        }
+
+    @contextmanager
+    def serving(self) -> Iterator[int]:
+        """Run the provider; yields its process id."""
+        module = [sys.executable, "-m", "gateway_site.local.provider"]
+        command = [*module, "--port", str(self.port), "--state", str(self.state)]
+        with running(command, self.environment(), self.log, self.port) as process:
+            yield process.pid
+
+    @property
+    def log(self) -> Path:
+        return self.state.with_suffix(".log")
+
+    def endpoint(self, name: str) -> str:
+        answer = requests.get(f"{self.issuer}/.well-known/openid-configuration", timeout=10)
+        url = answer.json()[name]
+        assert isinstance(url, str)
+        return url
+
+    def post(self, endpoint: str, **data: str) -> requests.Response:
+        """Call an endpoint of the back channel as the client."""
+        return requests.post(
+            self.endpoint(endpoint), data, auth=(self.client_id, self.client_secret), timeout=10
+        )
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    provider = Provider(free_ports(1)[0], tmp_path_factory.mktemp("provider") / "state")
+    with provider.serving():
+        yield provider
+
+
+@pytest.fixture
+def browser() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        yield session
+
+
+def challenge(verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode("ascii")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def request_of(provider: Provider, verifier: str, **changes: str | None) -> dict[str, str]:
+    """A good authorization request; a change of None takes the parameter away."""
+    good: dict[str, str | None] = {
+        "client_id": provider.client_id,
+        "redirect_uri": CALLBACK,
+        "response_type": "code",
+        "scope": "openid profile email",
+        "state": "the-state",
+        "nonce": "the-nonce",
+        "code_challenge": challenge(verifier),
+        "code_challenge_method": "S256",
+    }
+    return {name: value for name, value in (good | changes).items() if value is not None}
+
+
+def submit(browser: requests.Session, page: requests.Response, **typed: str) -> requests.Response:
+    """Fill in and send the page's form; do not follow the answer."""
+    form = Form(page.text)
+    return browser.post(
+        urljoin(page.url, form.action),
+        form.fields | {name: [value] for name, value in typed.items()},
+        allow_redirects=False,
+        timeout=10,
+    )
+
+
+def sign_in(provider: Provider, browser: requests.Session, verifier: str) -> requests.Response:
+    """Go from the authorization endpoint through the login page to the consent page."""
+    url = provider.endpoint("authorization_endpoint")
+    login = browser.get(url, params=request_of(provider, verifier), timeout=10)
+    assert urlsplit(login.url).path == "/login/"
+    after_login = submit(browser, login, login=ADA.username, password=ADA.password)
+    consent = browser.get(urljoin(login.url, after_login.headers["Location"]), timeout=10)
+    assert "Allow access?" in consent.text
+    return consent
+
+
+def answer_of(response: requests.Response) -> dict[str, str]:
+    """The parameters with which the provider sends the browser back to the client."""
+    location = response.headers["Location"]
+    assert location.startswith(CALLBACK)
+    return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
+
+
+def obtain_code(provider: Provider, browser: requests.Session, verifier: str) -> str:
+    consent = sign_in(provider, browser, verifier)
+    answer = answer_of(submit(browser, consent, action="grant"))
+    assert answer["state"] == "the-state"
+    return answer["code"]
+
+
+def exchange(provider: Provider, code: str, verifier: str | None) -> requests.Response:
+    proof = {} if verifier is None else {"code_verifier": verifier}
+    return provider.post(
+        "token_endpoint",
+        grant_type="authorization_code",
+        code=code,
+        redirect_uri=CALLBACK,
+        **proof,
+    )
+
+
+def obtain_tokens(provider: Provider, browser: requests.Session) -> dict[str, str]:
+    verifier = secrets.token_urlsafe(48)
+    answer = exchange(provider, obtain_code(provider, browser, verifier), verifier)
+    assert answer.status_code == 200
+    tokens: dict[str, str] = answer.json()
+    return tokens
+
+
+def userinfo(provider: Provider, access_token: str) -> requests.Response:
+    return requests.get(
+        provider.endpoint("userinfo_endpoint"),
+        headers={"Authorization": f"Bearer {access_token}"},
+        timeout=10,
+    )
+
+
+def refresh(provider: Provider, refresh_token: str) -> requests.Response:
+    return provider.post("token_endpoint", grant_type="refresh_token", refresh_token=refresh_token)
+
+
+def signing_keys(provider: Provider) -> dict[str, object]:
+    keys: dict[str, object] = requests.get(provider.endpoint("jwks_uri"), timeout=10).json()
+    return keys
+
+
+def test_discovery_names_this_issuer_and_s256_alone(provider: Provider) -> None:
+    answer = requests.get(f"{provider.issuer}/.well-known/openid-configuration", timeout=10).json()
+    assert answer["issuer"] == provider.issuer
+    assert answer["code_challenge_methods_supported"] == ["S256"]
+    assert answer["response_types_supported"] == ["code"]
+    assert answer["grant_types_supported"] == ["authorization_code", "refresh_token"]
+
+
+def test_sign_in_yields_tokens_that_name_the_person(
+    provider: Provider, browser: requests.Session
+) -> None:
+    tokens = obtain_tokens(provider, browser)
+    key = jwt.PyJWK(signing_keys(provider)["keys"][0])  # type: ignore[index]  # JSON
+    claims = jwt.decode(tokens["id_token"], key, audience=provider.client_id)
+    person = userinfo(provider, tokens["access_token"]).json()
+
+    assert set(tokens["scope"].split()) == {"openid", "profile", "email"}
+    assert int(tokens["expires_in"]) == 3600
+    assert claims["iss"] == provider.issuer
+    assert claims["nonce"] == "the-nonce"
+    assert claims["sub"] == person["sub"]
+    assert person["email"] == ADA.email
+    assert person["email_verified"] is True
+    assert person["name"] == "Ada Lovelace"
+
+
+def test_refusing_consent_sends_access_denied_to_the_client(
+    provider: Provider, browser: requests.Session
+) -> None:
+    consent = sign_in(provider, browser, secrets.token_urlsafe(48))
+    answer = answer_of(submit(browser, consent, action="cancel"))
+    assert answer == {"error": "access_denied", "state": "the-state"}
+
+
+def test_wrong_password_does_not_sign_in(provider: Provider, browser: requests.Session) -> None:
+    login = browser.get(f"{provider.issuer}/login/", timeout=10)
+    answer = submit(browser, login, login=ADA.username, password=GRACE.password)
+    assert answer.status_code == 200
+    assert "not correct" in answer.text
+    assert "provider_sessionid" not in browser.cookies
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code_challenge": None, "code_challenge_method": None},
+        {"code_challenge": None},
+        {"code_challenge": ""},
+        {"code_challenge_method": None},  # RFC 7636: then it would be `plain`
+        {"code_challenge_method": "plain"},
+        {"code_challenge_method": "s256"},
+    ],
+    ids=str,
+)
+def test_authorization_without_s256_challenge_is_refused(
+    provider: Provider, browser: requests.Session, changes: dict[str, str | None]
+) -> None:
+    sign_in(provider, browser, secrets.token_urlsafe(48))  # consent is one step away
+    request = request_of(provider, secrets.token_urlsafe(48), **changes)
+    url = provider.endpoint("authorization_endpoint")
+    for method in ("GET", "HEAD"):
+        answer = browser.request(method, url, params=request, allow_redirects=False, timeout=10)
+        assert answer_of(answer)["error"] == "invalid_request"
+        assert answer_of(answer)["state"] == "the-state"
+
+
+def test_repeated_challenge_method_is_refused(
+    provider: Provider, browser: requests.Session
+) -> None:
+    request = [*request_of(provider, "v" * 43).items(), ("code_challenge_method", "plain")]
+    url = provider.endpoint("authorization_endpoint")
+    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert answer_of(answer)["error"] == "invalid_request"
+
+
+def test_posted_request_without_challenge_is_refused(
+    provider: Provider, browser: requests.Session
+) -> None:
+    sign_in(provider, browser, secrets.token_urlsafe(48))
+    request = request_of(provider, "v" * 43, code_challenge=None, code_challenge_method=None)
+    url = provider.endpoint("authorization_endpoint")
+    to_get = browser.post(url, request, allow_redirects=False, timeout=10)
+    answer = browser.get(
+        urljoin(url, to_get.headers["Location"]), allow_redirects=False, timeout=10
+    )
+    assert answer_of(answer)["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "redirect_uri",
+    [
+        "https://evil.example/",
+        CALLBACK + "more",
+        CALLBACK.replace("127.0.0.1:1/", "127.0.0.1:2/"),  # allauth alone takes any port
+        CALLBACK + "?next=https://evil.example/",
+        None,
+    ],
+)
+def test_unregistered_redirect_uri_is_refused_without_a_redirect(
+    provider: Provider, browser: requests.Session, redirect_uri: str | None
+) -> None:
+    sign_in(provider, browser, secrets.token_urlsafe(48))
+    request = request_of(provider, "v" * 43, redirect_uri=redirect_uri)
+    url = provider.endpoint("authorization_endpoint")
+    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert answer.status_code == 400
+    assert "not registered" in answer.text
+
+
+def test_unknown_client_is_refused_without_a_redirect(
+    provider: Provider, browser: requests.Session
+) -> None:
+    request = request_of(provider, "v" * 43, client_id="somebody")
+    url = provider.endpoint("authorization_endpoint")
+    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("verifier", ["w" * 64, None])
+def test_wrong_or_missing_verifier_is_refused(
+    provider: Provider, browser: requests.Session, verifier: str | None
+) -> None:
+    code = obtain_code(provider, browser, secrets.token_urlsafe(48))
+    answer = exchange(provider, code, verifier)
+    assert answer.status_code == 400
+    assert answer.json()["error"] in {"invalid_grant", "invalid_request"}
+
+
+def test_challenge_itself_is_no_verifier(provider: Provider, browser: requests.Session) -> None:
+    verifier = secrets.token_urlsafe(48)
+    code = obtain_code(provider, browser, verifier)
+    assert exchange(provider, code, challenge(verifier)).status_code == 400
+
+
+def test_wrong_client_secret_is_refused(provider: Provider, browser: requests.Session) -> None:
+    verifier = secrets.token_urlsafe(48)
+    code = obtain_code(provider, browser, verifier)
+    impostor = Provider(provider.port, provider.state, client_secret="guessed")
+    assert exchange(impostor, code, verifier).status_code == 401
+
+
+def test_code_works_once(provider: Provider, browser: requests.Session) -> None:
+    verifier = secrets.token_urlsafe(48)
+    code = obtain_code(provider, browser, verifier)
+    assert exchange(provider, code, verifier).status_code == 200
+    assert exchange(provider, code, verifier).json()["error"] == "invalid_grant"
+
+
+def test_refresh_rotates_the_refresh_token(provider: Provider, browser: requests.Session) -> None:
+    first = obtain_tokens(provider, browser)
+    second = refresh(provider, first["refresh_token"]).json()
+    assert second["refresh_token"] != first["refresh_token"]
+    assert userinfo(provider, second["access_token"]).status_code == 200
+    spent = refresh(provider, first["refresh_token"])
+    assert spent.status_code == 400
+    assert spent.json()["error"] == "invalid_grant"
+
+
+def test_revoked_tokens_no_longer_work(provider: Provider, browser: requests.Session) -> None:
+    tokens = obtain_tokens(provider, browser)
+    for kind in ("access_token", "refresh_token"):
+        answer = provider.post("revocation_endpoint", token=tokens[kind], token_type_hint=kind)
+        assert answer.status_code == 200
+    assert userinfo(provider, tokens["access_token"]).status_code == 401
+    assert refresh(provider, tokens["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_logout_at_the_client_ends_the_session_here_and_comes_back(
+    provider: Provider, browser: requests.Session
+) -> None:
+    tokens = obtain_tokens(provider, browser)
+    request = {
+        "id_token_hint": tokens["id_token"],
+        "client_id": provider.client_id,
+        "post_logout_redirect_uri": HOME,
+        "state": "bye",
+    }
+    url = provider.endpoint("end_session_endpoint")
+    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert answer.headers.get("Location") == f"{HOME}?state=bye", answer.text
+    assert "Not signed in" in browser.get(provider.issuer, timeout=10).text
+    assert userinfo(provider, tokens["access_token"]).status_code == 401
+
+
+def test_logout_does_not_redirect_to_an_unregistered_address(
+    provider: Provider, browser: requests.Session
+) -> None:
+    tokens = obtain_tokens(provider, browser)
+    request = {
+        "id_token_hint": tokens["id_token"],
+        "post_logout_redirect_uri": "https://evil.example/",
+    }
+    url = provider.endpoint("end_session_endpoint")
+    answer = browser.get(url, params=request, allow_redirects=False, timeout=10)
+    assert "Location" not in answer.headers
+
+
+def test_pages_allow_nothing_but_their_own_style_and_the_clients_origin(
+    provider: Provider, browser: requests.Session
+) -> None:
+    consent = sign_in(provider, browser, secrets.token_urlsafe(48))
+    policy = consent.headers["Content-Security-Policy"]
+    assert set(policy.split("; ")) == {
+        "default-src 'none'",
+        "style-src 'self'",
+        "form-action 'self' http://127.0.0.1:1",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    }
+    assert consent.headers["X-Frame-Options"] == "DENY"
+
+
+def test_cookie_names_are_not_those_of_another_django_site(
+    provider: Provider, browser: requests.Session
+) -> None:
+    sign_in(provider, browser, secrets.token_urlsafe(48))
+    assert set(browser.cookies.keys()) == {"provider_sessionid", "provider_csrftoken"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/signup/", "/accounts/signup/", "/password/reset/", "/identity/o/api/clients"]
+)
+def test_nobody_can_sign_up_or_reset_or_register(provider: Provider, path: str) -> None:
+    assert requests.get(provider.issuer + path, timeout=10).status_code == 404
+
+
+def test_other_hosts_are_refused(provider: Provider) -> None:
+    headers = {"Host": f"evil.example:{provider.port}"}
+    assert requests.get(provider.issuer, headers=headers, timeout=10).status_code == 400
+
+
+def test_tokens_keys_and_sign_in_survive_kill_9(tmp_path: Path, browser: requests.Session) -> None:
+    provider = Provider(free_ports(1)[0], tmp_path / "state")
+    with provider.serving() as pid:
+        tokens = obtain_tokens(provider, browser)
+        keys = signing_keys(provider)
+        os.kill(pid, signal.SIGKILL)
+    with provider.serving():
+        assert signing_keys(provider) == keys
+        assert userinfo(provider, tokens["access_token"]).json()["email"] == ADA.email
+        assert refresh(provider, tokens["refresh_token"]).status_code == 200
+        assert f"Signed in here as {ADA.username}" in browser.get(provider.issuer, timeout=10).text
+
+
+def test_access_tokens_live_as_long_as_configured(
+    tmp_path: Path, browser: requests.Session
+) -> None:
+    provider = Provider(free_ports(1)[0], tmp_path / "state", life=7)
+    with provider.serving():
+        assert int(obtain_tokens(provider, browser)["expires_in"]) == 7
+
+
+def test_state_is_readable_by_its_owner_only_and_the_log_holds_no_secret(
+    tmp_path: Path, browser: requests.Session
+) -> None:
+    provider = Provider(free_ports(1)[0], tmp_path / "state")
+    with provider.serving():
+        tokens = obtain_tokens(provider, browser)
+    assert provider.state.stat().st_mode & 0o777 == 0o700
+    for file in provider.state.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+    log = provider.log.read_text(encoding="utf-8")
+    secret_values = [provider.client_secret, tokens["access_token"], tokens["refresh_token"]]
+    assert not [value for value in secret_values if value in log]
+    assert "code=" not in log

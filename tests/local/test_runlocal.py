@@ -1,0 +1,243 @@
+"""`manage.py runlocal` itself: every process is real."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from gateway_site.local.environment import Ports
+from gateway_site.local.processes import StackError
+from gateway_site.local.stack import Stack
+from tests.local.running import ROOT, free_ports, is_listening, wait_until
+from tests.local.test_runlocal_environment import HOSTILE
+
+pytestmark = pytest.mark.stack
+
+CHILDREN = ("roto-server", "gateway_site.local.kms", "gateway_site.local.provider", "runserver")
+
+
+@dataclass
+class Run:
+    """One `runlocal`, its ports and its state folder."""
+
+    state: Path
+    ports: Ports = field(default_factory=lambda: Ports(*free_ports(4)))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.gateway}"
+
+    @property
+    def all_ports(self) -> list[int]:
+        ports = self.ports
+        return [ports.gateway, ports.provider, ports.kms, ports.dynamodb]
+
+    def command(self, *options: str) -> list[str]:
+        ports = self.ports
+        command = [sys.executable, "manage.py", "runlocal", "--state", str(self.state)]
+        command += ["--port", str(ports.gateway), "--provider-port", str(ports.provider)]
+        command += ["--kms-port", str(ports.kms), "--dynamodb-port", str(ports.dynamodb)]
+        return [*command, *options]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A shell in which every variable points elsewhere."""
+        inherited = {name: value for name, value in HOSTILE.items() if "SETTINGS" not in name}
+        return inherited | {"PATH": os.environ["PATH"]}
+
+    @contextmanager
+    def serving(self) -> Iterator["subprocess.Popen[str]"]:
+        """Run it until it has told the address; the last line it printed is then `Logs are…`."""
+        with subprocess.Popen(
+            self.command(),
+            env=self.environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.terminate()
+
+    def refusal(self, *options: str) -> str:
+        """What it says when it does not start: one line, and no traceback."""
+        answer = subprocess.run(
+            self.command(*options),
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert answer.returncode == 1
+        assert answer.stdout == ""
+        [line] = answer.stderr.splitlines()
+        return line
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "state")
+
+
+def read_welcome(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Logs are in"):
+            return "".join(lines)
+    assert process.stderr is not None
+    raise AssertionError(process.stderr.read())
+
+
+def children_of(process: "subprocess.Popen[str]") -> dict[str, psutil.Process]:
+    """The running children by what they are."""
+    found = {}
+    for child in psutil.Process(process.pid).children():
+        line = " ".join(child.cmdline())
+        found.update({name: child for name in CHILDREN if name in line})
+    return found
+
+
+def remembered(run: Run) -> dict[str, str]:
+    """What must be the same after a restart."""
+    lines = (run.state / "env").read_text(encoding="utf-8")
+    found = dict(re.findall(r"export (\w+)='(.*)'", lines))
+    keys = requests.get(f"http://127.0.0.1:{run.ports.provider}/.well-known/jwks.json", timeout=10)
+    names = ("KMS_KEY_ARN", "DJANGO_SECRET_KEY", "OAUTH_LOCAL_CLIENT_SECRET")
+    return {name: found[name] for name in names} | {"keys": keys.text}
+
+
+def manage(run: Run, command: str) -> "subprocess.CompletedProcess[str]":
+    """Run another command as a person would, in a shell that sourced `.local/env`."""
+    script = f". {run.state}/env && exec {sys.executable} manage.py {command}"
+    return subprocess.run(
+        ["/bin/sh", "-c", script],
+        env=run.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ctrl_c_ends_all(
+    run: Run,
+) -> None:
+    with run.serving() as process:
+        welcome = read_welcome(process)
+        assert f"http://127.0.0.1:{run.ports.gateway}/" in welcome
+        assert "ada (password ada) or grace (password grace)" in welcome
+
+        page = requests.get(run.url, timeout=10)
+        style = re.search(r'href="(/static/[^"]+\.css)"', page.text)
+        assert page.status_code == 200
+        assert "/accounts/oidc/local/login/" in page.text
+        assert style is not None
+        assert requests.get(run.url + style[1], timeout=10).status_code == 200
+
+        requests.get(f"{run.url}/?code=the-code&state=the-state", timeout=10)
+        log = (run.state / "log" / "gateway.log").read_text(encoding="utf-8")
+        assert '"GET /' in log
+        assert "the-code" not in log
+
+        checked = manage(run, "check_session_store")
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        assert (run.state / "env").stat().st_mode & 0o777 == 0o600
+        assert run.state.stat().st_mode & 0o777 == 0o700
+
+        children = children_of(process)
+        assert set(children) == set(CHILDREN)
+        for child in children.values():
+            addresses = {each.laddr.ip for each in child.net_connections() if not each.raddr}
+            assert addresses == {"127.0.0.1"}
+
+        assert "Another runlocal uses" in run.refusal()
+        assert is_listening(run.ports.gateway)
+
+        asked = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=15) == 0
+        assert time.monotonic() - asked < 8
+        assert not any(is_listening(port) for port in run.all_ports)
+    everything = [path for path in run.state.rglob("*") if path.is_file()]
+    assert not [path for path in everything if path.stat().st_mode & 0o077]
+
+
+def test_killed_run_leaves_no_process_and_loses_no_state(run: Run) -> None:
+    with run.serving() as process:
+        read_welcome(process)
+        before = remembered(run)
+        children = children_of(process)
+        process.kill()
+    if sys.platform != "linux":
+        for child in children.values():
+            child.kill()
+    wait_until(lambda: not any(map(is_listening, run.all_ports)), "all children are gone", 10)
+    with run.serving() as process:
+        read_welcome(process)
+        assert remembered(run) == before
+
+
+def test_killed_child_is_named_and_the_rest_ends(run: Run) -> None:
+    with run.serving() as process:
+        read_welcome(process)
+        children_of(process)["gateway_site.local.kms"].kill()
+        assert process.wait(timeout=15) == 1
+        assert process.stderr is not None
+        [line] = process.stderr.read().splitlines()
+    assert "The local KMS has ended (killed by SIGKILL)" in line
+    assert str(run.state / "log" / "kms.log") in line
+    assert not any(is_listening(port) for port in run.all_ports)
+
+
+def test_port_in_use_is_refused_in_one_sentence_before_anything_starts(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", run.ports.provider)):
+        line = run.refusal()
+    assert f"Port {run.ports.provider}, for the local OpenID provider" in line
+    assert "--provider-port" in line
+    assert not (run.state / "dynamodb").exists()
+
+
+def test_missing_binary_is_named_with_what_to_do(run: Run) -> None:
+    stack = Stack(run.environment, run.ports, run.state, roto=run.state / "roto-server")
+    said: list[str] = []
+    with pytest.raises(StackError, match=r"roto-server cannot be run .* requirements/local\.txt"):
+        stack.serve(said.append)
+    assert said == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gateway.example.com"])  # noqa: S104 -- refused
+def test_other_addresses_than_loopback_are_refused(run: Run, host: str) -> None:
+    assert "listens on 127.0.0.1 only" in run.refusal("--host", host)
+    assert not run.state.exists()
+
+
+def test_port_out_of_range_is_refused(run: Run) -> None:
+    answer = subprocess.run(
+        run.command("--kms-port", "65536"),
+        env=run.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 2
+    assert "--kms-port: invalid port value: '65536'" in answer.stderr

@@ -1,0 +1,163 @@
+"""What the children of `runlocal` see, whatever the caller's environment holds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway_site.local import environment
+from gateway_site.local.environment import Ports, Secrets
+from gateway_site.local.processes import StackError
+from gateway_site.local.stack import key_arn, require_loopback
+from tests.local.running import ROOT
+
+PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4)
+SECRETS = Secrets("the-secret-key", "the-client-secret")
+STATE = Path("/state")
+HOSTILE = {
+    "AWS_PROFILE": "production",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+    "AWS_ENDPOINT_URL": "https://dynamodb.eu-central-1.amazonaws.com",
+    "AWS_ENDPOINT_URL_KMS": "https://kms.eu-central-1.amazonaws.com",
+    "AWS_ACCESS_KEY_ID": "AKIAREAL",
+    "AWS_SECRET_ACCESS_KEY": "real",
+    "AWS_SESSION_TOKEN": "real",
+    "AWS_CONFIG_FILE": "/home/somebody/.aws/config",
+    "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/real",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:5/real",
+    "AWS_MAX_ATTEMPTS": "nine",
+    "KMS_KEY_ARN": "arn:aws:kms:eu-central-1:123456789012:key/real",
+    "SESSIONS_TABLE": "production",
+    "SESSIONS_NAMESPACE": "production",
+    "DATABASE_URL": "postgres://production.example/gateway",
+    "DJANGO_SECRET_KEY": "production-secret",
+    "DJANGO_SETTINGS_MODULE": "somebody.elses",
+    "ALLOWED_HOSTS": "gateway.example.com",
+    "OAUTH_LOCAL_ISSUER": "https://evil.example",
+    "PROXY_SCHEME_HEADER": "X-Forwarded-Proto",
+    "http_proxy": "http://proxy.example:3128",
+    "no_proxy": "intranet.example",
+}
+
+
+def outer(inherited: dict[str, str]) -> dict[str, str]:
+    """The gateway's whole environment, as the stack puts it together."""
+    return (
+        environment.base(inherited)
+        | environment.passed_on(inherited)
+        | environment.gateway(inherited, PORTS, STATE, SECRETS)
+    )
+
+
+def ask_endpoints(variables: dict[str, str]) -> str:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway_site.local.endpoints"],
+        env=variables,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout
+
+
+def test_nothing_of_a_hostile_environment_reaches_a_child() -> None:
+    built = outer({"PATH": "/bin"} | HOSTILE)
+    assert {name for name in built if name.startswith("AWS_")} == set(environment.aws(PORTS))
+    kept = {name for name in HOSTILE if built.get(name) == HOSTILE[name]}
+    assert kept == {"http_proxy"}  # a provider may be behind it
+    assert "SESSIONS_NAMESPACE" not in built
+    assert "PROXY_SCHEME_HEADER" not in built
+
+
+def test_hostile_environment_leaves_the_aws_clients_on_this_machine() -> None:
+    answer = ask_endpoints(outer({"PATH": os.environ["PATH"]} | HOSTILE))
+    assert json.loads(answer) == {"dynamodb": "http://127.0.0.1:4", "kms": "http://127.0.0.1:3"}
+    require_loopback(answer)
+
+
+def test_aws_clients_that_would_leave_the_machine_are_refused() -> None:
+    ignoring = outer({"PATH": os.environ["PATH"]}) | {"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}
+    with pytest.raises(
+        StackError, match=r"would go to https://dynamodb\.us-east-1\.amazonaws\.com"
+    ):
+        require_loopback(ask_endpoints(ignoring))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1.evil.example:9001",
+        "http://127.0.0.1@evil.example/",
+        "http://10.0.0.1:9001",
+        "http://0.0.0.0:9001",
+    ],
+)
+def test_endpoint_that_only_looks_like_loopback_is_refused(url: str) -> None:
+    with pytest.raises(StackError):
+        require_loopback(json.dumps({"dynamodb": "http://127.0.0.1:1", "kms": url}))
+
+
+def test_loopback_is_never_asked_through_a_proxy() -> None:
+    built = environment.base(HOSTILE)
+    assert built["NO_PROXY"] == built["no_proxy"] == "127.0.0.1,localhost,intranet.example"
+
+
+def test_local_provider_is_offered_when_the_caller_configured_none() -> None:
+    built = outer({"OAUTH_GOOGLE_CLIENT_ID": "  ", "OAUTH_CORP_NAME": "Corp"})
+    assert built["OAUTH_LOCAL_ISSUER"] == "http://127.0.0.1:2"
+    assert built["OAUTH_LOCAL_CLIENT_SECRET"] == SECRETS.client_secret
+    assert "OAUTH_CORP_NAME" not in built
+
+
+def test_configured_providers_are_passed_on_and_the_local_one_left_out() -> None:
+    mine = {"OAUTH_GOOGLE_CLIENT_ID": "id", "OAUTH_GOOGLE_CLIENT_SECRET": "secret"}
+    built = outer(mine | {"OAUTH_LOCAL_CLIENT_ID": "stale"})
+    assert {name: value for name, value in built.items() if name.startswith("OAUTH_")} == mine
+
+
+def test_provider_knows_no_secret_but_its_own_client() -> None:
+    built = environment.provider(HOSTILE, PORTS, SECRETS)
+    assert built["PROVIDER_CLIENT_SECRET"] == SECRETS.client_secret
+    assert SECRETS.django_secret_key not in built.values()
+    assert (
+        "http://127.0.0.1:1/accounts/oidc/local/login/callback/"
+        in built["PROVIDER_REDIRECT_URIS"].split()
+    )
+
+
+def test_secrets_do_not_show_in_a_repr() -> None:
+    assert "the-" not in repr(SECRETS)
+
+
+def test_database_path_with_blanks_and_signs_is_quoted() -> None:
+    built = environment.gateway({}, PORTS, Path("/my state/50%?#"), SECRETS)
+    assert built["DATABASE_URL"] == "sqlite:////my%20state/50%25%3F%23/gateway.sqlite3"
+
+
+def test_shell_script_restores_the_variables_whatever_the_shell_holds(tmp_path: Path) -> None:
+    variables = environment.aws(PORTS) | {"ODD": 'it\'s $HOME `id` "quoted"\nand more'}
+    script = tmp_path / "env"
+    script.write_text(environment.shell_script(variables, script), encoding="utf-8")
+    dump = f'{sys.executable} -c "import json, os; print(json.dumps(dict(os.environ)))"'
+    answer = subprocess.run(
+        ["/bin/sh", "-c", f". {script} && {dump}"],
+        env=HOSTILE | {"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    seen = json.loads(answer.stdout)
+    assert {name: seen[name] for name in variables} == variables
+    assert {name for name in seen if name.startswith("AWS_")} == set(environment.aws(PORTS))
+    assert "SESSIONS_NAMESPACE" not in seen
+
+
+@pytest.mark.parametrize("answer", ["", "{}", '{"key_arn": null}', "[]", "not json"])
+def test_unexpected_answer_of_create_session_store_is_an_error(answer: str) -> None:
+    with pytest.raises(StackError, match="KMS key"):
+        key_arn(answer)

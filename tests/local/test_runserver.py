@@ -1,0 +1,198 @@
+"""`manage.py runserver`: ASGI by uvicorn, streams unbuffered, closed when the reader goes."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+from django.core.management import get_commands
+from django.test import override_settings
+
+from gateway_site.runserver_check import runserver_is_asgi
+from tests.local.running import ROOT, free_ports, is_listening, running, wait_until
+
+SITE = Path(__file__).with_name("streaming_site.py")
+
+
+@dataclass
+class Server:
+    """`runserver` of a site of one module, which lies in a folder of the test's own."""
+
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site_under_test.py"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def closed(self) -> Path:
+        return self.folder / "closed"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": f"{ROOT}:{self.folder}",
+            "PYTHONDONTWRITEBYTECODE": "1",  # a change within the second would go unseen
+            "DJANGO_SETTINGS_MODULE": "site_under_test",
+            "CLOSED": str(self.closed),
+        }
+
+    def command(self, *options: str, address: str = "127.0.0.1") -> list[str]:
+        manage = [sys.executable, "-m", "django", "runserver", f"{address}:{self.port}"]
+        return [*manage, *options]
+
+    @contextmanager
+    def serving(self, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+        command = self.command(*options)
+        with running(command, self.environment, self.log, self.port) as process:
+            yield process
+
+    def refusal(self, *options: str, address: str = "127.0.0.1") -> str:
+        """What it says when it does not start."""
+        answer = subprocess.run(
+            self.command(*options, address=address),
+            env=self.environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert answer.returncode != 0
+        return answer.stderr
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Server:
+    shutil.copyfile(SITE, tmp_path / "site_under_test.py")
+    return Server(tmp_path, free_ports(1)[0])
+
+
+@contextmanager
+def open_stream(server: Server) -> Iterator[None]:
+    """Open the event stream and read its first event; it never sends a second."""
+    with requests.get(f"{server.url}/events", stream=True, timeout=10) as response:
+        lines = response.iter_lines(chunk_size=1)  # named: requests hangs up when it is dropped
+        assert next(lines) == b"data: first"
+        yield
+
+
+@pytest.mark.stack
+def test_events_arrive_unbuffered_and_a_reader_that_goes_closes_the_generator(
+    server: Server,
+) -> None:
+    with server.serving("--noreload"):
+        with open_stream(server):
+            assert not server.closed.exists()
+        wait_until(server.closed.exists, "the generator is closed")
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
+    server: Server, options: list[str], number: signal.Signals
+) -> None:
+    with server.serving(*options) as process, open_stream(server):
+        process.send_signal(number)
+        process.wait(timeout=10)
+        wait_until(lambda: not is_listening(server.port), "the port is free")
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.stack
+def test_changed_module_is_reloaded(server: Server) -> None:
+    def answers(version: str) -> bool:
+        try:
+            return requests.get(f"{server.url}/version", timeout=10).text == version
+        except requests.ConnectionError:
+            return False
+
+    def noticed(module: Path) -> bool:
+        """A change before the reloader's first look, which nothing announces, goes unseen."""
+        module.touch()
+        deadline = time.monotonic() + 4  # it looks once a second, then starts anew
+        while not answers("two") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return answers("two")
+
+    with server.serving() as process:
+        wait_until(lambda: answers("one"), "it answers")
+        source = server.site.read_text(encoding="utf-8")
+        server.site.write_text(source.replace('"one"', '"two"'), encoding="utf-8")
+        wait_until(lambda: noticed(server.site), "it answers from the changed module")
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+
+
+@pytest.mark.stack
+def test_static_files_are_served_without_debug_only_when_asked(server: Server) -> None:
+    url = f"{server.url}/static/{server.site.name}"
+    with server.serving("--noreload", "--insecure"):
+        assert requests.get(url, timeout=10).content == SITE.read_bytes()
+    with server.serving("--noreload"):
+        assert requests.get(url, timeout=10).status_code == 404
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
+def test_port_in_use_is_said_in_one_line(server: Server, options: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", server.port)):
+        error = server.refusal(*options)
+    assert error.splitlines()[-1] == "Error: That port is already in use."
+    assert "Traceback" not in error
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "0"])  # noqa: S104 -- refused
+def test_local_run_listens_on_loopback_only(server: Server, address: str) -> None:
+    error = server.refusal("--noreload", address=address)
+    assert "listens on 127.0.0.1 only" in error
+    assert "Traceback" not in error
+
+
+@pytest.fixture
+def fresh_commands() -> Iterator[None]:
+    forget: Callable[[], None] = get_commands.cache_clear  # type: ignore[attr-defined]  # stubs
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("fresh_commands")
+@override_settings(
+    INSTALLED_APPS=["gateway_site", "django.contrib.staticfiles"],
+    MISSING_VARIABLES=[],
+)
+def test_runserver_of_ours_passes_the_check() -> None:
+    assert runserver_is_asgi(None) == []
+
+
+@pytest.mark.usefixtures("fresh_commands")
+@override_settings(
+    INSTALLED_APPS=["django.contrib.staticfiles", "gateway_site"],
+    MISSING_VARIABLES=[],
+)
+def test_runserver_of_staticfiles_fails_the_check() -> None:
+    [error] = runserver_is_asgi(None)
+    assert error.id == "gateway_site.E004"
+    assert "django.contrib.staticfiles" in error.msg
