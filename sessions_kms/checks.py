@@ -1,5 +1,6 @@
 """System checks: what is wrong with the settings, one id a fault, without any network."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +69,27 @@ def check_cookie_age(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_not_before(**_: Any) -> list[checks.CheckMessage]:
+    """Warn about a moment that is still to come: until then nobody can stay signed in."""
+    raw: Any = getattr(settings, conf.SETTING, None)
+    if list(conf.faults(raw)):
+        return []
+    moment = conf.parse(raw).not_before
+    if moment is None or moment <= time.time():
+        return []
+    return [
+        checks.Warning(
+            f"NOT_BEFORE ({moment:,} s since 1970) is in the future: no session is valid before.",
+            hint="Set SESSIONS_KMS['NOT_BEFORE'] to a moment that has passed, in seconds.",
+            id="sessions_kms.W004",
+        )
+    ]
+
+
 def register() -> None:
     """Register the checks with Django."""
-    for check in (check_settings, check_engine, check_middleware, check_cookie_age):
+    for check in CHECKS:
         checks.register(check, checks.Tags.security)
+
+
+CHECKS = (check_settings, check_engine, check_middleware, check_cookie_age, check_not_before)

@@ -83,9 +83,12 @@ def faults(raw: object) -> Iterator[Fault]:
 
 
 def _stale_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
-    age = raw.get("DATA_KEY_CACHE_AGE", Config.data_key_cache_age)
-    stale = raw.get("DATA_KEY_MAX_STALE", Config.data_key_max_stale)
-    if isinstance(age, int) and isinstance(stale, int) and stale < age:
+    try:
+        age = _cache_age(raw.get("DATA_KEY_CACHE_AGE", Config.data_key_cache_age))
+        stale = _cache_age(raw.get("DATA_KEY_MAX_STALE", Config.data_key_max_stale))
+    except ValueError:
+        return  # Reported already.
+    if stale < age:
         yield Fault(
             "E014", f"{SETTING}['DATA_KEY_MAX_STALE'] must not be below DATA_KEY_CACHE_AGE."
         )
@@ -118,7 +121,10 @@ def _optional(parse_value: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _key_arns(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise TypeError("must be a list of KMS key ARNs.")
-    return tuple(dict.fromkeys(_key_arn(arn) for arn in value))
+    try:
+        return tuple(dict.fromkeys(_key_arn(arn) for arn in value))
+    except ValueError as exc:
+        raise ValueError(f"must be a list of KMS key ARNs; each {exc}") from None
 
 
 def _context(value: Any) -> Mapping[str, str]:
@@ -132,13 +138,22 @@ def _context(value: Any) -> Mapping[str, str]:
 
 
 def _moment(value: Any) -> int:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError("must say its time zone, for example 2026-01-31T12:00:00Z.")
-        value = int(value.timestamp())
-    return _seconds(0)(value)
+    try:
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value)
+        if isinstance(value, datetime):
+            value = _aware_timestamp(value)
+        return _seconds(0)(value)
+    except ValueError:
+        raise ValueError(
+            "must be a time that says its zone, for example 2026-01-31T12:00:00Z, or epoch seconds."
+        ) from None
+
+
+def _aware_timestamp(value: datetime) -> int:
+    if value.tzinfo is None:
+        raise ValueError
+    return int(value.timestamp())
 
 
 def _seconds(at_least: int, at_most: int | None = None) -> Callable[[Any], int]:
@@ -150,6 +165,9 @@ def _seconds(at_least: int, at_most: int | None = None) -> Callable[[Any], int]:
         return int(value)
 
     return parse_seconds
+
+
+_cache_age = _seconds(1, DAY)
 
 
 class Setting(NamedTuple):
@@ -172,12 +190,13 @@ FIELDS: Mapping[str, Setting] = {
     "ENCRYPTION_CONTEXT": Setting("E007", _context),
     "DECRYPT_KEY_IDS": Setting("E008", _key_arns),
     "NOT_BEFORE": Setting("E009", _optional(_moment)),
-    "ABSOLUTE_TIMEOUT": Setting("E010", _optional(_seconds(1))),
+    # Beyond what dates can say, the end of a session could not be shown: None says never.
+    "ABSOLUTE_TIMEOUT": Setting("E010", _optional(_seconds(1, 3650 * DAY))),
     # Longer periods, or keys that serve longer, would break the record's rule that
     # a data key seals for at most 8 days (record.DATA_KEY_USE).
     "DATA_KEY_PERIOD": Setting("E011", _seconds(0, 7 * DAY)),
-    "DATA_KEY_CACHE_AGE": Setting("E012", _seconds(1, DAY)),
-    "DATA_KEY_MAX_STALE": Setting("E013", _seconds(1, DAY)),
+    "DATA_KEY_CACHE_AGE": Setting("E012", _cache_age),
+    "DATA_KEY_MAX_STALE": Setting("E013", _cache_age),
 }
 
 

@@ -25,14 +25,17 @@ class NotBefore:
         self._clock = clock
         self._read_at: float | None = None
         self._next_read = 0.0
+        self._reads = 0
         self._reading = Lock()
 
     def moment(self) -> int:
         """Return the moment in force. Raises TableUnavailable."""
+        reads = self._reads
         # Only while nothing good is held does a thread wait for another's read.
         if not self._good(READ_EVERY) and self._reading.acquire(blocking=not self._good(GOOD_FOR)):
             try:
-                self._refresh()
+                if reads == self._reads:  # Else the read that it waited for counts, failed or not.
+                    self._refresh()
             finally:
                 self._reading.release()
         if not self._good(GOOD_FOR):
@@ -45,11 +48,14 @@ class NotBefore:
 
     def _refresh(self) -> None:
         now = self._clock()
-        if self._good(READ_EVERY) or (self._good(GOOD_FOR) and now < self._next_read):
+        if self._good(GOOD_FOR) and now < self._next_read:
             return
         self._next_read = now + RETRY_AFTER
         try:
             self._moment = max(self._moment, self._read())
         except (TableUnavailable, InvalidRecord):
             return
-        self._read_at = now
+        else:
+            self._read_at = now
+        finally:
+            self._reads += 1

@@ -1,0 +1,183 @@
+"""Stand-ins for AWS KMS and for the table's data keys: in memory, well-behaved.
+
+`FakeKMS` wraps for real (AES-256-GCM, the encryption context bound exactly) and
+answers the errors that `aws.KMS` translates AWS's answers to.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from sessions_kms.aws import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
+from sessions_kms.record import PublishedKey
+
+KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
+OLD_KEY = "arn:aws:kms:eu-west-1:111122223333:key/22222222-2222-4222-8222-222222222222"
+FOREIGN_KEY = "arn:aws:kms:eu-west-1:999988887777:key/33333333-3333-4333-8333-333333333333"
+
+NONCE_BYTES = 12
+
+
+class State(Enum):
+    """What a KMS key does when it is asked."""
+
+    ENABLED = auto()
+    REFUSING = auto()  # disabled, denied, pending deletion or not found: one error of ours
+    UNREACHABLE = auto()
+    CUTTING = auto()  # answers with a plaintext cut short
+    MISNAMING = auto()  # answers in the name of another KMS key
+
+
+@dataclass
+class _Key:
+    material: bytes = field(default_factory=lambda: AESGCM.generate_key(256), repr=False)
+    state: State = State.ENABLED
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call that KMS was asked."""
+
+    operation: str
+    key_id: str
+    context: dict[str, str]
+
+
+class FakeKMS(KMS):
+    """KMS keys in memory. ``calls`` lists what was asked; ``during`` runs within each call."""
+
+    def __init__(self, *key_ids: str) -> None:
+        self._keys = {key_id: _Key() for key_id in key_ids or (KEY, OLD_KEY, FOREIGN_KEY)}
+        self.calls: list[Call] = []
+        self.during: Callable[[Call], object] = lambda _call: None
+
+    def set_state(self, state: State, *key_ids: str) -> None:
+        """Put KMS keys (all of them by default) into a state."""
+        for key_id in key_ids or self._keys:
+            self._keys[key_id].state = state
+
+    def count(self, operation: str, key_id: str | None = None) -> int:
+        """Return how often an operation was asked, of one KMS key or of all."""
+        return sum(
+            call.operation == operation and key_id in (None, call.key_id)
+            for call in list(self.calls)
+        )
+
+    def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyAnswer:
+        key = self._asked("generate_data_key", key_id, context)
+        plaintext = AESGCM.generate_key(256)
+        nonce = os.urandom(NONCE_BYTES)
+        wrapped = AESGCM(key.material).encrypt(nonce, plaintext, _bound(context))
+        blob = b"%b\0%b%b" % (key_id.encode(), nonce, wrapped)
+        return _answer(key, key_id, plaintext, blob)
+
+    def decrypt(self, key_id: str, ciphertext: bytes, context: Mapping[str, str]) -> DataKeyAnswer:
+        key = self._asked("decrypt", key_id, context)
+        wrapped_by, _, rest = ciphertext.partition(b"\0")
+        if wrapped_by.decode(errors="replace") not in self._keys or len(rest) <= NONCE_BYTES:
+            raise InvalidRecord("encrypted_key")
+        if wrapped_by.decode() != key_id:
+            raise IncorrectKey
+        try:
+            plaintext = AESGCM(key.material).decrypt(
+                rest[:NONCE_BYTES], rest[NONCE_BYTES:], _bound(context)
+            )
+        except InvalidTag:
+            raise InvalidRecord("encrypted_key") from None
+        return _answer(key, key_id, plaintext, ciphertext)
+
+    def _asked(self, operation: str, key_id: str, context: Mapping[str, str]) -> _Key:
+        call = Call(operation, key_id, dict(context))
+        self.calls.append(call)
+        self.during(call)
+        key = self._keys.get(key_id)
+        if key is None or key.state is State.REFUSING:
+            raise KMSUnavailable(refused_key=key_id)
+        if key.state is State.UNREACHABLE:
+            raise KMSUnavailable
+        return key
+
+
+def _answer(key: _Key, key_id: str, plaintext: bytes, blob: bytes) -> DataKeyAnswer:
+    if key.state is State.CUTTING:
+        plaintext = plaintext[:-1]
+    named = FOREIGN_KEY if key.state is State.MISNAMING else key_id
+    return DataKeyAnswer(named, plaintext, blob)
+
+
+def _bound(context: Mapping[str, str]) -> bytes:
+    parts = [part.encode() for pair in sorted(context.items()) for part in pair]
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+
+class FakeDataKeyTable:
+    """The published data keys of one namespace, with the conditions of the real table.
+
+    ``reachable`` off makes each call raise; a period in ``malformed`` is an item
+    that is not what the format says; ``losing_answers`` reports each put as lost
+    to another, as the table does when its answer was lost on the way.
+    ``before_put`` runs before each put takes effect.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.keys: dict[int, PublishedKey] = {}
+        self.malformed: set[int] = set()
+        self.reachable = True
+        self.losing_answers = False
+        self.before_put: Callable[[PublishedKey], object] = lambda _key: None
+        self.puts = 0
+
+    def get_data_key(self, period: int) -> PublishedKey | None:
+        self._check_reachable()
+        if period in self.malformed:
+            raise InvalidRecord("encryptedKey")
+        with self._lock:
+            return self.keys.get(period)
+
+    def publish_data_key(self, key: PublishedKey) -> bool:
+        return self._put(key, lambda current: current is None)
+
+    def replace_data_key(self, key: PublishedKey, *, old: bytes) -> bool:
+        return self._put(key, lambda current: current is not None and current.encrypted == old)
+
+    def _put(self, key: PublishedKey, condition: Callable[[PublishedKey | None], bool]) -> bool:
+        self._check_reachable()
+        self.before_put(key)
+        with self._lock:
+            if not condition(self.keys.get(key.period)):
+                return False
+            self.keys[key.period] = key
+            self.puts += 1
+        return not self.losing_answers
+
+    def _check_reachable(self) -> None:
+        if not self.reachable:
+            raise TableUnavailable
+
+
+def together(threads: int, job: Callable[[int], object]) -> list[object]:
+    """Run a job in threads that start at one moment; return results, errors among them."""
+    barrier = threading.Barrier(threads)
+    results: list[object] = [None] * threads
+
+    def run(index: int) -> None:
+        barrier.wait(timeout=30)
+        try:
+            results[index] = job(index)
+        except Exception as exc:  # noqa: BLE001 - the caller asserts on what was raised
+            results[index] = exc
+
+    workers = [threading.Thread(target=run, args=(index,)) for index in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert not any(worker.is_alive() for worker in workers), "a thread is stuck"
+    return results

@@ -1,0 +1,252 @@
+"""CachingKeyring, reading: outages, refusals and bad blobs, each told from the others."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from sessions_kms.aws import DataKeyAnswer, IncorrectKey
+from sessions_kms.exceptions import (
+    InvalidRecord,
+    KMSUnavailable,
+)
+from sessions_kms.keyring import DataKey
+from tests.sessions_kms.fakes import FOREIGN_KEY, KEY, OLD_KEY, FakeKMS, State
+from tests.sessions_kms.fleet import (
+    DAY,
+    MAX_AGE,
+    MAX_STALE,
+    PERIOD,
+    Process,
+    kms_keyring,
+)
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process(background=False)
+
+
+def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
+    """Return a data key that another process generated, which this one has not unwrapped yet."""
+    return kms_keyring(process.kms, key_id=key_id).generate(period)
+
+
+def decrypts(process: Process) -> int:
+    return process.kms.count("decrypt")
+
+
+# Outages
+
+
+def test_outage_before_the_maximum_age_is_not_noticed(process: Process) -> None:
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_AGE - 0.5)
+    assert process.unwrap(key.encrypted, key.period) == key
+
+
+@pytest.mark.parametrize("state", [State.UNREACHABLE, State.CUTTING, State.MISNAMING])
+def test_outage_is_survived_exactly_up_to_the_hard_cap(process: Process, state: State) -> None:
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(state)
+    process.clock.advance(MAX_STALE - 0.5)
+    assert process.unwrap(key.encrypted, key.period) == key
+    process.clock.advance(0.5)
+    with pytest.raises(KMSUnavailable):
+        process.unwrap(key.encrypted, key.period)
+    assert process.plaintexts() == set()
+
+
+def test_hard_cap_counts_from_the_last_successful_unwrap(process: Process) -> None:
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    process.clock.advance(MAX_AGE)
+    process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_STALE - 0.5)
+    assert process.unwrap(key.encrypted, key.period) == key
+    process.clock.advance(0.5)
+    with pytest.raises(KMSUnavailable):
+        process.unwrap(key.encrypted, key.period)
+
+
+def test_outage_at_a_cold_start_raises(process: Process) -> None:
+    key = earlier_key(process)
+    process.kms.set_state(State.UNREACHABLE)
+    with pytest.raises(KMSUnavailable) as caught:
+        process.unwrap(key.encrypted, key.period)
+    assert caught.value.refused_key is None
+
+
+def test_keys_beyond_the_hard_cap_are_gone_though_nobody_asks_for_them(process: Process) -> None:
+    forgotten = earlier_key(process)
+    process.unwrap(forgotten.encrypted, forgotten.period)
+    process.clock.advance(MAX_STALE)
+    other = earlier_key(process)
+    process.unwrap(other.encrypted, other.period)
+    assert process.plaintexts() == {other.plaintext}
+
+
+def test_after_a_failure_kms_is_left_alone_for_a_second(process: Process) -> None:
+    key = earlier_key(process)
+    process.kms.set_state(State.UNREACHABLE)
+    for seconds, calls in ((0, 1), (0.5, 1), (0.5, 2), (0.5, 2)):
+        process.clock.advance(seconds)
+        with pytest.raises(KMSUnavailable):
+            process.unwrap(key.encrypted, key.period)
+        assert decrypts(process) == calls
+
+
+def test_after_a_failure_a_stale_key_serves_without_asking_for_a_second(process: Process) -> None:
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_AGE)
+    for seconds, calls in ((0, 2), (0.5, 2), (0.5, 3)):
+        process.clock.advance(seconds)
+        assert process.unwrap(key.encrypted, key.period) == key
+        assert decrypts(process) == calls
+
+
+def test_end_of_an_outage_is_found_after_the_back_off(process: Process) -> None:
+    key = earlier_key(process)
+    process.kms.set_state(State.UNREACHABLE)
+    with pytest.raises(KMSUnavailable):
+        process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.ENABLED)
+    with pytest.raises(KMSUnavailable):
+        process.unwrap(key.encrypted, key.period)
+    process.clock.advance(1)
+    assert process.unwrap(key.encrypted, key.period) == key
+
+
+def test_failure_is_forgotten_once_the_key_came_by_another_way(process: Process) -> None:
+    key = process.generate(PERIOD)
+    process.clock.advance(MAX_AGE)
+    process.kms.set_state(State.UNREACHABLE)
+    process.unwrap(key.encrypted, PERIOD)
+    process.kms.set_state(State.ENABLED)
+    process.generate(PERIOD)
+    assert not process.cache._flights._failures
+
+
+def test_key_that_no_kms_key_wrapped_blames_nothing(process: Process) -> None:
+    current = process.generate(PERIOD)
+    foreign = earlier_key(process, key_id=FOREIGN_KEY)
+    with pytest.raises(KMSUnavailable) as caught:
+        process.unwrap(foreign.encrypted, foreign.period)
+    assert caught.value.refused_key is None
+    assert process.plaintexts() == {current.plaintext}
+
+
+def test_kms_that_calls_every_key_another_ones_lets_stale_keys_serve() -> None:
+    class Mistaken(FakeKMS):
+        mistaken = False
+
+        def decrypt(
+            self, key_id: str, ciphertext: bytes, context: Mapping[str, str]
+        ) -> DataKeyAnswer:
+            if self.mistaken:
+                raise IncorrectKey
+            return super().decrypt(key_id, ciphertext, context)
+
+    kms = Mistaken()
+    process = Process(kms, background=False)
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    kms.mistaken = True
+    process.clock.advance(MAX_STALE - 0.5)
+    assert process.unwrap(key.encrypted, key.period) == key
+
+
+# Refusals
+
+
+def test_revocation_takes_effect_at_the_maximum_age(process: Process) -> None:
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.REFUSING)
+    process.clock.advance(MAX_AGE - 0.5)
+    assert process.unwrap(key.encrypted, key.period) == key
+    process.clock.advance(0.5)
+    with pytest.raises(KMSUnavailable) as caught:
+        process.unwrap(key.encrypted, key.period)
+    assert caught.value.refused_key == KEY
+    assert process.plaintexts() == set()
+
+
+def test_refusal_drops_all_that_this_kms_key_unwrapped(process: Process) -> None:
+    current = process.generate(PERIOD)
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.REFUSING)
+    newcomer = b"any other blob"
+    with pytest.raises(KMSUnavailable):
+        process.unwrap(newcomer, PERIOD)
+    for blob, period in ((current.encrypted, PERIOD), (key.encrypted, key.period)):
+        with pytest.raises(KMSUnavailable):
+            process.unwrap(blob, period)
+    with pytest.raises(KMSUnavailable):
+        process.generate(PERIOD)
+    assert process.plaintexts() == set()
+
+
+def test_refusal_by_a_previous_kms_key_fails_its_records_only(process: Process) -> None:
+    current = process.generate(PERIOD)
+    old = earlier_key(process, key_id=OLD_KEY)
+    process.unwrap(old.encrypted, old.period)
+    process.kms.set_state(State.REFUSING, OLD_KEY)
+    process.clock.advance(MAX_AGE)
+    with pytest.raises(KMSUnavailable) as caught:
+        process.unwrap(old.encrypted, old.period)
+    assert caught.value.refused_key == OLD_KEY
+    assert process.plaintexts() == {current.plaintext}
+    assert process.unwrap(current.encrypted, PERIOD) == current
+    assert process.generate(PERIOD) == current
+
+
+def test_refusal_by_the_current_kms_key_keeps_what_a_previous_one_unwrapped(
+    process: Process,
+) -> None:
+    old = earlier_key(process, key_id=OLD_KEY)
+    process.unwrap(old.encrypted, old.period)
+    process.kms.set_state(State.REFUSING, KEY)
+    with pytest.raises(KMSUnavailable):
+        process.generate(PERIOD)
+    assert process.unwrap(old.encrypted, old.period) == old
+
+
+def test_refusal_by_the_current_kms_key_lets_no_stale_key_of_another_serve(
+    process: Process,
+) -> None:
+    old = earlier_key(process, key_id=OLD_KEY)
+    process.unwrap(old.encrypted, old.period)
+    process.kms.set_state(State.REFUSING, KEY)
+    process.clock.advance(MAX_AGE)
+    with pytest.raises(KMSUnavailable) as caught:
+        process.unwrap(old.encrypted, old.period)
+    assert caught.value.refused_key == KEY
+
+
+def test_refusal_that_ends_is_found_after_the_back_off(process: Process) -> None:
+    key = earlier_key(process)
+    process.kms.set_state(State.REFUSING)
+    with pytest.raises(KMSUnavailable):
+        process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.ENABLED)
+    process.clock.advance(1)
+    assert process.unwrap(key.encrypted, key.period) == key
+
+
+# Bad blobs
+
+
+def test_bad_blob_touches_no_other_key(process: Process) -> None:
+    current = process.generate(PERIOD)
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    with pytest.raises(InvalidRecord):
+        process.unwrap(b"forged", PERIOD)
+    assert process.plaintexts() == {current.plaintext, key.plaintext}
