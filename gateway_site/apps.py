@@ -1,0 +1,13 @@
+"""The application that holds the project's templates, commands and checks."""
+
+from django.apps import AppConfig
+
+
+class GatewayConfig(AppConfig):
+    """Registers the system checks."""
+
+    name = "gateway_site"
+    verbose_name = "Gateway"
+
+    def ready(self) -> None:
+        from gateway_site import checks, runserver_check  # noqa: F401  (they register)

@@ -1,0 +1,48 @@
+"""System checks of the project: what the environment lacks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+
+
+@register
+def variables_are_set(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Name every required variable that is missing."""
+    return [
+        Error(
+            f"The environment variable {name} is missing.",
+            hint="See .env.example, or use `manage.py runlocal` for a local run without AWS.",
+            id="gateway_site.E001",
+        )
+        for name in settings.MISSING_VARIABLES
+    ]
+
+
+@register(Tags.security, deploy=True)
+def somebody_can_sign_in(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn when no provider is configured."""
+    if settings.OAUTH_PROVIDERS:
+        return []
+    return [
+        checks.Warning(
+            "No OAuth provider is configured: nobody can sign in.",
+            hint="Set OAUTH_<NAME>_CLIENT_ID and its companions; see .env.example.",
+            id="gateway_site.W002",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def not_a_local_run(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse to deploy with the relaxations of the local run."""
+    if not settings.GATEWAY_LOCAL:
+        return []
+    return [
+        Error("GATEWAY_LOCAL is set: it is for `manage.py runlocal` only.", id="gateway_site.E003")
+    ]

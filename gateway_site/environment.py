@@ -1,0 +1,85 @@
+"""Read the gateway's variables, each with an error that names the variable.
+
+What enters is text from the environment; what leaves are the values of
+`settings.py`. A value is never repeated in an error, since it may be a secret.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.Env()
+
+TRUE = frozenset({"1", "true", "yes", "on"})
+FALSE = frozenset({"", "0", "false", "no", "off"})
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
+
+
+def text(name: str, default: str = "") -> str:
+    """Return the variable without surrounding blanks."""
+    return cast("str", env.str(name, default)).strip()
+
+
+def flag(name: str) -> bool:
+    """Return whether the variable is on; a misspelt value is an error, not "off"."""
+    value = text(name).lower()
+    if value in TRUE:
+        return True
+    if value in FALSE:
+        return False
+    raise ImproperlyConfigured(f"{name} must be 1 or 0 (also true/false, yes/no, on/off).")
+
+
+def whole_number(name: str, default: int | None = None) -> int | None:
+    """Return a whole number that is not negative, or the default where the variable is empty."""
+    value = text(name)
+    if not value:
+        return default
+    if not (value.isascii() and value.isdigit()):
+        raise ImproperlyConfigured(f"{name} must be a whole number, such as 604800.")
+    return int(value)
+
+
+def items(name: str, default: Iterable[str] = ()) -> list[str]:
+    """Return a comma-separated list, without blanks and empty entries."""
+    found = [item.strip() for item in cast("list[str]", env.list(name, default=[]))]
+    return [item for item in found if item] or list(default)
+
+
+def database(name: str, default: str) -> dict[str, Any]:
+    """Return the settings of the database at a URL."""
+    url = text(name) or default
+    known = environ.Env.DB_SCHEMES
+    if urlsplit(url).scheme not in known:
+        raise ImproperlyConfigured(
+            f"{name} must be a database URL, such as postgres://user:password@host:5432/name "
+            "or sqlite:////var/lib/gateway/db.sqlite3."
+        )
+    try:
+        return cast("dict[str, Any]", environ.Env.db_url_config(url))
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is not a complete database URL.") from None
+
+
+def proxy_header(name: str) -> tuple[str, str] | None:
+    """Return `SECURE_PROXY_SSL_HEADER` for the named header; None trusts no proxy.
+
+    See https://docs.djangoproject.com/en/stable/ref/settings/#secure-proxy-ssl-header
+    """
+    header = text(name)
+    if not header:
+        return None
+    if not header.isascii() or not header.replace("-", "").isalnum():
+        raise ImproperlyConfigured(f"{name} must be a header's name, such as X-Forwarded-Proto.")
+    return "HTTP_" + header.upper().replace("-", "_"), "https"
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Return the names that are unset or empty."""
+    return [name for name in names if not os.environ.get(name, "").strip()]

@@ -1,0 +1,200 @@
+"""OAuth providers by environment: `OAUTH_<NAME>_CLIENT_ID` and its companions.
+
+What enters are environment variables; what leaves are allauth's
+`SOCIALACCOUNT_PROVIDERS` and the origins that a sign-in form may lead to.
+A provider is never configured in the database, which would hold its secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.environment import LOOPBACK_HOSTS
+
+CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
+NAME_LENGTH = 40  # of allauth's SocialApp.name and of its provider column
+
+GOOGLE = "google"
+GITHUB = "github"
+GOOGLE_ISSUER = "https://accounts.google.com"
+GITHUB_ORIGIN = "https://github.com"
+LABELS = {GOOGLE: "Google", GITHUB: "GitHub"}
+SCOPES: dict[str, tuple[str, ...]] = {GITHUB: ()}
+OPENID_SCOPES = ("openid", "profile", "email")
+# Google answers with a refresh token only to a consent that asks for offline access, and the
+# session is the only place an earlier one could have been kept.
+# https://developers.google.com/identity/protocols/oauth2/web-server#offline
+AUTH_PARAMS = {GOOGLE: {"access_type": "offline", "prompt": "consent"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """One configured provider."""
+
+    name: str
+    label: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    issuer: str | None
+    scopes: tuple[str, ...]
+    auth_params: Mapping[str, str]
+    form_action: tuple[str, ...]
+
+    def allauth_app(self) -> dict[str, Any]:
+        """Return this provider as an entry of allauth's `APPS`, PKCE on (RFC 7636)."""
+        settings: dict[str, Any] = {
+            "oauth_pkce_enabled": True,
+            "scope": list(self.scopes),
+            "auth_params": dict(self.auth_params),
+        }
+        app = {"name": self.label, "client_id": self.client_id, "secret": self.client_secret}
+        if self.issuer is None:
+            return app | {"settings": settings}
+        return app | {
+            "provider_id": self.name,
+            "settings": settings | {"server_url": self.issuer, "uid_field": "sub"},
+        }
+
+
+def configured(environment: Mapping[str, str]) -> list[Provider]:
+    """Return the providers of the environment, by name.
+
+    Raises ImproperlyConfigured, naming the variable, when one is missing or unusable.
+    """
+    names = sorted(
+        match[1]
+        for variable, value in environment.items()
+        if (match := CLIENT_ID.fullmatch(variable)) and value.strip()
+    )
+    providers = [_Variables(environment, name).provider() for name in names]
+    # allauth finds the provider of an unfinished sign-up again by its client id.
+    clients = [provider.client_id for provider in providers if provider.issuer is not None]
+    if len(set(clients)) < len(clients):
+        raise ImproperlyConfigured(
+            "Two providers have the same OAUTH_<NAME>_CLIENT_ID: register one of them anew."
+        )
+    return providers
+
+
+def social_providers(providers: Iterable[Provider]) -> dict[str, Any]:
+    """Return allauth's `SOCIALACCOUNT_PROVIDERS`."""
+    kinds: dict[str, Any] = {
+        kind: {"OAUTH_PKCE_ENABLED": True, "APPS": []} for kind in ("openid_connect", GITHUB)
+    }
+    for provider in providers:
+        kind = GITHUB if provider.issuer is None else "openid_connect"
+        kinds[kind]["APPS"].append(provider.allauth_app())
+    return kinds
+
+
+def form_action_origins(providers: Iterable[Provider]) -> list[str]:
+    """Return the origins that the Content-Security-Policy must let forms lead to.
+
+    Browsers apply form-action to the redirect that answers the sign-in form
+    (https://www.w3.org/TR/CSP3/#directive-form-action), so the origin of each
+    provider's authorization endpoint belongs in it.
+    """
+    return sorted({origin for provider in providers for origin in provider.form_action})
+
+
+class _Variables:
+    """The variables of one provider."""
+
+    def __init__(self, environment: Mapping[str, str], name: str) -> None:
+        self.environment = environment
+        self.prefix = f"OAUTH_{name}_"
+        self.name = name.lower()
+
+    def provider(self) -> Provider:
+        if self.name == "openid_connect" or len(self.name) > NAME_LENGTH:
+            raise ImproperlyConfigured(
+                f"{self.prefix}CLIENT_ID: choose another provider name, such as OAUTH_CORP_…"
+            )
+        issuer = self._issuer()
+        label = self._text("NAME") or LABELS.get(self.name) or self.name.replace("_", " ").title()
+        if len(label) > NAME_LENGTH:
+            raise ImproperlyConfigured(f"{self.prefix}NAME must not exceed {NAME_LENGTH} letters.")
+        return Provider(
+            name=self.name,
+            label=label,
+            client_id=self._text("CLIENT_ID"),
+            client_secret=self._secret(),
+            issuer=issuer,
+            scopes=self._scopes(),
+            auth_params=self._auth_params(),
+            form_action=self._form_action(issuer),
+        )
+
+    def _text(self, suffix: str) -> str:
+        return self.environment.get(self.prefix + suffix, "").strip()
+
+    def _list(self, suffix: str) -> tuple[str, ...]:
+        return tuple(re.split(r"[\s,]+", self._text(suffix))) if self._text(suffix) else ()
+
+    def _secret(self) -> str:
+        secret = self._text("CLIENT_SECRET")
+        if not secret and self.name in LABELS:
+            raise ImproperlyConfigured(f"{self.prefix}CLIENT_SECRET is missing.")
+        return secret
+
+    def _issuer(self) -> str | None:
+        issuer = self._text("ISSUER")
+        if self.name in LABELS:
+            if issuer:
+                raise ImproperlyConfigured(
+                    f"{self.prefix}ISSUER is built in: remove it, or choose another provider name."
+                )
+            return GOOGLE_ISSUER if self.name == GOOGLE else None
+        if not issuer:
+            raise ImproperlyConfigured(
+                f"{self.prefix}ISSUER is missing: the provider's OpenID Connect issuer, "
+                "such as https://login.example.com."
+            )
+        _origin(f"{self.prefix}ISSUER", issuer)
+        return issuer.rstrip("/")  # allauth appends "/.well-known/…"
+
+    def _scopes(self) -> tuple[str, ...]:
+        scopes = self._list("SCOPES") or SCOPES.get(self.name, OPENID_SCOPES)
+        if self.name != GITHUB and "openid" not in scopes:
+            raise ImproperlyConfigured(f"{self.prefix}SCOPES must include openid.")
+        return scopes
+
+    def _auth_params(self) -> Mapping[str, str]:
+        pairs = [pair.partition("=") for pair in self._list("AUTH_PARAMS")]
+        if not all(key and value for key, _, value in pairs):
+            raise ImproperlyConfigured(
+                f"{self.prefix}AUTH_PARAMS must be pairs, such as prompt=consent,audience=api."
+            )
+        return {key: value for key, _, value in pairs} or AUTH_PARAMS.get(self.name, {})
+
+    def _form_action(self, issuer: str | None) -> tuple[str, ...]:
+        more = self._list("FORM_ACTION")
+        variable = f"{self.prefix}FORM_ACTION"
+        own = GITHUB_ORIGIN if issuer is None else _origin(f"{self.prefix}ISSUER", issuer)
+        return (own, *(_origin(variable, url) for url in more))
+
+
+def _origin(variable: str, url: str) -> str:
+    """Return the origin of an https URL; plain http is good for this machine only."""
+    error = ImproperlyConfigured(
+        f"{variable} must be an https:// address (http:// only on loopback), without user name, "
+        "query or fragment."
+    )
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise error from None
+    host = parts.hostname or ""
+    secure = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS)
+    plain = re.fullmatch(r"[A-Za-z0-9.:/\[\]_~%-]+", url) is not None
+    if not (host and secure and plain):
+        raise error
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")

@@ -1,0 +1,98 @@
+"""Error reports and access logs without secrets, whether DEBUG is on or off.
+
+A request and a traceback enter; what leaves shows where and of what kind, and
+no value that a cookie, a header, a form, a query or a variable held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import ItemsView, Mapping
+from types import FrameType
+from typing import Any
+
+from django.http import HttpRequest, QueryDict
+from django.views import debug
+
+# Everything else in META may hold a secret: cookies, authorization headers, the query and the
+# referrer with an authorization code, and under some servers the process's whole environment.
+PLAIN_META = frozenset(
+    {
+        "CONTENT_LENGTH",
+        "CONTENT_TYPE",
+        "HTTP_ACCEPT",
+        "HTTP_ACCEPT_LANGUAGE",
+        "HTTP_HOST",
+        "HTTP_USER_AGENT",
+        "PATH_INFO",
+        "REMOTE_ADDR",
+        "REQUEST_METHOD",
+        "SCRIPT_NAME",
+        "SERVER_NAME",
+        "SERVER_PORT",
+        "SERVER_PROTOCOL",
+    }
+)
+
+
+class ExceptionReporterFilter(debug.SafeExceptionReporterFilter):
+    """Hides values by default, where Django shows them unless they are marked."""
+
+    def is_active(self, request: HttpRequest | None) -> bool:
+        """Filter in DEBUG too: a debug page is saved, sent and screenshotted."""
+        return True
+
+    def get_safe_request_meta(self, request: HttpRequest | None) -> dict[str, Any]:
+        """Return META with every value hidden that is not known to be harmless."""
+        meta = getattr(request, "META", {})
+        return {
+            key: value if key in PLAIN_META else self.cleansed_substitute
+            for key, value in meta.items()
+        }
+
+    def get_safe_cookies(self, request: HttpRequest | None) -> dict[str, Any]:
+        """Return the names of the cookies."""
+        return self._hidden(getattr(request, "COOKIES", {}))
+
+    def get_post_parameters(self, request: HttpRequest | None) -> dict[str, Any]:
+        """Return the names of the form's fields."""
+        return self._hidden({} if request is None else request.POST)
+
+    def get_query_parameters(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the names of the query's parameters; a callback's hold `code` and `state`."""
+        return self._hidden(request.GET)
+
+    def get_traceback_frame_variables(
+        self, request: HttpRequest | None, tb_frame: FrameType
+    ) -> ItemsView[str, Any]:
+        """Return the types of a frame's variables: allauth's and requests' hold tokens."""
+        return {
+            name: f"<{type(value).__name__}>" for name, value in tb_frame.f_locals.items()
+        }.items()
+
+    def _hidden(self, values: Mapping[str, Any] | QueryDict) -> dict[str, Any]:
+        return dict.fromkeys(values, self.cleansed_substitute)
+
+
+class ExceptionReporter(debug.ExceptionReporter):
+    """Passes the query through the filter too, which Django does not."""
+
+    def get_traceback_data(self) -> dict[str, Any]:
+        """Return the report's data with the query's values hidden."""
+        data: dict[str, Any] = super().get_traceback_data()
+        if self.request is not None:
+            hidden = getattr(self.filter, "get_query_parameters", None)
+            data["request_GET_items"] = hidden(self.request).items() if hidden else []
+            data["request_insecure_uri"] = str(data["request_insecure_uri"]).partition("?")[0]
+        return data
+
+
+class QueryFilter(logging.Filter):
+    """Drops the query from uvicorn's access log: (client, method, path, version, status)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten the path in place, and keep the record."""
+        if isinstance(record.args, tuple) and len(record.args) == 5:
+            client, method, path, version, status = record.args
+            record.args = (client, method, str(path).partition("?")[0], version, status)
+        return True

@@ -1,0 +1,227 @@
+"""Settings of the gateway, from environment variables: `.env.example` describes each.
+
+The defaults are those of production. The module can be imported with no
+variable at all, since commands that create things need it; `checks.py` then
+says what is missing. `GATEWAY_LOCAL` is for `manage.py runlocal` alone and
+relaxes what plain http on loopback requires, nothing else.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site import providers
+from gateway_site.environment import (
+    LOOPBACK_HOSTS,
+    database,
+    flag,
+    items,
+    missing,
+    proxy_header,
+    text,
+    whole_number,
+)
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DAY = 24 * 3600
+
+DEBUG = flag("DEBUG")
+GATEWAY_LOCAL = flag("GATEWAY_LOCAL")
+SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
+
+SECRET_KEY = text("DJANGO_SECRET_KEY")
+SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = items("ALLOWED_HOSTS", ["127.0.0.1", "localhost"] if GATEWAY_LOCAL else [])
+CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
+
+if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
+    raise ImproperlyConfigured(
+        "GATEWAY_LOCAL serves plain http: ALLOWED_HOSTS may then hold loopback names only "
+        "(127.0.0.1, localhost, [::1])."
+    )
+
+REQUIRED_VARIABLES = ["DJANGO_SECRET_KEY", "KMS_KEY_ARN", "SESSIONS_TABLE"]
+if not (GATEWAY_LOCAL or DEBUG):
+    REQUIRED_VARIABLES += ["DATABASE_URL", "ALLOWED_HOSTS"]
+MISSING_VARIABLES = missing(REQUIRED_VARIABLES)
+
+# Applications
+
+INSTALLED_APPS = [
+    "gateway_site.apps.GatewayConfig",  # first: its templates and its runserver go before others
+    "oauth",
+    "sessions_kms",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.socialaccount.providers.github",
+    "csp",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "gateway_site.middleware.HealthMiddleware",
+    # These two need no session, and give their headers to the 503 of the third as well.
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "sessions_kms.middleware.StoreUnavailableMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+
+ROOT_URLCONF = "gateway_site.urls"
+ASGI_APPLICATION = "gateway_site.asgi.application"
+WSGI_APPLICATION = "gateway_site.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Data
+
+DATABASES = {"default": database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if GATEWAY_LOCAL
+        else "gateway_site.storage.HashedStaticFilesStorage",
+    },
+}
+
+# Sessions and the other cookies
+
+SESSION_ENGINE = "sessions_kms.backend"
+SESSION_COOKIE_AGE = whole_number("SESSIONS_IDLE_TIMEOUT", 7 * DAY)
+
+SESSIONS_KMS: dict[str, Any] = {
+    "NAMESPACE": text("SESSIONS_NAMESPACE") or "django",
+    "DECRYPT_KEY_IDS": items("DECRYPT_KEY_ARNS"),
+    "ABSOLUTE_TIMEOUT": whole_number("SESSIONS_ABSOLUTE_TIMEOUT", 7 * DAY),
+}
+for _key, _variable in {"KEY_ID": "KMS_KEY_ARN", "TABLE_NAME": "SESSIONS_TABLE"}.items():
+    if text(_variable):
+        SESSIONS_KMS[_key] = text(_variable)
+if _moment := text("SESSIONS_NOT_BEFORE"):
+    SESSIONS_KMS["NOT_BEFORE"] = int(_moment) if _moment.isdecimal() else _moment
+for _key in ("DATA_KEY_PERIOD", "DATA_KEY_CACHE_AGE", "DATA_KEY_MAX_STALE"):
+    if (_seconds := whole_number(_key)) is not None:
+        SESSIONS_KMS[_key] = _seconds
+
+# Cookies ignore ports, so the local run needs names that no other site on loopback uses.
+COOKIE_PREFIX = "__Host-" if SECURE else "gateway_"
+SESSION_COOKIE_NAME = COOKIE_PREFIX + "sessionid"
+SESSION_COOKIE_SECURE = SECURE
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_NAME = COOKIE_PREFIX + "csrftoken"
+CSRF_COOKIE_SECURE = SECURE
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+# In a cookie: messages in the session would write one for somebody who has just signed out.
+MESSAGE_STORAGE = "gateway_site.messages.MessageStorage"
+MESSAGE_COOKIE_NAME = COOKIE_PREFIX + "messages"
+
+# Transport and headers
+
+SECURE_SSL_REDIRECT = SECURE
+SECURE_PROXY_SSL_HEADER = proxy_header("PROXY_SCHEME_HEADER")
+SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 365 * DAY) if SECURE else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
+SECURE_HSTS_PRELOAD = flag("HSTS_PRELOAD")
+# security.W021: preloading binds a whole domain for months; its owner must ask for it.
+SILENCED_SYSTEM_CHECKS = [] if SECURE_HSTS_PRELOAD else ["security.W021"]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+OAUTH_PROVIDERS = providers.configured(os.environ)
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "base-uri": [NONE],
+        "connect-src": [SELF],
+        "font-src": [SELF],
+        "form-action": [SELF, *providers.form_action_origins(OAUTH_PROVIDERS)],
+        "frame-ancestors": [NONE],
+        "img-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+    }
+}
+
+# Signing in
+
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "home"
+ACCOUNT_LOGOUT_REDIRECT_URL = "home"
+
+SOCIALACCOUNT_ONLY = True
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
+SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
+SOCIALACCOUNT_STORE_TOKENS = False
+SOCIALACCOUNT_REQUESTS_TIMEOUT = (3, 5)  # seconds to connect, and between two bytes
+SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)
+if SECURE:
+    ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https"
+
+# Logs and error reports
+
+DEFAULT_EXCEPTION_REPORTER = "gateway_site.reports.ExceptionReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "gateway_site.reports.ExceptionReporterFilter"
+
+LOG_LEVEL = (text("LOG_LEVEL") or "INFO").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+    raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"no_query": {"()": "gateway_site.reports.QueryFilter"}},
+    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        # The query of a callback holds the authorization code.
+        "uvicorn.access": {"filters": ["no_query"]},
+    },
+}

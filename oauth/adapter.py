@@ -1,0 +1,96 @@
+"""allauth's hooks: which providers there are, how they are asked, and what a failure looks like."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import requests
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialAccount, SocialApp
+from allauth.socialaccount.providers.base import AuthError, Provider
+from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
+from django.http import HttpRequest
+from django.shortcuts import render, resolve_url
+
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.exchange import capturing
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER = 30  # seconds
+# RFC 6749 section 4.1.2.1: the provider's own words for being down.
+DOWN = frozenset({"server_error", "temporarily_unavailable"})
+
+
+class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types
+    """Providers from the settings only, asked through adapters that capture the tokens."""
+
+    def list_apps(self, *args: Any, **kwargs: Any) -> list[SocialApp]:
+        """Leave out apps of the database: they hold their secret in plain text, PKCE off."""
+        return [app for app in super().list_apps(*args, **kwargs) if app.pk is None]
+
+    def get_provider(self, *args: Any, **kwargs: Any) -> Provider:
+        """Return the provider, its OAuth 2.0 adapter replaced by ours."""
+        provider = super().get_provider(*args, **kwargs)
+        if isinstance(provider, OAuth2Provider):
+            provider.oauth2_adapter_class = capturing(provider.oauth2_adapter_class)
+        return provider
+
+    def get_requests_session(self) -> requests.Session:
+        """Return a session that treats a server error as one, and follows no redirect.
+
+        A redirected token request would carry the code and the secret elsewhere.
+        """
+        session: requests.Session = super().get_requests_session()
+        session.max_redirects = 0
+        session.hooks["response"].append(_raise_for_server_error)
+        return session
+
+    def get_connect_redirect_url(self, request: HttpRequest, socialaccount: SocialAccount) -> str:
+        """Return where to go after another account was connected."""
+        return resolve_url("home")
+
+    def on_authentication_error(
+        self,
+        request: HttpRequest,
+        provider: Provider,
+        error: str | None = None,
+        exception: Exception | None = None,
+        extra_context: dict[str, Any] | None = None,
+    ) -> None:
+        """Show a page of its own when the provider is down."""
+        if error == AuthError.CANCELLED:
+            return
+        logger.warning("Signing in with %s failed: %s", provider.sub_id, _described(exception))
+        answered = bool(extra_context and extra_context.get("state"))
+        down = isinstance(exception, requests.RequestException | ProviderUnavailable)
+        if down or (answered and request.GET.get("error") in DOWN):
+            raise ImmediateHttpResponse(_unavailable(request, provider))
+
+
+def _described(exception: Exception | None) -> str:
+    """Return our own words, or the kind alone: `OAuth2Error` holds the body of an answer."""
+    if exception is None:
+        return "no usable answer."
+    if isinstance(exception, ProviderUnavailable | ProviderRefused):
+        return str(exception)
+    return f"{type(exception).__name__}."
+
+
+def _unavailable(request: HttpRequest, provider: Provider) -> Any:
+    response = render(
+        request,
+        "oauth/provider_unavailable.html",
+        {"provider": provider},
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+    )
+    response["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+def _raise_for_server_error(response: requests.Response, *args: Any, **kwargs: Any) -> None:
+    if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        response.raise_for_status()

@@ -1,0 +1,13 @@
+"""The application that holds the tokens of a signed-in person."""
+
+from django.apps import AppConfig
+
+
+class OAuthConfig(AppConfig):
+    """Connects the capture to allauth's signals and registers the system checks."""
+
+    name = "oauth"
+    verbose_name = "OAuth tokens"
+
+    def ready(self) -> None:
+        from oauth import capture, checks  # noqa: F401  (they connect and register)

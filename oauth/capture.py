@@ -1,0 +1,96 @@
+"""Keep the tokens of a sign-in in the session of the person who signed in, and of no other.
+
+allauth's signals enter. Its order of events decides which of them may write:
+`pre_social_login` and `social_account_updated` also fire for an inactive account,
+for a sign-up that is not finished, and when somebody tries to connect another
+person's account. So a sign-in is kept at `user_logged_in` (the key is cycled and
+every stage passed), and a connection only once the account is known to be one's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.signals import user_logged_in
+from allauth.socialaccount.models import SocialAccount, SocialLogin
+from allauth.socialaccount.providers.base import AuthProcess
+from allauth.socialaccount.signals import (
+    pre_social_login,
+    social_account_added,
+    social_account_removed,
+    social_account_updated,
+)
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from oauth import session
+from oauth.tokens import TokenSet
+
+# In the sign-in's state, which alone survives the sign-up form and the e-mail stage. It waits
+# there in the encrypted session.
+STATE = "oauth_token_set"
+
+
+@receiver(pre_social_login, dispatch_uid="oauth.carry")
+def carry(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
+    """Put the token set where the rest of the sign-in finds it.
+
+    The refresh token of the same account is taken along here, since allauth signs
+    a person out before it signs the same person in again.
+    """
+    token_set = _token_set(sociallogin)
+    if token_set is None:
+        return
+    if _is_own(request, sociallogin):
+        held = session.load(request.session, sociallogin.account.provider)
+        token_set = token_set.keeping_refresh_token(held)
+    sociallogin.state[STATE] = token_set.to_session()
+
+
+@receiver(user_logged_in, dispatch_uid="oauth.keep_sign_in")
+def keep_sign_in(
+    request: HttpRequest,
+    user: AbstractBaseUser,
+    sociallogin: SocialLogin | None = None,
+    **kwargs: Any,
+) -> None:
+    """Keep the tokens of somebody who is now signed in."""
+    if sociallogin is not None and sociallogin.user == user:
+        _keep(request, sociallogin)
+
+
+@receiver(social_account_added, dispatch_uid="oauth.keep_added")
+@receiver(social_account_updated, dispatch_uid="oauth.keep_updated")
+def keep_connection(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
+    """Keep the tokens of an account that was connected, or connected again."""
+    if sociallogin.state.get("process") == AuthProcess.CONNECT and _is_own(request, sociallogin):
+        _keep(request, sociallogin)
+
+
+@receiver(social_account_removed, dispatch_uid="oauth.drop_removed")
+def drop_removed(request: HttpRequest, socialaccount: SocialAccount, **kwargs: Any) -> None:
+    """Drop the tokens of an account that was disconnected."""
+    held = session.load(request.session, socialaccount.provider)
+    if held is not None and held.subject == socialaccount.uid:
+        session.drop(request.session, socialaccount.provider)
+
+
+def _keep(request: HttpRequest, sociallogin: SocialLogin) -> None:
+    token_set = _token_set(sociallogin)
+    if token_set is not None:
+        provider = sociallogin.account.provider
+        held = session.load(request.session, provider)
+        session.store(request.session, provider, token_set.keeping_refresh_token(held))
+
+
+def _token_set(sociallogin: SocialLogin) -> TokenSet | None:
+    """Return what the exchange captured; a resumed sign-in has it in its state only."""
+    if STATE in sociallogin.state:
+        return TokenSet.from_session(sociallogin.state[STATE])
+    captured: TokenSet | None = getattr(sociallogin, "token_set", None)
+    return captured
+
+
+def _is_own(request: HttpRequest, sociallogin: SocialLogin) -> bool:
+    return request.user.is_authenticated and sociallogin.user == request.user

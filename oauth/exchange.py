@@ -1,0 +1,128 @@
+"""allauth's OAuth 2.0 adapters, made to keep what they drop and to refuse what they accept.
+
+An adapter class enters, a subclass leaves: its sign-ins carry the whole token set
+as `token_set`, and whatever it cannot read is a `ProviderUnavailable`, so that a
+provider's bad answer is a page and not a traceback with tokens in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
+from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from django.http import HttpRequest
+
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.tokens import TokenSet
+
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
+
+
+@cache
+def capturing(adapter_class: type[OAuth2Adapter]) -> type[OAuth2Adapter]:
+    """Return the subclass of an adapter class that this package signs in with."""
+    if issubclass(adapter_class, _Capturing):
+        return adapter_class
+    strict = _Discovering if issubclass(adapter_class, OpenIDConnectOAuth2Adapter) else _Capturing
+    return type(adapter_class.__name__, (strict, adapter_class), {})
+
+
+@contextmanager
+def unreadable_answers_refused() -> Iterator[None]:
+    """Turn what reading a malformed answer raises into ProviderUnavailable.
+
+    Without the cause, whose message and frames may hold the answer.
+    """
+    try:
+        yield
+    except requests.RequestException:
+        raise  # allauth's views and ours know it, and its message holds no body
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        raise ProviderUnavailable("The provider's answer cannot be read.") from None
+
+
+class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
+    """Keeps scope, id token, token type and the end of the refresh token, which allauth drops."""
+
+    def get_access_token_data(self, *args: Any, **kwargs: Any) -> Any:
+        with unreadable_answers_refused():
+            return super().get_access_token_data(*args, **kwargs)
+
+    def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
+        with unreadable_answers_refused():
+            return super().parse_token(data)
+
+    def complete_login(
+        self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
+    ) -> SocialLogin:
+        with unreadable_answers_refused():
+            login = super().complete_login(request, app, token, **kwargs)
+            if login.account.uid == str(None):  # allauth's reading of a null
+                raise ProviderRefused("The answer does not say whose account it is.")
+            login.token_set = TokenSet.from_response(
+                kwargs["response"],
+                subject=login.account.uid,
+                client_id=app.client_id,
+                requested_scope=tuple(self.get_provider().get_scope()),
+                now=int(time.time()),
+            )
+        return login
+
+
+class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # as above
+    """Holds an OpenID provider to its own metadata."""
+
+    @property
+    def openid_config(self) -> dict[str, Any]:
+        """Return the provider's metadata. Raises ProviderUnavailable when it is not usable."""
+        with unreadable_answers_refused():
+            config: dict[str, Any] = super().openid_config
+            _check_metadata(config, self.get_provider().server_url)
+        return config
+
+    def get_access_token_data(self, *args: Any, **kwargs: Any) -> Any:
+        """Exchange the code, unless another issuer than the expected one sent it (RFC 9207)."""
+        issuer = self.request.GET.get("iss")
+        if issuer is not None and issuer != self.openid_config["issuer"]:
+            raise ProviderRefused("The authorization response names another issuer.")
+        return super().get_access_token_data(*args, **kwargs)
+
+    def complete_login(self, *args: Any, **kwargs: Any) -> SocialLogin:
+        """Accept the userinfo of the id token's subject only (OpenID Connect Core 5.3.2)."""
+        login = super().complete_login(*args, **kwargs)
+        claims = login.account.extra_data
+        if "id_token" not in claims:
+            raise ProviderRefused("The token response holds no id token.")
+        with unreadable_answers_refused():
+            subject = claims["id_token"]["sub"]
+            told = claims["userinfo"]["sub"] if "userinfo" in claims else subject
+        if told != subject:
+            raise ProviderRefused("The userinfo is about another subject than the id token.")
+        return login
+
+
+def _check_metadata(config: Mapping[str, Any], discovery_url: str) -> None:
+    """Raise ProviderUnavailable unless the metadata is of the issuer asked (Discovery 4.3).
+
+    Its endpoints must be as safe as the issuer itself: a secret, a code or a token
+    is never sent over plain http because a document said so.
+    """
+    issuer = config["issuer"]
+    expected = discovery_url.partition("/.well-known/")[0]
+    if issuer.rstrip("/") != expected.rstrip("/"):
+        raise ProviderUnavailable("The provider's metadata names another issuer.")
+    scheme = urlsplit(issuer).scheme
+    for name in ENDPOINTS:
+        endpoint = urlsplit(config[name])
+        if endpoint.scheme != scheme or not endpoint.netloc:
+            raise ProviderUnavailable(
+                "The provider's metadata names an endpoint that is not as safe as the issuer."
+            )

@@ -1,0 +1,174 @@
+"""The token set of one account at one provider.
+
+A token response (RFC 6749 section 5.1) enters, a dict for the session leaves and
+comes back. Knows nothing of Django, allauth or where the session is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, NoReturn, cast
+
+VERSION = 1
+MAX_TOKEN_LENGTH = 32 * 1024  # several tokens must fit in one session of 400 KB
+MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; a longer one is as good, and fits every calendar
+SECRETS = frozenset({"access_token", "refresh_token", "id_token"})
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TokenSet:
+    """Tokens, and what the provider said of them. Times are epoch seconds.
+
+    ``subject`` is the account's identifier at the provider and ``client_id`` the
+    client the tokens were issued to. ``expires_at`` is None where the provider
+    names no end.
+    """
+
+    access_token: str
+    token_type: str
+    scope: tuple[str, ...]
+    subject: str
+    client_id: str
+    refresh_token: str | None = None
+    id_token: str | None = None
+    expires_at: int | None = None
+    refresh_expires_at: int | None = None
+
+    def __repr__(self) -> str:
+        """Show which tokens are there, never a token."""
+        shown = (f"{field.name}={self._shown(field.name)}" for field in fields(self))
+        return f"TokenSet({', '.join(shown)})"
+
+    def _shown(self, name: str) -> str:
+        value = getattr(self, name)
+        if name in SECRETS:
+            return "<none>" if value is None else "<set>"
+        return repr(value)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, which caches, task queues and crash reports would do."""
+        raise TypeError("A TokenSet cannot be pickled: keep it in the session.")
+
+    @classmethod
+    def from_response(
+        cls,
+        response: Mapping[str, Any],
+        *,
+        subject: str,
+        client_id: str,
+        requested_scope: tuple[str, ...],
+        now: int,
+    ) -> TokenSet:
+        """Read a token response. Raises ValueError when it is not one.
+
+        A response without ``scope`` grants what was requested (RFC 6749 section 5.1).
+        """
+        scope = response.get("scope")
+        # GitHub and Google call the end of a refresh token otherwise than Keycloak does.
+        refresh_lifetime = response.get("refresh_expires_in") or response.get(
+            "refresh_token_expires_in"
+        )
+        return cls(
+            access_token=_token(response.get("access_token")),
+            token_type=_text(response.get("token_type") or "Bearer"),
+            scope=requested_scope if scope is None else split_scope(_text(scope)),
+            subject=subject,
+            client_id=client_id,
+            refresh_token=_optional_token(response.get("refresh_token")),
+            id_token=_optional_token(response.get("id_token")),
+            expires_at=_end(response.get("expires_in"), now),
+            refresh_expires_at=_end(refresh_lifetime, now),
+        )
+
+    def keeping_refresh_token(self, previous: TokenSet | None) -> TokenSet:
+        """Return this set, with the previous refresh token where it has none of its own.
+
+        Some providers name a refresh token at the first consent only. The old one
+        is kept for the same account and client, and never when it could fetch more
+        than was granted this time.
+        """
+        if (
+            previous is None
+            or self.refresh_token is not None
+            or (self.subject, self.client_id) != (previous.subject, previous.client_id)
+            or not set(previous.scope) <= set(self.scope)
+        ):
+            return self
+        return replace(
+            self,
+            refresh_token=previous.refresh_token,
+            refresh_expires_at=previous.refresh_expires_at,
+        )
+
+    def to_session(self) -> dict[str, Any]:
+        """Return what is kept in the session: JSON types, and a version."""
+        return {"version": VERSION, **asdict(self), "scope": list(self.scope)}
+
+    @classmethod
+    def from_session(cls, data: object) -> TokenSet:
+        """Read what `to_session` returned; unknown fields are ignored.
+
+        Raises ValueError when it is something else.
+        """
+        if not isinstance(data, Mapping) or data.get("version") != VERSION:
+            raise ValueError("This is not a token set of version 1.")
+        scope = data.get("scope")
+        if type(scope) is not list:
+            raise ValueError("The token set has no scope.")
+        return cls(
+            access_token=_token(data.get("access_token")),
+            token_type=_text(data.get("token_type")),
+            scope=tuple(_text(item) for item in scope),
+            subject=_text(data.get("subject")),
+            client_id=_text(data.get("client_id")),
+            refresh_token=_optional_token(data.get("refresh_token")),
+            id_token=_optional_token(data.get("id_token")),
+            expires_at=_optional_time(data.get("expires_at")),
+            refresh_expires_at=_optional_time(data.get("refresh_expires_at")),
+        )
+
+
+def split_scope(scope: str) -> tuple[str, ...]:
+    """Split a scope at blanks (RFC 6749 section 3.3) or at commas, as GitHub writes it."""
+    return tuple(dict.fromkeys(re.split(r"[\s,]+", scope.strip()))) if scope.strip() else ()
+
+
+def _token(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_LENGTH:
+        raise ValueError("A token is missing, too long or not text.")
+    return value
+
+
+def _optional_token(value: object) -> str | None:
+    return None if value in (None, "") else _token(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TOKEN_LENGTH:
+        raise ValueError("A field of the token set is missing, too long or not text.")
+    return value
+
+
+def _optional_time(value: object) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise ValueError("A time of the token set is not a whole number.")
+    return value
+
+
+def _end(lifetime: object, now: int) -> int | None:
+    """Return the end of a lifetime in seconds; form-encoded answers give it as text."""
+    if lifetime in (None, ""):
+        return None
+    try:
+        seconds = int(float(_number(lifetime)))
+    except (OverflowError, ValueError):
+        raise ValueError("A lifetime of the token response is not a number.") from None
+    return now + min(max(seconds, 0), MAX_LIFETIME)
+
+
+def _number(value: object) -> float | str:
+    if type(value) in {int, float, str}:
+        return cast("float | str", value)
+    raise ValueError("This is not a number.")

@@ -1,0 +1,22 @@
+"""Addresses to include before `allauth.urls`, under the same prefix."""
+
+from allauth.socialaccount import app_settings
+from django.urls import path
+
+from oauth import views
+
+_PREFIX = app_settings.OPENID_CONNECT_URL_PREFIX
+_OPENID = f"{_PREFIX}/" if _PREFIX else ""
+
+urlpatterns = [
+    path(f"{_OPENID}<str:provider_id>/login/", views.sign_in, name="openid_connect_login"),
+    path(
+        f"{_OPENID}<str:provider_id>/login/callback/",
+        views.callback,
+        name="openid_connect_callback",
+    ),
+    path("github/login/", views.sign_in, {"provider_id": "github"}, name="github_login"),
+    path(
+        "github/login/callback/", views.callback, {"provider_id": "github"}, name="github_callback"
+    ),
+]

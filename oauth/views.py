@@ -1,0 +1,76 @@
+"""The start and the end of a sign-in, in front of allauth's own views of the same addresses.
+
+allauth's callback names its adapter itself, so the capture of the tokens needs
+a callback of ours; the rest of the flow is allauth's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import requests
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.helpers import render_authentication_error
+from allauth.socialaccount.models import SocialApp
+from allauth.socialaccount.providers.base import ProviderException
+from allauth.socialaccount.providers.base.utils import respond_to_login_on_get
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+# What allauth lets a visitor add to the authorization request by the address.
+VISITORS_WISHES = ("scope", "auth_params", "action")
+ERRORS = (requests.RequestException, ProviderException, OAuth2Error)
+
+
+@login_not_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Ask for a confirmation (GET), or lead to the provider (POST)."""
+    provider = _provider(request, provider_id)
+    query = request.GET.copy()
+    for name in VISITORS_WISHES:
+        query.pop(name, None)
+    request.GET = query  # type: ignore[assignment]  # Django's own attribute takes a copy too
+    return _answered(
+        request,
+        provider,
+        lambda: (
+            respond_to_login_on_get(request, provider) or provider.redirect_from_request(request)
+        ),
+    )
+
+
+@login_not_required
+@never_cache
+@require_GET
+def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Take the provider's answer; allauth checks the state, and signs in or connects."""
+    provider = _provider(request, provider_id)
+    view = OAuth2CallbackView.adapter_view(provider.get_oauth2_adapter(request))
+    return _answered(request, provider, lambda: view(request))
+
+
+def _answered(
+    request: HttpRequest, provider: OAuth2Provider, view: Callable[[], HttpResponse]
+) -> HttpResponse:
+    try:
+        return view()
+    except ERRORS as error:
+        page: HttpResponse = render_authentication_error(request, provider, exception=error)
+        return page
+
+
+def _provider(request: HttpRequest, provider_id: str) -> OAuth2Provider:
+    try:
+        provider = get_adapter().get_provider(request, provider_id)
+    except SocialApp.DoesNotExist:
+        raise Http404 from None
+    if not isinstance(provider, OAuth2Provider):
+        raise Http404
+    return provider

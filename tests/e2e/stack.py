@@ -1,0 +1,88 @@
+"""A `manage.py runlocal` of its own: every process real, ended, restarted or killed at will."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.local.running import ROOT, free_ports, wait_until
+
+
+class LocalStack:
+    """One state folder and its ports, which stay the same from run to run."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        self.gateway, self.provider, self.kms, self.dynamodb = free_ports(4)
+        self.url = f"http://127.0.0.1:{self.gateway}"
+
+    @contextmanager
+    def running(self, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+        """Run until the block is left; it may have been killed by then."""
+        with subprocess.Popen(
+            self._command(),
+            env={"PATH": os.environ["PATH"], **environment},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                self._await_address(process)
+                yield process
+            finally:
+                process.terminate()
+
+    def kill_everything(self, process: "subprocess.Popen[str]") -> None:
+        """`kill -9` the supervisor and each of its children, at once."""
+        supervisor = psutil.Process(process.pid)
+        family = [supervisor, *supervisor.children(recursive=True)]
+        for member in reversed(family):
+            member.kill()
+        process.wait()
+        wait_until(lambda: not any(member.is_running() for member in family), "all are gone")
+
+    def environment(self) -> dict[str, str]:
+        """What `. .local/env` gives to a shell."""
+        answer = subprocess.run(
+            ["/bin/sh", "-c", f". {self.state}/env && env"],
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+
+    def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a management command against the running stack."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            env=self.environment(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def _command(self) -> list[str]:
+        ports = {
+            "--port": self.gateway,
+            "--provider-port": self.provider,
+            "--kms-port": self.kms,
+            "--dynamodb-port": self.dynamodb,
+        }
+        options = [word for option, port in ports.items() for word in (option, str(port))]
+        return [sys.executable, "manage.py", "runlocal", "--state", str(self.state), *options]
+
+    def _await_address(self, process: "subprocess.Popen[str]") -> None:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("Logs are in"):
+                return
+        raise AssertionError("".join(said))

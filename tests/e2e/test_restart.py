@@ -1,0 +1,138 @@
+"""Signed in after a restart, and a token nowhere: the claims of the project, on real processes."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.stack import LocalStack
+from tests.e2e.test_browser import sign_in
+from tests.sessions_kms import reference_format
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+
+METADATA = {"id", "version", "createdAt", "updatedAt", "ttl", "revision", "keyPeriod"}
+SEALED = {"encryptedData", "iv", "authTag", "encryptedKey", "salt", "commitment"}
+ATTRIBUTES = METADATA | SEALED | {"owner"}
+
+
+class BackDoor:
+    """The table as whoever holds AWS rights and the cookie sees it, without our code."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.dynamodb = self._client("dynamodb")
+        self.kms = self._client("kms")
+
+    def items(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self.dynamodb.scan(
+            TableName=self.environment["SESSIONS_TABLE"], ConsistentRead=True
+        )["Items"]
+        return items
+
+    def content(self, session_key: str) -> dict[str, Any]:
+        namespace = "django"
+        item = reference_format.fetch(
+            self.dynamodb, self.environment["SESSIONS_TABLE"], namespace, session_key
+        )
+        unwrap = reference_format.unwrapping(self.kms, self.environment["KMS_KEY_ARN"], namespace)
+        serialized = reference_format.open_item(
+            item, namespace=namespace, session_key=session_key, now=time.time(), unwrap=unwrap
+        )
+        content: dict[str, Any] = json.loads(serialized)
+        return content
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(
+            service,  # type: ignore[call-overload]  # a name, not one of boto's literals
+            endpoint_url=self.environment[f"AWS_ENDPOINT_URL_{service.upper()}"],
+            region_name=self.environment["AWS_REGION"],
+        )
+
+
+def session_key_of(page: Page, stack: LocalStack) -> str:
+    cookies = {cookie["name"]: cookie for cookie in page.context.cookies(stack.url)}
+    return str(cookies["gateway_sessionid"]["value"])
+
+
+def files_of_the_gateway(state: Path) -> list[Path]:
+    """Every file that the gateway and the table wrote; the provider's own are the provider's."""
+    return [
+        path
+        for path in state.rglob("*")
+        if path.is_file() and "provider" not in path.relative_to(state).parts[0]
+    ]
+
+
+def test_person_is_still_signed_in_after_every_process_was_killed(
+    page: Page, tmp_path: Path
+) -> None:
+    stack = LocalStack(tmp_path / "state")
+    with stack.running() as process:
+        sign_in(page, stack)
+        before = session_key_of(page, stack)
+        stack.kill_everything(process)
+    with stack.running():
+        page.reload()
+        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        expect(page.get_by_role("main")).to_contain_text("ada")
+        assert session_key_of(page, stack) == before
+
+
+def test_tokens_are_in_the_session_and_in_nothing_else_that_was_written(
+    page: Page, tmp_path: Path
+) -> None:
+    stack = LocalStack(tmp_path / "state")
+    with stack.running(LOG_LEVEL="DEBUG"):
+        sign_in(page, stack)
+        html = page.content()
+        back_door = BackDoor(stack.environment())
+        session_key = session_key_of(page, stack)
+        tokens = back_door.content(session_key)["oauth:local"]
+        items = back_door.items()
+    secrets = {
+        "access token": tokens["access_token"],
+        "refresh token": tokens["refresh_token"],
+        "id token": tokens["id_token"],
+        "session key": session_key,
+    }
+    assert all(len(secret) >= 20 for secret in secrets.values())
+    files = files_of_the_gateway(stack.state)
+    assert {"gateway.sqlite3", "gateway.log"} <= {path.name for path in files}
+    assert any(path.parent.name == "dynamodb" or "dynamodb" in path.parts for path in files)
+    found = [
+        (name, path.name)
+        for path in files
+        for name, secret in secrets.items()
+        if secret.encode() in path.read_bytes()
+    ]
+    assert found == []
+    assert not [name for name, secret in secrets.items() if secret in html]
+    raw = b"".join(
+        value if isinstance(value, bytes) else str(value).encode()
+        for item in items
+        for part in item.values()
+        for value in part.values()
+    )
+    assert not [name for name, secret in secrets.items() if secret.encode() in raw]
+
+
+def test_raw_record_has_exactly_the_attributes_of_the_format(page: Page, stack: LocalStack) -> None:
+    sign_in(page, stack)
+    back_door = BackDoor(stack.environment())
+    sessions = [item for item in back_door.items() if "#" not in item["id"]["S"]]
+    owned = [item for item in sessions if "owner" in item]
+    assert owned
+    assert all(set(item) in (ATTRIBUTES, ATTRIBUTES - {"owner"}) for item in sessions)
+
+
+def test_doctor_is_green_on_the_running_stack(stack: LocalStack) -> None:
+    answer = stack.manage("check_session_store", "--json")
+    report = json.loads(answer.stdout)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert report["ok"]
+    assert len(report["checks"]) >= 12

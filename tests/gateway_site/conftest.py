@@ -1,0 +1,5 @@
+"""The fixtures of these tests."""
+
+from tests.oauth.fixtures import corp, github, other, store, visitor
+
+__all__ = ["corp", "github", "other", "store", "visitor"]

@@ -1,0 +1,138 @@
+"""Providers by environment: what they become, and which mistakes are named."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.providers import configured, form_action_origins, social_providers
+from tests.gateway_site.loading import production
+
+CORP = {
+    "OAUTH_CORP_CLIENT_ID": "corp-client",
+    "OAUTH_CORP_CLIENT_SECRET": "canary-secret",
+    "OAUTH_CORP_ISSUER": "https://login.example.com/realms/corp",
+}
+GOOGLE = {"OAUTH_GOOGLE_CLIENT_ID": "google-client", "OAUTH_GOOGLE_CLIENT_SECRET": "s"}
+GITHUB = {"OAUTH_GITHUB_CLIENT_ID": "github-client", "OAUTH_GITHUB_CLIENT_SECRET": "s"}
+
+
+def test_any_issuer_becomes_an_openid_provider_with_pkce() -> None:
+    openid = social_providers(configured(CORP))["openid_connect"]
+    assert openid["OAUTH_PKCE_ENABLED"] is True
+    (app,) = openid["APPS"]
+    assert (app["provider_id"], app["name"]) == ("corp", "Corp")
+    assert (app["client_id"], app["secret"]) == ("corp-client", "canary-secret")
+    assert app["settings"] == {
+        "auth_params": {},
+        "oauth_pkce_enabled": True,
+        "scope": ["openid", "profile", "email"],
+        "server_url": "https://login.example.com/realms/corp",
+        "uid_field": "sub",
+    }
+
+
+def test_google_is_an_openid_provider_with_its_issuer_built_in() -> None:
+    (app,) = social_providers(configured(GOOGLE))["openid_connect"]["APPS"]
+    assert (app["provider_id"], app["name"]) == ("google", "Google")
+    assert app["settings"]["server_url"] == "https://accounts.google.com"
+    assert app["settings"]["auth_params"] == {"access_type": "offline", "prompt": "consent"}
+
+
+def test_github_is_a_provider_of_its_own_with_pkce() -> None:
+    kinds = social_providers(configured(GITHUB))
+    assert kinds["openid_connect"]["APPS"] == []
+    (app,) = kinds["github"]["APPS"]
+    assert kinds["github"]["OAUTH_PKCE_ENABLED"] is True
+    assert app["settings"]["oauth_pkce_enabled"] is True
+    assert "provider_id" not in app
+
+
+def test_companions_are_read() -> None:
+    (provider,) = configured(
+        CORP
+        | {
+            "OAUTH_CORP_NAME": "Example Corp",
+            "OAUTH_CORP_SCOPES": "openid, offline_access calendar",
+            "OAUTH_CORP_AUTH_PARAMS": "prompt=consent,audience=api",
+            "OAUTH_CORP_FORM_ACTION": "https://sso.example.com:8443/login",
+        }
+    )
+    assert provider.label == "Example Corp"
+    assert provider.scopes == ("openid", "offline_access", "calendar")
+    assert provider.auth_params == {"prompt": "consent", "audience": "api"}
+    assert provider.form_action == ("https://login.example.com", "https://sso.example.com:8443")
+
+
+def test_names_may_have_several_words() -> None:
+    variables = {key.replace("CORP", "MY_CORP_2"): value for key, value in CORP.items()}
+    (provider,) = configured(variables)
+    assert (provider.name, provider.label) == ("my_corp_2", "My Corp 2")
+
+
+def test_empty_client_id_configures_nothing() -> None:
+    assert configured(CORP | {"OAUTH_CORP_CLIENT_ID": " "}) == []
+    assert configured({"OAUTH_CORP_ISSUER": "nonsense", "OAUTH_TOKEN": "of another tool"}) == []
+
+
+def test_public_client_needs_no_secret() -> None:
+    (provider,) = configured({k: v for k, v in CORP.items() if "SECRET" not in k})
+    assert provider.client_secret == ""
+
+
+def test_form_action_lists_the_origins_of_the_providers() -> None:
+    directives = production()["CONTENT_SECURITY_POLICY"]["DIRECTIVES"]
+    assert directives["form-action"] == [
+        "'self'",
+        "https://accounts.google.com",
+        "https://github.com",
+        "https://login.example.com",
+    ]
+    assert directives["default-src"] == ["'none'"]
+
+
+def test_plain_http_issuer_is_good_on_loopback_only() -> None:
+    (provider,) = configured(CORP | {"OAUTH_CORP_ISSUER": "http://127.0.0.1:9400"})
+    assert form_action_origins([provider]) == ["http://127.0.0.1:9400"]
+    (provider,) = configured(CORP | {"OAUTH_CORP_ISSUER": "http://[::1]:9400"})
+    assert form_action_origins([provider]) == ["http://[::1]:9400"]
+
+
+def test_slash_at_the_end_of_an_issuer_is_dropped() -> None:
+    (provider,) = configured(CORP | {"OAUTH_CORP_ISSUER": "https://tenant.auth.example/"})
+    assert provider.issuer == "https://tenant.auth.example"
+
+
+def test_secret_is_not_in_the_repr() -> None:
+    assert "canary-secret" not in repr(configured(CORP))
+
+
+@pytest.mark.parametrize(
+    ("change", "variable"),
+    [
+        ({"OAUTH_CORP_ISSUER": ""}, "OAUTH_CORP_ISSUER"),
+        ({"OAUTH_CORP_ISSUER": "login.example.com"}, "OAUTH_CORP_ISSUER"),
+        ({"OAUTH_CORP_ISSUER": "http://login.example.com"}, "OAUTH_CORP_ISSUER"),
+        ({"OAUTH_CORP_ISSUER": "https://user:pw@login.example.com"}, "OAUTH_CORP_ISSUER"),
+        ({"OAUTH_CORP_ISSUER": "https://login.example.com?x=1"}, "OAUTH_CORP_ISSUER"),
+        ({"OAUTH_CORP_ISSUER": "https://login.example.com:port"}, "OAUTH_CORP_ISSUER"),
+        ({"OAUTH_CORP_ISSUER": "https://a.example; script-src *"}, "OAUTH_CORP_ISSUER"),
+        ({"OAUTH_CORP_FORM_ACTION": "*"}, "OAUTH_CORP_FORM_ACTION"),
+        ({"OAUTH_CORP_FORM_ACTION": "https://*.example.com"}, "OAUTH_CORP_FORM_ACTION"),
+        ({"OAUTH_CORP_FORM_ACTION": "https:"}, "OAUTH_CORP_FORM_ACTION"),
+        ({"OAUTH_CORP_SCOPES": "profile"}, "OAUTH_CORP_SCOPES"),
+        ({"OAUTH_CORP_AUTH_PARAMS": "prompt"}, "OAUTH_CORP_AUTH_PARAMS"),
+        ({"OAUTH_CORP_NAME": "x" * 41}, "OAUTH_CORP_NAME"),
+        ({"OAUTH_GOOGLE_CLIENT_ID": "g"}, "OAUTH_GOOGLE_CLIENT_SECRET"),
+        ({"OAUTH_GITHUB_CLIENT_ID": "g"}, "OAUTH_GITHUB_CLIENT_SECRET"),
+        (GOOGLE | {"OAUTH_GOOGLE_ISSUER": "https://x.example"}, "OAUTH_GOOGLE_ISSUER"),
+        ({"OAUTH_OPENID_CONNECT_CLIENT_ID": "x"}, "OAUTH_OPENID_CONNECT_CLIENT_ID"),
+        (
+            {"OAUTH_B_CLIENT_ID": "corp-client", "OAUTH_B_ISSUER": "https://b.example"},
+            "OAUTH_<NAME>_CLIENT_ID",
+        ),
+    ],
+)
+def test_mistake_is_an_error_that_names_the_variable(change: dict[str, str], variable: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=variable):
+        configured(CORP | change)

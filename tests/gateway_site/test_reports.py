@@ -1,0 +1,121 @@
+"""Error reports and access logs hold no secret, with DEBUG on and off."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import TracebackType
+from typing import Any
+
+import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
+from django.urls import path
+from django.views.debug import get_exception_reporter_class
+from pytest_django import Settings
+
+from gateway_site.reports import ExceptionReporter, QueryFilter
+from tests.sessions_kms.stacks import Stack
+
+CANARY = "canary-" + "0123456789"  # not as one text: a report shows lines of this file
+
+
+def callback(request: HttpRequest) -> HttpResponse:
+    code = request.GET["code"]
+    tokens = {"access_token": code}
+    form = request.POST
+    raise RuntimeError(f"no {len(tokens) + len(form)}")
+
+
+urlpatterns = [path("callback", callback)]
+
+
+def failing_request() -> HttpRequest:
+    query = {"code": CANARY, "state": CANARY}
+    return RequestFactory(
+        headers={
+            "Authorization": f"Bearer {CANARY}",
+            "Cookie": f"gateway_sessionid={CANARY}; other={CANARY}",
+            "Referer": f"https://idp.example/?code={CANARY}",
+            "X-Session-Token": CANARY,
+        },
+        DATABASE_URL=f"postgres://u:{CANARY}@h/db",
+    ).post("/callback", {"csrfmiddlewaretoken": CANARY, "password": CANARY}, query_params=query)
+
+
+def report(request: HttpRequest) -> ExceptionReporter:
+    kind: type[BaseException] | None
+    value: BaseException | None
+    frames: TracebackType | None
+    try:
+        callback(request)
+    except RuntimeError:
+        kind, value, frames = sys.exc_info()
+    reporter_class: Any = get_exception_reporter_class(request)
+    assert reporter_class is ExceptionReporter
+    return ExceptionReporter(request, kind, value, frames)
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("form", ["html", "text"])
+def test_report_holds_no_value_of_the_request_or_of_a_variable(
+    settings: Settings, debug: bool, form: str
+) -> None:
+    settings.DEBUG = debug
+    reporter = report(failing_request())
+    content = reporter.get_traceback_html() if form == "html" else reporter.get_traceback_text()
+    assert CANARY not in content
+    assert "RuntimeError" in content
+    assert "/callback" in content
+    assert "HTTP_AUTHORIZATION" in content  # its name is shown
+
+
+def test_report_shows_the_types_of_variables(settings: Settings) -> None:
+    content = report(failing_request()).get_traceback_html()
+    assert "&lt;dict&gt;" in content
+    assert "access_token&#x27;:" not in content
+
+
+def test_report_hides_secrets_of_the_settings(settings: Settings) -> None:
+    settings.SOCIALACCOUNT_PROVIDERS = {
+        "openid_connect": {"APPS": [{"client_id": "c", "secret": CANARY}]}
+    }
+    settings.DATABASES["default"] |= {"PASSWORD": CANARY}
+    settings.SECRET_KEY_FALLBACKS = [CANARY]
+    content = report(failing_request()).get_traceback_html()
+    assert CANARY not in content
+
+
+def test_report_without_a_request_works() -> None:
+    error = RuntimeError("plain")
+    reporter = ExceptionReporter(None, RuntimeError, error, None)
+    assert "RuntimeError" in reporter.get_traceback_text()
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_failing_callback_leaks_into_neither_page_nor_log(
+    store: Stack, settings: Settings, debug: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.ROOT_URLCONF = __name__
+    settings.DEBUG = debug
+    client = Client(raise_request_exception=False)
+    client.cookies["gateway_sessionid"] = CANARY
+    with caplog.at_level(logging.DEBUG):
+        response = client.get("/callback", {"code": CANARY, "state": CANARY})
+    assert response.status_code == 500
+    assert CANARY not in response.content.decode()
+    assert CANARY not in caplog.text
+
+
+def test_access_log_drops_the_query() -> None:
+    arguments = ("127.0.0.1:1", "GET", f"/callback?code={CANARY}", "1.1", 302)
+    record = logging.LogRecord(
+        "uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d', arguments, None
+    )
+    assert QueryFilter().filter(record)
+    assert record.getMessage() == '127.0.0.1:1 - "GET /callback HTTP/1.1" 302'
+
+
+def test_access_logger_has_the_filter() -> None:
+    filters = logging.getLogger("uvicorn.access").filters
+    assert any(isinstance(found, QueryFilter) for found in filters)

@@ -1,0 +1,119 @@
+"""Static files in production: hashed, compressed, served by the ASGI application."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from gateway_site.storage import HashedStaticFilesStorage
+from tests.deploy_check import PRODUCTION, ROOT
+
+PROGRAM = """
+import asyncio, django, sys
+from pathlib import Path
+from django.conf import settings
+settings.STATIC_ROOT = Path(sys.argv[1])
+django.setup()
+from django.core.management import call_command
+if sys.argv[2] == "collected":
+    call_command("collectstatic", interactive=False, verbosity=0)
+call_command("migrate", verbosity=0)
+from gateway_site.asgi import application
+from django.templatetags.static import static
+
+async def get(path, scheme="https"):
+    sent, asked = [], [{"type": "http.request", "body": b"", "more_body": False}]
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(),
+             "root_path": "", "scheme": scheme, "query_string": b"", "http_version": "1.1",
+             "headers": [(b"host", b"gateway.example.com"), (b"x-forwarded-proto", b"https")],
+             "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "asgi": {"version": "3.0"}}
+    async def receive():
+        return asked.pop() if asked else await asyncio.Event().wait()
+    async def send(message):
+        sent.append(message)
+    await application(scope, receive, send)
+    return sent[0]["status"], {k.lower().decode(): v.decode() for k, v in sent[0]["headers"]}
+
+address = static("gateway.css")
+print(address)
+print(*asyncio.run(get(address)), sep="\\n")
+print(asyncio.run(get("/accounts/login/"))[0])
+print(asyncio.run(get("/static/../settings.py"))[0])
+"""
+
+
+def serve(root: Path, state: str) -> list[str]:
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM, str(root), state],
+        cwd=ROOT,
+        env=PRODUCTION
+        | {
+            "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
+            "DATABASE_URL": f"sqlite:///{root.parent / 'db.sqlite3'}",
+            "PATH": os.environ.get("PATH", ""),
+        },
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.splitlines()
+
+
+def test_collected_files_are_served_under_their_hash(tmp_path: Path) -> None:
+    address, status, headers, page, outside = serve(tmp_path / "static", "collected")
+    assert re.fullmatch(r"/static/gateway\.[0-9a-f]{12}\.css", address)
+    assert status == "200"
+    assert "immutable" in headers
+    assert "'x-content-type-options': 'nosniff'" in headers
+    assert "access-control-allow-origin" not in headers
+    assert (page, outside) == ("200", "404")
+    assert list((tmp_path / "static").glob("gateway.*.css.gz"))
+
+
+def test_pages_work_before_files_are_collected(tmp_path: Path) -> None:
+    address, status, _headers, page, _outside = serve(tmp_path / "static", "missing")
+    assert (address, status, page) == ("/static/gateway.css", "404", "200")
+
+
+def test_unknown_file_keeps_its_name(settings: Settings, tmp_path: Path) -> None:
+    storage = HashedStaticFilesStorage(location=tmp_path, base_url="/static/")
+    assert storage.url("nothing.css") == "/static/nothing.css"
+
+
+def test_no_page_needs_a_script() -> None:
+    templates = (ROOT / "gateway_site" / "templates").rglob("*.html")
+    assert not [page.name for page in templates if "<script" in page.read_text()]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_have_the_contrast_of_wcag_aa(scheme: str) -> None:
+    sheet = (ROOT / "gateway_site" / "static" / "gateway.css").read_text()
+    blocks = re.findall(r":root \{(.*?)\}", sheet, re.DOTALL)
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", blocks[scheme == "dark"]))
+    pairs = [
+        (front, back)
+        for front in ("text", "muted", "accent", "accent-strong", "good", "bad")
+        for back in ("page", "surface")
+    ]
+    pairs += [("on-accent", "accent"), ("on-accent", "accent-strong"), ("text", "note")]
+    for front, back in pairs:
+        assert contrast(colours[front], colours[back]) >= 4.5, (front, back)
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours (WCAG 2.2, 1.4.3)."""
+    lighter, darker = sorted((luminance(first), luminance(second)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -1,0 +1,27 @@
+"""A project that, unlike the gateway, confirms e-mail addresses: its addresses, and its mail."""
+
+from typing import Any
+
+from allauth.account import views
+from allauth.account.adapter import DefaultAccountAdapter
+from django.urls import path
+
+from gateway_site.urls import urlpatterns as project
+
+urlpatterns = [
+    path(
+        "accounts/confirm-email/",
+        views.email_verification_sent,
+        name="account_email_verification_sent",
+    ),
+    *project,
+]
+
+
+class OutboxAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
+    """Keeps what a mail is made of, instead of sending it."""
+
+    outbox: list[dict[str, Any]] = []  # noqa: RUF012  (shared with the test, which clears it)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        self.outbox.append(context)

@@ -1,0 +1,198 @@
+"""A small, strict provider over real HTTP (OpenID Connect and GitHub's dialect) that can fail.
+
+It refuses what a good provider refuses (PKCE other than S256, another redirect
+URI, a used code, a wrong secret), and gives out tokens that a test can look for.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import jwt
+import requests
+
+Answer = tuple[int, str, bytes]
+CLIENT_ID = "gateway-client"
+CLIENT_SECRET = "gateway-secret-canary"
+
+
+@dataclass
+class FakeProvider:
+    """What the provider knows and does; a test changes it between two requests."""
+
+    issuer: str = ""
+    client_id: str = CLIENT_ID
+    person: dict[str, Any] = field(
+        default_factory=lambda: {"sub": "1001", "email": "ada@example.com", "name": "Ada Lovelace"}
+    )
+    scope: str | None = "openid profile email"
+    expires_in: Any = 3600
+    gives_refresh_token: bool = True
+    more_of_token_response: dict[str, Any] = field(default_factory=dict)
+    more_of_metadata: dict[str, Any] = field(default_factory=dict)
+    more_of_userinfo: dict[str, Any] = field(default_factory=dict)
+    more_of_id_token: dict[str, Any] = field(default_factory=dict)
+    failing: dict[str, Callable[[], Answer]] = field(default_factory=dict)
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    people_of_tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
+    authorizations: list[dict[str, str]] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=lambda: [CLIENT_SECRET])
+
+    def metadata(self) -> dict[str, Any]:
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{self.issuer}/authorize",
+            "token_endpoint": f"{self.issuer}/token",
+            "userinfo_endpoint": f"{self.issuer}/userinfo",
+            "jwks_uri": f"{self.issuer}/jwks",
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        } | self.more_of_metadata
+
+    def consent(self, url: str, *, error: str | None = None) -> str:
+        """Be the browser at the provider: return where it is sent back to."""
+        if error:
+            query = dict(parse_qsl(urlsplit(url).query))
+            return f"{query['redirect_uri']}?{urlencode({'error': error, 'state': query['state']})}"
+        response = requests.get(url, allow_redirects=False, timeout=10)
+        assert response.status_code == 302, response.text
+        return response.headers["Location"]
+
+    def authorize(self, query: dict[str, str]) -> Answer:
+        self.authorizations.append(query)
+        wrong = (
+            query.get("client_id") != self.client_id
+            or query.get("response_type") != "code"
+            or query.get("code_challenge_method") != "S256"
+            or len(query.get("code_challenge", "")) != 43
+            or not query.get("state")
+        )
+        if wrong:
+            return 400, "text/plain", b"refused"
+        code = self._secret()
+        self.codes[code] = query
+        location = f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
+        return 302, location, b""
+
+    def token(self, form: dict[str, str], *, github: bool = False) -> Answer:
+        asked = self.codes.pop(form.get("code", ""), None)
+        challenge = base64.urlsafe_b64encode(
+            hashlib.sha256(form.get("code_verifier", "").encode()).digest()
+        ).rstrip(b"=")
+        if (
+            asked is None
+            or form.get("client_secret") != CLIENT_SECRET
+            or form.get("redirect_uri") != asked["redirect_uri"]
+            or challenge.decode() != asked["code_challenge"]
+        ):
+            return 400, "application/json", b'{"error": "invalid_grant"}'
+        answer = self._token_response(github=github)
+        if github:
+            return 200, "application/x-www-form-urlencoded", urlencode(answer).encode()
+        return _json(answer)
+
+    def userinfo(self, authorization: str) -> Answer:
+        person = self.people_of_tokens.get(authorization.partition(" ")[2])
+        if person is None:
+            return 401, "text/plain", b""
+        return _json(person | self.more_of_userinfo)
+
+    def _token_response(self, *, github: bool) -> dict[str, Any]:
+        access_token = self._secret()
+        self.people_of_tokens[access_token] = dict(self.person)
+        answer: dict[str, Any] = {"access_token": access_token, "token_type": "bearer"}
+        if self.scope is not None:
+            answer["scope"] = self.scope
+        if self.expires_in is not None:
+            answer["expires_in"] = self.expires_in
+        if self.gives_refresh_token:
+            answer["refresh_token"] = self._secret()
+        if not github:
+            answer["id_token"] = self._id_token()
+        return answer | self.more_of_token_response
+
+    def _id_token(self) -> str:
+        now = int(time.time())
+        claims = {"iss": self.issuer, "aud": self.client_id, "iat": now, "exp": now + 300}
+        claims |= {"sub": self.person.get("sub"), "jti": secrets.token_hex(8)}
+        token = jwt.encode(claims | self.more_of_id_token, secrets.token_bytes(32), "HS256")
+        self.secrets.append(token)
+        return token
+
+    def _secret(self) -> str:
+        secret = secrets.token_urlsafe(24)
+        self.secrets.append(secret)
+        return secret
+
+
+def _json(data: Any) -> Answer:
+    return 200, "application/json", json.dumps(data).encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    provider: FakeProvider
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        self._send(self._answer(parts.path, dict(parse_qsl(parts.query))))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._send(self._answer(self.path, dict(parse_qsl(body))))
+
+    def _answer(self, path: str, parameters: dict[str, str]) -> Answer:
+        provider = self.provider
+        if path in provider.failing:
+            return provider.failing[path]()
+        routes: dict[str, Callable[[], Answer]] = {
+            "/.well-known/openid-configuration": lambda: _json(provider.metadata()),
+            "/authorize": lambda: provider.authorize(parameters),
+            "/token": lambda: provider.token(parameters),
+            "/userinfo": lambda: provider.userinfo(self.headers["Authorization"]),
+            "/login/oauth/authorize": lambda: provider.authorize(parameters),
+            "/login/oauth/access_token": lambda: provider.token(parameters, github=True),
+            "/user": lambda: provider.userinfo(self.headers["Authorization"]),
+        }
+        return routes[path]() if path in routes else (404, "text/plain", b"")
+
+    def _send(self, answer: Answer) -> None:
+        status, kind, body = answer
+        self.send_response(status)
+        self.send_header("Location" if status == 302 else "Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
+        """Keep the test output clean."""
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Expect clients that time out and leave."""
+
+
+@contextmanager
+def serving() -> Iterator[FakeProvider]:
+    """Serve a provider of its own on an ephemeral port of 127.0.0.1."""
+    provider = FakeProvider()
+    handler = type("Handler", (_Handler,), {"provider": provider})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        provider.issuer = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield provider
+        finally:
+            server.shutdown()
+            thread.join()

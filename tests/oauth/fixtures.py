@@ -1,0 +1,136 @@
+"""A gateway with providers that answer over real HTTP, and a visitor with a browser's cookies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.cache import cache
+from django.test import Client
+from pytest_django import Settings
+
+from gateway_site import providers
+from oauth import session as tokens
+from oauth.tokens import TokenSet
+from sessions_kms.backend import SessionStore
+from tests.clock import FakeClock
+from tests.oauth import fake_provider
+from tests.oauth.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
+from tests.sessions_kms.stacks import Stack, fake_stack, install
+
+
+def environment(name: str, provider: FakeProvider, **more: str) -> dict[str, str]:
+    """Return the variables that configure a provider."""
+    prefix = f"OAUTH_{name.upper()}_"
+    variables = {
+        "CLIENT_ID": CLIENT_ID,
+        "CLIENT_SECRET": CLIENT_SECRET,
+        "ISSUER": provider.issuer,
+    } | more
+    return {prefix + key: value for key, value in variables.items() if value}
+
+
+class Visitor:
+    """Somebody at a browser: the gateway's pages in process, the provider's over HTTP."""
+
+    def __init__(self) -> None:
+        self.client = Client()
+
+    def start(self, provider: str = "corp", **form: str) -> Any:
+        return self.client.post(address(provider), form)
+
+    def sign_in(self, at: FakeProvider, provider: str = "corp", **form: str) -> Any:
+        """Go there and back; the answer is the callback's."""
+        return self.client.get(self.callback_address(at, provider, **form))
+
+    def connect(self, at: FakeProvider, provider: str = "other") -> Any:
+        return self.sign_in(at, provider, process="connect")
+
+    def callback_address(self, at: FakeProvider, provider: str = "corp", **form: str) -> str:
+        started = self.start(provider, **form)
+        assert started.status_code == 302, started.content
+        return at.consent(started["Location"])
+
+    @property
+    def session(self) -> SessionBase:
+        return self.client.session
+
+    def held(self, provider: str = "corp") -> TokenSet | None:
+        return tokens.load(self.session, provider)
+
+    @property
+    def user_id(self) -> str | None:
+        user_id: str | None = self.session.get("_auth_user_id")
+        return user_id
+
+
+def address(provider: str) -> str:
+    folder = "github" if provider == "github" else f"oidc/{provider}"
+    return f"/accounts/{folder}/login/"
+
+
+@pytest.fixture
+def store(aws_environment: None, db: None, settings: Settings) -> Stack:
+    """Install the real engine over a table and a KMS in memory."""
+    settings.SESSION_ENGINE = "sessions_kms.backend"
+    assert SessionStore.__module__ == settings.SESSION_ENGINE
+    cache.clear()
+    stack = fake_stack(FakeClock(time.time()))
+    install(stack.services)
+    return stack
+
+
+@pytest.fixture
+def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
+    """Serve an OpenID provider, configured as `corp`."""
+    with fake_provider.serving() as provider:
+        configure(settings, environment("corp", provider))
+        yield provider
+
+
+@pytest.fixture
+def other(corp: FakeProvider, settings: Settings) -> Iterator[FakeProvider]:
+    """Serve a second OpenID provider, configured as `other`."""
+    with fake_provider.serving() as provider:
+        configure(
+            settings,
+            environment("corp", corp, CLIENT_ID="the-corp-client") | environment("other", provider),
+        )
+        corp.client_id = "the-corp-client"
+        yield provider
+
+
+@pytest.fixture
+def github(
+    store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeProvider]:
+    """Serve GitHub's dialect; its tokens do not expire and it knows no refresh."""
+    with fake_provider.serving() as provider:
+        provider.person = {"id": 77, "login": "ada", "email": None, "name": "Ada"}
+        provider.scope = "read:user,user:email"
+        provider.expires_in = None
+        provider.gives_refresh_token = False
+        configure(settings, environment("github", provider, ISSUER=""))
+        for name, path in {
+            "authorize_url": "/login/oauth/authorize",
+            "access_token_url": "/login/oauth/access_token",
+            "profile_url": "/user",
+        }.items():
+            monkeypatch.setattr(GitHubOAuth2Adapter, name, provider.issuer + path)
+        yield provider
+
+
+def configure(settings: Settings, variables: dict[str, str]) -> None:
+    """Put into the settings what the environment would."""
+    found = providers.configured(variables)
+    settings.OAUTH_PROVIDERS = found
+    settings.SOCIALACCOUNT_PROVIDERS = providers.social_providers(found)
+
+
+@pytest.fixture
+def visitor(store: Stack) -> Visitor:
+    return Visitor()

@@ -1,0 +1,102 @@
+"""Each check finds its fault, and nothing in the project's own settings."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+from allauth.urls import urlpatterns as allauth_patterns
+from django.apps import apps
+from django.core.checks import Error, Tags, run_checks
+from django.urls import include, path
+from pytest_django import Settings
+
+from gateway_site import providers
+from oauth import checks
+from sessions_kms.backend import SessionStore
+
+CORP = {
+    "OAUTH_CORP_CLIENT_ID": "c",
+    "OAUTH_CORP_CLIENT_SECRET": "s",
+    "OAUTH_CORP_ISSUER": "https://login.example.com",
+}
+
+
+def found() -> list[str | None]:
+    messages = run_checks(tags=[Tags.security, Tags.urls])
+    messages = [message for message in messages if (message.id or "").startswith("oauth.")]
+    assert all(isinstance(message, Error) and message.hint for message in messages)
+    return [message.id for message in messages]
+
+
+def test_own_settings_have_no_fault(settings: Settings) -> None:
+    settings.SOCIALACCOUNT_PROVIDERS = providers.social_providers(providers.configured(CORP))
+    assert found() == []
+
+
+def test_stored_tokens_are_refused(settings: Settings) -> None:
+    settings.SOCIALACCOUNT_STORE_TOKENS = True
+    assert found() == ["oauth.E001"]
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "django.contrib.sessions.backends.db",
+        "django.contrib.sessions.backends.signed_cookies",
+        "no.such.engine",
+        "sessions_kms.conf",
+    ],
+)
+def test_other_session_engine_is_refused(settings: Settings, engine: str) -> None:
+    settings.SESSION_ENGINE = engine
+    assert found() == ["oauth.E002"]
+
+
+def test_engine_that_extends_ours_is_accepted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine: Any = ModuleType("an_engine")
+    engine.SessionStore = type("SessionStore", (SessionStore,), {})
+    monkeypatch.setitem(sys.modules, "an_engine", engine)
+    settings.SESSION_ENGINE = "an_engine"
+    assert found() == []
+
+
+@pytest.mark.parametrize("level", ["app", "provider", "nowhere"])
+def test_provider_without_pkce_is_refused(settings: Settings, level: str) -> None:
+    configuration = providers.social_providers(providers.configured(CORP))
+    openid = configuration["openid_connect"]
+    app = openid["APPS"][0]["settings"]
+    if level == "app":
+        app["oauth_pkce_enabled"] = False
+    else:
+        del app["oauth_pkce_enabled"]
+        openid["OAUTH_PKCE_ENABLED"] = False
+    if level == "nowhere":
+        del openid["OAUTH_PKCE_ENABLED"]
+    settings.SOCIALACCOUNT_PROVIDERS = configuration
+    (message,) = checks.pkce_is_on(None)
+    assert (message.id, "corp" in message.msg) == ("oauth.E003", True)
+
+
+def test_callback_of_allauth_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls: Any = ModuleType("urls_without_ours")
+    urls.urlpatterns = [path("accounts/", include(allauth_patterns))]
+    monkeypatch.setitem(sys.modules, "urls_without_ours", urls)
+    settings.ROOT_URLCONF = "urls_without_ours"
+    assert [message.id for message in checks.callback_is_ours(None)] == ["oauth.E004"]
+
+
+def test_other_adapter_is_refused(settings: Settings) -> None:
+    settings.SOCIALACCOUNT_ADAPTER = "allauth.socialaccount.adapter.DefaultSocialAccountAdapter"
+    assert found() == ["oauth.E005"]
+
+
+def test_user_sessions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apps, "is_installed", "allauth.usersessions".__eq__)
+    assert found() == ["oauth.E006"]

@@ -1,0 +1,242 @@
+"""A provider that is down, slow or talks nonsense gets a page; its words get nowhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from tests.oauth.fake_provider import Answer, FakeProvider
+from tests.oauth.fixtures import Visitor
+
+CANARY = "canary-in-the-body-of-the-answer"
+DISCOVERY = "/.well-known/openid-configuration"
+
+
+def answering(status: int, body: bytes, kind: str = "application/json") -> Callable[[], Answer]:
+    return lambda: (status, kind, body)
+
+
+def assert_says_that_the_provider_is_down(response: Any) -> None:
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    page = response.content.decode()
+    assert "Corp cannot be reached" in page
+    assert 'href="/accounts/login/"' in page
+    assert CANARY not in page
+
+
+NONSENSE = {
+    "not found": answering(404, b"{}"),
+    "server error": answering(500, CANARY.encode()),
+    "redirect": answering(302, b"", "http://127.0.0.1:9/"),
+    "no json": answering(200, f"<html>{CANARY}".encode(), "text/html"),
+    "a list": answering(200, b"[]"),
+    "a number": answering(200, b"7"),
+    "empty": answering(200, b""),
+    "an object without anything": answering(200, b"{}"),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_bad_discovery_at_the_start_is_a_page(
+    corp: FakeProvider, visitor: Visitor, what: str
+) -> None:
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    assert_says_that_the_provider_is_down(visitor.start())
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_bad_discovery_at_the_callback_is_a_page(
+    corp: FakeProvider, visitor: Visitor, what: str
+) -> None:
+    url = visitor.callback_address(corp)
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"issuer": "https://evil.example"},
+        {"issuer": "http://127.0.0.1:9"},
+        {"issuer": None},
+        {"token_endpoint": None},
+        {"token_endpoint": "ftp://127.0.0.1/token"},
+        {"authorization_endpoint": "/authorize"},
+        {"authorization_endpoint": ["https://evil.example"]},
+    ],
+)
+def test_unusable_metadata_is_a_page(
+    corp: FakeProvider, visitor: Visitor, metadata: dict[str, Any]
+) -> None:
+    corp.more_of_metadata = metadata
+    assert_says_that_the_provider_is_down(visitor.start())
+
+
+def test_reason_of_a_failure_is_logged_in_our_own_words(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    corp.more_of_metadata = {"issuer": f"http://{CANARY}"}
+    visitor.start()
+    assert "corp failed: The provider's metadata names another issuer." in caplog.text
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize("what", ["server error", "redirect", "no json", "a number", "empty"])
+@pytest.mark.parametrize("path", ["/userinfo"])
+def test_bad_userinfo_is_a_page(corp: FakeProvider, visitor: Visitor, path: str, what: str) -> None:
+    url = visitor.callback_address(corp)
+    corp.failing[path] = NONSENSE[what]
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize("what", ["server error", "redirect", "a number"])
+def test_bad_token_endpoint_is_a_page(corp: FakeProvider, visitor: Visitor, what: str) -> None:
+    url = visitor.callback_address(corp)
+    corp.failing["/token"] = NONSENSE[what]
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"expires_in": "soon"},
+        {"expires_in": 1e400},
+        {"expires_in": [3600]},
+        {"access_token": 7},
+        {"refresh_token": {"a": 1}},
+        {"scope": 7},
+        {"id_token": "x" * 40_000},
+        {"access_token": "x" * 40_000},
+    ],
+)
+def test_malformed_token_response_is_a_page(
+    corp: FakeProvider, visitor: Visitor, answer: dict[str, Any]
+) -> None:
+    corp.more_of_token_response = answer
+    response = visitor.sign_in(corp)
+    assert response.status_code in {401, 503}
+    assert visitor.user_id is None
+
+
+def test_redirected_token_request_carries_the_code_nowhere(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    asked: list[str] = []
+
+    def elsewhere() -> Answer:
+        asked.append("elsewhere")
+        return 200, "application/json", b"{}"
+
+    url = visitor.callback_address(corp)
+    corp.failing["/token"] = answering(302, b"", f"{corp.issuer}/elsewhere")
+    corp.failing["/elsewhere"] = elsewhere
+
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert asked == []
+
+
+def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = visitor.callback_address(corp)
+    body = json.dumps({"error": "invalid_grant", "error_description": CANARY}).encode()
+    corp.failing["/token"] = answering(400, body)
+
+    with caplog.at_level(logging.DEBUG):
+        response = visitor.client.get(url)
+
+    assert response.status_code == 401
+    assert "did not work" in response.content.decode()
+    assert CANARY not in response.content.decode()
+    assert CANARY not in caplog.text
+    assert "Signing in with corp failed: OAuth2Error." in caplog.text
+
+
+def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
+    app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
+    app["settings"]["server_url"] = "http://127.0.0.1:9"
+    assert_says_that_the_provider_is_down(visitor.start())
+
+
+def test_slow_provider_is_given_up(
+    corp: FakeProvider, visitor: Visitor, settings: Settings
+) -> None:
+    settings.SOCIALACCOUNT_REQUESTS_TIMEOUT = 0.1
+    end_of_test = threading.Event()
+
+    def wait() -> Answer:
+        end_of_test.wait(10)
+        return 200, "application/json", b"{}"
+
+    corp.failing[DISCOVERY] = wait
+    try:
+        assert_says_that_the_provider_is_down(visitor.start())
+    finally:
+        end_of_test.set()
+
+
+def test_provider_that_says_it_is_down_gets_the_same_page(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    started = visitor.start()
+    url = corp.consent(started["Location"], error="temporarily_unavailable")
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+
+
+def test_error_without_a_state_says_nothing_about_the_provider(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    response = visitor.client.get("/accounts/oidc/corp/login/callback/?error=server_error")
+    assert response.status_code == 401
+
+
+def test_denied_consent_gets_a_friendly_page(corp: FakeProvider, visitor: Visitor) -> None:
+    started = visitor.start()
+    response = visitor.client.get(corp.consent(started["Location"], error="access_denied"))
+    assert response["Location"] == "/accounts/3rdparty/login/cancelled/"
+    page = visitor.client.get(response["Location"])
+    assert page.status_code == 200
+    assert "You did not sign in" in page.content.decode()
+
+
+def test_description_of_an_error_is_not_shown(corp: FakeProvider, visitor: Visitor) -> None:
+    started = visitor.start()
+    url = corp.consent(started["Location"], error="invalid_scope")
+    response = visitor.client.get(f"{url}&error_description={CANARY}")
+    assert response.status_code == 401
+    assert CANARY not in response.content.decode()
+
+
+def test_failed_sign_in_leaves_the_one_before_alone(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    held = visitor.held()
+    corp.failing["/token"] = NONSENSE["server error"]
+    visitor.sign_in(corp)
+    assert visitor.held() == held
+
+
+def test_github_error_in_a_good_answer_is_a_page(github: FakeProvider, visitor: Visitor) -> None:
+    body = f"error=bad_verification_code&error_description={CANARY}".encode()
+    github.failing["/login/oauth/access_token"] = answering(
+        200, body, "application/x-www-form-urlencoded"
+    )
+    response = visitor.sign_in(github, "github")
+    assert response.status_code == 401
+    assert CANARY not in response.content.decode()
+
+
+def test_github_that_is_down_is_a_page(github: FakeProvider, visitor: Visitor) -> None:
+    github.failing["/user"] = answering(502, b"")
+    response = visitor.sign_in(github, "github")
+    assert response.status_code == 503
+    assert "GitHub cannot be reached" in response.content.decode()

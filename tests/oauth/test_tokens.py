@@ -1,0 +1,150 @@
+"""The token set: reading a response, and keeping it in a session."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from oauth import session
+from oauth.tokens import MAX_LIFETIME, TokenSet, split_scope
+from sessions_kms.backend import SessionStore
+
+FULL = TokenSet(
+    access_token="access",
+    refresh_token="refresh",
+    id_token="id",
+    token_type="Bearer",
+    scope=("openid", "email"),
+    subject="1001",
+    client_id="gateway",
+    expires_at=2_000,
+    refresh_expires_at=9_000,
+)
+BARE = replace(FULL, refresh_token=None, refresh_expires_at=None)
+
+
+def read(**response: Any) -> TokenSet:
+    return TokenSet.from_response(
+        {"access_token": "access", **response},
+        subject="1001",
+        client_id="gateway",
+        requested_scope=("openid",),
+        now=1_000,
+    )
+
+
+@pytest.mark.parametrize(
+    ("response", "field", "value"),
+    [
+        ({"expires_in": 3600}, "expires_at", 4_600),
+        ({"expires_in": "3600"}, "expires_at", 4_600),
+        ({"expires_in": 3599.9}, "expires_at", 4_599),
+        ({"expires_in": 0}, "expires_at", 1_000),
+        ({"expires_in": -5}, "expires_at", 1_000),
+        ({"expires_in": 10**30}, "expires_at", 1_000 + MAX_LIFETIME),
+        ({"expires_in": None}, "expires_at", None),
+        ({}, "expires_at", None),
+        ({"refresh_expires_in": 60}, "refresh_expires_at", 1_060),
+        ({"refresh_token_expires_in": "60"}, "refresh_expires_at", 1_060),
+        ({}, "refresh_expires_at", None),
+        ({"scope": "a b"}, "scope", ("a", "b")),
+        ({"scope": "a,b"}, "scope", ("a", "b")),
+        ({"scope": ""}, "scope", ()),
+        ({}, "scope", ("openid",)),
+        ({}, "token_type", "Bearer"),
+        ({"token_type": "bearer"}, "token_type", "bearer"),
+        ({"refresh_token": ""}, "refresh_token", None),
+    ],
+)
+def test_response_is_read(response: dict[str, Any], field: str, value: object) -> None:
+    assert getattr(read(**response), field) == value
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"access_token": ""},
+        {"access_token": None},
+        {"access_token": ["a"]},
+        {"refresh_token": 7},
+        {"id_token": {}},
+        {"scope": ["openid"]},
+        {"token_type": 7},
+        {"expires_in": True},
+        {"expires_in": "soon"},
+        {"expires_in": float("inf")},
+        {"expires_in": float("nan")},
+        {"expires_in": []},
+    ],
+)
+def test_malformed_response_is_refused(response: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\.$"):
+        read(**response)
+
+
+def test_session_form_round_trips() -> None:
+    assert TokenSet.from_session(FULL.to_session()) == FULL
+    assert TokenSet.from_session(BARE.to_session()) == BARE
+
+
+def test_unknown_fields_of_a_later_release_are_ignored() -> None:
+    assert TokenSet.from_session({**FULL.to_session(), "dpop_key": "x"}) == FULL
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"version": None},
+        {"access_token": None},
+        {"scope": "openid"},
+        {"scope": [7]},
+        {"subject": None},
+        {"expires_at": "soon"},
+        {"expires_at": True},
+    ],
+)
+def test_other_session_data_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\.$"):
+        TokenSet.from_session({**FULL.to_session(), **change})
+    with pytest.raises(ValueError, match=r"\.$"):
+        TokenSet.from_session("text")
+
+
+def test_unreadable_session_data_counts_as_none(caplog: pytest.LogCaptureFixture) -> None:
+    store = SessionStore()
+    store._session_cache = {"oauth:corp": {"version": 9, "access_token": "canary"}}
+    assert session.load(store, "corp") is None
+    assert "unreadable token set for corp" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_refresh_token_is_kept_for_the_same_account() -> None:
+    kept = BARE.keeping_refresh_token(FULL)
+    assert (kept.refresh_token, kept.refresh_expires_at) == ("refresh", 9_000)
+
+
+@pytest.mark.parametrize(
+    ("new", "previous"),
+    [
+        (BARE, None),
+        (BARE, replace(FULL, subject="2002")),
+        (BARE, replace(FULL, client_id="another")),
+        (BARE, replace(FULL, scope=("openid", "email", "calendar"))),
+    ],
+)
+def test_refresh_token_of_another_grant_is_not_kept(
+    new: TokenSet, previous: TokenSet | None
+) -> None:
+    assert new.keeping_refresh_token(previous) == new
+
+
+def test_new_refresh_token_wins() -> None:
+    new = replace(FULL, refresh_token="new", refresh_expires_at=None)
+    assert new.keeping_refresh_token(FULL) == new
+
+
+def test_scope_is_split_once() -> None:
+    assert split_scope(" openid,email  openid ") == ("openid", "email")
