@@ -45,7 +45,7 @@ def owner_of(namespace: str, user_id: object) -> str | None:
     if user_id is None or user_id == "":
         return None
     owner = f"user#{namespace}#{user_id}"
-    return owner if len(owner.encode()) <= OWNER_MAX_BYTES else None
+    return owner if _is_text(owner) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,9 @@ class SessionRecord(Header):
     def check_times(self, now: float) -> None:
         """Refuse a record that was sealed with a data key outside its time.
 
-        A data key that leaked long ago must not sign new records. Raises InvalidRecord.
+        A data key that leaked long ago must not sign new records, nor old ones of
+        sessions that claim to begin later and would outlive the absolute timeout.
+        Raises InvalidRecord.
         """
         if self.updated_at > now + CLOCK_SKEW:
             raise InvalidRecord("updated_in_future")
@@ -129,6 +131,8 @@ class SessionRecord(Header):
             self.key_period <= self.updated_at <= self.key_period + DATA_KEY_USE
         ):
             raise InvalidRecord("key_period")
+        if self.created_at > self.updated_at + CLOCK_SKEW:
+            raise InvalidRecord("created_after_updated")
 
 
 @dataclass(frozen=True)
@@ -194,12 +198,16 @@ def binary(item: Mapping[str, Any], name: str, at_least: int, at_most: int | Non
 def text(item: Mapping[str, Any], name: str) -> str:
     """Return text that is not empty, at most as long as an owner. Raises InvalidRecord."""
     value: str = _typed(item, name, "S", str)
-    # A lone surrogate, which JSON can spell, has no UTF-8 form.
-    if not 1 <= len(value.encode(errors="surrogatepass")) <= OWNER_MAX_BYTES or _SURROGATE.search(
-        value
-    ):
+    if not _is_text(value):
         raise InvalidRecord(name)
     return value
+
+
+def _is_text(value: str) -> bool:
+    # A lone surrogate, which JSON can spell, has no UTF-8 form.
+    if _SURROGATE.search(value):
+        return False
+    return 1 <= len(value.encode()) <= OWNER_MAX_BYTES
 
 
 def _typed(item: Mapping[str, Any], name: str, tag: str, kind: type) -> Any:

@@ -1,0 +1,287 @@
+"""docs/format.md, version 1, implemented a second time and from that page alone.
+
+Takes an item and a cookie, gives the serialized session, or says why not. It
+must not know the code it is compared with: no import of `sessions_kms`, HKDF
+and GCM put together another way.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
+
+Item = Mapping[str, Mapping[str, Any]]
+Unwrap = Callable[[bytes, int], bytes]  # encryptedKey and keyPeriod -> data key
+
+EIGHT_DAYS = 691_200
+SKEW = 300
+NUMBERS = ("createdAt", "updatedAt", "ttl", "revision", "keyPeriod")
+BINARIES = {
+    "encryptedData": range(409_601),
+    "iv": range(12, 13),
+    "authTag": range(16, 17),
+    "encryptedKey": range(1, 6_145),
+    "salt": range(16, 17),
+    "commitment": range(32, 33),
+}
+
+
+class NoSession(Exception):
+    """There is no such session."""
+
+
+class Invalid(Exception):
+    """The record is not ours, or not whole."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CannotTell(Exception):
+    """DynamoDB or KMS did not answer what was asked."""
+
+
+# Names and digests
+
+
+def session_id(namespace: str, session_key: str) -> str:
+    hashed = b"sessions_kms/1/id\0%b\0%b" % (namespace.encode(), session_key.encode())
+    return base64.urlsafe_b64encode(hashlib.sha256(hashed).digest())[:43].decode()
+
+
+def encryption_context(
+    namespace: str, period: int, configured: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    ours = {"purpose": "sessions_kms", "namespace": namespace, "period": str(period)}
+    return {**(configured or {}), **ours}
+
+
+# Sealing
+
+
+def derive(data_key: bytes, session_key: str, salt: bytes) -> tuple[bytes, bytes]:
+    """Return the record's key and its commitment."""
+    secret = hashlib.sha256(b"sessions_kms/1/secret\0" + session_key.encode()).digest()
+    return halves(hkdf(data_key + secret, salt, b"sessions_kms/1/record"))
+
+
+def hkdf(ikm: bytes, salt: bytes, info: bytes) -> bytes:
+    """Return 64 bytes (RFC 5869 with SHA-256)."""
+    prk = hmac.digest(salt, ikm, "sha256")
+    first = hmac.digest(prk, info + b"\x01", "sha256")
+    return first + hmac.digest(prk, first + info + b"\x02", "sha256")
+
+
+def halves(okm: bytes) -> tuple[bytes, bytes]:
+    return okm[:32], okm[32:]
+
+
+def associated_fields(namespace: str, item: Item) -> list[bytes]:
+    """Return the eleven fields of the associated data."""
+    return [
+        b"sessions_kms/1",
+        namespace.encode(),
+        item["id"]["S"].encode(),
+        *(
+            item[name]["N"].encode()
+            for name in ("version", "createdAt", "updatedAt", "ttl", "revision")
+        ),
+        item["owner"]["S"].encode() if "owner" in item else b"",
+        item["salt"]["B"],
+        item["commitment"]["B"],
+    ]
+
+
+def prefixed(fields: list[bytes]) -> bytes:
+    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+
+
+def gcm_encrypt(key: bytes, iv: bytes, plaintext: bytes, associated: bytes) -> tuple[bytes, bytes]:
+    encryptor = Cipher(AES(key), GCM(iv)).encryptor()
+    encryptor.authenticate_additional_data(associated)
+    ciphertext = encryptor.update(plaintext) + encryptor.finalize()
+    return ciphertext, encryptor.tag
+
+
+def seal(
+    plaintext: bytes,
+    header: Item,
+    *,
+    namespace: str,
+    session_key: str,
+    data_key: bytes,
+    iv: bytes,
+) -> dict[str, dict[str, Any]]:
+    """Return a whole item; ``header`` holds all attributes but those that sealing makes."""
+    key, commitment = derive(data_key, session_key, header["salt"]["B"])
+    item = {name: dict(value) for name, value in header.items()}
+    item |= {"iv": {"B": iv}, "commitment": {"B": commitment}}
+    ciphertext, tag = gcm_encrypt(key, iv, plaintext, prefixed(associated_fields(namespace, item)))
+    return item | {"encryptedData": {"B": ciphertext}, "authTag": {"B": tag}}
+
+
+# Reading, in the order of the page
+
+
+def open_item(
+    item: Item,
+    *,
+    namespace: str,
+    session_key: str,
+    now: float,
+    unwrap: Unwrap,
+    absolute_timeout: int | None = None,
+    not_before: int = 0,
+) -> bytes:
+    """Return the serialized session. Raises NoSession, Invalid, or what ``unwrap`` raises."""
+    check_cookie(session_key)
+    numbers = checked_numbers(item)
+    if item["id"]["S"] != session_id(namespace, session_key):
+        raise Invalid("id")
+    check_alive(numbers, now, absolute_timeout, not_before)
+    check_times(numbers, now)
+    data_key = unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
+    return decrypt(item, namespace, session_key, data_key)
+
+
+def check_cookie(session_key: str) -> None:
+    if not re.fullmatch("[a-z0-9]{32}", session_key):
+        raise NoSession
+
+
+def checked_numbers(item: Item) -> dict[str, int]:
+    """Check every attribute's presence, type, length and form; return the numbers."""
+    if number(item, "version") != 1:
+        raise Invalid("version")
+    numbers = {name: number(item, name) for name in NUMBERS}
+    for name, lengths in BINARIES.items():
+        if len(typed(item, name, "B", bytes)) not in lengths:
+            raise Invalid(name)
+    check_text(item, "id")
+    if "owner" in item:
+        check_text(item, "owner")
+    return numbers
+
+
+def number(item: Item, name: str) -> int:
+    text = typed(item, name, "N", str)
+    if not re.fullmatch("0|[1-9][0-9]{0,37}", text):
+        raise Invalid(name)
+    return int(text)
+
+
+def check_text(item: Item, name: str) -> None:
+    try:
+        length = len(typed(item, name, "S", str).encode())
+    except UnicodeEncodeError:
+        raise Invalid(name) from None
+    if not 1 <= length <= 1_024:
+        raise Invalid(name)
+
+
+def typed(item: Item, name: str, kind: str, python_type: type) -> Any:
+    value = item.get(name)
+    if (
+        not isinstance(value, Mapping)
+        or set(value) != {kind}
+        or not isinstance(value[kind], python_type)
+    ):
+        raise Invalid(name)
+    return value[kind]
+
+
+def check_alive(
+    numbers: Mapping[str, int], now: float, absolute_timeout: int | None, not_before: int
+) -> None:
+    created = numbers["createdAt"]
+    if numbers["ttl"] <= now or created <= not_before:
+        raise NoSession
+    if absolute_timeout is not None and created + absolute_timeout <= now:
+        raise NoSession
+
+
+def check_times(numbers: Mapping[str, int], now: float) -> None:
+    updated, period = numbers["updatedAt"], numbers["keyPeriod"]
+    if updated > now + SKEW:
+        raise Invalid("updated_in_future")
+    if period != 0 and not period <= updated <= period + EIGHT_DAYS:
+        raise Invalid("key_period")
+    if numbers["createdAt"] > updated + SKEW:
+        raise Invalid("created_after_updated")
+
+
+def decrypt(item: Item, namespace: str, session_key: str, data_key: bytes) -> bytes:
+    key, commitment = derive(data_key, session_key, item["salt"]["B"])
+    if not hmac.compare_digest(commitment, item["commitment"]["B"]):
+        raise Invalid("commitment")
+    decryptor = Cipher(AES(key), GCM(item["iv"]["B"], item["authTag"]["B"])).decryptor()
+    decryptor.authenticate_additional_data(prefixed(associated_fields(namespace, item)))
+    plaintext = decryptor.update(item["encryptedData"]["B"])
+    try:
+        decryptor.finalize()
+    except InvalidTag:
+        raise Invalid("authentication") from None
+    if not is_json_object(plaintext):
+        raise Invalid("payload")
+    return plaintext
+
+
+def is_json_object(text: bytes) -> bool:
+    try:
+        return isinstance(json.loads(text.decode("ascii")), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+# AWS
+
+
+def fetch(dynamodb: Any, table: str, namespace: str, session_key: str) -> Item:
+    """Return the item of a cookie. Raises NoSession or CannotTell."""
+    check_cookie(session_key)
+    answer = dynamodb.get_item(
+        TableName=table,
+        Key={"id": {"S": session_id(namespace, session_key)}},
+        ConsistentRead=True,
+        ReturnConsumedCapacity="TOTAL",
+    )
+    if "Item" in answer:
+        item: Item = answer["Item"]
+        return item
+    raise NoSession if "ConsumedCapacity" in answer else CannotTell
+
+
+def unwrapping(
+    kms: Any, key_arn: str, namespace: str, configured: Mapping[str, str] | None = None
+) -> Unwrap:
+    """Return what asks this KMS key for data keys."""
+
+    def unwrap(encrypted_key: bytes, period: int) -> bytes:
+        try:
+            answer = kms.decrypt(
+                KeyId=key_arn,
+                CiphertextBlob=encrypted_key,
+                EncryptionContext=encryption_context(namespace, period, configured),
+            )
+        except ClientError as exc:
+            if exc.response["Error"]["Code"] == "InvalidCiphertextException":
+                raise Invalid("encrypted_key") from None
+            raise CannotTell from exc
+        except BotoCoreError as exc:
+            raise CannotTell from exc
+        plaintext: bytes = answer["Plaintext"]
+        if answer["KeyId"] != key_arn or len(plaintext) != 32:
+            raise CannotTell
+        return plaintext
+
+    return unwrap

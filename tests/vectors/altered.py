@@ -1,0 +1,236 @@
+"""The vectors of a good record that was altered after it was sealed: one attribute each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.vectors.case import (
+    CREATED,
+    NOW,
+    PERIOD,
+    SESSION_KEY,
+    TTL,
+    UPDATED,
+    Case,
+    Item,
+    dynamodb_json,
+    sealed,
+)
+
+Named = Iterator[tuple[str, Case]]
+
+FILES = {
+    "encryptedData": "data",
+    "iv": "iv",
+    "authTag": "tag",
+    "encryptedKey": "encrypted_key",
+    "keyPeriod": "key_period",
+    "createdAt": "created",
+    "updatedAt": "updated",
+}
+# What a reader finds wrong with bytes of the right length.
+BINARIES = {
+    "encryptedData": "authentication",
+    "iv": "authentication",
+    "authTag": "authentication",
+    "encryptedKey": "encrypted_key",
+    "salt": "commitment",
+    "commitment": "commitment",
+}
+# Those of any length, with what a reader finds wrong with another length.
+OF_ANY_LENGTH = {"encryptedData": "authentication", "encryptedKey": "encrypted_key"}
+NUMBERS = ("version", "keyPeriod", "createdAt", "updatedAt", "ttl", "revision")
+
+
+def cases() -> Named:
+    yield from _missing()
+    yield from _types()
+    yield from _lengths()
+    yield from _bits()
+    yield from _number_forms()
+    yield from _numbers()
+    yield from _texts()
+
+
+def _file(attribute: str) -> str:
+    return FILES.get(attribute, attribute)
+
+
+def _invalid(description: str, reason: str, attribute: str, value: Any) -> Case:
+    """Return a record with another value of one attribute; None leaves it out."""
+    item: Item = {name: each for name, each in sealed().items() if name != attribute}
+    if value is not None:
+        item[attribute] = value
+    expected = {"outcome": "invalid", "reason": reason}
+    return Case(description=description, expected=expected, item=item)
+
+
+def _missing() -> Named:
+    for name in sealed():
+        reason = "authentication" if name == "owner" else name
+        yield (
+            f"{_file(name)}_missing",
+            _invalid(f"Without {name}.", reason, name, None),
+        )
+
+
+def _types() -> Named:
+    for name, attribute in dynamodb_json(sealed()).items():
+        ((kind, value),) = attribute.items()
+        other = "N" if kind == "S" else "S"
+        wrong = {other: "42" if other == "N" else value}
+        yield (
+            f"{_file(name)}_of_type_{other.lower()}",
+            _invalid(f"{name} has type {other}.", name, name, wrong),
+        )
+    for name, value in (
+        ("salt", {"L": [{"B": "AAAA"}]}),
+        ("iv", {"BS": ["AAAA"]}),
+        ("owner", {"NULL": True}),
+        ("ttl", {"NS": [str(TTL)]}),
+        ("revision", {"N": "3", "S": "3"}),
+        ("createdAt", {}),
+    ):
+        kinds = "_and_".join(value).lower() or "nothing"
+        yield (
+            f"{_file(name)}_of_type_{kinds}",
+            _invalid(f"{name} has type {kinds}.", name, name, value),
+        )
+
+
+def _lengths() -> Named:
+    for name in BINARIES:
+        value: bytes = sealed()[name]["B"]
+        reason = OF_ANY_LENGTH.get(name, name)
+        for what, other, why in (
+            ("truncated", value[:-1], reason),
+            ("extended", value + b"\0", reason),
+            ("empty", b"", "encryptedKey" if name == "encryptedKey" else reason),
+        ):
+            yield (
+                f"{_file(name)}_{what}",
+                _invalid(f"{name} is {what}.", why, name, {"B": other}),
+            )
+    for name, length in (("authTag", 12), ("iv", 16), ("salt", 32), ("commitment", 16)):
+        yield (
+            f"{_file(name)}_of_{length}_bytes",
+            _invalid(
+                f"A length that other formats use: {name} of {length} bytes.",
+                name,
+                name,
+                {"B": (sealed()[name]["B"] * 2)[:length]},
+            ),
+        )
+    yield (
+        "encrypted_key_too_long",
+        _invalid("6,145 bytes.", "encryptedKey", "encryptedKey", {"B": bytes(6_145)}),
+    )
+
+
+def _bits() -> Named:
+    for name, reason in BINARIES.items():
+        value: bytes = sealed()[name]["B"]
+        for what, other in (
+            ("first", bytes([value[0] ^ 0x80]) + value[1:]),
+            ("last", value[:-1] + bytes([value[-1] ^ 1])),
+        ):
+            yield (
+                f"{_file(name)}_{what}_bit_flipped",
+                _invalid(f"The {what} bit of {name} is flipped.", reason, name, {"B": other}),
+            )
+    for name in ("authTag", "commitment", "salt"):
+        yield (
+            f"{_file(name)}_zero",
+            _invalid(
+                f"{name} is all zero.",
+                BINARIES[name],
+                name,
+                {"B": bytes(len(sealed()[name]["B"]))},
+            ),
+        )
+
+
+def _number_forms() -> Named:
+    for what, name, text in (
+        ("leading_zero", "version", "01"),
+        ("fraction", "version", "1.0"),
+        ("plus", "version", "+1"),
+        ("empty", "version", ""),
+        ("space_before", "revision", " 3"),
+        ("space_after", "revision", "3 "),
+        ("newline_after", "revision", "3\n"),
+        ("underscore", "createdAt", "1_799_996_400"),
+        ("leading_zero", "createdAt", f"0{CREATED}"),
+        ("fraction", "createdAt", f"{CREATED}.0"),
+        ("exponent", "updatedAt", "1.79999994E9"),
+        ("hexadecimal", "updatedAt", hex(UPDATED)),
+        ("exponent", "ttl", "2e9"),
+        ("39_digits", "ttl", "1" + "0" * 38),
+        ("infinity", "ttl", "Infinity"),
+        ("negative", "revision", "-3"),
+        ("negative_zero", "keyPeriod", "-0"),
+        ("double_zero", "keyPeriod", "00"),
+        ("not_ascii", "keyPeriod", str(PERIOD)[:-1] + "\uff10"),
+        ("nan", "keyPeriod", "NaN"),
+    ):
+        yield (
+            f"{_file(name)}_{what}",
+            _invalid(f"{name} is {text!r}.", name, name, {"N": text}),
+        )
+
+
+def _numbers() -> Named:
+    for what, name, number, reason in (
+        ("0", "version", 0, "version"),
+        ("2", "version", 2, "version"),
+        ("11", "version", 11, "version"),
+        ("earlier", "createdAt", CREATED - 1, "authentication"),
+        ("later", "createdAt", CREATED + 1, "authentication"),
+        ("earlier", "updatedAt", UPDATED - 1, "authentication"),
+        ("later", "updatedAt", UPDATED + 1, "authentication"),
+        ("one_second_later", "ttl", TTL + 1, "authentication"),
+        ("one_second_earlier", "ttl", TTL - 1, "authentication"),
+        ("years_later", "ttl", 2 * NOW, "authentication"),
+        ("lower", "revision", 2, "authentication"),
+        ("higher", "revision", 4, "authentication"),
+        ("zeroed", "keyPeriod", 0, "encrypted_key"),
+        ("earlier", "keyPeriod", PERIOD - 1, "encrypted_key"),
+        ("later", "keyPeriod", PERIOD + 1, "encrypted_key"),
+    ):
+        yield (
+            f"{_file(name)}_{what}",
+            _invalid(f"{name} is {number}.", reason, name, {"N": str(number)}),
+        )
+
+
+def _texts() -> Named:
+    record_id: str = sealed()["id"]["S"]
+    for what, text, reason in (
+        ("changed", "user#django#43", "authentication"),
+        ("shortened", "user#django#4", "authentication"),
+        ("of_another_namespace", "user#other#42", "authentication"),
+        ("empty", "", "owner"),
+        ("too_long", "user#django#" + "4" * 1_013, "owner"),
+        ("too_long_in_bytes", "user#django#" + "é" * 507, "owner"),
+        ("lone_surrogate", "user#django#\ud800", "owner"),
+    ):
+        yield (
+            f"owner_{what}",
+            _invalid(f"The owner is {what.replace('_', ' ')}.", reason, "owner", {"S": text}),
+        )
+    for what, text in (
+        ("changed", _another_last_character(record_id)),
+        ("padded", record_id + "="),
+        ("empty", ""),
+        ("lone_surrogate", record_id[:-1] + "\udfff"),
+        ("session_key", SESSION_KEY),
+        ("standard_base64", record_id.replace("-", "+").replace("_", "/")),
+        ("data_key_item", f"data-key#django#{PERIOD}"),
+    ):
+        yield (
+            f"id_{what}",
+            _invalid(f"The id is not the one asked for: {what}.", "id", "id", {"S": text}),
+        )
+
+
+def _another_last_character(text: str) -> str:
+    return text[:-1] + ("A" if text[-1] != "A" else "E")

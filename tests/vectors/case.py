@@ -1,0 +1,172 @@
+"""What a vector is made of: a sealed record of public test values, and what a reader is given.
+
+Takes attributes, gives items and files. Built on the second implementation
+(`reference_format`), never on the code that the vectors are for.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.sessions_kms import reference_format as ref
+
+Item = dict[str, dict[str, Any]]
+
+DAY = 86_400
+NOW = 1_800_000_000
+PERIOD = NOW - NOW % DAY
+CREATED = NOW - 3_600
+UPDATED = NOW - 60
+TTL = CREATED + 7 * DAY
+
+
+def fixed(label: str, length: int) -> bytes:
+    """Return bytes that look random and are always the same."""
+    return hashlib.shake_256(f"sessions_kms test vectors: {label}".encode()).digest(length)
+
+
+NAMESPACE = "django"
+SESSION_KEY = "0123456789abcdefghijklmnopqrstuv"
+OTHER_SESSION_KEY = "zyxwvutsrqponmlkjihgfedcba987654"
+DATA_KEY = fixed("data key", 32)
+OTHER_DATA_KEY = fixed("other data key", 32)
+ENCRYPTED_KEY = fixed("encrypted data key", 167)  # as long as the one in AWS's sample
+OTHER_ENCRYPTED_KEY = fixed("other encrypted data key", 167)
+SALT = fixed("salt", 16)
+IV = fixed("iv", 12)
+OWNER = "user#django#42"
+SESSION = b'{"_auth_user_id":"42","greeting":"caf\\u00e9","visits":3}'
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """One encrypted data key that KMS unwraps, in exactly this context."""
+
+    encrypted_key: bytes = ENCRYPTED_KEY
+    period: int = PERIOD
+    data_key: bytes = DATA_KEY
+    namespace: str = NAMESPACE
+    configured: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "encryptedKey": base64.b64encode(self.encrypted_key).decode(),
+            "encryptionContext": ref.encryption_context(
+                self.namespace, self.period, self.configured
+            ),
+            "dataKey": self.data_key.hex(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One vector."""
+
+    description: str
+    expected: Mapping[str, str]
+    item: Item
+    namespace: str = NAMESPACE
+    session_key: str = SESSION_KEY
+    now: float = NOW
+    absolute_timeout: int | None = 7 * DAY
+    not_before: int = 0
+    configured: Mapping[str, str] = field(default_factory=dict)
+    kms: tuple[Wrapped, ...] = (Wrapped(),)
+
+    def to_text(self) -> str:
+        """Return the content of the vector's file."""
+        members = {
+            "description": self.description,
+            "namespace": self.namespace,
+            "encryptionContext": dict(self.configured),
+            "absoluteTimeout": self.absolute_timeout,
+            "notBefore": self.not_before,
+            "sessionKey": self.session_key,
+            "now": self.now,
+            "kms": [wrapped.to_json() for wrapped in self.kms],
+            "item": dynamodb_json(self.item),
+            "expected": dict(self.expected),
+        }
+        return json.dumps(members, indent=2) + "\n"
+
+
+def dynamodb_json(item: Item) -> dict[str, Any]:
+    return {
+        name: {
+            kind: base64.b64encode(value).decode() if isinstance(value, bytes) else value
+            for kind, value in attribute.items()
+        }
+        for name, attribute in item.items()
+    }
+
+
+def header(
+    *,
+    namespace: str = NAMESPACE,
+    session_key: str = SESSION_KEY,
+    owner: str | None = OWNER,
+    created: int = CREATED,
+    updated: int = UPDATED,
+    ttl: int = TTL,
+    revision: int = 3,
+    period: int = PERIOD,
+    encrypted_key: bytes = ENCRYPTED_KEY,
+    salt: bytes = SALT,
+) -> Item:
+    """Return all attributes of a record but those that sealing makes."""
+    item: Item = {
+        "id": {"S": ref.session_id(namespace, session_key)},
+        "version": {"N": "1"},
+        "encryptedKey": {"B": encrypted_key},
+        "keyPeriod": {"N": str(period)},
+        "salt": {"B": salt},
+        "createdAt": {"N": str(created)},
+        "updatedAt": {"N": str(updated)},
+        "ttl": {"N": str(ttl)},
+        "revision": {"N": str(revision)},
+    }
+    return item if owner is None else item | {"owner": {"S": owner}}
+
+
+def sealed(
+    plaintext: bytes = SESSION,
+    *,
+    namespace: str = NAMESPACE,
+    session_key: str = SESSION_KEY,
+    data_key: bytes = DATA_KEY,
+    **attributes: Any,
+) -> Item:
+    """Return a whole record."""
+    return ref.seal(
+        plaintext,
+        header(namespace=namespace, session_key=session_key, **attributes),
+        namespace=namespace,
+        session_key=session_key,
+        data_key=data_key,
+        iv=IV,
+    )
+
+
+def sealed_differently(
+    *,
+    derive: Callable[[bytes, bytes], tuple[bytes, bytes]] | None = None,
+    associate: Callable[[Item], bytes] | None = None,
+    **attributes: Any,
+) -> Item:
+    """Return a record of a program that read the page wrongly.
+
+    ``derive`` takes salt and secret and gives key and commitment.
+    """
+    secret = hashlib.sha256(b"sessions_kms/1/secret\0" + SESSION_KEY.encode()).digest()
+    key, commitment = derive(SALT, secret) if derive else ref.derive(DATA_KEY, SESSION_KEY, SALT)
+    item = header(**attributes) | {"iv": {"B": IV}, "commitment": {"B": commitment}}
+    associated = associate(item) if associate else associated_data(item)
+    ciphertext, tag = ref.gcm_encrypt(key, IV, SESSION, associated)
+    return item | {"encryptedData": {"B": ciphertext}, "authTag": {"B": tag}}
+
+
+def associated_data(item: Item) -> bytes:
+    return ref.prefixed(ref.associated_fields(NAMESPACE, item))

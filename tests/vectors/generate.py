@@ -1,0 +1,33 @@
+"""Write the vectors anew, byte for byte the same: ``python -m tests.vectors.generate``."""
+
+from pathlib import Path
+
+from tests.vectors import altered, misread, sessions, wrong
+from tests.vectors.case import Case
+
+FOLDER = Path(__file__).parent
+
+
+def cases() -> dict[str, Case]:
+    """Return all vectors by name."""
+    named = [*sessions.cases(), *altered.cases(), *wrong.cases(), *misread.cases()]
+    found = dict(named)
+    if len(found) != len(named):
+        raise ValueError("Two vectors have one name.")
+    return found
+
+
+def files() -> dict[str, str]:
+    """Return the content of each file by its name."""
+    return {f"{name}.json": case.to_text() for name, case in cases().items()}
+
+
+def main() -> None:
+    for stale in FOLDER.glob("*.json"):
+        stale.unlink()
+    for name, text in files().items():
+        (FOLDER / name).write_text(text, encoding="ascii", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

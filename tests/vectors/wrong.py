@@ -1,0 +1,245 @@
+"""The vectors that were never good: moved, of another key, of a wrong time, of no session."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.sessions_kms import reference_format as ref
+from tests.vectors.case import (
+    DATA_KEY,
+    DAY,
+    IV,
+    NAMESPACE,
+    NOW,
+    OTHER_DATA_KEY,
+    OTHER_ENCRYPTED_KEY,
+    OTHER_SESSION_KEY,
+    PERIOD,
+    SALT,
+    SESSION_KEY,
+    UPDATED,
+    Case,
+    Item,
+    Wrapped,
+    associated_data,
+    fixed,
+    sealed,
+)
+from tests.vectors.salamander import salamander
+
+Named = Iterator[tuple[str, Case]]
+
+BOTH_KEYS = (Wrapped(), Wrapped(OTHER_ENCRYPTED_KEY, data_key=OTHER_DATA_KEY))
+
+
+def cases() -> Named:
+    yield from _moved()
+    yield from _keys()
+    yield from _times()
+    yield from _owners()
+    yield from _payloads()
+
+
+def _invalid(description: str, reason: str, item: Item, **members: Any) -> Case:
+    expected = {"outcome": "invalid", "reason": reason}
+    return Case(description=description, expected=expected, item=item, **members)
+
+
+def _moved() -> Named:
+    """A whole record in the place of another."""
+    here = {"id": {"S": ref.session_id(NAMESPACE, SESSION_KEY)}}
+    theirs = sealed(session_key=OTHER_SESSION_KEY)
+    elsewhere = sealed(namespace="other", owner=None)
+    unwraps_both = (Wrapped(), Wrapped(namespace="other"))
+    yield "moved_with_its_id", _invalid("Another session's record.", "id", theirs)
+    yield (
+        "moved_with_id_rewritten",
+        _invalid("Another session's record under this id.", "commitment", theirs | here),
+    )
+    yield (
+        "namespace_other",
+        _invalid("A record of another namespace.", "id", elsewhere, kms=unwraps_both),
+    )
+    yield (
+        "namespace_other_with_id_rewritten",
+        _invalid(
+            "A record of another namespace under this id; KMS sees the context.",
+            "encrypted_key",
+            elsewhere | here,
+            kms=(Wrapped(namespace="other"),),
+        ),
+    )
+    yield (
+        "namespace_other_with_data_key_shared",
+        _invalid(
+            "The same, with a data key that KMS unwraps for both namespaces.",
+            "authentication",
+            elsewhere | here,
+            kms=unwraps_both,
+        ),
+    )
+    yield (
+        "reader_of_another_session",
+        _invalid("Read with another cookie.", "id", sealed(), session_key=OTHER_SESSION_KEY),
+    )
+    yield (
+        "reader_of_another_namespace",
+        _invalid("Read in another namespace.", "id", sealed(), namespace="other", kms=unwraps_both),
+    )
+
+
+def _keys() -> Named:
+    yield (
+        "encrypted_key_of_another_data_key",
+        _invalid(
+            "Another data key's blob, which KMS unwraps.",
+            "commitment",
+            sealed() | {"encryptedKey": {"B": OTHER_ENCRYPTED_KEY}},
+            kms=BOTH_KEYS,
+        ),
+    )
+    yield (
+        "encrypted_key_of_another_period",
+        _invalid(
+            "KMS unwraps the blob, but for another period.",
+            "encrypted_key",
+            sealed(),
+            kms=(Wrapped(period=PERIOD - DAY),),
+        ),
+    )
+    yield (
+        "encryption_context_missing",
+        _invalid(
+            "The blob was wrapped with a configured pair that the reader lacks.",
+            "encrypted_key",
+            sealed(),
+            kms=(Wrapped(configured={"environment": "production"}),),
+        ),
+    )
+    yield (
+        "encryption_context_added",
+        _invalid(
+            "The reader has a configured pair that the blob was wrapped without.",
+            "encrypted_key",
+            sealed(),
+            configured={"environment": "production"},
+        ),
+    )
+    yield (
+        "data_key_one_bit_off",
+        _invalid(
+            "KMS answers a data key that differs in one bit.",
+            "commitment",
+            sealed(),
+            kms=(Wrapped(data_key=DATA_KEY[:-1] + bytes([DATA_KEY[-1] ^ 1])),),
+        ),
+    )
+    yield (
+        "two_keys_one_ciphertext",
+        _invalid(
+            "A ciphertext that GCM opens under both data keys, with the other one's blob.",
+            "commitment",
+            two_keys_one_ciphertext(),
+            kms=BOTH_KEYS,
+        ),
+    )
+
+
+def two_keys_one_ciphertext() -> Item:
+    """Return a record of DATA_KEY's commitment, in which OTHER_DATA_KEY's blob was put."""
+    item = sealed(b'{"padding":"' + b" " * 18 + b'"}')
+    keys = [ref.derive(data_key, SESSION_KEY, SALT)[0] for data_key in (DATA_KEY, OTHER_DATA_KEY)]
+    ciphertext, tag = salamander(
+        (keys[0], keys[1]), IV, item["encryptedData"]["B"], associated_data(item)
+    )
+    return item | {
+        "encryptedData": {"B": ciphertext},
+        "authTag": {"B": tag},
+        "encryptedKey": {"B": OTHER_ENCRYPTED_KEY},
+    }
+
+
+def _times() -> Named:
+    """Whole records whose times no writer may choose."""
+    yield (
+        "created_301_seconds_after_updated",
+        _invalid(
+            "Claims to begin after it was written.",
+            "created_after_updated",
+            sealed(created=UPDATED + 301),
+        ),
+    )
+    yield (
+        "updated_301_seconds_in_future",
+        _invalid("Written too far ahead.", "updated_in_future", sealed(updated=NOW + 301)),
+    )
+    yield (
+        "updated_a_fraction_too_far_in_future",
+        _invalid(
+            "Written 300.5 seconds ahead.",
+            "updated_in_future",
+            sealed(updated=NOW + 301),
+            now=NOW + 0.5,
+        ),
+    )
+    yield (
+        "updated_far_in_future",
+        _invalid("Written in the year 2084.", "updated_in_future", sealed(updated=2 * NOW)),
+    )
+    yield (
+        "updated_in_future_with_own_key",
+        _invalid(
+            "Written too far ahead, with period 0.",
+            "updated_in_future",
+            sealed(updated=NOW + 301, period=0),
+            kms=(Wrapped(period=0),),
+        ),
+    )
+    for name, period, description in (
+        ("one_second_after_updated", UPDATED + 1, "Written before its data key's period."),
+        ("over_eight_days_before_updated", UPDATED - 8 * DAY - 1, "Written a second too late."),
+        ("one", 1, "Written decades too late."),
+    ):
+        yield (
+            f"key_period_{name}",
+            _invalid(
+                description, "key_period", sealed(period=period), kms=(Wrapped(period=period),)
+            ),
+        )
+
+
+def _owners() -> Named:
+    yield (
+        "owner_added",
+        _invalid(
+            "An anonymous session that got an owner.",
+            "authentication",
+            sealed(owner=None) | {"owner": {"S": "user#django#42"}},
+        ),
+    )
+    yield (
+        "owner_normalized",
+        _invalid(
+            "The same text to a reader's eye, but other code points.",
+            "authentication",
+            sealed(owner="user#django#Zo\u00eb") | {"owner": {"S": "user#django#Zoe\u0308"}},
+        ),
+    )
+
+
+def _payloads() -> Named:
+    """Whole records of something that is no session."""
+    for name, payload in (
+        ("empty", b""),
+        ("list", b"[]"),
+        ("null", b"null"),
+        ("text", b'"{}"'),
+        ("number", b"1"),
+        ("cut_short", b'{"visits":3'),
+        ("followed_by_more", b"{}{}"),
+        ("not_json", fixed("payload", 40)),
+        ("pickle", b"\x80\x04}\x94."),
+    ):
+        yield (
+            f"payload_{name}",
+            _invalid(f"The plaintext is {payload!r}.", "payload", sealed(payload)),
+        )
