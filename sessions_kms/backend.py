@@ -19,6 +19,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
+from sessions_kms import links
 from sessions_kms.asynchronous import AsyncStore, sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
@@ -59,7 +60,7 @@ class SessionStore(AsyncStore):
         except InvalidRecord as exc:
             _log_refused(_id(session_key), exc)
             return False
-        return record is not None and not self._ended(record)
+        return record is not None and services().is_live(record)
 
     def load(self) -> dict[str, Any]:
         """Return what is stored; for a session that is not, or not valid, {} and no key."""
@@ -93,7 +94,7 @@ class SessionStore(AsyncStore):
     def _read(self) -> tuple[Baseline, dict[str, Any]] | None:
         try:
             record = services().table.get(self._id())
-            if record is None or self._ended(record):
+            if record is None or not services().is_live(record):
                 return None
             return self._open(record)
         except InvalidRecord as exc:
@@ -104,16 +105,7 @@ class SessionStore(AsyncStore):
         __traceback_hide__ = True
         payload = open_record(services(), record, self._key)
         content = self._codec.loads(payload)
-        return Baseline.of(record, self._key, payload, content.get(USER_ID)), content
-
-    @staticmethod
-    def _ended(record: SessionRecord) -> bool:
-        now, timeout = services().clock(), services().config.absolute_timeout
-        return (
-            record.ttl <= now
-            or (timeout is not None and record.created_at + timeout <= now)
-            or record.created_at <= services().not_before.moment()
-        )
+        return Baseline.of(record, self._key, payload, content), content
 
     # Writing
 
@@ -191,6 +183,7 @@ class SessionStore(AsyncStore):
 
     def _put_new(self) -> None:
         record, baseline = self._seal(self._key, None)
+        links.write(services(), record, baseline.links)
         try:
             services().table.create(record, now=record.updated_at)
         except RecordExists:
@@ -226,17 +219,20 @@ class SessionStore(AsyncStore):
 
     def _replace(self, expected: Baseline) -> None:
         record, baseline = self._seal(self._key, expected)
+        links.write(services(), record, links.due(services(), record, baseline, expected))
         services().table.replace(record, expected=expected, now=record.updated_at)
+        links.drop(services(), record.id, expected.links - baseline.links)
         self._stored(baseline)
 
     def _move(self, expected: Baseline) -> None:
+        old_id = self._id()
         record, baseline = self._seal(_new_session_key(), replace(expected, revision=0))
+        links.write(services(), record, baseline.links)
         try:
-            services().table.move(
-                record, old_id=self._id(), expected=expected, now=record.updated_at
-            )
+            services().table.move(record, old_id=old_id, expected=expected, now=record.updated_at)
         except RecordExists:
-            raise Conflict(services().table.get(self._id())) from None
+            raise Conflict(services().table.get(old_id)) from None
+        links.drop(services(), old_id, expected.links)
         self._session_key = baseline.session_key
         self._stored(baseline)
 
@@ -248,7 +244,6 @@ class SessionStore(AsyncStore):
         """Seal the session as it is now, to follow what is expected to be stored."""
         __traceback_hide__ = True
         session = self._session_cache
-        user_id = session.get(USER_ID)
         payload = self._codec.dumps(session)
         anew = expected is None or self._starts_anew(expected)
         record = seal_session(
@@ -258,9 +253,9 @@ class SessionStore(AsyncStore):
             revision=(expected.revision if expected else 0) + 1,
             created_at=None if anew or expected is None else expected.created_at,
             ttl=self._ttl,
-            user_id=user_id,
+            user_id=session.get(USER_ID),
         )
-        return record, Baseline.of(record, session_key, payload, user_id)
+        return record, Baseline.of(record, session_key, payload, session)
 
     def _may_stay(self, baseline: Baseline, session: dict[str, Any]) -> bool:
         """Tell whether what is stored says the same, and ends at about the same time."""
@@ -289,7 +284,7 @@ class SessionStore(AsyncStore):
     def _rebase(self, baseline: Baseline, current: SessionRecord | None) -> Baseline:
         """Lay this request's changes over what stands now, and make that the baseline."""
         __traceback_hide__ = True
-        if current is None or self._ended(current):
+        if current is None or not services().is_live(current):
             raise UpdateError
         theirs, content = self._open(current)
         if baseline.replaced:

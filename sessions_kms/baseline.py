@@ -1,8 +1,12 @@
 """What a request knows to be stored under its session key: the base of its changes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms.links import names_in
 from sessions_kms.record import SessionRecord
 
 
@@ -17,11 +21,12 @@ class Baseline:
     ttl: int
     payload: bytes = field(repr=False)
     user_id: str | None = field(repr=False)
+    links: frozenset[str] = frozenset()
     replaced: bool = False  # its content was never looked at: nothing of it is merged
 
     @classmethod
     def of(
-        cls, record: SessionRecord, session_key: str, payload: bytes, user_id: Any
+        cls, record: SessionRecord, session_key: str, payload: bytes, content: Mapping[str, Any]
     ) -> "Baseline":
         """Return the baseline that a record is, with what it seals."""
         return cls(
@@ -31,5 +36,6 @@ class Baseline:
             salt=record.salt,
             ttl=record.ttl,
             payload=payload,
-            user_id=user_id,
+            user_id=content.get(USER_ID),
+            links=names_in(content),
         )

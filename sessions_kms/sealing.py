@@ -26,9 +26,13 @@ def seal_session(
     revision: int,
     created_at: int | None,
     ttl: Callable[[float, int], int],
-    user_id: Any,
+    user_id: Any = None,
+    item_id: str | None = None,
 ) -> SessionRecord:
     """Seal a serialized session. Without ``created_at`` it is created now.
+
+    With ``item_id`` what is sealed is another item than a session, and its
+    secret takes the place of the session key.
 
     ``ttl`` is asked for the end of a session saved at a time and created at another.
     Raises SessionTooLarge (what the record adds is counted by the table) or StoreUnavailable.
@@ -41,7 +45,7 @@ def seal_session(
     now = max(int(services.clock()), data_key.period)
     created_at = now if created_at is None else created_at
     header = Header(
-        id=session_id(services.config.namespace, session_key),
+        id=item_id or session_id(services.config.namespace, session_key),
         created_at=created_at,
         updated_at=now,
         ttl=ttl(now, created_at),

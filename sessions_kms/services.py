@@ -18,6 +18,7 @@ from sessions_kms.caching import CachingKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
 from sessions_kms.not_before import NotBefore
+from sessions_kms.record import SessionRecord
 from sessions_kms.table import Table
 
 Clock = Callable[[], float]
@@ -39,6 +40,15 @@ class Services:
         length = self.config.data_key_period
         now = int(self.clock())
         return self.keyring.generate(now - now % length if length else 0)
+
+    def is_live(self, record: SessionRecord) -> bool:
+        """Tell whether a record is still a session. Raises TableUnavailable."""
+        now, timeout = self.clock(), self.config.absolute_timeout
+        return (
+            record.ttl > now
+            and (timeout is None or record.created_at + timeout > now)
+            and record.created_at > self.not_before.moment()
+        )
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""

@@ -23,6 +23,7 @@ from sessions_kms.record import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+OWNER_INDEX = "by-owner"
 _ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
 _UNCHANGED = "#revision = :revision AND #salt = :salt AND #ttl > :now"
 
@@ -137,6 +138,54 @@ class Table:
         if number(item, "version") != VERSION:
             raise InvalidRecord("version")
         return number(item, "notBefore")
+
+    def get_item(self, item_id: str) -> Item | None:
+        """Return another kind of item, as it is stored."""
+        return self._get(item_id)
+
+    def put_item(self, item: Item) -> None:
+        """Put another kind of item, whatever stands under its id."""
+        self._call("put_item", TableName=self._name, Item=item)
+
+    def put_stamped(self, item: Item, *, expected: bytes | None) -> bool:
+        """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
+
+        False when something else is there.
+        """
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
+        if expected is not None:
+            condition = {
+                "ConditionExpression": "stamp = :expected",
+                "ExpressionAttributeValues": {":expected": {"B": expected}},
+            }
+        try:
+            self._call("put_item", TableName=self._name, Item=item, **condition)
+        except ConditionFailed:
+            # The answer to our own write may have been lost before the SDK tried again.
+            return (self._get(item["id"]["S"]) or {}).get("stamp") == item["stamp"]
+        return True
+
+    def owned(self, owner: str) -> list[str]:
+        """Return the ids under an owner in the index, newest first; the index lags behind."""
+        ids: list[str] = []
+        more: dict[str, Any] = {}
+        while True:
+            answer = self._call(
+                "query",
+                TableName=self._name,
+                IndexName=OWNER_INDEX,
+                KeyConditionExpression="#owner = :owner",
+                ExpressionAttributeNames={"#owner": "owner"},
+                ExpressionAttributeValues={":owner": {"S": owner}},
+                ScanIndexForward=False,
+                **more,
+            )
+            if "Items" not in answer:
+                raise TableUnavailable
+            ids += [item["id"]["S"] for item in answer["Items"]]
+            if "LastEvaluatedKey" not in answer:
+                return ids
+            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def _data_key_id(self, period: int) -> str:
         return f"data-key#{self._namespace}#{period}"

@@ -68,6 +68,29 @@ class FakeTable:
             self.items[item_id] = key.to_item(item_id)
             return True
 
+    def get_item(self, item_id: str) -> Item | None:
+        with self._call("get_item"):
+            return self.items.get(item_id)
+
+    def put_item(self, item: Item) -> None:
+        with self._call("put_item"):
+            self.items[item["id"]["S"]] = item
+
+    def put_stamped(self, item: Item, *, expected: bytes | None) -> bool:
+        with self._call("put_stamped"):
+            current = self.items.get(item["id"]["S"])
+            stamp = current["stamp"]["B"] if current else None
+            if stamp != expected:
+                return False
+            self.items[item["id"]["S"]] = item
+            return True
+
+    def owned(self, owner: str) -> list[str]:
+        with self._call("owned"):
+            found = [item for item in self.items.values() if item.get("owner") == {"S": owner}]
+            found.sort(key=lambda item: int(item["createdAt"]["N"]), reverse=True)
+            return [item["id"]["S"] for item in found]
+
     def get_not_before(self) -> int:
         with self._call("get_not_before"):
             item = self.items.get(f"not-before#{self._namespace}")

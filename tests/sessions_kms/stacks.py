@@ -100,14 +100,10 @@ def fake_stack(clock: FakeClock, **config: Any) -> Stack:
     def put_item(item: Item) -> None:
         table.items[item["id"]["S"]] = item
 
-    return Stack(
-        "fake",
-        wired,
-        clock,
-        lambda: dict(table.items),
-        put_item,
-        lambda name: table.items.pop(name, None) and None,
-    )
+    def delete_item(item_id: str) -> None:
+        table.items.pop(item_id, None)
+
+    return Stack("fake", wired, clock, lambda: dict(table.items), put_item, delete_item)
 
 
 def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
@@ -122,17 +118,16 @@ def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
     wired = services.build(made, clock=clock, sleep=lambda _: None)
 
     def items() -> dict[str, Item]:
-        pages = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        pages: Any = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
         return {item["id"]["S"]: item for page in pages for item in page["Items"]}
 
-    return Stack(
-        kind,
-        wired,
-        clock,
-        items,
-        lambda item: client.put_item(TableName=table, Item=item) and None,
-        lambda name: client.delete_item(TableName=table, Key={"id": {"S": name}}) and None,
-    )
+    def put_item(item: Item) -> None:
+        client.put_item(TableName=table, Item=item)
+
+    def delete_item(item_id: str) -> None:
+        client.delete_item(TableName=table, Key={"id": {"S": item_id}})
+
+    return Stack(kind, wired, clock, items, put_item, delete_item)
 
 
 @contextmanager

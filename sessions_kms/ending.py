@@ -1,0 +1,125 @@
+"""The sessions of one user, listed and ended through the owner index, without decryption.
+
+The index is eventually consistent: a session just created may be missing from it,
+one just ended may still be in it. So ending is repeated until nothing new shows up.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.links import linked_session, owner_of_link
+from sessions_kms.record import SessionRecord, owner_of, session_id
+from sessions_kms.services import services
+
+SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
+LISTED_MAX = 100
+PASSES_MAX = 20
+EMPTY_PASSES = 2
+BETWEEN_PASSES = 0.5  # seconds; an index is usually not further behind
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What a record says in the clear. Times are epoch seconds."""
+
+    id: str
+    created_at: int
+    updated_at: int
+    ends_at: int
+    current: bool
+
+
+def sessions_of(user_id: object, *, current: str | None = None) -> list[SessionInfo]:
+    """Return a user's live sessions, newest first, at most 100.
+
+    ``current`` is the session key of the one that asks. Raises StoreUnavailable.
+    """
+    owner = owner_of(services().config.namespace, user_id)
+    current_id = _id_of(current)
+    return [
+        SessionInfo(record.id, record.created_at, record.updated_at, _end(record),
+                    record.id == current_id)
+        for record in _live(owner)
+    ]  # fmt: skip
+
+
+def end_session(ended_id: str, *, user_id: object) -> bool:
+    """End one session of this user; False when there is none of that id.
+
+    Raises StoreUnavailable.
+    """
+    owner = owner_of(services().config.namespace, user_id)
+    record = _record(ended_id)
+    if owner is None or record is None or record.owner != owner:
+        return False
+    services().table.delete(ended_id)
+    return True
+
+
+def end_sessions_of(user_id: object, *, but: str | None = None) -> int:
+    """End all sessions of a user, but the one with this session key; return how many.
+
+    Raises StoreUnavailable.
+    """
+    owner = owner_of(services().config.namespace, user_id)
+    if owner is None:
+        return 0
+    return _end_all(owner, {_id_of(but)}, services().table.delete)
+
+
+def end_linked(name: str) -> int:
+    """End all sessions that list this name among their links; return how many.
+
+    Raises StoreUnavailable.
+    """
+
+    def end(item_id: str) -> None:
+        services().table.delete(linked_session(item_id))
+        services().table.delete(item_id)
+
+    return _end_all(owner_of_link(services().config.namespace, name), set(), end)
+
+
+def _end_all(owner: str, kept: set[str | None], end: Callable[[str], None]) -> int:
+    seen: set[str] = set()
+    empty = 0
+    for _ in range(PASSES_MAX):
+        fresh = [found for found in services().table.owned(owner) if found not in seen | kept]
+        for found in fresh:
+            end(found)
+        seen |= set(fresh)
+        empty = 0 if fresh else empty + 1
+        if empty == EMPTY_PASSES:
+            break
+        services().sleep(BETWEEN_PASSES)
+    return len(seen)
+
+
+def _live(owner: str | None) -> Iterator[SessionRecord]:
+    if owner is None:
+        return
+    for found in services().table.owned(owner)[:LISTED_MAX]:
+        record = _record(found)
+        if record is not None and record.owner == owner and services().is_live(record):
+            yield record
+
+
+def _record(found: str) -> SessionRecord | None:
+    if not SESSION_ID.fullmatch(found):  # Another kind of item, or what somebody typed.
+        return None
+    try:
+        return services().table.get(found)
+    except InvalidRecord:
+        return None
+
+
+def _end(record: SessionRecord) -> int:
+    timeout = services().config.absolute_timeout
+    return record.ttl if timeout is None else min(record.ttl, record.created_at + timeout)
+
+
+def _id_of(session_key: str | None) -> str | None:
+    __traceback_hide__ = True
+    return None if session_key is None else session_id(services().config.namespace, session_key)

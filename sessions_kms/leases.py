@@ -1,0 +1,175 @@
+"""Work that must be done once, however many processes ask, and its result.
+
+A lease is named by a secret that all who ask know, so that it does not depend on
+a session or its key. Its item holds who works and until when, and afterwards the
+result, sealed under the data key and that secret as a session is under its
+cookie. Whoever comes later, or takes over from a holder that died, finds it there.
+"""
+
+import base64
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.record import VERSION, Item, SessionRecord, binary, number, text
+from sessions_kms.sealing import open_record, seal_session
+from sessions_kms.services import Services, services
+
+CLOCK_DIFFERENCE = 5  # seconds by which the clocks of two processes may differ
+KEPT_UNFINISHED = 3600  # seconds until DynamoDB may delete a lease without a result
+STAMP_BYTES = 16
+TRIES = 10
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a claim found. ``wait`` is in seconds: when the present holder's lease ends."""
+
+    held: bool
+    result: bytes | None = None
+    wait: float = 0.0
+
+    def __repr__(self) -> str:
+        """Show whether there is a result, not what it is."""
+        return f"Claim(held={self.held}, result={self.result is not None}, wait={self.wait})"
+
+
+@dataclass(frozen=True)
+class _Lease:
+    """The stored state of a lease."""
+
+    holder: str
+    ends: int
+    ttl: int
+    stamp: bytes
+    item: Item
+
+    @property
+    def finished(self) -> bool:
+        return "encryptedData" in self.item
+
+    @property
+    def free_at(self) -> int:
+        """When nobody else's clock can say that the holder still works."""
+        return 0 if self.finished else self.ends + CLOCK_DIFFERENCE
+
+    @classmethod
+    def of(cls, item: Item) -> "_Lease":
+        if number(item, "version") != VERSION:
+            raise InvalidRecord("version")
+        return cls(
+            text(item, "holder"),
+            number(item, "ends"),
+            number(item, "ttl"),
+            binary(item, "stamp", STAMP_BYTES),
+            item,
+        )
+
+
+class Leases:
+    """The leases of one namespace. Every method raises StoreUnavailable when it cannot tell."""
+
+    def __init__(self, made: Services | None = None) -> None:
+        self._services = made or services()
+
+    def claim(self, secret: str, holder: str, *, seconds: int) -> Claim:
+        """Take the lease for so many seconds, unless it is held or its work is done."""
+        for _ in range(TRIES):
+            lease, now = self._get(secret), self._services.clock()
+            if lease and lease.finished and lease.ttl > now:
+                return Claim(held=False, result=self._open(lease, secret))
+            wait = lease.free_at - now if lease and lease.holder != holder else 0
+            if wait > 0:
+                return Claim(held=False, wait=wait)
+            if self._put(secret, holder, seconds, lease):
+                return Claim(held=True)
+        raise TableUnavailable("The lease is claimed by too many at once.")
+
+    def renew(self, secret: str, holder: str, *, seconds: int) -> bool:
+        """Hold the lease for so many seconds from now; False when it went to another."""
+        lease = self._held(secret, holder)
+        return lease is not None and self._put(secret, holder, seconds, lease)
+
+    def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> bool:
+        """Seal and store the result for so many seconds; False when the lease went to another."""
+        __traceback_hide__ = True
+        lease = self._held(secret, holder)
+        if lease is None:
+            return False
+        record = seal_session(
+            self._services,
+            result,
+            session_key=secret,
+            revision=1,
+            created_at=None,
+            ttl=lambda now, _: math.floor(now) + keep,
+            item_id=self._id(secret),
+        )
+        return self._put_item(record.to_item() | _holding(holder, 0), lease)
+
+    def release(self, secret: str, holder: str) -> None:
+        """Give the lease up without a result, so that the next one need not wait."""
+        lease = self._held(secret, holder)
+        if lease is not None:
+            self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
+
+    def _held(self, secret: str, holder: str) -> _Lease | None:
+        lease = self._get(secret)
+        return lease if lease and lease.holder == holder and not lease.finished else None
+
+    def _get(self, secret: str) -> _Lease | None:
+        item = self._services.table.get_item(self._id(secret))
+        return None if item is None else _refusing(lambda: _Lease.of(item))
+
+    def _open(self, lease: _Lease, secret: str) -> bytes:
+        __traceback_hide__ = True
+
+        def opened() -> bytes:
+            record = SessionRecord.from_item(lease.item)
+            if record.id != self._id(secret):
+                raise InvalidRecord("id")
+            return open_record(self._services, record, secret)
+
+        return _refusing(opened)
+
+    def _put(self, secret: str, holder: str, seconds: int, before: _Lease | None) -> bool:
+        now = math.floor(self._services.clock())
+        item: Item = {
+            "id": {"S": self._id(secret)},
+            "version": {"N": str(VERSION)},
+            "ttl": {"N": str(now + KEPT_UNFINISHED)},
+        }
+        return self._put_item(item | _holding(holder, now + seconds), before)
+
+    def _put_item(self, item: Item, before: _Lease | None) -> bool:
+        return self._services.table.put_stamped(item, expected=before.stamp if before else None)
+
+    def _id(self, secret: str) -> str:
+        __traceback_hide__ = True
+        namespace = self._services.config.namespace
+        digest = hashlib.sha256(
+            b"sessions_kms/1/lease\0" + namespace.encode() + b"\0" + secret.encode()
+        ).digest()
+        return f"lease#{namespace}#{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
+def _holding(holder: str, ends: int) -> Item:
+    return {
+        "holder": {"S": holder},
+        "ends": {"N": str(max(0, ends))},
+        "stamp": {"B": os.urandom(STAMP_BYTES)},
+    }
+
+
+def _refusing(read: Callable[[], T]) -> T:
+    """Read; what is not whole cannot be told, since working again may do harm."""
+    try:
+        return read()
+    except InvalidRecord:
+        raise TableUnavailable("The lease cannot be read.") from None

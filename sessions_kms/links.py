@@ -1,0 +1,85 @@
+"""Names by which others may end a session that they hold no key of.
+
+A session lists opaque names under the key `LINKS` (a digest of an OpenID
+provider's session id, say). For each an item is written before the session, which
+the owner index finds without a scan or decryption.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
+
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.record import VERSION, Item, SessionRecord
+from sessions_kms.services import Services
+
+LINKS = "_links"
+LINKS_MAX = 16
+NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class HasLinks(Protocol):
+    """What is known to be stored of a session (`baseline.Baseline`)."""
+
+    @property
+    def created_at(self) -> int: ...
+    @property
+    def links(self) -> frozenset[str]: ...
+
+
+def names_in(session: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names that a session lists. Raises ValueError for what is not a short list."""
+    names = session.get(LINKS, [])
+    if not isinstance(names, list) or len(names) > LINKS_MAX:
+        raise ValueError(f"A session lists its links in a list of at most {LINKS_MAX}.")
+    if not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
+        raise ValueError("A link is named by 64 hexadecimal digits.")
+    return frozenset(names)
+
+
+def owner_of_link(namespace: str, name: str) -> str:
+    """Return what the index finds the items of a link by."""
+    return f"logout#{namespace}#{name}"
+
+
+def linked_session(item_id: str) -> str:
+    """Return the id of the session that a link's item names."""
+    return item_id.rpartition("#")[2]
+
+
+def due(
+    services: Services, record: SessionRecord, after: HasLinks, before: HasLinks
+) -> frozenset[str]:
+    """Return the names whose items a save must write: the new ones, or all if the end moves."""
+    moved = services.config.absolute_timeout is None or record.created_at != before.created_at
+    return after.links if moved else after.links - before.links
+
+
+def write(services: Services, record: SessionRecord, names: Iterable[str]) -> None:
+    """Write the items of a session that is about to be stored. Raises TableUnavailable."""
+    for name in names:
+        services.table.put_item(_item(services, record, name))
+
+
+def drop(services: Services, session_id: str, names: Iterable[str]) -> None:
+    """Delete the items of a session that it no longer has, if that can be done now.
+
+    DynamoDB deletes them later otherwise; the session itself is stored by then.
+    """
+    with suppress(TableUnavailable):
+        for name in names:
+            owner = owner_of_link(services.config.namespace, name)
+            services.table.delete(f"{owner}#{session_id}")
+
+
+def _item(services: Services, record: SessionRecord, name: str) -> Item:
+    owner = owner_of_link(services.config.namespace, name)
+    timeout = services.config.absolute_timeout
+    return {
+        "id": {"S": f"{owner}#{record.id}"},
+        "version": {"N": str(VERSION)},
+        "owner": {"S": owner},
+        "createdAt": {"N": str(record.created_at)},
+        "ttl": {"N": str(record.ttl if timeout is None else record.created_at + timeout)},
+    }
