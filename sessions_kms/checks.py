@@ -57,11 +57,12 @@ def check_cookie_age(**_: Any) -> list[checks.CheckMessage]:
     if list(conf.faults(raw)):
         return []
     timeout = conf.parse(raw).absolute_timeout
-    if timeout is None or settings.SESSION_COOKIE_AGE <= timeout:  # noqa: SIM300 - as said
+    age: Any = settings.SESSION_COOKIE_AGE
+    if timeout is None or age <= timeout:
         return []
     return [
         checks.Warning(
-            f"SESSION_COOKIE_AGE ({settings.SESSION_COOKIE_AGE:,} s) is above"
+            f"SESSION_COOKIE_AGE ({age:,} s) is above"
             f" ABSOLUTE_TIMEOUT ({timeout:,} s), which ends every session first.",
             hint="Lower SESSION_COOKIE_AGE, or raise SESSIONS_KMS['ABSOLUTE_TIMEOUT'].",
             id="sessions_kms.W003",

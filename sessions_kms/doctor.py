@@ -5,21 +5,24 @@ what to do. The canary is an ordinary session with a random value.
 """
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 from sessions_kms import aws
 from sessions_kms.backend import SessionStore
-from sessions_kms.conf import Config
+from sessions_kms.conf import Config, config
 from sessions_kms.provisioning import (
-    KEY_SCHEMA,
-    OWNER_INDEX,
-    OWNER_INDEX_SCHEMA,
     TTL_ATTRIBUTE,
     found,
+    key_schema_fits,
+    owner_index,
+    owner_index_fits,
 )
 from sessions_kms.record import session_id
+from sessions_kms.table import OWNER_INDEX
 
 CREATE = "Run manage.py create_session_store."
 
@@ -34,25 +37,31 @@ class Finding:
     remedy: str = ""
 
 
-def examine(config: Config) -> Iterator[Finding]:
-    """Run every check, each whatever the others found."""
-    yield from _guarded("table", lambda: _table(config))
-    yield from _guarded("kms key", lambda: _key(config))
-    yield from _guarded("canary", lambda: _canary(config))
+def examine() -> Iterator[Finding]:
+    """Run every check, each whatever the others found; without settings none can be run."""
+    try:
+        in_force = config()
+    except ImproperlyConfigured as exc:
+        yield Finding("settings", False, str(exc), "Correct SESSIONS_KMS in the settings.")
+        return
+    yield from _guarded("table", lambda: _table(in_force))
+    yield from _guarded("kms key", lambda: _key(in_force))
+    yield from _guarded("canary", lambda: _canary(in_force))
 
 
 def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
     except Exception as exc:  # noqa: BLE001 - a check that breaks is a finding
+        # Our own errors tell little by design; here is their cause, in AWS's words.
         cause = exc.__cause__ or exc
         yield Finding(
             name, False, f"{type(cause).__name__}: {cause}", "See the message of AWS or Django."
         )
 
 
-def _finding(name: str, ok: bool, detail: str, remedy: str) -> Finding:
-    return Finding(name, ok, detail, "" if ok else remedy)
+def _finding(name: str, ok: bool, detail: str, remedy: str, fault: str = "") -> Finding:
+    return Finding(name, ok, detail) if ok else Finding(name, ok, fault or detail, remedy)
 
 
 def _table(config: Config) -> Iterator[Finding]:
@@ -70,22 +79,24 @@ def _table(config: Config) -> Iterator[Finding]:
     )
     yield _finding(
         "table key schema",
-        table["KeySchema"] == KEY_SCHEMA,
-        _schema(table["KeySchema"]),
+        key_schema_fits(table),
+        _schema(table, table["KeySchema"]),
         "The partition key must be 'id' (string), with no sort key: use another table.",
     )
-    yield _owner_index(table.get("GlobalSecondaryIndexes", []))
+    yield _owner_index(table)
     ttl = client.describe_time_to_live(TableName=config.table_name)["TimeToLiveDescription"]
     yield _ttl(ttl.get("TimeToLiveStatus", "DISABLED"), ttl.get("AttributeName"))
 
 
-def _owner_index(indexes: list[dict[str, Any]]) -> Finding:
-    index = next((index for index in indexes if index["IndexName"] == OWNER_INDEX), None)
+def _owner_index(table: Mapping[str, Any]) -> Finding:
+    index = owner_index(table)
+    if index is None:
+        return Finding("table index", False, f"no index {OWNER_INDEX}", CREATE)
     return _finding(
         "table index",
-        index is not None and index["KeySchema"] == OWNER_INDEX_SCHEMA,
-        f"{OWNER_INDEX}: {_schema(index['KeySchema'])}" if index else f"no index {OWNER_INDEX}",
-        CREATE,
+        owner_index_fits(table, index),
+        f"{OWNER_INDEX}: {_schema(table, index['KeySchema'])}",
+        f"It must be 'owner' (string) and 'createdAt' (number): delete it. {CREATE}",
     )
 
 
@@ -99,8 +110,12 @@ def _ttl(status: str, attribute: str | None) -> Finding:
     )
 
 
-def _schema(schema: list[dict[str, str]]) -> str:
-    return ", ".join(f"{key['AttributeName']} {key['KeyType']}" for key in schema)
+def _schema(table: Mapping[str, Any], schema: list[dict[str, str]]) -> str:
+    types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
+    return ", ".join(
+        f"{key['AttributeName']} ({types.get(key['AttributeName'])}) {key['KeyType']}"
+        for key in schema
+    )
 
 
 def _key(config: Config) -> Iterator[Finding]:
@@ -144,7 +159,8 @@ def _canary(config: Config) -> Iterator[Finding]:
             "canary read back",
             SessionStore(key).get("canary") == value,
             "the same value",
-            "The engine gave another value: please report this.",
+            "If NOT_BEFORE lies in the future, correct it; else please report this.",
+            fault="another value, or no session",
         )
         yield from _raw(config, key, value)
     finally:
@@ -153,7 +169,8 @@ def _canary(config: Config) -> Iterator[Finding]:
         "canary deleted",
         not SessionStore(key).exists(key),
         "gone",
-        "Allow dynamodb:DeleteItem: nobody can sign out.",
+        "Please report this: nobody can sign out.",
+        fault="it is still there",
     )
 
 
@@ -166,7 +183,8 @@ def _raw(config: Config, key: str, value: str) -> Iterator[Finding]:
         "canary is ciphertext",
         value.encode() not in stored and key.encode() not in stored,
         "neither its value nor its session key is in the raw item",
-        "Something writes sessions in the clear: check SESSION_ENGINE.",
+        "Please report this: the engine writes sessions in the clear.",
+        fault="its value or its session key is in the raw item",
     )
     data = item["encryptedData"]["B"]
     item["encryptedData"] = {"B": bytes([data[0] ^ 1]) + data[1:]}
@@ -175,5 +193,6 @@ def _raw(config: Config, key: str, value: str) -> Iterator[Finding]:
         "canary tampered with is refused",
         SessionStore(key).get("canary") is None,
         "one flipped bit, no session",
-        "The engine accepted a changed record: please report this.",
+        "Please report this: the engine took a record that was changed.",
+        fault="one flipped bit, and still a session",
     )

@@ -6,10 +6,8 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 
-from sessions_kms.conf import config
 from sessions_kms.doctor import Finding, examine
 
 
@@ -25,12 +23,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        try:
-            in_force = config()
-        except ImproperlyConfigured as exc:
-            raise CommandError(str(exc)) from exc
         findings = []
-        for finding in examine(in_force):
+        for finding in examine():
             findings.append(finding)
             if not options["json"]:
                 self._print(finding)

@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -37,35 +38,49 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        raw = getattr(settings, conf.SETTING, None) or {}
-        table = options["table"] or raw.get("TABLE_NAME")
-        region = options["region"] or raw.get("REGION_NAME")
+        raw = getattr(settings, conf.SETTING, None)
+        in_settings = raw if isinstance(raw, Mapping) else {}
+        table = options["table"] or in_settings.get("TABLE_NAME")
+        region = options["region"] or in_settings.get("REGION_NAME")
         if not table:
             raise CommandError("Name the table: --table NAME, or TABLE_NAME in SESSIONS_KMS.")
+        self._as_json = options["json"]
+        self._done: list[str] = []
+        result = {"table": table, "done": self._done}
         try:
-            result = self._create(table, region, options["alias"] if options["create_key"] else "")
+            if options["create_key"]:
+                result["key_arn"] = self._create_key(region, options["alias"])
+            self._create_table(region, table)
         except provisioning.ProvisioningError as exc:
             raise CommandError(str(exc)) from exc
         except Exception as exc:
             # boto's errors have no common root with a message of their own; AWS's text helps here.
             raise CommandError(f"AWS did not do it: {exc}") from exc
-        self._print(result, as_json=options["json"])
+        self._conclude(result)
 
-    def _create(self, table: str, region: str | None, alias: str) -> dict[str, Any]:
-        result: dict[str, Any] = {"table": table, "done": []}
-        if alias:
-            arn, created = provisioning.create_key(aws.control_client("kms", region), alias)
-            result["key_arn"] = arn
-            result["done"] += [f"created key {arn} as {alias}"] if created else []
-        result["done"] += provisioning.create_table(aws.control_client("dynamodb", region), table)
-        return result
+    def _create_key(self, region: str | None, alias: str) -> str:
+        arn, done = provisioning.create_key(aws.control_client("kms", region), alias)
+        for step in done:
+            self._report(step)
+        return arn
 
-    def _print(self, result: dict[str, Any], *, as_json: bool) -> None:
-        if as_json:
+    def _create_table(self, region: str | None, table: str) -> None:
+        client = aws.control_client("dynamodb", region)
+        for step in provisioning.create_table(client, table):
+            self._report(step)
+
+    def _report(self, step: str) -> None:
+        """Tell each step when it is done: should the next one fail, it is known what stands."""
+        self._done.append(step)
+        if not self._as_json:
+            self.stdout.write(step)
+
+    def _conclude(self, result: dict[str, Any]) -> None:
+        if self._as_json:
             self.stdout.write(json.dumps(result))
             return
-        for line in result["done"] or ["nothing to do: everything stands"]:
-            self.stdout.write(line)
+        if not self._done:
+            self.stdout.write("nothing to do: everything stands")
         self.stdout.write(f"TABLE_NAME: {result['table']}")
         if "key_arn" in result:
             self.stdout.write(f"KEY_ID: {result['key_arn']}")

@@ -1,0 +1,144 @@
+"""System checks: each fault alone under its own id, and a clear `manage.py check`."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import checks as django_checks
+from pytest_django import Settings
+
+from sessions_kms import checks, conf
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+GOOD = {"KEY_ID": KEY, "TABLE_NAME": "sessions"}
+IN_ORDER = [checks.MIDDLEWARE, checks.SESSION_MIDDLEWARE]
+
+# What provokes each id, and nothing else: settings of Django's, laid over good ones.
+PROVOKED: dict[str, dict[str, Any]] = {
+    "E001": {"SESSIONS_KMS": None},
+    "E002": {"SESSIONS_KMS": GOOD | {"KMS_KEY": KEY}},
+    "E003": {"SESSIONS_KMS": GOOD | {"KEY_ID": "alias/sessions"}},
+    "E004": {"SESSIONS_KMS": GOOD | {"TABLE_NAME": ""}},
+    "E005": {"SESSIONS_KMS": GOOD | {"REGION_NAME": ""}},
+    "E006": {"SESSIONS_KMS": GOOD | {"NAMESPACE": "a b"}},
+    "E007": {"SESSIONS_KMS": GOOD | {"ENCRYPTION_CONTEXT": {"purpose": "x"}}},
+    "E008": {"SESSIONS_KMS": GOOD | {"DECRYPT_KEY_IDS": KEY}},
+    "E009": {"SESSIONS_KMS": GOOD | {"NOT_BEFORE": "2026-01-31"}},
+    "E010": {"SESSIONS_KMS": GOOD | {"ABSOLUTE_TIMEOUT": 0}},
+    "E011": {"SESSIONS_KMS": GOOD | {"DATA_KEY_PERIOD": 8 * 86400}},
+    "E012": {"SESSIONS_KMS": GOOD | {"DATA_KEY_CACHE_AGE": 0}},
+    "E013": {"SESSIONS_KMS": GOOD | {"DATA_KEY_MAX_STALE": 0}},
+    "E014": {"SESSIONS_KMS": GOOD | {"DATA_KEY_MAX_STALE": 299}},
+    "W001": {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
+    "W002": {"MIDDLEWARE": [checks.SESSION_MIDDLEWARE]},
+    "W003": {"SESSION_COOKIE_AGE": 7 * 86400 + 1},
+    "W004": {"SESSIONS_KMS": GOOD | {"NOT_BEFORE": int(time.time() * 1000)}},
+}
+
+
+@pytest.fixture(autouse=True)
+def good(settings: Settings) -> None:
+    settings.SESSIONS_KMS = GOOD
+    settings.SESSION_ENGINE = checks.ENGINE
+    settings.MIDDLEWARE = IN_ORDER
+    settings.SESSION_COOKIE_AGE = 7 * 86400
+
+
+def found() -> list[django_checks.CheckMessage]:
+    return [message for check in checks.CHECKS for message in check()]
+
+
+def test_good_settings_have_no_fault() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize("name", PROVOKED)
+def test_fault_is_reported_alone_under_its_id(name: str, settings: Settings) -> None:
+    for setting, value in PROVOKED[name].items():
+        setattr(settings, setting, value)
+    (message,) = found()
+    assert message.id == f"sessions_kms.{name}"
+    assert message.level == {"E": django_checks.ERROR, "W": django_checks.WARNING}[name[0]]
+    assert message.msg[-1] in ".?"
+    assert (message.hint or message.msg)[-1] in ".?"
+
+
+def test_every_id_of_the_code_is_provoked_here_and_stands_there_once() -> None:
+    source = "".join(Path(module.__file__ or "").read_text() for module in (checks, conf))
+    ids = re.findall(r'"(?:sessions_kms\.)?([EW]\d{3})"', source)
+    assert sorted(ids) == sorted(PROVOKED)
+
+
+def test_checks_are_registered_as_security_checks() -> None:
+    registered = django_checks.registry.registry.get_checks()
+    assert set(checks.CHECKS) <= set(registered)
+    assert {tag for check in checks.CHECKS for tag in check.tags} == {"security"}  # type: ignore[attr-defined]  # set by register
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        [checks.SESSION_MIDDLEWARE, checks.MIDDLEWARE],
+        ["django.middleware.common.CommonMiddleware", checks.SESSION_MIDDLEWARE],
+    ],
+)
+def test_middleware_missing_or_behind_the_sessions_is_warned_of(
+    order: list[str], settings: Settings
+) -> None:
+    settings.MIDDLEWARE = order
+    assert [message.id for message in found()] == ["sessions_kms.W002"]
+
+
+def test_project_without_session_middleware_is_not_warned(settings: Settings) -> None:
+    settings.MIDDLEWARE = []
+    assert found() == []
+
+
+def test_long_idle_timeout_is_right_without_an_absolute_one(settings: Settings) -> None:
+    settings.SESSION_COOKIE_AGE = 365 * 86400
+    settings.SESSIONS_KMS = GOOD | {"ABSOLUTE_TIMEOUT": None}
+    assert found() == []
+
+
+def test_moment_that_has_passed_is_not_warned_of(settings: Settings) -> None:
+    settings.SESSIONS_KMS = GOOD | {"NOT_BEFORE": int(time.time()) - 1}
+    assert found() == []
+
+
+def manage_check(folder: Path, *lines: str) -> "subprocess.CompletedProcess[str]":
+    """Run `manage.py check` of a project that has these lines of settings."""
+    (folder / "bare_settings.py").write_text(
+        "\n".join(['INSTALLED_APPS = ["sessions_kms"]', 'SECRET_KEY = "x"', *lines])
+    )
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", "django", "check", "--settings", "bare_settings"],
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_check_of_a_project_without_settings_says_all_that_is_missing(tmp_path: Path) -> None:
+    done = manage_check(tmp_path)
+    assert done.returncode == 1
+    assert "(sessions_kms.E001) Set SESSIONS_KMS to a dict with at least KEY_ID" in done.stderr
+    assert "(sessions_kms.W001) SESSION_ENGINE is" in done.stderr
+    assert "HINT: Set SESSION_ENGINE = 'sessions_kms.backend'." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_of_empty_settings_names_both_required_ones(tmp_path: Path) -> None:
+    done = manage_check(tmp_path, "SESSIONS_KMS = {}", f"SESSION_ENGINE = {checks.ENGINE!r}")
+    assert done.returncode == 1
+    assert "(sessions_kms.E003) SESSIONS_KMS['KEY_ID'] must be the ARN" in done.stderr
+    assert "(sessions_kms.E004) SESSIONS_KMS['TABLE_NAME'] must be the name" in done.stderr
+    assert "2 issues" in done.stderr

@@ -1,0 +1,99 @@
+"""What one request changed, laid over what another saved: three dicts in, one out."""
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessions_kms.merge import changed_keys, merge
+
+
+def dumps(session: dict[str, Any]) -> bytes:
+    return json.dumps(session).encode()
+
+
+Session = dict[str, Any]
+values = st.recursive(
+    st.integers(0, 2) | st.booleans() | st.none() | st.sampled_from(["", "x"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("pq"), inner),
+    max_leaves=4,
+)
+# Few keys and few values, so that the three often agree and often do not.
+sessions = st.dictionaries(st.sampled_from("abcd"), values, max_size=4)
+
+
+@given(sessions, sessions, sessions)
+def test_merge_does_to_each_key_what_a_person_would_expect(
+    base: Session, ours: Session, theirs: Session
+) -> None:
+    expected = {}
+    for key in base.keys() | ours.keys() | theirs.keys():
+        before, mine, yours = (
+            dumps({"": d[key]}) if key in d else None for d in (base, ours, theirs)
+        )
+        if mine == before:
+            wanted, source = yours, theirs  # This request did not touch it.
+        elif before is not None and yours is None:
+            wanted, source = None, theirs  # Deleted there: it stays deleted.
+        else:
+            wanted, source = mine, ours  # Changed, added or deleted here.
+        if wanted is not None:
+            expected[key] = source[key]
+    assert dumps_sorted(merge(base, ours, theirs, dumps)) == dumps_sorted(expected)
+
+
+def dumps_sorted(session: Session) -> str:
+    return json.dumps(session, sort_keys=True)
+
+
+@given(sessions, sessions)
+def test_without_another_writer_merging_gives_ours(base: Session, ours: Session) -> None:
+    assert dumps_sorted(merge(base, ours, base, dumps)) == dumps_sorted(ours)
+
+
+@given(sessions, sessions)
+def test_without_changes_of_ours_merging_gives_theirs(base: Session, theirs: Session) -> None:
+    assert dumps_sorted(merge(base, base, theirs, dumps)) == dumps_sorted(theirs)
+
+
+@given(sessions, sessions, sessions)
+def test_merging_again_changes_nothing(base: Session, ours: Session, theirs: Session) -> None:
+    merged = merge(base, ours, theirs, dumps)
+    assert dumps_sorted(merge(theirs, merged, theirs, dumps)) == dumps_sorted(merged)
+
+
+@given(sessions, sessions, sessions)
+def test_arguments_are_left_as_they_are(base: Session, ours: Session, theirs: Session) -> None:
+    before = copy.deepcopy((base, ours, theirs))
+    merge(base, ours, theirs, dumps)
+    assert (base, ours, theirs) == before
+
+
+@given(sessions, sessions)
+def test_changed_keys_are_those_whose_serialized_values_differ(
+    base: Session, ours: Session
+) -> None:
+    changed = changed_keys(base, ours, dumps)
+    for key in base.keys() | ours.keys():
+        same = key in base and key in ours and dumps({"": base[key]}) == dumps({"": ours[key]})
+        assert (key in changed) != same
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "merged"),
+    [
+        pytest.param({}, {"a": 1}, {"b": 1}, {"a": 1, "b": 1}, id="both added"),
+        pytest.param({}, {"a": 1}, {"a": 2}, {"a": 1}, id="both added one"),
+        pytest.param({"a": 1}, {}, {"a": 2}, {}, id="deleted here"),
+        pytest.param({"a": 1}, {"a": 2}, {}, {}, id="deleted there"),
+        pytest.param({"a": 1}, {}, {}, {}, id="deleted on both sides"),
+        pytest.param({"a": [1]}, {"a": [1, 2]}, {"a": [1]}, {"a": [1, 2]}, id="nested"),
+        pytest.param({"a": 1}, {"a": True}, {"a": 1}, {"a": True}, id="equal but of another type"),
+        pytest.param({"a": 1}, {"a": 1}, {}, {}, id="deleted there, untouched here"),
+    ],
+)
+def test_merge_by_example(base: Session, ours: Session, theirs: Session, merged: Session) -> None:
+    assert dumps_sorted(merge(base, ours, theirs, dumps)) == dumps_sorted(merged)
