@@ -44,7 +44,12 @@ class AsyncStore(LimitedStore):
 
     async def aexists(self, session_key: str) -> bool:
         __traceback_hide__ = True
-        return await _in_thread(lambda: self.exists(session_key))
+
+        def exists() -> bool:
+            __traceback_hide__ = True
+            return self.exists(session_key)
+
+        return await _in_thread(exists)
 
     async def aload(self) -> dict[str, Any]:
         return await _in_thread(self.load)
@@ -57,7 +62,12 @@ class AsyncStore(LimitedStore):
 
     async def adelete(self, session_key: str | None = None) -> None:
         __traceback_hide__ = True
-        await _finished(lambda: self.delete(session_key))
+
+        def delete() -> None:
+            __traceback_hide__ = True
+            self.delete(session_key)
+
+        await _finished(delete)
 
     async def acycle_key(self) -> None:
         await _finished(self.cycle_key)

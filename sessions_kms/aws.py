@@ -80,6 +80,7 @@ class KMS:
 
         Raises KMSUnavailable.
         """
+        __traceback_hide__ = True
         answer = call_kms(
             "generate_data_key",
             key_id,
@@ -95,6 +96,7 @@ class KMS:
         Raises InvalidRecord for a ciphertext that KMS calls invalid, IncorrectKey
         for one of another KMS key, else KMSUnavailable.
         """
+        __traceback_hide__ = True
         answer = call_kms(
             "decrypt",
             key_id,
@@ -113,7 +115,7 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
             return answer
         except Exception as exc:
             # Whatever else the SDK raises, the answer is unknown.
-            if is_client_error(exc):
+            if is_client_error(exc) and _is_named(exc):
                 raise _kms_error(exc, key_id) from exc
     # Raised outside the handler, so that no chain and no frame leads to the error of
     # an undecodable answer: it carries the bytes, and with them a plaintext data key.
@@ -129,7 +131,7 @@ def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[
         answer: dict[str, Any] = getattr(client, operation)(**params)
     except Exception as exc:
         # A body cut short or garbled raises anything, not only botocore's own errors.
-        raise (_table_error(exc) if is_client_error(exc) else TableUnavailable()) from exc
+        raise (_table_error(exc, params) if is_client_error(exc) else TableUnavailable()) from exc
     return answer
 
 
@@ -215,6 +217,7 @@ def reset() -> None:
 
 
 def _data_key_answer(answer: dict[str, Any], ciphertext: bytes | None) -> DataKeyAnswer:
+    __traceback_hide__ = True
     try:
         return DataKeyAnswer(answer["KeyId"], answer["Plaintext"], ciphertext or b"")
     except KeyError:
@@ -231,15 +234,21 @@ def _kms_error(exc: "ClientError", key_id: str) -> Exception:
     return KMSUnavailable(refused_key=key_id if code in REFUSALS else None)
 
 
-def _table_error(exc: "ClientError") -> Exception:
+def _table_error(exc: "ClientError", params: Mapping[str, Any]) -> Exception:
+    """Translate an error; what was not asked for, such as a failed condition, is none of ours."""
     code = error_code(exc)
-    if code == CONDITION_FAILED:
-        response: dict[str, Any] = dict(exc.response)
+    response: dict[str, Any] = dict(exc.response)
+    if code == CONDITION_FAILED and "ConditionExpression" in params:
         return ConditionFailed(response.get("Item"))
-    if code == TRANSACTION_CANCELED:
-        reasons: Any = exc.response.get("CancellationReasons", [])
-        return TransactionCanceled([reason.get("Code", "") for reason in reasons])
+    if code == TRANSACTION_CANCELED and "TransactItems" in params:
+        reasons = response.get("CancellationReasons") or []
+        return TransactionCanceled([str((reason or {}).get("Code")) for reason in reasons])
     return TableUnavailable()
+
+
+def _is_named(exc: "ClientError") -> bool:
+    """Tell whether AWS named the error: without a name, its message may be the whole body."""
+    return error_code(exc).isalpha()
 
 
 def error_code(exc: "ClientError") -> str:

@@ -111,6 +111,7 @@ class SessionStore(AsyncStore):
 
     def create(self) -> None:
         """Store the session under a new key."""
+        __traceback_hide__ = True
         sync_only()
         before = self.session_key
         try:
@@ -136,13 +137,13 @@ class SessionStore(AsyncStore):
         if self.session_key is None:
             self.create()
             return
-        session = self._get_session(no_load=must_create)
+        self._get_session(no_load=must_create)
         if must_create:
             self._put_new()
         elif not self.session_key:  # Nothing was there to load.
             self.create()
         else:
-            self._update(session)
+            self._update()
 
     def cycle_key(self) -> None:
         """Move the session to a new key, in one transaction.
@@ -190,12 +191,12 @@ class SessionStore(AsyncStore):
             raise CreateError from None
         self._stored(baseline)
 
-    def _update(self, session: dict[str, Any]) -> None:
+    def _update(self) -> None:
         baseline = self._baseline
         if (
             baseline is None
             or baseline.session_key != self.session_key
-            or not self._may_stay(baseline, session)
+            or not self._may_stay(baseline)
         ):
             self._until_stored(self._replace)
 
@@ -257,9 +258,11 @@ class SessionStore(AsyncStore):
         )
         return record, Baseline.of(record, session_key, payload, session)
 
-    def _may_stay(self, baseline: Baseline, session: dict[str, Any]) -> bool:
+    def _may_stay(self, baseline: Baseline) -> bool:
         """Tell whether what is stored says the same, and ends at about the same time."""
-        if self._starts_anew(baseline) or self._codec.dumps(session) != baseline.payload:
+        if self._starts_anew(baseline) or self._codec.dumps(self._session_cache) != (
+            baseline.payload
+        ):
             return False
         now = services().clock()
         moved = abs(self._ttl(now, baseline.created_at) - baseline.ttl)

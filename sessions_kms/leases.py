@@ -80,6 +80,7 @@ class Leases:
 
     def claim(self, secret: str, holder: str, *, seconds: int) -> Claim:
         """Take the lease for so many seconds, unless it is held or its work is done."""
+        __traceback_hide__ = True
         for _ in range(TRIES):
             lease, now = self._get(secret), self._services.clock()
             if lease and lease.finished and lease.ttl > now:
@@ -93,6 +94,7 @@ class Leases:
 
     def renew(self, secret: str, holder: str, *, seconds: int) -> bool:
         """Hold the lease for so many seconds from now; False when it went to another."""
+        __traceback_hide__ = True
         lease = self._held(secret, holder)
         return lease is not None and self._put(secret, holder, seconds, lease)
 
@@ -115,15 +117,18 @@ class Leases:
 
     def release(self, secret: str, holder: str) -> None:
         """Give the lease up without a result, so that the next one need not wait."""
+        __traceback_hide__ = True
         lease = self._held(secret, holder)
         if lease is not None:
             self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
 
     def _held(self, secret: str, holder: str) -> _Lease | None:
+        __traceback_hide__ = True
         lease = self._get(secret)
         return lease if lease and lease.holder == holder and not lease.finished else None
 
     def _get(self, secret: str) -> _Lease | None:
+        __traceback_hide__ = True
         item = self._services.table.get_item(self._id(secret))
         return None if item is None else _refusing(lambda: _Lease.of(item))
 
@@ -139,6 +144,7 @@ class Leases:
         return _refusing(opened)
 
     def _put(self, secret: str, holder: str, seconds: int, before: _Lease | None) -> bool:
+        __traceback_hide__ = True
         now = math.floor(self._services.clock())
         item: Item = {
             "id": {"S": self._id(secret)},

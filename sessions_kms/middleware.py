@@ -16,6 +16,7 @@ from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
+from django.utils.log import log_response
 
 from sessions_kms.exceptions import StoreUnavailable
 
@@ -50,8 +51,20 @@ class StoreUnavailableMiddleware:
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, StoreUnavailable):
             return None
-        logger.error("%s %s: %s", request.method, request.path, exception, exc_info=exception)
-        return unavailable()
+        response = unavailable()
+        # Django's own way of logging a response: once, and with the path's control characters
+        # escaped, so that no visitor writes lines of the log.
+        log_response(
+            "%s %s: %s",
+            request.method,
+            request.path,
+            exception,
+            response=response,
+            request=request,
+            logger=logger,
+            exception=exception,
+        )
+        return response
 
 
 def unavailable() -> HttpResponse:
@@ -69,7 +82,8 @@ def unavailable() -> HttpResponse:
 def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     if response.status_code != 500 or not getattr(request, MARK, False):
         return response
-    response.close()
+    # The 500 is not closed: it holds nothing open, and closing any response tells Django that
+    # the request has finished, which it has not for the middlewares outside of this one.
     return unavailable()
 
 

@@ -13,7 +13,7 @@ from django.contrib.sessions.backends.base import SessionBase
 
 
 class QuietStore(SessionBase):
-    """Django's session, whose setters keep their arguments to themselves."""
+    """Django's session, whose methods keep values, and defaults for them, to themselves."""
 
     if TYPE_CHECKING:  # Missing in Django's stubs.
 
@@ -25,6 +25,16 @@ class QuietStore(SessionBase):
         __traceback_hide__ = True
         self._get_session()
         super().__setitem__(key, value)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        __traceback_hide__ = True
+        self._get_session()
+        return super().get(key, default)
+
+    def pop(self, *args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
+        self._get_session()
+        return super().pop(*args, **kwargs)
 
     def setdefault(self, key: str, value: Any) -> Any:  # type: ignore[override]  # as Django's
         __traceback_hide__ = True
@@ -40,6 +50,16 @@ class QuietStore(SessionBase):
         __traceback_hide__ = True
         await self._aget_session()
         await super().aset(key, value)
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        __traceback_hide__ = True
+        await self._aget_session()
+        return await super().aget(key, default)
+
+    async def apop(self, *args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
+        await self._aget_session()
+        return await super().apop(*args, **kwargs)
 
     async def asetdefault(self, key: str, value: Any) -> Any:
         __traceback_hide__ = True

@@ -1,0 +1,250 @@
+"""AWS that misbehaves as told: an HTTP proxy in front of a local service, and its faults.
+
+A rule names an operation, a fault, and how often it strikes. Everything that
+passes is recorded. Knows HTTP and the names of operations, nothing of what they mean.
+"""
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+HOLD_MAX = 30  # seconds after which even a held request ends
+
+
+class Answer(NamedTuple):
+    """An HTTP answer; ``length`` is the Content-Length it claims, if not the body's own."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    length: int | None = None
+
+
+class Dropped(Exception):
+    """The connection is to be closed without an answer."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request on its way: ``forward`` lets the service handle it."""
+
+    operation: str
+    body: bytes
+    forward: Callable[[], Answer]
+    closing: threading.Event
+
+
+Fault = Callable[[Exchange], Answer]
+
+
+@dataclass
+class _Rule:
+    operation: str
+    fault: Fault
+    times: int | None
+    matching: bytes
+
+
+@dataclass
+class FaultProxy:
+    """A running proxy: ``operations`` names what was asked, ``wire`` holds every byte of it.
+
+    ``answers`` are the bodies that the service gave, whatever a fault made of them.
+    """
+
+    url: str
+    operations: list[str] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    wire: list[bytes] = field(default_factory=list)
+    answers: list[bytes] = field(default_factory=list)
+    _rules: list[_Rule] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def on(
+        self, operation: str, fault: Fault, *, times: int | None = None, matching: bytes = b""
+    ) -> None:
+        """Let a fault strike an operation (whose body contains ``matching``), always or n times."""
+        self._rules.append(_Rule(operation, fault, times, matching))
+
+    def heal(self) -> None:
+        """Forget all rules and records."""
+        with self._lock:
+            for record in (self._rules, self.operations, self.requests, self.wire, self.answers):
+                record.clear()
+
+    def handle(self, exchange: Exchange) -> Answer:
+        with self._lock:
+            self.operations.append(exchange.operation)
+            self.requests.append((exchange.operation, json.loads(exchange.body)))
+            rule = next((rule for rule in self._rules if self._strikes(rule, exchange)), None)
+            if rule and rule.times:
+                rule.times -= 1
+        return rule.fault(exchange) if rule else exchange.forward()
+
+    @staticmethod
+    def _strikes(rule: _Rule, exchange: Exchange) -> bool:
+        return (
+            rule.operation == exchange.operation
+            and rule.times != 0
+            and rule.matching in exchange.body
+        )
+
+
+# Faults
+
+
+def error(code: str, status: int = 400, **members: Any) -> Fault:
+    """Answer an error of AWS; the service does not get the request."""
+    return answer(json.dumps({"__type": code, "message": "injected", **members}).encode(), status)
+
+
+def answer(body: bytes, status: int = 200) -> Fault:
+    """Answer these bytes; the service does not get the request."""
+    return lambda _: Answer(status, {}, body)
+
+
+def applied(fault: Fault) -> Fault:
+    """Let the service handle the request, and then let the fault decide on the answer."""
+
+    def after_the_fact(exchange: Exchange) -> Answer:
+        exchange.forward()
+        return fault(exchange)
+
+    return after_the_fact
+
+
+def changed(change: Callable[[bytes], bytes], *, status: int | None = None) -> Fault:
+    """Forward, and change the bytes of the answer."""
+
+    def change_answer(exchange: Exchange) -> Answer:
+        honest = exchange.forward()
+        return honest._replace(body=change(honest.body), status=status or honest.status)
+
+    return change_answer
+
+
+def cut_off(exchange: Exchange) -> Answer:
+    """Forward, and close the connection in the middle of the answer."""
+    honest = exchange.forward()
+    return honest._replace(body=honest.body[: len(honest.body) // 2], length=len(honest.body))
+
+
+def claimed_shorter(exchange: Exchange) -> Answer:
+    """Forward, and claim a Content-Length one byte short: the rest poisons the connection."""
+    honest = exchange.forward()
+    return honest._replace(length=len(honest.body) - 1)
+
+
+def delayed(exchange: Exchange) -> Answer:
+    exchange.closing.wait(0.05)
+    return exchange.forward()
+
+
+def dropped(exchange: Exchange) -> Answer:
+    raise Dropped
+
+
+def held(exchange: Exchange) -> Answer:
+    """Answer nothing until the proxy ends."""
+    exchange.closing.wait(HOLD_MAX)
+    raise Dropped
+
+
+# The proxy
+
+
+@contextmanager
+def running_proxy(upstream: str) -> Iterator[FaultProxy]:
+    """Run a proxy in front of a local service until the block ends."""
+    server = _Server(("127.0.0.1", 0), _Handler)
+    server.upstream = urlsplit(upstream).netloc
+    server.proxy = FaultProxy(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), name="fault-proxy")
+    thread.start()
+    try:
+        yield server.proxy
+    finally:
+        server.shutdown()
+        thread.join()
+        server.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that closing waits for the handlers
+    upstream: str
+    proxy: FaultProxy
+
+    def __init__(self, *args: Any) -> None:
+        self.closing = threading.Event()
+        self._connections: set[Any] = set()
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: the client was told to go, or went."""
+
+    def close(self) -> None:
+        self.closing.set()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 64 * 1024  # one write an answer
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.proxy.wire.append(self.requestline.encode() + bytes(self.headers) + body)
+        operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+        exchange = Exchange(operation, body, lambda: self._forward(body), self.server.closing)
+        try:
+            self._send(self.server.proxy.handle(exchange))
+        except Dropped:
+            self.close_connection = True
+
+    def _forward(self, request: bytes) -> Answer:
+        connection = HTTPConnection(self.server.upstream, timeout=HOLD_MAX)
+        try:
+            headers = {name: text for name, text in self.headers.items() if name != "Connection"}
+            connection.request("POST", self.path, request, headers | {"Host": self.server.upstream})
+            got = connection.getresponse()
+            kept = {name: text for name, text in got.getheaders() if name.startswith("x-amz")}
+            body = got.read()
+            self.server.proxy.answers.append(body)
+            return Answer(got.status, kept, body)
+        finally:
+            connection.close()
+
+    def _send(self, made: Answer) -> None:
+        length = len(made.body) if made.length is None else made.length
+        if length > len(made.body):
+            self.close_connection = True  # What it promised never comes.
+        self.send_response(made.status)
+        for name, text in made.headers.items():
+            self.send_header(name, text)
+        self.send_header("Content-Type", "application/x-amz-json-1.0")
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(made.body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        """Log nothing."""

@@ -1,0 +1,372 @@
+"""A store that cannot be used is a 503 that keeps the cookie, wherever in a request it shows."""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from http.client import HTTPConnection, HTTPResponse, IncompleteRead
+from typing import Any, NamedTuple
+
+import pytest
+from asgiref.sync import SyncToAsync, iscoroutinefunction
+from django.conf import settings as live_settings
+from django.core.signals import request_finished
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.test import AsyncClient, Client
+from pytest_django import Settings
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
+from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware
+from tests.sessions_kms.sites import serving
+from tests.sessions_kms.stacks import Stack
+
+OURS = "sessions_kms.middleware.StoreUnavailableMiddleware"
+SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
+AUTH = "django.contrib.auth.middleware.AuthenticationMiddleware"
+LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
+SITES = "tests.sessions_kms.sites"
+
+TEMPLATES = {
+    "session.html": "{{ request.session.name }}",
+    "user.html": "{{ user }}",
+    "if.html": "{% if user.is_authenticated %}in{% else %}out{% endif %}",
+    "and.html": "{% if user.is_authenticated and user.is_active %}in{% else %}out{% endif %}",
+}
+
+
+@pytest.fixture(autouse=True)
+def site(settings: Settings, fake: Stack) -> None:
+    settings.ROOT_URLCONF = f"{SITES}.pages"
+    settings.MIDDLEWARE = [OURS, SESSION, AUTH]
+    settings.SESSION_COOKIE_SECURE = False
+    templates(settings, TEMPLATES)
+
+
+def templates(settings: Settings, sources: dict[str, str]) -> None:
+    context_processors = [
+        "django.template.context_processors.request",
+        "django.contrib.auth.context_processors.auth",
+    ]
+    settings.TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "OPTIONS": {
+                "loaders": [("django.template.loaders.locmem.Loader", sources)],
+                "context_processors": context_processors,
+            },
+        }
+    ]
+
+
+def saved() -> str:
+    session = SessionStore()
+    session["name"] = "old"
+    session.save()
+    return str(session.session_key)
+
+
+Ask = Callable[[str, str], Any]
+
+
+def ask_wsgi(path: str, session_key: str) -> Any:
+    client = Client(raise_request_exception=False)
+    client.cookies[live_settings.SESSION_COOKIE_NAME] = session_key
+    return client.get(path)
+
+
+def ask_asgi(path: str, session_key: str) -> Any:
+    client = AsyncClient(raise_request_exception=False)
+    client.cookies[live_settings.SESSION_COOKIE_NAME] = session_key
+    return asyncio.run(client.get(path))
+
+
+def assert_unavailable(response: Any) -> None:
+    """Assert the 503, and that it leaves the visitor's cookie alone."""
+    assert response.status_code == 503
+    assert response["Retry-After"] == str(RETRY_AFTER)
+    assert response["Cache-Control"] == "no-store"
+    assert response["Content-Type"] == "text/plain; charset=utf-8"
+    assert response.content.decode() == TEXT
+    assert not response.cookies
+
+
+class Where(NamedTuple):
+    """A page, the middlewares around it, and what of the table fails (None: all of it)."""
+
+    path: str
+    middleware: tuple[str, ...] = ()
+    failing: str | None = None
+    every_request: bool = False
+
+
+WHERE = {
+    "view": Where("/read/"),
+    "async view": Where("/async-read/"),
+    "template": Where("/template/session/"),
+    "auth context processor": Where("/template/user/"),
+    "condition in a template": Where("/template/if/"),
+    "deferred template": Where("/deferred/session/"),
+    "auth in a deferred template": Where("/deferred/user/"),
+    "process_request": Where("/anonymous/", (f"{SITES}.middlewares.reads_before",)),
+    "process_view": Where("/anonymous/", (f"{SITES}.middlewares.ReadsInProcessView",)),
+    "process_template_response": Where(
+        "/deferred/if/", (f"{SITES}.middlewares.ReadsInProcessTemplateResponse",)
+    ),
+    "middleware after the view": Where("/anonymous/", (f"{SITES}.middlewares.reads_after",)),
+    "login required": Where("/anonymous/", (LOGIN_REQUIRED,)),
+    "save": Where("/write/", failing="replace"),
+    "save after an async view": Where("/async-write/", failing="replace"),
+    "new key": Where("/cycle/", failing="move"),
+    "logout": Where("/flush/", failing="delete"),
+    "save every request": Where("/anonymous/", every_request=True),
+    "save every request after a failing view": Where("/read/", every_request=True),
+    "stream that reads first": Where("/read-then-stream/"),
+    "async stream that reads first": Where("/async-read-then-stream/"),
+}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+@pytest.mark.parametrize("place", WHERE)
+def test_store_unavailable_is_503_and_keeps_the_cookie(
+    place: str,
+    ask: Ask,
+    *,
+    debug: bool,
+    settings: Settings,
+    fake: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where = WHERE[place]
+    settings.DEBUG = debug
+    settings.MIDDLEWARE = [OURS, SESSION, AUTH, *where.middleware]
+    settings.SESSION_SAVE_EVERY_REQUEST = where.every_request
+    key, table = saved(), fake.services.table
+    with monkeypatch.context() as outage:
+        if where.failing:
+            outage.setattr(table, where.failing, unavailable)
+        else:
+            outage.setattr(table, "unavailable", True)
+        assert_unavailable(ask(where.path, key))
+    settings.MIDDLEWARE = [OURS, SESSION]
+    assert ask("/read/", key).content == b"name=old"
+
+
+def unavailable(*_: object, **__: object) -> None:
+    raise TableUnavailable
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+def test_other_errors_stay_500(ask: Ask, debug: bool, settings: Settings) -> None:
+    settings.DEBUG = debug
+    response = ask("/broken/", saved())
+    assert response.status_code == 500
+    assert (b"not the store" in response.content) == debug
+    assert "Retry-After" not in response
+
+
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+def test_session_ended_meanwhile_stays_400(
+    ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, table = saved(), fake.services.table
+    replace = table.replace
+
+    def end_first(record: Any, **kwargs: Any) -> None:
+        fake.delete_item(record.id)
+        replace(record, **kwargs)
+
+    monkeypatch.setattr(table, "replace", end_first)
+    assert ask("/write/", key).status_code == 400
+
+
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+def test_page_without_a_session_works_in_an_outage(
+    ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = saved()
+    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    assert ask("/anonymous/", key).content == b"anonymous"
+
+
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+@pytest.mark.parametrize("path", ["/read/", "/anonymous/"])
+def test_page_of_the_project_is_shown(
+    ask: Ask, path: str, settings: Settings, fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MIDDLEWARE = [OURS, SESSION, AUTH, f"{SITES}.middlewares.reads_before"]
+    # A page that looks at its context must not ask the store again.
+    templates(settings, {"503.html": "<p>Back soon{{ user }}{{ request }}</p>"})
+    key = saved()
+    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    response = ask(path, key)
+    assert (response.status_code, response["Retry-After"]) == (503, str(RETRY_AFTER))
+    assert response.content == b"<p>Back soon</p>"
+    assert response["Content-Type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+def test_outage_is_logged_with_its_path_escaped(
+    ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = saved()
+    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    ask("/template/session/", key)
+    (record,) = [record for record in caplog.records if record.name == "sessions_kms"]
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == f"GET /template/session/: {TableUnavailable.message}"
+    caplog.clear()
+    request = HttpRequest()
+    request.method, request.path = "GET", "/a\nINFO forged"
+    StoreUnavailableMiddleware(lambda _: HttpResponse()).process_exception(
+        request, TableUnavailable()
+    )
+    assert "\n" not in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+def test_request_finishes_once(
+    ask: Ask, settings: Settings, fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django closes database connections then, which outer middlewares may still use."""
+    settings.MIDDLEWARE = [OURS, SESSION, f"{SITES}.middlewares.reads_after"]
+    key = saved()
+    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    finished: list[object] = []
+
+    def finish(sender: object, **_: object) -> None:
+        finished.append(sender)
+
+    request_finished.connect(finish)
+    try:
+        assert_unavailable(ask("/anonymous/", key))
+    finally:
+        request_finished.disconnect(finish)
+    assert len(finished) == 1
+
+
+# Limits, so that nobody is surprised
+
+
+def consume_wsgi(response: Any) -> bytes:
+    return b"".join(response.streaming_content)
+
+
+def consume_asgi(response: Any) -> bytes:
+    async def first() -> bytes:
+        return bytes(await anext(aiter(response.streaming_content)))
+
+    return asyncio.run(first())
+
+
+@pytest.mark.parametrize(
+    ("ask", "path", "consume"),
+    [(ask_wsgi, "/stream/", consume_wsgi), (ask_asgi, "/async-stream/", consume_asgi)],
+)
+def test_stream_that_first_reads_in_its_body_fails_there(
+    ask: Ask,
+    path: str,
+    consume: Callable[[Any], bytes],
+    fake: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The status is out before a stream's first byte: it must read its session before."""
+    key = saved()
+    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    response = ask(path, key)
+    assert (response.status_code, len(response.cookies)) == (200, 0)
+    with pytest.raises(StoreUnavailable):
+        consume(response)
+
+
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+def test_template_operator_swallows_the_error_and_the_cookie_is_kept(
+    ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's `and`, `or`, `not` in a template take any error for False."""
+    key = saved()
+    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    response = ask("/template/and/", key)
+    assert (response.content, len(response.cookies)) == (b"out", 0)
+
+
+# Threads and real servers
+
+
+async def test_middleware_adds_no_thread_hop(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hops: list[object] = []
+    call = SyncToAsync.__call__
+
+    async def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        hops.append(self.func)
+        return await call(self, *args, **kwargs)
+
+    monkeypatch.setattr(SyncToAsync, "__call__", counted)
+    counts = []
+    for middleware in ([], [OURS]):
+        settings.MIDDLEWARE = middleware
+        hops.clear()
+        assert (await AsyncClient().get("/thread/")).status_code == 200
+        counts.append(len(hops))
+    assert counts[0] == counts[1]
+
+
+def test_middleware_is_of_the_kind_of_what_it_wraps() -> None:
+    async def get_response(request: HttpRequest) -> HttpResponseBase:
+        return HttpResponse()
+
+    assert iscoroutinefunction(StoreUnavailableMiddleware(get_response))
+    assert not iscoroutinefunction(StoreUnavailableMiddleware(lambda _: HttpResponse()))
+
+
+def get(port: int, path: str, session_key: str) -> tuple[HTTPResponse, bytes]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        cookie = f"{live_settings.SESSION_COOKIE_NAME}={session_key}"
+        connection.request("GET", path, headers={"Cookie": cookie})
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("serve", [serving.wsgi, serving.asgi])
+def test_real_server_answers_503_and_recovers(
+    serve: Callable[[], AbstractContextManager[int]],
+    settings: Settings,
+    fake: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.MIDDLEWARE = [OURS, SESSION, AUTH, f"{SITES}.middlewares.reads_after"]
+    key = saved()
+    with serve() as port:
+        for path in ("/read/", "/async-read/", "/anonymous/", "/write/"):
+            with monkeypatch.context() as outage:
+                outage.setattr(fake.services.table, "unavailable", True)
+                response, body = get(port, path, key)
+            assert (response.status, body.decode()) == (503, TEXT), path
+            assert response.headers["Retry-After"] == str(RETRY_AFTER)
+            assert response.headers["Set-Cookie"] is None
+        assert get(port, "/read/", key)[1] == b"name=old"
+
+
+# Django leaves the request's body open when a stream breaks; the collector closes it.
+@pytest.mark.filterwarnings("ignore:Unclosed file:ResourceWarning")
+def test_stream_broken_by_an_outage_shows_nobody_a_whole_answer(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A captured record would keep the traceback, and with it the body, beyond this test.
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
+    key = saved()
+    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    with serving.wsgi() as port:  # wsgiref sends its status with the first byte.
+        assert get(port, "/stream/", key)[0].status == 500
+    with serving.asgi() as port, pytest.raises(IncompleteRead):
+        get(port, "/async-stream/", key)
+    gc.collect()
