@@ -3,13 +3,17 @@
 import os
 from wsgiref.headers import Headers
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from django.conf import settings  # noqa: E402  (settings are configured above)
 from servestatic import ServeStaticASGI  # noqa: E402
+
+from gateway_site.gateway.handler import GatewayHandler  # noqa: E402
+
+django_application = GatewayHandler()
 
 
 def add_headers(headers: Headers, path: str, url: str) -> None:

@@ -38,6 +38,23 @@ def somebody_can_sign_in(
     ]
 
 
+@register
+def upstreams_have_a_provider(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Refuse an upstream whose provider is not configured: nobody could have its token."""
+    names = {provider.name for provider in settings.OAUTH_PROVIDERS}
+    return [
+        Error(
+            f"UPSTREAM_{upstream.name.upper()}_PROVIDER names no configured provider.",
+            hint="Set OAUTH_<NAME>_CLIENT_ID of that provider, or name another; see .env.example.",
+            id="gateway_site.E005",
+        )
+        for upstream in settings.UPSTREAMS.values()
+        if upstream.provider not in names
+    ]
+
+
 @register(Tags.security, deploy=True)
 def not_a_local_run(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Refuse to deploy with the relaxations of the local run."""

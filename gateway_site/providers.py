@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment import LOOPBACK_HOSTS
+from gateway_site.environment import FALSE, LOOPBACK_HOSTS, TRUE
 
 CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
 NAME_LENGTH = 40  # of allauth's SocialApp.name and of its provider column
@@ -31,6 +31,8 @@ OPENID_SCOPES = ("openid", "profile", "email")
 # session is the only place an earlier one could have been kept.
 # https://developers.google.com/identity/protocols/oauth2/web-server#offline
 AUTH_PARAMS = {GOOGLE: {"access_type": "offline", "prompt": "consent"}}
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+LEEWAY_MAX = 3600  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class Provider:
     scopes: tuple[str, ...]
     auth_params: Mapping[str, str]
     form_action: tuple[str, ...]
+    sign_out: Mapping[str, Any] = field(default_factory=dict)
+    tokens: Mapping[str, Any] = field(default_factory=dict)
 
     def allauth_app(self) -> dict[str, Any]:
         """Return this provider as an entry of allauth's `APPS`, PKCE on (RFC 7636)."""
@@ -52,6 +56,8 @@ class Provider:
             "oauth_pkce_enabled": True,
             "scope": list(self.scopes),
             "auth_params": dict(self.auth_params),
+            **self.sign_out,
+            **self.tokens,
         }
         app = {"name": self.label, "client_id": self.client_id, "secret": self.client_secret}
         if self.issuer is None:
@@ -129,6 +135,8 @@ class _Variables:
             scopes=self._scopes(),
             auth_params=self._auth_params(),
             form_action=self._form_action(issuer),
+            sign_out=self._sign_out(),
+            tokens=self._authentication() | self._token_settings(),
         )
 
     def _text(self, suffix: str) -> str:
@@ -136,6 +144,40 @@ class _Variables:
 
     def _list(self, suffix: str) -> tuple[str, ...]:
         return tuple(re.split(r"[\s,]+", self._text(suffix))) if self._text(suffix) else ()
+
+    def _authentication(self) -> dict[str, Any]:
+        """Return how the token endpoint is shown who asks, as `oauth.providers` calls it."""
+        method, key = self._text("TOKEN_AUTH"), self._text("PRIVATE_KEY_FILE")
+        if method and method not in AUTH_METHODS:
+            raise ImproperlyConfigured(
+                f"{self.prefix}TOKEN_AUTH must be one of {', '.join(AUTH_METHODS)}."
+            )
+        if (method == "private_key_jwt") != bool(key):
+            raise ImproperlyConfigured(
+                f"{self.prefix}PRIVATE_KEY_FILE and {self.prefix}TOKEN_AUTH=private_key_jwt "
+                "need each other."
+            )
+        if method.startswith("client_secret") and not self._text("CLIENT_SECRET"):
+            raise ImproperlyConfigured(f"{self.prefix}TOKEN_AUTH needs {self.prefix}CLIENT_SECRET.")
+        found = {
+            "token_auth_method": method,
+            "private_key_file": key,
+            "private_key_id": self._text("PRIVATE_KEY_ID"),
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def _token_settings(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if url := self._text("REVOCATION_URL"):
+            _origin(f"{self.prefix}REVOCATION_URL", url)
+            found["revocation_url"] = url
+        if leeway := self._text("REFRESH_LEEWAY"):
+            if not re.fullmatch(r"[0-9]{1,4}", leeway) or int(leeway) > LEEWAY_MAX:
+                raise ImproperlyConfigured(
+                    f"{self.prefix}REFRESH_LEEWAY must be seconds, {LEEWAY_MAX} at most."
+                )
+            found["refresh_leeway"] = int(leeway)
+        return found
 
     def _secret(self) -> str:
         secret = self._text("CLIENT_SECRET")
@@ -172,6 +214,20 @@ class _Variables:
                 f"{self.prefix}AUTH_PARAMS must be pairs, such as prompt=consent,audience=api."
             )
         return {key: value for key, _, value in pairs} or AUTH_PARAMS.get(self.name, {})
+
+    def _sign_out(self) -> dict[str, Any]:
+        """Return what `oauth.providers` calls single_logout and backchannel_logout."""
+        found: dict[str, Any] = {}
+        single, back = self._text("SINGLE_LOGOUT").lower(), self._text("BACKCHANNEL_LOGOUT").lower()
+        if single not in TRUE | FALSE | {"no-hint"}:
+            raise ImproperlyConfigured(f"{self.prefix}SINGLE_LOGOUT must be 1, 0 or no-hint.")
+        if back not in TRUE | FALSE:
+            raise ImproperlyConfigured(f"{self.prefix}BACKCHANNEL_LOGOUT must be 1 or 0.")
+        if single not in FALSE:
+            found["single_logout"] = "no-hint" if single == "no-hint" else "hint"
+        if back:
+            found["backchannel_logout"] = back in TRUE
+        return found
 
     def _form_action(self, issuer: str | None) -> tuple[str, ...]:
         more = self._list("FORM_ACTION")

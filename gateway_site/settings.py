@@ -24,6 +24,7 @@ from gateway_site.environment import (
     text,
     whole_number,
 )
+from gateway_site.gateway import upstreams
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600
@@ -80,6 +81,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "oauth.sign_out.SignOutMiddleware",
 ]
 
 ROOT_URLCONF = "gateway_site.urls"
@@ -183,6 +185,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
+UPSTREAMS = upstreams.configured(os.environ)
+
 # Signing in
 
 AUTHENTICATION_BACKENDS = [
@@ -221,6 +225,8 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        # At INFO it tells where it found its credentials, each time.
+        "botocore": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
         # The query of a callback holds the authorization code.
         "uvicorn.access": {"filters": ["no_query"]},
     },

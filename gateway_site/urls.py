@@ -8,14 +8,28 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from gateway_site import views
+from gateway_site.gateway import views as gateway
+from gateway_site.pages.disconnecting import DisconnectView
+from gateway_site.pages.home import home
+from gateway_site.pages.sessions import end_one, end_others
+from gateway_site.pages.trying import try_upstream
+from oauth.backchannel import backchannel_logout
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents
 admin.site.site_header = admin.site.site_title = "Gateway administration"
 
 urlpatterns = [
-    path("", views.home, name="home"),
+    path("", home, name="home"),
+    path("sessions/end/", end_one, name="end_session"),
+    path("sessions/end-others/", end_others, name="end_other_sessions"),
+    path("try/<str:name>/", try_upstream, name="try_upstream"),
+    path("accounts/3rdparty/", DisconnectView.as_view(), name="socialaccount_connections"),
     path("accounts/", include("oauth.urls")),  # before allauth's, whose callbacks drop the tokens
     path("accounts/", include("allauth.urls")),
+    path(
+        "oauth/backchannel-logout/<str:provider_id>", backchannel_logout, name="backchannel_logout"
+    ),
     path("admin/", admin.site.urls),
+    path("gateway/", gateway.index, name="gateway"),
+    path("gateway/<path:path>", gateway.admit),  # forwarded by gateway_site.gateway.handler
 ]

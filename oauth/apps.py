@@ -10,4 +10,4 @@ class OAuthConfig(AppConfig):
     verbose_name = "OAuth tokens"
 
     def ready(self) -> None:
-        from oauth import capture, checks  # noqa: F401  (they connect and register)
+        from oauth import capture, checks, sign_out  # noqa: F401  (they connect and register)

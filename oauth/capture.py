@@ -24,20 +24,23 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth import session
+from oauth import links, session
+from oauth.sign_out import let_go
 from oauth.tokens import TokenSet
 
 # In the sign-in's state, which alone survives the sign-up form and the e-mail stage. It waits
 # there in the encrypted session.
 STATE = "oauth_token_set"
+OTHERS = "oauth_other_token_sets"
 
 
 @receiver(pre_social_login, dispatch_uid="oauth.carry")
 def carry(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
     """Put the token set where the rest of the sign-in finds it.
 
-    The refresh token of the same account is taken along here, since allauth signs
-    a person out before it signs the same person in again.
+    The refresh token of the same account is taken along here, and the token sets of
+    the person's other providers, since allauth signs a person out before it signs the
+    same person in again.
     """
     token_set = _token_set(sociallogin)
     if token_set is None:
@@ -45,6 +48,8 @@ def carry(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None
     if _is_own(request, sociallogin):
         held = session.load(request.session, sociallogin.account.provider)
         token_set = token_set.keeping_refresh_token(held)
+        if sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}:
+            sociallogin.state[OTHERS] = _others(request, sociallogin)
     sociallogin.state[STATE] = token_set.to_session()
 
 
@@ -55,9 +60,13 @@ def keep_sign_in(
     sociallogin: SocialLogin | None = None,
     **kwargs: Any,
 ) -> None:
-    """Keep the tokens of somebody who is now signed in."""
-    if sociallogin is not None and sociallogin.user == user:
-        _keep(request, sociallogin)
+    """Keep the tokens of somebody who is now signed in, and those that were there before."""
+    if sociallogin is None or sociallogin.user != user:
+        return
+    for provider, data in sociallogin.state.pop(OTHERS, {}).items():
+        if session.load(request.session, provider) is None:
+            _hold(request, provider, TokenSet.from_session(data))
+    _keep(request, sociallogin)
 
 
 @receiver(social_account_added, dispatch_uid="oauth.keep_added")
@@ -74,6 +83,8 @@ def drop_removed(request: HttpRequest, socialaccount: SocialAccount, **kwargs: A
     held = session.load(request.session, socialaccount.provider)
     if held is not None and held.subject == socialaccount.uid:
         session.drop(request.session, socialaccount.provider)
+        links.drop(request.session, socialaccount.provider)
+        let_go(request, socialaccount.provider, held)
 
 
 def _keep(request: HttpRequest, sociallogin: SocialLogin) -> None:
@@ -81,7 +92,22 @@ def _keep(request: HttpRequest, sociallogin: SocialLogin) -> None:
     if token_set is not None:
         provider = sociallogin.account.provider
         held = session.load(request.session, provider)
-        session.store(request.session, provider, token_set.keeping_refresh_token(held))
+        _hold(request, provider, token_set.keeping_refresh_token(held))
+        if held is not None:
+            let_go(request, provider, held)
+
+
+def _hold(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
+    session.store(request.session, provider, token_set)
+    links.keep(request.session, provider, token_set)
+
+
+def _others(request: HttpRequest, sociallogin: SocialLogin) -> dict[str, Any]:
+    held = {
+        name: session.load(request.session, name) for name in session.providers(request.session)
+    }
+    held.pop(sociallogin.account.provider, None)
+    return {name: token_set.to_session() for name, token_set in held.items() if token_set}
 
 
 def _token_set(sociallogin: SocialLogin) -> TokenSet | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers import registry
@@ -15,9 +17,16 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.urls import Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
-from oauth import views
+from oauth import providers, views
 from oauth.adapter import SocialAccountAdapter
+from oauth.client_authentication import assertion
+from oauth.exceptions import ProviderUnavailable
+from oauth.providers import AUTH_METHODS, PRIVATE_KEY, Provider
+from oauth.sign_out import SignOutMiddleware
 from sessions_kms.backend import SessionStore
+
+LEEWAY_MAX = 3600  # seconds
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @register(Tags.security)
@@ -117,6 +126,76 @@ def session_keys_stay_out_of_the_database(
             id="oauth.E006",
         )
     ]
+
+
+@register(Tags.security)
+def sign_out_revokes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse a sign-out that would leave the grants at the providers alive."""
+    if any(
+        issubclass(found, SignOutMiddleware)
+        for path in settings.MIDDLEWARE
+        if isinstance(found := import_string(path), type)
+    ):
+        return []
+    return [
+        Error(
+            "Nothing revokes the tokens of somebody who signs out.",
+            hint='Add "oauth.sign_out.SignOutMiddleware" to MIDDLEWARE, after the sessions\' and '
+            "allauth's.",
+            id="oauth.E011",
+        )
+    ]
+
+
+@register(Tags.security)
+def token_endpoints_can_be_used(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Refuse settings with which every refresh of a provider's tokens would fail."""
+    return [error for provider in providers.all_providers() for error in _faults(provider)]
+
+
+def _faults(provider: Provider) -> Iterator[Error]:
+    if provider.auth_method not in (None, *AUTH_METHODS):
+        yield Error(
+            f"{provider.name} authenticates in an unknown way at its token endpoint.",
+            hint=f'Set "token_auth_method" to one of {", ".join(AUTH_METHODS)}, or remove it.',
+            id="oauth.E007",
+        )
+    if provider.auth_method == PRIVATE_KEY and not _can_sign(provider):
+        yield Error(
+            f"The private key of {provider.name} cannot be used.",
+            hint='Let "private_key_file" name a readable PEM file with an RSA, EC or Ed25519 key, '
+            "without a password.",
+            id="oauth.E008",
+        )
+    if provider.revocation_url is not None and not _is_safe(provider.revocation_url):
+        yield Error(
+            f"Tokens of {provider.name} would be revoked at an address that is not safe.",
+            hint='Let "revocation_url" be an https:// address.',
+            id="oauth.E009",
+        )
+    leeway: object = provider.refresh_leeway
+    if type(leeway) is not int or not 0 <= leeway <= LEEWAY_MAX:
+        yield Error(
+            f"The refresh leeway of {provider.name} is not usable.",
+            hint=f'Let "refresh_leeway" be whole seconds, {LEEWAY_MAX} at most.',
+            id="oauth.E010",
+        )
+
+
+def _can_sign(provider: Provider) -> bool:
+    if not Path(provider.private_key_file or "").is_file():
+        return False
+    try:
+        return bool(assertion(provider, "check"))
+    except ProviderUnavailable:
+        return False
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
 
 
 def _providers_without_pkce() -> Iterator[str]:

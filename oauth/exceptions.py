@@ -1,11 +1,32 @@
-"""The errors of a sign-in. Messages are fixed sentences, without what a provider answered."""
+"""The errors of this package.
+
+OAuthError
+├── NotConnected                nothing is held for this provider
+├── ReauthenticationRequired    the person must sign in with the provider again
+├── ProviderUnavailable         the provider cannot be asked now; trying later may help
+└── ProviderRefused             what the provider answered must not be accepted
+
+Messages are fixed sentences, without what a provider answered.
+"""
 
 from allauth.socialaccount.providers.base import ProviderException
 
 
-class ProviderUnavailable(ProviderException):  # type: ignore[misc]  # allauth has no types
-    """The provider did not answer, or answered what cannot be read."""
+class OAuthError(Exception):
+    """Root of all errors raised here."""
 
 
-class ProviderRefused(ProviderException):  # type: ignore[misc]  # allauth has no types
+class NotConnected(OAuthError):
+    """The session holds no tokens of this provider, or it has ended meanwhile."""
+
+
+class ReauthenticationRequired(OAuthError):
+    """The tokens cannot be renewed: only a new sign-in with the provider helps."""
+
+
+class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
+    """The provider did not answer, or answered what cannot be read. Nothing was given up."""
+
+
+class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
     """The provider's answer was read, and must not be accepted."""

@@ -1,14 +1,17 @@
 """Where token sets are kept: in the session, one top-level key for each provider.
 
 One key each, so that two requests that change the tokens of two providers do not
-meet. No other place may hold a token.
+meet. No other place may hold a token, but for a lease's sealed result
+(`oauth.renewal`).
 """
 
 import logging
+from dataclasses import replace
 
 from django.contrib.sessions.backends.base import SessionBase
 
 from oauth.tokens import TokenSet
+from sessions_kms.backend import SessionStore
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +23,19 @@ def session_key(provider: str) -> str:
     return PREFIX + provider
 
 
+def providers(session: SessionBase) -> list[str]:
+    """Return the providers that the session has an entry for."""
+    return [key.removeprefix(PREFIX) for key in session.keys() if key.startswith(PREFIX)]  # noqa: SIM118 - a session is no dict
+
+
 def load(session: SessionBase, provider: str) -> TokenSet | None:
     """Return the token set held for a provider; None where there is none that can be read."""
-    data = session.get(session_key(provider))
+    return read(session.get(session_key(provider)), provider)
+
+
+def read(data: object, provider: str) -> TokenSet | None:
+    """Read what a session holds for a provider; None where it cannot be read."""
+    __traceback_hide__ = True
     if data is None:
         return None
     try:
@@ -40,3 +53,20 @@ def store(session: SessionBase, provider: str, token_set: TokenSet) -> None:
 def drop(session: SessionBase, provider: str) -> None:
     """Hold nothing for a provider."""
     session.pop(session_key(provider), None)
+
+
+def adopt(session: SessionBase, provider: str, token_set: TokenSet) -> None:
+    """Hold a token set that is stored already, as if this request had loaded it.
+
+    It is no change of this request: saved again an hour later, at the end of a long
+    one, it would put an old set in the place of its successor.
+    """
+    __traceback_hide__ = True
+    modified = session.modified
+    store(session, provider, token_set)
+    if not isinstance(session, SessionStore) or session._baseline is None:
+        return
+    base = session._codec.loads(session._baseline.payload)
+    base[session_key(provider)] = token_set.to_session()
+    session._baseline = replace(session._baseline, payload=session._codec.dumps(base))
+    session.modified = modified

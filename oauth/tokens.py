@@ -7,14 +7,22 @@ comes back. Knows nothing of Django, allauth or where the session is kept.
 from __future__ import annotations
 
 import re
+import secrets
+import string
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NoReturn, cast
 
 VERSION = 1
 MAX_TOKEN_LENGTH = 32 * 1024  # several tokens must fit in one session of 400 KB
 MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; a longer one is as good, and fits every calendar
-SECRETS = frozenset({"access_token", "refresh_token", "id_token"})
+SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret"})
+GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
+
+
+def new_grant_secret() -> str:
+    """Return a random name for the refresh of one token set (`sessions_kms.leases`)."""
+    return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(32))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -23,7 +31,9 @@ class TokenSet:
 
     ``subject`` is the account's identifier at the provider and ``client_id`` the
     client the tokens were issued to. ``expires_at`` is None where the provider
-    names no end.
+    names no end. ``requested_scope`` is what was asked for at the consent, ``scope``
+    what was granted last. ``grant_secret`` belongs to one generation of the set:
+    whoever refreshes it, from whichever copy, meets the others under this name.
     """
 
     access_token: str
@@ -35,10 +45,13 @@ class TokenSet:
     id_token: str | None = None
     expires_at: int | None = None
     refresh_expires_at: int | None = None
+    issued_at: int | None = None
+    requested_scope: tuple[str, ...] = ()
+    grant_secret: str = field(default_factory=new_grant_secret)
 
     def __repr__(self) -> str:
         """Show which tokens are there, never a token."""
-        shown = (f"{field.name}={self._shown(field.name)}" for field in fields(self))
+        shown = (f"{each.name}={self._shown(each.name)}" for each in fields(self))
         return f"TokenSet({', '.join(shown)})"
 
     def _shown(self, name: str) -> str:
@@ -80,6 +93,32 @@ class TokenSet:
             id_token=_optional_token(response.get("id_token")),
             expires_at=_end(response.get("expires_in"), now),
             refresh_expires_at=_end(refresh_lifetime, now),
+            issued_at=now,
+            requested_scope=requested_scope,
+        )
+
+    def refreshed(self, response: Mapping[str, Any], *, now: int) -> TokenSet:
+        """Return the set that follows this one. Raises ValueError when it is not a response.
+
+        A response without scope leaves it unchanged, and one without refresh token
+        lets the old one stand (RFC 6749 section 6).
+        """
+        new = TokenSet.from_response(
+            response,
+            subject=self.subject,
+            client_id=self.client_id,
+            requested_scope=self.scope,
+            now=now,
+        )
+        new = replace(
+            new, id_token=new.id_token or self.id_token, requested_scope=self.requested_scope
+        )
+        if new.refresh_token is not None:
+            return new
+        return replace(
+            new,
+            refresh_token=self.refresh_token,
+            refresh_expires_at=new.refresh_expires_at or self.refresh_expires_at,
         )
 
     def keeping_refresh_token(self, previous: TokenSet | None) -> TokenSet:
@@ -87,7 +126,8 @@ class TokenSet:
 
         Some providers name a refresh token at the first consent only. The old one
         is kept for the same account and client, and never when it could fetch more
-        than was granted this time.
+        than was granted this time. With it goes the grant secret: a refresh token must
+        not be spent under two names.
         """
         if (
             previous is None
@@ -100,11 +140,13 @@ class TokenSet:
             self,
             refresh_token=previous.refresh_token,
             refresh_expires_at=previous.refresh_expires_at,
+            grant_secret=previous.grant_secret,
         )
 
     def to_session(self) -> dict[str, Any]:
         """Return what is kept in the session: JSON types, and a version."""
-        return {"version": VERSION, **asdict(self), "scope": list(self.scope)}
+        lists = {"scope": list(self.scope), "requested_scope": list(self.requested_scope)}
+        return {"version": VERSION, **asdict(self), **lists}
 
     @classmethod
     def from_session(cls, data: object) -> TokenSet:
@@ -114,19 +156,19 @@ class TokenSet:
         """
         if not isinstance(data, Mapping) or data.get("version") != VERSION:
             raise ValueError("This is not a token set of version 1.")
-        scope = data.get("scope")
-        if type(scope) is not list:
-            raise ValueError("The token set has no scope.")
         return cls(
             access_token=_token(data.get("access_token")),
             token_type=_text(data.get("token_type")),
-            scope=tuple(_text(item) for item in scope),
+            scope=_texts(data.get("scope")),
             subject=_text(data.get("subject")),
             client_id=_text(data.get("client_id")),
             refresh_token=_optional_token(data.get("refresh_token")),
             id_token=_optional_token(data.get("id_token")),
             expires_at=_optional_time(data.get("expires_at")),
             refresh_expires_at=_optional_time(data.get("refresh_expires_at")),
+            issued_at=_optional_time(data.get("issued_at")),
+            requested_scope=_texts(data.get("requested_scope")),
+            grant_secret=_grant_secret(data.get("grant_secret")),
         )
 
 
@@ -148,6 +190,18 @@ def _optional_token(value: object) -> str | None:
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_TOKEN_LENGTH:
         raise ValueError("A field of the token set is missing, too long or not text.")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise ValueError("The token set has no scope.")
+    return tuple(_text(item) for item in value)
+
+
+def _grant_secret(value: object) -> str:
+    if not isinstance(value, str) or not GRANT_SECRET.fullmatch(value):
+        raise ValueError("The token set has no grant secret.")
     return value
 
 

@@ -3,12 +3,14 @@
 from allauth.socialaccount import app_settings
 from django.urls import path
 
-from oauth import views
+from oauth import single_logout, views
 
 _PREFIX = app_settings.OPENID_CONNECT_URL_PREFIX
 _OPENID = f"{_PREFIX}/" if _PREFIX else ""
 
 urlpatterns = [
+    path("logout/", single_logout.sign_out, name="account_logout"),
+    path("logout/done/", single_logout.returned, name="oauth_signed_out"),
     path(f"{_OPENID}<str:provider_id>/login/", views.sign_in, name="openid_connect_login"),
     path(
         f"{_OPENID}<str:provider_id>/login/callback/",

@@ -39,7 +39,7 @@ def sessions_of(user_id: object, *, current: str | None = None) -> list[SessionI
     owner = owner_of(services().config.namespace, user_id)
     current_id = _id_of(current)
     return [
-        SessionInfo(record.id, record.created_at, record.updated_at, _end(record),
+        SessionInfo(record.id, record.created_at, record.updated_at, _ends_at(record),
                     record.id == current_id)
         for record in _live(owner)
     ]  # fmt: skip
@@ -66,7 +66,7 @@ def end_sessions_of(user_id: object, *, but: str | None = None) -> int:
     owner = owner_of(services().config.namespace, user_id)
     if owner is None:
         return 0
-    return _end_all(owner, {_id_of(but)}, services().table.delete)
+    return _end_all(owner, {_id_of(but)}, _end)
 
 
 def end_linked(name: str) -> int:
@@ -75,26 +75,33 @@ def end_linked(name: str) -> int:
     Raises StoreUnavailable.
     """
 
-    def end(item_id: str) -> None:
-        services().table.delete(linked_session(item_id))
+    def end(item_id: str) -> bool:
+        was_live = _end(linked_session(item_id))
         services().table.delete(item_id)
+        return was_live
 
     return _end_all(owner_of_link(services().config.namespace, name), set(), end)
 
 
-def _end_all(owner: str, kept: set[str | None], end: Callable[[str], None]) -> int:
+def _end_all(owner: str, kept: set[str | None], end: Callable[[str], bool]) -> int:
+    """End what the index shows, until nothing new does; return how many were still live."""
     seen: set[str] = set()
-    empty = 0
+    ended = empty = 0
     for _ in range(PASSES_MAX):
         fresh = [found for found in services().table.owned(owner) if found not in seen | kept]
-        for found in fresh:
-            end(found)
+        ended += sum([end(found) for found in fresh])
         seen |= set(fresh)
         empty = 0 if fresh else empty + 1
         if empty == EMPTY_PASSES:
             break
         services().sleep(BETWEEN_PASSES)
-    return len(seen)
+    return ended
+
+
+def _end(ended_id: str) -> bool:
+    record = _record(ended_id)
+    services().table.delete(ended_id)
+    return record is not None and services().is_live(record)
 
 
 def _live(owner: str | None) -> Iterator[SessionRecord]:
@@ -115,7 +122,7 @@ def _record(found: str) -> SessionRecord | None:
         return None
 
 
-def _end(record: SessionRecord) -> int:
+def _ends_at(record: SessionRecord) -> int:
     timeout = services().config.absolute_timeout
     return record.ttl if timeout is None else min(record.ttl, record.created_at + timeout)
 

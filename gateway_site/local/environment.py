@@ -16,6 +16,8 @@ REGION = "us-east-1"
 TABLE = "gateway-local-sessions"
 CLIENT_ID = "gateway"
 CALLBACK = "/accounts/oidc/local/login/callback/"
+SIGNED_OUT = "/accounts/logout/done/"
+USERINFO = "/identity/o/api/userinfo"
 LOOPBACK = ("127.0.0.1", "localhost")
 
 INHERITED = re.compile(
@@ -28,6 +30,7 @@ TUNABLE = re.compile(
     "DEBUG|LOG_LEVEL|SESSIONS_(IDLE|ABSOLUTE)_TIMEOUT|DATA_KEY_(PERIOD|CACHE_AGE|MAX_STALE)"
 )
 OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
+UPSTREAM = re.compile("UPSTREAM_[A-Z][A-Z0-9_]*")
 # What else a shell may hold that would lead a command away from the running stack.
 UNSET = (
     "unset SESSIONS_NAMESPACE SESSIONS_NOT_BEFORE DECRYPT_KEY_ARNS PROXY_SCHEME_HEADER "
@@ -98,12 +101,22 @@ def gateway(
         "OAUTH_LOCAL_ISSUER": f"http://127.0.0.1:{ports.provider}",
         "OAUTH_LOCAL_CLIENT_ID": CLIENT_ID,
         "OAUTH_LOCAL_CLIENT_SECRET": secrets.client_secret,
+        "OAUTH_LOCAL_SINGLE_LOGOUT": "1",
+        # Something to call with the token: /gateway/provider/identity/o/api/userinfo
+        "UPSTREAM_PROVIDER_URL": f"http://127.0.0.1:{ports.provider}",
+        "UPSTREAM_PROVIDER_PROVIDER": "local",
+        "UPSTREAM_PROVIDER_METHODS": "GET,HEAD",
+        "UPSTREAM_PROVIDER_PATHS": USERINFO,
     }
 
 
 def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what the caller may decide about the gateway: its providers and its limits."""
-    tuned = {name: value for name, value in inherited.items() if TUNABLE.fullmatch(name)}
+    """Return what the caller may decide: the gateway's providers, upstreams and limits."""
+    tuned = {
+        name: value
+        for name, value in inherited.items()
+        if TUNABLE.fullmatch(name) or UPSTREAM.fullmatch(name)
+    }
     return tuned | other_providers(inherited)
 
 
@@ -121,7 +134,7 @@ def provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets) -> di
         "PROVIDER_CLIENT_ID": CLIENT_ID,
         "PROVIDER_CLIENT_SECRET": secrets.client_secret,
         "PROVIDER_REDIRECT_URIS": " ".join(home + CALLBACK for home in homes),
-        "PROVIDER_POST_LOGOUT_REDIRECT_URIS": " ".join(f"{home}/" for home in homes),
+        "PROVIDER_POST_LOGOUT_REDIRECT_URIS": " ".join(home + SIGNED_OUT for home in homes),
     }
     life = inherited.get("PROVIDER_ACCESS_TOKEN_LIFE", "")
     return variables | ({"PROVIDER_ACCESS_TOKEN_LIFE": life} if life else {})

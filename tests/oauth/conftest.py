@@ -1,5 +1,21 @@
-"""The fixtures of these tests."""
+"""The fixtures of these tests, and a process that remembers nothing of the test before."""
 
+from collections.abc import Iterator
+
+import pytest
+
+from oauth import backchannel, endpoints, jwks
+from oauth.renewal import _resting
 from tests.oauth.fixtures import corp, github, other, store, visitor
+from tests.oauth.logout_fixtures import idp, second
 
-__all__ = ["corp", "github", "other", "store", "visitor"]
+__all__ = ["corp", "github", "idp", "other", "second", "store", "visitor"]
+
+
+@pytest.fixture(autouse=True)
+def no_memory() -> Iterator[None]:
+    yield
+    endpoints.forget()
+    jwks.forget()
+    backchannel.forget()
+    _resting.clear()

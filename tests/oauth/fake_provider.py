@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, quote_plus, urlencode, urlsplit
 
 import jwt
 import requests
@@ -48,6 +48,15 @@ class FakeProvider:
     people_of_tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
     authorizations: list[dict[str, str]] = field(default_factory=list)
     secrets: list[str] = field(default_factory=lambda: [CLIENT_SECRET])
+    hooks: dict[str, Callable[[], None]] = field(default_factory=dict)  # run before the answer
+    auth_method: str = "client_secret_post"
+    public_key: Any = None
+    assertions: list[dict[str, Any]] = field(default_factory=list)
+    rotates: bool = True
+    refresh_tokens: set[str] = field(default_factory=set)  # those that still serve
+    refreshes: list[str] = field(default_factory=list)  # each refresh token as it was sent
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    reused: bool = False  # a spent one was sent: the whole family is revoked
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -56,7 +65,7 @@ class FakeProvider:
             "token_endpoint": f"{self.issuer}/token",
             "userinfo_endpoint": f"{self.issuer}/userinfo",
             "jwks_uri": f"{self.issuer}/jwks",
-            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+            "token_endpoint_auth_methods_supported": [self.auth_method],
         } | self.more_of_metadata
 
     def consent(self, url: str, *, error: str | None = None) -> str:
@@ -84,28 +93,69 @@ class FakeProvider:
         location = f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
         return 302, location, b""
 
-    def token(self, form: dict[str, str], *, github: bool = False) -> Answer:
+    def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
+        if not self._authenticated(form, authorization):
+            return 401, "application/json", b'{"error": "invalid_client"}'
+        refreshes = form.get("grant_type") == "refresh_token"
+        granted = self._may_refresh(form) if refreshes else self._may_exchange(form)
+        if not granted:
+            return 400, "application/json", b'{"error": "invalid_grant"}'
+        answer = self._token_response(github=github)
+        if refreshes and not self.rotates:
+            answer.pop("refresh_token", None)
+        if github:
+            return 200, "application/x-www-form-urlencoded", urlencode(answer).encode()
+        return _json(answer)
+
+    def _may_exchange(self, form: dict[str, str]) -> bool:
         asked = self.codes.pop(form.get("code", ""), None)
         challenge = base64.urlsafe_b64encode(
             hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         ).rstrip(b"=")
-        if (
-            asked is None
-            or form.get("client_secret") != CLIENT_SECRET
-            or form.get("redirect_uri") != asked["redirect_uri"]
-            or challenge.decode() != asked["code_challenge"]
-        ):
-            return 400, "application/json", b'{"error": "invalid_grant"}'
-        answer = self._token_response(github=github)
-        if github:
-            return 200, "application/x-www-form-urlencoded", urlencode(answer).encode()
-        return _json(answer)
+        return (
+            asked is not None
+            and form.get("redirect_uri") == asked["redirect_uri"]
+            and challenge.decode() == asked["code_challenge"]
+        )
+
+    def _may_refresh(self, form: dict[str, str]) -> bool:
+        with self._lock:
+            token = form.get("refresh_token", "")
+            self.refreshes.append(token)
+            if token not in self.refresh_tokens:
+                self.reused = self.reused or token in self.secrets
+                self.refresh_tokens.clear()
+                return False
+            if self.rotates:
+                self.refresh_tokens.remove(token)
+            return True
+
+    def _authenticated(self, form: dict[str, str], authorization: str) -> bool:
+        if self.auth_method == "client_secret_basic":
+            pair = f"{quote_plus(self.client_id)}:{quote_plus(CLIENT_SECRET)}".encode()
+            return authorization == f"Basic {base64.b64encode(pair).decode()}"
+        if self.auth_method == "private_key_jwt":
+            self.assertions.append(
+                jwt.decode(
+                    form["client_assertion"],
+                    self.public_key,
+                    ["RS256", "ES256", "EdDSA"],
+                    audience=f"{self.issuer}/token",
+                    issuer=self.client_id,
+                )
+            )
+            return "client_secret" not in form
+        return form.get("client_secret") == CLIENT_SECRET
 
     def userinfo(self, authorization: str) -> Answer:
         person = self.people_of_tokens.get(authorization.partition(" ")[2])
         if person is None:
             return 401, "text/plain", b""
         return _json(person | self.more_of_userinfo)
+
+    def answer(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+        """Answer at other addresses; kinds of provider that have some override it."""
+        return 404, "text/plain", b""
 
     def _token_response(self, *, github: bool) -> dict[str, Any]:
         access_token = self._secret()
@@ -117,6 +167,7 @@ class FakeProvider:
             answer["expires_in"] = self.expires_in
         if self.gives_refresh_token:
             answer["refresh_token"] = self._secret()
+            self.refresh_tokens.add(answer["refresh_token"])
         if not github:
             answer["id_token"] = self._id_token()
         return answer | self.more_of_token_response
@@ -139,6 +190,9 @@ def _json(data: Any) -> Answer:
     return 200, "application/json", json.dumps(data).encode()
 
 
+P = TypeVar("P", bound=FakeProvider)
+
+
 class _Handler(BaseHTTPRequestHandler):
     provider: FakeProvider
 
@@ -152,18 +206,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str, parameters: dict[str, str]) -> Answer:
         provider = self.provider
+        authorization = self.headers.get("Authorization", "")
+        if path in provider.hooks:
+            provider.hooks[path]()
         if path in provider.failing:
             return provider.failing[path]()
         routes: dict[str, Callable[[], Answer]] = {
             "/.well-known/openid-configuration": lambda: _json(provider.metadata()),
             "/authorize": lambda: provider.authorize(parameters),
-            "/token": lambda: provider.token(parameters),
-            "/userinfo": lambda: provider.userinfo(self.headers["Authorization"]),
+            "/token": lambda: provider.token(parameters, authorization),
+            "/userinfo": lambda: provider.userinfo(authorization),
             "/login/oauth/authorize": lambda: provider.authorize(parameters),
-            "/login/oauth/access_token": lambda: provider.token(parameters, github=True),
-            "/user": lambda: provider.userinfo(self.headers["Authorization"]),
+            "/login/oauth/access_token": lambda: provider.token(
+                parameters, authorization, github=True
+            ),
+            "/user": lambda: provider.userinfo(authorization),
         }
-        return routes[path]() if path in routes else (404, "text/plain", b"")
+        if path in routes:
+            return routes[path]()
+        return provider.answer(path, parameters, self.headers.get("Authorization", ""))
 
     def _send(self, answer: Answer) -> None:
         status, kind, body = answer
@@ -183,9 +244,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving() -> Iterator[FakeProvider]:
+def serving(kind: Callable[[], P]) -> Iterator[P]:
     """Serve a provider of its own on an ephemeral port of 127.0.0.1."""
-    provider = FakeProvider()
+    provider = kind()
     handler = type("Handler", (_Handler,), {"provider": provider})
     with _Server(("127.0.0.1", 0), handler) as server:
         provider.issuer = f"http://127.0.0.1:{server.server_address[1]}"

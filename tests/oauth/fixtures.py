@@ -14,6 +14,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from gateway_site import providers
+from oauth import background
 from oauth import session as tokens
 from oauth.tokens import TokenSet
 from sessions_kms.backend import SessionStore
@@ -74,20 +75,21 @@ def address(provider: str) -> str:
 
 
 @pytest.fixture
-def store(aws_environment: None, db: None, settings: Settings) -> Stack:
+def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack]:
     """Install the real engine over a table and a KMS in memory."""
     settings.SESSION_ENGINE = "sessions_kms.backend"
     assert SessionStore.__module__ == settings.SESSION_ENGINE
     cache.clear()
     stack = fake_stack(FakeClock(time.time()))
     install(stack.services)
-    return stack
+    yield stack
+    assert background.drain(20)
 
 
 @pytest.fixture
 def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
     """Serve an OpenID provider, configured as `corp`."""
-    with fake_provider.serving() as provider:
+    with fake_provider.serving(FakeProvider) as provider:
         configure(settings, environment("corp", provider))
         yield provider
 
@@ -95,7 +97,7 @@ def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
 @pytest.fixture
 def other(corp: FakeProvider, settings: Settings) -> Iterator[FakeProvider]:
     """Serve a second OpenID provider, configured as `other`."""
-    with fake_provider.serving() as provider:
+    with fake_provider.serving(FakeProvider) as provider:
         configure(
             settings,
             environment("corp", corp, CLIENT_ID="the-corp-client") | environment("other", provider),
@@ -109,7 +111,7 @@ def github(
     store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FakeProvider]:
     """Serve GitHub's dialect; its tokens do not expire and it knows no refresh."""
-    with fake_provider.serving() as provider:
+    with fake_provider.serving(FakeProvider) as provider:
         provider.person = {"id": 77, "login": "ada", "email": None, "name": "Ada"}
         provider.scope = "read:user,user:email"
         provider.expires_in = None

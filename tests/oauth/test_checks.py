@@ -100,3 +100,10 @@ def test_other_adapter_is_refused(settings: Settings) -> None:
 def test_user_sessions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apps, "is_installed", "allauth.usersessions".__eq__)
     assert found() == ["oauth.E006"]
+
+
+def test_sign_out_that_revokes_nothing_is_refused(settings: Settings) -> None:
+    settings.MIDDLEWARE = [
+        name for name in settings.MIDDLEWARE if not name.endswith(".SignOutMiddleware")
+    ]
+    assert found() == ["oauth.E011"]

@@ -131,6 +131,45 @@ def test_signing_in_again_replaces_the_token(corp: FakeProvider, visitor: Visito
     assert second.refresh_token != first.refresh_token
 
 
+def test_signing_in_again_keeps_the_tokens_of_the_other_providers(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    visitor.connect(other)
+    kept, replaced = visitor.held("other"), visitor.held()
+
+    visitor.sign_in(corp)
+
+    assert visitor.held("other") == kept
+    assert kept is not None
+    assert visitor.held() not in (None, replaced)
+    assert token_keys(visitor) == ["oauth:corp", "oauth:other"]
+
+
+def test_signing_in_again_with_the_other_provider_keeps_the_first(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    visitor.connect(other)
+    first = visitor.held()
+    visitor.sign_in(other, "other")
+    assert visitor.held() == first
+    assert token_keys(visitor) == ["oauth:corp", "oauth:other"]
+
+
+def test_refresh_token_that_is_kept_keeps_its_grant_secret(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    first = visitor.held()
+    corp.gives_refresh_token = False
+    visitor.sign_in(corp)
+    second = visitor.held()
+    assert first is not None
+    assert second is not None
+    assert second.grant_secret == first.grant_secret
+
+
 def test_signing_in_as_another_keeps_nothing_of_the_first(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:

@@ -159,7 +159,7 @@ def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
     assert "did not work" in response.content.decode()
     assert CANARY not in response.content.decode()
     assert CANARY not in caplog.text
-    assert "Signing in with corp failed: OAuth2Error." in caplog.text
+    assert "Signing in with corp failed: The provider gives no tokens" in caplog.text
 
 
 def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:

@@ -104,6 +104,10 @@ def test_unknown_fields_of_a_later_release_are_ignored() -> None:
         {"subject": None},
         {"expires_at": "soon"},
         {"expires_at": True},
+        {"requested_scope": None},
+        {"grant_secret": None},
+        {"grant_secret": "short"},
+        {"grant_secret": "A" * 32},
     ],
 )
 def test_other_session_data_is_refused(change: dict[str, Any]) -> None:
@@ -148,3 +152,23 @@ def test_new_refresh_token_wins() -> None:
 
 def test_scope_is_split_once() -> None:
     assert split_scope(" openid,email  openid ") == ("openid", "email")
+
+
+def test_every_token_set_has_a_grant_secret_of_its_own() -> None:
+    assert read().grant_secret != read().grant_secret
+    assert replace(FULL, access_token="b").grant_secret == FULL.grant_secret
+
+
+def test_successor_keeps_whose_it_is_and_what_was_asked_for() -> None:
+    old = replace(FULL, requested_scope=("openid", "email", "calendar"))
+    new = old.refreshed({"access_token": "b", "expires_in": 60}, now=5_000)
+    assert (new.access_token, new.refresh_token, new.id_token) == ("b", "refresh", "id")
+    assert (new.subject, new.client_id) == ("1001", "gateway")
+    assert (new.scope, new.requested_scope) == (old.scope, old.requested_scope)
+    assert (new.issued_at, new.expires_at, new.refresh_expires_at) == (5_000, 5_060, 9_000)
+    assert new.grant_secret != old.grant_secret
+
+
+def test_new_refresh_token_of_a_successor_brings_its_own_end() -> None:
+    new = FULL.refreshed({"access_token": "b", "refresh_token": "c"}, now=5_000)
+    assert (new.refresh_token, new.refresh_expires_at) == ("c", None)

@@ -104,6 +104,14 @@ def test_ended_session_that_the_index_still_shows_is_counted_once(
     assert ending.end_sessions_of("7") == 1
 
 
+def test_expired_sessions_are_deleted_and_not_counted(stack: Stack) -> None:
+    signed_in("7")
+    stack.clock.advance(8 * 86400)
+    signed_in("7")
+    assert ending.end_sessions_of("7") == 1
+    assert stack.sessions() == {}
+
+
 def test_linked_sessions_are_ended_and_others_are_not(stack: Stack) -> None:
     linked, other = signed_in("7", **{LINKS: [LINK]}), signed_in("7", **{LINKS: [OTHER_LINK]})
     assert ending.end_linked(LINK) == 1

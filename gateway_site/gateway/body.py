@@ -1,0 +1,121 @@
+"""The body of a request, from the ASGI server piece by piece, and whether the client is there.
+
+The next piece is received when the upstream has taken the last, so at most one is held
+besides the server's own bounded buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any
+
+from gateway_site.gateway.headers import Headers, value_of
+from gateway_site.gateway.problems import Problem
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+KEPT = 64 * 1024  # bytes of a body that can be sent a second time
+RECEIVE_TIMEOUT = 60.0  # seconds in which a client must send the next piece
+
+
+class ClientGone(Exception):
+    """The client has closed the connection."""
+
+
+class Body:
+    """One request's body. `framing` are the headers that delimit it towards the upstream."""
+
+    def __init__(self, receive: Receive, headers: Headers, max_size: int) -> None:
+        """Raise Problem for a body that is too large or not delimited in one way."""
+        self._receive = receive
+        self._max_size = max_size
+        self._size = 0
+        self._kept: list[bytes] | None = []
+        self._ended = asyncio.Event()
+        self.framing = framing(headers, max_size)
+        self._complete = not self.framing
+        if self._complete:
+            self._ended.set()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body once. Raises ClientGone, and Problem when it grows too large."""
+        try:
+            while not self._complete:
+                if piece := await self._next():
+                    yield piece
+        finally:
+            self._ended.set()
+
+    async def replay(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body again, where `can_replay`."""
+        for piece in self._kept or []:
+            yield piece
+
+    @property
+    def can_replay(self) -> bool:
+        """Whether the whole body was small enough to be kept."""
+        return self._kept is not None and self._complete
+
+    async def watch(self) -> None:
+        """Wait until the client is gone, then raise ClientGone; drop what is left of the body."""
+        await self._ended.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        raise ClientGone
+
+    def end(self) -> None:
+        """Take no more of the body: the answer is there."""
+        self._kept = self._kept if self._complete else None
+        self._ended.set()
+
+    async def _next(self) -> bytes:
+        try:
+            async with asyncio.timeout(RECEIVE_TIMEOUT):
+                message = await self._receive()
+        except TimeoutError:
+            raise Problem(408, "request_timeout", "The request's body did not arrive.") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece = bytes(message.get("body", b""))
+        self._complete = not message.get("more_body", False)
+        self._size += len(piece)
+        if self._size > self._max_size:
+            raise too_large()
+        self._keep(piece)
+        return piece
+
+    def _keep(self, piece: bytes) -> None:
+        if self._kept is None or self._size > KEPT:
+            self._kept = None
+        elif piece:
+            self._kept.append(piece)
+
+
+def framing(headers: Headers, max_size: int) -> Headers:
+    """Return the header that delimits a body towards the upstream; none where there is no body.
+
+    Raises Problem. A request that has both headers is refused, since two servers may not
+    agree on where it ends (RFC 9112 section 6.3).
+    """
+    names = [name.lower() for name, _ in headers]
+    if b"transfer-encoding" in names:
+        if b"content-length" in names or not _is_chunked(headers):
+            raise Problem(400, "bad_framing", "The request's body is not delimited in one way.")
+        return [(b"transfer-encoding", b"chunked")]
+    if b"content-length" not in names:
+        return []
+    length = value_of(headers, b"content-length")
+    if length is None or not length.isdigit() or len(length) > 18:
+        raise Problem(400, "bad_framing", "The request's body is not delimited in one way.")
+    if int(length) > max_size:
+        raise too_large()
+    return [(b"content-length", length)]
+
+
+def _is_chunked(headers: Headers) -> bool:
+    return (value_of(headers, b"transfer-encoding") or b"").lower() == b"chunked"
+
+
+def too_large() -> Problem:
+    return Problem(413, "too_large", "The request's body is larger than this upstream takes.")

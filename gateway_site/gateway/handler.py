@@ -1,0 +1,90 @@
+"""The ASGI application: Django's own, which forwards what the gateway's view admits.
+
+A call of an upstream passes through Django's whole middleware like any request, but its
+body stays in the ASGI channel. The middleware's thread and database connection are given
+back before the upstream is called: an open stream holds neither.
+"""
+
+from __future__ import annotations
+
+import io
+from asyncio import AbstractEventLoop, Semaphore, get_running_loop
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.core import signals
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
+
+from gateway_site.gateway import paths, problems, proxy, views
+from gateway_site.gateway.body import Receive
+from gateway_site.gateway.headers import Headers
+from gateway_site.gateway.proxy import Send
+from gateway_site.gateway.views import Admitted
+
+ADMISSIONS = 32  # requests at once
+# The middleware sees no body. Without these it does not look for one; a CSRF token is then
+# read from its header only.
+ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+
+
+class GatewayHandler(ASGIHandler):
+    """Django's handler, and the proxy under `/gateway/`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._semaphores: WeakKeyDictionary[AbstractEventLoop, Semaphore] = WeakKeyDictionary()
+
+    def _admissions(self) -> Semaphore:
+        """Return what bounds the requests in the middleware, each of which holds a thread."""
+        loop = get_running_loop()
+        return self._semaphores.setdefault(loop, Semaphore(ADMISSIONS))
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or not _is_ours(scope):
+            await super().__call__(scope, receive, send)
+            return
+        async with self._admissions(), ThreadSensitiveContext():
+            response = await self._response(scope)
+        if isinstance(response, Admitted):
+            problem = await proxy.forward(response.call, receive, send, _header_list(response))
+            if problem is None:
+                return
+            refusal = problem.response()
+            problems.carry(response, refusal)
+            response = refusal
+        await self.send_response(problems.replaced(response), send)
+
+    async def _response(self, scope: Any) -> HttpResponseBase:
+        """Return what the middleware and the view answer, everything of theirs closed."""
+        set_script_prefix(get_script_prefix(scope))
+        await signals.request_started.asend(sender=self.__class__, scope=scope)
+        headers = [pair for pair in scope["headers"] if pair[0] not in ABOUT_BODY]
+        without_body = {**scope, "headers": headers, views.SCOPE: scope}
+        request, refusal = self.create_request(without_body, io.BytesIO())
+        response = refusal if request is None else await self.run_get_response(request)
+        if response is None:
+            raise AssertionError("Django made neither a request nor a refusal.")
+        await sync_to_async(response.close)()
+        return response
+
+
+def _is_ours(scope: Any) -> bool:
+    """Judge by the decoded path: a path that is only spelt otherwise is the gateway's to refuse."""
+    prefix = get_script_prefix(scope).rstrip("/")
+    found: bool = scope["path"].removeprefix(prefix).startswith(paths.ROOT)
+    return found
+
+
+def _header_list(response: Admitted) -> Headers:
+    """Return what the middleware adds to an answer; the admitted response has no content."""
+    pairs = [
+        (name.lower(), value)
+        for name, value in response.items()
+        if name.lower() not in {"content-length", "content-type"}
+    ]
+    cookies = [("set-cookie", cookie.OutputString()) for cookie in response.cookies.values()]
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs + cookies]

@@ -1,0 +1,214 @@
+"""Which headers pass, and which are set, in both directions.
+
+Header lists of ASGI enter and leave. Hop-by-hop headers and those that a `Connection`
+header names end here (RFC 9110 section 7.6.1); what a browser sends as proof of who it is
+never goes on, and what an upstream says to browsers about an origin never comes back.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+Headers = list[tuple[bytes, bytes]]
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Headers of a call that the gateway makes itself, or that are about the gateway's own origin.
+NOT_SENT = HOP_BY_HOP | {
+    b"authorization",
+    b"content-length",
+    b"cookie",
+    b"cookie2",
+    b"early-data",
+    b"expect",
+    b"forwarded",
+    b"host",
+    b"origin",
+    b"referer",
+    b"service-worker",
+    b"x-csrftoken",
+    # They would get a method past the list of allowed ones.
+    b"x-http-method",
+    b"x-http-method-override",
+    b"x-method-override",
+    # They would get another path past the rules of paths.
+    b"x-original-url",
+    b"x-rewrite-url",
+}
+# Headers by which proxies tell a server who is calling: nobody may speak in the gateway's name.
+SPOOFED = re.compile(
+    rb"x-forwarded.*|x-real-ip|x-original-.*|x-auth-request-.*|x-remote-.*|remote-.*"
+    rb"|x-amzn-.*|x-ms-client-.*|x-goog-iap-.*|x-goog-authenticated-.*|x-authenticated-.*"
+    rb"|x-client-(?:ip|cert|dn|verify).*|x-cluster-client-ip|true-client-ip|fastly-client-ip"
+    rb"|cf-.*|ssl-client-.*|x-ssl-.*|client-cert.*|sec-.*|x-envoy-.*"
+)
+PLAIN_NAME = re.compile(rb"[a-z0-9-]+")  # CGI and WSGI take "_" and "-" for the same
+
+NOT_RETURNED = HOP_BY_HOP | {
+    b"accept-ch",
+    b"alt-svc",
+    b"alternates",
+    b"clear-site-data",
+    b"content-dpr",
+    b"critical-ch",
+    b"date",  # the server sets its own
+    b"document-policy",
+    b"expect-ct",
+    b"feature-policy",
+    b"nel",
+    b"no-vary-search",
+    b"origin-agent-cluster",
+    b"origin-trial",
+    b"permissions-policy",
+    b"public-key-pins",
+    b"public-key-pins-report-only",
+    b"referrer-policy",
+    b"refresh",
+    b"report-to",
+    b"reporting-endpoints",
+    b"server",
+    b"service-worker-allowed",
+    b"set-cookie",
+    b"set-cookie2",
+    b"set-login",
+    b"sourcemap",
+    b"speculation-rules",
+    b"strict-transport-security",
+    b"supports-loading-mode",
+    b"timing-allow-origin",
+    b"x-content-type-options",
+    b"x-frame-options",
+    b"x-permitted-cross-domain-policies",
+    b"x-powered-by",
+    b"x-sourcemap",
+    b"x-xss-protection",
+    # Orders to the web server in front of the gateway: to serve a file of its own, to cache.
+    b"cdn-cache-control",
+    b"surrogate-control",
+    b"x-lighttpd-send-file",
+    b"x-lighttpd-send-tempfile",
+    b"x-sendfile",
+    b"x-sendfile2",
+}
+NEVER_RETURNED = re.compile(
+    rb"access-control-.*|content-security-policy.*|cross-origin-.*|x-accel-.*|x-reproxy-.*"
+    rb"|.*-cdn-cache-control|sec-.*|attribution-reporting-.*|x-amzn-remapped-.*"
+)
+# An upstream's page is shown, if at all, as a document of no origin that loads and runs nothing.
+CONTENT_SECURITY_POLICY = b"sandbox; default-src 'none'; frame-ancestors 'none'"
+PRIVATE = b"private, no-store"
+
+# https://www.w3.org/TR/trace-context/#traceparent-header-field-values
+TRACEPARENT = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+PASSWORD_SCHEMES = re.compile(rb"\b(?:basic|digest|negotiate|ntlm)\b", re.IGNORECASE)
+
+
+def named_by_connection(headers: Headers) -> set[bytes]:
+    """Return the names that `Connection` headers list."""
+    listed = b",".join(value for name, value in headers if name.lower() == b"connection")
+    return {item.strip().lower() for item in listed.split(b",")}
+
+
+def to_upstream(headers: Headers, *, host: str, scheme: str, prefix: str) -> Headers:
+    """Return what goes to an upstream, without its `Authorization`, `Host` and framing.
+
+    `host` and `scheme` are the gateway's own as they were checked, `prefix` is where the
+    upstream lies in it.
+    """
+    dropped = NOT_SENT | named_by_connection(headers)
+    kept = [
+        (name.lower(), value)
+        for name, value in headers
+        if name.lower() not in dropped
+        and PLAIN_NAME.fullmatch(name.lower())
+        and not SPOOFED.fullmatch(name.lower())
+    ]
+    kept = _traced(kept)
+    vias = [value for name, value in kept if name == b"via"]
+    return [
+        *((name, value) for name, value in kept if name != b"via"),
+        # RFC 9110 section 7.6.3.
+        (b"via", b", ".join([*vias, b"1.1 gateway"])),
+        # RFC 7239; the visitor's address is nobody's business, section 8.3.
+        (b"forwarded", f'for=unknown;host="{host}";proto={scheme}'.encode("ascii")),
+        (b"x-forwarded-host", host.encode("ascii")),
+        (b"x-forwarded-proto", scheme.encode("ascii")),
+        (b"x-forwarded-prefix", prefix.encode("ascii")),
+    ]
+
+
+def _traced(headers: Headers) -> Headers:
+    """Keep a valid trace context; in place of another, start one."""
+    parents = [value for name, value in headers if name == b"traceparent"]
+    if len(parents) == 1 and TRACEPARENT.fullmatch(parents[0]):
+        return headers
+    parent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode("ascii")
+    others = [pair for pair in headers if pair[0] not in {b"traceparent", b"tracestate"}]
+    return [*others, (b"traceparent", parent)]
+
+
+def to_browser(headers: Headers) -> Headers:
+    """Return what an upstream's answer may bring back, made safe to show in a browser.
+
+    Without `Location` and `Content-Location`, whose values are not the browser's to use.
+    """
+    dropped = NOT_RETURNED | named_by_connection(headers) | {b"location", b"content-location"}
+    kept = [
+        (name.lower(), value)
+        for name, value in headers
+        if name.lower() not in dropped and not NEVER_RETURNED.fullmatch(name.lower())
+    ]
+    others = [pair for pair in kept if pair[0] not in {b"cache-control", b"vary"}]
+    return [
+        *(pair for pair in others if pair[0] != b"www-authenticate" or _is_harmless(pair[1])),
+        (b"cache-control", _private(_all(kept, b"cache-control"))),
+        (b"vary", _varying(_all(kept, b"vary"))),
+        (b"content-security-policy", CONTENT_SECURITY_POLICY),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+
+
+def value_of(headers: Headers, name: bytes) -> bytes | None:
+    """Return the only value of a header; None where there is none, or more than one."""
+    values = [value for key, value in headers if key.lower() == name]
+    return values[0] if len(values) == 1 else None
+
+
+def _all(headers: Headers, name: bytes) -> list[bytes]:
+    values = b",".join(value for key, value in headers if key == name).split(b",")
+    return [item.strip() for item in values if item.strip()]
+
+
+def _private(directives: list[bytes]) -> bytes:
+    """Keep an answer that was made with a person's token out of every shared cache."""
+    shared = (b"public", b"s-maxage", b"private")
+    kept = [item for item in directives if not item.lower().startswith(shared)]
+    return b", ".join([b"private", *kept]) if kept else PRIVATE
+
+
+def _varying(names: list[bytes]) -> bytes:
+    if b"*" in names or b"cookie" in [name.lower() for name in names]:
+        return b", ".join(names)
+    return b", ".join([*names, b"Cookie"])
+
+
+def _is_harmless(challenge: bytes) -> bool:
+    """Tell whether a challenge makes no browser ask for a password in the gateway's name."""
+    return not PASSWORD_SCHEMES.search(challenge)

@@ -1,0 +1,67 @@
+"""Who may ask: requests of this origin's own pages, and of clients that are no browsers.
+
+Fetch metadata (https://www.w3.org/TR/fetch-metadata/) and Origin (RFC 6454) decide, for
+safe methods too, since the answers to those are what an attacker would like to have
+fetched. Unsafe methods need Django's CSRF token besides.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.http import is_same_domain
+
+from gateway_site.gateway.problems import Problem
+
+OWN_SITES = frozenset({"same-origin", "none", None})  # None: no browser, or a very old one
+# What a page of this origin may load from an upstream. A script or a worker would run as
+# the gateway itself, and a frame would show what it did not write.
+DESTINATIONS = frozenset({"empty", "document", "image", "audio", "video", "track"})
+
+
+def check(request: HttpRequest) -> None:
+    """Raise Problem unless the request may have been meant by the person.
+
+    An origin of CSRF_TRUSTED_ORIGINS is as good as this one.
+    """
+    if not _is_same_origin(request):
+        raise Problem(
+            403, "cross_site", "Requests of other sites, or led over them, are not accepted."
+        )
+    if request.headers.get("Sec-Fetch-Dest", "empty") not in DESTINATIONS:
+        raise Problem(
+            403, "destination", "An upstream's answer cannot be a script, a style or a frame."
+        )
+
+
+def is_navigation(request: HttpRequest) -> bool:
+    """Tell whether a person is waiting for a page."""
+    if request.method != "GET":
+        return False
+    mode = request.headers.get("Sec-Fetch-Mode")
+    return mode == "navigate" if mode else "text/html" in request.headers.get("Accept", "")
+
+
+def _is_same_origin(request: HttpRequest) -> bool:
+    """Judge by both headers; a redirect over another site shows in Sec-Fetch-Site alone."""
+    origin = request.headers.get("Origin")
+    if origin is not None and _is_trusted(origin):
+        return True
+    if origin is not None and origin != f"{request.scheme}://{request.get_host()}":
+        return False
+    return request.headers.get("Sec-Fetch-Site") in OWN_SITES
+
+
+def _is_trusted(origin: str) -> bool:
+    """Tell whether CSRF_TRUSTED_ORIGINS names it, with Django's meaning of `*.`."""
+    try:
+        given = urlsplit(origin)
+    except ValueError:
+        return False
+    trusted = [urlsplit(item) for item in settings.CSRF_TRUSTED_ORIGINS]
+    return any(
+        given.scheme == item.scheme and is_same_domain(given.netloc, item.netloc.lstrip("*"))
+        for item in trusted
+    )

@@ -1,0 +1,96 @@
+"""Errors as problem documents (RFC 9457). Fixed sentences: nothing of an upstream's, no secret."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import resolve_url
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER = 5  # seconds
+# What Django and its middleware refuse before the gateway's own rules are asked.
+DETAILS = {
+    400: "The request was not understood.",
+    403: "The CSRF token is missing or wrong: GET /gateway/ gives one, with the header it goes in.",
+    404: "There is nothing at this address.",
+    405: "This method is not accepted here.",
+    413: "The request is too large.",
+    500: "The gateway failed.",
+    503: "The session store cannot be used at the moment. Try again in a few seconds.",
+}
+
+
+class Problem(Exception):
+    """A request that is answered with a problem document.
+
+    `code` names the kind of problem for programs; `members` are more of its members.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: dict[str, str] | None = None,
+        **members: str,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+    def response(self) -> HttpResponse:
+        """Return the problem document."""
+        document: dict[str, Any] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.members,
+        }
+        headers = {"Cache-Control": "no-store", **self.headers}
+        if self.status == HTTPStatus.UNAUTHORIZED:
+            # RFC 9110 section 15.5.2 wants a challenge; this scheme makes no browser ask for one.
+            headers.setdefault("WWW-Authenticate", 'Cookie realm="gateway"')
+        return HttpResponse(
+            json.dumps(document), status=self.status, content_type=CONTENT_TYPE, headers=headers
+        )
+
+
+def unavailable(code: str, detail: str, *, status: int = 503) -> Problem:
+    """Return a problem that trying later may mend."""
+    return Problem(status, code, detail, headers={"Retry-After": str(RETRY_AFTER)})
+
+
+def signed_out() -> Problem:
+    """Return the problem of a caller without a session."""
+    sign_in = resolve_url(settings.LOGIN_URL)
+    return Problem(401, "signed_out", "Nobody is signed in.", sign_in_url=sign_in)
+
+
+def replaced(response: HttpResponseBase) -> HttpResponseBase:
+    """Return a problem document in place of an error page, with the page's headers."""
+    if response.status_code < 400 or response.get("Content-Type") == CONTENT_TYPE:
+        return response
+    status = response.status_code
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    problem = Problem(status, code, DETAILS.get(status, HTTPStatus(status).description)).response()
+    carry(response, problem)
+    return problem
+
+
+def carry(source: HttpResponseBase, response: HttpResponse) -> None:
+    """Give a response the cookies and the headers of another, but for those it has."""
+    for name, value in source.items():
+        if name.lower() not in {"content-length", "content-type"}:
+            response.headers.setdefault(name, value)
+    response.cookies.update(source.cookies)

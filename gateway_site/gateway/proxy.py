@@ -1,0 +1,218 @@
+"""One call of an upstream: request and answer pass through piece by piece, both ways.
+
+An admitted call enters; the answer goes to the ASGI server, or a problem leaves. Neither
+a thread nor a database connection is held meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, cast
+
+import httpx2
+from django.http import HttpRequest
+
+from gateway_site.gateway import client, paths, tokens
+from gateway_site.gateway.body import Body, ClientGone, Receive
+from gateway_site.gateway.headers import Headers, to_browser, to_upstream
+from gateway_site.gateway.problems import Problem, signed_out, unavailable
+from gateway_site.gateway.redirects import locations
+from gateway_site.gateway.slots import Slots
+from gateway_site.gateway.views import Call
+from oauth.tokens import TokenSet
+from sessions_kms.exceptions import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Content = AsyncGenerator[bytes, None]
+
+SESSION_CHECK = 60.0  # seconds between two looks at whether the session still stands
+READER_TIMEOUT = 300.0  # seconds in which a client must take the next piece of an answer
+TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+slots = Slots()
+
+
+class SessionEnded(Exception):
+    """The session under which a call was admitted stands no longer."""
+
+
+async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> Problem | None:
+    """Make the call and pass on its answer, with `extra` headers; return why it was not made.
+
+    An answer that breaks off is left unfinished, so that the server aborts it: a clean end
+    would tell the client that it has everything.
+    """
+    try:
+        key = (call.upstream.name, call.request.session.session_key)
+        with slots.taken(key, call.upstream.max_concurrent):
+            return await _watched(_Exchange(call, receive, send, extra))
+    except Problem as problem:
+        return problem
+
+
+async def _watched(exchange: _Exchange) -> Problem | None:
+    """Run an exchange until it ends, its client goes or its session ends."""
+    problem = None
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watchers = [
+                tasks.create_task(exchange.body.watch()),
+                tasks.create_task(_watch_session(exchange.call.request)),
+            ]
+            try:
+                await exchange.run()
+            except Problem as raised:
+                problem = raised
+            for watcher in watchers:
+                watcher.cancel()
+    except* SessionEnded:
+        problem = None if exchange.has_begun else signed_out()
+    except* ClientGone:
+        pass
+    return problem
+
+
+async def _watch_session(request: HttpRequest) -> None:
+    """Raise SessionEnded when the session is gone; not being able to tell is no reason."""
+    session = request.session
+    while True:
+        await asyncio.sleep(SESSION_CHECK)
+        try:
+            if session.session_key is None or not await session.aexists(session.session_key):
+                raise SessionEnded
+        except StoreUnavailable:
+            continue
+
+
+class _Exchange:
+    """One request to an upstream, and its answer."""
+
+    def __init__(self, call: Call, receive: Receive, send: Send, extra: Headers) -> None:
+        self.call = call
+        self.upstream = call.upstream
+        self.has_begun = False
+        self.body = Body(receive, call.headers, call.upstream.max_body)
+        self._send = send
+        self._extra = extra
+        request = call.request
+        self._headers = to_upstream(
+            call.headers,
+            host=request.get_host(),
+            scheme=request.scheme or "https",
+            prefix=call.script_name + paths.ROOT + self.upstream.name,
+        )
+        self._framing = self.body.framing or (
+            [(b"content-length", b"0")] if call.method in TAKES_BODY else []
+        )
+
+    async def run(self) -> None:
+        """Make the call and pass on the answer. Raises Problem unless one has begun."""
+        first = await self._token()
+        answer = await self._attempt(first, self.body.pieces())
+        self.body.end()
+        try:
+            if answer.status_code == 401 and self.body.can_replay:
+                other = await self._token(refused=first)
+                if other.access_token != first.access_token:
+                    await answer.aclose()
+                    answer = await self._attempt(other, self.body.replay())
+            await self._pass_on(answer)
+        finally:
+            await answer.aclose()
+
+    async def _token(self, refused: TokenSet | None = None) -> TokenSet:
+        request, provider = self.call.request, self.upstream.provider
+        return await tokens.access_token(request, provider, refused=refused)
+
+    async def _attempt(self, token: TokenSet, content: Content) -> httpx2.Response:
+        """Return the answer once its headers are there."""
+        headers = [
+            *self._headers,
+            *self._framing,
+            (b"authorization", b"Bearer " + token.access_token.encode("ascii")),
+        ]
+        try:
+            async with asyncio.timeout(None) as deadline:
+                pieces = _then(content, lambda: _start(deadline, self.upstream.read_timeout))
+                request = client.request(
+                    self.upstream, self.call.method, self.call.target, headers, pieces
+                )
+                answer = await client.transport().handle_async_request(request)
+        except paths.PathRefused as refused:
+            raise Problem(400, "bad_path", str(refused)) from None
+        except (httpx2.HTTPError, TimeoutError) as error:
+            self._log(error)
+            raise _failure(error) from None
+        if not 200 <= answer.status_code <= 599:
+            await answer.aclose()
+            raise _bad_gateway()
+        return answer
+
+    async def _pass_on(self, answer: httpx2.Response) -> None:
+        came = answer.headers.raw
+        headers = [*to_browser(came), *locations(self.call, answer.status_code, came)]
+        self.has_begun = True
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": answer.status_code,
+                "headers": [*headers, *_without(self._extra, headers)],
+            }
+        )
+        try:
+            await self._stream(answer)
+        except (httpx2.HTTPError, TimeoutError) as error:
+            self._log(error)
+        else:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _stream(self, answer: httpx2.Response) -> None:
+        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+        events = kind == "text/event-stream"
+        patience = self.upstream.stream_timeout if events else self.upstream.read_timeout
+        stream = aiter(cast("httpx2.AsyncByteStream", answer.stream))
+        while True:
+            async with asyncio.timeout(patience):
+                piece = await anext(stream, None)
+            if piece is None:
+                return
+            async with asyncio.timeout(READER_TIMEOUT):
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+
+    def _log(self, error: Exception) -> None:
+        # The kind alone: a message may repeat what was sent, the token included.
+        logger.warning("Upstream %s: %s.", self.upstream.name, type(error).__name__)
+
+
+async def _then(content: Content, do: Callable[[], None]) -> Content:
+    async with aclosing(content):
+        async for piece in content:
+            yield piece
+    do()
+
+
+def _start(deadline: asyncio.Timeout, seconds: float) -> None:
+    deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+def _without(extra: Headers, headers: Headers) -> Headers:
+    """Leave out what is set already; several cookies may be among the rest."""
+    names = {name for name, _ in headers}
+    return [(name, value) for name, value in extra if name not in names]
+
+
+def _failure(error: Exception) -> Problem:
+    if isinstance(error, httpx2.PoolTimeout):
+        return unavailable("busy", "Too many calls are open.")
+    if isinstance(error, TimeoutError | httpx2.TimeoutException):
+        return Problem(504, "upstream_timeout", "The upstream did not answer in time.")
+    return _bad_gateway()
+
+
+def _bad_gateway() -> Problem:
+    return Problem(502, "upstream_failed", "The upstream could not be reached, or failed.")

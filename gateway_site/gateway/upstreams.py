@@ -1,0 +1,173 @@
+"""Upstreams by environment: `UPSTREAM_<NAME>_URL` and its companions.
+
+What enters are environment variables; what leaves are frozen `Upstream`s. Nothing but
+these can be reached through the gateway.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.environment import LOOPBACK_HOSTS
+from gateway_site.gateway import paths
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+# TRACE would echo the token; CONNECT asks for a tunnel. RFC 9110 sections 9.3.6 and 9.3.8.
+FORBIDDEN_METHODS = frozenset({"CONNECT", "TRACE"})
+NUMBERS = {
+    "CONNECT_TIMEOUT": 5,
+    "READ_TIMEOUT": 60,
+    "STREAM_TIMEOUT": 3600,
+    "MAX_BODY": 100 * 1024 * 1024,
+    "MAX_CONCURRENT": 64,
+}
+SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", *NUMBERS)
+VARIABLE = re.compile(
+    rf"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_({'|'.join(map(re.escape, SUFFIXES))})"
+)
+NAME_LENGTH = 40
+HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """One declared upstream. Times are seconds, `max_body` is bytes.
+
+    `origin` is scheme, host and port without a default port; `prefix` is the path that
+    every target starts with, without its last slash. `paths` are the prefixes of what may
+    be asked for below it; empty allows everything.
+    """
+
+    name: str
+    origin: str
+    prefix: str
+    provider: str
+    methods: frozenset[str]
+    paths: tuple[str, ...]
+    connect_timeout: int
+    read_timeout: int
+    stream_timeout: int
+    max_body: int
+    max_concurrent: int
+
+
+def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
+    """Return the upstreams of the environment, by the name in their addresses.
+
+    Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
+    """
+    found = [match for variable in environment if (match := VARIABLE.fullmatch(variable))]
+    names = sorted(
+        match[1] for match in found if match[2] == "URL" and environment[match[0]].strip()
+    )
+    known = {match[0] for match in found}
+    for variable in sorted(environment):
+        owned = any(variable.startswith(f"UPSTREAM_{name}_") for name in names)
+        if owned and variable not in known:
+            raise ImproperlyConfigured(
+                f"{variable} is not a variable of an upstream: those end in {', '.join(SUFFIXES)}."
+            )
+    return {name.lower(): _Variables(environment, name).upstream() for name in names}
+
+
+class _Variables:
+    """The variables of one upstream."""
+
+    def __init__(self, environment: Mapping[str, str], name: str) -> None:
+        self.environment = environment
+        self.name = name
+        if len(name) > NAME_LENGTH:
+            raise ImproperlyConfigured(
+                f"{self.variable('URL')}: the name must not exceed {NAME_LENGTH} letters."
+            )
+
+    def variable(self, suffix: str) -> str:
+        return f"UPSTREAM_{self.name}_{suffix}"
+
+    def upstream(self) -> Upstream:
+        origin, prefix = self._address()
+        return Upstream(
+            name=self.name.lower(),
+            origin=origin,
+            prefix=prefix,
+            provider=self._provider(),
+            methods=self._methods(),
+            paths=self._paths(),
+            **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
+        )
+
+    def _text(self, suffix: str) -> str:
+        return self.environment.get(self.variable(suffix), "").strip()
+
+    def _list(self, suffix: str) -> list[str]:
+        return [item for item in re.split(r"[\s,]+", self._text(suffix)) if item]
+
+    def _provider(self) -> str:
+        provider = self._text("PROVIDER").lower()
+        if not provider:
+            raise ImproperlyConfigured(
+                f"{self.variable('PROVIDER')} is missing: the provider whose token is sent, "
+                "such as google."
+            )
+        return provider
+
+    def _methods(self) -> frozenset[str]:
+        methods = frozenset(self._list("METHODS") or METHODS)
+        if methods & FORBIDDEN_METHODS or not all(re.fullmatch("[A-Z]+", m) for m in methods):
+            raise ImproperlyConfigured(
+                f"{self.variable('METHODS')} must be methods in capitals, such as GET,POST; "
+                "CONNECT and TRACE are never passed on."
+            )
+        return methods
+
+    def _paths(self) -> tuple[str, ...]:
+        prefixes = tuple(prefix.rstrip("/") for prefix in self._list("PATHS"))
+        if not all(prefix and _is_path(prefix) for prefix in prefixes):
+            raise ImproperlyConfigured(
+                f"{self.variable('PATHS')} must be paths below the URL's, such as /user,/repos."
+            )
+        return prefixes
+
+    def _number(self, suffix: str) -> int:
+        text = self._text(suffix)
+        if not text:
+            return NUMBERS[suffix]
+        if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**53):
+            raise ImproperlyConfigured(f"{self.variable(suffix)} must be a whole number above 0.")
+        return int(text)
+
+    def _address(self) -> tuple[str, str]:
+        """Return origin and path of the URL; plain http is good for this machine only."""
+        error = ImproperlyConfigured(
+            f"{self.variable('URL')} must be an https:// address (http:// only on loopback), "
+            "without user name, query or fragment, and without odd characters in its path."
+        )
+        url = self._text("URL")
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+        except ValueError:
+            raise error from None
+        shown = f"[{host}]" if ":" in host else host
+        plain = parts.netloc.lower() in {shown, f"{shown}:{port}"}
+        secure = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS)
+        prefix = parts.path.rstrip("/")
+        bare = not set("?#\\") & set(url)
+        if not (HOST.fullmatch(host) and plain and secure and bare and _is_path(prefix)):
+            raise error
+        default = {"https": 443, "http": 80}[parts.scheme]
+        origin = f"{parts.scheme}://{shown}" + (f":{port}" if port not in {None, default} else "")
+        return origin, prefix
+
+
+def _is_path(path: str) -> bool:
+    try:
+        paths.check(path)
+    except paths.PathRefused:
+        return False
+    return True

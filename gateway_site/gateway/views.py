@@ -1,0 +1,152 @@
+"""Who may make which call: every rule that needs no upstream, applied as in any Django view.
+
+A request enters, after Django's own middleware (Host, scheme, session, CSRF); what leaves
+is `Admitted`, which the ASGI handler then forwards, or another response.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.middleware.csrf import get_token
+from django.shortcuts import resolve_url
+
+from gateway_site.gateway import body, origin, paths
+from gateway_site.gateway.headers import Headers
+from gateway_site.gateway.problems import Problem, signed_out
+from gateway_site.gateway.upstreams import Upstream
+
+CSRF_HEADER = "X-CSRFToken"
+SCOPE = "gateway"  # the ASGI scope as it came, within the one that Django sees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One admitted call of an upstream. `target` is the whole URL."""
+
+    request: HttpRequest = field(repr=False)
+    upstream: Upstream
+    method: str
+    target: str = field(repr=False)
+    headers: Headers = field(repr=False)
+    script_name: str = ""
+
+
+class Admitted(HttpResponse):
+    """Nothing to send: the call may be made, and its answer gets this response's headers."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call = call
+
+
+View = Callable[..., Coroutine[Any, Any, HttpResponse]]
+
+
+def answering_problems(view: View) -> View:
+    """Answer a Problem with its document."""
+
+    @functools.wraps(view)
+    async def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return await view(request, *args, **kwargs)
+        except Problem as problem:
+            return problem.response()
+
+    return answering
+
+
+@answering_problems
+async def index(request: HttpRequest) -> HttpResponse:
+    """Tell a signed-in client the CSRF token, the header it goes in, and the upstreams.
+
+    A client that is no browser gets with it, beside its session cookie, all it needs to
+    make unsafe calls; over https it must name the gateway in `Origin` as well.
+    """
+    origin.check(request)
+    if request.method not in {"GET", "HEAD"}:
+        raise Problem(
+            405, "method_not_allowed", "This address is for GET.", headers={"Allow": "GET, HEAD"}
+        )
+    if refused := await _signed_out(request):
+        return refused
+    document = {
+        "csrf_header": CSRF_HEADER,
+        "csrf_token": get_token(request),
+        "upstreams": sorted(settings.UPSTREAMS),
+    }
+    return JsonResponse(document, headers={"Cache-Control": "no-store"})
+
+
+@answering_problems
+async def admit(request: HttpRequest, path: str) -> HttpResponse:
+    """Admit the call of an upstream. `path`, as Django decoded it, is not looked at."""
+    scope = getattr(request, "scope", {}).get(SCOPE)
+    if scope is None:
+        raise Problem(501, "not_asgi", "The gateway forwards under its own ASGI application only.")
+    origin.check(request)
+    name, rest = _address(scope)
+    if refused := await _signed_out(request):
+        return refused
+    upstream = settings.UPSTREAMS.get(name)
+    if upstream is None:
+        raise Problem(404, "unknown_upstream", "There is no upstream of this name.")
+    target = _target(upstream, scope, rest)
+    method: str = scope["method"]
+    if method not in upstream.methods:
+        allowed = {"Allow": ", ".join(sorted(upstream.methods))}
+        raise Problem(405, "method_not_allowed", "This upstream does not take it.", headers=allowed)
+    headers: Headers = list(scope["headers"])
+    body.framing(headers, upstream.max_body)  # refused here already
+    return Admitted(
+        Call(
+            request=request,
+            upstream=upstream,
+            method=method,
+            target=target,
+            headers=headers,
+            script_name=_script_name(scope),
+        )
+    )
+
+
+def _address(scope: dict[str, Any]) -> tuple[str, str]:
+    raw: bytes | None = scope.get("raw_path")
+    if raw is None:
+        raise Problem(501, "no_raw_path", "This ASGI server does not tell the path as it came.")
+    path = raw.partition(b"?")[0].decode("latin-1")
+    try:
+        return paths.split(path.removeprefix(_script_name(scope)))
+    except paths.PathRefused as refused:
+        raise Problem(400, "bad_path", str(refused)) from None
+
+
+def _script_name(scope: dict[str, Any]) -> str:
+    root_path: str = scope.get("root_path", "")
+    return root_path.rstrip("/")
+
+
+def _target(upstream: Upstream, scope: dict[str, Any], rest: str) -> str:
+    if not paths.is_allowed(upstream, rest):
+        raise Problem(404, "unknown_path", "This path is not offered by the gateway.")
+    try:
+        return paths.target(upstream, rest, scope.get("query_string", b""))
+    except paths.PathRefused as refused:
+        raise Problem(400, "bad_query", str(refused)) from None
+
+
+async def _signed_out(request: HttpRequest) -> HttpResponse | None:
+    """Return the sign-in page's address for a person, or a problem for a program."""
+    user = await request.auser()
+    if user.is_authenticated and user.is_active:
+        return None
+    # Without a way back: browsers call whatever follows a sign-in elsewhere cross-site.
+    if origin.is_navigation(request):
+        sign_in = resolve_url(settings.LOGIN_URL)
+        return HttpResponseRedirect(sign_in, headers={"Cache-Control": "no-store"})
+    raise signed_out()

@@ -1,0 +1,43 @@
+"""The home page: a sign-in, or what is connected and where a person is signed in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+
+from allauth.account.utils import user_display
+from allauth.socialaccount.providers.base import AuthProcess
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from gateway_site.pages.connected import connections_of
+from gateway_site.pages.sessions import listing_of
+from sessions_kms.backend import SessionStore
+
+
+@require_safe
+@never_cache
+def home(request: HttpRequest) -> HttpResponse:
+    """Offer a sign-in for each provider, or show the connections and the sessions."""
+    if not request.user.is_authenticated:
+        return render(request, "home.html")
+    connections = connections_of(request)
+    context = {
+        "connect": AuthProcess.CONNECT,
+        "display_name": user_display(request.user),
+        "connections": connections,
+        # The last account is the only way to sign in: allauth would refuse to disconnect it.
+        "removable": sum(len(connection.accounts) for connection in connections) > 1,
+        "sessions": listing_of(request),
+        "session_end": _session_end(request.session),
+    }
+    return render(request, "home.html", context)
+
+
+def _session_end(session: SessionBase) -> datetime:
+    """Return when this session ends at the latest; without such a limit, when it idles out."""
+    absolute = cast("SessionStore", session).absolute_end()
+    return (absolute or session.get_expiry_date()).astimezone(UTC)

@@ -1,0 +1,171 @@
+"""Try a connection: one call of an upstream through the gateway itself, shown as a page.
+
+The browser's request enters, and is put to the gateway's ASGI application anew with an
+upstream's address: every rule of the gateway holds. Status, kind and the beginning of
+the answer leave as text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from gateway_site.gateway import problems
+from gateway_site.gateway.handler import GatewayHandler
+from gateway_site.gateway.upstreams import Upstream
+from oauth import providers
+from oauth import session as tokens
+
+SHOWN = 64 * 1024  # bytes of an answer
+TIMEOUT = 10.0  # seconds
+# The call is another one: these would ask for a part of its answer, an encoded one, or none.
+NOT_PASSED_ON = ("accept", "connection", "content-", "if-", "range", "transfer-", "upgrade")
+ACCEPTED = [(b"accept", b"application/json, */*;q=0.5"), (b"accept-encoding", b"identity")]
+HIDDEN = "[a token, not shown]"
+
+
+@dataclass
+class Answer:
+    """What came of a call; ``body`` is its beginning. The status is 0 while none came."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)
+    complete: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The media type, without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def is_problem(self) -> bool:
+        """Whether the gateway answered, not the upstream."""
+        return self.kind == problems.CONTENT_TYPE
+
+    @property
+    def phrase(self) -> str:
+        """The status and what it is called."""
+        known = self.status in {status.value for status in HTTPStatus}
+        return f"{self.status} {HTTPStatus(self.status).phrase}" if known else str(self.status)
+
+
+@require_safe
+@never_cache
+@login_required
+def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
+    """Call an upstream's first path and show what it answers."""
+    upstream = settings.UPSTREAMS.get(name)
+    if upstream is None or "GET" not in upstream.methods:
+        raise Http404
+    path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
+    answer = async_to_sync(_called)(_scope(request, path))
+    provider = providers.provider(upstream.provider)
+    context = {
+        "upstream": upstream,
+        "provider_name": upstream.provider if provider is None else provider.label,
+        "path": path,
+        "answer": answer,
+        "problem": _problem(answer),
+        "text": _without_tokens(request, upstream, _text(answer)),
+    }
+    return render(request, "try.html", context)
+
+
+def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
+    """Return the ASGI scope of the same browser's request for another address."""
+    prefix = (request.META.get("SCRIPT_NAME") or "").rstrip("/")
+    headers = [
+        (name.lower().encode("ascii"), value.encode("latin-1"))
+        for name, value in request.headers.items()
+        if not name.lower().startswith(NOT_PASSED_ON)
+    ]
+    scope: dict[str, Any] = getattr(request, "scope", {})
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": scope.get("scheme") or request.META.get("wsgi.url_scheme", "http"),
+        "path": prefix + path,
+        "raw_path": (prefix + path).encode("ascii"),
+        "root_path": prefix,
+        "query_string": b"",
+        "headers": [*headers, *ACCEPTED],
+        "client": scope.get("client"),
+        "server": scope.get("server"),
+    }
+
+
+async def _called(scope: dict[str, Any]) -> Answer:
+    """Call the gateway; after a while, or a while into the answer, be gone as a browser can."""
+    answer, enough = Answer(), asyncio.Event()
+
+    async def receive() -> Mapping[str, Any]:
+        await enough.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            answer.headers = {
+                name.decode("latin-1").lower(): value.decode("latin-1")
+                for name, value in message["headers"]
+            }
+            return
+        answer.body += message.get("body", b"")[: SHOWN - len(answer.body)]
+        answer.complete = not message.get("more_body", False)
+        if len(answer.body) >= SHOWN:
+            enough.set()
+
+    patience = asyncio.get_running_loop().call_later(TIMEOUT, enough.set)
+    await _gateway()(scope, receive, send)
+    patience.cancel()
+    return answer
+
+
+@cache
+def _gateway() -> GatewayHandler:
+    return GatewayHandler()
+
+
+def _problem(answer: Answer) -> dict[str, Any] | None:
+    try:
+        problem = json.loads(answer.body) if answer.is_problem else None
+    except ValueError:
+        return None
+    return problem if isinstance(problem, dict) else None
+
+
+def _text(answer: Answer) -> str:
+    """Return the body as a person reads it; JSON laid out, and nothing for what is no text."""
+    body = bytes(answer.body)
+    if answer.complete and (answer.kind == "application/json" or answer.kind.endswith("+json")):
+        try:
+            return json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+        except (RecursionError, ValueError):
+            pass
+    text = body.decode("utf-8", errors="replace")
+    return "" if "\0" in text else text
+
+
+def _without_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
+    """Take out what an upstream repeats of the call: the page shows no token."""
+    session = type(request.session)(request.session.session_key)  # The call may have changed it.
+    held = tokens.load(session, upstream.provider)
+    for secret in () if held is None else (held.access_token, held.refresh_token, held.id_token):
+        if secret:
+            text = text.replace(secret, HIDDEN)
+    return text

@@ -1,0 +1,219 @@
+"""`get_token`: the one call for applications, and its async twin.
+
+A request and a provider's name enter, a token set that is good for a while leaves,
+refreshed if need be and then saved in the session at once: a view that fails
+afterwards answers 5xx, and Django saves no session then.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.http import HttpRequest
+from django.utils.asyncio import async_unsafe
+
+from oauth import providers
+from oauth import session as tokens
+from oauth.exceptions import (
+    NotConnected,
+    OAuthError,
+    ProviderUnavailable,
+    ReauthenticationRequired,
+)
+from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
+from oauth.threads import Busy, Turns, in_turn, is_underway
+from oauth.tokens import TokenSet
+from sessions_kms.services import services
+
+logger = logging.getLogger(__name__)
+
+REFUSED_AGE = 30  # seconds; a younger token that an upstream refuses is not refreshed for that
+GENERATIONS = 5  # of token sets that one call passes through
+
+
+@async_unsafe("The token may have to be refreshed: use oauth.aget_token in an async view.")
+def get_token(request: HttpRequest, provider: str, refused: TokenSet | None = None) -> TokenSet:
+    """Return a token set of the signed-in person, good for longer than the leeway.
+
+    ``refused`` is one that an upstream answered 401 to: it is refreshed though it has
+    not expired, unless another request did so already or it is younger than half a
+    minute; then the upstream has another reason, and the same set comes back.
+
+    While a refresh fails or another request is at it, a token that has not expired
+    yet is returned. Raises NotConnected, ReauthenticationRequired,
+    ProviderUnavailable, and `sessions_kms.exceptions.StoreUnavailable`.
+    """
+    access = _Access(request.session, provider, refused)
+    held = access.required(tokens.load(request.session, provider))
+    return held if access.is_good(held) else access.renewed(held)
+
+
+async def aget_token(
+    request: HttpRequest, provider: str, refused: TokenSet | None = None
+) -> TokenSet:
+    """Do what `get_token` does, without blocking the event loop.
+
+    A refresh that has begun is finished even if the caller is cancelled.
+    """
+    access = _Access(request.session, provider, refused)
+    data = await request.session.aget(tokens.session_key(provider))
+    held = access.required(tokens.read(data, provider))
+    if access.is_good(held) or (access.lasts(held) and is_underway(held.grant_secret)):
+        return held
+    return await in_turn(held.grant_secret, lambda: access.renewed(held))
+
+
+def needs_consent(request: HttpRequest, provider: str) -> bool:
+    """Tell whether more scope is configured than the person was asked for, or granted.
+
+    What was asked for and not granted is no reason to ask again: many providers name
+    a scope otherwise than it was asked for, or leave it out.
+    """
+    held = tokens.load(request.session, provider)
+    configured = providers.provider(provider)
+    if held is None or configured is None:
+        return False
+    return not set(configured.scope) <= {*held.requested_scope, *held.scope}
+
+
+class _Access:
+    """One session's way to the tokens of one provider."""
+
+    def __init__(self, session: SessionBase, name: str, refused: TokenSet | None) -> None:
+        configured = providers.provider(name)
+        if configured is None:
+            raise NotConnected("There is no such provider.")
+        self._session = session
+        self._provider = configured
+        self._refused = refused
+        self._clock = services().clock
+
+    def required(self, held: TokenSet | None) -> TokenSet:
+        """Return what is held, if anything is. Raises NotConnected."""
+        if held is None:
+            raise NotConnected("The session holds no token of this provider.")
+        return held
+
+    def is_good(self, held: TokenSet) -> bool:
+        """Tell whether a token set can be handed out without a refresh."""
+        now = self._clock()
+        if self._is_refused(held):
+            return now - (held.issued_at or 0) < REFUSED_AGE and self._left(held) > 0
+        if held.refresh_token is None:
+            return self._left(held) > 0
+        return self._left(held) > self._leeway(held)
+
+    def lasts(self, held: TokenSet) -> bool:
+        """Tell whether a token set is at least not expired and not refused."""
+        return self._left(held) > 0 and not self._is_refused(held)
+
+    def renewed(self, held: TokenSet) -> TokenSet:
+        """Return the good token set that the session holds, or holds from now on."""
+        lasts = self.lasts(held)
+        patience = 0 if lasts else WAIT_MAX + WORK_MAX
+        try:
+            with _turns.taken(held.grant_secret, patience=patience):
+                return self._renewed(patient=not lasts)
+        except (Busy, ProviderUnavailable, ReauthenticationRequired) as exc:
+            if lasts:
+                return held
+            error = exc if isinstance(exc, OAuthError) else None
+        raise error or ProviderUnavailable("Other requests are refreshing the token.")
+
+    def _renewed(self, *, patient: bool) -> TokenSet:
+        renewal = Renewal(self._provider)
+        for _ in range(GENERATIONS):
+            held = self.required(tokens.load(self._reloaded(), self._provider.name))
+            if self.is_good(held):
+                tokens.adopt(self._session, self._provider.name, held)
+                return held
+            self._require_renewable(held)
+            found = renewal.successor(held, is_current=self._is_current(held), patient=patient)
+            if found is None:
+                continue
+            kept = self._save(held, found.token_set)
+            is_made = found.made and kept.grant_secret == found.token_set.grant_secret
+            if is_made or self.is_good(kept):
+                return kept
+        raise ProviderUnavailable("The provider's tokens expire as soon as they are issued.")
+
+    def _is_current(self, held: TokenSet) -> Callable[[], bool]:
+        def is_current() -> bool:
+            stored = self.required(tokens.load(self._reloaded(), self._provider.name))
+            return stored.grant_secret == held.grant_secret
+
+        return is_current
+
+    def _save(self, old: TokenSet, new: TokenSet) -> TokenSet:
+        """Put the new token set in the place of the old one, in the session as it is stored.
+
+        Return what the session holds then: the new one, unless a sign-in came between.
+
+        This is done by a session object of its own: what else this request changed is its own
+        business, and may be undone by an error. Raises NotConnected when the session
+        or the connection has ended meanwhile.
+        """
+        name = self._provider.name
+        stored = self._reloaded()
+        held = tokens.load(stored, name)
+        if held is not None and held.grant_secret == old.grant_secret:
+            tokens.store(stored, name, new)
+            held = self._kept(stored)
+        if held is None:
+            logger.warning(
+                "A session ended, or changed its key, while its token of %s was refreshed. Who "
+                "holds the old token set finds the new one for some time.",
+                name,
+            )
+            raise NotConnected("The session or the connection has ended meanwhile.")
+        tokens.adopt(self._session, name, held)
+        return held
+
+    def _kept(self, stored: SessionBase) -> TokenSet | None:
+        """Save, and return what is held afterwards: another request may have dropped it."""
+        if stored is not self._session:
+            try:
+                stored.save()
+            except UpdateError:
+                return None
+        return tokens.load(stored, self._provider.name)
+
+    def _reloaded(self) -> SessionBase:
+        """Return the session as it is stored now; one that is not stored yet is itself."""
+        key = self._session.session_key
+        return self._session if key is None else type(self._session)(key)
+
+    def _require_renewable(self, held: TokenSet) -> None:
+        if held.refresh_token is None:
+            raise ReauthenticationRequired("The token cannot be refreshed.")
+        if held.refresh_expires_at is not None and held.refresh_expires_at <= self._clock():
+            raise ReauthenticationRequired("The refresh token has expired.")
+        if held.client_id != self._provider.client_id:
+            raise ReauthenticationRequired("The token was issued to another client.")
+
+    def _is_refused(self, held: TokenSet) -> bool:
+        return self._refused is not None and self._refused.access_token == held.access_token
+
+    def _left(self, held: TokenSet) -> float:
+        return float("inf") if held.expires_at is None else held.expires_at - self._clock()
+
+    def _leeway(self, held: TokenSet) -> float:
+        """Return the leeway: half the life of a token that lives shorter than two leeways."""
+        leeway = float(self._provider.refresh_leeway)
+        if held.expires_at is None or held.issued_at is None:
+            return leeway
+        return min(leeway, (held.expires_at - held.issued_at) / 2)
+
+
+_turns = Turns()
+
+
+def _forget_turns() -> None:
+    global _turns  # noqa: PLW0603 - the parent may have forked while a thread had its turn
+    _turns = Turns()
+
+
+os.register_at_fork(after_in_child=_forget_turns)

@@ -1,0 +1,169 @@
+"""`/oauth/backchannel-logout/<provider>`: a provider ends the sessions of its own sign-out.
+
+A logout token enters, from the provider's server and without any cookie; an empty
+answer, or why not, leaves. The sessions end on every machine, since their records
+are gone. Their tokens go with them unrevoked: without the visitors' cookies nobody
+can read them, and the provider ends its own grants.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import os
+from threading import Lock
+from urllib.parse import parse_qs
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from oauth import endpoints, jwks, links, logout_tokens, providers
+from oauth.endpoints import Metadata
+from oauth.exceptions import ProviderUnavailable
+from oauth.logout_tokens import InvalidLogoutToken, LogoutToken
+from oauth.providers import Provider
+from sessions_kms.ending import end_linked
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.record import VERSION, Item
+from sessions_kms.services import services
+
+logger = logging.getLogger(__name__)
+
+BODY_MAX = 32 * 1024  # bytes
+FIELDS_MAX = 20
+FORM = "application/x-www-form-urlencoded"
+RETRY_AFTER = 10  # seconds
+
+
+@csrf_exempt
+@login_not_required
+def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """End the sessions that a logout token names, by its `sid`, or else its `sub`.
+
+    Answers as section 2.8 of OpenID Connect Back-Channel Logout 1.0 says; 503 when
+    the provider had better try again.
+    """
+    provider = providers.provider(provider_id)
+    if provider is None or provider.issuer is None:
+        return _refusal("There is no such provider.", status=404)
+    if request.method != "POST":
+        return _refusal("A logout token is posted.", status=405, headers={"Allow": "POST"})
+    try:
+        ended = _end(_read(provider, _posted_token(request)))
+    except InvalidLogoutToken as exc:
+        logger.warning("A logout token for %s was refused: %s", provider.name, exc)
+        return _refusal(str(exc), status=400)
+    except (ProviderUnavailable, StoreUnavailable) as exc:
+        logger.warning("A logout of %s failed: %s", provider.name, type(exc).__name__)
+        retry = {"Retry-After": str(RETRY_AFTER)}
+        return _refusal("Try again later.", "temporarily_unavailable", status=503, headers=retry)
+    logger.info("%s ended %d sessions by the back channel.", provider.name, ended)
+    return HttpResponse(headers={"Cache-Control": "no-store"})
+
+
+def forget() -> None:
+    """Forget which providers could not be asked."""
+    _failed_at.clear()
+    _asking.clear()
+
+
+def _posted_token(request: HttpRequest) -> str:
+    """Return the one logout token of the form; other fields are ignored (section 2.5)."""
+    if request.content_type != FORM:
+        raise InvalidLogoutToken("The request is not a form.")
+    body = request.read(BODY_MAX + 1)
+    if len(body) > BODY_MAX:
+        raise InvalidLogoutToken("The request is too long.")
+    try:
+        form = parse_qs(body.decode("ascii"), max_num_fields=FIELDS_MAX)
+    except ValueError:
+        raise InvalidLogoutToken("The request is not a form.") from None
+    posted = form.get("logout_token", [])
+    if len(posted) != 1:
+        raise InvalidLogoutToken("The request does not hold one logout_token.")
+    return posted[0]
+
+
+def _read(provider: Provider, token: str) -> LogoutToken:
+    found = _metadata(provider)
+    if not links.allows(provider, found):
+        raise InvalidLogoutToken("Back-channel logout is not enabled for this provider.")
+    issuer, url = found.issuer or "", found.jwks_uri or ""  # OpenID metadata has both
+    return logout_tokens.read(
+        token,
+        issuer=issuer,
+        client_id=provider.client_id,
+        find_keys=lambda key_id, algorithm: jwks.signing_keys(
+            url, key_id=key_id, algorithm=algorithm
+        ),
+        now=services().clock(),
+    )
+
+
+def _metadata(provider: Provider) -> Metadata:
+    """Return the provider's metadata, asked for by one at a time and rarely while it is down.
+
+    Whoever posts nonsense here must not make the gateway ask the provider each time.
+    """
+    now = services().clock()
+    with _asking.setdefault(provider.name, Lock()):
+        if 0 <= now - _failed_at.get(provider.name, -RETRY_AFTER) < RETRY_AFTER:
+            raise ProviderUnavailable("The provider could not be asked a moment ago.")
+        try:
+            return endpoints.metadata(provider)
+        except ProviderUnavailable:
+            _failed_at[provider.name] = now
+            raise
+
+
+def _end(token: LogoutToken) -> int:
+    """End the sessions, unless the token was used before.
+
+    It is remembered afterwards, so that a provider may send it again after a failure;
+    two at once end the same sessions.
+    """
+    used = _used_id(token)
+    if services().table.get_item(used) is not None:
+        raise InvalidLogoutToken("The logout token was used before.")
+    if token.session_id is not None:
+        names = links.known_links(token.issuer, links.SESSION, token.session_id)
+    else:
+        names = links.known_links(token.issuer, links.SUBJECT, token.subject or "")
+    ended = sum(end_linked(name) for name in names)
+    services().table.put_stamped(_used(used, token.ends_at), expected=None)
+    return ended
+
+
+def _used_id(token: LogoutToken) -> str:
+    digest = hashlib.sha256(f"{len(token.issuer)}:{token.issuer}{token.id}".encode()).digest()
+    shown = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return f"logout#{services().config.namespace}#jti#{shown}"
+
+
+def _used(item_id: str, ends_at: int) -> Item:
+    return {
+        "id": {"S": item_id},
+        "version": {"N": str(VERSION)},
+        "ttl": {"N": str(ends_at)},
+        "stamp": {"B": os.urandom(16)},
+    }
+
+
+def _refusal(
+    description: str,
+    error: str = "invalid_request",
+    *,
+    status: int,
+    headers: dict[str, str] | None = None,
+) -> HttpResponse:
+    answer = {"error": error, "error_description": description}
+    return JsonResponse(
+        answer, status=status, headers={"Cache-Control": "no-store", **(headers or {})}
+    )
+
+
+_failed_at: dict[str, float] = {}
+_asking: dict[str, Lock] = {}
+os.register_at_fork(after_in_child=forget)  # the parent may have held a lock

@@ -1,0 +1,109 @@
+"""How this client shows a provider's token endpoint who it is (RFC 6749 section 2.3).
+
+A provider and a form enter, the form and the headers to send leave. Knows nothing
+of what is asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote_plus
+
+import jwt
+
+from oauth.exceptions import ProviderUnavailable
+from oauth.providers import BASIC, POST, PRIVATE_KEY, Provider
+
+logger = logging.getLogger(__name__)
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_LIFETIME = 60  # seconds
+# One for each kind of key, the most widely known first; the key decides.
+ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA")
+
+
+def authenticated(
+    provider: Provider,
+    form: Mapping[str, str],
+    *,
+    audience: str,
+    methods: Sequence[str],
+    algorithms: Sequence[str] = (),
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the form and the headers of a request that shows who this client is.
+
+    ``methods`` and ``algorithms`` are those that the provider's metadata names.
+    Raises ProviderUnavailable when the private key cannot be used.
+    """
+    __traceback_hide__ = True
+    method = method_of(provider, methods)
+    if method == PRIVATE_KEY:
+        proof = {
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": assertion(provider, audience, algorithms),
+        }
+        return {**form, "client_id": provider.client_id, **proof}, {}
+    if method == BASIC:
+        # Both parts are form-encoded first: RFC 6749 section 2.3.1.
+        pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret)}"
+        return dict(form), {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    proof = {"client_secret": provider.client_secret} if method == POST else {}
+    return {**form, "client_id": provider.client_id, **proof}, {}
+
+
+def method_of(provider: Provider, methods: Sequence[str]) -> str | None:
+    """Return how to authenticate; None for a public client, which only names itself.
+
+    Without a setting the metadata decides, where none are named it means
+    client_secret_basic (OpenID Connect Discovery section 3).
+    """
+    if provider.auth_method is not None:
+        return provider.auth_method
+    if not provider.client_secret:
+        return None
+    return POST if POST in methods and BASIC not in methods else BASIC
+
+
+def assertion(provider: Provider, audience: str, algorithms: Sequence[str] = ()) -> str:
+    """Return a signed assertion, good once and for a minute (RFC 7523, OIDC Core section 9).
+
+    The key is read each time, so that it may be replaced while the gateway runs.
+    """
+    __traceback_hide__ = True
+    now = int(time.time())
+    claims = {
+        "iss": provider.client_id,
+        "sub": provider.client_id,
+        "aud": audience,
+        "jti": secrets.token_urlsafe(24),
+        "iat": now,
+        "exp": now + ASSERTION_LIFETIME,
+    }
+    headers = {"kid": provider.private_key_id} if provider.private_key_id else None
+    try:
+        pem = Path(provider.private_key_file or "").read_bytes()
+        for algorithm in ALGORITHMS:
+            if algorithms and algorithm not in algorithms:
+                continue
+            if (token := _signed(claims, pem, algorithm, headers)) is not None:
+                return token
+    except (OSError, ValueError):
+        pass
+    logger.error("The private key of the provider %s cannot be used.", provider.name)
+    raise ProviderUnavailable("This gateway cannot authenticate itself to the provider.")
+
+
+def _signed(
+    claims: dict[str, object], pem: bytes, algorithm: str, headers: dict[str, str] | None
+) -> str | None:
+    """Sign with this algorithm; None where it is not one of this kind of key."""
+    __traceback_hide__ = True
+    try:
+        return jwt.encode(claims, pem, algorithm, headers)
+    except (jwt.PyJWTError, TypeError, ValueError):
+        return None

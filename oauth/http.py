@@ -1,0 +1,130 @@
+"""One request to a provider, bounded in time and size, that follows no redirect.
+
+An address and a form enter, an `Answer` leaves. Every failure is a
+`ProviderUnavailable` without its cause, whose frames hold what was sent.
+
+Each request has a connection of its own: one kept open may have been closed by the
+provider meanwhile, and then nobody could tell whether a refresh token was spent.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+import httpx2
+
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+
+CONNECT_TIMEOUT = 3.0  # seconds
+READ_TIMEOUT = 5.0  # seconds between two pieces of an answer
+TOTAL_TIMEOUT = 10.0  # seconds for the whole of an answer
+ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB, or a large set of keys
+HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",  # so that the bound is one of what is read
+    "User-Agent": "django-gateway",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """What a provider answered: the status, the media type and the body."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+    def __repr__(self) -> str:
+        """Show the status, never the body."""
+        return f"Answer({self.status}, {len(self.body)} bytes)"
+
+    def content(self) -> dict[str, Any]:
+        """Return the members of the body: a JSON object, or a form as GitHub answers.
+
+        Raises ProviderUnavailable when it is neither.
+        """
+        __traceback_hide__ = True
+        try:
+            if self.media_type == "application/x-www-form-urlencoded":
+                return dict(parse_qsl(self.body.decode(), strict_parsing=True))
+            content = json.loads(self.body)
+        except (RecursionError, ValueError):
+            content = None
+        if not isinstance(content, dict):
+            raise ProviderUnavailable("The provider's answer cannot be read.")
+        return content
+
+    def tokens(self) -> dict[str, Any]:
+        """Return the members of a token response.
+
+        Raises ProviderUnavailable when there is none to be had now, ProviderRefused when
+        the provider gives none.
+        """
+        __traceback_hide__ = True
+        if self.is_overloaded or 300 <= self.status < 400:
+            raise ProviderUnavailable("The provider gives no tokens now.")
+        content = self.content()
+        if self.status != 200 or "error" in content:
+            raise ProviderRefused("The provider gives no tokens for this.")
+        return content
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Tell whether the provider says that it cannot work now (RFC 9110, RFC 6585)."""
+        return self.status >= 500 or self.status == 429
+
+
+def get(url: str) -> Answer:
+    """Get a document. Raises ProviderUnavailable."""
+    return _ask("GET", url, None, {})
+
+
+def post(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
+    """Post a form. Raises ProviderUnavailable."""
+    __traceback_hide__ = True
+    return _ask("POST", url, form, headers)
+
+
+def _ask(
+    method: str, url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]
+) -> Answer:
+    __traceback_hide__ = True
+    started = time.monotonic()
+    timeout = httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+    try:
+        with (
+            httpx2.Client(verify=_tls(), timeout=timeout, follow_redirects=False) as client,
+            client.stream(method, url, data=form, headers={**HEADERS, **headers}) as response,
+        ):
+            body = _read(response, started)
+            kind = response.headers.get("Content-Type", "")
+            return Answer(response.status_code, kind.partition(";")[0].strip().lower(), body)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
+        pass
+    raise ProviderUnavailable("The provider cannot be reached.")
+
+
+def _read(response: httpx2.Response, started: float) -> bytes:
+    __traceback_hide__ = True
+    body = bytearray()
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise ProviderUnavailable("The provider's answer is compressed, unasked.")
+    for piece in response.iter_raw():
+        body += piece
+        if len(body) > ANSWER_MAX:
+            raise ProviderUnavailable("The provider's answer is too long.")
+        if time.monotonic() - started > TOTAL_TIMEOUT:
+            raise ProviderUnavailable("The provider answers too slowly.")
+    return bytes(body)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return httpx2.create_ssl_context()  # takes tens of milliseconds to make

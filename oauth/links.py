@@ -1,0 +1,108 @@
+"""The names under which a provider's back-channel logout finds a session.
+
+A token set enters, keyed digests of its issuer with its session id and its subject
+leave for the session's links (`sessions_kms.links`). Without the key nobody can tell
+from the table who is signed in, or make up a name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jwt
+from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
+from django.utils.crypto import salted_hmac
+
+from oauth import endpoints, providers
+from oauth.endpoints import Metadata
+from oauth.exceptions import ProviderUnavailable
+from oauth.providers import Provider
+from oauth.tokens import TokenSet
+from sessions_kms.links import LINKS, LINKS_MAX
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "oauth_links:"  # one key for each provider, as with the token sets
+SALT = "oauth.links"
+SESSION = "sid"
+SUBJECT = "sub"
+
+
+def keep(session: SessionBase, name: str, token_set: TokenSet) -> None:
+    """Link the session to the one at the provider, if the provider may end it from there."""
+    provider = providers.provider(name)
+    if provider is None or not is_offered(provider):
+        drop(session, name)
+        return
+    session[PREFIX + name] = [
+        link(claims["iss"], kind, claims[kind])
+        for claims in [_claims(token_set)]
+        for kind in (SESSION, SUBJECT)
+        if isinstance(claims.get("iss"), str) and isinstance(claims.get(kind), str)
+    ]
+    _list_all(session, first=name)
+
+
+def drop(session: SessionBase, name: str) -> None:
+    """Unlink the session from the provider."""
+    if session.pop(PREFIX + name, None) is not None:
+        _list_all(session, first=name)
+
+
+def is_offered(provider: Provider) -> bool:
+    """Tell whether a provider logs out by the back channel: as configured, or as it says.
+
+    While that cannot be told, it is taken for granted: a link too many does no harm.
+    """
+    if provider.issuer is None:
+        return False
+    try:
+        found = endpoints.metadata(provider)
+    except ProviderUnavailable:
+        return provider.backchannel_logout is not False
+    return allows(provider, found)
+
+
+def allows(provider: Provider, found: Metadata) -> bool:
+    """Tell the same of a provider whose metadata is known."""
+    if provider.backchannel_logout is not None:
+        return provider.backchannel_logout
+    return found.backchannel_logout
+
+
+def link(issuer: str, kind: str, value: str, *, secret: str | None = None) -> str:
+    """Return the name of a provider's session (`sid`) or subject (`sub`)."""
+    named = json.dumps([issuer, kind, value])
+    return salted_hmac(SALT, named, secret=secret, algorithm="sha256").hexdigest()
+
+
+def known_links(issuer: str, kind: str, value: str) -> Iterator[str]:
+    """Yield the names under the present key and the former ones (SECRET_KEY_FALLBACKS)."""
+    for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
+        yield link(issuer, kind, value, secret=secret)
+
+
+def _list_all(session: SessionBase, *, first: str) -> None:
+    """List the links of all providers, this one's first, where the session engine looks."""
+    keys = [key for key in session.keys() if key.startswith(PREFIX)]  # noqa: SIM118 - a session is no dict
+    keys.sort(key=lambda key: (key != PREFIX + first, key))
+    names = list(dict.fromkeys(name for key in keys for name in session[key]))
+    if len(names) > LINKS_MAX:
+        logger.warning("A session is connected to more providers than can end it.")
+    if names:
+        session[LINKS] = names[:LINKS_MAX]
+    else:
+        session.pop(LINKS, None)
+
+
+def _claims(token_set: TokenSet) -> Mapping[str, Any]:
+    """Return the claims of the id token, which was checked when it came."""
+    __traceback_hide__ = True
+    try:
+        return dict(jwt.decode(token_set.id_token or "", options={"verify_signature": False}))
+    except jwt.PyJWTError:
+        return {}

@@ -1,0 +1,109 @@
+"""What is configured of a provider: allauth's `SOCIALACCOUNT_PROVIDERS`, read once.
+
+A provider's name enters (allauth's `provider_id`, or its kind), a frozen `Provider`
+leaves. Asks neither the database nor the network, so it may be used in every request.
+
+Besides allauth's own, an app's `settings` may hold `token_auth_method`
+(`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
+(PEM), `private_key_id`, `revocation_url`, `refresh_leeway` (seconds), `single_logout`
+(`hint` or `no-hint`, see `oauth.single_logout`) and `backchannel_logout` (whether the
+provider ends sessions here; without it the provider's metadata decides).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from allauth.socialaccount import app_settings
+from allauth.socialaccount.providers import registry
+from django.core.signals import setting_changed
+
+REFRESH_LEEWAY = 60  # seconds
+BASIC = "client_secret_basic"
+POST = "client_secret_post"
+PRIVATE_KEY = "private_key_jwt"
+# https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
+AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """One configured provider. ``issuer`` is None where there is no OpenID Connect."""
+
+    name: str
+    kind: str
+    label: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    issuer: str | None
+    scope: tuple[str, ...] = ()
+    auth_method: str | None = None
+    private_key_file: str | None = None
+    private_key_id: str | None = None
+    revocation_url: str | None = None
+    refresh_leeway: int = REFRESH_LEEWAY
+    single_logout: str | None = None
+    backchannel_logout: bool | None = None
+    metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+
+    def fixed_endpoint(self, name: str) -> str | None:
+        """Return an address that allauth's adapter of this kind knows (`access_token_url`)."""
+        provider_class = registry.get_class(self.kind)
+        adapter = getattr(provider_class, "oauth2_adapter_class", None)
+        found: str | None = getattr(adapter, name, None)
+        return found
+
+
+def provider(name: str) -> Provider | None:
+    """Return a configured provider; None where there is none of this name."""
+    return _configured().get(name)
+
+
+def all_providers() -> list[Provider]:
+    """Return all configured providers."""
+    return list(_configured().values())
+
+
+@cache
+def _configured() -> dict[str, Provider]:
+    return {each.name: each for each in _read(app_settings.PROVIDERS)}
+
+
+def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
+    for kind, configuration in kinds.items():
+        for app in apps_of(configuration):
+            settings = app.get("settings") or {}
+            yield Provider(
+                name=app.get("provider_id") or kind,
+                kind=kind,
+                label=app.get("name") or app.get("provider_id") or kind,
+                client_id=app.get("client_id", ""),
+                client_secret=app.get("secret", ""),
+                issuer=settings.get("server_url"),
+                scope=tuple(settings.get("scope") or configuration.get("SCOPE") or ()),
+                auth_method=settings.get("token_auth_method"),
+                private_key_file=settings.get("private_key_file"),
+                private_key_id=settings.get("private_key_id"),
+                revocation_url=settings.get("revocation_url"),
+                refresh_leeway=settings.get("refresh_leeway", REFRESH_LEEWAY),
+                single_logout=settings.get("single_logout"),
+                backchannel_logout=settings.get("backchannel_logout"),
+                metadata_overrides=settings.get("openid_configuration_overrides") or {},
+            )
+
+
+def apps_of(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the apps of one kind of provider, however allauth lets them be written."""
+    single = configuration.get("APP")
+    return list(configuration.get("APPS") or ([single] if single else []))
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "SOCIALACCOUNT_PROVIDERS":
+        _configured.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="oauth.providers")

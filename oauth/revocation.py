@@ -1,0 +1,112 @@
+"""The end of a grant at its provider (RFC 7009): a token set enters, nothing leaves.
+
+Runs in the background, after the session has let the token set go. The lease of the
+token set's grant (see `oauth.renewal`) is claimed for good first: a refresh that was
+under way is waited for and what it fetched is revoked, none begins afterwards, and of
+several sign-outs one revokes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+
+from oauth import background, endpoints, providers
+from oauth.exceptions import ProviderUnavailable
+from oauth.providers import Provider
+from oauth.tokens import TokenSet
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.leases import Leases
+from sessions_kms.services import Services, services
+
+logger = logging.getLogger(__name__)
+
+LEASE = 15  # seconds
+KEPT = 3600  # seconds for which old copies of the token set find that it is revoked
+WAIT_MAX = 60.0  # seconds that a refresh is waited for
+POLL = 0.2  # seconds
+PAUSES = (1.0, 5.0)  # seconds before the provider is asked again
+REVOKED = json.dumps({"refused": "revoked"}).encode()
+
+
+def revoke_soon(name: str, token_set: TokenSet) -> None:
+    """Revoke a token set that nobody holds any more, in the background."""
+    provider = providers.provider(name)
+    if provider is None or provider.client_id != token_set.client_id:
+        return
+    revocation = _Revocation(provider, services())
+    background.submit(lambda: revocation.run(token_set))
+
+
+class _Revocation:
+    """One revocation, with the services of the process that asked for it."""
+
+    def __init__(self, provider: Provider, made: Services) -> None:
+        self._provider = provider
+        self._services = made
+
+    def run(self, token_set: TokenSet) -> None:
+        """Revoke, and log what became of it. Raises nothing."""
+        __traceback_hide__ = True
+        name = self._provider.name
+        try:
+            if endpoints.metadata(self._provider).revocation_endpoint is None:
+                return
+            last = self._last(token_set)
+            if last is None:
+                return
+            done = self._revoke(last)
+        except Exception as exc:  # noqa: BLE001 - nobody is there to be told, and it may hold a token
+            logger.warning("A grant of %s was not revoked: %s", name, type(exc).__name__)
+            return
+        if done:
+            logger.info("A grant of %s was revoked.", name)
+        else:
+            logger.warning("A grant of %s was not revoked: the provider refuses.", name)
+
+    def _last(self, held: TokenSet) -> TokenSet | None:
+        """Return the newest token set of the grant; None if it is dead or revoked already."""
+        __traceback_hide__ = True
+        leases, holder = Leases(self._services), secrets.token_hex(16)
+        waited = 0.0
+        try:
+            while waited < WAIT_MAX:
+                claim = leases.claim(held.grant_secret, holder, seconds=LEASE)
+                if claim.result is not None:
+                    outcome = json.loads(claim.result)
+                    if "token_set" not in outcome:
+                        return None
+                    held = TokenSet.from_session(outcome["token_set"])
+                elif claim.held:
+                    if leases.complete(held.grant_secret, holder, REVOKED, keep=KEPT):
+                        return held
+                else:
+                    self._services.sleep(POLL)
+                    waited += POLL
+        except StoreUnavailable:
+            logger.warning("A grant is revoked without its lease.")
+        return held
+
+    def _revoke(self, held: TokenSet) -> bool:
+        """Ask the provider, again if it cannot answer now. Raises ProviderUnavailable."""
+        __traceback_hide__ = True
+        for pause in PAUSES:
+            try:
+                return self._ask(held)
+            except ProviderUnavailable:
+                self._services.sleep(pause)
+        return self._ask(held)
+
+    def _ask(self, held: TokenSet) -> bool:
+        __traceback_hide__ = True
+        found = endpoints.metadata(self._provider)
+        form = {"token": held.access_token, "token_type_hint": "access_token"}
+        if held.refresh_token is not None:
+            form = {"token": held.refresh_token, "token_type_hint": "refresh_token"}
+        answer = endpoints.ask_token_endpoint(
+            self._provider, found, form, url=found.revocation_endpoint
+        )
+        if answer.status >= 500 or answer.status == 429:
+            raise ProviderUnavailable("The provider cannot revoke a token now.")
+        return answer.status == 200

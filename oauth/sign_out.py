@@ -1,0 +1,114 @@
+"""Which token sets a request let go, to be revoked once it is known that it did.
+
+Django's and allauth's signals enter, calls of `oauth.revocation` leave, at the end of
+the request: the session must be gone before its grants are. allauth signs a person
+out who signs in again; the grant of that account goes on then, since some providers
+end the new one with the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from allauth.socialaccount.models import SocialLogin
+from allauth.socialaccount.providers.base import AuthProcess
+from allauth.socialaccount.signals import pre_social_login
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.contrib.auth.signals import user_logged_out
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from oauth import session as tokens
+from oauth.revocation import revoke_soon
+from oauth.tokens import TokenSet
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+ATTRIBUTE = "_oauth_leaving"
+
+
+@dataclass
+class _Leaving:
+    """What a request let go. Each token set with the session key that it must outlive."""
+
+    token_sets: list[tuple[str, TokenSet, str | None]] = field(default_factory=list, repr=False)
+    signing_in: set[tuple[str, str]] = field(default_factory=set, repr=False)
+
+
+def let_go(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
+    """Revoke a token set at the end of this request, unless the session holds on to it."""
+    _leaving(request).token_sets.append((provider, token_set, None))
+
+
+@receiver(pre_social_login, dispatch_uid="oauth.note_sign_in")
+def note_sign_in(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
+    """Note whose account this request signs in with."""
+    if sociallogin.state.get("process") != AuthProcess.REDIRECT:
+        account = sociallogin.account
+        _leaving(request).signing_in.add((account.provider, account.uid))
+
+
+@receiver(user_logged_out, dispatch_uid="oauth.note_sign_out")
+def note_sign_out(request: HttpRequest | None, **kwargs: Any) -> None:
+    """Note what the session holds, which is about to end."""
+    session = getattr(request, "session", None)
+    if request is None or session is None:
+        return
+    for provider in tokens.providers(session):
+        if (held := tokens.load(session, provider)) is not None:
+            _leaving(request).token_sets.append((provider, held, session.session_key))
+
+
+class SignOutMiddleware:
+    """Revokes what a request let go. Holds no thread while a response is streamed."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Pass the request on, and look at what it left behind."""
+        if self.is_async:
+            return self._acall(request)
+        response = cast("HttpResponseBase", self.get_response(request))
+        _settle(request)
+        return response
+
+    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
+        if hasattr(request, ATTRIBUTE):
+            await sync_to_async(_settle)(request)
+        return response
+
+
+def _leaving(request: HttpRequest) -> _Leaving:
+    if not hasattr(request, ATTRIBUTE):
+        setattr(request, ATTRIBUTE, _Leaving())
+    return cast("_Leaving", getattr(request, ATTRIBUTE))
+
+
+def _settle(request: HttpRequest) -> None:
+    __traceback_hide__ = True
+    leaving: _Leaving | None = getattr(request, ATTRIBUTE, None)
+    if leaving is None:
+        return
+    delattr(request, ATTRIBUTE)
+    for provider, token_set, session_key in leaving.token_sets:
+        if session_key is not None and request.session.session_key == session_key:
+            continue  # The session could not be ended: its tokens are still in use.
+        if (provider, token_set.subject) in leaving.signing_in:
+            continue
+        if not _is_held(request, provider, token_set):
+            revoke_soon(provider, token_set)
+
+
+def _is_held(request: HttpRequest, provider: str, token_set: TokenSet) -> bool:
+    held = tokens.load(request.session, provider)
+    return held is not None and held.subject == token_set.subject

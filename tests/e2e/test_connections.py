@@ -1,0 +1,128 @@
+"""Connections, in a real Chromium against the whole local stack."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.e2e.stack import LocalStack
+from tests.e2e.test_browser import sign_in
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+
+RIGHTMOST = """
+Math.max(...Array.from(document.querySelectorAll("main *"), e => e.getBoundingClientRect().right))
+"""
+
+
+def card(page: Page) -> Locator:
+    return page.get_by_role("region", name="Connections").get_by_role("listitem").first
+
+
+def become_at_provider(page: Page, stack: LocalStack, person: str) -> None:
+    """Sign out at the provider, whose session outlives the gateway's, and in as somebody else."""
+    page.goto(f"http://127.0.0.1:{stack.provider}/logout/")
+    page.get_by_role("button", name="Sign out").click()
+    page.goto(f"http://127.0.0.1:{stack.provider}/login/")
+    page.get_by_label("Username").fill(person)
+    page.get_by_label("Password").fill(person)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def allow(page: Page) -> None:
+    """Consent; whoever did before is not asked again."""
+    page.wait_for_load_state()
+    button = page.get_by_role("button", name="Allow")
+    expect(button.or_(page.get_by_role("region", name="Connections"))).to_be_visible()
+    if button.is_visible():
+        button.click()
+
+
+def test_what_is_connected_is_shown(stack: LocalStack, page: Page) -> None:
+    sign_in(page, stack)
+    expect(page).to_have_title(re.compile("Connections"))
+    expect(card(page)).to_contain_text("Token held")
+    expect(card(page)).to_contain_text("ada@example.com")
+    for scope in ("openid", "profile", "email"):
+        expect(card(page).get_by_text(scope, exact=True)).to_be_visible()
+    expect(card(page).get_by_role("link", name="Disconnect")).to_have_count(0)
+
+
+def test_trying_shows_the_userinfo_of_the_person(stack: LocalStack, page: Page) -> None:
+    sign_in(page, stack)
+    card(page).get_by_role("link", name="Try it").click()
+    expect(page.get_by_role("status")).to_contain_text("200 OK")
+    answer = json.loads(page.get_by_role("region", name="The answer").inner_text())
+    assert answer["email"] == "ada@example.com"
+    page.get_by_role("link", name="Back to your connections").click()
+    expect(card(page)).to_be_visible()
+
+
+def test_reauthentication_keeps_the_session(stack: LocalStack, page: Page) -> None:
+    sign_in(page, stack)
+    before = page.context.cookies(stack.url)
+    card(page).get_by_role("button", name="Re-authenticate").click()
+    allow(page)
+    expect(page.get_by_role("status").first).to_contain_text("connected")
+    expect(card(page)).to_contain_text("Token held")
+    after = page.context.cookies(stack.url)
+    names = ("gateway_sessionid",)
+    assert [c["value"] for c in before if c["name"] in names] == [
+        c["value"] for c in after if c["name"] in names
+    ]
+
+
+def test_second_account_is_connected_and_the_first_disconnected(
+    stack: LocalStack, page: Page
+) -> None:
+    sign_in(page, stack)
+    become_at_provider(page, stack, "grace")
+    page.goto(stack.url)
+    card(page).get_by_role("button", name="Re-authenticate").click()
+    allow(page)
+    expect(card(page)).to_contain_text("grace@example.com holds the token")
+
+    card(page).get_by_role("link", name="Disconnect grace@example.com").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Disconnect Local provider?")
+    page.get_by_role("link", name="Back, and disconnect nothing").click()
+    expect(card(page)).to_contain_text("grace@example.com")
+    card(page).get_by_role("link", name="Disconnect grace@example.com").click()
+    page.get_by_role("button", name="Disconnect").click()
+
+    expect(page.get_by_role("status").first).to_contain_text("disconnected")
+    expect(card(page)).not_to_contain_text("grace@example.com")
+    expect(card(page)).to_contain_text("this session holds no token")
+    become_at_provider(page, stack, "ada")
+    page.goto(stack.url)
+    card(page).get_by_role("button", name="Re-authenticate").click()
+    allow(page)
+    expect(card(page)).to_contain_text("Token held")
+
+
+def test_page_fits_a_small_screen(stack: LocalStack, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 320, "height": 640})
+    try:
+        page = context.new_page()
+        sign_in(page, stack)
+        for address in ("/", "/accounts/3rdparty/", "/try/provider/"):
+            page.goto(stack.url + address)
+            assert page.evaluate("document.documentElement.scrollWidth") == 320
+            assert page.evaluate(RIGHTMOST) <= 320
+    finally:
+        context.close()
+
+
+def test_connections_work_without_javascript(stack: LocalStack, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        sign_in(page, stack)
+        card(page).get_by_role("button", name="Re-authenticate").click()
+        allow(page)
+        card(page).get_by_role("link", name="Try it").click()
+        expect(page.get_by_role("status")).to_contain_text("200 OK")
+    finally:
+        context.close()

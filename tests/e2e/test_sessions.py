@@ -1,0 +1,130 @@
+"""Where a person is signed in, seen from several real browsers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.e2e.stack import LocalStack
+from tests.e2e.test_browser import sign_in
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+
+Elsewhere = Callable[[], Page]
+
+
+@pytest.fixture
+def elsewhere(browser: Browser, stack: LocalStack) -> Iterator[Elsewhere]:
+    """Sign in as ada in further browsers, each with cookies of its own."""
+    with ExitStack() as opened:
+
+        def another() -> Page:
+            context = browser.new_context()
+            opened.callback(context.close)
+            page = context.new_page()
+            sign_in(page, stack)
+            return page
+
+        yield another
+
+
+def rows(page: Page) -> Locator:
+    return page.get_by_role("region", name="Your sessions").get_by_role("listitem")
+
+
+def expect_signed_out(page: Page) -> None:
+    page.reload()
+    expect(page.get_by_role("button", name="Sign in with Local provider")).to_be_visible()
+
+
+def expect_signed_in(page: Page) -> None:
+    page.reload()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def end_all_others(page: Page) -> None:
+    """Leave only the session of this page: those of earlier tests are still there."""
+    page.reload()
+    button = page.get_by_role("button", name="End all other sessions")
+    if button.count():
+        button.click()
+        expect(page.get_by_role("status").first).to_contain_text("ended")
+    expect(rows(page)).to_have_count(1)
+
+
+def test_other_browser_is_signed_out_from_here(
+    stack: LocalStack, page: Page, elsewhere: Elsewhere
+) -> None:
+    sign_in(page, stack)
+    end_all_others(page)
+    there, third = elsewhere(), elsewhere()
+    there_id = rows(there).filter(has_text="This session").get_by_role("heading").inner_text()
+    short_id = there_id.split()[1]
+
+    page.reload()
+    expect(rows(page)).to_have_count(3)
+    page.get_by_role("button", name=f"End session {short_id}").click()
+
+    expect(page.get_by_role("status").first).to_have_text("The session has been ended.")
+    expect(rows(page)).to_have_count(2)
+    expect_signed_out(there)
+    expect_signed_in(third)
+
+
+def test_all_other_browsers_are_signed_out_at_once(
+    stack: LocalStack, page: Page, elsewhere: Elsewhere
+) -> None:
+    sign_in(page, stack)
+    end_all_others(page)
+    others = [elsewhere(), elsewhere()]
+    page.reload()
+    page.get_by_role("button", name="End all other sessions").click()
+    expect(page.get_by_role("status").first).to_have_text("2 other sessions have been ended.")
+    for other in others:
+        expect_signed_out(other)
+    expect_signed_in(page)
+    expect(rows(page)).to_have_count(1)
+    expect(page.get_by_role("button", name="End all other sessions")).to_have_count(0)
+
+
+def test_present_session_is_ended_by_signing_out(stack: LocalStack, page: Page) -> None:
+    sign_in(page, stack)
+    page.get_by_role("button", name="End this session").click()
+    expect(page.get_by_role("button", name="Sign in with Local provider")).to_be_visible()
+
+
+def test_session_is_ended_by_keyboard_alone(
+    stack: LocalStack, page: Page, elsewhere: Elsewhere
+) -> None:
+    sign_in(page, stack)
+    end_all_others(page)
+    there = elsewhere()
+    page.reload()
+    button = page.get_by_role("button", name="End all other sessions")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if button.evaluate("element => element === document.activeElement"):
+            break
+    expect(button).to_be_focused()
+    assert button.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").first).to_have_text("One other session has been ended.")
+    expect_signed_out(there)
+
+
+def test_sessions_are_ended_without_javascript(
+    stack: LocalStack, browser: Browser, elsewhere: Elsewhere
+) -> None:
+    there = elsewhere()
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        sign_in(page, stack)
+        page.get_by_role("button", name="End all other sessions").click()
+        expect(page.get_by_role("status").first).to_contain_text("ended")
+    finally:
+        context.close()
+    expect_signed_out(there)

@@ -1,0 +1,138 @@
+"""Signing out for good: at the provider, by the provider, on every machine, on real processes."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.stack import LocalStack
+from tests.e2e.test_browser import sign_in
+from tests.e2e.test_restart import BackDoor, session_key_of
+from tests.local.running import free_ports, running, wait_until
+from tests.oauth import fake_provider
+from tests.oauth.fixtures import environment
+from tests.oauth.logout_provider import ABSENT, LogoutProvider
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+
+PATH = "/oauth/backchannel-logout/corp"
+
+
+def tokens_of(page: Page, stack: LocalStack) -> dict[str, Any]:
+    content = BackDoor(stack.environment()).content(session_key_of(page, stack))
+    held: dict[str, Any] = content["oauth:local"]
+    return held
+
+
+def answer_to_refresh(stack: LocalStack, refresh_token: str) -> requests.Response:
+    variables = stack.environment()
+    return requests.post(
+        f"http://127.0.0.1:{stack.provider}/identity/o/api/token",
+        {"grant_type": "refresh_token", "refresh_token": refresh_token},
+        auth=(variables["OAUTH_LOCAL_CLIENT_ID"], variables["OAUTH_LOCAL_CLIENT_SECRET"]),
+        timeout=10,
+    )
+
+
+def test_sign_out_leads_over_the_provider_which_asks_who_it_is_next_time(
+    stack: LocalStack, page: Page
+) -> None:
+    sign_in(page, stack)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status")).to_contain_text("signed out of Local provider as well")
+    assert page.url == f"{stack.url}/"
+    page.get_by_role("button", name="Sign in with Local provider").click()
+    expect(page.get_by_label("Password")).to_be_visible()
+
+
+def test_sign_out_kills_the_refresh_token_at_the_provider(
+    stack: LocalStack, browser: Browser
+) -> None:
+    # Without scripts the browser stays at the gateway, so that only the revocation can do it.
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        sign_in(page, stack)
+        token = tokens_of(page, stack)["refresh_token"]
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_role("heading", name="Signed out here")).to_be_visible()
+        wait_until(lambda: answer_was_revoked(stack, token), "the refresh token is dead", 10)
+        page.get_by_role("button", name="Sign out of Local provider").click()
+        expect(page.get_by_role("status")).to_contain_text("as well")
+    finally:
+        context.close()
+
+
+def answer_was_revoked(stack: LocalStack, token: str) -> bool:
+    """Look in the gateway's log first: a refresh would spend the token, revoked or not."""
+    logs = "".join(path.read_text() for path in stack.state.rglob("gateway.log"))
+    if "A grant of local was revoked." not in logs:
+        return False
+    answer = answer_to_refresh(stack, token)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    return True
+
+
+def test_refresh_token_is_alive_before_the_sign_out(stack: LocalStack, page: Page) -> None:
+    sign_in(page, stack)
+    token = tokens_of(page, stack)["refresh_token"]
+    assert answer_to_refresh(stack, token).status_code == 200
+
+
+@contextmanager
+def second_gateway(stack: LocalStack, folder: Path, providers: dict[str, str]) -> Iterator[str]:
+    """Run another gateway process on the same table, as another machine would."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    variables = {"PATH": os.environ["PATH"]} | stack.environment() | providers
+    with running(command, variables, folder / "second.log", port):
+        yield f"http://127.0.0.1:{port}"
+
+
+def signed_in(at: str, idp: LogoutProvider) -> requests.Session:
+    browser = requests.Session()
+    page = browser.get(f"{at}/accounts/oidc/corp/login/", timeout=10)
+    token = browser.cookies["gateway_csrftoken"]
+    started = browser.post(
+        page.url, {"csrfmiddlewaretoken": token}, allow_redirects=False, timeout=10
+    )
+    back = idp.consent(started.headers["Location"])
+    assert browser.get(back, timeout=10).status_code == 200
+    assert is_signed_in(browser, at)
+    return browser
+
+
+def is_signed_in(browser: requests.Session, at: str) -> bool:
+    return "Sign out" in browser.get(f"{at}/", timeout=10).text
+
+
+def test_session_made_at_one_gateway_is_ended_through_another(tmp_path: Path) -> None:
+    stack = LocalStack(tmp_path / "state")
+    with fake_provider.serving(LogoutProvider) as idp:
+        variables = environment("corp", idp)
+        with stack.running(**variables), second_gateway(stack, tmp_path, variables) as second:
+            browser = signed_in(stack.url, idp)
+            assert is_signed_in(browser, second)
+            idp.session_id = "another-session"
+            elsewhere = signed_in(second, idp)
+            idp.session_id = "the-session-at-the-provider"
+
+            answer = requests.post(second + PATH, {"logout_token": idp.logout_token()}, timeout=20)
+
+            assert (answer.status_code, answer.content) == (200, b"")
+            assert not is_signed_in(browser, stack.url)
+            assert not is_signed_in(browser, second)
+            assert is_signed_in(elsewhere, stack.url)
+            token = idp.logout_token(sid=ABSENT)
+            answers = [
+                requests.post(at + PATH, {"logout_token": token}, timeout=20).status_code
+                for at in (stack.url, second)
+            ]
+            assert answers == [200, 400]  # used once is used everywhere
+            assert not is_signed_in(elsewhere, second)

@@ -1,0 +1,195 @@
+"""A gateway and its upstreams as real processes, and a client that signs in with a cookie."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import requests
+
+from tests.local.running import ROOT, free_ports, is_listening, wait_until
+
+TOKEN = "token-of-the-person"
+
+
+@dataclass
+class Gateway:
+    """A running gateway, its upstreams, and the sessions of the person who is signed in."""
+
+    port: int
+    upstream_port: int
+    mcp_port: int
+    canned: CannedServer
+    process: psutil.Process
+    keys: list[str]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, number: int = 0) -> requests.Session:
+        """Return a client that sends a session's cookie and, where it knows it, the CSRF token."""
+        client = requests.Session()
+        client.trust_env = False
+        client.cookies.set("gateway_sessionid", self.keys[number])
+        return client
+
+    def writer(self, number: int = 0) -> requests.Session:
+        """Return a client that can make unsafe calls, as the documentation tells it to."""
+        client = self.client(number)
+        told = client.get(f"{self.url}/gateway/", timeout=10).json()
+        client.headers[told["csrf_header"]] = told["csrf_token"]
+        client.headers["Origin"] = self.url
+        return client
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        with self.client() as client:
+            return client.get(f"{self.url}/gateway/{path}", timeout=20, **options)
+
+    def control(self, what: str) -> str:
+        return requests.get(f"{self.url}/_control/{what}", timeout=10).text
+
+    def state(self) -> dict[str, int]:
+        """Return what the upstream counted."""
+        url = f"http://127.0.0.1:{self.upstream_port}/_state"
+        found: dict[str, int] = requests.get(url, timeout=10).json()
+        return found
+
+    def raw(self, request: bytes, *, signed_in: bool = True, cookie: str = "") -> bytes:
+        """Send bytes as they are and return all that comes back.
+
+        `{cookie}` becomes the session cookie's header, and `{host}` the gateway's host.
+        """
+        header = f"Cookie: gateway_sessionid={self.keys[0]}{cookie}".encode()
+        request = request.replace(b"{cookie}", header if signed_in else b"X-None: 1")
+        request = request.replace(b"{host}", f"127.0.0.1:{self.port}".encode())
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(request)
+            found = b""
+            try:
+                while piece := connection.recv(65536):
+                    found += piece
+            except ConnectionResetError:
+                pass
+            return found
+
+
+class CannedServer:
+    """Answers each path with the bytes that a test gave for it, then closes."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, bytes] = {}
+        self.requests: list[bytes] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(5)
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            request += piece
+        self.requests.append(request)
+        path = request.split(b" ", 2)[1].decode().partition("?")[0]
+        connection.sendall(self.answers.get(path, b"HTTP/1.1 404 Not Found\r\n\r\n"))
+
+
+@contextmanager
+def canned_server() -> Iterator[CannedServer]:
+    server = CannedServer()
+    server.thread.start()
+    try:
+        yield server
+    finally:
+        server.listener.shutdown(socket.SHUT_RDWR)
+        server.listener.close()
+        server.thread.join()
+
+
+def upstream_variables(name: str, port: int, **more: str) -> dict[str, str]:
+    variables = {"URL": f"http://127.0.0.1:{port}", "PROVIDER": "corp", **more}
+    return {f"UPSTREAM_{name}_{key}": value for key, value in variables.items()}
+
+
+@contextmanager
+def running_gateway(folder: Path, *, sessions: int = 8) -> Iterator[Gateway]:
+    port, upstream_port, mcp_port, nobody = free_ports(4)
+    with canned_server() as canned:
+        variables = (
+            upstream_variables("ECHO", upstream_port, MAX_CONCURRENT="2000", MAX_BODY="2000000000")
+            | upstream_variables(
+                "DEEP", upstream_port, URL=f"http://127.0.0.1:{upstream_port}/v1/x"
+            )
+            | upstream_variables("NARROW", upstream_port, METHODS="GET,POST", PATHS="/user,/repos/")
+            | upstream_variables("SMALL", upstream_port, MAX_BODY="1000", MAX_CONCURRENT="2")
+            | upstream_variables("HASTY", upstream_port, READ_TIMEOUT="1", STREAM_TIMEOUT="3")
+            | upstream_variables("DEAD", nobody, CONNECT_TIMEOUT="1")
+            | upstream_variables("OTHER", upstream_port, PROVIDER="absent")
+            | upstream_variables("TOOLS", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp")
+            | upstream_variables("CANNED", canned.port, READ_TIMEOUT="5")
+        )
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "GATEWAY_TEST_DATABASE": str(folder / "gateway.sqlite3"),
+            **variables,
+        }
+        module = "tests.gateway_site.gateway"
+        log = folder / "gateway.log"
+        with (
+            log.open("wb") as output,
+            started([f"{module}.upstream", str(upstream_port)], environment, output),
+            started(
+                [f"{module}.serving", str(port), str(sessions)], environment, output
+            ) as process,
+        ):
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, log.read_text(encoding="utf-8")
+            wait_until(lambda: is_listening(port) and is_listening(upstream_port), "both listen")
+            yield Gateway(
+                port,
+                upstream_port,
+                mcp_port,
+                canned,
+                psutil.Process(process.pid),
+                json.loads(line),
+                log,
+            )
+
+
+@contextmanager
+def started(
+    arguments: list[str], environment: dict[str, str], log: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", *arguments]
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -1,0 +1,72 @@
+"""What Django's middleware does for every page holds for calls of an upstream too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway_site.gateway.gateways import Gateway
+from tests.gateway_site.gateway.test_calls import assert_problem
+
+
+@pytest.fixture
+def without_store(gateway: Gateway) -> Iterator[None]:
+    gateway.control("store/down")
+    yield
+    gateway.control("store/up")
+
+
+def test_answers_carry_the_security_headers(gateway: Gateway) -> None:
+    headers = gateway.get("echo/x").headers
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    policy = "sandbox; default-src 'none'; frame-ancestors 'none'"
+    assert headers["Content-Security-Policy"] == policy
+    assert headers["Cache-Control"] == "private, no-store"
+    assert headers["Vary"] == "Cookie"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "evil@127.0.0.1", "a/b"]
+)
+def test_other_host_is_refused_before_any_call(gateway: Gateway, host: str) -> None:
+    before = gateway.state().get("calls", 0)
+    assert_problem(gateway.get("echo/x", headers={"Host": host}), 400, "bad_request")
+    assert gateway.state().get("calls", 0) == before
+
+
+def test_http_is_redirected_where_https_is_demanded(gateway: Gateway) -> None:
+    gateway.control("https/1")
+    try:
+        response = gateway.get("echo/x?a=1", allow_redirects=False)
+        assert response.status_code == 301
+        assert response.headers["Location"] == f"{gateway.url}/gateway/echo/x?a=1".replace(
+            "http:", "https:"
+        )
+        assert gateway.get("echo/x", headers={"X-Forwarded-Proto": "https"}).status_code == 200
+    finally:
+        gateway.control("https/0")
+
+
+@pytest.mark.usefixtures("without_store")
+def test_store_that_is_down_is_unavailable_and_the_cookie_kept(gateway: Gateway) -> None:
+    response = gateway.get("echo/x")
+    assert_problem(response, 503, "service_unavailable")
+    assert response.headers["Retry-After"] == "5"
+    assert "Set-Cookie" not in response.headers
+
+
+def test_ordinary_pages_are_served_by_the_same_application(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        response = client.get(f"{gateway.url}/accounts/login/", timeout=10, allow_redirects=False)
+        assert response.status_code == 302  # signed in already
+        assert client.get(f"{gateway.url}/healthz", timeout=10).json() == {"status": "ok"}
+        assert client.get(f"{gateway.url}/gateway", timeout=10).url == f"{gateway.url}/gateway/"
+
+
+def test_call_neither_writes_nor_renews_the_session(gateway: Gateway) -> None:
+    assert "Set-Cookie" not in gateway.get("echo/x").headers

@@ -1,0 +1,151 @@
+"""Which addresses pass, as properties: whatever goes in, nothing but the upstream comes out."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import AsyncIterator
+from urllib.parse import unquote, urlsplit
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway_site.gateway import client, paths
+from gateway_site.gateway.paths import PathRefused
+from gateway_site.gateway.upstreams import configured
+
+UPSTREAM = configured(
+    {
+        "UPSTREAM_API_URL": "https://api.example.com:8443/base/v1",
+        "UPSTREAM_API_PROVIDER": "corp",
+        "UPSTREAM_API_PATHS": "/a,/b/c",
+    }
+)["api"]
+ROOT_UPSTREAM = configured(
+    {"UPSTREAM_ROOT_URL": "https://api.example.com", "UPSTREAM_ROOT_PROVIDER": "corp"}
+)["root"]
+
+# What attacks are made of, so that random sequences meet the rules often.
+PARTS = st.sampled_from(
+    [
+        *"/.\\%;@:?#&=+~-_aZ09 \t\n\r\x00\x7f",
+        "..", "//", "%2e", "%2E", "%2f", "%5c", "%25", "%00", "%0a", "%c0%ae", "%ff", "%20",
+        "%e2%80%8b", "%ef%bc%8f", "%e2%82%ac", "evil.example", "http:", "https://", "@evil", ":80",
+        "é", "\uff0f", "\uff0e", "\u2025", "\u2100", "a", "b/c", "api",
+    ]
+)  # fmt: skip
+ADDRESSES = st.lists(PARTS, max_size=12).map("".join)
+
+
+def read(target: str) -> httpx2.URL:
+    return client.request(UPSTREAM, "GET", target, [], _no_body()).url
+
+
+async def _no_body() -> AsyncIterator[bytes]:
+    yield b""
+
+
+@given(ADDRESSES, ADDRESSES)
+def test_whatever_passes_stays_within_the_upstream(rest: str, query: str) -> None:
+    try:
+        name, path = paths.split(f"/gateway/api/{rest}")
+        target = paths.target(UPSTREAM, path, query.encode())
+    except PathRefused:
+        return
+    assert name == "api"
+    url = read(target)
+    assert (url.scheme, url.host, url.port) == ("https", "api.example.com", 8443)
+    assert url.raw_path.startswith(b"/base/v1/")
+    # However often a server decodes it, and however it resolves dots, it stays below the base.
+    decoded = url.raw_path.decode().partition("?")[0]
+    for _ in range(3):
+        assert posixpath.normpath(decoded.replace("\\", "/")).startswith("/base/v1")
+        assert "//" not in decoded
+        assert "\\" not in decoded
+        assert not any(ord(character) < 32 for character in decoded)
+        decoded = unquote(decoded)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_refused_or_goes_on_unchanged(text: str) -> None:
+    try:
+        _, path = paths.split(f"/gateway/api/{text}")
+    except PathRefused:
+        return
+    target = paths.target(UPSTREAM, path, b"")
+    assert target == f"https://api.example.com:8443/base/v1/{text}"
+    assert text.isascii()
+
+
+@given(ADDRESSES)
+def test_name_is_taken_from_one_place_only(start: str) -> None:
+    try:
+        name, rest = paths.split(start)
+    except PathRefused:
+        return
+    assert start == f"/gateway/{name}{rest}"
+    assert paths.NAME.fullmatch(name)
+
+
+@given(st.binary(max_size=60))
+def test_any_query_is_refused_or_keeps_its_meaning(query: bytes) -> None:
+    try:
+        target = paths.target(ROOT_UPSTREAM, "/x", query)
+    except PathRefused:
+        return
+    parts = urlsplit(target)
+    assert (parts.scheme, parts.netloc, parts.path) == ("https", "api.example.com", "/x")
+    assert not parts.fragment
+    assert unquote(parts.query, "latin-1") == unquote(query.decode("latin-1"), "latin-1")
+
+
+@pytest.mark.parametrize(
+    ("rest", "allowed"),
+    [
+        ("/a", True),
+        ("/a/", True),
+        ("/a/x", True),
+        ("/b/c/d", True),
+        ("/ab", False),
+        ("/b", False),
+        ("/b/", False),
+        ("/b/cd", False),
+        ("/", False),
+        ("", False),
+        ("/A", False),
+    ],
+)
+def test_prefixes_end_on_the_border_of_a_segment(rest: str, allowed: bool) -> None:
+    assert paths.is_allowed(UPSTREAM, rest) is allowed
+    assert paths.is_allowed(ROOT_UPSTREAM, rest)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://api.example.com:8443/base/v10",
+        "https://api.example.com:8443/base",
+        "https://api.example.com:8443/base/v1/../x",
+        "https://api.example.com:8443/",
+        "https://api.example.com/base/v1/x",
+        "http://api.example.com:8443/base/v1/x",
+        "https://evil.example:8443/base/v1/x",
+        "https://user@api.example.com:8443/base/v1/x",
+        "https://api.example.com:8443@evil.example/base/v1/x",
+        "https://API.example.com:8443/base/v1/x",
+        "https://api.example.com:8443/base/v1/x#y",
+        "https://api.example.com:8443/base/v1/é",
+    ],
+)
+def test_second_lock_refuses_what_the_first_would_have_let_through(target: str) -> None:
+    with pytest.raises(PathRefused):
+        read(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["https://api.example.com:8443/base/v1", "https://api.example.com:8443/base/v1?x=1"],
+)
+def test_second_lock_lets_the_base_itself_pass(target: str) -> None:
+    assert str(read(target)) == target

@@ -1,0 +1,162 @@
+"""Upstreams by environment."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.gateway.upstreams import Upstream, configured
+
+
+def one(**variables: str) -> Upstream:
+    given = {"URL": "https://api.example.com", "PROVIDER": "corp"} | variables
+    found = configured({f"UPSTREAM_API_{key}": value for key, value in given.items()})
+    assert list(found) == ["api"]
+    return found["api"]
+
+
+def test_defaults() -> None:
+    upstream = one()
+    assert upstream.origin == "https://api.example.com"
+    assert upstream.prefix == ""
+    assert upstream.provider == "corp"
+    assert upstream.methods == {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+    assert upstream.paths == ()
+    assert (upstream.connect_timeout, upstream.read_timeout, upstream.stream_timeout) == (
+        5, 60, 3600,
+    )  # fmt: skip
+    assert upstream.max_body == 100 * 1024 * 1024
+    assert upstream.max_concurrent == 64
+
+
+def test_upstream_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        one().origin = "https://evil.example"  # type: ignore[misc]  # what must not work
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "prefix"),
+    [
+        ("https://api.example.com/", "https://api.example.com", ""),
+        ("https://api.example.com:443/v1/", "https://api.example.com", "/v1"),
+        ("https://api.example.com:8443/v1", "https://api.example.com:8443", "/v1"),
+        ("https://API.Example.com/V1", "https://api.example.com", "/V1"),
+        ("http://127.0.0.1:9000/a/@b", "http://127.0.0.1:9000", "/a/@b"),
+        ("http://localhost:80", "http://localhost", ""),
+        ("http://[::1]:9000/x", "http://[::1]:9000", "/x"),
+        ("https://10.0.0.1", "https://10.0.0.1", ""),
+    ],
+)
+def test_address(url: str, origin: str, prefix: str) -> None:
+    upstream = one(URL=url)
+    assert (upstream.origin, upstream.prefix) == (origin, prefix)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "api.example.com",
+        "//api.example.com",
+        "http://api.example.com",
+        "http://127.0.0.1.evil.example",
+        "http://127.0.0.2",
+        "ftp://127.0.0.1",
+        "https:///v1",
+        "https://user@api.example.com",
+        "https://user:password@api.example.com",
+        "https://@api.example.com",
+        "https://api.example.com?x=1",
+        "https://api.example.com?",
+        "https://api.example.com/#x",
+        "https://api.example.com/../x",
+        "https://api.example.com/%2e%2e",
+        "https://api.example.com//x",
+        "https://api.example.com/a;b",
+        "https://api.example.com\\evil.example",
+        "https://api.example.com:port",
+        "https://api.example.com:",
+        "https://api.example.com:99999",
+        "https://api example.com",
+        "https://bücher.example",
+        "https://api_v1.example.com/",
+        "https://[::1",
+        "https://-x.example",
+    ],
+)
+def test_unusable_address_is_an_error_that_does_not_repeat_it(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_URL must be") as caught:
+        one(URL=url)
+    assert url not in str(caught.value)
+
+
+def test_lists_and_numbers() -> None:
+    upstream = one(
+        METHODS="GET, OPTIONS",
+        PATHS="/user/,/repos",
+        MAX_BODY="1",
+        READ_TIMEOUT="2",
+        PROVIDER=" Google ",
+    )
+    assert upstream.methods == {"GET", "OPTIONS"}
+    assert upstream.paths == ("/user", "/repos")
+    assert (upstream.max_body, upstream.read_timeout) == (1, 2)
+    assert upstream.provider == "google"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "value"),
+    [
+        ("PROVIDER", " "),
+        ("METHODS", "get"),
+        ("METHODS", "GET,TRACE"),
+        ("METHODS", "CONNECT"),
+        ("METHODS", "GET;POST"),
+        ("PATHS", "user"),
+        ("PATHS", "/"),
+        ("PATHS", "/a/../b"),
+        ("PATHS", "/a%2fb"),
+        ("MAX_BODY", "0"),
+        ("MAX_BODY", "-1"),
+        ("MAX_BODY", "1e3"),
+        ("MAX_BODY", "٣"),
+        ("MAX_BODY", "9" * 20),
+        ("MAX_CONCURRENT", "many"),
+        ("CONNECT_TIMEOUT", "0"),
+        ("READ_TIMEOUT", "1.5"),
+        ("STREAM_TIMEOUT", "x"),
+        ("METHOD", "GET"),
+        ("URI", "https://x"),
+        ("MAX_BODIES", "1"),
+    ],
+)
+def test_unusable_variable_is_an_error_that_names_it(suffix: str, value: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"UPSTREAM_API_{suffix} "):
+        one(**{suffix: value})
+
+
+def test_provider_is_needed() -> None:
+    with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_PROVIDER is missing"):
+        configured({"UPSTREAM_API_URL": "https://api.example.com"})
+
+
+def test_names_with_underscores_and_digits() -> None:
+    names = ("API", "API_V2", "X1")
+    found = configured(
+        {f"UPSTREAM_{name}_URL": f"https://{name[0]}.example.com" for name in names}
+        | {f"UPSTREAM_{name}_PROVIDER": "corp" for name in names}
+        | {"UPSTREAM_API_V2_READ_TIMEOUT": "9"}
+    )
+    assert sorted(found) == ["api", "api_v2", "x1"]
+    assert (found["api"].read_timeout, found["api_v2"].read_timeout) == (60, 9)
+
+
+def test_upstream_without_address_is_none() -> None:
+    assert configured({"UPSTREAM_API_URL": " ", "UPSTREAM_API_PROVIDER": "corp", "PATH": "/"}) == {}
+
+
+def test_name_has_a_limit() -> None:
+    name = "A" * 41
+    with pytest.raises(ImproperlyConfigured, match="must not exceed 40"):
+        configured({f"UPSTREAM_{name}_URL": "https://x.example", f"UPSTREAM_{name}_PROVIDER": "c"})

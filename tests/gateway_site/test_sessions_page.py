@@ -1,0 +1,266 @@
+"""Where a person is signed in: listed for that person only, and ended on request."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.record import session_id
+from tests.gateway_site.pages import Element, assert_accessible
+from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.fixtures import Visitor
+from tests.sessions_kms.stacks import Stack
+
+END = "/sessions/end/"
+END_OTHERS = "/sessions/end-others/"
+BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
+
+
+def signed_in(provider: FakeProvider) -> Visitor:
+    visitor = Visitor()
+    visitor.sign_in(provider)
+    return visitor
+
+
+def own_id(visitor: Visitor) -> str:
+    key = visitor.session.session_key
+    assert key is not None
+    return session_id("django", key)
+
+
+def is_signed_in(visitor: Visitor) -> bool:
+    return "Signed in as" in visitor.client.get("/").content.decode()
+
+
+def section(visitor: Visitor) -> Element:
+    response = visitor.client.get("/")
+    assert response.status_code == 200
+    page = assert_accessible(response.content.decode())
+    (found,) = [e for e in page.all("section") if e.attributes["aria-labelledby"] == "sessions"]
+    return found
+
+
+def rows(visitor: Visitor) -> list[Element]:
+    return section(visitor).all("li")
+
+
+def messages(visitor: Visitor, address: str, form: dict[str, str] | None = None) -> str:
+    response = visitor.client.post(address, form or {}, follow=True)
+    assert response.redirect_chain == [("/", 302)]
+    assert "no-store" in response["Cache-Control"]
+    page = assert_accessible(response.content.decode())
+    (status,) = [e for e in page.all("ul") if e.attributes.get("role") == "status"]
+    return status.text
+
+
+def forget_messages(*visitors: Visitor) -> None:
+    """Look at the page once, which shows what the sign-in has to say."""
+    for visitor in visitors:
+        visitor.client.get("/")
+
+
+def test_sessions_are_listed_newest_first_and_this_one_is_marked(
+    corp: FakeProvider, store: Stack
+) -> None:
+    first = signed_in(corp)
+    store.clock.advance(600)
+    second = signed_in(corp)
+
+    listed = rows(first)
+
+    assert [own_id(second)[:8] in listed[0].text, own_id(first)[:8] in listed[1].text] == [True] * 2
+    assert ["This session" in row.text for row in listed] == [False, True]
+    assert [button.text for row in listed for button in row.all("button")] == [
+        f"End session {own_id(second)[:8]}",
+        "End this session",
+    ]
+    created, written, ends = (
+        datetime.fromisoformat(time.attributes["datetime"]).timestamp()
+        for time in listed[0].all("time")
+    )
+    assert created == written == int(store.clock())
+    assert ends - created == 7 * 24 * 3600
+
+
+def test_only_session_offers_nothing_else_to_end(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    assert [button.text for button in section(visitor).all("button")] == ["End this session"]
+
+
+def test_another_persons_sessions_are_not_listed(corp: FakeProvider) -> None:
+    ada = signed_in(corp)
+    corp.person = BOB
+    bob = signed_in(corp)
+    assert [own_id(ada)[:8] in row.text for row in rows(ada)] == [True]
+    assert [own_id(bob)[:8] in row.text for row in rows(bob)] == [True]
+
+
+def test_no_session_key_is_on_the_page(corp: FakeProvider) -> None:
+    visitors = [signed_in(corp), signed_in(corp)]
+    content = visitors[0].client.get("/").content.decode()
+    assert not [v for v in visitors if str(v.session.session_key) in content]
+
+
+def test_one_session_is_ended_from_another(corp: FakeProvider) -> None:
+    here, there, elsewhere = signed_in(corp), signed_in(corp), signed_in(corp)
+    forget_messages(here)
+
+    said = messages(here, END, {"session": own_id(there)})
+
+    assert said == "The session has been ended."
+    assert is_signed_in(here)
+    assert not is_signed_in(there)
+    assert is_signed_in(elsewhere)
+    assert len(rows(here)) == 2
+
+
+def test_session_of_another_person_is_not_ended(corp: FakeProvider) -> None:
+    ada = signed_in(corp)
+    corp.person = BOB
+    bob = signed_in(corp)
+    forget_messages(bob)
+
+    said = messages(bob, END, {"session": own_id(ada)})
+
+    assert said == "There is no such session: it may have ended already."
+    assert is_signed_in(ada)
+
+
+@pytest.mark.parametrize("ended_id", ["", "x", "A" * 43, "data-key#django#0", "\0", "é" * 43])
+def test_what_names_no_session_ends_none(
+    corp: FakeProvider, visitor: Visitor, store: Stack, ended_id: str
+) -> None:
+    visitor.sign_in(corp)
+    forget_messages(visitor)
+    before = store.items()
+    assert "no such session" in messages(visitor, END, {"session": ended_id})
+    assert set(store.items()) == set(before)
+
+
+def test_form_without_a_session_ends_none(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    forget_messages(visitor)
+    assert "no such session" in messages(visitor, END)
+    assert is_signed_in(visitor)
+
+
+def test_present_session_is_ended_by_signing_out(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    (row,) = rows(visitor)
+    (form,) = row.all("form")
+    assert form.attributes["action"] == "/accounts/logout/"
+
+    response = visitor.client.post(END, {"session": own_id(visitor)})
+
+    assert response["Location"] == "/accounts/logout/"
+    assert is_signed_in(visitor)
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (0, "There was no other session to end."),
+        (1, "One other session has been ended."),
+        (3, "3 other sessions have been ended."),
+    ],
+)
+def test_all_others_are_ended_and_counted(corp: FakeProvider, others: int, said: str) -> None:
+    here = signed_in(corp)
+    there = [signed_in(corp) for _ in range(others)]
+    forget_messages(here)
+
+    assert messages(here, END_OTHERS) == said
+
+    assert is_signed_in(here)
+    assert not [visitor for visitor in there if is_signed_in(visitor)]
+
+
+def test_ending_all_others_spares_other_people(corp: FakeProvider) -> None:
+    ada = signed_in(corp)
+    corp.person = BOB
+    bob = signed_in(corp)
+    messages(bob, END_OTHERS)
+    assert is_signed_in(ada)
+
+
+def test_page_says_that_tokens_of_ended_sessions_are_not_revoked(corp: FakeProvider) -> None:
+    here, _ = signed_in(corp), signed_in(corp)
+    assert "cannot be revoked at the provider from here" in section(here).text
+
+
+@pytest.mark.parametrize("address", [END, END_OTHERS])
+def test_get_ends_nothing(corp: FakeProvider, address: str) -> None:
+    here, there = signed_in(corp), signed_in(corp)
+    assert here.client.get(address, {"session": own_id(there)}).status_code == 405
+    assert is_signed_in(there)
+
+
+@pytest.mark.parametrize("address", [END, END_OTHERS])
+def test_csrf_token_is_needed(corp: FakeProvider, address: str) -> None:
+    here, there = signed_in(corp), signed_in(corp)
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = here.client.cookies
+    assert strict.post(address, {"session": own_id(there)}).status_code == 403
+    assert is_signed_in(there)
+
+
+@pytest.mark.parametrize("address", [END, END_OTHERS])
+def test_stranger_is_sent_to_sign_in(corp: FakeProvider, address: str) -> None:
+    there = signed_in(corp)
+    response = Client().post(address, {"session": own_id(there)})
+    assert response.status_code == 302
+    assert response["Location"].startswith("/accounts/login/")
+    assert is_signed_in(there)
+
+
+def test_list_that_cannot_be_read_is_a_notice_on_a_whole_page(
+    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.sign_in(corp)
+    _break_the_index(store, monkeypatch)
+
+    found = section(visitor)
+
+    (notice,) = [e for e in found.all("p") if e.attributes.get("role") == "status"]
+    assert "cannot be listed right now" in notice.text
+    assert found.all("li") == []
+    assert found.all("form") == []
+
+
+def test_end_that_cannot_be_told_is_not_called_one(
+    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.sign_in(corp)
+    there = signed_in(corp)
+    forget_messages(visitor)
+    _break_the_index(store, monkeypatch)
+    assert "not known whether" in messages(visitor, END_OTHERS)
+    assert is_signed_in(there)
+
+
+def test_session_that_the_index_does_not_show_yet_is_explained(
+    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.sign_in(corp)
+    monkeypatch.setattr(store.services.table, "owned", lambda owner: [])
+    assert "too new to be listed" in section(visitor).text
+
+
+def test_many_sessions_are_listed_up_to_a_bound(
+    corp: FakeProvider, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_kms.ending.LISTED_MAX", 3)
+    visitors = [signed_in(corp) for _ in range(4)]
+    assert len(rows(visitors[0])) == 3
+    assert "there may be older ones" in section(visitors[0]).text
+
+
+def _break_the_index(store: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def owned(owner: str) -> list[str]:
+        raise TableUnavailable
+
+    monkeypatch.setattr(store.services.table, "owned", owned)

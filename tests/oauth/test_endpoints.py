@@ -1,0 +1,100 @@
+"""A provider's metadata: fetched seldom, believed only if it is the provider's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from oauth import endpoints
+from oauth.endpoints import METADATA_AGE, Metadata
+from oauth.exceptions import ProviderUnavailable
+from oauth.providers import provider
+from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.fixtures import configure, environment
+from tests.oauth.test_provider_failures import DISCOVERY, NONSENSE
+from tests.sessions_kms.stacks import Stack
+
+
+def metadata(name: str = "corp") -> Metadata:
+    configured = provider(name)
+    assert configured is not None
+    return endpoints.metadata(configured)
+
+
+def counting(corp: FakeProvider) -> list[int]:
+    asked: list[int] = []
+    corp.hooks[DISCOVERY] = lambda: asked.append(1)
+    return asked
+
+
+def test_metadata_is_read(corp: FakeProvider) -> None:
+    corp.more_of_metadata = {"revocation_endpoint": f"{corp.issuer}/revoke"}
+    found = metadata()
+    assert found.issuer == corp.issuer
+    assert found.token_endpoint == f"{corp.issuer}/token"
+    assert found.revocation_endpoint == f"{corp.issuer}/revoke"
+    assert found.auth_methods == ("client_secret_post",)
+
+
+def test_metadata_is_fetched_once_an_hour(corp: FakeProvider, store: Stack) -> None:
+    asked = counting(corp)
+    metadata()
+    store.clock.advance(METADATA_AGE - 1)
+    metadata()
+    assert len(asked) == 1
+    store.clock.advance(1)
+    metadata()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_last_metadata_serves_while_none_can_be_fetched(
+    corp: FakeProvider, store: Stack, what: str
+) -> None:
+    found = metadata()
+    store.clock.advance(METADATA_AGE)
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    assert metadata() == found
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_metadata_that_cannot_be_fetched_is_an_unavailable_provider(
+    corp: FakeProvider, what: str
+) -> None:
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    with pytest.raises(ProviderUnavailable):
+        metadata()
+    corp.failing.clear()
+    assert metadata().issuer == corp.issuer
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"issuer": "http://127.0.0.1:9"},
+        {"token_endpoint": "ftp://127.0.0.1/token"},
+        {"token_endpoint": None},
+        {"revocation_endpoint": "javascript:alert(1)"},
+        {"end_session_endpoint": "/logout"},
+        {"jwks_uri": ["https://evil.example"]},
+    ],
+)
+def test_unusable_metadata_is_refused(corp: FakeProvider, more: dict[str, Any]) -> None:
+    corp.more_of_metadata = more
+    with pytest.raises(ProviderUnavailable):
+        metadata()
+
+
+def test_revocation_address_of_the_settings_wins(corp: FakeProvider, settings: Settings) -> None:
+    configure(settings, environment("corp", corp, REVOCATION_URL=f"{corp.issuer}/other"))
+    corp.more_of_metadata = {"revocation_endpoint": f"{corp.issuer}/revoke"}
+    assert metadata().revocation_endpoint == f"{corp.issuer}/other"
+
+
+def test_provider_without_discovery_has_fixed_endpoints(github: FakeProvider) -> None:
+    found = metadata("github")
+    assert found.issuer is None
+    assert found.token_endpoint == f"{github.issuer}/login/oauth/access_token"
+    assert found.auth_methods == ("client_secret_post",)

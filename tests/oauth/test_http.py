@@ -1,0 +1,144 @@
+"""A request to a provider is bounded in time and size, and its errors say nothing."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from oauth import http
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.http import Answer
+
+SECRET = "canary-in-the-form"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+Talk = Callable[[socket.socket, threading.Event], None]
+
+
+@contextmanager
+def talking(talk: Talk) -> Iterator[str]:
+    """Serve one connection by hand."""
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                try:
+                    talk(connection, done)
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/token"
+        finally:
+            done.set()
+            thread.join()
+
+
+def say(*pieces: bytes) -> Talk:
+    def talk(connection: socket.socket, done: threading.Event) -> None:
+        for piece in pieces:
+            connection.sendall(piece)
+
+    return talk
+
+
+def drip(connection: socket.socket, done: threading.Event) -> None:
+    connection.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
+    while not done.wait(0.02):
+        connection.sendall(b" ")
+
+
+def keep_silent(connection: socket.socket, done: threading.Event) -> None:
+    done.wait(30)
+
+
+def test_answer_is_read() -> None:
+    with talking(say(HEAD + b"Content-Length: 9\r\n\r\n", b'{"a": 1}\n')) as url:
+        answer = http.post(url, {"a": SECRET}, {})
+    assert (answer.status, answer.media_type, answer.content()) == (
+        200,
+        "application/json",
+        {"a": 1},
+    )
+
+
+COMPRESSED = gzip.compress(b" " * 10_000_000)
+BAD: dict[str, Talk] = {
+    "silent": keep_silent,
+    "dripping": drip,
+    "endless": say(HEAD + b"\r\n", *[b" " * 65536] * 8),
+    "compressed": say(
+        HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(COMPRESSED), COMPRESSED
+    ),
+    "cut off": say(HEAD + b"Content-Length: 100\r\n\r\n{"),
+    "no http": say(b"220 mail.example.com ESMTP\r\n"),
+    "nothing": say(),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_answer_is_given_up_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(http, "TOTAL_TIMEOUT", 0.4)
+    started = time.monotonic()
+    with talking(BAD[what]) as url, pytest.raises(ProviderUnavailable) as caught:
+        http.post(url, {"refresh_token": SECRET}, {"Authorization": SECRET})
+    assert time.monotonic() - started < 5
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9/", "http://[/", "ftp://127.0.0.1/", "", "http://"]
+)
+def test_address_that_cannot_be_asked_is_an_unavailable_provider(url: str) -> None:
+    with pytest.raises(ProviderUnavailable):
+        http.post(url, {}, {})
+
+
+def test_cookies_and_redirects_of_a_provider_are_ignored() -> None:
+    head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nSet-Cookie: a=b\r\n"
+    with talking(say(head + b"Content-Length: 0\r\n\r\n")) as url:
+        assert http.get(url).status == 302
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"7", b"null", b"{", b"\xff", b"[" * 100_000])
+def test_body_that_is_no_object_cannot_be_read(body: bytes) -> None:
+    with pytest.raises(ProviderUnavailable, match="cannot be read"):
+        Answer(200, "application/json", body).content()
+
+
+def test_form_is_read_as_github_writes_it() -> None:
+    answer = Answer(200, "application/x-www-form-urlencoded", b"access_token=a&scope=b%2Cc")
+    assert answer.tokens() == {"access_token": "a", "scope": "b,c"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (Answer(200, "application/json", b'{"error": "bad_verification_code"}'), ProviderRefused),
+        (Answer(400, "application/json", b'{"error": "invalid_grant"}'), ProviderRefused),
+        (Answer(403, "application/json", b"{}"), ProviderRefused),
+        (Answer(400, "text/html", b"<html>"), ProviderUnavailable),
+        (Answer(302, "", b""), ProviderUnavailable),
+        (Answer(429, "application/json", b"{}"), ProviderUnavailable),
+        (Answer(503, "application/json", b"{}"), ProviderUnavailable),
+    ],
+)
+def test_answer_without_tokens_is_an_error(answer: Answer, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        answer.tokens()
+
+
+def test_body_is_not_in_the_repr() -> None:
+    assert "canary" not in repr(Answer(200, "text/plain", b"canary"))

@@ -1,0 +1,140 @@
+"""How a provider's token endpoint is used, by environment; and its mistakes, by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
+
+from gateway_site.providers import configured, social_providers
+from oauth import checks
+from oauth.providers import REFRESH_LEEWAY, provider
+
+CORP = {
+    "OAUTH_CORP_CLIENT_ID": "c",
+    "OAUTH_CORP_CLIENT_SECRET": "s",
+    "OAUTH_CORP_ISSUER": "https://login.example.com",
+}
+
+
+def configure(settings: Settings, **more: str) -> None:
+    variables = CORP | {f"OAUTH_CORP_{name}": value for name, value in more.items()}
+    settings.SOCIALACCOUNT_PROVIDERS = social_providers(configured(variables))
+
+
+def test_defaults(settings: Settings) -> None:
+    configure(settings)
+    found = provider("corp")
+    assert found is not None
+    assert (found.client_id, found.client_secret) == ("c", "s")
+    assert found.issuer == "https://login.example.com"
+    assert found.scope == ("openid", "profile", "email")
+    assert (found.auth_method, found.revocation_url) == (None, None)
+    assert found.refresh_leeway == REFRESH_LEEWAY == 60
+    assert provider("nobody") is None
+
+
+def test_variables_are_read(settings: Settings) -> None:
+    configure(
+        settings,
+        TOKEN_AUTH="private_key_jwt",
+        PRIVATE_KEY_FILE="/run/secrets/corp.pem",
+        PRIVATE_KEY_ID="k1",
+        REVOCATION_URL="https://login.example.com/revoke",
+        REFRESH_LEEWAY="0",
+    )
+    found = provider("corp")
+    assert found is not None
+    assert found.auth_method == "private_key_jwt"
+    assert found.private_key_file == "/run/secrets/corp.pem"
+    assert found.private_key_id == "k1"
+    assert found.revocation_url == "https://login.example.com/revoke"
+    assert found.refresh_leeway == 0
+
+
+def test_github_is_found_by_its_kind(settings: Settings) -> None:
+    variables = {"OAUTH_GITHUB_CLIENT_ID": "g", "OAUTH_GITHUB_CLIENT_SECRET": "s"}
+    settings.SOCIALACCOUNT_PROVIDERS = social_providers(configured(variables))
+    found = provider("github")
+    assert found is not None
+    assert found.issuer is None
+    assert found.fixed_endpoint("access_token_url") == "https://github.com/login/oauth/access_token"
+
+
+@pytest.mark.parametrize(
+    ("more", "variable"),
+    [
+        ({"TOKEN_AUTH": "basic"}, "TOKEN_AUTH"),
+        ({"TOKEN_AUTH": "private_key_jwt"}, "PRIVATE_KEY_FILE"),
+        ({"PRIVATE_KEY_FILE": "/key.pem"}, "PRIVATE_KEY_FILE"),
+        ({"TOKEN_AUTH": "client_secret_post", "CLIENT_SECRET": ""}, "CLIENT_SECRET"),
+        ({"REVOCATION_URL": "http://login.example.com/revoke"}, "REVOCATION_URL"),
+        ({"REVOCATION_URL": "revoke"}, "REVOCATION_URL"),
+        ({"REFRESH_LEEWAY": "-1"}, "REFRESH_LEEWAY"),
+        ({"REFRESH_LEEWAY": "1m"}, "REFRESH_LEEWAY"),
+        ({"REFRESH_LEEWAY": "3601"}, "REFRESH_LEEWAY"),
+        ({"REFRESH_LEEWAY": "٦٠"}, "REFRESH_LEEWAY"),
+    ],
+)
+def test_mistake_is_an_error_that_names_the_variable(
+    settings: Settings, more: dict[str, str], variable: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"OAUTH_CORP_{variable}"):
+        configure(settings, **more)
+
+
+# Checks, for projects that configure allauth themselves
+
+
+def found(settings: Settings, **app_settings: Any) -> list[str | None]:
+    configure(settings)
+    configuration = settings.SOCIALACCOUNT_PROVIDERS
+    configuration["openid_connect"]["APPS"][0]["settings"] |= app_settings
+    settings.SOCIALACCOUNT_PROVIDERS = dict(configuration)
+    errors = checks.token_endpoints_can_be_used(None)
+    assert all("corp" in error.msg and error.hint for error in errors)
+    return [error.id for error in errors]
+
+
+@pytest.mark.parametrize(
+    ("app_settings", "error"),
+    [
+        ({"token_auth_method": "basic"}, "oauth.E007"),
+        ({"token_auth_method": "private_key_jwt"}, "oauth.E008"),
+        (
+            {"token_auth_method": "private_key_jwt", "private_key_file": "/no/such/file"},
+            "oauth.E008",
+        ),
+        ({"token_auth_method": "private_key_jwt", "private_key_file": __file__}, "oauth.E008"),
+        ({"revocation_url": "http://login.example.com/revoke"}, "oauth.E009"),
+        ({"refresh_leeway": -1}, "oauth.E010"),
+        ({"refresh_leeway": "60"}, "oauth.E010"),
+        ({"refresh_leeway": 3601}, "oauth.E010"),
+        ({"refresh_leeway": True}, "oauth.E010"),
+    ],
+)
+def test_fault_is_found(settings: Settings, app_settings: dict[str, Any], error: str) -> None:
+    assert found(settings, **app_settings) == [error]
+
+
+def test_good_settings_have_no_fault(settings: Settings, tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.write_bytes(
+        ed25519.Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    good = {
+        "token_auth_method": "private_key_jwt",
+        "private_key_file": str(key),
+        "revocation_url": "http://127.0.0.1:9400/revoke",
+        "refresh_leeway": 30,
+    }
+    assert found(settings, **good) == []

@@ -1,0 +1,23 @@
+"""What the site was asked: the refresh requests, counted."""
+
+from collections.abc import Callable
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+refreshes: list[int] = []  # the status of each answer
+
+
+def count_refreshes(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[..., HttpResponse]:
+    def answer(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if request.POST.get("grant_type") == "refresh_token":
+            refreshes.append(response.status_code)
+        return response
+
+    return answer
+
+
+def seen(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"refreshes": refreshes})
