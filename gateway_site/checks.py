@@ -43,14 +43,14 @@ def upstreams_have_a_provider(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Refuse an upstream whose provider is not configured: nobody could have its token."""
-    names = {provider.name for provider in settings.OAUTH_PROVIDERS}
+    names = {provider.name for provider in getattr(settings, "OAUTH_PROVIDERS", [])}
     return [
         Error(
             f"UPSTREAM_{upstream.name.upper()}_PROVIDER names no configured provider.",
             hint="Set OAUTH_<NAME>_CLIENT_ID of that provider, or name another; see .env.example.",
             id="gateway_site.E005",
         )
-        for upstream in settings.UPSTREAMS.values()
+        for upstream in getattr(settings, "UPSTREAMS", {}).values()
         if upstream.provider not in names
     ]
 

@@ -25,7 +25,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from oauth import links, session
-from oauth.sign_out import let_go
+from oauth.sign_out import go_on, let_go
 from oauth.tokens import TokenSet
 
 # In the sign-in's state, which alone survives the sign-up form and the e-mail stage. It waits
@@ -49,7 +49,9 @@ def carry(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None
         held = session.load(request.session, sociallogin.account.provider)
         token_set = token_set.keeping_refresh_token(held)
         if sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}:
-            sociallogin.state[OTHERS] = _others(request, sociallogin)
+            sociallogin.state[OTHERS] = others = _others(request, sociallogin)
+            for name, data in others.items():
+                go_on(request, name, data["subject"])
     sociallogin.state[STATE] = token_set.to_session()
 
 

@@ -2,8 +2,8 @@
 
 Django's and allauth's signals enter, calls of `oauth.revocation` leave, at the end of
 the request: the session must be gone before its grants are. allauth signs a person
-out who signs in again; the grant of that account goes on then, since some providers
-end the new one with the old one.
+out who signs in again; the grants of the accounts that go on are left alone then, since
+some providers end the new one with the old one.
 """
 
 from __future__ import annotations
@@ -34,20 +34,24 @@ class _Leaving:
     """What a request let go. Each token set with the session key that it must outlive."""
 
     token_sets: list[tuple[str, TokenSet, str | None]] = field(default_factory=list, repr=False)
-    signing_in: set[tuple[str, str]] = field(default_factory=set, repr=False)
+    going_on: set[tuple[str, str]] = field(default_factory=set, repr=False)
 
 
 def let_go(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
-    """Revoke a token set at the end of this request, unless the session holds on to it."""
+    """Revoke a token set at the end of this request, unless its account goes on."""
     _leaving(request).token_sets.append((provider, token_set, None))
+
+
+def go_on(request: HttpRequest, provider: str, subject: str) -> None:
+    """Leave the grant of an account alone, whatever this request lets go."""
+    _leaving(request).going_on.add((provider, subject))
 
 
 @receiver(pre_social_login, dispatch_uid="oauth.note_sign_in")
 def note_sign_in(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
     """Note whose account this request signs in with."""
     if sociallogin.state.get("process") != AuthProcess.REDIRECT:
-        account = sociallogin.account
-        _leaving(request).signing_in.add((account.provider, account.uid))
+        go_on(request, sociallogin.account.provider, sociallogin.account.uid)
 
 
 @receiver(user_logged_out, dispatch_uid="oauth.note_sign_out")
@@ -103,12 +107,5 @@ def _settle(request: HttpRequest) -> None:
     for provider, token_set, session_key in leaving.token_sets:
         if session_key is not None and request.session.session_key == session_key:
             continue  # The session could not be ended: its tokens are still in use.
-        if (provider, token_set.subject) in leaving.signing_in:
-            continue
-        if not _is_held(request, provider, token_set):
+        if (provider, token_set.subject) not in leaving.going_on:
             revoke_soon(provider, token_set)
-
-
-def _is_held(request: HttpRequest, provider: str, token_set: TokenSet) -> bool:
-    held = tokens.load(request.session, provider)
-    return held is not None and held.subject == token_set.subject

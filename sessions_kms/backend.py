@@ -158,10 +158,7 @@ class SessionStore(AsyncStore):
         try:
             self._until_stored(self._move)
         except UpdateError:
-            raise SessionInterrupted(
-                "The request's session was deleted before its key could be changed."
-                " The user may have logged out in a concurrent request, for example."
-            ) from None
+            raise SessionInterrupted("The session ended before its key was changed.") from None
         self.modified = True
 
     def delete(self, session_key: str | None = None) -> None:
@@ -203,20 +200,27 @@ class SessionStore(AsyncStore):
     def _until_stored(self, write: Callable[[Baseline], None]) -> None:
         """Try a write until the baseline that it expects stands, a bounded number of times."""
         try:
-            baseline = self._expected()
-            for tries in range(1, TRIES + 1):
-                try:
-                    write(baseline)
-                except Conflict as exc:
-                    current = exc.current
-                else:
-                    return
-                baseline = self._rebase(baseline, current)
-                services().sleep(random.uniform(0, PAUSE * tries))  # noqa: S311 - only spreads
+            stored = self._tried(write)
         except InvalidRecord as exc:
             _log_refused(self._id(), exc)
-            raise UpdateError from None
-        raise StoreUnavailable("The session is being changed by too many requests at once.")
+        else:
+            if stored:
+                return
+            raise StoreUnavailable("The session is being changed by too many requests at once.")
+        raise UpdateError  # Outside the handler: frames of the record's error hold keys.
+
+    def _tried(self, write: Callable[[Baseline], None]) -> bool:
+        baseline = self._expected()
+        for tries in range(1, TRIES + 1):
+            try:
+                write(baseline)
+            except Conflict as exc:
+                current = exc.current
+            else:
+                return True
+            baseline = self._rebase(baseline, current)
+            services().sleep(random.uniform(0, PAUSE * tries))  # noqa: S311 - only spreads
+        return False
 
     def _replace(self, expected: Baseline) -> None:
         record, baseline = self._seal(self._key, expected)

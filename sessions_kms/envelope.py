@@ -64,6 +64,7 @@ def open_(record: SessionRecord, *, namespace: str, session_key: str, data_key: 
 
     Raises InvalidRecord.
     """
+    __traceback_hide__ = True  # Error reports show the variables of frames: here, keys.
     key, commitment = _derive(data_key, session_key, record.salt)
     if not hmac.compare_digest(commitment, record.commitment):
         raise InvalidRecord("commitment")

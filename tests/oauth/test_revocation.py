@@ -159,6 +159,35 @@ def test_signing_in_again_without_a_new_refresh_token_keeps_the_old_one_alive(
     assert refreshed(visitor, held_by(visitor)).refresh_token in idp.refresh_tokens
 
 
+def test_signing_in_again_revokes_nothing_of_the_other_providers(
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    visitor.sign_in(idp)
+    assert held_by(visitor, "other").refresh_token in second.refresh_tokens
+    assert (revoked(idp), revoked(second)) == ([], [])
+
+
+def test_signing_in_again_revokes_nothing_while_a_stage_is_pending(
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor, settings: Settings
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    settings.ROOT_URLCONF = "tests.oauth.email_stage"
+    settings.SOCIALACCOUNT_ONLY = False
+    settings.ACCOUNT_ADAPTER = "tests.oauth.email_stage.OutboxAdapter"
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    settings.ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+    settings.ACCOUNT_SIGNUP_FIELDS = ["username*", "email*"]
+
+    response = visitor.sign_in(idp)
+
+    assert response["Location"] == "/accounts/confirm-email/"
+    assert visitor.user_id is None
+    assert (revoked(idp), revoked(second)) == ([], [])
+
+
 def test_connecting_again_revokes_nothing(
     idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
 ) -> None:
