@@ -310,7 +310,7 @@ class SessionStore(AsyncStore):
             key: session.get(key, value) for key, value in self._codec.round_trip(session).items()
         }
         base = self._codec.loads(baseline.payload)
-        merged = merge(base, ours, content, self._codec.dumps)
+        merged = merge(base, ours, content, self._codec.dumps) | links.merged(base, ours, content)
         session.clear()
         session.update(merged)
 

@@ -38,6 +38,16 @@ def names_in(session: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
+def merged(
+    base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any]
+) -> dict[str, list[str]]:
+    """Return the names that two requests leave a session, each having added and removed some."""
+    if LINKS not in ours and LINKS not in theirs:
+        return {}
+    before, here, there = names_in(base), names_in(ours), names_in(theirs)
+    return {LINKS: sorted((here | there) - (before - here) - (before - there))}
+
+
 def owner_of_link(namespace: str, name: str) -> str:
     """Return what the index finds the items of a link by."""
     return f"logout#{namespace}#{name}"

@@ -173,6 +173,17 @@ def test_return_without_a_good_state_says_nothing(
     assert "as well" not in page.content.decode()
 
 
+def test_return_that_comes_late_says_nothing(
+    leading: LogoutProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = time.time() - 601
+    with monkeypatch.context() as earlier:
+        earlier.setattr(time, "time", lambda: long_ago)
+        state = signing.dumps("corp", salt=SALT)
+    page = visitor.client.get(DONE, {"state": state}, follow=True)
+    assert "as well" not in page.content.decode()
+
+
 # Its variables
 
 

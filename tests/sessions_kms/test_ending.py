@@ -156,6 +156,19 @@ def test_malformed_links_are_refused_at_the_save(fake: Stack, links: Any) -> Non
         signed_in("7", **{LINKS: links})
 
 
+def test_links_added_and_removed_by_two_requests_are_merged(stack: Stack) -> None:
+    third = "c" * 64
+    session = signed_in("7", **{LINKS: [LINK]})
+    mine, theirs = SessionStore(session.session_key), SessionStore(session.session_key)
+    mine[LINKS] = [LINK, third]
+    theirs[LINKS] = [OTHER_LINK]
+    theirs.save()
+    mine.save()
+    assert SessionStore(session.session_key)[LINKS] == [OTHER_LINK, third]
+    assert ending.end_linked(LINK) == 0
+    assert ending.end_linked(OTHER_LINK) == 1
+
+
 def test_session_without_links_costs_no_further_call(fake: Stack) -> None:
     session = signed_in("7")
     session["a"] = 1
