@@ -9,6 +9,7 @@ import logging
 import random
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from threading import Lock
 from typing import Any, cast
@@ -115,13 +116,13 @@ class SessionStore(AsyncStore):
         sync_only()
         before = self.session_key
         try:
-            while True:
+            for _ in range(TRIES):
                 self._session_key = _new_session_key()
-                try:
+                with suppress(CreateError):
                     self.save(must_create=True)
-                except CreateError:
-                    continue
-                break
+                    break
+            else:
+                raise StoreUnavailable  # noqa: TRY301 - no table says so of that many random keys
         except BaseException:
             self._session_key = before  # The cookie of a session that was not stored is no use.
             raise

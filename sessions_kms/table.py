@@ -103,6 +103,10 @@ class Table:
             if exc.reasons[:1] == ["ConditionalCheckFailed"]:
                 raise RecordExists from exc
             raise Conflict(self.get(old_id)) from exc
+        except TableUnavailable:
+            # The answer may be that of a move that was made: nobody was told the new key.
+            if not self._is_ours(record, self.get(record.id)):
+                raise
 
     def delete(self, session_id: str) -> None:
         """Delete the record of this id, if there is one."""
