@@ -40,7 +40,10 @@ REFUSALS = frozenset(
     }
 )
 CONDITION_FAILED = "ConditionalCheckFailedException"
+DELETE = "delete_item"
 TRANSACTION_CANCELED = "TransactionCanceledException"
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
+TRANSACTION_CONFLICT = "TransactionConflictException"
 
 
 class IncorrectKey(KMSUnavailable):
@@ -53,6 +56,13 @@ class ConditionFailed(Exception):
     def __init__(self, item: dict[str, Any] | None) -> None:
         super().__init__("The precondition of a write did not hold.")
         self.item = item
+
+
+class WriteConflict(ConditionFailed):
+    """A transaction on the item was under way: the write was not made, and may be tried again."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
 
 
 class TransactionCanceled(Exception):
@@ -125,13 +135,16 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
 def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[str, Any]:
     """Call one DynamoDB operation.
 
-    Raises ConditionFailed, TransactionCanceled, or TableUnavailable for all else.
+    Raises ConditionFailed, WriteConflict, TransactionCanceled, or TableUnavailable for
+    all else.
     """
     try:
         answer: dict[str, Any] = getattr(client, operation)(**params)
     except Exception as exc:
         # A body cut short or garbled raises anything, not only botocore's own errors.
-        raise (_table_error(exc, params) if is_client_error(exc) else TableUnavailable()) from exc
+        raise (
+            _table_error(exc, operation, params) if is_client_error(exc) else TableUnavailable()
+        ) from exc
     return answer
 
 
@@ -234,12 +247,14 @@ def _kms_error(exc: "ClientError", key_id: str) -> Exception:
     return KMSUnavailable(refused_key=key_id if code in REFUSALS else None)
 
 
-def _table_error(exc: "ClientError", params: Mapping[str, Any]) -> Exception:
+def _table_error(exc: "ClientError", operation: str, params: Mapping[str, Any]) -> Exception:
     """Translate an error; what was not asked for, such as a failed condition, is none of ours."""
     code = error_code(exc)
     response: dict[str, Any] = dict(exc.response)
     if code == CONDITION_FAILED and "ConditionExpression" in params:
         return ConditionFailed(response.get("Item"))
+    if code == TRANSACTION_CONFLICT and ("ConditionExpression" in params or operation == DELETE):
+        return WriteConflict()
     if code == TRANSACTION_CANCELED and "TransactItems" in params:
         reasons = response.get("CancellationReasons") or []
         return TransactionCanceled([str((reason or {}).get("Code")) for reason in reasons])

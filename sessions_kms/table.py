@@ -8,8 +8,9 @@ InvalidRecord when an item that they read is not what the format says.
 import re
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sessions_kms.aws import ConditionFailed, TransactionCanceled, call_table
+from sessions_kms.aws import ConditionFailed, TransactionCanceled
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
+from sessions_kms.items import ItemTable
 from sessions_kms.record import (
     ITEM_MAX_BYTES,
     VERSION,
@@ -23,7 +24,6 @@ from sessions_kms.record import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-OWNER_INDEX = "by-owner"
 _ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
 _UNCHANGED = "#revision = :revision AND #salt = :salt AND #ttl > :now"
 
@@ -49,17 +49,16 @@ class Conflict(Exception):
         self.current = current
 
 
-class Table:
+class Table(ItemTable):
     """One namespace of one table."""
 
     def __init__(self, client: "DynamoDBClient", *, name: str, namespace: str) -> None:
-        self._client = client
-        self._name = name
+        super().__init__(client, name=name)
         self._namespace = namespace
 
     def get(self, session_id: str) -> SessionRecord | None:
         """Return the record of this id, expired or not."""
-        item = self._get(session_id)
+        item = self.get_item(session_id)
         if item is None:
             return None
         record = SessionRecord.from_item(item)
@@ -90,12 +89,9 @@ class Table:
         Raises Conflict with what stands under the old id, or RecordExists.
         """
         try:
-            self._call(
-                "transact_write_items",
-                TransactItems=[
-                    {"Put": self._new(record, now)},
-                    {"Delete": self._unchanged(old_id, expected, now)},
-                ],
+            self._transact(
+                {"Put": self._new(record, now)},
+                {"Delete": self._unchanged(old_id, expected, now)},
             )
         except TransactionCanceled as exc:
             if self._is_ours(record, self.get(record.id)):
@@ -108,13 +104,9 @@ class Table:
             if not self._is_ours(record, self.get(record.id)):
                 raise
 
-    def delete(self, session_id: str) -> None:
-        """Delete the record of this id, if there is one."""
-        self._call("delete_item", TableName=self._name, Key={"id": {"S": session_id}})
-
     def get_data_key(self, period: int) -> PublishedKey | None:
         """Return the published data key of a period."""
-        item = self._get(self._data_key_id(period))
+        item = self.get_item(self._data_key_id(period))
         if item is None:
             return None
         key = PublishedKey.from_item(item)
@@ -136,77 +128,22 @@ class Table:
 
     def get_not_before(self) -> int:
         """Return the moment before which no session may have been created; 0 when none is set."""
-        item = self._get(f"not-before#{self._namespace}")
+        item = self.get_item(f"not-before#{self._namespace}")
         if item is None:
             return 0
         if number(item, "version") != VERSION:
             raise InvalidRecord("version")
         return number(item, "notBefore")
 
-    def get_item(self, item_id: str) -> Item | None:
-        """Return another kind of item, as it is stored."""
-        return self._get(item_id)
-
-    def put_item(self, item: Item) -> None:
-        """Put another kind of item, whatever stands under its id."""
-        self._call("put_item", TableName=self._name, Item=item)
-
-    def put_stamped(self, item: Item, *, expected: bytes | None) -> bool:
-        """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
-
-        False when something else is there.
-        """
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
-        if expected is not None:
-            condition = {
-                "ConditionExpression": "stamp = :expected",
-                "ExpressionAttributeValues": {":expected": {"B": expected}},
-            }
-        try:
-            self._call("put_item", TableName=self._name, Item=item, **condition)
-        except ConditionFailed:
-            # The answer to our own write may have been lost before the SDK tried again.
-            return (self._get(item["id"]["S"]) or {}).get("stamp") == item["stamp"]
-        return True
-
-    def owned(self, owner: str) -> list[str]:
-        """Return the ids under an owner in the index, newest first; the index lags behind."""
-        ids: list[str] = []
-        more: dict[str, Any] = {}
-        while True:
-            answer = self._call(
-                "query",
-                TableName=self._name,
-                IndexName=OWNER_INDEX,
-                KeyConditionExpression="#owner = :owner",
-                ExpressionAttributeNames={"#owner": "owner"},
-                ExpressionAttributeValues={":owner": {"S": owner}},
-                ScanIndexForward=False,
-                **more,
-            )
-            if "Items" not in answer:
-                raise TableUnavailable
-            ids += [item["id"]["S"] for item in answer["Items"]]
-            if "LastEvaluatedKey" not in answer:
-                return ids
-            more = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
-
     def _data_key_id(self, period: int) -> str:
         return f"data-key#{self._namespace}#{period}"
 
-    def _get(self, item_id: str) -> Item | None:
+    def _transact(self, *actions: dict[str, Any]) -> None:
         answer = self._call(
-            "get_item",
-            TableName=self._name,
-            Key={"id": {"S": item_id}},
-            ConsistentRead=True,
-            ReturnConsumedCapacity="TOTAL",
+            "transact_write_items", TransactItems=list(actions), ReturnConsumedCapacity="TOTAL"
         )
-        item: Item | None = answer.get("Item")
-        # boto parses a body cut short to an empty answer: only one that is whole is a miss.
-        if item is None and "ConsumedCapacity" not in answer:
+        if "ConsumedCapacity" not in answer:
             raise TableUnavailable
-        return item
 
     def _put(self, record: SessionRecord, condition: str, values: Item) -> None:
         answer = self._call(
@@ -262,9 +199,6 @@ class Table:
     def _is_ours(record: SessionRecord, current: SessionRecord | None) -> bool:
         """Tell whether a write was applied although its answer was lost: the salt is fresh."""
         return current is not None and current.salt == record.salt
-
-    def _call(self, operation: str, **params: Any) -> dict[str, Any]:
-        return call_table(self._client, operation, **params)
 
 
 def _sized(item: Item) -> Item:

@@ -21,6 +21,7 @@ WITHOUT_DJANGO = {
     "envelope",
     "exceptions",
     "flights",
+    "items",
     "keyring",
     "merge",
     "not_before",
@@ -137,6 +138,7 @@ def test_boto_is_in_aws_only_but_for_type_checkers_in_table() -> None:
     assert users == {
         ("sessions_kms.aws", False),
         ("sessions_kms.aws", True),
+        ("sessions_kms.items", True),
         ("sessions_kms.table", True),
     }
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from threading import Lock
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.items import PAGE_ITEMS, Page
 from sessions_kms.record import VERSION, Item, PublishedKey, SessionRecord, number
 from sessions_kms.table import Conflict, RecordExists, Version, _sized
 
@@ -87,9 +88,28 @@ class FakeTable:
 
     def owned(self, owner: str) -> list[str]:
         with self._call("owned"):
-            found = [item for item in self.items.values() if item.get("owner") == {"S": owner}]
-            found.sort(key=lambda item: int(item["createdAt"]["N"]), reverse=True)
-            return [item["id"]["S"] for item in found]
+            return self._owned(owner)
+
+    def page(self, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
+        with self._call("page"):
+            return self._page(sorted(self.items), start, limit)
+
+    def owned_page(self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
+        with self._call("owned_page"):
+            return self._page(self._owned(owner), start, limit)
+
+    def _page(self, ids: list[str], start: Item | None, limit: int) -> Page:
+        after = 0 if start is None else ids.index(start["id"]["S"]) + 1
+        shown = ids[after : after + limit]
+        more = after + limit < len(ids)
+        return Page(
+            [self.items[each] for each in shown], {"id": {"S": shown[-1]}} if more else None
+        )
+
+    def _owned(self, owner: str) -> list[str]:
+        found = [item for item in self.items.values() if item.get("owner") == {"S": owner}]
+        found.sort(key=lambda item: int(item["createdAt"]["N"]), reverse=True)
+        return [item["id"]["S"] for item in found]
 
     def get_not_before(self) -> int:
         with self._call("get_not_before"):

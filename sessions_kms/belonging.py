@@ -1,0 +1,40 @@
+"""Whose namespace a record is of, where several share a table.
+
+The owner says so where somebody is signed in. An anonymous record does not: it is ours
+when its data key unwraps under our encryption context.
+"""
+
+from collections import OrderedDict
+
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.record import SessionRecord
+from sessions_kms.services import Services
+
+REMEMBERED = 4096  # data keys, of which a table has about one a day
+
+
+class Belonging:
+    """Tells records of one namespace from others, with one KMS call for each data key at most."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._owner_prefix = f"user#{services.config.namespace}#"
+        self._known: OrderedDict[tuple[bytes, int], bool] = OrderedDict()
+
+    def __call__(self, record: SessionRecord) -> bool:
+        """Tell whether a record is of this namespace. Raises KMSUnavailable."""
+        if record.owner is not None:
+            return record.owner.startswith(self._owner_prefix)
+        wrapped = (record.encrypted_key, record.key_period)
+        if wrapped not in self._known:
+            self._known[wrapped] = self._unwraps(*wrapped)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known[wrapped]
+
+    def _unwraps(self, encrypted_key: bytes, period: int) -> bool:
+        try:
+            self._services.keyring.unwrap(encrypted_key, period)
+        except InvalidRecord:
+            return False
+        return True

@@ -1,0 +1,145 @@
+"""The DynamoDB table as items of any kind: consistent reads, conditional writes, pages.
+
+Takes and gives items in the low-level attribute form, under the ids that callers
+choose. All methods raise TableUnavailable when the answer cannot be told.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sessions_kms.aws import ConditionFailed, WriteConflict, call_table
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.record import Item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+OWNER_INDEX = "by-owner"
+PAGE_ITEMS = 100
+CONFLICTS_MAX = 10  # tries of a delete that meets transactions on its item
+
+
+@dataclass(frozen=True)
+class Page:
+    """Items in DynamoDB's own order; ``next`` is where the following page starts, None at the end.
+
+    It names the last item looked at, and stays good when that item is deleted.
+    """
+
+    items: list[Item]
+    next: Item | None
+
+
+class ItemTable:
+    """One table."""
+
+    def __init__(self, client: "DynamoDBClient", *, name: str) -> None:
+        self._client = client
+        self._name = name
+
+    def get_item(self, item_id: str) -> Item | None:
+        """Return an item as it is stored."""
+        answer = self._call(
+            "get_item",
+            TableName=self._name,
+            Key=_key(item_id),
+            ConsistentRead=True,
+            ReturnConsumedCapacity="TOTAL",
+        )
+        item: Item | None = answer.get("Item")
+        # boto parses a body cut short to an empty answer: only one that is whole is a miss.
+        if item is None and not _is_whole(answer):
+            raise TableUnavailable
+        return item
+
+    def put_item(self, item: Item) -> None:
+        """Put an item, whatever stands under its id."""
+        self._call("put_item", TableName=self._name, Item=item)
+
+    def put_stamped(self, item: Item, *, expected: bytes | None) -> bool:
+        """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
+
+        False when something else is there.
+        """
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
+        if expected is not None:
+            condition = {
+                "ConditionExpression": "stamp = :expected",
+                "ExpressionAttributeValues": {":expected": {"B": expected}},
+            }
+        try:
+            self._call("put_item", TableName=self._name, Item=item, **condition)
+        except ConditionFailed:
+            # The answer to our own write may have been lost before the SDK tried again.
+            return (self.get_item(item["id"]["S"]) or {}).get("stamp") == item["stamp"]
+        return True
+
+    def delete(self, item_id: str) -> None:
+        """Delete the item of this id, if there is one."""
+        for _ in range(CONFLICTS_MAX):
+            try:
+                answer = self._call(
+                    "delete_item",
+                    TableName=self._name,
+                    Key=_key(item_id),
+                    ReturnConsumedCapacity="TOTAL",
+                )
+            except WriteConflict:  # A key change of this session is under way: milliseconds.
+                continue
+            if _is_whole(answer) or self.get_item(item_id) is None:
+                return
+        raise TableUnavailable
+
+    def page(self, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
+        """Return the next items of the whole table, of all kinds and namespaces.
+
+        Reads at most ``limit`` items, in one call, eventually consistent.
+        """
+        return self._page("scan", start, TableName=self._name, Limit=limit)
+
+    def owned_page(self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
+        """Return the next keys under an owner in the index, newest first; the index lags behind.
+
+        Each item has `id`, `owner` and `createdAt` only.
+        """
+        return self._page(
+            "query",
+            start,
+            TableName=self._name,
+            IndexName=OWNER_INDEX,
+            KeyConditionExpression="#owner = :owner",
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues={":owner": {"S": owner}},
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+
+    def owned(self, owner: str) -> list[str]:
+        """Return all ids under an owner in the index, newest first; the index lags behind."""
+        page = self.owned_page(owner, limit=1000)
+        ids = [item["id"]["S"] for item in page.items]
+        while page.next is not None:
+            page = self.owned_page(owner, page.next, limit=1000)
+            ids += [item["id"]["S"] for item in page.items]
+        return ids
+
+    def _page(self, operation: str, start: Item | None, **params: Any) -> Page:
+        if start is not None:
+            params["ExclusiveStartKey"] = start
+        answer = self._call(operation, **params)
+        if "Items" not in answer:
+            raise TableUnavailable
+        return Page(answer["Items"], answer.get("LastEvaluatedKey"))
+
+    def _call(self, operation: str, **params: Any) -> dict[str, Any]:
+        return call_table(self._client, operation, **params)
+
+
+def _key(item_id: str) -> Item:
+    return {"id": {"S": item_id}}
+
+
+def _is_whole(answer: Mapping[str, Any]) -> bool:
+    """Tell whether an answer arrived in full, by the last thing that was asked for in it."""
+    return "ConsumedCapacity" in answer

@@ -1,0 +1,93 @@
+"""What the commands for operators share: output for people and programs, questions, progress."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sessions_kms.exceptions import StoreUnavailable
+
+FAILED = 1
+INCOMPLETE = 2  # warnings, or work that another run has to finish
+
+
+class OperatorCommand(BaseCommand):
+    """A command with `--json`: one object on stdout, everything else on stderr.
+
+    Exit status 0 done, 1 failed, 2 incomplete.
+    """
+
+    changes = True  # whether the command changes something: offers --dry-run and --no-input
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        if self.changes:
+            parser.add_argument(
+                "--dry-run", action="store_true", help="say what would be done, and do nothing"
+            )
+            parser.add_argument(
+                "--no-input",
+                "--noinput",
+                action="store_true",
+                help="do not ask for confirmation",
+            )
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        self.as_json: bool = options["json"]
+        self.dry_run: bool = options.get("dry_run", False)
+        self.ask: bool = not options.get("no_input", False) and not self.dry_run
+        try:
+            self.operate(options)
+        except StoreUnavailable as exc:
+            # Ours tell little by design: an operator is helped by AWS's own words.
+            cause = exc.__cause__
+            raise CommandError(f"{exc} {f'({cause})' if cause else ''}".strip()) from exc
+
+    def operate(self, options: dict[str, Any]) -> None:
+        """Do the command's work."""
+        raise NotImplementedError
+
+    def say(self, line: str) -> None:
+        """Tell a person something; with --json on stderr."""
+        (self.stderr if self.as_json else self.stdout).write(line)
+
+    def conclude(self, result: dict[str, Any], summary: str, *, status: int = 0) -> None:
+        """Print the outcome in the form that was asked for, and exit with its status."""
+        self.stdout.write(json.dumps(result) if self.as_json else summary)
+        if status:
+            sys.exit(status)
+
+    def confirm(self, question: str) -> None:
+        """Ask before something that cannot be taken back. Ends the command unless yes."""
+        if not self.ask:
+            return
+        if not sys.stdin.isatty():
+            raise CommandError("Nobody is there to confirm: add --no-input, or --dry-run first.")
+        if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
+            self._stop("Nothing was done.")
+
+    @contextmanager
+    def progress(self, what: str, *, total: int | None = None) -> Iterator[Callable[..., None]]:
+        """Show a progress bar on a terminal; give a function that takes how much more is done."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,}"),
+            TimeElapsedColumn(),
+        )
+        console = Console(stderr=True)
+        with Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda advance=1: bar.advance(task, advance)
+
+    def _stop(self, message: str) -> NoReturn:
+        raise CommandError(message)
