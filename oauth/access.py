@@ -126,10 +126,10 @@ class _Access:
     def _renewed(self, *, patient: bool) -> TokenSet:
         renewal = Renewal(self._provider)
         for _ in range(GENERATIONS):
-            held = self.required(tokens.load(self._reloaded(), self._provider.name))
+            stored = self._reloaded()
+            held = self.required(tokens.load(stored, self._provider.name))
             if self.is_good(held):
-                tokens.adopt(self._session, self._provider.name, held)
-                return held
+                return self._adopted(stored, held)
             self._require_renewable(held)
             found = renewal.successor(held, is_current=self._is_current(held), patient=patient)
             if found is None:
@@ -169,7 +169,14 @@ class _Access:
                 name,
             )
             raise NotConnected("The session or the connection has ended meanwhile.")
-        tokens.adopt(self._session, name, held)
+        return self._adopted(stored, held)
+
+    def _adopted(self, stored: SessionBase, held: TokenSet) -> TokenSet:
+        """Have the request's own session go on from what is stored. Raises NotConnected."""
+        try:
+            tokens.adopt(self._session, stored, self._provider.name)
+        except UpdateError:
+            raise NotConnected("The session is another person's by now.") from None
         return held
 
     def _kept(self, stored: SessionBase) -> TokenSet | None:

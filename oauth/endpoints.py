@@ -2,7 +2,7 @@
 
 A `Provider` enters; `Metadata`, or the answer of its token endpoint, leaves. The
 metadata of a provider is kept for an hour; while it cannot be fetched the last one
-serves on.
+serves on, and only now and then it is tried again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from oauth import http
@@ -20,8 +20,10 @@ from oauth.providers import POST, Provider
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 METADATA_AGE = 3600  # seconds
+BACK_OFF = 5  # seconds after a failure during which this process does not ask again
 METADATA_MAX = 64  # providers; there are as many as are configured
 WELL_KNOWN = "/.well-known/openid-configuration"
 NEEDED = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
@@ -50,22 +52,17 @@ def metadata(provider: Provider) -> Metadata:
     now = services().clock()
     if found is not None and 0 <= now - fetched_at < METADATA_AGE:
         return found
-    try:
-        fresh = _discovered(provider, provider.issuer)
-    except ProviderUnavailable:
-        if found is None:
-            raise
-        logger.warning("The metadata of %s cannot be fetched: the last one serves.", provider.name)
-        return found
-    if len(_known) >= METADATA_MAX:
-        _known.clear()
-    _known[provider.issuer] = fresh, now
-    return fresh
+    if not _is_resting(provider.issuer, now):
+        found = _fetched(provider, provider.issuer, now) or found
+    if found is None:
+        raise ProviderUnavailable("The provider's metadata cannot be fetched.")
+    return found
 
 
 def forget() -> None:
-    """Forget all metadata."""
+    """Forget all metadata, and that any could not be fetched."""
     _known.clear()
+    _failed_at.clear()
 
 
 def ask_token_endpoint(
@@ -121,6 +118,29 @@ def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(each for each in listed if isinstance(each, str))
 
 
+def _is_resting(issuer: str, now: float) -> bool:
+    """Tell whether a fetch failed a moment ago: not each caller is to wait for a dead provider."""
+    return 0 <= now - _failed_at.get(issuer, -BACK_OFF) < BACK_OFF
+
+
+def _fetched(provider: Provider, issuer: str, now: float) -> Metadata | None:
+    try:
+        fresh = _discovered(provider, issuer)
+    except ProviderUnavailable as exc:
+        logger.warning("The metadata of %s cannot be had: %s", provider.name, exc)
+        _remember(_failed_at, issuer, now)
+        return None
+    _failed_at.pop(issuer, None)
+    _remember(_known, issuer, (fresh, now))
+    return fresh
+
+
+def _remember(memory: dict[str, T], issuer: str, value: T) -> None:
+    if len(memory) >= METADATA_MAX:
+        memory.clear()
+    memory[issuer] = value
+
+
 def _discovered(provider: Provider, issuer: str) -> Metadata:
     url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
     answer = http.get(url)
@@ -154,3 +174,4 @@ def _without_discovery(provider: Provider) -> Metadata:
 
 
 _known: dict[str, tuple[Metadata, float]] = {}
+_failed_at: dict[str, float] = {}

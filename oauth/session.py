@@ -6,7 +6,6 @@ meet. No other place may hold a token, but for a lease's sealed result
 """
 
 import logging
-from dataclasses import replace
 
 from django.contrib.sessions.backends.base import SessionBase
 
@@ -55,18 +54,16 @@ def drop(session: SessionBase, provider: str) -> None:
     session.pop(session_key(provider), None)
 
 
-def adopt(session: SessionBase, provider: str, token_set: TokenSet) -> None:
-    """Hold a token set that is stored already, as if this request had loaded it.
+def adopt(session: SessionBase, stored: SessionBase, provider: str) -> None:
+    """Hold the token set that another object of the same session has stored or loaded.
 
     It is no change of this request: saved again an hour later, at the end of a long
-    one, it would put an old set in the place of its successor.
+    one, it would put an old set in the place of its successor. Raises UpdateError when
+    the session is another person's by now.
     """
-    __traceback_hide__ = True
-    modified = session.modified
-    store(session, provider, token_set)
-    if not isinstance(session, SessionStore) or session._baseline is None:
+    if session is stored:
         return
-    base = session._codec.loads(session._baseline.payload)
-    base[session_key(provider)] = token_set.to_session()
-    session._baseline = replace(session._baseline, payload=session._codec.dumps(base))
-    session.modified = modified
+    if isinstance(session, SessionStore) and isinstance(stored, SessionStore):
+        session.catch_up(stored)
+    elif (held := load(stored, provider)) is not None:
+        store(session, provider, held)

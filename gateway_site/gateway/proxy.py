@@ -15,7 +15,7 @@ from typing import Any, cast
 import httpx2
 from django.http import HttpRequest
 
-from gateway_site.gateway import client, paths, tokens
+from gateway_site.gateway import client, cookies, paths, tokens
 from gateway_site.gateway.body import Body, ClientGone, Receive
 from gateway_site.gateway.headers import Headers, to_browser, to_upstream
 from gateway_site.gateway.problems import Problem, signed_out, unavailable
@@ -156,12 +156,13 @@ class _Exchange:
     async def _pass_on(self, answer: httpx2.Response) -> None:
         came = answer.headers.raw
         headers = [*to_browser(came), *locations(self.call, answer.status_code, came)]
+        extra = await cookies.renewed(self.call.request, self._extra)
         self.has_begun = True
         await self._send(
             {
                 "type": "http.response.start",
                 "status": answer.status_code,
-                "headers": [*headers, *_without(self._extra, headers)],
+                "headers": [*headers, *_without(extra, headers)],
             }
         )
         try:

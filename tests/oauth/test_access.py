@@ -7,6 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpResponse
 
 import oauth
 from oauth import renewal
@@ -137,8 +140,36 @@ def test_refreshed_token_is_saved_at_once_and_returned(
     assert new.refresh_token in corp.refresh_tokens
     assert new.grant_secret != before.grant_secret
     assert (new.expires_at or 0) == int(store.clock.now) + 3600
-    assert not request.session.modified
     assert corp.refreshes == [before.refresh_token]
+
+
+def test_refresh_renews_the_cookie_and_the_middleware_stores_nothing_more(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    oauth.get_token(request, "corp")
+    saved = store.sessions()
+
+    response = SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
+
+    cookie = response.cookies[settings.SESSION_COOKIE_NAME]
+    assert cookie["max-age"] == request.session.get_expiry_age() > 0
+    assert store.sessions() == saved
+
+
+def test_request_that_found_anothers_refresh_renews_the_cookie_too(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    first, second = request_of(signed_in), request_of(signed_in)
+    second.session["of the second"] = "a change"
+    oauth.get_token(first, "corp")
+    assert oauth.get_token(second, "corp") == stored(signed_in)
+    assert second.session.modified
+    second.session.save()
+    assert signed_in.session["of the second"] == "a change"
+    assert stored(signed_in) == tokens.load(first.session, "corp")
 
 
 def test_successors_are_refreshed_in_their_turn(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
 from oauth import endpoints
-from oauth.endpoints import METADATA_AGE, Metadata
+from oauth.endpoints import BACK_OFF, METADATA_AGE, Metadata
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import provider
 from tests.oauth.fake_provider import FakeProvider
@@ -59,14 +60,34 @@ def test_last_metadata_serves_while_none_can_be_fetched(
     assert metadata() == found
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_provider_that_failed_is_not_asked_again_at_once(
+    corp: FakeProvider, store: Stack, known: bool
+) -> None:
+    if known:
+        metadata()
+        store.clock.advance(METADATA_AGE)
+    asked = counting(corp)
+    corp.failing[DISCOVERY] = NONSENSE["server error"]
+    for _ in range(3):
+        with nullcontext() if known else pytest.raises(ProviderUnavailable):
+            metadata()
+        store.clock.advance(BACK_OFF / 3)
+    assert len(asked) == 1
+    corp.failing.clear()
+    assert metadata().issuer == corp.issuer
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("what", NONSENSE)
 def test_metadata_that_cannot_be_fetched_is_an_unavailable_provider(
-    corp: FakeProvider, what: str
+    corp: FakeProvider, store: Stack, what: str
 ) -> None:
     corp.failing[DISCOVERY] = NONSENSE[what]
     with pytest.raises(ProviderUnavailable):
         metadata()
     corp.failing.clear()
+    store.clock.advance(BACK_OFF)
     assert metadata().issuer == corp.issuer
 
 

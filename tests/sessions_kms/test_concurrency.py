@@ -127,6 +127,60 @@ def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
     assert stored(session) == {"token": "new", "visited": True}
 
 
+def test_session_that_catches_up_with_another_object_keeps_its_own_changes(stack: Stack) -> None:
+    session = saved(a=1, b=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    mine["a"] = 2
+    mine.catch_up(theirs)
+    assert dict(mine.items()) == {"a": 2, "b": 2}
+    assert stored(session) == {"a": 1, "b": 2}
+    mine.save()
+    assert stored(session) == {"a": 2, "b": 2}
+
+
+def test_session_that_caught_up_and_changed_nothing_is_not_written_again(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    before = stack.sessions()
+    mine.catch_up(theirs)
+    assert mine.modified
+    mine.save()
+    assert stack.sessions() == before
+
+
+def test_session_that_replaces_everything_takes_nothing_over(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = SessionStore(session.session_key), opened(session)
+    mine.clear()
+    theirs["b"] = 2
+    theirs.save()
+    mine.catch_up(theirs)
+    mine["c"] = 3
+    mine.save()
+    assert stored(session) == {"c": 3}
+
+
+def test_session_does_not_catch_up_with_one_of_another_key(stack: Stack) -> None:
+    mine, theirs = opened(saved(a=1)), opened(saved(a=2))
+    mine.catch_up(theirs)
+    assert dict(mine.items()) == {"a": 1}
+    assert not mine.modified
+
+
+def test_session_does_not_catch_up_with_another_users(stack: Stack) -> None:
+    session = saved(**{USER_ID: "1"})
+    mine, theirs = opened(session), opened(session)
+    theirs[USER_ID] = "2"
+    theirs.save()
+    with pytest.raises(UpdateError):
+        mine.catch_up(theirs)
+    assert mine[USER_ID] == "1"
+
+
 def test_direct_load_beside_unsaved_changes_does_not_move_the_baseline(stack: Stack) -> None:
     session = saved(a=1, b=1)
     mine, theirs = opened(session), opened(session)

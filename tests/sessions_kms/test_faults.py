@@ -237,6 +237,24 @@ def test_fault_that_strikes_once_is_survived_by_the_second_try(
     assert raised == dict.fromkeys(raised)
 
 
+@pytest.mark.parametrize("name", ["create", "save", "cycle_key", "delete"])
+def test_write_outlasts_a_transaction_on_its_item(make_faulty: MakeFaulty, name: str) -> None:
+    fault = error("TransactionConflictException")
+    if name == "cycle_key":
+        reasons = [{"Code": "None"}, {"Code": "TransactionConflict"}]
+        fault = error("TransactionCanceledException", CancellationReasons=reasons)
+    assert strike(make_faulty(), name, fault, times=3) is None
+
+
+def test_delete_believes_no_answer_that_is_not_whole(make_faulty: MakeFaulty) -> None:
+    faulty = make_faulty()
+    session = saved(**OLD)
+    faulty.table.on("DeleteItem", answer(b"{}"))
+    with pytest.raises(TableUnavailable):
+        session.delete()
+    assert stored(session.session_key) == OLD
+
+
 @EACH_ACTION
 @pytest.mark.parametrize("times", [1, None])
 def test_answer_that_cannot_be_told_is_success_or_store_unavailable(

@@ -51,6 +51,11 @@ async def refreshing(
         return token
     if request.headers.get("X-Test-Refresh") == "unavailable":
         raise StoreUnavailable
+    if request.headers.get("X-Test-Refresh") == "stored":
+        stored = SessionStore(request.session.session_key)
+        await stored.aset("refreshed", time.time())
+        await stored.asave()
+        request.session.catch_up(stored)  # type: ignore[attr-defined]  # the engine's own
     return replace(token, access_token=f"{token.access_token}-2")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote
 
@@ -262,6 +263,16 @@ def test_refused_token_is_refreshed_once_and_the_call_made_again(gateway: Gatewa
         response = client.post(url, data=body, timeout=10)
     assert response.status_code == 200
     assert hashlib.sha256(response.content).digest() == hashlib.sha256(body).digest()
+
+
+def test_refresh_renews_the_cookie_with_the_answer(gateway: Gateway) -> None:
+    path = f"echo/guarded?token={TOKEN}-2"
+    assert "Set-Cookie" not in gateway.get(path).headers
+    response = gateway.get(path, headers={"X-Test-Refresh": "stored"})
+    assert response.status_code == 200
+    cookie = SimpleCookie(response.headers["Set-Cookie"])["gateway_sessionid"]
+    assert cookie.value == gateway.keys[0]
+    assert (int(cookie["max-age"]) > 0, cookie["httponly"]) == (True, True)
 
 
 def test_second_401_goes_back_as_it_is(gateway: Gateway) -> None:

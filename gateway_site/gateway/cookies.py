@@ -1,0 +1,40 @@
+"""The session cookie of an answer that Django's middleware never sees.
+
+A token that is refreshed while a call is forwarded moves the session's end, after the
+middleware has done its part; the cookie must not end before the session.
+"""
+
+from __future__ import annotations
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from gateway_site.gateway.headers import Headers
+from sessions_kms.exceptions import StoreUnavailable
+
+
+async def renewed(request: HttpRequest, headers: Headers) -> Headers:
+    """Return an answer's headers, with the session's cookie where its age has changed."""
+    if not request.session.modified:
+        return headers
+    name = settings.SESSION_COOKIE_NAME
+    response = HttpResponse()
+    try:
+        await sync_to_async(_saved, thread_sensitive=False)(request, response)
+    except (SessionInterrupted, StoreUnavailable):
+        return headers  # The call was made: whether the session stands is asked elsewhere.
+    if name not in response.cookies:
+        return headers
+    ours = response.cookies[name].OutputString().encode("latin-1")
+    start = name.encode("ascii") + b"="
+    others = [pair for pair in headers if pair[0] != b"set-cookie" or not pair[1].startswith(start)]
+    return [*others, (b"set-cookie", ours)]
+
+
+def _saved(request: HttpRequest, response: HttpResponse) -> HttpResponseBase:
+    """Have Django save the session and set its cookie; what is stored already costs no call."""
+    return SessionMiddleware(lambda _: response).process_response(request, response)

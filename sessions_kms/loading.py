@@ -1,0 +1,126 @@
+"""What is stored, loaded: the session's content, and the baseline that a save starts from.
+
+A session key enters; content and `Baseline` leave. Whatever is not, or not valid, is no
+session; what cannot be told is StoreUnavailable.
+"""
+
+import logging
+import re
+from threading import Lock
+from typing import Any, cast
+
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms.asynchronous import AsyncStore, sync_only
+from sessions_kms.baseline import Baseline
+from sessions_kms.codec import Codec
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.record import SessionRecord, session_id
+from sessions_kms.sealing import open_record
+from sessions_kms.services import services
+
+logger = logging.getLogger("django.security.SuspiciousSession")
+
+SESSION_KEY = re.compile(r"[a-z0-9]{32}")
+
+
+class LoadingStore(AsyncStore):
+    """A session that can be read."""
+
+    def __init__(self, session_key: str | None = None) -> None:
+        super().__init__(session_key)
+        self._codec = Codec(self.serializer())
+        self._baseline: Baseline | None = None
+        self._signed_in = False
+        self._loading = Lock()
+
+    def exists(self, session_key: str) -> bool:
+        """Tell whether a live session has this key."""
+        __traceback_hide__ = True
+        sync_only()
+        if not self._validate_session_key(session_key):
+            return False
+        try:
+            record = services().table.get(id_of(session_key))
+        except InvalidRecord as exc:
+            log_refused(id_of(session_key), exc)
+            return False
+        return record is not None and services().is_live(record)
+
+    def load(self) -> dict[str, Any]:
+        """Return what is stored; for a session that is not, or not valid, {} and no key."""
+        sync_only()
+        return self._load()[1]
+
+    def _load(self) -> tuple[Baseline | None, dict[str, Any]]:
+        found = self._read() if self.session_key else None
+        if found is None:
+            self._session_key = None
+            return None, {}
+        return found
+
+    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
+        self.accessed = True
+        if not hasattr(self, "_session_cache"):
+            with self._loading:  # Concurrent tasks of one request share one load.
+                if not hasattr(self, "_session_cache"):
+                    self._session_cache = self._first_content(no_load)
+        return self._session_cache
+
+    _session = property(_get_session)
+
+    def _first_content(self, no_load: bool) -> dict[str, Any]:
+        if no_load or self.session_key is None:
+            return {}
+        sync_only()
+        self._baseline, content = self._load()
+        return content
+
+    def _read(self) -> tuple[Baseline, dict[str, Any]] | None:
+        try:
+            record = services().table.get(self._id())
+            if record is None or not services().is_live(record):
+                return None
+            return self._open(record)
+        except InvalidRecord as exc:
+            log_refused(self._id(), exc)
+            return None
+
+    def _open(self, record: SessionRecord) -> tuple[Baseline, dict[str, Any]]:
+        __traceback_hide__ = True
+        payload = open_record(services(), record, self._key)
+        content = self._codec.loads(payload)
+        return Baseline.of(record, self._key, payload, content), content
+
+    def created(self) -> int | None:
+        baseline = self._baseline
+        if baseline is None or baseline.session_key != self.session_key:
+            return None
+        return None if self._starts_anew(baseline) else baseline.created_at
+
+    def _starts_anew(self, baseline: Baseline) -> bool:
+        """Tell whether someone signed in since, so that the absolute timeout starts again."""
+        user_id = self._session_cache.get(USER_ID) if hasattr(self, "_session_cache") else None
+        return self._signed_in or (user_id is not None and user_id != baseline.user_id)
+
+    @property
+    def _key(self) -> str:
+        """The session key, where there must be one."""
+        return cast("str", self.session_key)
+
+    def _id(self) -> str:
+        return id_of(self._key)
+
+    def _validate_session_key(self, key: str | None) -> bool:
+        return key is not None and SESSION_KEY.fullmatch(key) is not None
+
+
+def id_of(session_key: str) -> str:
+    """Return the id that the session of this key is stored under."""
+    __traceback_hide__ = True
+    return session_id(services().config.namespace, session_key)
+
+
+def log_refused(record_id: str, error: InvalidRecord) -> None:
+    """Tell, where Django's security log goes, that a record was not taken for a session."""
+    logger.warning("Session record %s... refused: %s", record_id[:8], error.reason)

@@ -1,0 +1,72 @@
+"""What a request does when another one of the same session has saved meanwhile.
+
+The baseline says what this request started from. Its changes since are laid over what
+stands now, which becomes the new baseline.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import UpdateError
+
+from sessions_kms import links
+from sessions_kms.baseline import Baseline
+from sessions_kms.loading import LoadingStore
+from sessions_kms.merge import merge
+from sessions_kms.record import SessionRecord
+from sessions_kms.services import services
+
+
+class RebasingStore(LoadingStore):
+    """A session that can go on from what another request stored."""
+
+    def catch_up(self, other: "RebasingStore") -> None:
+        """Go on from what another object of this session has just loaded or stored.
+
+        What this one changed so far is laid over it and saved as usual. The response
+        renews the cookie, whose age may have moved. Raises UpdateError when it is no
+        longer the same person's session.
+        """
+        mine, theirs = self._baseline, other._baseline
+        if mine is None or theirs is None or mine.session_key != theirs.session_key:
+            return
+        if not mine.replaced:
+            self._lay_over(mine, theirs, self._codec.loads(theirs.payload))
+            self._baseline = theirs
+        self.modified = True
+
+    def _expected(self) -> Baseline:
+        """Return the baseline of this key; one that is only looked up now is never merged."""
+        if self._baseline is None or self._baseline.session_key != self.session_key:
+            found = self._read()
+            if found is None:
+                raise UpdateError
+            self._baseline = replace(found[0], replaced=True)
+        return self._baseline
+
+    def _rebase(self, baseline: Baseline, current: SessionRecord | None) -> Baseline:
+        """Lay this request's changes over what stands now, and make that the baseline."""
+        __traceback_hide__ = True
+        if current is None or not services().is_live(current):
+            raise UpdateError
+        theirs, content = self._open(current)
+        if baseline.replaced:
+            self._baseline = replace(theirs, replaced=True)
+        else:
+            self._lay_over(baseline, theirs, content)
+            self._baseline = theirs
+        return self._baseline
+
+    def _lay_over(self, baseline: Baseline, theirs: Baseline, content: dict[str, Any]) -> None:
+        __traceback_hide__ = True
+        session = self._session_cache
+        if not baseline.user_id == theirs.user_id == session.get(USER_ID):
+            raise UpdateError
+        ours = {
+            key: session.get(key, value) for key, value in self._codec.round_trip(session).items()
+        }
+        base = self._codec.loads(baseline.payload)
+        merged = merge(base, ours, content, self._codec.dumps) | links.merged(base, ours, content)
+        session.clear()
+        session.update(merged)
