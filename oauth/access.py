@@ -24,8 +24,11 @@ from oauth.exceptions import (
     ReauthenticationRequired,
 )
 from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
+from oauth.signals import token_refreshed
 from oauth.threads import Busy, Turns, in_turn, is_underway
 from oauth.tokens import TokenSet
+from sessions_kms.loading import id_of
+from sessions_kms.record import SHORT_ID
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -136,6 +139,8 @@ class _Access:
                 continue
             kept = self._save(held, found.token_set)
             is_made = found.made and kept.grant_secret == found.token_set.grant_secret
+            if is_made:
+                self._announce()
             if is_made or self.is_good(kept):
                 return kept
         raise ProviderUnavailable("The provider's tokens expire as soon as they are issued.")
@@ -170,6 +175,11 @@ class _Access:
             )
             raise NotConnected("The session or the connection has ended meanwhile.")
         return self._adopted(stored, held)
+
+    def _announce(self) -> None:
+        key = self._session.session_key
+        short_id = id_of(key)[:SHORT_ID] if key else None
+        token_refreshed.send_robust(sender=None, provider=self._provider.name, session=short_id)
 
     def _adopted(self, stored: SessionBase, held: TokenSet) -> TokenSet:
         """Have the request's own session go on from what is stored. Raises NotConnected."""

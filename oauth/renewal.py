@@ -31,6 +31,7 @@ from functools import cache
 from oauth.exceptions import ProviderUnavailable, ReauthenticationRequired
 from oauth.providers import Provider
 from oauth.refreshing import GrantRefused, refresh
+from oauth.telemetry import telemetry
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.leases import Leases
@@ -82,6 +83,8 @@ class Renewal:
         waited = 0.0
         while True:
             claim = self._leases.claim(held.grant_secret, self._holder, seconds=LEASE)
+            if claim.held or claim.result is not None:
+                telemetry.record("lease.wait", waited, provider=self._provider.name)
             if claim.result is not None:
                 return Successor(_unpacked(claim.result), made=False)
             if claim.held:
@@ -134,7 +137,8 @@ class Renewal:
         """Ask the provider and keep what it says. Runs in a thread that nobody cancels."""
         __traceback_hide__ = True
         try:
-            new = refresh(self._provider, held, now=int(self._services.clock()))
+            with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
+                new = refresh(self._provider, held, now=int(self._services.clock()))
         except GrantRefused as exc:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
             self._seal(held, {"refused": exc.reason}, REFUSAL_KEPT)

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
+from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:
     import boto3
@@ -119,7 +120,7 @@ class KMS:
 
 def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
     """Call one KMS operation on one key and translate what goes wrong."""
-    with _kms_bodies_unlogged():
+    with telemetry.timed("aws", service="kms", operation=operation), _kms_bodies_unlogged():
         try:
             answer: dict[str, Any] = getattr(kms_client(region_of(key_id)), operation)(**params)
             return answer
@@ -127,9 +128,9 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
             # Whatever else the SDK raises, the answer is unknown.
             if is_client_error(exc) and _is_named(exc):
                 raise _kms_error(exc, key_id) from exc
-    # Raised outside the handler, so that no chain and no frame leads to the error of
-    # an undecodable answer: it carries the bytes, and with them a plaintext data key.
-    raise KMSUnavailable
+        # Raised outside the handler, so that no chain and no frame leads to the error of
+        # an undecodable answer: it carries the bytes, and with them a plaintext data key.
+        raise KMSUnavailable
 
 
 def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[str, Any]:
@@ -138,13 +139,14 @@ def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[
     Raises ConditionFailed, WriteConflict, TransactionCanceled, or TableUnavailable for
     all else.
     """
-    try:
-        answer: dict[str, Any] = getattr(client, operation)(**params)
-    except Exception as exc:
-        # A body cut short or garbled raises anything, not only botocore's own errors.
-        raise (
-            _table_error(exc, operation, params) if is_client_error(exc) else TableUnavailable()
-        ) from exc
+    with telemetry.timed("aws", service="dynamodb", operation=operation):
+        try:
+            answer: dict[str, Any] = getattr(client, operation)(**params)
+        except Exception as exc:
+            # A body cut short or garbled raises anything, not only botocore's own errors.
+            if is_client_error(exc):
+                raise _table_error(exc, operation, params) from exc
+            raise TableUnavailable from exc
     return answer
 
 

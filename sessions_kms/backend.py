@@ -21,12 +21,14 @@ from sessions_kms import links
 from sessions_kms.asynchronous import sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
-from sessions_kms.loading import id_of, log_refused
+from sessions_kms.loading import id_of, refuse
 from sessions_kms.rebasing import RebasingStore
-from sessions_kms.record import SessionRecord
+from sessions_kms.record import SHORT_ID, SessionRecord
 from sessions_kms.sealing import seal_session
 from sessions_kms.services import services
+from sessions_kms.signals import announce, session_created, session_cycled, session_ended
 from sessions_kms.table import Conflict, RecordExists
+from sessions_kms.telemetry import telemetry
 
 TRIES = 10  # of a write that meets other writes
 PAUSE = 0.02  # seconds at most before the second try, growing with each
@@ -82,10 +84,13 @@ class SessionStore(RebasingStore):
             self.create()
             return
         try:
-            self._until_stored(self._move)
+            previous = self._id()
+            self._until_stored("cycle", self._move)
         except UpdateError:
             raise SessionInterrupted("The session ended before its key was changed.") from None
         self.modified = True
+        user_id = self._baseline.user_id if self._baseline else None
+        announce(session_cycled, self._id(), previous=previous[:SHORT_ID], user_id=user_id)
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session."""
@@ -93,7 +98,9 @@ class SessionStore(RebasingStore):
         sync_only()
         key = self.session_key if session_key is None else session_key
         if key is not None and self._validate_session_key(key):
-            services().table.delete(id_of(key))
+            with telemetry.spanned("operation", "delete"):
+                services().table.delete(id_of(key))
+            announce(session_ended, id_of(key))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -103,10 +110,12 @@ class SessionStore(RebasingStore):
         record, baseline = self._seal(self._key, None)
         links.write(services(), record, baseline.links)
         try:
-            services().table.create(record, now=record.updated_at)
+            with telemetry.spanned("operation", "create"):
+                services().table.create(record, now=record.updated_at)
         except RecordExists:
             raise CreateError from None
         self._stored(baseline)
+        announce(session_created, record.id, user_id=baseline.user_id)
 
     def _update(self) -> None:
         baseline = self._baseline
@@ -115,14 +124,15 @@ class SessionStore(RebasingStore):
             or baseline.session_key != self.session_key
             or not self._may_stay(baseline)
         ):
-            self._until_stored(self._replace)
+            self._until_stored("save", self._replace)
 
-    def _until_stored(self, write: Callable[[Baseline], None]) -> None:
+    def _until_stored(self, operation: str, write: Callable[[Baseline], None]) -> None:
         """Try a write until the baseline that it expects stands, a bounded number of times."""
         try:
-            stored = self._tried(write)
+            with telemetry.spanned("operation", operation):
+                stored = self._tried(write)
         except InvalidRecord as exc:
-            log_refused(self._id(), exc)
+            refuse(self._id(), exc)
         else:
             if stored:
                 return
@@ -136,6 +146,7 @@ class SessionStore(RebasingStore):
                 write(baseline)
             except Conflict as exc:
                 current = exc.current
+                telemetry.count("conflicts")
             else:
                 return True
             baseline = self._rebase(baseline, current)

@@ -23,6 +23,7 @@ from sessions_kms.exceptions import (
 from sessions_kms.flights import Flights
 from sessions_kms.keyring import DataKey, Keyring
 from sessions_kms.stopwatch import Moment, Stopwatch
+from sessions_kms.telemetry import telemetry
 
 BACK_OFF: Final = 1  # seconds after a failure during which nobody asks again
 INVALID_BACK_OFF: Final = 5  # seconds; KMS will not change its mind about a blob
@@ -112,7 +113,7 @@ class CachingKeyring:
             return self._fetch_own()
         held = partial(self._held_to_seal, period)
         self._look_ahead(period)
-        return self._serve(_generation(period), held, partial(self._fetch, period))
+        return self._serve("seal", _generation(period), held, partial(self._fetch, period))
 
     def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Return the data key of a record, from KMS if need be.
@@ -121,16 +122,18 @@ class CachingKeyring:
         """
         cache_key = self._cache_key(encrypted, period)
         held = partial(self._held_to_open, cache_key)
-        return self._serve(cache_key, held, partial(self._unwrap, cache_key, period))
+        return self._serve("open", cache_key, held, partial(self._unwrap, cache_key, period))
 
     def _serve(
         self,
+        use: str,
         flight: Hashable,
         held: Callable[[float], Entry | None],
         ask: Callable[[], DataKey],
     ) -> DataKey:
         """Return a fresh key, held or asked for, else in an outage a stale one."""
         if entry := held(self._max_age):
+            telemetry.count("data_keys", use=use, source="cache")
             return entry.key
 
         def ask_if_still_needed() -> DataKey:
@@ -140,13 +143,16 @@ class CachingKeyring:
         try:
             # Of those with a stale key in hand one probes a KMS that failed; the rest go on.
             patient = held(self._max_stale) is None
-            return self._flights.run(flight, ask_if_still_needed, patient=patient)
+            key = self._flights.run(flight, ask_if_still_needed, patient=patient)
         except StoreUnavailable as exc:
             entry = held(self._max_stale)
             if entry is None or _refused_key(exc):
                 self._drop(self._too_old)
                 raise
+            telemetry.count("data_keys", use=use, source="stale")
             return entry.key
+        telemetry.count("data_keys", use=use, source="asked")
+        return key
 
     def _held_to_open(self, cache_key: CacheKey, limit: float) -> Entry | None:
         with self._lock:

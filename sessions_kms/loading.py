@@ -15,9 +15,11 @@ from sessions_kms.asynchronous import AsyncStore, sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import SessionRecord, session_id
+from sessions_kms.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services
+from sessions_kms.signals import announce, session_refused
+from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
@@ -43,7 +45,7 @@ class LoadingStore(AsyncStore):
         try:
             record = services().table.get(id_of(session_key))
         except InvalidRecord as exc:
-            log_refused(id_of(session_key), exc)
+            refuse(id_of(session_key), exc)
             return False
         return record is not None and services().is_live(record)
 
@@ -77,13 +79,15 @@ class LoadingStore(AsyncStore):
         return content
 
     def _read(self) -> tuple[Baseline, dict[str, Any]] | None:
-        try:
-            record = services().table.get(self._id())
-            if record is None or not services().is_live(record):
-                return None
-            return self._open(record)
-        except InvalidRecord as exc:
-            log_refused(self._id(), exc)
+        with telemetry.spanned("operation", "load") as done:
+            try:
+                record = services().table.get(self._id())
+                if record is not None and services().is_live(record):
+                    return self._open(record)
+                done.outcome = "none"
+            except InvalidRecord as exc:
+                refuse(self._id(), exc)
+                done.outcome = "refused"
             return None
 
     def _open(self, record: SessionRecord) -> tuple[Baseline, dict[str, Any]]:
@@ -121,6 +125,8 @@ def id_of(session_key: str) -> str:
     return session_id(services().config.namespace, session_key)
 
 
-def log_refused(record_id: str, error: InvalidRecord) -> None:
-    """Tell, where Django's security log goes, that a record was not taken for a session."""
-    logger.warning("Session record %s... refused: %s", record_id[:8], error.reason)
+def refuse(record_id: str, error: InvalidRecord) -> None:
+    """Tell who listens that a record was not taken for a session."""
+    logger.warning("Session record %s... refused: %s", record_id[:SHORT_ID], error.reason)
+    telemetry.count("refusals", reason=error.reason)
+    announce(session_refused, record_id, reason=error.reason)

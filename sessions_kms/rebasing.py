@@ -16,6 +16,7 @@ from sessions_kms.loading import LoadingStore
 from sessions_kms.merge import merge
 from sessions_kms.record import SessionRecord
 from sessions_kms.services import services
+from sessions_kms.telemetry import telemetry
 
 
 class RebasingStore(LoadingStore):
@@ -56,6 +57,7 @@ class RebasingStore(LoadingStore):
         else:
             self._lay_over(baseline, theirs, content)
             self._baseline = theirs
+            telemetry.count("merges")
         return self._baseline
 
     def _lay_over(self, baseline: Baseline, theirs: Baseline, content: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ ENCRYPTED_KEY_MAX_BYTES: Final = 6144
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 ITEM_MAX_BYTES: Final = 400 * 1024
 OWNER_MAX_BYTES: Final = 1024
+SHORT_ID: Final = 8  # letters of a session's id that logs and people see
 CLOCK_SKEW: Final = 300  # seconds
 DATA_KEY_USE: Final = 8 * 24 * 3600  # seconds after its period's start that a data key may seal
 

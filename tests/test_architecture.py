@@ -28,6 +28,7 @@ WITHOUT_DJANGO = {
     "record",
     "stopwatch",
     "table",
+    "telemetry",
 }
 
 

@@ -23,7 +23,6 @@ from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-SHORT_ID = 8  # letters
 UNKNOWN = "The sessions cannot be reached right now, so it is not known whether any was ended. \
 Please try again in a moment."
 
@@ -125,7 +124,7 @@ def _counted(ended: int) -> str:
 def _row(found: ending.SessionInfo) -> Session:
     return Session(
         id=found.id,
-        short_id=found.id[:SHORT_ID],
+        short_id=found.id[: record.SHORT_ID],
         created_at=datetime.fromtimestamp(found.created_at, UTC),
         updated_at=datetime.fromtimestamp(found.updated_at, UTC),
         ends_at=datetime.fromtimestamp(found.ends_at, UTC),

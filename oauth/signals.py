@@ -1,0 +1,8 @@
+"""Signals for an audit trail. Receivers run at once; one that fails is logged and stops nothing.
+
+The sender is None; `session` is the shortened digest, as `sessions_kms.signals` has it.
+"""
+
+from django.dispatch import Signal
+
+token_refreshed = Signal()  # provider, session: None for a session that is not ours

@@ -1,0 +1,102 @@
+"""The audit trail: who is told what, and that a receiver that fails stops nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.dispatch import Signal
+
+from sessions_kms import signals
+from sessions_kms.backend import SessionStore
+from sessions_kms.loading import id_of
+from tests.sessions_kms.stacks import Stack
+
+SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(value, Signal)}
+
+
+@pytest.fixture
+def told() -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """Collect what is sent, in its order."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    receivers = {}
+    for name, signal in SIGNALS.items():
+
+        def receive(name: str = name, **details: Any) -> None:
+            assert details.pop("sender") is None
+            details.pop("signal")
+            found.append((name, details))
+
+        receivers[name] = receive
+        signal.connect(receive)
+    yield found
+    for name, receiver in receivers.items():
+        SIGNALS[name].disconnect(receiver)
+
+
+Told = list[tuple[str, dict[str, Any]]]
+
+
+def short(session: SessionStore) -> str:
+    return id_of(session.session_key or "")[:8]
+
+
+def test_life_of_a_session_is_told(stack: Stack, told: Told) -> None:
+    session = SessionStore()
+    session[USER_ID] = "7"
+    session.save()
+    first = short(session)
+    session.cycle_key()
+    second = short(session)
+    session.delete()
+    assert told == [
+        ("session_created", {"session": first, "user_id": "7"}),
+        ("session_cycled", {"session": second, "previous": first, "user_id": "7"}),
+        ("session_ended", {"session": second}),
+    ]
+
+
+def test_anonymous_session_is_told_without_a_user(fake: Stack, told: Told) -> None:
+    session = SessionStore()
+    session["a"] = 1
+    session.save()
+    assert told == [("session_created", {"session": short(session), "user_id": None})]
+
+
+def test_read_and_save_are_nothing_to_audit(fake: Stack, told: Told) -> None:
+    session = SessionStore()
+    session.save()
+    told.clear()
+    other = SessionStore(session.session_key)
+    other["a"] = 1
+    other.save()
+    assert told == []
+
+
+def test_refused_record_is_told_with_its_reason(fake: Stack, told: Told) -> None:
+    session = SessionStore()
+    session.save()
+    item = next(iter(fake.sessions().values()))
+    fake.put_item({**item, "commitment": {"B": bytes(32)}})
+    told.clear()
+    assert SessionStore(session.session_key).load() == {}
+    assert told == [("session_refused", {"session": short(session), "reason": "commitment"})]
+
+
+def test_receiver_that_fails_stops_nothing(fake: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("the audit log is full")
+
+    signals.session_created.connect(fail)
+    try:
+        session = SessionStore()
+        session["a"] = 1
+        with caplog.at_level(logging.ERROR):
+            session.save()
+    finally:
+        signals.session_created.disconnect(fail)
+    assert SessionStore(session.session_key)["a"] == 1
+    assert "the audit log is full" in caplog.text

@@ -1,0 +1,188 @@
+"""What OpenTelemetry is told: every operation with its outcome, and no id, key or person."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.record import session_id
+from sessions_kms.telemetry import telemetry
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.stacks import Stack
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Recorded:
+    """What was told since the test began."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self._spans = InMemorySpanExporter()
+        self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
+        self.tracers = TracerProvider(shutdown_on_exit=False)
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._spans))
+
+    def close(self) -> None:
+        self.meters.shutdown()
+        self.tracers.shutdown()
+
+    def points(self, name: str) -> dict[frozenset[tuple[str, Any]], int]:
+        """Return how often each set of attributes was told under a name."""
+        data = self._reader.get_metrics_data()
+        found: dict[frozenset[tuple[str, Any]], int] = {}
+        for resource in data.resource_metrics if data else []:
+            for metric in (each for scope in resource.scope_metrics for each in scope.metrics):
+                for point in metric.data.data_points if metric.name == name else []:
+                    number: Any = getattr(point, "count", None) or getattr(point, "value", 0)
+                    found[frozenset((point.attributes or {}).items())] = number
+        return found
+
+    def count(self, name: str, **attributes: str) -> int:
+        """Return how often something was told with these attributes among others."""
+        wanted = set(attributes.items())
+        return sum(times for told, times in self.points(name).items() if wanted <= told)
+
+    def spans(self) -> list[tuple[str, dict[str, Any]]]:
+        return [
+            (span.name, dict(span.attributes or {})) for span in self._spans.get_finished_spans()
+        ]
+
+    def everything(self) -> str:
+        """Return all that was told, as text."""
+        metrics = repr(self._reader.get_metrics_data())
+        return metrics + "".join(span.to_json() for span in self._spans.get_finished_spans())
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
+    made = Recorded()
+    monkeypatch.setattr(telemetry, "_counters", {})
+    monkeypatch.setattr(telemetry, "_histograms", {})
+    monkeypatch.setitem(vars(telemetry), "_meter", made.meters.get_meter("sessions_kms"))
+    monkeypatch.setitem(vars(telemetry), "tracer", made.tracers.get_tracer("sessions_kms"))
+    yield made
+    made.close()
+
+
+def saved(**content: Any) -> SessionStore:
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    return session
+
+
+def test_operations_are_told_with_their_outcome(stack: Stack, recorded: Recorded) -> None:
+    session = saved(a=1)
+    SessionStore(session.session_key).load()
+    SessionStore("x" * 32).load()
+    session["a"] = 2
+    session.save()
+    session.cycle_key()
+    session.delete()
+    told = [("create", "ok"), ("load", "ok"), ("load", "none"), ("save", "ok"), ("cycle", "ok")]
+    for operation, outcome in [*told, ("delete", "ok")]:
+        name = "sessions_kms.operation"
+        assert recorded.count(name, operation=operation, outcome=outcome) == 1, operation
+    assert [name for name, _ in recorded.spans()] == [
+        f"sessions_kms {operation}" for operation, _ in [*told, ("delete", "ok")]
+    ]
+
+
+def test_calls_of_aws_are_told(make_stack: MakeStack, recorded: Recorded) -> None:
+    stack = make_stack()
+    if stack.kind == "fake":
+        pytest.skip("the fakes call nothing")
+    key = saved(a=1).session_key
+    SessionStore(key).load()
+    for service, operation in [
+        ("dynamodb", "put_item"),
+        ("dynamodb", "get_item"),
+        ("kms", "generate_data_key"),
+    ]:
+        assert recorded.count("sessions_kms.aws", service=service, operation=operation) >= 1
+
+
+def test_data_keys_are_told_with_their_source(fake: Stack, recorded: Recorded) -> None:
+    key = saved(a=1).session_key
+    SessionStore(key).load()
+    assert recorded.count("sessions_kms.data_keys", use="seal", source="asked") == 1
+    assert recorded.count("sessions_kms.data_keys", use="open", source="cache") == 1
+
+
+def test_conflict_and_merge_are_counted(fake: Stack, recorded: Recorded) -> None:
+    session = saved(a=1)
+    mine, theirs = SessionStore(session.session_key), SessionStore(session.session_key)
+    mine["b"], theirs["c"] = 1, 1
+    theirs.save()
+    mine.save()
+    assert recorded.count("sessions_kms.conflicts") == recorded.count("sessions_kms.merges") == 1
+
+
+def test_refusal_is_counted_by_its_reason(fake: Stack, recorded: Recorded) -> None:
+    session = saved(a=1)
+    item = next(iter(fake.sessions().values()))
+    fake.put_item({**item, "authTag": {"B": bytes(16)}})
+    assert SessionStore(session.session_key).load() == {}
+    assert recorded.count("sessions_kms.refusals", reason="authentication") == 1
+    assert recorded.count("sessions_kms.operation", operation="load", outcome="refused") == 1
+
+
+def test_outage_is_told_by_the_errors_class_alone(fake: Stack, recorded: Recorded) -> None:
+    session = saved(a=1)
+    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    with pytest.raises(StoreUnavailable):
+        SessionStore(session.session_key).load()
+    attributes = {"operation": "load", "outcome": "error", "error.type": "TableUnavailable"}
+    assert recorded.count("sessions_kms.operation", **attributes) == 1
+    assert ("sessions_kms load", attributes) in recorded.spans()
+
+
+def test_nothing_told_names_a_session_a_key_or_a_person(fake: Stack, recorded: Recorded) -> None:
+    session = saved(**{USER_ID: "person-4711", "token": "secret-token"})
+    first = session.session_key or ""
+    session.cycle_key()
+    SessionStore(session.session_key).load()
+    told = recorded.everything()
+    ids = [session_id("django", key)[:6] for key in (first, session.session_key or "")]
+    assert [word for word in [first, "4711", "secret-token", *ids] if word in told] == []
+
+
+def test_engine_works_where_opentelemetry_is_not_installed() -> None:
+    code = """
+import sys
+sys.modules["opentelemetry"] = None
+from django.conf import settings
+settings.configure(SESSION_ENGINE="sessions_kms.backend", USE_TZ=True)
+import time
+from tests.clock import FakeClock
+from tests.sessions_kms.stacks import fake_stack, install
+install(fake_stack(FakeClock(time.time())).services)
+from sessions_kms.backend import SessionStore
+session = SessionStore()
+session["a"] = 1
+session.save()
+print(SessionStore(session.session_key)["a"], session.cycle_key())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["1", "None"]
