@@ -24,6 +24,7 @@ RESERVED_CONTEXT = ("purpose", "namespace", "period")
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
 _TABLE = re.compile(r"(arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{12}:table/)?[A-Za-z0-9_.-]{3,255}")
 _REGION = re.compile(r"[a-z]{2}[a-z0-9-]+")
+_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -42,6 +43,7 @@ class Config:
     data_key_period: int = DAY
     data_key_cache_age: int = 300
     data_key_max_stale: int = 3600
+    migrate_from: str = "django.contrib.sessions.backends.db"
 
 
 class Fault(NamedTuple):
@@ -137,7 +139,8 @@ def _context(value: Any) -> Mapping[str, str]:
     return MappingProxyType(dict(value))
 
 
-def _moment(value: Any) -> int:
+def parse_moment(value: Any) -> int:
+    """Return a time in epoch seconds. Raises ValueError unless it says its zone."""
     try:
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
@@ -189,7 +192,7 @@ FIELDS: Mapping[str, Setting] = {
     ),
     "ENCRYPTION_CONTEXT": Setting("E007", _context),
     "DECRYPT_KEY_IDS": Setting("E008", _key_arns),
-    "NOT_BEFORE": Setting("E009", _optional(_moment)),
+    "NOT_BEFORE": Setting("E009", _optional(parse_moment)),
     # Beyond what dates can say, the end of a session could not be shown: None says never.
     "ABSOLUTE_TIMEOUT": Setting("E010", _optional(_seconds(1, 3650 * DAY))),
     # Longer periods, or keys that serve longer, would break the record's rule that
@@ -197,6 +200,9 @@ FIELDS: Mapping[str, Setting] = {
     "DATA_KEY_PERIOD": Setting("E011", _seconds(0, 7 * DAY)),
     "DATA_KEY_CACHE_AGE": Setting("E012", _cache_age),
     "DATA_KEY_MAX_STALE": Setting("E013", _cache_age),
+    "MIGRATE_FROM": Setting(
+        "E015", _matching(_MODULE, "the module of a session engine, such as myproject.sessions")
+    ),
 }
 
 

@@ -35,6 +35,7 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "E012": {"SESSIONS_KMS": GOOD | {"DATA_KEY_CACHE_AGE": 0}},
     "E013": {"SESSIONS_KMS": GOOD | {"DATA_KEY_MAX_STALE": 0}},
     "E014": {"SESSIONS_KMS": GOOD | {"DATA_KEY_MAX_STALE": 299}},
+    "E015": {"SESSIONS_KMS": GOOD | {"MIGRATE_FROM": ""}},
     "W001": {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
     "W002": {"MIDDLEWARE": [checks.SESSION_MIDDLEWARE]},
     "W003": {"SESSION_COOKIE_AGE": 7 * 86400 + 1},

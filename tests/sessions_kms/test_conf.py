@@ -82,6 +82,7 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("DATA_KEY_CACHE_AGE", 3600, 3600),
     ("DATA_KEY_MAX_STALE", 300, 300),
     ("DATA_KEY_MAX_STALE", DAY, DAY),
+    ("MIGRATE_FROM", "myproject.sessions", "myproject.sessions"),
 ]
 
 
@@ -145,6 +146,9 @@ BAD: list[tuple[str, Any, str]] = [
     ("DATA_KEY_MAX_STALE", 0, "at least 1"),
     ("DATA_KEY_MAX_STALE", True, "whole number of seconds"),
     ("DATA_KEY_MAX_STALE", DAY + 1, "at most 86,400"),
+    ("MIGRATE_FROM", None, "the module of a session engine"),
+    ("MIGRATE_FROM", "my-project.sessions", "the module of a session engine"),
+    ("MIGRATE_FROM", "myproject..sessions", "the module of a session engine"),
 ]
 
 

@@ -1,0 +1,64 @@
+"""`manage.py import_sessions`: nobody is signed out by the change of engine."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+
+from sessions_kms import conf
+from sessions_kms.importing import Importer, OldEngine
+from sessions_kms.management.base import INCOMPLETE, OperatorCommand
+from sessions_kms.services import services
+
+
+class Command(OperatorCommand):
+    help = (
+        "Take over the live sessions of a database engine, so that nobody is signed out by the"
+        " change of SESSION_ENGINE. They keep their keys, which the visitors' cookies hold, and"
+        " their ends. The rows stay, marked. May be stopped and run again. For a site that runs"
+        " meanwhile, set SESSION_ENGINE to 'sessions_kms.moving_in' everywhere first."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--from",
+            dest="engine",
+            metavar="ENGINE",
+            help="the old engine's module (default: MIGRATE_FROM of SESSIONS_KMS)",
+        )
+        parser.add_argument(
+            "--ignore-not-before",
+            action="store_true",
+            help="import although all sessions before some moment were ended (end_sessions)",
+        )
+
+    def operate(self, options: dict[str, Any]) -> None:
+        try:
+            old = OldEngine(options["engine"] or conf.config().migrate_from)
+        except ImproperlyConfigured as exc:
+            raise CommandError(str(exc)) from exc
+        if services().not_before.moment() > 0 and not options["ignore_not_before"]:
+            raise CommandError(
+                "All sessions before some moment were ended, and the old engine does not say when"
+                " its sessions began: this would bring ended ones back. If there are none such,"
+                " add --ignore-not-before."
+            )
+        live = old.count()
+        if self.dry_run:
+            self.conclude({"live": live}, f"{live:,} live sessions would be taken over.")
+            return
+        self.confirm(f"Take over {live:,} live sessions?")
+        importer = Importer(services(), old)
+        with self.progress("sessions", total=live) as advance:
+            for looked_at in importer.take_all():
+                advance(looked_at)
+        counts = importer.counts
+        summary = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
+        left = counts["unreadable"] + counts["too large"]
+        self.conclude(
+            {name.replace(" ", "_"): count for name, count in counts.items()},
+            summary,
+            status=INCOMPLETE if left else 0,
+        )

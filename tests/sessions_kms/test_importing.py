@@ -1,0 +1,298 @@
+"""Sessions of Django's database engine, taken over: all at once, or each when it is read."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+from pytest_django import Settings
+
+from sessions_kms import moving_in, moving_out
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.importing import CHUNK, MOVED, Importer, OldEngine
+from sessions_kms.loading import id_of
+from tests.clock import FakeClock
+from tests.sessions_kms import old_engine
+from tests.sessions_kms.old_engine import ENGINE, saved
+from tests.sessions_kms.stacks import Stack
+
+WEEK = 7 * 24 * 3600
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def old(settings: Settings, clock: FakeClock) -> Iterator[None]:
+    clock.now = float(int(time.time()))  # Django's rows end by the machine's own clock
+    with old_engine.installed(settings):
+        yield
+
+
+def run(*arguments: str) -> tuple[dict[str, Any], int]:
+    """Run the command; return what it printed as JSON, and its exit status."""
+    out, status = StringIO(), 0
+    try:
+        call_command("import_sessions", "--json", "--no-input", *arguments, stdout=out)
+    except SystemExit as exc:
+        status = int(exc.code or 0)
+    return json.loads(out.getvalue()), status
+
+
+def stored(key: str) -> dict[str, Any]:
+    return dict(SessionStore(key).items())
+
+
+# All at once
+
+
+def test_live_sessions_are_stored_under_the_keys_that_visitors_hold(stack: Stack) -> None:
+    signed_in, anonymous = saved(**{USER_ID: "7", "cart": [1]}), saved(language="de")
+    assert run("--from", ENGINE) == (
+        {"imported": 2, "there_already": 0, "unreadable": 0, "too_large": 0},
+        0,
+    )
+    assert stored(signed_in) == {USER_ID: "7", "cart": [1]}
+    assert stored(anonymous) == {"language": "de"}
+    owners = {item["id"]["S"]: item.get("owner") for item in stack.sessions().values()}
+    assert owners == {id_of(signed_in): {"S": "user#django#7"}, id_of(anonymous): None}
+
+
+@pytest.mark.parametrize(("left", "ends_in"), [(3600, 3600), (30 * 24 * 3600, WEEK)])
+def test_session_keeps_its_end_below_the_absolute_timeout(
+    fake: Stack, left: int, ends_in: int
+) -> None:
+    session = DatabaseStore()
+    session["a"] = 1
+    session.set_expiry(datetime.fromtimestamp(fake.clock.now + left, UTC))
+    session.save()
+    run()
+    (item,) = fake.sessions().values()
+    assert abs(int(item["ttl"]["N"]) - (fake.clock.now + ends_in)) <= 2
+
+
+def test_expired_session_is_left(fake: Stack) -> None:
+    session = DatabaseStore()
+    session["a"] = 1
+    session.set_expiry(timezone.now() - timedelta(seconds=1))
+    session.save()
+    assert run()[0]["imported"] == 0
+    assert fake.sessions() == {}
+
+
+def test_command_may_be_run_again(stack: Stack) -> None:
+    key = saved(a=1)
+    run()
+    moved_on = SessionStore(key)
+    moved_on["a"] = 2
+    moved_on.save()
+    assert run()[0] == {"imported": 0, "there_already": 1, "unreadable": 0, "too_large": 0}
+    assert stored(key) == {"a": 2}
+
+
+def test_more_rows_than_one_chunk_are_all_taken(fake: Stack) -> None:
+    keys = {saved(number=number) for number in range(CHUNK + 5)}
+    assert run()[0]["imported"] == CHUNK + 5
+    assert set(fake.sessions()) == {id_of(key) for key in keys}
+
+
+def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stack) -> None:
+    for number in range(CHUNK + 5):
+        saved(number=number)
+    importer = Importer(fake.services, OldEngine(ENGINE))
+    taken = importer.take_all()
+    assert next(taken) == CHUNK
+    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    with pytest.raises(StoreUnavailable):
+        next(taken)
+    fake.services.table.unavailable = False  # type: ignore[attr-defined]
+    assert run()[0] == {"imported": 5, "there_already": CHUNK, "unreadable": 0, "too_large": 0}
+
+
+def test_what_cannot_be_taken_over_is_counted_and_told_by_the_exit_status(fake: Stack) -> None:
+    from django.contrib.sessions.models import Session
+
+    Session.objects.create(
+        session_key="x" * 32, session_data="forged", expire_date=timezone.now() + timedelta(days=1)
+    )
+    saved(large="x" * 500_000)
+    good = saved(a=1)
+    counts, status = run()
+    assert (counts["imported"], counts["unreadable"], counts["too_large"]) == (1, 1, 1)
+    assert status == 2
+    assert set(fake.sessions()) == {id_of(good)}
+
+
+def test_dry_run_writes_nothing(fake: Stack) -> None:
+    key = saved(a=1)
+    assert run("--dry-run") == ({"live": 1}, 0)
+    assert fake.sessions() == {}
+    assert old_engine.content(key) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "engine", ["nowhere.at_all", "django.contrib.sessions.backends.signed_cookies", "json"]
+)
+def test_engine_without_rows_is_refused(fake: Stack, engine: str) -> None:
+    with pytest.raises(CommandError):
+        call_command("import_sessions", "--no-input", "--from", engine)
+
+
+def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -> None:
+    fake = make_fake(not_before=1)
+    key = saved(a=1)
+    with pytest.raises(CommandError, match="ended"):
+        run()
+    assert fake.sessions() == {}
+    assert run("--ignore-not-before")[0]["imported"] == 1
+    assert stored(key) == {"a": 1}
+
+
+def test_row_stays_for_the_old_engines_processes(fake: Stack) -> None:
+    key = saved(a=1)
+    run()
+    assert old_engine.content(key) == {"a": 1, MOVED: id_of(key)}
+
+
+def test_row_that_changed_meanwhile_is_not_overwritten_by_its_mark(fake: Stack) -> None:
+    key = saved(a=1)
+    engine = OldEngine(ENGINE)
+    found = engine.find(key)
+    assert found is not None
+    other = DatabaseStore(key)
+    other["a"] = 2
+    other.save()
+    engine.mark(found)
+    assert old_engine.content(key) == {"a": 2}
+
+
+# Each when it is read
+
+
+def test_session_of_the_old_engine_is_taken_over_when_it_is_read(stack: Stack) -> None:
+    key = saved(**{USER_ID: "7", "a": 1})
+    session = moving_in.SessionStore(key)
+    assert dict(session.items()) == {USER_ID: "7", "a": 1}
+    session["b"] = 2
+    session.save()
+    assert stored(key) == {USER_ID: "7", "a": 1, "b": 2}
+
+
+def test_unknown_key_is_no_session_in_either(stack: Stack) -> None:
+    session = moving_in.SessionStore("y" * 32)
+    assert session.load() == {}
+    assert session.session_key is None
+    assert stack.sessions() == {}
+
+
+def test_two_first_requests_at_once_both_have_the_session(stack: Stack) -> None:
+    key = saved(a=1)
+    first, second = moving_in.SessionStore(key), moving_in.SessionStore(key)
+    first["b"], second["c"] = 1, 1
+    first.save()
+    second.save()
+    assert stored(key) == {"a": 1, "b": 1, "c": 1}
+
+
+def test_signed_out_session_is_dead_in_both(stack: Stack) -> None:
+    key = saved(a=1)
+    session = moving_in.SessionStore(key)
+    session.load()
+    session.flush()
+    assert old_engine.content(key) == {}
+    assert moving_in.SessionStore(key).load() == {}
+
+
+def test_former_key_is_dead_in_both(stack: Stack) -> None:
+    key = saved(a=1)
+    session = moving_in.SessionStore(key)
+    session.cycle_key()
+    assert session.session_key != key
+    assert moving_in.SessionStore(key).load() == {}
+    assert dict(moving_in.SessionStore(session.session_key).items()) == {"a": 1}
+
+
+def test_session_that_was_ended_in_the_table_is_not_revived_by_its_row(stack: Stack) -> None:
+    key = saved(a=1)
+    assert dict(moving_in.SessionStore(key).items()) == {"a": 1}
+    stack.delete_item(id_of(key))
+    assert old_engine.content(key)["a"] == 1
+    assert moving_in.SessionStore(key).load() == {}
+    assert not moving_in.SessionStore().exists(key)
+
+
+def test_sign_in_at_an_old_process_after_the_move_is_taken_over(fake: Stack) -> None:
+    key = saved(a=1)
+    moving_in.SessionStore(key).load()
+    old_process = DatabaseStore(key)
+    old_process[USER_ID] = "7"
+    old_process.cycle_key()
+    session = moving_in.SessionStore(old_process.session_key)
+    assert session[USER_ID] == "7"
+
+
+def test_no_old_session_is_read_after_an_end_of_all_sessions(make_fake: Any) -> None:
+    make_fake(not_before=1)
+    key = saved(a=1)
+    assert moving_in.SessionStore(key).load() == {}
+
+
+def test_session_exists_in_either(fake: Stack) -> None:
+    there, here = saved(a=1), SessionStore()
+    here.save()
+    assert moving_in.SessionStore().exists(there)
+    assert moving_in.SessionStore().exists(str(here.session_key))
+    assert not moving_in.SessionStore().exists("z" * 32)
+
+
+def test_outage_of_the_table_is_no_reason_to_read_the_old_engine(fake: Stack) -> None:
+    key = saved(a=1)
+    moving_in.SessionStore(key).load()
+    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    with pytest.raises(StoreUnavailable):
+        moving_in.SessionStore(key).load()
+
+
+# The way back
+
+
+def test_sealed_session_goes_back_when_it_is_read(stack: Stack) -> None:
+    ours = SessionStore()
+    ours.update({USER_ID: "7", "a": 1})
+    ours.save()
+    key = str(ours.session_key)
+    back = moving_out.SessionStore(key)
+    assert dict(back.items()) == {USER_ID: "7", "a": 1}
+    assert back.session_key == key
+    assert old_engine.content(key) == {USER_ID: "7", "a": 1}
+    assert stored(key) == {}
+
+
+def test_row_of_the_old_engine_comes_first_on_the_way_back(fake: Stack) -> None:
+    key = saved(a=1)
+    assert dict(moving_out.SessionStore(key).items()) == {"a": 1}
+
+
+def test_unknown_key_is_no_session_on_the_way_back(fake: Stack) -> None:
+    session = moving_out.SessionStore("y" * 32)
+    assert session.load() == {}
+    assert session.session_key is None
+
+
+def test_outage_on_the_way_back_signs_nobody_out(fake: Stack) -> None:
+    ours = SessionStore()
+    ours["a"] = 1
+    ours.save()
+    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    back = moving_out.SessionStore(ours.session_key)
+    with pytest.raises(StoreUnavailable):
+        back.load()
