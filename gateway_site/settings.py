@@ -74,6 +74,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "sessions_kms.middleware.StoreUnavailableMiddleware",
+    "oauth.sign_out.SignOutMiddleware",  # outside of the session's: it acts when that has saved
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -81,7 +82,6 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "oauth.sign_out.SignOutMiddleware",
 ]
 
 ROOT_URLCONF = "gateway_site.urls"
@@ -227,6 +227,8 @@ LOGGING = {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         # At INFO it tells where it found its credentials, each time.
         "botocore": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
+        # At DEBUG it tells the headers of upstreams' answers, cookies among them.
+        "httpcore2": {"level": "WARNING"},
         # The query of a callback holds the authorization code.
         "uvicorn.access": {"filters": ["no_query"]},
     },

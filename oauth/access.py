@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
-from oauth import providers
+from oauth import grants, providers
 from oauth import session as tokens
 from oauth.exceptions import (
     NotConnected,
@@ -50,8 +51,8 @@ def get_token(request: HttpRequest, provider: str, refused: TokenSet | None = No
     ProviderUnavailable, and `sessions_kms.exceptions.StoreUnavailable`.
     """
     access = _Access(request.session, provider, refused)
-    held = access.required(tokens.load(request.session, provider))
-    return held if access.is_good(held) else access.renewed(held)
+    held = access.required(tokens.load(request.session, provider), grants.ended_until(provider))
+    return held if access.is_good(held) else access.adopted(access.renewed(held))
 
 
 async def aget_token(
@@ -63,10 +64,11 @@ async def aget_token(
     """
     access = _Access(request.session, provider, refused)
     data = await request.session.aget(tokens.session_key(provider))
-    held = access.required(tokens.read(data, provider))
+    held = access.required(tokens.read(data, provider), await grants.aended_until(provider))
     if access.is_good(held) or (access.lasts(held) and is_underway(held.grant_secret)):
         return held
-    return await in_turn(held.grant_secret, lambda: access.renewed(held))
+    found = await in_turn(held.grant_secret, provider, lambda: access.renewed(held))
+    return access.adopted(found)
 
 
 def needs_consent(request: HttpRequest, provider: str) -> bool:
@@ -82,6 +84,14 @@ def needs_consent(request: HttpRequest, provider: str) -> bool:
     return not set(configured.scope) <= {*held.requested_scope, *held.scope}
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A good token set, and the session as it was stored with it; None where it did not change."""
+
+    token_set: TokenSet
+    stored: SessionBase | None = None
+
+
 class _Access:
     """One session's way to the tokens of one provider."""
 
@@ -94,10 +104,15 @@ class _Access:
         self._refused = refused
         self._clock = services().clock
 
-    def required(self, held: TokenSet | None) -> TokenSet:
-        """Return what is held, if anything is. Raises NotConnected."""
+    def required(self, held: TokenSet | None, ended_until: int) -> TokenSet:
+        """Return what is held. Raises NotConnected for nothing, ReauthenticationRequired if ended.
+
+        ``ended_until`` is the moment until which an operator ended the provider's grants.
+        """
         if held is None:
             raise NotConnected("The session holds no token of this provider.")
+        if grants.is_ended(held, ended_until):
+            raise ReauthenticationRequired("An operator ended the grants of that time.")
         return held
 
     def is_good(self, held: TokenSet) -> bool:
@@ -113,7 +128,20 @@ class _Access:
         """Tell whether a token set is at least not expired and not refused."""
         return self._left(held) > 0 and not self._is_refused(held)
 
-    def renewed(self, held: TokenSet) -> TokenSet:
+    def adopted(self, found: _Found) -> TokenSet:
+        """Have the request's own session go on from what is stored. Raises NotConnected.
+
+        Not done in the thread of the refresh: what else the request does to its session
+        goes on meanwhile.
+        """
+        if found.stored is not None:
+            try:
+                tokens.adopt(self._session, found.stored, self._provider.name)
+            except UpdateError:
+                raise NotConnected("The session is another person's by now.") from None
+        return found.token_set
+
+    def renewed(self, held: TokenSet) -> _Found:
         """Return the good token set that the session holds, or holds from now on."""
         lasts = self.lasts(held)
         patience = 0 if lasts else WAIT_MAX + WORK_MAX
@@ -122,37 +150,41 @@ class _Access:
                 return self._renewed(patient=not lasts)
         except (Busy, ProviderUnavailable, ReauthenticationRequired) as exc:
             if lasts:
-                return held
+                return _Found(held)
             error = exc if isinstance(exc, OAuthError) else None
         raise error or ProviderUnavailable("Other requests are refreshing the token.")
 
-    def _renewed(self, *, patient: bool) -> TokenSet:
+    def _renewed(self, *, patient: bool) -> _Found:
         renewal = Renewal(self._provider)
         for _ in range(GENERATIONS):
             stored = self._reloaded()
-            held = self.required(tokens.load(stored, self._provider.name))
+            held = self._required_of(stored)
             if self.is_good(held):
-                return self._adopted(stored, held)
+                return _Found(held, stored)
             self._require_renewable(held)
             found = renewal.successor(held, is_current=self._is_current(held), patient=patient)
             if found is None:
                 continue
             kept = self._save(held, found.token_set)
-            is_made = found.made and kept.grant_secret == found.token_set.grant_secret
+            is_made = found.made and kept.token_set.grant_secret == found.token_set.grant_secret
             if is_made:
+                renewal.saved(held)
                 self._announce()
-            if is_made or self.is_good(kept):
+            if is_made or self.is_good(kept.token_set):
                 return kept
         raise ProviderUnavailable("The provider's tokens expire as soon as they are issued.")
 
     def _is_current(self, held: TokenSet) -> Callable[[], bool]:
         def is_current() -> bool:
-            stored = self.required(tokens.load(self._reloaded(), self._provider.name))
-            return stored.grant_secret == held.grant_secret
+            return self._required_of(self._reloaded()).grant_secret == held.grant_secret
 
         return is_current
 
-    def _save(self, old: TokenSet, new: TokenSet) -> TokenSet:
+    def _required_of(self, stored: SessionBase) -> TokenSet:
+        name = self._provider.name
+        return self.required(tokens.load(stored, name), grants.ended_until(name))
+
+    def _save(self, old: TokenSet, new: TokenSet) -> _Found:
         """Put the new token set in the place of the old one, in the session as it is stored.
 
         Return what the session holds then: the new one, unless a sign-in came between.
@@ -174,20 +206,12 @@ class _Access:
                 name,
             )
             raise NotConnected("The session or the connection has ended meanwhile.")
-        return self._adopted(stored, held)
+        return _Found(held, stored)
 
     def _announce(self) -> None:
         key = self._session.session_key
         short_id = id_of(key)[:SHORT_ID] if key else None
         token_refreshed.send_robust(sender=None, provider=self._provider.name, session=short_id)
-
-    def _adopted(self, stored: SessionBase, held: TokenSet) -> TokenSet:
-        """Have the request's own session go on from what is stored. Raises NotConnected."""
-        try:
-            tokens.adopt(self._session, stored, self._provider.name)
-        except UpdateError:
-            raise NotConnected("The session is another person's by now.") from None
-        return held
 
     def _kept(self, stored: SessionBase) -> TokenSet | None:
         """Save, and return what is held afterwards: another request may have dropped it."""

@@ -11,3 +11,7 @@ class OAuthConfig(AppConfig):
 
     def ready(self) -> None:
         from oauth import capture, checks, sign_out  # noqa: F401  (they connect and register)
+        from oauth.providers import all_providers
+        from sessions_kms.not_before import names_from
+
+        names_from(lambda: [provider.name for provider in all_providers()])

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import logging
 import os
-from threading import Lock
 from urllib.parse import parse_qs
 
 from django.contrib.auth.decorators import login_not_required
@@ -20,7 +19,6 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from oauth import endpoints, jwks, links, logout_tokens, providers
-from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderUnavailable
 from oauth.logout_tokens import InvalidLogoutToken, LogoutToken
 from oauth.providers import Provider
@@ -63,12 +61,6 @@ def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
     return HttpResponse(headers={"Cache-Control": "no-store"})
 
 
-def forget() -> None:
-    """Forget which providers could not be asked."""
-    _failed_at.clear()
-    _asking.clear()
-
-
 def _posted_token(request: HttpRequest) -> str:
     """Return the one logout token of the form; other fields are ignored (section 2.5)."""
     if request.content_type != FORM:
@@ -87,7 +79,7 @@ def _posted_token(request: HttpRequest) -> str:
 
 
 def _read(provider: Provider, token: str) -> LogoutToken:
-    found = _metadata(provider)
+    found = endpoints.metadata(provider)
     if not links.allows(provider, found):
         raise InvalidLogoutToken("Back-channel logout is not enabled for this provider.")
     issuer, url = found.issuer or "", found.jwks_uri or ""  # OpenID metadata has both
@@ -100,22 +92,6 @@ def _read(provider: Provider, token: str) -> LogoutToken:
         ),
         now=services().clock(),
     )
-
-
-def _metadata(provider: Provider) -> Metadata:
-    """Return the provider's metadata, asked for by one at a time and rarely while it is down.
-
-    Whoever posts nonsense here must not make the gateway ask the provider each time.
-    """
-    now = services().clock()
-    with _asking.setdefault(provider.name, Lock()):
-        if 0 <= now - _failed_at.get(provider.name, -RETRY_AFTER) < RETRY_AFTER:
-            raise ProviderUnavailable("The provider could not be asked a moment ago.")
-        try:
-            return endpoints.metadata(provider)
-        except ProviderUnavailable:
-            _failed_at[provider.name] = now
-            raise
 
 
 def _end(token: LogoutToken) -> int:
@@ -162,8 +138,3 @@ def _refusal(
     return JsonResponse(
         answer, status=status, headers={"Cache-Control": "no-store", **(headers or {})}
     )
-
-
-_failed_at: dict[str, float] = {}
-_asking: dict[str, Lock] = {}
-os.register_at_fork(after_in_child=forget)  # the parent may have held a lock

@@ -24,7 +24,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth import links, session
+from oauth import grants, links, session
 from oauth.sign_out import go_on, let_go
 from oauth.tokens import TokenSet
 
@@ -47,7 +47,8 @@ def carry(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None
         return
     if _is_own(request, sociallogin):
         held = session.load(request.session, sociallogin.account.provider)
-        token_set = token_set.keeping_refresh_token(held)
+        provider = sociallogin.account.provider
+        token_set = token_set.keeping_refresh_token(grants.standing(provider, held))
         if sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}:
             sociallogin.state[OTHERS] = others = _others(request, sociallogin)
             for name, data in others.items():
@@ -94,7 +95,8 @@ def _keep(request: HttpRequest, sociallogin: SocialLogin) -> None:
     if token_set is not None:
         provider = sociallogin.account.provider
         held = session.load(request.session, provider)
-        _hold(request, provider, token_set.keeping_refresh_token(held))
+        kept = grants.standing(provider, held)
+        _hold(request, provider, token_set.keeping_refresh_token(kept))
         if held is not None:
             let_go(request, provider, held)
 

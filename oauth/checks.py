@@ -13,6 +13,7 @@ from allauth.socialaccount.providers import registry
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from django.apps import AppConfig, apps
 from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.urls import Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
@@ -131,17 +132,18 @@ def session_keys_stay_out_of_the_database(
 @register(Tags.security)
 def sign_out_revokes(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Refuse a sign-out that would leave the grants at the providers alive."""
-    if any(
-        issubclass(found, SignOutMiddleware)
-        for path in settings.MIDDLEWARE
-        if isinstance(found := import_string(path), type)
-    ):
+    places = {SignOutMiddleware: -1, SessionMiddleware: -1}
+    for place, path in enumerate(settings.MIDDLEWARE):
+        found = import_string(path)
+        for kind in places:
+            if isinstance(found, type) and issubclass(found, kind):
+                places[kind] = place
+    if 0 <= places[SignOutMiddleware] < places[SessionMiddleware]:
         return []
     return [
         Error(
             "Nothing revokes the tokens of somebody who signs out.",
-            hint='Add "oauth.sign_out.SignOutMiddleware" to MIDDLEWARE, after the sessions\' and '
-            "allauth's.",
+            hint='Add "oauth.sign_out.SignOutMiddleware" to MIDDLEWARE, before the sessions\'.',
             id="oauth.E011",
         )
     ]

@@ -8,9 +8,11 @@ serves on, and only now and then it is tried again.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 from urllib.parse import urlsplit
 
 from oauth import http
@@ -20,7 +22,6 @@ from oauth.providers import POST, Provider
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 METADATA_AGE = 3600  # seconds
 BACK_OFF = 5  # seconds after a failure during which this process does not ask again
@@ -48,29 +49,33 @@ def metadata(provider: Provider) -> Metadata:
     """Return the provider's metadata. Raises ProviderUnavailable when it is not to be had."""
     if provider.issuer is None:
         return _without_discovery(provider)
-    found, fetched_at = _known.get(provider.issuer, (None, 0.0))
-    now = services().clock()
-    if found is not None and 0 <= now - fetched_at < METADATA_AGE:
-        return found
-    if not _is_resting(provider.issuer, now):
-        found = _fetched(provider, provider.issuer, now) or found
-    if found is None:
-        raise ProviderUnavailable("The provider's metadata cannot be fetched.")
-    return found
+    return _memory_of(provider.issuer).metadata(provider, provider.issuer)
+
+
+def known(provider: Provider) -> Metadata | None:
+    """Return the provider's metadata if nobody has to be asked for it."""
+    if provider.issuer is None:
+        return None
+    memory = _memory_of(provider.issuer)
+    return memory.found if memory.is_fresh() else None
 
 
 def forget() -> None:
     """Forget all metadata, and that any could not be fetched."""
-    _known.clear()
-    _failed_at.clear()
+    _memories.clear()
 
 
 def ask_token_endpoint(
-    provider: Provider, found: Metadata, form: Mapping[str, str], *, url: str | None = None
+    provider: Provider,
+    found: Metadata,
+    form: Mapping[str, str],
+    *,
+    url: str | None = None,
+    patience: float | None = None,
 ) -> http.Answer:
     """Post a form as this client, to the token endpoint or another one that wants the same proof.
 
-    Raises ProviderUnavailable.
+    ``patience`` is in seconds. Raises ProviderUnavailable.
     """
     __traceback_hide__ = True
     proven, headers = authenticated(
@@ -80,7 +85,7 @@ def ask_token_endpoint(
         methods=found.auth_methods,
         algorithms=found.auth_algorithms,
     )
-    return http.post(url or found.token_endpoint, proven, headers)
+    return http.post(url or found.token_endpoint, proven, headers, patience=patience)
 
 
 def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
@@ -118,27 +123,49 @@ def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(each for each in listed if isinstance(each, str))
 
 
-def _is_resting(issuer: str, now: float) -> bool:
-    """Tell whether a fetch failed a moment ago: not each caller is to wait for a dead provider."""
-    return 0 <= now - _failed_at.get(issuer, -BACK_OFF) < BACK_OFF
+@dataclass
+class _Memory:
+    """What is known of one issuer. The lock makes one fetch of many at once."""
+
+    found: Metadata | None = None
+    fetched_at: float = 0.0
+    failed_at: float | None = None
+    lock: Lock = field(default_factory=Lock)
+
+    def metadata(self, provider: Provider, issuer: str) -> Metadata:
+        # Whoever has the last one at hand does not wait for another's fetch.
+        if not self.is_fresh() and self.lock.acquire(blocking=self.found is None):
+            try:
+                if not self.is_fresh() and not self._is_resting():
+                    self._fetch(provider, issuer)
+            finally:
+                self.lock.release()
+        if self.found is None:
+            raise ProviderUnavailable("The provider's metadata cannot be fetched.")
+        return self.found
+
+    def is_fresh(self) -> bool:
+        age = services().clock() - self.fetched_at
+        return self.found is not None and 0 <= age < METADATA_AGE
+
+    def _is_resting(self) -> bool:
+        """Tell whether a fetch failed a moment ago: not each caller is to wait for it again."""
+        return self.failed_at is not None and 0 <= services().clock() - self.failed_at < BACK_OFF
+
+    def _fetch(self, provider: Provider, issuer: str) -> None:
+        try:
+            self.found = _discovered(provider, issuer)
+        except ProviderUnavailable as exc:
+            logger.warning("The metadata of %s cannot be had: %s", provider.name, exc)
+            self.failed_at = services().clock()  # of the failure: it may have taken its time
+        else:
+            self.fetched_at = services().clock()
 
 
-def _fetched(provider: Provider, issuer: str, now: float) -> Metadata | None:
-    try:
-        fresh = _discovered(provider, issuer)
-    except ProviderUnavailable as exc:
-        logger.warning("The metadata of %s cannot be had: %s", provider.name, exc)
-        _remember(_failed_at, issuer, now)
-        return None
-    _failed_at.pop(issuer, None)
-    _remember(_known, issuer, (fresh, now))
-    return fresh
-
-
-def _remember(memory: dict[str, T], issuer: str, value: T) -> None:
-    if len(memory) >= METADATA_MAX:
-        memory.clear()
-    memory[issuer] = value
+def _memory_of(issuer: str) -> _Memory:
+    if issuer not in _memories and len(_memories) >= METADATA_MAX:
+        _memories.clear()
+    return _memories.setdefault(issuer, _Memory())
 
 
 def _discovered(provider: Provider, issuer: str) -> Metadata:
@@ -173,5 +200,5 @@ def _without_discovery(provider: Provider) -> Metadata:
     )
 
 
-_known: dict[str, tuple[Metadata, float]] = {}
-_failed_at: dict[str, float] = {}
+_memories: dict[str, _Memory] = {}
+os.register_at_fork(after_in_child=forget)  # the parent may have forked while it held a lock

@@ -9,10 +9,10 @@ provider meanwhile, and then nobody could tell whether a refresh token was spent
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
-import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,8 +23,8 @@ import httpx2
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 
 CONNECT_TIMEOUT = 3.0  # seconds
-READ_TIMEOUT = 5.0  # seconds between two pieces of an answer
-TOTAL_TIMEOUT = 10.0  # seconds for the whole of an answer
+GET_TIMEOUT = 5.0  # seconds for the whole of it, from the connection to the last byte
+POST_TIMEOUT = 10.0  # seconds, likewise
 ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB, or a large set of keys
 HEADERS = {
     "Accept": "application/json",
@@ -83,45 +83,66 @@ class Answer:
 
 def get(url: str) -> Answer:
     """Get a document. Raises ProviderUnavailable."""
-    return _ask("GET", url, None, {})
+    return _answered("GET", url, None, {}, GET_TIMEOUT)
 
 
-def post(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Answer:
-    """Post a form. Raises ProviderUnavailable."""
-    __traceback_hide__ = True
-    return _ask("POST", url, form, headers)
-
-
-def _ask(
-    method: str, url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]
+def post(
+    url: str,
+    form: Mapping[str, str],
+    headers: Mapping[str, str],
+    *,
+    patience: float | None = None,
 ) -> Answer:
+    """Post a form; ``patience`` is in seconds. Raises ProviderUnavailable."""
     __traceback_hide__ = True
-    started = time.monotonic()
-    timeout = httpx2.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT)
+    return _answered("POST", url, form, headers, patience or POST_TIMEOUT)
+
+
+def _answered(
+    method: str,
+    url: str,
+    form: Mapping[str, str] | None,
+    headers: Mapping[str, str],
+    patience: float,
+) -> Answer:
+    """Ask within a deadline, which only an event loop can hold: headers may drip as well."""
+    __traceback_hide__ = True
     try:
-        with (
-            httpx2.Client(verify=_tls(), timeout=timeout, follow_redirects=False) as client,
-            client.stream(method, url, data=form, headers={**HEADERS, **headers}) as response,
-        ):
-            body = _read(response, started)
-            kind = response.headers.get("Content-Type", "")
-            return Answer(response.status_code, kind.partition(";")[0].strip().lower(), body)
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):
+        return asyncio.run(_within(patience, _ask(method, url, form, headers)))
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):  # a time-out is an OSError
         pass
     raise ProviderUnavailable("The provider cannot be reached.")
 
 
-def _read(response: httpx2.Response, started: float) -> bytes:
+async def _within(seconds: float, work: Coroutine[Any, Any, Answer]) -> Answer:
+    __traceback_hide__ = True
+    async with asyncio.timeout(seconds):
+        return await work
+
+
+async def _ask(
+    method: str, url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]
+) -> Answer:
+    __traceback_hide__ = True
+    timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
+    async with (
+        httpx2.AsyncClient(verify=_tls(), timeout=timeout, follow_redirects=False) as client,
+        client.stream(method, url, data=form, headers={**HEADERS, **headers}) as response,
+    ):
+        body = await _read(response)
+        kind = response.headers.get("Content-Type", "")
+        return Answer(response.status_code, kind.partition(";")[0].strip().lower(), body)
+
+
+async def _read(response: httpx2.Response) -> bytes:
     __traceback_hide__ = True
     body = bytearray()
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise ProviderUnavailable("The provider's answer is compressed, unasked.")
-    for piece in response.iter_raw():
+    async for piece in response.aiter_raw():
         body += piece
         if len(body) > ANSWER_MAX:
             raise ProviderUnavailable("The provider's answer is too long.")
-        if time.monotonic() - started > TOTAL_TIMEOUT:
-            raise ProviderUnavailable("The provider answers too slowly.")
     return bytes(body)
 
 

@@ -66,32 +66,32 @@ class _KeySet:
     lock: Lock = field(default_factory=Lock)
 
     def find(self, key_id: str | None, algorithm: str) -> list[jwt.PyJWK]:
-        now = services().clock()
         with self.lock:
-            keys = self._current(now)
-            found = _fitting(keys, key_id, algorithm)
-            if not found and self._may_try(now, FETCH_EVERY):
-                found = _fitting(self._fetch(now), key_id, algorithm)
+            found = _fitting(self._current(), key_id, algorithm)
+            if not found and self._may_try(FETCH_EVERY):
+                found = _fitting(self._fetch(), key_id, algorithm)
         return found
 
-    def _current(self, now: float) -> list[dict[str, Any]]:
-        if self.keys is not None and 0 <= now - self.fetched_at < KEYS_AGE:
+    def _current(self) -> list[dict[str, Any]]:
+        if self.keys is not None and 0 <= services().clock() - self.fetched_at < KEYS_AGE:
             return self.keys
-        if not self._may_try(now, RETRY_EVERY):
+        if not self._may_try(RETRY_EVERY):
             raise ProviderUnavailable("The provider's keys could not be fetched a moment ago.")
-        return self._fetch(now)
+        return self._fetch()
 
-    def _may_try(self, now: float, every: int) -> bool:
-        return self.tried_at is None or not 0 <= now - self.tried_at < every
+    def _may_try(self, every: int) -> bool:
+        return self.tried_at is None or not 0 <= services().clock() - self.tried_at < every
 
-    def _fetch(self, now: float) -> list[dict[str, Any]]:
-        self.tried_at = now
-        answer = http.get(self.url)
+    def _fetch(self) -> list[dict[str, Any]]:
+        try:
+            answer = http.get(self.url)
+        finally:
+            self.tried_at = services().clock()  # afterwards: a failure may take its time
         listed = answer.content().get("keys") if answer.status == 200 else None
         if not isinstance(listed, list):
             raise ProviderUnavailable("The provider's keys cannot be read.")
         self.keys = [key for key in listed[:KEYS_MAX] if isinstance(key, dict)]
-        self.fetched_at = now
+        self.fetched_at = self.tried_at
         return self.keys
 
 

@@ -40,6 +40,9 @@ CONFIGURATION = frozenset(
         "unsupported_grant_type",
     }
 )
+# Seconds. A provider that is only slow may have spent the refresh token by the time that it is
+# given up: its answer is worth waiting for.
+PATIENCE = 24.0
 ANOTHER_SUBJECT = "another_subject"
 
 
@@ -60,7 +63,7 @@ def refresh(provider: Provider, token_set: TokenSet, *, now: int) -> TokenSet:
     __traceback_hide__ = True
     found = endpoints.metadata(provider)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
-    answer = endpoints.ask_token_endpoint(provider, found, form)
+    answer = endpoints.ask_token_endpoint(provider, found, form, patience=PATIENCE)
     new = _read(provider, token_set, answer, now)
     _check_id_token(provider, token_set, new, found.issuer)
     _notice_less_scope(provider, token_set, new)

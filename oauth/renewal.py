@@ -44,12 +44,13 @@ RENEW_EVERY = 5.0  # seconds
 WORK_MAX = 30.0  # seconds that one waits for the provider, its metadata included
 WAIT_MAX = 30.0  # seconds that one waits for another: a dead one's lease, then a refresh
 POLL = (0.05, 0.25)  # seconds between two looks at another's lease
-KEPT = 3600  # seconds for which old copies of a token set find its successor
+KEPT = 3600  # seconds after the save for which old copies of a token set find its successor
+KEPT_UNSAVED = 90 * 24 * 3600  # seconds, where no session ends by itself earlier
 REFUSAL_KEPT = 60  # seconds for which a dead refresh token is not tried again
 BACK_OFF = 5.0  # seconds after a failure during which this process does not ask again
 RESTING_MAX = 10_000  # grants
 SEAL_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries to seal an answer
-CALLS = 16  # providers' answers that one process awaits at once
+CALLS = 16  # answers of one provider that one process awaits at once
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Renewal:
         try:
             if not is_current():
                 return None
-            work = _calls().submit(self._refresh_and_seal, held)
+            work = _calls(self._provider.name).submit(self._refresh_and_seal, held)
             token_set = self._awaited(work, held)
             finished = True
         except ProviderUnavailable:
@@ -143,8 +144,15 @@ class Renewal:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
             self._seal(held, {"refused": exc.reason}, REFUSAL_KEPT)
             raise
-        self._seal(held, {"token_set": new.to_session()}, KEPT)
+        # Until it is known to be saved it is kept as long as a session may hold the old one.
+        lifetime = self._services.config.absolute_timeout or KEPT_UNSAVED
+        self._seal(held, {"token_set": new.to_session()}, lifetime)
         return new
+
+    def saved(self, held: TokenSet) -> None:
+        """Keep the successor of a token set no longer than stale copies may need it."""
+        with suppress(StoreUnavailable):
+            self._leases.shorten(held.grant_secret, keep=KEPT)
 
     def _seal(self, held: TokenSet, outcome: dict[str, object], keep: int) -> None:
         __traceback_hide__ = True
@@ -203,8 +211,8 @@ def _reauthentication() -> ReauthenticationRequired:
 
 
 @cache
-def _calls() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(CALLS, thread_name_prefix="oauth-provider")
+def _calls(provider: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(CALLS, thread_name_prefix=f"oauth-{provider}-refresh")
 
 
 _resting = _Resting()

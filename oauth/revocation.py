@@ -107,6 +107,6 @@ class _Revocation:
         answer = endpoints.ask_token_endpoint(
             self._provider, found, form, url=found.revocation_endpoint
         )
-        if answer.status >= 500 or answer.status == 429:
+        if answer.is_overloaded:
             raise ProviderUnavailable("The provider cannot revoke a token now.")
         return answer.status == 200

@@ -66,7 +66,10 @@ def note_sign_out(request: HttpRequest | None, **kwargs: Any) -> None:
 
 
 class SignOutMiddleware:
-    """Revokes what a request let go. Holds no thread while a response is streamed."""
+    """Revokes what a request let go, once the session's middleware has saved that it did.
+
+    Holds no thread while a response is streamed.
+    """
 
     sync_capable = True
     async_capable = True
@@ -82,13 +85,13 @@ class SignOutMiddleware:
         if self.is_async:
             return self._acall(request)
         response = cast("HttpResponseBase", self.get_response(request))
-        _settle(request)
+        _settle(request, response)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
         if hasattr(request, ATTRIBUTE):
-            await sync_to_async(_settle)(request)
+            await sync_to_async(_settle)(request, response)
         return response
 
 
@@ -98,14 +101,17 @@ def _leaving(request: HttpRequest) -> _Leaving:
     return cast("_Leaving", getattr(request, ATTRIBUTE))
 
 
-def _settle(request: HttpRequest) -> None:
+def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Revoke what is gone: of a session that ended, or of one that was saved without it."""
     __traceback_hide__ = True
     leaving: _Leaving | None = getattr(request, ATTRIBUTE, None)
     if leaving is None:
         return
     delattr(request, ATTRIBUTE)
     for provider, token_set, session_key in leaving.token_sets:
-        if session_key is not None and request.session.session_key == session_key:
-            continue  # The session could not be ended: its tokens are still in use.
-        if (provider, token_set.subject) not in leaving.going_on:
+        if session_key is None:
+            gone = response.status_code < 500  # Else Django did not save the session, or could not.
+        else:
+            gone = request.session.session_key != session_key
+        if gone and (provider, token_set.subject) not in leaving.going_on:
             revoke_soon(provider, token_set)

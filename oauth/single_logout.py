@@ -95,6 +95,8 @@ def _ending(request: HttpRequest) -> _Ending | None:
 
 def _end_session_endpoint(provider: Provider) -> str | None:
     """Return where the provider ends its session, if that is known or soon found out."""
+    if (known := endpoints.known(provider)) is not None:
+        return known.end_session_endpoint
     looked_up = background.submit(lambda: endpoints.metadata(provider))
     try:
         return looked_up.result(METADATA_WAIT).end_session_endpoint

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
-THREADS = 32
+THREADS = 16  # of each pool; there is one for each configured provider
 T = TypeVar("T")
 
 
@@ -64,13 +64,17 @@ def is_underway(name: str) -> bool:
     return (asyncio.get_running_loop(), name) in _underway
 
 
-async def in_turn(name: str, work: Callable[[], T]) -> T:
+async def in_thread(pool: str, work: Callable[[], T]) -> T:
+    """Run blocking work in a thread of a pool: what hangs holds up nobody outside of it."""
+    return await sync_to_async(work, thread_sensitive=False, executor=_executor(pool))()
+
+
+async def in_turn(name: str, pool: str, work: Callable[[], T]) -> T:
     """Run blocking work in a thread, after the task of this loop that has the turn, if any."""
     key = (asyncio.get_running_loop(), name)
     if (leader := _underway.get(key)) is not None:
         await asyncio.wait([leader])
-    call = sync_to_async(work, thread_sensitive=False, executor=_executor())
-    task: asyncio.Task[T] = asyncio.ensure_future(call())
+    task: asyncio.Task[T] = asyncio.ensure_future(in_thread(pool, work))
     if _underway.setdefault(key, task) is task:
         task.add_done_callback(lambda _: _underway.pop(key, None))
     _running.add(task)  # The loop itself holds tasks weakly.
@@ -85,8 +89,8 @@ def _ended(task: asyncio.Task[Any]) -> None:
 
 
 @cache
-def _executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="oauth")
+def _executor(pool: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"oauth-{pool}")
 
 
 _underway: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Any]] = {}

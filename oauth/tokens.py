@@ -34,6 +34,7 @@ class TokenSet:
     names no end. ``requested_scope`` is what was asked for at the consent, ``scope``
     what was granted last. ``grant_secret`` belongs to one generation of the set:
     whoever refreshes it, from whichever copy, meets the others under this name.
+    ``granted_at`` is when the person consented; refreshes keep it.
     """
 
     access_token: str
@@ -46,6 +47,7 @@ class TokenSet:
     expires_at: int | None = None
     refresh_expires_at: int | None = None
     issued_at: int | None = None
+    granted_at: int = 0
     requested_scope: tuple[str, ...] = ()
     grant_secret: str = field(default_factory=new_grant_secret)
 
@@ -94,6 +96,7 @@ class TokenSet:
             expires_at=_end(response.get("expires_in"), now),
             refresh_expires_at=_end(refresh_lifetime, now),
             issued_at=now,
+            granted_at=now,
             requested_scope=requested_scope,
         )
 
@@ -111,7 +114,10 @@ class TokenSet:
             now=now,
         )
         new = replace(
-            new, id_token=new.id_token or self.id_token, requested_scope=self.requested_scope
+            new,
+            id_token=new.id_token or self.id_token,
+            requested_scope=self.requested_scope,
+            granted_at=self.granted_at,
         )
         if new.refresh_token is not None:
             return new
@@ -127,10 +133,12 @@ class TokenSet:
         Some providers name a refresh token at the first consent only. The old one
         is kept for the same account and client, and never when it could fetch more
         than was granted this time. With it goes the grant secret: a refresh token must
-        not be spent under two names.
+        not be spent under two names. And the time of its grant: whoever ends the grants
+        of that time means it.
         """
         if (
             previous is None
+            or previous.refresh_token is None
             or self.refresh_token is not None
             or (self.subject, self.client_id) != (previous.subject, previous.client_id)
             or not set(previous.scope) <= set(self.scope)
@@ -141,6 +149,7 @@ class TokenSet:
             refresh_token=previous.refresh_token,
             refresh_expires_at=previous.refresh_expires_at,
             grant_secret=previous.grant_secret,
+            granted_at=previous.granted_at,
         )
 
     def to_session(self) -> dict[str, Any]:
@@ -167,6 +176,7 @@ class TokenSet:
             expires_at=_optional_time(data.get("expires_at")),
             refresh_expires_at=_optional_time(data.get("refresh_expires_at")),
             issued_at=_optional_time(data.get("issued_at")),
+            granted_at=_optional_time(data.get("granted_at")) or 0,
             requested_scope=_texts(data.get("requested_scope")),
             grant_secret=_grant_secret(data.get("grant_secret")),
         )

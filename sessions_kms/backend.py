@@ -125,6 +125,8 @@ class SessionStore(RebasingStore):
             or not self._may_stay(baseline)
         ):
             self._until_stored("save", self._replace)
+        elif self._caught_up and not self.exists(self._key):
+            raise UpdateError  # Nothing is to be written, but a dead cookie is not to be renewed.
 
     def _until_stored(self, operation: str, write: Callable[[Baseline], None]) -> None:
         """Try a write until the baseline that it expects stands, a bounded number of times."""

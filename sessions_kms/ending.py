@@ -8,10 +8,11 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.links import linked_session, owner_of_link
 from sessions_kms.record import SessionRecord, owner_of, session_id
 from sessions_kms.services import services
+from sessions_kms.signals import announce, session_ended
 
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 LISTED_MAX = 100
@@ -39,7 +40,7 @@ def sessions_of(user_id: object, *, current: str | None = None) -> list[SessionI
     owner = owner_of(services().config.namespace, user_id)
     current_id = _id_of(current)
     return [
-        SessionInfo(record.id, record.created_at, record.updated_at, _ends_at(record),
+        SessionInfo(record.id, record.created_at, record.updated_at, ends_at(record),
                     record.id == current_id)
         for record in _live(owner)
     ]  # fmt: skip
@@ -51,10 +52,10 @@ def end_session(ended_id: str, *, user_id: object) -> bool:
     Raises StoreUnavailable.
     """
     owner = owner_of(services().config.namespace, user_id)
-    record = _record(ended_id)
+    record = stored_record(ended_id)
     if owner is None or record is None or record.owner != owner:
         return False
-    services().table.delete(ended_id)
+    end_record(record)
     return True
 
 
@@ -83,6 +84,38 @@ def end_linked(name: str) -> int:
     return _end_all(owner_of_link(services().config.namespace, name), set(), end)
 
 
+def end_before(moment: int, name: str | None = None) -> bool:
+    """End all sessions created until a moment, in epoch seconds; on every process in a minute.
+
+    With a name the moment is of something else: of the tokens of that provider, say. False
+    when the moment in force is as late already. Deletes nothing. Raises ValueError for a
+    moment to come, which would lock everybody out, or before 1970, and StoreUnavailable.
+    """
+    if moment < 0:  # What the table would then hold is no moment to any reader.
+        raise ValueError("The moment lies before 1970.")
+    if moment > services().clock():
+        raise ValueError("The moment lies in the future: nobody could sign in until then.")
+    try:
+        raised = services().table.raise_not_before(moment, name)
+    except InvalidRecord as exc:
+        raise TableUnavailable("The moment in the table cannot be read.") from exc
+    not_before = services().not_before if name is None else services().not_before_of(name)
+    not_before.at_least(moment)
+    return raised
+
+
+def end_record(record: SessionRecord) -> bool:
+    """End the session of a record that was read; tell whether it was still live.
+
+    Raises StoreUnavailable.
+    """
+    services().table.delete(record.id)
+    was_live = services().is_live(record)
+    if was_live:
+        announce(session_ended, record.id)
+    return was_live
+
+
 def _end_all(owner: str, kept: set[str | None], end: Callable[[str], bool]) -> int:
     """End what the index shows, until nothing new does; return how many were still live."""
     seen: set[str] = set()
@@ -99,21 +132,27 @@ def _end_all(owner: str, kept: set[str | None], end: Callable[[str], bool]) -> i
 
 
 def _end(ended_id: str) -> bool:
-    record = _record(ended_id)
+    record = stored_record(ended_id)
+    if record is not None:
+        return end_record(record)
     services().table.delete(ended_id)
-    return record is not None and services().is_live(record)
+    return False
 
 
 def _live(owner: str | None) -> Iterator[SessionRecord]:
     if owner is None:
         return
     for found in services().table.owned(owner)[:LISTED_MAX]:
-        record = _record(found)
+        record = stored_record(found)
         if record is not None and record.owner == owner and services().is_live(record):
             yield record
 
 
-def _record(found: str) -> SessionRecord | None:
+def stored_record(found: str) -> SessionRecord | None:
+    """Return the record of an id, live or not; None where none is, or no valid one.
+
+    Raises TableUnavailable.
+    """
     if not SESSION_ID.fullmatch(found):  # Another kind of item, or what somebody typed.
         return None
     try:
@@ -122,7 +161,8 @@ def _record(found: str) -> SessionRecord | None:
         return None
 
 
-def _ends_at(record: SessionRecord) -> int:
+def ends_at(record: SessionRecord) -> int:
+    """Return when the session of a record ends at the latest, in epoch seconds."""
     timeout = services().config.absolute_timeout
     return record.ttl if timeout is None else min(record.ttl, record.created_at + timeout)
 

@@ -91,12 +91,65 @@ class ItemTable:
                 return
         raise TableUnavailable
 
-    def page(self, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
+    def delete_created(self, item_id: str, *, until: int) -> bool:
+        """Delete what was created until a moment; False when nothing of that kind is there."""
+        return self._delete_if(item_id, "createdAt <= :until", {":until": _n(until)})
+
+    def delete_expired(self, item_id: str, *, until: int) -> bool:
+        """Delete what ended until a moment; False when nothing of that kind is there."""
+        values = {":until": _n(until)}
+        return self._delete_if(item_id, "#ttl <= :until", values, names={"#ttl": "ttl"})
+
+    def delete_sealed(self, item_id: str, *, period: int, but: bytes | None) -> bool:
+        """Delete what was sealed in a period, but under this data key; False when nothing is."""
+        condition, values = "keyPeriod = :period", {":period": _n(period)}
+        if but is not None:
+            condition, values = f"{condition} AND encryptedKey <> :but", values | {":but": _b(but)}
+        return self._delete_if(item_id, condition, values)
+
+    def rewrap(self, item_id: str, *, old: bytes, new: bytes, created_at: int | None) -> bool:
+        """Put a wrapped data key in the place of exactly this one; False when it is not there.
+
+        With ``created_at`` that becomes the item's time.
+        """
+        change, values = "SET encryptedKey = :new", {":new": _b(new), ":old": _b(old)}
+        if created_at is not None:
+            change, values = f"{change}, createdAt = :at", values | {":at": _n(created_at)}
+        return self._write_if(
+            "update_item",
+            item_id,
+            UpdateExpression=change,
+            ConditionExpression="encryptedKey = :old",
+            ExpressionAttributeValues=values,
+        )
+
+    def page(
+        self, start: Item | None = None, *, limit: int = PAGE_ITEMS, consistent: bool = False
+    ) -> Page:
         """Return the next items of the whole table, of all kinds and namespaces.
 
-        Reads at most ``limit`` items, in one call, eventually consistent.
+        Reads at most ``limit`` items, in one call.
         """
-        return self._page("scan", start, TableName=self._name, Limit=limit)
+        return self._page(
+            "scan", start, TableName=self._name, Limit=limit, ConsistentRead=consistent
+        )
+
+    def estimated_items(self) -> int:
+        """Return how many items AWS counted in the whole table, up to six hours ago."""
+        answer = self._call("describe_table", TableName=self._name)
+        return int(answer.get("Table", {}).get("ItemCount", 0))
+
+    def ttl_attribute(self) -> str | None:
+        """Return the attribute by which DynamoDB deletes what has expired; None where it does not.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TimeToLiveDescription.html
+        """
+        answer = self._call("describe_time_to_live", TableName=self._name)
+        told = answer.get("TimeToLiveDescription")
+        if told is None:
+            raise TableUnavailable
+        on = told.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
+        return told.get("AttributeName") if on else None
 
     def owned_page(self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
         """Return the next keys under an owner in the index, newest first; the index lags behind.
@@ -124,6 +177,37 @@ class ItemTable:
             ids += [item["id"]["S"] for item in page.items]
         return ids
 
+    def _delete_if(
+        self, item_id: str, condition: str, values: Item, names: dict[str, str] | None = None
+    ) -> bool:
+        params: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
+        return self._write_if(
+            "delete_item",
+            item_id,
+            ConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            **params,
+        )
+
+    def _write_if(self, operation: str, item_id: str, **params: Any) -> bool:
+        """Write on a condition; False when it does not hold, if only since it was made before."""
+        for _ in range(CONFLICTS_MAX):
+            try:
+                answer = self._call(
+                    operation,
+                    TableName=self._name,
+                    Key=_key(item_id),
+                    ReturnConsumedCapacity="TOTAL",
+                    **params,
+                )
+            except WriteConflict:  # A key change of this session is under way: milliseconds.
+                continue
+            except ConditionFailed:
+                return False
+            if _is_whole(answer):
+                return True
+        raise TableUnavailable
+
     def _page(self, operation: str, start: Item | None, **params: Any) -> Page:
         if start is not None:
             params["ExclusiveStartKey"] = start
@@ -138,6 +222,14 @@ class ItemTable:
 
 def _key(item_id: str) -> Item:
     return {"id": {"S": item_id}}
+
+
+def _n(value: int) -> dict[str, Any]:
+    return {"N": str(value)}
+
+
+def _b(value: bytes) -> dict[str, Any]:
+    return {"B": value}
 
 
 def _is_whole(answer: Mapping[str, Any]) -> bool:

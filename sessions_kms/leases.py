@@ -101,10 +101,33 @@ class Leases:
     def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> bool:
         """Seal and store the result for so many seconds; False when the lease went to another."""
         __traceback_hide__ = True
+        record = self._sealed(secret, result, keep)
+        for _ in range(TRIES):  # The holder's own renewal may come between.
+            lease = self._held(secret, holder)
+            if lease is None:
+                return False
+            if self._put_item(record.to_item() | _holding(holder, 0), lease):
+                return True
+        raise TableUnavailable("The lease is written by too many at once.")
+
+    def shorten(self, secret: str, *, keep: int) -> None:
+        """Keep a result for so many seconds from now at most."""
+        __traceback_hide__ = True
+        lease = self._get(secret)
+        if lease and lease.finished and lease.ttl > self._services.clock() + keep:
+            record = self._sealed(secret, self._open(lease, secret), keep)
+            self._put_item(record.to_item() | _holding(lease.holder, 0), lease)
+
+    def release(self, secret: str, holder: str) -> None:
+        """Give the lease up without a result, so that the next one need not wait."""
+        __traceback_hide__ = True
         lease = self._held(secret, holder)
-        if lease is None:
-            return False
-        record = seal_session(
+        if lease is not None:
+            self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
+
+    def _sealed(self, secret: str, result: bytes, keep: int) -> SessionRecord:
+        __traceback_hide__ = True
+        return seal_session(
             self._services,
             result,
             session_key=secret,
@@ -113,14 +136,6 @@ class Leases:
             ttl=lambda now, _: math.floor(now) + keep,
             item_id=self._id(secret),
         )
-        return self._put_item(record.to_item() | _holding(holder, 0), lease)
-
-    def release(self, secret: str, holder: str) -> None:
-        """Give the lease up without a result, so that the next one need not wait."""
-        __traceback_hide__ = True
-        lease = self._held(secret, holder)
-        if lease is not None:
-            self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
 
     def _held(self, secret: str, holder: str) -> _Lease | None:
         __traceback_hide__ = True

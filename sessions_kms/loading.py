@@ -34,6 +34,7 @@ class LoadingStore(AsyncStore):
         self._codec = Codec(self.serializer())
         self._baseline: Baseline | None = None
         self._signed_in = False
+        self._caught_up = False
         self._loading = Lock()
 
     def exists(self, session_key: str) -> bool:

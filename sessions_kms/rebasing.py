@@ -32,10 +32,10 @@ class RebasingStore(LoadingStore):
         mine, theirs = self._baseline, other._baseline
         if mine is None or theirs is None or mine.session_key != theirs.session_key:
             return
-        if not mine.replaced:
+        if theirs.revision > mine.revision and not mine.replaced:
             self._lay_over(mine, theirs, self._codec.loads(theirs.payload))
             self._baseline = theirs
-        self.modified = True
+        self._caught_up = self.modified = True
 
     def _expected(self) -> Baseline:
         """Return the baseline of this key; one that is only looked up now is never merged."""
@@ -70,5 +70,6 @@ class RebasingStore(LoadingStore):
         }
         base = self._codec.loads(baseline.payload)
         merged = merge(base, ours, content, self._codec.dumps) | links.merged(base, ours, content)
-        session.clear()
-        session.update(merged)
+        for key in [key for key in session if key not in merged]:
+            del session[key]
+        session.update(merged)  # The dict is never empty meanwhile: others may be reading it.

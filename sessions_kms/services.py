@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -17,7 +18,7 @@ from sessions_kms import aws, conf
 from sessions_kms.caching import CachingKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
-from sessions_kms.not_before import NotBefore
+from sessions_kms.not_before import NamedNotBefores, NotBefore
 from sessions_kms.record import SessionRecord
 from sessions_kms.table import Table
 
@@ -50,6 +51,14 @@ class Services:
             and record.created_at > self.not_before.moment()
         )
 
+    def not_before_of(self, name: str) -> NotBefore:
+        """Return the moment of this name, which `ending.end_before` raises."""
+        return self._named_not_befores.of(name)
+
+    @cached_property
+    def _named_not_befores(self) -> NamedNotBefores:
+        return NamedNotBefores(self.table.get_not_before, clock=self.clock)
+
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
         try:
@@ -77,13 +86,7 @@ def build(config: conf.Config, *, clock: Clock = time.time, **parts: Any) -> Ser
 
 def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
     """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
-    kms = KMSKeyring(
-        aws.KMS(),
-        key_id=config.key_id,
-        decrypt_key_ids=config.decrypt_key_ids,
-        namespace=config.namespace,
-        encryption_context=config.encryption_context,
-    )
+    kms = build_kms_keyring(config)
     shared = (
         SharedKeyring(kms, table, period_length=config.data_key_period, clock=clock)
         if config.data_key_period
@@ -96,6 +99,17 @@ def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
         max_stale=config.data_key_max_stale,
         period_length=config.data_key_period,
         clock=clock,
+    )
+
+
+def build_kms_keyring(config: conf.Config) -> KMSKeyring:
+    """Wire KMS alone: each use is a call."""
+    return KMSKeyring(
+        aws.KMS(),
+        key_id=config.key_id,
+        decrypt_key_ids=config.decrypt_key_ids,
+        namespace=config.namespace,
+        encryption_context=config.encryption_context,
     )
 
 

@@ -126,17 +126,48 @@ class Table(ItemTable):
             ExpressionAttributeValues={":old": {"B": old}},
         )
 
-    def get_not_before(self) -> int:
-        """Return the moment before which no session may have been created; 0 when none is set."""
-        item = self.get_item(f"not-before#{self._namespace}")
+    def get_not_before(self, name: str | None = None) -> int:
+        """Return the moment before which no session may have been created; 0 when none is set.
+
+        With a name it is the moment of something else that began, such as a grant of tokens.
+        """
+        item = self.get_item(self._not_before_id(name))
         if item is None:
             return 0
         if number(item, "version") != VERSION:
             raise InvalidRecord("version")
         return number(item, "notBefore")
 
+    def raise_not_before(self, moment: int, name: str | None = None) -> bool:
+        """Move that moment forward, never back; False when it stands as high already."""
+        item_id = self._not_before_id(name)
+        try:
+            answer = self._call(
+                "put_item",
+                TableName=self._name,
+                Item={
+                    "id": {"S": item_id},
+                    "version": {"N": str(VERSION)},
+                    "notBefore": _n(moment),
+                },
+                ConditionExpression="attribute_not_exists(id) OR notBefore < :moment",
+                ExpressionAttributeValues={":moment": _n(moment)},
+                ReturnConsumedCapacity="TOTAL",
+            )
+            raised = "ConsumedCapacity" in answer
+        except ConditionFailed:
+            raised = False
+        # Not raised by this answer, it stands as high, or nothing is known.
+        if not raised and self.get_not_before(name) < moment:
+            raise TableUnavailable
+        return raised
+
     def _data_key_id(self, period: int) -> str:
         return f"data-key#{self._namespace}#{period}"
+
+    def _not_before_id(self, name: str | None) -> str:
+        named = "" if name is None else f"#{name}"
+        return f"not-before#{self._namespace}{named}"
 
     def _transact(self, *actions: dict[str, Any]) -> None:
         answer = self._call(

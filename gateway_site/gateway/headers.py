@@ -92,6 +92,7 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"timing-allow-origin",
     b"x-content-type-options",
     b"x-frame-options",
+    b"x-gateway-problem",  # nobody may speak in the gateway's name (problems.MARK)
     b"x-permitted-cross-domain-policies",
     b"x-powered-by",
     b"x-sourcemap",
@@ -169,6 +170,8 @@ def to_browser(headers: Headers) -> Headers:
     Without `Location` and `Content-Location`, whose values are not the browser's to use.
     """
     dropped = NOT_RETURNED | named_by_connection(headers) | {b"location", b"content-location"}
+    if any(name.lower() == b"transfer-encoding" for name, _ in headers):
+        dropped |= {b"content-length"}  # It is not true then: RFC 9112 section 6.3.
     kept = [
         (name.lower(), value)
         for name, value in headers

@@ -12,6 +12,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
 
 CONTENT_TYPE = "application/problem+json"
+MARK = "X-Gateway-Problem"  # with the problem's code; no answer of an upstream has it
 RETRY_AFTER = 5  # seconds
 # What Django and its middleware refuse before the gateway's own rules are asked.
 DETAILS = {
@@ -57,7 +58,7 @@ class Problem(Exception):
             "code": self.code,
             **self.members,
         }
-        headers = {"Cache-Control": "no-store", **self.headers}
+        headers = {"Cache-Control": "no-store", MARK: self.code, **self.headers}
         if self.status == HTTPStatus.UNAUTHORIZED:
             # RFC 9110 section 15.5.2 wants a challenge; this scheme makes no browser ask for one.
             headers.setdefault("WWW-Authenticate", 'Cookie realm="gateway"')
@@ -79,7 +80,7 @@ def signed_out() -> Problem:
 
 def replaced(response: HttpResponseBase) -> HttpResponseBase:
     """Return a problem document in place of an error page, with the page's headers."""
-    if response.status_code < 400 or response.get("Content-Type") == CONTENT_TYPE:
+    if response.status_code < 400 or MARK in response:
         return response
     status = response.status_code
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")

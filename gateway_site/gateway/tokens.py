@@ -44,9 +44,14 @@ async def access_token(
     return token
 
 
-def _sign_in(provider: str, code: str, detail: str) -> Problem:
+def sign_in_url(provider: str) -> str:
+    """Return where a signed-in person consents again."""
     if provider == "github":
         url = reverse("github_login")
     else:
         url = reverse("openid_connect_login", kwargs={"provider_id": provider})
-    return Problem(401, code, detail, provider=provider, sign_in_url=url + "?process=connect")
+    return url + "?process=connect"
+
+
+def _sign_in(provider: str, code: str, detail: str) -> Problem:
+    return Problem(401, code, detail, provider=provider, sign_in_url=sign_in_url(provider))

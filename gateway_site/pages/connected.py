@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db.models import TextChoices
 from django.http import HttpRequest
 
+from oauth import grants
 from oauth import session as tokens
 from oauth.access import aget_token
 from oauth.exceptions import OAuthError, ReauthenticationRequired
@@ -140,7 +141,7 @@ def _connection(
         return Connection(**described, status=Status.ABSENT if own else Status.NONE)
     return Connection(
         **described,
-        status=Status.REAUTHENTICATE if refused else _status(held),
+        status=Status.REAUTHENTICATE if refused else _status(name, held),
         upstreams=_callable(name),
         scope=held.scope,
         missing_scope=missing_scope(held, provider.get_scope()),
@@ -154,7 +155,7 @@ def _connection(
 def _refused_renewal(request: HttpRequest, provider: str) -> bool:
     """Tell whether an expired token is known not to be renewable; a page does not wait long."""
     held = tokens.load(request.session, provider)
-    if held is None or _status(held) != Status.RENEWABLE:
+    if held is None or _status(provider, held) != Status.RENEWABLE:
         return False
 
     async def renewed() -> None:
@@ -169,7 +170,9 @@ def _refused_renewal(request: HttpRequest, provider: str) -> bool:
     return False
 
 
-def _status(held: TokenSet) -> Status:
+def _status(provider: str, held: TokenSet) -> Status:
+    if grants.standing(provider, held) is None:
+        return Status.REAUTHENTICATE
     if not _is_over(held.expires_at):
         return Status.HELD
     if held.refresh_token is None or _is_over(held.refresh_expires_at):
@@ -187,7 +190,3 @@ def _callable(provider: str) -> tuple[str, ...]:
 
 def _is_over(end: int | None) -> bool:
     return end is not None and end <= datetime.now(UTC).timestamp()
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -23,11 +23,11 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.gateway import problems
+from gateway_site.gateway import problems, tokens
 from gateway_site.gateway.handler import GatewayHandler
 from gateway_site.gateway.upstreams import Upstream
 from oauth import providers
-from oauth import session as tokens
+from oauth import session as token_sets
 
 SHOWN = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds
@@ -54,7 +54,7 @@ class Answer:
     @property
     def is_problem(self) -> bool:
         """Whether the gateway answered, not the upstream."""
-        return self.kind == problems.CONTENT_TYPE
+        return problems.MARK.lower() in self.headers
 
     @property
     def phrase(self) -> str:
@@ -80,6 +80,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
         "path": path,
         "answer": answer,
         "problem": _problem(answer),
+        "sign_in_url": tokens.sign_in_url(upstream.provider),
         "text": _without_tokens(request, upstream, _text(answer)),
     }
     return render(request, "try.html", context)
@@ -164,7 +165,7 @@ def _text(answer: Answer) -> str:
 def _without_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
     """Take out what an upstream repeats of the call: the page shows no token."""
     session = type(request.session)(request.session.session_key)  # The call may have changed it.
-    held = tokens.load(session, upstream.provider)
+    held = token_sets.load(session, upstream.provider)
     for secret in () if held is None else (held.access_token, held.refresh_token, held.id_token):
         if secret:
             text = text.replace(secret, HIDDEN)

@@ -14,9 +14,11 @@ from pytest_django import Settings
 from gateway_site.gateway import client as http_client
 from gateway_site.gateway import upstreams
 from gateway_site.pages import trying
+from oauth.access import REFUSED_AGE
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.oauth.fake_provider import Answer, FakeProvider
 from tests.oauth.fixtures import Visitor
+from tests.sessions_kms.stacks import Stack
 
 JSON = "application/json"
 
@@ -113,6 +115,29 @@ def test_expired_token_is_renewed_by_the_call(upstream: FakeProvider, visitor: V
     upstream.expires_in = 3600
     assert status(tried(visitor)).startswith("200 OK")
     assert len(upstream.refreshes) == 1
+
+
+def test_token_that_the_upstream_refuses_is_refreshed_once_and_the_call_made_again(
+    upstream: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(upstream)
+    store.clock.advance(REFUSED_AGE)  # a token fresh from the provider is not to blame
+    upstream.people_of_tokens.clear()
+    assert status(tried(visitor)).startswith("200 OK")
+    assert len(upstream.refreshes) == 1
+
+
+def test_problem_document_of_the_upstream_is_not_taken_for_the_gateways(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    said = {"detail": "Call us at once", "sign_in_url": "/sessions/end-others/"}
+    upstream.failing["/userinfo"] = answering(
+        json.dumps(said).encode(), "application/problem+json", 400
+    )
+    page = tried(visitor)
+    assert status(page).startswith("400 Bad Request , from http")
+    assert page.all("main")[0].all("form") == []
 
 
 def test_token_that_must_be_renewed_by_the_person_offers_that(

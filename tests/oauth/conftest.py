@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth import backchannel, endpoints, jwks
+from oauth import endpoints, jwks
 from oauth.renewal import _resting
 from tests.oauth.fixtures import corp, github, other, store, visitor
 from tests.oauth.logout_fixtures import idp, second
@@ -17,5 +17,4 @@ def no_memory() -> Iterator[None]:
     yield
     endpoints.forget()
     jwks.forget()
-    backchannel.forget()
     _resting.clear()

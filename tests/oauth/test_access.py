@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpResponse
 
 import oauth
+from gateway_site.gateway import cookies
 from oauth import renewal
 from oauth import session as tokens
 from oauth.access import REFUSED_AGE
@@ -170,6 +174,46 @@ def test_request_that_found_anothers_refresh_renews_the_cookie_too(
     second.session.save()
     assert signed_in.session["of the second"] == "a change"
     assert stored(signed_in) == tokens.load(first.session, "corp")
+
+
+def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    oauth.get_token(request, "corp")
+    SessionStore(request.session.session_key).delete()
+    assert asyncio.run(cookies.renewed(request, [])) == []
+    with pytest.raises(SessionInterrupted):
+        SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
+
+
+def test_views_changes_beside_a_refresh_are_kept(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    switching, interval = 1e-5, sys.getswitchinterval()
+
+    async def view() -> int:
+        await request.session.aget("x")
+        refreshing = asyncio.ensure_future(oauth.aget_token(request, "corp"))
+        count = 0
+        while not refreshing.done():
+            request.session[f"key {count % 50}"] = count
+            count += 1
+            await asyncio.sleep(0)
+        await refreshing
+        return count
+
+    sys.setswitchinterval(switching)
+    try:
+        count = asyncio.run(view())
+    finally:
+        sys.setswitchinterval(interval)
+    last = {f"key {number % 50}": number for number in range(count)}
+    assert {key: request.session.get(key) for key in last} == last
+    assert tokens.load(request.session, "corp") == stored(signed_in)
 
 
 def test_successors_are_refreshed_in_their_turn(

@@ -107,3 +107,9 @@ def test_sign_out_that_revokes_nothing_is_refused(settings: Settings) -> None:
         name for name in settings.MIDDLEWARE if not name.endswith(".SignOutMiddleware")
     ]
     assert found() == ["oauth.E011"]
+
+
+def test_sign_out_that_revokes_before_the_session_is_saved_is_refused(settings: Settings) -> None:
+    ours = "oauth.sign_out.SignOutMiddleware"
+    settings.MIDDLEWARE = [*(name for name in settings.MIDDLEWARE if name != ours), ours]
+    assert found() == ["oauth.E011"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
@@ -77,6 +79,55 @@ def test_provider_that_failed_is_not_asked_again_at_once(
     corp.failing.clear()
     assert metadata().issuer == corp.issuer
     assert len(asked) == 2
+
+
+def test_provider_that_hangs_rests_after_its_failure(corp: FakeProvider, store: Stack) -> None:
+    asked: list[int] = []
+
+    def hang() -> None:
+        asked.append(1)
+        store.clock.advance(10 * BACK_OFF)
+
+    corp.hooks[DISCOVERY] = hang
+    corp.failing[DISCOVERY] = NONSENSE["server error"]
+    for _ in range(4):
+        with pytest.raises(ProviderUnavailable):
+            metadata()
+    assert len(asked) == 1
+
+
+def test_many_at_once_ask_once(corp: FakeProvider, store: Stack) -> None:
+    asked = counting(corp)
+    barrier = threading.Barrier(20)
+
+    def ask(_: int) -> Metadata:
+        barrier.wait(10)
+        return metadata()
+
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(ask, range(20)))
+    assert len(asked) == 1
+    assert found == [metadata()] * 20
+
+
+def test_nobody_waits_for_a_fetch_who_has_the_last_metadata(
+    corp: FakeProvider, store: Stack
+) -> None:
+    found = metadata()
+    store.clock.advance(METADATA_AGE)
+    asking, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asking.set()
+        go_on.wait(30)
+
+    corp.hooks[DISCOVERY] = hang
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(metadata)
+        assert asking.wait(10)
+        assert metadata() == found
+        assert not slow.done()
+        go_on.set()
 
 
 @pytest.mark.parametrize("what", NONSENSE)

@@ -59,6 +59,12 @@ def drip(connection: socket.socket, done: threading.Event) -> None:
         connection.sendall(b" ")
 
 
+def drip_headers(connection: socket.socket, done: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    while not done.wait(0.02):
+        connection.sendall(b"x")
+
+
 def keep_silent(connection: socket.socket, done: threading.Event) -> None:
     done.wait(30)
 
@@ -77,6 +83,7 @@ COMPRESSED = gzip.compress(b" " * 10_000_000)
 BAD: dict[str, Talk] = {
     "silent": keep_silent,
     "dripping": drip,
+    "dripping in its headers": drip_headers,
     "endless": say(HEAD + b"\r\n", *[b" " * 65536] * 8),
     "compressed": say(
         HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(COMPRESSED), COMPRESSED
@@ -88,12 +95,10 @@ BAD: dict[str, Talk] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_answer_is_given_up_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "READ_TIMEOUT", 0.2)
-    monkeypatch.setattr(http, "TOTAL_TIMEOUT", 0.4)
+def test_bad_answer_is_given_up_in_time(what: str) -> None:
     started = time.monotonic()
     with talking(BAD[what]) as url, pytest.raises(ProviderUnavailable) as caught:
-        http.post(url, {"refresh_token": SECRET}, {"Authorization": SECRET})
+        http.post(url, {"refresh_token": SECRET}, {"Authorization": SECRET}, patience=0.4)
     assert time.monotonic() - started < 5
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 

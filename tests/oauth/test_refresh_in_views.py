@@ -222,7 +222,7 @@ def test_no_secret_is_in_the_logs_or_in_the_report_of_an_error(
     if FAILURES[what] is not None:
         corp.failing["/token"] = FAILURES[what]
     caught: list[Exception] = []
-    with caplog.at_level(logging.DEBUG):
+    with caplog.at_level(logging.DEBUG), caplog.at_level(logging.DEBUG, "httpcore2"):
         try:
             oauth.get_token(request_of(expired), "corp")
         except oauth.OAuthError as exc:

@@ -369,6 +369,29 @@ def test_sign_out_that_failed_revokes_nothing(
     assert revoked(idp) == []
 
 
+def test_disconnect_that_was_not_saved_revokes_nothing(
+    idp: LogoutProvider,
+    second: LogoutProvider,
+    visitor: Visitor,
+    store: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+
+    def down(*args: Any, **kwargs: Any) -> None:
+        raise TableUnavailable
+
+    account = SocialAccount.objects.get(provider="other")
+    visitor.client.raise_request_exception = False
+    with monkeypatch.context() as patch:
+        patch.setattr(store.services.table, "replace", down)
+        response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    assert response.status_code == 503
+    assert held_by(visitor, "other").refresh_token in second.refresh_tokens
+    assert revoked(second) == []
+
+
 def test_store_that_fails_afterwards_does_not_keep_the_grant_alive(
     idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

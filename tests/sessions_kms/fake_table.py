@@ -1,6 +1,6 @@
 """The table in memory: the same contract as `sessions_kms.table.Table`, without a network."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
@@ -8,6 +8,8 @@ from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.items import PAGE_ITEMS, Page
 from sessions_kms.record import VERSION, Item, PublishedKey, SessionRecord, number
 from sessions_kms.table import Conflict, RecordExists, Version, _sized
+
+INDEX_KEY = ("id", "owner", "createdAt")
 
 
 class FakeTable:
@@ -17,6 +19,7 @@ class FakeTable:
         self.items: dict[str, Item] = {}
         self.calls: list[str] = []
         self.unavailable = False
+        self.ttl: str | None = "ttl"
         self._namespace = namespace
         self._lock = Lock()
 
@@ -90,35 +93,78 @@ class FakeTable:
         with self._call("owned"):
             return self._owned(owner)
 
-    def page(self, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
+    def delete_created(self, item_id: str, *, until: int) -> bool:
+        with self._call("delete_created"):
+            return self._delete_if(item_id, lambda item: int(item["createdAt"]["N"]) <= until)
+
+    def delete_expired(self, item_id: str, *, until: int) -> bool:
+        with self._call("delete_expired"):
+            return self._delete_if(item_id, lambda item: int(item["ttl"]["N"]) <= until)
+
+    def _delete_if(self, item_id: str, condition: Callable[[Item], bool]) -> bool:
+        item = self.items.get(item_id)
+        if item is None or not condition(item):
+            return False
+        del self.items[item_id]
+        return True
+
+    def estimated_items(self) -> int:
+        with self._call("estimated_items"):
+            return len(self.items)
+
+    def ttl_attribute(self) -> str | None:
+        with self._call("ttl_attribute"):
+            return self.ttl
+
+    def page(
+        self, start: Item | None = None, *, limit: int = PAGE_ITEMS, consistent: bool = False
+    ) -> Page:
         with self._call("page"):
-            return self._page(sorted(self.items), start, limit)
+            # As with DynamoDB the item that a page starts after may be gone meanwhile.
+            after = "" if start is None else start["id"]["S"]
+            return _page([self.items[each] for each in sorted(self.items) if each > after], limit)
 
     def owned_page(self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
         with self._call("owned_page"):
-            return self._page(self._owned(owner), start, limit)
-
-    def _page(self, ids: list[str], start: Item | None, limit: int) -> Page:
-        after = 0 if start is None else ids.index(start["id"]["S"]) + 1
-        shown = ids[after : after + limit]
-        more = after + limit < len(ids)
-        return Page(
-            [self.items[each] for each in shown], {"id": {"S": shown[-1]}} if more else None
-        )
+            keys = [{name: item[name] for name in INDEX_KEY} for item in self._owned_items(owner)]
+            if start is not None:
+                keys = [key for key in keys if _newest_first(key) > _newest_first(start)]
+            return _page(keys, limit)
 
     def _owned(self, owner: str) -> list[str]:
-        found = [item for item in self.items.values() if item.get("owner") == {"S": owner}]
-        found.sort(key=lambda item: int(item["createdAt"]["N"]), reverse=True)
-        return [item["id"]["S"] for item in found]
+        return [item["id"]["S"] for item in self._owned_items(owner)]
 
-    def get_not_before(self) -> int:
+    def _owned_items(self, owner: str) -> list[Item]:
+        found = [item for item in self.items.values() if item.get("owner") == {"S": owner}]
+        return sorted(found, key=_newest_first)
+
+    def get_not_before(self, name: str | None = None) -> int:
         with self._call("get_not_before"):
-            item = self.items.get(f"not-before#{self._namespace}")
-            if item is None:
-                return 0
-            if number(item, "version") != VERSION:
-                raise InvalidRecord("version")
-            return number(item, "notBefore")
+            return self._not_before(name)
+
+    def raise_not_before(self, moment: int, name: str | None = None) -> bool:
+        with self._call("raise_not_before"):
+            if self._not_before(name) >= moment:
+                return False
+            item_id = self._not_before_id(name)
+            self.items[item_id] = {
+                "id": {"S": item_id},
+                "version": {"N": str(VERSION)},
+                "notBefore": {"N": str(moment)},
+            }
+            return True
+
+    def _not_before(self, name: str | None) -> int:
+        item = self.items.get(self._not_before_id(name))
+        if item is None:
+            return 0
+        if number(item, "version") != VERSION:
+            raise InvalidRecord("version")
+        return number(item, "notBefore")
+
+    def _not_before_id(self, name: str | None) -> str:
+        named = "" if name is None else f"#{name}"
+        return f"not-before#{self._namespace}{named}"
 
     def _data_key_id(self, period: int) -> str:
         return f"data-key#{self._namespace}#{period}"
@@ -154,3 +200,14 @@ class FakeTable:
             if self.unavailable:
                 raise TableUnavailable
             yield
+
+
+def _newest_first(item: Item) -> tuple[int, str]:
+    return -int(item["createdAt"]["N"]), item["id"]["S"]
+
+
+def _page(items: list[Item], limit: int) -> Page:
+    shown = items[:limit]
+    if len(items) <= limit:
+        return Page(shown, None)
+    return Page(shown, {name: shown[-1][name] for name in INDEX_KEY if name in shown[-1]})

@@ -164,6 +164,30 @@ def test_session_that_replaces_everything_takes_nothing_over(stack: Stack) -> No
     assert stored(session) == {"c": 3}
 
 
+def test_session_that_caught_up_does_not_go_back(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, earlier, later = opened(session), opened(session), opened(session)
+    earlier["a"] = 2
+    earlier.save()
+    later.load()
+    later["a"] = 3
+    later.save()
+    mine.catch_up(later)
+    mine.catch_up(earlier)
+    assert mine["a"] == 3
+
+
+def test_session_that_caught_up_and_was_ended_since_is_not_kept_alive(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    mine.catch_up(theirs)
+    theirs.delete()
+    with pytest.raises(UpdateError):
+        mine.save()
+
+
 def test_session_does_not_catch_up_with_one_of_another_key(stack: Stack) -> None:
     mine, theirs = opened(saved(a=1)), opened(saved(a=2))
     mine.catch_up(theirs)

@@ -156,3 +156,39 @@ def test_claims_that_are_always_beaten_end(fake: Stack, monkeypatch: pytest.Monk
     with pytest.raises(TableUnavailable):
         Leases(fake.services).claim(SECRET, "one", seconds=30)
     assert fake.services.table.calls.count("get_item") == module.TRIES  # type: ignore[attr-defined]  # the fake counts
+
+
+def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder's own renewal comes between the read and the write of its result."""
+    worker, waiter = Leases(stack.services), Leases(stack.services)
+    worker.claim(SECRET, "one", seconds=30)
+    read = worker._get
+
+    def read_and_renewed(secret: str) -> object:
+        found = read(secret)
+        monkeypatch.undo()
+        assert waiter.renew(secret, "one", seconds=30)
+        return found
+
+    monkeypatch.setattr(worker, "_get", read_and_renewed)
+    assert worker.complete(SECRET, "one", RESULT, keep=600)
+    assert waiter.claim(SECRET, "two", seconds=30).result == RESULT
+
+
+def test_result_may_be_kept_shorter_but_not_longer(stack: Stack, leases: Leases) -> None:
+    leases.claim(SECRET, "one", seconds=30)
+    leases.complete(SECRET, "one", RESULT, keep=600)
+    leases.shorten(SECRET, keep=9000)
+    leases.shorten(SECRET, keep=100)
+    assert leases.claim(SECRET, "two", seconds=30).result == RESULT
+    stack.clock.advance(100)
+    assert leases.claim(SECRET, "two", seconds=30).held
+
+
+def test_nothing_is_shortened_where_nothing_is_finished(stack: Stack, leases: Leases) -> None:
+    leases.shorten(SECRET, keep=100)
+    leases.claim(SECRET, "one", seconds=30)
+    leases.shorten(SECRET, keep=100)
+    assert leases.claim(SECRET, "two", seconds=30).wait > 0

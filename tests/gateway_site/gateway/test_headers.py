@@ -192,3 +192,14 @@ def test_answer_of_a_hostile_upstream_is_made_harmless(gateway: Gateway) -> None
     assert response.headers["Content-Security-Policy"].startswith("sandbox;")
     assert response.headers["Server"] == "uvicorn"
     assert not response.cookies
+
+
+def test_length_that_contradicts_the_transfer_encoding_does_not_come_back() -> None:
+    came = [(b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"5"), (b"X-Kept", b"1")]
+    names = [name for name, _ in to_browser(came)]
+    assert b"x-kept" in names
+    assert b"content-length" not in names
+
+
+def test_upstream_cannot_answer_as_the_gateway() -> None:
+    assert b"x-gateway-problem" not in dict(to_browser([(b"X-Gateway-Problem", b"signed_out")]))
