@@ -9,9 +9,10 @@ the old refresh token again. A refusal is kept in the same way, for a minute.
 What cannot be made good: a process that dies, or loses DynamoDB for longer than
 it tries, between the provider's answer and the sealing has the only copy of the new
 tokens, and a provider that rotates refresh tokens has spent the old one. The same
-holds for an answer lost on the way. The next refresh is then refused, and the person
-signs in again. The window is one `GetItem` and one `PutItem` wide, tens of
-milliseconds a refresh, and no protocol between two stores closes it.
+holds for an answer that is lost on the way, or comes later than it is waited for
+(`refreshing.PATIENCE`). The next refresh is then refused, and the person signs in again.
+The window is one `GetItem` and one `PutItem` wide, tens of milliseconds a refresh, and no
+protocol between two stores closes it.
 """
 
 from __future__ import annotations

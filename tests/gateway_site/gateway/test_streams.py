@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -134,7 +136,7 @@ def test_slow_upstream_slows_the_client(gateway: Gateway) -> None:
 
 
 def test_large_transfers_take_no_memory(gateway: Gateway) -> None:
-    size = 64 * MIB
+    size = int(os.environ.get("TRANSFERRED_MIB", "64")) * MIB
     gateway.get("echo/x")
     before = gateway.process.memory_info().rss
     peak = 0
@@ -155,7 +157,9 @@ def test_large_transfers_take_no_memory(gateway: Gateway) -> None:
                 received += len(piece)
                 peak = max(peak, gateway.process.memory_info().rss)
     assert received == size
-    assert peak - before < 16 * MIB
+    grown = (peak - before) / MIB
+    sys.stdout.write(f"{size // MIB} MiB each way, {grown:.1f} MiB of memory more\n")
+    assert grown < 16
 
 
 def test_stream_of_an_ended_session_is_ended(gateway: Gateway) -> None:

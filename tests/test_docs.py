@@ -1,0 +1,186 @@
+"""Docs, settings, commands, metrics and error names are in step with the code."""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from django.core.management import load_command_class
+from django.dispatch import Signal
+
+import oauth.exceptions
+import oauth.signals
+import sessions_kms.exceptions
+import sessions_kms.signals
+from sessions_kms.conf import FIELDS, Config
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+COMMANDS = sorted(
+    path.stem
+    for path in (ROOT / "sessions_kms/management/commands").glob("*.py")
+    if path.stem != "__init__"
+)
+GIVEN_BY_DJANGO = {
+    "--help", "--version", "--verbosity", "--settings", "--pythonpath", "--traceback",
+    "--no-color", "--force-color", "--skip-checks",
+}  # fmt: skip
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of a page's tables."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def sources() -> Iterator[tuple[Path, ast.AST]]:
+    for package in ("sessions_kms", "oauth"):
+        for path in (ROOT / package).rglob("*.py"):
+            yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def metrics_of_the_code() -> set[str]:
+    """Return the names given to `telemetry.count`, `record`, `timed` and `spanned`."""
+    found = set()
+    for path, tree in sources():
+        package = path.relative_to(ROOT).parts[0]
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "telemetry"
+                and node.func.attr in {"count", "record", "timed", "spanned"}
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                found.add(f"{package}.{node.args[0].value}")
+    return found
+
+
+def default_of(name: str) -> str:
+    if FIELDS[name].required:
+        return "required"
+    value: object = getattr(Config(key_id="", table_name=""), name.lower())
+    if isinstance(value, str):
+        return f'`"{value}"`'
+    shown = dict(value) if isinstance(value, Mapping) else value
+    return f"`{list(shown) if isinstance(shown, tuple) else shown!r}`"
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    described = {row[0].strip("`"): row[1] for row in rows(page("settings.md")) if len(row) == 3}
+    settings = {name: default for name, default in described.items() if name.isupper()}
+    assert settings == {name: default_of(name) for name in FIELDS}
+
+
+@pytest.mark.parametrize("module", [sessions_kms.exceptions, oauth.exceptions])
+def test_every_error_is_described(module: ModuleType) -> None:
+    own = [name for name, value in vars(module).items() if is_error_of(value, module)]
+    assert own
+    assert [name for name in own if f"`{name}`" not in page("settings.md")] == []
+
+
+def is_error_of(value: object, module: ModuleType) -> bool:
+    return (
+        isinstance(value, type)
+        and issubclass(value, Exception)
+        and value.__module__ == module.__name__
+    )
+
+
+def test_every_metric_is_described_and_no_other() -> None:
+    described = re.findall(
+        r"^\| `((?:sessions_kms|oauth)\.[a-z_.]+)` \|", page("operations.md"), re.MULTILINE
+    )
+    assert sorted(described) == sorted(metrics_of_the_code())
+
+
+def test_every_signal_is_described_and_no_other() -> None:
+    own = [
+        name
+        for module in (sessions_kms.signals, oauth.signals)
+        for name, value in vars(module).items()
+        if isinstance(value, Signal)
+    ]
+    described = re.findall(
+        r"^\| `((?:session|token)_[a-z]+)` \|", page("operations.md"), re.MULTILINE
+    )
+    assert sorted(described) == sorted(own)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_described(name: str) -> None:
+    parser = load_command_class("sessions_kms", name).create_parser("manage.py", name)
+    options = {option for action in parser._actions for option in action.option_strings[:1]}
+    described = page("commands.md")
+    assert f"## `{name}`" in described
+    missing = {option for option in options - GIVEN_BY_DJANGO if f"`{option}" not in described}
+    assert {option for option in missing if option.startswith("--")} == set()
+
+
+def test_runbooks_of_the_alarms_exist() -> None:
+    text = page("operations.md")
+    headings = {
+        heading.lower().replace(" ", "-")
+        for heading in re.findall(r"^### (.+)$", text, re.MULTILINE)
+    }
+    asked_for = set(re.findall(r"\]\(#([a-z-]+)\)", text))
+    assert asked_for
+    assert asked_for <= headings
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_to_files(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+    local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+    assert [link for link in local if not (path.parent / link).exists()] == []
+
+
+# The cost model
+
+READ, WRITE = 0.125 / 1e6, 0.625 / 1e6  # dollars a unit
+STORED, RECOVERABLE = 0.25, 0.20  # dollars a GB and month
+KMS_CALL, KMS_FREE, KMS_KEY = 0.03 / 10_000, 20_000, 1.0
+MONTH = 30 * 24 * 3600
+KILOBYTES, CHANGING = 2, 1 / 20
+CACHE_AGE, PERIOD, LIFETIME = Config.data_key_cache_age, Config.data_key_period, 7 * 24 * 3600
+
+
+def worked(requests: int, processes: int, sessions: int) -> list[str]:
+    """Return the column of docs/cost.md, by the formulas that stand above it there."""
+    reads = requests * math.ceil(KILOBYTES / 4) * MONTH * READ
+    writes = requests * CHANGING * math.ceil(KILOBYTES) * MONTH * WRITE
+    gigabytes = sessions * (KILOBYTES + 0.2) / 1e6
+    storage = gigabytes * (STORED + RECOVERABLE)
+    calls = (processes * (1 + LIFETIME / PERIOD) / CACHE_AGE + 1 / PERIOD) * MONTH
+    kms = max(0.0, calls - KMS_FREE) * KMS_CALL + KMS_KEY
+    dollars = [f"${round(part):,}" for part in (reads, writes, storage)]
+    total = round(reads + writes + storage + kms)
+    return [*dollars, f"{round(calls):,}", f"${round(kms):,}", f"${total:,}"]
+
+
+def test_worked_costs_follow_from_the_formula() -> None:
+    table = {row[0]: row[1:] for row in rows(page("cost.md")) if len(row) == 4}
+    numbers = [
+        [int(cell.replace(",", "")) for cell in table[name]]
+        for name in ("requests a second", "processes", "sessions")
+    ]
+    shown = [
+        table[name]
+        for name in (
+            "DynamoDB reads", "DynamoDB writes", "storage and recovery",
+            "KMS calls a month, at most", "KMS", "together, a month",
+        )
+    ]  # fmt: skip
+    assert [list(column) for column in zip(*shown, strict=True)] == [
+        worked(*column) for column in zip(*numbers, strict=True)
+    ]
