@@ -28,6 +28,14 @@ INDEX = {
     "KeySchema": OWNER_INDEX_SCHEMA,
     "Projection": {"ProjectionType": "KEYS_ONLY"},
 }
+TABLE: dict[str, Any] = {
+    "KeySchema": KEY_SCHEMA,
+    "AttributeDefinitions": ATTRIBUTES,
+    "GlobalSecondaryIndexes": [INDEX],
+    "BillingMode": "PAY_PER_REQUEST",
+    "DeletionProtectionEnabled": True,
+}
+KEY_DESCRIPTION = "Wraps the data keys of encrypted sessions"
 WAIT = {"Delay": 2, "MaxAttempts": 90}  # seconds, times: a table takes up to some minutes
 BACKUP_TRIES = 30  # two seconds apart
 
@@ -63,7 +71,7 @@ def create_key(client: Any, alias: str) -> tuple[str, list[str]]:
 
     A new key is symmetric, customer-managed and rotated every year. Raises ProvisioningError.
     """
-    if not _ALIAS.fullmatch(alias):
+    if not is_alias(alias):
         raise ProvisioningError(
             f"{alias!r} is not the alias of a key of yours: use alias/NAME, of letters, digits,"
             " '/', '_' and '-', and not alias/aws/..."
@@ -82,6 +90,11 @@ def create_key(client: Any, alias: str) -> tuple[str, list[str]]:
         client.enable_key_rotation(KeyId=key["Arn"])
         done.append("enabled rotation of the key every year")
     return key["Arn"], done
+
+
+def is_alias(name: str) -> bool:
+    """Tell whether this can be the alias of a customer's key."""
+    return _ALIAS.fullmatch(name) is not None
 
 
 def key_faults(key: Mapping[str, Any]) -> list[str]:
@@ -133,12 +146,7 @@ def _types_fit(table: Mapping[str, Any], schema: list[dict[str, str]]) -> bool:
 
 def _create(client: Any, name: str) -> None:
     client.create_table(
-        TableName=name,
-        KeySchema=KEY_SCHEMA,
-        AttributeDefinitions=ATTRIBUTES,
-        GlobalSecondaryIndexes=[INDEX],
-        BillingMode="PAY_PER_REQUEST",
-        DeletionProtectionEnabled=True,
+        TableName=name, **TABLE, SSESpecification={"Enabled": True, "SSEType": "KMS"}
     )
 
 
@@ -146,7 +154,7 @@ def _create_key(client: Any, alias: str) -> Any:
     key = client.create_key(
         KeySpec="SYMMETRIC_DEFAULT",
         KeyUsage="ENCRYPT_DECRYPT",
-        Description="Wraps the data keys of encrypted sessions",
+        Description=KEY_DESCRIPTION,
         Tags=[{"TagKey": "purpose", "TagValue": "sessions_kms"}],
     )["KeyMetadata"]
     try:

@@ -1,0 +1,139 @@
+"""`manage.py session_store_template`: table, key and roles as code."""
+
+import json
+import re
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from sessions_kms import conf, provisioning
+from sessions_kms.infrastructure import cloudformation, terraform
+from sessions_kms.infrastructure.iam_policy import role_policy
+from sessions_kms.infrastructure.policies import ROLES
+from sessions_kms.infrastructure.store import Store
+from sessions_kms.management.base import OperatorCommand
+
+FORMATS = ("cloudformation", "terraform", "iam-policy")
+
+
+class Command(OperatorCommand):
+    help = (
+        "Print the infrastructure of the session store: the table with its index, TTL, backups"
+        " and deletion protection; the KMS key, its alias, and a policy that binds it to these"
+        " sessions; roles for the site, for operators and for check_session_store, each with the"
+        " least rights. As CloudFormation (JSON), as Terraform, or the policies alone. Names"
+        " come from SESSIONS_KMS where the options do not give them. Calls nobody, changes"
+        " nothing."
+    )
+    requires_system_checks = ()  # SESSIONS_KMS may still lack what this creates.
+    changes = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("--format", required=True, choices=FORMATS)
+        parser.add_argument("--table", help="table name (default: TABLE_NAME, else 'sessions')")
+        parser.add_argument("--namespace", help="namespace (default: NAMESPACE, else 'django')")
+        parser.add_argument(
+            "--alias", default=provisioning.DEFAULT_ALIAS, help="alias of the key (%(default)s)"
+        )
+        parser.add_argument(
+            "--multi-region",
+            action="store_true",
+            help="a multi-Region key and a global table: a key cannot become one later",
+        )
+        parser.add_argument(
+            "--replica",
+            action="append",
+            default=[],
+            metavar="REGION",
+            help="another Region that has the table and the key; implies --multi-region; may be"
+            " given more than once",
+        )
+        policy = parser.add_argument_group("for --format iam-policy")
+        policy.add_argument("--role", choices=list(ROLES), help="the policy of this role alone")
+        policy.add_argument("--key", metavar="ARN", help="the KMS key (default: KEY_ID)")
+        policy.add_argument("--account", help="account of the table (default: the key's)")
+        policy.add_argument(
+            "--region", help="home Region of the table (default: REGION_NAME, else the key's)"
+        )
+
+    def operate(self, options: dict[str, Any]) -> None:
+        raw = getattr(settings, conf.SETTING, None)
+        self._raw: Mapping[str, Any] = raw if isinstance(raw, Mapping) else {}
+        store = self._store(options)
+        if options["format"] == "terraform":
+            text = terraform.configuration(store)
+            self.conclude({"format": "terraform", "text": text}, text.rstrip("\n"))
+            return
+        if options["format"] == "cloudformation":
+            document = cloudformation.template(store)
+        else:
+            document = self._policies(store, options)
+        result = {"format": options["format"], "document": document}
+        self.conclude(result, json.dumps(document, indent=2, ensure_ascii=False))
+
+    def _store(self, options: dict[str, Any]) -> Store:
+        alias, replicas = options["alias"], tuple(dict.fromkeys(options["replica"]))
+        if not provisioning.is_alias(alias):
+            raise CommandError(f"{alias!r} is not the alias of a key of yours: use alias/NAME.")
+        for region in replicas:
+            self._parsed("REGION_NAME", region, "--replica")
+        table = self._value("TABLE_NAME", options["table"], "--table") or "sessions"
+        return Store(
+            table=table.rpartition("/")[2],
+            namespace=self._value("NAMESPACE", options["namespace"], "--namespace") or "django",
+            alias=alias,
+            encryption_context=self._value("ENCRYPTION_CONTEXT") or {},
+            old_keys=self._value("DECRYPT_KEY_IDS") or (),
+            multi_region=options["multi_region"] or bool(replicas),
+            replicas=replicas,
+        )
+
+    def _policies(self, store: Store, options: dict[str, Any]) -> dict[str, Any]:
+        key = self._key(store, options["key"])
+        region, account = self._home(key, options)
+        policies = {
+            role: role_policy(role, store, key=key, account=account, region=region)
+            for role in ROLES
+        }
+        return policies[options["role"]] if options["role"] else policies
+
+    def _key(self, store: Store, given: str | None) -> str:
+        key: str | None = self._value("KEY_ID", given, "--key")
+        if key is None:
+            raise CommandError(
+                "A policy names the key: give --key ARN, or KEY_ID in SESSIONS_KMS."
+                " create_session_store --create-key prints it."
+            )
+        # https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html
+        if store.replicas and ":key/mrk-" not in key:
+            raise CommandError(f"{key} is not a multi-Region key: it has no replicas.")
+        return key
+
+    def _home(self, key: str, options: dict[str, Any]) -> tuple[str, str]:
+        """Return Region and account of the table."""
+        if options["account"] and not re.fullmatch("[0-9]{12}", options["account"]):
+            raise CommandError("--account must be the 12 digits of an AWS account.")
+        table = self._value("TABLE_NAME", options["table"], "--table") or ""
+        region = self._value("REGION_NAME", options["region"], "--region")
+        named = (table if table.startswith("arn:") else key).split(":")
+        if table.startswith("arn:"):
+            region = named[3]
+        return region or named[3], options["account"] or named[4]
+
+    def _value(self, name: str, given: str | None = None, option: str = "") -> Any:
+        """Return what an option gives, else what the settings say, else None."""
+        if given:
+            return self._parsed(name, given, option)
+        if name in self._raw:
+            return self._parsed(name, self._raw[name], f"{conf.SETTING}[{name!r}]")
+        return None
+
+    def _parsed(self, name: str, value: Any, source: str) -> Any:
+        try:
+            return conf.FIELDS[name].parse(value)
+        except (TypeError, ValueError) as exc:
+            raise CommandError(f"{source} {exc}") from exc
