@@ -72,8 +72,9 @@ def default_of(name: str) -> str:
     value: object = getattr(Config(key_id="", table_name=""), name.lower())
     if isinstance(value, str):
         return f'`"{value}"`'
-    shown = dict(value) if isinstance(value, Mapping) else value
-    return f"`{list(shown) if isinstance(shown, tuple) else shown!r}`"
+    if isinstance(value, tuple):
+        return f"`{list(value)}`"
+    return "`" + repr(dict(value) if isinstance(value, Mapping) else value) + "`"
 
 
 def test_every_setting_is_described_with_its_default() -> None:
