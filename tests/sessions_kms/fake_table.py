@@ -101,6 +101,24 @@ class FakeTable:
         with self._call("delete_expired"):
             return self._delete_if(item_id, lambda item: int(item["ttl"]["N"]) <= until)
 
+    def delete_sealed(self, item_id: str, *, period: int, but: bytes | None) -> bool:
+        def is_meant(item: Item) -> bool:
+            return item["keyPeriod"] == {"N": str(period)} and item["encryptedKey"] != {"B": but}
+
+        with self._call("delete_sealed"):
+            return self._delete_if(item_id, is_meant)
+
+    def rewrap(self, item_id: str, *, old: bytes, new: bytes, created_at: int | None) -> bool:
+        with self._call("rewrap"):
+            item = self.items.get(item_id, {})
+            if item.get("encryptedKey") != {"B": old}:
+                return False
+            changed: Item = {"encryptedKey": {"B": new}}
+            if created_at is not None:
+                changed["createdAt"] = {"N": str(created_at)}
+            self.items[item_id] = item | changed
+            return True
+
     def _delete_if(self, item_id: str, condition: Callable[[Item], bool]) -> bool:
         item = self.items.get(item_id)
         if item is None or not condition(item):

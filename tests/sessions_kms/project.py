@@ -40,7 +40,7 @@ class Project:
 
     def install(self, table: str) -> None:
         """Install the app with a store of its own, as the README says, and a superuser."""
-        self.add_settings('INSTALLED_APPS += ["sessions_kms"]')
+        self.add_settings('INSTALLED_APPS.insert(0, "sessions_kms")')
         made = json.loads(
             self.manage(
                 "create_session_store",

@@ -1,0 +1,167 @@
+"""Sessions as administrators see them: what records say in the clear, page by page.
+
+No session is decrypted. A page is a bounded number of calls, however large the table.
+
+An owner tells whose record it is. Where projects share a table, an anonymous record is
+of this one if its data key unwraps here: a page asks KMS about a few data keys at most,
+and shows a record that it could not ask about as doubtful. One session is looked at
+and ended only when it is known to be of this project.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sessions_kms import ending
+from sessions_kms.aws import IncorrectKey
+from sessions_kms.belonging import Belonging
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.record import Item, SessionRecord, item_size, owner_of, session_id
+from sessions_kms.services import services
+
+ROWS = 100  # of the whole table on a page
+OWNED_ROWS = 25  # of one user on a page; each is read by itself
+READS = 4  # of the whole table for a page: other items may stand between the sessions
+KEYS_ASKED = 10  # data keys that KMS is asked about for a page
+
+# A record that somebody forged may name any time.
+_LATEST = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+
+
+@dataclass(frozen=True)
+class Row:
+    """One session.
+
+    ``doubtful`` is one that may be of another project. ``key_period`` is 0 where the
+    data key seals this record alone.
+    """
+
+    id: str
+    user_id: str | None
+    doubtful: bool
+    current: bool
+    created_at: datetime
+    updated_at: datetime
+    ends_at: datetime
+    size: int
+    version: int
+    revision: int
+    key_period: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Some sessions, and where the following ones start, None at the end."""
+
+    rows: list[Row]
+    next: Item | None = None
+
+
+class Inspection:
+    """What one request looks at. All methods raise StoreUnavailable."""
+
+    def __init__(self, current: str | None = None) -> None:
+        """``current`` is the session key of the one that asks."""
+        __traceback_hide__ = True
+        namespace = services().config.namespace
+        self._namespace = namespace
+        self._current_id = None if current is None else session_id(namespace, current)
+        self._belongs = Belonging(services())
+        self._asked: set[tuple[bytes, int]] = set()
+        self._kms_answers = True
+
+    def whole_table(self, start: Item | None = None) -> Listing:
+        """Return the next live sessions in the table's own order.
+
+        They are fewer than a page, or none, where other items stand between them.
+        """
+        rows: list[Row] = []
+        for _ in range(READS):
+            page = services().table.page(start, limit=ROWS - len(rows))
+            rows += [row for item in page.items if (row := self._listed(item)) is not None]
+            start = page.next
+            if start is None or len(rows) == ROWS:
+                break
+        return Listing(rows, start)
+
+    def of_user(self, user_id: str, start: Item | None = None) -> Listing:
+        """Return the next live sessions of a user, newest first."""
+        owner = owner_of(self._namespace, user_id)
+        if owner is None:
+            return Listing([])
+        page = services().table.owned_page(owner, start, limit=OWNED_ROWS)
+        found = [ending.stored_record(item["id"]["S"]) for item in page.items]
+        return Listing(
+            [
+                self._row(record)
+                for record in found
+                if record is not None and record.owner == owner and services().is_live(record)
+            ],
+            page.next,
+        )
+
+    def find(self, item_id: str) -> Row | None:
+        """Return the live session of an id, if it is of this project."""
+        record = ending.stored_record(item_id)
+        if record is None or not services().is_live(record) or not self._is_ours(record):
+            return None
+        return self._row(record)
+
+    def end(self, item_id: str) -> bool:
+        """End a session of this project; False when there is none of that id any more."""
+        record = ending.stored_record(item_id)
+        if record is None or not self._is_ours(record):
+            return False
+        return ending.end_record(record)
+
+    def _listed(self, item: Item) -> Row | None:
+        if not ending.SESSION_ID.fullmatch(item["id"]["S"]):
+            return None
+        try:
+            record = SessionRecord.from_item(item)
+        except InvalidRecord:
+            return None
+        if not services().is_live(record):
+            return None
+        ours = self._seems_ours(record)
+        return None if ours is False else self._row(record, doubtful=ours is None)
+
+    def _is_ours(self, record: SessionRecord) -> bool:
+        try:
+            return self._belongs(record)
+        except IncorrectKey:  # Wrapped by a KMS key that is not of this project's.
+            return False
+
+    def _seems_ours(self, record: SessionRecord) -> bool | None:
+        if record.owner is None and not self._may_ask(record):
+            return None
+        try:
+            return self._is_ours(record)
+        except KMSUnavailable:
+            self._kms_answers = False
+            return None
+
+    def _may_ask(self, record: SessionRecord) -> bool:
+        wrapped = (record.encrypted_key, record.key_period)
+        if self._kms_answers and len(self._asked) < KEYS_ASKED:
+            self._asked.add(wrapped)
+        return self._kms_answers and wrapped in self._asked
+
+    def _row(self, record: SessionRecord, *, doubtful: bool = False) -> Row:
+        owner = record.owner
+        return Row(
+            id=record.id,
+            user_id=None if owner is None else owner.removeprefix(f"user#{self._namespace}#"),
+            doubtful=doubtful,
+            current=record.id == self._current_id,
+            created_at=_time(record.created_at),
+            updated_at=_time(record.updated_at),
+            ends_at=_time(ending.ends_at(record)),
+            size=item_size(record.to_item()),
+            version=record.version,
+            revision=record.revision,
+            key_period=record.key_period,
+        )
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(min(seconds, _LATEST), UTC)

@@ -1,0 +1,87 @@
+"""People who work in Django's admin, and its pages of sessions."""
+
+import re
+from html import unescape
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.loading import id_of
+
+SESSIONS = "/admin/sessions_kms/session/"
+
+
+class Staff:
+    """Somebody signed in with some permissions; every one of them without any named."""
+
+    def __init__(self, name: str, *permissions: str, superuser: bool = False) -> None:
+        model: type[User] = get_user_model()
+        self.user = model.objects.create_user(
+            name, f"{name}@example.com", is_staff=True, is_superuser=superuser
+        )
+        self.user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        assert self.user.user_permissions.count() == len(permissions)
+        self.client = Client()
+        self.client.force_login(self.user, "django.contrib.auth.backends.ModelBackend")
+
+    @property
+    def session_id(self) -> str:
+        """Return the id of the present session's record."""
+        return id_of(self.client.session.session_key or "")
+
+    def get(self, path: str = "", *, status: int = 200) -> str:
+        """Return a page of sessions as HTML."""
+        answer = self.client.get(SESSIONS + path, follow=True)
+        assert answer.status_code == status, answer.content
+        return _text(answer)
+
+    def post(self, path: str = "", form: dict[str, Any] | None = None, *, status: int = 200) -> str:
+        """Post a form, and return the page that it leads to."""
+        answer = self.client.post(SESSIONS + path, form or {"post": "yes"}, follow=True)
+        assert answer.status_code == status, answer.content
+        return _text(answer)
+
+
+def signed_in(user: Any, **content: Any) -> SessionStore:
+    """Store a session of a user."""
+    session = SessionStore()
+    session.update({USER_ID: str(getattr(user, "pk", user)), **content})
+    session.save()
+    return session
+
+
+def record_id(session: SessionStore) -> str:
+    return id_of(session.session_key or "")
+
+
+def lives(session: SessionStore) -> bool:
+    return SessionStore().exists(session.session_key or "")
+
+
+def rows(page: str) -> list[str]:
+    """Return the text of each row of the list."""
+    body = re.search(r"<tbody>(.*?)</tbody>", page, re.DOTALL)
+    found = re.findall(r"<tr>(.*?)</tr>", body[1], re.DOTALL) if body else []
+    return [" ".join(unescape(re.sub("<[^>]+>", " ", row)).split()) for row in found]
+
+
+def link(page: str, text: str) -> str:
+    """Return where a link of this text leads, as the list's own links do: a query."""
+    found = re.search(rf'href="([^"]*)"[^>]*>{re.escape(text)}<', page)
+    assert found is not None, text
+    return unescape(found[1])
+
+
+def messages(page: str) -> list[str]:
+    """Return what the page says about what was done."""
+    block = re.search(r'<ul class="messagelist">(.*?)</ul>', page, re.DOTALL)
+    found = re.findall(r"<li[^>]*>(.*?)</li>", block[1], re.DOTALL) if block else []
+    return [unescape(each) for each in found]
+
+
+def _text(answer: Any) -> str:
+    return str(answer.content.decode()).replace("\N{NO-BREAK SPACE}", " ")
