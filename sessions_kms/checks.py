@@ -2,16 +2,21 @@
 
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core import checks
 
 from sessions_kms import conf
+from sessions_kms.backend import SessionStore
 
 ENGINE = "sessions_kms.backend"
 MIDDLEWARE = "sessions_kms.middleware.StoreUnavailableMiddleware"
 SESSION_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
+APP = "sessions_kms"
+SESSIONS_APP = "django.contrib.sessions"
 
 
 def check_settings(**_: Any) -> list[checks.CheckMessage]:
@@ -23,8 +28,12 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_engine(**_: Any) -> list[checks.CheckMessage]:
-    """Warn when the app is installed and its engine is not used."""
-    if settings.SESSION_ENGINE == ENGINE:
+    """Warn when the app is installed and neither its engine nor one derived from it is used."""
+    try:
+        store = import_module(settings.SESSION_ENGINE).SessionStore
+    except (ImportError, AttributeError):
+        store = object
+    if issubclass(store, SessionStore):
         return []
     return [
         checks.Warning(
@@ -87,10 +96,93 @@ def check_not_before(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_clearsessions(**_: Any) -> list[checks.CheckMessage]:
+    """Warn when Django's `clearsessions`, which does nothing here, hides ours."""
+    names = [config.name for config in apps.get_app_configs()]
+    if not {SESSIONS_APP, APP} <= set(names) or names.index(APP) < names.index(SESSIONS_APP):
+        return []
+    return [
+        checks.Warning(
+            "manage.py clearsessions is Django's own, which does not look at the table.",
+            hint=f"Put {APP!r} before {SESSIONS_APP!r} in INSTALLED_APPS.",
+            id="sessions_kms.W005",
+        )
+    ]
+
+
+def check_user_sessions(**_: Any) -> list[checks.CheckMessage]:
+    """Warn about allauth's list of sessions."""
+    if not apps.is_installed("allauth.usersessions"):
+        return []
+    return [
+        checks.Warning(
+            "allauth.usersessions keeps the session key of everybody as plain text in the"
+            " database: who reads it can be anyone who is signed in.",
+            hint="Remove 'allauth.usersessions' from INSTALLED_APPS, and empty its table."
+            " sessions_kms.ending lists and ends the sessions of a person.",
+            id="sessions_kms.W006",
+        )
+    ]
+
+
+def check_stored_tokens(**_: Any) -> list[checks.CheckMessage]:
+    """Warn about allauth's own storage of provider tokens."""
+    if not getattr(settings, "SOCIALACCOUNT_STORE_TOKENS", False):
+        return []
+    return [
+        checks.Warning(
+            "SOCIALACCOUNT_STORE_TOKENS keeps the tokens of providers as plain text in the"
+            " database, beside the sealed sessions.",
+            hint="Remove the setting, and empty the table of SocialToken.",
+            id="sessions_kms.W007",
+        )
+    ]
+
+
+def check_serializer(**_: Any) -> list[checks.CheckMessage]:
+    """Warn about pickle, whose data is code."""
+    if "pickle" not in str(settings.SESSION_SERIALIZER).lower():
+        return []
+    return [
+        checks.Warning(
+            f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER!r}: who can seal one session"
+            " can run code in the site.",
+            hint="Set it to 'django.contrib.sessions.serializers.JSONSerializer', and set"
+            " SESSIONS_KMS['NOT_BEFORE'] to now: pickled sessions cannot be read by it.",
+            id="sessions_kms.W008",
+        )
+    ]
+
+
+def check_same_site(**_: Any) -> list[checks.CheckMessage]:
+    """Warn when other sites' requests carry the session."""
+    if settings.SESSION_COOKIE_SAMESITE in {"Lax", "Strict"}:
+        return []
+    return [
+        checks.Warning(
+            f"SESSION_COOKIE_SAMESITE is {settings.SESSION_COOKIE_SAMESITE!r}: requests that other"
+            " sites make carry the session.",
+            hint="Set SESSION_COOKIE_SAMESITE = 'Lax'.",
+            id="sessions_kms.W009",
+        )
+    ]
+
+
 def register() -> None:
     """Register the checks with Django."""
     for check in CHECKS:
         checks.register(check, checks.Tags.security)
 
 
-CHECKS = (check_settings, check_engine, check_middleware, check_cookie_age, check_not_before)
+CHECKS = (
+    check_settings,
+    check_engine,
+    check_middleware,
+    check_cookie_age,
+    check_not_before,
+    check_clearsessions,
+    check_user_sessions,
+    check_stored_tokens,
+    check_serializer,
+    check_same_site,
+)

@@ -1,6 +1,7 @@
 """What the commands for operators share: output for people and programs, questions, progress."""
 
 import json
+import math
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.services import services
 
 FAILED = 1
 INCOMPLETE = 2  # warnings, or work that another run has to finish
@@ -45,9 +47,7 @@ class OperatorCommand(BaseCommand):
         try:
             self.operate(options)
         except StoreUnavailable as exc:
-            # Ours tell little by design: an operator is helped by AWS's own words.
-            cause = exc.__cause__
-            raise CommandError(f"{exc} {f'({cause})' if cause else ''}".strip()) from exc
+            raise CommandError(_in_full(exc)) from exc
 
     def operate(self, options: dict[str, Any]) -> None:
         """Do the command's work."""
@@ -89,5 +89,33 @@ class OperatorCommand(BaseCommand):
             task = bar.add_task(what, total=total)
             yield lambda advance=1: bar.advance(task, advance)
 
+    @contextmanager
+    def resumable(self, how: str) -> Iterator[None]:
+        """Tell how to go on, should this work be interrupted or fail half-way."""
+        try:
+            yield
+        except KeyboardInterrupt as exc:
+            raise CommandError(f"Interrupted. {how}", returncode=INCOMPLETE) from exc
+        except StoreUnavailable as exc:
+            raise CommandError(f"{_in_full(exc)} {how}", returncode=INCOMPLETE) from exc
+
+    def wait_until(self, moment: float, what: str) -> None:
+        """Wait for a moment, in epoch seconds, with a progress bar."""
+        clock, sleep = services().clock, services().sleep
+        left = moment - clock()
+        if left <= 0:
+            return
+        self.say(f"{what}: {math.ceil(left):,} seconds.")
+        with self.progress(what, total=math.ceil(left)) as advance:
+            for _ in range(math.ceil(left)):
+                sleep(1)
+                advance()
+
     def _stop(self, message: str) -> NoReturn:
         raise CommandError(message)
+
+
+def _in_full(error: StoreUnavailable) -> str:
+    # Ours tell little by design: an operator is helped by AWS's own words.
+    cause = error.__cause__
+    return f"{error} ({cause})" if cause else str(error)

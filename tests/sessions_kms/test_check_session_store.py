@@ -1,134 +1,173 @@
-"""`check_session_store`: green on a good store, and it leaves nothing and tells nothing."""
+"""`check_session_store`: green on a good store; readable, and of use to programs."""
 
 import io
 import logging
+import re
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-from pytest_django import Settings
 
-from sessions_kms import aws
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.checked_store import Store, check, client, failed, new_store
-from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms import checked_store
+from tests.sessions_kms.checked_store import NOT_HERE, Store, check, client, troubles
 
-pytestmark = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+store = checked_store.store
 CHECKS = [
-    "table active",
+    "settings",
+    "settings saving",
+    "table",
     "table key schema",
     "table index",
+    "table billing",
+    "table encryption",
+    "table deletion protection",
+    "table replicas",
     "table TTL",
-    "kms key enabled",
-    "kms key symmetric",
-    "kms key customer-managed",
-    "canary written",
-    "canary read back",
-    "canary is ciphertext",
-    "canary tampered with is refused",
-    "canary deleted",
+    "table recovery",
+    "kms key",
+    "kms key type",
+    "kms key manager",
+    "kms key rotation",
+    "kms key Regions",
+    "previous kms keys",
+    "right dynamodb:GetItem",
+    "right dynamodb:PutItem",
+    "right dynamodb:DeleteItem",
+    "right dynamodb:Query",
+    "right kms:GenerateDataKey",
+    "right kms:Decrypt",
+    "over-grant context",
+    "over-grant key",
+    "over-grant table",
+    "data key",
+    "clock",
+    "canary create",
+    "canary ciphertext",
+    "canary read",
+    "canary conflict",
+    "canary merge",
+    "canary tamper",
+    "canary expiry",
+    "canary delete",
+    "sample format",
+    "sample expired",
+    "sample size",
+    "sample data keys",
 ]
 
 
-@pytest.fixture
-def store(make_stack: MakeStack, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Store:
-    # The command's clients are boto's defaults, which try again for seconds.
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    return new_store(settings)
+class Terminal(io.StringIO):
+    """What a person sits at."""
+
+    def isatty(self) -> bool:
+        return True
 
 
-def test_good_store_is_all_green_and_nothing_is_left_in_it(store: Store) -> None:
-    status, findings = check()
+def printed(*options: str, to: io.StringIO | None = None) -> str:
+    out = to or io.StringIO()
+    call_command("check_session_store", *options, stdout=out)
+    return out.getvalue()
+
+
+def rotation(store: Store, *, on: bool) -> None:
+    change = client("kms").enable_key_rotation if on else client("kms").disable_key_rotation
+    change(KeyId=store.key_id)
+
+
+@both
+def test_good_store_has_every_finding_and_nothing_is_left_in_it(store: Store) -> None:
+    status, report = check()
     assert status == 0
-    assert list(findings) == CHECKS
+    assert [each["name"] for each in report["checks"]] == CHECKS
+    assert troubles() == {}
     assert store.sessions() == []
 
 
-def test_text_is_a_line_for_each_check(store: Store) -> None:
-    out = io.StringIO()
-    call_command("check_session_store", stdout=out, no_color=True)
-    lines = out.getvalue().splitlines()
-    assert [line.partition(":")[0] for line in lines] == [f"ok   {name}" for name in CHECKS]
+@servers
+def test_look_without_a_canary_writes_nothing(store: Store) -> None:
+    _, report = check("--no-canary")
+    assert [each["name"] for each in report["checks"]] == [
+        name for name in CHECKS if not name.startswith("canary")
+    ]
+    assert store.items() == []
 
 
+@servers
+def test_exit_status_tells_warnings_only_when_strict(store: Store) -> None:
+    rotation(store, on=False)
+    assert check()[0] == 0
+    assert check("--strict")[0] == 2
+    client("kms").disable_key(KeyId=store.key_id)
+    assert check()[0] == 1
+    assert check("--strict")[0] == 1
+
+
+@servers
+def test_text_is_a_line_for_each_finding_and_one_of_figures(store: Store) -> None:
+    lines = printed().splitlines()
+    assert [line[5:].partition(": ")[0] for line in lines if line.startswith("ok   ")] == [
+        name for name in CHECKS if name not in NOT_HERE
+    ]
+    assert re.fullmatch(r"Measured: data key [\d.]+ ms, create .* ms; KMS calls: 1", lines[-2])
+    assert lines[-1] == f"{len(CHECKS) - 2} ok, 2 warnings, 0 failing"
+
+
+@servers
 def test_text_of_a_fault_has_its_remedy(store: Store) -> None:
-    store.configure(TABLE_NAME="no-such-table")
-    out = io.StringIO()
-    with pytest.raises(SystemExit) as exited:
-        call_command("check_session_store", stdout=out, no_color=True)
-    assert exited.value.code == 1
-    lines = out.getvalue().splitlines()
-    assert lines[:2] == [
-        "FAIL table: no-such-table does not exist",
-        "     Run manage.py create_session_store.",
-    ]
-    assert "ok   kms key enabled: Enabled" in lines
+    rotation(store, on=False)
+    lines = printed("--no-canary").splitlines()
+    at = lines.index("WARN kms key rotation: off")
+    assert lines[at + 1] == f"     `aws kms enable-key-rotation --key-id {store.key_id}`"
 
 
-@pytest.mark.parametrize("raw", [None, {}, {"TABLE": "sessions"}])
-def test_wrong_settings_are_the_finding(store: Store, raw: Any) -> None:
-    store.settings.SESSIONS_KMS = raw
-    (detail,) = failed().values()
-    assert "KEY_ID" in detail
-
-
-def test_not_before_in_the_future_is_found_and_named(store: Store) -> None:
-    store.configure(NOT_BEFORE="2200-01-01T00:00:00Z")
-    status, findings = check()
-    assert status == 1
-    assert "NOT_BEFORE" in findings["canary read back"]["remedy"]
-    assert store.sessions() == []
-
-
-def test_canary_is_deleted_even_when_a_check_breaks(
+@servers
+def test_table_for_a_terminal_is_readable_at_80_columns(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = aws.control_client
-
-    def without_put(service: str, region: str | None = None) -> Any:
-        found = made(service, region)
-        monkeypatch.setattr(found, "put_item", broken, raising=False)
-        return found
-
-    def broken(**_: Any) -> None:
-        raise PermissionError("no put for you")
-
-    monkeypatch.setattr(aws, "control_client", without_put)
-    assert failed() == {"canary": "PermissionError: no put for you"}
-    assert store.sessions() == []
-
-
-def test_canary_that_cannot_be_deleted_ends_by_itself(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def denied(_self: SessionStore, _key: str | None = None) -> None:
-        raise PermissionError("no delete for you")
-
-    monkeypatch.setattr(SessionStore, "delete", denied)
-    assert failed() == {"canary": "PermissionError: no delete for you"}
-    (item,) = [
-        item
-        for item in client("dynamodb").scan(TableName=store.table)["Items"]
-        if "#" not in item["id"]["S"]
-    ]
-    assert int(item["ttl"]["N"]) - int(item["createdAt"]["N"]) == 300
+    monkeypatch.setenv("COLUMNS", "80")
+    rotation(store, on=False)
+    text = printed(to=Terminal())
+    plain = re.sub(r"\x1b\[[\d;]*m", "", text)
+    assert text != plain
+    rows = plain.splitlines()
+    assert max(len(row) for row in rows[:-2]) <= 80
+    assert {row.split()[0] for row in rows if not row.startswith(" ")} <= {
+        "ok", "WARN", "FAIL", "Measured:", str(len(CHECKS) - 3),
+    }  # fmt: skip
+    assert store.key_id in re.sub(r"\s", "", plain)
+    assert all(any(name in row for row in rows) for name in CHECKS)
 
 
+@servers
+def test_colours_are_left_out_on_demand(store: Store) -> None:
+    out = Terminal()
+    call_command("check_session_store", "--no-canary", "--no-color", stdout=out)
+    assert not re.search(r"\x1b\[(3|9)\d", out.getvalue())
+
+
+@servers
+def test_json_is_one_object_and_nothing_else_on_a_terminal(store: Store) -> None:
+    assert printed("--json", to=Terminal()).count("\n") == 1
+
+
+@both
 def test_neither_output_nor_log_holds_the_canary_or_its_key(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    secrets: list[str] = []
+    secrets: list[Any] = []
     create = SessionStore.create
 
     def recording(session: SessionStore) -> None:
         create(session)
-        secrets.extend([session.session_key or "", session["canary"]])
+        secrets.extend([session.session_key, session["canary"]])
 
     monkeypatch.setattr(SessionStore, "create", recording)
-    out = io.StringIO()
     with caplog.at_level(logging.DEBUG, logger="sessions_kms"):
-        call_command("check_session_store", stdout=out)
-    assert len(secrets) == 2
+        text = printed() + printed("--json")
+    assert len(secrets) == 4
     for secret in secrets:
-        assert secret not in out.getvalue()
+        assert secret not in text
         assert secret not in caplog.text

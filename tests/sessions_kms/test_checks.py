@@ -40,6 +40,11 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "W002": {"MIDDLEWARE": [checks.SESSION_MIDDLEWARE]},
     "W003": {"SESSION_COOKIE_AGE": 7 * 86400 + 1},
     "W004": {"SESSIONS_KMS": GOOD | {"NOT_BEFORE": int(time.time() * 1000)}},
+    "W005": {"INSTALLED_APPS": [checks.SESSIONS_APP, "sessions_kms"]},
+    "W006": {"INSTALLED_APPS": ["allauth.usersessions"]},
+    "W007": {"SOCIALACCOUNT_STORE_TOKENS": True},
+    "W008": {"SESSION_SERIALIZER": "myproject.sessions.PickleSerializer"},
+    "W009": {"SESSION_COOKIE_SAMESITE": "None"},
 }
 
 

@@ -38,4 +38,4 @@ def test_admin_stays_signed_in_when_the_process_is_killed(project: Project) -> N
 
     report = json.loads(project.manage("check_session_store", "--json"))
     assert report["ok"]
-    assert all(finding["ok"] for finding in report["checks"])
+    assert not [each for each in report["checks"] if each["level"] == "failing"]

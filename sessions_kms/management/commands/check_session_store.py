@@ -1,42 +1,108 @@
-"""`manage.py check_session_store`: is the store fit to keep sessions?"""
+"""`manage.py check_session_store`, the doctor: is the store fit to keep sessions?"""
 
-import json
-import sys
 from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from sessions_kms.doctor import Finding, examine
+from sessions_kms.doctor import Finding, Level, Measurements, examine, worst
+from sessions_kms.management.base import FAILED, INCOMPLETE, OperatorCommand
+
+MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
+COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILING: "bold red"}
+WIDTH = 80
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
-        "Check the table, the KMS key and the engine, with a canary session that is written,"
-        " read back, shown to be ciphertext, tampered with, refused and deleted. Prints a line"
-        " for each check; exit status 0 when all are well, else 1."
+        "Examine the settings, the table, the KMS keys, the rights of the credentials in use, the"
+        " data key of the period, the clock and a sample of the items, and take a canary session"
+        " through the real engine: created, read, changed by two at once, tampered with, expired,"
+        " deleted. Each finding says what is wrong and what to do (docs/doctor.md). Exit status 0"
+        " when nothing is failing, 1 when something is, 2 with --strict when there are warnings."
     )
     requires_system_checks = ()  # What the checks would say, this says too.
+    changes = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--no-canary", action="store_true", help="write nothing: no canary, no data key"
+        )
+        parser.add_argument("--strict", action="store_true", help="exit 2 when there are warnings")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
-        findings = []
-        for finding in examine():
-            findings.append(finding)
-            if not options["json"]:
-                self._print(finding)
-        ok = all(finding.ok for finding in findings)
-        if options["json"]:
-            report = {"ok": ok, "checks": [asdict(finding) for finding in findings]}
-            self.stdout.write(json.dumps(report))
-        if not ok:
-            sys.exit(1)
+    def operate(self, options: dict[str, Any]) -> None:
+        measured = Measurements()
+        with self.progress("Examining") as advance:
+            findings = []
+            for finding in examine(measured, writes=not options["no_canary"]):
+                findings.append(finding)
+                advance()
+        level = worst(findings)
+        self.conclude(
+            {
+                "ok": level is not Level.FAILING,
+                "status": level,
+                "checks": [asdict(finding) for finding in findings],
+                "latencies": measured.latencies,
+                "kms_calls": measured.kms_calls,
+            },
+            self._report(findings, measured, no_color=options["no_color"]),
+            status=_status(level, strict=options["strict"]),
+        )
 
-    def _print(self, finding: Finding) -> None:
-        mark = self.style.SUCCESS("ok  ") if finding.ok else self.style.ERROR("FAIL")
-        self.stdout.write(f"{mark} {finding.name}: {finding.detail}")
+    def _report(
+        self, findings: Sequence[Finding], measured: Measurements, *, no_color: bool
+    ) -> str:
+        end = [*_measured(measured), _summary(findings)]
+        if self.stdout.isatty():
+            return "\n".join([_table(findings, no_color=no_color), *end])
+        return "\n".join([line for finding in findings for line in _lines(finding)] + end)
+
+
+def _status(level: Level, *, strict: bool) -> int:
+    if level is Level.FAILING:
+        return FAILED
+    return INCOMPLETE if strict and level is Level.WARNING else 0
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    yield f"{MARKS[finding.level]:<4} {finding.name}: {finding.detail}"
+    if finding.remedy:
+        yield f"     {finding.remedy}"
+
+
+def _table(findings: Sequence[Finding], *, no_color: bool) -> str:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=26)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        colour = COLOURS[finding.level]
+        told = Text(finding.detail)
         if finding.remedy:
-            self.stdout.write(f"     {finding.remedy}")
+            told.append(f"\n{finding.remedy}", style="italic")
+        table.add_row(Text(MARKS[finding.level], style=colour), Text(finding.name), told)
+    console = Console(force_terminal=True, no_color=no_color or None, highlight=False)
+    console.width = max(console.width, WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get().rstrip("\n")
+
+
+def _measured(measured: Measurements) -> Iterator[str]:
+    if measured.latencies:
+        times = ", ".join(
+            f"{name.removeprefix('canary ')} {taken} ms"
+            for name, taken in measured.latencies.items()
+        )
+        yield f"Measured: {times}; KMS calls: {measured.kms_calls}"
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    fine, warnings, failing = (sum(each.level is level for each in findings) for level in Level)
+    return f"{fine} ok, {warnings} warning{'' if warnings == 1 else 's'}, {failing} failing"

@@ -1,0 +1,89 @@
+"""From an error to a finding: what AWS said, and what to do about it.
+
+Only messages that AWS, boto, Django or this package wrote on purpose are repeated: any
+other one may hold what an answer held.
+"""
+
+from collections.abc import Callable, Iterator
+
+from sessions_kms import aws
+from sessions_kms.doctor.finding import Finding, failing, warning
+
+DENIED = frozenset({"AccessDeniedException"})
+CREATE = "Run `manage.py create_session_store`."
+POLICY = (
+    "docs/aws.md, section 2, has the policy;"
+    " `manage.py session_store_template --format iam-policy` prints it."
+)
+
+_CREDENTIALS = "Correct the AWS credentials: `aws sts get-caller-identity` says whose are used."
+_CLOCK = "Set the clock of this machine by NTP: AWS refuses requests signed at another time."
+_KEY_STATE = "Enable the key, or cancel its deletion: no session can be read without it."
+_NETWORK = "Check the Region, the AWS_ENDPOINT_URL variables, DNS and the network to AWS."
+_REGION = "Set REGION_NAME in SESSIONS_KMS, or the variable AWS_REGION."
+_THROTTLED = "Wait, or raise the capacity of the table (or the KMS quota) in AWS."
+_ELSE = "See the message of AWS or Django."
+
+REMEDIES = {
+    "AccessDeniedException": f"Grant the action that AWS names: {POLICY}",
+    "ConnectTimeoutError": _NETWORK,
+    "DisabledException": _KEY_STATE,
+    "EndpointConnectionError": _NETWORK,
+    "ExpiredTokenException": _CREDENTIALS,
+    "InvalidSignatureException": _CREDENTIALS,
+    "KMSInvalidStateException": _KEY_STATE,
+    "KMSUnavailable": "See the findings 'kms key' and 'data key': KMS did not answer, or refused.",
+    "NoCredentialsError": _CREDENTIALS,
+    "NoRegionError": _REGION,
+    "NotFoundException": "Set KEY_ID to the ARN of a key that exists.",
+    "PartialCredentialsError": _CREDENTIALS,
+    "ProvisionedThroughputExceededException": _THROTTLED,
+    "ReadTimeoutError": _NETWORK,
+    "RequestTimeTooSkewed": _CLOCK,
+    "ResourceNotFoundException": f"Correct TABLE_NAME and the Region, or: {CREATE}",
+    "ThrottlingException": _THROTTLED,
+    "UnrecognizedClientException": _CREDENTIALS,
+}
+_TELLING = ("botocore.exceptions", "django.", "sessions_kms.")
+
+
+def guarded(
+    name: str, check: Callable[[], Iterator[Finding]], *, needs: str | None = None
+) -> Iterator[Finding]:
+    """Run a check; an error is a finding under this name.
+
+    ``needs`` is the action that only looking needs: denied, nothing can be said.
+    """
+    try:
+        yield from check()
+    except Exception as exc:  # noqa: BLE001 - a check that breaks is a finding
+        yield trouble(name, exc, needs=needs)
+
+
+def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
+    """Return the finding that an error is."""
+    # Our own errors tell little by design; here is their cause, in AWS's words.
+    cause = exc.__cause__ if isinstance(exc.__cause__, Exception) else exc
+    kind = kind_of(cause)
+    if needs and kind in DENIED:
+        return warning(
+            name,
+            f"cannot be checked: AWS denies {needs}",
+            f"Run this under the role of the doctor, or grant {needs}:"
+            " `manage.py session_store_template --format iam-policy --role doctor` prints it.",
+        )
+    return failing(name, _told(kind, cause), REMEDIES.get(kind, _ELSE))
+
+
+def kind_of(exc: Exception) -> str:
+    """Return the name that AWS gave to an error, else that of its class."""
+    code = aws.error_code(exc) if aws.is_client_error(exc) else ""
+    return code if code.isalpha() else type(exc).__name__
+
+
+def _told(kind: str, exc: Exception) -> str:
+    if aws.is_client_error(exc):
+        # Without a name of AWS's, the message may be the whole body.
+        named = aws.error_code(exc).isalpha()
+        return f"{kind}: {exc.response['Error'].get('Message', '')}" if named else kind
+    return f"{kind}: {exc}" if type(exc).__module__.startswith(_TELLING) else kind
