@@ -84,7 +84,7 @@ class DataKeyAnswer:
 
 
 class KMS:
-    """The two operations on data keys, each in the Region of the key that it names."""
+    """The operations on data keys, each in the Region of the key that it names."""
 
     def generate_data_key(self, key_id: str, context: Mapping[str, str]) -> DataKeyAnswer:
         """Ask the KMS key for a new AES-256 data key.
@@ -116,6 +116,27 @@ class KMS:
             EncryptionContext=dict(context),
         )
         return _data_key_answer(answer, ciphertext=ciphertext)
+
+    def re_encrypt(
+        self, ciphertext: bytes, *, source: str, destination: str, context: Mapping[str, str]
+    ) -> bytes:
+        """Have a data key that one KMS key wrapped wrapped by another, both of one Region.
+
+        Naming the source keeps what a foreign key wrapped foreign. Raises as `decrypt` does.
+        """
+        answer = call_kms(
+            "re_encrypt",
+            source,
+            CiphertextBlob=ciphertext,
+            SourceKeyId=source,
+            SourceEncryptionContext=dict(context),
+            DestinationKeyId=destination,
+            DestinationEncryptionContext=dict(context),
+        )
+        if (answer.get("SourceKeyId"), answer.get("KeyId")) != (source, destination):
+            raise KMSUnavailable
+        moved: bytes = answer.get("CiphertextBlob", b"")
+        return moved
 
 
 def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:

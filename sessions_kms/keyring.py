@@ -106,6 +106,27 @@ class KMSKeyring:
             return DataKey(period, encrypted, answer.plaintext, answer.key_id)
         raise IncorrectKey("None of the configured KMS keys wrapped this data key.")
 
+    def rewrap(self, encrypted: bytes, period: int) -> bytes | None:
+        """Have what a previous KMS key wrapped wrapped by the present one, without plaintext.
+
+        None where no previous one wrapped it. Raises InvalidRecord for what KMS calls
+        invalid, else KMSUnavailable.
+        """
+        for source in self._unwrap_key_ids[1:]:
+            try:
+                moved = self._kms.re_encrypt(
+                    encrypted,
+                    source=source,
+                    destination=self.key_id,
+                    context=self.context(period),
+                )
+            except IncorrectKey:
+                continue
+            if not 1 <= len(moved) <= ENCRYPTED_KEY_MAX_BYTES:
+                raise KMSUnavailable
+            return moved
+        return None
+
 
 class SharedKeyring:
     """Gives all processes the same data key of a period, by publishing it in the table."""

@@ -138,16 +138,20 @@ class SessionRecord(Header):
 
 @dataclass(frozen=True)
 class PublishedKey:
-    """The data key of a period as the fleet shares it: wrapped by KMS. Times are epoch seconds."""
+    """The data key of a period as the fleet shares it: wrapped by KMS. Times are epoch seconds.
+
+    ``replaced_at`` is when an operator put it in the place of one that had leaked.
+    """
 
     period: int
     encrypted: bytes = field(repr=False)
     created_at: int
     ttl: int
+    replaced_at: int | None = None
 
     def to_item(self, item_id: str) -> Item:
         """Return it as the DynamoDB item of this id."""
-        return {
+        item: Item = {
             "id": {"S": item_id},
             "version": {"N": str(VERSION)},
             "keyPeriod": {"N": str(self.period)},
@@ -155,6 +159,9 @@ class PublishedKey:
             "createdAt": {"N": str(self.created_at)},
             "ttl": {"N": str(self.ttl)},
         }
+        if self.replaced_at is not None:
+            item["replacedAt"] = {"N": str(self.replaced_at)}
+        return item
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> "PublishedKey":
@@ -166,6 +173,7 @@ class PublishedKey:
             encrypted=binary(item, "encryptedKey", 1, ENCRYPTED_KEY_MAX_BYTES),
             created_at=number(item, "createdAt"),
             ttl=number(item, "ttl"),
+            replaced_at=number(item, "replacedAt") if "replacedAt" in item else None,
         )
 
 

@@ -98,6 +98,15 @@ def test_new_consent_without_refresh_token_does_not_keep_the_ended_one(
     assert get_token(signed_in).refresh_token is None
 
 
+def test_new_sign_in_of_the_same_person_does_not_keep_the_ended_one(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    end_grants(store)
+    corp.gives_refresh_token = False
+    signed_in.sign_in(corp)
+    assert get_token(signed_in).refresh_token is None
+
+
 def test_kept_refresh_token_keeps_the_time_of_its_grant(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:

@@ -1,0 +1,123 @@
+"""Deleting what is over from the table: sessions until a moment, of a data key, or expired.
+
+Each delete states its reason as a condition, so that what was renewed or created
+meanwhile stays. Yields how many items were looked at; `Cleared` counts the rest.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from sessions_kms import ending
+from sessions_kms.aws import IncorrectKey
+from sessions_kms.belonging import Belonging
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.record import CLOCK_SKEW, Item, SessionRecord, number
+from sessions_kms.services import Services
+from sessions_kms.signals import announce, session_ended
+from sessions_kms.sweeping import Sweep
+
+OTHER_KINDS = ("data-key#", "lease#", "logout#")
+
+
+@dataclass
+class Cleared:
+    """What one pass did. ``doubtful`` sessions stay: KMS could not tell whose they are."""
+
+    looked_at: int = 0
+    deleted: int = 0
+    doubtful: int = 0
+
+
+@dataclass
+class Clearing:
+    """Passes over the table of some services. All methods raise TableUnavailable."""
+
+    services: Services
+    cleared: Cleared = field(default_factory=Cleared)
+
+    def __post_init__(self) -> None:
+        """Remember which data keys are ours from one pass to the next."""
+        self._belongs = Belonging(self.services)
+
+    def created(self, until: int) -> Iterator[int]:
+        """Delete this namespace's sessions that were created until a moment."""
+        table = self.services.table
+        return self._sessions(
+            lambda record: record.created_at <= until,
+            lambda record: table.delete_created(record.id, until=until),
+        )
+
+    def sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
+        """Delete this namespace's sessions that were sealed in a period, but under a data key."""
+        table = self.services.table
+        return self._sessions(
+            lambda record: record.key_period == period and record.encrypted_key != but,
+            lambda record: table.delete_sealed(record.id, period=period, but=but),
+        )
+
+    def expired(self, *, at_most: int) -> Iterator[int]:
+        """Delete what has expired, of every namespace and kind, as DynamoDB's TTL would."""
+        # The clock that set the end may be behind this one.
+        until = int(self.services.clock()) - CLOCK_SKEW
+        table = self.services.table
+        with Sweep(self.services) as sweep:
+            for items in sweep.pages():
+                left = at_most - self.cleared.deleted
+                ids = [item["id"]["S"] for item in items if _is_expired(item, until)][:left]
+                self.cleared.deleted += sum(
+                    sweep.each(lambda item_id: table.delete_expired(item_id, until=until), ids)
+                )
+                yield self._looked_at(items)
+                if self.cleared.deleted >= at_most:
+                    return
+
+    def _sessions(
+        self, chosen: Callable[[SessionRecord], bool], delete: Callable[[SessionRecord], bool]
+    ) -> Iterator[int]:
+        self.cleared = Cleared()
+        with Sweep(self.services) as sweep:
+            for items in sweep.pages():
+                found = [record for record in _records(items) if chosen(record)]
+                ours = [record for record in found if self._is_ours(record)]
+                deleted = sweep.each(delete, ours)
+                self.cleared.deleted += sum(deleted)
+                self._announce(ours, deleted)
+                yield self._looked_at(items)
+
+    def _is_ours(self, record: SessionRecord) -> bool:
+        try:
+            return self._belongs(record)
+        except IncorrectKey:  # Wrapped by a KMS key that is not of this project's.
+            return False
+        except KMSUnavailable:
+            self.cleared.doubtful += 1
+            return False
+
+    def _announce(self, records: list[SessionRecord], deleted: list[bool]) -> None:
+        now = self.services.clock()
+        for record, was_deleted in zip(records, deleted, strict=True):
+            if was_deleted and ending.ends_at(record) > now:
+                announce(session_ended, record.id)
+
+    def _looked_at(self, items: list[Item]) -> int:
+        self.cleared.looked_at += len(items)
+        return len(items)
+
+
+def _records(items: list[Item]) -> Iterator[SessionRecord]:
+    for item in items:
+        if ending.SESSION_ID.fullmatch(item["id"]["S"]):
+            try:
+                yield SessionRecord.from_item(item)
+            except InvalidRecord:
+                continue
+
+
+def _is_expired(item: Item, until: int) -> bool:
+    item_id = item["id"]["S"]
+    if not ending.SESSION_ID.fullmatch(item_id) and not item_id.startswith(OTHER_KINDS):
+        return False
+    try:
+        return number(item, "ttl") <= until
+    except InvalidRecord:
+        return False

@@ -1,0 +1,49 @@
+"""Taking the data key of one period out of use: another one is published in its place.
+
+Takes a period and gives the data key that is published now. Done once: whoever comes
+later, or at the same time, finds that it was replaced.
+"""
+
+from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.keyring import PUBLISHED_FOR, KMSKeyring
+from sessions_kms.record import CLOCK_SKEW, PublishedKey
+from sessions_kms.services import Services
+
+TRIES = 5
+
+
+def is_in_use(services: Services, period: int) -> bool:
+    """Tell whether sessions may still be sealed under the data key of a period."""
+    return services.clock() < period + services.config.data_key_period + CLOCK_SKEW
+
+
+def replaced(services: Services, keyring: KMSKeyring, period: int) -> PublishedKey:
+    """Return the data key that took the place of a period's leaked one, publishing it if need be.
+
+    Raises StoreUnavailable.
+    """
+    for _ in range(TRIES):
+        published = _published(services, period)
+        if published is not None and published.replaced_at is not None:
+            return published
+        now = int(services.clock())
+        key = PublishedKey(
+            period=period,
+            encrypted=keyring.generate(period).encrypted,
+            created_at=now,
+            ttl=period + services.config.data_key_period + PUBLISHED_FOR,
+            replaced_at=now,
+        )
+        # What was put is read again: the answer may be lost, or another have been first.
+        if published is None:
+            services.table.publish_data_key(key)
+        else:
+            services.table.replace_data_key(key, old=published.encrypted)
+    raise TableUnavailable("The published data key is changed by others all the time.")
+
+
+def _published(services: Services, period: int) -> PublishedKey | None:
+    try:
+        return services.table.get_data_key(period)
+    except InvalidRecord as exc:
+        raise TableUnavailable("The published data key of this period cannot be read.") from exc

@@ -1,0 +1,223 @@
+"""`manage.py end_sessions`: end many sessions at once, after an incident."""
+
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from django.core.management.base import CommandError
+
+from sessions_kms import conf, ending, key_periods, not_before
+from sessions_kms.clearing import Cleared, Clearing
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.management.base import INCOMPLETE, OperatorCommand
+from sessions_kms.record import owner_of
+from sessions_kms.services import build_kms_keyring, services
+
+PASSES_MAX = 20
+TIME = "ISO 8601 with a zone, such as 2026-01-31T12:00:00Z, or epoch seconds"
+
+
+class Command(OperatorCommand):
+    help = (
+        "End sessions: of one user, all that began until a moment, all, or those sealed under the"
+        " data key of one period, should it have leaked. What ends by a moment has ended on every"
+        " process within a minute, before anything is deleted; deleting them from the table comes"
+        " after that, goes through the whole of it, and may be interrupted and run again. With"
+        " --provider, the tokens that were granted by that provider until a moment end, and the"
+        " sessions stay. Ended sessions cannot be brought back: people sign in again."
+    )
+    requires_system_checks = ()  # An incident does not wait for them.
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("--user", metavar="ID", help="the sessions of the user of this id")
+        which.add_argument("--before", metavar="TIME", help=f"that began until a moment: {TIME}")
+        which.add_argument("--all", action="store_true", help="that began until now")
+        which.add_argument(
+            "--key-period",
+            metavar="PERIOD",
+            help="sealed under the data key of the period that began then (as TIME); if it is"
+            " still in use, another data key is published first",
+        )
+        parser.add_argument(
+            "--provider",
+            metavar="NAME",
+            help="with --before: end the tokens of this provider, not sessions",
+        )
+        parser.add_argument(
+            "--no-delete",
+            action="store_true",
+            help="with --before or --all: leave the deletion of what has ended to DynamoDB's TTL",
+        )
+
+    def operate(self, options: dict[str, Any]) -> None:
+        by_moment = options["all"] or options["before"] is not None
+        if options["no_delete"] and not by_moment:
+            raise CommandError("--no-delete goes with --before or --all.")
+        if options["provider"] is not None:
+            self._end_grants(options["provider"], self._moment("--before", options["before"]))
+        elif options["user"] is not None:
+            self._end_user(options["user"])
+        elif by_moment:
+            now = int(services().clock())
+            moment = now if options["all"] else self._moment("--before", options["before"])
+            self._end_until(moment, delete=not options["no_delete"])
+        else:
+            self._end_period(self._moment("--key-period", options["key_period"]))
+
+    def _moment(self, option: str, text: str | None) -> int:
+        if text is None:
+            raise CommandError("--provider goes with --before.")
+        try:
+            moment = conf.parse_moment(int(text) if text.isdecimal() else text)
+        except ValueError as exc:
+            raise CommandError(f"{option} {exc}") from exc
+        if moment > services().clock():
+            raise CommandError(f"{option} must not lie in the future.")
+        return moment
+
+    # One user
+
+    def _end_user(self, user_id: str) -> None:
+        owner = owner_of(services().config.namespace, user_id)
+        if owner is None:
+            raise CommandError("--user must be the id of a user, at most about 1,000 bytes long.")
+        known = len(services().table.owned(owner))
+        about = f"{known:,} sessions of user {user_id}, as the index knows them"
+        if self.dry_run:
+            self.conclude({"user": user_id, "found": known}, f"Would end {about}.")
+            return
+        self.confirm(f"End {about}?")
+        with self.progress("sessions", total=known):
+            ended = ending.end_sessions_of(user_id)
+        self.conclude({"user": user_id, "ended": ended}, f"Ended {ended:,} live sessions.")
+
+    # Everything until a moment
+
+    def _end_until(self, moment: int, *, delete: bool) -> None:
+        what = f"every session that began until {_shown(moment)}"
+        if self.dry_run:
+            self.conclude({"moment": moment, "items": self._items},
+                          f"Would end {what}. {self._told_estimate()}")  # fmt: skip
+            return
+        self.confirm(f"End {what}? {self._told_estimate()}")
+        raised = ending.end_before(moment)
+        self.say(
+            f"Ended {what}: in force on every process within a minute."
+            if raised
+            else "This moment, or a later one, was in force already."
+        )
+        result = {"moment": moment, "raised": raised}
+        if not delete:
+            self.conclude(result, "Nothing was deleted: DynamoDB's TTL does that in time.")
+            return
+        clearing = Clearing(services())
+        with self.resumable(
+            "The sessions have ended. To go on deleting them, run:"
+            f" manage.py end_sessions --before {moment}"
+        ):
+            self._conclude(result, [self._pass(clearing, clearing.created(moment))])
+
+    # One data key
+
+    def _end_period(self, period: int) -> None:
+        if period == 0:
+            raise CommandError(
+                "Sessions of period 0 have a data key each: end them by --before or --all."
+            )
+        in_use = key_periods.is_in_use(services(), period)
+        what = f"every session sealed under the data key of {_shown(period)}"
+        first = " Another data key would be published first." if in_use else ""
+        if self.dry_run:
+            self.conclude({"period": period, "in_use": in_use, "items": self._items},
+                          f"Would end {what}.{first} {self._told_estimate()}")  # fmt: skip
+            return
+        self.confirm(f"End {what}?{first} {self._told_estimate()}")
+        with self.resumable("Run the same command again to go on."):
+            self._conclude({"period": period}, self._end_sealed(period, in_use))
+
+    def _end_sealed(self, period: int, in_use: bool) -> list[Cleared]:
+        kept = None
+        passes = []
+        clearing = Clearing(services())
+        if in_use:
+            published = key_periods.replaced(
+                services(), build_kms_keyring(services().config), period
+            )
+            kept = published.encrypted
+            self.say("Another data key of this period is published.")
+            passes.append(self._pass(clearing, clearing.sealed(period, but=kept)))
+            self.wait_until(
+                published.created_at + services().config.data_key_cache_age,
+                "Waiting until every process has taken it",
+            )
+        for _ in range(PASSES_MAX):
+            passes.append(self._pass(clearing, clearing.sealed(period, but=kept)))
+            if passes[-1].deleted == 0:
+                return passes
+        raise TableUnavailable("Some process goes on sealing under the data key that was replaced.")
+
+    # The tokens of a provider
+
+    def _end_grants(self, provider: str, moment: int) -> None:
+        known = sorted(not_before.known_names())
+        if provider not in known:
+            names = ", ".join(known) or "none: no installed app keeps tokens"
+            raise CommandError(f"There is no provider {provider!r}. There are: {names}.")
+        what = f"every grant of tokens by {provider} until {_shown(moment)}"
+        if self.dry_run:
+            self.conclude({"provider": provider, "moment": moment}, f"Would end {what}.")
+            return
+        self.confirm(f"End {what}? The sessions stay; people consent again.")
+        raised = ending.end_before(moment, provider)
+        self.conclude(
+            {"provider": provider, "moment": moment, "raised": raised},
+            f"Ended {what}: in force on every process within a minute."
+            if raised
+            else "This moment, or a later one, was in force already.",
+        )
+
+    # What they share
+
+    def _pass(self, clearing: Clearing, work: Iterator[int]) -> Cleared:
+        with self.progress("items looked at", total=self._items) as advance:
+            for looked_at in work:
+                advance(looked_at)
+        return clearing.cleared
+
+    def _conclude(self, result: dict[str, Any], passes: list[Cleared]) -> None:
+        deleted = sum(cleared.deleted for cleared in passes)
+        looked_at, doubtful = passes[-1].looked_at, passes[-1].doubtful
+        summary = f"Deleted {deleted:,} sessions; the table held {looked_at:,} items of all kinds."
+        if doubtful:
+            summary += (
+                f" {doubtful:,} were left: KMS could not tell whether they are of this namespace."
+                " Run the same command again once it can."
+            )
+        self.conclude(
+            {**result, "deleted": deleted, "looked_at": looked_at, "doubtful": doubtful},
+            summary,
+            status=INCOMPLETE if doubtful else 0,
+        )
+
+    @cached_property
+    def _items(self) -> int | None:
+        try:
+            return services().table.estimated_items()
+        except TableUnavailable:  # This role may not ask.
+            return None
+
+    def _told_estimate(self) -> str:
+        if self._items is None:
+            return "How many items the table holds is not known."
+        return (
+            f"The table holds about {self._items:,} items of all kinds and namespaces,"
+            " as AWS counted up to six hours ago."
+        )
+
+
+def _shown(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,161 @@
+"""Moving wrapped data keys from previous KMS keys to the present one, while the site runs.
+
+KMS re-wraps each distinct data key once, without giving its plaintext; no session is
+opened, and its revision stays. Each item is changed only if it still holds the data
+key that was read, so a pass may be killed, repeated, or run twice at once.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sessions_kms import ending
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.keyring import KMSKeyring
+from sessions_kms.record import ENCRYPTED_KEY_MAX_BYTES, Item, binary, number, text
+from sessions_kms.services import Services
+from sessions_kms.sweeping import Sweep
+
+REMEMBERED = 4096  # data keys, of which a table has about one a day
+
+WrappedKey = tuple[bytes, int]  # as KMS wrapped it, and its period
+
+
+class Left(Enum):
+    """Why a data key is not moved."""
+
+    PRESENT = auto()  # no previous KMS key wrapped it
+    INVALID = auto()  # KMS calls it invalid: another namespace's, or forged
+
+
+@dataclass(frozen=True)
+class Holder:
+    """An item and the wrapped data key that it holds."""
+
+    item_id: str
+    key: WrappedKey
+
+
+@dataclass
+class Moved:
+    """What one pass did. ``found`` items held a data key wrapped by a previous KMS key."""
+
+    looked_at: int = 0
+    found: int = 0
+    moved: int = 0
+    invalid: int = 0
+    asked: int = 0  # distinct data keys that KMS was asked about
+
+
+class Rewrapping:
+    """Passes over the table of some services. All methods raise StoreUnavailable."""
+
+    def __init__(self, services: Services, keyring: KMSKeyring, *, dry_run: bool = False) -> None:
+        self.moved = Moved()
+        self._services = services
+        self._keyring = keyring
+        self._dry_run = dry_run
+        namespace = services.config.namespace
+        self._owner_prefix = f"user#{namespace}#"
+        self._published_prefix = f"data-key#{namespace}#"
+        self._lease_prefix = f"lease#{namespace}#"
+        self._known: OrderedDict[WrappedKey, bytes | Left] = OrderedDict()
+
+    def move_published(self) -> None:
+        """Move the data keys that the fleet seals with now and next, ahead of all others."""
+        self.moved = Moved()
+        length = self._services.config.data_key_period
+        if not length:
+            return
+        now = int(self._services.clock())
+        current = now - now % length
+        found = [self._published(period) for period in (current, current + length)]
+        with Sweep(self._services) as sweep:
+            self._move(sweep, [item for item in found if item is not None])
+
+    def settled_at(self) -> float:
+        """Return when no process seals any longer with a data key wrapped by a previous KMS key.
+
+        A process takes what is published when it renews its data key, and may go on with the
+        one it holds for as long as KMS or the table cannot be reached.
+        """
+        config, now = self._services.config, self._services.clock()
+        if not config.data_key_period:
+            return now
+        item = self._published(int(now - now % config.data_key_period))
+        published_at = int(now) if item is None else number(item, "createdAt")
+        return published_at + config.data_key_cache_age + config.data_key_max_stale
+
+    def one_pass(self) -> Iterator[int]:
+        """Move what the table holds; yield how many items were looked at."""
+        self.moved = Moved()
+        with Sweep(self._services) as sweep:
+            for items in sweep.pages(consistent=True):
+                self._move(sweep, items)
+                self.moved.looked_at += len(items)
+                yield len(items)
+
+    def _published(self, period: int) -> Item | None:
+        return self._services.table.get_item(f"{self._published_prefix}{period}")
+
+    def _move(self, sweep: Sweep, items: list[Item]) -> None:
+        holders = [holder for item in items if (holder := self._holder(item)) is not None]
+        outcomes = self._outcomes(sweep, holders)
+        old = [(each, new) for each in holders if not isinstance(new := outcomes[each.key], Left)]
+        self.moved.found += len(old)
+        self.moved.invalid += sum(outcomes[each.key] is Left.INVALID for each in holders)
+        if not self._dry_run:
+            self.moved.moved += sum(sweep.each(lambda pair: self._put(*pair), old))
+
+    def _outcomes(self, sweep: Sweep, holders: list[Holder]) -> dict[WrappedKey, bytes | Left]:
+        keys = dict.fromkeys(holder.key for holder in holders)
+        unknown = [key for key in keys if key not in self._known]
+        self.moved.asked += len(unknown)
+        asked = dict(zip(unknown, sweep.each(self._rewrapped, unknown), strict=True))
+        outcomes = {key: asked[key] if key in asked else self._known[key] for key in keys}
+        self._remember(asked)
+        return outcomes
+
+    def _rewrapped(self, key: WrappedKey) -> bytes | Left:
+        try:
+            new = self._keyring.rewrap(*key)
+        except InvalidRecord:
+            return Left.INVALID
+        return Left.PRESENT if new is None else new
+
+    def _remember(self, asked: dict[WrappedKey, bytes | Left]) -> None:
+        self._known |= asked
+        for (_, period), outcome in asked.items():
+            if not isinstance(outcome, Left):
+                self._known[outcome, period] = Left.PRESENT
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def _put(self, holder: Holder, new: bytes) -> bool:
+        is_published = holder.item_id.startswith(self._published_prefix)
+        return self._services.table.rewrap(
+            holder.item_id,
+            old=holder.key[0],
+            new=new,
+            created_at=int(self._services.clock()) if is_published else None,
+        )
+
+    def _holder(self, item: Item) -> Holder | None:
+        """Return what an item holds; None for one of another namespace or without a data key."""
+        item_id = item["id"]["S"]
+        if not self._may_be_ours(item, item_id):
+            return None
+        try:
+            encrypted = binary(item, "encryptedKey", 1, ENCRYPTED_KEY_MAX_BYTES)
+            return Holder(item_id, (encrypted, number(item, "keyPeriod")))
+        except InvalidRecord:
+            return None
+
+    def _may_be_ours(self, item: Item, item_id: str) -> bool:
+        if not ending.SESSION_ID.fullmatch(item_id):
+            return item_id.startswith((self._published_prefix, self._lease_prefix))
+        try:
+            return "owner" not in item or text(item, "owner").startswith(self._owner_prefix)
+        except InvalidRecord:
+            return False

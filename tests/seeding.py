@@ -1,0 +1,97 @@
+"""Fill a table with sealed sessions, as a site of some days would have: for tests of large tables.
+
+`python -m tests.seeding --sessions 100000` seeds the store of the Django settings in force.
+Knows the engine's own sealing; writes in batches, which the engine never does.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from sessions_kms import sealing, services
+from sessions_kms.record import Item
+
+DAY = 86_400
+DAYS = 6  # over which the sessions were created, each day with a data key of its own
+IDLE = 14 * DAY
+BATCH = 25  # https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html
+THREADS = 4
+CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """One session that was put into the table."""
+
+    key: str
+    id: str
+    created_at: int
+
+
+def seed(made: services.Services, count: int) -> list[Seeded]:
+    """Put live sessions into the table, every third anonymous, ten of each user; give them."""
+    now = int(made.clock())
+    seeded: list[Seeded] = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for day in range(DAYS):
+            share = range(day, count, DAYS)
+            then = _as_of(made, now - day * DAY)
+            for some in pool.map(lambda numbers, then=then: _put(then, numbers), _batches(share)):
+                seeded += some
+    return seeded
+
+
+def _as_of(made: services.Services, moment: int) -> services.Services:
+    return services.build(made.config, clock=lambda: moment)
+
+
+def _batches(numbers: range) -> Iterator[range]:
+    return (numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH))
+
+
+def _put(then: services.Services, numbers: range) -> list[Seeded]:
+    seeded, items = [], []
+    for number in numbers:
+        key = "".join(CHARACTERS[byte % 36] for byte in os.urandom(32))
+        user = str(number // 10) if number % 3 else None
+        content = {"number": number, "count": 0} | ({"_auth_user_id": user} if user else {})
+        record = sealing.seal_session(
+            then,
+            json.dumps(content).encode(),
+            session_key=key,
+            revision=1,
+            created_at=None,
+            ttl=lambda now, _: int(now) + IDLE,
+            user_id=user,
+        )
+        items.append(record.to_item())
+        seeded.append(Seeded(key, record.id, record.created_at))
+    _write(then, items)
+    return seeded
+
+
+def _write(then: services.Services, items: list[Item]) -> None:
+    table = then.table
+    left: Any = {table._name: [{"PutRequest": {"Item": item}} for item in items]}
+    while left:
+        left = table._client.batch_write_item(RequestItems=left).get("UnprocessedItems")
+
+
+def main() -> None:
+    import django
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, required=True)
+    arguments = parser.parse_args()
+    django.setup()
+    made = seed(services.services(), arguments.sessions)
+    sys.stdout.write(f"seeded {len(made):,} sessions\n")
+
+
+if __name__ == "__main__":
+    main()

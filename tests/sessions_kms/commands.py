@@ -1,0 +1,40 @@
+"""Commands for operators, run in the test's process: what they print, and how they exit."""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.management import CommandError, call_command
+
+
+@dataclass
+class Run:
+    """What a command printed, and its exit status."""
+
+    out: str
+    err: str
+    status: int
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def run(*command: str) -> Run:
+    """Run a command line; an error's message is the last of what it printed on stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    try:
+        call_command(*command, stdout=out, stderr=err, no_color=True)
+    except CommandError as exc:
+        err.write(str(exc))
+        status = exc.returncode
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else 1
+    return Run(out.getvalue(), err.getvalue(), status)
+
+
+def end(*arguments: str) -> Run:
+    """Run `end_sessions` without being asked."""
+    return run("end_sessions", "--no-input", *arguments)
