@@ -3,14 +3,24 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+FUZZ_EXAMPLES ?= 3000
 
-.PHONY: run test check format lock clean
+.PHONY: run test fuzz bench check format lock clean
 
 run: $(VENV)/.local-installed
 	$(BIN)/python manage.py runlocal $(ARGS)
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# About ten minutes; ARGS=--quick for a trial, ARGS=--full for a million sessions.
+bench: $(VENV)/.bench-installed
+	$(BIN)/python -m tests.bench $(ARGS)
+
+# The engine against its model, and pairs of faults, at length: 3,000 examples are 160,000 steps.
+fuzz: $(VENV)/.dev-installed
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
+	  tests/sessions_kms/test_engine_model.py tests/sessions_kms/test_faults_everywhere.py $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .
@@ -26,7 +36,7 @@ format: $(VENV)/.dev-installed
 # Rewrites the hash-pinned requirements from pyproject.toml; they name no host.
 lock: $(VENV)/.dev-installed
 	$(BIN)/python -m pip install --quiet uv
-	for group in gateway local dev; do \
+	for group in gateway local dev bench; do \
 	  $(BIN)/uv pip compile pyproject.toml --group $$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \

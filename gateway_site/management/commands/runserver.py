@@ -97,7 +97,10 @@ class Command(runserver.Command):
         """Bind here: where it fails, uvicorn would end no more than the reloader's thread."""
         family = socket.AF_INET6 if self.use_ipv6 else socket.AF_INET
         try:
-            return socket.create_server((self.addr, int(self.port)), family=family)
+            listener = socket.create_server((self.addr, int(self.port)), family=family)
         except OSError as error:
             self.stderr.write(f"Error: {BIND_ERRORS.get(error.errno or 0, error)}")
             os._exit(1)  # sys.exit would end no more than the reloader's thread
+        # asyncio turns Nagle's delay off for sockets that name their protocol only.
+        kind, protocol = socket.SOCK_STREAM, socket.IPPROTO_TCP
+        return socket.socket(family, kind, protocol, fileno=listener.detach())

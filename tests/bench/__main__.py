@@ -1,0 +1,46 @@
+"""`python -m tests.bench`: all sections, then the report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from gateway_site.local.processes import ROOT
+from tests.bench import machine, report
+from tests.bench.isolation import isolated
+from tests.bench.result import Section
+from tests.bench.scale import DEFAULT, FULL, QUICK
+from tests.bench.sections import NAMES
+
+
+def main() -> int:
+    """Measure and write; return 1 when a section failed, which the report then says."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="a trial: the figures mean nothing")
+    size.add_argument("--full", action="store_true", help="a million sessions as well")
+    parser.add_argument("--to", type=Path, default=ROOT / "docs" / "benchmarks")
+    arguments = parser.parse_args()
+    scale, how_much = DEFAULT, "default size"
+    if arguments.quick:
+        scale, how_much = QUICK, "a trial: its figures mean nothing"
+    if arguments.full:
+        scale, how_much = FULL, "full size"
+    facts = list(machine.facts())
+    sections, failed = [], False
+    for name in NAMES:
+        sys.stderr.write(f"{name} …\n")
+        try:
+            sections.append(isolated(name, scale))
+        except Exception as error:  # noqa: BLE001 - the other sections are worth their time
+            sys.stderr.write(f"{name} failed: {error}\n")
+            sections.append(Section(name, [f"This section failed: {type(error).__name__}."]))
+            failed = True
+    page = report.write(sections, facts, arguments.to, how_much=how_much)
+    sys.stderr.write(f"{page}\n")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

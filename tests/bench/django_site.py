@@ -1,0 +1,88 @@
+"""The smallest Django project around the session engines, configured in the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+
+from tests.bench import children
+from tests.bench.aws import PLAIN_TABLE, REGION
+
+VARIABLE = "BENCH_SITE"  # how a child is told its settings
+REDIS = "redis-server"
+
+
+@contextmanager
+def redis(folder: Path) -> Iterator[str | None]:
+    """Run a Redis, where one is installed, and give its address."""
+    if shutil.which(REDIS) is None or find_spec("redis") is None:
+        yield None
+        return
+    port = children.free_port()
+    command = [
+        REDIS,
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
+    with children.server(command, port, log=folder / "redis.log"):
+        yield f"redis://127.0.0.1:{port}"
+
+
+def site(folder: Path, sessions_kms: dict[str, Any], cache: str | None) -> dict[str, Any]:
+    """Return the settings, which JSON can carry."""
+    backend = "redis.RedisCache" if cache else "locmem.LocMemCache"
+    return {
+        "SECRET_KEY": "bench-only-" + "0123456789abcdef" * 3,
+        "ALLOWED_HOSTS": ["127.0.0.1"],
+        "USE_TZ": True,
+        "INSTALLED_APPS": [
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+        ],
+        "DATABASES": {
+            "default": {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": str(folder / "site.sqlite3"),
+                # As a site in production would: without it, writers wait for readers.
+                "OPTIONS": {"init_command": "PRAGMA journal_mode=wal", "timeout": 30},
+            }
+        },
+        "CACHES": {
+            "default": {
+                "BACKEND": f"django.core.cache.backends.{backend}",
+                "LOCATION": cache or "bench",
+            }
+        },
+        "SESSION_ENGINE": "sessions_kms.backend",
+        "SESSIONS_KMS": sessions_kms,
+        "DYSESSION": {"DYNAMODB_TABLENAME": PLAIN_TABLE, "DYNAMODB_REGION": REGION},
+    }
+
+
+def set_up(found: dict[str, Any]) -> None:
+    """Configure this process, and tell its children how."""
+    os.environ[VARIABLE] = json.dumps(found)
+    settings.configure(**found)
+    django.setup()
+
+
+def set_up_child(**more: Any) -> None:
+    """Configure a child as its parent was, with other settings besides."""
+    settings.configure(**{**json.loads(os.environ[VARIABLE]), **more})
+    django.setup()

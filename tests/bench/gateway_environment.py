@@ -1,0 +1,30 @@
+"""The environment of a gateway that is measured: real settings, one provider, one upstream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.bench.aws import AWS, REGION, TABLE
+
+UPSTREAM = "bench"
+
+
+def environment(aws: AWS, folder: Path, *, issuer: str, upstream: str) -> dict[str, str]:
+    """Return the gateway's variables besides those of AWS."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "tests.bench.settings",
+        "DJANGO_SECRET_KEY": "bench-only-" + "0123456789abcdef" * 3,
+        "GATEWAY_LOCAL": "1",
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "LOG_LEVEL": "WARNING",
+        "DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}",
+        "AWS_REGION": REGION,
+        "KMS_KEY_ARN": aws.key_arn,
+        "SESSIONS_TABLE": TABLE,
+        "OAUTH_CORP_CLIENT_ID": "gateway-client",
+        "OAUTH_CORP_CLIENT_SECRET": "gateway-secret-canary",
+        "OAUTH_CORP_ISSUER": issuer,
+        "UPSTREAM_BENCH_URL": upstream,
+        "UPSTREAM_BENCH_PROVIDER": "corp",
+        "UPSTREAM_BENCH_MAX_CONCURRENT": "4096",
+    }

@@ -1,0 +1,26 @@
+"""A section in a process of its own: settings, clients and memory are its alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+from tests.bench.result import Section
+from tests.bench.scale import Scale
+
+
+def isolated(name: str, scale: Scale) -> Section:
+    """Run a section; what it raises is raised here."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(_run, name, scale).result()
+
+
+def _run(name: str, scale: Scale) -> Section:
+    section = import_module(f"tests.bench.sections.{name}")
+    with tempfile.TemporaryDirectory() as folder:
+        found: Section = section.run(scale, Path(folder))
+        return found

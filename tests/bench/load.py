@@ -1,0 +1,108 @@
+"""Load on one address: by wrk where it is installed, else by a small generator of ours.
+
+python -m tests.bench.load URL CONNECTIONS SECONDS COOKIE
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
+
+from tests.bench.measuring import percentile
+
+WRK = "wrk"
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}  # milliseconds
+LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came back: requests a second, and milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
+def generator() -> str:
+    return "wrk" if shutil.which(WRK) else "a small generator of ours (no wrk here)"
+
+
+def generate(url: str, *, connections: int, seconds: float, cookie: str = "") -> Load:
+    """Send requests for some seconds, from another process. Raises RuntimeError."""
+    if shutil.which(WRK) and seconds >= 1:
+        return _by_wrk(url, connections, seconds, cookie)
+    module = [sys.executable, "-m", "tests.bench.load"]
+    told = _output([*module, url, str(connections), str(seconds), cookie])
+    return Load(**json.loads(told))
+
+
+def _by_wrk(url: str, connections: int, seconds: float, cookie: str) -> Load:
+    options = [
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds:.0f}s",
+        "--latency",
+        "-H",
+        f"Cookie: {cookie}",
+    ]
+    told = _output([WRK, *options, url])
+    if "Non-2xx" in told or "Socket errors" in told:
+        raise RuntimeError(told)
+    return Load(
+        rate=float(_found(r"Requests/sec: +([\d.]+)", told)[1]),
+        p50=_milliseconds(_found(r" 50% +([\d.]+)(\w+)", told)),
+        p99=_milliseconds(_found(r" 99% +([\d.]+)(\w+)", told)),
+    )
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def _found(pattern: str, text: str) -> re.Match[str]:
+    if (found := re.search(pattern, text)) is None:
+        raise RuntimeError(text)
+    return found
+
+
+def _milliseconds(found: re.Match[str]) -> float:
+    return float(found[1]) * UNITS[found[2]]
+
+
+async def _by_us(url: str, connections: int, seconds: float, cookie: str) -> Load:
+    times: list[float] = []
+    deadline = time.perf_counter() + seconds
+    workers = [_worker(url, cookie, deadline, times) for _ in range(connections)]
+    await asyncio.gather(*workers)
+    return Load(len(times) / seconds, percentile(times, 50), percentile(times, 99))
+
+
+async def _worker(url: str, cookie: str, deadline: float, times: list[float]) -> None:
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    request = (
+        f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nCookie: {cookie}\r\n\r\n".encode()
+    )
+    while time.perf_counter() < deadline:
+        began = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = LENGTH.search(head)
+        if not head.startswith(b"HTTP/1.1 200") or length is None:
+            raise RuntimeError(head.decode("latin-1"))
+        await reader.readexactly(int(length[1]))
+        times.append((time.perf_counter() - began) * 1000)
+    writer.close()
+
+
+if __name__ == "__main__":
+    load = asyncio.run(_by_us(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))
+    sys.stdout.write(json.dumps(asdict(load)))

@@ -1,0 +1,116 @@
+"""Contestants, measured in turns: A B C A B C …, so that all meet the same weather.
+
+Each call is timed alone, in wall time and in CPU time of its thread. What prepares a
+call is not timed. Garbage is collected before each turn; the collector stays on.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+from time import perf_counter_ns, thread_time_ns
+
+Call = Callable[[], object]
+
+CALLS_MIN = 3  # of a contestant in one turn, however slow it is
+CALLS_MAX = 200
+WARM_UP = 5
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """`prepare` makes the call that is timed."""
+
+    name: str
+    prepare: Callable[[], Call]
+
+
+@dataclass
+class Times:
+    """Microseconds of each call, turn by turn."""
+
+    turns: list[list[float]] = field(default_factory=list)
+
+    def percentile(self, percent: float) -> float:
+        return percentile(chain.from_iterable(self.turns), percent)
+
+    @property
+    def median(self) -> float:
+        return self.percentile(50)
+
+
+@dataclass
+class Timed:
+    """What one contestant took."""
+
+    wall: Times = field(default_factory=Times)
+    cpu: Times = field(default_factory=Times)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times the peer: the median of the rounds, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def compete(contestants: Iterable[Contestant], *, rounds: int, budget: float) -> dict[str, Timed]:
+    """Time all contestants in turns of about `budget` seconds each."""
+    found: dict[str, Timed] = {}
+    calls: dict[str, int] = {}
+    field_of = {contestant.name: contestant for contestant in contestants}
+    for name, contestant in field_of.items():
+        warm = _turn(contestant, WARM_UP)
+        typical = statistics.median(warm[0]) / 1e6
+        calls[name] = max(CALLS_MIN, min(CALLS_MAX, int(budget / typical)))
+        found[name] = Timed()
+    for _ in range(rounds):
+        for name, contestant in field_of.items():
+            gc.collect()
+            wall, cpu = _turn(contestant, calls[name])
+            found[name].wall.turns.append(wall)
+            found[name].cpu.turns.append(cpu)
+    return found
+
+
+def _turn(contestant: Contestant, calls: int) -> tuple[list[float], list[float]]:
+    wall, cpu = [], []
+    for _ in range(calls):
+        call = contestant.prepare()
+        cpu_began = thread_time_ns()
+        began = perf_counter_ns()
+        call()
+        ended = perf_counter_ns()
+        cpu_ended = thread_time_ns()
+        wall.append((ended - began) / 1000)
+        cpu.append((cpu_ended - cpu_began) / 1000)
+    return wall, cpu
+
+
+def ratio(ours: Times, theirs: Times) -> Ratio:
+    """Compare two contestants round by round, each by its median."""
+    pairs = zip(ours.turns, theirs.turns, strict=True)
+    return ratio_of([statistics.median(a) / statistics.median(b) for a, b in pairs])
+
+
+def ratio_of(ratios: Iterable[float]) -> Ratio:
+    """Summarize the ratios of the rounds."""
+    found = list(ratios)
+    return Ratio(percentile(found, 50), percentile(found, 25), percentile(found, 75))
+
+
+def percentile(values: Iterable[float], percent: float) -> float:
+    """Return a percentile, interpolated between the two nearest values."""
+    found = sorted(values)
+    place = (len(found) - 1) * percent / 100
+    below = int(place)
+    above = min(below + 1, len(found) - 1)
+    return found[below] + (found[above] - found[below]) * (place - below)

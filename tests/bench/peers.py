@@ -1,0 +1,149 @@
+"""The contestants for a session: Django's engines, ours, a plaintext DynamoDB one, bare boto3.
+
+Each can store a session and then prepare loading it, or changing and saving it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from itertools import count
+from typing import Any, Protocol
+
+from sessions_kms import aws
+from sessions_kms.services import services
+from tests.bench.aws import REGION, TABLE
+from tests.bench.measuring import Call
+
+OURS = "sessions_kms"
+BARE = "boto3, the same call"
+PLAIN = "boto3 and JSON, no encryption"
+DYSESSION = "django-dysession"
+ENGINES = {
+    OURS: "sessions_kms.backend",
+    DYSESSION: "dysession.backends.db",
+    "Django db (SQLite)": "django.contrib.sessions.backends.db",
+    "Django cached_db": "django.contrib.sessions.backends.cached_db",
+    "Django cache": "django.contrib.sessions.backends.cache",
+    "Django signed_cookies": "django.contrib.sessions.backends.signed_cookies",
+}
+
+_numbers = count(100_001)  # six digits, so that a change leaves the size as it is
+
+
+class Peer(Protocol):
+    """One way of keeping a session."""
+
+    name: str
+
+    def store(self, content: dict[str, Any]) -> None: ...
+    def prepare_load(self) -> Call: ...
+    def prepare_save(self) -> Call: ...
+
+
+class EnginePeer:
+    """A Django session engine."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._engine: Any = import_module(ENGINES[name]).SessionStore
+        self.key: str | None = None
+
+    def store(self, content: dict[str, Any]) -> None:
+        session = self._engine(None)
+        for name, value in content.items():
+            session[name] = value
+        session.save()
+        self.key = session.session_key
+
+    def prepare_load(self) -> Call:
+        return lambda: self._engine(self.key).get("n")
+
+    def prepare_save(self) -> Call:
+        session = self._engine(self.key)
+        session.get("n")
+        session["n"] = next(_numbers)
+        return session.save  # type: ignore[no-any-return]
+
+
+class BarePeer:
+    """boto3 alone: the two calls that the engine makes, letter by letter, and nothing besides."""
+
+    name = BARE
+
+    def __init__(self) -> None:
+        self._client: Any = aws.dynamodb_client(REGION)
+        self._calls: dict[str, dict[str, Any]] = {}
+
+    def store(self, content: dict[str, Any]) -> None:
+        ours = EnginePeer(OURS)
+        ours.store(content)
+        self._calls = {
+            "GetItem": _seen("GetItem", ours.prepare_load()),
+            "PutItem": _seen("PutItem", ours.prepare_save()),
+        }
+
+    def prepare_load(self) -> Call:
+        return lambda: self._client.get_item(**self._calls["GetItem"])
+
+    def prepare_save(self) -> Call:
+        return lambda: self._client.put_item(**self._calls["PutItem"])
+
+
+class ItemPeer:
+    """boto3, and what any engine must do: serialize, and keep what comes out in an item."""
+
+    def __init__(
+        self,
+        name: str,
+        wrap: Callable[[bytes], bytes] = bytes,
+        unwrap: Callable[[bytes], bytes] = bytes,
+    ) -> None:
+        self.name = name
+        self._wrap = wrap
+        self._unwrap = unwrap
+        self._client: Any = aws.dynamodb_client(REGION)
+        self._key = {"id": {"S": name}}
+        self._content: dict[str, Any] = {}
+
+    def store(self, content: dict[str, Any]) -> None:
+        self._content = dict(content)
+        self._save()
+
+    def prepare_load(self) -> Call:
+        return self._load
+
+    def prepare_save(self) -> Call:
+        self._content["n"] = next(_numbers)
+        return self._save
+
+    def _load(self) -> Any:
+        answer = self._client.get_item(TableName=TABLE, Key=self._key, ConsistentRead=True)
+        return json.loads(self._unwrap(answer["Item"]["data"]["B"]).decode("latin-1"))
+
+    def _save(self) -> None:
+        data = json.dumps(self._content, separators=(",", ":")).encode("latin-1")
+        item = {**self._key, "data": {"B": self._wrap(data)}}
+        self._client.put_item(TableName=TABLE, Item=item)
+
+
+def _seen(operation: str, call: Call) -> dict[str, Any]:
+    """Return the parameters of the operation on a session that a call of the engine's makes."""
+    events = services().table._client.meta.events
+    found: list[dict[str, Any]] = []
+    name = f"provide-client-params.dynamodb.{operation}"
+
+    def see(params: dict[str, Any], **_: Any) -> None:
+        # The engine reads other items now and then: their ids have a "#".
+        place = params["Key"] if "Key" in params else params["Item"]
+        if "#" not in place["id"]["S"]:
+            found.append(dict(params))
+
+    events.register(name, see)
+    try:
+        call()
+    finally:
+        events.unregister(name, see)
+    (params,) = found
+    return params

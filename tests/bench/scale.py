@@ -1,0 +1,57 @@
+"""How much is measured: a trial of seconds, the default of minutes, or all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The sizes of all sections. `budget` and `burst` are seconds."""
+
+    sizes: tuple[int, ...]  # of sessions, in KB
+    rounds: int
+    budget: float  # for the calls of one contestant in one round
+    burst: float  # of load on one server in one round
+    bursts: int
+    counted: int  # requests of each kind
+    fleets: tuple[int, ...]
+    rate: int  # requests/s of a fleet, all processes together
+    simulated: int  # seconds of virtual time
+    streams: tuple[int, ...]
+    starts: int
+    table_sizes: tuple[int, ...]
+    threads: tuple[int, ...]
+
+
+DEFAULT = Scale(
+    sizes=(1, 4, 64),
+    rounds=30,
+    budget=0.05,
+    burst=3,
+    bursts=5,
+    counted=300,
+    fleets=(8, 64, 512),
+    rate=1000,
+    simulated=1200,
+    streams=(1, 100, 1000),
+    starts=9,
+    table_sizes=(1_000, 10_000, 100_000),
+    threads=(1, 2, 4, 8, 16, 32, 64),
+)
+FULL = Scale(**{**vars(DEFAULT), "table_sizes": (*DEFAULT.table_sizes, 1_000_000)})
+QUICK = Scale(
+    sizes=(1,),
+    rounds=2,
+    budget=0.002,
+    burst=0.2,
+    bursts=1,
+    counted=3,
+    fleets=(8,),
+    rate=100,
+    simulated=600,
+    streams=(1, 10),
+    starts=1,
+    table_sizes=(100, 200),
+    threads=(1, 2),
+)

@@ -1,0 +1,14 @@
+"""The sections of the report. Each module has `run(scale, folder)`, which gives a `Section`."""
+
+NAMES = (
+    "storing",
+    "sealing",
+    "counting",
+    "fleet",
+    "serving",
+    "proxying",
+    "streaming",
+    "starting",
+    "growing",
+    "threads",
+)

@@ -1,0 +1,141 @@
+"""KMS calls of a fleet, by simulation: the real keyring and cache under a virtual clock.
+
+The visitors are those of the design's estimate: one save in five loads; nine loads in ten
+meet a record of some minutes' age, the others one of any age up to the absolute timeout.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from sessions_kms.caching import CachingKeyring
+from sessions_kms.conf import Config
+from sessions_kms.keyring import DataKey, KMSKeyring, SharedKeyring
+from tests.bench.result import Plot, Section, Table, Target
+from tests.bench.scale import Scale
+from tests.clock import FakeClock
+from tests.sessions_kms.fakes import KEY, FakeDataKeyTable, FakeKMS
+
+NOON = 1_800_014_400.0 - 1_800_014_400 % 86400 + 43200
+MILLION = 1_000_000
+RECENT = 300.0  # seconds of age, of most records
+OLD = 0.1  # of loads meet a record of any age
+SAVES = 0.2  # a load
+DEFAULTS = Config(key_id=KEY, table_name="sessions")
+NOTES = [
+    "Default settings. Formula (from the design's estimate): for a million requests, "
+    "10^6 · (P·K / (A·λ) + 1 / (T·λ)) with P processes, λ requests/s, A the age of a cached key, "
+    "T the period, and K = 1 + L/T keys alive, L the absolute timeout.",
+    "A process renews the data key that it seals with ahead of its age, at 75 to 85 % of it, so "
+    "that no request waits for KMS; the formula knows nothing of that, which is a quarter of one "
+    "key in eight.",
+    "The caches are warm: a deployment costs P·K calls once, which the formula leaves out too.",
+]
+
+
+def run(scale: Scale, folder: Path) -> Section:
+    section = Section("KMS calls of a fleet, for a million requests", list(NOTES))
+    rows, found, formulas = [], [], []
+    for processes in scale.fleets:
+        calls, formula = Fleet(processes, scale.rate).per_million(scale.simulated), 0.0
+        formula = expected(processes, scale.rate)
+        found.append(calls)
+        formulas.append(formula)
+        rows.append((f"{processes}", f"{calls:,.0f}", f"{formula:,.0f}", f"{calls / formula:.3f}"))
+        section.targets.append(
+            Target(f"KMS calls for a million requests, {processes} processes", formula, calls)
+        )
+    columns = ("processes", "simulated", "formula", "times the formula")
+    section.tables.append(
+        Table(f"At {scale.rate:,} requests/s, {scale.simulated:,} s of virtual time", columns, rows)
+    )
+    series = {"simulated": found, "formula": formulas}
+    labels = [f"{processes} processes" for processes in scale.fleets]
+    title = "KMS calls for a million requests"
+    section.plots.append(Plot("fleet", title, "calls", labels, series))
+    return section
+
+
+def expected(processes: int, rate: int) -> float:
+    """Return the formula's KMS calls for a million requests."""
+    timeout, period = DEFAULTS.absolute_timeout, DEFAULTS.data_key_period
+    assert timeout is not None
+    keys = 1 + timeout / period
+    age = DEFAULTS.data_key_cache_age
+    return MILLION * (processes * keys / (age * rate) + 1 / (period * rate))
+
+
+class Fleet:
+    """Processes that share a table and a KMS key, each with its own cache."""
+
+    def __init__(self, processes: int, rate: int) -> None:
+        self._rate = rate
+        self._random = random.Random(processes)  # noqa: S311 - the same run each time
+        self._clock = FakeClock(NOON)
+        self._kms = FakeKMS(KEY)
+        self._table = FakeDataKeyTable()
+        self._jobs: list[Callable[[], None]] = []
+        self._processes = [self._process() for _ in range(processes)]
+        self._keys = self._keys_of_the_past()
+
+    def per_million(self, seconds: int) -> float:
+        """Let the caches fill, then return the KMS calls for a million requests."""
+        self._run(2 * DEFAULTS.data_key_cache_age)
+        before = len(self._kms.calls)
+        requests = self._run(seconds)
+        return (len(self._kms.calls) - before) * MILLION / requests
+
+    def _process(self) -> CachingKeyring:
+        return CachingKeyring(
+            self._shared(),
+            context=self._direct().context,
+            max_age=DEFAULTS.data_key_cache_age,
+            max_stale=DEFAULTS.data_key_max_stale,
+            period_length=DEFAULTS.data_key_period,
+            clock=self._clock,
+            monotonic=self._clock,
+            chance=self._random.random,
+            start=self._jobs.append,
+        )
+
+    def _keys_of_the_past(self) -> dict[int, DataKey]:
+        """Publish the data keys of all periods that a record may be from."""
+        today = self._period(NOON)
+        timeout = DEFAULTS.absolute_timeout or 0
+        periods = range(self._period(NOON - timeout), today + 1, DEFAULTS.data_key_period)
+        return {period: self._shared().generate(period) for period in periods}
+
+    def _shared(self) -> SharedKeyring:
+        period = DEFAULTS.data_key_period
+        return SharedKeyring(self._direct(), self._table, period_length=period, clock=self._clock)
+
+    def _direct(self) -> KMSKeyring:
+        return KMSKeyring(
+            self._kms, key_id=KEY, decrypt_key_ids=(), namespace="django", encryption_context={}
+        )
+
+    def _run(self, seconds: int) -> int:
+        requests = seconds * self._rate
+        for _ in range(requests):
+            self._clock.advance(1 / self._rate)
+            self._request(self._random.choice(self._processes))
+        return requests
+
+    def _request(self, process: CachingKeyring) -> None:
+        key = self._keys[self._period(self._clock.now - self._age())]
+        process.unwrap(key.encrypted, key.period)
+        if self._random.random() < SAVES:
+            process.generate(self._period(self._clock.now))
+        while self._jobs:
+            self._jobs.pop()()
+
+    def _age(self) -> float:
+        if self._random.random() >= OLD:
+            return self._random.random() * RECENT
+        return self._random.random() * (DEFAULTS.absolute_timeout or 0)
+
+    @staticmethod
+    def _period(moment: float) -> int:
+        return int(moment) - int(moment) % DEFAULTS.data_key_period

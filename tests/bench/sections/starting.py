@@ -1,0 +1,97 @@
+"""From a process that begins to its first loaded session, and what it weighs then."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+from django.core.management import call_command
+
+from tests.bench import aws, django_site
+from tests.bench.content import KB, content
+from tests.bench.measuring import percentile
+from tests.bench.peers import ENGINES, OURS, EnginePeer
+from tests.bench.result import Plot, Section, Table, Target
+from tests.bench.scale import Scale
+from tests.bench.start import BARE
+
+LIMIT = 30.0  # ms
+NO_DJANGO = "boto3 without Django"
+CACHE = "Django cache"
+NOTES = [
+    "Each start is a new process, in turns. The import is that of the engine's module once Django "
+    "with its auth and sessions apps is there; the first session is counted from the start of the "
+    "Python process. boto3 is imported at the first call, so it counts there.",
+]
+
+
+def run(scale: Scale, folder: Path) -> Section:
+    section = Section("Cold start", list(NOTES))
+    with aws.running("answering", folder) as found, django_site.redis(folder) as cache:
+        django_site.set_up(django_site.site(folder, found.settings, cache))
+        call_command("migrate", verbosity=0)
+        keys = _keys(section, cache)
+        starts: dict[str, list[dict[str, float]]] = {name: [] for name in keys}
+        for _ in range(scale.starts):
+            for name, key in keys.items():
+                starts[name].append(_start(ENGINES.get(name, BARE), key))
+    rows = [(name, *_row(found)) for name, found in starts.items()]
+    columns = (
+        "",
+        "import p50 ms",
+        "import, quartiles",
+        "import CPU p50 ms",
+        "first session p50 ms",
+        "memory MB",
+    )
+    section.tables.append(Table("A new process", columns, rows))
+    ours = median(start["import"] for start in starts[OURS])
+    section.targets.append(
+        Target("import of sessions_kms.backend over Django's", LIMIT, ours, "ms")
+    )
+    firsts = {name: [median(s["first"] for s in found)] for name, found in starts.items()}
+    title = "From the start of a process to its first session"
+    section.plots.append(Plot("starting", title, "ms", [""], firsts))
+    return section
+
+
+def _keys(section: Section, cache: str | None) -> dict[str, str]:
+    """Store a session in each way; return what it is found by."""
+    keys = {NO_DJANGO: "not-before#django"}
+    for name in ENGINES:
+        if name == CACHE and cache is None:
+            section.notes.append(f"Skipped: {name}, which shares nothing without Redis.")
+            continue
+        try:
+            peer = EnginePeer(name)
+        except ImportError:
+            section.notes.append(f"Skipped: {name} is not installed.")
+            continue
+        peer.store(content(1 * KB))
+        keys[name] = str(peer.key)
+    return keys
+
+
+def _start(engine: str, key: str) -> dict[str, float]:
+    gc.collect()
+    command = [sys.executable, "-m", "tests.bench.start", engine, key, str(time.monotonic())]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found: dict[str, float] = json.loads(told.splitlines()[-1])
+    return found
+
+
+def _row(starts: list[dict[str, float]]) -> tuple[str, ...]:
+    imports = [start["import"] for start in starts]
+    low, middle, high = (percentile(imports, percent) for percent in (25, 50, 75))
+    return (
+        f"{middle:.1f}",
+        f"{low:.1f} to {high:.1f}",
+        f"{median(start['import_cpu'] for start in starts):.1f}",
+        f"{median(start['first'] for start in starts):,.0f}",
+        f"{median(start['memory'] for start in starts):,.0f}",
+    )

@@ -1,0 +1,67 @@
+"""The arithmetic of the benchmarks, and the report that it becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench import plots, report
+from tests.bench.content import KB, content
+from tests.bench.measuring import Contestant, Times, compete, percentile, ratio, ratio_of
+from tests.bench.result import Plot, Section, Table, Target
+
+SECTION = Section(
+    "A section",
+    ["A note."],
+    [Table("A table", ("", "µs"), [("ours", "1")])],
+    [Plot("a-plot", "A plot", "µs", ["1 KB"], {"ours": [1.0]})],
+    [Target("what is met", 2, 1.5), Target("what is not", 30, 31, "ms")],
+)
+
+
+def test_percentiles_are_interpolated() -> None:
+    assert percentile([4, 1, 3, 2], 50) == 2.5
+    assert percentile([1], 99) == 1
+    assert percentile(range(101), 99) == 99
+
+
+def test_ratio_is_the_median_of_the_rounds_with_its_quartiles() -> None:
+    found = ratio(Times([[2.0], [3.0], [8.0]]), Times([[1.0], [1.0], [2.0]]))
+    assert (found.median, found.low, found.high) == (3.0, 2.5, 3.5)
+    assert str(ratio_of([1, 2])) == "1.50 (1.25 to 1.75)"
+
+
+def test_contestants_take_turns_and_only_the_call_is_timed() -> None:
+    turns: list[str] = []
+
+    def contestant(name: str) -> Contestant:
+        return Contestant(name, lambda: lambda: turns.append(name))
+
+    found = compete([contestant("a"), contestant("b")], rounds=3, budget=1e-9)
+    measured = turns[10:]  # after the warm-up of both
+    assert measured == ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3 + ["a"] * 3 + ["b"] * 3
+    assert [len(turn) for turn in found["a"].wall.turns] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("size", [1, 4, 64])
+def test_content_has_its_exact_size(size: int) -> None:
+    from django.contrib.sessions.serializers import JSONSerializer
+
+    assert len(JSONSerializer().dumps(content(size * KB))) == size * KB
+
+
+def test_report_tells_which_targets_are_met(tmp_path: Path) -> None:
+    page = report.write([SECTION], [("Python", "3")], tmp_path, how_much="a test")
+    text = page.read_text(encoding="utf-8")
+    assert "| what is met | 2 | 1.5 | met |" in text
+    assert "| what is not | 30 ms | 31 ms | **not met** |" in text
+    assert "| ours | 1 |" in text
+
+
+def test_plot_is_an_image_without_script(tmp_path: Path) -> None:
+    pytest.importorskip("pygal")
+    file = plots.draw(SECTION.plots[0], tmp_path)
+    text = (tmp_path / file).read_text(encoding="utf-8")
+    assert text.startswith("<svg")
+    assert "<script" not in text

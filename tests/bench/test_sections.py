@@ -1,0 +1,101 @@
+"""Each section runs at the size of a trial and says what the report needs of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.bench.isolation import isolated
+from tests.bench.peers import BARE, OURS
+from tests.bench.result import Section
+from tests.bench.scale import QUICK
+
+pytestmark = pytest.mark.stack
+
+
+def row(section: Section, name: str, table: int = 0) -> tuple[str, ...]:
+    (found,) = [row for row in section.tables[table].rows if row[0] == name]
+    return found
+
+
+def number(text: str) -> float:
+    return float(text.split(" ", maxsplit=1)[0].replace(",", ""))
+
+
+def check_shape(section: Section) -> None:
+    assert section.tables
+    for table in section.tables:
+        assert table.rows, table.title
+        assert {len(row) for row in table.rows} == {len(table.columns)}
+    for plot in section.plots:
+        assert {len(values) for values in plot.series.values()} == {len(plot.labels)}
+        assert all(value > 0 for values in plot.series.values() for value in values), plot.name
+
+
+def test_load_and_save_are_compared_with_the_bare_call() -> None:
+    section = isolated("storing", QUICK)
+    check_shape(section)
+    for table in range(2):
+        assert row(section, BARE, table)[5].startswith("1.00")
+        assert 0.5 < number(row(section, OURS, table)[5]) < 20
+    assert [target.what for target in section.targets] == [
+        f"{verb} of 1 KB, CPU, times the bare boto3 call" for verb in ("load", "save")
+    ]
+
+
+def test_sealing_costs_more_than_its_cipher() -> None:
+    section = isolated("sealing", QUICK)
+    check_shape(section)
+    assert number(row(section, "seal, 1 KB")[3]) > 1
+
+
+def test_calls_of_requests_are_counted() -> None:
+    section = isolated("counting", QUICK)
+    check_shape(section)
+    columns = section.tables[0].columns
+    assert set(row(section, "anonymous page")[1:]) == {"0"}
+    modified = dict(zip(columns, row(section, "modify the session"), strict=True))
+    assert (modified["GetItem"], modified["PutItem"]) == ("1,000", "1,000")
+    assert all(target.is_met for target in section.targets), section.targets
+
+
+def test_fleet_stays_near_the_formula() -> None:
+    section = isolated("fleet", QUICK)
+    check_shape(section)
+    (target,) = section.targets
+    assert 0.1 * target.limit < target.found < 1.1 * target.limit
+
+
+def test_threads_share_one_process() -> None:
+    section = isolated("threads", QUICK)
+    check_shape(section)
+    assert [row[0] for row in section.tables[0].rows] == ["1 thread", "2 threads"]
+
+
+def test_load_is_one_call_whatever_the_table_holds() -> None:
+    section = isolated("growing", QUICK)
+    check_shape(section)
+    assert [row[0] for row in section.tables[0].rows] == ["100 sessions", "200 sessions"]
+
+
+def test_requests_over_http_are_served_by_every_site() -> None:
+    section = isolated("serving", QUICK)
+    check_shape(section)
+    assert {"no session", OURS} <= {row[0] for row in section.tables[0].rows}
+
+
+def test_gateway_is_compared_with_the_bare_forwarder() -> None:
+    section = isolated("proxying", QUICK)
+    check_shape(section)
+    assert all(target.found > 0.5 for target in section.targets)
+
+
+def test_streams_are_held_open_through_both_proxies() -> None:
+    section = isolated("streaming", QUICK)
+    check_shape(section)
+    assert len(section.tables[0].rows) == 2 * len(QUICK.streams)
+
+
+def test_cold_start_is_compared_with_the_other_engines() -> None:
+    section = isolated("starting", QUICK)
+    check_shape(section)
+    assert number(row(section, OURS)[1]) > 0

@@ -1,0 +1,33 @@
+"""An upstream: one kilobyte of JSON, or events once a second under `/events`.
+
+python -m tests.bench.upstream
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.bench.http_server import Connection, answer, serve
+
+DOCUMENT = answer(b'{"text": "' + b"x" * 1012 + b'"}', b"application/json")
+EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+EVENT = b"9\r\ndata: x\n\n\r\n"
+INTERVAL = 1.0  # seconds
+
+
+def respond(connection: Connection, head: bytes, _: bytes) -> bytes | None:
+    if b"/events " not in head.partition(b"\r\n")[0]:
+        return DOCUMENT
+    connection.transport.write(EVENTS)
+    _next_event(connection.transport)
+    return None
+
+
+def _next_event(transport: asyncio.Transport) -> None:
+    if not transport.is_closing():
+        transport.write(EVENT)
+        asyncio.get_running_loop().call_later(INTERVAL, _next_event, transport)
+
+
+if __name__ == "__main__":
+    serve(respond)

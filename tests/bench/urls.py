@@ -1,0 +1,20 @@
+"""The gateway's addresses, and two views about a session alone."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from gateway_site.urls import urlpatterns as gateway
+
+
+def read(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(request.session.get("n", 0)))
+
+
+def modify(request: HttpRequest) -> HttpResponse:
+    request.session["n"] = request.session.get("n", 0) + 1
+    return HttpResponse("")
+
+
+urlpatterns = [path("bench/read", read), path("bench/modify", modify), *gateway]

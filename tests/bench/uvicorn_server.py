@@ -1,0 +1,29 @@
+"""An ASGI application under uvicorn, on a free port, which is told with something besides."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+
+
+def serve(application: Any, **told: Any) -> None:
+    """Print a line of JSON with the port, then serve."""
+    # With the protocol named: asyncio turns Nagle's algorithm off on no other sockets.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(4096)
+        sys.stdout.write(json.dumps({"port": listener.getsockname()[1], **told}) + "\n")
+        sys.stdout.flush()
+        config = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,
+            backlog=4096,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
