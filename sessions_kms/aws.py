@@ -201,6 +201,7 @@ def _client_config() -> "botocore.config.Config":
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
         max_pool_connections=POOL_CONNECTIONS,
+        parameter_validation=False,  # Ours are of our own making, and AWS looks at them anyway.
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
     )
 

@@ -7,7 +7,7 @@ is `Admitted`, which the ASGI handler then forwards, or another response.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,16 +45,16 @@ class Admitted(HttpResponse):
         self.call = call
 
 
-View = Callable[..., Coroutine[Any, Any, HttpResponse]]
+View = Callable[..., HttpResponse]
 
 
 def answering_problems(view: View) -> View:
     """Answer a Problem with its document."""
 
     @functools.wraps(view)
-    async def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         try:
-            return await view(request, *args, **kwargs)
+            return view(request, *args, **kwargs)
         except Problem as problem:
             return problem.response()
 
@@ -62,7 +62,7 @@ def answering_problems(view: View) -> View:
 
 
 @answering_problems
-async def index(request: HttpRequest) -> HttpResponse:
+def index(request: HttpRequest) -> HttpResponse:
     """Tell a signed-in client the CSRF token, the header it goes in, and the upstreams.
 
     A client that is no browser gets with it, beside its session cookie, all it needs to
@@ -73,7 +73,7 @@ async def index(request: HttpRequest) -> HttpResponse:
         raise Problem(
             405, "method_not_allowed", "This address is for GET.", headers={"Allow": "GET, HEAD"}
         )
-    if refused := await _signed_out(request):
+    if refused := _signed_out(request):
         return refused
     document = {
         "csrf_header": CSRF_HEADER,
@@ -84,14 +84,14 @@ async def index(request: HttpRequest) -> HttpResponse:
 
 
 @answering_problems
-async def admit(request: HttpRequest, path: str) -> HttpResponse:
+def admit(request: HttpRequest, path: str) -> HttpResponse:
     """Admit the call of an upstream. `path`, as Django decoded it, is not looked at."""
     scope = getattr(request, "scope", {}).get(SCOPE)
     if scope is None:
         raise Problem(501, "not_asgi", "The gateway forwards under its own ASGI application only.")
     origin.check(request)
     name, rest = _address(scope)
-    if refused := await _signed_out(request):
+    if refused := _signed_out(request):
         return refused
     upstream = settings.UPSTREAMS.get(name)
     if upstream is None:
@@ -140,9 +140,9 @@ def _target(upstream: Upstream, scope: dict[str, Any], rest: str) -> str:
         raise Problem(400, "bad_query", str(refused)) from None
 
 
-async def _signed_out(request: HttpRequest) -> HttpResponse | None:
+def _signed_out(request: HttpRequest) -> HttpResponse | None:
     """Return the sign-in page's address for a person, or a problem for a program."""
-    user = await request.auser()
+    user = request.user
     if user.is_authenticated and user.is_active:
         return None
     # Without a way back: browsers call whatever follows a sign-in elsewhere cross-site.

@@ -79,7 +79,7 @@ def sign_in(user: User) -> str:
 
 def set_https(demanded: bool) -> None:
     """Redirect to https from now on, as production does."""
-    middleware: Any = inspect.unwrap(vars(django_application)["_middleware_chain"])
+    middleware: Any = inspect.unwrap(vars(django_application.admission)["_middleware_chain"])
     while not isinstance(middleware, SecurityMiddleware):
         middleware = inspect.unwrap(middleware.get_response)
     middleware.redirect = demanded
