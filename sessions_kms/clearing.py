@@ -16,7 +16,7 @@ from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.sweeping import Sweep
 
-OTHER_KINDS = ("data-key#", "lease#", "logout#")
+OTHER_KINDS = ("data-key#", "lease#", "logout#", "moved#")
 
 
 @dataclass

@@ -37,6 +37,7 @@ def seal(
 
     ``salt`` and ``iv`` must be fresh random bytes for each call (NIST SP 800-38D, 8.2.2).
     """
+    __traceback_hide__ = True  # Error reports show the variables of frames: here, keys.
     key, commitment = _derive(data_key, session_key, salt)
     sealed = AESGCM(key).encrypt(
         iv, plaintext, _associated_data(header, namespace, salt, commitment)
@@ -64,7 +65,7 @@ def open_(record: SessionRecord, *, namespace: str, session_key: str, data_key: 
 
     Raises InvalidRecord.
     """
-    __traceback_hide__ = True  # Error reports show the variables of frames: here, keys.
+    __traceback_hide__ = True
     key, commitment = _derive(data_key, session_key, record.salt)
     if not hmac.compare_digest(commitment, record.commitment):
         raise InvalidRecord("commitment")
@@ -83,6 +84,7 @@ def _derive(data_key: bytes, session_key: str, salt: bytes) -> tuple[bytes, byte
 
     Data key and secret have fixed lengths, so their concatenation is unambiguous.
     """
+    __traceback_hide__ = True
     secret = hashlib.sha256(b"sessions_kms/1/secret\0" + session_key.encode()).digest()
     if len(data_key) != KEY_BYTES:
         raise InvalidRecord("data_key")

@@ -1,11 +1,11 @@
 """Sessions of Django's database engines, taken over under the keys that the visitors hold.
 
-Takes rows of `django_session` and gives sealed records. A row that was taken over stays
-for processes that still run the old engine, and says so: when its record has been ended
-since, the row does not bring the session back.
+Takes rows of `django_session` and gives sealed records. A row stays for processes that still
+run the old engine. With the record a mark is written that outlives it: a row is taken over
+once, so that it never brings back a session that has been ended since.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,15 +20,17 @@ from django.db import close_old_connections
 from django.utils import timezone
 
 from sessions_kms.codec import Codec
-from sessions_kms.exceptions import SessionTooLarge
+from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.loading import SESSION_KEY, id_of
+from sessions_kms.record import VERSION
 from sessions_kms.sealing import seal_session
 from sessions_kms.services import Services
 from sessions_kms.table import RecordExists
 
-MOVED = "_moved_to_sessions_kms"
 CHUNK = 200  # rows read at once
 THREADS = 8  # writing at once
+# Seconds after the row's end: a process of the old release may have put that off.
+MARKED_FOR = 90 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,12 @@ class OldSession:
     """A live row. ``content`` is None where its data cannot be read."""
 
     key: str = field(repr=False)
-    data: str = field(repr=False)
     ends_at: int
     content: dict[str, Any] | None = field(repr=False)
 
-    @property
-    def moved(self) -> bool:
-        """Whether it was taken over before."""
-        return self.content is not None and self.content.get(MOVED) == id_of(self.key)
+
+class AllEnded(Exception):
+    """All sessions until some moment were ended; the old engine does not say when its own began."""
 
 
 class OldEngine:
@@ -85,13 +85,10 @@ class OldEngine:
             row = self._live().filter(session_key=key).first()
             return None if row is None else self._read(row)
 
-    def mark(self, old: OldSession) -> None:
-        """Have the row say that it was taken over, unless it has changed meanwhile."""
-        if old.content is None:
-            return
-        with _own_connection():
-            data = self.store().encode({**old.content, MOVED: id_of(old.key)})
-            self._rows.filter(session_key=old.key, session_data=old.data).update(session_data=data)
+    def still_there(self, sessions: Iterable[OldSession]) -> set[str]:
+        """Return the keys of these sessions whose rows are still live."""
+        keys = [old.key for old in sessions]
+        return set(self._live().filter(session_key__in=keys).values_list("session_key", flat=True))
 
     def end(self, key: str) -> None:
         """Delete the row of this key."""
@@ -105,70 +102,100 @@ class OldEngine:
         # Django gives nothing for data that it did not sign; an empty session is no loss either.
         content = self.store().decode(row.session_data) or None
         ends_at = int(row.expire_date.timestamp())
-        return OldSession(row.session_key, row.session_data, ends_at, content)
+        return OldSession(row.session_key, ends_at, content)
 
 
 class Importer:
     """Seals old sessions; what became of each is one word, counted in ``counts``."""
 
-    def __init__(self, services: Services, old: OldEngine) -> None:
-        self.counts = dict.fromkeys(("imported", "there already", "unreadable", "too large"), 0)
+    def __init__(
+        self, services: Services, old: OldEngine, *, ignore_not_before: bool = False
+    ) -> None:
+        outcomes = ("imported", "there already", "ended meanwhile", "unreadable", "too large")
+        self.counts = dict.fromkeys(outcomes, 0)
         self._services = services
         self._old = old
+        self._ignore_not_before = ignore_not_before
         self._codec = Codec(old.store().serializer())
 
     def take_all(self) -> Iterator[int]:
         """Take over every live session; yield how many more were looked at.
 
-        May be stopped and run again at any time. Raises StoreUnavailable.
+        May be stopped and run again at any time. Raises AllEnded and StoreUnavailable.
         """
         with ThreadPoolExecutor(THREADS, thread_name_prefix="import") as pool:
             for sessions in self._old.sessions():
-                for old, outcome in zip(sessions, pool.map(self.seal, sessions), strict=True):
-                    self._settle(old, outcome)
+                now = self.moment()
+                outcomes = list(pool.map(lambda old, now=now: self.seal(old, now), sessions))
+                self._settle(sessions, outcomes)
                 yield len(sessions)
 
     def take(self, old: OldSession) -> None:
-        """Take over one session. Raises StoreUnavailable."""
-        self._settle(old, self.seal(old))
+        """Take over one session. Raises AllEnded and StoreUnavailable."""
+        self.seal(old, self.moment())
 
-    def seal(self, old: OldSession) -> str:
+    def moment(self) -> int:
+        """Return when what is taken over next begins. Raises AllEnded and TableUnavailable.
+
+        The table is asked afterwards: a moment that is set later ends what begins now.
+        """
+        now = int(self._services.clock())
+        try:
+            ended = max(
+                self._services.config.not_before or 0, self._services.table.get_not_before()
+            )
+        except InvalidRecord as exc:
+            raise TableUnavailable from exc
+        if ended > 0 and not self._ignore_not_before:
+            raise AllEnded
+        return now
+
+    def seal(self, old: OldSession, now: int) -> str:
         """Store one session, unless it was taken over before; return what became of it."""
         __traceback_hide__ = True
         if old.content is None or not SESSION_KEY.fullmatch(old.key):
             return "unreadable"
-        if old.moved:
-            return "there already"
         try:
-            self._store(old, self._codec.dumps(old.content))
+            self._store(old, self._codec.dumps(old.content), now)
         except RecordExists:
             return "there already"
         except SessionTooLarge:
             return "too large"
         return "imported"
 
-    def _store(self, old: OldSession, payload: bytes) -> None:
+    def _store(self, old: OldSession, payload: bytes, now: int) -> None:
         __traceback_hide__ = True
+        timeout = self._services.config.absolute_timeout
+        end = old.ends_at if timeout is None else min(old.ends_at, now + timeout)
         record = seal_session(
             self._services,
             payload,
             session_key=old.key,
             revision=1,
-            created_at=None,
-            ttl=lambda now, created_at: self._end(old, created_at),
+            created_at=now,
+            ttl=lambda *_: end,
             user_id=(old.content or {}).get(USER_ID),
         )
-        self._services.table.create(record, now=record.updated_at)
+        mark = {
+            "id": {"S": mark_of(self._services, record.id)},
+            "version": {"N": str(VERSION)},
+            "ttl": {"N": str(old.ends_at + MARKED_FOR)},
+        }
+        self._services.table.take_over(record, mark=mark, now=record.updated_at)
 
-    def _end(self, old: OldSession, created_at: int) -> int:
-        """Return the row's own end, below the absolute timeout counted from now."""
-        timeout = self._services.config.absolute_timeout
-        return old.ends_at if timeout is None else min(old.ends_at, created_at + timeout)
+    def _settle(self, sessions: list[OldSession], outcomes: list[str]) -> None:
+        """End what was signed out of, or changed its key, in the old engine meanwhile."""
+        alive = self._old.still_there(sessions)
+        for old, outcome in zip(sessions, outcomes, strict=True):
+            gone = outcome == "imported" and old.key not in alive
+            if gone:
+                self._services.table.delete(id_of(old.key))
+            self.counts["ended meanwhile" if gone else outcome] += 1
 
-    def _settle(self, old: OldSession, outcome: str) -> None:
-        self.counts[outcome] += 1
-        if outcome in {"imported", "there already"} and not old.moved:
-            self._old.mark(old)
+
+def mark_of(services: Services, session_id: str) -> str:
+    """Return the id of the item that says that a session was taken over."""
+    return f"moved#{services.config.namespace}#{session_id}"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ choose. All methods raise TableUnavailable when the answer cannot be told.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from sessions_kms.aws import ConditionFailed, WriteConflict, call_table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 OWNER_INDEX = "by-owner"
 PAGE_ITEMS = 100
-CONFLICTS_MAX = 10  # tries of a delete that meets transactions on its item
+CONFLICTS_MAX = 10  # tries of a write that meets transactions on its item
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,12 @@ class ItemTable:
         """Return how many items AWS counted in the whole table, up to six hours ago."""
         answer = self._call("describe_table", TableName=self._name)
         return int(answer.get("Table", {}).get("ItemCount", 0))
+
+    def server_time(self) -> float | None:
+        """Return what time it is at AWS, by the `Date` of an answer; None where it has none."""
+        answer = self._call("get_item", TableName=self._name, Key=_key("clock"))
+        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        return None if date is None else parsedate_to_datetime(date).timestamp()
 
     def ttl_attribute(self) -> str | None:
         """Return the attribute by which DynamoDB deletes what has expired; None where it does not.

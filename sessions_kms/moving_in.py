@@ -11,7 +11,8 @@ from django.core.signals import setting_changed
 
 from sessions_kms import backend, conf
 from sessions_kms.baseline import Baseline
-from sessions_kms.importing import Importer, OldEngine, OldSession
+from sessions_kms.importing import AllEnded, Importer, OldEngine, OldSession, mark_of
+from sessions_kms.loading import id_of
 from sessions_kms.services import services
 
 
@@ -42,19 +43,22 @@ class SessionStore(backend.SessionStore):
         found = super()._read()
         if found is not None or (old := self._there(self._key)) is None:
             return found
-        Importer(services(), _old()).take(old)
+        try:
+            Importer(services(), _old()).take(old)
+        except AllEnded:
+            return None
         return super()._read()
 
     def _there(self, session_key: str) -> OldSession | None:
-        """Return the old engine's session of this key, if it may be taken over.
-
-        It does not say when a session began, so after an end of all sessions none may.
-        """
+        """Return the old engine's session of this key, unless it was taken over before."""
         __traceback_hide__ = True
-        if not self._validate_session_key(session_key) or services().not_before.moment() > 0:
+        if not self._validate_session_key(session_key):
             return None
         old = _old().find(session_key)
-        return None if old is None or old.moved else old
+        if old is None or services().not_before.moment() > 0:
+            return None
+        mark = services().table.get_item(mark_of(services(), id_of(session_key)))
+        return old if mark is None else None
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sessions_kms.aws import ConditionFailed, TransactionCanceled
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
-from sessions_kms.items import ItemTable
+from sessions_kms.items import CONFLICTS_MAX, ItemTable
 from sessions_kms.record import (
     ITEM_MAX_BYTES,
     VERSION,
@@ -24,6 +24,7 @@ from sessions_kms.record import (
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+CHECK_FAILED = "ConditionalCheckFailed"
 _ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
 _UNCHANGED = "#revision = :revision AND #salt = :salt AND #ttl > :now"
 
@@ -96,13 +97,37 @@ class Table(ItemTable):
         except TransactionCanceled as exc:
             if self._is_ours(record, self.get(record.id)):
                 return
-            if exc.reasons[:1] == ["ConditionalCheckFailed"]:
+            if exc.reasons[:1] == [CHECK_FAILED]:
                 raise RecordExists from exc
             raise Conflict(self.get(old_id)) from exc
         except TableUnavailable:
             # The answer may be that of a move that was made: nobody was told the new key.
             if not self._is_ours(record, self.get(record.id)):
                 raise
+
+    def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
+        """Put a record and an item that says so for good, both or neither.
+
+        Raises RecordExists where either is there already.
+        """
+        unmarked = {"ConditionExpression": "attribute_not_exists(id)"}
+        for _ in range(CONFLICTS_MAX):
+            try:
+                self._transact(
+                    {"Put": self._new(record, now)},
+                    {"Put": {"TableName": self._name, "Item": mark, **unmarked}},
+                )
+            except TransactionCanceled as exc:
+                if self._is_ours(record, self.get(record.id)):
+                    return
+                if CHECK_FAILED in exc.reasons:
+                    raise RecordExists from exc
+                continue  # Somebody else is taking it over: milliseconds.
+            except TableUnavailable:
+                if not self._is_ours(record, self.get(record.id)):
+                    raise
+            return
+        raise TableUnavailable
 
     def get_data_key(self, period: int) -> PublishedKey | None:
         """Return the published data key of a period."""

@@ -3,21 +3,28 @@
 What happened enters under fixed names, with words of few values: no id, no key, no person.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Counter, Histogram, Meter
-    from opentelemetry.trace import Tracer
+    from opentelemetry.trace import Span, Tracer
+
+logger = logging.getLogger(__name__)
 
 # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/
 ERROR_TYPE = "error.type"
+# Seconds. The SDK's own are meant for milliseconds.
+BOUNDARIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Telemetry:
-    """The instruments of one package."""
+    """The instruments of one package. Whatever fails in them is logged, and stops nothing."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -28,17 +35,23 @@ class Telemetry:
         """Count something that happened once."""
         if (meter := self._meter) is None:
             return
-        if name not in self._counters:
-            self._counters[name] = meter.create_counter(f"{self._name}.{name}")
-        self._counters[name].add(1, attributes)
+        with _harmless():
+            if name not in self._counters:
+                self._counters[name] = meter.create_counter(f"{self._name}.{name}")
+            self._counters[name].add(1, attributes)
 
     def record(self, name: str, seconds: float, **attributes: str) -> None:
         """Record how long something took."""
         if (meter := self._meter) is None:
             return
-        if name not in self._histograms:
-            self._histograms[name] = meter.create_histogram(f"{self._name}.{name}", unit="s")
-        self._histograms[name].record(seconds, attributes)
+        with _harmless():
+            if name not in self._histograms:
+                self._histograms[name] = meter.create_histogram(
+                    f"{self._name}.{name}",
+                    unit="s",
+                    explicit_bucket_boundaries_advisory=BOUNDARIES,
+                )
+            self._histograms[name].record(seconds, attributes)
 
     def timed(self, name: str, **attributes: str) -> "Timed":
         """Time a block of code: `with telemetry.timed(…) as done: … done.outcome = "none"`."""
@@ -62,7 +75,11 @@ class Telemetry:
             from opentelemetry import metrics
         except ImportError:
             return None
-        return metrics.get_meter(self._name)
+        try:
+            return metrics.get_meter(self._name)
+        except Exception as exc:  # noqa: BLE001 - a setting of OpenTelemetry's own, say
+            _log(exc)
+            return None
 
 
 class Timed:
@@ -78,19 +95,14 @@ class Timed:
         self._telemetry = telemetry
         self._name = name
         self._attributes = attributes
-        self._span: Any = None
-        if span:
-            self._span = telemetry.tracer.start_as_current_span(
-                span,
-                attributes=attributes,
-                record_exception=False,
-                set_status_on_exception=False,
-            )
+        self._span_name = span
+        self._span: AbstractContextManager[Span] | None = None
 
     def __enter__(self) -> "Timed":
         """Begin."""
-        if self._span:
-            self._current = self._span.__enter__()
+        if self._span_name:
+            with _harmless():
+                self._begin_span(self._span_name)
         self._began = perf_counter()
         return self
 
@@ -102,12 +114,52 @@ class Timed:
     ) -> None:
         """End, and tell what became of it."""
         seconds = perf_counter() - self._began
-        failed = {ERROR_TYPE: kind.__name__} if kind else {}
-        outcome = {"outcome": "error" if kind else self.outcome, **failed}
+        outcome = {"outcome": self.outcome} if kind is None else _failure(kind)
         self._telemetry.record(self._name, seconds, **self._attributes, **outcome)
-        if self._span:
-            self._current.set_attributes(outcome)
-            self._span.__exit__(None, None, None)
+        if self._span is not None:
+            with _harmless():
+                self._end_span(self._span, outcome)
+
+    def _begin_span(self, name: str) -> None:
+        span = self._telemetry.tracer.start_as_current_span(
+            name,
+            attributes=self._attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        self._current = span.__enter__()
+        self._span = span
+
+    def _end_span(self, span: "AbstractContextManager[Span]", outcome: dict[str, str]) -> None:
+        from opentelemetry.trace import StatusCode
+
+        self._current.set_attributes(outcome)
+        if outcome["outcome"] == "error":
+            self._current.set_status(StatusCode.ERROR)
+        span.__exit__(None, None, None)
 
 
+def _failure(kind: type[BaseException]) -> dict[str, str]:
+    """Return how an error is told: by its public class, and a condition that failed as no error."""
+    name = next((each.__name__ for each in kind.__mro__ if each.__module__ == PUBLIC), None)
+    if name is None and kind.__module__ == AWS:
+        return {"outcome": "condition"}
+    return {"outcome": "error", ERROR_TYPE: name or kind.__name__}
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Log what instruments raise: an exporter or a setting of theirs must not stop the engine."""
+    try:
+        yield
+    except Exception as exc:  # noqa: BLE001 - that is the point
+        _log(exc)
+
+
+def _log(error: Exception) -> None:
+    logger.warning("OpenTelemetry failed: %s", type(error).__name__)
+
+
+PUBLIC = "sessions_kms.exceptions"
+AWS = "sessions_kms.aws"  # its own errors: conditions that did not hold
 telemetry = Telemetry("sessions_kms")

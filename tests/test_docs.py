@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from django.core.management import load_command_class
@@ -62,18 +63,18 @@ def metrics_of_the_code() -> set[str]:
                 and node.func.attr in {"count", "record", "timed", "spanned"}
                 and isinstance(node.args[0], ast.Constant)
             ):
-                found.add(f"{package}.{node.args[0].value}")
+                found.add(f"{package}.{node.args[0].value!s}")
     return found
 
 
 def default_of(name: str) -> str:
     if FIELDS[name].required:
         return "required"
-    value: object = getattr(Config(key_id="", table_name=""), name.lower())
+    value: Any = getattr(Config(key_id="", table_name=""), name.lower())
     if isinstance(value, str):
-        return f'`"{value}"`'
+        return '`"' + value + '"`'
     if isinstance(value, tuple):
-        return f"`{list(value)}`"
+        value = list(value)
     return "`" + repr(dict(value) if isinstance(value, Mapping) else value) + "`"
 
 

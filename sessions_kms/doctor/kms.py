@@ -138,7 +138,8 @@ def _previous(config: Config) -> Iterator[Finding]:
             name,
             "; ".join(faults),
             "Enable the key, or cancel its deletion, and run `manage.py rewrap_sessions`;"
-            " or take it from DECRYPT_KEY_IDS: the sessions that it sealed then cannot be read.",
+            " or, where it is lost, take it from DECRYPT_KEY_IDS and run"
+            " `manage.py end_sessions --all`.",
         )
     else:
         yield ok(name, f"{len(config.decrypt_key_ids)}, enabled")

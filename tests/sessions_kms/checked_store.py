@@ -166,7 +166,5 @@ def _value(text: str) -> Any:
         return json.loads(text)
     if "=" in text:  # Its shorthand.
         pairs = dict(pair.split("=") for pair in text.split(","))
-        return {
-            name: value == "true" or value for name, value in pairs.items()
-        }
+        return {name: value == "true" or value for name, value in pairs.items()}
     return text

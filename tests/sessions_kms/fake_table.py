@@ -44,9 +44,21 @@ class FakeTable:
             self._put(record)
             del self.items[old_id]
 
+    def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
+        with self._call("take_over"):
+            self._refuse_live(record.id, now)
+            if mark["id"]["S"] in self.items:
+                raise RecordExists
+            self._put(record)
+            self.items[mark["id"]["S"]] = mark
+
     def delete(self, session_id: str) -> None:
         with self._call("delete"):
             self.items.pop(session_id, None)
+
+    def server_time(self) -> float | None:
+        with self._call("server_time"):
+            return None
 
     def get_data_key(self, period: int) -> PublishedKey | None:
         with self._call("get_data_key"):

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -373,3 +374,17 @@ def test_pages_are_followed_to_the_end(fake: Stack, monkeypatch: pytest.MonkeyPa
         saved()
     assert end("--all", "--json").json["deleted"] == 10
     assert clearing.Clearing(fake.services).cleared.looked_at == 0
+
+
+@pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+def test_moment_that_only_this_clock_calls_past_is_refused(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 24 * 3600)
+    stack.clock.now = real() + 24 * 3600
+    refused = end("--all")
+    assert refused.status == 1
+    assert "ahead of AWS's" in refused.err
+    assert "not-before#django" not in stack.items()
+    assert end("--before", str(int(real()) - 10), "--no-delete").status == 0

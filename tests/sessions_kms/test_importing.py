@@ -16,10 +16,10 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
-from sessions_kms import moving_in, moving_out
+from sessions_kms import ending, moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.importing import CHUNK, MOVED, Importer, OldEngine
+from sessions_kms.importing import CHUNK, AllEnded, Importer, OldEngine
 from sessions_kms.loading import id_of
 from tests.clock import FakeClock
 from tests.sessions_kms import old_engine
@@ -27,6 +27,9 @@ from tests.sessions_kms.old_engine import ENGINE, saved
 from tests.sessions_kms.stacks import Stack
 
 WEEK = 7 * 24 * 3600
+NOTHING = dict.fromkeys(
+    ("imported", "there_already", "ended_meanwhile", "unreadable", "too_large"), 0
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,7 +61,7 @@ def stored(key: str) -> dict[str, Any]:
 def test_live_sessions_are_stored_under_the_keys_that_visitors_hold(stack: Stack) -> None:
     signed_in, anonymous = saved(**{USER_ID: "7", "cart": [1]}), saved(language="de")
     assert run("--from", ENGINE) == (
-        {"imported": 2, "there_already": 0, "unreadable": 0, "too_large": 0},
+        NOTHING | {"imported": 2},
         0,
     )
     assert stored(signed_in) == {USER_ID: "7", "cart": [1]}
@@ -95,7 +98,7 @@ def test_command_may_be_run_again(stack: Stack) -> None:
     moved_on = SessionStore(key)
     moved_on["a"] = 2
     moved_on.save()
-    assert run()[0] == {"imported": 0, "there_already": 1, "unreadable": 0, "too_large": 0}
+    assert run()[0] == NOTHING | {"there_already": 1}
     assert stored(key) == {"a": 2}
 
 
@@ -115,7 +118,7 @@ def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stac
     with pytest.raises(StoreUnavailable):
         next(taken)
     fake.services.table.unavailable = False  # type: ignore[attr-defined]
-    assert run()[0] == {"imported": 5, "there_already": CHUNK, "unreadable": 0, "too_large": 0}
+    assert run()[0] == NOTHING | {"imported": 5, "there_already": CHUNK}
 
 
 def test_what_cannot_be_taken_over_is_counted_and_told_by_the_exit_status(fake: Stack) -> None:
@@ -160,19 +163,61 @@ def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -
 def test_row_stays_for_the_old_engines_processes(fake: Stack) -> None:
     key = saved(a=1)
     run()
-    assert old_engine.content(key) == {"a": 1, MOVED: id_of(key)}
+    assert old_engine.content(key) == {"a": 1}
 
 
-def test_row_that_changed_meanwhile_is_not_overwritten_by_its_mark(fake: Stack) -> None:
+def test_session_that_was_ended_after_the_import_is_not_imported_again(stack: Stack) -> None:
     key = saved(a=1)
-    engine = OldEngine(ENGINE)
-    found = engine.find(key)
-    assert found is not None
-    other = DatabaseStore(key)
-    other["a"] = 2
-    other.save()
-    engine.mark(found)
-    assert old_engine.content(key) == {"a": 2}
+    run()
+    SessionStore(key).delete()
+    assert run()[0] == NOTHING | {"there_already": 1}
+    assert moving_in.SessionStore(key).load() == {}
+
+
+@pytest.mark.parametrize("end", ["signed out", "key changed"])
+def test_session_that_ended_in_the_old_engine_meanwhile_is_not_brought_back(
+    stack: Stack, end: str
+) -> None:
+    key = saved(a=1)
+    importer = Importer(stack.services, OldEngine(ENGINE))
+    (sessions,) = OldEngine(ENGINE).sessions()
+    outcomes = [importer.seal(each, importer.moment()) for each in sessions]
+    old_process = DatabaseStore(key)
+    if end == "signed out":
+        old_process.flush()
+    else:
+        old_process.cycle_key()
+    importer._settle(sessions, outcomes)
+    assert importer.counts["ended meanwhile"] == 1
+    assert stored(key) == {}
+
+
+def test_session_that_ended_here_between_its_reading_and_its_sealing_stays_ended(
+    stack: Stack,
+) -> None:
+    key = saved(a=1)
+    importer = Importer(stack.services, OldEngine(ENGINE))
+    (sessions,) = OldEngine(ENGINE).sessions()
+    visitor = moving_in.SessionStore(key)
+    visitor.load()
+    visitor.flush()
+    assert [importer.seal(each, importer.moment()) for each in sessions] == ["there already"]
+    assert stored(key) == {}
+
+
+def test_end_of_all_sessions_in_the_middle_of_an_import_holds_for_what_comes_later(
+    make_fake: Any,
+) -> None:
+    fake = make_fake()
+    keys = [saved(number=number) for number in range(CHUNK + 5)]
+    importer = Importer(fake.services, OldEngine(ENGINE))
+    taken = importer.take_all()
+    next(taken)
+    ending.end_before(int(fake.clock.now))
+    with pytest.raises(AllEnded):
+        next(taken)
+    fake.clock.advance(60)
+    assert [key for key in keys if stored(key)] == []
 
 
 # Each when it is read
@@ -296,3 +341,30 @@ def test_outage_on_the_way_back_signs_nobody_out(fake: Stack) -> None:
     back = moving_out.SessionStore(ours.session_key)
     with pytest.raises(StoreUnavailable):
         back.load()
+
+
+def test_two_first_requests_on_the_way_back_both_have_the_session(stack: Stack) -> None:
+    ours = SessionStore()
+    ours["a"] = 1
+    ours.save()
+    key = str(ours.session_key)
+    first = moving_out.SessionStore(key)
+    read = first._take_back
+
+    def after_another(taken: str) -> None:
+        moving_out.SessionStore(taken).load()
+        read(taken)
+
+    first._take_back = after_another  # type: ignore[method-assign,assignment]
+    assert dict(first.items()) == {"a": 1}
+    assert first.session_key == key
+
+
+def test_signed_out_session_is_dead_in_both_on_the_way_back(stack: Stack) -> None:
+    ours = SessionStore()
+    ours["a"] = 1
+    ours.save()
+    key = str(ours.session_key)
+    moving_out.SessionStore(key).flush()
+    assert stored(key) == {}
+    assert moving_out.SessionStore(key).load() == {}

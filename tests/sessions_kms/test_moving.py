@@ -55,7 +55,7 @@ def test_every_cookie_works_after_the_import(project: Project) -> None:
     keys = project.run(SIGN_IN_MANY).split()
     assert len(keys) == SESSIONS
     result = json.loads(project.manage("import_sessions", "--json", "--no-input"))
-    assert result == {"imported": SESSIONS, "there_already": 0, "unreadable": 0, "too_large": 0}
+    assert {outcome: count for outcome, count in result.items() if count} == {"imported": SESSIONS}
     change_engine(project, "sessions_kms.backend")
     project.run(
         "from django.contrib.sessions.models import Session; Session.objects.all().delete()"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from sessions_kms.aws import IncorrectKey
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.record import session_id
@@ -50,6 +52,22 @@ class Recorded:
                     number: Any = getattr(point, "count", None) or getattr(point, "value", 0)
                     found[frozenset((point.attributes or {}).items())] = number
         return found
+
+    def buckets(self, name: str) -> list[list[int]]:
+        """Return the bucket counts of a histogram's points."""
+        data = self._reader.get_metrics_data()
+        metrics = [
+            metric
+            for resource in (data.resource_metrics if data else [])
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        ]
+        return [
+            list(getattr(point, "bucket_counts", []))
+            for metric in metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
 
     def count(self, name: str, **attributes: str) -> int:
         """Return how often something was told with these attributes among others."""
@@ -159,6 +177,69 @@ def test_nothing_told_names_a_session_a_key_or_a_person(fake: Stack, recorded: R
     told = recorded.everything()
     ids = [session_id("django", key)[:6] for key in (first, session.session_key or "")]
     assert [word for word in [first, "4711", "secret-token", *ids] if word in told] == []
+
+
+def test_key_that_is_not_configured_is_told_by_the_public_class(
+    fake: Stack, recorded: Recorded
+) -> None:
+    with pytest.raises(IncorrectKey), telemetry.spanned("operation", "load"):
+        raise IncorrectKey
+    assert recorded.count("sessions_kms.operation", **{"error.type": "KMSUnavailable"}) == 1
+
+
+def test_condition_that_does_not_hold_is_no_error(
+    make_stack: MakeStack, recorded: Recorded
+) -> None:
+    if make_stack().kind == "fake":
+        pytest.skip("the fakes call nothing")
+    session = saved(a=1)
+    mine, theirs = SessionStore(session.session_key), SessionStore(session.session_key)
+    mine["b"], theirs["c"] = 1, 1
+    theirs.save()
+    mine.save()
+    assert recorded.count("sessions_kms.aws", outcome="condition") == 1
+    assert recorded.count("sessions_kms.aws", outcome="error") == 0
+
+
+def test_histograms_tell_milliseconds_from_seconds(fake: Stack, recorded: Recorded) -> None:
+    for seconds in (0.004, 0.09, 0.9):
+        telemetry.record("aws", seconds, service="dynamodb")
+    (counts,) = recorded.buckets("sessions_kms.aws")
+    assert sorted(count for count in counts if count) == [1, 1, 1]
+
+
+class Broken:
+    """Instruments, and spans, that fail at whatever is asked of them."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError("the exporter is broken")
+
+
+def test_broken_instruments_stop_nothing(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_counters", {})
+    monkeypatch.setattr(telemetry, "_histograms", {})
+    monkeypatch.setitem(vars(telemetry), "_meter", Broken())
+    monkeypatch.setitem(vars(telemetry), "tracer", Broken())
+    session = saved(a=1)
+    assert SessionStore(session.session_key)["a"] == 1
+    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    with pytest.raises(StoreUnavailable):
+        SessionStore(session.session_key).load()
+
+
+def test_broken_settings_of_opentelemetry_stop_nothing() -> None:
+    code = """
+from sessions_kms.telemetry import telemetry
+telemetry.count("merges")
+with telemetry.spanned("operation", "load"): pass
+print("fine")
+"""
+    environment = os.environ | {"OTEL_PYTHON_METER_PROVIDER": "nobody"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["fine"]
 
 
 def test_engine_works_where_opentelemetry_is_not_installed() -> None:

@@ -1,20 +1,24 @@
 """`manage.py end_sessions`: end many sessions at once, after an incident."""
 
+import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
 
 from sessions_kms import conf, ending, key_periods, not_before
 from sessions_kms.clearing import Cleared, Clearing
+from sessions_kms.doctor.clock import WARN
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand
 from sessions_kms.record import owner_of
 from sessions_kms.services import build_kms_keyring, services
 
+MOVING_IN = "sessions_kms.moving_in"
 PASSES_MAX = 20
 TIME = "ISO 8601 with a zone, such as 2026-01-31T12:00:00Z, or epoch seconds"
 
@@ -91,8 +95,12 @@ class Command(OperatorCommand):
             self.conclude({"user": user_id, "found": known}, f"Would end {about}.")
             return
         self.confirm(f"End {about}?")
-        with self.progress("sessions", total=known):
+        with self.resumable("Run the same command again to go on."):
             ended = ending.end_sessions_of(user_id)
+        if settings.SESSION_ENGINE == MOVING_IN:
+            self.say(
+                "Sessions that are still in the old engine only are not ended: end them there."
+            )
         self.conclude({"user": user_id, "ended": ended}, f"Ended {ended:,} live sessions.")
 
     # Everything until a moment
@@ -103,6 +111,7 @@ class Command(OperatorCommand):
             self.conclude({"moment": moment, "items": self._items},
                           f"Would end {what}. {self._told_estimate()}")  # fmt: skip
             return
+        self._require_past(moment)
         self.confirm(f"End {what}? {self._told_estimate()}")
         raised = ending.end_before(moment)
         self.say(
@@ -171,6 +180,7 @@ class Command(OperatorCommand):
         if self.dry_run:
             self.conclude({"provider": provider, "moment": moment}, f"Would end {what}.")
             return
+        self._require_past(moment)
         self.confirm(f"End {what}? The sessions stay; people consent again.")
         raised = ending.end_before(moment, provider)
         self.conclude(
@@ -181,6 +191,16 @@ class Command(OperatorCommand):
         )
 
     # What they share
+
+    def _require_past(self, moment: int) -> None:
+        """Refuse a moment that only this machine's clock calls past."""
+        there = services().table.server_time()
+        ahead = 0 if there is None else round(time.time() - there)
+        if ahead > WARN and moment > time.time() - ahead:
+            raise CommandError(
+                f"This machine's clock is {ahead:,} s ahead of AWS's, and the moment lies in the"
+                " future by that: nobody could sign in until then. Set the clock right."
+            )
 
     def _pass(self, clearing: Clearing, work: Iterator[int]) -> Cleared:
         with self.progress("items looked at", total=self._items) as advance:

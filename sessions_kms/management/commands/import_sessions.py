@@ -5,18 +5,25 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError
+from django.db import DatabaseError
 
 from sessions_kms import conf
-from sessions_kms.importing import Importer, OldEngine
+from sessions_kms.importing import AllEnded, Importer, OldEngine
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand
 from sessions_kms.services import services
+
+ALL_ENDED = (
+    "All sessions before some moment were ended, and the old engine does not say when its"
+    " sessions began: this would bring ended ones back. If there are none such, add"
+    " --ignore-not-before."
+)
 
 
 class Command(OperatorCommand):
     help = (
         "Take over the live sessions of a database engine, so that nobody is signed out by the"
         " change of SESSION_ENGINE. They keep their keys, which the visitors' cookies hold, and"
-        " their ends. The rows stay, marked. May be stopped and run again. For a site that runs"
+        " their ends. The rows stay. May be stopped and run again. For a site that runs"
         " meanwhile, set SESSION_ENGINE to 'sessions_kms.moving_in' everywhere first."
     )
 
@@ -39,21 +46,17 @@ class Command(OperatorCommand):
             old = OldEngine(options["engine"] or conf.config().migrate_from)
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
-        if services().not_before.moment() > 0 and not options["ignore_not_before"]:
-            raise CommandError(
-                "All sessions before some moment were ended, and the old engine does not say when"
-                " its sessions began: this would bring ended ones back. If there are none such,"
-                " add --ignore-not-before."
-            )
-        live = old.count()
+        importer = Importer(services(), old, ignore_not_before=options["ignore_not_before"])
+        live = self._counted(old)
         if self.dry_run:
             self.conclude({"live": live}, f"{live:,} live sessions would be taken over.")
             return
         self.confirm(f"Take over {live:,} live sessions?")
-        importer = Importer(services(), old)
-        with self.progress("sessions", total=live) as advance:
-            for looked_at in importer.take_all():
-                advance(looked_at)
+        try:
+            with self.resumable("Run it again to go on."):
+                self._take_all(importer, live)
+        except AllEnded as exc:
+            raise CommandError(ALL_ENDED) from exc
         counts = importer.counts
         summary = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
         left = counts["unreadable"] + counts["too large"]
@@ -62,3 +65,17 @@ class Command(OperatorCommand):
             summary,
             status=INCOMPLETE if left else 0,
         )
+
+    def _counted(self, old: OldEngine) -> int:
+        try:
+            return old.count()
+        except DatabaseError as exc:
+            raise CommandError(
+                "The old engine's table cannot be read: is its app in INSTALLED_APPS, and is this"
+                f" the database of its sessions? ({exc})"
+            ) from exc
+
+    def _take_all(self, importer: Importer, live: int) -> None:
+        with self.progress("sessions", total=live) as advance:
+            for looked_at in importer.take_all():
+                advance(looked_at)
