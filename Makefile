@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 FUZZ_EXAMPLES ?= 3000
 
-.PHONY: run test fuzz bench check format lock clean
+.PHONY: run test matrix fuzz soak bench check audit format lock clean
 
 run: $(VENV)/.local-installed
 	$(BIN)/python manage.py runlocal $(ARGS)
@@ -13,11 +13,19 @@ run: $(VENV)/.local-installed
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
+# The supported pairs of Python and Django that this machine has the interpreters of.
+matrix: $(VENV)/.release-installed
+	$(BIN)/nox $(ARGS)
+
+# Twenty minutes; ARGS="--minutes 2" for a trial.
+soak: $(VENV)/.dev-installed
+	$(BIN)/python -m tests.soak $(ARGS)
+
 # About ten minutes; ARGS=--quick for a trial, ARGS=--full for a million sessions.
 bench: $(VENV)/.bench-installed
 	$(BIN)/python -m tests.bench $(ARGS)
 
-# The engine against its model, and pairs of faults, at length: 3,000 examples are 160,000 steps.
+# The engine against its model, and pairs of faults, at length: 3,000 examples are 150,000 steps.
 fuzz: $(VENV)/.dev-installed
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
 	  tests/sessions_kms/test_engine_model.py tests/sessions_kms/test_faults_everywhere.py $(ARGS)
@@ -29,6 +37,12 @@ check: $(VENV)/.dev-installed
 	$(BIN)/python manage.py makemigrations --check --dry-run --settings tests.settings
 	$(BIN)/python -m tests.deploy_check
 
+# Known vulnerabilities of what is pinned (which asks a service for them), and patterns in the code.
+audit: $(VENV)/.release-installed
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive sessions_kms oauth gateway_site
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes \
+	  -r requirements/gateway.txt -r requirements/dev.txt -r requirements/release.txt
+
 format: $(VENV)/.dev-installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -36,14 +50,14 @@ format: $(VENV)/.dev-installed
 # Rewrites the hash-pinned requirements from pyproject.toml; they name no host.
 lock: $(VENV)/.dev-installed
 	$(BIN)/python -m pip install --quiet uv
-	for group in gateway local dev bench; do \
+	for group in gateway local dev bench release; do \
 	  $(BIN)/uv pip compile pyproject.toml --group $$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \
 	done
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'

@@ -106,6 +106,8 @@ class Renewal:
         try:
             if not is_current():
                 return None
+            # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
+            self._services.sealing_key()
             work = _calls(self._provider.name).submit(self._refresh_and_seal, held)
             token_set = self._awaited(work, held)
             finished = True

@@ -30,6 +30,13 @@ UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 QUERY = "!$&'()*+,;=:@-._~/?%"
 MALFORMED_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 UNSAFE_IN_LOCATION = re.compile(r"[\x00-\x20\x7f\\]")
+# A host that has one spelling. Browsers decode escapes in it, fold what is not ASCII, and take
+# each that ends in a number for an address (https://url.spec.whatwg.org/#host-parsing).
+PLAIN_HOST = re.compile(
+    r"(?:[a-z0-9_-]+\.)*[a-z][a-z0-9_-]*"
+    r"|(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})"
+    r"|[0-9a-f:.]*:[0-9a-f:.]*"
+)
 
 
 class PathRefused(Exception):
@@ -152,7 +159,8 @@ def absolute(base: str, reference: str) -> str:
         _ = parts.port
     except ValueError:
         raise PathRefused("The reference is malformed.") from None
-    if (given.scheme and not given.netloc) or "@" in parts.netloc or not parts.hostname:
+    plain = PLAIN_HOST.fullmatch(parts.hostname or "") and "@" not in parts.netloc
+    if (given.scheme and not given.netloc) or not plain:
         raise PathRefused("The reference is ambiguous.")
     return found
 

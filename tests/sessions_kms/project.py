@@ -20,21 +20,23 @@ REGION = "eu-west-1"
 
 
 class Project:
-    """What `django-admin startproject` makes, with the engine on its path and nothing else."""
+    """What `django-admin startproject` makes, with the engine on its path and nothing else.
 
-    def __init__(self, folder: Path) -> None:
+    Given a Python of its own, it is this that must have the engine.
+    """
+
+    def __init__(self, folder: Path, python: Path | None = None) -> None:
         self.folder = folder / "project"
         self.folder.mkdir()
-        library = folder / "library"
-        library.mkdir()
-        (library / "sessions_kms").symlink_to(PACKAGE)
+        self._python = str(python or sys.executable)
         kept = {
-            name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"
+            name: value
+            for name, value in os.environ.items()
+            if name not in {"DJANGO_SETTINGS_MODULE", "PYTHONPATH"}
         }
-        self.environment = kept | {
-            "PYTHONPATH": str(library),
-            "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
-        }
+        self.environment = kept | {"DJANGO_SUPERUSER_PASSWORD": PASSWORD}
+        if python is None:
+            self.environment["PYTHONPATH"] = str(self._library(folder))
         self._log = folder / "server.log"
         self._run("-m", "django", "startproject", "site_of_mine", ".")
 
@@ -70,9 +72,16 @@ class Project:
     def manage(self, *command: str) -> str:
         return self._run("manage.py", *command)
 
+    @staticmethod
+    def _library(folder: Path) -> Path:
+        library = folder / "library"
+        library.mkdir()
+        (library / "sessions_kms").symlink_to(PACKAGE)
+        return library
+
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, *arguments],
+            [self._python, *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
@@ -88,7 +97,7 @@ class Project:
         """Serve until the block ends, then kill the process (kill -9)."""
         (port,) = free_ports(1)
         manage = str(self.folder / "manage.py")
-        command = [sys.executable, manage, "runserver", "--noreload", f"127.0.0.1:{port}"]
+        command = [self._python, manage, "runserver", "--noreload", f"127.0.0.1:{port}"]
         with running(command, self.environment, self._log, port):
             yield f"http://127.0.0.1:{port}"
 

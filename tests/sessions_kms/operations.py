@@ -1,0 +1,238 @@
+"""What a process does with sessions, and what may stand after it was struck down in the middle.
+
+`prepare` makes the same sessions for each operation. `act` performs it, noting what it was
+acknowledged; `check` holds what stands then against what the design allows.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.ending import end_linked, end_sessions_of
+from sessions_kms.leases import CLOCK_DIFFERENCE, Leases
+from sessions_kms.links import LINKS
+
+ADA, BOB = "1", "2"
+FIRST, SECOND = "1" * 64, "2" * 64
+LEASE = 15  # seconds
+RESULT = b"result"
+OLD = {USER_ID: ADA, LINKS: [FIRST], "token": "old", "other": 1}
+ANONYMOUS = {"cart": 1}
+Answer = Literal["ok", "unavailable", "killed"]
+
+
+@dataclass
+class Scene:
+    """The keys of the sessions that are there, and what was acknowledged since."""
+
+    ada: str = ""
+    also_ada: str = ""
+    bob: str = ""
+    anonymous: str = ""
+    secret: str = ""  # names a lease
+    moved: str | None = None  # the key that a browser would be told
+    acknowledged: dict[str, Any] = field(default_factory=dict)
+    faults: int = 1
+
+
+def prepare() -> Scene:
+    """Make the sessions that all operations start from."""
+    return Scene(
+        ada=saved(OLD),
+        also_ada=saved({USER_ID: ADA, "token": "other"}),
+        bob=saved({USER_ID: BOB, "token": "his"}),
+        anonymous=saved(ANONYMOUS),
+        secret=secrets.token_hex(16),
+    )
+
+
+def saved(content: dict[str, Any]) -> str:
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    return session.session_key or ""
+
+
+def stored(key: str | None) -> dict[str, Any]:
+    return dict(SessionStore(key).items())
+
+
+# What is done
+
+
+def load(scene: Scene) -> None:
+    assert stored(scene.ada) == OLD
+
+
+def create(scene: Scene) -> None:
+    scene.moved = saved({"token": "new"})
+
+
+def save(scene: Scene) -> None:
+    session = SessionStore(scene.ada)
+    session["token"] = "new"
+    session.save()
+
+
+def merge(scene: Scene) -> None:
+    """Save what another request has changed elsewhere meanwhile."""
+    session = SessionStore(scene.ada)
+    session["token"] = "new"
+    other = SessionStore(scene.ada)
+    other["other"] = 2
+    other.save()
+    scene.acknowledged["other"] = 2
+    session.save()
+
+
+def save_links(scene: Scene) -> None:
+    session = SessionStore(scene.ada)
+    session["token"] = "new"
+    session[LINKS] = [SECOND]
+    session.save()
+
+
+def cycle(scene: Scene) -> None:
+    session = SessionStore(scene.ada)
+    session["token"] = "new"
+    session.cycle_key()
+    scene.moved = session.session_key
+
+
+def sign_in(scene: Scene) -> None:
+    session = SessionStore(scene.anonymous)
+    session.cycle_key()
+    session[USER_ID] = ADA
+    session.save()
+    scene.moved = session.session_key
+
+
+def flush(scene: Scene) -> None:
+    SessionStore(scene.ada).flush()
+
+
+def end_all(scene: Scene) -> None:
+    end_sessions_of(ADA)
+
+
+def end_by_link(scene: Scene) -> None:
+    end_linked(FIRST)
+
+
+def work_once(scene: Scene) -> None:
+    """Do what a refresh does around the provider's answer."""
+    leases = Leases()
+    assert leases.claim(scene.secret, "holder", seconds=LEASE).held
+    assert leases.complete(scene.secret, "holder", RESULT, keep=3600)
+
+
+# What may stand afterwards
+
+
+def unchanged(scene: Scene, answer: Answer) -> None:
+    assert stored(scene.ada) == OLD
+
+
+def created(scene: Scene, answer: Answer) -> None:
+    unchanged(scene, answer)
+    if answer == "ok":
+        assert stored(scene.moved) == {"token": "new"}
+
+
+def changed(scene: Scene, answer: Answer) -> None:
+    found, new = stored(scene.ada), OLD | {"token": "new"}
+    if answer == "ok":
+        assert found == new | scene.acknowledged
+    else:
+        assert found in (OLD, new, OLD | {"other": 2}, new | {"other": 2})
+    assert found.items() >= scene.acknowledged.items(), "what was acknowledged is lost"
+
+
+def linked(scene: Scene, answer: Answer) -> None:
+    found, new = stored(scene.ada), OLD | {"token": "new", LINKS: [SECOND]}
+    assert found in ([new] if answer == "ok" else [OLD, new])
+    end_linked(found[LINKS][0])
+    assert stored(scene.ada) == {}, "what a session lists does not end it"
+
+
+def cycled(scene: Scene, answer: Answer) -> None:
+    new = OLD | {"token": "new"}
+    if answer == "ok":
+        assert stored(scene.moved) == new
+        assert stored(scene.ada) == {}
+        end_linked(FIRST)
+        assert stored(scene.moved) == {}, "what a session lists does not end it"
+    elif answer == "unavailable" and scene.faults == 1:
+        assert stored(scene.ada) == OLD
+    else:
+        # The transaction was made, and then the process was killed, or the answer lost
+        # and the look for it, too: nobody was told the new key.
+        assert stored(scene.ada) in (OLD, {})
+
+
+def signed_in(scene: Scene, answer: Answer) -> None:
+    unchanged(scene, answer)
+    if answer == "ok":
+        assert stored(scene.moved) == ANONYMOUS | {USER_ID: ADA}
+        assert stored(scene.anonymous) == {}
+    else:
+        # The one case that Django's contract forces: cycled, and the save after it failed.
+        assert stored(scene.anonymous) in (ANONYMOUS, {})
+
+
+def flushed(scene: Scene, answer: Answer) -> None:
+    assert stored(scene.ada) in ([{}] if answer == "ok" else [OLD, {}])
+
+
+def ended(scene: Scene, answer: Answer) -> None:
+    if answer != "ok":
+        end_sessions_of(ADA)  # It can be done again, and is then whole.
+    assert stored(scene.ada) == stored(scene.also_ada) == {}
+
+
+def ended_by_link(scene: Scene, answer: Answer) -> None:
+    if answer != "ok":
+        end_linked(FIRST)
+    assert stored(scene.ada) == {}
+    assert stored(scene.also_ada)
+
+
+def worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
+    """The result is there for whoever comes next, or the work can be taken over in time."""
+    claim = Leases().claim(scene.secret, "next", seconds=LEASE)
+    if answer == "ok":
+        assert claim.result == RESULT
+    elif claim.result is None and not claim.held:
+        assert 0 < claim.wait <= LEASE + CLOCK_DIFFERENCE
+        advance(claim.wait + 1)
+        assert Leases().claim(scene.secret, "next", seconds=LEASE).held
+
+
+Act = Callable[[Scene], None]
+OPERATIONS: dict[str, tuple[Act, Callable[..., None]]] = {
+    "load": (load, unchanged),
+    "create": (create, created),
+    "save": (save, changed),
+    "merge": (merge, changed),
+    "save links": (save_links, linked),
+    "cycle": (cycle, cycled),
+    "sign in": (sign_in, signed_in),
+    "flush": (flush, flushed),
+    "end all of a user": (end_all, ended),
+    "end by link": (end_by_link, ended_by_link),
+    "work once": (work_once, worked),
+}
+
+
+def check(name: str, scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
+    """Hold what stands after an operation against what the design allows."""
+    hold = OPERATIONS[name][1]
+    if hold is worked:
+        hold(scene, answer, advance)
+    else:
+        hold(scene, answer)
+    assert stored(scene.bob) == {USER_ID: BOB, "token": "his"}
