@@ -1,0 +1,34 @@
+"""What the README tells a project that takes the engine: its commands and its settings."""
+
+import re
+import shlex
+from pathlib import Path
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+HEADING = "## `sessions_kms` in another project"
+
+
+def section() -> str:
+    _, _, after = README.read_text(encoding="utf-8").partition(f"\n{HEADING}\n")
+    return after.partition("\n## ")[0]
+
+
+def requirement() -> str:
+    """Return what `pip install` is given."""
+    return _found(r"^pip install (\S+)$")
+
+
+def settings() -> list[str]:
+    """Return the lines that are added to the settings."""
+    return _found(r"```python\n(.*?)```").splitlines()
+
+
+def commands() -> list[list[str]]:
+    """Return the commands of `manage.py` in the order in which they are named."""
+    return [shlex.split(each) for each in re.findall(r"`manage\.py (.+?)`", section())]
+
+
+def _found(pattern: str) -> str:
+    found = re.search(pattern, section(), re.MULTILINE | re.DOTALL)
+    assert found is not None, f"The README has nothing like {pattern!r}."
+    return found[1]

@@ -1,0 +1,111 @@
+"""The wheel, in a venv of its own and a fresh project set up by the README's own lines."""
+
+import json
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.packaging import readme
+from tests.packaging.building import build_sdist, build_wheel, environment_with
+from tests.sessions_kms.conftest import local_kms, make_stack, roto_url
+from tests.sessions_kms.project import Project, is_admin, sign_in
+
+__all__ = ["local_kms", "make_stack", "roto_url"]
+
+pytest.importorskip(
+    "hatchling", reason="NO PACKAGE WAS BUILT: install hatchling, which requirements/dev.txt holds"
+)
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "sessions_kms"
+WHAT_IS_THERE = """
+import json, sessions_kms
+from django.core.management import get_commands, load_command_class
+names = [name for name, app in get_commands().items() if app == "sessions_kms"]
+for name in names:
+    load_command_class("sessions_kms", name)
+print(json.dumps([sessions_kms.__file__, names]))
+"""
+PLACEHOLDER = "arn:aws:kms:…:key/…"
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_sdist(tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(sdist, tmp_path_factory.mktemp("wheel"))
+
+
+def files_of_the_package() -> set[str]:
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".orig"}
+    }
+
+
+def test_wheel_holds_every_file_of_the_engine_and_no_other(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    held = {name for name in names if ".dist-info/" not in name}
+    assert held == files_of_the_package()
+    assert {"sessions_kms/py.typed", "sessions_kms/management/commands/end_sessions.py"} <= held
+    assert any(name.startswith("sessions_kms/migrations/0") for name in held)
+    assert any(name.startswith("sessions_kms/templates/") for name in held)
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_sdist_holds_the_engine_and_its_docs_and_nothing_of_the_gateway(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert files_of_the_package() < names
+    assert {"README.md", "CHANGELOG.md", "LICENSE", "docs/format.md", "pyproject.toml"} <= names
+    top = {name.partition("/")[0] for name in names}
+    assert top & {"oauth", "gateway_site", "tests", "requirements", ".local", ".env"} == set()
+
+
+def test_readme_names_the_distribution(wheel: Path) -> None:
+    assert readme.requirement() == re.sub("_", "-", wheel.name.partition("-0")[0])
+
+
+@pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+@pytest.mark.usefixtures("make_stack")  # Its servers, by their variables.
+def test_installed_by_the_readme_it_keeps_an_admin_signed_in_over_a_kill(
+    wheel: Path, tmp_path: Path
+) -> None:
+    project = Project(tmp_path, environment_with(wheel, tmp_path / "venv"))
+    project.add_settings(*readme.settings())
+    create, check = readme.commands()
+    assert (create[0], check) == ("create_session_store", ["check_session_store"])
+    arn = re.findall(r"^KEY_ID: (arn:\S+)$", project.manage(*create), re.MULTILINE)
+    replace_in_settings(project, PLACEHOLDER, *arn)
+
+    assert "no issues" in project.manage("check")
+    project.manage("migrate", "--verbosity=0")
+    project.manage("createsuperuser", "--noinput", "--username=ada", "--email=a@example.com")
+    with requests.Session() as browser:
+        with project.serving() as url:
+            sign_in(browser, url)
+        with project.serving() as url:
+            assert is_admin(browser.get(f"{url}/admin/", timeout=10))
+            sessions = browser.get(f"{url}/admin/sessions_kms/session/", timeout=10)
+            assert sessions.status_code == 200
+    project.manage(*check)  # It exits with 0, else this fails.
+    where, commands = json.loads(project.run(WHAT_IS_THERE))
+    assert Path(where).is_relative_to(tmp_path / "venv")
+    assert set(commands) == {
+        path.stem for path in (PACKAGE / "management/commands").glob("[a-z]*.py")
+    }
+
+
+def replace_in_settings(project: Project, old: str, new: str) -> None:
+    path = project.folder / "site_of_mine" / "settings.py"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new), encoding="utf-8")

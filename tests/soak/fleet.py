@@ -1,0 +1,69 @@
+"""The gateway's processes: real, on ports that they keep, killed and started again."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from tests.local.running import ROOT, free_ports, wait_until
+
+START_WITHIN = 60  # seconds
+
+
+class Process:
+    """One gateway under uvicorn."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = environment
+        self._log = log
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "uvicorn", "gateway_site.asgi:application"]
+        options = ["--port", str(self.port), "--lifespan", "off", "--log-level", "warning"]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command, *options], env=self._environment, cwd=ROOT, stdout=output, stderr=output
+            )
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        wait_until(self._is_healthy, f"{self.url} answers", START_WITHIN)
+
+    def kill(self) -> None:
+        """End it without a chance to tidy up (kill -9)."""
+        self._process.kill()
+        self._process.wait()
+
+    def _is_healthy(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+@contextmanager
+def running_fleet(
+    count: int, environment: Mapping[str, str], folder: Path
+) -> Iterator[list[Process]]:
+    """Run some processes until the block ends."""
+    fleet = [Process(environment, folder / f"gateway-{number}.log") for number in range(count)]
+    try:
+        for process in fleet:
+            process.wait()
+        yield fleet
+    finally:
+        for process in fleet:
+            process.kill()
