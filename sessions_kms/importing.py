@@ -63,7 +63,13 @@ class OldEngine:
 
     @cached_property
     def _rows(self) -> Any:
-        return self.store.get_model_class().objects
+        try:
+            return self.store.get_model_class().objects
+        except RuntimeError as exc:  # Django's word for a model of an app that is not installed
+            raise ImproperlyConfigured(
+                "The old engine's app, such as django.contrib.sessions, must still be in"
+                " INSTALLED_APPS: its table is read."
+            ) from exc
 
     def count(self) -> int:
         """Return how many rows are live, taken over or not."""

@@ -13,6 +13,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -148,6 +149,17 @@ def test_dry_run_writes_nothing(fake: Stack) -> None:
 def test_engine_without_rows_is_refused(fake: Stack, engine: str) -> None:
     with pytest.raises(CommandError):
         call_command("import_sessions", "--no-input", "--from", engine)
+
+
+def test_missing_table_is_told(fake: Stack) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE django_session RENAME TO elsewhere")
+    try:
+        with pytest.raises(CommandError, match="cannot be read"):
+            call_command("import_sessions", "--no-input")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE elsewhere RENAME TO django_session")
 
 
 def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -> None:

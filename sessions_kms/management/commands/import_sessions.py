@@ -71,9 +71,10 @@ class Command(OperatorCommand):
             return old.count()
         except DatabaseError as exc:
             raise CommandError(
-                "The old engine's table cannot be read: is its app in INSTALLED_APPS, and is this"
-                f" the database of its sessions? ({exc})"
+                f"The old engine's table cannot be read: is this its database? ({exc})"
             ) from exc
+        except ImproperlyConfigured as exc:
+            raise CommandError(str(exc)) from exc
 
     def _take_all(self, importer: Importer, live: int) -> None:
         with self.progress("sessions", total=live) as advance:
