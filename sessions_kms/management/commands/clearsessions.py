@@ -45,7 +45,13 @@ class Command(OperatorCommand):
                 {"ttl": True, "deleted": 0},
                 "DynamoDB deletes expired sessions by itself: there is nothing to do.",
             )
-        elif options["force"] and not self.dry_run:
+        elif options["force"] and self.dry_run:
+            self.conclude(
+                {"ttl": False, "deleted": 0},
+                "Would go through the whole table and delete what has expired,"
+                f" {options['max_items']:,} items at most.",
+            )
+        elif options["force"]:
             self._clear(options["max_items"])
         else:
             self.conclude(
