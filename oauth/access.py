@@ -28,6 +28,7 @@ from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
 from oauth.signals import token_refreshed
 from oauth.threads import Busy, Turns, in_turn, is_underway
 from oauth.tokens import TokenSet
+from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.loading import id_of
 from sessions_kms.record import SHORT_ID
 from sessions_kms.services import services
@@ -152,6 +153,10 @@ class _Access:
             if lasts:
                 return _Found(held)
             error = exc if isinstance(exc, OAuthError) else None
+        except StoreUnavailable:
+            if not lasts:
+                raise
+            return _Found(held)
         raise error or ProviderUnavailable("Other requests are refreshing the token.")
 
     def _renewed(self, *, patient: bool) -> _Found:

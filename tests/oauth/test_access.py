@@ -117,6 +117,25 @@ def test_refresh_token_of_another_client_is_not_sent(
     assert corp.refreshes == []
 
 
+def test_token_that_lasts_is_handed_out_while_the_lease_cannot_be_had(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = stored(signed_in)
+    request = request_of(signed_in)
+    request.session.load()
+    store.clock.now = (held.expires_at or 0) - 30
+
+    def down(*args: Any, **kwargs: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(store.services.table, "put_stamped", down)
+    assert oauth.get_token(request, "corp") == held
+    store.clock.now = held.expires_at or 0
+    with pytest.raises(StoreUnavailable):
+        oauth.get_token(request, "corp")
+    assert corp.refreshes == []
+
+
 def test_nothing_held_is_not_connected(corp: FakeProvider, visitor: Visitor) -> None:
     with pytest.raises(oauth.NotConnected):
         get_token(visitor)
