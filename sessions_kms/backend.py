@@ -33,6 +33,8 @@ from sessions_kms.telemetry import telemetry
 TRIES = 10  # of a write that meets other writes
 PAUSE = 0.02  # seconds at most before the second try, growing with each
 
+Write = Callable[[Baseline, bytes], None]  # of what is expected to be stored, and a new payload
+
 
 class SessionStore(RebasingStore):
     """Sessions sealed under AWS KMS and the visitor's cookie, kept in DynamoDB."""
@@ -85,7 +87,7 @@ class SessionStore(RebasingStore):
             return
         try:
             previous = self._id()
-            self._until_stored("cycle", self._move)
+            self._until_stored("cycle", self._move, self._codec.dumps(self._session_cache))
         except UpdateError:
             raise SessionInterrupted("The session ended before its key was changed.") from None
         self.modified = True
@@ -107,7 +109,9 @@ class SessionStore(RebasingStore):
         """Do nothing: DynamoDB deletes expired items by their `ttl`."""
 
     def _put_new(self) -> None:
-        record, baseline = self._seal(self._key, None)
+        __traceback_hide__ = True
+        payload = self._codec.dumps(self._session_cache)
+        record, baseline = self._seal(self._key, None, payload)
         links.write(services(), record, baseline.links)
         try:
             with telemetry.spanned("operation", "create"):
@@ -118,21 +122,24 @@ class SessionStore(RebasingStore):
         announce(session_created, record.id, user_id=baseline.user_id)
 
     def _update(self) -> None:
+        __traceback_hide__ = True
         baseline = self._baseline
+        payload = self._codec.dumps(self._session_cache)
         if (
             baseline is None
             or baseline.session_key != self.session_key
-            or not self._may_stay(baseline)
+            or not self._may_stay(baseline, payload)
         ):
-            self._until_stored("save", self._replace)
+            self._until_stored("save", self._replace, payload)
         elif self._caught_up and not self.exists(self._key):
             raise UpdateError  # Nothing is to be written, but a dead cookie is not to be renewed.
 
-    def _until_stored(self, operation: str, write: Callable[[Baseline], None]) -> None:
+    def _until_stored(self, operation: str, write: Write, payload: bytes) -> None:
         """Try a write until the baseline that it expects stands, a bounded number of times."""
+        __traceback_hide__ = True
         try:
             with telemetry.spanned("operation", operation):
-                stored = self._tried(write)
+                stored = self._tried(write, payload)
         except InvalidRecord as exc:
             refuse(self._id(), exc)
         else:
@@ -141,30 +148,34 @@ class SessionStore(RebasingStore):
             raise StoreUnavailable("The session is being changed by too many requests at once.")
         raise UpdateError  # Outside the handler: frames of the record's error hold keys.
 
-    def _tried(self, write: Callable[[Baseline], None]) -> bool:
+    def _tried(self, write: Write, payload: bytes) -> bool:
+        __traceback_hide__ = True
         baseline = self._expected()
         for tries in range(1, TRIES + 1):
             try:
-                write(baseline)
+                write(baseline, payload)
             except Conflict as exc:
                 current = exc.current
                 telemetry.count("conflicts")
             else:
                 return True
             baseline = self._rebase(baseline, current)
+            payload = self._codec.dumps(self._session_cache)
             services().sleep(random.uniform(0, PAUSE * tries))  # noqa: S311 - only spreads
         return False
 
-    def _replace(self, expected: Baseline) -> None:
-        record, baseline = self._seal(self._key, expected)
+    def _replace(self, expected: Baseline, payload: bytes) -> None:
+        __traceback_hide__ = True
+        record, baseline = self._seal(self._key, expected, payload)
         links.write(services(), record, links.due(services(), record, baseline, expected))
         services().table.replace(record, expected=expected, now=record.updated_at)
         links.drop(services(), record.id, expected.links - baseline.links)
         self._stored(baseline)
 
-    def _move(self, expected: Baseline) -> None:
+    def _move(self, expected: Baseline, payload: bytes) -> None:
+        __traceback_hide__ = True
         old_id = self._id()
-        record, baseline = self._seal(_new_session_key(), replace(expected, revision=0))
+        record, baseline = self._seal(_new_session_key(), replace(expected, revision=0), payload)
         links.write(services(), record, baseline.links)
         try:
             services().table.move(record, old_id=old_id, expected=expected, now=record.updated_at)
@@ -178,11 +189,12 @@ class SessionStore(RebasingStore):
         self._baseline = baseline
         self._signed_in = False
 
-    def _seal(self, session_key: str, expected: Baseline | None) -> tuple[SessionRecord, Baseline]:
-        """Seal the session as it is now, to follow what is expected to be stored."""
+    def _seal(
+        self, session_key: str, expected: Baseline | None, payload: bytes
+    ) -> tuple[SessionRecord, Baseline]:
+        """Seal the session, serialized as it is now, to follow what is expected to be stored."""
         __traceback_hide__ = True
         session = self._session_cache
-        payload = self._codec.dumps(session)
         anew = expected is None or self._starts_anew(expected)
         record = seal_session(
             services(),
@@ -195,11 +207,10 @@ class SessionStore(RebasingStore):
         )
         return record, Baseline.of(record, session_key, payload, session)
 
-    def _may_stay(self, baseline: Baseline) -> bool:
+    def _may_stay(self, baseline: Baseline, payload: bytes) -> bool:
         """Tell whether what is stored says the same, and ends at about the same time."""
-        if self._starts_anew(baseline) or self._codec.dumps(self._session_cache) != (
-            baseline.payload
-        ):
+        __traceback_hide__ = True
+        if self._starts_anew(baseline) or payload != baseline.payload:
             return False
         now = services().clock()
         moved = abs(self._ttl(now, baseline.created_at) - baseline.ttl)

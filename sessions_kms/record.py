@@ -28,7 +28,6 @@ CLOCK_SKEW: Final = 300  # seconds
 DATA_KEY_USE: Final = 8 * 24 * 3600  # seconds after its period's start that a data key may seal
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,37}")  # DynamoDB keeps 38 digits
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 Item = dict[str, dict[str, Any]]
 
@@ -213,17 +212,17 @@ def text(item: Mapping[str, Any], name: str) -> str:
 
 
 def _is_text(value: str) -> bool:
-    # A lone surrogate, which JSON can spell, has no UTF-8 form.
-    if _SURROGATE.search(value):
+    try:
+        return 1 <= len(value.encode()) <= OWNER_MAX_BYTES
+    except UnicodeEncodeError:  # A lone surrogate, which JSON can spell, has no UTF-8 form.
         return False
-    return 1 <= len(value.encode()) <= OWNER_MAX_BYTES
 
 
 def _typed(item: Mapping[str, Any], name: str, tag: str, kind: type) -> Any:
     attribute = item.get(name)
-    if not isinstance(attribute, Mapping) or list(attribute) != [tag]:
+    if not isinstance(attribute, dict) or len(attribute) != 1:
         raise InvalidRecord(name)
-    value = attribute[tag]
+    value = attribute.get(tag)
     if not isinstance(value, kind):
         raise InvalidRecord(name)
     return value
