@@ -8,11 +8,10 @@ back before the upstream is called: an open stream holds neither.
 from __future__ import annotations
 
 import io
-from asyncio import AbstractEventLoop, Semaphore, get_running_loop
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import sync_to_async
 from django.core import signals
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
@@ -40,20 +39,17 @@ class GatewayHandler(ASGIHandler):
         # change threads twice for each of its layers, which costs more than all they do.
         self.admission = BaseHandler()
         self.admission.load_middleware()
-        self._semaphores: WeakKeyDictionary[AbstractEventLoop, Semaphore] = WeakKeyDictionary()
-
-    def _admissions(self) -> Semaphore:
-        """Return what bounds the requests in the middleware, each of which holds a thread."""
-        loop = get_running_loop()
-        return self._semaphores.setdefault(loop, Semaphore(ADMISSIONS))
+        # Threads that stay: one made for each request would open a database connection for it,
+        # and the event loop would wait for its end.
+        self._threads = ThreadPoolExecutor(ADMISSIONS, thread_name_prefix="gateway-admission")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or not _is_ours(scope):
             await super().__call__(scope, receive, send)
             return
-        async with self._admissions(), ThreadSensitiveContext():
-            response = await sync_to_async(self._response)(scope)
+        in_thread = sync_to_async(self._response, thread_sensitive=False, executor=self._threads)
+        response = await in_thread(scope)
         if isinstance(response, Admitted):
             problem = await proxy.forward(response.call, receive, send, _header_list(response))
             if problem is None:
