@@ -18,6 +18,10 @@ env = environ.Env()
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
+POSTGRESQL = "django.db.backends.postgresql"
+# https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds
+# until a request gives up waiting for one.
+POOL = {"min_size": 1, "max_size": 16, "timeout": 10}
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
@@ -62,9 +66,22 @@ def database(name: str, default: str) -> dict[str, Any]:
             "or sqlite:////var/lib/gateway/db.sqlite3."
         )
     try:
-        return cast("dict[str, Any]", environ.Env.db_url_config(url))
+        found = cast("dict[str, Any]", environ.Env.db_url_config(url))
     except ValueError:
         raise ImproperlyConfigured(f"{name} is not a complete database URL.") from None
+    return _pooled(found) if found["ENGINE"] == POSTGRESQL else found
+
+
+def _pooled(found: dict[str, Any]) -> dict[str, Any]:
+    """Let the process keep its connections, unless the URL says for how long they last.
+
+    Each call of an upstream reads who calls, and a connection costs more than all the rest.
+    https://docs.djangoproject.com/en/stable/ref/databases/#connection-pool
+    """
+    if "CONN_MAX_AGE" in found:
+        return found
+    options = {"pool": dict(POOL), **found.get("OPTIONS", {})}
+    return {**found, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
 
 
 def proxy_header(name: str) -> tuple[str, str] | None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
+from django.db.utils import ConnectionHandler
+from pytest_django import DjangoDbBlocker
 
 from tests.deploy_check import PRODUCTION, ROOT, run
 from tests.gateway_site.loading import load_settings, local, production
@@ -114,7 +117,27 @@ def test_variables_reach_their_settings() -> None:
     database = loaded["DATABASES"]["default"]
     assert database["ENGINE"] == "django.db.backends.postgresql"
     assert (database["HOST"], database["PORT"], database["PASSWORD"]) == ("db", 5433, "p@ss")
-    assert database["OPTIONS"] == {"sslmode": "require"}
+    assert database["OPTIONS"]["sslmode"] == "require"
+
+
+def test_connections_to_postgresql_are_pooled_unless_the_url_says_how_long_they_last() -> None:
+    pooled = production(DATABASE_URL="postgres://u:p@db/n")["DATABASES"]["default"]
+    assert pooled["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 16, "timeout": 10}
+    assert pooled["CONN_HEALTH_CHECKS"] is True
+    kept = production(DATABASE_URL="postgres://u:p@db/n?conn_max_age=60")["DATABASES"]["default"]
+    assert (kept["CONN_MAX_AGE"], kept.get("OPTIONS", {})) == (60, {})
+    assert "OPTIONS" not in production(DATABASE_URL="sqlite:////x/db")["DATABASES"]["default"]
+
+
+def test_pool_of_postgresql_is_one_that_the_driver_takes(
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    database = production(DATABASE_URL="postgres://u:p@127.0.0.1:9/n")["DATABASES"]["default"]
+    database["OPTIONS"]["pool"]["timeout"] = 0.01
+    connection = ConnectionHandler({"default": database})["default"]
+    with django_db_blocker.unblock(), pytest.raises(OperationalError, match="get a connection"):
+        connection.ensure_connection()
+    connection.close_pool()  # type: ignore[attr-defined]  # of PostgreSQL's alone
 
 
 def test_moment_of_not_before_may_be_a_date() -> None:
