@@ -23,9 +23,10 @@ from tests.bench import children
 from tests.bench.aws import AWS, REGION, TABLE
 from tests.bench.gateway_environment import environment
 from tests.conftest import AWS_ENVIRONMENT
-from tests.oauth.fake_provider import FakeProvider, serving
+from tests.oauth.fake_provider import serving
 from tests.sessions_kms.faults import running_proxy
 from tests.sessions_kms.stacks import running_roto
+from tests.soak.crowd import Crowd
 from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import Ledger
 from tests.soak.report import faults, report
@@ -54,7 +55,6 @@ def main() -> int:
         os.environ |= {"AWS_ENDPOINT_URL_DYNAMODB": table.url, "AWS_ENDPOINT_URL_KMS": kms.url}
         fleet = stack.enter_context(running_fleet(PROCESSES, _environment(stack, folder), folder))
         weather = Weather(fleet, kms, table, ledger)
-        _first_sign_in(fleet, ledger)
         deadline = time.monotonic() + seconds
         with watched(fleet[0].pid) as samples, _visitors(fleet, ledger, deadline):
             weather.until(deadline)
@@ -72,9 +72,8 @@ def _environment(stack: ExitStack, folder: Path) -> dict[str, str]:
     upstream = stack.enter_context(
         children.python("tests.bench.upstream", log=folder / "upstream.log")
     )
-    provider = stack.enter_context(serving(FakeProvider))
+    provider = stack.enter_context(serving(Crowd))
     provider.expires_in = TOKEN_LIFETIME
-    provider.rotates = False  # A killed process takes a rotated token with it.
     made = environment(
         AWS(arn), folder, issuer=provider.issuer, upstream=f"http://127.0.0.1:{upstream.said}"
     )
@@ -87,13 +86,6 @@ def _migrate(variables: dict[str, str]) -> None:
     subprocess.run(
         [sys.executable, "manage.py", "migrate", "--verbosity=0"], env=variables, check=True
     )
-
-
-def _first_sign_in(fleet: list[Process], ledger: Ledger) -> None:
-    """Make the account: allauth answers 500 to one of two that make the same one at once."""
-    visitor = Visitor(fleet, ledger, random.Random(0))  # noqa: S311 - no secret
-    visitor.sign_in()
-    visitor.close()
 
 
 @contextmanager
