@@ -21,6 +21,7 @@ from oauth.exchange import capturing
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 30  # seconds
+APPS = "_oauth_apps"  # the request's attribute for what was found for it
 # RFC 6749 section 4.1.2.1: the provider's own words for being down.
 DOWN = frozenset({"server_error", "temporarily_unavailable"})
 
@@ -28,9 +29,22 @@ DOWN = frozenset({"server_error", "temporarily_unavailable"})
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types
     """Providers from the settings only, asked through adapters that capture the tokens."""
 
-    def list_apps(self, *args: Any, **kwargs: Any) -> list[SocialApp]:
-        """Leave out apps of the database: they hold their secret in plain text, PKCE off."""
-        return [app for app in super().list_apps(*args, **kwargs) if app.pk is None]
+    def list_apps(
+        self,
+        request: HttpRequest | None,
+        provider: str | None = None,
+        client_id: str | None = None,
+    ) -> list[SocialApp]:
+        """Leave out apps of the database: they hold their secret in plain text, PKCE off.
+
+        allauth asks a dozen times in a sign-in; it is answered from the first time on.
+        """
+        known = {} if request is None else request.__dict__.setdefault(APPS, {})
+        asked = provider, client_id
+        if asked not in known:
+            found = super().list_apps(request, provider, client_id)
+            known[asked] = [app for app in found if app.pk is None]
+        return list(known[asked])
 
     def get_provider(self, *args: Any, **kwargs: Any) -> Provider:
         """Return the provider, its OAuth 2.0 adapter replaced by ours."""

@@ -76,6 +76,11 @@ def drain(seconds: float = AT_EXIT) -> bool:
     return _background.drain(seconds)
 
 
+def _finish() -> None:
+    if not drain():
+        logger.warning("The process ends with something left to be done in the background.")
+
+
 def _run(call: Callable[[], T], future: Future[T]) -> None:
     if not future.set_running_or_notify_cancel():
         return
@@ -94,4 +99,4 @@ def _start_afresh() -> None:
 
 _background = Background()
 os.register_at_fork(after_in_child=_start_afresh)
-atexit.register(drain)
+atexit.register(_finish)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 import logging
 import secrets
+from collections.abc import Callable
+from typing import TypeVar
 
 from oauth import background, endpoints, providers
 from oauth.exceptions import ProviderUnavailable
@@ -27,6 +29,7 @@ KEPT = 3600  # seconds for which old copies of the token set find that it is rev
 WAIT_MAX = 60.0  # seconds that a refresh is waited for
 POLL = 0.2  # seconds
 PAUSES = (1.0, 5.0)  # seconds before the provider is asked again
+T = TypeVar("T")
 REVOKED = json.dumps({"refused": "revoked"}).encode()
 
 
@@ -34,6 +37,7 @@ def revoke_soon(name: str, token_set: TokenSet) -> None:
     """Revoke a token set that nobody holds any more, in the background."""
     provider = providers.provider(name)
     if provider is None or provider.client_id != token_set.client_id:
+        logger.warning("A grant of %s was not revoked: its client is not configured.", name)
         return
     revocation = _Revocation(provider, services())
     background.submit(lambda: revocation.run(token_set))
@@ -51,12 +55,13 @@ class _Revocation:
         __traceback_hide__ = True
         name = self._provider.name
         try:
-            if endpoints.metadata(self._provider).revocation_endpoint is None:
+            found = self._patiently(lambda: endpoints.metadata(self._provider))
+            if found.revocation_endpoint is None:
                 return
             last = self._last(token_set)
             if last is None:
                 return
-            done = self._revoke(last)
+            done = self._patiently(lambda: self._revoke(last))
         except Exception as exc:  # noqa: BLE001 - nobody is there to be told, and it may hold a token
             logger.warning("A grant of %s was not revoked: %s", name, type(exc).__name__)
             return
@@ -88,17 +93,17 @@ class _Revocation:
             logger.warning("A grant is revoked without its lease.")
         return held
 
-    def _revoke(self, held: TokenSet) -> bool:
+    def _patiently(self, ask: Callable[[], T]) -> T:
         """Ask the provider, again if it cannot answer now. Raises ProviderUnavailable."""
         __traceback_hide__ = True
         for pause in PAUSES:
             try:
-                return self._ask(held)
+                return ask()
             except ProviderUnavailable:
                 self._services.sleep(pause)
-        return self._ask(held)
+        return ask()
 
-    def _ask(self, held: TokenSet) -> bool:
+    def _revoke(self, held: TokenSet) -> bool:
         __traceback_hide__ = True
         found = endpoints.metadata(self._provider)
         form = {"token": held.access_token, "token_type_hint": "access_token"}

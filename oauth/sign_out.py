@@ -8,6 +8,7 @@ some providers end the new one with the old one.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -24,6 +25,8 @@ from django.http.response import HttpResponseBase
 from oauth import session as tokens
 from oauth.revocation import revoke_soon
 from oauth.tokens import TokenSet
+
+logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 ATTRIBUTE = "_oauth_leaving"
@@ -102,16 +105,26 @@ def _leaving(request: HttpRequest) -> _Leaving:
 
 
 def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Revoke what is gone: of a session that ended, or of one that was saved without it."""
+    """Revoke what is gone: of a session that ended, or of one that was saved without it.
+
+    Where that cannot be told, the session may still hold it, and it is only logged.
+    """
     __traceback_hide__ = True
     leaving: _Leaving | None = getattr(request, ATTRIBUTE, None)
     if leaving is None:
         return
     delattr(request, ATTRIBUTE)
+    failed = response.status_code >= 500  # Django did not save the session, or could not.
     for provider, token_set, session_key in leaving.token_sets:
+        goes_on = (provider, token_set.subject) in leaving.going_on
         if session_key is None:
-            gone = response.status_code < 500  # Else Django did not save the session, or could not.
+            gone = not failed
         else:
             gone = request.session.session_key != session_key
-        if gone and (provider, token_set.subject) not in leaving.going_on:
+            goes_on = goes_on and not failed  # In what was to follow, which nobody has.
+        if goes_on:
+            continue
+        if gone:
             revoke_soon(provider, token_set)
+        elif failed:
+            logger.warning("A grant of %s was not revoked: what let it go failed.", provider)

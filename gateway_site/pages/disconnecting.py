@@ -10,7 +10,10 @@ from typing import Any
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.views import ConnectionsView
-from django.http import Http404
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.db import transaction
+from django.http import Http404, HttpResponse
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
@@ -34,6 +37,16 @@ class DisconnectView(ConnectionsView):  # type: ignore[misc]  # allauth has no t
             for account in accounts
         ]
         return context
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Disconnect once the session is stored without the tokens, or not at all."""
+        with transaction.atomic():
+            response: HttpResponse = super().form_valid(form)
+            try:
+                self.request.session.save()
+            except UpdateError:
+                raise SessionInterrupted("The session ended meanwhile.") from None
+        return response
 
     def _asked_for(self) -> list[SocialAccount]:
         """Return the accounts to ask about. Raises Http404 for one that is not the person's."""

@@ -6,10 +6,10 @@ import pytest
 
 from oauth import endpoints, jwks
 from oauth.renewal import _resting
-from tests.oauth.fixtures import corp, github, other, store, visitor
+from tests.oauth.fixtures import corp, github, other, signed_in, store, visitor
 from tests.oauth.logout_fixtures import idp, second
 
-__all__ = ["corp", "github", "idp", "other", "second", "store", "visitor"]
+__all__ = ["corp", "github", "idp", "other", "second", "signed_in", "store", "visitor"]
 
 
 @pytest.fixture(autouse=True)

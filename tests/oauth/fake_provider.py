@@ -68,6 +68,25 @@ class FakeProvider:
             "token_endpoint_auth_methods_supported": [self.auth_method],
         } | self.more_of_metadata
 
+    def respond(self, path: str, parameters: dict[str, str], authorization: str) -> Answer:
+        """Answer a request, unless it was told to fail there."""
+        if path in self.hooks:
+            self.hooks[path]()
+        if path in self.failing:
+            return self.failing[path]()
+        routes: dict[str, Callable[[], Answer]] = {
+            "/.well-known/openid-configuration": lambda: _json(self.metadata()),
+            "/authorize": lambda: self.authorize(parameters),
+            "/token": lambda: self.token(parameters, authorization),
+            "/userinfo": lambda: self.userinfo(authorization),
+            "/login/oauth/authorize": lambda: self.authorize(parameters),
+            "/login/oauth/access_token": lambda: self.token(parameters, authorization, github=True),
+            "/user": lambda: self.userinfo(authorization),
+        }
+        if path in routes:
+            return routes[path]()
+        return self.answer(path, parameters, authorization)
+
     def consent(self, url: str, *, error: str | None = None) -> str:
         """Be the browser at the provider: return where it is sent back to."""
         if error:
@@ -198,33 +217,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
-        self._send(self._answer(parts.path, dict(parse_qsl(parts.query))))
+        self._respond(parts.path, parts.query)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self._send(self._answer(self.path, dict(parse_qsl(body))))
+        self._respond(self.path, body)
 
-    def _answer(self, path: str, parameters: dict[str, str]) -> Answer:
-        provider = self.provider
+    def _respond(self, path: str, form: str) -> None:
         authorization = self.headers.get("Authorization", "")
-        if path in provider.hooks:
-            provider.hooks[path]()
-        if path in provider.failing:
-            return provider.failing[path]()
-        routes: dict[str, Callable[[], Answer]] = {
-            "/.well-known/openid-configuration": lambda: _json(provider.metadata()),
-            "/authorize": lambda: provider.authorize(parameters),
-            "/token": lambda: provider.token(parameters, authorization),
-            "/userinfo": lambda: provider.userinfo(authorization),
-            "/login/oauth/authorize": lambda: provider.authorize(parameters),
-            "/login/oauth/access_token": lambda: provider.token(
-                parameters, authorization, github=True
-            ),
-            "/user": lambda: provider.userinfo(authorization),
-        }
-        if path in routes:
-            return routes[path]()
-        return provider.answer(path, parameters, self.headers.get("Authorization", ""))
+        self._send(self.provider.respond(path, dict(parse_qsl(form)), authorization))
 
     def _send(self, answer: Answer) -> None:
         status, kind, body = answer

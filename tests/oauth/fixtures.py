@@ -23,6 +23,8 @@ from tests.oauth import fake_provider
 from tests.oauth.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
 from tests.sessions_kms.stacks import Stack, fake_stack, install
 
+BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
+
 
 def environment(name: str, provider: FakeProvider, **more: str) -> dict[str, str]:
     """Return the variables that configure a provider."""
@@ -136,3 +138,9 @@ def configure(settings: Settings, variables: dict[str, str]) -> None:
 @pytest.fixture
 def visitor(store: Stack) -> Visitor:
     return Visitor()
+
+
+@pytest.fixture
+def signed_in(corp: FakeProvider, visitor: Visitor) -> Visitor:
+    visitor.sign_in(corp)
+    return visitor

@@ -13,10 +13,9 @@ from pytest_django import Settings
 from oauth.session import session_key
 from tests.oauth.email_stage import OutboxAdapter
 from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.fixtures import BOB, Visitor
 
 ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada Lovelace"}
-BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
 
 
 def token_keys(visitor: Visitor) -> list[str]:

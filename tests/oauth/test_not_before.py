@@ -17,12 +17,6 @@ from tests.sessions_kms.commands import end
 from tests.sessions_kms.stacks import Stack, install
 
 
-@pytest.fixture
-def signed_in(corp: FakeProvider, visitor: Visitor) -> Visitor:
-    visitor.sign_in(corp)
-    return visitor
-
-
 def end_grants(store: Stack, provider: str = "corp") -> None:
     """End the grants given until now, a second before what follows."""
     ending.end_before(int(store.clock()), provider)

@@ -187,8 +187,9 @@ def providers(toolkit: Toolkit) -> dict[str, Any]:
 @contextmanager
 def running(settings: dict[str, Any]) -> Iterator[list[Worker]]:
     with ExitStack() as processes:
-        workers = [processes.enter_context(Worker(settings)) for _ in range(PROCESSES)]
+        workers = [Worker(settings) for _ in range(PROCESSES)]
         for worker in workers:
+            processes.enter_context(worker)
             worker.tell("ready")
         for worker in workers:
             assert worker.answer() is True

@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, cast
+from typing import Any
+
+from tests.sessions_kms.worker import Worker as EngineWorker
 
 ENVIRONMENT = "WORKER_OF_TOKENS"
 FROZEN = "frozen"
@@ -28,7 +29,7 @@ def digest(access_token: str) -> str:
     return hashlib.sha256(access_token.encode()).hexdigest()
 
 
-class Worker:
+class Worker(EngineWorker):
     """The handle that a test has of one such process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -39,38 +40,6 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
-        with self._process:
-            pass
-
-    def tell(self, do: str, **arguments: Any) -> None:
-        stdin = cast("IO[str]", self._process.stdin)
-        stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        stdin.flush()
-
-    def answer(self) -> Any:
-        """Wait for the next line that it says."""
-        line = cast("IO[str]", self._process.stdout).readline()
-        assert line, "the worker died"
-        return json.loads(line)
-
-    def ask(self, do: str, **arguments: Any) -> Any:
-        self.tell(do, **arguments)
-        return self.answer()
-
-    def kill(self) -> None:
-        """End it without a chance to tidy up (kill -9)."""
-        self._process.kill()
 
 
 def say(what: Any) -> None:

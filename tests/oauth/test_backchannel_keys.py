@@ -1,0 +1,122 @@
+"""Back-channel logout: whose key may have signed a logout token, and when keys are fetched."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from oauth import jwks
+from tests.oauth.fixtures import Visitor
+from tests.oauth.logout_fixtures import assert_refused, post
+from tests.oauth.logout_provider import ABSENT, LogoutProvider, SigningKey
+from tests.sessions_kms.stacks import Stack
+
+NOW = int(time.time())
+SMALL_RSA = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - to be refused
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "ES384", "EdDSA"])
+def test_each_kind_of_key_is_accepted(
+    idp: LogoutProvider, visitor: Visitor, algorithm: str
+) -> None:
+    idp.keys = [SigningKey.new(algorithm)]
+    visitor.sign_in(idp)
+    assert post(idp.logout_token()).status_code == 200
+    assert visitor.user_id is None
+
+
+def test_new_key_is_fetched_once_it_is_used(
+    idp: LogoutProvider, visitor: Visitor, store: Stack
+) -> None:
+    assert post(idp.logout_token()).status_code == 200
+    assert post(idp.logout_token()).status_code == 200
+    assert idp.key_fetches == 1
+    store.clock.advance(61)
+    idp.keys.insert(0, SigningKey.new("RS256"))
+    visitor.sign_in(idp)
+    assert post(idp.logout_token(iat=NOW + 61)).status_code == 200
+    assert visitor.user_id is None
+    assert idp.key_fetches == 2
+
+
+def test_withdrawn_key_is_trusted_for_an_hour_at_most(idp: LogoutProvider, store: Stack) -> None:
+    old = idp.keys[0]
+    assert post(idp.logout_token()).status_code == 200
+    idp.keys = [SigningKey.new()]
+    store.clock.advance(3599)
+    later = {"iat": NOW + 3599, "exp": NOW + 3700}
+    assert post(idp.logout_token({"kid": old.id}, old.private, **later)).status_code == 200
+    store.clock.advance(2)
+    assert_refused(post(idp.logout_token({"kid": old.id}, old.private, **later)))
+
+
+def test_flood_of_unknown_keys_asks_the_provider_once_a_minute(
+    idp: LogoutProvider, store: Stack
+) -> None:
+    for _ in range(50):
+        assert_refused(post(idp.logout_token({"kid": secrets.token_hex(8)})))
+    assert idp.key_fetches == 1
+    store.clock.advance(61)
+    for _ in range(50):
+        post(idp.logout_token({"kid": secrets.token_hex(8)}, iat=NOW + 61))
+    assert idp.key_fetches == 2
+
+
+def test_token_without_key_id_needs_a_single_key(idp: LogoutProvider) -> None:
+    assert post(idp.logout_token({"kid": ABSENT})).status_code == 200
+    jwks.forget()
+    idp.keys.append(SigningKey.new())
+    assert_refused(post(idp.logout_token({"kid": ABSENT})))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"use": "enc"},
+        {"key_ops": ["sign"]},
+        {"alg": "ES384"},
+        {"kty": "oct", "k": "AAAA"},
+        {"crv": "P-384"},
+        {"x": "AAAA"},
+        {"x": None},
+    ],
+)
+def test_key_for_something_else_signs_nothing(
+    idp: LogoutProvider, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    jwk = idp.keys[0].jwk() | change
+    monkeypatch.setattr(SigningKey, "jwk", lambda _: jwk)
+    assert_refused(post(idp.logout_token()))
+
+
+def test_published_private_key_signs_nothing(
+    idp: LogoutProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = idp.keys[0]
+    private = json.loads(jwt.get_algorithm_by_name(own.algorithm).to_jwk(own.private))
+    jwk = own.jwk() | {"d": private["d"]}
+    monkeypatch.setattr(SigningKey, "jwk", lambda _: jwk)
+    assert_refused(post(idp.logout_token()))
+
+
+def test_short_rsa_key_signs_nothing(idp: LogoutProvider) -> None:
+    idp.keys = [SigningKey("short", SMALL_RSA, "RS256")]
+    assert_refused(post(idp.logout_token()))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"keys": {}}', b'{"keys": null}', b"<html>"])
+def test_keys_that_cannot_be_read_are_asked_for_again_later(
+    idp: LogoutProvider, store: Stack, body: bytes
+) -> None:
+    idp.failing["/jwks"] = lambda: (200, "application/json", body)
+    assert post(idp.logout_token()).status_code == 503
+    idp.failing.clear()
+    assert post(idp.logout_token()).status_code == 503
+    store.clock.advance(6)
+    assert post(idp.logout_token(iat=NOW + 6)).status_code == 200
