@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
+from sessions_kms.locking import GuardedLock
 from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _client_config() -> "botocore.config.Config":
     )
 
 
-_clients_lock = Lock()
+_clients_lock = GuardedLock()
 _kms_clients: "dict[str, KMSClient]" = {}
 
 
@@ -248,7 +248,7 @@ def control_client(service: str, region: str | None = None) -> Any:
 def reset() -> None:
     """Forget all clients: the settings changed, or this is a forked child."""
     global _clients_lock  # noqa: PLW0603 - the parent may have forked while it held the lock
-    _clients_lock = Lock()
+    _clients_lock = GuardedLock()
     _kms_clients.clear()
     _session.cache_clear()
 

@@ -7,7 +7,7 @@ for a short back-off. Knows nothing about what is fetched.
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from threading import Event, Lock
+from threading import Event, Lock, get_ident
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from sessions_kms.exceptions import KMSUnavailable, SessionsKMSError
@@ -20,11 +20,14 @@ T = TypeVar("T")
 
 class _Flight(Generic[T]):
     def __init__(self) -> None:
+        self.pilot = get_ident()
         self.landed = Event()
         self.result: T | None = None
         self.error: SessionsKMSError | None = None
 
     def outcome(self) -> T:
+        if self.pilot == get_ident():  # In a log handler, say, that the work has called.
+            raise KMSUnavailable
         self.landed.wait()
         if self.result is not None:
             return self.result
@@ -57,7 +60,8 @@ class Flights(Generic[T]):
 
         Who is not patient (having something to fall back on) does not wait for
         a flight that follows a failed one, but gets that failure. Raises what
-        the work raises, and KMSUnavailable if the thread that did it died.
+        the work raises, and KMSUnavailable if the thread that did it died, or if it is
+        this thread, which would wait for itself.
         """
         ours: _Flight[T] = _Flight()
         # The flight is entered inside this block, so that nothing that ends this

@@ -6,7 +6,6 @@ session; what cannot be told is StoreUnavailable.
 
 import logging
 import re
-from threading import Lock
 from typing import Any, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -15,6 +14,7 @@ from sessions_kms.asynchronous import AsyncStore, sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.locking import GuardedLock
 from sessions_kms.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services
@@ -35,7 +35,7 @@ class LoadingStore(AsyncStore):
         self._baseline: Baseline | None = None
         self._signed_in = False
         self._caught_up = False
-        self._loading = Lock()
+        self._loading = GuardedLock()
 
     def exists(self, session_key: str) -> bool:
         """Tell whether a live session has this key."""

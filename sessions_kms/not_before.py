@@ -8,7 +8,7 @@ what else has a beginning.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from threading import Lock
+from threading import Lock, RLock
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 
@@ -42,7 +42,8 @@ class NotBefore:
         self._read_at: float | None = None
         self._next_read = 0.0
         self._reads = 0
-        self._reading = Lock()
+        self._raising = Lock()
+        self._reading = RLock()  # A log handler may ask again in the middle of it.
 
     def moment(self) -> int:
         """Return the moment in force. Raises TableUnavailable."""
@@ -64,7 +65,8 @@ class NotBefore:
 
     def at_least(self, moment: int) -> None:
         """Move the moment of this process forward: it was raised in the table."""
-        self._moment = max(self._moment, moment)
+        with self._raising:
+            self._moment = max(self._moment, moment)
 
     def _good(self, age: int) -> bool:
         # A clock that went back makes the last read look young; it is read again.
@@ -76,10 +78,11 @@ class NotBefore:
             return
         self._next_read = now + RETRY_AFTER
         try:
-            self._moment = max(self._moment, self._read())
+            moment = self._read()
         except (TableUnavailable, InvalidRecord):
             return
         else:
+            self.at_least(moment)
             self._read_at = now
         finally:
             self._reads += 1

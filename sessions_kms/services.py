@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -18,6 +17,7 @@ from sessions_kms import aws, conf
 from sessions_kms.caching import CachingKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
+from sessions_kms.locking import GuardedLock
 from sessions_kms.not_before import NamedNotBefores, NotBefore
 from sessions_kms.record import SessionRecord
 from sessions_kms.table import Table
@@ -113,12 +113,12 @@ def build_kms_keyring(config: conf.Config) -> KMSKeyring:
     )
 
 
-_lock = Lock()
+_lock = GuardedLock()
 _services: Services | None = None
 
 
 def services() -> Services:
-    """Return this process's services. Raises ImproperlyConfigured."""
+    """Return this process's services. Raises ImproperlyConfigured, or StoreUnavailable."""
     global _services  # noqa: PLW0603 - one per process, made on first use
     if (found := _services) is not None:
         return found
@@ -131,7 +131,7 @@ def services() -> Services:
 def reset() -> None:
     """Drop the services: the next use builds them anew."""
     global _lock, _services  # noqa: PLW0603 - the parent may have forked while it held the lock
-    _lock = Lock()
+    _lock = GuardedLock()
     _services = None
     aws.reset()
 

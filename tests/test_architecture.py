@@ -23,6 +23,7 @@ WITHOUT_DJANGO = {
     "flights",
     "items",
     "keyring",
+    "locking",
     "merge",
     "not_before",
     "record",
