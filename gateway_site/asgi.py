@@ -11,9 +11,9 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (settings are configured above)
 from servestatic import ServeStaticASGI  # noqa: E402
 
-from gateway_site.gateway.handler import GatewayHandler  # noqa: E402
+from gateway_site.gateway.handler import gateway  # noqa: E402
 
-django_application = GatewayHandler()
+django_application = gateway()
 
 
 def add_headers(headers: Headers, path: str, url: str) -> None:

@@ -7,7 +7,7 @@ What enters is text from the environment; what leaves are the values of
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ FALSE = frozenset({"", "0", "false", "no", "off"})
 POSTGRESQL = "django.db.backends.postgresql"
 # https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds
 # until a request gives up waiting for one.
-POOL = {"min_size": 1, "max_size": 16, "timeout": 10}
+POOL = {"min_size": 1, "max_size": 32, "timeout": 10}
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
@@ -95,6 +95,20 @@ def proxy_header(name: str) -> tuple[str, str] | None:
     if not header.isascii() or not header.replace("-", "").isalnum():
         raise ImproperlyConfigured(f"{name} must be a header's name, such as X-Forwarded-Proto.")
     return "HTTP_" + header.upper().replace("-", "_"), "https"
+
+
+def refuse_unknown(
+    environment: Mapping[str, str], kind: str, names: Iterable[str], suffixes: Collection[str]
+) -> None:
+    """Raise ImproperlyConfigured for a variable of one of the names that ends in no known way."""
+    owners = tuple(f"{kind}_{name}_" for name in names)
+    endings = tuple(f"_{suffix}" for suffix in suffixes)
+    for variable in sorted(environment):
+        if variable.startswith(owners) and not variable.endswith(endings):
+            raise ImproperlyConfigured(
+                f"{variable} is no variable that is known: those of {kind}_<NAME> end in "
+                f"{', '.join(suffixes)}."
+            )
 
 
 def missing(names: Iterable[str]) -> list[str]:

@@ -15,9 +15,25 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment import FALSE, LOOPBACK_HOSTS, TRUE
+from gateway_site.environment import FALSE, LOOPBACK_HOSTS, TRUE, refuse_unknown
 
 CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
+SUFFIXES = (
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "ISSUER",
+    "NAME",
+    "SCOPES",
+    "AUTH_PARAMS",
+    "FORM_ACTION",
+    "TOKEN_AUTH",
+    "PRIVATE_KEY_FILE",
+    "PRIVATE_KEY_ID",
+    "REVOCATION_URL",
+    "REFRESH_LEEWAY",
+    "SINGLE_LOGOUT",
+    "BACKCHANNEL_LOGOUT",
+)
 NAME_LENGTH = 40  # of allauth's SocialApp.name and of its provider column
 
 GOOGLE = "google"
@@ -71,13 +87,14 @@ class Provider:
 def configured(environment: Mapping[str, str]) -> list[Provider]:
     """Return the providers of the environment, by name.
 
-    Raises ImproperlyConfigured, naming the variable, when one is missing or unusable.
+    Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
     """
     names = sorted(
         match[1]
         for variable, value in environment.items()
         if (match := CLIENT_ID.fullmatch(variable)) and value.strip()
     )
+    refuse_unknown(environment, "OAUTH", names, SUFFIXES)
     providers = [_Variables(environment, name).provider() for name in names]
     # allauth finds the provider of an unfinished sign-up again by its client id.
     clients = [provider.client_id for provider in providers if provider.issuer is not None]

@@ -230,6 +230,7 @@ LOGGING = {
         # At DEBUG it tells the headers of upstreams' answers, cookies among them.
         "httpcore2": {"level": "WARNING"},
         # The query of a callback holds the authorization code.
-        "uvicorn.access": {"filters": ["no_query"]},
+        # uvicorn has set it up by then; without propagating it would be left with no handler.
+        "uvicorn.access": {"filters": ["no_query"], "propagate": True},
     },
 }

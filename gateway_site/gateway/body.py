@@ -16,6 +16,8 @@ from gateway_site.gateway.problems import Problem
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 KEPT = 64 * 1024  # bytes of a body that can be sent a second time
+TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})
+CHUNKED = (b"transfer-encoding", b"chunked")
 RECEIVE_TIMEOUT = 60.0  # seconds in which a client must send the next piece
 
 
@@ -26,14 +28,14 @@ class ClientGone(Exception):
 class Body:
     """One request's body. `framing` are the headers that delimit it towards the upstream."""
 
-    def __init__(self, receive: Receive, headers: Headers, max_size: int) -> None:
-        """Raise Problem for a body that is too large or not delimited in one way."""
+    def __init__(self, receive: Receive, framing: Headers, max_size: int) -> None:
+        """Take what `framing` found of the request, and how many bytes are let pass."""
         self._receive = receive
         self._max_size = max_size
         self._size = 0
         self._kept: list[bytes] | None = []
         self._ended = asyncio.Event()
-        self.framing = framing(headers, max_size)
+        self.framing = framing
         self._complete = not self.framing
         if self._complete:
             self._ended.set()
@@ -92,19 +94,22 @@ class Body:
             self._kept.append(piece)
 
 
-def framing(headers: Headers, max_size: int) -> Headers:
+def framing(scope: Mapping[str, Any], max_size: int) -> Headers:
     """Return the header that delimits a body towards the upstream; none where there is no body.
 
     Raises Problem. A request that has both headers is refused, since two servers may not
-    agree on where it ends (RFC 9112 section 6.3).
+    agree on where it ends (RFC 9112 section 6.3). From HTTP/2 on neither is needed (RFC 9113
+    section 8.1.1): what takes a body is then passed on in chunks.
     """
+    headers: Headers = scope["headers"]
     names = [name.lower() for name, _ in headers]
     if b"transfer-encoding" in names:
         if b"content-length" in names or not _is_chunked(headers):
             raise Problem(400, "bad_framing", "The request's body is not delimited in one way.")
-        return [(b"transfer-encoding", b"chunked")]
+        return [CHUNKED]
     if b"content-length" not in names:
-        return []
+        unsaid = scope["http_version"] not in {"1.0", "1.1"} and scope["method"] in TAKES_BODY
+        return [CHUNKED] if unsaid else []
     length = value_of(headers, b"content-length")
     if length is None or not length.isdigit() or len(length) > 18:
         raise Problem(400, "bad_framing", "The request's body is not delimited in one way.")

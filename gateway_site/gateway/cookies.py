@@ -6,6 +6,9 @@ middleware has done its part; the cookie must not end before the session.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.exceptions import SessionInterrupted
@@ -16,6 +19,8 @@ from django.http.response import HttpResponseBase
 from gateway_site.gateway.headers import Headers
 from sessions_kms.exceptions import StoreUnavailable
 
+THREADS = 4
+
 
 async def renewed(request: HttpRequest, headers: Headers) -> Headers:
     """Return an answer's headers, with the session's cookie where its age has changed."""
@@ -24,7 +29,8 @@ async def renewed(request: HttpRequest, headers: Headers) -> Headers:
     name = settings.SESSION_COOKIE_NAME
     response = HttpResponse()
     try:
-        await sync_to_async(_saved, thread_sensitive=False)(request, response)
+        saving = sync_to_async(_saved, thread_sensitive=False, executor=_threads())
+        await saving(request, response)
     except (SessionInterrupted, StoreUnavailable):
         return headers  # The call was made: whether the session stands is asked elsewhere.
     if name not in response.cookies:
@@ -33,6 +39,12 @@ async def renewed(request: HttpRequest, headers: Headers) -> Headers:
     start = name.encode("ascii") + b"="
     others = [pair for pair in headers if pair[0] != b"set-cookie" or not pair[1].startswith(start)]
     return [*others, (b"set-cookie", ours)]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Return threads of its own: in those of the event loop it would hold up look-ups of hosts."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="gateway-cookies")
 
 
 def _saved(request: HttpRequest, response: HttpResponse) -> HttpResponseBase:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -39,8 +40,7 @@ class GatewayHandler(ASGIHandler):
         # change threads twice for each of its layers, which costs more than all they do.
         self.admission = BaseHandler()
         self.admission.load_middleware()
-        # Threads that stay: one made for each request would open a database connection for it,
-        # and the event loop would wait for its end.
+        # Threads that stay: the event loop would wait for the end of one made for each request.
         self._threads = ThreadPoolExecutor(ADMISSIONS, thread_name_prefix="gateway-admission")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -75,6 +75,12 @@ class GatewayHandler(ASGIHandler):
     def _admitted(self, request: ASGIRequest) -> HttpResponseBase:
         response: HttpResponseBase = self.admission.get_response(request)
         return response
+
+
+@cache
+def gateway() -> GatewayHandler:
+    """Return this process's handler."""
+    return GatewayHandler()
 
 
 def _is_ours(scope: Any) -> bool:

@@ -16,7 +16,7 @@ import httpx2
 from django.http import HttpRequest
 
 from gateway_site.gateway import client, cookies, paths, tokens
-from gateway_site.gateway.body import Body, ClientGone, Receive
+from gateway_site.gateway.body import TAKES_BODY, Body, ClientGone, Receive
 from gateway_site.gateway.headers import Headers, to_browser, to_upstream
 from gateway_site.gateway.problems import Problem, signed_out, unavailable
 from gateway_site.gateway.redirects import locations
@@ -32,7 +32,6 @@ Content = AsyncGenerator[bytes, None]
 
 SESSION_CHECK = 60.0  # seconds between two looks at whether the session still stands
 READER_TIMEOUT = 300.0  # seconds in which a client must take the next piece of an answer
-TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 slots = Slots()
 
@@ -96,7 +95,7 @@ class _Exchange:
         self.call = call
         self.upstream = call.upstream
         self.has_begun = False
-        self.body = Body(receive, call.headers, call.upstream.max_body)
+        self.body = Body(receive, call.framing, call.upstream.max_body)
         self._send = send
         self._extra = extra
         request = call.request
@@ -182,8 +181,15 @@ class _Exchange:
                 piece = await anext(stream, None)
             if piece is None:
                 return
+            await self._hand_over(piece)
+
+    async def _hand_over(self, piece: bytes) -> None:
+        """Pass a piece on. Raises ClientGone when it is not taken for too long."""
+        try:
             async with asyncio.timeout(READER_TIMEOUT):
                 await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        except TimeoutError:
+            raise ClientGone from None
 
     def _log(self, error: Exception) -> None:
         # The kind alone: a message may repeat what was sent, the token included.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment import LOOPBACK_HOSTS
+from gateway_site.environment import LOOPBACK_HOSTS, refuse_unknown
 from gateway_site.gateway import paths
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -27,9 +27,7 @@ NUMBERS = {
     "MAX_CONCURRENT": 64,
 }
 SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", *NUMBERS)
-VARIABLE = re.compile(
-    rf"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_({'|'.join(map(re.escape, SUFFIXES))})"
-)
+URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
 NAME_LENGTH = 40
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
@@ -61,17 +59,12 @@ def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
 
     Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
     """
-    found = [match for variable in environment if (match := VARIABLE.fullmatch(variable))]
     names = sorted(
-        match[1] for match in found if match[2] == "URL" and environment[match[0]].strip()
+        match[1]
+        for variable, value in environment.items()
+        if (match := URL.fullmatch(variable)) and value.strip()
     )
-    known = {match[0] for match in found}
-    for variable in sorted(environment):
-        owned = any(variable.startswith(f"UPSTREAM_{name}_") for name in names)
-        if owned and variable not in known:
-            raise ImproperlyConfigured(
-                f"{variable} is not a variable of an upstream: those end in {', '.join(SUFFIXES)}."
-            )
+    refuse_unknown(environment, "UPSTREAM", names, SUFFIXES)
     return {name.lower(): _Variables(environment, name).upstream() for name in names}
 
 

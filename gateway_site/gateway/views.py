@@ -34,6 +34,7 @@ class Call:
     method: str
     target: str = field(repr=False)
     headers: Headers = field(repr=False)
+    framing: Headers
     script_name: str = ""
 
 
@@ -101,15 +102,14 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
     if method not in upstream.methods:
         allowed = {"Allow": ", ".join(sorted(upstream.methods))}
         raise Problem(405, "method_not_allowed", "This upstream does not take it.", headers=allowed)
-    headers: Headers = list(scope["headers"])
-    body.framing(headers, upstream.max_body)  # refused here already
     return Admitted(
         Call(
             request=request,
             upstream=upstream,
             method=method,
             target=target,
-            headers=headers,
+            headers=list(scope["headers"]),
+            framing=body.framing(scope, upstream.max_body),
             script_name=_script_name(scope),
         )
     )

@@ -11,7 +11,6 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -24,7 +23,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from gateway_site.gateway import problems, tokens
-from gateway_site.gateway.handler import GatewayHandler
+from gateway_site.gateway.handler import gateway
 from gateway_site.gateway.upstreams import Upstream
 from oauth import providers
 from oauth import session as token_sets
@@ -132,14 +131,9 @@ async def _called(scope: dict[str, Any]) -> Answer:
             enough.set()
 
     patience = asyncio.get_running_loop().call_later(TIMEOUT, enough.set)
-    await _gateway()(scope, receive, send)
+    await gateway()(scope, receive, send)
     patience.cancel()
     return answer
-
-
-@cache
-def _gateway() -> GatewayHandler:
-    return GatewayHandler()
 
 
 def _problem(answer: Answer) -> dict[str, Any] | None:

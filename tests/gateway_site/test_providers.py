@@ -136,3 +136,10 @@ def test_secret_is_not_in_the_repr() -> None:
 def test_mistake_is_an_error_that_names_the_variable(change: dict[str, str], variable: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=variable):
         configured(CORP | change)
+
+
+def test_variable_that_is_mistyped_is_named() -> None:
+    corp = {"OAUTH_CORP_CLIENT_ID": "x", "OAUTH_CORP_ISSUER": "https://login.example.com"}
+    with pytest.raises(ImproperlyConfigured, match="OAUTH_CORP_BACKCHANEL_LOGOUT"):
+        configured({**corp, "OAUTH_CORP_BACKCHANEL_LOGOUT": "0"})
+    assert configured({**corp, "OAUTH_OTHER": "of somebody else's", "OAUTH_CORPORATE_X": ""})

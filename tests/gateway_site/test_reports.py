@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 from types import TracebackType
 from typing import Any
@@ -15,6 +17,7 @@ from django.views.debug import get_exception_reporter_class
 from pytest_django import Settings
 
 from gateway_site.reports import ExceptionReporter, QueryFilter
+from tests.deploy_check import PRODUCTION, ROOT
 from tests.sessions_kms.stacks import Stack
 
 CANARY = "canary-" + "0123456789"  # not as one text: a report shows lines of this file
@@ -116,6 +119,23 @@ def test_access_log_drops_the_query() -> None:
     assert record.getMessage() == '127.0.0.1:1 - "GET /callback HTTP/1.1" 302'
 
 
-def test_access_logger_has_the_filter() -> None:
-    filters = logging.getLogger("uvicorn.access").filters
-    assert any(isinstance(found, QueryFilter) for found in filters)
+def test_access_is_logged_under_uvicorn_without_the_query() -> None:
+    log = (
+        "import logging, uvicorn\n"
+        "uvicorn.Config('gateway_site.asgi:application').load()\n"
+        "message = '%s - \"%s %s HTTP/%s\" %d'\n"
+        f"asked = '127.0.0.1:1', 'GET', '/callback?code={CANARY}', '1.1', 302\n"
+        "logging.getLogger('uvicorn.access').info(message, *asked)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", log],
+        cwd=ROOT,
+        env=PRODUCTION | {"PATH": os.environ["PATH"]},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    logged = [line for line in done.stderr.splitlines() if "GET /callback HTTP/1.1" in line]
+    assert len(logged) == 1, done.stderr
+    assert CANARY not in done.stdout + done.stderr

@@ -20,6 +20,9 @@ from tests.oauth.fake_provider import Answer, FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.sessions_kms.stacks import Stack
 
+# The gateway admits the call in a thread of its own, which sees what is committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 JSON = "application/json"
 
 
