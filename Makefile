@@ -11,7 +11,7 @@ run: $(VENV)/.local-installed
 	$(BIN)/python manage.py runlocal $(ARGS)
 
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
 matrix: $(VENV)/.release-installed

@@ -1,9 +1,14 @@
 """What holds for every test: no real AWS within reach, and time that only moves when told."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
+import botocore.session
 import pytest
+from botocore.hooks import EventAliaser, HierarchicalEmitter
+from botocore.loaders import Loader, create_loader
 from hypothesis import settings as hypothesis_settings
 
 from sessions_kms import services
@@ -23,6 +28,34 @@ AWS_ENVIRONMENT = {
 
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, max_examples=100)
 hypothesis_settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def botocore_data_read_once() -> Iterator[None]:
+    """Have every session share what botocore reads of its data files, which nothing changes.
+
+    Each test has a session of its own, and reading is most of what its first client costs.
+    """
+    read: defaultdict[str | None, dict[Any, Any]] = defaultdict(dict)
+
+    def loader_of(search_path: str | None = None) -> Loader:
+        loader = create_loader(search_path)
+        loader._cache = read[search_path]  # type: ignore[attr-defined]
+        return loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", loader_of)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def botocore_events_named_once() -> Iterator[None]:
+    """Have every client share the names that its events go by, which are told for each anew."""
+    aliaser: Any = EventAliaser(HierarchicalEmitter())
+    name_of = aliaser._alias_event_name  # It keeps what it told.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EventAliaser, "_alias_event_name", lambda _, name: name_of(name))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.e2e.stack import LocalStack
+from tests.local.running import free_ports
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 ARGUMENTS = [
@@ -23,11 +24,29 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    made = LocalStack(tmp_path_factory.mktemp("runlocal") / "state")
-    with made.running():
-        yield made
+@pytest.fixture(scope="session")
+def feed() -> int:
+    """Give the port of an upstream `feed`, where nothing listens until a test does."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture(scope="session")
+def kept_stack(feed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    stack = LocalStack(
+        tmp_path_factory.mktemp("runlocal") / "state",
+        LOG_LEVEL="DEBUG",  # what is said nowhere is not said at this level either
+        UPSTREAM_FEED_URL=f"http://127.0.0.1:{feed}",
+        UPSTREAM_FEED_PROVIDER="local",
+    )
+    yield stack
+    stack.end()
+
+
+@pytest.fixture
+def stack(kept_stack: LocalStack) -> LocalStack:
+    """Give the one stack of a worker, which holds what earlier tests left there."""
+    kept_stack.start()
+    return kept_stack
 
 
 @pytest.fixture(scope="module")

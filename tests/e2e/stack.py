@@ -15,35 +15,52 @@ from tests.local.running import ROOT, free_ports, wait_until
 class LocalStack:
     """One state folder and its ports, which stay the same from run to run."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, **variables: str) -> None:
         self.state = state
+        self.variables = variables
         self.gateway, self.provider, self.kms, self.dynamodb = free_ports(4)
         self.url = f"http://127.0.0.1:{self.gateway}"
+        self.process: subprocess.Popen[str] | None = None
 
     @contextmanager
-    def running(self, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    def running(self) -> Iterator[None]:
         """Run until the block is left; it may have been killed by then."""
-        with subprocess.Popen(
+        try:
+            self.start()
+            yield
+        finally:
+            self.end()
+
+    def start(self) -> None:
+        """Run, unless it does, and return once it has told its address."""
+        if self.process is not None:
+            return
+        self.process = subprocess.Popen(
             self._command(),
-            env={"PATH": os.environ["PATH"], **environment},
+            env={"PATH": os.environ["PATH"], **self.variables},
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        ) as process:
-            try:
-                self._await_address(process)
-                yield process
-            finally:
-                process.terminate()
+        )
+        self._await_address(self.process)
 
-    def kill_everything(self, process: "subprocess.Popen[str]") -> None:
+    def end(self) -> None:
+        """Ask it to end, and wait until it has."""
+        if self.process is None:
+            return
+        with self.process:
+            self.process.terminate()
+        self.process = None
+
+    def kill_everything(self) -> None:
         """`kill -9` the supervisor and each of its children, at once."""
-        supervisor = psutil.Process(process.pid)
+        assert self.process is not None
+        supervisor = psutil.Process(self.process.pid)
         family = [supervisor, *supervisor.children(recursive=True)]
         for member in reversed(family):
             member.kill()
-        process.wait()
+        self.end()
         wait_until(lambda: not any(member.is_running() for member in family), "all are gone")
 
     def environment(self) -> dict[str, str]:

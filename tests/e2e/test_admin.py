@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
-from tests.e2e.test_browser import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
-PROMOTE = """
-from django.contrib.auth import get_user_model
-get_user_model().objects.filter(username="ada").update(is_staff=True, is_superuser=True)
-"""
+PROMOTE = "UPDATE auth_user SET is_staff = 1, is_superuser = 1 WHERE username = 'ada'"
 
 
 @pytest.fixture
 def admin(stack: LocalStack, page: Page) -> Page:
     """Give the list of sessions to ada, who signed in as everybody does and is staff now."""
-    sign_in(page, stack)
-    promoted = stack.manage("shell", "-c", PROMOTE)
-    assert promoted.returncode == 0, promoted.stderr
+    arrive(page, stack)
+    with closing(sqlite3.connect(stack.state / "gateway.sqlite3")) as database, database:
+        database.execute(PROMOTE)
     page.goto(f"{stack.url}/admin/sessions_kms/session/")
     expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
     return page
@@ -34,7 +33,7 @@ def grace(stack: LocalStack, browser: Browser) -> Iterator[Page]:
     """Give the browser of somebody else who is signed in."""
     context = browser.new_context()
     page = context.new_page()
-    sign_in(page, stack, "grace")
+    arrive(page, stack, "grace")
     yield page
     context.close()
 
@@ -104,7 +103,7 @@ def test_all_sessions_of_a_user_are_ended_without_javascript(
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()
-        sign_in(page, stack)
+        arrive(page, stack)
         page.goto(f"{stack.url}/admin/sessions_kms/session/?q=grace")
         page.get_by_role("link", name="End all of this user").click()
         page.get_by_role("button", name="Yes, I’m sure").click()  # noqa: RUF001 - Django's own text

@@ -3,19 +3,10 @@
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from tests.e2e.signing_in import sign_in
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
-
-
-def sign_in(page: Page, stack: LocalStack, person: str = "ada") -> None:
-    page.goto(stack.url)
-    page.get_by_role("button", name="Sign in with Local provider").click()
-    page.get_by_label("Username").fill(person)
-    page.get_by_label("Password").fill(person)
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("button", name="Allow").click()
-    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
 def test_person_signs_in_sees_what_is_held_and_signs_out(stack: LocalStack, page: Page) -> None:

@@ -9,8 +9,8 @@ import boto3
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.signing_in import arrive, sign_in
 from tests.e2e.stack import LocalStack
-from tests.e2e.test_browser import sign_in
 from tests.sessions_kms import reference_format
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
@@ -69,31 +69,27 @@ def files_of_the_gateway(state: Path) -> list[Path]:
 
 
 def test_person_is_still_signed_in_after_every_process_was_killed(
-    page: Page, tmp_path: Path
+    page: Page, stack: LocalStack
 ) -> None:
-    stack = LocalStack(tmp_path / "state")
-    with stack.running() as process:
-        sign_in(page, stack)
-        before = session_key_of(page, stack)
-        stack.kill_everything(process)
-    with stack.running():
-        page.reload()
-        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-        expect(page.get_by_role("main")).to_contain_text("ada")
-        assert session_key_of(page, stack) == before
+    sign_in(page, stack)
+    before = session_key_of(page, stack)
+    stack.kill_everything()
+    stack.start()
+    page.reload()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text("ada")
+    assert session_key_of(page, stack) == before
 
 
 def test_tokens_are_in_the_session_and_in_nothing_else_that_was_written(
-    page: Page, tmp_path: Path
+    page: Page, stack: LocalStack
 ) -> None:
-    stack = LocalStack(tmp_path / "state")
-    with stack.running(LOG_LEVEL="DEBUG"):
-        sign_in(page, stack)
-        html = page.content()
-        back_door = BackDoor(stack.environment())
-        session_key = session_key_of(page, stack)
-        tokens = back_door.content(session_key)["oauth:local"]
-        items = back_door.items()
+    arrive(page, stack)
+    html = page.content()
+    back_door = BackDoor(stack.environment())
+    session_key = session_key_of(page, stack)
+    tokens = back_door.content(session_key)["oauth:local"]
+    items = back_door.items()
     secrets = {
         "access token": tokens["access_token"],
         "refresh token": tokens["refresh_token"],
@@ -122,7 +118,7 @@ def test_tokens_are_in_the_session_and_in_nothing_else_that_was_written(
 
 
 def test_raw_record_has_exactly_the_attributes_of_the_format(page: Page, stack: LocalStack) -> None:
-    sign_in(page, stack)
+    arrive(page, stack)
     back_door = BackDoor(stack.environment())
     sessions = [item for item in back_door.items() if "#" not in item["id"]["S"]]
     owned = [item for item in sessions if "owner" in item]

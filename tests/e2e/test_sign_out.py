@@ -11,8 +11,8 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, expect
 
+from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
-from tests.e2e.test_browser import sign_in
 from tests.e2e.test_restart import BackDoor, session_key_of
 from tests.local.running import free_ports, running, wait_until
 from tests.oauth import fake_provider
@@ -43,7 +43,7 @@ def answer_to_refresh(stack: LocalStack, refresh_token: str) -> requests.Respons
 def test_sign_out_leads_over_the_provider_which_asks_who_it_is_next_time(
     stack: LocalStack, page: Page
 ) -> None:
-    sign_in(page, stack)
+    arrive(page, stack)
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("status")).to_contain_text("signed out of Local provider as well")
     assert page.url == f"{stack.url}/"
@@ -58,29 +58,27 @@ def test_sign_out_kills_the_refresh_token_at_the_provider(
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()
-        sign_in(page, stack)
+        arrive(page, stack)
         token = tokens_of(page, stack)["refresh_token"]
+        before = revoked_grants(stack)
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("heading", name="Signed out here")).to_be_visible()
-        wait_until(lambda: answer_was_revoked(stack, token), "the refresh token is dead", 10)
+        # A refresh would spend the token, revoked or not, so it waits for what the log says.
+        wait_until(lambda: revoked_grants(stack) > before, "the grant is revoked", 10)
+        answer = answer_to_refresh(stack, token)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
         page.get_by_role("button", name="Sign out of Local provider").click()
         expect(page.get_by_role("status")).to_contain_text("as well")
     finally:
         context.close()
 
 
-def answer_was_revoked(stack: LocalStack, token: str) -> bool:
-    """Look in the gateway's log first: a refresh would spend the token, revoked or not."""
-    logs = "".join(path.read_text() for path in stack.state.rglob("gateway.log"))
-    if "A grant of local was revoked." not in logs:
-        return False
-    answer = answer_to_refresh(stack, token)
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
-    return True
+def revoked_grants(stack: LocalStack) -> int:
+    return (stack.state / "log/gateway.log").read_text().count("A grant of local was revoked.")
 
 
 def test_refresh_token_is_alive_before_the_sign_out(stack: LocalStack, page: Page) -> None:
-    sign_in(page, stack)
+    arrive(page, stack)
     token = tokens_of(page, stack)["refresh_token"]
     assert answer_to_refresh(stack, token).status_code == 200
 
@@ -113,10 +111,10 @@ def is_signed_in(browser: requests.Session, at: str) -> bool:
 
 
 def test_session_made_at_one_gateway_is_ended_through_another(tmp_path: Path) -> None:
-    stack = LocalStack(tmp_path / "state")
     with fake_provider.serving(LogoutProvider) as idp:
         variables = environment("corp", idp)
-        with stack.running(**variables), second_gateway(stack, tmp_path, variables) as second:
+        stack = LocalStack(tmp_path / "state", **variables)
+        with stack.running(), second_gateway(stack, tmp_path, variables) as second:
             browser = signed_in(stack.url, idp)
             assert is_signed_in(browser, second)
             idp.session_id = "another-session"

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -18,6 +17,7 @@ import pytest
 import requests
 
 from gateway_site.local.people import PEOPLE
+from tests.local.form import submit
 from tests.local.running import free_ports, running
 
 pytestmark = pytest.mark.stack
@@ -25,23 +25,6 @@ pytestmark = pytest.mark.stack
 CALLBACK = "http://127.0.0.1:1/accounts/oidc/local/login/callback/"  # nothing listens there
 HOME = "http://127.0.0.1:1/"
 ADA, GRACE = PEOPLE
-
-
-class Form(HTMLParser):
-    """The fields of a page's form, as a browser without JavaScript would send them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.action = ""
-        self.fields: dict[str, list[str]] = {}
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "form":
-            self.action = values["action"]
-        if tag == "input" and (values.get("type") != "checkbox" or "checked" in values):
-            self.fields.setdefault(values["name"], []).append(values.get("value", ""))
 
 
 @dataclass
@@ -124,17 +107,6 @@ def request_of(provider: Provider, verifier: str, **changes: str | None) -> dict
         "code_challenge_method": "S256",
     }
     return {name: value for name, value in (good | changes).items() if value is not None}
-
-
-def submit(browser: requests.Session, page: requests.Response, **typed: str) -> requests.Response:
-    """Fill in and send the page's form; do not follow the answer."""
-    form = Form(page.text)
-    return browser.post(
-        urljoin(page.url, form.action),
-        form.fields | {name: [value] for name, value in typed.items()},
-        allow_redirects=False,
-        timeout=10,
-    )
 
 
 def sign_in(provider: Provider, browser: requests.Session, verifier: str) -> requests.Response:

@@ -142,7 +142,10 @@ def test_missing_program_is_named_and_what_runs_is_ended(tmp_path: Path) -> None
     assert not one.is_alive()
 
 
-def test_port_in_use_names_the_child_and_the_option(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_port_in_use_names_the_child_and_the_option(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway_site.local.supervisor.PORT_FREE_WITHIN", 0.1)
     one, two = child(tmp_path, "one"), child(tmp_path, "two")
     supervisor.start(one)
     two.port = one.port

@@ -14,7 +14,7 @@ from tests.sessions_kms.conftest import local_kms, roto_url
 
 __all__ = ["local_kms", "roto_url"]
 
-SESSIONS = 1_200
+SESSIONS = 800
 LOADED = 40
 
 

@@ -1,9 +1,12 @@
 """Stacks for the engine's tests: `stack` runs a test on every kind, `fake` on fakes only."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 
+import moto.kms.models
 import pytest
+from moto.kms.utils import generate_private_key
 from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS, running_kms
@@ -12,6 +15,14 @@ from tests.clock import FakeClock
 from tests.sessions_kms.stacks import KINDS, Kind, Stack, running_roto, running_stack
 
 MakeStack = Callable[..., Stack]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def moto_makes_one_rsa_key() -> Iterator[None]:
+    """Have moto's KMS keys share the RSA key that each gets, which symmetric keys never use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moto.kms.models, "generate_private_key", cache(generate_private_key))
+        yield
 
 
 @pytest.fixture(scope="session")

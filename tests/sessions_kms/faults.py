@@ -211,6 +211,14 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = 64 * 1024  # one write an answer
 
+    def setup(self) -> None:
+        super().setup()
+        self._upstream = HTTPConnection(self.server.upstream, timeout=HOLD_MAX)
+
+    def finish(self) -> None:
+        self._upstream.close()
+        super().finish()
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.proxy.wire.append(self.requestline.encode() + bytes(self.headers) + body)
@@ -222,17 +230,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _forward(self, request: bytes) -> Answer:
-        connection = HTTPConnection(self.server.upstream, timeout=HOLD_MAX)
-        try:
-            headers = {name: text for name, text in self.headers.items() if name != "Connection"}
-            connection.request("POST", self.path, request, headers | {"Host": self.server.upstream})
-            got = connection.getresponse()
-            kept = {name: text for name, text in got.getheaders() if name.startswith("x-amz")}
-            body = got.read()
-            self.server.proxy.answers.append(body)
-            return Answer(got.status, kept, body)
-        finally:
-            connection.close()
+        headers = {name: text for name, text in self.headers.items() if name != "Connection"}
+        headers["Host"] = self.server.upstream
+        self._upstream.request("POST", self.path, request, headers)
+        got = self._upstream.getresponse()
+        kept = {name: text for name, text in got.getheaders() if name.startswith("x-amz")}
+        body = got.read()
+        self.server.proxy.answers.append(body)
+        return Answer(got.status, kept, body)
 
     def _send(self, made: Answer) -> None:
         length = len(made.body) if made.length is None else made.length

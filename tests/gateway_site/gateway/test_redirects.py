@@ -29,7 +29,7 @@ def redirect(
     headers: dict[str, str] | None = None,
 ) -> requests.Response:
     location = location.replace("{upstream}", f"http://127.0.0.1:{gateway.upstream_port}")
-    with gateway.writer() as client:
+    with gateway.client() if method == "GET" else gateway.writer() as client:
         return client.request(
             method,
             f"{gateway.url}/gateway/echo/answer",

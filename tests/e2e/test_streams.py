@@ -1,0 +1,52 @@
+"""A gateway that is killed in the middle of a stream: the client goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.e2e.signing_in import signed_in
+from tests.e2e.stack import LocalStack
+from tests.local.running import ROOT, running
+
+
+class Reader:
+    """A reader of events as browsers' EventSource is: it knows the last event's number."""
+
+    def __init__(self, url: str, session: requests.Session) -> None:
+        self.url = url
+        self.session = session
+        self.last = ""
+
+    def events(self) -> Iterator[str]:
+        headers = {"Last-Event-ID": self.last} if self.last else {}
+        with self.session.get(self.url, headers=headers, stream=True, timeout=20) as response:
+            assert response.status_code == 200, response.text
+            for line in response.iter_lines(chunk_size=1, decode_unicode=True):
+                if line.startswith("id: "):
+                    self.last = line.removeprefix("id: ")
+                    yield self.last
+
+
+@pytest.mark.stack
+def test_client_reconnects_with_its_last_event_and_the_same_session(
+    stack: LocalStack, feed: int, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "tests.gateway_site.gateway.upstream", str(feed)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    with running(command, environment, tmp_path / "upstream.log", feed), signed_in(stack) as client:
+        key = client.cookies["gateway_sessionid"]
+        reader = Reader(f"{stack.url}/gateway/feed/events?count=3", client)
+        events = reader.events()
+        assert [next(events) for _ in range(3)] == ["1", "2", "3"]
+        stack.kill_everything()
+        with pytest.raises(requests.exceptions.RequestException):
+            next(events)
+        stack.start()
+        assert next(reader.events()) == "4"
+        assert client.cookies["gateway_sessionid"] == key

@@ -1,0 +1,36 @@
+"""A page's form, as a browser without JavaScript would send it."""
+
+from html.parser import HTMLParser
+from urllib.parse import urljoin
+
+import requests
+
+
+class Form(HTMLParser):
+    """The address and the fields of a page's form."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.action = ""
+        self.fields: dict[str, list[str]] = {}
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.action = values["action"]
+        if tag == "input" and (values.get("type") != "checkbox" or "checked" in values):
+            self.fields.setdefault(values["name"], []).append(values.get("value", ""))
+
+
+def submit(
+    browser: requests.Session, page: requests.Response, *, follow: bool = False, **typed: str
+) -> requests.Response:
+    """Fill in and send the page's form."""
+    form = Form(page.text)
+    return browser.post(
+        urljoin(page.url, form.action),
+        form.fields | {name: [value] for name, value in typed.items()},
+        allow_redirects=follow,
+        timeout=10,
+    )
