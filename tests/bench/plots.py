@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element
 
 from tests.bench.result import Plot
 
@@ -40,7 +41,7 @@ def draw(plot: Plot, folder: Path) -> str:
     kind: Any = pygal.Line if plot.lines else pygal.HorizontalBar
     chart = kind(
         style=style,
-        js=(),
+        js=(),  # the tooltips, which are fetched
         title=plot.title,
         x_title=None if plot.lines else plot.unit,
         y_title=plot.unit if plot.lines else None,
@@ -62,9 +63,18 @@ def draw(plot: Plot, folder: Path) -> str:
     chart.x_labels = plot.labels[::step]
     for name, values in plot.series.items():
         chart.add(name, values[::step])
+    chart.add_xml_filter(_without_scripts)
     file = f"{plot.name}.svg"
     (folder / file).write_text(chart.render(is_unicode=True), encoding="utf-8")
     return file
+
+
+def _without_scripts(root: Element) -> Element:
+    """Remove what pygal writes for its tooltips even where they are not wanted."""
+    for parent in list(root.iter()):
+        for script in parent.findall("script"):
+            parent.remove(script)
+    return root
 
 
 def _colours(plot: Plot) -> tuple[str, ...]:

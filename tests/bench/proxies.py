@@ -1,4 +1,4 @@
-"""The gateway and a bare forwarder before one upstream, each in a process of its own."""
+"""The gateway and two forwarders before one upstream, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.bench import aws, children
 from tests.bench.gateway_environment import environment
 
 GATEWAY, FORWARDER = "gateway", "bare httpx2 forwarder"
+ASKING = "the least Django that asks who calls, and forwards"
 NAMES = (FORWARDER, GATEWAY)
 ISSUER = "http://127.0.0.1:9"  # nobody is asked: the token lasts
 
@@ -34,7 +35,7 @@ class Proxy:
 def upstream(folder: Path) -> Iterator[str]:
     """Start AWS's stand-ins and the upstream; lead this process's children to them."""
     with (
-        aws.running("storing", folder) as found,
+        aws.running("answering", folder) as found,
         children.python("tests.bench.upstream", log=folder / "upstream.log") as process,
     ):
         url = f"http://127.0.0.1:{process.said}"
@@ -47,6 +48,7 @@ def running(name: str, upstream_url: str, folder: Path) -> Iterator[Proxy]:
     """Start one of the two."""
     arguments = {
         GATEWAY: ("tests.bench.gateway",),
+        ASKING: ("tests.bench.asking", upstream_url),
         FORWARDER: ("tests.bench.forwarder", upstream_url),
     }[name]
     with children.python(*arguments, log=folder / "proxy.log") as process:

@@ -19,6 +19,7 @@ class Scale:
     rate: int  # requests/s of a fleet, all processes together
     simulated: int  # seconds of virtual time
     streams: tuple[int, ...]
+    settle: float  # seconds that they are held open
     starts: int
     table_sizes: tuple[int, ...]
     threads: tuple[int, ...]
@@ -35,6 +36,7 @@ DEFAULT = Scale(
     rate=1000,
     simulated=1200,
     streams=(1, 100, 1000),
+    settle=1.5,  # in which each gets another event
     starts=9,
     table_sizes=(1_000, 10_000, 100_000),
     threads=(1, 2, 4, 8, 16, 32, 64),
@@ -51,6 +53,7 @@ QUICK = Scale(
     rate=100,
     simulated=600,
     streams=(1, 10),
+    settle=0.1,
     starts=1,
     table_sizes=(100, 200),
     threads=(1, 2),

@@ -11,6 +11,7 @@ from tests.bench.content import KB, content
 from tests.bench.measuring import Contestant, Times, compete, percentile, ratio, ratio_of
 from tests.bench.result import Plot, Section, Table, Target
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 SECTION = Section(
     "A section",
     ["A note."],
@@ -65,3 +66,9 @@ def test_plot_is_an_image_without_script(tmp_path: Path) -> None:
     text = (tmp_path / file).read_text(encoding="utf-8")
     assert text.startswith("<svg")
     assert "<script" not in text
+
+
+def test_committed_plots_are_without_script() -> None:
+    files = list(BENCHMARKS.glob("*.svg"))
+    assert files
+    assert not [file.name for file in files if "<script" in file.read_text(encoding="utf-8")]

@@ -11,7 +11,7 @@ from tests.bench import aws, django_site
 from tests.bench.aws import TABLE
 from tests.bench.content import KB, content
 from tests.bench.measuring import Contestant, Timed, compete, ratio
-from tests.bench.peers import BARE, OURS, BarePeer, EnginePeer, Peer
+from tests.bench.peers import OURS, TUNED, BarePeer, EnginePeer, Peer
 from tests.bench.result import Plot, Section, Table
 from tests.bench.scale import Scale
 
@@ -30,7 +30,7 @@ def run(scale: Scale, folder: Path) -> Section:
     timed: dict[int, dict[str, Timed]] = {}
     with aws.running("storing", folder) as found:
         django_site.set_up(django_site.site(folder, found.settings, None))
-        peers: list[Peer] = [EnginePeer(OURS), BarePeer()]
+        peers: list[Peer] = [EnginePeer(OURS), BarePeer(TUNED)]
         for peer in peers:
             peer.store(content(1 * KB))
         held = 2
@@ -41,7 +41,7 @@ def run(scale: Scale, folder: Path) -> Section:
             timed[size] = compete(contestants, rounds=scale.rounds, budget=scale.budget)
     section.tables.append(_table(timed))
     labels = [f"{size:,}" for size in timed]
-    walls = {name: [found[name].wall.median for found in timed.values()] for name in (OURS, BARE)}
+    walls = {name: [found[name].wall.median for found in timed.values()] for name in (OURS, TUNED)}
     title = "load, by sessions in the table: wall time, median"
     section.plots.append(Plot("growth", title, "µs", labels, walls, lines=True))
     return section
@@ -68,10 +68,10 @@ def _table(timed: dict[int, dict[str, Timed]]) -> Table:
             f"{size:,} sessions",
             f"{found[OURS].wall.percentile(50):,.0f}",
             f"{found[OURS].wall.percentile(99):,.0f}",
-            f"{found[BARE].wall.percentile(50):,.0f}",
-            str(ratio(found[OURS].wall, found[BARE].wall)),
+            f"{found[TUNED].wall.percentile(50):,.0f}",
+            str(ratio(found[OURS].wall, found[TUNED].wall)),
         )
         for size, found in timed.items()
     ]
-    columns = ("", "wall p50 µs", "wall p99 µs", f"{BARE}: p50 µs", "times boto3's")
+    columns = ("", "wall p50 µs", "wall p99 µs", f"{TUNED}: p50 µs", "times boto3's")
     return Table("load of 1 KB", columns, rows)

@@ -15,7 +15,6 @@ from tests.bench.proxies import NAMES, Proxy
 from tests.bench.result import Plot, Section, Table
 from tests.bench.scale import Scale
 
-SETTLE = 1.5  # seconds after the last first byte, in which each stream gets another event
 GIVE_UP = 90.0  # seconds
 EVENT = b"data:"
 
@@ -35,7 +34,7 @@ def run(scale: Scale, folder: Path) -> Section:
         for count in scale.streams:
             for name in NAMES:
                 with proxies.running(name, url, folder) as proxy:
-                    held = asyncio.run(_held(proxy, count))
+                    held = asyncio.run(_held(proxy, count, scale.settle))
                 delays[name].append(percentile(held.delays, 50))
                 rows.append((f"{count:,} through the {name}", *held.row()))
     columns = ("", "first byte p50 ms", "first byte p99 ms", "memory KB a stream", "threads")
@@ -60,13 +59,13 @@ class Held:
         return f"{p50:,.0f}", f"{p99:,.0f}", f"{kilobytes:,.0f}", f"{self._threads}"
 
 
-async def _held(proxy: Proxy, count: int) -> Held:
+async def _held(proxy: Proxy, count: int, settle: float) -> Held:
     process = psutil.Process(proxy.pid)
     (await _opened(proxy))[1].close()
     before = process.memory_info().rss
     async with asyncio.timeout(GIVE_UP):
         opened = await asyncio.gather(*(_opened(proxy) for _ in range(count)))
-    await asyncio.sleep(SETTLE)
+    await asyncio.sleep(settle)
     memory, threads = process.memory_info().rss - before, process.num_threads()
     for _, writer in opened:
         writer.close()

@@ -10,7 +10,7 @@ from statistics import median
 from tests.bench import aws, django_site
 from tests.bench.content import KB, content
 from tests.bench.measuring import ratio_of
-from tests.bench.peers import BARE, OURS, BarePeer, EnginePeer, Peer
+from tests.bench.peers import OURS, TUNED, BarePeer, EnginePeer, Peer
 from tests.bench.result import Plot, Section, Table
 from tests.bench.scale import Scale
 
@@ -28,7 +28,7 @@ def run(scale: Scale, folder: Path) -> Section:
     rates: dict[int, dict[str, list[float]]] = {}
     with aws.running("answering", folder) as found:
         django_site.set_up(django_site.site(folder, found.settings, None))
-        peers: list[Peer] = [EnginePeer(OURS), BarePeer()]
+        peers: list[Peer] = [EnginePeer(OURS), BarePeer(TUNED)]
         for peer in peers:
             peer.store(content(1 * KB))
         for threads in scale.threads:
@@ -38,7 +38,7 @@ def run(scale: Scale, folder: Path) -> Section:
                     rate = _rate(peer, threads, scale.burst * TURN)
                     rates[threads][peer.name].append(rate)
     section.tables.append(_table(rates))
-    lines = {name: [median(found[name]) for found in rates.values()] for name in (OURS, BARE)}
+    lines = {name: [median(found[name]) for found in rates.values()] for name in (OURS, TUNED)}
     labels = [f"{threads}" for threads in rates]
     title = "Loads a second, by threads"
     section.plots.append(Plot("threads", title, "loads/s", labels, lines, lines=True))
@@ -72,9 +72,9 @@ def _rate(peer: Peer, threads: int, seconds: float) -> float:
 def _table(rates: dict[int, dict[str, list[float]]]) -> Table:
     rows = []
     for threads, found in rates.items():
-        pairs = zip(found[BARE], found[OURS], strict=True)
+        pairs = zip(found[TUNED], found[OURS], strict=True)
         ratio = ratio_of([bare / ours if ours else 0 for bare, ours in pairs])
-        row = (f"{median(found[OURS]):,.0f}", f"{median(found[BARE]):,.0f}", str(ratio))
+        row = (f"{median(found[OURS]):,.0f}", f"{median(found[TUNED]):,.0f}", str(ratio))
         rows.append((f"{threads} thread{'s' if threads > 1 else ''}", *row))
-    columns = ("", "loads/s", f"{BARE}: loads/s", "times boto3's time")
+    columns = ("", "loads/s", f"{TUNED}: loads/s", "times boto3's time")
     return Table("Loads a second", columns, rows)

@@ -1,0 +1,61 @@
+"""The least Django application that knows who calls before it forwards: no rule, no token.
+
+It reads the session and the person as Django's own middleware does, in one thread of a pool,
+and does nothing else for it. What the gateway costs beside this is the gateway's own.
+
+python -m tests.bench.asking UPSTREAM
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+from asgiref.sync import sync_to_async
+
+from tests.bench.person import signed_in_cookie  # first: it sets Django up
+
+# isort: split
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
+from django.http import HttpRequest, HttpResponse
+
+from tests.bench.forwarder import Forwarder
+from tests.bench.uvicorn_server import serve
+
+THREADS = 32
+
+
+class AskingForwarder(Forwarder):
+    """Forwards the calls of people who are signed in."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream)
+        self._threads = ThreadPoolExecutor(THREADS)
+        self._django = SessionMiddleware(AuthenticationMiddleware(_answer))
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        asked = sync_to_async(self._asked, thread_sensitive=False, executor=self._threads)
+        response = await asked(scope)
+        if response.status_code == 204:
+            await super().__call__(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": response.status_code, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _asked(self, scope: Any) -> HttpResponse:
+        response = self._django(ASGIRequest(scope, io.BytesIO()))
+        close_old_connections()
+        return cast("HttpResponse", response)
+
+
+def _answer(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=204 if request.user.is_authenticated else 401)
+
+
+if __name__ == "__main__":
+    serve(AskingForwarder(sys.argv[1]), cookie=signed_in_cookie(), path="")
