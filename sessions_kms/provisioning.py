@@ -55,8 +55,8 @@ def create_table(
     Raises ProvisioningError.
     """
     if found(lambda: client.describe_table(TableName=name)) is None:
-        _create(client, name)
-        yield f"created table {name}"
+        if _create(client, name):
+            yield f"created table {name}"
     _wait(client, name)
     table = client.describe_table(TableName=name)["Table"]
     _require_fit(table)
@@ -144,10 +144,14 @@ def _types_fit(table: Mapping[str, Any], schema: list[dict[str, str]]) -> bool:
     return all(attribute in table["AttributeDefinitions"] for attribute in wanted)
 
 
-def _create(client: Any, name: str) -> None:
-    client.create_table(
-        TableName=name, **TABLE, SSESpecification={"Enabled": True, "SSEType": "KMS"}
-    )
+def _create(client: Any, name: str) -> bool:
+    try:
+        client.create_table(
+            TableName=name, **TABLE, SSESpecification={"Enabled": True, "SSEType": "KMS"}
+        )
+    except client.exceptions.ResourceInUseException:
+        return False  # Another run of this was faster.
+    return True
 
 
 def _create_key(client: Any, alias: str) -> Any:

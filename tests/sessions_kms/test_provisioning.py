@@ -104,6 +104,20 @@ def test_second_run_does_nothing(dynamodb: Any, name: str) -> None:
     assert state(dynamodb, name) == WHOLE
 
 
+def test_two_runs_at_once_make_one_table(
+    dynamodb: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = provisioning.found
+
+    def look_too_early(describe: Any) -> Any:
+        monkeypatch.setattr(provisioning, "found", look)
+        list(create_table(dynamodb, name))  # The other run, which is done by then.
+        return None
+
+    monkeypatch.setattr(provisioning, "found", look_too_early)
+    assert list(create_table(dynamodb, name)) == []
+
+
 def test_bare_table_is_completed(dynamodb: Any, name: str) -> None:
     standing(dynamodb, name)
     assert list(create_table(dynamodb, name)) == [
