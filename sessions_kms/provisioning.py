@@ -54,9 +54,8 @@ def create_table(
 
     Raises ProvisioningError.
     """
-    if found(lambda: client.describe_table(TableName=name)) is None:
-        if _create(client, name):
-            yield f"created table {name}"
+    if found(lambda: client.describe_table(TableName=name)) is None and _create(client, name):
+        yield f"created table {name}"
     _wait(client, name)
     table = client.describe_table(TableName=name)["Table"]
     _require_fit(table)
