@@ -194,6 +194,7 @@ class SessionStore(RebasingStore):
     ) -> tuple[SessionRecord, Baseline]:
         """Seal the session, serialized as it is now, to follow what is expected to be stored."""
         __traceback_hide__ = True
+        self._check_links(expected)
         session = self._session_cache
         anew = expected is None or self._starts_anew(expected)
         record = seal_session(
@@ -206,6 +207,16 @@ class SessionStore(RebasingStore):
             user_id=session.get(USER_ID),
         )
         return record, Baseline.of(record, session_key, payload, session)
+
+    def _check_links(self, expected: Baseline | None) -> None:
+        """Refuse malformed links, unless they were stored before: then they are only ignored."""
+        __traceback_hide__ = True
+        listed = self._session_cache.get(links.LINKS, [])
+        fault = links.fault_in(listed)
+        if fault is None:
+            return
+        if expected is None or self._codec.loads(expected.payload).get(links.LINKS) != listed:
+            raise ValueError(fault)
 
     def _may_stay(self, baseline: Baseline, payload: bytes) -> bool:
         """Tell whether what is stored says the same, and ends at about the same time."""

@@ -29,6 +29,7 @@ class Baseline:
         cls, record: SessionRecord, session_key: str, payload: bytes, content: Mapping[str, Any]
     ) -> "Baseline":
         """Return the baseline that a record is, with what it seals."""
+        __traceback_hide__ = True
         return cls(
             session_key=session_key,
             created_at=record.created_at,

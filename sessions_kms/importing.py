@@ -1,10 +1,11 @@
 """Sessions of Django's database engines, taken over under the keys that the visitors hold.
 
 Takes rows of `django_session` and gives sealed records. A row stays for processes that still
-run the old engine. With the record a mark is written that outlives it: a row is taken over
-once, so that it never brings back a session that has been ended since.
+run the old engine. With the record a mark is written that outlives it (`moved`): a row is
+taken over once, so that it never brings back a session that has been ended since.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,18 +20,20 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
+from sessions_kms import links
 from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.loading import SESSION_KEY, id_of
-from sessions_kms.record import VERSION
+from sessions_kms.moved import mark
+from sessions_kms.record import SHORT_ID
 from sessions_kms.sealing import seal_session
 from sessions_kms.services import Services
 from sessions_kms.table import RecordExists
 
+logger = logging.getLogger("sessions_kms")
+
 CHUNK = 200  # rows read at once
 THREADS = 8  # writing at once
-# Seconds after the row's end: a process of the old release may have put that off.
-MARKED_FOR = 90 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -162,32 +165,40 @@ class Importer:
         if old.content is None or not SESSION_KEY.fullmatch(old.key):
             return "unreadable"
         try:
-            self._store(old, self._codec.dumps(old.content), now)
+            self._store(old, old.content, now)
         except RecordExists:
             return "there already"
         except SessionTooLarge:
             return "too large"
         return "imported"
 
-    def _store(self, old: OldSession, payload: bytes, now: int) -> None:
+    def _store(self, old: OldSession, content: dict[str, Any], now: int) -> None:
         __traceback_hide__ = True
         timeout = self._services.config.absolute_timeout
         end = old.ends_at if timeout is None else min(old.ends_at, now + timeout)
         record = seal_session(
             self._services,
-            payload,
+            self._codec.dumps(content),
             session_key=old.key,
             revision=1,
             created_at=now,
             ttl=lambda *_: end,
-            user_id=(old.content or {}).get(USER_ID),
+            user_id=content.get(USER_ID),
         )
-        mark = {
-            "id": {"S": mark_of(self._services, record.id)},
-            "version": {"N": str(VERSION)},
-            "ttl": {"N": str(old.ends_at + MARKED_FOR)},
-        }
-        self._services.table.take_over(record, mark=mark, now=record.updated_at)
+        # A session that was here before, and went back, has names by which it may be ended.
+        links.write(self._services, record, links.names_in(content))
+        self._services.table.take_over(
+            record,
+            mark=mark(self._services, record.id, row_ends_at=old.ends_at),
+            now=record.updated_at,
+        )
+        if fault := links.fault_in(content.get(links.LINKS, [])):
+            logger.warning(
+                "Session %s... keeps something else under %r, which is ignored there: %s",
+                record.id[:SHORT_ID],
+                links.LINKS,
+                fault,
+            )
 
     def _settle(self, sessions: list[OldSession], outcomes: list[str]) -> None:
         """End what was signed out of, or changed its key, in the old engine meanwhile."""
@@ -197,11 +208,6 @@ class Importer:
             if gone:
                 self._services.table.delete(id_of(old.key))
             self.counts["ended meanwhile" if gone else outcome] += 1
-
-
-def mark_of(services: Services, session_id: str) -> str:
-    """Return the id of the item that says that a session was taken over."""
-    return f"moved#{services.config.namespace}#{session_id}"
 
 
 @contextmanager

@@ -94,16 +94,16 @@ class ItemTable:
 
     def delete_created(self, item_id: str, *, until: int) -> bool:
         """Delete what was created until a moment; False when nothing of that kind is there."""
-        return self._delete_if(item_id, "createdAt <= :until", {":until": _n(until)})
+        return self._delete_if(item_id, "createdAt <= :until", {":until": as_number(until)})
 
     def delete_expired(self, item_id: str, *, until: int) -> bool:
         """Delete what ended until a moment; False when nothing of that kind is there."""
-        values = {":until": _n(until)}
+        values = {":until": as_number(until)}
         return self._delete_if(item_id, "#ttl <= :until", values, names={"#ttl": "ttl"})
 
     def delete_sealed(self, item_id: str, *, period: int, but: bytes | None) -> bool:
         """Delete what was sealed in a period, but under this data key; False when nothing is."""
-        condition, values = "keyPeriod = :period", {":period": _n(period)}
+        condition, values = "keyPeriod = :period", {":period": as_number(period)}
         if but is not None:
             condition, values = f"{condition} AND encryptedKey <> :but", values | {":but": _b(but)}
         return self._delete_if(item_id, condition, values)
@@ -115,7 +115,7 @@ class ItemTable:
         """
         change, values = "SET encryptedKey = :new", {":new": _b(new), ":old": _b(old)}
         if created_at is not None:
-            change, values = f"{change}, createdAt = :at", values | {":at": _n(created_at)}
+            change, values = f"{change}, createdAt = :at", values | {":at": as_number(created_at)}
         return self._write_if(
             "update_item",
             item_id,
@@ -231,7 +231,8 @@ def _key(item_id: str) -> Item:
     return {"id": {"S": item_id}}
 
 
-def _n(value: int) -> dict[str, Any]:
+def as_number(value: int) -> dict[str, Any]:
+    """Return a number in the attribute form."""
     return {"N": str(value)}
 
 

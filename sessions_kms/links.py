@@ -28,24 +28,39 @@ class HasLinks(Protocol):
     def links(self) -> frozenset[str]: ...
 
 
+def fault_in(listed: object) -> str | None:
+    """Return why this is no list of links, which a session had better not list; else None."""
+    if not isinstance(listed, list) or len(listed) > LINKS_MAX:
+        return f"A session lists its links in a list of at most {LINKS_MAX}."
+    if not all(map(_is_name, listed)):
+        return "A link is named by 64 hexadecimal digits."
+    return None
+
+
 def names_in(session: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names that a session lists. Raises ValueError for what is not a short list."""
-    names = session.get(LINKS, [])
-    if not isinstance(names, list) or len(names) > LINKS_MAX:
-        raise ValueError(f"A session lists its links in a list of at most {LINKS_MAX}.")
-    if not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
-        raise ValueError("A link is named by 64 hexadecimal digits.")
-    return frozenset(names)
+    """Return the names that a session lists, as many as it may; what is no name is ignored.
+
+    A session that was stored so, by another engine say, can be read all the same.
+    """
+    __traceback_hide__ = True
+    listed = session.get(LINKS)
+    if not isinstance(listed, list):
+        return frozenset()
+    return frozenset([name for name in listed if _is_name(name)][:LINKS_MAX])
 
 
 def merged(
     base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> dict[str, list[str]]:
-    """Return the names that two requests leave a session, each having added and removed some."""
-    if LINKS not in ours and LINKS not in theirs:
-        return {}
+    """Return the names that two requests leave a session, each having added and removed some.
+
+    None of a session without any: what it keeps there is not ours to change.
+    """
+    __traceback_hide__ = True
     before, here, there = names_in(base), names_in(ours), names_in(theirs)
-    return {LINKS: sorted((here | there) - (before - here) - (before - there))}
+    if not here | there:
+        return {}
+    return {LINKS: sorted((here | there) - (before - here) - (before - there))[:LINKS_MAX]}
 
 
 def owner_of_link(namespace: str, name: str) -> str:
@@ -81,6 +96,10 @@ def drop(services: Services, session_id: str, names: Iterable[str]) -> None:
         for name in names:
             owner = owner_of_link(services.config.namespace, name)
             services.table.delete(f"{owner}#{session_id}")
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and NAME.fullmatch(name) is not None
 
 
 def _item(services: Services, record: SessionRecord, name: str) -> Item:

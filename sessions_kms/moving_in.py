@@ -4,6 +4,7 @@ A session that is found in the old engine only is taken over when it is first re
 the key that its visitor holds. Processes that still run the old engine go on with its row.
 """
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -11,9 +12,13 @@ from django.core.signals import setting_changed
 
 from sessions_kms import backend, conf
 from sessions_kms.baseline import Baseline
-from sessions_kms.importing import AllEnded, Importer, OldEngine, OldSession, mark_of
+from sessions_kms.importing import AllEnded, Importer, OldEngine, OldSession
 from sessions_kms.loading import id_of
+from sessions_kms.moved import is_marked, mark
+from sessions_kms.record import SHORT_ID
 from sessions_kms.services import services
+
+logger = logging.getLogger("sessions_kms")
 
 
 class SessionStore(backend.SessionStore):
@@ -22,43 +27,68 @@ class SessionStore(backend.SessionStore):
     def exists(self, session_key: str) -> bool:
         """Tell whether a live session has this key, here or there."""
         __traceback_hide__ = True
-        return super().exists(session_key) or self._there(session_key) is not None
+        # In this order: it may be taken over meanwhile.
+        return self._is_there(session_key) or super().exists(session_key)
 
     def cycle_key(self) -> None:
         """Move the session to a new key; the old engine's row of the former one ends."""
+        __traceback_hide__ = True
         former = self.session_key
         super().cycle_key()
         if former and former != self.session_key:
-            _old().end(former)
+            _end_former(former)
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session, here and there."""
         __traceback_hide__ = True
-        super().delete(session_key)
         key = self.session_key if session_key is None else session_key
-        if key is not None and self._validate_session_key(key):
-            _old().end(key)
+        if key is None or not self._validate_session_key(key):
+            return
+        if (old := _old().find(key)) is not None:
+            # Another request may be about to take it over; and its row may outlast an error.
+            ended = mark(services(), id_of(key), row_ends_at=old.ends_at)
+            services().table.put_item(ended)
+        super().delete(key)
+        _old().end(key)
 
     def _read(self) -> tuple[Baseline, dict[str, Any]] | None:
         found = super()._read()
-        if found is not None or (old := self._there(self._key)) is None:
+        if found is not None or (old := self._row(self._key)) is None:
             return found
-        try:
-            Importer(services(), _old()).take(old)
-        except AllEnded:
-            return None
-        return super()._read()
+        if not is_marked(services(), self._id()):
+            try:
+                Importer(services(), _old()).take(old)
+            except AllEnded:
+                return None
+        return super()._read()  # It may be another request that has taken it over meanwhile.
 
-    def _there(self, session_key: str) -> OldSession | None:
-        """Return the old engine's session of this key, unless it was taken over before."""
+    def _is_there(self, session_key: str) -> bool:
+        __traceback_hide__ = True
+        row = self._row(session_key)
+        return row is not None and not is_marked(services(), id_of(session_key))
+
+    def _row(self, session_key: str) -> OldSession | None:
+        """Return the old engine's session of this key, unless it can only have ended."""
         __traceback_hide__ = True
         if not self._validate_session_key(session_key):
             return None
         old = _old().find(session_key)
-        if old is None or services().not_before.moment() > 0:
-            return None
-        mark = services().table.get_item(mark_of(services(), id_of(session_key)))
-        return old if mark is None else None
+        return None if old is None or services().not_before.moment() > 0 else old
+
+
+def _end_former(session_key: str) -> None:
+    """End the row of a key that was changed; the visitor must be told the new one in any case."""
+    __traceback_hide__ = True
+    try:
+        _old().end(session_key)
+    except Exception as exc:  # noqa: BLE001 - a database, and perhaps a cache, of any kind
+        # It was taken over before, and its mark keeps it from being so again. The error's
+        # frames hold the key.
+        logger.warning(
+            "The old engine's row of session %s..., whose key was changed, could not be ended: %s",
+            id_of(session_key)[:SHORT_ID],
+            type(exc).__name__,
+        )
 
 
 @cache

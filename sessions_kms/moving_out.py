@@ -1,17 +1,24 @@
 """`SESSION_ENGINE` for the way back to a database engine: reads both, writes rows again.
 
 Sealed sessions open only with their visitors' cookies, so they cannot be moved all at
-once: each goes back when its visitor comes.
+once: each goes back when its visitor comes. `moved` says what decides until then.
 """
 
-from contextlib import suppress
+import random
+from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends import db
-from django.contrib.sessions.backends.base import CreateError
+from django.contrib.sessions.backends.base import CreateError, UpdateError
+from django.db import router, transaction
 
 from sessions_kms import backend
+from sessions_kms.baseline import Baseline
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.loading import SESSION_KEY, id_of
+from sessions_kms.moved import is_marked, mark, mark_of
+from sessions_kms.services import services
 
 
 class MovingOut(db.SessionStore):
@@ -24,12 +31,16 @@ class MovingOut(db.SessionStore):
         """Return what is stored. Raises StoreUnavailable."""
         __traceback_hide__ = True
         key = self.session_key
-        content: dict[str, Any] = super().load()
-        if key is None or self.session_key is not None:
-            return content
-        self._take_back(key)
-        self._session_key = key
-        return super().load()  # It may be another request that took it back.
+        if key is None or not SESSION_KEY.fullmatch(key):
+            return self._row()
+        for tries in range(backend.TRIES):
+            baseline, content = backend.SessionStore(key)._load()
+            if baseline is None:
+                return self._row_unless_ended(key)
+            if self._take_back(baseline, content) and self._in_transaction():
+                return self._row()  # Nobody else sees it, and the sealed one stays, until then.
+            services().sleep(random.uniform(0, backend.PAUSE * tries))  # noqa: S311 - only spreads
+        raise StoreUnavailable("The session is being changed by too many requests at once.")
 
     async def aload(self) -> dict[str, Any]:
         """Return what is stored. Raises StoreUnavailable."""
@@ -39,26 +50,114 @@ class MovingOut(db.SessionStore):
         """End the session with this key, or this session, here and there."""
         __traceback_hide__ = True
         key = self.session_key if session_key is None else session_key
-        super().delete(session_key)
-        if key is not None:
-            backend.SessionStore().delete(key)
+        if key is None or not self._is_known(key):
+            super().delete(session_key)
+            return
+        super().delete(key)
+
+        def end() -> None:
+            __traceback_hide__ = True
+            self._end(key)
+
+        self._on_commit(end)
 
     async def adelete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session, here and there."""
+        __traceback_hide__ = True
         await sync_to_async(self.delete)(session_key)
 
-    def _take_back(self, key: str) -> None:
-        """Make a row of a sealed session, unless there is none, or another request does so."""
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Delete expired rows, and bring those up to date that were taken over before.
+
+        Raises StoreUnavailable.
+        """
+        for key in list(cls.get_model_class().objects.values_list("session_key", flat=True)):
+            if is_marked(services(), id_of(key)):
+                cls(key).load()
+        super().clear_expired()
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        """Delete expired rows, and bring those up to date that were taken over before."""
+        await sync_to_async(cls.clear_expired)()
+
+    def _row(self) -> dict[str, Any]:
         __traceback_hide__ = True
-        ours = backend.SessionStore(key)
-        content = dict(ours.items())
-        if ours.session_key is None:
-            return
+        content: dict[str, Any] = super().load()
+        return content
+
+    def _row_unless_ended(self, key: str) -> dict[str, Any]:
+        __traceback_hide__ = True
+        if not is_marked(services(), id_of(key)):
+            return self._row()
+        super().delete(key)
+        self._session_key = None
+        return {}
+
+    def _is_known(self, key: str) -> bool:
+        """Tell whether there is anything to end: any garbage would leave a mark otherwise."""
+        __traceback_hide__ = True
+        if not SESSION_KEY.fullmatch(key):
+            return False
+        return self.exists(key) or backend.SessionStore().exists(key)
+
+    def _end(self, key: str) -> None:
+        """End the sealed session, and a row that another request is about to make of it."""
+        __traceback_hide__ = True
+        backend.SessionStore().delete(key)
+        row_ends_at = int(services().clock()) + self.get_session_cookie_age()
+        services().table.put_item(mark(services(), id_of(key), row_ends_at=row_ends_at))
+
+    def _take_back(self, sealed: Baseline, content: dict[str, Any]) -> bool:
+        """Make a sealed session a row; False if another request changed either meanwhile."""
+        __traceback_hide__ = True
+        key, now = sealed.session_key, int(services().clock())
+        session_id = id_of(key)
+        stale = self._rows().filter(session_key=key).values_list("session_data", flat=True).first()
         row = type(self)(key)
         row._session_cache = content  # type: ignore[attr-defined]  # missing in Django's stubs
-        with suppress(CreateError):
-            row.save(must_create=True)
-        ours.delete()
+        is_safe = is_marked(services(), session_id) or self._mark(sealed, row, now)
+        if not (is_safe and self._put(row, stale)):
+            return False
+
+        def give_back() -> None:
+            mark_id = mark_of(services(), session_id)
+            services().table.give_back(session_id, expected=sealed, mark_id=mark_id, now=now)
+
+        self._on_commit(give_back)
+        return True
+
+    def _mark(self, sealed: Baseline, row: db.SessionStore, now: int) -> bool:
+        """Let the sealed session be the one until it is gone; False if it is, or was changed."""
+        __traceback_hide__ = True
+        session_id = id_of(sealed.session_key)
+        row_ends_at = int(row.get_expiry_date().timestamp())
+        item = mark(services(), session_id, row_ends_at=row_ends_at)
+        return services().table.mark(session_id, expected=sealed, mark=item, now=now)
+
+    def _put(self, row: db.SessionStore, stale: str | None) -> bool:
+        """Store a row where none is, or the one that was read; False if there is another one."""
+        __traceback_hide__ = True
+        as_read = self._rows().filter(session_key=row.session_key, session_data=stale)
+        try:
+            with transaction.atomic(using=as_read.db):
+                is_there = as_read.update(session_data=stale) > 0  # and is locked from now on
+                row.save(must_create=not is_there)
+        except (CreateError, UpdateError):
+            return False
+        return True
+
+    def _rows(self) -> Any:
+        return self.model.objects.using(router.db_for_write(self.model))
+
+    def _on_commit(self, work: Callable[[], None]) -> None:
+        """Do it once the row's fate is sealed: at once, unless the view is one transaction."""
+        transaction.on_commit(work, using=self._rows().db)
+
+    def _in_transaction(self) -> bool:
+        in_it: bool = transaction.get_connection(self._rows().db).in_atomic_block
+        return in_it
 
 
 class SessionStore(MovingOut):

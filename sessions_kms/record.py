@@ -44,8 +44,13 @@ def owner_of(namespace: str, user_id: object) -> str | None:
     """Return the owner attribute of a user's sessions, or None where it cannot be indexed."""
     if user_id is None or user_id == "":
         return None
-    owner = f"user#{namespace}#{user_id}"
+    owner = f"{owner_prefix(namespace)}{user_id}"
     return owner if _is_text(owner) else None
+
+
+def owner_prefix(namespace: str) -> str:
+    """Return what the owners of a namespace's records begin with; the user's id follows."""
+    return f"user#{namespace}#"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sessions_kms.aws import ConditionFailed, TransactionCanceled
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
-from sessions_kms.items import CONFLICTS_MAX, ItemTable
+from sessions_kms.items import CONFLICTS_MAX, ItemTable, as_number
 from sessions_kms.record import (
     ITEM_MAX_BYTES,
     VERSION,
@@ -70,7 +70,7 @@ class Table(ItemTable):
     def create(self, record: SessionRecord, *, now: int) -> None:
         """Put a record where none is, or only an expired one. Raises RecordExists."""
         try:
-            self._put(record, _ABSENT, {":now": _n(now)})
+            self._put(record, _ABSENT, {":now": as_number(now)})
         except ConditionFailed as exc:
             if not self._is_ours(record, self._current(record.id, exc)):
                 raise RecordExists from exc
@@ -129,6 +129,43 @@ class Table(ItemTable):
             return
         raise TableUnavailable
 
+    def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> bool:
+        """Put an item if a record is as it was loaded; False if not, or it is being changed.
+
+        The record is put as it is: only to check it would be a right of its own in AWS.
+        """
+        unchanged = self._unchanged(session_id, expected, now)
+        del unchanged["Key"]
+        record = self.get(session_id)
+        if record is None:
+            return False
+        try:
+            self._transact(
+                {"Put": unchanged | {"Item": record.to_item()}},
+                {"Put": {"TableName": self._name, "Item": mark}},
+            )
+        except TransactionCanceled:
+            return False
+        except TableUnavailable:
+            if self.get_item(mark["id"]["S"]) != mark:
+                raise
+        return True
+
+    def give_back(self, session_id: str, *, expected: Version, mark_id: str, now: int) -> None:
+        """Delete a record and its mark, both or neither: neither if it is not as it was loaded,
+        or is being changed.
+        """
+        try:
+            self._transact(
+                {"Delete": self._unchanged(session_id, expected, now)},
+                {"Delete": {"TableName": self._name, "Key": {"id": {"S": mark_id}}}},
+            )
+        except TransactionCanceled:
+            return
+        except TableUnavailable:
+            if self.get_item(session_id) is not None:
+                raise
+
     def get_data_key(self, period: int) -> PublishedKey | None:
         """Return the published data key of a period."""
         item = self.get_item(self._data_key_id(period))
@@ -173,10 +210,10 @@ class Table(ItemTable):
                 Item={
                     "id": {"S": item_id},
                     "version": {"N": str(VERSION)},
-                    "notBefore": _n(moment),
+                    "notBefore": as_number(moment),
                 },
                 ConditionExpression="attribute_not_exists(id) OR notBefore < :moment",
-                ExpressionAttributeValues={":moment": _n(moment)},
+                ExpressionAttributeValues={":moment": as_number(moment)},
                 ReturnConsumedCapacity="TOTAL",
             )
             raised = "ConsumedCapacity" in answer
@@ -233,7 +270,7 @@ class Table(ItemTable):
             "Item": _sized(record.to_item()),
             "ConditionExpression": _ABSENT,
             "ExpressionAttributeNames": _names_in(_ABSENT),
-            "ExpressionAttributeValues": {":now": _n(now)},
+            "ExpressionAttributeValues": {":now": as_number(now)},
         }
 
     def _unchanged(self, session_id: str, expected: Version, now: int) -> dict[str, Any]:
@@ -264,12 +301,12 @@ def _sized(item: Item) -> Item:
 
 
 def _unchanged_values(expected: Version, now: int) -> Item:
-    return {":revision": _n(expected.revision), ":salt": {"B": expected.salt}, ":now": _n(now)}
+    return {
+        ":revision": as_number(expected.revision),
+        ":salt": {"B": expected.salt},
+        ":now": as_number(now),
+    }
 
 
 def _names_in(condition: str) -> dict[str, str]:
     return {f"#{name}": name for name in re.findall(r"#(\w+)", condition)}
-
-
-def _n(value: int) -> dict[str, str]:
-    return {"N": str(value)}

@@ -1,7 +1,7 @@
 """The table in memory: the same contract as `sessions_kms.table.Table`, without a network."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
@@ -51,6 +51,19 @@ class FakeTable:
                 raise RecordExists
             self._put(record)
             self.items[mark["id"]["S"]] = mark
+
+    def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> bool:
+        with self._call("mark"), suppress(Conflict):
+            self._expect(session_id, expected, now)
+            self.items[mark["id"]["S"]] = mark
+            return True
+        return False
+
+    def give_back(self, session_id: str, *, expected: Version, mark_id: str, now: int) -> None:
+        with self._call("give_back"), suppress(Conflict):
+            self._expect(session_id, expected, now)
+            del self.items[session_id]
+            self.items.pop(mark_id, None)
 
     def delete(self, session_id: str) -> None:
         with self._call("delete"):

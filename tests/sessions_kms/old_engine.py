@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.db import connection
 from pytest_django import Settings
+
+from tests.clock import FakeClock
 
 ENGINE = "django.contrib.sessions.backends.db"
 
@@ -28,6 +32,14 @@ def installed(settings: Settings) -> Iterator[None]:
             editor.delete_model(Session)
 
 
+@pytest.fixture(name="old")
+def in_use(settings: Settings, clock: FakeClock, transactional_db: None) -> Iterator[None]:
+    """Give the project that engine's table. A test module makes this fixture its own."""
+    clock.now = float(int(time.time()))  # Django's rows end by the machine's own clock
+    with installed(settings):
+        yield
+
+
 def saved(**content: Any) -> str:
     """Store a session in the old engine; return its key."""
     session = DatabaseStore()
@@ -39,3 +51,15 @@ def saved(**content: Any) -> str:
 def content(key: str) -> dict[str, Any]:
     """Return what the old engine has under a key, as one of its processes sees it."""
     return dict(DatabaseStore(key).items())
+
+
+def empty() -> None:
+    """Delete all rows, as the last step of the change says."""
+    from django.contrib.sessions.models import Session
+
+    Session.objects.all().delete()
+
+
+def is_there(key: str) -> bool:
+    """Tell whether there is a row of this key, live or not."""
+    return DatabaseStore().exists(key)

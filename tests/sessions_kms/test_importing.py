@@ -1,10 +1,9 @@
-"""Sessions of Django's database engine, taken over: all at once, or each when it is read."""
+"""Sessions of Django's database engine, taken over all at once."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
+import logging
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -15,31 +14,25 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
-from pytest_django import Settings
 
 from sessions_kms import ending, moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.importing import CHUNK, AllEnded, Importer, OldEngine
+from sessions_kms.links import LINKS
 from sessions_kms.loading import id_of
-from tests.clock import FakeClock
 from tests.sessions_kms import old_engine
 from tests.sessions_kms.old_engine import ENGINE, saved
 from tests.sessions_kms.stacks import Stack
 
+LINK = "a" * 64
 WEEK = 7 * 24 * 3600
 NOTHING = dict.fromkeys(
     ("imported", "there_already", "ended_meanwhile", "unreadable", "too_large"), 0
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def old(settings: Settings, clock: FakeClock) -> Iterator[None]:
-    clock.now = float(int(time.time()))  # Django's rows end by the machine's own clock
-    with old_engine.installed(settings):
-        yield
+old = old_engine.in_use
+pytestmark = pytest.mark.usefixtures("old")
 
 
 def run(*arguments: str) -> tuple[dict[str, Any], int]:
@@ -54,9 +47,6 @@ def run(*arguments: str) -> tuple[dict[str, Any], int]:
 
 def stored(key: str) -> dict[str, Any]:
     return dict(SessionStore(key).items())
-
-
-# All at once
 
 
 def test_live_sessions_are_stored_under_the_keys_that_visitors_hold(stack: Stack) -> None:
@@ -232,151 +222,29 @@ def test_end_of_all_sessions_in_the_middle_of_an_import_holds_for_what_comes_lat
     assert [key for key in keys if stored(key)] == []
 
 
-# Each when it is read
-
-
-def test_session_of_the_old_engine_is_taken_over_when_it_is_read(stack: Stack) -> None:
-    key = saved(**{USER_ID: "7", "a": 1})
-    session = moving_in.SessionStore(key)
-    assert dict(session.items()) == {USER_ID: "7", "a": 1}
-    session["b"] = 2
+def test_session_that_went_back_is_taken_over_again_with_its_links(stack: Stack) -> None:
+    session = SessionStore()
+    session.update({USER_ID: "7", LINKS: [LINK]})
     session.save()
-    assert stored(key) == {USER_ID: "7", "a": 1, "b": 2}
-
-
-def test_unknown_key_is_no_session_in_either(stack: Stack) -> None:
-    session = moving_in.SessionStore("y" * 32)
-    assert session.load() == {}
-    assert session.session_key is None
-    assert stack.sessions() == {}
-
-
-def test_two_first_requests_at_once_both_have_the_session(stack: Stack) -> None:
-    key = saved(a=1)
-    first, second = moving_in.SessionStore(key), moving_in.SessionStore(key)
-    first["b"], second["c"] = 1, 1
-    first.save()
-    second.save()
-    assert stored(key) == {"a": 1, "b": 1, "c": 1}
-
-
-def test_signed_out_session_is_dead_in_both(stack: Stack) -> None:
-    key = saved(a=1)
-    session = moving_in.SessionStore(key)
-    session.load()
-    session.flush()
-    assert old_engine.content(key) == {}
-    assert moving_in.SessionStore(key).load() == {}
-
-
-def test_former_key_is_dead_in_both(stack: Stack) -> None:
-    key = saved(a=1)
-    session = moving_in.SessionStore(key)
-    session.cycle_key()
-    assert session.session_key != key
-    assert moving_in.SessionStore(key).load() == {}
-    assert dict(moving_in.SessionStore(session.session_key).items()) == {"a": 1}
-
-
-def test_session_that_was_ended_in_the_table_is_not_revived_by_its_row(stack: Stack) -> None:
-    key = saved(a=1)
-    assert dict(moving_in.SessionStore(key).items()) == {"a": 1}
-    stack.delete_item(id_of(key))
-    assert old_engine.content(key)["a"] == 1
-    assert moving_in.SessionStore(key).load() == {}
-    assert not moving_in.SessionStore().exists(key)
-
-
-def test_sign_in_at_an_old_process_after_the_move_is_taken_over(fake: Stack) -> None:
-    key = saved(a=1)
-    moving_in.SessionStore(key).load()
-    old_process = DatabaseStore(key)
-    old_process[USER_ID] = "7"
-    old_process.cycle_key()
-    session = moving_in.SessionStore(old_process.session_key)
-    assert session[USER_ID] == "7"
-
-
-def test_no_old_session_is_read_after_an_end_of_all_sessions(make_fake: Any) -> None:
-    make_fake(not_before=1)
-    key = saved(a=1)
-    assert moving_in.SessionStore(key).load() == {}
-
-
-def test_session_exists_in_either(fake: Stack) -> None:
-    there, here = saved(a=1), SessionStore()
-    here.save()
-    assert moving_in.SessionStore().exists(there)
-    assert moving_in.SessionStore().exists(str(here.session_key))
-    assert not moving_in.SessionStore().exists("z" * 32)
-
-
-def test_outage_of_the_table_is_no_reason_to_read_the_old_engine(fake: Stack) -> None:
-    key = saved(a=1)
-    moving_in.SessionStore(key).load()
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
-    with pytest.raises(StoreUnavailable):
-        moving_in.SessionStore(key).load()
-
-
-# The way back
-
-
-def test_sealed_session_goes_back_when_it_is_read(stack: Stack) -> None:
-    ours = SessionStore()
-    ours.update({USER_ID: "7", "a": 1})
-    ours.save()
-    key = str(ours.session_key)
-    back = moving_out.SessionStore(key)
-    assert dict(back.items()) == {USER_ID: "7", "a": 1}
-    assert back.session_key == key
-    assert old_engine.content(key) == {USER_ID: "7", "a": 1}
+    key = str(session.session_key)
+    assert moving_out.SessionStore(key)[USER_ID] == "7"
+    for item_id in list(stack.items()):
+        stack.delete_item(item_id)  # Their time is over.
+    assert run()[0]["imported"] == 1
+    assert stored(key) == {USER_ID: "7", LINKS: [LINK]}
+    assert ending.end_linked(LINK) == 1
     assert stored(key) == {}
 
 
-def test_row_of_the_old_engine_comes_first_on_the_way_back(fake: Stack) -> None:
-    key = saved(a=1)
-    assert dict(moving_out.SessionStore(key).items()) == {"a": 1}
-
-
-def test_unknown_key_is_no_session_on_the_way_back(fake: Stack) -> None:
-    session = moving_out.SessionStore("y" * 32)
-    assert session.load() == {}
-    assert session.session_key is None
-
-
-def test_outage_on_the_way_back_signs_nobody_out(fake: Stack) -> None:
-    ours = SessionStore()
-    ours["a"] = 1
-    ours.save()
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
-    back = moving_out.SessionStore(ours.session_key)
-    with pytest.raises(StoreUnavailable):
-        back.load()
-
-
-def test_two_first_requests_on_the_way_back_both_have_the_session(stack: Stack) -> None:
-    ours = SessionStore()
-    ours["a"] = 1
-    ours.save()
-    key = str(ours.session_key)
-    first = moving_out.SessionStore(key)
-    read = first._take_back
-
-    def after_another(taken: str) -> None:
-        moving_out.SessionStore(taken).load()
-        read(taken)
-
-    first._take_back = after_another  # type: ignore[method-assign,assignment]
-    assert dict(first.items()) == {"a": 1}
-    assert first.session_key == key
-
-
-def test_signed_out_session_is_dead_in_both_on_the_way_back(stack: Stack) -> None:
-    ours = SessionStore()
-    ours["a"] = 1
-    ours.save()
-    key = str(ours.session_key)
-    moving_out.SessionStore(key).flush()
-    assert stored(key) == {}
-    assert moving_out.SessionStore(key).load() == {}
+def test_session_with_something_else_for_links_stays_good_and_is_told(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, other = saved(**{USER_ID: "7", LINKS: ["https://example.org/"]}), saved(a=1)
+    with caplog.at_level(logging.WARNING, "sessions_kms"):
+        assert run() == (NOTHING | {"imported": 2}, 0)
+    assert f"{id_of(key)[:8]}... keeps something else under '{LINKS}'" in caplog.text
+    assert id_of(other)[:8] not in caplog.text
+    session = SessionStore(key)
+    session["b"] = 1
+    session.save()
+    assert stored(key) == {USER_ID: "7", LINKS: ["https://example.org/"], "b": 1}

@@ -32,6 +32,12 @@ for _ in range({SESSIONS}):
     print(session.session_key)
 """
 
+# As `end_sessions` and the admin do it: the row stays.
+END = """
+from sessions_kms.backend import SessionStore
+SessionStore().delete({key!r})
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -86,3 +92,31 @@ def test_visitor_stays_signed_in_through_the_change_and_back(project: Project) -
         with project.serving() as url:
             assert admits(url, key)
     assert project.rows("django_session") == 1
+
+
+def test_visitor_stays_signed_in_there_and_back_and_there_again_while_the_rows_are_left(
+    project: Project,
+) -> None:
+    with requests.Session() as browser, requests.Session() as other, project.serving() as url:
+        sign_in(browser, url)
+        sign_in(other, url)
+        key, ended = browser.cookies["sessionid"], other.cookies["sessionid"]
+    change_engine(project, "sessions_kms.moving_in")
+    with project.serving() as url:
+        assert admits(url, key)
+        assert admits(url, ended)
+    project.run(END.format(key=ended))
+    change_engine(project, "sessions_kms.moving_out")
+    with project.serving() as url:
+        assert admits(url, key)
+    assert project.rows("django_session") == 2
+    project.manage("clearsessions")
+    assert project.rows("django_session") == 1
+    change_engine(project, "django.contrib.sessions.backends.db")
+    with project.serving() as url:
+        assert admits(url, key)
+        assert not admits(url, ended)
+    change_engine(project, "sessions_kms.moving_in")
+    with project.serving() as url:
+        assert admits(url, key)
+        assert not admits(url, ended)
