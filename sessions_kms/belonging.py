@@ -4,13 +4,11 @@ The owner says so where somebody is signed in. An anonymous record does not: it 
 when its data key unwraps under our encryption context.
 """
 
-from collections import OrderedDict
-
+from sessions_kms.aws import IncorrectKey
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import SessionRecord
+from sessions_kms.record import SessionRecord, owner_prefix
 from sessions_kms.services import Services
-
-REMEMBERED = 4096  # data keys, of which a table has about one a day
+from sessions_kms.wrapped_keys import KnownKeys
 
 
 class Belonging:
@@ -18,8 +16,8 @@ class Belonging:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._owner_prefix = f"user#{services.config.namespace}#"
-        self._known: OrderedDict[tuple[bytes, int], bool] = OrderedDict()
+        self._owner_prefix = owner_prefix(services.config.namespace)
+        self._known: KnownKeys[bool] = KnownKeys()
 
     def __call__(self, record: SessionRecord) -> bool:
         """Tell whether a record is of this namespace. Raises KMSUnavailable."""
@@ -28,13 +26,11 @@ class Belonging:
         wrapped = (record.encrypted_key, record.key_period)
         if wrapped not in self._known:
             self._known[wrapped] = self._unwraps(*wrapped)
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
         return self._known[wrapped]
 
     def _unwraps(self, encrypted_key: bytes, period: int) -> bool:
         try:
             self._services.keyring.unwrap(encrypted_key, period)
-        except InvalidRecord:
+        except (InvalidRecord, IncorrectKey):  # Or wrapped by a KMS key of another project.
             return False
         return True

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sessions_kms import ending
-from sessions_kms.aws import IncorrectKey
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.record import CLOCK_SKEW, Item, SessionRecord, number
@@ -87,8 +86,6 @@ class Clearing:
     def _is_ours(self, record: SessionRecord) -> bool:
         try:
             return self._belongs(record)
-        except IncorrectKey:  # Wrapped by a KMS key that is not of this project's.
-            return False
         except KMSUnavailable:
             self.cleared.doubtful += 1
             return False

@@ -7,15 +7,17 @@ one just ended may still be in it. So ending is repeated until nothing new shows
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
-from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.links import linked_session, owner_of_link
-from sessions_kms.record import SessionRecord, owner_of, session_id
+from sessions_kms.record import Item, SessionRecord, owner_of, session_id
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_ended
 
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 LISTED_MAX = 100
+PAGES_MAX = 4  # of a listing: what has ended, or was forged, may stand before the sessions
 PASSES_MAX = 20
 EMPTY_PASSES = 2
 BETWEEN_PASSES = 0.5  # seconds; an index is usually not further behind
@@ -42,7 +44,7 @@ def sessions_of(user_id: object, *, current: str | None = None) -> list[SessionI
     return [
         SessionInfo(record.id, record.created_at, record.updated_at, ends_at(record),
                     record.id == current_id)
-        for record in _live(owner)
+        for record in islice(_live(owner), LISTED_MAX)
     ]  # fmt: skip
 
 
@@ -75,33 +77,39 @@ def end_linked(name: str) -> int:
 
     Raises StoreUnavailable.
     """
-
-    def end(item_id: str) -> bool:
-        was_live = _end(linked_session(item_id))
-        services().table.delete(item_id)
-        return was_live
-
-    return _end_all(owner_of_link(services().config.namespace, name), set(), end)
+    return _end_all(owner_of_link(services().config.namespace, name), set(), _end_by_link)
 
 
-def end_before(moment: int, name: str | None = None) -> bool:
+def end_before(moment: int) -> bool:
     """End all sessions created until a moment, in epoch seconds; on every process in a minute.
 
-    With a name the moment is of something else: of the tokens of that provider, say. False
-    when the moment in force is as late already. Deletes nothing. Raises ValueError for a
-    moment to come, which would lock everybody out, or before 1970, and StoreUnavailable.
+    False when the moment in force is as late already. Deletes nothing. Raises ValueError for
+    a moment to come, which would lock everybody out, or before 1970, and StoreUnavailable.
     """
+    raised = _raised(moment)
+    services().not_before.at_least(moment)
+    return raised
+
+
+def end_before_of(name: str, moment: int) -> bool:
+    """End what else has a beginning, the tokens of a provider of this name, say; no session.
+
+    As `end_before` does otherwise.
+    """
+    raised = _raised(moment, name)
+    services().not_before_of(name).at_least(moment)
+    return raised
+
+
+def _raised(moment: int, name: str | None = None) -> bool:
     if moment < 0:  # What the table would then hold is no moment to any reader.
         raise ValueError("The moment lies before 1970.")
     if moment > services().clock():
         raise ValueError("The moment lies in the future: nobody could sign in until then.")
     try:
-        raised = services().table.raise_not_before(moment, name)
+        return services().table.raise_not_before(moment, name)
     except InvalidRecord as exc:
         raise TableUnavailable("The moment in the table cannot be read.") from exc
-    not_before = services().not_before if name is None else services().not_before_of(name)
-    not_before.at_least(moment)
-    return raised
 
 
 def end_record(record: SessionRecord) -> bool:
@@ -116,19 +124,23 @@ def end_record(record: SessionRecord) -> bool:
     return was_live
 
 
-def _end_all(owner: str, kept: set[str | None], end: Callable[[str], bool]) -> int:
-    """End what the index shows, until nothing new does; return how many were still live."""
-    seen: set[str] = set()
+def _end_all(owner: str, kept: set[str | None], end: Callable[[str], bool | None]) -> int:
+    """End what the index shows, until nothing new does; return how many were still live.
+
+    ``end`` gives None for what may be there later: the next pass looks again.
+    """
+    over = set(kept)
     ended = empty = 0
     for _ in range(PASSES_MAX):
-        fresh = [found for found in services().table.owned(owner) if found not in seen | kept]
-        ended += sum([end(found) for found in fresh])
-        seen |= set(fresh)
-        empty = 0 if fresh else empty + 1
+        outcomes = {each: end(each) for each in services().table.owned(owner) if each not in over}
+        news = {each: was_live for each, was_live in outcomes.items() if was_live is not None}
+        over |= news.keys()
+        ended += sum(news.values())
+        empty = 0 if news else empty + 1
         if empty == EMPTY_PASSES:
-            break
+            return ended
         services().sleep(BETWEEN_PASSES)
-    return ended
+    raise StoreUnavailable("Sessions go on beginning while they are ended.")
 
 
 def _end(ended_id: str) -> bool:
@@ -139,13 +151,43 @@ def _end(ended_id: str) -> bool:
     return False
 
 
+def _end_by_link(item_id: str) -> bool | None:
+    """End the session of a link's item; None while there is none.
+
+    Links are written before their session, so one that is not there may be stored next. The
+    item stays then, for who looks again; DynamoDB deletes it in the end.
+    """
+    record = stored_record(linked_session(item_id))
+    if record is None:
+        return None
+    was_live = end_record(record)
+    services().table.delete(item_id)
+    return was_live
+
+
 def _live(owner: str | None) -> Iterator[SessionRecord]:
+    """Yield the live sessions of an owner, newest first, of some pages of the index."""
     if owner is None:
         return
-    for found in services().table.owned(owner)[:LISTED_MAX]:
-        record = stored_record(found)
-        if record is not None and record.owner == owner and services().is_live(record):
-            yield record
+    start: Item | None = None
+    for _ in range(PAGES_MAX):
+        page = services().table.owned_page(owner, start, limit=LISTED_MAX)
+        for item in page.items:
+            record = stored_record(item["id"]["S"])
+            if record is not None and record.owner == owner and _is_listed(record):
+                yield record
+        start = page.next
+        if start is None:
+            return
+
+
+def _is_listed(record: SessionRecord) -> bool:
+    """Tell whether a record is live, and not one that somebody forged with a time to come."""
+    try:
+        record.check_times(services().clock())
+    except InvalidRecord:
+        return False
+    return services().is_live(record)
 
 
 def stored_record(found: str) -> SessionRecord | None:

@@ -12,10 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sessions_kms import ending
-from sessions_kms.aws import IncorrectKey
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.record import Item, SessionRecord, item_size, owner_of, session_id
+from sessions_kms.record import (
+    Item,
+    SessionRecord,
+    item_size,
+    owner_of,
+    owner_prefix,
+    session_id,
+)
 from sessions_kms.services import services
 
 ROWS = 100  # of the whole table on a page
@@ -102,14 +108,14 @@ class Inspection:
     def find(self, item_id: str) -> Row | None:
         """Return the live session of an id, if it is of this project."""
         record = ending.stored_record(item_id)
-        if record is None or not services().is_live(record) or not self._is_ours(record):
+        if record is None or not services().is_live(record) or not self._belongs(record):
             return None
         return self._row(record)
 
     def end(self, item_id: str) -> bool:
         """End a session of this project; False when there is none of that id any more."""
         record = ending.stored_record(item_id)
-        if record is None or not self._is_ours(record):
+        if record is None or not self._belongs(record):
             return False
         return ending.end_record(record)
 
@@ -125,17 +131,11 @@ class Inspection:
         ours = self._seems_ours(record)
         return None if ours is False else self._row(record, doubtful=ours is None)
 
-    def _is_ours(self, record: SessionRecord) -> bool:
-        try:
-            return self._belongs(record)
-        except IncorrectKey:  # Wrapped by a KMS key that is not of this project's.
-            return False
-
     def _seems_ours(self, record: SessionRecord) -> bool | None:
         if record.owner is None and not self._may_ask(record):
             return None
         try:
-            return self._is_ours(record)
+            return self._belongs(record)
         except KMSUnavailable:
             self._kms_answers = False
             return None
@@ -150,12 +150,12 @@ class Inspection:
         owner = record.owner
         return Row(
             id=record.id,
-            user_id=None if owner is None else owner.removeprefix(f"user#{self._namespace}#"),
+            user_id=None if owner is None else owner.removeprefix(owner_prefix(self._namespace)),
             doubtful=doubtful,
             current=record.id == self._current_id,
-            created_at=_time(record.created_at),
-            updated_at=_time(record.updated_at),
-            ends_at=_time(ending.ends_at(record)),
+            created_at=time_of(record.created_at),
+            updated_at=time_of(record.updated_at),
+            ends_at=time_of(ending.ends_at(record)),
             size=item_size(record.to_item()),
             version=record.version,
             revision=record.revision,
@@ -163,5 +163,6 @@ class Inspection:
         )
 
 
-def _time(seconds: int) -> datetime:
+def time_of(seconds: int) -> datetime:
+    """Return a time of a record, or the latest that there is."""
     return datetime.fromtimestamp(min(seconds, _LATEST), UTC)

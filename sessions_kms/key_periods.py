@@ -14,7 +14,17 @@ TRIES = 5
 
 def is_in_use(services: Services, period: int) -> bool:
     """Tell whether sessions may still be sealed under the data key of a period."""
-    return services.clock() < period + services.config.data_key_period + CLOCK_SKEW
+    length = services.config.data_key_period
+    return length > 0 and services.clock() < period + length + CLOCK_SKEW
+
+
+def begun(services: Services, moment: int) -> int:
+    """Return the start of the period that a moment lies in.
+
+    One that is published began, if under another DATA_KEY_PERIOD. Raises TableUnavailable.
+    """
+    start = moment - moment % services.config.data_key_period
+    return moment if start != moment and _published(services, moment) else start
 
 
 def replaced(services: Services, keyring: KMSKeyring, period: int) -> PublishedKey:

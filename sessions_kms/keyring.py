@@ -95,15 +95,24 @@ class KMSKeyring:
 
         Raises InvalidRecord for what KMS calls invalid, IncorrectKey when none of
         them wrapped it (a mistyped key id does that too, so the record is not to
-        blame), else KMSUnavailable.
+        blame), else KMSUnavailable. A previous key that AWS refuses to use is passed
+        over: what no other one unwraps may be its own, and fails by that refusal.
         """
+        refused: str | None = None
         for key_id in self._unwrap_key_ids:
             try:
                 answer = self._kms.decrypt(key_id, encrypted, self.context(period))
             except IncorrectKey:
                 continue
+            except KMSUnavailable as exc:
+                refused = refused or exc.refused_key
+                if key_id == self.key_id or refused is None:
+                    raise
+                continue
             _check_answer(answer.key_id, key_id, len(answer.plaintext))
             return DataKey(period, encrypted, answer.plaintext, answer.key_id)
+        if refused is not None:
+            raise KMSUnavailable(refused_key=refused)
         raise IncorrectKey("None of the configured KMS keys wrapped this data key.")
 
     def rewrap(self, encrypted: bytes, period: int) -> bytes | None:

@@ -5,7 +5,6 @@ opened, and its revision stays. Each item is changed only if it still holds the 
 key that was read, so a pass may be killed, repeated, or run twice at once.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -13,13 +12,17 @@ from enum import Enum, auto
 from sessions_kms import ending
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.keyring import KMSKeyring
-from sessions_kms.record import ENCRYPTED_KEY_MAX_BYTES, Item, binary, number, text
+from sessions_kms.record import (
+    ENCRYPTED_KEY_MAX_BYTES,
+    Item,
+    binary,
+    number,
+    owner_prefix,
+    text,
+)
 from sessions_kms.services import Services
 from sessions_kms.sweeping import Sweep
-
-REMEMBERED = 4096  # data keys, of which a table has about one a day
-
-WrappedKey = tuple[bytes, int]  # as KMS wrapped it, and its period
+from sessions_kms.wrapped_keys import KnownKeys, WrappedKey
 
 
 class Left(Enum):
@@ -57,10 +60,10 @@ class Rewrapping:
         self._keyring = keyring
         self._dry_run = dry_run
         namespace = services.config.namespace
-        self._owner_prefix = f"user#{namespace}#"
+        self._owner_prefix = owner_prefix(namespace)
         self._published_prefix = f"data-key#{namespace}#"
         self._lease_prefix = f"lease#{namespace}#"
-        self._known: OrderedDict[WrappedKey, bytes | Left] = OrderedDict()
+        self._known: KnownKeys[bytes | Left] = KnownKeys()
 
     def move_published(self) -> None:
         """Move the data keys that the fleet seals with now and next, ahead of all others."""
@@ -125,12 +128,10 @@ class Rewrapping:
         return Left.PRESENT if new is None else new
 
     def _remember(self, asked: dict[WrappedKey, bytes | Left]) -> None:
-        self._known |= asked
-        for (_, period), outcome in asked.items():
+        for key, outcome in asked.items():
+            self._known[key] = outcome
             if not isinstance(outcome, Left):
-                self._known[outcome, period] = Left.PRESENT
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+                self._known[outcome, key[1]] = Left.PRESENT
 
     def _put(self, holder: Holder, new: bytes) -> bool:
         is_published = holder.item_id.startswith(self._published_prefix)

@@ -52,7 +52,7 @@ class Services:
         )
 
     def not_before_of(self, name: str) -> NotBefore:
-        """Return the moment of this name, which `ending.end_before` raises."""
+        """Return the moment of this name, which `ending.end_before_of` raises."""
         return self._named_not_befores.of(name)
 
     @cached_property

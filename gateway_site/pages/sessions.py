@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 
 from sessions_kms import ending, record
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.inspection import time_of
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -125,8 +126,8 @@ def _row(found: ending.SessionInfo) -> Session:
     return Session(
         id=found.id,
         short_id=found.id[: record.SHORT_ID],
-        created_at=datetime.fromtimestamp(found.created_at, UTC),
-        updated_at=datetime.fromtimestamp(found.updated_at, UTC),
-        ends_at=datetime.fromtimestamp(found.ends_at, UTC),
+        created_at=time_of(found.created_at),
+        updated_at=time_of(found.updated_at),
+        ends_at=time_of(found.ends_at),
         current=found.current,
     )

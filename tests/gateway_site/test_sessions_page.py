@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -9,11 +10,12 @@ from django.test import Client
 from pytest_django import Settings
 
 from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.items import Page
 from sessions_kms.record import session_id
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.stacks import Stack, install
 
 END = "/sessions/end/"
 END_OTHERS = "/sessions/end-others/"
@@ -221,7 +223,7 @@ def test_list_that_cannot_be_read_is_a_notice_on_a_whole_page(
     corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(corp)
-    _break_the_index(store, monkeypatch)
+    _break_the_index(store, monkeypatch, "owned_page")
 
     found = section(visitor)
 
@@ -237,7 +239,7 @@ def test_end_that_cannot_be_told_is_not_called_one(
     visitor.sign_in(corp)
     there = signed_in(corp)
     forget_messages(visitor)
-    _break_the_index(store, monkeypatch)
+    _break_the_index(store, monkeypatch, "owned")
     assert "not known whether" in messages(visitor, END_OTHERS)
     assert is_signed_in(there)
 
@@ -246,7 +248,7 @@ def test_session_that_the_index_does_not_show_yet_is_explained(
     corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(corp)
-    monkeypatch.setattr(store.services.table, "owned", lambda owner: [])
+    monkeypatch.setattr(store.services.table, "owned_page", lambda *_, **__: Page([], None))
     assert "too new to be listed" in section(visitor).text
 
 
@@ -259,8 +261,34 @@ def test_many_sessions_are_listed_up_to_a_bound(
     assert "there may be older ones" in section(visitors[0]).text
 
 
-def _break_the_index(store: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    def owned(owner: str) -> list[str]:
+@pytest.mark.parametrize("time", ["createdAt", "updatedAt"])
+def test_forged_record_of_a_time_to_come_is_not_listed(
+    corp: FakeProvider, visitor: Visitor, store: Stack, time: str
+) -> None:
+    visitor.sign_in(corp)
+    _forge(store, own_id(visitor), **{time: "9" * 30}, keyPeriod="0", ttl="9" * 31)
+    assert [own_id(visitor)[:8] in row.text for row in rows(visitor)] == [True]
+
+
+def test_forged_record_without_an_end_is_listed_as_ending_at_the_latest_time(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    install(replace(store.services, config=replace(store.config, absolute_timeout=None)))
+    visitor.sign_in(corp)
+    _forge(store, own_id(visitor), ttl="9" * 31)
+    ends = [row.all("time")[2].attributes["datetime"] for row in rows(visitor)]
+    assert len(ends) == 2
+    assert max(ends).startswith("9999-01-01")
+
+
+def _forge(store: Stack, of: str, **changed: str) -> None:
+    """Put a copy of a record with other numbers, as another user of the table may."""
+    numbers = {name: {"N": value} for name, value in changed.items()}
+    store.put_item({**store.items()[of], "id": {"S": "A" * 43}, **numbers})
+
+
+def _break_the_index(store: Stack, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise TableUnavailable
 
-    monkeypatch.setattr(store.services.table, "owned", owned)
+    monkeypatch.setattr(store.services.table, method, fail)

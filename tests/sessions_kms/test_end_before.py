@@ -79,6 +79,8 @@ def test_own_process_obeys_at_once(stack: Stack) -> None:
 
 
 def test_of_many_that_raise_it_at_once_the_latest_stands(stack: Stack) -> None:
+    if stack.kind == "moto":
+        pytest.skip("moto, in process, tests a condition and writes without a lock")
     raised = together(8, lambda index: ending.end_before(NOW - index))
     assert True in raised
     assert item(stack)["notBefore"] == str(NOW)
@@ -86,7 +88,7 @@ def test_of_many_that_raise_it_at_once_the_latest_stands(stack: Stack) -> None:
 
 def test_named_moment_ends_no_session(stack: Stack) -> None:
     session = saved()
-    assert ending.end_before(NOW, "google")
+    assert ending.end_before_of("google", NOW)
     assert lives(session)
     assert item(stack, "not-before#django#google")["notBefore"] == str(NOW)
     assert services.services().not_before_of("google").moment() == NOW

@@ -1,4 +1,4 @@
-"""`end_sessions` as an operator runs it: by user, by moment, by data key."""
+"""`end_sessions` as an operator runs it: by user and by moment."""
 
 import io
 import sys
@@ -13,14 +13,13 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms import clearing, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.loading import id_of
 from sessions_kms.signals import session_ended
 from tests.sessions_kms.commands import end, run
-from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, install
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
-on_servers = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 
 
 def saved(user: str | None = None, **content: Any) -> SessionStore:
@@ -32,6 +31,10 @@ def saved(user: str | None = None, **content: Any) -> SessionStore:
 
 def lives(session: SessionStore) -> bool:
     return SessionStore().exists(session.session_key or "")
+
+
+def saved_id(session: SessionStore) -> str:
+    return id_of(session.session_key or "")
 
 
 def of_namespace(stack: Stack, namespace: str, user: str | None = None) -> None:
@@ -230,6 +233,16 @@ def test_sessions_of_one_user_end(stack: Stack) -> None:
     assert [lives(session) for session in theirs + others] == [False, False, True, True]
 
 
+def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake.services.table, "owned", lambda _: [saved_id(saved("7"))])
+    done = end("--user", "7")
+    assert done.status == 2
+    assert "go on beginning" in done.err
+    assert "Run the same command again" in done.err
+
+
 # Asking, and what is refused
 
 
@@ -292,71 +305,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
     assert "not-before#django" not in fake.items()
 
 
-# One data key
-
-
-@on_servers
-def test_sessions_of_a_leaked_data_key_end_and_another_key_takes_over(stack: Stack) -> None:
-    leaked = [saved(), saved("7")]
-    before = stack.items()[f"data-key#django#{PERIOD}"]["encryptedKey"]
-    done = end("--key-period", str(PERIOD), "--json")
-    assert (done.status, done.json["deleted"]) == (0, 2)
-    assert [lives(session) for session in leaked] == [False, False]
-    item = stack.items()[f"data-key#django#{PERIOD}"]
-    assert item["encryptedKey"] != before
-    assert item["replacedAt"] == {"N": str(NOW)}
-    stack.clock.advance(300)
-    session = saved()
-    assert next(iter(stack.sessions().values()))["encryptedKey"] == item["encryptedKey"]
-    assert lives(session)
-
-
-@on_servers
-def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
-    make_stack: MakeStack,
-) -> None:
-    stack = make_stack()
-    saved()
-    other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
-    other.sealing_key()
-    late: list[SessionStore] = []
-
-    def time_passes(seconds: float) -> None:
-        if not late:  # Another process still holds the old data key.
-            ours = services.services()
-            install(other)
-            late.append(saved())
-            install(ours)
-        stack.clock.advance(seconds)
-
-    install(replace(stack.services, sleep=time_passes))
-    done = end("--key-period", str(PERIOD), "--json")
-    assert done.json["deleted"] == 2
-    assert stack.sessions() == {}
-    assert stack.clock() == NOW + 300
-
-
-@on_servers
-def test_run_again_it_keeps_what_was_sealed_under_the_new_key(stack: Stack) -> None:
-    saved()
-    end("--key-period", str(PERIOD))
-    item = stack.items()[f"data-key#django#{PERIOD}"]
-    stack.clock.advance(300)
-    session = saved()
-    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
-    assert stack.items()[f"data-key#django#{PERIOD}"] == item
-    assert lives(session)
-
-
-@on_servers
-def test_data_key_of_a_past_period_is_not_replaced(stack: Stack) -> None:
-    saved()
-    stack.clock.advance(86_400)
-    later = saved()
-    item = stack.items()[f"data-key#django#{PERIOD}"]
-    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
-    assert stack.items()[f"data-key#django#{PERIOD}"] == item
-    assert lives(later)
+# Going through the table
 
 
 def test_session_that_kms_cannot_tell_of_is_left_and_told(fake: Stack) -> None:

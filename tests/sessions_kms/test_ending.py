@@ -7,7 +7,9 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import ending
 from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.links import LINKS
+from sessions_kms.loading import id_of
 from tests.sessions_kms.stacks import Stack
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
@@ -102,6 +104,21 @@ def test_ended_session_that_the_index_still_shows_is_counted_once(
     stale = fake.services.table.owned("user#django#7")
     monkeypatch.setattr(fake.services.table, "owned", lambda owner: stale)
     assert ending.end_sessions_of("7") == 1
+
+
+def test_sessions_that_go_on_beginning_are_told(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def owned(_: str) -> list[str]:
+        begun.append(id_of(signed_in("7").session_key or ""))
+        return begun
+
+    monkeypatch.setattr(fake.services.table, "owned", owned)
+    with pytest.raises(StoreUnavailable, match="go on beginning"):
+        ending.end_sessions_of("7")
+    assert len(begun) == ending.PASSES_MAX
 
 
 def test_expired_sessions_are_deleted_and_not_counted(stack: Stack) -> None:

@@ -138,6 +138,8 @@ class Command(OperatorCommand):
                 "Sessions of period 0 have a data key each: end them by --before or --all."
             )
         in_use = key_periods.is_in_use(services(), period)
+        if in_use:
+            self._require_begun(period)
         what = f"every session sealed under the data key of {_shown(period)}"
         first = " Another data key would be published first." if in_use else ""
         if self.dry_run:
@@ -147,6 +149,15 @@ class Command(OperatorCommand):
         self.confirm(f"End {what}?{first} {self._told_estimate()}")
         with self.resumable("Run the same command again to go on."):
             self._conclude({"period": period}, self._end_sealed(period, in_use))
+
+    def _require_begun(self, period: int) -> None:
+        """Refuse a moment in the midst of a period: its data key would go on in use."""
+        begun = key_periods.begun(services(), period)
+        if begun != period:
+            raise CommandError(
+                f"No period began at {_shown(period)}: it lies in the one of {_shown(begun)}."
+                f" For that one, it is --key-period {begun}."
+            )
 
     def _end_sealed(self, period: int, in_use: bool) -> list[Cleared]:
         kept = None
@@ -182,7 +193,7 @@ class Command(OperatorCommand):
             return
         self._require_past(moment)
         self.confirm(f"End {what}? The sessions stay; people consent again.")
-        raised = ending.end_before(moment, provider)
+        raised = ending.end_before_of(provider, moment)
         self.conclude(
             {"provider": provider, "moment": moment, "raised": raised},
             f"Ended {what}: in force on every process within a minute."

@@ -1,0 +1,136 @@
+"""`end_sessions --key-period`: the sessions of a data key that leaked, and no other key's."""
+
+from dataclasses import replace
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms import services
+from sessions_kms.backend import SessionStore
+from tests.sessions_kms.commands import end
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.stacks import Stack, install
+
+NOW = 1_800_000_000
+PERIOD = NOW - NOW % 86_400
+on_servers = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+
+
+def saved(user: str | None = None) -> SessionStore:
+    session = SessionStore()
+    session.update({"a": 1} | ({USER_ID: user} if user else {}))
+    session.save()
+    return session
+
+
+def lives(session: SessionStore) -> bool:
+    return SessionStore().exists(session.session_key or "")
+
+
+@on_servers
+def test_sessions_of_a_leaked_data_key_end_and_another_key_takes_over(stack: Stack) -> None:
+    leaked = [saved(), saved("7")]
+    before = stack.items()[f"data-key#django#{PERIOD}"]["encryptedKey"]
+    done = end("--key-period", str(PERIOD), "--json")
+    assert (done.status, done.json["deleted"]) == (0, 2)
+    assert [lives(session) for session in leaked] == [False, False]
+    item = stack.items()[f"data-key#django#{PERIOD}"]
+    assert item["encryptedKey"] != before
+    assert item["replacedAt"] == {"N": str(NOW)}
+    stack.clock.advance(300)
+    session = saved()
+    assert next(iter(stack.sessions().values()))["encryptedKey"] == item["encryptedKey"]
+    assert lives(session)
+
+
+@on_servers
+def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack()
+    saved()
+    other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
+    other.sealing_key()
+    late: list[SessionStore] = []
+
+    def time_passes(seconds: float) -> None:
+        if not late:  # Another process still holds the old data key.
+            ours = services.services()
+            install(other)
+            late.append(saved())
+            install(ours)
+        stack.clock.advance(seconds)
+
+    install(replace(stack.services, sleep=time_passes))
+    done = end("--key-period", str(PERIOD), "--json")
+    assert done.json["deleted"] == 2
+    assert stack.sessions() == {}
+    assert stack.clock() == NOW + 300
+
+
+@on_servers
+def test_run_again_it_keeps_what_was_sealed_under_the_new_key(stack: Stack) -> None:
+    saved()
+    end("--key-period", str(PERIOD))
+    item = stack.items()[f"data-key#django#{PERIOD}"]
+    stack.clock.advance(300)
+    session = saved()
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
+    assert stack.items()[f"data-key#django#{PERIOD}"] == item
+    assert lives(session)
+
+
+@on_servers
+def test_data_key_of_a_past_period_is_not_replaced(stack: Stack) -> None:
+    saved()
+    stack.clock.advance(86_400)
+    later = saved()
+    item = stack.items()[f"data-key#django#{PERIOD}"]
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
+    assert stack.items()[f"data-key#django#{PERIOD}"] == item
+    assert lives(later)
+
+
+@pytest.mark.parametrize("moment", [PERIOD + 1, PERIOD + 3600, NOW])
+def test_moment_at_which_no_period_began_is_refused_and_the_right_one_named(
+    stack: Stack, moment: int
+) -> None:
+    saved()
+    before = stack.items()
+    done = end("--key-period", str(moment))
+    assert done.status == 1
+    assert f"--key-period {PERIOD}." in done.err
+    assert stack.items() == before
+
+
+@on_servers
+def test_period_of_another_length_before_is_known_by_its_published_key(
+    make_stack: MakeStack,
+) -> None:
+    before = make_stack(data_key_period=3600)
+    period = NOW - NOW % 3600 + 3600
+    before.clock.advance(3600)
+    saved()
+    now = replace(before.services, config=replace(before.config, data_key_period=86_400))
+    install(now)
+    done = end("--key-period", str(period), "--json")
+    assert (done.status, done.json["deleted"]) == (0, 1)
+    assert "replacedAt" in before.items()[f"data-key#django#{period}"]
+
+
+def test_with_a_data_key_for_each_record_no_period_is_in_use(make_fake: MakeStack) -> None:
+    fake = make_fake(data_key_period=0)
+    saved()
+    done = end("--key-period", str(NOW), "--json")
+    assert (done.status, done.json["deleted"]) == (0, 0)
+    assert len(fake.items()) == 1
+
+
+@on_servers
+def test_key_that_stays_in_use_for_good_is_told(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved()
+    monkeypatch.setattr(stack.services.table, "delete_sealed", lambda *_, **__: True)
+    done = end("--key-period", str(PERIOD))
+    assert (done.status, "goes on sealing" in done.err) == (2, True)
