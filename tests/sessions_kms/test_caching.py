@@ -246,6 +246,11 @@ def test_log_tells_of_failures_without_key_material(
     with pytest.raises(KMSUnavailable):
         process.generate(PERIOD)
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
+    warning, error = caplog.messages
+    assert "AWS KMS cannot be used" in warning
+    assert "serve on" in warning
+    assert "refused" in error
+    assert KEY in error
     assert repr(key.plaintext)[2:-1] not in caplog.text
     assert repr(key.encrypted)[2:-1] not in caplog.text
 

@@ -1,6 +1,8 @@
 """CachingKeyring, reading: outages, refusals and bad blobs, each told from the others."""
 
+import threading
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -9,8 +11,9 @@ from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
 )
+from sessions_kms.flights import _Flight
 from sessions_kms.keyring import DataKey
-from tests.sessions_kms.fakes import FOREIGN_KEY, KEY, OLD_KEY, FakeKMS, State
+from tests.sessions_kms.fakes import FOREIGN_KEY, KEY, OLD_KEY, Call, FakeKMS, State
 from tests.sessions_kms.fleet import (
     DAY,
     MAX_AGE,
@@ -122,6 +125,55 @@ def test_end_of_an_outage_is_found_after_the_back_off(process: Process) -> None:
     assert process.unwrap(key.encrypted, key.period) == key
 
 
+def test_who_has_a_stale_key_does_not_wait_for_the_one_who_probes(process: Process) -> None:
+    key = earlier_key(process)
+    process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_AGE)
+    process.unwrap(key.encrypted, key.period)
+    process.clock.advance(1)
+    other = threading.Thread(target=process.unwrap, args=(key.encrypted, key.period))
+    waits: list[bool] = []
+
+    def other_comes(_: Call) -> None:
+        other.start()
+        other.join(timeout=10)
+        waits.append(other.is_alive())
+
+    process.kms.during = other_comes
+    assert process.unwrap(key.encrypted, key.period) == key
+    other.join(timeout=30)
+    assert waits == [False]
+
+
+def test_who_has_no_key_waits_for_the_one_who_probes(process: Process) -> None:
+    key = earlier_key(process)
+    process.kms.set_state(State.UNREACHABLE)
+    with pytest.raises(KMSUnavailable):
+        process.unwrap(key.encrypted, key.period)
+    process.clock.advance(1)
+    process.kms.set_state(State.ENABLED)
+    got: list[DataKey] = []
+    other = threading.Thread(target=lambda: got.append(process.unwrap(key.encrypted, key.period)))
+    came, enter = threading.Event(), process.cache._flights._enter
+
+    def enter_and_tell(*arguments: Any) -> _Flight[DataKey]:
+        try:
+            return enter(*arguments)
+        finally:
+            came.set()
+
+    def other_comes(_: Call) -> None:
+        process.cache._flights._enter = enter_and_tell  # type: ignore[method-assign,assignment]
+        other.start()
+        assert came.wait(timeout=30)
+
+    process.kms.during = other_comes
+    assert process.unwrap(key.encrypted, key.period) == key
+    other.join(timeout=30)
+    assert (got, decrypts(process)) == ([key], 2)
+
+
 def test_failure_is_forgotten_once_the_key_came_by_another_way(process: Process) -> None:
     key = process.generate(PERIOD)
     process.clock.advance(MAX_AGE)
@@ -205,6 +257,32 @@ def test_refusal_by_a_previous_kms_key_fails_its_records_only(process: Process) 
     assert process.plaintexts() == {current.plaintext}
     assert process.unwrap(current.encrypted, PERIOD) == current
     assert process.generate(PERIOD) == current
+
+
+def test_refusal_by_one_previous_kms_key_takes_effect_while_another_goes_on_unwrapping() -> None:
+    process = Process(background=False, decrypt_key_ids=(OLD_KEY, FOREIGN_KEY))
+    old, oldest = (earlier_key(process, key_id=key_id) for key_id in (OLD_KEY, FOREIGN_KEY))
+    process.unwrap(old.encrypted, old.period)
+    process.kms.set_state(State.REFUSING, OLD_KEY)
+    process.clock.advance(MAX_AGE)
+    assert process.unwrap(oldest.encrypted, oldest.period) == oldest
+    with pytest.raises(KMSUnavailable) as caught:
+        process.unwrap(old.encrypted, old.period)
+    assert caught.value.refused_key == OLD_KEY
+    assert process.plaintexts() == {oldest.plaintext}
+
+
+def test_refusal_by_one_previous_kms_key_is_not_hidden_by_an_outage_of_another() -> None:
+    process = Process(background=False, decrypt_key_ids=(OLD_KEY, FOREIGN_KEY))
+    old = earlier_key(process, key_id=OLD_KEY)
+    process.unwrap(old.encrypted, old.period)
+    process.kms.set_state(State.REFUSING, OLD_KEY)
+    process.kms.set_state(State.UNREACHABLE, FOREIGN_KEY)
+    process.clock.advance(MAX_AGE)
+    with pytest.raises(KMSUnavailable) as caught:
+        process.unwrap(old.encrypted, old.period)
+    assert caught.value.refused_key == OLD_KEY
+    assert process.plaintexts() == set()
 
 
 def test_refusal_by_the_current_kms_key_keeps_what_a_previous_one_unwrapped(

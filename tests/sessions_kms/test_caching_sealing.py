@@ -128,6 +128,18 @@ def test_renewal_that_fails_leaves_the_key_in_use_and_is_tried_again(process: Pr
     assert len(process.kms.calls) == before
 
 
+def test_renewal_that_just_failed_is_not_tried_again_in_line(process: Process) -> None:
+    key = process.generate(PERIOD)
+    process.clock.advance(MAX_AGE - 0.5)
+    process.generate(PERIOD)
+    process.kms.set_state(State.UNREACHABLE)
+    assert process.run_jobs() == 1
+    before = len(process.kms.calls)
+    process.clock.advance(0.5)
+    assert process.generate(PERIOD) == key
+    assert len(process.kms.calls) == before
+
+
 def test_refusal_in_the_background_stops_the_next_write_and_read(process: Process) -> None:
     key = process.generate(PERIOD)
     process.clock.advance(RENEWAL_AGE)
@@ -202,10 +214,11 @@ def test_renewal_in_a_real_thread() -> None:
 
 def test_request_does_not_wait_for_a_renewal_that_hangs() -> None:
     asked, release, done = threading.Event(), threading.Event(), threading.Event()
+    released: list[bool] = []
 
     def hang(_: Call) -> None:
         asked.set()
-        release.wait(timeout=30)
+        released.append(release.wait(timeout=30))
 
     process = Process(start=thread_that_tells(done))
     key = process.generate(PERIOD)
@@ -219,6 +232,20 @@ def test_request_does_not_wait_for_a_renewal_that_hangs() -> None:
     finally:
         release.set()
     assert done.wait(timeout=30)
+    assert released == [True]
+
+
+def test_renewal_does_not_keep_the_process_alive() -> None:
+    daemons: list[bool] = []
+    ran = threading.Event()
+
+    def tell() -> None:
+        daemons.append(threading.current_thread().daemon)
+        ran.set()
+
+    start_thread(tell)
+    assert ran.wait(timeout=30)
+    assert daemons == [True]
 
 
 # Outages

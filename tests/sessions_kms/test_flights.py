@@ -253,10 +253,11 @@ def test_in_an_outage_one_probes_and_the_rest_go_on_with_the_stale_key() -> None
     process.generate(PERIOD)
     process.clock.advance(1)
     probing, release = threading.Event(), threading.Event()
+    released: list[bool] = []
 
     def hang(_: Call) -> None:
         probing.set()
-        release.wait(timeout=30)
+        released.append(release.wait(timeout=30))
 
     process.kms.during = hang
     prober = threading.Thread(target=process.generate, args=(PERIOD,))
@@ -267,6 +268,7 @@ def test_in_an_outage_one_probes_and_the_rest_go_on_with_the_stale_key() -> None
     finally:
         release.set()
         prober.join(timeout=30)
+    assert released == [True], "they waited for the one who probes"
     assert not prober.is_alive()
 
 
@@ -274,11 +276,12 @@ def test_slow_key_holds_up_no_other() -> None:
     process = Process()
     slow, quick = (kms_keyring(process.kms).generate(period) for period in (PERIOD, PERIOD - 1))
     asked, release = threading.Event(), threading.Event()
+    released: list[bool] = []
 
     def hang(call: Call) -> None:
         if call.context["period"] == str(PERIOD):
             asked.set()
-            release.wait(timeout=30)
+            released.append(release.wait(timeout=30))
 
     process.kms.during = hang
     thread = threading.Thread(target=process.unwrap, args=(slow.encrypted, PERIOD))
@@ -289,4 +292,5 @@ def test_slow_key_holds_up_no_other() -> None:
     finally:
         release.set()
         thread.join(timeout=30)
+    assert released == [True], "the other key waited for the slow one"
     assert not thread.is_alive()

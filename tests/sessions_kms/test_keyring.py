@@ -143,7 +143,7 @@ def test_data_key_of_a_previous_kms_key_is_unwrapped_by_it(cloud: Cloud) -> None
 
 def test_data_key_of_none_of_the_kms_keys_cannot_be_told(cloud: Cloud) -> None:
     generated = cloud.keyring(cloud.foreign_key).generate(PERIOD)
-    with pytest.raises(KMSUnavailable) as caught:
+    with pytest.raises(KMSUnavailable, match=r"^None of the configured KMS keys") as caught:
         cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD)
     assert caught.value.refused_key is None
     assert cloud.calls() == ["generate_data_key", "decrypt", "decrypt"]
@@ -171,6 +171,24 @@ def test_refusing_previous_kms_key_is_named(cloud: Cloud) -> None:
     with pytest.raises(KMSUnavailable) as caught:
         cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD)
     assert caught.value.refused_key == cloud.old_key
+
+
+def test_refusing_previous_kms_key_stands_in_the_way_of_no_other(cloud: Cloud) -> None:
+    generated = cloud.keyring(cloud.foreign_key).generate(PERIOD)
+    cloud.refuse(cloud.old_key)
+    keyring = cloud.keyring(cloud.key, cloud.old_key, cloud.foreign_key)
+    assert keyring.unwrap(generated.encrypted, PERIOD) == generated
+
+
+def test_refusing_previous_kms_key_is_named_when_no_other_unwraps(cloud: Cloud) -> None:
+    generated = cloud.keyring(cloud.old_key).generate(PERIOD)
+    cloud.refuse(cloud.old_key)
+    with pytest.raises(KMSUnavailable) as caught:
+        cloud.keyring(cloud.key, cloud.old_key, cloud.foreign_key).unwrap(
+            generated.encrypted, PERIOD
+        )
+    assert caught.value.refused_key == cloud.old_key
+    assert cloud.calls() == ["generate_data_key", *["decrypt"] * 3]
 
 
 def test_refusing_kms_key_generates_nothing(cloud: Cloud) -> None:
@@ -220,7 +238,12 @@ def test_answer_that_is_not_whole_or_not_honest_cannot_be_told(state: State) -> 
     assert generating.value.refused_key is unwrapping.value.refused_key is None
 
 
-@pytest.mark.parametrize(("size", "accepted"), [(0, False), (1, True), (6144, True), (6145, False)])
+each_size = pytest.mark.parametrize(
+    ("size", "accepted"), [(0, False), (1, True), (6144, True), (6145, False)]
+)
+
+
+@each_size
 def test_generated_blob_has_1_to_6144_bytes(size: int, accepted: bool) -> None:
     class OtherSize(FakeKMS):
         def generate_data_key(self, key_id: str, context: object) -> DataKeyAnswer:
@@ -232,6 +255,20 @@ def test_generated_blob_has_1_to_6144_bytes(size: int, accepted: bool) -> None:
     else:
         with pytest.raises(KMSUnavailable):
             keyring.generate(PERIOD)
+
+
+@each_size
+def test_rewrapped_blob_has_1_to_6144_bytes(size: int, accepted: bool) -> None:
+    class OtherSize(FakeKMS):
+        def re_encrypt(self, ciphertext: bytes, **_: object) -> bytes:
+            return bytes(size)
+
+    keyring = kms_keyring(OtherSize(), decrypt_key_ids=(OLD_KEY,))
+    if accepted:
+        assert keyring.rewrap(b"wrapped", PERIOD) == bytes(size)
+    else:
+        with pytest.raises(KMSUnavailable):
+            keyring.rewrap(b"wrapped", PERIOD)
 
 
 def test_repr_shows_neither_plaintext_nor_blob() -> None:

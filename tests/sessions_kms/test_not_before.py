@@ -67,11 +67,11 @@ def test_it_never_moves_backwards_whatever_the_table_says(
 
 def test_moment_that_is_raised_during_a_read_stays_raised(clock: FakeClock) -> None:
     def read() -> int:
-        not_before.at_least(100)
+        view.at_least(100)
         return 0
 
-    not_before = NotBefore(read, at_least=0, clock=clock)
-    assert not_before.moment() == 100
+    view = NotBefore(read, at_least=0, clock=clock)
+    assert view.moment() == 100
 
 
 def test_setting_holds_where_the_table_says_less(source: Source, clock: FakeClock) -> None:

@@ -128,6 +128,8 @@ def test_invalid_blob_is_replaced_and_raises_an_alarm(
     assert [(r.name, r.levelno) for r in caplog.records] == [
         ("sessions_kms.keyring", logging.ERROR)
     ]
+    assert f"{PERIOD} is invalid" in caplog.text
+    assert "being replaced" in caplog.text
     assert "forged" not in caplog.text
 
 
@@ -170,6 +172,8 @@ def assert_own(
     assert [(r.name, r.levelno) for r in caplog.records] == [
         ("sessions_kms.keyring", logging.ERROR)
     ]
+    assert f"{PERIOD} cannot be used" in caplog.text
+    assert "seals with its own" in caplog.text
 
 
 def test_item_under_a_foreign_kms_key_does_not_stop_writing(

@@ -203,6 +203,10 @@ def test_write_that_comes_twice_is_a_retry_and_succeeds(table: Table) -> None:
         table.move(moved, old_id=old.id, expected=new, now=NOW)
     assert table.get(moved.id) == moved
     assert table.get(old.id) is None
+    taken = record("c")
+    for _ in range(2):
+        table.take_over(taken, mark={"id": {"S": "moved#c"}}, now=NOW)
+    assert table.get(taken.id) == taken
 
 
 def test_delete_may_be_repeated(table: Table) -> None:
@@ -287,8 +291,9 @@ def test_racing_publications_have_one_winner(table: Table) -> None:
 
 def test_data_key_item_of_another_period_is_invalid(stack: Stack, table: Table) -> None:
     stack.put_item(published(period=PERIOD + 1).to_item(f"data-key#django#{PERIOD}"))
-    with pytest.raises(InvalidRecord):
+    with pytest.raises(InvalidRecord) as caught:
         table.get_data_key(PERIOD)
+    assert caught.value.reason == "keyPeriod"
 
 
 def test_not_before_is_zero_without_an_item_and_else_its_number(stack: Stack, table: Table) -> None:
@@ -300,7 +305,15 @@ def test_not_before_is_zero_without_an_item_and_else_its_number(stack: Stack, ta
     }
     stack.put_item(item)
     assert table.get_not_before() == NOW
-    for change in ({"version": {"N": "2"}}, {"notBefore": {"S": "now"}}):
-        stack.put_item(item | change)
-        with pytest.raises(InvalidRecord):
+    for name, wrong in (("version", {"N": "2"}), ("notBefore", {"S": "now"})):
+        stack.put_item(item | {name: wrong})
+        with pytest.raises(InvalidRecord) as caught:
             table.get_not_before()
+        assert caught.value.reason == name
+
+
+def test_moment_with_a_name_is_one_of_its_own(table: Table) -> None:
+    assert table.raise_not_before(NOW, "google") is True
+    assert table.raise_not_before(NOW, "google") is False
+    moments = [table.get_not_before(name) for name in ("google", "github", None)]
+    assert moments == [NOW, 0, 0]

@@ -23,6 +23,8 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.record import session_id
 from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.fakes import State
+from tests.sessions_kms.fleet import DAY, MAX_AGE, PERIOD, Process, kms_keyring
 from tests.sessions_kms.stacks import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +143,22 @@ def test_data_keys_are_told_with_their_source(fake: Stack, recorded: Recorded) -
     assert recorded.count("sessions_kms.data_keys", use="open", source="cache") == 1
 
 
+def test_each_use_of_a_data_key_is_told_with_each_source(recorded: Recorded) -> None:
+    process = Process(background=False)
+    old = kms_keyring(process.kms).generate(PERIOD - DAY)
+    for _ in ("asked", "cache"):
+        process.generate(PERIOD)
+        process.unwrap(old.encrypted, old.period)
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_AGE)
+    process.generate(PERIOD)
+    process.unwrap(old.encrypted, old.period)
+    told = [(use, source) for use in ("seal", "open") for source in ("asked", "cache", "stale")]
+    assert recorded.points("sessions_kms.data_keys") == {
+        frozenset({("use", use), ("source", source)}): 1 for use, source in told
+    }
+
+
 def test_conflict_and_merge_are_counted(fake: Stack, recorded: Recorded) -> None:
     session = saved(a=1)
     mine, theirs = SessionStore(session.session_key), SessionStore(session.session_key)
@@ -176,7 +194,7 @@ def test_nothing_told_names_a_session_a_key_or_a_person(fake: Stack, recorded: R
     SessionStore(session.session_key).load()
     told = recorded.everything()
     ids = [session_id("django", key)[:6] for key in (first, session.session_key or "")]
-    assert [word for word in [first, "4711", "secret-token", *ids] if word in told] == []
+    assert [word for word in [first, "person-4711", "secret-token", *ids] if word in told] == []
 
 
 def test_key_that_is_not_configured_is_told_by_the_public_class(
