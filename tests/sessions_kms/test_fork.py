@@ -17,6 +17,7 @@ from pytest_django import Settings
 
 from sessions_kms import asynchronous, aws, services
 from sessions_kms.backend import SessionStore
+from sessions_kms.locking import GuardedLock
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, settings_of
@@ -105,6 +106,7 @@ def locks_of(stack: Stack) -> list[Any]:
         cache._lock,
         cache._renewal,
         cache._flights._lock,
+        stack.services.not_before._raising,
         stack.services.not_before._reading,
     ]
 
@@ -116,7 +118,7 @@ def test_child_forked_while_every_lock_is_held_uses_sessions(stack: Stack) -> No
 
 
 def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
-    kinds = (type(threading.Lock()), type(threading.RLock()))
+    kinds = (type(threading.Lock()), type(threading.RLock()), GuardedLock)
     parts: list[Any] = [services, aws, asynchronous, stack.services.not_before]
     cache: Any = stack.services.keyring
     parts += [cache, cache._flights, cache._keyring, cache._keyring._keyring]
