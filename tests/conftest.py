@@ -1,5 +1,6 @@
 """What holds for every test: no real AWS within reach, and time that only moves when told."""
 
+import gc
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -28,6 +29,17 @@ AWS_ENVIRONMENT = {
 
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, max_examples=100)
 hypothesis_settings.load_profile("suite")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Use one process more than there are cores: some tests wait, for processes or time-outs."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what was imported: it would look through it often."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
