@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -19,6 +20,7 @@ OTHER_COLOURS = (
     "#c9ada7",
     "#e9c46a",
     "#a8a8a8",
+    "#f4845f",
 )
 
 
@@ -79,7 +81,7 @@ def _without_scripts(root: Element) -> Element:
 
 def _colours(plot: Plot) -> tuple[str, ...]:
     """Return a colour a series: ours looks the same everywhere."""
-    others = iter(OTHER_COLOURS)
+    others = cycle(OTHER_COLOURS)
     return tuple(OUR_COLOUR if name in OURS else next(others) for name in plot.series)
 
 
