@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,6 +77,11 @@ def address(provider: str) -> str:
     return f"/accounts/{folder}/login/"
 
 
+def wait_a_moment(seconds: float) -> None:
+    """Wait in earnest, if not for long: what is polled for comes from threads and over HTTP."""
+    time.sleep(min(seconds, 0.1))
+
+
 @pytest.fixture
 def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack]:
     """Install the real engine over a table and a KMS in memory."""
@@ -83,6 +89,7 @@ def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack
     assert SessionStore.__module__ == settings.SESSION_ENGINE
     cache.clear()
     stack = fake_stack(FakeClock(time.time()))
+    stack.services = replace(stack.services, sleep=wait_a_moment)
     install(stack.services)
     yield stack
     assert background.drain(20)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
-from dataclasses import replace
 
 import pytest
 
 from oauth.exceptions import OAuthError
 from oauth.revocation import revoke_soon
 from oauth.tokens import TokenSet
-from sessions_kms import services
 from tests.oauth.fixtures import Visitor
 from tests.oauth.logout_fixtures import held_by, refreshed, revoked, settled, sign_out
 from tests.oauth.logout_provider import LogoutProvider
-from tests.sessions_kms.stacks import Stack
 
 
 def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: Visitor) -> None:
@@ -45,9 +41,8 @@ def test_what_a_refresh_fetched_before_is_revoked(idp: LogoutProvider, visitor: 
 
 
 def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
-    idp: LogoutProvider, visitor: Visitor, store: Stack
+    idp: LogoutProvider, visitor: Visitor
 ) -> None:
-    services._services = replace(store.services, sleep=time.sleep)
     visitor.sign_in(idp)
     held = held_by(visitor)
     asked, may_answer = threading.Event(), threading.Event()
