@@ -122,7 +122,7 @@ def test_variables_reach_their_settings() -> None:
 
 def test_connections_to_postgresql_are_pooled_unless_the_url_says_how_long_they_last() -> None:
     pooled = production(DATABASE_URL="postgres://u:p@db/n")["DATABASES"]["default"]
-    assert pooled["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 32, "timeout": 10}
+    assert pooled["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 32, "timeout": 3}
     assert pooled["CONN_HEALTH_CHECKS"] is True
     kept = production(DATABASE_URL="postgres://u:p@db/n?conn_max_age=60")["DATABASES"]["default"]
     assert (kept["CONN_MAX_AGE"], kept.get("OPTIONS", {})) == (60, {})

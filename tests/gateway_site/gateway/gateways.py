@@ -135,7 +135,9 @@ def upstream_variables(name: str, port: int, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_gateway(folder: Path, *, sessions: int = 8) -> Iterator[Gateway]:
+def running_gateway(
+    folder: Path, *, sessions: int = 8, database: str | None = None
+) -> Iterator[Gateway]:
     port, upstream_port, mcp_port, nobody = free_ports(4)
     with canned_server() as canned:
         variables = (
@@ -154,7 +156,7 @@ def running_gateway(folder: Path, *, sessions: int = 8) -> Iterator[Gateway]:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
-            "GATEWAY_TEST_DATABASE": str(folder / "gateway.sqlite3"),
+            "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?timeout=30",
             **variables,
         }
         module = "tests.gateway_site.gateway"

@@ -1,17 +1,9 @@
-"""The settings of a gateway in a process of its own: a database file, one provider."""
+"""The settings of a gateway in a process of its own: a database by its URL, one provider."""
 
-import os
-
-from gateway_site import providers
+from gateway_site import environment, providers
 from tests.settings import *  # noqa: F403
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.environ["GATEWAY_TEST_DATABASE"],
-        "OPTIONS": {"timeout": 30},
-    }
-}
+DATABASES = {"default": environment.database("GATEWAY_TEST_DATABASE", "")}
 OAUTH_PROVIDERS = providers.configured(
     {
         "OAUTH_CORP_CLIENT_ID": "gateway",

@@ -1,0 +1,93 @@
+"""A PostgreSQL of its own on loopback, that can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.local.running import free_ports, is_listening, wait_until
+
+DEBIAN = Path("/usr/lib/postgresql")  # which keeps its servers off the PATH
+
+
+def binaries() -> Path | None:
+    """Return the folder of the newest server's binaries, if there is one."""
+    if found := shutil.which("initdb"):
+        return Path(found).parent
+    versions = sorted(DEBIAN.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    return versions[-1].parent if versions else None
+
+
+class PostgreSQL:
+    """One cluster. It does not run as root, who lends it an account instead."""
+
+    def __init__(self, bin_folder: Path, folder: Path) -> None:
+        self._bin = bin_folder
+        self._data = folder / "data"
+        self._account = "postgres" if os.geteuid() == 0 else None
+        if self._account:
+            shutil.chown(folder, self._account)
+        self.port = free_ports(1)[0]
+        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        self._server: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", self._data)
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        self._server = subprocess.Popen(
+            [
+                *(self._bin / "postgres", "-D", self._data, "-p", str(self.port)),
+                *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
+                *("-c", "fsync=off"),
+            ],
+            user=self._account,
+            cwd="/",
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._answers, "PostgreSQL answers")
+
+    def kill(self) -> None:
+        """Kill the server with all that it is doing."""
+        assert self._server is not None
+        self._server.kill()
+        self._server.wait()
+        wait_until(lambda: not is_listening(self.port), "PostgreSQL is gone")
+
+    def connections(self) -> int:
+        """Return how many connections its clients hold, but for this one."""
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute(
+                "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _run(self, name: str, *arguments: str | Path) -> None:
+        command = [self._bin / name, *arguments]
+        subprocess.run(command, user=self._account, cwd="/", check=True, capture_output=True)
+
+
+@contextmanager
+def running_postgresql(bin_folder: Path) -> Iterator[PostgreSQL]:
+    """Run a cluster in a folder that the server's account can reach, and delete it afterwards."""
+    with tempfile.TemporaryDirectory(prefix="gateway-postgresql-") as folder:
+        cluster = PostgreSQL(bin_folder, Path(folder))
+        cluster.start()
+        try:
+            yield cluster
+        finally:
+            cluster.kill()
