@@ -6,6 +6,7 @@ Every stack takes the same tests, so that neither the fakes nor the servers lie.
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from urllib.request import urlopen
 import boto3
 import pytest
 from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import provisioning, services
@@ -130,6 +132,17 @@ def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
     return Stack(kind, wired, clock, items, put_item, delete_item)
 
 
+def _one_at_a_time(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer calls in turn: moto, in process, tests a condition and writes without a lock."""
+    lock = threading.Lock()
+
+    def answered(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return answer(*args, **kwargs)
+
+    return answered
+
+
 @contextmanager
 def running_stack(
     kind: Kind, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -143,6 +156,7 @@ def running_stack(
 
     if kind == "moto":
         monkeypatch.delenv("AWS_ENDPOINT_URL")
+        monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
         with mock_aws():
             yield make
         return

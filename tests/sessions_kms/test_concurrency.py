@@ -13,9 +13,6 @@ from sessions_kms.backend import TRIES, SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.stacks import Stack
 
-# moto, in process, tests a condition and writes without a lock: threads would race in it.
-racing = pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect=True)
-
 
 def saved(**content: Any) -> SessionStore:
     session = SessionStore()
@@ -299,7 +296,6 @@ def test_tries_are_bounded_and_then_the_store_is_unavailable(
     assert stored(session) == {"a": 0, "rival": TRIES - 1}
 
 
-@racing
 def test_many_threads_save_different_keys_and_none_is_lost(stack: Stack) -> None:
     session = saved()
     requests = [opened(session) for _ in range(6)]
@@ -313,7 +309,6 @@ def test_many_threads_save_different_keys_and_none_is_lost(stack: Stack) -> None
     assert stored(session) == {f"key{number}": number for number in range(6)}
 
 
-@racing
 def test_two_threads_that_create_one_key_have_one_winner(stack: Stack) -> None:
     key = "k" * 32
     sessions = [SessionStore(), SessionStore()]
@@ -324,7 +319,6 @@ def test_two_threads_that_create_one_key_have_one_winner(stack: Stack) -> None:
     assert sorted(type(error).__name__ for error in errors) == ["CreateError", "NoneType"]
 
 
-@racing
 def test_logout_against_save_never_leaves_a_session(stack: Stack) -> None:
     for _ in range(5):
         session = saved(a=1)
@@ -337,7 +331,6 @@ def test_logout_against_save_never_leaves_a_session(stack: Stack) -> None:
     assert stack.sessions() == {}
 
 
-@racing
 def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack) -> None:
     for _ in range(5):
         session = saved(a=1)
@@ -383,7 +376,6 @@ def test_save_after_the_key_was_cycled_elsewhere_raises_update_error(stack: Stac
     assert stored(cycler) == {"a": 1}
 
 
-@racing
 def test_cycling_against_a_token_change_in_threads_loses_nothing(stack: Stack) -> None:
     for _ in range(5):
         session = saved(token="old")

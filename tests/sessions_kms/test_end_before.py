@@ -79,8 +79,6 @@ def test_own_process_obeys_at_once(stack: Stack) -> None:
 
 
 def test_of_many_that_raise_it_at_once_the_latest_stands(stack: Stack) -> None:
-    if stack.kind == "moto":
-        pytest.skip("moto, in process, tests a condition and writes without a lock")
     raised = together(8, lambda index: ending.end_before(NOW - index))
     assert True in raised
     assert item(stack)["notBefore"] == str(NOW)

@@ -234,13 +234,7 @@ def test_large_item_is_taken(table: Table) -> None:
     assert table.get(made.id) == made
 
 
-def skip_without_atomic_conditions(stack: Stack) -> None:
-    if stack.kind == "moto":
-        pytest.skip("moto, in process, tests a condition and writes without a lock")
-
-
 def test_racing_replacements_have_one_winner(stack: Stack, table: Table) -> None:
-    skip_without_atomic_conditions(stack)
     old = stored(table)
     new = [following(old) for _ in range(6)]
     results = together(6, lambda i: table.replace(new[i], expected=old, now=NOW))
@@ -250,7 +244,6 @@ def test_racing_replacements_have_one_winner(stack: Stack, table: Table) -> None
 
 
 def test_racing_moves_leave_one_record(stack: Stack, table: Table) -> None:
-    skip_without_atomic_conditions(stack)
     old = stored(table)
     new = [record(name) for name in "bcdefg"]
     results = together(6, lambda i: table.move(new[i], old_id=old.id, expected=old, now=NOW))
