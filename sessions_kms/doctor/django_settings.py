@@ -8,9 +8,16 @@ from django.core import checks
 from sessions_kms.doctor.finding import Finding, Level, ok
 
 OURS = "sessions_kms."
-# That the cookie is Secure and HttpOnly.
+# Django's own checks that the cookie is Secure and HttpOnly, which have no hint.
 # https://docs.djangoproject.com/en/stable/ref/checks/#security
-DJANGOS = frozenset(f"security.W0{number}" for number in range(10, 16))
+DJANGOS = {
+    f"security.W0{number}": f"Set {setting} = True."
+    for setting, numbers in (
+        ("SESSION_COOKIE_SECURE", (10, 11, 12)),
+        ("SESSION_COOKIE_HTTPONLY", (13, 14, 15)),
+    )
+    for number in numbers
+}
 
 
 def settings_findings() -> Iterator[Finding]:
@@ -29,10 +36,11 @@ def _concerns_sessions(message: checks.CheckMessage) -> bool:
 
 
 def _finding(message: checks.CheckMessage) -> Finding:
+    check_id = message.id or ""
     level = Level.FAILING if message.is_serious() else Level.WARNING
     # Errors say what to do in the message itself, as ImproperlyConfigured shows nothing else.
-    remedy = message.hint or "Correct SESSIONS_KMS in the settings."
-    return Finding(message.id or "", level, message.msg, remedy)
+    remedy = message.hint or DJANGOS.get(check_id, "Correct SESSIONS_KMS in the settings.")
+    return Finding(check_id, level, message.msg, remedy)
 
 
 def _saving() -> str:

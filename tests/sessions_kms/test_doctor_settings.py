@@ -21,8 +21,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "sessions_kms.W007": ({"SOCIALACCOUNT_STORE_TOKENS": True}, "Remove the setting"),
     "sessions_kms.W009": ({"SESSION_COOKIE_SAMESITE": "None"}, "SESSION_COOKIE_SAMESITE = 'Lax'"),
-    "security.W011": ({"SESSION_COOKIE_SECURE": False}, ""),
-    "security.W014": ({"SESSION_COOKIE_HTTPONLY": False}, ""),
+    "security.W011": ({"SESSION_COOKIE_SECURE": False}, "SESSION_COOKIE_SECURE = True"),
+    "security.W014": ({"SESSION_COOKIE_HTTPONLY": False}, "SESSION_COOKIE_HTTPONLY = True"),
 }
 
 
