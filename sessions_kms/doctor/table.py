@@ -7,7 +7,7 @@ from typing import Any
 from sessions_kms import aws
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
-from sessions_kms.doctor.trouble import CREATE, guarded
+from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded
 from sessions_kms.items import OWNER_INDEX
 from sessions_kms.provisioning import (
     TTL_ATTRIBUTE,
@@ -46,7 +46,8 @@ class TableCheck:
         table = found(lambda: self._client.describe_table(TableName=self._name)["Table"])
         if table is None:
             self._missing = True
-            yield failing("table", f"{self._name} does not exist", CREATE)
+            region = self._client.meta.region_name
+            yield failing("table", f"{self._name} does not exist in {region}", ELSEWHERE)
             return
         self.replicas = [replica["RegionName"] for replica in table.get("Replicas", [])]
         yield _status(table)

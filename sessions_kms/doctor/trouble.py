@@ -11,6 +11,8 @@ from sessions_kms.doctor.finding import Finding, failing, warning
 
 DENIED = frozenset({"AccessDeniedException"})
 CREATE = "Run `manage.py create_session_store`."
+# In this order: a second table, in a wrong Region, would hide the mistake.
+ELSEWHERE = f"Correct TABLE_NAME and the Region, or: {CREATE}"
 POLICY = (
     "docs/aws.md, section 2, has the policy;"
     " `manage.py session_store_template --format iam-policy` prints it."
@@ -40,7 +42,7 @@ REMEDIES = {
     "ProvisionedThroughputExceededException": _THROTTLED,
     "ReadTimeoutError": _NETWORK,
     "RequestTimeTooSkewed": _CLOCK,
-    "ResourceNotFoundException": f"Correct TABLE_NAME and the Region, or: {CREATE}",
+    "ResourceNotFoundException": ELSEWHERE,
     "ThrottlingException": _THROTTLED,
     "UnrecognizedClientException": _CREDENTIALS,
 }

@@ -8,7 +8,7 @@ import pytest
 
 from sessions_kms import provisioning
 from tests.sessions_kms import checked_store
-from tests.sessions_kms.checked_store import Store, apply, client, proxied, troubles
+from tests.sessions_kms.checked_store import REGION, Store, apply, client, proxied, troubles
 from tests.sessions_kms.faults import FaultProxy, changed, error
 
 both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
@@ -79,7 +79,8 @@ def test_fault_is_the_only_one_and_its_remedy_mends_it(store: Store, name: str) 
 def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
     store.configure(TABLE_NAME=f"{store.table}-missing")
     found = troubles()
-    assert found["table"].detail == f"{store.table}-missing does not exist"
+    assert found["table"].detail == f"{store.table}-missing does not exist in {REGION}"
+    assert found["table"].remedy.startswith("Correct TABLE_NAME and the Region, or: ")
     assert list(found) == [
         "table",
         "right dynamodb:GetItem",
