@@ -8,8 +8,9 @@ from typing import Any
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 
-from sessions_kms import conf
+from sessions_kms import conf, importing, moving_in
 from sessions_kms.backend import SessionStore
 
 ENGINE = "sessions_kms.backend"
@@ -29,11 +30,7 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
 def check_engine(**_: Any) -> list[checks.CheckMessage]:
     """Warn when the app is installed and neither its engine nor one derived from it is used."""
-    try:
-        store = import_module(settings.SESSION_ENGINE).SessionStore
-    except (ImportError, AttributeError):
-        store = object
-    if issubclass(store, SessionStore):
+    if issubclass(_store(), SessionStore):
         return []
     return [
         checks.Warning(
@@ -42,6 +39,27 @@ def check_engine(**_: Any) -> list[checks.CheckMessage]:
             id="sessions_kms.W001",
         )
     ]
+
+
+def _store() -> type:
+    """Return the class of the sessions, or any other where there is none."""
+    try:
+        store: type = import_module(settings.SESSION_ENGINE).SessionStore
+    except (ImportError, AttributeError):
+        return object
+    return store
+
+
+def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
+    """Report an engine that nothing can be taken over from, while sessions are to be."""
+    raw: Any = getattr(settings, conf.SETTING, None)
+    if not issubclass(_store(), moving_in.SessionStore) or list(conf.faults(raw)):
+        return []
+    try:
+        importing.OldEngine(conf.parse(raw).migrate_from)
+    except ImproperlyConfigured as exc:
+        return [checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")]
+    return []
 
 
 def check_middleware(**_: Any) -> list[checks.CheckMessage]:
@@ -61,12 +79,16 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_cookie_age(**_: Any) -> list[checks.CheckMessage]:
-    """Warn about an idle timeout that the absolute one never lets happen."""
+    """Report an idle timeout that is no number, or that the absolute one never lets happen."""
     raw: Any = getattr(settings, conf.SETTING, None)
     if list(conf.faults(raw)):
         return []
     timeout = conf.parse(raw).absolute_timeout
     age: Any = settings.SESSION_COOKIE_AGE
+    if not isinstance(age, int | float):
+        return [
+            checks.Error("SESSION_COOKIE_AGE must be a number of seconds.", id="sessions_kms.E017")
+        ]
     if timeout is None or age <= timeout:
         return []
     return [
@@ -177,6 +199,7 @@ def register() -> None:
 CHECKS = (
     check_settings,
     check_engine,
+    check_old_engine,
     check_middleware,
     check_cookie_age,
     check_not_before,

@@ -36,6 +36,11 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "E013": {"SESSIONS_KMS": GOOD | {"DATA_KEY_MAX_STALE": 0}},
     "E014": {"SESSIONS_KMS": GOOD | {"DATA_KEY_MAX_STALE": 299}},
     "E015": {"SESSIONS_KMS": GOOD | {"MIGRATE_FROM": ""}},
+    "E016": {
+        "SESSIONS_KMS": GOOD | {"MIGRATE_FROM": "nowhere.sessions"},
+        "SESSION_ENGINE": "sessions_kms.moving_in",
+    },
+    "E017": {"SESSION_COOKIE_AGE": "604800"},
     "W001": {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
     "W002": {"MIDDLEWARE": [checks.SESSION_MIDDLEWARE]},
     "W003": {"SESSION_COOKIE_AGE": 7 * 86400 + 1},
@@ -109,6 +114,16 @@ def test_project_without_session_middleware_is_not_warned(settings: Settings) ->
 def test_long_idle_timeout_is_right_without_an_absolute_one(settings: Settings) -> None:
     settings.SESSION_COOKIE_AGE = 365 * 86400
     settings.SESSIONS_KMS = GOOD | {"ABSOLUTE_TIMEOUT": None}
+    assert found() == []
+
+
+def test_old_engine_that_keeps_rows_is_right_while_moving_in(settings: Settings) -> None:
+    settings.SESSION_ENGINE = "sessions_kms.moving_in"
+    assert found() == []
+
+
+def test_old_engine_is_no_matter_once_nothing_is_taken_over(settings: Settings) -> None:
+    settings.SESSIONS_KMS = GOOD | {"MIGRATE_FROM": "nowhere.sessions"}
     assert found() == []
 
 
