@@ -45,7 +45,17 @@ def test_page_of_a_stranger(corp: FakeProvider, address: str, status: int) -> No
     assert_accessible(response.content.decode())
 
 
-@pytest.mark.parametrize("address", ["/", "/accounts/logout/", "/accounts/3rdparty/", "/nothing"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/",
+        "/accounts/logout/",
+        "/accounts/3rdparty/",
+        "/accounts/3rdparty/login/cancelled/",
+        "/accounts/3rdparty/login/error/",
+        "/nothing",
+    ],
+)
 def test_page_of_somebody_signed_in(corp: FakeProvider, visitor: Visitor, address: str) -> None:
     visitor.sign_in(corp)
     assert_accessible(visitor.client.get(address).content.decode())

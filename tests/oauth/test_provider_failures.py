@@ -209,6 +209,28 @@ def test_denied_consent_gets_a_friendly_page(corp: FakeProvider, visitor: Visito
     assert "You did not sign in" in page.content.decode()
 
 
+def test_denied_consent_of_somebody_signed_in_does_not_say_they_are_not(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    started = visitor.start(process="connect")
+    denied = visitor.client.get(corp.consent(started["Location"], error="access_denied"))
+    page = visitor.client.get(denied["Location"]).content.decode()
+    assert "You did not sign in" not in page
+    assert "You are still signed in" in page
+    assert 'href="/accounts/login/"' not in page
+
+
+def test_failed_answer_to_somebody_signed_in_leads_back_to_their_connections(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    page = visitor.client.get("/accounts/oidc/corp/login/callback/?code=x&state=y")
+    assert page.status_code == 401
+    assert "You are still signed in" in page.content.decode()
+    assert 'href="/accounts/login/"' not in page.content.decode()
+
+
 def test_description_of_an_error_is_not_shown(corp: FakeProvider, visitor: Visitor) -> None:
     started = visitor.start()
     url = corp.consent(started["Location"], error="invalid_scope")
