@@ -184,9 +184,15 @@ class Setting(NamedTuple):
 FIELDS: Mapping[str, Setting] = {
     "KEY_ID": Setting("E003", _key_arn, required=True),
     "TABLE_NAME": Setting(
-        "E004", _matching(_TABLE, "the name or the ARN of a DynamoDB table"), required=True
+        "E004",
+        _matching(
+            _TABLE, "the name (3 to 255 of A-Z a-z 0-9 . _ -) or the ARN of a DynamoDB table"
+        ),
+        required=True,
     ),
-    "REGION_NAME": Setting("E005", _optional(_matching(_REGION, "an AWS Region or None"))),
+    "REGION_NAME": Setting(
+        "E005", _optional(_matching(_REGION, "an AWS Region, such as eu-west-1, or None"))
+    ),
     "NAMESPACE": Setting(
         "E006", _matching(_NAMESPACE, "1 to 64 letters, digits, dots, underscores or hyphens")
     ),
