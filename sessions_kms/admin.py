@@ -114,14 +114,14 @@ class SessionAdmin(EndingAdmin):
         """Show the first letters of the id, and whether it is the reader's own."""
         return f"{session} (this session)" if session.row.current else str(session)
 
-    @admin.display(description="user", empty_value="nobody")
-    def user(self, session: Session) -> str | None:
+    @admin.display(description="user")
+    def user(self, session: Session) -> str:
         """Show who is signed in, with a link where the reader may view users."""
         if session.row.doubtful:
             return "not known"
         if session.user_url:
             return format_html('<a href="{}">{}</a>', session.user_url, session.user_name)
-        return session.user_name or None
+        return session.user_name or "nobody"
 
     @admin.display(description="created")
     def created(self, session: Session) -> str:

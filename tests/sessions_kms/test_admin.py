@@ -70,8 +70,12 @@ def test_own_present_session_is_marked(root: Staff, ada: Any) -> None:
 
 
 def test_anonymous_session_is_nobodys(root: Staff) -> None:
-    SessionStore().create()
+    anonymous = SessionStore()
+    anonymous.create()
     assert [row.split()[1] for row in rows(root.get()) if "root" not in row] == ["nobody"]
+    page = root.get(f"{record_id(anonymous)}/change/")
+    assert "nobody" in page
+    assert ">None<" not in page
 
 
 def test_user_who_is_gone_is_shown_by_id(root: Staff) -> None:
