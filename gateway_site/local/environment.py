@@ -31,9 +31,11 @@ TUNABLE = re.compile(
 )
 OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
 UPSTREAM = re.compile("UPSTREAM_[A-Z][A-Z0-9_]*")
-# What else a shell may hold that would lead a command away from the running stack.
+# What else a shell may hold that would lead a command away from the running stack. Each project's
+# own manage.py names its settings: the gateway's, or those of one that tries the engine here.
 UNSET = (
-    "unset SESSIONS_NAMESPACE SESSIONS_NOT_BEFORE DECRYPT_KEY_ARNS PROXY_SCHEME_HEADER "
+    "unset DJANGO_SETTINGS_MODULE SESSIONS_NAMESPACE SESSIONS_NOT_BEFORE DECRYPT_KEY_ARNS "
+    "PROXY_SCHEME_HEADER "
     r"$(env | sed -n 's/^\(AWS_[A-Z0-9_]*\)=.*/\1/p')"
 )
 
@@ -146,7 +148,11 @@ def shell_script(variables: Mapping[str, str], path: Path) -> str:
         "# The running local stack, for other commands. In a shell:",
         f"#   . {path} && python manage.py check_session_store",
         UNSET,
-        *(f"export {name}={_quoted(value)}" for name, value in sorted(variables.items())),
+        *(
+            f"export {name}={_quoted(value)}"
+            for name, value in sorted(variables.items())
+            if name != "DJANGO_SETTINGS_MODULE"
+        ),
     ]
     return "\n".join(lines) + "\n"
 

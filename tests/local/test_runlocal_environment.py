@@ -157,6 +157,22 @@ def test_shell_script_restores_the_variables_whatever_the_shell_holds(tmp_path: 
     assert "SESSIONS_NAMESPACE" not in seen
 
 
+def test_shell_script_leaves_each_project_its_own_settings_module(tmp_path: Path) -> None:
+    variables = environment.gateway({}, PORTS, STATE, SECRETS)
+    assert "DJANGO_SETTINGS_MODULE" in variables
+    script = environment.shell_script(variables, tmp_path / "env")
+    assert "export DJANGO_SETTINGS_MODULE" not in script
+    answer = subprocess.run(
+        ["/bin/sh", "-c", f'{script}\necho "${{DJANGO_SETTINGS_MODULE-none}}"'],
+        env={"DJANGO_SETTINGS_MODULE": "somebody.elses", "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert answer.stdout == "none\n"
+
+
 @pytest.mark.parametrize("answer", ["", "{}", '{"key_arn": null}', "[]", "not json"])
 def test_unexpected_answer_of_create_session_store_is_an_error(answer: str) -> None:
     with pytest.raises(StackError, match="KMS key"):
