@@ -233,7 +233,10 @@ def test_missing_binary_is_named_with_what_to_do(run: Run) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gateway.example.com"])  # noqa: S104 -- refused
 def test_other_addresses_than_loopback_are_refused(run: Run, host: str) -> None:
-    assert "listens on 127.0.0.1 only" in run.refusal("--host", host)
+    line = run.refusal("--host", host)
+    assert "listens on 127.0.0.1 only" in line
+    gateway, provider = run.ports.gateway, run.ports.provider
+    assert f"-L {gateway}:127.0.0.1:{gateway} -L {provider}:127.0.0.1:{provider} " in line
     assert not run.state.exists()
 
 

@@ -20,14 +20,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         ports = Ports()
-        parser.add_argument("--port", type=port, default=ports.gateway, help="of the gateway")
-        parser.add_argument(
-            "--provider-port", type=port, default=ports.provider, help="of the OpenID provider"
-        )
-        parser.add_argument("--kms-port", type=port, default=ports.kms, help="of the KMS")
-        parser.add_argument(
-            "--dynamodb-port", type=port, default=ports.dynamodb, help="of the DynamoDB"
-        )
+        for option, default, whose in (
+            ("--port", ports.gateway, "gateway"),
+            ("--provider-port", ports.provider, "OpenID provider"),
+            ("--kms-port", ports.kms, "KMS"),
+            ("--dynamodb-port", ports.dynamodb, "DynamoDB"),
+        ):
+            parser.add_argument(
+                option, type=port, default=default, help=f"of the {whose} (default: {default})"
+            )
         parser.add_argument(
             "--state",
             type=Path,
@@ -37,18 +38,19 @@ class Command(BaseCommand):
         parser.add_argument("--host", default=LOOPBACK[0], help="loopback; no other is served")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["host"] not in LOOPBACK:
-            raise CommandError(
-                "runlocal serves plain http with ready-made passwords, so it listens on "
-                "127.0.0.1 only. To reach it from another machine, forward its two ports: "
-                "ssh -L 8000:127.0.0.1:8000 -L 9000:127.0.0.1:9000 HOST"
-            )
         ports = Ports(
             gateway=options["port"],
             provider=options["provider_port"],
             kms=options["kms_port"],
             dynamodb=options["dynamodb_port"],
         )
+        if options["host"] not in LOOPBACK:
+            forwarded = (f"-L {each}:127.0.0.1:{each}" for each in (ports.gateway, ports.provider))
+            raise CommandError(
+                "runlocal serves plain http with ready-made passwords, so it listens on "
+                "127.0.0.1 only. To reach it from another machine, forward its two ports: "
+                f"ssh {' '.join(forwarded)} HOST"
+            )
         os.umask(0o077)
         try:
             Stack(os.environ, ports, options["state"].resolve()).serve(self.say)
