@@ -204,6 +204,14 @@ def test_refusing_consent_sends_access_denied_to_the_client(
     assert answer == {"error": "access_denied", "state": "the-state"}
 
 
+def test_sign_in_page_names_the_ready_made_people(
+    provider: Provider, browser: requests.Session
+) -> None:
+    page = browser.get(f"{provider.issuer}/login/", timeout=10).text
+    for person in PEOPLE:
+        assert f"{person.username}</code> (password <code>{person.password}</code>)" in page
+
+
 def test_wrong_password_does_not_sign_in(provider: Provider, browser: requests.Session) -> None:
     login = browser.get(f"{provider.issuer}/login/", timeout=10)
     answer = submit(browser, login, login=ADA.username, password=GRACE.password)

@@ -37,7 +37,7 @@ def _ensure_person(person: Person) -> None:
 
 def _ensure_client() -> None:
     client = Client.objects.filter(pk=settings.CLIENT_ID).first() or Client(id=settings.CLIENT_ID)
-    client.name = "the gateway on this machine"
+    client.name = "The gateway on this machine"
     if not client.check_secret(settings.CLIENT_SECRET):
         client.set_secret(settings.CLIENT_SECRET)
     client.set_scopes(["openid", "profile", "email"])

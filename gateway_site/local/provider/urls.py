@@ -4,7 +4,7 @@ from allauth.account import views as account
 from django.urls import include, path
 from django.views.generic import TemplateView
 
-from gateway_site.local.provider.views import authorize
+from gateway_site.local.provider.views import authorize, login
 
 urlpatterns = [
     path("", TemplateView.as_view(template_name="index.html"), name="index"),
@@ -13,7 +13,7 @@ urlpatterns = [
         TemplateView.as_view(template_name="style.css", content_type="text/css"),
         name="style",
     ),
-    path("login/", account.login, name="account_login"),
+    path("login/", login, name="account_login"),
     path("logout/", account.logout, name="account_logout"),
     path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
     path("identity/o/authorize", authorize),  # ahead of allauth's own

@@ -1,14 +1,22 @@
-"""The authorization endpoint of allauth, for requests that use PKCE as OAuth 2.1 asks."""
+"""allauth's sign-in page, which tells who there is, and its authorization endpoint.
+
+The latter is for requests that use PKCE as OAuth 2.1 asks.
+"""
 
 from functools import wraps
 from urllib.parse import urlencode
 
+from allauth.account.views import LoginView
 from allauth.idp.oidc.models import Client
 from allauth.idp.oidc.views import authorization
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 
+from gateway_site.local.people import PEOPLE
+
 PKCE_REQUIRED = "code_challenge with code_challenge_method=S256 is required (RFC 7636)."
+
+login = LoginView.as_view(extra_context={"people": PEOPLE})
 
 
 # `wraps` carries allauth's csrf_exempt mark: the view checks the consent form itself.
