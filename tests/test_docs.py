@@ -147,6 +147,19 @@ def test_links_lead_to_files(path: Path) -> None:
     assert [link for link in local if not (path.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_into_a_page_lead_to_headings(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", path.read_text(encoding="utf-8"))
+    local = [(name or path.name, anchor) for name, anchor in links if "://" not in name]
+    assert [link for link in local if link[1] not in anchors(path.parent / link[0])] == []
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the names that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
 # The cost model
 
 READ, WRITE = 0.125 / 1e6, 0.625 / 1e6  # dollars a unit

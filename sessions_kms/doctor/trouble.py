@@ -14,7 +14,7 @@ CREATE = "Run `manage.py create_session_store`."
 # In this order: a second table, in a wrong Region, would hide the mistake.
 ELSEWHERE = f"Correct TABLE_NAME and the Region, or: {CREATE}"
 POLICY = (
-    "docs/aws.md, section 2, has the policy;"
+    'docs/aws.md, under "Three roles", has the policy;'
     " `manage.py session_store_template --format iam-policy` prints it."
 )
 
