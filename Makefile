@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 FUZZ_EXAMPLES ?= 3000
 
+# A virtual environment without pip (Debian without python3-venv) is not taken for one.
+.DELETE_ON_ERROR:
+
 .PHONY: run test matrix fuzz soak bench bench-here check audit format lock clean
 
 run: $(VENV)/.local-installed
