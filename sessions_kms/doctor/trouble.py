@@ -43,6 +43,7 @@ REMEDIES = {
     "ReadTimeoutError": _NETWORK,
     "RequestTimeTooSkewed": _CLOCK,
     "ResourceNotFoundException": ELSEWHERE,
+    "TableUnavailable": "See the finding 'table': DynamoDB did not answer, or refused.",
     "ThrottlingException": _THROTTLED,
     "UnrecognizedClientException": _CREDENTIALS,
 }

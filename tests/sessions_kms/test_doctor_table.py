@@ -88,6 +88,7 @@ def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
         "canary create",
         "sample format",
     ]
+    assert "'table'" in found["canary create"].remedy
     apply(found["table"].remedy)
     assert troubles() == {}
 
