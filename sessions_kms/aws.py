@@ -224,13 +224,17 @@ def dynamodb_client(region: str | None) -> "DynamoDBClient":
     """Return a new DynamoDB client; without a Region, boto's own chain decides.
 
     AWS_REGION, which AWS sets in its own runtimes, comes first: boto3 does not read it.
+    Raises TableUnavailable where the environment makes no client: no Region, an unknown profile.
     """
     with _clients_lock:
-        return _session().client(
-            "dynamodb",
-            region_name=region or os.environ.get("AWS_REGION") or None,
-            config=_client_config(),
-        )
+        try:
+            return _session().client(
+                "dynamodb",
+                region_name=region or os.environ.get("AWS_REGION") or None,
+                config=_client_config(),
+            )
+        except Exception as exc:
+            raise TableUnavailable from exc
 
 
 def control_client(service: str, region: str | None = None) -> Any:

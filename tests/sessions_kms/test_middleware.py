@@ -20,6 +20,7 @@ from pytest_django import Settings
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware
+from tests.sessions_kms.fakes import KEY
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.stacks import Stack
 
@@ -157,6 +158,27 @@ def test_store_unavailable_is_503_and_keeps_the_cookie(
 
 def unavailable(*_: object, **__: object) -> None:
     raise TableUnavailable
+
+
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_DEFAULT_REGION", None),
+        ("AWS_PROFILE", "mistyped"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "no-address"),
+    ],
+)
+def test_environment_of_which_no_client_can_be_made_is_503(
+    ask: Ask, variable: str, value: str | None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = saved()
+    settings.SESSIONS_KMS = {"KEY_ID": KEY, "TABLE_NAME": "sessions"}  # The real store, not a fake.
+    if value is None:
+        monkeypatch.delenv(variable)
+    else:
+        monkeypatch.setenv(variable, value)
+    assert_unavailable(ask("/read/", key))
 
 
 @pytest.mark.parametrize("debug", [False, True])
