@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from django.contrib.sessions.backends.cache import SessionStore as Cached
 from django.contrib.sessions.backends.file import SessionStore as Files
 from django.core.management import get_commands
@@ -13,6 +14,7 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.leases import Leases
 from tests.sessions_kms.commands import Run, run
 from tests.sessions_kms.stacks import Stack, install
@@ -71,9 +73,26 @@ def test_where_ttl_is_off_it_says_so_and_does_nothing_unasked(
     assert len(stack.sessions()) == 1
 
 
-def test_where_it_cannot_be_told_it_says_so(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_role_may_not_ask_it_says_so(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeTimeToLive")
+    monkeypatch.setattr(fake.services.table, "ttl_attribute", lambda: refuse(denied))
+    done = clear()
+    assert (done.status, "this role may not ask" in done.out) == (2, True)
+    assert clear("--force").status == 0
+
+
+def refuse(cause: Exception) -> NoReturn:
+    raise TableUnavailable from cause
+
+
+@pytest.mark.parametrize("arguments", [[], ["--force"], ["--dry-run"]])
+def test_outage_is_not_told_as_a_ttl_that_is_off(fake: Stack, arguments: list[str]) -> None:
     fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
-    assert clear().status == 2
+    done = clear(*arguments)
+    assert (done.status, done.out) == (1, "")
+    assert "The session table cannot be used at the moment." in done.err
 
 
 def test_force_deletes_what_has_expired_of_every_kind_and_nothing_else(stack: Stack) -> None:

@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Clearing
+from sessions_kms.doctor.trouble import DENIED, kind_of
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand
 from sessions_kms.provisioning import TTL_ATTRIBUTE
@@ -92,7 +93,10 @@ def _engine() -> Any:
 
 
 def _deletes_by_itself() -> bool:
+    """Tell whether TTL is on; where this role may not ask, it is taken to be off."""
     try:
         return services().table.ttl_attribute() == TTL_ATTRIBUTE
-    except TableUnavailable:
-        return False
+    except TableUnavailable as exc:
+        if isinstance(exc.__cause__, Exception) and kind_of(exc.__cause__) in DENIED:
+            return False
+        raise
