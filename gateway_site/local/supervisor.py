@@ -60,7 +60,8 @@ class Supervisor:
             signal.signal(number, handler)
 
     def require_ports(self, children: Sequence[Child]) -> None:
-        """Raise StackError, before anything is started, when a port is not free."""
+        """Raise StackError, before anything is started, when a port is not free, or given twice."""
+        _require_different(children)
         deadline = time.monotonic() + PORT_FREE_WITHIN
         for child in children:
             while True:
@@ -122,3 +123,14 @@ class Supervisor:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stop_requested = True
+
+
+def _require_different(children: Sequence[Child]) -> None:
+    first: dict[int, Child] = {}
+    for child in children:
+        other = first.setdefault(child.port, child)
+        if other is not child:
+            raise StackError(
+                f"The {other.name} and the {child.name} cannot have both port {child.port}: "
+                f"choose another with {other.option} or {child.option}."
+            )

@@ -225,6 +225,14 @@ def test_port_in_use_is_refused_in_one_sentence_before_anything_starts(
     assert not (run.state / "dynamodb").exists()
 
 
+def test_port_given_twice_is_refused_in_one_sentence_before_anything_starts(run: Run) -> None:
+    line = run.refusal("--port", str(run.ports.provider))
+    assert f"both port {run.ports.provider}: choose another with" in line
+    assert "--port" in line
+    assert "--provider-port" in line
+    assert not any(is_listening(port) for port in run.all_ports)
+
+
 def test_missing_binary_is_named_with_what_to_do(run: Run) -> None:
     line = stack_error(run, roto=run.state / "roto-server")
     assert "roto-server cannot be run " in line
