@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -48,6 +49,12 @@ class OperatorCommand(BaseCommand):
             self.operate(options)
         except StoreUnavailable as exc:
             raise CommandError(_in_full(exc)) from exc
+        except ImproperlyConfigured as exc:  # Not every command waits for the system checks.
+            raise CommandError(str(exc)) from exc
+        except KeyboardInterrupt as exc:
+            status = INCOMPLETE if self.changes else FAILED
+            text = "Interrupted. Run the same command again: what was done stays done."
+            raise CommandError(text, returncode=status) from exc
 
     def operate(self, options: dict[str, Any]) -> None:
         """Do the command's work."""
@@ -64,12 +71,17 @@ class OperatorCommand(BaseCommand):
             sys.exit(status)
 
     def confirm(self, question: str) -> None:
-        """Ask before something that cannot be taken back. Ends the command unless yes."""
+        """Ask before something that cannot be taken back. Ends the command unless yes.
+
+        On stderr, since stdout may be a pipe, and with --json holds one object.
+        """
         if not self.ask:
             return
         if not sys.stdin.isatty():
             raise CommandError("Nobody is there to confirm: add --no-input, or --dry-run first.")
-        if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
+        self.stderr.write(f"{question} [y/N] ", style_func=str, ending="")
+        self.stderr.flush()
+        if self._answer() not in {"y", "yes"}:
             self._stop("Nothing was done.")
 
     @contextmanager
@@ -110,6 +122,13 @@ class OperatorCommand(BaseCommand):
             for _ in range(math.ceil(left)):
                 sleep(1)
                 advance()
+
+    def _answer(self) -> str:
+        try:
+            return input().strip().lower()
+        except (EOFError, KeyboardInterrupt):
+            self.stderr.write("")  # What is said next begins a line.
+            return ""
 
     def _stop(self, message: str) -> NoReturn:
         raise CommandError(message)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
+from pytest_django import Settings
 
 from sessions_kms import clearing, services
 from sessions_kms.backend import SessionStore
@@ -164,6 +165,26 @@ def test_interrupted_it_says_how_to_go_on(fake: Stack, monkeypatch: pytest.Monke
     assert end("--before", str(NOW), "--json").json["deleted"] == 1
 
 
+@pytest.mark.parametrize("arguments", [["--all"], ["--all", "--dry-run"]])
+def test_interrupted_before_the_first_delete_it_says_so(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> int:
+        raise KeyboardInterrupt
+
+    saved()
+    monkeypatch.setattr(fake.services.table, "estimated_items", interrupted)
+    done = end(*arguments)
+    assert (done.status, "Run the same command again" in done.err) == (2, True)
+    assert len(fake.sessions()) == 1
+
+
+def test_faulty_settings_are_told_without_a_traceback(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {"KEY_ID": "alias/sessions", "TABLE_NAME": "sessions"}
+    done = end("--all")
+    assert (done.status, "SESSIONS_KMS['KEY_ID'] must be the ARN" in done.err) == (1, True)
+
+
 def test_unreachable_half_way_it_says_how_to_go_on(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,19 +276,45 @@ def test_dry_run_changes_nothing_and_says_what_it_would_do(stack: Stack, which: 
     assert stack.items() == before
 
 
+class Terminal(io.StringIO):
+    """Where somebody types this; at its end they press Ctrl-D."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def test_nothing_is_done_unless_somebody_confirms(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+    saved()
+    for typed, status, left in [("", 1, 1), ("\n", 1, 1), ("no\n", 1, 1), ("y\n", 0, 0)]:
+        monkeypatch.setattr(sys, "stdin", Terminal(typed))
+        done = run("end_sessions", "--all")
+        assert (done.status, len(fake.sessions())) == (status, left)
+        assert ("Nothing was done." in done.err) == bool(left)
+
+
+def test_ctrl_c_at_the_question_does_nothing(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> str:
+        raise KeyboardInterrupt
 
     saved()
-    for answer, left in [("", 1), ("no", 1), ("y", 0)]:
-        monkeypatch.setattr(sys, "stdin", Terminal())
-        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
-        run("end_sessions", "--all")
-        assert len(fake.sessions()) == left
+    terminal = Terminal()
+    monkeypatch.setattr(terminal, "readline", interrupted)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    done = run("end_sessions", "--all")
+    assert (done.status, "Nothing was done." in done.err, len(fake.sessions())) == (1, True, 1)
+
+
+def test_question_stays_out_of_what_is_piped_on(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved()
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    done = run("end_sessions", "--all", "--json")
+    assert done.json["deleted"] == 1
+    assert "[y/N]" in done.err
+    assert capsys.readouterr().out == ""
 
 
 def test_nobody_at_the_terminal_needs_no_input(
