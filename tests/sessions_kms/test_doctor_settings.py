@@ -11,12 +11,13 @@ pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
 DB = "django.contrib.sessions.backends.db"
 PICKLE = "myproject.sessions.PickleSerializer"
+USERS = ("django.contrib.auth", "django.contrib.contenttypes")
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "sessions_kms.W001": ({"SESSION_ENGINE": DB}, "SESSION_ENGINE = 'sessions_kms.backend'"),
     "sessions_kms.W003": ({"SESSION_COOKIE_AGE": 8 * 86400}, "Lower SESSION_COOKIE_AGE"),
     "sessions_kms.W006": (
-        {"INSTALLED_APPS": ["allauth.usersessions", "sessions_kms"]},
+        {"INSTALLED_APPS": ["allauth.usersessions", "sessions_kms", *USERS]},
         "Remove 'allauth.usersessions'",
     ),
     "sessions_kms.W007": ({"SOCIALACCOUNT_STORE_TOKENS": True}, "Remove the setting"),
