@@ -6,8 +6,10 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, NoReturn
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
@@ -132,6 +134,11 @@ class OperatorCommand(BaseCommand):
 
     def _stop(self, message: str) -> NoReturn:
         raise CommandError(message)
+
+
+def session_engine() -> Any:
+    """Return the class of the sessions that this site has."""
+    return import_module(settings.SESSION_ENGINE).SessionStore
 
 
 def _in_full(error: StoreUnavailable) -> str:

@@ -169,9 +169,9 @@ def test_needs_no_kms(fake: Stack) -> None:
     assert fake.sessions() == {}
 
 
-def test_another_engine_is_cleared_as_django_does(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def files(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of another engine, with an expired session and a live one."""
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.file"
     monkeypatch.setattr(Files, "_storage_path", str(tmp_path), raising=False)
     for seconds in (-10, 10):
@@ -180,8 +180,22 @@ def test_another_engine_is_cleared_as_django_does(
         session.set_expiry(seconds)
         session.save()
     assert len(list(tmp_path.iterdir())) == 2
+    return tmp_path
+
+
+def test_another_engine_is_cleared_as_django_does(files: Path) -> None:
     done = clear()
-    assert (done.status, done.out, len(list(tmp_path.iterdir()))) == (0, "", 1)
+    assert (done.status, done.out, len(list(files.iterdir()))) == (0, "", 1)
+
+
+def test_dry_run_of_another_engine_clears_nothing(files: Path) -> None:
+    done = clear("--dry-run")
+    assert (done.status, "Would have" in done.out, len(list(files.iterdir()))) == (0, True, 2)
+
+
+def test_another_engine_is_cleared_with_one_object_of_json(files: Path) -> None:
+    assert clear("--json").json == {"engine": "django.contrib.sessions.backends.file"}
+    assert len(list(files.iterdir())) == 1
 
 
 def test_engine_that_cannot_clear_is_told_of(

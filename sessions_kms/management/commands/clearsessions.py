@@ -1,7 +1,6 @@
 """`manage.py clearsessions`: Django's own, but for sessions that DynamoDB itself deletes."""
 
 from argparse import ArgumentParser
-from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +10,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Clearing
 from sessions_kms.doctor.trouble import DENIED, kind_of
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.management.base import INCOMPLETE, OperatorCommand
+from sessions_kms.management.base import INCOMPLETE, OperatorCommand, session_engine
 from sessions_kms.provisioning import TTL_ATTRIBUTE
 from sessions_kms.services import services
 
@@ -39,7 +38,7 @@ class Command(OperatorCommand):
         )
 
     def operate(self, options: dict[str, Any]) -> None:
-        if not issubclass(_engine(), SessionStore):
+        if not issubclass(session_engine(), SessionStore):
             self._clear_another_engine()
         elif _deletes_by_itself():
             self.conclude(
@@ -79,17 +78,19 @@ class Command(OperatorCommand):
         )
 
     def _clear_another_engine(self) -> None:
+        engine = {"engine": settings.SESSION_ENGINE}
+        if self.dry_run:
+            self.conclude(engine, f"Would have {settings.SESSION_ENGINE} clear what has expired.")
+            return
         try:
-            _engine().clear_expired()
+            session_engine().clear_expired()
         except NotImplementedError:
             raise CommandError(
                 f"Session engine {settings.SESSION_ENGINE!r} doesn't support clearing expired"
                 " sessions."
             ) from None
-
-
-def _engine() -> Any:
-    return import_module(settings.SESSION_ENGINE).SessionStore
+        if self.as_json:
+            self.conclude(engine, "")
 
 
 def _deletes_by_itself() -> bool:
