@@ -83,6 +83,25 @@ def test_all_ends_what_began_until_now(stack: Stack) -> None:
     assert stack.sessions() == {}
 
 
+@pytest.mark.parametrize("which", [["--all"], ["--user", "7"], ["--all", "--dry-run"]])
+def test_sessions_of_another_engine_are_not_said_to_have_ended(
+    fake: Stack, settings: Settings, which: list[str]
+) -> None:
+    assert "SESSION_ENGINE" not in end(*which).out
+    settings.SESSION_ENGINE = "sessions_kms.moving_out"
+    assert "rows of django_session, are not ended" in end(*which).out
+    done = end(*which, "--json")
+    assert (bool(done.json), "are not ended" in done.err) == (True, True)
+
+
+def test_rows_that_nobody_took_over_yet_are_not_said_to_have_ended(
+    fake: Stack, settings: Settings
+) -> None:
+    settings.SESSION_ENGINE = "sessions_kms.moving_in"
+    assert "old engine only are not ended" in end("--user", "7").out
+    assert "are not ended" not in end("--all").out  # No row is taken over after that.
+
+
 def test_sessions_have_ended_before_the_first_is_deleted(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,10 +11,11 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from sessions_kms import conf, ending, key_periods, not_before
+from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Cleared, Clearing
 from sessions_kms.doctor.clock import WARN
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.management.base import INCOMPLETE, OperatorCommand
+from sessions_kms.management.base import INCOMPLETE, OperatorCommand, session_engine
 from sessions_kms.record import owner_of
 from sessions_kms.services import build_kms_keyring, services
 
@@ -63,7 +64,9 @@ class Command(OperatorCommand):
             raise CommandError("--no-delete goes with --before or --all.")
         if options["provider"] is not None:
             self._end_grants(options["provider"], self._moment("--before", options["before"]))
-        elif options["user"] is not None:
+            return
+        self._tell_of_another_engine()
+        if options["user"] is not None:
             self._end_user(options["user"])
         elif by_moment:
             now = int(services().clock())
@@ -71,6 +74,14 @@ class Command(OperatorCommand):
             self._end_until(moment, delete=not options["no_delete"])
         else:
             self._end_period(self._moment("--key-period", options["key_period"]))
+
+    def _tell_of_another_engine(self) -> None:
+        """Tell of sessions that this does not end, before anybody relies on it."""
+        if not issubclass(session_engine(), SessionStore):
+            self.say(
+                f"SESSION_ENGINE is {settings.SESSION_ENGINE}: the sessions that are its own, such"
+                " as the rows of django_session, are not ended by this. End them there, too."
+            )
 
     def _moment(self, option: str, text: str | None) -> int:
         if text is None:
