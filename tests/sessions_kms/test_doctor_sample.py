@@ -10,6 +10,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.loading import id_of
 from tests.sessions_kms import checked_store
 from tests.sessions_kms.checked_store import Store, apply, check, client, new_key, troubles
+from tests.sessions_kms.commands import end
 
 both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -120,6 +121,20 @@ def test_sessions_of_a_kms_key_that_was_left_out_are_found(store: Store, owner: 
     store.configure(DECRYPT_KEY_IDS=[previous])
     services.reset()
     assert list(troubles()) == ["data key"]  # Wrapped by the previous key: to be re-wrapped.
+
+
+@servers
+def test_ended_sessions_of_a_lost_kms_key_are_no_loss_though_they_are_still_stored(
+    store: Store,
+) -> None:
+    saved(_auth_user_id="7")
+    store.key = new_key()
+    store.configure()
+    services.reset()
+    assert "sample data keys" in troubles()
+    assert end("--all", "--no-delete").status == 0  # As the runbook of a lost key says.
+    assert len(store.sessions()) == 1
+    assert "sample data keys" not in troubles()
 
 
 @both
