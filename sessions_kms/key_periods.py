@@ -27,6 +27,18 @@ def begun(services: Services, moment: int) -> int:
     return moment if start != moment and _published(services, moment) else start
 
 
+def replacement(services: Services, period: int) -> PublishedKey | None:
+    """Return the data key that took the place of a period's leaked one, while it is published.
+
+    Raises TableUnavailable.
+    """
+    try:
+        published = services.table.get_data_key(period)
+    except InvalidRecord:  # Nobody can have sealed under what cannot be read.
+        return None
+    return published if published is not None and published.replaced_at is not None else None
+
+
 def replaced(services: Services, keyring: KMSKeyring, period: int) -> PublishedKey:
     """Return the data key that took the place of a period's leaked one, publishing it if need be.
 

@@ -81,6 +81,30 @@ def test_run_again_it_keeps_what_was_sealed_under_the_new_key(stack: Stack) -> N
 
 
 @on_servers
+def test_run_again_after_the_period_it_keeps_what_was_sealed_under_the_new_key(
+    stack: Stack,
+) -> None:
+    end("--key-period", str(PERIOD))
+    stack.clock.advance(300)
+    session = saved()
+    stack.clock.now = PERIOD + 86_400 + 300
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
+    assert lives(session)
+
+
+@on_servers
+@pytest.mark.parametrize("encrypted", [b"", b"garbage"])
+def test_published_item_that_somebody_damaged_keeps_no_session_of_a_past_period(
+    stack: Stack, encrypted: bytes
+) -> None:
+    saved()
+    item_id = f"data-key#django#{PERIOD}"
+    stack.clock.advance(2 * 86_400)
+    stack.put_item(stack.items()[item_id] | {"encryptedKey": {"B": encrypted}})
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
+
+
+@on_servers
 def test_data_key_of_a_past_period_is_not_replaced(stack: Stack) -> None:
     saved()
     stack.clock.advance(86_400)

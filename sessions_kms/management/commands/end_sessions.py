@@ -171,20 +171,22 @@ class Command(OperatorCommand):
             )
 
     def _end_sealed(self, period: int, in_use: bool) -> list[Cleared]:
-        kept = None
         passes = []
         clearing = Clearing(services())
         if in_use:
             published = key_periods.replaced(
                 services(), build_kms_keyring(services().config), period
             )
-            kept = published.encrypted
+            kept: bytes | None = published.encrypted
             self.say("Another data key of this period is published.")
             passes.append(self._pass(clearing, clearing.sealed(period, but=kept)))
             self.wait_until(
                 published.created_at + services().config.data_key_cache_age,
                 "Waiting until every process has taken it",
             )
+        else:  # One that took its place in time sealed on until the period's end.
+            replacement = key_periods.replacement(services(), period)
+            kept = None if replacement is None else replacement.encrypted
         for _ in range(PASSES_MAX):
             passes.append(self._pass(clearing, clearing.sealed(period, but=kept)))
             if passes[-1].deleted == 0:
