@@ -5,7 +5,7 @@ once: each goes back when its visitor comes. `moved` says what decides until the
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -16,6 +16,7 @@ from django.db import router, transaction
 from sessions_kms import backend
 from sessions_kms.baseline import Baseline
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.importing import CHUNK
 from sessions_kms.loading import SESSION_KEY, id_of
 from sessions_kms.moved import is_marked, mark, mark_of
 from sessions_kms.services import services
@@ -72,7 +73,7 @@ class MovingOut(db.SessionStore):
 
         Raises StoreUnavailable.
         """
-        for key in list(cls.get_model_class().objects.values_list("session_key", flat=True)):
+        for key in cls._keys():
             if is_marked(services(), id_of(key)):
                 cls(key).load()
         super().clear_expired()
@@ -81,6 +82,19 @@ class MovingOut(db.SessionStore):
     async def aclear_expired(cls) -> None:
         """Delete expired rows, and bring those up to date that were taken over before."""
         await sync_to_async(cls.clear_expired)()
+
+    @classmethod
+    def _keys(cls) -> Iterator[str]:
+        """Yield the keys of all rows, some read at a time."""
+        keys = (
+            cls.get_model_class()
+            .objects.order_by("session_key")
+            .values_list("session_key", flat=True)
+        )
+        after = ""
+        while found := list(keys.filter(session_key__gt=after)[:CHUNK]):
+            yield from found
+            after = found[-1]
 
     def _row(self) -> dict[str, Any]:
         __traceback_hide__ = True

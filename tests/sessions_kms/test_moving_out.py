@@ -11,7 +11,8 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends import cached_db
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from sessions_kms import backend, moving_in, moving_out
@@ -272,6 +273,22 @@ def test_clearing_ends_the_rows_of_sessions_that_ended_meanwhile(stack: Stack) -
     assert old_engine.content(lives) == {"b": 2}
     assert old_engine.content(untouched) == {"c": 1}
     assert mark_of(stack.services, id_of(lives)) not in stack.items()
+
+
+def test_clearing_reads_a_large_table_a_few_rows_at_a_time(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moving_out, "CHUNK", 2, raising=False)
+    ended = [saved(a=number) for number in range(5)]
+    for key in ended:
+        moving_in.SessionStore(key).load()
+        backend.SessionStore().delete(key)
+    with CaptureQueriesContext(connection) as queries:
+        moving_out.SessionStore.clear_expired()
+    reads = [each["sql"] for each in queries if each["sql"].startswith("SELECT")]
+    assert reads
+    assert all("LIMIT 2" in sql for sql in reads)
+    assert not any(map(old_engine.is_there, ended))
 
 
 def test_clearing_asks_for_each_live_row_once(fake: Stack) -> None:
