@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from sessions_kms import ending, moving_in, moving_out
@@ -150,6 +150,19 @@ def test_missing_table_is_told(fake: Stack) -> None:
     finally:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE elsewhere RENAME TO django_session")
+
+
+def test_table_that_is_lost_in_the_middle_is_told(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any) -> set[str]:
+        raise OperationalError("server closed the connection")
+
+    saved(a=1)
+    monkeypatch.setattr(OldEngine, "still_there", lost)
+    with pytest.raises(CommandError, match=r"server closed.*Run it again") as caught:
+        run()
+    assert caught.value.returncode == 2
 
 
 def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -> None:

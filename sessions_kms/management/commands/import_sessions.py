@@ -57,6 +57,11 @@ class Command(OperatorCommand):
                 self._take_all(importer, live)
         except AllEnded as exc:
             raise CommandError(ALL_ENDED) from exc
+        except DatabaseError as exc:
+            raise CommandError(
+                f"The old engine's table cannot be read any more ({exc}). Run it again to go on.",
+                returncode=INCOMPLETE,
+            ) from exc
         counts = importer.counts
         summary = ", ".join(f"{count:,} {outcome}" for outcome, count in counts.items())
         left = counts["unreadable"] + counts["too large"]
