@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 from pytest_django import Settings
 
-from sessions_kms import aws, provisioning, services
+from sessions_kms import aws, ending, provisioning, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable
@@ -83,6 +83,27 @@ def test_operator_needs_all_of_the_policy_and_nothing_else(
     Inspection().whole_table()
     assert moving.denied == set()
     assert moving.used == moving.granted()
+
+
+def test_admin_of_django_needs_scan_beside_the_policy_of_web_and_nothing_else(
+    deployed: Deployed, clock: FakeClock
+) -> None:
+    enforced, _ = deployed.serve_as("web", clock)
+    table = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{deployed.table}"
+    scan = {"Effect": "Allow", "Action": "dynamodb:Scan", "Resource": table}
+    enforced.policy["Statement"].append(scan)
+    for content in ({"_auth_user_id": "7"}, {"_auth_user_id": "7"}, {"cart": [1]}):
+        session = SessionStore()
+        session.update(content)
+        session.save()
+    inspection = Inspection()
+    assert len(inspection.whole_table().rows) == 3
+    one, _ = inspection.of_user("7").rows
+    assert inspection.find(one.id) is not None
+    assert inspection.end(one.id)
+    assert ending.end_sessions_of("7") == 1
+    assert ending.end_before(int(clock()))
+    assert enforced.denied == set()
 
 
 def test_operator_moves_data_keys_within_the_context_of_the_sessions_only(
