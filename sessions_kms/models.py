@@ -10,10 +10,20 @@ if TYPE_CHECKING:
     from sessions_kms.inspection import Row
 
 
+class NoRows(models.Manager["Session"]):
+    """Asks no SQL, so that what goes through all models (`dumpdata`, say) finds none of this."""
+
+    def get_queryset(self) -> models.QuerySet["Session"]:
+        """Return nothing."""
+        return super().get_queryset().none()
+
+
 class Session(models.Model):
     """One session, named by the id of its record. The admin reads the rest from DynamoDB."""
 
     id = models.CharField("id", max_length=43, primary_key=True)
+
+    objects = NoRows()
 
     # What the pages show of it.
     row: "Row"
@@ -23,6 +33,7 @@ class Session(models.Model):
 
     class Meta:
         managed = False
+        base_manager_name = "objects"
         default_permissions = ()
         permissions = (
             ("view_session", "Can view sessions"),

@@ -21,6 +21,7 @@ class Migration(migrations.Migration):
                     ("end_session", "Can end sessions"),
                 ),
                 "managed": False,
+                "base_manager_name": "objects",
                 "default_permissions": (),
             },
         ),

@@ -1,5 +1,7 @@
 """An admin whose store cannot be used, or that is not there at all."""
 
+import io
+import json
 import logging
 import subprocess
 import sys
@@ -7,6 +9,8 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.core.management import call_command
 
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from tests.sessions_kms.stacks import Stack
@@ -125,6 +129,22 @@ def test_whole_table_that_cannot_be_used_keeps_the_readers_cookie(root: Staff, f
     assert "You are still signed in" in page
     fake.services.table.unavailable = False  # type: ignore[attr-defined]
     root.get()
+
+
+@pytest.mark.parametrize("options", [[], ["--all"]])
+def test_data_of_the_project_is_dumped_where_the_model_has_no_table(
+    root: Staff, options: list[str]
+) -> None:
+    dumped = io.StringIO()
+    call_command("dumpdata", *options, stdout=dumped)
+    models = {each["model"] for each in json.loads(dumped.getvalue())}
+    assert "auth.user" in models
+    assert "sessions_kms.session" not in models
+
+
+def test_address_of_an_object_of_the_model_leads_nowhere(root: Staff) -> None:
+    kind = ContentType.objects.get(app_label="sessions_kms", model="session")
+    assert root.client.get(f"/admin/r/{kind.pk}/{'x' * 43}/").status_code == 404
 
 
 def test_engine_needs_neither_the_app_nor_the_admin() -> None:
