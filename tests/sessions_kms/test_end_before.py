@@ -1,17 +1,20 @@
 """Raising the moment before which no session counts, and the moments that have names."""
 
+from dataclasses import replace
+
 import pytest
 
 from sessions_kms import ending, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.not_before import NAMES_MAX, NamedNotBefores
+from sessions_kms.not_before import NAMES_MAX, NamedNotBefores, NotBefore
 from tests.clock import FakeClock
+from tests.sessions_kms.commands import end
 from tests.sessions_kms.fakes import together
 from tests.sessions_kms.faults import Fault, answer, applied, dropped
 from tests.sessions_kms.faulty import MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.stacks import Stack, install
 
 make_faulty = make_faulty_fixture
 NOW = 1_800_000_000
@@ -142,3 +145,27 @@ def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock
     assert named.of("a").held() == 5
     clock.advance(30)
     assert named.of("a").held() is None
+
+
+def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -> None:
+    ended = saved()
+    ending.end_before(NOW)  # As the admin does, which deletes nothing.
+    stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
+                    "notBefore": {"N": str(NOW + 3600)}})  # fmt: skip
+    stack.clock.advance(60)
+    assert not lives(saved())
+    # docs/operations.md: delete the item, end all, restart.
+    stack.delete_item("not-before#django")
+    _start_anew(stack)
+    assert lives(ended)
+    assert end("--all").status == 0
+    _start_anew(stack)
+    assert not lives(ended)
+    stack.clock.advance(1)
+    assert lives(saved())
+
+
+def _start_anew(stack: Stack) -> None:
+    table = stack.services.table
+    not_before = NotBefore(table.get_not_before, at_least=0, clock=stack.clock)
+    install(replace(stack.services, not_before=not_before))
