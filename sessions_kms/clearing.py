@@ -52,6 +52,7 @@ class Clearing:
         return self._sessions(
             lambda record: record.key_period == period and record.encrypted_key != but,
             lambda record: table.delete_sealed(record.id, period=period, but=but),
+            consistent=True,  # Nothing else ends what a scan that lags behind would miss.
         )
 
     def expired(self, *, at_most: int) -> Iterator[int]:
@@ -71,11 +72,15 @@ class Clearing:
                     return
 
     def _sessions(
-        self, chosen: Callable[[SessionRecord], bool], delete: Callable[[SessionRecord], bool]
+        self,
+        chosen: Callable[[SessionRecord], bool],
+        delete: Callable[[SessionRecord], bool],
+        *,
+        consistent: bool = False,
     ) -> Iterator[int]:
         self.cleared = Cleared()
         with Sweep(self.services) as sweep:
-            for items in sweep.pages():
+            for items in sweep.pages(consistent=consistent):
                 found = [record for record in _records(items) if chosen(record)]
                 ours = [record for record in found if self._is_ours(record)]
                 deleted = sweep.each(delete, ours)

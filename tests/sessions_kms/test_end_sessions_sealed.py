@@ -1,6 +1,7 @@
 """`end_sessions --key-period`: the sessions of a data key that leaked, and no other key's."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -148,6 +149,23 @@ def test_with_a_data_key_for_each_record_no_period_is_in_use(make_fake: MakeStac
     done = end("--key-period", str(NOW), "--json")
     assert (done.status, done.json["deleted"]) == (0, 0)
     assert len(fake.items()) == 1
+
+
+@on_servers
+def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = saved()
+    table: Any = stack.services.table
+    page = table.page
+
+    def lagging(start: Any = None, *, limit: int = 100, consistent: bool = False) -> Any:
+        found = page(start, limit=limit, consistent=consistent)
+        return found if consistent else replace(found, items=[])
+
+    monkeypatch.setattr(table, "page", lagging)
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
+    assert not lives(session)
 
 
 @on_servers
