@@ -39,12 +39,19 @@ class BeforeForm(forms.Form):
     )
 
     def clean_before(self) -> datetime:
-        """Refuse a moment to come, before which nobody could sign in."""
+        """Refuse a moment to come, before which nobody could sign in.
+
+        Raises StoreUnavailable.
+        """
         moment: datetime = self.cleaned_data["before"]
         # Dates of the far past and future have no timestamp everywhere.
         passed = 1970 < moment.year < 9999 and moment.timestamp() <= services().clock()
         if not passed:
             raise forms.ValidationError("Name a time that has passed, after 1970.")
+        try:
+            ending.require_past(int(moment.timestamp()))
+        except ValueError as exc:
+            raise forms.ValidationError(str(exc)) from exc
         return moment
 
 

@@ -5,6 +5,7 @@ one just ended may still be in it. So ending is repeated until nothing new shows
 """
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -21,6 +22,7 @@ PAGES_MAX = 4  # of a listing: what has ended, or was forged, may stand before t
 PASSES_MAX = 20
 EMPTY_PASSES = 2
 BETWEEN_PASSES = 0.5  # seconds; an index is usually not further behind
+AHEAD_MAX = 60  # seconds that this machine's clock may be ahead of AWS's
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,20 @@ def end_before(moment: int) -> bool:
     raised = _raised(moment)
     services().not_before.at_least(moment)
     return raised
+
+
+def require_past(moment: int) -> None:
+    """Raise ValueError for a moment that only this machine's clock calls past.
+
+    Raises TableUnavailable.
+    """
+    there = services().table.server_time()
+    ahead = 0 if there is None else round(time.time() - there)
+    if ahead > AHEAD_MAX and moment > time.time() - ahead:
+        raise ValueError(
+            f"This machine's clock is {ahead:,} s ahead of AWS's, and the moment lies in the"
+            " future by that: nobody could sign in until then. Set the clock right."
+        )
 
 
 def end_before_of(name: str, moment: int) -> bool:

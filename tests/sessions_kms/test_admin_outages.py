@@ -5,6 +5,8 @@ import json
 import logging
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -129,6 +131,25 @@ def test_whole_table_that_cannot_be_used_keeps_the_readers_cookie(root: Staff, f
     assert "You are still signed in" in page
     fake.services.table.unavailable = False  # type: ignore[attr-defined]
     root.get()
+
+
+@pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+def test_time_that_only_this_clock_calls_past_is_refused(
+    stack: Stack, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 200)
+    stack.clock.now = real() + 200
+    root = Staff("root", superuser=True)
+    for ahead, refused in [(-10, False), (190, True)]:
+        now = datetime.fromtimestamp(real() + ahead, UTC)
+        form = {"before_0": f"{now:%Y-%m-%d}", "before_1": f"{now:%H:%M:%S}"}
+        page = root.post("end-before/", form)
+        assert ("ahead of AWS" in page) is refused
+        assert ("This cannot be taken back." in page) is not refused
+        if refused:
+            root.post("end-before/", form | CONFIRM)
+            assert stack.services.table.get_not_before() == 0
 
 
 @pytest.mark.parametrize("options", [[], ["--all"]])

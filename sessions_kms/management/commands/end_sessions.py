@@ -1,6 +1,5 @@
 """`manage.py end_sessions`: end many sessions at once, after an incident."""
 
-import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,7 +12,6 @@ from django.core.management.base import CommandError
 from sessions_kms import conf, ending, key_periods, not_before
 from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Cleared, Clearing
-from sessions_kms.doctor.clock import WARN
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand, session_engine
 from sessions_kms.record import owner_of
@@ -218,13 +216,10 @@ class Command(OperatorCommand):
 
     def _require_past(self, moment: int) -> None:
         """Refuse a moment that only this machine's clock calls past."""
-        there = services().table.server_time()
-        ahead = 0 if there is None else round(time.time() - there)
-        if ahead > WARN and moment > time.time() - ahead:
-            raise CommandError(
-                f"This machine's clock is {ahead:,} s ahead of AWS's, and the moment lies in the"
-                " future by that: nobody could sign in until then. Set the clock right."
-            )
+        try:
+            ending.require_past(moment)
+        except ValueError as exc:
+            raise CommandError(str(exc)) from exc
 
     def _pass(self, clearing: Clearing, work: Iterator[int]) -> Cleared:
         with self.progress("items looked at", total=self._items) as advance:
