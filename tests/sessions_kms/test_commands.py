@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from sessions_kms import aws
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.stacks import FAKE_KEY
 
 pytestmark = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 REGION = "eu-west-1"
@@ -153,3 +154,13 @@ def test_create_reports_what_was_done_before_it_failed(
             stdout=out,
         )
     assert out.getvalue().startswith("created key arn:aws:kms:")
+
+
+@pytest.mark.usefixtures("bare")
+def test_environment_of_which_no_client_can_be_made_is_told_in_boto_s_words(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.SESSIONS_KMS = {"KEY_ID": FAKE_KEY, "TABLE_NAME": "sessions"}
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    with pytest.raises(CommandError, match="You must specify a region"):
+        run("end_sessions", "--all", "--no-input")
