@@ -9,12 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
-from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
-
-env = environ.Env()
+from environ import Env
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -26,8 +23,11 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
 def text(name: str, default: str = "") -> str:
-    """Return the variable without surrounding blanks."""
-    return cast("str", env.str(name, default)).strip()
+    """Return the variable without surrounding blanks, or the default where it is unset.
+
+    Not read by django-environ, to which a value that starts with "$" is another variable's name.
+    """
+    return os.environ.get(name, default).strip()
 
 
 def flag(name: str) -> bool:
@@ -52,23 +52,24 @@ def whole_number(name: str, default: int | None = None) -> int | None:
 
 def items(name: str, default: Iterable[str] = ()) -> list[str]:
     """Return a comma-separated list, without blanks and empty entries."""
-    found = [item.strip() for item in cast("list[str]", env.list(name, default=[]))]
+    found = [item.strip() for item in text(name).split(",")]
     return [item for item in found if item] or list(default)
 
 
 def database(name: str, default: str) -> dict[str, Any]:
     """Return the settings of the database at a URL."""
     url = text(name) or default
-    known = environ.Env.DB_SCHEMES
-    if urlsplit(url).scheme not in known:
+    if url.partition(":")[0] not in Env.DB_SCHEMES:
         raise ImproperlyConfigured(
             f"{name} must be a database URL, such as postgres://user:password@host:5432/name "
             "or sqlite:////var/lib/gateway/db.sqlite3."
         )
     try:
-        found = cast("dict[str, Any]", environ.Env.db_url_config(url))
+        found = cast("dict[str, Any]", Env.db_url_config(url))
     except ValueError:
-        raise ImproperlyConfigured(f"{name} is not a complete database URL.") from None
+        raise ImproperlyConfigured(
+            f"{name} is not a complete database URL; a password in it must be percent-encoded."
+        ) from None
     return _pooled(found) if found["ENGINE"] == POSTGRESQL else found
 
 

@@ -140,6 +140,21 @@ def test_pool_of_postgresql_is_one_that_the_driver_takes(
     connection.close_pool()  # type: ignore[attr-defined]  # of PostgreSQL's alone
 
 
+def test_value_that_starts_with_a_dollar_is_taken_as_it_is() -> None:
+    """Every fiftieth key of Django's get_random_secret_key does."""
+    loaded = production(
+        DJANGO_SECRET_KEY="$ecret", DJANGO_SECRET_KEY_FALLBACKS="$old,older", ecret="another"
+    )
+    assert loaded["SECRET_KEY"] == "$ecret"
+    assert loaded["SECRET_KEY_FALLBACKS"] == ["$old", "older"]
+
+
+@pytest.mark.parametrize("password", ["[x", "x]", "\N{ACCOUNT OF}", "x#y"])
+def test_password_of_the_database_may_have_odd_characters(password: str) -> None:
+    database = production(DATABASE_URL=f"postgres://u:{password}@db/n")["DATABASES"]["default"]
+    assert (database["HOST"], database["PASSWORD"]) == ("db", password)
+
+
 def test_moment_of_not_before_may_be_a_date() -> None:
     loaded = production(SESSIONS_NOT_BEFORE="2026-01-31T12:00:00Z")
     assert loaded["SESSIONS_KMS"]["NOT_BEFORE"] == "2026-01-31T12:00:00Z"
@@ -164,6 +179,8 @@ def test_no_proxy_is_trusted_unless_named() -> None:
         ("DATABASE_URL", "secret-in-a-url"),
         ("DATABASE_URL", "mongodb+x://user:secret-in-a-url@h/db"),
         ("DATABASE_URL", "postgres://user:secret-in-a-url@h:port/db"),
+        ("DATABASE_URL", "postgres://user:secret-in-a-url?@h/db"),
+        ("DATABASE_URL", "$OTHER"),
     ],
 )
 def test_bad_value_is_an_error_that_names_the_variable_and_not_the_value(
