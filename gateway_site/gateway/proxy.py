@@ -157,7 +157,7 @@ class _Exchange:
         headers = [*to_browser(came), *locations(self.call, answer.status_code, came)]
         extra = await cookies.renewed(self.call.request, self._extra)
         self.has_begun = True
-        await self._send(
+        await self._hand_over(
             {
                 "type": "http.response.start",
                 "status": answer.status_code,
@@ -169,7 +169,7 @@ class _Exchange:
         except (httpx2.HTTPError, TimeoutError) as error:
             self._log(error)
         else:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._hand_over({"type": "http.response.body", "body": b""})
 
     async def _stream(self, answer: httpx2.Response) -> None:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -181,13 +181,13 @@ class _Exchange:
                 piece = await anext(stream, None)
             if piece is None:
                 return
-            await self._hand_over(piece)
+            await self._hand_over({"type": "http.response.body", "body": piece, "more_body": True})
 
-    async def _hand_over(self, piece: bytes) -> None:
-        """Pass a piece on. Raises ClientGone when it is not taken for too long."""
+    async def _hand_over(self, message: Mapping[str, Any]) -> None:
+        """Give the server a part of the answer. Raises ClientGone if it takes none for too long."""
         try:
             async with asyncio.timeout(READER_TIMEOUT):
-                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                await self._send(message)
         except TimeoutError:
             raise ClientGone from None
 

@@ -97,6 +97,8 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
         await SessionStore().adelete(value)
     if what == "check":
         proxy.SESSION_CHECK = float(value)
+    if what == "reader":
+        proxy.READER_TIMEOUT = float(value)
     if what == "active":
         await User.objects.aupdate(is_active=value == "1")
     if what == "https":

@@ -110,6 +110,20 @@ def test_slow_reader_slows_the_upstream(gateway: Gateway) -> None:
     wait_until(lambda: gateway.control("slots") == "0", "the call is over")
 
 
+def test_reader_that_takes_nothing_is_cut_off_wherever_the_answer_stands(gateway: Gateway) -> None:
+    """In the middle, and where all of the answer but its end has been handed to the server."""
+    gateway.control("reader/0.5")
+    try:
+        with contextlib.ExitStack() as stack:
+            for size in range(MIB, 6 * MIB, 65536):
+                path = f"echo/download?size={size}"
+                stack.enter_context(open_stream(gateway, path, receive_buffer=4096))
+            wait_until(lambda: gateway.control("slots") == "1", "the calls have begun")
+            wait_until(lambda: gateway.control("slots") == "0", "the calls are over")
+    finally:
+        gateway.control("reader/300")
+
+
 def test_slow_upstream_slows_the_client(gateway: Gateway) -> None:
     body = b"x" * (64 * MIB)
     with gateway.writer() as client:
