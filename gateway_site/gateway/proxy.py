@@ -47,7 +47,7 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
     would tell the client that it has everything.
     """
     try:
-        key = (call.upstream.name, call.request.session.session_key)
+        key = (call.upstream.name, call.request.user.pk)
         with slots.taken(key, call.upstream.max_concurrent):
             return await _watched(_Exchange(call, receive, send, extra))
     except Problem as problem:

@@ -1,4 +1,4 @@
-"""How many calls of one session may be open at once, in this process."""
+"""How many calls of one person may be open at once, in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Slots:
             raise Problem(
                 429,
                 "too_many_calls",
-                "Too many calls of this session are open.",
+                "Too many of your calls are open.",
                 headers={"Retry-After": "1"},
             )
         self._open[key] += 1

@@ -24,7 +24,7 @@ TOKEN = "token-of-the-person"
 
 @dataclass
 class Gateway:
-    """A running gateway, its upstreams, and the sessions of the person who is signed in."""
+    """A running gateway, its upstreams, and sessions of one person, the last one of another."""
 
     port: int
     upstream_port: int

@@ -2,8 +2,9 @@
 
     python -m tests.gateway_site.gateway.serving PORT SESSIONS
 
-It prints the session keys as JSON, then serves. The engine is the real one over a table
-and a KMS in memory. `/_control/…` changes what a test cannot reach otherwise.
+It prints the session keys as JSON, the last of them another person's, then serves. The engine
+is the real one over a table and a KMS in memory. `/_control/…` changes what a test cannot reach
+otherwise.
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ def main() -> None:
     setattr(tokens, "aget_token", refreshing)  # noqa: B010 - for mypy it is not the module's own
     install(stack.services)
     call_command("migrate", verbosity=0)
-    user = User.objects.create_user("ada")
-    keys = [sign_in(user) for _ in range(int(sys.argv[2]))]
+    ada, grace = User.objects.create_user("ada"), User.objects.create_user("grace")
+    keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace)]
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()
     uvicorn.run(
