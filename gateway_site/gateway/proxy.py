@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, cast
 
 import httpx2
+from django import db
 from django.http import HttpRequest
 
 from gateway_site.gateway import client, cookies, paths, tokens
@@ -21,6 +22,7 @@ from gateway_site.gateway.headers import Headers, to_browser, to_upstream
 from gateway_site.gateway.problems import Problem, signed_out, unavailable
 from gateway_site.gateway.redirects import locations
 from gateway_site.gateway.slots import Slots
+from gateway_site.gateway.standing import stands
 from gateway_site.gateway.views import Call
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
@@ -30,14 +32,14 @@ logger = logging.getLogger(__name__)
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Content = AsyncGenerator[bytes, None]
 
-SESSION_CHECK = 60.0  # seconds between two looks at whether the session still stands
+SESSION_CHECK = 60.0  # seconds between two looks at whether the session and its person stand
 READER_TIMEOUT = 300.0  # seconds in which a client must take the next piece of an answer
 
 slots = Slots()
 
 
 class SessionEnded(Exception):
-    """The session under which a call was admitted stands no longer."""
+    """The session under which a call was admitted stands no longer, or its person is inactive."""
 
 
 async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> Problem | None:
@@ -77,15 +79,15 @@ async def _watched(exchange: _Exchange) -> Problem | None:
 
 
 async def _watch_session(request: HttpRequest) -> None:
-    """Raise SessionEnded when the session is gone; not being able to tell is no reason."""
-    session = request.session
+    """Raise SessionEnded when the call would not be admitted again.
+
+    Not being able to tell is no reason.
+    """
     while True:
         await asyncio.sleep(SESSION_CHECK)
-        try:
-            if session.session_key is None or not await session.aexists(session.session_key):
+        with suppress(StoreUnavailable, db.Error):
+            if not await stands(request):
                 raise SessionEnded
-        except StoreUnavailable:
-            continue
 
 
 class _Exchange:

@@ -193,6 +193,41 @@ def test_stream_of_an_ended_session_is_ended(gateway: Gateway) -> None:
         gateway.control("check/60")
 
 
+def test_stream_of_a_deactivated_person_is_ended(gateway: Gateway) -> None:
+    gateway.control("check/0.2")
+    try:
+        with (
+            gateway.client() as client,
+            client.get(f"{gateway.url}/gateway/echo/events", stream=True, timeout=10) as response,
+        ):
+            lines = response.iter_lines(chunk_size=1)
+            assert next(lines) == b"id: 1"
+            gateway.control("active/0")
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                list(lines)
+    finally:
+        gateway.control("active/1")
+        gateway.control("check/60")
+
+
+def test_stream_outlasts_a_database_that_fails(gateway: Gateway) -> None:
+    """Whoever asks a database that is not there makes an empty one, without tables."""
+    database = gateway.log.with_name("gateway.sqlite3")
+    gateway.control("check/0.2")
+    with open_stream(gateway, "echo/events"):
+        wait_until(lambda: gateway.state().get("open streams", 0) == 1, "the stream is open")
+        away = database.replace(database.with_name("away.sqlite3"))
+        try:
+            for _ in range(2):
+                wait_until(database.exists, "it is asked whether the person is active")
+                database.unlink()
+            assert gateway.state()["open streams"] == 1
+        finally:
+            gateway.control("check/60")
+            away.replace(database)
+    wait_until(lambda: gateway.state()["open streams"] == 0, "the stream is closed")
+
+
 async def first_event(gateway: Gateway, number: int) -> asyncio.StreamWriter:
     reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     key = gateway.keys[number % 6]
