@@ -7,7 +7,9 @@ middleware has done its part; the cookie must not end before the session.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
+from http.cookies import SimpleCookie
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -22,23 +24,31 @@ from sessions_kms.exceptions import StoreUnavailable
 THREADS = 4
 
 
+async def renew(request: HttpRequest, response: HttpResponse) -> None:
+    """Give a response of any status the session's cookie where its age has changed."""
+    response.cookies.update(await _cookies(request))
+
+
 async def renewed(request: HttpRequest, headers: Headers) -> Headers:
     """Return an answer's headers, with the session's cookie where its age has changed."""
-    if not request.session.modified:
-        return headers
     name = settings.SESSION_COOKIE_NAME
-    response = HttpResponse()
-    try:
-        saving = sync_to_async(_saved, thread_sensitive=False, executor=_threads())
-        await saving(request, response)
-    except (SessionInterrupted, StoreUnavailable):
-        return headers  # The call was made: whether the session stands is asked elsewhere.
-    if name not in response.cookies:
+    cookies = await _cookies(request)
+    if name not in cookies:
         return headers
-    ours = response.cookies[name].OutputString().encode("latin-1")
+    ours = cookies[name].OutputString().encode("latin-1")
     start = name.encode("ascii") + b"="
     others = [pair for pair in headers if pair[0] != b"set-cookie" or not pair[1].startswith(start)]
     return [*others, (b"set-cookie", ours)]
+
+
+async def _cookies(request: HttpRequest) -> SimpleCookie:
+    response = HttpResponse()  # of its own: Django renews no cookie with a status of 5xx
+    if request.session.modified:
+        saving = sync_to_async(_saved, thread_sensitive=False, executor=_threads())
+        # The call was made: whether the session stands is asked elsewhere.
+        with suppress(SessionInterrupted, StoreUnavailable):
+            await saving(request, response)
+    return response.cookies
 
 
 @cache

@@ -19,7 +19,7 @@ from django.core.handlers.base import BaseHandler
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
-from gateway_site.gateway import paths, problems, proxy, views
+from gateway_site.gateway import cookies, paths, problems, proxy, views
 from gateway_site.gateway.body import Receive
 from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.proxy import Send
@@ -56,6 +56,7 @@ class GatewayHandler(ASGIHandler):
                 return
             refusal = problem.response()
             problems.carry(response, refusal)
+            await cookies.renew(response.call.request, refusal)
             response = refusal
         await self.send_response(problems.replaced(response), send)
 

@@ -273,8 +273,18 @@ def test_refresh_renews_the_cookie_with_the_answer(gateway: Gateway) -> None:
     assert "Set-Cookie" not in gateway.get(path).headers
     response = gateway.get(path, headers={"X-Test-Refresh": "stored"})
     assert response.status_code == 200
+    assert_renewed(response, gateway.keys[0])
+
+
+def test_refresh_renews_the_cookie_though_the_call_fails(gateway: Gateway) -> None:
+    response = gateway.get("dead/x", headers={"X-Test-Refresh": "due"})
+    assert_problem(response, 502, "upstream_failed")
+    assert_renewed(response, gateway.keys[0])
+
+
+def assert_renewed(response: requests.Response, key: str) -> None:
     cookie = SimpleCookie(response.headers["Set-Cookie"])["gateway_sessionid"]
-    assert cookie.value == gateway.keys[0]
+    assert cookie.value == key
     assert (int(cookie["max-age"]) > 0, cookie["httponly"]) == (True, True)
 
 
