@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.cookies import SimpleCookie
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -38,10 +39,14 @@ HIDDEN = "[a token, not shown]"
 
 @dataclass
 class Answer:
-    """What came of a call; ``body`` is its beginning. The status is 0 while none came."""
+    """What came of a call; ``body`` is its beginning. The status is 0 while none came.
+
+    ``cookies`` are the gateway's own: it passes on none of an upstream's.
+    """
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    cookies: SimpleCookie = field(default_factory=SimpleCookie)
     body: bytearray = field(default_factory=bytearray)
     complete: bool = False
 
@@ -82,7 +87,9 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
         "sign_in_url": tokens.sign_in_url(upstream.provider),
         "text": _without_tokens(request, upstream, _text(answer)),
     }
-    return render(request, "try.html", context)
+    response = render(request, "try.html", context)
+    response.cookies.update(answer.cookies)  # The call may have refreshed the token.
+    return response
 
 
 def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
@@ -120,10 +127,11 @@ async def _called(scope: dict[str, Any]) -> Answer:
     async def send(message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             answer.status = message["status"]
-            answer.headers = {
-                name.decode("latin-1").lower(): value.decode("latin-1")
-                for name, value in message["headers"]
-            }
+            for name, value in message["headers"]:
+                if name.lower() == b"set-cookie":
+                    answer.cookies.load(value.decode("latin-1"))
+                else:
+                    answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
             return
         answer.body += message.get("body", b"")[: SHOWN - len(answer.body)]
         answer.complete = not message.get("more_body", False)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from pytest_django import Settings
 
@@ -112,12 +113,23 @@ def test_token_that_the_upstream_repeats_is_not_shown(
     assert "[a token, not shown]" in content
 
 
-def test_expired_token_is_renewed_by_the_call(upstream: FakeProvider, visitor: Visitor) -> None:
+def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
     upstream.expires_in = 0
     visitor.sign_in(upstream)
     upstream.expires_in = 3600
-    assert status(tried(visitor)).startswith("200 OK")
+    response = response_to(visitor)
+    assert status(assert_accessible(response.content.decode())).startswith("200 OK")
     assert len(upstream.refreshes) == 1
+    assert response.cookies[settings.SESSION_COOKIE_NAME].value == visitor.session.session_key
+
+
+def test_page_without_a_refresh_sets_no_session_cookie(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    assert settings.SESSION_COOKIE_NAME not in response_to(visitor).cookies
 
 
 def test_token_that_the_upstream_refuses_is_refreshed_once_and_the_call_made_again(
