@@ -165,10 +165,12 @@ def _text(answer: Answer) -> str:
 
 
 def _without_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
-    """Take out what an upstream repeats of the call: the page shows no token."""
-    session = type(request.session)(request.session.session_key)  # The call may have changed it.
-    held = token_sets.load(session, upstream.provider)
-    for secret in () if held is None else (held.access_token, held.refresh_token, held.id_token):
-        if secret:
-            text = text.replace(secret, HIDDEN)
+    """Take out what an upstream repeats of the call: the page shows no token.
+
+    The session is read again, since the call, or another request, may have refreshed the token.
+    """
+    for session in (request.session, type(request.session)(request.session.session_key)):
+        held = token_sets.load(session, upstream.provider)
+        for secret in (held.access_token, held.refresh_token, held.id_token) if held else ():
+            text = text.replace(secret, HIDDEN) if secret else text
     return text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from pytest_django import Settings
 from gateway_site.gateway import client as http_client
 from gateway_site.gateway import upstreams
 from gateway_site.pages import trying
+from oauth import session as held_tokens
 from oauth.access import REFUSED_AGE
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.oauth.fake_provider import Answer, FakeProvider
@@ -111,6 +113,23 @@ def test_token_that_the_upstream_repeats_is_not_shown(
     content = response_to(visitor).content.decode()
     assert held.access_token not in content
     assert "[a token, not shown]" in content
+
+
+def test_token_that_another_request_replaces_meanwhile_is_not_shown(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    held = visitor.held()
+    assert held is not None
+
+    def refreshed_elsewhere() -> None:
+        stored = visitor.session
+        held_tokens.store(stored, "corp", replace(held, access_token="its-successor"))
+        stored.save()
+
+    upstream.hooks["/userinfo"] = refreshed_elsewhere
+    upstream.failing["/userinfo"] = answering(f"{held.access_token} its-successor".encode())
+    assert shown(tried(visitor)) == "[a token, not shown] [a token, not shown]"
 
 
 def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(
