@@ -90,6 +90,7 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"strict-transport-security",
     b"supports-loading-mode",
     b"timing-allow-origin",
+    b"use-as-dictionary",  # RFC 9842: for other addresses of the origin
     b"x-content-type-options",
     b"x-frame-options",
     b"x-gateway-problem",  # nobody may speak in the gateway's name (problems.MARK)
@@ -98,7 +99,7 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"x-sourcemap",
     b"x-xss-protection",
     # Orders to the web server in front of the gateway: to serve a file of its own, to cache.
-    b"cdn-cache-control",
+    b"edge-control",
     b"surrogate-control",
     b"x-lighttpd-send-file",
     b"x-lighttpd-send-tempfile",
@@ -107,7 +108,9 @@ NOT_RETURNED = HOP_BY_HOP | {
 }
 NEVER_RETURNED = re.compile(
     rb"access-control-.*|content-security-policy.*|cross-origin-.*|x-accel-.*|x-reproxy-.*"
-    rb"|.*-cdn-cache-control|sec-.*|attribution-reporting-.*|x-amzn-remapped-.*"
+    rb"|.*-cache-control"  # RFC 9213: orders to one kind of cache, before Cache-Control's
+    rb"|secure-session-.*"  # https://w3c.github.io/webappsec-dbsc/: sessions of the whole origin
+    rb"|sec-.*|attribution-reporting-.*|x-amzn-remapped-.*"
 )
 # An upstream's page is shown, if at all, as a document of no origin that loads and runs nothing.
 CONTENT_SECURITY_POLICY = b"sandbox; default-src 'none'; frame-ancestors 'none'"

@@ -201,5 +201,21 @@ def test_length_that_contradicts_the_transfer_encoding_does_not_come_back() -> N
     assert b"content-length" not in names
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CDN-Cache-Control",
+        "Akamai-Cache-Control",
+        "Netlify-CDN-Cache-Control",
+        "Edge-Control",
+        "Secure-Session-Registration",
+        "Secure-Session-Challenge",
+        "Use-As-Dictionary",
+    ],
+)
+def test_order_to_a_cache_or_to_the_browser_does_not_come_back(name: str) -> None:
+    assert name.lower().encode() not in dict(to_browser([(name.encode(), b"x")]))
+
+
 def test_upstream_cannot_answer_as_the_gateway() -> None:
     assert b"x-gateway-problem" not in dict(to_browser([(b"X-Gateway-Problem", b"signed_out")]))
