@@ -115,6 +115,7 @@ NEVER_RETURNED = re.compile(
 # An upstream's page is shown, if at all, as a document of no origin that loads and runs nothing.
 CONTENT_SECURITY_POLICY = b"sandbox; default-src 'none'; frame-ancestors 'none'"
 PRIVATE = b"private, no-store"
+WITHOUT_BODY = frozenset({204, 304})  # whatever length is told: RFC 9110 section 8.6
 
 # https://www.w3.org/TR/trace-context/#traceparent-header-field-values
 TRACEPARENT = re.compile(
@@ -167,13 +168,13 @@ def _traced(headers: Headers) -> Headers:
     return [*others, (b"traceparent", parent)]
 
 
-def to_browser(headers: Headers) -> Headers:
+def to_browser(headers: Headers, status: int = 200) -> Headers:
     """Return what an upstream's answer may bring back, made safe to show in a browser.
 
     Without `Location` and `Content-Location`, whose values are not the browser's to use.
     """
     dropped = NOT_RETURNED | named_by_connection(headers) | {b"location", b"content-location"}
-    if any(name.lower() == b"transfer-encoding" for name, _ in headers):
+    if status in WITHOUT_BODY or any(key.lower() == b"transfer-encoding" for key, _ in headers):
         dropped |= {b"content-length"}  # It is not true then: RFC 9112 section 6.3.
     kept = [
         (name.lower(), value)

@@ -156,13 +156,14 @@ class _Exchange:
 
     async def _pass_on(self, answer: httpx2.Response) -> None:
         came = answer.headers.raw
-        headers = [*to_browser(came), *locations(self.call, answer.status_code, came)]
+        status = answer.status_code
+        headers = [*to_browser(came, status), *locations(self.call, status, came)]
         extra = await cookies.renewed(self.call.request, self._extra)
         self.has_begun = True
         await self._hand_over(
             {
                 "type": "http.response.start",
-                "status": answer.status_code,
+                "status": status,
                 "headers": [*headers, *_without(extra, headers)],
             }
         )

@@ -144,6 +144,16 @@ def test_answer_without_body_ends_properly(gateway: Gateway, status: int) -> Non
             assert response.headers["ETag"] == '"1"'
 
 
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_answer_without_body_has_no_length(gateway: Gateway, status: str) -> None:
+    """Whoever believed it would take the beginning of the next answer for this one's body."""
+    answer = f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: 5\r\n\r\n'
+    gateway.canned.answers["/bodiless"] = answer.encode()
+    response = gateway.get("canned/bodiless")
+    assert response.headers["ETag"] == '"1"'
+    assert "Content-Length" not in response.headers
+
+
 def test_compressed_answer_stays_as_it_is(gateway: Gateway) -> None:
     headers = json.dumps([["content-encoding", "gzip"], ["content-type", "text/plain"]])
     gateway_answer = gateway.raw(
