@@ -7,6 +7,7 @@ What enters is text from the environment; what leaves are the values of
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ POSTGRESQL = "django.db.backends.postgresql"
 # https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds
 # until a request gives up waiting for one: in an outage, failing fast beats hanging.
 POOL = {"min_size": 1, "max_size": 32, "timeout": 3}
+HOST = re.compile(r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
@@ -40,13 +42,15 @@ def flag(name: str) -> bool:
     raise ImproperlyConfigured(f"{name} must be 1 or 0 (also true/false, yes/no, on/off).")
 
 
-def whole_number(name: str, default: int | None = None) -> int | None:
-    """Return a whole number that is not negative, or the default where the variable is empty."""
+def whole_number(name: str, default: int | None = None, *, minimum: int = 0) -> int | None:
+    """Return a whole number, or the default where the variable is empty."""
     value = text(name)
     if not value:
         return default
-    if not (value.isascii() and value.isdigit()):
-        raise ImproperlyConfigured(f"{name} must be a whole number, such as 604800.")
+    if not (value.isascii() and value.isdigit() and int(value) >= minimum):
+        raise ImproperlyConfigured(
+            f"{name} must be a whole number, {minimum} or more, such as 604800."
+        )
     return int(value)
 
 
@@ -54,6 +58,19 @@ def items(name: str, default: Iterable[str] = ()) -> list[str]:
     """Return a comma-separated list, without blanks and empty entries."""
     found = [item.strip() for item in text(name).split(",")]
     return [item for item in found if item] or list(default)
+
+
+def hosts(name: str, default: Iterable[str] = ()) -> list[str]:
+    """Return a list for `ALLOWED_HOSTS`: with a scheme or a port an entry would match no request.
+
+    See https://docs.djangoproject.com/en/stable/ref/settings/#allowed-hosts
+    """
+    found = items(name, default)
+    if not all(HOST.fullmatch(item) for item in found):
+        raise ImproperlyConfigured(
+            f"{name} must be names without scheme, port or path, such as gateway.example.com."
+        )
+    return found
 
 
 def database(name: str, default: str) -> dict[str, Any]:
@@ -66,9 +83,12 @@ def database(name: str, default: str) -> dict[str, Any]:
         )
     try:
         found = cast("dict[str, Any]", Env.db_url_config(url))
+        if found.get("CONN_MAX_AGE") is not None:
+            found["CONN_MAX_AGE"] = int(found["CONN_MAX_AGE"])
     except ValueError:
         raise ImproperlyConfigured(
-            f"{name} is not a complete database URL; a password in it must be percent-encoded."
+            f"{name} is not a whole database URL: percent-encode its password, and give numbers "
+            "where numbers are expected."
         ) from None
     return _pooled(found) if found["ENGINE"] == POSTGRESQL else found
 

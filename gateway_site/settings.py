@@ -18,6 +18,7 @@ from gateway_site.environment import (
     LOOPBACK_HOSTS,
     database,
     flag,
+    hosts,
     items,
     missing,
     proxy_header,
@@ -35,7 +36,7 @@ SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
 
 SECRET_KEY = text("DJANGO_SECRET_KEY")
 SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS")
-ALLOWED_HOSTS = items("ALLOWED_HOSTS", ["127.0.0.1", "localhost"] if GATEWAY_LOCAL else [])
+ALLOWED_HOSTS = hosts("ALLOWED_HOSTS", ["127.0.0.1", "localhost"] if GATEWAY_LOCAL else [])
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
 
 if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
@@ -125,7 +126,7 @@ STORAGES = {
 # Sessions and the other cookies
 
 SESSION_ENGINE = "sessions_kms.backend"
-SESSION_COOKIE_AGE = whole_number("SESSIONS_IDLE_TIMEOUT", 7 * DAY)
+SESSION_COOKIE_AGE = whole_number("SESSIONS_IDLE_TIMEOUT", 7 * DAY, minimum=1)
 
 SESSIONS_KMS: dict[str, Any] = {
     "NAMESPACE": text("SESSIONS_NAMESPACE") or "django",

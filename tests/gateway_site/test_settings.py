@@ -160,6 +160,11 @@ def test_moment_of_not_before_may_be_a_date() -> None:
     assert loaded["SESSIONS_KMS"]["NOT_BEFORE"] == "2026-01-31T12:00:00Z"
 
 
+def test_hosts_may_be_names_addresses_and_patterns() -> None:
+    given = "Gateway.example.com,.example.com,127.0.0.1,[::1],*,gateway_1"
+    assert production(ALLOWED_HOSTS=given)["ALLOWED_HOSTS"] == given.split(",")
+
+
 def test_no_proxy_is_trusted_unless_named() -> None:
     assert production(PROXY_SCHEME_HEADER="")["SECURE_PROXY_SSL_HEADER"] is None
 
@@ -172,6 +177,10 @@ def test_no_proxy_is_trusted_unless_named() -> None:
         ("HSTS_PRELOAD", "2"),
         ("HSTS_SECONDS", "1y"),
         ("SESSIONS_IDLE_TIMEOUT", "-1"),
+        ("SESSIONS_IDLE_TIMEOUT", "0"),
+        ("ALLOWED_HOSTS", "https://gateway.example.com"),
+        ("ALLOWED_HOSTS", "gateway.example.com,gateway.example.com:8000"),
+        ("ALLOWED_HOSTS", "gateway.example.com/"),
         ("SESSIONS_ABSOLUTE_TIMEOUT", "1.5"),
         ("DATA_KEY_PERIOD", "day"),
         ("PROXY_SCHEME_HEADER", "X-Forwarded-Proto: https"),
@@ -181,6 +190,7 @@ def test_no_proxy_is_trusted_unless_named() -> None:
         ("DATABASE_URL", "postgres://user:secret-in-a-url@h:port/db"),
         ("DATABASE_URL", "postgres://user:secret-in-a-url?@h/db"),
         ("DATABASE_URL", "$OTHER"),
+        ("DATABASE_URL", "postgres://user:secret-in-a-url@h/db?conn_max_age=60s"),
     ],
 )
 def test_bad_value_is_an_error_that_names_the_variable_and_not_the_value(
