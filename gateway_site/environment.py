@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
@@ -119,16 +119,25 @@ def proxy_header(name: str) -> tuple[str, str] | None:
 
 
 def refuse_unknown(
-    environment: Mapping[str, str], kind: str, names: Iterable[str], suffixes: Collection[str]
+    environment: Mapping[str, str], kind: str, names: Iterable[str], suffixes: Sequence[str]
 ) -> None:
-    """Raise ImproperlyConfigured for a variable of one of the names that ends in no known way."""
+    """Raise ImproperlyConfigured for a variable that begins with one of the names and is not its.
+
+    It may be that of another, longer name, whose first variable is at least mentioned.
+    """
+    first = f"_{suffixes[0]}"
+    mentioned = [
+        variable.removesuffix(first)
+        for variable in environment
+        if variable.startswith(f"{kind}_") and variable.endswith(first)
+    ]
+    known = {f"{owner}_{suffix}" for owner in mentioned for suffix in suffixes}
     owners = tuple(f"{kind}_{name}_" for name in names)
-    endings = tuple(f"_{suffix}" for suffix in suffixes)
     for variable in sorted(environment):
-        if variable.startswith(owners) and not variable.endswith(endings):
+        if variable.startswith(owners) and variable not in known:
             raise ImproperlyConfigured(
                 f"{variable} is no variable that is known: those of {kind}_<NAME> end in "
-                f"{', '.join(suffixes)}."
+                f"{', '.join(suffixes)}, right after a name that has the first of them."
             )
 
 

@@ -18,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_site.environment import FALSE, LOOPBACK_HOSTS, TRUE, refuse_unknown
 
 CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
+# The first makes the provider.
 SUFFIXES = (
     "CLIENT_ID",
     "CLIENT_SECRET",

@@ -26,6 +26,7 @@ NUMBERS = {
     "MAX_BODY": 100 * 1024 * 1024,
     "MAX_CONCURRENT": 64,
 }
+# The first makes the upstream.
 SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", *NUMBERS)
 URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
 NAME_LENGTH = 40

@@ -129,6 +129,8 @@ def test_lists_and_numbers() -> None:
         ("METHOD", "GET"),
         ("URI", "https://x"),
         ("MAX_BODIES", "1"),
+        ("ALLOWED_PATHS", "/user"),
+        ("HTTP_METHODS", "GET"),
     ],
 )
 def test_unusable_variable_is_an_error_that_names_it(suffix: str, value: str) -> None:
@@ -154,6 +156,16 @@ def test_names_with_underscores_and_digits() -> None:
 
 def test_upstream_without_address_is_none() -> None:
     assert configured({"UPSTREAM_API_URL": " ", "UPSTREAM_API_PROVIDER": "corp", "PATH": "/"}) == {}
+
+
+def test_upstream_may_lack_its_address_where_another_name_begins_its_own() -> None:
+    variables = {
+        "UPSTREAM_API_URL": "https://api.example.com",
+        "UPSTREAM_API_PROVIDER": "corp",
+        "UPSTREAM_API_V2_URL": "",
+        "UPSTREAM_API_V2_PROVIDER": "corp",
+    }
+    assert list(configured(variables)) == ["api"]
 
 
 def test_name_has_a_limit() -> None:
