@@ -33,6 +33,9 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Content = AsyncGenerator[bytes, None]
 
 SESSION_CHECK = 60.0  # seconds between two looks at whether the session and its person stand
+# nginx holds an answer back until it has a few KB of it.
+# https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
+UNBUFFERED = (b"x-accel-buffering", b"no")
 READER_TIMEOUT = 300.0  # seconds in which a client must take the next piece of an answer
 
 slots = Slots()
@@ -158,6 +161,8 @@ class _Exchange:
         came = answer.headers.raw
         status = answer.status_code
         headers = [*to_browser(came, status), *locations(self.call, status, came)]
+        if _is_event_stream(answer):
+            headers.append(UNBUFFERED)
         extra = await cookies.renewed(self.call.request, self._extra)
         self.has_begun = True
         await self._hand_over(
@@ -175,8 +180,7 @@ class _Exchange:
             await self._hand_over({"type": "http.response.body", "body": b""})
 
     async def _stream(self, answer: httpx2.Response) -> None:
-        kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-        events = kind == "text/event-stream"
+        events = _is_event_stream(answer)
         patience = self.upstream.stream_timeout if events else self.upstream.read_timeout
         stream = aiter(cast("httpx2.AsyncByteStream", answer.stream))
         while True:
@@ -208,6 +212,11 @@ async def _then(content: Content, do: Callable[[], None]) -> Content:
 
 def _start(deadline: asyncio.Timeout, seconds: float) -> None:
     deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+def _is_event_stream(answer: httpx2.Response) -> bool:
+    kind: str = answer.headers.get("content-type", "").partition(";")[0]
+    return kind.strip().lower() == "text/event-stream"
 
 
 def _without(extra: Headers, headers: Headers) -> Headers:

@@ -43,6 +43,7 @@ def test_events_pass_one_by_one(gateway: Gateway) -> None:
         ) as response,
     ):
         assert response.headers["Content-Type"] == "text/event-stream"
+        assert response.headers["X-Accel-Buffering"] == "no"
         lines = response.iter_lines(chunk_size=1)
         assert [next(lines) for _ in range(5)] == [
             b"id: 1", b"data: event 1", b"", b"id: 2", b"data: event 2",
