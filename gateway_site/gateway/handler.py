@@ -8,14 +8,18 @@ back before the upstream is called: an open stream holds neither.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.core import signals
+from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
@@ -46,7 +50,7 @@ class GatewayHandler(ASGIHandler):
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or not _is_ours(scope):
-            await super().__call__(scope, receive, send)
+            await self._page(scope, receive, send)
             return
         in_thread = sync_to_async(self._response, thread_sensitive=False, executor=self._threads)
         response = await in_thread(scope)
@@ -59,6 +63,20 @@ class GatewayHandler(ASGIHandler):
             await cookies.renew(response.call.request, refusal)
             response = refusal
         await self.send_response(problems.replaced(response), send)
+
+    async def _page(self, scope: Any, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except RequestDataTooBig:
+            await self.send_response(HttpResponse("413 Payload too large", status=413), send)
+
+    async def read_body(self, receive: Receive) -> Any:
+        """Read the body of a request for a page, no more of it than Django would parse.
+
+        Django sets no limit here, before anything is known of the request, and writes the body
+        to a file. No page takes files. Raises RequestDataTooBig.
+        """
+        return await super().read_body(_limited(receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
 
     def _response(self, scope: Any) -> HttpResponseBase:
         """Return what the middleware and the view answer, everything of theirs closed."""
@@ -76,6 +94,20 @@ class GatewayHandler(ASGIHandler):
     def _admitted(self, request: ASGIRequest) -> HttpResponseBase:
         response: HttpResponseBase = self.admission.get_response(request)
         return response
+
+
+def _limited(receive: Receive, limit: int | None) -> Receive:
+    size = 0
+
+    async def receiving() -> Mapping[str, Any]:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if limit is not None and size > limit:
+            raise RequestDataTooBig
+        return message
+
+    return receiving
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -66,6 +68,29 @@ def test_ordinary_pages_are_served_by_the_same_application(gateway: Gateway) -> 
         assert response.status_code == 302  # signed in already
         assert client.get(f"{gateway.url}/healthz", timeout=10).json() == {"status": "ok"}
         assert client.get(f"{gateway.url}/gateway", timeout=10).url == f"{gateway.url}/gateway/"
+
+
+@pytest.mark.parametrize("path", ["accounts/login/", "healthz", "nothing/here"])
+def test_body_without_an_end_is_refused_at_a_page(gateway: Gateway, path: str) -> None:
+    """Anybody may send one; Django would write it to the disk before it looks at the address."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+        connection.sendall(
+            f"POST /{path} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        sent = 0
+        while not select.select([connection], [], [], 0)[0]:
+            assert sent < 256, "nothing but the end of the body would have brought an answer"
+            connection.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+            sent += 1
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_page_takes_as_much_as_django_parses(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        url = f"{gateway.url}/accounts/login/"
+        for size, status in {2_621_440: 403, 2_621_441: 413}.items():  # 403: no CSRF token
+            assert client.post(url, data=b"x" * size, timeout=20).status_code == status
 
 
 def test_call_neither_writes_nor_renews_the_session(gateway: Gateway) -> None:
