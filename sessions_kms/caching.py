@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from sessions_kms.behind import Background, Job, start_thread
 from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
@@ -57,11 +58,6 @@ class SealingEntry(Entry):
     lead: float
 
 
-def start_thread(job: Callable[[], None]) -> None:
-    """Run a job in a thread that does not keep the process alive. Raises RuntimeError."""
-    threading.Thread(target=job, name="sessions_kms-renewal", daemon=True).start()
-
-
 class CachingKeyring:
     """Holds the data keys of another keyring.
 
@@ -94,13 +90,11 @@ class CachingKeyring:
         self._clock = clock
         self._stopwatch = Stopwatch(clock, monotonic)
         self._chance = chance
-        self._start = start
-        self._background = background
+        self._background = Background(start if background else None)
         self._max_entries = max(max_entries, SEALING_KEYS)
         self._lock = threading.Lock()  # never held while KMS or the table is asked
         self._entries: OrderedDict[CacheKey, Entry] = OrderedDict()
         self._sealing: list[SealingEntry] = []  # the last ones fetched, newest first
-        self._renewal = threading.Lock()  # taken, never waited for, by the one in the background
         self._flights: Flights[DataKey] = Flights(self._stopwatch, _back_off)
 
     def generate(self, period: int) -> DataKey:
@@ -141,9 +135,8 @@ class CachingKeyring:
             return entry.key if entry else self._watched(ask)
 
         try:
-            # Of those with a stale key in hand one probes a KMS that failed; the rest go on.
-            patient = held(self._max_stale) is None
-            key = self._flights.run(flight, ask_if_still_needed, patient=patient)
+            stale = held(self._max_stale) is not None
+            key = self._asked(flight, ask_if_still_needed, stale=stale)
         except StoreUnavailable as exc:
             entry = held(self._max_stale)
             if entry is None or _refused_key(exc):
@@ -153,6 +146,19 @@ class CachingKeyring:
             return entry.key
         telemetry.count("data_keys", use=use, source="asked")
         return key
+
+    def _asked(self, flight: Hashable, ask: Callable[[], DataKey], *, stale: bool) -> DataKey:
+        """Ask; where KMS failed before, those with a stale key in hand have it probed meanwhile.
+
+        One of them asks in line all the same once the failure is as old as a key may grow: a
+        background that never runs must not hide that KMS answers again, or refuses.
+        """
+        failure = self._flights.last_failure(flight, self._max_age) if stale else None
+        if isinstance(failure, StoreUnavailable) and _refused_key(failure) is None:
+            probe = partial(self._flights.run, flight, ask)
+            if self._flights.resting(flight) or self._background.run(lambda: probe):
+                raise failure
+        return self._flights.run(flight, ask, patient=not stale)
 
     def _held_to_open(self, cache_key: CacheKey, limit: float) -> Entry | None:
         with self._lock:
@@ -236,24 +242,17 @@ class CachingKeyring:
     # Looking ahead
 
     def _look_ahead(self, period: int) -> None:
-        """Start a renewal in the background if one is due and none is under way.
+        """Start a renewal in the background if one is due.
 
-        Where no thread can be started (the process is ending, say), the key is
-        renewed in line once it is no longer fresh.
+        Where that cannot be, the key is renewed in line once it is no longer fresh.
         """
-        if not self._background or not self._renewal.acquire(blocking=False):
-            return
-        started = False
-        try:
-            due = self._due(period)
-            if due is not None:
-                self._start(partial(self._renew, due))
-                started = True
-        except RuntimeError:
-            pass
-        finally:
-            if not started:
-                self._renewal.release()
+        self._background.run(lambda: self._renewal(period))
+
+    def _renewal(self, period: int) -> Job | None:
+        if (due := self._due(period)) is None:
+            return None
+        ask = partial(self._watched, partial(self._fetch, due))
+        return partial(self._flights.run, _generation(due), ask)
 
     def _due(self, period: int) -> int | None:
         """Return the period whose data key is to be fetched, though nobody has to wait for it."""
@@ -267,15 +266,6 @@ class CachingKeyring:
             if self._clock() < due - entry.lead or any(e.period == due for e in self._sealing):
                 return None
         return None if self._flights.resting(_generation(due)) else due
-
-    def _renew(self, period: int) -> None:
-        try:
-            ask = partial(self._watched, partial(self._fetch, period))
-            self._flights.run(_generation(period), ask)
-        except SessionsKMSError:
-            pass  # It is in the log, the key held serves on, and the next request tries again.
-        finally:
-            self._renewal.release()
 
 
 def _generation(period: int) -> Hashable:

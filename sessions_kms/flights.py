@@ -83,6 +83,14 @@ class Flights(Generic[T]):
         with self._lock:
             self._failures.pop(key, None)
 
+    def last_failure(self, key: Hashable, within: float) -> SessionsKMSError | None:
+        """Return how the last flight failed, if it landed less than so many seconds ago."""
+        with self._lock:
+            failure = self._failures.get(key)
+            if failure is None or self._stopwatch.since(failure.at) >= within:
+                return None
+            return copy.copy(failure.error)
+
     def resting(self, key: Hashable) -> bool:
         """Tell whether the last flight failed so recently that nobody asks again."""
         with self._lock:

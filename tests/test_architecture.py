@@ -17,6 +17,7 @@ BOTO = {"boto3", "botocore", "mypy_boto3_dynamodb", "mypy_boto3_kms"}
 # The core of the engine: it would work in another framework.
 WITHOUT_DJANGO = {
     "aws",
+    "behind",
     "caching",
     "envelope",
     "exceptions",

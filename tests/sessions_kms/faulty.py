@@ -13,6 +13,7 @@ import pytest
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import aws, services
+from sessions_kms.behind import Background
 from sessions_kms.not_before import NotBefore
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.faults import FaultProxy, running_proxy
@@ -36,7 +37,7 @@ class FaultyStack:
         table = self.stack.services.table
         keyring = services.build_keyring(config, table, clock)
         # A renewal in the background would blur the moment at which a key is given up.
-        keyring._background = False  # type: ignore[attr-defined]
+        keyring._background = Background(None)  # type: ignore[attr-defined]
         self.stack.services = dataclasses.replace(
             self.stack.services,
             keyring=keyring,

@@ -1,7 +1,8 @@
 """CachingKeyring, reading: outages, refusals and bad blobs, each told from the others."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.sessions_kms.fleet import (
     MAX_AGE,
     MAX_STALE,
     PERIOD,
+    RENEWAL_AGE,
     Process,
     kms_keyring,
 )
@@ -144,6 +146,121 @@ def test_who_has_a_stale_key_does_not_wait_for_the_one_who_probes(process: Proce
     assert process.unwrap(key.encrypted, key.period) == key
     other.join(timeout=30)
     assert waits == [False]
+
+
+# Outages, with a background in which KMS is probed
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_who_has_a_stale_key_waits_for_no_probe_of_a_kms_that_failed(use: str) -> None:
+    process, asked = stale_in_an_outage(use)
+    for _ in range(5):
+        process.clock.advance(1)
+        before = len(process.kms.calls)
+        assert asked() == asked()
+        assert len(process.kms.calls) == before
+        assert process.run_jobs() == 1
+        assert len(process.kms.calls) == before + 1
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_end_of_an_outage_is_found_by_a_probe_in_the_background(use: str) -> None:
+    process, asked = stale_in_an_outage(use)
+    process.clock.advance(1)
+    process.kms.set_state(State.ENABLED)
+    asked()
+    process.run_jobs()
+    before = len(process.kms.calls)
+    process.clock.advance(RENEWAL_AGE - 0.5)
+    asked()
+    assert (process.jobs, len(process.kms.calls)) == ([], before)
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_refusal_that_a_probe_in_the_background_meets_closes_at_once(use: str) -> None:
+    process, asked = stale_in_an_outage(use)
+    process.clock.advance(1)
+    process.kms.set_state(State.REFUSING)
+    asked()
+    process.run_jobs()
+    assert process.plaintexts() == set()
+    with pytest.raises(KMSUnavailable) as caught:
+        asked()
+    assert caught.value.refused_key == KEY
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_background_that_never_runs_hides_no_refusal_for_longer_than_the_maximum_age(
+    use: str,
+) -> None:
+    process, asked = stale_in_an_outage(use)
+    process.kms.set_state(State.REFUSING)
+    process.clock.advance(MAX_AGE - 0.5)
+    asked()
+    process.clock.advance(0.5)
+    with pytest.raises(KMSUnavailable):
+        asked()
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_kms_is_probed_in_line_where_no_thread_can_be_started(use: str) -> None:
+    def no_thread(_: Callable[[], None]) -> None:
+        raise RuntimeError("can't start new thread")
+
+    process, asked = stale_in_an_outage(use, start=no_thread)
+    process.clock.advance(1)
+    before = len(process.kms.calls)
+    asked()
+    assert len(process.kms.calls) == before + 1
+
+
+def test_refusal_that_ends_is_found_in_line_though_there_is_a_background() -> None:
+    process = Process()
+    key = earlier_key(process, key_id=OLD_KEY)
+    process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.REFUSING, KEY)
+    process.clock.advance(MAX_AGE)
+    with pytest.raises(KMSUnavailable):
+        process.unwrap(key.encrypted, key.period)
+    process.kms.set_state(State.ENABLED, KEY)
+    process.clock.advance(1)
+    assert process.unwrap(key.encrypted, key.period) == key
+
+
+def test_probe_that_hangs_holds_up_no_other_key() -> None:
+    process = Process()
+    keys = [earlier_key(process, period=PERIOD - DAY * age) for age in (1, 2)]
+
+    def read_all() -> list[DataKey]:
+        return [process.unwrap(key.encrypted, key.period) for key in keys]
+
+    read_all()
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_AGE)
+    read_all()
+    process.clock.advance(1)
+    before = decrypts(process)
+    assert read_all() == keys
+    assert (len(process.jobs), decrypts(process)) == (1, before)
+
+
+def stale_in_an_outage(use: str, **options: Any) -> tuple[Process, Callable[[], DataKey]]:
+    """Give a process in an outage that it has met once, and the use of the stale key it holds."""
+    process = Process(**options)
+    key = earlier_key(process)
+    uses = {
+        "read": partial(process.unwrap, key.encrypted, key.period),
+        "write": partial(process.generate, PERIOD),
+    }
+    asked = uses[use]
+    asked()
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_AGE)
+    assert asked() == asked()
+    assert process.jobs == [], "KMS is left alone for a second"
+    failures = process.cache._flights._failures.values()
+    assert [failure.error.__traceback__ for failure in failures] == [None]
+    return process, asked
 
 
 def test_who_has_no_key_waits_for_the_one_who_probes(process: Process) -> None:

@@ -104,7 +104,7 @@ def locks_of(stack: Stack) -> list[Any]:
         services._lock,
         aws._clients_lock,
         cache._lock,
-        cache._renewal,
+        cache._background._busy,
         cache._flights._lock,
         stack.services.not_before._raising,
         stack.services.not_before._reading,
@@ -121,7 +121,7 @@ def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
     kinds = (type(threading.Lock()), type(threading.RLock()), GuardedLock)
     parts: list[Any] = [services, aws, asynchronous, stack.services.not_before]
     cache: Any = stack.services.keyring
-    parts += [cache, cache._flights, cache._keyring, cache._keyring._keyring]
+    parts += [cache, cache._background, cache._flights, cache._keyring, cache._keyring._keyring]
     found = [value for part in parts for value in vars(part).values() if isinstance(value, kinds)]
     assert {id(lock) for lock in found} == {id(lock) for lock in locks_of(stack)}
 
