@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 1  # seconds; a request that hangs is worse than one that fails
 READ_TIMEOUT = 2  # seconds
+CONTROL_TIMEOUT = 60  # seconds, for what no visitor waits for; it is what boto has by default
 ATTEMPTS = 3
 POOL_CONNECTIONS = 64  # enough for the threads of one process
 
@@ -188,9 +189,17 @@ def is_client_error(exc: Exception) -> "TypeGuard[ClientError]":
 
 @cache
 def _session() -> "boto3.session.Session":
-    import boto3
+    """Return the session of all clients.
 
-    return boto3.session.Session()
+    The limits hold for the calls, too, by which boto gets credentials (STS, IAM Identity
+    Center): it would wait a minute for each of several answers.
+    """
+    import boto3
+    import botocore.session
+
+    underneath = botocore.session.get_session()
+    underneath.set_default_client_config(_client_config())
+    return boto3.session.Session(botocore_session=underneath)
 
 
 @cache
@@ -214,9 +223,7 @@ def kms_client(region: str) -> "KMSClient":
     """Return this process's KMS client of a Region."""
     with _clients_lock:
         if region not in _kms_clients:
-            _kms_clients[region] = _session().client(
-                "kms", region_name=region, config=_client_config()
-            )
+            _kms_clients[region] = _session().client("kms", region_name=region)
         return _kms_clients[region]
 
 
@@ -229,9 +236,7 @@ def dynamodb_client(region: str | None) -> "DynamoDBClient":
     with _clients_lock:
         try:
             return _session().client(
-                "dynamodb",
-                region_name=region or os.environ.get("AWS_REGION") or None,
-                config=_client_config(),
+                "dynamodb", region_name=region or os.environ.get("AWS_REGION") or None
             )
         except Exception as exc:
             raise TableUnavailable from exc
@@ -242,10 +247,17 @@ def control_client(service: str, region: str | None = None) -> Any:
 
     Creating a key is not idempotent, so its call is not given up early and sent again.
     """
+    import botocore.config
+
     with _clients_lock:
         return _session().client(
             service,  # type: ignore[call-overload]  # a name, not one of boto's literals
             region_name=region or os.environ.get("AWS_REGION") or None,
+            config=botocore.config.Config(
+                connect_timeout=CONTROL_TIMEOUT,
+                read_timeout=CONTROL_TIMEOUT,
+                parameter_validation=True,
+            ),
         )
 
 

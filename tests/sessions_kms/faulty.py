@@ -53,7 +53,7 @@ def behind_proxies(
     stack: Stack, table_url: str, kms_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultyStack]:
     """Put proxies between a stack's engine and its services; the SDK's back-off takes no time."""
-    monkeypatch.setattr(botocore.endpoint, "time", _NoSleep)
+    monkeypatch.setattr(botocore.endpoint, "time", NoSleep)
     aws._client_config.cache_clear()  # READ_TIMEOUT may be the test's own.
     with running_proxy(table_url) as table, running_proxy(kms_url) as kms:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", table.url)
@@ -82,7 +82,7 @@ def make_faulty(
         )
 
 
-class _NoSleep:
+class NoSleep:
     """What `botocore.endpoint` uses of the module `time`."""
 
     @staticmethod
