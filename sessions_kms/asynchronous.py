@@ -38,8 +38,8 @@ class AsyncStore(LimitedStore):
 
     async def _aget_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
-        if hasattr(self, "_session_cache"):
-            return self._get_session()
+        if hasattr(self, "_session_cache") or self.session_key is None:  # Nothing to load.
+            return self._get_session(no_load)
         return await _in_thread(lambda: self._get_session(no_load))
 
     async def aexists(self, session_key: str) -> bool:

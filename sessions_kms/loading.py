@@ -65,6 +65,8 @@ class LoadingStore(AsyncStore):
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
         if not hasattr(self, "_session_cache"):
+            if self.session_key is not None and not no_load:
+                sync_only()  # Before the lock, which a thread may hold for as long as it loads.
             with self._loading:  # Concurrent tasks of one request share one load.
                 if not hasattr(self, "_session_cache"):
                     self._session_cache = self._first_content(no_load)
@@ -75,7 +77,6 @@ class LoadingStore(AsyncStore):
     def _first_content(self, no_load: bool) -> dict[str, Any]:
         if no_load or self.session_key is None:
             return {}
-        sync_only()
         self._baseline, content = self._load()
         return content
 

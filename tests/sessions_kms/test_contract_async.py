@@ -7,7 +7,9 @@ import pytest
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.exceptions import SynchronousOnlyOperation
 
+from sessions_kms.asynchronous import THREADS, _executor
 from sessions_kms.backend import SessionStore
+from sessions_kms.record import SessionRecord
 from tests.sessions_kms.stacks import Stack
 
 pytestmark = pytest.mark.usefixtures("stack")
@@ -89,6 +91,41 @@ async def test_sync_load_in_an_event_loop_is_an_error_not_a_blocked_loop() -> No
     for method in (session.save, session.create, session.delete, session.cycle_key, session.load):
         with pytest.raises(SynchronousOnlyOperation):
             method()
+
+
+async def test_sync_access_while_another_task_loads_is_an_error_not_a_blocked_loop(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = reloaded(await saved(cat=1))
+    begun, go_on = threading.Event(), threading.Event()
+    get = fake.services.table.get
+
+    def slow_get(session_id: str) -> SessionRecord | None:
+        begun.set()
+        go_on.wait(5)
+        return get(session_id)
+
+    monkeypatch.setattr(fake.services.table, "get", slow_get)
+    task = asyncio.ensure_future(session.aget("cat"))
+    assert await asyncio.to_thread(begun.wait, 10)
+    with pytest.raises(SynchronousOnlyOperation):
+        session.get("cat")
+    go_on.set()
+    assert await task == 1
+
+
+@pytest.mark.parametrize("key", [None, "no session key"])
+async def test_visitor_without_a_session_waits_for_no_thread(key: str | None) -> None:
+    go_on = threading.Event()
+    waiting = [_executor().submit(go_on.wait, 30) for _ in range(THREADS)]
+    try:
+        session = SessionStore(key)
+        assert await asyncio.wait_for(session.aget("cat"), 5) is None
+        await asyncio.wait_for(session.aset("cat", 1), 5)
+        assert await session.aget("cat") == 1
+    finally:
+        go_on.set()
+    assert all(await asyncio.to_thread(lambda: [each.result(30) for each in waiting]))
 
 
 async def test_loaded_session_may_be_used_synchronously_in_an_event_loop() -> None:
