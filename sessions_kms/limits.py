@@ -6,7 +6,7 @@ the session holds; nothing is stored here.
 """
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -38,7 +38,7 @@ class LimitedStore(QuietStore):
         end = self._absolute_end(kwargs["modification"].timestamp())
         if end is None or date.timestamp() <= end:
             return date
-        return date + timedelta(seconds=end - date.timestamp())
+        return datetime.fromtimestamp(end, tz=date.tzinfo)
 
     async def aget_expiry_age(self, **kwargs: Any) -> int:
         if "expiry" not in kwargs:

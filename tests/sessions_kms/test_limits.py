@@ -206,6 +206,16 @@ async def test_async_expiry_age_and_date_are_capped(stack: Stack) -> None:
     assert await later.aget_expiry_date() == at(START + ABSOLUTE)
 
 
+def test_capped_expiry_date_is_right_across_a_change_to_winter_time(
+    make_fake: MakeStack, settings: Settings
+) -> None:
+    settings.USE_TZ, settings.TIME_ZONE = False, "Europe/Berlin"
+    settings.SESSION_COOKIE_AGE = 14 * DAY
+    stack = make_fake(absolute_timeout=2 * DAY)
+    stack.clock.now = 1_792_490_400  # 2026-10-20T12:00 in Berlin, five days before the change
+    assert saved(a=1).get_expiry_date() == datetime(2026, 10, 22, 12)  # noqa: DTZ001 - naive
+
+
 @pytest.mark.parametrize(
     ("expiry", "age"),
     [
