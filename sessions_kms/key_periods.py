@@ -13,9 +13,13 @@ TRIES = 5
 
 
 def is_in_use(services: Services, period: int) -> bool:
-    """Tell whether sessions may still be sealed under the data key of a period."""
-    length = services.config.data_key_period
-    return length > 0 and services.clock() < period + length + CLOCK_SKEW
+    """Tell whether sessions may still be sealed under the data key of a period.
+
+    A process that had nothing to seal for a while asks for the next one only with its next
+    session, which it still seals with the key that it holds.
+    """
+    length, cache_age = services.config.data_key_period, services.config.data_key_cache_age
+    return length > 0 and services.clock() < period + length + cache_age + CLOCK_SKEW
 
 
 def begun(services: Services, moment: int) -> int:

@@ -8,6 +8,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
+from sessions_kms.behind import Background
 from tests.sessions_kms.commands import end
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, install
@@ -67,6 +68,35 @@ def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
     assert done.json["deleted"] == 2
     assert stack.sessions() == {}
     assert stack.clock() == NOW + 300
+
+
+@on_servers
+def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(data_key_cache_age=3600)
+    saved()
+    other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
+    other.keyring._background = Background(None)  # type: ignore[attr-defined]  # Not in time.
+    stack.clock.now = PERIOD + 86_400 - 100
+    other.sealing_key()
+    stack.clock.advance(500)
+    late: list[SessionStore] = []
+
+    def time_passes(seconds: float) -> None:
+        if not late:
+            ours = services.services()
+            install(other)
+            late.append(saved())
+            install(ours)
+            (record,) = stack.sessions().values()
+            assert record["keyPeriod"] == {"N": str(PERIOD)}
+        stack.clock.advance(seconds)
+
+    install(replace(stack.services, sleep=time_passes))
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 2
+    assert len(late) == 1
+    assert stack.sessions() == {}
 
 
 @on_servers
