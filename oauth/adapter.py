@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import requests
+from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
-from allauth.socialaccount.models import SocialAccount, SocialApp
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
 from allauth.socialaccount.providers.base import AuthError, Provider
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import render, resolve_url
 
+from oauth import new_accounts
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.exchange import capturing
 
@@ -62,6 +66,27 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         session.max_redirects = 0
         session.hooks["response"].append(_raise_for_server_error)
         return session
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        """Note the sign-in, which may meet another one of the same new account."""
+        new_accounts.note(request, sociallogin)
+
+    def save_user(
+        self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None
+    ) -> AbstractBaseUser:
+        """Save somebody new whole or not at all.
+
+        Nothing is read within the transaction before it has written: SQLite would refuse
+        it at once, where it waits for others otherwise.
+        """
+        if form is not None:
+            return cast("AbstractBaseUser", super().save_user(request, sociallogin, form))
+        user: AbstractBaseUser = sociallogin.user
+        user.set_unusable_password()
+        get_account_adapter(request).populate_username(request, user)
+        with transaction.atomic():
+            sociallogin.save(request)
+        return user
 
     def get_connect_redirect_url(self, request: HttpRequest, socialaccount: SocialAccount) -> str:
         """Return where to go after another account was connected."""

@@ -22,6 +22,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
+from oauth import new_accounts
+
 # What allauth lets a visitor add to the authorization request by the address.
 VISITORS_WISHES = ("scope", "auth_params", "action")
 ERRORS = (requests.RequestException, ProviderException, OAuth2Error)
@@ -53,7 +55,9 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Take the provider's answer; allauth checks the state, and signs in or connects."""
     provider = _provider(request, provider_id)
     view = OAuth2CallbackView.adapter_view(provider.get_oauth2_adapter(request))
-    return _answered(request, provider, lambda: view(request))
+    return _answered(
+        request, provider, lambda: new_accounts.completed(request, lambda: view(request))
+    )
 
 
 def _answered(
