@@ -103,7 +103,17 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
                 requested_scope=tuple(self.get_provider().get_scope()),
                 now=int(services().clock()),
             )
+        for address in login.email_addresses:
+            address.verified = _is_true(address.verified)
         return login
+
+
+def _is_true(claim: object) -> bool:
+    """Read `email_verified`, a boolean (OpenID Connect Core 5.1); Amazon Cognito writes it as text.
+
+    https://docs.aws.amazon.com/cognito/latest/developerguide/userinfo-endpoint.html
+    """
+    return claim is True or claim == "true"
 
 
 class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # as above

@@ -6,6 +6,7 @@ import time
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.contrib.auth import get_user_model
 
 from tests.oauth.fake_provider import FakeProvider
@@ -237,3 +238,18 @@ def test_unknown_provider_is_not_found(corp: FakeProvider, visitor: Visitor) -> 
     assert visitor.client.get("/accounts/oidc/nobody/login/").status_code == 404
     assert visitor.client.get("/accounts/oidc/nobody/login/callback/").status_code == 404
     assert visitor.client.get("/accounts/github/login/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("claim", "verified"),
+    [(True, True), (False, False), ("true", True), ("false", False), (None, False), ([1], False)],
+)
+def test_address_is_verified_if_the_provider_says_so_be_it_as_text(
+    corp: FakeProvider, visitor: Visitor, claim: object, verified: bool
+) -> None:
+    corp.more_of_userinfo = {"email_verified": claim}
+
+    response = visitor.sign_in(corp)
+
+    assert (response.status_code, response["Location"]) == (302, "/")
+    assert EmailAddress.objects.get(email="ada@example.com").verified is verified
