@@ -108,10 +108,24 @@ def _answered(
     """Ask within a deadline, which only an event loop can hold: headers may drip as well."""
     __traceback_hide__ = True
     try:
-        return asyncio.run(_within(patience, _ask(method, url, form, headers)))
+        return _run(_within(patience, _ask(method, url, form, headers)))
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):  # a time-out is an OSError
         pass
     raise ProviderUnavailable("The provider cannot be reached.")
+
+
+def _run(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Run in an event loop of its own, and leave it when the work is done or given up.
+
+    `asyncio.run` would first wait for a name that is still being looked up.
+    """
+    __traceback_hide__ = True
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, Answer]) -> Answer:

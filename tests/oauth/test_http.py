@@ -103,6 +103,25 @@ def test_bad_answer_is_given_up_in_time(what: str) -> None:
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
+def test_name_that_takes_long_to_look_up_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    end_of_test = threading.Event()
+
+    def look_up(*_: object, **__: object) -> None:
+        end_of_test.wait(10)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    started = time.monotonic()
+    try:
+        with pytest.raises(ProviderUnavailable):
+            http.post("https://provider.example/token", {}, {}, patience=0.2)
+        assert time.monotonic() - started < 5
+    finally:
+        end_of_test.set()
+
+
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:9/", "http://[/", "ftp://127.0.0.1/", "", "http://"]
 )
