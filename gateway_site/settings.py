@@ -203,7 +203,6 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
 SOCIALACCOUNT_STORE_TOKENS = False
-SOCIALACCOUNT_REQUESTS_TIMEOUT = (3, 5)  # seconds to connect, and between two bytes
 SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)
 if SECURE:
     ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https"

@@ -21,6 +21,7 @@ from django.shortcuts import render, resolve_url
 from oauth import new_accounts
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.exchange import capturing
+from oauth.transport import bounded
 
 logger = logging.getLogger(__name__)
 
@@ -58,14 +59,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return provider
 
     def get_requests_session(self) -> requests.Session:
-        """Return a session that treats a server error as one, and follows no redirect.
-
-        A redirected token request would carry the code and the secret elsewhere.
-        """
-        session: requests.Session = super().get_requests_session()
-        session.max_redirects = 0
-        session.hooks["response"].append(_raise_for_server_error)
-        return session
+        """Return a session whose answers are bounded in time and size."""
+        return bounded(super().get_requests_session())
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Note the sign-in, which may meet another one of the same new account."""
@@ -128,8 +123,3 @@ def _unavailable(request: HttpRequest, provider: Provider) -> Any:
     )
     response["Retry-After"] = str(RETRY_AFTER)
     return response
-
-
-def _raise_for_server_error(response: requests.Response, *args: Any, **kwargs: Any) -> None:
-    if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        response.raise_for_status()

@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import httpx2
 
@@ -25,6 +25,7 @@ from oauth.exceptions import ProviderRefused, ProviderUnavailable
 CONNECT_TIMEOUT = 3.0  # seconds
 GET_TIMEOUT = 5.0  # seconds for the whole of it, from the connection to the last byte
 POST_TIMEOUT = 10.0  # seconds, likewise
+FORM = "application/x-www-form-urlencoded"
 ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB, or a large set of keys
 HEADERS = {
     "Accept": "application/json",
@@ -52,7 +53,7 @@ class Answer:
         """
         __traceback_hide__ = True
         try:
-            if self.media_type == "application/x-www-form-urlencoded":
+            if self.media_type == FORM:
                 return dict(parse_qsl(self.body.decode(), strict_parsing=True))
             content = json.loads(self.body)
         except (RecursionError, ValueError):
@@ -83,7 +84,7 @@ class Answer:
 
 def get(url: str) -> Answer:
     """Get a document. Raises ProviderUnavailable."""
-    return _answered("GET", url, None, {}, GET_TIMEOUT)
+    return ask("GET", url, {}, None)
 
 
 def post(
@@ -95,20 +96,26 @@ def post(
 ) -> Answer:
     """Post a form; ``patience`` is in seconds. Raises ProviderUnavailable."""
     __traceback_hide__ = True
-    return _answered("POST", url, form, headers, patience or POST_TIMEOUT)
+    body = urlencode(form).encode()
+    return ask("POST", url, {**headers, "Content-Type": FORM}, body, patience=patience)
 
 
-def _answered(
+def ask(
     method: str,
     url: str,
-    form: Mapping[str, str] | None,
     headers: Mapping[str, str],
-    patience: float,
+    body: bytes | None,
+    *,
+    patience: float | None = None,
 ) -> Answer:
-    """Ask within a deadline, which only an event loop can hold: headers may drip as well."""
+    """Ask within a deadline, which only an event loop can hold: headers may drip as well.
+
+    ``patience`` is in seconds. Raises ProviderUnavailable.
+    """
     __traceback_hide__ = True
+    seconds = patience or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
     try:
-        return _run(_within(patience, _ask(method, url, form, headers)))
+        return _run(_within(seconds, _ask(method, url, headers, body)))
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):  # a time-out is an OSError
         pass
     raise ProviderUnavailable("The provider cannot be reached.")
@@ -134,18 +141,16 @@ async def _within(seconds: float, work: Coroutine[Any, Any, Answer]) -> Answer:
         return await work
 
 
-async def _ask(
-    method: str, url: str, form: Mapping[str, str] | None, headers: Mapping[str, str]
-) -> Answer:
+async def _ask(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
     __traceback_hide__ = True
     timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
     async with (
         httpx2.AsyncClient(verify=_tls(), timeout=timeout, follow_redirects=False) as client,
-        client.stream(method, url, data=form, headers={**HEADERS, **headers}) as response,
+        client.stream(method, url, content=body, headers={**HEADERS, **headers}) as response,
     ):
-        body = await _read(response)
+        content = await _read(response)
         kind = response.headers.get("Content-Type", "")
-        return Answer(response.status_code, kind.partition(";")[0].strip().lower(), body)
+        return Answer(response.status_code, kind.partition(";")[0].strip().lower(), content)
 
 
 async def _read(response: httpx2.Response) -> bytes:

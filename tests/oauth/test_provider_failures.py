@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pytest_django import Settings
 
+from oauth import http
 from tests.oauth.fake_provider import Answer, FakeProvider
 from tests.oauth.fixtures import Visitor
+from tests.oauth.test_http import BAD, talking
 
 CANARY = "canary-in-the-body-of-the-answer"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -162,6 +166,41 @@ def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
     assert "Signing in with corp failed: The provider gives no tokens" in caplog.text
 
 
+@pytest.mark.parametrize("what", BAD)
+def test_bad_answer_at_the_start_is_given_up_in_time(
+    corp: FakeProvider,
+    visitor: Visitor,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    monkeypatch.setattr(http, "GET_TIMEOUT", 0.4)
+    started = time.monotonic()
+    with talking(BAD[what]) as url:
+        app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
+        app["settings"]["server_url"] = url
+        assert_says_that_the_provider_is_down(visitor.start())
+    assert time.monotonic() - started < 5
+
+
+def test_userinfo_of_any_size_is_given_up(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.more_of_userinfo = {"picture": "x" * http.ANSWER_MAX}
+    assert_says_that_the_provider_is_down(visitor.sign_in(corp))
+    assert visitor.user_id is None
+
+
+def test_userinfo_is_asked_with_the_token_whatever_a_netrc_file_says(
+    corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    visitor.sign_in(corp)
+
+    assert visitor.held() is not None
+
+
 def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
     app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
     app["settings"]["server_url"] = "http://127.0.0.1:9"
@@ -169,9 +208,9 @@ def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: S
 
 
 def test_slow_provider_is_given_up(
-    corp: FakeProvider, visitor: Visitor, settings: Settings
+    corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.SOCIALACCOUNT_REQUESTS_TIMEOUT = 0.1
+    monkeypatch.setattr(http, "GET_TIMEOUT", 0.1)
     end_of_test = threading.Event()
 
     def wait() -> Answer:

@@ -1,0 +1,56 @@
+"""What allauth asks providers by `requests`, asked by `oauth.http` instead.
+
+A `requests.Session` is bounded neither in time nor in size, unpacks what is compressed
+and replaces a token by what a `.netrc` file says of the host.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import requests
+from requests.adapters import BaseAdapter
+
+from oauth import http
+from oauth.exceptions import ProviderUnavailable
+
+# Of a connection, which is not that of `requests`.
+NOT_PASSED = frozenset({"accept-encoding", "connection", "content-length", "user-agent"})
+
+
+def bounded(session: requests.Session) -> requests.Session:
+    """Have a session ask by `oauth.http`; its requests then raise ProviderUnavailable."""
+    session.trust_env = False
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, _Transport())
+    return session
+
+
+class _Transport(BaseAdapter):
+    """Asks once; a redirect, which would carry codes and tokens elsewhere, is a failure."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        __traceback_hide__ = True
+        headers = {
+            name: value for name, value in request.headers.items() if name.lower() not in NOT_PASSED
+        }
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        answer = http.ask(request.method or "GET", request.url or "", headers, body)
+        if answer.is_overloaded or 300 <= answer.status < 400:
+            raise ProviderUnavailable("The provider cannot answer now.")
+        return _response(request, answer)
+
+    def close(self) -> None:
+        """Hold nothing: each request has a connection of its own."""
+
+
+def _response(request: requests.PreparedRequest, answer: http.Answer) -> requests.Response:
+    __traceback_hide__ = True
+    response = requests.Response()
+    response.status_code = answer.status
+    response.headers["Content-Type"] = answer.media_type
+    response.encoding = "utf-8"
+    response.raw = BytesIO(answer.body)
+    response.request, response.url = request, request.url or ""
+    return response
