@@ -131,10 +131,14 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         return read_metadata(self.openid_config, self.get_provider().server_url)
 
     def get_access_token_data(self, *args: Any, **kwargs: Any) -> Any:
-        """Exchange the code, unless another issuer than the expected one sent it (RFC 9207)."""
-        issuer = self.request.GET.get("iss")
-        if issuer is not None and issuer != self.openid_config["issuer"]:
-            raise ProviderRefused("The authorization response names another issuer.")
+        """Exchange the code, unless another issuer than the expected one sent it.
+
+        One that announces to name itself in its answers must do so (RFC 9207 section 2.4).
+        """
+        config, issuer = self.openid_config, self.request.GET.get("iss")
+        announced = config.get("authorization_response_iss_parameter_supported") is True
+        if (announced or issuer is not None) and issuer != config["issuer"]:
+            raise ProviderRefused("The authorization response does not name the expected issuer.")
         return super().get_access_token_data(*args, **kwargs)
 
     def complete_login(self, *args: Any, **kwargs: Any) -> SocialLogin:

@@ -151,6 +151,20 @@ def test_answer_of_another_issuer_is_refused(corp: FakeProvider, visitor: Visito
     assert len(corp.codes) == 1  # the code was not sent
 
 
+def test_answer_without_an_issuer_is_refused_where_one_is_announced(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.more_of_metadata = {"authorization_response_iss_parameter_supported": True}
+    url = visitor.callback_address(corp)
+
+    assert visitor.client.get(url).status_code == 401
+    assert visitor.user_id is None
+    assert len(corp.codes) == 1  # the code was not sent
+
+    named = visitor.callback_address(corp)
+    assert visitor.client.get(named, {"iss": corp.issuer, **_query(named)}).status_code == 302
+
+
 def test_answer_of_the_expected_issuer_is_accepted(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     assert visitor.client.get(url, {"iss": corp.issuer, **_query(url)}).status_code == 302
