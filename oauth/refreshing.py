@@ -7,6 +7,8 @@ must be the only one.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import jwt
 
@@ -43,7 +45,7 @@ CONFIGURATION = frozenset(
 # Seconds. A provider that is only slow may have spent the refresh token by the time that it is
 # given up: its answer is worth waiting for.
 PATIENCE = 24.0
-ANOTHER_SUBJECT = "another_subject"
+ANOTHER_GRANT = "another_grant"
 
 
 class GrantRefused(OAuthError):
@@ -101,30 +103,35 @@ def _refusal(provider: Provider, error: str) -> OAuthError:
 
 
 def _check_id_token(provider: Provider, old: TokenSet, new: TokenSet, issuer: str | None) -> None:
-    """Accept an id token of the same issuer and subject only (OpenID Connect Core 12.2).
+    """Accept an id token of the same issuer, subject and client only (OpenID Connect Core 12.2).
 
     Its signature need not be checked: it comes from the token endpoint (Core 3.1.3.7).
     """
     __traceback_hide__ = True
     if issuer is None or new.id_token is None or new.id_token == old.id_token:
         return
-    told = _issuer_and_subject(new.id_token)
-    if told is None:
+    claims = _claims(new.id_token)
+    if claims is None:
         raise ProviderUnavailable("The provider's answer cannot be read.")
-    before = old.id_token and _issuer_and_subject(old.id_token)
-    if told == (before or (issuer, old.subject)):
+    before = _claims(old.id_token or "") or {"iss": issuer, "sub": old.subject}
+    same = all(claims.get(name) == before.get(name) for name in ("iss", "sub"))
+    if same and old.client_id in _audience(claims):
         return
-    logger.error("%s refreshed a grant with the id token of another subject.", provider.name)
-    raise GrantRefused(ANOTHER_SUBJECT)
+    logger.error("%s refreshed a grant with the id token of another.", provider.name)
+    raise GrantRefused(ANOTHER_GRANT)
 
 
-def _issuer_and_subject(id_token: str) -> tuple[object, object] | None:
+def _claims(id_token: str) -> dict[str, Any] | None:
     __traceback_hide__ = True
     try:
-        claims = jwt.decode(id_token, options={"verify_signature": False})
+        return jwt.decode(id_token, options={"verify_signature": False})
     except jwt.PyJWTError:
         return None
-    return claims.get("iss"), claims.get("sub")
+
+
+def _audience(claims: Mapping[str, Any]) -> list[object]:
+    named = claims.get("aud")
+    return named if isinstance(named, list) else [named]
 
 
 def _notice_less_scope(provider: Provider, old: TokenSet, new: TokenSet) -> None:

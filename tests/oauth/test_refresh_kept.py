@@ -143,8 +143,8 @@ def test_scope_that_shrank_is_noticed(
     assert caplog.text.count("granted less at a refresh than before: ['email'] is gone") == 1
 
 
-@pytest.mark.parametrize("claim", ["sub", "iss"])
-def test_id_token_of_another_subject_or_issuer_is_refused(
+@pytest.mark.parametrize("claim", ["sub", "iss", "aud"])
+def test_id_token_of_another_subject_issuer_or_client_is_refused(
     corp: FakeProvider, signed_in: Visitor, store: Stack, claim: str
 ) -> None:
     before = stored(signed_in)
@@ -153,6 +153,14 @@ def test_id_token_of_another_subject_or_issuer_is_refused(
     with pytest.raises(oauth.ReauthenticationRequired):
         get_token(signed_in)
     assert stored(signed_in) == before
+
+
+def test_id_token_for_several_clients_is_accepted(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    corp.more_of_id_token = {"aud": ["another", corp.client_id]}
+    store.clock.advance(4000)
+    assert get_token(signed_in).id_token == corp.secrets[-1]
 
 
 def test_other_changes_of_the_request_are_not_saved_with_it(
