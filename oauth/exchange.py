@@ -7,13 +7,15 @@ provider's bad answer is a page and not a traceback with tokens in it.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import requests
-from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
@@ -25,6 +27,8 @@ from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.providers import POST
 from oauth.tokens import TokenSet
 from sessions_kms.services import services
+
+HALVES = re.compile("[\ud800-\udfff]")
 
 
 @cache
@@ -46,7 +50,7 @@ def unreadable_answers_refused() -> Iterator[None]:
         yield
     except requests.RequestException:
         raise  # allauth's views and ours know it, and its message holds no body
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         raise ProviderUnavailable("The provider's answer cannot be read.") from None
 
 
@@ -96,6 +100,7 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             login = super().complete_login(request, app, token, **kwargs)
             if login.account.uid == str(None):  # allauth's reading of a null
                 raise ProviderRefused("The answer does not say whose account it is.")
+            _check_text(login.account)
             login.token_set = TokenSet.from_response(
                 kwargs["response"],
                 subject=login.account.uid,
@@ -106,6 +111,16 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         for address in login.email_addresses:
             address.verified = _is_true(address.verified)
         return login
+
+
+def _check_text(account: SocialAccount) -> None:
+    """Refuse text that a database refuses: NUL, and halves of UTF-16 characters.
+
+    https://www.postgresql.org/docs/current/datatype-json.html
+    """
+    text = json.dumps([account.uid, account.extra_data], ensure_ascii=False)
+    if "\\u0000" in text.replace("\\\\", "") or HALVES.search(text):
+        raise ProviderRefused("The answer holds what is no text.")
 
 
 def _is_true(claim: object) -> bool:

@@ -44,6 +44,7 @@ NONSENSE = {
     "a number": answering(200, b"7"),
     "empty": answering(200, b""),
     "an object without anything": answering(200, b"{}"),
+    "deep": answering(200, b"[" * 100_000),
 }
 
 
@@ -130,6 +131,24 @@ def test_malformed_token_response_is_a_page(
     response = visitor.sign_in(corp)
     assert response.status_code in {401, 503}
     assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    "claims", [{"name": "Ada\0"}, {"name": "\ud800"}, {"nested": [{"\ud800": 1}]}]
+)
+def test_text_that_no_database_takes_is_a_page(
+    corp: FakeProvider, visitor: Visitor, claims: dict[str, Any]
+) -> None:
+    corp.more_of_userinfo = claims
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize("name", ["\\u0000", "Ада 😀", "a\\"])
+def test_any_other_text_is_a_name(corp: FakeProvider, visitor: Visitor, name: str) -> None:
+    corp.more_of_userinfo = {"name": name}
+    visitor.sign_in(corp)
+    assert visitor.user_id is not None
 
 
 def test_redirected_token_request_carries_the_code_nowhere(

@@ -28,7 +28,6 @@ TRANSIENT = {
     "error that is no text": answering(400, b'{"error": ["invalid_grant"]}'),
     "not this client": answering(401, b'{"error": "invalid_client"}'),
     "malformed id token": answering(200, b'{"access_token": "a", "id_token": "b"}'),
-    "deep": answering(200, b"[" * 100_000),
 }
 
 
