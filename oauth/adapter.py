@@ -13,6 +13,7 @@ from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
 from allauth.socialaccount.providers.base import AuthError, Provider
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
 from django.http import HttpRequest
@@ -20,7 +21,7 @@ from django.shortcuts import render, resolve_url
 
 from oauth import new_accounts
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.exchange import capturing
+from oauth.exchange import capturing, naming_the_request
 from oauth.transport import bounded
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
     def get_provider(self, *args: Any, **kwargs: Any) -> Provider:
         """Return the provider, its OAuth 2.0 adapter replaced by ours."""
         provider = super().get_provider(*args, **kwargs)
+        if isinstance(provider, OpenIDConnectProvider):
+            naming_the_request(provider)
         if isinstance(provider, OAuth2Provider):
             provider.oauth2_adapter_class = capturing(provider.oauth2_adapter_class)
         return provider

@@ -7,6 +7,8 @@ provider's bad answer is a page and not a traceback with tokens in it.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,7 @@ from typing import Any
 import requests
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client
+from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.http import HttpRequest
@@ -38,6 +41,23 @@ def capturing(adapter_class: type[OAuth2Adapter]) -> type[OAuth2Adapter]:
         return adapter_class
     strict = _Discovering if issubclass(adapter_class, OpenIDConnectOAuth2Adapter) else _Capturing
     return type(adapter_class.__name__, (strict, adapter_class), {})
+
+
+def naming_the_request(provider: OAuth2Provider) -> None:
+    """Have the id token of a provider's sign-ins name the request that it answers.
+
+    Its nonce (OpenID Connect Core 3.1.2.1) refuses a code that another request was given
+    where the provider does not know PKCE and ignores its challenge (RFC 9700 section 4.5.3).
+    It is the challenge itself: a hash of what only this session holds, as section 15.5.2
+    of OpenID Connect Core suggests.
+    """
+    pkce_params = provider.get_pkce_params
+
+    def with_nonce() -> dict[str, Any]:
+        found: dict[str, Any] = pkce_params()
+        return found | ({"nonce": found["code_challenge"]} if found else {})
+
+    provider.get_pkce_params = with_nonce
 
 
 @contextmanager
@@ -134,6 +154,8 @@ def _is_true(claim: object) -> bool:
 class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # as above
     """Holds an OpenID provider to its own metadata."""
 
+    _code_verifier: str | None = None
+
     @property
     def openid_config(self) -> dict[str, Any]:
         """Return the provider's metadata. Raises ProviderUnavailable when it is not usable."""
@@ -145,7 +167,13 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
     def _metadata(self) -> Metadata:
         return read_metadata(self.openid_config, self.get_provider().server_url)
 
-    def get_access_token_data(self, *args: Any, **kwargs: Any) -> Any:
+    def get_access_token_data(
+        self,
+        request: HttpRequest,
+        app: SocialApp,
+        client: OAuth2Client,
+        pkce_code_verifier: str | None = None,
+    ) -> Any:
         """Exchange the code, unless another issuer than the expected one sent it.
 
         One that announces to name itself in its answers must do so (RFC 9207 section 2.4).
@@ -154,10 +182,14 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         announced = config.get("authorization_response_iss_parameter_supported") is True
         if (announced or issuer is not None) and issuer != config["issuer"]:
             raise ProviderRefused("The authorization response does not name the expected issuer.")
-        return super().get_access_token_data(*args, **kwargs)
+        self._code_verifier = pkce_code_verifier
+        return super().get_access_token_data(request, app, client, pkce_code_verifier)
 
     def complete_login(self, *args: Any, **kwargs: Any) -> SocialLogin:
-        """Accept the userinfo of the id token's subject only (OpenID Connect Core 5.3.2)."""
+        """Accept the id token of this request, and the userinfo of its subject only.
+
+        OpenID Connect Core 3.1.3.7 and 5.3.2.
+        """
         login = super().complete_login(*args, **kwargs)
         claims = login.account.extra_data
         if "id_token" not in claims:
@@ -167,4 +199,13 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
             told = claims["userinfo"]["sub"] if "userinfo" in claims else subject
         if told != subject:
             raise ProviderRefused("The userinfo is about another subject than the id token.")
+        verifier = self._code_verifier
+        if verifier is not None and claims["id_token"].get("nonce") != _challenge(verifier):
+            raise ProviderRefused("The id token answers another request.")
         return login
+
+
+def _challenge(code_verifier: str) -> str:
+    """Return the code challenge of a verifier (RFC 7636 section 4.2)."""
+    digest = hashlib.sha256(code_verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -51,6 +51,7 @@ class FakeProvider:
     hooks: dict[str, Callable[[], None]] = field(default_factory=dict)  # run before the answer
     auth_method: str = "client_secret_post"
     public_key: Any = None
+    knows_pkce: bool = True  # one that does not ignores the challenge
     assertions: list[dict[str, Any]] = field(default_factory=list)
     rotates: bool = True
     refresh_tokens: set[str] = field(default_factory=set)  # those that still serve
@@ -116,25 +117,23 @@ class FakeProvider:
         if not self._authenticated(form, authorization):
             return 401, "application/json", b'{"error": "invalid_client"}'
         refreshes = form.get("grant_type") == "refresh_token"
-        granted = self._may_refresh(form) if refreshes else self._may_exchange(form)
+        asked = {} if refreshes else self.codes.pop(form.get("code", ""), {})
+        granted = self._may_refresh(form) if refreshes else self._may_exchange(form, asked)
         if not granted:
             return 400, "application/json", b'{"error": "invalid_grant"}'
-        answer = self._token_response(github=github)
+        answer = self._token_response(github=github, nonce=asked.get("nonce"))
         if refreshes and not self.rotates:
             answer.pop("refresh_token", None)
         if github:
             return 200, "application/x-www-form-urlencoded", urlencode(answer).encode()
         return _json(answer)
 
-    def _may_exchange(self, form: dict[str, str]) -> bool:
-        asked = self.codes.pop(form.get("code", ""), None)
+    def _may_exchange(self, form: dict[str, str], asked: dict[str, str]) -> bool:
         challenge = base64.urlsafe_b64encode(
             hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         ).rstrip(b"=")
-        return (
-            asked is not None
-            and form.get("redirect_uri") == asked["redirect_uri"]
-            and challenge.decode() == asked["code_challenge"]
+        return form.get("redirect_uri") == asked.get("redirect_uri") and (
+            challenge.decode() == asked.get("code_challenge") or not self.knows_pkce
         )
 
     def _may_refresh(self, form: dict[str, str]) -> bool:
@@ -176,7 +175,7 @@ class FakeProvider:
         """Answer at other addresses; kinds of provider that have some override it."""
         return 404, "text/plain", b""
 
-    def _token_response(self, *, github: bool) -> dict[str, Any]:
+    def _token_response(self, *, github: bool, nonce: str | None) -> dict[str, Any]:
         access_token = self._secret()
         self.people_of_tokens[access_token] = dict(self.person)
         answer: dict[str, Any] = {"access_token": access_token, "token_type": "bearer"}
@@ -188,13 +187,14 @@ class FakeProvider:
             answer["refresh_token"] = self._secret()
             self.refresh_tokens.add(answer["refresh_token"])
         if not github:
-            answer["id_token"] = self._id_token()
+            answer["id_token"] = self._id_token(nonce)
         return answer | self.more_of_token_response
 
-    def _id_token(self) -> str:
+    def _id_token(self, nonce: str | None = None) -> str:
         now = int(time.time())
         claims = {"iss": self.issuer, "aud": self.client_id, "iat": now, "exp": now + 300}
         claims |= {"sub": self.person.get("sub"), "jti": secrets.token_hex(8)}
+        claims |= {} if nonce is None else {"nonce": nonce}
         token = jwt.encode(claims | self.more_of_id_token, secrets.token_bytes(32), "HS256")
         self.secrets.append(token)
         return token

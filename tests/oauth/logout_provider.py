@@ -111,10 +111,12 @@ class LogoutProvider(FakeProvider):
             self.people_of_tokens.pop(form["token"], None)
         return 200, "text/plain", b""
 
-    def _id_token(self) -> str:
+    def _id_token(self, nonce: str | None = None) -> str:
         now = int(time.time())
         claims: dict[str, Any] = {"iss": self.issuer, "aud": self.client_id, "iat": now}
         claims |= {"exp": now + 300, "sub": self.person.get("sub"), "jti": secrets.token_hex(8)}
+        if nonce is not None:
+            claims["nonce"] = nonce
         if self.session_id is not None:
             claims["sid"] = self.session_id
         own = self.keys[0]

@@ -44,6 +44,31 @@ def test_sign_in_uses_pkce_with_s256_and_a_state(corp: FakeProvider, visitor: Vi
     assert len(query["state"]) >= 16
 
 
+@pytest.mark.parametrize("knows_pkce", [True, False])
+def test_code_of_another_sign_in_is_refused(
+    corp: FakeProvider, visitor: Visitor, knows_pkce: bool
+) -> None:
+    corp.knows_pkce = knows_pkce
+    stolen = _query(Visitor().callback_address(corp))["code"]
+    own = _query(visitor.callback_address(corp))["state"]
+
+    response = visitor.client.get(
+        "/accounts/oidc/corp/login/callback/", {"code": stolen, "state": own}
+    )
+
+    assert response.status_code == 401
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize("nonce", [None, "", "another", 7])
+def test_id_token_of_another_request_is_refused(
+    corp: FakeProvider, visitor: Visitor, nonce: object
+) -> None:
+    corp.more_of_id_token = {"nonce": nonce}
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
 def test_get_of_the_sign_in_address_only_asks(corp: FakeProvider, visitor: Visitor) -> None:
     response = visitor.client.get("/accounts/oidc/corp/login/")
 
