@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -168,3 +169,19 @@ async def _read(response: httpx2.Response) -> bytes:
 @cache
 def _tls() -> ssl.SSLContext:
     return httpx2.create_ssl_context()  # takes tens of milliseconds to make
+
+
+class _DropQuery(logging.Filter):
+    """Keeps the query out of httpx2's line of a request: in it some providers want their secret."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten the address in place, and keep the record."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                each.copy_with(query=None) if isinstance(each, httpx2.URL) else each
+                for each in record.args
+            )
+        return True
+
+
+logging.getLogger("httpx2").addFilter(_DropQuery())

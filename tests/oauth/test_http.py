@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import socket
 import threading
 import time
@@ -128,6 +129,13 @@ def test_name_that_takes_long_to_look_up_is_given_up_in_time(
 def test_address_that_cannot_be_asked_is_an_unavailable_provider(url: str) -> None:
     with pytest.raises(ProviderUnavailable):
         http.post(url, {}, {})
+
+
+def test_query_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), talking(say(HEAD + b"Content-Length: 2\r\n\r\n{}")) as url:
+        assert http.get(f"{url}?client_secret={SECRET}").content() == {}
+    assert f"GET {url} " in caplog.text
+    assert SECRET not in caplog.text
 
 
 def test_cookies_and_redirects_of_a_provider_are_ignored() -> None:
