@@ -22,6 +22,7 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from oauth import providers
@@ -117,7 +118,10 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
     ) -> SocialLogin:
         with unreadable_answers_refused():
-            login = super().complete_login(request, app, token, **kwargs)
+            try:
+                login = super().complete_login(request, app, token, **kwargs)
+            except ImproperlyConfigured:  # allauth's word for a subject that is too long
+                raise ProviderRefused("The account's identifier is too long.") from None
             if login.account.uid == str(None):  # allauth's reading of a null
                 raise ProviderRefused("The answer does not say whose account it is.")
             _check_text(login.account)

@@ -207,6 +207,14 @@ def test_userinfo_of_another_subject_is_refused(corp: FakeProvider, visitor: Vis
     assert not get_user_model().objects.exists()
 
 
+@pytest.mark.parametrize(("length", "status"), [(191, 302), (192, 401)])
+def test_subject_that_is_longer_than_the_database_takes_is_refused(
+    corp: FakeProvider, visitor: Visitor, length: int, status: int
+) -> None:
+    corp.person = corp.person | {"sub": "x" * length}
+    assert visitor.sign_in(corp).status_code == status
+
+
 @pytest.mark.parametrize("missing", ["more_of_userinfo", "more_of_id_token"])
 def test_answer_without_a_subject_is_refused(
     corp: FakeProvider, visitor: Visitor, missing: str
