@@ -8,12 +8,15 @@ the same user name.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from allauth.socialaccount.helpers import complete_social_login
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
+
+logger = logging.getLogger(__name__)
 
 TRIES = 3
 ATTRIBUTE = "_oauth_arrived"
@@ -57,6 +60,10 @@ def _is_overtaken(request: HttpRequest) -> bool:
 
 def _again(request: HttpRequest) -> Callable[[], HttpResponse]:
     before, noted = getattr(request, ATTRIBUTE)
+    logger.warning(
+        "A sign-in with %s met another one in the database, and is completed anew.",
+        before.account.provider,
+    )
     sociallogin = SocialLogin.deserialize(noted)
     sociallogin.state = before.state  # in it is the token set (`oauth.capture`)
     return lambda: complete_social_login(request, sociallogin)
