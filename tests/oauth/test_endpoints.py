@@ -96,6 +96,14 @@ def test_provider_that_hangs_rests_after_its_failure(corp: FakeProvider, store: 
     assert len(asked) == 1
 
 
+def test_clock_that_is_set_back_keeps_nothing_for_longer(corp: FakeProvider, store: Stack) -> None:
+    asked = counting(corp)
+    metadata()
+    store.clock.advance(-10 * METADATA_AGE)
+    metadata()
+    assert len(asked) == 2
+
+
 def test_many_at_once_ask_once(corp: FakeProvider, store: Stack) -> None:
     asked = counting(corp)
     barrier = threading.Barrier(20)
@@ -147,6 +155,7 @@ def test_metadata_that_cannot_be_fetched_is_an_unavailable_provider(
     [
         {"issuer": "http://127.0.0.1:9"},
         {"token_endpoint": "ftp://127.0.0.1/token"},
+        {"token_endpoint": "http:/token"},
         {"token_endpoint": None},
         {"revocation_endpoint": "javascript:alert(1)"},
         {"end_session_endpoint": "/logout"},

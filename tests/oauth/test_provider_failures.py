@@ -39,6 +39,7 @@ NONSENSE = {
     "not found": answering(404, b"{}"),
     "server error": answering(500, CANARY.encode()),
     "redirect": answering(302, b"", "http://127.0.0.1:9/"),
+    "redirect with an answer": answering(302, b'{"sub": "1001"}', "http://127.0.0.1:9/"),
     "no json": answering(200, f"<html>{CANARY}".encode(), "text/html"),
     "a list": answering(200, b"[]"),
     "a number": answering(200, b"7"),
@@ -94,11 +95,13 @@ def test_reason_of_a_failure_is_logged_in_our_own_words(
     assert CANARY not in caplog.text
 
 
-@pytest.mark.parametrize("what", ["server error", "redirect", "no json", "a number", "empty"])
-@pytest.mark.parametrize("path", ["/userinfo"])
-def test_bad_userinfo_is_a_page(corp: FakeProvider, visitor: Visitor, path: str, what: str) -> None:
+@pytest.mark.parametrize(
+    "what",
+    ["server error", "redirect", "redirect with an answer", "no json", "a number", "empty", "deep"],
+)
+def test_bad_userinfo_is_a_page(corp: FakeProvider, visitor: Visitor, what: str) -> None:
     url = visitor.callback_address(corp)
-    corp.failing[path] = NONSENSE[what]
+    corp.failing["/userinfo"] = NONSENSE[what]
     assert_says_that_the_provider_is_down(visitor.client.get(url))
     assert visitor.user_id is None
 

@@ -152,6 +152,33 @@ def test_signing_in_as_another_revokes_the_first_ones_grant(
     assert held_by(visitor).refresh_token in idp.refresh_tokens
 
 
+def test_connecting_another_account_revokes_the_grant_whose_place_it_takes(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    ada = held_by(visitor)
+    idp.person = BOB
+    visitor.connect(idp, "corp")
+    assert held_by(visitor).subject == "2002"
+    assert revoked(idp) == [ada.refresh_token]
+    assert held_by(visitor).refresh_token in idp.refresh_tokens
+
+
+def test_signing_in_with_another_account_of_ones_own_revokes_the_first_ones_grant(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    ada = idp.person
+    visitor.sign_in(idp)
+    idp.person = BOB
+    visitor.connect(idp, "corp")
+    bob, user_id = held_by(visitor), visitor.user_id
+    idp.person = ada
+    visitor.sign_in(idp)
+    assert (held_by(visitor).subject, visitor.user_id) == ("1001", user_id)
+    assert revoked(idp)[1:] == [bob.refresh_token]
+    assert held_by(visitor).refresh_token in idp.refresh_tokens
+
+
 def test_disconnecting_revokes_that_grant_and_no_other(
     idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
 ) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialApp
 from django.contrib.auth import get_user_model
 
 from tests.oauth.fake_provider import FakeProvider
@@ -279,6 +280,17 @@ def test_sign_out_by_link_only_asks(corp: FakeProvider, visitor: Visitor) -> Non
     visitor.sign_in(corp)
     assert visitor.client.get("/accounts/logout/").status_code == 200
     assert visitor.held() is not None
+
+
+def test_provider_of_the_database_is_none(corp: FakeProvider, visitor: Visitor) -> None:
+    SocialApp.objects.create(
+        provider="openid_connect",
+        provider_id="another",
+        client_id="another-client",
+        settings={"server_url": corp.issuer},
+    )
+    assert visitor.client.get("/accounts/oidc/another/login/").status_code == 404
+    assert visitor.sign_in(corp).status_code == 302
 
 
 def test_unknown_provider_is_not_found(corp: FakeProvider, visitor: Visitor) -> None:
