@@ -161,7 +161,7 @@ def test_documented_rights_of_create_session_store_are_those_that_it_uses(
         for table in ("bare", "new"):
             command = ["create_session_store", "--table", table, "--region", REGION]
             assert run(*command, "--create-key", "--alias", f"alias/{table}").status == 0
-    section = DOCS.read_text(encoding="utf-8").partition("\n## 2.")[0]
+    section = DOCS.read_text(encoding="utf-8").partition("\n## 3.")[0]
     documented = set(re.findall(r"`((?:dynamodb|kms):\w+)`", section))
     # Tags that a key is created with are another right, but no other call.
     assert documented == creator.used | {"kms:TagResource"}
