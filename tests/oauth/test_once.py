@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token, request_of, stored
 from tests.oauth.test_provider_failures import NONSENSE, answering
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.stacks import Stack, install
 
 MANY = 50
 
@@ -225,6 +226,7 @@ def test_lease_is_renewed_while_the_provider_is_slow(
 def test_lease_of_a_dead_process_is_taken_over(
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
+    install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     held = stored(expired)
     Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
