@@ -14,8 +14,8 @@ from tests.sessions_kms.conftest import local_kms, roto_url
 
 __all__ = ["local_kms", "roto_url"]
 
-SESSIONS = 800
-LOADED = 40
+SESSIONS = 400
+LOADED = 30
 
 
 @pytest.fixture
