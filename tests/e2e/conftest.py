@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +51,6 @@ def stack(kept_stack: LocalStack) -> LocalStack:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
-        warnings.warn("NO BROWSER TEST RAN: install chromium, or set CHROMIUM.", stacklevel=1)
         pytest.skip("NO BROWSER: install chromium, or set CHROMIUM to its path")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,7 +18,6 @@ from tests.local.running import wait_until
 def postgresql() -> Iterator[PostgreSQL]:
     found = binaries()
     if found is None:
-        warnings.warn("NO TEST OF POSTGRESQL RAN: install postgresql.", stacklevel=1)
         pytest.skip("NO POSTGRESQL: install it")
     with running_postgresql(found) as cluster:
         yield cluster
