@@ -3,6 +3,7 @@
 Every stack takes the same tests, so that neither the fakes nor the servers lie.
 """
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.error import URLError
@@ -35,6 +37,7 @@ from tests.sessions_kms.fake_table import FakeTable
 from tests.sessions_kms.fakes import FakeKMS
 
 REGION = "eu-west-1"
+URL = "AWS_ENDPOINT_URL"
 FAKE_KEY = f"arn:aws:kms:{REGION}:123456789012:key/11111111-2222-3333-4444-555555555555"
 Kind = Literal["fake", "moto", "servers"]
 KINDS: tuple[Kind, ...] = ("fake", "moto", "servers")
@@ -108,13 +111,22 @@ def fake_stack(clock: FakeClock, **config: Any) -> Stack:
     return Stack("fake", wired, clock, lambda: dict(table.items), put_item, delete_item)
 
 
+def kept_client(service: str) -> Any:
+    """Return a client of the endpoints in force that tests share: to make one takes long."""
+    endpoints = (os.environ.get(f"{URL}_{service.upper()}"), os.environ.get(URL))
+    return _client(service, endpoints)
+
+
+@cache
+def _client(service: str, endpoints: tuple[str | None, ...]) -> Any:
+    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # a name
+
+
 def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
     """Wire the engine to whatever answers at the endpoints in force, with a key and a table."""
-    kms = boto3.client("kms", region_name=REGION)
-    key = kms.create_key()["KeyMetadata"]["Arn"]
-    kms.close()
+    key = kept_client("kms").create_key()["KeyMetadata"]["Arn"]
     table = f"sessions-{uuid.uuid4().hex[:12]}"
-    client = boto3.client("dynamodb", region_name=REGION)
+    client = kept_client("dynamodb")
     list(provisioning.create_table(client, table))
     made = Config(key_id=key, table_name=table, region_name=REGION, **config)
     wired = services.build(made, clock=clock, sleep=lambda _: None)
