@@ -11,7 +11,7 @@ FUZZ_EXAMPLES ?= 3000
 .PHONY: run test matrix fuzz soak bench bench-here check audit format lock clean
 
 run: $(VENV)/.local-installed
-	$(BIN)/python manage.py runlocal $(ARGS)
+	@$(BIN)/python manage.py runlocal $(ARGS)
 
 test: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
@@ -69,8 +69,9 @@ clean:
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@echo "Environment: $(VENV), of $$($(PYTHON) --version)."
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.%-installed: requirements/%.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m gateway_site.local.packages $<
 	@touch $@

@@ -3,6 +3,9 @@
 
 import os
 import sys
+from pathlib import Path
+
+LOCAL = Path(__file__).resolve().parent / ".local"
 
 
 def main() -> None:
@@ -13,6 +16,11 @@ def main() -> None:
         # It replaces this shell's variables, so what they say must not be read before it.
         load_command_class("gateway_site", "runlocal").run_from_argv(sys.argv)
         return
+    if LOCAL.is_dir():  # `make run` was used here; nothing of it is imported elsewhere
+        from gateway_site.local import running_stack
+
+        if running_stack.adopt(os.environ, LOCAL):
+            sys.stderr.write(f"Using the local stack that runs ({LOCAL}).\n")
     execute_from_command_line(sys.argv)
 
 

@@ -31,13 +31,6 @@ TUNABLE = re.compile(
 )
 OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
 UPSTREAM = re.compile("UPSTREAM_[A-Z][A-Z0-9_]*")
-# What else a shell may hold that would lead a command away from the running stack. Each project's
-# own manage.py names its settings: the gateway's, or those of one that tries the engine here.
-UNSET = (
-    "unset DJANGO_SETTINGS_MODULE SESSIONS_NAMESPACE SESSIONS_NOT_BEFORE DECRYPT_KEY_ARNS "
-    "PROXY_SCHEME_HEADER "
-    r"$(env | sed -n 's/^\(AWS_[A-Z0-9_]*\)=.*/\1/p')"
-)
 
 
 @dataclass(frozen=True)
@@ -140,25 +133,6 @@ def provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets) -> di
     }
     life = inherited.get("PROVIDER_ACCESS_TOKEN_LIFE", "")
     return variables | ({"PROVIDER_ACCESS_TOKEN_LIFE": life} if life else {})
-
-
-def shell_script(variables: Mapping[str, str], path: Path) -> str:
-    """Return what a POSIX shell sources to reach the running stack with `manage.py`."""
-    lines = [
-        "# The running local stack, for other commands. In a shell:",
-        f"#   . {path} && python manage.py check_session_store",
-        UNSET,
-        *(
-            f"export {name}={_quoted(value)}"
-            for name, value in sorted(variables.items())
-            if name != "DJANGO_SETTINGS_MODULE"
-        ),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "'\"'\"'") + "'"
 
 
 def _no_proxy(inherited: Mapping[str, str]) -> Iterable[str]:

@@ -7,6 +7,7 @@ Knows nothing of what the processes do.
 import ctypes
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,9 @@ from typing import IO
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
 PR_SET_PDEATHSIG = 1  # prctl(2)
+LOG_END = 20_000  # characters of a log that are looked at for why a process ended
+REFUSAL = re.compile(r"^(?:[\w.]*ImproperlyConfigured|CommandError): (.+)", re.MULTILINE)
+CHECKS = re.compile(r"^SystemCheckError: .*?^ERRORS:\n(.+?)(?:\n\n|\Z)", re.MULTILINE | re.DOTALL)
 END_WITHIN = 4  # seconds that a process gets to end by itself
 
 
@@ -98,6 +102,18 @@ def how_it_ended(process: "subprocess.Popen[bytes] | None") -> str:
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit status {code}"
+
+
+def last_words(log: Path) -> str:
+    """Return what Django says is wrong with the configuration, at a log's end; else nothing.
+
+    Of these errors alone: each is a sentence for the person who configures, without a value.
+    """
+    text = log.read_text(encoding="utf-8", errors="replace")[-LOG_END:]
+    for pattern in (CHECKS, REFUSAL):
+        if found := list(pattern.finditer(text)):
+            return found[-1][1].strip()
+    return ""
 
 
 def open_log(path: Path) -> IO[bytes]:

@@ -7,15 +7,16 @@ import json
 import secrets as random
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway_site.local import environment
+from gateway_site.local import aws_env, environment, running_stack
 from gateway_site.local.environment import Ports, Secrets
 from gateway_site.local.people import PEOPLE
 from gateway_site.local.processes import HOST, ROOT, Child, StackError
+from gateway_site.local.progress import Steps
 from gateway_site.local.state import (
     StateInUseError,
     lock,
@@ -49,43 +50,58 @@ class Stack:
                 f"Another runlocal uses {self.state}: end it, or choose another folder "
                 "with --state."
             ) from None
-        with folder_lock, Supervisor(self.state / "running.json", self.logs) as supervisor:
+        steps = Steps(say)
+        running = self.state / "running.json"
+        with folder_lock, Supervisor(running, self.logs, steps.tick) as supervisor:
             try:
-                self._start(supervisor)
+                self._start(supervisor, steps)
                 say(self.welcome())
                 supervisor.watch()
             except StopRequestedError:
                 say("Ending.")
+            finally:
+                running_stack.forget(self.state)
 
-    def _start(self, supervisor: Supervisor) -> None:
+    def _start(self, supervisor: Supervisor, steps: Steps) -> None:
         secrets = self.secrets()
         base = environment.base(self.inherited)
         variables = environment.gateway(self.inherited, self.ports, self.state, secrets)
         outer = base | environment.passed_on(self.inherited) | variables
-
         services = [self.dynamodb(base), self.kms(base)]
-        sites = [self.gateway(outer)]
-        if not environment.other_providers(self.inherited):
-            sites.insert(0, self.provider(base, secrets))
+        sites = self.sites(base, outer, secrets)
 
-        require_loopback(
-            supervisor.run(
-                "endpoints", [sys.executable, "-m", "gateway_site.local.endpoints"], outer
-            )
-        )
-        supervisor.require_ports([*services, *sites])
-        supervisor.start(*services)
-        variables["KMS_KEY_ARN"] = outer["KMS_KEY_ARN"] = key_arn(
-            supervisor.run(
-                "create_session_store",
-                [*MANAGE, "create_session_store", "--create-key", "--alias", ALIAS, "--json"],
-                outer,
-            )
-        )
-        supervisor.run("migrate", [*MANAGE, "migrate", "--no-input"], outer)
+        running_stack.forget(self.state)  # a killed run leaves it behind
+        with steps.step("Configuration: read."):
+            endpoints = [sys.executable, "-m", "gateway_site.local.endpoints"]
+            require_loopback(supervisor.run("endpoints", endpoints, outer))
+            supervisor.require_ports([*services, *sites])
+        with steps.step(f"AWS: {_named(services)}."):
+            supervisor.start(*services)
+        with steps.step(f"Table {environment.TABLE} and KMS key {ALIAS}: made where missing."):
+            outer["KMS_KEY_ARN"] = self._created(supervisor, outer)
+        with steps.step("SQL database: migrated."):
+            supervisor.run("migrate", [*MANAGE, "migrate", "--no-input"], outer)
+        self._tell(outer, base)
+        with steps.step(f"Sites: {_named(sites)}."):
+            supervisor.start(*sites)
+
+    def _created(self, supervisor: Supervisor, outer: dict[str, str]) -> str:
+        command = [*MANAGE, "create_session_store", "--create-key", "--alias", ALIAS, "--json"]
+        return key_arn(supervisor.run("create_session_store", command, outer))
+
+    def _tell(self, outer: Mapping[str, str], base: Mapping[str, str]) -> None:
+        """Leave for other commands, and for other projects, how to reach this stack."""
         proxies = {name: base[name] for name in ("NO_PROXY", "no_proxy")}
-        write_private(self.env_file, environment.shell_script(variables | proxies, self.env_file))
-        supervisor.start(*sites)
+        own = {name: value for name, value in outer.items() if name not in base}
+        running_stack.tell(self.state, own | proxies)
+        write_private(self.aws_file, aws_env.script(own, self.aws_file))
+
+    def sites(self, base: dict[str, str], outer: dict[str, str], secrets: Secrets) -> list[Child]:
+        """Return the gateway and, unless the caller configured others, the provider."""
+        gateway = self.gateway(outer)
+        if environment.other_providers(self.inherited):
+            return [gateway]
+        return [self.provider(base, secrets), gateway]
 
     def secrets(self) -> Secrets:
         return Secrets(
@@ -157,8 +173,12 @@ class Stack:
         return self.state / "log"
 
     @property
-    def env_file(self) -> Path:
-        return self.state / "env"
+    def aws_file(self) -> Path:
+        return self.state / "aws.env"
+
+
+def _named(children: Sequence[Child]) -> str:
+    return ", ".join(f"{child.name} on port {child.port}" for child in children)
 
 
 def require_loopback(endpoints: str) -> None:

@@ -7,9 +7,14 @@ nothing of what the secrets are for.
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
+
+LOCK = "lock"  # the name of the file
+LOCK_TRIES = 20
+LOCK_PAUSE = 0.02  # seconds; whoever asks whether the folder is locked holds it for less
 
 
 class StateInUseError(Exception):
@@ -49,10 +54,27 @@ def lock(folder: Path) -> TextIOWrapper:
 
     Raises StateInUseError when another process has it.
     """
-    file = (folder / "lock").open("a", encoding="utf-8")
+    file = (folder / LOCK).open("a", encoding="utf-8")
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE)
+        else:
+            return file
+    file.close()
+    raise StateInUseError(str(folder))
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a process has the folder."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise StateInUseError(str(folder)) from None
-    return file
+        file = (folder / LOCK).open(encoding="utf-8")
+    except (FileNotFoundError, PermissionError):
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False

@@ -17,6 +17,7 @@ from gateway_site.local.processes import (
     Child,
     StackError,
     how_it_ended,
+    last_words,
     open_log,
     require_free_port,
     spawn,
@@ -25,7 +26,7 @@ from gateway_site.local.processes import (
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL = 0.05  # seconds between two looks while something starts
 WATCH = 0.25  # and once all runs
-START_WITHIN = 60  # seconds for a child to be ready, or for a step to end
+START_WITHIN = 180  # seconds, on a busy machine, for a child to be ready or a step to end
 PORT_FREE_WITHIN = 2  # seconds for the processes of a killed run to go
 
 
@@ -36,9 +37,13 @@ class StopRequestedError(Exception):
 class Supervisor:
     """A context: whatever was started in it has ended when it is left."""
 
-    def __init__(self, running: Path, logs: Path) -> None:
+    def __init__(
+        self, running: Path, logs: Path, tick: Callable[[], object] = lambda: None
+    ) -> None:
+        """Take the record of what runs, the folder of logs, and what each wait calls."""
         self.running = running
         self.logs = logs
+        self._tick = tick
         self.children: list[Child] = []
         self.stop_requested = False
 
@@ -94,7 +99,9 @@ class Supervisor:
                 process.kill()
                 process.wait()
             if process.returncode:
-                raise StackError(f"{name} failed ({how_it_ended(process)}): read {path}.")
+                raise StackError(
+                    last_words(path) or f"{name} failed ({how_it_ended(process)}): read {path}."
+                )
             output.seek(0)
             return output.read().decode("utf-8")
 
@@ -107,6 +114,7 @@ class Supervisor:
         deadline = time.monotonic() + START_WITHIN
         while not condition():
             self._pause(POLL)
+            self._tick()
             if time.monotonic() > deadline:
                 raise StackError(f"{failure} after {START_WITHIN} seconds: read {log}.")
 
@@ -116,7 +124,8 @@ class Supervisor:
         for child in self.children:
             if not child.is_alive():
                 raise StackError(
-                    f"The {child.name} has ended ({how_it_ended(child.process)}) and the rest "
+                    last_words(child.log)
+                    or f"The {child.name} has ended ({how_it_ended(child.process)}) and the rest "
                     f"with it: read {child.log}, then start again."
                 )
         time.sleep(seconds)

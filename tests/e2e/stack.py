@@ -1,5 +1,6 @@
 """A `manage.py runlocal` of its own: every process real, ended, restarted or killed at will."""
 
+import json
 import os
 import subprocess
 import sys
@@ -64,15 +65,9 @@ class LocalStack:
         wait_until(lambda: not any(member.is_running() for member in family), "all are gone")
 
     def environment(self) -> dict[str, str]:
-        """What `. .local/env` gives to a shell."""
-        answer = subprocess.run(
-            ["/bin/sh", "-c", f". {self.state}/env && env"],
-            env={"PATH": os.environ["PATH"]},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+        """What `manage.py` gives itself while the stack runs."""
+        told = json.loads((self.state / "variables.json").read_text(encoding="utf-8"))
+        return {"PATH": os.environ["PATH"], **told}
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a management command against the running stack."""

@@ -1,5 +1,6 @@
 """`manage.py runlocal` itself: every process is real."""
 
+import json
 import os
 import re
 import signal
@@ -33,6 +34,7 @@ class Run:
 
     state: Path
     ports: Ports = field(default_factory=lambda: Ports(*free_ports(4)))
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -54,7 +56,7 @@ class Run:
     def environment(self) -> dict[str, str]:
         """A shell in which every variable points elsewhere."""
         inherited = {name: value for name, value in HOSTILE.items() if "SETTINGS" not in name}
-        return inherited | {"PATH": os.environ["PATH"]}
+        return inherited | self.variables | {"PATH": os.environ["PATH"]}
 
     @contextmanager
     def serving(self) -> Iterator["subprocess.Popen[str]"]:
@@ -73,7 +75,7 @@ class Run:
                 process.terminate()
 
     def refusal(self, *options: str) -> str:
-        """What it says when it does not start: one line, and no traceback."""
+        """What it says when it does not start: one line of what is wrong, and no traceback."""
         answer = subprocess.run(
             self.command(*options),
             env=self.environment,
@@ -84,7 +86,7 @@ class Run:
             check=False,
         )
         assert answer.returncode == 1
-        assert answer.stdout == ""
+        assert answer.stdout in {"", "Configuration: read.\n"}
         [line] = answer.stderr.splitlines()
         return line
 
@@ -116,19 +118,20 @@ def children_of(process: "subprocess.Popen[str]") -> dict[str, psutil.Process]:
 
 def remembered(run: Run) -> dict[str, str]:
     """What must be the same after a restart."""
-    lines = (run.state / "env").read_text(encoding="utf-8")
-    found = dict(re.findall(r"export (\w+)='(.*)'", lines))
+    found = json.loads((run.state / "variables.json").read_text(encoding="utf-8"))
     keys = requests.get(f"http://127.0.0.1:{run.ports.provider}/.well-known/jwks.json", timeout=10)
     names = ("KMS_KEY_ARN", "DJANGO_SECRET_KEY", "OAUTH_LOCAL_CLIENT_SECRET")
     return {name: found[name] for name in names} | {"keys": keys.text}
 
 
 def manage(run: Run, command: str) -> "subprocess.CompletedProcess[str]":
-    """Run another command as a person would, in a shell that sourced `.local/env`."""
-    script = f". {run.state}/env && exec {sys.executable} manage.py {command}"
+    """Run another command as a person would who sourced `aws.env`, where all else is stated."""
+    told = json.loads((run.state / "variables.json").read_text(encoding="utf-8"))
+    stated = {name: value for name, value in told.items() if not name.startswith("AWS_")}
+    script = f". {run.state}/aws.env && exec {sys.executable} manage.py {command}"
     return subprocess.run(
         ["/bin/sh", "-c", script],
-        env=run.environment,
+        env=run.environment | stated,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -159,7 +162,8 @@ def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ct
 
         checked = manage(run, "check_session_store")
         assert checked.returncode == 0, checked.stdout + checked.stderr
-        assert (run.state / "env").stat().st_mode & 0o777 == 0o600
+        for name in ("variables.json", "aws.env"):
+            assert (run.state / name).stat().st_mode & 0o777 == 0o600
         assert run.state.stat().st_mode & 0o777 == 0o700
 
         children = children_of(process)
@@ -209,7 +213,7 @@ def stack_error(run: Run, **changes: Path) -> str:
     said: list[str] = []
     with pytest.raises(StackError) as error:
         Stack(run.environment, run.ports, run.state, **changes).serve(said.append)
-    assert said == []
+    assert "The gateway is at" not in "".join(said)
     return str(error.value)
 
 
@@ -237,6 +241,14 @@ def test_missing_binary_is_named_with_what_to_do(run: Run) -> None:
     line = stack_error(run, roto=run.state / "roto-server")
     assert "roto-server cannot be run " in line
     assert " requirements/local.txt" in line
+
+
+def test_mistake_in_the_configuration_is_told_itself_before_anything_starts(run: Run) -> None:
+    run.variables = {"UPSTREAM_API_URL": "https://api.example.com"}
+    line = run.refusal()
+    assert "UPSTREAM_API_PROVIDER is missing: the provider whose token is sent" in line
+    assert "read /" not in line
+    assert not (run.state / "dynamodb").exists()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gateway.example.com"])  # noqa: S104 -- refused

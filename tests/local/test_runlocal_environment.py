@@ -138,41 +138,6 @@ def test_database_path_with_blanks_and_signs_is_quoted() -> None:
     assert built["DATABASE_URL"] == "sqlite:////my%20state/50%25%3F%23/gateway.sqlite3"
 
 
-def test_shell_script_restores_the_variables_whatever_the_shell_holds(tmp_path: Path) -> None:
-    variables = environment.aws(PORTS) | {"ODD": 'it\'s $HOME `id` "quoted"\nand more'}
-    script = tmp_path / "env"
-    script.write_text(environment.shell_script(variables, script), encoding="utf-8")
-    dump = f'{sys.executable} -c "import json, os; print(json.dumps(dict(os.environ)))"'
-    answer = subprocess.run(
-        ["/bin/sh", "-c", f". {script} && {dump}"],
-        env=HOSTILE | {"PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    seen = json.loads(answer.stdout)
-    assert {name: seen[name] for name in variables} == variables
-    assert {name for name in seen if name.startswith("AWS_")} == set(environment.aws(PORTS))
-    assert "SESSIONS_NAMESPACE" not in seen
-
-
-def test_shell_script_leaves_each_project_its_own_settings_module(tmp_path: Path) -> None:
-    variables = environment.gateway({}, PORTS, STATE, SECRETS)
-    assert "DJANGO_SETTINGS_MODULE" in variables
-    script = environment.shell_script(variables, tmp_path / "env")
-    assert "export DJANGO_SETTINGS_MODULE" not in script
-    answer = subprocess.run(
-        ["/bin/sh", "-c", f'{script}\necho "${{DJANGO_SETTINGS_MODULE-none}}"'],
-        env={"DJANGO_SETTINGS_MODULE": "somebody.elses", "PATH": os.environ["PATH"]},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    )
-    assert answer.stdout == "none\n"
-
-
 @pytest.mark.parametrize("answer", ["", "{}", '{"key_arn": null}', "[]", "not json"])
 def test_unexpected_answer_of_create_session_store_is_an_error(answer: str) -> None:
     with pytest.raises(StackError, match="KMS key"):

@@ -173,6 +173,39 @@ def test_step_that_fails_is_named_with_its_log(supervisor: Supervisor, tmp_path:
     assert "no such table" in (tmp_path / "step.log").read_text(encoding="utf-8")
 
 
+REFUSED = [
+    (
+        "Traceback (most recent call last):\n  ...\n"
+        "django.core.exceptions.ImproperlyConfigured: LOG_LEVEL must be DEBUG.\n",
+        "LOG_LEVEL must be DEBUG.",
+    ),
+    ("CommandError: The table cannot be made.\n", "The table cannot be made."),
+    (
+        "SystemCheckError: System check identified some issues:\n\nERRORS:\n"
+        "?: (gateway.E001) X is missing.\n\tHINT: Set X.\n\n"
+        "System check identified 1 issue.\n",
+        "?: (gateway.E001) X is missing.\n\tHINT: Set X.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("log", "told"), REFUSED, ids=["settings", "command", "checks"])
+def test_mistake_that_django_names_is_told_itself(
+    supervisor: Supervisor, log: str, told: str
+) -> None:
+    with pytest.raises(StackError) as error:
+        supervisor.run("step", ["/bin/sh", "-c", f"printf '%s' \"{log}\" >&2; exit 1"], {})
+    assert str(error.value) == told
+
+
+def test_unexpected_error_is_not_quoted_since_it_may_hold_a_secret(
+    supervisor: Supervisor,
+) -> None:
+    with pytest.raises(StackError) as error:
+        supervisor.run("step", ["/bin/sh", "-c", "echo 'ValueError: secret' >&2; exit 1"], {})
+    assert "secret" not in str(error.value)
+
+
 def test_log_of_the_run_before_is_kept(supervisor: Supervisor, tmp_path: Path) -> None:
     for word in ("first", "second"):
         supervisor.run("step", ["/bin/sh", "-c", f"echo {word} >&2"], {})

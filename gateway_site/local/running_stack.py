@@ -1,0 +1,47 @@
+"""The local stack that runs, as other commands of this checkout find it.
+
+While `runlocal` holds the lock of its folder, the variables of its gateway lie in a private
+file there; an environment that names no other stack gets them.
+"""
+
+import json
+import re
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+from gateway_site.local.state import is_locked, write_private
+
+FILE = "variables.json"
+SETTINGS = "gateway_site.settings"
+# Whoever sets one of these means another stack. A Region alone, or how AWS's own command line
+# shows its output, leads nowhere.
+ELSEWHERE = re.compile(
+    "AWS_(?!REGION$|DEFAULT_REGION$|PAGER$|DEFAULT_OUTPUT$|CLI_).+"
+    "|KMS_KEY_ARN|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY"
+)
+
+
+def tell(state: Path, variables: Mapping[str, str]) -> None:
+    """Leave the variables for other commands, readable by the owner only."""
+    write_private(state / FILE, json.dumps(variables, indent=2, sort_keys=True) + "\n")
+
+
+def forget(state: Path) -> None:
+    """Leave nothing: the stack does not run, or not yet."""
+    (state / FILE).unlink(missing_ok=True)
+
+
+def adopt(environment: MutableMapping[str, str], state: Path) -> bool:
+    """Have an environment that means no other stack mean the running one; tell whether it does."""
+    if environment.get("DJANGO_SETTINGS_MODULE") != SETTINGS:
+        return False
+    if any(value and ELSEWHERE.fullmatch(name) for name, value in environment.items()):
+        return False
+    if not is_locked(state):
+        return False
+    try:
+        variables = json.loads((state / FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, PermissionError):  # still starting, or somebody else's
+        return False
+    environment.update(variables)
+    return True

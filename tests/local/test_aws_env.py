@@ -1,0 +1,75 @@
+"""The script by which another project's shell uses the local stack, in real shells."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway_site.local import aws_env, environment
+from gateway_site.local.environment import Ports, Secrets
+
+SHELLS = [shell for shell in ("bash", "zsh", "ksh") if shutil.which(shell)]
+DUMP = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+KEY = "arn:aws:kms:us-east-1:123456789012:key/local"
+ODD = 'it\'s $HOME `id` "quoted"'
+NOT_OURS = {"PATH", "PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"}  # a shell's own
+BEFORE = {
+    "AWS_PROFILE": "production",
+    "AWS_SECRET_ACCESS_KEY": ODD,
+    "AWS_ENDPOINT_URL": "https://dynamodb.eu-central-1.amazonaws.com",
+    "KMS_KEY_ARN": "arn:aws:kms:eu-central-1:123456789012:key/real",
+    "DATABASE_URL": "postgres://other.example/project",
+    "DJANGO_SECRET_KEY": "the other project's",
+}
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    variables = environment.gateway(
+        {}, Ports(), tmp_path, Secrets("the-secret-key", "the-client-secret")
+    )
+    path = tmp_path / "aws.env"
+    path.write_text(aws_env.script(variables | {"KMS_KEY_ARN": KEY}, path), encoding="utf-8")
+    return path
+
+
+def seen(shell: str, commands: str) -> dict[str, str]:
+    """What a shell that had BEFORE exports after the commands."""
+    answer = subprocess.run(
+        [shell, "-c", f"{commands}\n{DUMP}"],
+        env=BEFORE | {"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert answer.stderr == ""
+    found: dict[str, str] = json.loads(answer.stdout)
+    return {name: value for name, value in found.items() if name not in NOT_OURS}
+
+
+@pytest.mark.parametrize("shell", ["sh", *SHELLS])
+def test_sourced_it_changes_what_leads_to_aws_and_nothing_else(shell: str, script: Path) -> None:
+    found = seen(shell, f". {script}")
+    assert found["KMS_KEY_ARN"] == KEY
+    assert {name for name in found if name.startswith("AWS_")} == set(environment.aws(Ports()))
+    others = {"DATABASE_URL", "DJANGO_SECRET_KEY"}
+    assert {name: found[name] for name in others} == {name: BEFORE[name] for name in others}
+    assert "the-secret-key" not in script.read_text(encoding="utf-8")
+    assert not {"SESSIONS_TABLE", "GATEWAY_LOCAL", "OAUTH_LOCAL_CLIENT_SECRET"} & set(found)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_off_puts_back_what_the_shell_had(shell: str, times: int, script: Path) -> None:
+    sourced = f". {script}\n" * times
+    assert seen(shell, f"{sourced}. {script} off\n. {script} off") == BEFORE
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_off_without_on_leaves_the_shell_alone(shell: str, script: Path) -> None:
+    assert seen(shell, f". {script} off") == BEFORE
