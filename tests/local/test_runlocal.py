@@ -180,6 +180,7 @@ def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ct
     assert not [path for path in everything if path.stat().st_mode & 0o077]
 
 
+@pytest.mark.long
 def test_killed_run_leaves_no_process_and_loses_no_state_and_killed_child_ends_the_rest(
     run: Run,
 ) -> None:
