@@ -8,13 +8,18 @@ FUZZ_EXAMPLES ?= 3000
 # A virtual environment without pip (Debian without python3-venv) is not taken for one.
 .DELETE_ON_ERROR:
 
-.PHONY: run test matrix fuzz soak bench bench-here check audit format lock clean
+.PHONY: run test test-long matrix fuzz soak bench bench-here check audit format lock clean
 
 run: $(VENV)/.local-installed
 	@$(BIN)/python manage.py runlocal $(ARGS)
 
+# Under five minutes on two cores; what takes long is in the next one. Both fail if they run nothing.
 test: $(VENV)/.dev-installed
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long" $(ARGS)
+
+# Fifteen minutes at most: kills, the wheel, whole matrices, the browser's long cases.
+test-long: $(VENV)/.dev-installed
+	$(BIN)/python -m pytest -n auto --dist worksteal -m long $(ARGS)
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
 matrix: $(VENV)/.release-installed

@@ -55,6 +55,24 @@ def upstreams_have_a_provider(
     ]
 
 
+@register(Tags.security)
+def upstreams_get_no_word_on_who_calls(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of a header that anybody may send and an upstream may take for a proxy's word."""
+    return [
+        checks.Warning(
+            f"UPSTREAM_{upstream.name.upper()}_REQUEST_HEADERS has {entry}: whoever is signed in "
+            "can send it, and an upstream may take it for the gateway's word on who is calling.",
+            hint="Leave it out unless the upstream judges by the token alone; name the headers "
+            "that it needs in place of x-*.",
+            id="gateway_site.W006",
+        )
+        for upstream in getattr(settings, "UPSTREAMS", {}).values()
+        for entry in upstream.request_headers.doubtful
+    ]
+
+
 @register(Tags.security, deploy=True)
 def not_a_local_run(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Refuse to deploy with the relaxations of the local run."""

@@ -102,7 +102,7 @@ def check_cookie_age(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_not_before(**_: Any) -> list[checks.CheckMessage]:
-    """Warn about a moment that is still to come: until then nobody can stay signed in."""
+    """Warn about a moment that is still to come: as it draws near nobody stays signed in."""
     raw: Any = getattr(settings, conf.SETTING, None)
     if list(conf.faults(raw)):
         return []
@@ -111,7 +111,8 @@ def check_not_before(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"NOT_BEFORE ({moment:,} s since 1970) is in the future: no session is valid before.",
+            f"NOT_BEFORE ({moment:,} s since 1970) is in the future: it is ignored until five"
+            " minutes before, and then nobody stays signed in until it has passed.",
             hint="Set SESSIONS_KMS['NOT_BEFORE'] to a moment that has passed, in seconds.",
             id="sessions_kms.W004",
         )

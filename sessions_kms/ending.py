@@ -12,6 +12,7 @@ from itertools import islice
 
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.links import linked_session, owner_of_link
+from sessions_kms.not_before import latest
 from sessions_kms.record import Item, SessionRecord, owner_of, session_id
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_ended
@@ -123,9 +124,15 @@ def _raised(moment: int, name: str | None = None) -> bool:
     if moment > services().clock():
         raise ValueError("The moment lies in the future: nobody could sign in until then.")
     try:
-        return services().table.raise_not_before(moment, name)
+        return services().table.raise_not_before(moment, name, latest=_latest())
     except InvalidRecord as exc:
         raise TableUnavailable("The moment in the table cannot be read.") from exc
+
+
+def _latest() -> int:
+    """Return the latest moment that counts, by AWS's clock where this machine's is behind."""
+    there = services().table.server_time()
+    return latest(max(services().clock(), there or 0))
 
 
 def end_record(record: SessionRecord) -> bool:

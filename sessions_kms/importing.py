@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
-from sessions_kms import links
+from sessions_kms import links, not_before
 from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.loading import SESSION_KEY, id_of
@@ -150,12 +150,11 @@ class Importer:
         """
         now = int(self._services.clock())
         try:
-            ended = max(
-                self._services.config.not_before or 0, self._services.table.get_not_before()
-            )
+            told = (self._services.config.not_before or 0, self._services.table.get_not_before())
         except InvalidRecord as exc:
             raise TableUnavailable from exc
-        if ended > 0 and not self._ignore_not_before:
+        ended = any(0 < moment <= not_before.latest(now) for moment in told)
+        if ended and not self._ignore_not_before:
             raise AllEnded
         return now
 

@@ -1,20 +1,27 @@
 """The moment before which no session counts, for the whole fleet.
 
 Takes a function that reads it from the table, and gives epoch seconds. It only
-moves forward in memory, whatever the table says. There are others, with a name, for
-what else has a beginning.
+moves forward in memory, whatever the table says. One that lies far ahead of the clock
+does not count until it is near: it would lock everybody out. There are others, with a
+name, for what else has a beginning.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Lock, RLock
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.record import CLOCK_SKEW
+from sessions_kms.telemetry import telemetry
+
+logger = logging.getLogger(__name__)
 
 READ_EVERY = 30  # seconds
 GOOD_FOR = 60  # seconds without a successful read, after which nobody can tell
 RETRY_AFTER = 5  # seconds
+ALARM_EVERY = 3600  # seconds between two alarms of the same moment
 NAMES_MAX = 256  # of moments that one process follows
 
 _sources: list[Callable[[], Iterable[str]]] = []
@@ -30,15 +37,30 @@ def known_names() -> set[str]:
     return {name for source in _sources for name in source()}
 
 
+def latest(now: float) -> int:
+    """Return the latest moment that counts at a time: one beyond is a wrong clock's, or forged."""
+    return int(now) + CLOCK_SKEW
+
+
 class NotBefore:
-    """One process's view of the moment, read again every 30 seconds."""
+    """One process's view of the moment, read again every 30 seconds.
+
+    ``at_least`` is a moment of the settings; ``name`` is whose moment it is, for the log.
+    """
 
     def __init__(
-        self, read: Callable[[], int], *, at_least: int, clock: Callable[[], float]
+        self,
+        read: Callable[[], int],
+        *,
+        at_least: int,
+        clock: Callable[[], float],
+        name: str | None = None,
     ) -> None:
         self._read = read
-        self._moment = at_least
+        self._setting = at_least
+        self._moment = 0
         self._clock = clock
+        self._alarm = _Alarm(name)
         self._read_at: float | None = None
         self._next_read = 0.0
         self._reads = 0
@@ -63,6 +85,11 @@ class NotBefore:
         """Return the moment if that takes no reading, else None."""
         return self._moment if self._good(READ_EVERY) else None
 
+    @property
+    def accepted(self) -> int:
+        """The latest moment that counted for this process, however old; 0 for none."""
+        return self._moment
+
     def at_least(self, moment: int) -> None:
         """Move the moment of this process forward: it was raised in the table."""
         with self._raising:
@@ -82,10 +109,43 @@ class NotBefore:
         except (TableUnavailable, InvalidRecord):
             return
         else:
-            self.at_least(moment)
+            for each in (self._setting, moment):
+                if each <= latest(now):
+                    self.at_least(each)
             self._read_at = now
         finally:
             self._reads += 1
+        self._alarm.tell(now, setting=self._setting, item=moment)
+
+
+class _Alarm:
+    """Tells of moments that lie too far ahead to count."""
+
+    def __init__(self, name: str | None) -> None:
+        self._name = name
+        self._told: dict[str, tuple[int, float]] = {}  # the moment, and when it was told, by source
+
+    def tell(self, now: float, **moments: int) -> None:
+        """Count each moment that is too far ahead; log it when it is new, and hourly."""
+        for source, moment in moments.items():
+            if moment <= latest(now):
+                continue
+            telemetry.count("not_before.ignored", source=source)
+            told, at = self._told.get(source, (0, 0.0))
+            if told != moment or not 0 <= now - at < ALARM_EVERY:
+                self._told[source] = moment, now  # First: a log handler may ask for the moment.
+                logger.error(
+                    "%s %s s ahead of the clock: ignored until it is near. %s",
+                    *self._words(source, f"{moment - now:,.0f}"),
+                )
+
+    def _words(self, source: str, ahead: str) -> tuple[str, str, str]:
+        if source == "setting":
+            return "NOT_BEFORE is", ahead, "Correct the setting."
+        if self._name is None:
+            return "The not-before item is", ahead, "`manage.py end_sessions` overwrites it."
+        item = f"The not-before item of {self._name} is"
+        return item, ahead, "`manage.py end_sessions --provider` overwrites it."
 
 
 class NamedNotBefores:
@@ -95,15 +155,25 @@ class NamedNotBefores:
         self._read = read
         self._clock = clock
         self._known: OrderedDict[str, NotBefore] = OrderedDict()
+        self._accepted: dict[str, int] = {}  # of names that gave way, those that operators ended
         self._lock = Lock()
 
     def of(self, name: str) -> NotBefore:
         """Return the moment of this name, read at its first use."""
         with self._lock:
             if name not in self._known:
-                read = partial(self._read, name)
-                self._known[name] = NotBefore(read, at_least=0, clock=self._clock)
+                self._known[name] = self._new(name)
             self._known.move_to_end(name)
             if len(self._known) > NAMES_MAX:
-                self._known.popitem(last=False)
+                self._drop_oldest()
             return self._known[name]
+
+    def _new(self, name: str) -> NotBefore:
+        new = NotBefore(partial(self._read, name), at_least=0, clock=self._clock, name=name)
+        new.at_least(self._accepted.pop(name, 0))
+        return new
+
+    def _drop_oldest(self) -> None:
+        name, oldest = self._known.popitem(last=False)
+        if oldest.accepted:
+            self._accepted[name] = oldest.accepted

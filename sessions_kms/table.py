@@ -200,8 +200,11 @@ class Table(ItemTable):
             raise InvalidRecord("version")
         return number(item, "notBefore")
 
-    def raise_not_before(self, moment: int, name: str | None = None) -> bool:
-        """Move that moment forward, never back; False when it stands as high already."""
+    def raise_not_before(self, moment: int, name: str | None = None, *, latest: int) -> bool:
+        """Move that moment forward; back only from one after ``latest``, which counts for nobody.
+
+        False when it stands as high already, and counts.
+        """
         item_id = self._not_before_id(name)
         try:
             answer = self._call(
@@ -212,15 +215,20 @@ class Table(ItemTable):
                     "version": {"N": str(VERSION)},
                     "notBefore": as_number(moment),
                 },
-                ConditionExpression="attribute_not_exists(id) OR notBefore < :moment",
-                ExpressionAttributeValues={":moment": as_number(moment)},
+                ConditionExpression=(
+                    "attribute_not_exists(id) OR notBefore < :moment OR notBefore > :latest"
+                ),
+                ExpressionAttributeValues={
+                    ":moment": as_number(moment),
+                    ":latest": as_number(latest),
+                },
                 ReturnConsumedCapacity="TOTAL",
             )
             raised = "ConsumedCapacity" in answer
         except ConditionFailed:
             raised = False
         # Not raised by this answer, it stands as high, or nothing is known.
-        if not raised and self.get_not_before(name) < moment:
+        if not raised and not moment <= self.get_not_before(name) <= latest:
             raise TableUnavailable
         return raised
 

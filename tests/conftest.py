@@ -36,6 +36,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in which nothing was tested: all may have been skipped, for want of a browser."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")  # not in a worker
+    if reporter is None or session.config.option.collectonly or reporter.stats.get("passed"):
+        return
+    if session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 def pytest_collection_finish() -> None:
     """Have the garbage collector leave alone what was imported: it would look through it often."""
     gc.collect()

@@ -1,14 +1,16 @@
 """Which headers pass, and which are set, in both directions.
 
 Header lists of ASGI enter and leave. Hop-by-hop headers and those that a `Connection`
-header names end here (RFC 9110 section 7.6.1); what a browser sends as proof of who it is
-never goes on, and what an upstream says to browsers about an origin never comes back.
+header names end here (RFC 9110 section 7.6.1). To an upstream goes what `request_headers`
+lists; what an upstream says to browsers about an origin never comes back.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+
+from gateway_site.gateway.request_headers import RequestHeaders
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -27,37 +29,6 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# Headers of a call that the gateway makes itself, or that are about the gateway's own origin.
-NOT_SENT = HOP_BY_HOP | {
-    b"authorization",
-    b"content-length",
-    b"cookie",
-    b"cookie2",
-    b"early-data",
-    b"expect",
-    b"forwarded",
-    b"host",
-    b"origin",
-    b"referer",
-    b"service-worker",
-    b"x-csrftoken",
-    # They would get a method past the list of allowed ones.
-    b"x-http-method",
-    b"x-http-method-override",
-    b"x-method-override",
-    # They would get another path past the rules of paths.
-    b"x-original-url",
-    b"x-rewrite-url",
-}
-# Headers by which proxies tell a server who is calling: nobody may speak in the gateway's name.
-SPOOFED = re.compile(
-    rb"x-forwarded.*|x-real-ip|x-original-.*|x-auth-request-.*|x-remote-.*|remote-.*"
-    rb"|x-amzn-.*|x-ms-client-.*|x-goog-iap-.*|x-goog-authenticated-.*|x-authenticated-.*"
-    rb"|x-client-(?:ip|cert|dn|verify).*|x-cluster-client-ip|true-client-ip|fastly-client-ip"
-    rb"|cf-.*|ssl-client-.*|x-ssl-.*|client-cert.*|sec-.*|x-envoy-.*"
-)
-PLAIN_NAME = re.compile(rb"[a-z0-9-]+")  # CGI and WSGI take "_" and "-" for the same
-
 NOT_RETURNED = HOP_BY_HOP | {
     b"accept-ch",
     b"alt-svc",
@@ -130,25 +101,20 @@ def named_by_connection(headers: Headers) -> set[bytes]:
     return {item.strip().lower() for item in listed.split(b",")}
 
 
-def to_upstream(headers: Headers, *, host: str, scheme: str, prefix: str) -> Headers:
+def to_upstream(
+    headers: Headers, passing: RequestHeaders, *, host: str, scheme: str, prefix: str
+) -> Headers:
     """Return what goes to an upstream, without its `Authorization`, `Host` and framing.
 
     `host` and `scheme` are the gateway's own as they were checked, `prefix` is where the
     upstream lies in it.
     """
-    dropped = NOT_SENT | named_by_connection(headers)
-    kept = [
-        (name.lower(), value)
-        for name, value in headers
-        if name.lower() not in dropped
-        and PLAIN_NAME.fullmatch(name.lower())
-        and not SPOOFED.fullmatch(name.lower())
-    ]
-    kept = _traced(kept)
-    vias = [value for name, value in kept if name == b"via"]
+    named = named_by_connection(headers)
+    came = [(name.lower(), value) for name, value in headers if name.lower() not in named]
+    vias = [value for name, value in came if name == b"via"]
     return [
-        *((name, value) for name, value in kept if name != b"via"),
-        # RFC 9110 section 7.6.3.
+        *_traced([pair for pair in came if passing.pass_on(pair[0].decode("latin-1"))]),
+        # RFC 9110 section 7.6.3: each proxy adds itself to those before.
         (b"via", b", ".join([*vias, b"1.1 gateway"])),
         # RFC 7239; the visitor's address is nobody's business, section 8.3.
         (b"forwarded", f'for=unknown;host="{host}";proto={scheme}'.encode("ascii")),

@@ -106,6 +106,7 @@ class _Exchange:
         request = call.request
         self._headers = to_upstream(
             call.headers,
+            self.upstream.request_headers,
             host=request.get_host(),
             scheme=request.scheme or "https",
             prefix=call.script_name + paths.ROOT + self.upstream.name,

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment import LOOPBACK_HOSTS, refuse_unknown
 from gateway_site.gateway import paths
+from gateway_site.gateway.request_headers import LISTED, BadEntry, RequestHeaders
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # TRACE would echo the token; CONNECT asks for a tunnel. RFC 9110 sections 9.3.6 and 9.3.8.
@@ -27,7 +28,7 @@ NUMBERS = {
     "MAX_CONCURRENT": 64,
 }
 # The first makes the upstream.
-SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", *NUMBERS)
+SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", "REQUEST_HEADERS", *NUMBERS)
 URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
 NAME_LENGTH = 40
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
@@ -48,6 +49,7 @@ class Upstream:
     provider: str
     methods: frozenset[str]
     paths: tuple[str, ...]
+    request_headers: RequestHeaders
     connect_timeout: int
     read_timeout: int
     stream_timeout: int
@@ -92,6 +94,7 @@ class _Variables:
             provider=self._provider(),
             methods=self._methods(),
             paths=self._paths(),
+            request_headers=self._request_headers(),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 
@@ -126,6 +129,12 @@ class _Variables:
                 f"{self.variable('PATHS')} must be paths below the URL's, such as /user,/repos."
             )
         return prefixes
+
+    def _request_headers(self) -> RequestHeaders:
+        try:
+            return LISTED.with_more(self._list("REQUEST_HEADERS"))
+        except BadEntry as bad:
+            raise ImproperlyConfigured(f"{self.variable('REQUEST_HEADERS')} {bad}") from None
 
     def _number(self, suffix: str) -> int:
         text = self._text(suffix)

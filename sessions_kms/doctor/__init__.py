@@ -16,6 +16,7 @@ from sessions_kms.doctor.django_settings import settings_findings
 from sessions_kms.doctor.finding import Finding, Level, worst
 from sessions_kms.doctor.kms import kms_findings
 from sessions_kms.doctor.measurements import Measurements
+from sessions_kms.doctor.not_before import not_before_findings
 from sessions_kms.doctor.over_grants import over_grant_findings
 from sessions_kms.doctor.rights import rights_findings
 from sessions_kms.doctor.sample import sample_findings
@@ -39,6 +40,7 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
     yield from over_grant_findings(in_force)
     yield from data_key_findings(measured, writes=writes)
     yield from clock_findings(in_force)
+    yield from not_before_findings()
     if writes:
         yield from Canary(measured).findings()
     yield from sample_findings()

@@ -79,24 +79,28 @@ def test_load_is_one_call_whatever_the_table_holds() -> None:
     assert [row[0] for row in section.tables[0].rows] == ["100 sessions", "200 sessions"]
 
 
+@pytest.mark.long
 def test_requests_over_http_are_served_by_every_site() -> None:
     section = isolated("serving", QUICK)
     check_shape(section)
     assert {"no session", OURS} <= {row[0] for row in section.tables[0].rows}
 
 
+@pytest.mark.long
 def test_gateway_is_compared_with_the_bare_forwarder() -> None:
     section = isolated("proxying", QUICK)
     check_shape(section)
     assert all(target.found > 0.5 for target in section.targets)
 
 
+@pytest.mark.long
 def test_streams_are_held_open_through_both_proxies() -> None:
     section = isolated("streaming", QUICK)
     check_shape(section)
     assert len(section.tables[0].rows) == 2 * len(QUICK.streams)
 
 
+@pytest.mark.long
 def test_cold_start_is_compared_with_the_other_engines() -> None:
     section = isolated("starting", QUICK)
     check_shape(section)

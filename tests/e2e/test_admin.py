@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
 
 PROMOTE = "UPDATE auth_user SET is_staff = 1, is_superuser = 1 WHERE username = 'ada'"
 

@@ -19,7 +19,7 @@ from tests.oauth import fake_provider
 from tests.oauth.fixtures import environment
 from tests.oauth.logout_provider import ABSENT, LogoutProvider
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack]
+pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
 
 PATH = "/oauth/backchannel-logout/corp"
 

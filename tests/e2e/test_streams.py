@@ -34,6 +34,7 @@ class Reader:
 
 
 @pytest.mark.stack
+@pytest.mark.long
 def test_client_reconnects_with_its_last_event_and_the_same_session(
     stack: LocalStack, feed: int, tmp_path: Path
 ) -> None:

@@ -409,6 +409,7 @@ def test_other_hosts_are_refused(provider: Provider) -> None:
     assert requests.get(provider.issuer, headers=headers, timeout=10).status_code == 400
 
 
+@pytest.mark.long
 def test_tokens_keys_and_sign_in_survive_kill_9(tmp_path: Path, browser: requests.Session) -> None:
     provider = Provider(free_ports(1)[0], tmp_path / "state")
     with provider.serving() as pid:

@@ -120,6 +120,7 @@ def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
 
 
 @pytest.mark.stack
+@pytest.mark.long
 def test_changed_module_is_reloaded(server: Server) -> None:
     def answers(version: str) -> bool:
         try:

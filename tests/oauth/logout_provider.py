@@ -57,6 +57,7 @@ class LogoutProvider(FakeProvider):
     session_id: str | None = "the-session-at-the-provider"
     announces_backchannel: bool = True
     key_fetches: int = 0
+    clock: Callable[[], float] = time.time  # of logout tokens
     revocations: list[dict[str, str]] = field(default_factory=list)
 
     def metadata(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class LogoutProvider(FakeProvider):
         self, header: dict[str, Any] | None = None, key: Any = None, **claims: Any
     ) -> str:
         """Sign a logout token; what is passed replaces what a good one says."""
-        now = int(time.time())
+        now = int(self.clock())
         content = {
             "iss": self.issuer,
             "aud": self.client_id,

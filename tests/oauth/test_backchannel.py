@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,6 @@ from tests.oauth.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.logout_fixtures import FORM, PATH, assert_refused, post
 from tests.oauth.logout_provider import ABSENT, LogoutProvider
 from tests.sessions_kms.stacks import Stack
-
-NOW = int(time.time())
 
 
 def test_token_ends_the_session_of_its_sid(idp: LogoutProvider, visitor: Visitor) -> None:
@@ -81,10 +78,11 @@ def test_session_survives_a_key_change_with_its_link(
 
 
 def test_other_fields_are_ignored_and_the_type_may_be_missing(
-    idp: LogoutProvider, visitor: Visitor
+    idp: LogoutProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(idp)
-    token = idp.logout_token({"typ": ABSENT}, aud=["gateway-client"], nbf=NOW, more={"a": 1})
+    now = int(store.clock())
+    token = idp.logout_token({"typ": ABSENT}, aud=["gateway-client"], nbf=now, more={"a": 1})
     body = f"state=s&logout_token={token}&state=t"
     assert Client().post(PATH, body, content_type=FORM).status_code == 200
     assert visitor.user_id is None
@@ -131,10 +129,11 @@ def test_token_is_good_once(idp: LogoutProvider, visitor: Visitor) -> None:
 def test_used_token_is_remembered_until_it_could_not_be_used_anyway(
     idp: LogoutProvider, store: Stack
 ) -> None:
-    post(idp.logout_token(iat=NOW, exp=NOW + 120, jti="the-id-of-a-token"))
-    post(idp.logout_token(iat=NOW, exp=NOW + 99_999, jti="of-another"))
+    now = int(store.clock())
+    post(idp.logout_token(iat=now, exp=now + 120, jti="the-id-of-a-token"))
+    post(idp.logout_token(iat=now, exp=now + 99_999, jti="of-another"))
     used = [item for name, item in store.items().items() if name.startswith("logout#django#jti#")]
-    assert sorted(int(item["ttl"]["N"]) - NOW for item in used) == [180, 660]
+    assert sorted(int(item["ttl"]["N"]) - now for item in used) == [180, 660]
     assert all("owner" not in item for item in used)
     assert "the-id-of-a-token" not in repr(used)
 

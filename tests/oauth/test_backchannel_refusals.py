@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +16,8 @@ from tests.oauth.fixtures import Visitor
 from tests.oauth.logout_fixtures import FORM, PATH, assert_refused, post
 from tests.oauth.logout_provider import ABSENT, EVENT, LogoutProvider, SigningKey, sign
 
-NOW = int(time.time())
-
-# What is wrong -> claims of the token. Each differs from a good one in this only.
+# What is wrong -> claims of the token, some of them by the time of the test. Each differs from a
+# good one in this only.
 BAD_CLAIMS: dict[str, dict[str, Any]] = {
     "no issuer": {"iss": ABSENT},
     "another issuer": {"iss": "https://evil.example"},
@@ -31,19 +29,19 @@ BAD_CLAIMS: dict[str, dict[str, Any]] = {
     "another audience besides": {"aud": ["gateway-client", "another-client"]},
     "audience as an object": {"aud": {"gateway-client": 1}},
     "no iat": {"iat": ABSENT},
-    "iat as text": {"iat": str(NOW)},
+    "iat as text": {"iat": str},
     "iat as a truth": {"iat": True},
-    "iat in the future": {"iat": NOW + 3600},
+    "iat in the future": {"iat": lambda now: now + 3600},
     "iat infinite": {"iat": float("inf")},
     "iat not a number": {"iat": float("nan")},
-    "iat long ago": {"iat": NOW - 3600},
+    "iat long ago": {"iat": lambda now: now - 3600},
     "no exp": {"exp": ABSENT},
     "exp null": {"exp": None},
-    "exp in the past": {"exp": NOW - 600},
-    "exp as text": {"exp": str(NOW + 120)},
+    "exp in the past": {"exp": lambda now: now - 600},
+    "exp as text": {"exp": lambda now: str(now + 120)},
     "exp infinite": {"exp": float("inf")},
     "exp negative": {"exp": -1},
-    "nbf in the future": {"nbf": NOW + 3600},
+    "nbf in the future": {"nbf": lambda now: now + 3600},
     "nbf as text": {"nbf": "now"},
     "nbf as a truth": {"nbf": True},
     "a nonce": {"nonce": "n"},
@@ -143,19 +141,21 @@ def with_own_key(idp: LogoutProvider) -> str:
     return idp.logout_token({"kid": mine.id, "jwk": mine.jwk()}, key=mine.private)
 
 
-def filled(claims: dict[str, Any], issuer: str) -> dict[str, Any]:
-    return {
-        name: json.loads(json.dumps(value).replace("{issuer}", issuer))
-        if isinstance(value, str | list)
-        else value
-        for name, value in claims.items()
+def filled(claims: dict[str, Any], idp: LogoutProvider) -> dict[str, Any]:
+    """Return claims with the issuer in its place, and times told by the provider's clock."""
+    times = {name: each(int(idp.clock())) for name, each in claims.items() if callable(each)}
+    texts = {
+        name: json.loads(json.dumps(each).replace("{issuer}", idp.issuer))
+        for name, each in claims.items()
+        if isinstance(each, str | list)
     }
+    return claims | times | texts
 
 
 @pytest.mark.parametrize("fault", BAD_CLAIMS)
 def test_bad_claims_end_nothing(idp: LogoutProvider, visitor: Visitor, fault: str) -> None:
     visitor.sign_in(idp)
-    assert_refused(post(idp.logout_token(**filled(BAD_CLAIMS[fault], idp.issuer))))
+    assert_refused(post(idp.logout_token(**filled(BAD_CLAIMS[fault], idp))))
     assert visitor.user_id is not None
 
 

@@ -6,7 +6,6 @@ import gzip
 import logging
 import socket
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,7 +66,7 @@ def drip_headers(connection: socket.socket, done: threading.Event) -> None:
 
 
 def keep_silent(connection: socket.socket, done: threading.Event) -> None:
-    done.wait(30)
+    done.wait()
 
 
 def test_answer_is_read() -> None:
@@ -96,29 +95,29 @@ BAD: dict[str, Talk] = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_answer_is_given_up_in_time(what: str) -> None:
-    started = time.monotonic()
+def test_bad_answer_is_given_up_in_time(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some never end: without its patience this would not, either."""
+    monkeypatch.setattr(http, "POST_TIMEOUT", 3600.0)
     with talking(BAD[what]) as url, pytest.raises(ProviderUnavailable) as caught:
         http.post(url, {"refresh_token": SECRET}, {"Authorization": SECRET}, patience=0.4)
-    assert time.monotonic() - started < 5
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_name_that_takes_long_to_look_up_is_given_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    end_of_test = threading.Event()
+    end_of_test, was_told = threading.Event(), threading.Event()
 
     def look_up(*_: object, **__: object) -> None:
-        end_of_test.wait(10)
+        if not end_of_test.wait(60):
+            was_told.set()
         raise socket.gaierror
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    started = time.monotonic()
     try:
         with pytest.raises(ProviderUnavailable):
             http.post("https://provider.example/token", {}, {}, patience=0.2)
-        assert time.monotonic() - started < 5
+        assert not was_told.is_set()
     finally:
         end_of_test.set()
 

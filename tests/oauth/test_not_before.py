@@ -154,6 +154,18 @@ def test_moment_is_read_every_30_seconds_and_not_at_each_call(
     assert calls.count("get_not_before") == 2  # that of the sessions, and the provider's
 
 
+def test_moment_far_ahead_takes_no_token_and_is_overwritten(
+    signed_in: Visitor, store: Stack
+) -> None:
+    far = {"N": str(int(store.clock()) + 86_400)}
+    store.put_item({"id": {"S": "not-before#django#corp"}, "version": {"N": "1"}, "notBefore": far})
+    assert get_token(signed_in) == stored(signed_in)
+    done = end("--provider", "corp", "--before", str(int(store.clock())), "--json")
+    assert (done.status, done.json["raised"]) == (0, True)
+    with pytest.raises(oauth.ReauthenticationRequired):
+        get_token(signed_in)
+
+
 def test_unreadable_moment_gives_no_token(signed_in: Visitor, store: Stack) -> None:
     store.put_item({"id": {"S": "not-before#django#corp"}, "version": {"N": "1"}})
     install(store.services)

@@ -38,6 +38,7 @@ def renewal() -> Renewal:
     return Renewal(configured)
 
 
+@pytest.mark.long
 def test_answer_that_is_slow_is_waited_for(corp: FakeProvider, expired: Visitor) -> None:
     corp.hooks["/token"] = lambda: time.sleep(6)  # longer than other answers are waited for
     get_token(expired)

@@ -212,8 +212,11 @@ def assert_one_grant_serves_all(fleet: Fleet, answers: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "ways",
-    [["threads"] * 4, ["tasks"] * 4, ["threads", "tasks"] * 2],
-    ids=["sync", "async", "both"],
+    [
+        pytest.param(["threads"] * 4, id="sync", marks=pytest.mark.long),
+        pytest.param(["tasks"] * 4, id="async", marks=pytest.mark.long),
+        pytest.param(["threads", "tasks"] * 2, id="both"),
+    ],
 )
 def test_fifty_requests_over_four_processes_make_one_refresh(fleet: Fleet, ways: list[str]) -> None:
     answers = asked(fleet.workers, fleet.key, ways)
@@ -221,7 +224,7 @@ def test_fifty_requests_over_four_processes_make_one_refresh(fleet: Fleet, ways:
     assert_one_grant_serves_all(fleet, answers)
 
 
-@pytest.mark.parametrize("before", ["refresh", "save"])
+@pytest.mark.parametrize("before", ["refresh", pytest.param("save", marks=pytest.mark.long)])
 def test_winner_killed_in_the_middle_costs_no_request_and_no_grant(
     fleet: Fleet, before: str
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,13 +195,12 @@ def test_bad_answer_at_the_start_is_given_up_in_time(
     monkeypatch: pytest.MonkeyPatch,
     what: str,
 ) -> None:
+    """Some never end: without its time-out this would not, either."""
     monkeypatch.setattr(http, "GET_TIMEOUT", 0.4)
-    started = time.monotonic()
     with talking(BAD[what]) as url:
         app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
         app["settings"]["server_url"] = url
         assert_says_that_the_provider_is_down(visitor.start())
-    assert time.monotonic() - started < 5
 
 
 def test_userinfo_of_any_size_is_given_up(corp: FakeProvider, visitor: Visitor) -> None:

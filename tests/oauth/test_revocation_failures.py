@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -69,19 +68,18 @@ def test_provider_that_hangs_does_not_delay_the_sign_out(
     idp: LogoutProvider, visitor: Visitor
 ) -> None:
     visitor.sign_in(idp)
-    may_answer = threading.Event()
+    may_answer, gave_up = threading.Event(), threading.Event()
 
     def hang() -> None:
-        may_answer.wait(10)
+        if not may_answer.wait(60):
+            gave_up.set()
 
     idp.hooks["/revoke"] = hang
-    started = time.monotonic()
     sign_out(visitor)
-    took = time.monotonic() - started
+    assert not gave_up.is_set()  # The provider has not answered yet.
     assert visitor.user_id is None
     may_answer.set()
     settled()
-    assert took < 1
 
 
 def test_sign_out_that_failed_revokes_nothing(

@@ -14,6 +14,7 @@ from tests.sessions_kms.conftest import local_kms, roto_url
 
 __all__ = ["local_kms", "roto_url"]
 
+pytestmark = pytest.mark.long
 SESSIONS = 400
 LOADED = 30
 

@@ -74,6 +74,7 @@ def test_readme_names_the_distribution(wheel: Path) -> None:
     assert readme.requirement() == re.sub("_", "-", wheel.name.partition("-0")[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 @pytest.mark.usefixtures("make_stack")  # Its servers, by their variables.
 def test_installed_by_the_readme_it_keeps_an_admin_signed_in_over_a_kill(

@@ -185,9 +185,9 @@ class FakeTable:
         with self._call("get_not_before"):
             return self._not_before(name)
 
-    def raise_not_before(self, moment: int, name: str | None = None) -> bool:
+    def raise_not_before(self, moment: int, name: str | None = None, *, latest: int) -> bool:
         with self._call("raise_not_before"):
-            if self._not_before(name) >= moment:
+            if moment <= self._not_before(name) <= latest:
                 return False
             item_id = self._not_before_id(name)
             self.items[item_id] = {

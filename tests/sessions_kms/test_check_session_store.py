@@ -44,6 +44,7 @@ CHECKS = [
     "over-grant table",
     "data key",
     "clock",
+    "not-before",
     "canary create",
     "canary ciphertext",
     "canary read",

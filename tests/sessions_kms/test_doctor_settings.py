@@ -1,5 +1,6 @@
 """Faults of the settings, as the doctor tells them: by the ids of the system checks."""
 
+import time
 from typing import Any
 
 import pytest
@@ -55,8 +56,13 @@ def test_pickled_sessions_are_found(store: Store) -> None:
     assert "JSONSerializer" in troubles("--no-canary")["sessions_kms.W008"].remedy
 
 
-def test_moment_in_the_future_is_found_and_the_canary_is_left_nowhere(store: Store) -> None:
+def test_moment_far_in_the_future_is_found_and_locks_nobody_out(store: Store) -> None:
     store.configure(NOT_BEFORE="2200-01-01T00:00:00Z")
+    assert list(troubles()) == ["sessions_kms.W004"]
+
+
+def test_moment_in_the_future_is_found_and_the_canary_is_left_nowhere(store: Store) -> None:
+    store.configure(NOT_BEFORE=int(time.time()) + 290)
     found = troubles()
     assert list(found) == ["sessions_kms.W004", "canary read"]
     assert "NOT_BEFORE" in found["canary read"].remedy

@@ -85,6 +85,7 @@ def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
         "table",
         "right dynamodb:GetItem",
         "data key",
+        "not-before",
         "canary create",
         "sample format",
     ]

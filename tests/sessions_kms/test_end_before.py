@@ -151,13 +151,11 @@ def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -
     ended = saved()
     ending.end_before(NOW)  # As the admin does, which deletes nothing.
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
-                    "notBefore": {"N": str(NOW + 3600)}})  # fmt: skip
-    stack.clock.advance(60)
-    assert not lives(saved())
-    # docs/operations.md: delete the item, end all, restart.
-    stack.delete_item("not-before#django")
+                    "notBefore": {"N": str(NOW + 100 * 365 * 86_400)}})  # fmt: skip
     _start_anew(stack)
-    assert lives(ended)
+    assert lives(ended)  # Nobody who still knows of the earlier moment is there.
+    stack.clock.advance(1)
+    # docs/operations.md: end all.
     assert end("--all").status == 0
     _start_anew(stack)
     assert not lives(ended)

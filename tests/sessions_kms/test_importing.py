@@ -175,6 +175,16 @@ def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -
     assert stored(key) == {"a": 1}
 
 
+def test_moment_too_far_ahead_to_count_stops_no_import(make_fake: Any) -> None:
+    far = 10**11
+    fake = make_fake(not_before=far)
+    fake.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
+                   "notBefore": {"N": str(far)}})  # fmt: skip
+    key = saved(a=1)
+    assert run()[0]["imported"] == 1
+    assert stored(key) == {"a": 1}
+
+
 def test_row_stays_for_the_old_engines_processes(fake: Stack) -> None:
     key = saved(a=1)
     run()

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 WRITES = {"PutItem", "DeleteItem", "TransactWriteItems"}
 WRITING = [name for name in OPERATIONS if name != "load"]
 GROUPS = [WRITING[start::3] for start in range(3)]  # each with a process to fork from
+CASES = [["save"], *(pytest.param(names, marks=pytest.mark.long) for names in GROUPS)]
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def at_write(table: FaultProxy, number: int, fault: Any) -> None:
         table.on(operation, strike_or_forward)
 
 
-@pytest.mark.parametrize("names", GROUPS, ids=", ".join)
+@pytest.mark.parametrize("names", CASES, ids=", ".join)
 def test_process_killed_at_any_write_leaves_an_allowed_state(
     faulty: FaultyStack, mortals: Mortals, names: list[str]
 ) -> None:

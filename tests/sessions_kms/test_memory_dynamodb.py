@@ -113,6 +113,7 @@ def moto_table(monkeypatch: pytest.MonkeyPatch) -> Any:
         yield Table(client, name=TABLE, namespace="django")
 
 
+@pytest.mark.long
 def test_every_write_on_every_state_ends_as_with_moto(moto_table: Table) -> None:
     clients: list[Any] = [MemoryDynamoDB(), MemoryDynamoDB(returns_old=False)]
     tables = [Table(client, name=TABLE, namespace="django") for client in clients]

@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),
     pytest.mark.usefixtures("make_stack"),  # Its servers, by their variables.
     pytest.mark.timeout(120 + SESSIONS),
+    pytest.mark.long,
 ]
 # Sessions as `login()` makes them.
 SIGN_IN_MANY = f"""

@@ -23,6 +23,7 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
+@pytest.mark.long
 def test_admin_stays_signed_in_when_the_process_is_killed(project: Project) -> None:
     assert "no issues" in project.manage("check")
     with requests.Session() as browser:

@@ -306,7 +306,7 @@ def test_not_before_is_zero_without_an_item_and_else_its_number(stack: Stack, ta
 
 
 def test_moment_with_a_name_is_one_of_its_own(table: Table) -> None:
-    assert table.raise_not_before(NOW, "google") is True
-    assert table.raise_not_before(NOW, "google") is False
+    assert table.raise_not_before(NOW, "google", latest=NOW) is True
+    assert table.raise_not_before(NOW, "google", latest=NOW) is False
     moments = [table.get_not_before(name) for name in ("google", "github", None)]
     assert moments == [NOW, 0, 0]

@@ -177,6 +177,15 @@ def test_refusal_is_counted_by_its_reason(fake: Stack, recorded: Recorded) -> No
     assert recorded.count("sessions_kms.operation", operation="load", outcome="refused") == 1
 
 
+def test_moment_too_far_ahead_is_counted_at_each_reading(fake: Stack, recorded: Recorded) -> None:
+    moment = {"N": str(int(fake.clock()) + 86_400)}
+    fake.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"}, "notBefore": moment})
+    for _ in range(2):
+        assert fake.services.not_before.moment() == 0
+        fake.clock.advance(30)
+    assert recorded.count("sessions_kms.not_before.ignored", source="item") == 2
+
+
 def test_outage_is_told_by_the_errors_class_alone(fake: Stack, recorded: Recorded) -> None:
     session = saved(a=1)
     fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's

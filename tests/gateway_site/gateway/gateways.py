@@ -152,6 +152,9 @@ def running_gateway(
             | upstream_variables("OTHER", upstream_port, PROVIDER="absent")
             | upstream_variables("TOOLS", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp")
             | upstream_variables("CANNED", canned.port, READ_TIMEOUT="5")
+            | upstream_variables(
+                "ADDED", canned.port, REQUEST_HEADERS="x-amz-*, Notion-Version, X-User-Id"
+            )
         )
         environment = {
             "PATH": os.environ["PATH"],

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pytest_django import Settings
 
-from gateway_site.checks import upstreams_have_a_provider
+from gateway_site.checks import upstreams_get_no_word_on_who_calls, upstreams_have_a_provider
+from gateway_site.gateway.request_headers import PASSING
 from gateway_site.gateway.upstreams import SUFFIXES, configured
 from gateway_site.local import environment
 from gateway_site.local.environment import Ports, Secrets
@@ -63,3 +64,21 @@ def test_every_variable_of_an_upstream_is_in_the_example() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     for suffix in SUFFIXES:
         assert f"# UPSTREAM_API_{suffix}=" in example
+
+
+def test_added_request_header_that_tells_who_is_calling_is_warned_of(settings: Settings) -> None:
+    added = "X-User-Id, dpop, Grpc-Metadata-Tenant, x-*, Notion-Version, User-Agent"
+    settings.UPSTREAMS = configured(DECLARED | {"UPSTREAM_API_REQUEST_HEADERS": added})
+    warnings = upstreams_get_no_word_on_who_calls(None)
+    assert {warning.id for warning in warnings} == {"gateway_site.W006"}
+    doubtful = ["x-user-id", "dpop", "grpc-metadata-tenant", "x-*"]
+    assert [f"REQUEST_HEADERS has {entry}:" in w.msg for entry, w in zip(
+        doubtful, warnings, strict=True
+    )] == [True] * 4  # fmt: skip
+
+
+def test_every_header_that_passes_is_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8").lower()
+    for _, entries in PASSING:
+        for entry in entries.split():
+            assert f"`{entry}`" in page

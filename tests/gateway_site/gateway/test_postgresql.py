@@ -50,6 +50,7 @@ def test_open_streams_hold_no_connection(gateway: Gateway) -> None:
         assert call(gateway) == 200
 
 
+@pytest.mark.long
 def test_nobody_is_signed_out_by_an_outage_of_postgresql(
     gateway: Gateway, postgresql: PostgreSQL
 ) -> None:

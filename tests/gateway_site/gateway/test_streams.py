@@ -17,7 +17,6 @@ from tests.gateway_site.gateway.gateways import Gateway
 from tests.local.running import wait_until
 
 MIB = 1024 * 1024
-STREAMS = 1000
 AT_ONCE = 100  # that are asked for
 
 
@@ -111,6 +110,7 @@ def test_slow_reader_slows_the_upstream(gateway: Gateway) -> None:
     wait_until(lambda: gateway.control("slots") == "0", "the call is over")
 
 
+@pytest.mark.long
 def test_reader_that_takes_nothing_is_cut_off_wherever_the_answer_stands(gateway: Gateway) -> None:
     """In the middle, and where all of the answer but its end has been handed to the server."""
     gateway.control("reader/0.5")
@@ -242,12 +242,13 @@ async def first_event(gateway: Gateway, number: int) -> asyncio.StreamWriter:
     return writer
 
 
-async def test_a_thousand_streams_need_no_thread_each(gateway: Gateway) -> None:
+@pytest.mark.parametrize("streams", [AT_ONCE, pytest.param(1000, marks=pytest.mark.long)])
+async def test_many_streams_need_no_thread_each(gateway: Gateway, streams: int) -> None:
     before = gateway.process.num_threads()
     writers: list[asyncio.StreamWriter] = []
-    while len(writers) < STREAMS:  # not all at once: a slow machine's gateway would time out
+    while len(writers) < streams:  # not all at once: a slow machine's gateway would time out
         writers += await asyncio.gather(*(first_event(gateway, n) for n in range(AT_ONCE)))
-    assert gateway.state()["open streams"] == STREAMS
+    assert gateway.state()["open streams"] == streams
     assert gateway.process.num_threads() <= before + 40  # the session engine's own, at most 32
     for writer in writers:
         writer.close()

@@ -172,3 +172,57 @@ def test_name_has_a_limit() -> None:
     name = "A" * 41
     with pytest.raises(ImproperlyConfigured, match="must not exceed 40"):
         configured({f"UPSTREAM_{name}_URL": "https://x.example", f"UPSTREAM_{name}_PROVIDER": "c"})
+
+
+@pytest.mark.parametrize(
+    ("entry", "because"),
+    [
+        ("Authorization", "never passed on"),
+        ("X-Serverless-Authorization", "never passed on"),
+        ("Grpc-Metadata-Authorization", "never passed on"),
+        ("Grpc-Metadata-X-Forwarded-For", "never passed on"),
+        ("Cookie", "never passed on"),
+        ("X-CSRFToken", "never passed on"),
+        ("Proxy-Authorization", "never passed on"),
+        ("Proxy-*", "never passed on"),
+        ("Proxy", "never passed on"),
+        ("Forwarded", "never passed on"),
+        ("X-Forwarded-For", "never passed on"),
+        ("X-Forwarded-*", "never passed on"),
+        ("X-Real-IP", "never passed on"),
+        ("True-Client-IP", "never passed on"),
+        ("Cf-*", "never passed on"),
+        ("Sec-*", "never passed on"),
+        ("X-Http-Method-Override", "never passed on"),
+        ("X-Method", "never passed on"),
+        ("Content-Length", "never passed on"),
+        ("Transfer-Encoding", "never passed on"),
+        ("Connection", "never passed on"),
+        ("Host", "never passed on"),
+        ("X-User-*", "whole names"),
+        ("Tailscale-User-*", "whole names"),
+        ("X-Authentik-*", "whole names"),
+        ("Grpc-Metadata-*", "whole names"),
+        ("X-Amz*", "hyphen"),
+        ("*", "letters, digits and hyphens"),
+        ("-*", "letters, digits and hyphens"),
+        ("x-*-y", "letters, digits and hyphens"),
+        ("X_User", "letters, digits and hyphens"),
+        ("X-A:", "letters, digits and hyphens"),
+        ("X-\u00c4", "letters, digits and hyphens"),
+    ],
+)
+def test_request_header_that_must_not_be_added_is_refused(entry: str, because: str) -> None:
+    for entries in (entry, f"Notion-Version, {entry.upper()}", f"{entry.lower()} x-amz-*"):
+        with pytest.raises(ImproperlyConfigured, match=because) as refused:
+            one(REQUEST_HEADERS=entries)
+        assert str(refused.value).startswith("UPSTREAM_API_REQUEST_HEADERS ")
+
+
+def test_added_request_headers_pass_in_any_case_and_need_no_warning() -> None:
+    upstream = one(REQUEST_HEADERS="X-AMZ-*,Notion-Version")
+    assert upstream.request_headers.pass_on("x-amz-date")
+    assert upstream.request_headers.pass_on("notion-version")
+    assert not upstream.request_headers.pass_on("notion")
+    assert upstream.request_headers.doubtful == ()
+    assert not one().request_headers.pass_on("x-amz-date")

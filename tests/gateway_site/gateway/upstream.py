@@ -37,7 +37,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         return
     state["calls"] += 1
     state[path] += 1
-    state[f"case {dict(scope['headers']).get(b'x-case', b'').decode()}"] += 1
+    state[f"case {dict(scope['headers']).get(b'mcp-case', b'').decode()}"] += 1
     routes = {
         "/download": download,
         "/upload": upload,

@@ -1,0 +1,58 @@
+"""The two tiers of the suite hold every test between them, and a run that tests nothing fails."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAKE = shutil.which("make")
+NOTHING_COLLECTED = 5  # https://docs.pytest.org/en/stable/reference/exit-codes.html
+SKIPPED = """
+import pytest
+
+@pytest.mark.skip(reason="nothing to test it with")
+def test_one() -> None:
+    raise AssertionError
+
+@pytest.mark.long
+def test_other() -> None:
+    {body}
+"""
+
+
+@pytest.mark.skipif(MAKE is None, reason="NO MAKE: install it")
+@pytest.mark.parametrize(
+    ("goal", "selected"), [("test", '-m "not long"'), ("test-long", "-m long")]
+)
+def test_goal_selects_its_tier(goal: str, selected: str) -> None:
+    assert MAKE is not None
+    told = subprocess.run([MAKE, "-n", goal], cwd=ROOT, capture_output=True, text=True, check=True)
+    (command,) = [line for line in told.stdout.splitlines() if "-m pytest" in line]
+    assert command.rstrip().endswith(f" {selected}")
+
+
+@pytest.mark.parametrize("processes", [[], ["-n1"]], ids=["alone", "in processes"])
+def test_run_that_tests_nothing_fails(tmp_path: Path, processes: list[str]) -> None:
+    path = tmp_path / "test_skipped.py"
+    path.write_text(SKIPPED.format(body="pytest.skip('nor this')"), encoding="utf-8")
+    assert outcome(path, "not long", *processes) == NOTHING_COLLECTED
+    assert outcome(path, "long", *processes) == NOTHING_COLLECTED
+    path.write_text(SKIPPED.format(body="pass"), encoding="utf-8")
+    assert outcome(path, "long", *processes) == 0
+
+
+def outcome(path: Path, selected: str, *options: str) -> int:
+    """Run a file of tests as those of this folder are run; return how that ended."""
+    command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", "pyproject.toml"]
+    return subprocess.run(
+        [*command, "-p", "no:cacheprovider", "-m", selected, *options, str(path)],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    ).returncode
