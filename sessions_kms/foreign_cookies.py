@@ -22,7 +22,7 @@ READ_FROM_META = ("COOKIES", "headers")  # which Django reads once and keeps
 
 
 @dataclass
-class _Seldom:
+class Seldom:
     """Lets one thing a minute be said: whoever sends requests would fill the log."""
 
     clock: Callable[[], float] = time.monotonic
@@ -37,7 +37,7 @@ class _Seldom:
         return True
 
 
-seldom = _Seldom()
+seldom = Seldom()
 
 
 def drop(request: HttpRequest, rules: Rules) -> None:
@@ -57,7 +57,8 @@ def drop(request: HttpRequest, rules: Rules) -> None:
 def _header(request: HttpRequest) -> bytes:
     if isinstance(request, ASGIRequest):
         # RFC 9113, section 8.2.3. Django 5.2 joins them by a comma, as it does other headers.
-        return b"; ".join(value for name, value in request.scope["headers"] if _is_cookie(name))
+        found = (value for name, value in request.scope["headers"] if _is_cookie(name))
+        return b"; ".join(filter(None, (value.strip(b"; ") for value in found)))
     cookies: str = request.META.get("HTTP_COOKIE", "")
     return cookies.encode("latin-1")  # PEP 3333: each character is a byte
 

@@ -5,15 +5,21 @@ name than `__Host-sessionid`, with none of its protection. Real servers get the 
 a raw socket here, as the victim's browser would send them.
 """
 
+import asyncio
+import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 
 import pytest
+from django.test import AsyncClient, Client
 from pytest_django import Settings
 
+from sessions_kms import foreign_cookies
 from sessions_kms.backend import SessionStore
+from tests.clock import FakeClock
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.stacks import Stack
 
@@ -30,7 +36,8 @@ ODD = sorted(
 )
 
 Serve = Callable[[], AbstractContextManager[int]]
-SERVERS = {
+Ask = Callable[[bytes, str], Any]
+SERVERS: dict[str, Serve] = {
     "wsgi": serving.wsgi,
     "httptools": partial(serving.asgi, "httptools"),
     "h11": partial(serving.asgi, "h11"),
@@ -124,3 +131,68 @@ def test_cookies_in_headers_of_their_own_are_joined_as_one(http: str) -> None:
         assert b"name=None" in twice
         planted = answer(port, b"\xa0" + NAME + b"=" + attackers, NAME + b"=" + hers)
         assert b"name=ada" in planted
+
+
+def ask_wsgi(cookie: bytes, path: str) -> Any:
+    return Client().get(path, HTTP_COOKIE=cookie.decode("latin-1"))
+
+
+def ask_asgi(cookie: bytes, path: str) -> Any:
+    return asyncio.run(AsyncClient().get(path, headers={"Cookie": cookie.decode("latin-1")}))
+
+
+def told(serve: Serve, cookie: bytes) -> Any:
+    """Give what a server's page could read of the request's cookies."""
+    with serve() as port:
+        found = answer(port, cookie, path="/cookies/")
+    return json.loads(found[found.index(b"[") : found.rindex(b"]") + 1])
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("earlier", [[], ["tests.sessions_kms.sites.middlewares.reads_cookies"]])
+def test_nothing_reads_what_was_dropped(
+    server: str, earlier: list[str], settings: Settings
+) -> None:
+    settings.MIDDLEWARE = [*earlier, OURS]
+    cookie = b"a=1; \xa0__Host-sessionid=planted; b=2; __Secure-x=planted; __Secure-x=planted"
+    found = told(SERVERS[server], cookie)
+    assert found[:3] == [{"a": "1", "b": "2"}, "a=1; b=2", "a=1; b=2"]
+    assert "planted" not in str(found)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_cookies_that_all_count_are_left_as_they_came(server: str, settings: Settings) -> None:
+    cookie = b'a=1;b="x\\054y";  f\xc3\xb6\xc3\xb6=\xa0; bare; \xa0=; a=2'
+    settings.MIDDLEWARE = []
+    untouched = told(SERVERS[server], cookie)
+    settings.MIDDLEWARE = [OURS]
+    assert told(SERVERS[server], cookie) == untouched
+
+
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+def test_cookie_that_comes_twice_is_logged_once_a_minute_without_its_value(
+    ask: Ask,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    clock: FakeClock,
+) -> None:
+    settings.SESSION_COOKIE_NAME = "sessionid"
+    monkeypatch.setattr(foreign_cookies, "seldom", foreign_cookies.Seldom(clock))
+    keys = session_of("ada"), session_of("grace")
+    cookie = b"sessionid=" + keys[0] + b"; sessionid=" + keys[1]
+    for _ in range(3):
+        # As Django has it: a changed domain leaves two of them for weeks.
+        assert ask(cookie, "/read/").content == b"name=grace"
+    (warning,) = messages(caplog)
+    assert ": sessionid. " in warning
+    assert not any(key.decode() in caplog.text for key in keys)
+    clock.advance(foreign_cookies.MINUTE)
+    ask(cookie, "/read/")
+    assert len(messages(caplog)) == 2
+    ask(b"sessionid=" + keys[0] + b"; other=1; other=2", "/read/")
+    assert len(messages(caplog)) == 2
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.name == "sessions_kms"]
