@@ -18,6 +18,7 @@ from sessions_kms.cookie_names import Rules, sift
 logger = logging.getLogger("sessions_kms")
 
 MINUTE = 60.0  # seconds
+NAMES_SAID = 4
 READ_FROM_META = ("COOKIES", "headers")  # which Django reads once and keeps
 
 
@@ -45,10 +46,10 @@ def drop(request: HttpRequest, rules: Rules) -> None:
     sifted = sift(_header(request), rules)
     if sifted.doubtful and seldom.may():
         logger.warning(
-            "Cookies of this site came twice in one request: %s. A name that begins with __Host- "
-            "or __Secure- counts for nothing then; of others the last one counts. Either their "
-            "domain or path was changed in the settings, or a sibling host sets one.",
-            ", ".join(sorted(sifted.doubtful)),
+            "Cookies of this site came twice in one request: %s. Those that must come once count "
+            "for nothing then, of others the last one counts. Either their domain or path was "
+            "changed in the settings, or a sibling host sets one.",
+            ", ".join(sorted(sifted.doubtful)[:NAMES_SAID]),
         )
     if sifted.header.decode("latin-1") != request.META.get("HTTP_COOKIE", ""):
         _replace(request, sifted.header)

@@ -44,7 +44,7 @@ def test_session_of_somebody_else_cannot_be_planted(
 
 
 def test_message_of_somebody_else_cannot_be_planted(store: None, in_production: None) -> None:
-    storage = MessageStorage(RequestFactory().get("/"))
+    storage: Any = MessageStorage(RequestFactory().get("/"))
     text = storage._encode([Message(20, "Call this number")]).encode()
     assert b"Call this number" in get(b"__Host-messages=" + text).content
     for name in disguised(b"__Host-messages"):
