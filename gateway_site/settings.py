@@ -70,6 +70,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "gateway_site.own_cookies.OwnCookiesMiddleware",
     "gateway_site.middleware.HealthMiddleware",
     # These two need no session, and give their headers to the 503 of the third as well.
     "django.middleware.security.SecurityMiddleware",

@@ -63,7 +63,7 @@ def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
 
 
 def check_middleware(**_: Any) -> list[checks.CheckMessage]:
-    """Warn when an outage of the store would be a 500 instead of a 503."""
+    """Warn when an outage would be a 500, and a sibling host's cookie might be the session's."""
     order: Sequence[str] = settings.MIDDLEWARE
     if SESSION_MIDDLEWARE not in order:
         return []
@@ -71,7 +71,8 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "While the session store cannot be reached, visitors get a server error.",
+            "While the session store cannot be reached, visitors get a server error; and cookies "
+            "that sibling hosts set may pass for the site's own.",
             hint=f"Put {MIDDLEWARE!r} first in MIDDLEWARE.",
             id="sessions_kms.W002",
         )

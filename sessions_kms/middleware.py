@@ -1,6 +1,9 @@
-"""An unreachable session store answers 503 and keeps the visitor's cookie.
+"""An unreachable session store answers 503 and keeps the visitor's cookie, and no other's is read.
 
-Put it first in MIDDLEWARE. Django turns an error of an inner middleware into a 500
+Put it first in MIDDLEWARE: what comes after it sees no cookie that only passes for one of the
+site's own (`cookie_names.py`).
+
+Django turns an error of an inner middleware into a 500
 before an outer one can see it, so there are two ways in: errors of views come by
 `process_exception`; those of other middlewares (a save after the response, say)
 are marked on the request when Django reports them, and their 500 is replaced.
@@ -12,12 +15,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
 from django.utils.log import log_response
 
+from sessions_kms import foreign_cookies
+from sessions_kms.cookie_names import Rules, rules
 from sessions_kms.exceptions import StoreUnavailable
 
 logger = logging.getLogger("sessions_kms")
@@ -25,11 +31,16 @@ logger = logging.getLogger("sessions_kms")
 RETRY_AFTER = 5  # seconds
 MARK = "_session_store_unavailable"
 TEMPLATE = "503.html"
+MESSAGES = "messages"  # Django's name of the cookie; it has no setting for it
 TEXT = "The service is temporarily unavailable. Please try again in a few seconds."
 
 
 class StoreUnavailableMiddleware:
-    """Answer 503 with Retry-After wherever in the request `StoreUnavailable` was raised."""
+    """Answer 503 with Retry-After wherever in the request `StoreUnavailable` was raised.
+
+    Drops cookies whose names only pass for the session's, CSRF's or messages', or begin so with
+    `__Host-` or `__Secure-`; and a name with such a prefix that comes twice.
+    """
 
     sync_capable = True
     async_capable = True
@@ -41,6 +52,7 @@ class StoreUnavailableMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        foreign_cookies.drop(request, _rules())
         if self._is_async:
             return self._acall(request)
         return _replaced(request, self.get_response(request))
@@ -77,6 +89,10 @@ def unavailable() -> HttpResponse:
         content, kind = TEXT, "text/plain; charset=utf-8"
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
     return HttpResponse(content, content_type=kind, status=503, headers=headers)
+
+
+def _rules() -> Rules:
+    return rules(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, MESSAGES)
 
 
 def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -19,6 +19,7 @@ WITHOUT_DJANGO = {
     "aws",
     "behind",
     "caching",
+    "cookie_names",
     "envelope",
     "exceptions",
     "flights",

@@ -25,6 +25,15 @@ def reads_after(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
+def reads_cookies(get_response: GetResponse) -> GetResponse:
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        request.COOKIES.get("name")
+        request.headers.get("Cookie")
+        return get_response(request)
+
+    return middleware
+
+
 class ReadsInProcessView:
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

@@ -4,7 +4,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.response import TemplateResponse
@@ -59,6 +59,13 @@ async def thread(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(threading.get_ident()))
 
 
+def cookies(request: HttpRequest) -> JsonResponse:
+    """Tell all that can be read of the request's cookies."""
+    read = [request.COOKIES, request.META.get("HTTP_COOKIE"), request.headers.get("Cookie")]
+    scope = getattr(request, "scope", {"headers": []})
+    return JsonResponse([*read, [str(pair) for pair in scope["headers"]]], safe=False)
+
+
 def _chunks(session: Any) -> Iterator[str]:
     yield f"name={session.get('name')}"
 
@@ -90,6 +97,7 @@ urlpatterns = [
     path("write/", write),
     path("cycle/", cycle),
     path("flush/", flush),
+    path("cookies/", cookies),
     path("anonymous/", anonymous),
     path("broken/", broken),
     path("template/<name>/", template),

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Literal
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import uvicorn
@@ -15,6 +16,14 @@ from django.core.handlers.wsgi import WSGIHandler
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
         """Log nothing."""
+
+    def get_environ(self) -> dict[str, Any]:
+        """Keep the bytes of cookies, as servers for production do.
+
+        wsgiref strips all that Python takes for white space off every header.
+        """
+        cookies = self.headers.get_all("Cookie")
+        return super().get_environ() | ({"HTTP_COOKIE": ",".join(cookies)} if cookies else {})
 
     def get_stderr(self) -> "_Nowhere":  # type: ignore[override]  # wsgiref writes text to it
         return _Nowhere()
@@ -41,9 +50,9 @@ def wsgi() -> Iterator[int]:
 
 
 @contextmanager
-def asgi() -> Iterator[int]:
+def asgi(http: Literal["httptools", "h11"] = "httptools") -> Iterator[int]:
     """Serve the settings in force by uvicorn; give the port."""
-    config = uvicorn.Config(ASGIHandler(), lifespan="off", ws="none", log_config=None)
+    config = uvicorn.Config(ASGIHandler(), lifespan="off", ws="none", log_config=None, http=http)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), name="uvicorn")

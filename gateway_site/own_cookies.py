@@ -1,0 +1,43 @@
+"""Drops cookies by stricter rules than other sites can have: the gateway names all of its own.
+
+A cookie whose name no standard allows is somebody else's, whatever it is for. The session's
+counts for nothing where it comes twice, in a local run too, whose names have no prefix.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from sessions_kms import foreign_cookies
+from sessions_kms.cookie_names import Rules, rules
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+
+
+class OwnCookiesMiddleware:
+    """Outermost, so that nothing reads a cookie before."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Pass the request on with what counts of its cookies."""
+        foreign_cookies.drop(request, _rules())
+        return self.get_response(request)
+
+
+def _rules() -> Rules:
+    return rules(
+        settings.SESSION_COOKIE_NAME,
+        settings.CSRF_COOKIE_NAME,
+        settings.MESSAGE_COOKIE_NAME,
+        strict=True,
+    )

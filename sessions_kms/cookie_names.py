@@ -1,0 +1,96 @@
+r"""Which pairs of a Cookie header count, judged by their bytes.
+
+A browser takes `\xa0__Host-sessionid` for another name than `__Host-sessionid`: a sibling host may
+set it for the domain that both share, over plain http too, where the prefix would forbid it.
+Django decodes the header and strips every name, and then the one is the other. So what only looks
+like a name of ours is dropped before anything decodes it.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+# Only a host itself may set them, over https; one browser sends such a name once.
+# https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis-20#section-4.1.3
+PREFIXES = (b"__Host-", b"__Secure-")
+TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265, section 4.1.1, by RFC 2616
+NEXT = rb"(?:-next-[A-Za-z0-9_-]{8})?"  # the key that a session was given while it was not told
+# Python's http.cookies sets a token's characters, and the colon. All others may be stripped, by
+# whatever decodes them.
+SET_BY_PYTHON = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~:").encode()
+ODD = bytes(each for each in range(256) if each not in SET_BY_PYTHON)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which names are a site's own, and how strict it is about others."""
+
+    session: re.Pattern[bytes]
+    others: frozenset[bytes]
+    strict: bool
+
+    def is_ours(self, name: bytes) -> bool:
+        """Tell whether the site sets a cookie of this name."""
+        return name in self.others or self.session.fullmatch(name) is not None
+
+    def is_once(self, name: bytes) -> bool:
+        """Tell whether a name counts for nothing where it comes twice."""
+        if name.startswith(PREFIXES):
+            return True
+        return self.strict and self.session.fullmatch(name) is not None
+
+    def admit(self, name: bytes) -> bool:
+        """Tell whether a name is itself only, and none of ours in disguise."""
+        if self.strict and not TOKEN.fullmatch(name):
+            return False
+        bare = name.strip(ODD)
+        return bare == name or not (bare.startswith(PREFIXES) or self.is_ours(bare))
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """A Cookie header of which every pair counts."""
+
+    header: bytes
+    doubtful: frozenset[str]  # names of ours that came twice, and count for nothing or differ
+
+
+@lru_cache(maxsize=16)
+def rules(session: str, *others: str, strict: bool = False) -> Rules:
+    """Return the rules of a site by the names of its cookies, the session's first.
+
+    Strict is for a site that sets each cookie of its host itself: no name passes that is not an
+    RFC 6265 token, and the session's name, prefix or not, counts for nothing where it comes twice.
+    """
+    pattern = re.compile(re.escape(session.encode()) + NEXT)
+    return Rules(pattern, frozenset(name.encode() for name in others), strict)
+
+
+def sift(header: bytes, rules: Rules) -> Sifted:
+    """Return what counts of a request's cookies, its Cookie headers joined by `; `."""
+    pairs = header.split(b";")
+    names = [_name(pair) for pair in pairs]
+    admitted = {name for name in set(names) if rules.admit(name)}
+    neither = {name for name in _repeated(names) & admitted if rules.is_once(name)}
+    different = _repeated(_name(pair) for pair in {pair.lstrip(b" ") for pair in pairs}) & admitted
+    counting = admitted - neither
+    kept = (pair for pair, name in zip(pairs, names, strict=True) if name in counting)
+    doubtful = (name.decode() for name in neither | different if rules.is_ours(name))
+    return Sifted(b";".join(kept).strip(b" "), frozenset(doubtful))
+
+
+def _name(pair: bytes) -> bytes:
+    """Return a pair's name as the browser knows it, which sends a blank between pairs.
+
+    What has no `=` has no name, to Django either.
+    """
+    return pair.partition(b"=")[0].lstrip(b" ") if b"=" in pair else b""
+
+
+def _repeated(names: Iterable[bytes]) -> set[bytes]:
+    return {name for name, count in Counter(names).items() if count > 1}
