@@ -132,6 +132,7 @@ SESSIONS_KMS: dict[str, Any] = {
     "NAMESPACE": text("SESSIONS_NAMESPACE") or "django",
     "DECRYPT_KEY_IDS": items("DECRYPT_KEY_ARNS"),
     "ABSOLUTE_TIMEOUT": whole_number("SESSIONS_ABSOLUTE_TIMEOUT", 7 * DAY),
+    "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that waits for its end holds tokens
 }
 for _key, _variable in {"KEY_ID": "KMS_KEY_ARN", "TABLE_NAME": "SESSIONS_TABLE"}.items():
     if text(_variable):

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import render, resolve_url
 
-from oauth import new_accounts
+from oauth import new_accounts, pending
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.exchange import capturing, naming_the_request
 from oauth.transport import bounded
@@ -59,6 +59,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             naming_the_request(provider)
         if isinstance(provider, OAuth2Provider):
             provider.oauth2_adapter_class = capturing(provider.oauth2_adapter_class)
+        pending.bound(provider)
         return provider
 
     def get_requests_session(self) -> requests.Session:
