@@ -11,7 +11,7 @@ from django.urls import include, path
 from gateway_site.gateway import views as gateway
 from gateway_site.pages.disconnecting import DisconnectView
 from gateway_site.pages.home import home
-from gateway_site.pages.sessions import end_one, end_others
+from gateway_site.pages.sessions import end_one, end_others, sessions
 from gateway_site.pages.trying import try_upstream
 from oauth.backchannel import backchannel_logout
 
@@ -20,6 +20,7 @@ admin.site.site_header = admin.site.site_title = "Gateway administration"
 
 urlpatterns = [
     path("", home, name="home"),
+    path("sessions/", sessions, name="sessions"),
     path("sessions/end/", end_one, name="end_session"),
     path("sessions/end-others/", end_others, name="end_other_sessions"),
     path("try/<str:name>/", try_upstream, name="try_upstream"),
