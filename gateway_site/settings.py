@@ -201,6 +201,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 
 SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
+# Nobody is asked for either: a form would tell what is taken (`oauth.new_accounts`).
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
 SOCIALACCOUNT_STORE_TOKENS = False

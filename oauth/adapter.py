@@ -70,6 +70,11 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """Note the sign-in, which may meet another one of the same new account."""
         new_accounts.note(request, sociallogin)
 
+    def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        """Save somebody new without a form, unless the project wants one."""
+        new_accounts.settle(sociallogin)
+        return bool(super().is_auto_signup_allowed(request, sociallogin))
+
     def save_user(
         self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None
     ) -> AbstractBaseUser:

@@ -91,7 +91,8 @@ def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack
     settings.SESSION_ENGINE = "sessions_kms.backend"
     assert SessionStore.__module__ == settings.SESSION_ENGINE
     cache.clear()
-    stack = fake_stack(FakeClock(time.time()))
+    anonymous_max_size = settings.SESSIONS_KMS["ANONYMOUS_MAX_SIZE"]
+    stack = fake_stack(FakeClock(time.time()), anonymous_max_size=anonymous_max_size)
     stack.services = replace(stack.services, sleep=wait_a_moment)
     install(stack.services)
     yield stack
