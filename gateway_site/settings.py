@@ -133,6 +133,7 @@ SESSIONS_KMS: dict[str, Any] = {
     "NAMESPACE": text("SESSIONS_NAMESPACE") or "django",
     "DECRYPT_KEY_IDS": items("DECRYPT_KEY_ARNS"),
     "ABSOLUTE_TIMEOUT": whole_number("SESSIONS_ABSOLUTE_TIMEOUT", 7 * DAY),
+    "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that waits for its end holds tokens
 }
 for _key, _variable in {"KEY_ID": "KMS_KEY_ARN", "TABLE_NAME": "SESSIONS_TABLE"}.items():
     if text(_variable):
@@ -201,6 +202,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 
 SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
+# Nobody is asked for either: a form would tell what is taken (`oauth.new_accounts`).
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
 SOCIALACCOUNT_STORE_TOKENS = False

@@ -1,17 +1,18 @@
 """The addresses of the gateway.
 
-Staff sign in as everybody does; who signed in once becomes staff by the
-`is_staff` and `is_superuser` flags of the user (`manage.py shell`).
+Staff sign in as everybody does; `manage.py staff` makes somebody staff, by the account that
+they sign in with.
 """
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from gateway_site.gateway import views as gateway
 from gateway_site.pages.disconnecting import DisconnectView
 from gateway_site.pages.home import home
-from gateway_site.pages.sessions import end_one, end_others
+from gateway_site.pages.sessions import end_one, end_others, sessions
 from gateway_site.pages.trying import try_upstream
 from oauth.backchannel import backchannel_logout
 
@@ -20,10 +21,13 @@ admin.site.site_header = admin.site.site_title = "Gateway administration"
 
 urlpatterns = [
     path("", home, name="home"),
+    path("sessions/", sessions, name="sessions"),
     path("sessions/end/", end_one, name="end_session"),
     path("sessions/end-others/", end_others, name="end_other_sessions"),
     path("try/<str:name>/", try_upstream, name="try_upstream"),
     path("accounts/3rdparty/", DisconnectView.as_view(), name="socialaccount_connections"),
+    # allauth's sign-up form, to which nothing leads: it would tell what is taken.
+    path("accounts/3rdparty/signup/", RedirectView.as_view(pattern_name="account_login")),
     path("accounts/", include("oauth.urls")),  # before allauth's, whose callbacks drop the tokens
     path("accounts/", include("allauth.urls")),
     path(

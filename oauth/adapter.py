@@ -19,7 +19,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import render, resolve_url
 
-from oauth import new_accounts
+from oauth import new_accounts, pending
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.exchange import capturing, naming_the_request
 from oauth.transport import bounded
@@ -59,6 +59,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             naming_the_request(provider)
         if isinstance(provider, OAuth2Provider):
             provider.oauth2_adapter_class = capturing(provider.oauth2_adapter_class)
+        pending.bound(provider)
         return provider
 
     def get_requests_session(self) -> requests.Session:
@@ -68,6 +69,11 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Note the sign-in, which may meet another one of the same new account."""
         new_accounts.note(request, sociallogin)
+
+    def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        """Save somebody new without a form, unless the project wants one."""
+        new_accounts.settle(sociallogin)
+        return bool(super().is_auto_signup_allowed(request, sociallogin))
 
     def save_user(
         self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None

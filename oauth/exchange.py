@@ -133,7 +133,7 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
                 now=int(services().clock()),
             )
         for address in login.email_addresses:
-            address.verified = _is_true(address.verified)
+            address.verified = is_true(address.verified)
         return login
 
 
@@ -147,7 +147,7 @@ def _check_text(account: SocialAccount) -> None:
         raise ProviderRefused("The answer holds what is no text.")
 
 
-def _is_true(claim: object) -> bool:
+def is_true(claim: object) -> bool:
     """Read `email_verified`, a boolean (OpenID Connect Core 5.1); Amazon Cognito writes it as text.
 
     https://docs.aws.amazon.com/cognito/latest/developerguide/userinfo-endpoint.html

@@ -1,9 +1,13 @@
-"""An account that several requests bring for the first time at the same moment.
+"""An account that comes for the first time: saved without a question, and once.
 
-Each finds that it is new; the database lets one of them save it, and allauth would
-answer the others with an error. They are completed anew here, from what the provider
-said, and find somebody who exists. So are people of the same name, who are offered
-the same user name.
+Its user name and its e-mail address may be somebody else's here. allauth would show a
+form then, which tells whoever asks what is taken; here the name gets a random suffix,
+and the address is left out.
+
+Where several requests bring the account at the same moment, each finds that it is new;
+the database lets one of them save it, and allauth would answer the others with an error.
+They are completed anew here, from what the provider said, and find somebody who exists.
+So are people of the same name, who are offered the same user name.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from allauth.account.adapter import get_adapter as get_account_adapter
+from allauth.account.internal.flows.manage_email import assess_unique_email
+from allauth.account.utils import filter_users_by_username, user_email, user_username
 from allauth.socialaccount.helpers import complete_social_login
 from allauth.socialaccount.models import SocialAccount, SocialLogin
 from django.db import IntegrityError
@@ -27,6 +34,23 @@ def note(request: HttpRequest, sociallogin: SocialLogin) -> None:
     """Note what a sign-in with a new account was before anything of it was saved."""
     if sociallogin.account.pk is None:
         setattr(request, ATTRIBUTE, (sociallogin, sociallogin.serialize()))
+
+
+def settle(sociallogin: SocialLogin) -> None:
+    """Leave out of a new account what is somebody else's here: nobody is asked, and none told."""
+    user = sociallogin.user
+    sociallogin.email_addresses = [
+        each for each in sociallogin.email_addresses if not _is_taken(each.email)
+    ]
+    if _is_taken(user_email(user)):
+        user_email(user, "")
+    if (name := user_username(user)) and filter_users_by_username(name).exists():
+        user_username(user, get_account_adapter().generate_unique_username([name]))
+
+
+def _is_taken(address: str | None) -> bool:
+    """Tell whether an address would lead to the form. (None is told by mail, where that is on.)"""
+    return bool(address) and assess_unique_email(address) is False
 
 
 def completed(request: HttpRequest, complete: Callable[[], HttpResponse]) -> HttpResponse:
@@ -50,7 +74,7 @@ def completed(request: HttpRequest, complete: Callable[[], HttpResponse]) -> Htt
 def _is_overtaken(request: HttpRequest) -> bool:
     """Tell whether a sign-up form would be shown to somebody who exists by now.
 
-    allauth leads there for an e-mail address that is taken: their own.
+    A project that requires an e-mail address leads there: their own is taken.
     """
     if not hasattr(request, ATTRIBUTE) or PENDING not in request.session:
         return False

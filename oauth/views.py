@@ -22,7 +22,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from oauth import new_accounts
+from oauth import new_accounts, pending
 
 # What allauth lets a visitor add to the authorization request by the address.
 VISITORS_WISHES = ("scope", "auth_params", "action")
@@ -34,6 +34,7 @@ ERRORS = (requests.RequestException, ProviderException, OAuth2Error)
 @require_http_methods(["GET", "POST"])
 def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Ask for a confirmation (GET), or lead to the provider (POST)."""
+    pending.check_wishes(request)
     provider = _provider(request, provider_id)
     query = request.GET.copy()
     for name in VISITORS_WISHES:

@@ -20,7 +20,7 @@ from sessions_kms.admin_pages import shown, shows_outage
 from sessions_kms.inspection import Inspection
 from sessions_kms.models import Session
 
-COLUMNS = ("user", "created", "written", "ends", "size", "version", "key_period")
+COLUMNS = ("user", "created", "written", "ends", "version", "key_period")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -34,7 +34,7 @@ class SessionAdmin(EndingAdmin):
     search_fields = ("id",)
     search_help_text = "A user's id, name or e-mail address, or the 43 letters of a session's id"
     actions = ("delete_selected",)
-    readonly_fields = ("id", *COLUMNS, "revision", "content")
+    readonly_fields = ("id", *COLUMNS, "revision", "size", "content")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Show the app to whoever may see sessions."""
@@ -95,10 +95,12 @@ class SessionAdmin(EndingAdmin):
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Session | None:
         """Return the live session of an id. Raises StoreUnavailable."""
-        row = Inspection(request.session.session_key).find(object_id)
+        inspection = Inspection(request.session.session_key)
+        row = inspection.find(object_id)
         if row is None:
             return None
         session = Session.of(row)
+        session.size = inspection.size(row.id)
         label_users([session], request, self.admin_site)
         if row.current:
             session.content = ", ".join(sorted(request.session.keys()))
@@ -140,8 +142,8 @@ class SessionAdmin(EndingAdmin):
 
     @admin.display(description="size")
     def size(self, session: Session) -> str:
-        """Show how large the item is."""
-        return filesizeformat(session.row.size)
+        """Show how large the item is; to tell that for a list would be to read all of it."""
+        return filesizeformat(session.size) if session.size is not None else ""
 
     @admin.display(description="format")
     def version(self, session: Session) -> int:

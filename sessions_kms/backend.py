@@ -17,7 +17,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms import links
+from sessions_kms import anonymous, links
 from sessions_kms.asynchronous import sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
@@ -61,7 +61,8 @@ class SessionStore(RebasingStore):
         """Store the session.
 
         Raises CreateError if it must be new and is not, UpdateError if it was ended
-        meanwhile, SessionTooLarge, or StoreUnavailable.
+        meanwhile, SessionTooLarge (of its kind AnonymousSessionTooLarge, which is a 400
+        to Django), or StoreUnavailable.
         """
         sync_only()
         if self.session_key is None:
@@ -194,6 +195,7 @@ class SessionStore(RebasingStore):
     ) -> tuple[SessionRecord, Baseline]:
         """Seal the session, serialized as it is now, to follow what is expected to be stored."""
         __traceback_hide__ = True
+        self._check_size(expected, payload)
         self._check_links(expected)
         session = self._session_cache
         anew = expected is None or self._starts_anew(expected)
@@ -207,6 +209,18 @@ class SessionStore(RebasingStore):
             user_id=session.get(USER_ID),
         )
         return record, Baseline.of(record, session_key, payload, session)
+
+    def _check_size(self, expected: Baseline | None, payload: bytes) -> None:
+        """Refuse more than may be kept for nobody. Raises AnonymousSessionTooLarge."""
+        __traceback_hide__ = True
+        if self._session_cache.get(USER_ID) is not None:
+            return
+        was_anonymous = expected is not None and expected.user_id is None
+        anonymous.check_size(
+            len(payload),
+            services().config.anonymous_max_size,
+            stored=len(expected.payload) if expected is not None and was_anonymous else None,
+        )
 
     def _check_links(self, expected: Baseline | None) -> None:
         """Refuse malformed links, unless they were stored before: then they are only ignored."""

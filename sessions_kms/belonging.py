@@ -6,7 +6,7 @@ when its data key unwraps under our encryption context.
 
 from sessions_kms.aws import IncorrectKey
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import SessionRecord, owner_prefix
+from sessions_kms.record import RecordHead, owner_prefix
 from sessions_kms.services import Services
 from sessions_kms.wrapped_keys import KnownKeys
 
@@ -19,7 +19,7 @@ class Belonging:
         self._owner_prefix = owner_prefix(services.config.namespace)
         self._known: KnownKeys[bool] = KnownKeys()
 
-    def __call__(self, record: SessionRecord) -> bool:
+    def __call__(self, record: RecordHead) -> bool:
         """Tell whether a record is of this namespace. Raises KMSUnavailable."""
         if record.owner is not None:
             return record.owner.startswith(self._owner_prefix)

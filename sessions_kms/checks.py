@@ -143,7 +143,7 @@ def check_user_sessions(**_: Any) -> list[checks.CheckMessage]:
             "allauth.usersessions keeps the session key of everybody as plain text in the"
             " database: who reads it can be anyone who is signed in.",
             hint="Remove 'allauth.usersessions' from INSTALLED_APPS, and empty its table."
-            " sessions_kms.ending lists and ends the sessions of a person.",
+            " sessions_kms.inspection lists a person's sessions, sessions_kms.ending ends them.",
             id="sessions_kms.W006",
         )
     ]

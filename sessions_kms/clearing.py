@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sessions_kms import ending
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.record import CLOCK_SKEW, Item, SessionRecord, number
+from sessions_kms.record import CLOCK_SKEW, Item, RecordHead, number
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.sweeping import Sweep
@@ -73,8 +73,8 @@ class Clearing:
 
     def _sessions(
         self,
-        chosen: Callable[[SessionRecord], bool],
-        delete: Callable[[SessionRecord], bool],
+        chosen: Callable[[RecordHead], bool],
+        delete: Callable[[RecordHead], bool],
         *,
         consistent: bool = False,
     ) -> Iterator[int]:
@@ -88,14 +88,14 @@ class Clearing:
                 self._announce(ours, deleted)
                 yield self._looked_at(items)
 
-    def _is_ours(self, record: SessionRecord) -> bool:
+    def _is_ours(self, record: RecordHead) -> bool:
         try:
             return self._belongs(record)
         except KMSUnavailable:
             self.cleared.doubtful += 1
             return False
 
-    def _announce(self, records: list[SessionRecord], deleted: list[bool]) -> None:
+    def _announce(self, records: list[RecordHead], deleted: list[bool]) -> None:
         now = self.services.clock()
         for record, was_deleted in zip(records, deleted, strict=True):
             if was_deleted and ending.ends_at(record) > now:
@@ -106,11 +106,11 @@ class Clearing:
         return len(items)
 
 
-def _records(items: list[Item]) -> Iterator[SessionRecord]:
+def _records(items: list[Item]) -> Iterator[RecordHead]:
     for item in items:
         if ending.SESSION_ID.fullmatch(item["id"]["S"]):
             try:
-                yield SessionRecord.from_item(item)
+                yield RecordHead.from_item(item)
             except InvalidRecord:
                 continue
 

@@ -17,8 +17,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
+from sessions_kms.record import ITEM_MAX_BYTES
+
 SETTING = "SESSIONS_KMS"
 DAY = 24 * 3600
+SIZE_MIN = 1024  # bytes: below, not even the beginning of a sign-in would fit
 RESERVED_CONTEXT = ("purpose", "namespace", "period")
 
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+")
@@ -44,6 +47,7 @@ class Config:
     data_key_cache_age: int = 300
     data_key_max_stale: int = 3600
     migrate_from: str = "django.contrib.sessions.backends.db"
+    anonymous_max_size: int | None = None  # bytes
 
 
 class Fault(NamedTuple):
@@ -173,6 +177,16 @@ def _seconds(at_least: int, at_most: int | None = None) -> Callable[[Any], int]:
 _cache_age = _seconds(1, DAY)
 
 
+def _size(value: Any) -> int:
+    """Read a number of bytes, of which there may be as many as DynamoDB takes."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not SIZE_MIN <= value <= ITEM_MAX_BYTES:
+        raise ValueError(
+            f"must be a whole number of bytes from {SIZE_MIN:,} to {ITEM_MAX_BYTES:,}, or None."
+        )
+    return int(value)
+
+
 class Setting(NamedTuple):
     """How one key of the dict is read."""
 
@@ -206,6 +220,7 @@ FIELDS: Mapping[str, Setting] = {
     "DATA_KEY_PERIOD": Setting("E011", _seconds(0, 7 * DAY)),
     "DATA_KEY_CACHE_AGE": Setting("E012", _cache_age),
     "DATA_KEY_MAX_STALE": Setting("E013", _cache_age),
+    "ANONYMOUS_MAX_SIZE": Setting("E018", _optional(_size)),
     "MIGRATE_FROM": Setting(
         "E015", _matching(_MODULE, "the module of a session engine, such as myproject.sessions")
     ),

@@ -1,4 +1,4 @@
-"""The sessions of one user, listed and ended through the owner index, without decryption.
+"""The sessions of one user, ended through the owner index, without decryption.
 
 The index is eventually consistent: a session just created may be missing from it,
 one just ended may still be in it. So ending is repeated until nothing new shows up.
@@ -6,49 +6,20 @@ one just ended may still be in it. So ending is repeated until nothing new shows
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable
 
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.links import linked_session, owner_of_link
 from sessions_kms.not_before import latest
-from sessions_kms.record import Item, SessionRecord, owner_of, session_id
+from sessions_kms.record import RecordHead, owner_of, session_id
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_ended
 
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
-LISTED_MAX = 100
-PAGES_MAX = 4  # of a listing: what has ended, or was forged, may stand before the sessions
 PASSES_MAX = 20
 EMPTY_PASSES = 2
 BETWEEN_PASSES = 0.5  # seconds; an index is usually not further behind
 AHEAD_MAX = 60  # seconds that this machine's clock may be ahead of AWS's
-
-
-@dataclass(frozen=True)
-class SessionInfo:
-    """What a record says in the clear. Times are epoch seconds."""
-
-    id: str
-    created_at: int
-    updated_at: int
-    ends_at: int
-    current: bool
-
-
-def sessions_of(user_id: object, *, current: str | None = None) -> list[SessionInfo]:
-    """Return a user's live sessions, newest first, at most 100.
-
-    ``current`` is the session key of the one that asks. Raises StoreUnavailable.
-    """
-    owner = owner_of(services().config.namespace, user_id)
-    current_id = _id_of(current)
-    return [
-        SessionInfo(record.id, record.created_at, record.updated_at, ends_at(record),
-                    record.id == current_id)
-        for record in islice(_live(owner), LISTED_MAX)
-    ]  # fmt: skip
 
 
 def end_session(ended_id: str, *, user_id: object) -> bool:
@@ -57,7 +28,7 @@ def end_session(ended_id: str, *, user_id: object) -> bool:
     Raises StoreUnavailable.
     """
     owner = owner_of(services().config.namespace, user_id)
-    record = stored_record(ended_id)
+    record = stored_head(ended_id)
     if owner is None or record is None or record.owner != owner:
         return False
     end_record(record)
@@ -135,7 +106,7 @@ def _latest() -> int:
     return latest(max(services().clock(), there or 0))
 
 
-def end_record(record: SessionRecord) -> bool:
+def end_record(record: RecordHead) -> bool:
     """End the session of a record that was read; tell whether it was still live.
 
     Raises StoreUnavailable.
@@ -167,7 +138,7 @@ def _end_all(owner: str, kept: set[str | None], end: Callable[[str], bool | None
 
 
 def _end(ended_id: str) -> bool:
-    record = stored_record(ended_id)
+    record = stored_head(ended_id)
     if record is not None:
         return end_record(record)
     services().table.delete(ended_id)
@@ -180,7 +151,7 @@ def _end_by_link(item_id: str) -> bool | None:
     Links are written before their session, so one that is not there may be stored next. The
     item stays then, for who looks again; DynamoDB deletes it in the end.
     """
-    record = stored_record(linked_session(item_id))
+    record = stored_head(linked_session(item_id))
     if record is None:
         return None
     was_live = end_record(record)
@@ -188,45 +159,20 @@ def _end_by_link(item_id: str) -> bool | None:
     return was_live
 
 
-def _live(owner: str | None) -> Iterator[SessionRecord]:
-    """Yield the live sessions of an owner, newest first, of some pages of the index."""
-    if owner is None:
-        return
-    start: Item | None = None
-    for _ in range(PAGES_MAX):
-        page = services().table.owned_page(owner, start, limit=LISTED_MAX)
-        for item in page.items:
-            record = stored_record(item["id"]["S"])
-            if record is not None and record.owner == owner and _is_listed(record):
-                yield record
-        start = page.next
-        if start is None:
-            return
-
-
-def _is_listed(record: SessionRecord) -> bool:
-    """Tell whether a record is live, and not one that somebody forged with a time to come."""
-    try:
-        record.check_times(services().clock())
-    except InvalidRecord:
-        return False
-    return services().is_live(record)
-
-
-def stored_record(found: str) -> SessionRecord | None:
-    """Return the record of an id, live or not; None where none is, or no valid one.
+def stored_head(found: str) -> RecordHead | None:
+    """Return the record of an id, live or not, without its ciphertext; None for no valid one.
 
     Raises TableUnavailable.
     """
     if not SESSION_ID.fullmatch(found):  # Another kind of item, or what somebody typed.
         return None
     try:
-        return services().table.get(found)
+        return services().table.head(found)
     except InvalidRecord:
         return None
 
 
-def ends_at(record: SessionRecord) -> int:
+def ends_at(record: RecordHead) -> int:
     """Return when the session of a record ends at the latest, in epoch seconds."""
     timeout = services().config.absolute_timeout
     return record.ttl if timeout is None else min(record.ttl, record.created_at + timeout)

@@ -1,6 +1,7 @@
 """Sessions as administrators see them: what records say in the clear, page by page.
 
-No session is decrypted. A page is a bounded number of calls, however large the table.
+No session is decrypted, and no list reads what is sealed. A page is a bounded number of
+calls, however large the table.
 
 An owner tells whose record it is. Where projects share a table, an anonymous record is
 of this one if its data key unwraps here: a page asks KMS about a few data keys at most,
@@ -15,9 +16,11 @@ from sessions_kms import ending
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.record import (
+    CLOCK_SKEW,
     Item,
-    SessionRecord,
+    RecordHead,
     item_size,
+    number,
     owner_of,
     owner_prefix,
     session_id,
@@ -26,6 +29,7 @@ from sessions_kms.services import services
 
 ROWS = 100  # of the whole table on a page
 OWNED_ROWS = 25  # of one user on a page; each is read by itself
+COUNTED = 100  # of one user at most, by the index alone
 READS = 4  # of the whole table for a page: other items may stand between the sessions
 KEYS_ASKED = 10  # data keys that KMS is asked about for a page
 
@@ -48,7 +52,6 @@ class Row:
     created_at: datetime
     updated_at: datetime
     ends_at: datetime
-    size: int
     version: int
     revision: int
     key_period: int
@@ -60,6 +63,14 @@ class Listing:
 
     rows: list[Row]
     next: Item | None = None
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many sessions a user has at most, of those that were counted; ``more`` were not."""
+
+    number: int
+    more: bool
 
 
 class Inspection:
@@ -95,26 +106,45 @@ class Inspection:
         if owner is None:
             return Listing([])
         page = services().table.owned_page(owner, start, limit=OWNED_ROWS)
-        found = [ending.stored_record(item["id"]["S"]) for item in page.items]
+        found = [ending.stored_head(item["id"]["S"]) for item in page.items]
         return Listing(
             [
                 self._row(record)
                 for record in found
-                if record is not None and record.owner == owner and services().is_live(record)
+                if record is not None and record.owner == owner and _is_listed(record)
             ],
             page.next,
         )
 
+    def count_of_user(self, user_id: str) -> Count:
+        """Count the sessions of a user by the index alone, in one call.
+
+        It lags behind, and does not say which have idled out: there may be fewer.
+        """
+        owner = owner_of(self._namespace, user_id)
+        if owner is None:
+            return Count(0, more=False)
+        page = services().table.owned_page(owner, limit=COUNTED)
+        return Count(sum(map(_may_be_live, page.items)), page.next is not None)
+
     def find(self, item_id: str) -> Row | None:
         """Return the live session of an id, if it is of this project."""
-        record = ending.stored_record(item_id)
+        record = ending.stored_head(item_id)
         if record is None or not services().is_live(record) or not self._belongs(record):
             return None
         return self._row(record)
 
+    def size(self, item_id: str) -> int | None:
+        """Return how many bytes the item of a session has, which reads all of it."""
+        try:
+            record = services().table.get(item_id)
+        except InvalidRecord:
+            return None
+        return None if record is None else item_size(record.to_item())
+
     def end(self, item_id: str) -> bool:
         """End a session of this project; False when there is none of that id any more."""
-        record = ending.stored_record(item_id)
+        record = ending.stored_head(item_id)
         if record is None or not self._belongs(record):
             return False
         return ending.end_record(record)
@@ -123,7 +153,7 @@ class Inspection:
         if not ending.SESSION_ID.fullmatch(item["id"]["S"]):
             return None
         try:
-            record = SessionRecord.from_item(item)
+            record = RecordHead.from_item(item)
         except InvalidRecord:
             return None
         if not services().is_live(record):
@@ -131,7 +161,7 @@ class Inspection:
         ours = self._seems_ours(record)
         return None if ours is False else self._row(record, doubtful=ours is None)
 
-    def _seems_ours(self, record: SessionRecord) -> bool | None:
+    def _seems_ours(self, record: RecordHead) -> bool | None:
         if record.owner is None and not self._may_ask(record):
             return None
         try:
@@ -140,13 +170,13 @@ class Inspection:
             self._kms_answers = False
             return None
 
-    def _may_ask(self, record: SessionRecord) -> bool:
+    def _may_ask(self, record: RecordHead) -> bool:
         wrapped = (record.encrypted_key, record.key_period)
         if self._kms_answers and len(self._asked) < KEYS_ASKED:
             self._asked.add(wrapped)
         return self._kms_answers and wrapped in self._asked
 
-    def _row(self, record: SessionRecord, *, doubtful: bool = False) -> Row:
+    def _row(self, record: RecordHead, *, doubtful: bool = False) -> Row:
         owner = record.owner
         return Row(
             id=record.id,
@@ -156,11 +186,28 @@ class Inspection:
             created_at=time_of(record.created_at),
             updated_at=time_of(record.updated_at),
             ends_at=time_of(ending.ends_at(record)),
-            size=item_size(record.to_item()),
             version=record.version,
             revision=record.revision,
             key_period=record.key_period,
         )
+
+
+def _is_listed(record: RecordHead) -> bool:
+    """Tell whether a record is live, and not one that somebody forged with a time to come."""
+    try:
+        record.check_times(services().clock())
+    except InvalidRecord:
+        return False
+    return services().is_live(record)
+
+
+def _may_be_live(key: Item) -> bool:
+    """Tell whether what a key of the index says leaves room for a live session."""
+    try:
+        created_at = number(key, "createdAt")
+    except InvalidRecord:
+        return False
+    return created_at <= services().clock() + CLOCK_SKEW and services().may_go_on(created_at)
 
 
 def time_of(seconds: int) -> datetime:

@@ -4,14 +4,14 @@ Takes and gives items in the low-level attribute form, under the ids that caller
 choose. All methods raise TableUnavailable when the answer cannot be told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from sessions_kms.aws import ConditionFailed, WriteConflict, call_table
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.record import Item
+from sessions_kms.record import HEAD_ATTRIBUTES, Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -39,14 +39,15 @@ class ItemTable:
         self._client = client
         self._name = name
 
-    def get_item(self, item_id: str) -> Item | None:
-        """Return an item as it is stored."""
+    def get_item(self, item_id: str, *, only: Sequence[str] = ()) -> Item | None:
+        """Return an item as it is stored; of some of its attributes only, where told."""
         answer = self._call(
             "get_item",
             TableName=self._name,
             Key=_key(item_id),
             ConsistentRead=True,
             ReturnConsumedCapacity="TOTAL",
+            **_projection(only),
         )
         item: Item | None = answer.get("Item")
         # boto parses a body cut short to an empty answer: only one that is whole is a miss.
@@ -125,14 +126,24 @@ class ItemTable:
         )
 
     def page(
-        self, start: Item | None = None, *, limit: int = PAGE_ITEMS, consistent: bool = False
+        self,
+        start: Item | None = None,
+        *,
+        limit: int = PAGE_ITEMS,
+        consistent: bool = False,
+        whole: bool = False,
     ) -> Page:
         """Return the next items of the whole table, of all kinds and namespaces.
 
-        Reads at most ``limit`` items, in one call.
+        Reads at most ``limit`` items, in one call; without their ciphertext, unless whole.
         """
         return self._page(
-            "scan", start, TableName=self._name, Limit=limit, ConsistentRead=consistent
+            "scan",
+            start,
+            TableName=self._name,
+            Limit=limit,
+            ConsistentRead=consistent,
+            **_projection(() if whole else HEAD_ATTRIBUTES),
         )
 
     def estimated_items(self) -> int:
@@ -229,6 +240,16 @@ class ItemTable:
 
 def _key(item_id: str) -> Item:
     return {"id": {"S": item_id}}
+
+
+def _projection(names: Sequence[str]) -> dict[str, Any]:
+    """Ask for these attributes only; for all, where none is named."""
+    if not names:
+        return {}
+    return {
+        "ProjectionExpression": ", ".join(f"#{name}" for name in names),
+        "ExpressionAttributeNames": {f"#{name}": name for name in names},
+    }
 
 
 def as_number(value: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class Session(models.Model):
     row: "Row"
     user_name: str
     user_url: str
+    size: int | None
     content: str
 
     class Meta:

@@ -27,6 +27,24 @@ SHORT_ID: Final = 8  # letters of a session's id that logs and people see
 CLOCK_SKEW: Final = 300  # seconds
 DATA_KEY_USE: Final = 8 * 24 * 3600  # seconds after its period's start that a data key may seal
 
+# The attributes of a record without its ciphertext, and all that is read of other kinds of item
+# by who goes through the table.
+HEAD_ATTRIBUTES: Final = (
+    "id",
+    "version",
+    "iv",
+    "authTag",
+    "encryptedKey",
+    "keyPeriod",
+    "salt",
+    "commitment",
+    "createdAt",
+    "updatedAt",
+    "ttl",
+    "revision",
+    "owner",
+)
+
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,37}")  # DynamoDB keeps 38 digits
 
 Item = dict[str, dict[str, Any]]
@@ -67,16 +85,49 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionRecord(Header):
-    """One sealed session. Times are epoch seconds."""
+class RecordHead(Header):
+    """A record without its ciphertext, which may be 400 KB: what lists read of it.
+
+    Times are epoch seconds.
+    """
 
     key_period: int
     encrypted_key: bytes = field(repr=False)
     salt: bytes = field(repr=False)
     commitment: bytes = field(repr=False)
     iv: bytes = field(repr=False)
-    encrypted_data: bytes = field(repr=False)
     auth_tag: bytes = field(repr=False)
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> "RecordHead":
+        """Read an item; attributes that the format does not know are ignored.
+
+        Raises InvalidRecord, named after the first attribute that is not right.
+        """
+        return cls(**_head_of(item))
+
+    def check_times(self, now: float) -> None:
+        """Refuse a record that was sealed with a data key outside its time.
+
+        A data key that leaked long ago must not sign new records, nor old ones of
+        sessions that claim to begin later and would outlive the absolute timeout.
+        Raises InvalidRecord.
+        """
+        if self.updated_at > now + CLOCK_SKEW:
+            raise InvalidRecord("updated_in_future")
+        if self.key_period and not (
+            self.key_period <= self.updated_at <= self.key_period + DATA_KEY_USE
+        ):
+            raise InvalidRecord("key_period")
+        if self.created_at > self.updated_at + CLOCK_SKEW:
+            raise InvalidRecord("created_after_updated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRecord(RecordHead):
+    """One sealed session. Times are epoch seconds."""
+
+    encrypted_data: bytes = field(repr=False)
 
     def to_item(self) -> Item:
         """Return the record as a DynamoDB item in the low-level attribute form."""
@@ -101,43 +152,30 @@ class SessionRecord(Header):
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> "SessionRecord":
-        """Read an item; attributes that the format does not know are ignored.
-
-        Raises InvalidRecord, named after the first attribute that is not right.
-        """
-        if number(item, "version") != VERSION:
-            raise InvalidRecord("version")
+        """Read an item, as that of a head."""
         return cls(
-            id=text(item, "id"),
-            created_at=number(item, "createdAt"),
-            updated_at=number(item, "updatedAt"),
-            ttl=number(item, "ttl"),
-            revision=number(item, "revision"),
-            owner=text(item, "owner") if "owner" in item else None,
-            key_period=number(item, "keyPeriod"),
-            encrypted_key=binary(item, "encryptedKey", 1, ENCRYPTED_KEY_MAX_BYTES),
-            salt=binary(item, "salt", SALT_BYTES),
-            commitment=binary(item, "commitment", COMMITMENT_BYTES),
-            iv=binary(item, "iv", IV_BYTES),
+            **_head_of(item),
             encrypted_data=binary(item, "encryptedData", 0, ITEM_MAX_BYTES),
-            auth_tag=binary(item, "authTag", TAG_BYTES),
         )
 
-    def check_times(self, now: float) -> None:
-        """Refuse a record that was sealed with a data key outside its time.
 
-        A data key that leaked long ago must not sign new records, nor old ones of
-        sessions that claim to begin later and would outlive the absolute timeout.
-        Raises InvalidRecord.
-        """
-        if self.updated_at > now + CLOCK_SKEW:
-            raise InvalidRecord("updated_in_future")
-        if self.key_period and not (
-            self.key_period <= self.updated_at <= self.key_period + DATA_KEY_USE
-        ):
-            raise InvalidRecord("key_period")
-        if self.created_at > self.updated_at + CLOCK_SKEW:
-            raise InvalidRecord("created_after_updated")
+def _head_of(item: Mapping[str, Any]) -> dict[str, Any]:
+    if number(item, "version") != VERSION:
+        raise InvalidRecord("version")
+    return {
+        "id": text(item, "id"),
+        "created_at": number(item, "createdAt"),
+        "updated_at": number(item, "updatedAt"),
+        "ttl": number(item, "ttl"),
+        "revision": number(item, "revision"),
+        "owner": text(item, "owner") if "owner" in item else None,
+        "key_period": number(item, "keyPeriod"),
+        "encrypted_key": binary(item, "encryptedKey", 1, ENCRYPTED_KEY_MAX_BYTES),
+        "salt": binary(item, "salt", SALT_BYTES),
+        "commitment": binary(item, "commitment", COMMITMENT_BYTES),
+        "iv": binary(item, "iv", IV_BYTES),
+        "auth_tag": binary(item, "authTag", TAG_BYTES),
+    }
 
 
 @dataclass(frozen=True)

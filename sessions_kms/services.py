@@ -19,7 +19,7 @@ from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
 from sessions_kms.locking import GuardedLock
 from sessions_kms.not_before import NamedNotBefores, NotBefore
-from sessions_kms.record import SessionRecord
+from sessions_kms.record import Header
 from sessions_kms.table import Table
 
 Clock = Callable[[], float]
@@ -42,14 +42,18 @@ class Services:
         now = int(self.clock())
         return self.keyring.generate(now - now % length if length else 0)
 
-    def is_live(self, record: SessionRecord) -> bool:
+    def is_live(self, record: Header) -> bool:
         """Tell whether a record is still a session. Raises TableUnavailable."""
-        now, timeout = self.clock(), self.config.absolute_timeout
-        return (
-            record.ttl > now
-            and (timeout is None or record.created_at + timeout > now)
-            and record.created_at > self.not_before.moment()
-        )
+        return record.ttl > self.clock() and self.may_go_on(record.created_at)
+
+    def may_go_on(self, created_at: int) -> bool:
+        """Tell whether a session that was created then has not ended by its age alone.
+
+        Raises TableUnavailable.
+        """
+        timeout = self.config.absolute_timeout
+        is_over = timeout is not None and created_at + timeout <= self.clock()
+        return not is_over and created_at > self.not_before.moment()
 
     def not_before_of(self, name: str) -> NotBefore:
         """Return the moment of this name, which `ending.end_before_of` raises."""

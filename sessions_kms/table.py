@@ -6,16 +6,18 @@ InvalidRecord when an item that they read is not what the format says.
 """
 
 import re
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from sessions_kms.aws import ConditionFailed, TransactionCanceled
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.items import CONFLICTS_MAX, ItemTable, as_number
 from sessions_kms.record import (
+    HEAD_ATTRIBUTES,
     ITEM_MAX_BYTES,
     VERSION,
     Item,
     PublishedKey,
+    RecordHead,
     SessionRecord,
     item_size,
     number,
@@ -23,6 +25,8 @@ from sessions_kms.record import (
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+Record = TypeVar("Record", bound=RecordHead)
 
 CHECK_FAILED = "ConditionalCheckFailed"
 _ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
@@ -60,12 +64,12 @@ class Table(ItemTable):
     def get(self, session_id: str) -> SessionRecord | None:
         """Return the record of this id, expired or not."""
         item = self.get_item(session_id)
-        if item is None:
-            return None
-        record = SessionRecord.from_item(item)
-        if record.id != session_id:
-            raise InvalidRecord("id")
-        return record
+        return None if item is None else _named(SessionRecord.from_item(item), session_id)
+
+    def head(self, session_id: str) -> RecordHead | None:
+        """Return the record of this id, expired or not, without its ciphertext."""
+        item = self.get_item(session_id, only=HEAD_ATTRIBUTES)
+        return None if item is None else _named(RecordHead.from_item(item), session_id)
 
     def create(self, record: SessionRecord, *, now: int) -> None:
         """Put a record where none is, or only an expired one. Raises RecordExists."""
@@ -300,6 +304,13 @@ class Table(ItemTable):
     def _is_ours(record: SessionRecord, current: SessionRecord | None) -> bool:
         """Tell whether a write was applied although its answer was lost: the salt is fresh."""
         return current is not None and current.salt == record.salt
+
+
+def _named(record: Record, session_id: str) -> Record:
+    """Return a record that has this id. Raises InvalidRecord."""
+    if record.id != session_id:
+        raise InvalidRecord("id")
+    return record
 
 
 def _sized(item: Item) -> Item:

@@ -1,4 +1,4 @@
-"""The home page: a sign-in, or what is connected and where a person is signed in."""
+"""The home page: a sign-in, or what is connected and in how many sessions."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from gateway_site.pages.connected import connections_of
-from gateway_site.pages.sessions import listing_of
+from gateway_site.pages.sessions import count_of
 from sessions_kms.backend import SessionStore
 
 
 @require_safe
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:
-    """Offer a sign-in for each provider, or show the connections and the sessions."""
+    """Offer a sign-in for each provider, or show the connections and a count of the sessions."""
     if not request.user.is_authenticated:
         return render(request, "home.html")
     connections = connections_of(request)
@@ -31,7 +31,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "connections": connections,
         # The last account is the only way to sign in: allauth would refuse to disconnect it.
         "removable": sum(len(connection.accounts) for connection in connections) > 1,
-        "sessions": listing_of(request),
+        "sessions": count_of(request),
         "session_end": _session_end(request.session),
     }
     return render(request, "home.html", context)

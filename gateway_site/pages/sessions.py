@@ -7,71 +7,90 @@ its record names the user who asks.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+from urllib.parse import urlencode
 
 from django.contrib import messages
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.decorators import login_required
+from django.core.signing import BadSignature
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from sessions_kms import ending, record
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.inspection import time_of
+from sessions_kms.inspection import Count, Inspection, Row
+from sessions_kms.page_token import start_of, token_of
 from sessions_kms.services import services
+from sessions_kms.users import user_id_of
 
 logger = logging.getLogger(__name__)
 
+AFTER = "after"
 UNKNOWN = "The sessions cannot be reached right now, so it is not known whether any was ended. \
 Please try again in a moment."
 
 
 @dataclass(frozen=True)
-class Session:
-    """One row of the list."""
+class Page:
+    """Some of a person's sessions, newest first, and where older ones are."""
 
-    id: str
-    short_id: str
-    created_at: datetime
-    updated_at: datetime
-    ends_at: datetime
-    current: bool
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A person's sessions, newest first, or that they cannot be listed."""
-
-    available: bool
-    rows: tuple[Session, ...] = ()
+    rows: Sequence[Row]
+    older_url: str
+    is_first: bool
 
     @property
-    def full(self) -> bool:
-        """Whether there may be more than are listed."""
-        return len(self.rows) >= ending.LISTED_MAX
-
-    @property
-    def has_current(self) -> bool:
-        """Whether the present one is listed; the index may lag behind a new sign-in."""
-        return any(row.current for row in self.rows)
+    def lacks_current(self) -> bool:
+        """Whether the present one is on no page: the index may lag behind a new sign-in."""
+        whole = self.is_first and not self.older_url
+        return whole and not any(row.current for row in self.rows)
 
     @property
     def has_others(self) -> bool:
-        """Whether there is another one to end."""
-        return any(not row.current for row in self.rows)
+        """Whether there may be another one to end."""
+        one_page = self.is_first and not self.older_url
+        return not one_page or any(not row.current for row in self.rows)
 
 
-def listing_of(request: HttpRequest) -> Listing:
-    """List the sessions of whoever is signed in."""
+def count_of(request: HttpRequest) -> Count | None:
+    """Count the sessions of whoever is signed in, this one at least; None while that cannot be."""
     try:
-        found = ending.sessions_of(request.user.pk, current=request.session.session_key)
+        found = _inspection(request).count_of_user(_user_id(request))
     except StoreUnavailable as exc:
-        # The page itself was reached with a session that could be read, so the rest of it stands.
-        logger.warning("The sessions of a user cannot be listed: %s", exc)
-        return Listing(available=False)
-    return Listing(available=True, rows=tuple(map(_row, found)))
+        _log(exc)
+        return None
+    return replace(found, number=max(1, found.number))
+
+
+@require_safe
+@never_cache
+@login_required
+def sessions(request: HttpRequest) -> HttpResponse:
+    """Show a page of the sessions of whoever is signed in."""
+    try:
+        page = _page(request)
+    except BadSignature:
+        messages.warning(request, "That link is not valid any more. These are the newest.")
+        return redirect("sessions")
+    except StoreUnavailable as exc:
+        # The page itself was reached with a session that could be read.
+        _log(exc)
+        page = None
+    return render(request, "sessions.html", {"page": page})
+
+
+def _page(request: HttpRequest) -> Page:
+    """Read the page of the address. Raises BadSignature or StoreUnavailable."""
+    name = f"sessions of {_user_id(request)}"
+    token = request.GET.get(AFTER)
+    start = None if token is None else start_of(token, listing=name)
+    found = _inspection(request).of_user(_user_id(request), start)
+    older = found.next and urlencode({AFTER: token_of(found.next, listing=name)})
+    return Page(found.rows, older_url=f"?{older}" if older else "", is_first=start is None)
 
 
 @require_POST
@@ -86,12 +105,12 @@ def end_one(request: HttpRequest) -> HttpResponse:
         ended = ending.end_session(session_id, user_id=request.user.pk)
     except StoreUnavailable:
         messages.error(request, UNKNOWN)
-        return redirect("home")
+        return redirect("sessions")
     if ended:
         messages.success(request, "The session has been ended.")
     else:
         messages.warning(request, "There is no such session: it may have ended already.")
-    return redirect("home")
+    return redirect("sessions")
 
 
 @require_POST
@@ -103,9 +122,21 @@ def end_others(request: HttpRequest) -> HttpResponse:
         ended = ending.end_sessions_of(request.user.pk, but=request.session.session_key)
     except StoreUnavailable:
         messages.error(request, UNKNOWN)
-        return redirect("home")
+        return redirect("sessions")
     messages.success(request, _counted(ended))
-    return redirect("home")
+    return redirect("sessions")
+
+
+def _inspection(request: HttpRequest) -> Inspection:
+    return Inspection(request.session.session_key)
+
+
+def _user_id(request: HttpRequest) -> str:
+    return user_id_of(cast("AbstractBaseUser", request.user))
+
+
+def _log(error: StoreUnavailable) -> None:
+    logger.warning("The sessions of a user cannot be listed: %s", error)
 
 
 def _current_id(request: HttpRequest) -> str:
@@ -119,15 +150,4 @@ def _counted(ended: int) -> str:
         "One other session has been ended."
         if ended == 1
         else f"{ended} other sessions have been ended."
-    )
-
-
-def _row(found: ending.SessionInfo) -> Session:
-    return Session(
-        id=found.id,
-        short_id=found.id[: record.SHORT_ID],
-        created_at=time_of(found.created_at),
-        updated_at=time_of(found.updated_at),
-        ends_at=time_of(found.ends_at),
-        current=found.current,
     )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from functools import cache
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -14,15 +13,20 @@ from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
 
-PROMOTE = "UPDATE auth_user SET is_staff = 1, is_superuser = 1 WHERE username = 'ada'"
+ADA = ("--provider", "local", "--email", "ada@example.com")
+
+
+@cache
+def make_ada_staff(stack: LocalStack) -> None:
+    made = stack.manage("staff", "grant", *ADA, "--superuser", "--yes")
+    assert made.returncode == 0, made.stderr
 
 
 @pytest.fixture
 def admin(stack: LocalStack, page: Page) -> Page:
     """Give the list of sessions to ada, who signed in as everybody does and is staff now."""
     arrive(page, stack)
-    with closing(sqlite3.connect(stack.state / "gateway.sqlite3")) as database, database:
-        database.execute(PROMOTE)
+    make_ada_staff(stack)
     page.goto(f"{stack.url}/admin/sessions_kms/session/")
     expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
     return page

@@ -25,10 +25,17 @@ def elsewhere(browser: Browser, stack: LocalStack) -> Iterator[Elsewhere]:
             context = browser.new_context()
             opened.callback(context.close)
             page = context.new_page()
-            arrive(page, stack)
+            show_sessions(page, stack)
             return page
 
         yield another
+
+
+def show_sessions(page: Page, stack: LocalStack) -> None:
+    """Sign in, and go from the home page to the list."""
+    arrive(page, stack)
+    page.get_by_role("link", name="Show your sessions").click()
+    expect(page.get_by_role("heading", name="Your sessions")).to_be_visible()
 
 
 def rows(page: Page) -> Locator:
@@ -58,7 +65,7 @@ def end_all_others(page: Page) -> None:
 def test_other_browser_is_signed_out_from_here(
     stack: LocalStack, page: Page, elsewhere: Elsewhere
 ) -> None:
-    arrive(page, stack)
+    show_sessions(page, stack)
     end_all_others(page)
     there, third = elsewhere(), elsewhere()
     there_id = rows(there).filter(has_text="This session").get_by_role("heading").inner_text()
@@ -77,7 +84,7 @@ def test_other_browser_is_signed_out_from_here(
 def test_all_other_browsers_are_signed_out_at_once(
     stack: LocalStack, page: Page, elsewhere: Elsewhere
 ) -> None:
-    arrive(page, stack)
+    show_sessions(page, stack)
     end_all_others(page)
     others = [elsewhere(), elsewhere()]
     page.reload()
@@ -91,7 +98,7 @@ def test_all_other_browsers_are_signed_out_at_once(
 
 
 def test_present_session_is_ended_by_signing_out(stack: LocalStack, page: Page) -> None:
-    arrive(page, stack)
+    show_sessions(page, stack)
     page.get_by_role("button", name="End this session").click()
     expect(page.get_by_role("button", name="Sign in with Local provider")).to_be_visible()
 
@@ -99,7 +106,7 @@ def test_present_session_is_ended_by_signing_out(stack: LocalStack, page: Page) 
 def test_session_is_ended_by_keyboard_alone(
     stack: LocalStack, page: Page, elsewhere: Elsewhere
 ) -> None:
-    arrive(page, stack)
+    show_sessions(page, stack)
     end_all_others(page)
     there = elsewhere()
     page.reload()
@@ -122,7 +129,7 @@ def test_sessions_are_ended_without_javascript(
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()
-        arrive(page, stack)
+        show_sessions(page, stack)
         page.get_by_role("button", name="End all other sessions").click()
         expect(page.get_by_role("status").first).to_contain_text("ended")
     finally:

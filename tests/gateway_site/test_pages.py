@@ -61,12 +61,11 @@ def test_page_of_somebody_signed_in(corp: FakeProvider, visitor: Visitor, addres
     assert_accessible(visitor.client.get(address).content.decode())
 
 
-def test_sign_up_form(corp: FakeProvider, other: FakeProvider, visitor: Visitor) -> None:
-    Visitor().sign_in(corp)
-    address = visitor.sign_in(other, "other")["Location"]
-    assert_accessible(visitor.client.get(address).content.decode())
-    refused = visitor.client.post(address, {"username": "", "email": "ada@example.com"})
-    assert_accessible(refused.content.decode())
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_there_is_no_sign_up_form(visitor: Visitor, method: str) -> None:
+    address = "/accounts/3rdparty/signup/"
+    response = getattr(visitor.client, method)(address, {"username": "ada", "email": "a@b.example"})
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
 
 
 def test_closed_sign_up() -> None:

@@ -7,7 +7,6 @@ from datetime import datetime
 
 import pytest
 from django.test import Client
-from pytest_django import Settings
 
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.items import Page
@@ -17,6 +16,7 @@ from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.sessions_kms.stacks import Stack, install
 
+LIST = "/sessions/"
 END = "/sessions/end/"
 END_OTHERS = "/sessions/end-others/"
 BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
@@ -38,21 +38,37 @@ def is_signed_in(visitor: Visitor) -> bool:
     return "Signed in as" in visitor.client.get("/").content.decode()
 
 
-def section(visitor: Visitor) -> Element:
-    response = visitor.client.get("/")
+def section(visitor: Visitor, address: str = LIST) -> Element:
+    response = visitor.client.get(address)
     assert response.status_code == 200
     page = assert_accessible(response.content.decode())
     (found,) = [e for e in page.all("section") if e.attributes["aria-labelledby"] == "sessions"]
     return found
 
 
-def rows(visitor: Visitor) -> list[Element]:
-    return section(visitor).all("li")
+def rows(visitor: Visitor, address: str = LIST) -> list[Element]:
+    return section(visitor, address).all("li")
+
+
+def shown(listed: list[Element]) -> list[str]:
+    """Return the beginnings of the ids that are listed."""
+    return [row.all("code")[0].text for row in listed]
+
+
+def links(found: Element) -> dict[str, str]:
+    return {link.text: link.attributes["href"] for link in found.all("a")}
+
+
+def counted(visitor: Visitor) -> str:
+    """Return what the home page says of the sessions."""
+    text = section(visitor, "/").all("p")[0].text
+    assert "Show your sessions" in links(section(visitor, "/"))
+    return text
 
 
 def messages(visitor: Visitor, address: str, form: dict[str, str] | None = None) -> str:
     response = visitor.client.post(address, form or {}, follow=True)
-    assert response.redirect_chain == [("/", 302)]
+    assert response.redirect_chain == [(LIST, 302)]
     assert "no-store" in response["Cache-Control"]
     page = assert_accessible(response.content.decode())
     (status,) = [e for e in page.all("ul") if e.attributes.get("role") == "status"]
@@ -103,7 +119,7 @@ def test_another_persons_sessions_are_not_listed(corp: FakeProvider) -> None:
 
 def test_no_session_key_is_on_the_page(corp: FakeProvider) -> None:
     visitors = [signed_in(corp), signed_in(corp)]
-    content = visitors[0].client.get("/").content.decode()
+    content = visitors[0].client.get(LIST).content.decode()
     assert not [v for v in visitors if str(v.session.session_key) in content]
 
 
@@ -252,13 +268,120 @@ def test_session_that_the_index_does_not_show_yet_is_explained(
     assert "too new to be listed" in section(visitor).text
 
 
-def test_many_sessions_are_listed_up_to_a_bound(
-    corp: FakeProvider, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def three_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessions_kms.inspection.OWNED_ROWS", 3)
+
+
+def test_older_sessions_are_on_further_pages(
+    corp: FakeProvider, store: Stack, three_a_page: None
 ) -> None:
-    monkeypatch.setattr("sessions_kms.ending.LISTED_MAX", 3)
-    visitors = [signed_in(corp) for _ in range(4)]
-    assert len(rows(visitors[0])) == 3
-    assert "there may be older ones" in section(visitors[0]).text
+    made: list[str] = []
+    for _ in range(7):
+        here = signed_in(corp)
+        made.insert(0, own_id(here)[:8])
+        store.clock.advance(60)
+    address, seen = LIST, []
+    for _ in range(3):
+        found = section(here, address)
+        seen += shown(found.all("li"))
+        assert ("Newest sessions" in links(found)) == (address != LIST)
+        assert [button.text for button in found.all("button")][-1] == "End all other sessions"
+        assert "too new" not in found.text
+        address = LIST + links(found).get("Older sessions", "")
+    assert seen == made
+    assert address == LIST
+
+
+def test_ended_sessions_are_on_no_page_and_hide_no_older_one(
+    corp: FakeProvider, store: Stack, three_a_page: None
+) -> None:
+    here = signed_in(corp)
+    store.clock.advance(60)
+    for _ in range(4):
+        there = signed_in(corp)
+        store.put_item(store.items()[own_id(there)] | {"ttl": {"N": str(int(store.clock()))}})
+    first = section(here)
+    assert first.all("li") == []
+    assert "None of these is still there." in first.text
+    assert shown(rows(here, LIST + links(first)["Older sessions"])) == [own_id(here)[:8]]
+
+
+def test_link_to_a_page_is_good_for_its_own_person_only(
+    corp: FakeProvider, store: Stack, three_a_page: None
+) -> None:
+    adas = [signed_in(corp) for _ in range(4)]
+    link = links(section(adas[0]))["Older sessions"]
+    corp.person = BOB
+    bob = signed_in(corp)
+    forget_messages(bob)
+
+    response = bob.client.get(LIST + link, follow=True)
+
+    assert response.redirect_chain == [(LIST, 302)]
+    page = response.content.decode()
+    assert "not valid any more" in page
+    assert own_id(bob)[:8] in page
+    assert not [ada for ada in adas if own_id(ada)[:8] in page]
+
+
+@pytest.mark.parametrize("token", ["", "x", "x:y:z", "\0", "é" * 99, "x" * 5000])
+def test_garbled_link_leads_to_the_newest(corp: FakeProvider, visitor: Visitor, token: str) -> None:
+    visitor.sign_in(corp)
+    forget_messages(visitor)
+    response = visitor.client.get(LIST, {"after": token})
+    assert (response.status_code, response["Location"]) == (302, LIST)
+
+
+def test_stranger_sees_no_list() -> None:
+    assert Client().get(LIST)["Location"].startswith("/accounts/login/")
+
+
+def test_home_page_counts_and_lists_none(corp: FakeProvider, store: Stack) -> None:
+    first = signed_in(corp)
+    forget_messages(first)
+    assert counted(first) == "As far as is known, this is your only session."
+    second = signed_in(corp)
+    assert counted(first) == "You are signed in with up to 2 sessions, this one included."
+    content = first.client.get("/").content.decode()
+    assert not [each for each in (first, second) if own_id(each)[:8] in content]
+
+
+def test_home_page_counts_no_session_that_its_age_has_ended(
+    corp: FakeProvider, store: Stack
+) -> None:
+    signed_in(corp)
+    store.clock.advance(7 * 24 * 3600)
+    here = signed_in(corp)
+    assert len(store.sessions()) == 2
+    assert counted(here) == "As far as is known, this is your only session."
+
+
+def test_home_page_counts_up_to_a_bound(
+    corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_kms.inspection.COUNTED", 3)
+    for _ in range(4):
+        here = signed_in(corp)
+    assert counted(here) == (
+        "You are signed in with 3 sessions or more; some of them may have ended."
+    )
+
+
+def test_home_page_counts_the_present_session_though_the_index_lags(
+    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.sign_in(corp)
+    monkeypatch.setattr(store.services.table, "owned_page", lambda *_, **__: Page([], None))
+    assert counted(visitor) == "As far as is known, this is your only session."
+
+
+def test_count_that_cannot_be_read_is_a_notice_on_a_whole_page(
+    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.sign_in(corp)
+    _break_the_index(store, monkeypatch, "owned_page")
+    assert "cannot be counted right now" in counted(visitor)
 
 
 @pytest.mark.parametrize("time", ["createdAt", "updatedAt"])

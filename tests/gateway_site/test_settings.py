@@ -102,6 +102,7 @@ def test_variables_reach_their_settings() -> None:
         "NAMESPACE": "shop",
         "NOT_BEFORE": 1_700_000_000,
         "ABSOLUTE_TIMEOUT": 28_800,
+        "ANONYMOUS_MAX_SIZE": 65_536,
         "DATA_KEY_PERIOD": 0,
         "DATA_KEY_CACHE_AGE": 60,
         "DATA_KEY_MAX_STALE": 120,

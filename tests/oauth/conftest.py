@@ -6,10 +6,20 @@ import pytest
 
 from oauth import endpoints, jwks
 from oauth.renewal import _resting
-from tests.oauth.fixtures import corp, github, other, signed_in, store, visitor
+from tests.oauth.fixtures import corp, database_file, github, other, signed_in, store, visitor
 from tests.oauth.logout_fixtures import idp, second
 
-__all__ = ["corp", "github", "idp", "other", "second", "signed_in", "store", "visitor"]
+__all__ = [
+    "corp",
+    "database_file",
+    "github",
+    "idp",
+    "other",
+    "second",
+    "signed_in",
+    "store",
+    "visitor",
+]
 
 
 @pytest.fixture(autouse=True)

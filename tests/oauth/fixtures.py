@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import cache
+from django.db import connection, connections
 from django.test import Client
 from pytest_django import Settings
 
@@ -88,7 +91,8 @@ def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack
     settings.SESSION_ENGINE = "sessions_kms.backend"
     assert SessionStore.__module__ == settings.SESSION_ENGINE
     cache.clear()
-    stack = fake_stack(FakeClock(time.time()))
+    anonymous_max_size = settings.SESSIONS_KMS["ANONYMOUS_MAX_SIZE"]
+    stack = fake_stack(FakeClock(time.time()), anonymous_max_size=anonymous_max_size)
     stack.services = replace(stack.services, sleep=wait_a_moment)
     install(stack.services)
     yield stack
@@ -140,6 +144,18 @@ def configure(settings: Settings, variables: dict[str, str]) -> None:
     found = providers.configured(variables)
     settings.OAUTH_PROVIDERS = found
     settings.SOCIALACCOUNT_PROVIDERS = providers.social_providers(found)
+
+
+@pytest.fixture
+def database_file(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
+    """Give the connections of other threads a database that they can share in earnest."""
+    connection.ensure_connection()
+    database: sqlite3.Connection = connection.connection
+    path = tmp_path / "db.sqlite3"
+    path.write_bytes(database.serialize())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(connections.settings["default"], "NAME", str(path))
+        yield path
 
 
 @pytest.fixture

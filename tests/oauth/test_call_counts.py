@@ -2,50 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Iterator
-
-import pytest
-from django.core.cache import cache
-from pytest_django import Settings
-
-from gateway_site.local.kms import LocalKMS
-from oauth import background
-from tests.bench.calls import counted, deletes, puts, reads
-from tests.clock import FakeClock
+from tests.bench.calls import deletes, puts, reads
+from tests.oauth.counted_store import Calls, calls, local_kms, roto_url, store
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
-from tests.sessions_kms.conftest import local_kms, roto_url
-from tests.sessions_kms.stacks import Stack, aws_stack, install
 
-__all__ = ["local_kms", "roto_url"]
-
-Calls = Counter[str]
-
-
-@pytest.fixture
-def calls(
-    aws_environment: None, local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Calls]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
-    with counted() as found:
-        yield found
-
-
-@pytest.fixture
-def store(calls: Calls, db: None, settings: Settings) -> Iterator[Stack]:
-    """Install the engine over real servers, warm as a process is after its first request."""
-    settings.SESSION_ENGINE = "sessions_kms.backend"
-    cache.clear()
-    stack = aws_stack("servers", FakeClock(time.time()))
-    install(stack.services)
-    stack.services.probe()
-    stack.services.not_before.moment()
-    calls.clear()
-    yield stack
-    assert background.drain(20)
+__all__ = ["calls", "local_kms", "roto_url", "store"]
 
 
 def test_sign_in_costs_four_puts_one_delete_and_three_reads(

@@ -15,25 +15,13 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from allauth.socialaccount.signals import pre_social_login
 from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection, connections
+from django.db import IntegrityError, connection
 
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import BOB, Visitor
 
 AT_ONCE = 4
 Ask = Callable[[Visitor], Any]
-
-
-@pytest.fixture
-def database_file(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
-    """Give the connections of other threads a database that they can share in earnest."""
-    connection.ensure_connection()
-    database: sqlite3.Connection = connection.connection
-    path = tmp_path / "db.sqlite3"
-    path.write_bytes(database.serialize())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(connections.settings["default"], "NAME", str(path))
-        yield path
 
 
 @contextmanager

@@ -6,8 +6,16 @@ from threading import Lock
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.items import PAGE_ITEMS, Page
-from sessions_kms.record import VERSION, Item, PublishedKey, SessionRecord, number
-from sessions_kms.table import Conflict, RecordExists, Version, _sized
+from sessions_kms.record import (
+    HEAD_ATTRIBUTES,
+    VERSION,
+    Item,
+    PublishedKey,
+    RecordHead,
+    SessionRecord,
+    number,
+)
+from sessions_kms.table import Conflict, RecordExists, Version, _named, _sized
 
 INDEX_KEY = ("id", "owner", "createdAt")
 
@@ -26,6 +34,11 @@ class FakeTable:
     def get(self, session_id: str) -> SessionRecord | None:
         with self._call("get"):
             return self._record(session_id)
+
+    def head(self, session_id: str) -> RecordHead | None:
+        with self._call("head"):
+            item = self.items.get(session_id)
+            return None if item is None else _named(RecordHead.from_item(_head(item)), session_id)
 
     def create(self, record: SessionRecord, *, now: int) -> None:
         with self._call("create"):
@@ -160,12 +173,18 @@ class FakeTable:
             return self.ttl
 
     def page(
-        self, start: Item | None = None, *, limit: int = PAGE_ITEMS, consistent: bool = False
+        self,
+        start: Item | None = None,
+        *,
+        limit: int = PAGE_ITEMS,
+        consistent: bool = False,
+        whole: bool = False,
     ) -> Page:
         with self._call("page"):
             # As with DynamoDB the item that a page starts after may be gone meanwhile.
             after = "" if start is None else start["id"]["S"]
-            return _page([self.items[each] for each in sorted(self.items) if each > after], limit)
+            items = [self.items[each] for each in sorted(self.items) if each > after]
+            return _page(items if whole else [_head(item) for item in items], limit)
 
     def owned_page(self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS) -> Page:
         with self._call("owned_page"):
@@ -214,10 +233,7 @@ class FakeTable:
 
     def _record(self, session_id: str) -> SessionRecord | None:
         item = self.items.get(session_id)
-        record = SessionRecord.from_item(item) if item else None
-        if record and record.id != session_id:
-            raise InvalidRecord("id")
-        return record
+        return _named(SessionRecord.from_item(item), session_id) if item else None
 
     def _put(self, record: SessionRecord) -> None:
         self.items[record.id] = _sized(record.to_item())
@@ -243,6 +259,10 @@ class FakeTable:
             if self.unavailable:
                 raise TableUnavailable
             yield
+
+
+def _head(item: Item) -> Item:
+    return {name: value for name, value in item.items() if name in HEAD_ATTRIBUTES}
 
 
 def _newest_first(item: Item) -> tuple[int, str]:

@@ -34,7 +34,9 @@ class MemoryDynamoDB:
         self.returns_old = returns_old
 
     def get_item(self, **call: Any) -> Answer:
-        return self._send("GetItem", lambda: _whole(_item(self.items.get(_id(call["Key"])))))
+        return self._send(
+            "GetItem", lambda: _whole(_item(_projected(self.items.get(_id(call["Key"])), call)))
+        )
 
     def put_item(self, **call: Any) -> Answer:
         return self._send("PutItem", lambda: self._put(call))
@@ -94,7 +96,8 @@ class MemoryDynamoDB:
         owner = call["ExpressionAttributeValues"][":owner"]
         found = [item for item in self.items.values() if item.get("owner") == owner]
         found.sort(key=lambda item: int(item["createdAt"]["N"]), reverse=True)
-        return _whole({"Items": [{"id": item["id"]} for item in found]})
+        keys = [{name: item[name] for name in ("id", "owner", "createdAt")} for item in found]
+        return _whole({"Items": keys})
 
 
 def error(operation: str, code: str, **members: Any) -> ClientError:
@@ -141,6 +144,14 @@ def _id(key: Mapping[str, Any]) -> str:
 
 def _item(item: Item | None) -> Answer:
     return {} if item is None else {"Item": copy.deepcopy(item)}
+
+
+def _projected(item: Item | None, call: Mapping[str, Any]) -> Item | None:
+    """Return the attributes that a call asks for: all, unless it says which."""
+    if item is None or "ProjectionExpression" not in call:
+        return item
+    names = {_name(shown, call) for shown in call["ProjectionExpression"].split(", ")}
+    return {name: value for name, value in item.items() if name in names}
 
 
 def _whole(answer: Answer) -> Answer:

@@ -59,8 +59,9 @@ def test_row_shows_what_a_record_says_in_the_clear(root: Staff, ada: Any, stack:
     [row] = [row for row in rows(root.get()) if row.startswith(record_id(session)[:8])]
     assert row == (
         f"{record_id(session)[:8]} ada Jan. 15, 2027, 8 a.m. Jan. 15, 2027, 8 a.m."
-        " Jan. 22, 2027, 8 a.m. 2.4 KB 1 1799971200"
+        " Jan. 22, 2027, 8 a.m. 1 1799971200"
     )
+    assert "2.4 KB" in root.get(f"{record_id(session)}/change/")
 
 
 def test_own_present_session_is_marked(root: Staff, ada: Any) -> None:

@@ -39,6 +39,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert (made.region_name, made.namespace, dict(made.encryption_context)) == (None, "django", {})
     assert (made.decrypt_key_ids, made.not_before) == ((), None)
     assert made.absolute_timeout == 7 * DAY
+    assert made.anonymous_max_size is None
     assert (made.data_key_period, made.data_key_cache_age, made.data_key_max_stale) == (
         DAY,
         300,
@@ -73,6 +74,9 @@ GOOD: list[tuple[str, Any, Any]] = [
         datetime(2026, 1, 31, 13, tzinfo=timezone(timedelta(hours=1))),
         1769860800,
     ),
+    ("ANONYMOUS_MAX_SIZE", None, None),
+    ("ANONYMOUS_MAX_SIZE", 1024, 1024),
+    ("ANONYMOUS_MAX_SIZE", 409_600, 409_600),
     ("ABSOLUTE_TIMEOUT", None, None),
     ("ABSOLUTE_TIMEOUT", 1, 1),
     ("ABSOLUTE_TIMEOUT", 3650 * DAY, 3650 * DAY),
@@ -131,6 +135,12 @@ BAD: list[tuple[str, Any, str]] = [
     ("NOT_BEFORE", 1769860800.5, "epoch seconds"),
     ("NOT_BEFORE", True, "epoch seconds"),
     ("NOT_BEFORE", datetime(1969, 1, 1, tzinfo=UTC), "epoch seconds"),
+    ("ANONYMOUS_MAX_SIZE", 0, "whole number of bytes from 1,024 to 409,600, or None"),
+    ("ANONYMOUS_MAX_SIZE", 1023, "whole number of bytes"),
+    ("ANONYMOUS_MAX_SIZE", 409_601, "whole number of bytes"),
+    ("ANONYMOUS_MAX_SIZE", 65536.0, "whole number of bytes"),
+    ("ANONYMOUS_MAX_SIZE", "64 KB", "whole number of bytes"),
+    ("ANONYMOUS_MAX_SIZE", True, "whole number of bytes"),
     ("ABSOLUTE_TIMEOUT", 0, "whole number of seconds, at least 1"),
     ("ABSOLUTE_TIMEOUT", 60.0, "whole number of seconds"),
     ("ABSOLUTE_TIMEOUT", "3600", "whole number of seconds"),
@@ -182,6 +192,7 @@ def test_stale_limit_below_the_cache_age_is_a_fault() -> None:
         ("DATA_KEY_CACHE_TTL", "DATA_KEY_CACHE_AGE"),
         ("ENCRYPTION_CONTEXTS", "ENCRYPTION_CONTEXT"),
         ("DECRYPT_KEYS", "DECRYPT_KEY_IDS"),
+        ("ANONYMOUS_SIZE", "ANONYMOUS_MAX_SIZE"),
     ],
 )
 def test_unknown_setting_names_the_nearest_known_one(name: str, nearest: str) -> None:

@@ -66,7 +66,8 @@ def test_row_tells_what_the_record_says_in_the_clear(stack: Stack) -> None:
     assert row.updated_at == datetime.fromtimestamp(NOW + 60, UTC)
     assert row.ends_at == datetime.fromtimestamp(NOW + 7 * DAY, UTC)
     assert (row.version, row.revision, row.key_period) == (1, 2, NOW - NOW % DAY)
-    assert 1000 < row.size < 2000
+    assert 1000 < (Inspection().size(row.id) or 0) < 2000
+    assert Inspection().size("x" * 43) is None
     assert not Inspection(None).whole_table().rows[0].current
 
 
@@ -128,7 +129,7 @@ def test_page_of_sessions_is_one_call(fake: Stack) -> None:
     assert calls.count("page") <= 2
     calls.clear()
     assert len(Inspection().of_user("7").rows) == OWNED_ROWS
-    assert (calls.count("owned_page"), calls.count("get")) == (1, OWNED_ROWS)
+    assert (calls.count("owned_page"), calls.count("head")) == (1, OWNED_ROWS)
 
 
 def test_what_is_no_live_session_is_not_shown(stack: Stack) -> None:

@@ -123,16 +123,16 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
     def move_meanwhile(record: Any, **kwargs: Any) -> None:
         # The new link is written. Who ends the session looks at that one first, and then
         # finds the old one without a record: the key was changed in between.
-        get = table.get
+        head = table.head
 
         def looked(session_id: str) -> Any:
-            found = get(session_id)
+            found = head(session_id)
             if session_id == record.id and found is None:
-                monkeypatch.setattr(table, "get", get)
+                monkeypatch.setattr(table, "head", head)
                 move(record, **kwargs)
             return found
 
-        monkeypatch.setattr(table, "get", looked)
+        monkeypatch.setattr(table, "head", looked)
         ended.append(ending.end_linked(LINK))
 
     monkeypatch.setattr(

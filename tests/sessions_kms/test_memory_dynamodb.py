@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from sessions_kms import provisioning
+from sessions_kms.items import Page
 from sessions_kms.record import PublishedKey, SessionRecord
 from sessions_kms.table import Table
 from tests.sessions_kms.memory_dynamodb import MemoryDynamoDB
@@ -49,6 +50,8 @@ WRITES: dict[str, Callable[[Table], object]] = {
     "delete": lambda table: table.delete("a"),
     "owned": lambda table: sorted(table.owned(OWNER)),
     "get": lambda table: table.get("a"),
+    "head": lambda table: table.head("a"),
+    "owned page": lambda table: ids_of(table.owned_page(OWNER)),
     "publish": lambda table: table.publish_data_key(PublishedKey(1, b"new", NOW, NOW)),
     "publish again": lambda table: table.publish_data_key(PublishedKey(2, b"new", NOW, NOW)),
     "replace key": lambda table: table.replace_data_key(
@@ -61,6 +64,10 @@ WRITES: dict[str, Callable[[Table], object]] = {
     "stamp of another": lambda table: table.put_stamped(stamped(b"2"), expected=b"3"),
     "stamp of none": lambda table: table.put_stamped(stamped(b"2"), expected=None),
 }
+
+
+def ids_of(page: Page) -> list[str]:
+    return sorted(str(sorted(item.items())) for item in page.items)
 
 
 def record(name: str, salt: bytes, *, revision: int = 1, ttl: int = NOW + 10) -> SessionRecord:

@@ -14,9 +14,9 @@ from django.contrib.sessions.backends.base import UpdateError
 from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS
-from sessions_kms import ending
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
+from sessions_kms.inspection import Inspection
 from sessions_kms.leases import Leases
 from sessions_kms.record import session_id
 from tests.clock import FakeClock
@@ -66,7 +66,8 @@ def test_session_is_read_saved_and_ended_in_the_other_region(
     there["token"] = "renewed"
     there.save()
     assert SessionStore(key)["token"] == "renewed"
-    assert [each.created_at for each in ending.sessions_of("7")] == [int(clock())]
+    rows = Inspection().of_user("7").rows
+    assert [row.created_at.timestamp() for row in rows] == [int(clock())]
     there.delete()
     assert SessionStore(key).load() == {}
 

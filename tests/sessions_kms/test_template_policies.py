@@ -15,6 +15,7 @@ from sessions_kms import ending, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.infrastructure.policies import ROLES
+from sessions_kms.inspection import Inspection
 from sessions_kms.leases import Leases
 from tests.clock import FakeClock
 from tests.sessions_kms.deployed import Deployed, deploying, printed
@@ -66,7 +67,8 @@ def use_the_site() -> None:
     assert (user["a"], user["b"]) == (1, 2)
     user.update({"_auth_user_id": "7", "_links": [LINK]})
     user.save()
-    assert len(ending.sessions_of("7")) == 1
+    assert len(Inspection().of_user("7").rows) == 1
+    assert Inspection().count_of_user("7").number == 1
     assert ending.end_linked(LINK) == 1
     user["late"] = 1
     with pytest.raises(UpdateError):

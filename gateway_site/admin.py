@@ -1,0 +1,50 @@
+"""Users in Django's admin, with the accounts that they sign in with beside their names.
+
+A name says nothing of who somebody is: it is what they called themselves, at whichever
+provider they came from first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.models import User
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+
+if TYPE_CHECKING:
+    UserModelAdmin = UserAdmin[User]
+else:
+    UserModelAdmin = UserAdmin
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class AccountsAdmin(UserModelAdmin):
+    """Django's own, with the accounts in the list, on the page of a user and in the search."""
+
+    list_display = ("username", "accounts", "email", "is_staff", "is_superuser", "is_active")
+    search_fields = (*UserAdmin.search_fields, "socialaccount__uid")
+    readonly_fields = ("accounts",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        """Read the accounts of all rows at once."""
+        return super().get_queryset(request).prefetch_related("socialaccount_set")
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Show the accounts first; somebody who is being added has none."""
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj is None else [(None, {"fields": ["accounts"]}), *fieldsets]
+
+    @admin.display(description="accounts (provider, subject)")
+    def accounts(self, user: User) -> str:
+        """Show the accounts that a user signs in with."""
+        found = [
+            (account.provider, account.uid)
+            for account in user.socialaccount_set.all()  # type: ignore[attr-defined]  # allauth has no types
+        ]
+        return format_html_join(", ", "{} {}", found) or "none: nobody can sign in as this user"

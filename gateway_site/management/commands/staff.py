@@ -1,0 +1,239 @@
+"""`manage.py staff`: who may use the admin, by the account that they sign in with."""
+
+from __future__ import annotations
+
+import difflib
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, NoReturn
+
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError
+from django.db import DatabaseError, IntegrityError
+from django.db.models import Q
+
+from oauth import accounts, providers
+from sessions_kms.management.base import OperatorCommand
+
+UNKNOWN = 2  # the exit status for a person or a provider that is not known
+LOOKED_THROUGH = 10_000  # accounts, for one that was meant
+
+
+class Command(OperatorCommand):
+    help = (
+        "Grant and revoke the rights of staff, and list who has them. People are named by the"
+        " account that they sign in with: a user name says nothing of who somebody is."
+        " Exit status: 0 done, 1 failed or not confirmed, 2 wrong options, or nobody of that kind."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="grant|revoke|list")
+        grant = actions.add_parser("grant", help="let somebody use the admin")
+        grant.add_argument(
+            "--superuser", action="store_true", help="with all rights, instead of none but to enter"
+        )
+        revoke = actions.add_parser("revoke", help="take the rights of staff and superusers away")
+        for each in (grant, revoke):
+            self._add_person(each)
+            super().add_arguments(each)
+            each.add_argument(
+                "--yes", action="store_true", dest="no_input", help="the same as --no-input"
+            )
+        listing = actions.add_parser("list", help="show who is staff, with their accounts")
+        listing.add_argument("--json", action="store_true", help="print one JSON object")
+
+    @staticmethod
+    def _add_person(parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--provider", metavar="NAME", required=True, help="where they sign in, such as google"
+        )
+        person = parser.add_mutually_exclusive_group(required=True)
+        person.add_argument(
+            "--subject",
+            metavar="SUB",
+            help="the provider's lasting id of the account: the claim `sub`, at GitHub the number",
+        )
+        person.add_argument(
+            "--email",
+            metavar="ADDRESS",
+            help="an address that this provider has verified, of somebody who signed in before",
+        )
+
+    def operate(self, options: dict[str, Any]) -> None:
+        try:
+            if options["action"] == "list":
+                self._list()
+            elif options["action"] == "grant":
+                self._grant(self._found(options), options)
+            else:
+                self._revoke(self._known(options))
+        except DatabaseError as exc:
+            raise CommandError(f"The database cannot be used: {exc}") from exc
+
+    # What is done
+
+    def _grant(self, account: SocialAccount | None, options: dict[str, Any]) -> None:
+        rights = {"is_staff": True} | ({"is_superuser": True} if options["superuser"] else {})
+        what = "a superuser, who may do anything in the admin" if options["superuser"] else "staff"
+        provider, subject = options["provider"], options["subject"]
+        if account is None:
+            self.say(
+                f"Nobody has signed in with {_shown(subject)} at {provider} yet. A user is made,"
+                " whom the first sign-in with that account lands on."
+            )
+        elif _has(account.user, rights):
+            self._conclude(account, f"{_described(account.user)}: has that already.")
+            return
+        whom = f"{_shown(subject)} at {provider}" if account is None else _described(account.user)
+        if not self._confirmed(f"Make {whom} {what}"):
+            return
+        if account is None:
+            account = self._created(provider, subject)
+        self._set(account, rights)
+        self._conclude(account, f"{_described(account.user)}: is {what} now.")
+
+    def _revoke(self, account: SocialAccount) -> None:
+        rights = {"is_staff": False, "is_superuser": False}
+        if _has(account.user, rights):
+            self._conclude(account, f"{_described(account.user)}: is not staff.")
+            return
+        if self._confirmed(f"Take all rights in the admin from {_described(account.user)}"):
+            self._set(account, rights)
+            self._conclude(account, f"{_described(account.user)}: is not staff any more.")
+
+    def _list(self) -> None:
+        staff = User.objects.filter(Q(is_staff=True) | Q(is_superuser=True)).order_by("pk")
+        found = [_as_json(user) for user in staff]
+        lines = [f"{_described(user)}: {_rights(user)}" for user in staff]
+        self.conclude({"staff": found}, "\n".join(lines) or "Nobody is staff.")
+
+    def _confirmed(self, what: str) -> bool:
+        if self.dry_run:
+            self.conclude({"done": False}, f"Would do: {what}.")
+            return False
+        self.confirm(f"{what}?")
+        return True
+
+    def _set(self, account: SocialAccount, rights: dict[str, bool]) -> None:
+        """Set rights, if the account is still that person's: a question may wait for long."""
+        user = User.objects.filter(pk=account.user_id, socialaccount=account.pk)
+        if not user.update(**rights):
+            raise CommandError("The account became somebody else's meanwhile. Nothing was done.")
+        account.user.refresh_from_db()
+
+    def _created(self, provider: str, subject: str) -> SocialAccount:
+        try:
+            return accounts.create(provider, subject)
+        except ValueError as exc:
+            raise CommandError(f"--subject: {exc}", returncode=UNKNOWN) from exc
+        except IntegrityError as exc:
+            raise CommandError(
+                "Somebody signs in with that account at this moment: run the same command again."
+            ) from exc
+
+    def _conclude(self, account: SocialAccount, summary: str) -> None:
+        self.conclude({"done": True, **_as_json(account.user)}, summary)
+
+    # Whom it is done to
+
+    def _found(self, options: dict[str, Any]) -> SocialAccount | None:
+        """Return the account that is meant, None for a subject that nobody came with yet."""
+        provider = options["provider"]
+        self._require_provider(provider, also_former=options["action"] == "revoke")
+        if options["email"] is not None:
+            return self._with_address(provider, options["email"])
+        return accounts.find(provider, options["subject"])
+
+    def _known(self, options: dict[str, Any]) -> SocialAccount:
+        account, provider, subject = self._found(options), options["provider"], options["subject"]
+        if account is None:
+            known = (each.uid for each in accounts.at(provider))
+            _refuse(f"Nobody signed in with {_shown(subject)} at {provider}.", subject, known)
+        return account
+
+    @staticmethod
+    def _require_provider(name: str, *, also_former: bool) -> None:
+        """Refuse a provider that is not configured; rights are taken from former ones' people."""
+        known = {each.name for each in providers.all_providers()}
+        if also_former:
+            known |= set(SocialAccount.objects.values_list("provider", flat=True).distinct())
+        if name not in known:
+            _refuse(f"There is no provider {_shown(name)}.", name, sorted(known), cutoff=0.0)
+
+    @staticmethod
+    def _with_address(provider: str, address: str) -> SocialAccount:
+        found = accounts.with_address(provider, address)
+        if len(found) > 1:
+            subjects = ", ".join(_shown(each.uid) for each in found)
+            raise CommandError(
+                f"Several accounts at {provider} have that address as verified. Name one by"
+                f" --subject: {subjects}.",
+                returncode=UNKNOWN,
+            )
+        if not found:
+            known = (
+                each for account in accounts.at(provider)
+                for each in accounts.verified_addresses(account)
+            )  # fmt: skip
+            _refuse(
+                f"No account at {provider} had {_shown(address)} as verified when it last signed"
+                " in. Somebody who never did is named by --subject.",
+                address,
+                known,
+            )
+        return found[0]
+
+
+def _refuse(what: str, given: str, known: Iterable[str], *, cutoff: float = 0.6) -> NoReturn:
+    near = difflib.get_close_matches(given, list(islice(known, LOOKED_THROUGH)), 1, cutoff)
+    hint = f" Did you mean {_shown(near[0])}?" if near else ""
+    raise CommandError(what + hint, returncode=UNKNOWN)
+
+
+def _has(user: User, rights: dict[str, bool]) -> bool:
+    return all(getattr(user, name) is value for name, value in rights.items())
+
+
+def _rights(user: User) -> str:
+    told = [("staff", user.is_staff), ("superuser", user.is_superuser)]
+    return ", ".join(name for name, has in told if has)
+
+
+def _described(user: User) -> str:
+    """Say who a user is: by accounts, beside the name that they chose."""
+    state = "" if user.is_active else ", not active"
+    listed = "; ".join(_account(account) for account in _accounts(user))
+    return (
+        f"user {user.pk} ({_shown(user.get_username())}{state}), {listed or 'without an account'}"
+    )
+
+
+def _account(account: SocialAccount) -> str:
+    addresses = ", ".join(map(_shown, accounts.verified_addresses(account)))
+    return f"{account.provider} {_shown(account.uid)}" + (f" <{addresses}>" if addresses else "")
+
+
+def _accounts(user: User) -> Iterator[SocialAccount]:
+    yield from SocialAccount.objects.filter(user=user).order_by("pk")
+
+
+def _as_json(user: User) -> dict[str, Any]:
+    return {
+        "user": user.pk,
+        "name": user.get_username(),
+        "active": user.is_active,
+        "staff": user.is_staff,
+        "superuser": user.is_superuser,
+        "accounts": [
+            {"provider": account.provider, "subject": account.uid} for account in _accounts(user)
+        ],
+    }
+
+
+def _shown(text: str) -> str:
+    """Return what somebody else chose as one word that can play no tricks on a terminal."""
+    if text and all(letter.isprintable() and not letter.isspace() for letter in text):
+        return text
+    return ascii(text)

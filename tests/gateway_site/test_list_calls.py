@@ -1,0 +1,126 @@
+"""What lists of sessions read at AWS: little, however many there are and however large."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.auth import get_user_model
+
+from sessions_kms import aws
+from sessions_kms.backend import SessionStore
+from sessions_kms.inspection import OWNED_ROWS
+from sessions_kms.loading import id_of
+from tests.oauth.counted_store import Calls, calls, local_kms, roto_url, store
+from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.fixtures import Visitor
+from tests.sessions_kms.stacks import Stack
+
+__all__ = ["calls", "local_kms", "roto_url", "store"]
+
+MANY = 100
+READS = ("GetItem", "Query", "Scan")
+ADMIN = "/admin/sessions_kms/session/"
+
+
+@pytest.fixture
+def answers(calls: Calls) -> list[Any]:
+    """Give the answers that carry items, as they come from now on."""
+    found: list[Any] = []
+
+    def note(parsed: dict[str, Any], **_: Any) -> None:
+        found.extend(parsed.get("Items", []))
+        found.extend(filter(None, [parsed.get("Item")]))
+
+    for operation in READS:
+        aws._session().events.register(f"after-call.dynamodb.{operation}", note)
+    return found
+
+
+@pytest.fixture
+def ada(answers: list[Any], calls: Calls, corp: FakeProvider, visitor: Visitor) -> Visitor:
+    """Give somebody who may see the admin, and has many sessions."""
+    visitor.sign_in(corp)
+    get_user_model().objects.update(is_staff=True, is_superuser=True)
+    for _ in range(MANY):
+        session = SessionStore()
+        session.update({USER_ID: visitor.user_id, "kept": "x" * 1000})
+        session.save()
+    visitor.client.get("/")  # It shows what the sign-in has to say.
+    calls.clear()
+    answers.clear()
+    return visitor
+
+
+def carry_ciphertext(answers: list[Any]) -> set[str]:
+    return {item["id"]["S"] for item in answers if "encryptedData" in item}
+
+
+def own_id(visitor: Visitor) -> str:
+    return id_of(str(visitor.client.cookies["gateway_sessionid"].value))
+
+
+def test_home_page_reads_one_record_and_the_index_once(
+    ada: Visitor, calls: Calls, answers: list[Any]
+) -> None:
+    page = ada.client.get("/").content.decode()
+    assert "with 100 sessions or more" in page
+    assert calls == {"GetItem": 1, "Query": 1}
+    assert carry_ciphertext(answers) == {own_id(ada)}
+
+
+def test_page_of_the_list_reads_its_rows_without_what_is_sealed(
+    ada: Visitor, calls: Calls, answers: list[Any]
+) -> None:
+    page = ada.client.get("/sessions/").content.decode()
+    assert page.count('<li class="card') == OWNED_ROWS
+    assert calls == {"GetItem": 1 + OWNED_ROWS, "Query": 1}
+    assert carry_ciphertext(answers) == {own_id(ada)}
+
+
+def test_all_pages_of_the_list_do(ada: Visitor, calls: Calls, answers: list[Any]) -> None:
+    address, seen = "/sessions/", set[str]()
+    while address:
+        page = ada.client.get(address).content.decode()
+        seen |= set(re.findall(r"<code>(.{8})</code>", page))
+        older = re.search(r'href="([^"]+)" rel="next"', page)
+        address = f"/sessions/{older[1]}" if older else ""
+    assert len(seen) == 1 + MANY
+    assert carry_ciphertext(answers) == {own_id(ada)}
+
+
+def test_ending_the_others_reads_nothing_that_is_sealed(
+    ada: Visitor, calls: Calls, answers: list[Any]
+) -> None:
+    ada.client.post("/sessions/end-others/")
+    assert calls["DeleteItem"] == MANY
+    assert calls["GetItem"] == 1 + MANY
+    assert carry_ciphertext(answers) == {own_id(ada)}
+
+
+@pytest.mark.parametrize("query", ["", "?q=ada", "?user={user}"])
+def test_lists_of_the_admin_read_nothing_that_is_sealed(
+    ada: Visitor, calls: Calls, answers: list[Any], query: str
+) -> None:
+    page = ada.client.get(ADMIN + query.format(user=ada.user_id)).content.decode()
+    assert page.count("action-select") >= OWNED_ROWS
+    assert carry_ciphertext(answers) == {own_id(ada)}
+
+
+def test_action_of_the_admin_on_many_reads_nothing_that_is_sealed(
+    ada: Visitor, calls: Calls, store: Stack, answers: list[Any]
+) -> None:
+    chosen = list(store.sessions())[:50]
+    form = {"action": "delete_selected", "_selected_action": chosen}
+    answers.clear()
+    ada.client.post(ADMIN, form)
+    ada.client.post(ADMIN, {**form, "post": "yes"})
+    assert calls["DeleteItem"] >= 49
+    assert carry_ciphertext(answers) == {own_id(ada)}
+
+
+def test_page_of_one_session_tells_its_size(ada: Visitor, answers: list[Any]) -> None:
+    page = ada.client.get(f"{ADMIN}{own_id(ada)}/change/").content.decode()
+    assert re.search(r"\d(\.\d)?\xa0KB", page)

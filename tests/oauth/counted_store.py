@@ -1,0 +1,46 @@
+"""The engine over real servers, with the calls counted where boto sends them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from django.core.cache import cache
+from pytest_django import Settings
+
+from gateway_site.local.kms import LocalKMS
+from oauth import background
+from tests.bench.calls import counted
+from tests.clock import FakeClock
+from tests.sessions_kms.conftest import local_kms, roto_url
+from tests.sessions_kms.stacks import Stack, aws_stack, install
+
+__all__ = ["local_kms", "roto_url"]
+
+Calls = Counter[str]
+
+
+@pytest.fixture
+def calls(
+    aws_environment: None, local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Calls]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
+    with counted() as found:
+        yield found
+
+
+@pytest.fixture
+def store(calls: Calls, db: None, settings: Settings) -> Iterator[Stack]:
+    """Install the engine over real servers, warm as a process is after its first request."""
+    settings.SESSION_ENGINE = "sessions_kms.backend"
+    cache.clear()
+    stack = aws_stack("servers", FakeClock(time.time()))
+    install(stack.services)
+    stack.services.probe()
+    stack.services.not_before.moment()
+    calls.clear()
+    yield stack
+    assert background.drain(20)
