@@ -13,7 +13,6 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from functools import cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import httpx2
 from django.dispatch import receiver
@@ -26,7 +25,7 @@ from gateway_site.gateway.upstreams import Upstream
 from sessions_kms.signals import session_cycled, session_ended
 
 Pool = Connections[Http1Connection]
-_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
+_pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # their loops are the parent's
 
 
@@ -34,6 +33,8 @@ def pool() -> Pool:
     """Return the connections of the running event loop, which are in it alone."""
     loop = asyncio.get_running_loop()
     if loop not in _pools:
+        for ended in [each for each in _pools.copy() if each.is_closed()]:
+            _pools.pop(ended, None)
         _pools[loop] = Connections(Limits(), loop.time, loop.call_later)
     return _pools[loop]
 
@@ -52,12 +53,9 @@ def close_those_of_session(session: str, **_: Any) -> None:
     The signal tells the beginning of the session's id. That may be another's too, whose next
     call then makes a connection anew.
     """
-    for reference in _pools.keyrefs():
-        loop = reference()
-        found = None if loop is None else _pools.get(loop)
-        if loop is not None and found is not None:
-            with suppress(RuntimeError):  # the loop has ended, and so have its connections
-                loop.call_soon_threadsafe(found.end, session)
+    for loop, found in _pools.copy().items():  # A copy: other threads add theirs.
+        with suppress(RuntimeError):  # the loop has ended, and so have its connections
+            loop.call_soon_threadsafe(found.end, session)
 
 
 @receiver(session_cycled, dispatch_uid="gateway.session_cycled")

@@ -79,9 +79,9 @@ class Wire(asyncio.Protocol):
     # The event loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection; a write is over when all of it is with the kernel."""
+        """Take the connection; a write is over when all of it is with the kernel, or encrypted."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(0)
+        self._transport.set_write_buffer_limits(high=1, low=0)  # TLS would wait at a high of 0.
 
     def data_received(self, data: bytes) -> None:
         """Hold what came."""
