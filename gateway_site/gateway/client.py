@@ -1,47 +1,67 @@
-"""The HTTP client: one connection pool a process.
+"""The HTTP client: a request enters, goes over a connection of its owner's, an answer leaves.
 
-A transport, not a client: it follows no redirect, keeps no cookie, adds no header and
-knows no proxy of the environment's.
+It follows no redirect, keeps no cookie, adds no header and knows no proxy of the
+environment's. HTTP/1.1 only: one call at a time is on a connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator
-from weakref import WeakKeyDictionary
+from contextlib import suppress
+from functools import cache
+from typing import Any
 
 import httpx2
+from django.dispatch import receiver
 
-from gateway_site.gateway import paths
+from gateway_site.gateway import paths, wire
+from gateway_site.gateway.connections import Connections, Limits, Owner
 from gateway_site.gateway.headers import Headers
+from gateway_site.gateway.http1 import Http1Connection
 from gateway_site.gateway.upstreams import Upstream
+from sessions_kms.signals import session_cycled, session_ended
 
-MAX_CONNECTIONS = 4096
-MAX_IDLE = 64
-IDLE_EXPIRY = 4.0  # seconds; uvicorn and Node close after 5, and whoever closes first wins
-WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of a body
-
-_transports: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncHTTPTransport]
-_transports = WeakKeyDictionary()
+Pool = Connections[Http1Connection]
+_pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+os.register_at_fork(after_in_child=_pools.clear)  # their loops are the parent's
 
 
-def transport() -> httpx2.AsyncHTTPTransport:
-    """Return the pool of the running event loop, of which a process has one."""
+def pool() -> Pool:
+    """Return the connections of the running event loop, which are in it alone."""
     loop = asyncio.get_running_loop()
-    if loop not in _transports:
-        limits = httpx2.Limits(
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IDLE,
-            keepalive_expiry=IDLE_EXPIRY,
-        )
-        _transports[loop] = httpx2.AsyncHTTPTransport(limits=limits)
-    return _transports[loop]
+    if loop not in _pools:
+        for ended in [each for each in _pools.copy() if each.is_closed()]:
+            _pools.pop(ended, None)
+        _pools[loop] = Connections(Limits(), loop.time, loop.call_later)
+    return _pools[loop]
 
 
 async def close() -> None:
-    """Close the pool of the running event loop."""
-    if pool := _transports.pop(asyncio.get_running_loop(), None):
-        await pool.aclose()
+    """Close the connections of the running event loop."""
+    if found := _pools.pop(asyncio.get_running_loop(), None):
+        found.close()
+        await asyncio.sleep(0)  # in which the loop lets go of their sockets
+
+
+@receiver(session_ended, dispatch_uid="gateway.session_ended")
+def close_those_of_session(session: str, **_: Any) -> None:
+    """Close what a session has idle in any event loop; it is called in whichever thread.
+
+    The signal tells the beginning of the session's id. That may be another's too, whose next
+    call then makes a connection anew.
+    """
+    for loop, found in _pools.copy().items():  # A copy: other threads add theirs.
+        with suppress(RuntimeError):  # the loop has ended, and so have its connections
+            loop.call_soon_threadsafe(found.end, session)
+
+
+@receiver(session_cycled, dispatch_uid="gateway.session_cycled")
+def close_those_of_previous(previous: str, **_: Any) -> None:
+    """Close what a session had under the key that it had before."""
+    close_those_of_session(previous)
 
 
 class Content(httpx2.AsyncByteStream):
@@ -71,13 +91,40 @@ def request(
         or not paths.is_target(upstream, read, scheme=url.scheme, host=host, port=url.port)
     ):
         raise paths.PathRefused("The address cannot be passed on.")
-    timeout = {
-        "connect": float(upstream.connect_timeout),
-        "pool": float(upstream.connect_timeout),
-        "write": WRITE_TIMEOUT,
-        "read": None,  # whoever reads has deadlines of its own
-    }
     named = [(b"host", url.netloc), *headers]
-    return httpx2.Request(
-        method, url, headers=named, stream=Content(content), extensions={"timeout": timeout}
+    return httpx2.Request(method, url, headers=named, stream=Content(content))
+
+
+async def ask(owner: Owner, upstream: Upstream, request: httpx2.Request) -> httpx2.Response:
+    """Send a request and return the answer, which the caller closes; its body is still to come.
+
+    Raises httpx2.HTTPError, and Busy where all connections are in use.
+    """
+    patience = float(upstream.connect_timeout)
+    own = pool()
+    lease = await own.take(
+        upstream, owner, lambda: _connected(request.url, patience), patience=patience
     )
+    try:
+        return await lease.connection.ask(request, ended=lambda: own.give_back(lease))
+    except BaseException:
+        own.give_back(lease)
+        raise
+
+
+async def _connected(url: httpx2.URL, patience: float) -> Http1Connection:
+    host, tls = url.raw_host.decode("ascii"), _tls() if url.scheme == "https" else None
+    port = url.port or (443 if tls else 80)
+    try:
+        return Http1Connection(await wire.connected(host, port, tls, patience=patience))
+    except TimeoutError:
+        raise httpx2.ConnectTimeout("The upstream was not reached in time.") from None
+    except (OSError, UnicodeError):
+        raise httpx2.ConnectError("The upstream was not reached.") from None
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    context = httpx2.create_ssl_context()  # takes tens of milliseconds to make
+    context.set_alpn_protocols(["http/1.1"])
+    return context

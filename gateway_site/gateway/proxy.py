@@ -18,6 +18,7 @@ from django.http import HttpRequest
 
 from gateway_site.gateway import client, cookies, paths, tokens
 from gateway_site.gateway.body import TAKES_BODY, Body, ClientGone, Receive
+from gateway_site.gateway.connections import Busy
 from gateway_site.gateway.headers import Headers, to_browser, to_upstream
 from gateway_site.gateway.problems import Problem, signed_out, unavailable
 from gateway_site.gateway.redirects import locations
@@ -75,6 +76,7 @@ async def _watched(exchange: _Exchange) -> Problem | None:
             for watcher in watchers:
                 watcher.cancel()
     except* SessionEnded:
+        client.pool().end(exchange.call.owner.holder)
         problem = None if exchange.has_begun else signed_out()
     except* ClientGone:
         pass
@@ -147,10 +149,10 @@ class _Exchange:
                 request = client.request(
                     self.upstream, self.call.method, self.call.target, headers, pieces
                 )
-                answer = await client.transport().handle_async_request(request)
+                answer = await client.ask(self.call.owner, self.upstream, request)
         except paths.PathRefused as refused:
             raise Problem(400, "bad_path", str(refused)) from None
-        except (httpx2.HTTPError, TimeoutError) as error:
+        except (httpx2.HTTPError, Busy, TimeoutError) as error:
             self._log(error)
             raise _failure(error) from None
         if not 200 <= answer.status_code <= 599:
@@ -227,7 +229,7 @@ def _without(extra: Headers, headers: Headers) -> Headers:
 
 
 def _failure(error: Exception) -> Problem:
-    if isinstance(error, httpx2.PoolTimeout):
+    if isinstance(error, Busy):
         return unavailable("busy", "Too many calls are open.")
     if isinstance(error, TimeoutError | httpx2.TimeoutException):
         return Problem(504, "upstream_timeout", "The upstream did not answer in time.")

@@ -17,9 +17,11 @@ from django.middleware.csrf import get_token
 from django.shortcuts import resolve_url
 
 from gateway_site.gateway import body, origin, paths
+from gateway_site.gateway.connections import Owner
 from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.problems import Problem, signed_out
 from gateway_site.gateway.upstreams import Upstream
+from sessions_kms.loading import id_of
 
 CSRF_HEADER = "X-CSRFToken"
 SCOPE = "gateway"  # the ASGI scope as it came, within the one that Django sees
@@ -30,6 +32,7 @@ class Call:
     """One admitted call of an upstream. `target` is the whole URL."""
 
     request: HttpRequest = field(repr=False)
+    owner: Owner = field(repr=False)
     upstream: Upstream
     method: str
     target: str = field(repr=False)
@@ -105,6 +108,7 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
     return Admitted(
         Call(
             request=request,
+            owner=_owner(request),
             upstream=upstream,
             method=method,
             target=target,
@@ -113,6 +117,15 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
             script_name=_script_name(scope),
         )
     )
+
+
+def _owner(request: HttpRequest) -> Owner:
+    """Return whose connections the call may use: this session's, while it is this person's."""
+    __traceback_hide__ = True
+    key = request.session.session_key
+    if key is None:
+        raise signed_out()
+    return Owner(id_of(key), str(request.user.pk))
 
 
 def _address(scope: dict[str, Any]) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.gateway import problems, tokens
+from gateway_site.gateway import client, problems, tokens
 from gateway_site.gateway.handler import gateway
 from gateway_site.gateway.upstreams import Upstream
 from oauth import providers
@@ -76,7 +76,9 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     if upstream is None or "GET" not in upstream.methods:
         raise Http404
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
-    answer = async_to_sync(_called)(_scope(request, path))
+    # Under WSGI, which has no scope, the call has an event loop of its own.
+    call = _called if hasattr(request, "scope") else _called_alone
+    answer = async_to_sync(call)(_scope(request, path))
     provider = providers.provider(upstream.provider)
     context = {
         "upstream": upstream,
@@ -142,6 +144,14 @@ async def _called(scope: dict[str, Any]) -> Answer:
     await gateway()(scope, receive, send)
     patience.cancel()
     return answer
+
+
+async def _called_alone(scope: dict[str, Any]) -> Answer:
+    """Call the gateway in an event loop that ends then, and with it the connection."""
+    try:
+        return await _called(scope)
+    finally:
+        await client.close()
 
 
 def _problem(answer: Answer) -> dict[str, Any] | None:

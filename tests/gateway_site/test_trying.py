@@ -13,7 +13,6 @@ from django.conf import settings
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.gateway import client as http_client
 from gateway_site.gateway import upstreams
 from gateway_site.pages import trying
 from oauth import session as held_tokens
@@ -27,20 +26,6 @@ from tests.sessions_kms.stacks import Stack
 pytestmark = pytest.mark.django_db(transaction=True)
 
 JSON = "application/json"
-
-
-@pytest.fixture(autouse=True)
-def pool_of_each_loop_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Close the connections: Django's test client runs each request in a loop of its own."""
-    called = trying._called
-
-    async def closing(scope: dict[str, object]) -> trying.Answer:
-        try:
-            return await called(scope)
-        finally:
-            await http_client.close()
-
-    monkeypatch.setattr(trying, "_called", closing)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import requests
 from tests.local.running import ROOT, free_ports, is_listening, wait_until
 
 TOKEN = "token-of-the-person"
+ANOTHERS_TOKEN = "token-of-another-person"
 
 
 @dataclass
@@ -138,7 +139,7 @@ def upstream_variables(name: str, port: int, **more: str) -> dict[str, str]:
 def running_gateway(
     folder: Path, *, sessions: int = 8, database: str | None = None
 ) -> Iterator[Gateway]:
-    port, upstream_port, mcp_port, nobody = free_ports(4)
+    port, upstream_port, mcp_port, careless_port, nobody = free_ports(5)
     with canned_server() as canned:
         variables = (
             upstream_variables("ECHO", upstream_port, MAX_CONCURRENT="2000", MAX_BODY="2000000000")
@@ -155,6 +156,7 @@ def running_gateway(
             | upstream_variables(
                 "ADDED", canned.port, REQUEST_HEADERS="x-amz-*, Notion-Version, X-User-Id"
             )
+            | upstream_variables("CARELESS", careless_port, READ_TIMEOUT="5")
         )
         environment = {
             "PATH": os.environ["PATH"],
@@ -167,6 +169,7 @@ def running_gateway(
         with (
             log.open("wb") as output,
             started([f"{module}.upstream", str(upstream_port)], environment, output),
+            started([f"{module}.careless", str(careless_port)], environment, output),
             started(
                 [f"{module}.serving", str(port), str(sessions)], environment, output
             ) as process,
@@ -174,7 +177,8 @@ def running_gateway(
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line, log.read_text(encoding="utf-8")
-            wait_until(lambda: is_listening(port) and is_listening(upstream_port), "both listen")
+            ports = (port, upstream_port, careless_port)
+            wait_until(lambda: all(map(is_listening, ports)), "all listen")
             yield Gateway(
                 port,
                 upstream_port,

@@ -40,6 +40,7 @@ from tests.clock import FakeClock  # noqa: E402
 from tests.sessions_kms.stacks import fake_stack, install  # noqa: E402
 
 TOKEN = "token-of-the-person"
+ANOTHERS_TOKEN = "token-of-another-person"
 stack = fake_stack(FakeClock(time.time()))
 
 
@@ -60,13 +61,13 @@ async def refreshing(
     return replace(token, access_token=f"{token.access_token}-2")
 
 
-def sign_in(user: User) -> str:
+def sign_in(user: User, access_token: str = TOKEN) -> str:
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
     session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     token = TokenSet(
-        access_token=TOKEN,
+        access_token=access_token,
         token_type="Bearer",
         scope=("openid",),
         subject="1",
@@ -115,7 +116,7 @@ def main() -> None:
     install(stack.services)
     call_command("migrate", verbosity=0)
     ada, grace = User.objects.create_user("ada"), User.objects.create_user("grace")
-    keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace)]
+    keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace, ANOTHERS_TOKEN)]
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()
     uvicorn.run(

@@ -1,0 +1,210 @@
+"""Whose a connection to an upstream is, how many there are, and which may be used again.
+
+It knows no HTTP and makes no connection: what connects is an argument, and a connection
+tells itself whether its last exchange ended cleanly. All of it runs in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
+
+
+class Connection(Protocol):
+    """What is kept."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is under way, all exchanges ended cleanly, and nothing came unasked."""
+
+    def close(self) -> None:
+        """Close at once; more than once does no harm."""
+
+
+C = TypeVar("C", bound=Connection)
+CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a connection is. Only equal owners ever use the same one.
+
+    `holder` is what the right to call hangs on and ends with: the id of a session (the digest
+    that it is stored under, since a session key is nothing to keep about), or a grant's. A
+    session's is narrower than the person's, costs a second browser its own handshake, and
+    needs no list of who is signed in where. `person` is in it as well: should a holder ever
+    pass from one person to another, the connections would not.
+    """
+
+    holder: str
+    person: str
+
+
+class Busy(Exception):
+    """All connections are in use, and none was given back in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many connections there may be, in use and idle together, and how many idle ones."""
+
+    in_all: int = 4096
+    per_upstream: int = 2048
+    idle: int = 256
+    idle_expiry: float = 4.0  # seconds; uvicorn and Node close after 5, and who is first wins
+
+
+@dataclass(eq=False)
+class Lease(Generic[C]):
+    """A connection in the hands of its owner, or idle until they call again."""
+
+    upstream: Hashable
+    owner: Owner
+    connection: C
+    expires: float = 0.0
+    has_ended: bool = False  # the owner's right to call: it is not kept then
+
+
+class Connections(Generic[C]):
+    """The connections of one event loop."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float], call_later: CallLater) -> None:
+        """Take the limits, and the loop's clock and timer."""
+        self._limits = limits
+        self._clock = clock
+        self._call_later = call_later
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_all = asyncio.Semaphore(limits.in_all)
+        self._per_upstream: defaultdict[Hashable, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(limits.per_upstream)
+        )
+        self._in_use: set[Lease[C]] = set()
+        self._idle: dict[Lease[C], None] = {}  # whoever has been idle longest first
+        self._idle_of: defaultdict[tuple[Hashable, Owner], list[Lease[C]]] = defaultdict(list)
+        self._taken: Counter[Hashable] = Counter()
+
+    async def take(
+        self,
+        upstream: Hashable,
+        owner: Owner,
+        connect: Callable[[], Awaitable[C]],
+        *,
+        patience: float,
+    ) -> Lease[C]:
+        """Return a connection of this owner's: a clean idle one, else a new one.
+
+        Waits for `patience` seconds where all are in use. Raises Busy, and what `connect` does.
+        """
+        await self._enter(upstream, patience)
+        try:
+            lease = self._kept(upstream, owner)
+            if lease is None:
+                self._make_room(upstream)
+                lease = Lease(upstream, owner, await connect())
+        except BaseException:
+            self._leave(upstream)
+            raise
+        self._in_use.add(lease)
+        return lease
+
+    def give_back(self, lease: Lease[C]) -> None:
+        """Keep a connection for its owner, or close it unless it is clean. Once is enough."""
+        if lease not in self._in_use:
+            return
+        self._in_use.discard(lease)
+        self._leave(lease.upstream)
+        if lease.has_ended or not lease.connection.is_clean:
+            lease.connection.close()
+            return
+        lease.expires = self._clock() + self._limits.idle_expiry
+        self._idle[lease] = None
+        self._idle_of[lease.upstream, lease.owner].append(lease)
+        self._close_first(len(self._idle) - self._limits.idle, self._idle)
+        self._watch_expiry()
+
+    def end(self, holder: str) -> None:
+        """Close what holders have idle whose name begins so; what they use is not kept."""
+        for lease in [each for each in self._idle if each.owner.holder.startswith(holder)]:
+            self._close(lease)
+        for lease in self._in_use:
+            lease.has_ended = lease.has_ended or lease.owner.holder.startswith(holder)
+
+    def close(self) -> None:
+        """Close all, those in use too."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._close_first(len(self._idle), self._idle)
+        for lease in self._in_use:
+            lease.has_ended = True
+            lease.connection.close()
+
+    def __len__(self) -> int:
+        """Return how many there are, those that are being made left out."""
+        return len(self._idle) + len(self._in_use)
+
+    async def _enter(self, upstream: Hashable, patience: float) -> None:
+        """Wait for one's turn: first for the upstream's, so that one that is busy holds up none."""
+        one = self._per_upstream[upstream]
+        try:
+            async with asyncio.timeout(patience):
+                await one.acquire()
+                try:
+                    await self._in_all.acquire()
+                except BaseException:
+                    one.release()
+                    raise
+        except TimeoutError:
+            raise Busy from None
+        self._taken[upstream] += 1
+
+    def _leave(self, upstream: Hashable) -> None:
+        self._taken[upstream] -= 1
+        self._per_upstream[upstream].release()
+        self._in_all.release()
+
+    def _kept(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
+        """Return the owner's connection that was used last, if it can be used again."""
+        while mine := self._idle_of.get((upstream, owner)):
+            lease = mine[-1]
+            self._forget(lease)
+            if lease.expires > self._clock() and lease.connection.is_clean:
+                return lease
+            lease.connection.close()
+        return None
+
+    def _make_room(self, upstream: Hashable) -> None:
+        """Close idle ones, so that with the one that is to be made there are not too many."""
+        there = [lease for lease in self._idle if lease.upstream == upstream]
+        self._close_first(len(there) + self._taken[upstream] - self._limits.per_upstream, there)
+        taken = self._taken.total()
+        self._close_first(len(self._idle) + taken - self._limits.in_all, self._idle)
+
+    def _close_first(self, count: int, leases: Iterable[Lease[C]]) -> None:
+        for lease in list(islice(leases, max(count, 0))):
+            self._close(lease)
+
+    def _close(self, lease: Lease[C]) -> None:
+        self._forget(lease)
+        lease.connection.close()
+
+    def _forget(self, lease: Lease[C]) -> None:
+        key = lease.upstream, lease.owner
+        del self._idle[lease]
+        self._idle_of[key].remove(lease)
+        if not self._idle_of[key]:
+            del self._idle_of[key]
+
+    def _watch_expiry(self) -> None:
+        if self._timer is None and self._idle:
+            first = next(iter(self._idle))
+            self._timer = self._call_later(first.expires - self._clock(), self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._clock()
+        self._close_first(sum(lease.expires <= now for lease in self._idle), self._idle)
+        self._watch_expiry()

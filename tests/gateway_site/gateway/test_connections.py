@@ -1,0 +1,304 @@
+"""Whose connections are, how many there are, and when they end; no network is needed for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gateway_site.gateway.connections import Busy, Connections, Lease, Limits, Owner
+
+ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
+SOON, NEVER = 0.001, 60.0  # seconds of waiting: in vain, and not to its end
+
+
+@dataclass(eq=False)
+class Line:
+    """A connection: it is clean or not as a test says."""
+
+    is_clean: bool = True
+    is_closed: bool = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class Time:
+    """A clock and its timers."""
+
+    now: float = 1000.0
+    timers: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def call_later(self, seconds: float, do: Callable[[], None]) -> Any:
+        timer = (self.now + seconds, do)
+        self.timers.append(timer)
+
+        class Handle:
+            def cancel(_) -> None:  # noqa: N805 - `self` would hide the test's
+                self.timers.remove(timer)
+
+        return Handle()
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+        for timer in [each for each in self.timers if each[0] <= self.now]:
+            self.timers.remove(timer)
+            timer[1]()
+
+
+class Pool:
+    """What is tested, with what it is given."""
+
+    def __init__(self, **limits: int) -> None:
+        self.time = Time()
+        self.made: list[Line] = []
+        self.connections: Connections[Line] = Connections(
+            Limits(**limits), self.time.clock, self.time.call_later
+        )
+
+    async def connect(self) -> Line:
+        self.made.append(Line())
+        return self.made[-1]
+
+    async def take(
+        self, owner: Owner = ADA, upstream: str = "api", *, patience: float = NEVER
+    ) -> Lease[Line]:
+        return await self.connections.take(upstream, owner, self.connect, patience=patience)
+
+    async def used(self, owner: Owner = ADA, upstream: str = "api") -> Line:
+        """Take and give back, and return what was used."""
+        lease = await self.take(owner, upstream)
+        self.connections.give_back(lease)
+        return lease.connection
+
+    @property
+    def open(self) -> list[Line]:
+        return [line for line in self.made if not line.is_closed]
+
+
+# Whose it is
+
+
+async def test_connection_is_used_again_by_its_owner() -> None:
+    pool = Pool()
+    assert await pool.used() is await pool.used()
+    assert len(pool.made) == 1
+
+
+@pytest.mark.parametrize(
+    "another",
+    [
+        GRACE,
+        Owner(ADA.holder, GRACE.person),
+        Owner(GRACE.holder, ADA.person),
+        Owner("session", ADA.person),
+    ],
+    ids=["another person", "another person in the session", "another session", "a beginning of it"],
+)
+async def test_connection_is_never_anothers(another: Owner) -> None:
+    pool = Pool()
+    line = await pool.used()
+    assert await pool.used(another) is not line
+    assert await pool.used() is line
+
+
+async def test_connection_is_of_one_upstream() -> None:
+    pool = Pool()
+    assert await pool.used(upstream="api") is not await pool.used(upstream="tools")
+
+
+async def test_connection_in_use_is_not_taken_again() -> None:
+    pool = Pool()
+    first, second = await pool.take(), await pool.take()
+    assert first.connection is not second.connection
+
+
+async def test_connection_given_back_twice_is_taken_once() -> None:
+    pool = Pool()
+    lease = await pool.take()
+    pool.connections.give_back(lease)
+    pool.connections.give_back(lease)
+    first, second = await pool.take(), await pool.take()
+    assert first.connection is not second.connection
+
+
+# Clean or not
+
+
+async def test_unclean_connection_is_closed_when_it_is_given_back() -> None:
+    pool = Pool()
+    lease = await pool.take()
+    lease.connection.is_clean = False
+    pool.connections.give_back(lease)
+    assert lease.connection.is_closed
+    assert not pool.connections
+
+
+async def test_connection_is_looked_at_again_when_it_is_taken() -> None:
+    pool = Pool()
+    kept, spoilt = await pool.take(), await pool.take()
+    pool.connections.give_back(kept)
+    pool.connections.give_back(spoilt)
+    spoilt.connection.is_clean = False
+    assert (await pool.take()).connection is kept.connection
+    assert spoilt.connection.is_closed
+
+
+# Its end
+
+
+async def test_idle_connection_is_closed_after_four_seconds() -> None:
+    pool = Pool()
+    line = await pool.used()
+    pool.time.pass_by(3.9)
+    assert await pool.used() is line
+    pool.time.pass_by(3.9)
+    assert pool.open == [line]
+    pool.time.pass_by(0.1)
+    assert pool.open == []
+    pool.time.pass_by(4)
+    assert not pool.time.timers
+
+
+async def test_late_timer_lets_nobody_take_what_has_expired() -> None:
+    pool = Pool()
+    line = await pool.used()
+    pool.time.now += 4
+    assert await pool.used() is not line
+    assert line.is_closed
+
+
+async def test_end_of_a_session_closes_what_it_has_idle_and_keeps_nothing_of_it() -> None:
+    pool = Pool()
+    in_use, other_in_use = await pool.take(), await pool.take(GRACE)
+    idle, others_idle = await pool.used(), await pool.used(GRACE)
+    pool.connections.end(ADA.holder)
+    # The answers of both are still coming.
+    assert pool.open == [in_use.connection, other_in_use.connection, others_idle]
+    pool.connections.give_back(in_use)
+    pool.connections.give_back(other_in_use)
+    assert pool.open == [other_in_use.connection, others_idle]
+    assert idle not in pool.open
+
+
+async def test_session_is_told_by_the_beginning_of_its_id() -> None:
+    pool = Pool()
+    ada, grace = await pool.used(Owner("abcd", "1")), await pool.used(Owner("xabc", "2"))
+    pool.connections.end("abc")
+    assert (ada.is_closed, grace.is_closed) == (True, False)
+
+
+async def test_close_closes_all() -> None:
+    pool = Pool()
+    lease, idle = await pool.take(), await pool.used(GRACE)
+    pool.connections.close()
+    assert lease.connection.is_closed
+    assert idle.is_closed
+    pool.connections.give_back(lease)
+    assert not pool.connections
+    assert not pool.time.timers
+
+
+# How many
+
+
+async def test_idle_connections_are_bounded_and_the_longest_idle_goes_first() -> None:
+    pool = Pool(idle=2)
+    leases = [await pool.take(Owner(f"session-{n}", str(n))) for n in range(3)]
+    for lease in leases:
+        pool.connections.give_back(lease)
+    assert [lease.connection.is_closed for lease in leases] == [True, False, False]
+
+
+async def test_room_is_made_by_whoever_has_been_idle_longest() -> None:
+    pool = Pool(in_all=3, per_upstream=3)
+    first, second = await pool.used(ADA), await pool.used(GRACE)
+    assert await pool.used(ADA) is first  # The other has been idle longer now.
+    await pool.take(Owner("session-c", "3"), "tools")
+    assert not second.is_closed
+    await pool.take(Owner("session-d", "4"), "tools")
+    assert (first.is_closed, second.is_closed) == (False, True)
+    assert len(pool.open) == 3
+
+
+async def test_room_for_an_upstream_is_made_by_its_own_idle_ones() -> None:
+    pool = Pool(in_all=9, per_upstream=1)
+    elsewhere, here = await pool.used(ADA, "tools"), await pool.used(ADA, "api")
+    await pool.take(GRACE, "api")
+    assert (elsewhere.is_closed, here.is_closed) == (False, True)
+
+
+@pytest.mark.parametrize("limits", [{"in_all": 2}, {"per_upstream": 2}], ids=str)
+async def test_there_are_never_more_than_the_bound(limits: dict[str, int]) -> None:
+    pool = Pool(**limits)
+    most = 0
+
+    async def call(number: int) -> None:
+        nonlocal most
+        lease = await pool.take(Owner(f"session-{number % 5}", str(number % 5)))
+        most = max(most, len(pool.open))
+        await asyncio.sleep(0)
+        lease.connection.is_clean = number % 3 > 0
+        pool.connections.give_back(lease)
+
+    await asyncio.gather(*(call(number) for number in range(50)))
+    assert most == 2
+
+
+@pytest.mark.parametrize("limits", [{"in_all": 2}, {"per_upstream": 2}], ids=str)
+async def test_who_finds_all_in_use_is_told_so_in_time(limits: dict[str, int]) -> None:
+    pool = Pool(**limits)
+    leases = [await pool.take(), await pool.take(GRACE)]
+    with pytest.raises(Busy):
+        await pool.take(Owner("session-c", "3"), patience=SOON)
+    for lease in leases:
+        pool.connections.give_back(lease)
+    assert not leases[0].connection.is_closed
+    for _ in range(2):  # That wait took no place away.
+        await pool.take(Owner("session-c", "3"), patience=SOON)
+
+
+async def test_one_who_waits_gets_a_connection_of_their_own() -> None:
+    pool = Pool(in_all=1)
+    lease = await pool.take(ADA)
+    waiting = asyncio.create_task(pool.take(GRACE))
+    await asyncio.sleep(0)
+    pool.connections.give_back(lease)
+    other = await waiting
+    assert other.connection is not lease.connection
+    assert lease.connection.is_closed  # It was idle, and in the way.
+
+
+async def test_busy_upstream_keeps_nobody_from_another() -> None:
+    pool = Pool(in_all=9, per_upstream=1)
+    await pool.take(ADA, "api")
+    waiting = asyncio.create_task(pool.take(GRACE, "api"))
+    await asyncio.sleep(0)
+    await pool.take(GRACE, "tools", patience=SOON)
+    waiting.cancel()
+
+
+@pytest.mark.parametrize("limits", [{"in_all": 1}, {"per_upstream": 1}], ids=str)
+async def test_failed_and_cancelled_calls_take_no_place_away(limits: dict[str, int]) -> None:
+    pool = Pool(**limits)
+
+    async def failing() -> Line:
+        raise ConnectionError
+
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            await pool.connections.take("api", ADA, failing, patience=SOON)
+    lease = await pool.take(patience=SOON)
+    waiting = asyncio.create_task(pool.take(GRACE))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    pool.connections.give_back(lease)
+    await pool.take(GRACE, patience=SOON)

@@ -1,0 +1,325 @@
+"""A connection is used again only after an exchange that nobody can be mistaken about.
+
+The upstreams are sockets of this event loop that say what a test tells them to, over TLS too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gateway_site.gateway import client
+from gateway_site.gateway.connections import Owner
+from gateway_site.gateway.upstreams import Upstream, configured
+
+ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
+OK = b"HTTP/1.1 200 OK\r\n"
+PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
+EXTRA = OK + b"Content-Length: 5\r\n\r\nextra"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
+
+
+@dataclass
+class Server:
+    """Answers each request with what is next in `answers`, then with PLAIN."""
+
+    scheme: str
+    answers: list[bytes] = field(default_factory=list)
+    answers_first: bool = False  # and reads the body, if there is one, then
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    answered: int = 0
+    gone: int = 0
+    upstream: Upstream = field(init=False)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                if not self.answers_first:
+                    await _read_body(reader, head)
+                writer.write(self.answers.pop(0) if self.answers else PLAIN)
+                await writer.drain()
+                self.answered += 1
+                if self.answers_first:
+                    await _read_body(reader, head)
+        self.gone += 1
+        writer.close()
+
+    @property
+    def count(self) -> int:
+        """How many connections were made."""
+        return len(self.writers)
+
+
+async def _read_body(reader: asyncio.StreamReader, head: bytes) -> None:
+    if b"transfer-encoding: chunked" in head:
+        await reader.readuntil(b"0\r\n\r\n")
+    elif b"content-length: " in head:
+        await reader.readexactly(int(head.split(b"content-length: ")[1].split(b"\r\n")[0]))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "upstream")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + made.public_bytes(pem))
+    return path
+
+
+@pytest.fixture(params=["http", "https"])
+async def server(
+    request: pytest.FixtureRequest, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Server]:
+    """Start an upstream; all is closed after."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    client._tls.cache_clear()
+    tls = None
+    if request.param == "https":
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate)
+    found = Server(request.param)
+    listening = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=tls)
+    port = listening.sockets[0].getsockname()[1]
+    variables = {"URL": f"{found.scheme}://127.0.0.1:{port}", "PROVIDER": "corp"}
+    found.upstream = configured({f"UPSTREAM_API_{key}": text for key, text in variables.items()})[
+        "api"
+    ]
+    yield found
+    await client.close()
+    listening.close()
+    for writer in found.writers:
+        writer.transport.abort()
+    await until(lambda: found.gone == found.count)
+    client._tls.cache_clear()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - no event tells what a socket's other end saw
+            await asyncio.sleep(0.001)
+
+
+async def begun(
+    server: Server,
+    method: str = "GET",
+    body: AsyncIterator[bytes] | None = None,
+    *framing: tuple[bytes, bytes],
+    owner: Owner = ADA,
+) -> httpx2.Response:
+    target = server.upstream.origin + "/x"
+    request = client.request(server.upstream, method, target, list(framing), body or pieces_of(b""))
+    return await client.ask(owner, server.upstream, request)
+
+
+async def called(server: Server, method: str = "GET", body: bytes = b"") -> bytes:
+    """Make a call, take all of its answer, and return that."""
+    framing = [(b"content-length", b"%d" % len(body))] if body or method == "POST" else []
+    answer = await begun(server, method, pieces_of(body), *framing)
+    try:
+        return await all_of(answer)
+    finally:
+        await answer.aclose()
+
+
+async def all_of(answer: httpx2.Response) -> bytes:
+    assert isinstance(answer.stream, httpx2.AsyncByteStream)
+    return b"".join([piece async for piece in answer.stream])
+
+
+async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "answer"),
+    [
+        ("GET", b"", PLAIN),
+        ("GET", b"", CHUNKED),
+        ("GET", b"", CHUNKED[:-2] + b"Trailer: x\r\n\r\n"),
+        ("GET", b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + PLAIN),
+        ("GET", b"", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("DELETE", b"", b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"),
+        ("GET", b"", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"),
+        ("HEAD", b"", OK + b"Content-Length: 5\r\n\r\n"),
+        ("HEAD", b"", OK + b"Transfer-Encoding: chunked\r\n\r\n"),
+        ("POST", b"", PLAIN),
+        ("POST", b"some body", PLAIN),
+        ("PUT", b"some body", PLAIN),
+        ("PATCH", b"some body", PLAIN),
+        ("POST", b"x" * 5_000_000, PLAIN),
+        ("GET", b"", OK + b"Content-Length: 5000000\r\n\r\n" + b"x" * 5_000_000),
+    ],
+    ids=lambda value: repr(value[:60]),
+)
+async def test_clean_exchange_keeps_the_connection(
+    server: Server, method: str, body: bytes, answer: bytes
+) -> None:
+    server.answers = [answer] * 2
+    for _ in range(2):
+        await called(server, method, body)
+    assert await called(server) == b"plain"
+    assert server.count == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "answer"),
+    [
+        ("GET", b"a body", PLAIN),
+        ("HEAD", b"a body", OK + b"Content-Length: 5\r\n\r\n"),
+        ("DELETE", b"a body", PLAIN),
+        ("OPTIONS", b"a body", PLAIN),
+        ("HEAD", b"", PLAIN),
+        ("HEAD", b"", EXTRA + EXTRA),
+        ("GET", b"", b"HTTP/1.1 204 No Content\r\n\r\n" + EXTRA),
+        ("GET", b"", b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"),
+        ("GET", b"", b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("GET", b"", b"HTTP/1.1 304 Not Modified\r\n\r\n" + EXTRA),
+        ("GET", b"", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 45\r\n\r\n" + PLAIN),
+        ("GET", b"", b"HTTP/1.1 103 Early Hints\r\nTransfer-Encoding: chunked\r\n\r\n" + PLAIN),
+        ("GET", b"", PLAIN + b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        ("GET", b"", PLAIN + EXTRA),
+        ("GET", b"", PLAIN + b"x"),
+        ("GET", b"", PLAIN + b"\r\n"),
+        ("GET", b"", OK + b"Content-Length: 500000\r\n\r\n" + b"x" * 500_000 + EXTRA),
+        ("GET", b"", CHUNKED + EXTRA),
+        ("GET", b"", CHUNKED + b"\r\n"),
+        ("GET", b"", CHUNKED.replace(b"\r\n\r\n3", b"\r\nContent-Length: 18\r\n\r\n3")),
+        ("GET", b"", PLAIN.replace(b"OK", b"OK\r\nConnection: close")),
+        ("GET", b"", PLAIN.replace(b"1.1", b"1.0")),
+    ],
+    ids=lambda value: repr(value[:70]),
+)
+async def test_unclear_exchange_ends_the_connection(
+    server: Server, method: str, body: bytes, answer: bytes
+) -> None:
+    server.answers = [answer]
+    await called(server, method, body)
+    assert await called(server) == b"plain"
+    assert server.count == 2
+    await until(lambda: server.gone == 1)
+
+
+async def test_connection_is_another_persons_never(server: Server) -> None:
+    for owner in (ADA, GRACE):
+        answer = await begun(server, owner=owner)
+        await all_of(answer)
+        await answer.aclose()
+    assert server.count == 2
+    assert server.gone == 0  # Both are kept, each for its own.
+
+
+@pytest.mark.parametrize(
+    "framing", [(b"content-length", b"6"), (b"transfer-encoding", b"chunked")], ids=repr
+)
+async def test_answer_before_the_request_is_out_ends_the_connection(
+    server: Server, framing: tuple[bytes, bytes]
+) -> None:
+    server.answers_first = True
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        await until(lambda: server.answered == 1)
+        for _ in range(10):  # in which the event loop reads it
+            await asyncio.sleep(0)
+        yield b"def"
+
+    answer = await begun(server, "POST", body(), framing)
+    assert await all_of(answer) == b"plain"
+    await answer.aclose()
+    assert await called(server) == b"plain"
+    assert server.count == 2
+
+
+@pytest.mark.parametrize("server", ["http"], indirect=True)  # TLS encrypts a piece at once.
+async def test_answer_while_the_last_piece_is_written_ends_the_connection(server: Server) -> None:
+    server.answers_first = True
+    assert await called(server, "POST", b"x" * 5_000_000) == b"plain"
+    assert await called(server) == b"plain"
+    assert server.count == 2
+
+
+@pytest.mark.parametrize("late", [EXTRA, b"\r\n", b"x"], ids=repr)
+async def test_what_comes_to_an_idle_connection_ends_it(server: Server, late: bytes) -> None:
+    assert await called(server) == b"plain"
+    server.writers[0].write(late)
+    await server.writers[0].drain()
+    assert await called(server) == b"plain"
+    assert server.count == 2
+
+
+async def test_connection_closed_by_the_upstream_meanwhile_fails_no_call(server: Server) -> None:
+    assert await called(server, "POST") == b"plain"
+    server.writers[0].close()
+    await until(lambda: server.gone == 1)
+    assert await called(server, "POST") == b"plain"
+    assert server.count == 2
+
+
+async def test_answer_that_is_not_read_to_its_end_ends_the_connection(server: Server) -> None:
+    answer = await begun(server)
+    await answer.aclose()
+    assert await called(server) == b"plain"
+    assert server.count == 2
+
+
+@pytest.mark.parametrize("beginning", [b"", OK, PLAIN[:-2]], ids=repr)
+async def test_cancelled_call_ends_the_connection(server: Server, beginning: bytes) -> None:
+    """Before the answer, in its head and in its body."""
+    server.answers = [beginning]
+    task = asyncio.create_task(called(server))
+    await until(lambda: server.count == 1 and not server.answers)
+    task.cancel()
+    await asyncio.wait([task])
+    assert await called(server) == b"plain"
+    assert server.count == 2
+    await until(lambda: server.gone == 1)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nab"], ids=repr
+)
+async def test_broken_answer_ends_the_connection(server: Server, broken: bytes) -> None:
+    server.answers = [broken]
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await called(server)
+    assert await called(server) == b"plain"
+    assert server.count == 2
+
+
+async def test_body_that_fails_ends_the_connection(server: Server) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await begun(server, "POST", body(), (b"content-length", b"6"))
+    assert not client.pool()
+    await until(lambda: server.gone == 1)
