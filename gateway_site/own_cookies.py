@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from sessions_kms import foreign_cookies
-from sessions_kms.cookie_names import Rules, rules
+from sessions_kms.cookie_names import Rules, site_rules
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -35,7 +35,7 @@ class OwnCookiesMiddleware:
 
 
 def _rules() -> Rules:
-    return rules(
+    return site_rules(
         settings.SESSION_COOKIE_NAME,
         settings.CSRF_COOKIE_NAME,
         settings.MESSAGE_COOKIE_NAME,

@@ -61,7 +61,7 @@ class Sifted:
 
 
 @lru_cache(maxsize=16)
-def rules(session: str, *others: str, strict: bool = False) -> Rules:
+def site_rules(session: str, *others: str, strict: bool = False) -> Rules:
     """Return the rules of a site by the names of its cookies, the session's first.
 
     Strict is for a site that sets each cookie of its host itself: no name passes that is not an

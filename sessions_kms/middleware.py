@@ -3,10 +3,10 @@
 Put it first in MIDDLEWARE: what comes after it sees no cookie that only passes for one of the
 site's own (`cookie_names.py`).
 
-Django turns an error of an inner middleware into a 500
-before an outer one can see it, so there are two ways in: errors of views come by
-`process_exception`; those of other middlewares (a save after the response, say)
-are marked on the request when Django reports them, and their 500 is replaced.
+Django turns an error of an inner middleware into a 500 before an outer one can see it, so there
+are two ways in: errors of views come by `process_exception`; those of other middlewares (a save
+after the response, say) are marked on the request when Django reports them, and their 500 is
+replaced.
 """
 
 import logging
@@ -23,7 +23,7 @@ from django.template import TemplateDoesNotExist, loader
 from django.utils.log import log_response
 
 from sessions_kms import foreign_cookies
-from sessions_kms.cookie_names import Rules, rules
+from sessions_kms.cookie_names import Rules, site_rules
 from sessions_kms.exceptions import StoreUnavailable
 
 logger = logging.getLogger("sessions_kms")
@@ -92,7 +92,7 @@ def unavailable() -> HttpResponse:
 
 
 def _rules() -> Rules:
-    return rules(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, MESSAGES)
+    return site_rules(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, MESSAGES)
 
 
 def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -7,12 +7,12 @@ from django.http import parse_cookie
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.cookie_names import PREFIXES, Rules, rules, sift
+from sessions_kms.cookie_names import PREFIXES, Rules, sift, site_rules
 from tests.sessions_kms.test_foreign_cookies import ODD
 
-PLAIN = rules("sessionid", "csrftoken", "messages")
-HOST = rules("__Host-sessionid", "__Host-csrftoken", "__Host-messages")
-STRICT = rules("gateway_sessionid", "gateway_csrftoken", "gateway_messages", strict=True)
+PLAIN = site_rules("sessionid", "csrftoken", "messages")
+HOST = site_rules("__Host-sessionid", "__Host-csrftoken", "__Host-messages")
+STRICT = site_rules("gateway_sessionid", "gateway_csrftoken", "gateway_messages", strict=True)
 KINDS = pytest.mark.parametrize("kind", [PLAIN, HOST, STRICT], ids=["plain", "host", "strict"])
 NEXT = "-next-Ab3_-xyZ"
 OURS = [
@@ -107,7 +107,7 @@ def test_odd_names_of_others_are_for_strict_sites_only_to_drop(pair: bytes) -> N
 
 
 def test_name_that_python_may_set_is_known_in_disguise() -> None:
-    kind = rules(":my:session:", "csrftoken")
+    kind = site_rules(":my:session:", "csrftoken")
     assert sift(b":my:session:=1", kind).header == b":my:session:=1"
     assert sift(b"\xa0:my:session:=1", kind).header == b""
 

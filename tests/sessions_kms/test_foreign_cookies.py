@@ -160,6 +160,14 @@ def test_nothing_reads_what_was_dropped(
     assert "planted" not in str(found)
 
 
+@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
+def test_names_of_a_site_without_prefixes_are_its_own_too(ask: Ask, settings: Settings) -> None:
+    settings.MIDDLEWARE = [OURS]
+    settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME = "sid", "csrf"
+    cookie = b"\xa0sid=1; csrf\xa0=2; \x85messages=3; [other]=4; sid=5"
+    assert ask(cookie, "/cookies/").json()[0] == {"[other]": "4", "sid": "5"}
+
+
 @pytest.mark.parametrize("server", SERVERS)
 def test_cookies_that_all_count_are_left_as_they_came(server: str, settings: Settings) -> None:
     cookie = b'a=1;b="x\\054y";  f\xc3\xb6\xc3\xb6=\xa0; bare; \xa0=; a=2'
