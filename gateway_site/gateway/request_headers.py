@@ -54,11 +54,10 @@ ORIGIN = r"origin|referer|service-worker.*|sec-.*"
 # What proxies tell of a connection, and of a request that another one stood for. As `Proxy` CGI
 # would hand on HTTP_PROXY (https://httpoxy.org).
 FORWARDING = (
-    r"forwarded|via|proxy(?:-.*)?|x-forwarded.*|x-original-.*|x-rewrite-.*|x-host|x-real-.*|(?:x-)?remote-.*"
-    r"|(?:.+-)?client-?ip|(?:x-|ssl-|x-ssl-|x-tls-)?client-?(?:cert|dn|verify|s-dn|i-dn).*"
-    r"|ssl-client-.*|x-ssl-.*|x-amzn-.*|x-arr-.*|x-azure-.*|x-appengine-.*|x-envoy-.*|x-istio-.*"
-    r"|x-ms-client-.*|x-goog-iap-.*|x-goog-authenticated-.*|x-authenticated-.*|x-auth-request-.*"
-    r"|cf-.*"
+    r"forwarded|via|proxy(?:-.*)?|x-forwarded.*|x-original-.*|x-rewrite-.*|x-host|x-real-.*"
+    r"|(?:x-)?remote-(?:addr|host|ip|port)|(?:.+-)?client-?ip|cf-connecting-.*"
+    r"|(?:x-|ssl-|x-ssl-|x-tls-)?client-?(?:cert|dn|verify|s-dn|i-dn).*|ssl-client-.*|x-ssl-.*"
+    r"|x-appengine-.*|x-arr-.*|x-azure-.*|x-envoy-.*|x-istio-.*"
 )
 OVERRIDES = r"(?:x-)?(?:http-)?method(?:-override)?|x-(?:.+-)?override"
 NEVER = re.compile("|".join((MADE_HERE, FRAMING, CREDENTIALS, ORIGIN, FORWARDING, OVERRIDES)))
@@ -68,6 +67,7 @@ GRPC_METADATA = "grpc-metadata-"
 TELLING = re.compile(
     r"user|e-?mail|auth|group|role|principal|identity|token"
     r"|api-?key|assertion|certificate|claim|credential|impersonate|jwt|oidc|password|saml|secret"
+    r"|^(?:x-)?remote-|^cf-|^x-amzn-|^x-goog-iap-|^x-ms-client-"  # and whatever else these say
     r"|^dpop$|^grpc-metadata-"
 )
 WIDEST = "x-*"  # says nothing of whose headers they are

@@ -34,7 +34,10 @@ from tests.sessions_kms.leaks import (
 )
 
 make_faulty = make_faulty_fixture
-pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("make_stack", ["servers"], indirect=True),
+    pytest.mark.timeout(600),  # seconds where nothing else runs, minutes on a busy machine
+]
 
 
 class Odd:
