@@ -20,6 +20,7 @@ from django.utils.crypto import get_random_string
 from oauth.exchange import is_true
 
 NAME_LETTERS = 12
+SUBJECT_MAX: int = app_settings.UID_MAX_LENGTH
 
 
 def find(provider: str, subject: str) -> SocialAccount | None:
@@ -58,16 +59,16 @@ def verified_addresses(account: SocialAccount) -> list[str]:
         return []  # No provider of this name any more, or what it said is of no use.
 
 
-def create(provider: str, subject: str) -> SocialAccount:
-    """Make a person whom a later sign-in with this account lands on.
+def is_subject(text: str) -> bool:
+    """Tell whether a provider may call somebody that."""
+    return 1 <= len(text) <= SUBJECT_MAX and text.isprintable()
 
-    The name is a random one. Raises ValueError for what no provider calls anybody, and
-    IntegrityError when the account comes at the same moment.
+
+def create(provider: str, subject: str) -> SocialAccount:
+    """Make a person, with a random name, whom a later sign-in with this account lands on.
+
+    Raises IntegrityError when the account comes at the same moment.
     """
-    if not 1 <= len(subject) <= app_settings.UID_MAX_LENGTH or not subject.isprintable():
-        raise ValueError(
-            f"A subject has 1 to {app_settings.UID_MAX_LENGTH} characters, all of them printable."
-        )
     user = get_user_model()()
     user.set_unusable_password()
     user_username(user, f"user-{get_random_string(NAME_LETTERS).lower()}")

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import path
 from pytest_django import Settings
 
@@ -62,10 +62,15 @@ def test_page_of_somebody_signed_in(corp: FakeProvider, visitor: Visitor, addres
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_there_is_no_sign_up_form(visitor: Visitor, method: str) -> None:
-    address = "/accounts/3rdparty/signup/"
+def test_sign_up_that_an_earlier_release_left_pending_leads_to_no_form(
+    corp: FakeProvider, visitor: Visitor, method: str
+) -> None:
+    with override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False):
+        address = visitor.sign_in(corp)["Location"]
+    assert address == "/accounts/3rdparty/signup/"
     response = getattr(visitor.client, method)(address, {"username": "ada", "email": "a@b.example"})
     assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
+    assert visitor.user_id is None
 
 
 def test_closed_sign_up() -> None:

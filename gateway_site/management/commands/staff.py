@@ -126,8 +126,6 @@ class Command(OperatorCommand):
     def _created(self, provider: str, subject: str) -> SocialAccount:
         try:
             return accounts.create(provider, subject)
-        except ValueError as exc:
-            raise CommandError(f"--subject: {exc}", returncode=UNKNOWN) from exc
         except IntegrityError as exc:
             raise CommandError(
                 "Somebody signs in with that account at this moment: run the same command again."
@@ -144,6 +142,10 @@ class Command(OperatorCommand):
         self._require_provider(provider, also_former=options["action"] == "revoke")
         if options["email"] is not None:
             return self._with_address(provider, options["email"])
+        if not accounts.is_subject(options["subject"]):
+            longest = accounts.SUBJECT_MAX
+            text = f"--subject must have 1 to {longest} characters, all of them printable."
+            raise CommandError(text, returncode=UNKNOWN)
         return accounts.find(provider, options["subject"])
 
     def _known(self, options: dict[str, Any]) -> SocialAccount:
