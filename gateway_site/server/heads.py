@@ -12,6 +12,7 @@ HEAD_SIZE = 64 * 1024  # bytes of a request line with its header fields
 HEAD_FIELDS = 200
 TARGET_SIZE = 24 * 1024  # bytes; a gateway's path and query are at most 20 KB
 LENGTH_DIGITS = 18
+DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -41,6 +42,11 @@ def too_large() -> Refusal:
     return Refusal(431, "The request's header fields are too large, or too many.")
 
 
+def has_body(headers: Headers) -> bool:
+    """Return whether a body is announced."""
+    return any(name in DELIMITING for name, _ in headers)
+
+
 def _check_target(target: bytes) -> None:
     """Take a path only: a whole URL names a host beside `Host`, and `*` and CONNECT name none."""
     if len(target) > TARGET_SIZE:
@@ -67,13 +73,10 @@ def _check_framing(version: str, names: Sequence[bytes], headers: Headers) -> No
     lengths, codings = names.count(b"content-length"), names.count(b"transfer-encoding")
     if not lengths and not codings:
         return
-    value = next(value for name, value in headers if name in _DELIMITING)
+    value = next(value for name, value in headers if name in DELIMITING)
     if lengths:
         well = value.isdigit() and len(value) <= LENGTH_DIGITS
     else:
         well = value.lower() == b"chunked" and version == "1.1"
     if lengths + codings > 1 or not well:
         raise Refusal(400, "The request's body is not delimited in one way.")
-
-
-_DELIMITING = frozenset({b"content-length", b"transfer-encoding"})

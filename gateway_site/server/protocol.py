@@ -103,6 +103,10 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._count(data)
 
+    def resume_writing(self) -> None:
+        self._untaken = None
+        super().resume_writing()
+
     def shutdown(self) -> None:
         self._may_stay = False
         super().shutdown()
@@ -127,6 +131,8 @@ class BoundedProtocol(HttpToolsProtocol):
         heads.check(self.parser.get_http_version(), self.url, self.headers)
         if len(self.pipeline) >= PIPELINED:
             raise Refusal(400, "Too many requests were sent ahead.")
+        if self.parser.should_upgrade() and heads.has_body(self.headers):
+            raise Refusal(400, "No other protocol is spoken here.")  # httptools drops the body
         super().on_headers_complete()
         self._in_head = False
         self._progress = True
