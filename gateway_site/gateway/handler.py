@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import cache
@@ -107,15 +107,23 @@ class GatewayHandler(ASGIHandler):
         except (RequestDataTooBig, TimeoutError) as error:
             await self.send_response(_refusal(error), send)
 
-    async def read_body(self, receive: Receive) -> Any:
+    async def read_body(self, receive: Receive) -> io.BytesIO:
         """Read the body of a request for a page, no more of it than Django would parse.
 
         Django sets no limit here, before anything is known of the request, and writes the body
         to a file. No page takes files. Raises RequestDataTooBig, TimeoutError and RequestAborted.
         """
-        limited = _limited(receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+        body, more = io.BytesIO(), True
         async with asyncio.timeout(BODY_TIME):
-            return await super().read_body(limited)
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestAborted
+                body.write(message.get("body", b""))
+                more = message.get("more_body", False)
+                _check_size(body.tell())
+        body.seek(0)
+        return body
 
     def _response(self, scope: Any, body: IO[bytes]) -> HttpResponseBase:
         """Return what the middleware and the view answer, everything of theirs closed."""
@@ -168,23 +176,20 @@ def _refusal(error: Exception) -> HttpResponse:
     """Return a page for what was refused before Django saw it."""
     if isinstance(error, Busy):
         again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-        return HttpResponse(BUSY, status=503, content_type="text/plain", headers=again)
+        return _plain(503, BUSY, again)
     status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
-    return HttpResponse(f"{status} {status.phrase}", status=status, content_type="text/plain")
+    return _plain(status, f"{status} {status.phrase}", {})
 
 
-def _limited(receive: Receive, limit: int | None) -> Receive:
-    size = 0
+def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
+    headers = {"Content-Length": str(len(text)), **headers}
+    return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
 
-    async def receiving() -> Mapping[str, Any]:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if limit is not None and size > limit:
-            raise RequestDataTooBig
-        return message
 
-    return receiving
+def _check_size(size: int) -> None:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if limit is not None and size > limit:
+        raise RequestDataTooBig
 
 
 @cache

@@ -285,4 +285,4 @@ def health_only(application: ASGI3Application) -> ASGI3Application:
 
 
 def _malformed_request() -> Refusal:
-    return Refusal(400, "The request is not well-formed HTTP/1.1.")
+    return Refusal(400, "The request is not well-formed.")

@@ -6,15 +6,18 @@ All time-outs of server and gateway are the event loop's, so whoever moves its c
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec
 
 import uvicorn
 
 from gateway_site.server.options import OPTIONS
+
+P = ParamSpec("P")
 
 
 class MovedLoop(asyncio.SelectorEventLoop):
@@ -24,6 +27,31 @@ class MovedLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return super().time() + self.moved
+
+
+def on_moved_clock(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a test on a loop whose clock `advance` moves."""
+
+    @functools.wraps(test)
+    def running(*args: P.args, **kwargs: P.kwargs) -> None:
+        with asyncio.Runner(loop_factory=MovedLoop) as runner:
+            runner.run(test(*args, **kwargs))
+
+    return running
+
+
+async def advance(seconds: float) -> None:
+    """Put the running loop's clock forward, when all that can has waited; do what is due."""
+    await turns()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, MovedLoop)
+    loop.moved += seconds
+    await turns()
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 class Application:
@@ -45,6 +73,7 @@ class Application:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"]
         self.reached.append(path)
+        self.headers = scope["headers"]
         body = b"answer to " + path.encode()
         if path == "/body":
             body = await self._whole(receive)
@@ -59,7 +88,6 @@ class Application:
         if path == "/large":
             await self._flood(receive, send)
         await send({"type": "http.response.body", "body": body})
-        self.headers = scope["headers"]
 
     async def _whole(self, receive: Any) -> bytes:
         body, more = b"", True
@@ -103,11 +131,6 @@ class Served:
 
     def settle(self) -> None:
         """Wait until the server has read what was sent, and done what is due."""
-
-        async def turns() -> None:
-            for _ in range(10):
-                await asyncio.sleep(0)
-
         asyncio.run_coroutine_threadsafe(turns(), self.loop).result(20)
 
     def advance(self, seconds: float) -> None:
@@ -126,7 +149,10 @@ def serving(application: Any, **options: Any) -> Iterator[Served]:
     """Serve, with the product's options but for those given."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        application, log_config=None, **{**OPTIONS, "timeout_graceful_shutdown": 1, **options}
+        application,
+        log_config=None,
+        access_log=False,
+        **{**OPTIONS, "timeout_graceful_shutdown": 1, **options},
     )
     server = uvicorn.Server(config)
     loop = MovedLoop()
