@@ -78,8 +78,7 @@ class Connections:
     def waits(self, connection: Connection) -> None:
         """Note that a connection has no request under way, from now on."""
         if connection in self._members:
-            self._waiting[connection] = None
-            self._waiting.move_to_end(connection)
+            self._waiting[connection] = None  # behind the others: it was not among them
 
     def works(self, connection: Connection) -> None:
         """Note that a connection has a request under way."""

@@ -7,6 +7,7 @@ ends in LF, folded lines, two lengths); here is what it lets through.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 HEAD_SIZE = 64 * 1024  # bytes of a request line with its header fields
 HEAD_FIELDS = 200
@@ -56,7 +57,7 @@ def _check_target(target: bytes) -> None:
 
 
 def _check_size(target: bytes, headers: Headers) -> None:
-    size = len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
+    size = len(target) + sum(map(len, chain.from_iterable(headers))) + 4 * len(headers)
     if len(headers) > HEAD_FIELDS or size > HEAD_SIZE:
         raise too_large()
 
