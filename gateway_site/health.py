@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 logger = logging.getLogger(__name__)
 
+HEALTH = "/healthz"
+READINESS = "/readyz"
 MAX_AGE = 5.0  # seconds for which an answer is given again
 
 

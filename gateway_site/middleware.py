@@ -13,11 +13,9 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
 
-from gateway_site.health import Readiness
+from gateway_site.health import HEALTH, READINESS, Readiness
 from sessions_kms.services import services
 
-HEALTH = "/healthz"
-READINESS = "/readyz"
 PROBE_TIMEOUT = 10.0  # seconds until the store counts as unavailable
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]

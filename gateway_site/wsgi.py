@@ -4,5 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
+from gateway_site.server import framing
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
-application = get_wsgi_application()
+application = framing.wsgi(get_wsgi_application())

@@ -1,28 +1,45 @@
 """The body of a request, from the ASGI server piece by piece, and whether the client is there.
 
 The next piece is received when the upstream has taken the last, so at most one is held
-besides the server's own bounded buffer.
+besides the server's own bounded buffer. A client is waited for as long as it sends a
+kilobyte a second, over ten seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from gateway_site.gateway.headers import Headers, value_of
+from gateway_site.gateway.listening import ClientGone, Receive
 from gateway_site.gateway.problems import Problem
-
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 KEPT = 64 * 1024  # bytes of a body that can be sent a second time
 TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})
 CHUNKED = (b"transfer-encoding", b"chunked")
-RECEIVE_TIMEOUT = 60.0  # seconds in which a client must send the next piece
+PATIENCE = 10.0  # seconds for which a client is waited for
+PACE = 1024  # bytes that earn a client another second
 
 
-class ClientGone(Exception):
-    """The client has closed the connection."""
+class Pace:
+    """How long the client is still waited for: what it sends earns it time, up to a bound.
+
+    Time in which nobody asks it for more, since the upstream is slow, does not count.
+    """
+
+    def __init__(self) -> None:
+        self._left = PATIENCE
+
+    async def received(self, receive: Receive) -> Mapping[str, Any]:
+        """Return the next message. Raises TimeoutError when the client is too slow."""
+        now = asyncio.get_running_loop().time
+        asked = now()
+        async with asyncio.timeout(self._left):
+            message = await receive()
+        earned = len(message.get("body", b"")) / PACE
+        self._left = min(PATIENCE, self._left - (now() - asked) + earned)
+        return message
 
 
 class Body:
@@ -31,6 +48,7 @@ class Body:
     def __init__(self, receive: Receive, framing: Headers, max_size: int) -> None:
         """Take what `framing` found of the request, and how many bytes are let pass."""
         self._receive = receive
+        self._pace = Pace()
         self._max_size = max_size
         self._size = 0
         self._kept: list[bytes] | None = []
@@ -73,8 +91,7 @@ class Body:
 
     async def _next(self) -> bytes:
         try:
-            async with asyncio.timeout(RECEIVE_TIMEOUT):
-                message = await self._receive()
+            message = await self._pace.received(self._receive)
         except TimeoutError:
             raise Problem(408, "request_timeout", "The request's body did not arrive.") from None
         if message["type"] == "http.disconnect":

@@ -3,20 +3,29 @@
 A call of an upstream passes through Django's whole middleware like any request, but its
 body stays in the ASGI channel. The middleware's thread and database connection are given
 back before the upstream is called: an open stream holds neither.
+
+Pages take the same way, with the body read before: a thread is held neither for a client
+that sends slowly nor for one that reads slowly. Who finds no thread for two seconds is told
+to come again; calls and pages wait in lines of their own, so that pages which ask a slow
+provider hold up no call.
 """
 
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from functools import cache
-from typing import Any
+from http import HTTPStatus
+from typing import IO, Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core import signals
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.http import HttpResponse
@@ -24,15 +33,24 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from gateway_site.gateway import cookies, paths, problems, proxy, views
-from gateway_site.gateway.body import Receive
+from gateway_site.gateway.gate import Busy, Gate
 from gateway_site.gateway.headers import Headers
+from gateway_site.gateway.listening import Client, ClientGone, Receive
 from gateway_site.gateway.proxy import Send
 from gateway_site.gateway.views import Admitted
+from gateway_site.health import HEALTH, READINESS
+from gateway_site.tally import Tally
 
-ADMISSIONS = 32  # requests at once
+logger = logging.getLogger(__name__)
+
+THREADS = 16  # for calls, and as many for pages; the database's pool has a connection for each
+BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
 ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+BUSY = "Too many requests wait here. Try again in a few seconds."
+
+_shed = Tally(logger, "%d requests were told to come again: no thread was free.")
 
 
 class GatewayHandler(ASGIHandler):
@@ -44,17 +62,25 @@ class GatewayHandler(ASGIHandler):
         # change threads twice for each of its layers, which costs more than all they do.
         self.admission = BaseHandler()
         self.admission.load_middleware()
-        # Threads that stay: the event loop would wait for the end of one made for each request.
-        self._threads = ThreadPoolExecutor(ADMISSIONS, thread_name_prefix="gateway-admission")
+        self._calls, self._pages = Lane("gateway-admission"), Lane("gateway-pages")
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not _is_ours(scope):
-            await self._page(scope, receive, send)
+        if scope["type"] != "http" or _path(scope) in {HEALTH, READINESS}:
+            await self._at_once(scope, receive, send)
             return
-        in_thread = sync_to_async(self._response, thread_sensitive=False, executor=self._threads)
-        response = await in_thread(scope)
+        client = Client(scope, receive)
+        with suppress(ClientGone, RequestAborted):
+            await (self._call if _is_ours(scope) else self._page)(scope, client, send)
+
+    async def _call(self, scope: Any, client: Client, send: Send) -> None:
+        """Forward what the view admits."""
+        try:
+            response = await self._calls.run(client, self._response, scope, io.BytesIO())
+        except Busy:
+            response = problems.unavailable("busy", BUSY).response()
         if isinstance(response, Admitted):
+            receive = client.receive
             problem = await proxy.forward(response.call, receive, send, _header_list(response))
             if problem is None:
                 return
@@ -64,50 +90,106 @@ class GatewayHandler(ASGIHandler):
             response = refusal
         await self.send_response(problems.replaced(response), send)
 
-    async def _page(self, scope: Any, receive: Receive, send: Send) -> None:
+    async def _page(self, scope: Any, client: Client, send: Send) -> None:
+        try:
+            body = await self.read_body(client.receive)
+            response = await self._pages.run(client, self._response, scope, body)
+        except (Busy, RequestDataTooBig, TimeoutError) as error:
+            response = _refusal(error)
+        await self.send_response(response, send)
+        if response.streaming:
+            response.close()
+
+    async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer who asks for health, without waiting in a line: busy must not look broken."""
         try:
             await super().__call__(scope, receive, send)
-        except RequestDataTooBig:
-            await self.send_response(HttpResponse("413 Payload too large", status=413), send)
+        except (RequestDataTooBig, TimeoutError) as error:
+            await self.send_response(_refusal(error), send)
 
-    async def read_body(self, receive: Receive) -> Any:
+    async def read_body(self, receive: Receive) -> io.BytesIO:
         """Read the body of a request for a page, no more of it than Django would parse.
 
         Django sets no limit here, before anything is known of the request, and writes the body
-        to a file. No page takes files. Raises RequestDataTooBig.
+        to a file. No page takes files. Raises RequestDataTooBig, TimeoutError and RequestAborted.
         """
-        return await super().read_body(_limited(receive, settings.DATA_UPLOAD_MAX_MEMORY_SIZE))
+        body, more = io.BytesIO(), True
+        async with asyncio.timeout(BODY_TIME):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RequestAborted
+                body.write(message.get("body", b""))
+                more = message.get("more_body", False)
+                _check_size(body.tell())
+        body.seek(0)
+        return body
 
-    def _response(self, scope: Any) -> HttpResponseBase:
+    def _response(self, scope: Any, body: IO[bytes]) -> HttpResponseBase:
         """Return what the middleware and the view answer, everything of theirs closed."""
-        set_script_prefix(get_script_prefix(scope))
-        signals.request_started.send(sender=self.__class__, scope=scope)
-        headers = [pair for pair in scope["headers"] if pair[0] not in ABOUT_BODY]
-        without_body = {**scope, "headers": headers, views.SCOPE: scope}
-        request, refusal = self.create_request(without_body, io.BytesIO())
-        response = refusal if request is None else self._admitted(request)
-        if response is None:
-            raise AssertionError("Django made neither a request nor a refusal.")
-        response.close()
-        return response
+        with closing(body):
+            set_script_prefix(get_script_prefix(scope))
+            signals.request_started.send(sender=self.__class__, scope=scope)
+            request, refusal = self.create_request(_seen(scope), body)
+            response = refusal if request is None else self._admitted(request)
+            if response is None:
+                raise AssertionError("Django made neither a request nor a refusal.")
+            if not response.streaming:
+                response.close()
+            return response
 
     def _admitted(self, request: ASGIRequest) -> HttpResponseBase:
         response: HttpResponseBase = self.admission.get_response(request)
         return response
 
 
-def _limited(receive: Receive, limit: int | None) -> Receive:
-    size = 0
+class Lane:
+    """Threads, and the line of the requests that wait for one."""
 
-    async def receiving() -> Mapping[str, Any]:
-        nonlocal size
-        message = await receive()
-        size += len(message.get("body", b""))
-        if limit is not None and size > limit:
-            raise RequestDataTooBig
-        return message
+    def __init__(self, name: str) -> None:
+        self._gate = Gate(THREADS)
+        # Threads that stay: the event loop would wait for the end of one made for each request.
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
 
-    return receiving
+    async def run(
+        self, client: Client, work: Callable[[Any, IO[bytes]], HttpResponseBase], *arguments: Any
+    ) -> HttpResponseBase:
+        """Return what the work does. Raises Busy and ClientGone before it has begun."""
+        try:
+            async with self._gate.place(client):
+                in_thread = sync_to_async(work, thread_sensitive=False, executor=self._threads)
+                return await in_thread(*arguments)
+        except Busy:
+            _shed.add()
+            raise
+
+
+def _seen(scope: Any) -> Any:
+    """Return the scope as Django sees it: a call's has no body, and the whole one beside it."""
+    if not _is_ours(scope):
+        return scope
+    headers = [pair for pair in scope["headers"] if pair[0] not in ABOUT_BODY]
+    return {**scope, "headers": headers, views.SCOPE: scope}
+
+
+def _refusal(error: Exception) -> HttpResponse:
+    """Return a page for what was refused before Django saw it."""
+    if isinstance(error, Busy):
+        again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
+        return _plain(503, BUSY, again)
+    status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
+    return _plain(status, f"{status} {status.phrase}", {})
+
+
+def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
+    headers = {"Content-Length": str(len(text)), **headers}
+    return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
+
+
+def _check_size(size: int) -> None:
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if limit is not None and size > limit:
+        raise RequestDataTooBig
 
 
 @cache
@@ -118,9 +200,12 @@ def gateway() -> GatewayHandler:
 
 def _is_ours(scope: Any) -> bool:
     """Judge by the decoded path: a path that is only spelt otherwise is the gateway's to refuse."""
-    prefix = get_script_prefix(scope).rstrip("/")
-    found: bool = scope["path"].removeprefix(prefix).startswith(paths.ROOT)
-    return found
+    return _path(scope).startswith(paths.ROOT)
+
+
+def _path(scope: Any) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(get_script_prefix(scope).rstrip("/"))
 
 
 def _header_list(response: Admitted) -> Headers:

@@ -17,9 +17,10 @@ from django import db
 from django.http import HttpRequest
 
 from gateway_site.gateway import client, cookies, paths, tokens
-from gateway_site.gateway.body import TAKES_BODY, Body, ClientGone, Receive
+from gateway_site.gateway.body import TAKES_BODY, Body
 from gateway_site.gateway.connections import Busy
 from gateway_site.gateway.headers import Headers, to_browser, to_upstream
+from gateway_site.gateway.listening import ANSWER_TIME, ClientGone, Receive
 from gateway_site.gateway.problems import Problem, signed_out, unavailable
 from gateway_site.gateway.redirects import locations
 from gateway_site.gateway.slots import Slots
@@ -37,7 +38,7 @@ SESSION_CHECK = 60.0  # seconds between two looks at whether the session and its
 # nginx holds an answer back until it has a few KB of it.
 # https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering
 UNBUFFERED = (b"x-accel-buffering", b"no")
-READER_TIMEOUT = 300.0  # seconds in which a client must take the next piece of an answer
+READER_TIMEOUT = ANSWER_TIME
 
 slots = Slots()
 

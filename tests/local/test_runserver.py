@@ -107,6 +107,16 @@ def test_events_arrive_unbuffered_and_a_reader_that_goes_closes_the_generator(
 
 
 @pytest.mark.stack
+def test_rules_of_the_gateways_own_server_hold(server: Server) -> None:
+    with (
+        server.serving("--noreload"),
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        client.sendall(b"GET /version HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: b\r\n\r\n")
+        assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.stack
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_and_frees_the_port_with_a_stream_open(

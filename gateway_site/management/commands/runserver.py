@@ -19,6 +19,8 @@ from django.db import connections
 from django.utils import autoreload
 from django.utils.module_loading import import_string
 
+from gateway_site.server.options import OPTIONS
+
 DEFAULT_APPLICATION = "gateway_site.asgi.application"
 GRACE = 1  # seconds in which open requests may end by themselves
 
@@ -80,9 +82,8 @@ class Command(runserver.Command):
     def serve(self, application: Any) -> None:
         config = uvicorn.Config(
             application,
-            lifespan="off",
+            **OPTIONS,
             log_config=None,  # the settings' LOGGING keeps query strings out of the access log
-            proxy_headers=False,
             timeout_graceful_shutdown=GRACE + 1,
         )
         with self.listen() as listener:

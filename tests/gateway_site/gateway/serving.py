@@ -31,6 +31,7 @@ from django.middleware.security import SecurityMiddleware  # noqa: E402
 
 from gateway_site.asgi import application, django_application  # noqa: E402
 from gateway_site.gateway import proxy, tokens  # noqa: E402
+from gateway_site.server.options import OPTIONS  # noqa: E402
 from oauth import session as held  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.tokens import TokenSet  # noqa: E402
@@ -119,15 +120,8 @@ def main() -> None:
     keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace, ANOTHERS_TOKEN)]
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()
-    uvicorn.run(
-        with_control,
-        port=int(sys.argv[1]),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        proxy_headers=False,
-        backlog=2048,
-    )
+    options = {**OPTIONS, "backlog": 2048}
+    uvicorn.run(with_control, port=int(sys.argv[1]), log_config=None, access_log=False, **options)
 
 
 if __name__ == "__main__":

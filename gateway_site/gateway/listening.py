@@ -1,0 +1,42 @@
+"""A request's client, as the ASGI server tells of it: what it sends, and whether it is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+ANSWER_TIME = 60.0  # seconds in which a client must take the next piece of an answer
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class ClientGone(Exception):
+    """The client has closed the connection."""
+
+
+class Client:
+    """The channel of one request, which can be listened to before anybody reads it."""
+
+    def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
+        self._receive = receive
+        # To ask for the body would tell such a client to send it.
+        self._is_asked = any(name.lower() == b"expect" for name, _ in scope["headers"])
+        self._heard: deque[Mapping[str, Any]] = deque()
+
+    async def receive(self) -> Mapping[str, Any]:
+        """Return the next message, one that was heard already first."""
+        return self._heard.popleft() if self._heard else await self._receive()
+
+    async def gone(self) -> None:
+        """Return when the client has gone; never, where it has a body that nobody reads yet.
+
+        Holds one piece of such a body at most.
+        """
+        heard: Mapping[str, Any] = self._heard[-1] if self._heard else {}
+        while heard.get("type") != "http.disconnect":
+            if self._is_asked or heard.get("more_body", False):
+                await asyncio.Future()
+            heard = await self._receive()
+            self._heard.append(heard)

@@ -1,0 +1,173 @@
+"""The connections of one process: how many there may be, and which goes when there are too many.
+
+Descriptors are the scarce thing: without one neither DynamoDB nor KMS can be asked, and no
+health check is heard. So each client's connection is counted, with a second descriptor for
+the upstream that it may call. When all are taken, the one that has waited longest for its next
+request makes room; if each has a request under way, the newcomer may ask for its health only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from collections import Counter, OrderedDict
+from ipaddress import IPv6Address, ip_address
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from gateway_site.tally import Tally
+
+logger = logging.getLogger(__name__)
+
+RESERVED = 128  # descriptors for table, keys, database, providers, files
+SPARE = 16  # connections above the bound, which are told no more than health
+LEAST, MOST = 16, 16_384  # connections, whatever the limit of descriptors says
+SHARE = 4  # one peer may hold a quarter
+SWEEP = 1.0  # seconds between two looks for connections that are overdue
+
+
+class Connection(Protocol):
+    """What is asked of a connection here."""
+
+    @property
+    def peer(self) -> str | None:
+        """The client's address; None when that is a proxy's."""
+
+    def drop(self) -> None:
+        """Close at once."""
+
+    def look(self, now: float) -> None:
+        """Do what is due at this moment of the loop's clock."""
+
+
+class Connections:
+    """All connections to one server."""
+
+    def __init__(self, bound: int, share: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Let `bound` connections be, and `share` of them be one peer's."""
+        self._bound = bound
+        self._share = share
+        self._loop = loop
+        self._members: set[Connection] = set()
+        self._waiting: OrderedDict[Connection, None] = OrderedDict()  # longest first
+        self._spare: OrderedDict[Connection, None] = OrderedDict()  # oldest first
+        self._peers: Counter[str] = Counter()
+        self._sweeping = False
+        self._refused = Tally(logger, "%d connections found no place.")
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection. Return whether it may ask for more than health."""
+        self._sweep_later()
+        if self._has_room(connection.peer):
+            self._members.add(connection)
+            self._waiting[connection] = None
+            if connection.peer is not None:
+                self._peers[connection.peer] += 1
+            return True
+        self._refused.add()
+        if len(self._spare) >= SPARE:
+            self._evict(self._spare)
+        self._spare[connection] = None
+        return False
+
+    def waits(self, connection: Connection) -> None:
+        """Note that a connection has no request under way, from now on."""
+        if connection in self._members:
+            self._waiting[connection] = None  # behind the others: it was not among them
+
+    def works(self, connection: Connection) -> None:
+        """Note that a connection has a request under way."""
+        self._waiting.pop(connection, None)
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection no longer."""
+        self._waiting.pop(connection, None)
+        self._spare.pop(connection, None)
+        if connection not in self._members:
+            return
+        self._members.remove(connection)
+        if (peer := connection.peer) is not None:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
+
+    def __len__(self) -> int:
+        return len(self._members) + len(self._spare)
+
+    def _has_room(self, peer: str | None) -> bool:
+        if peer is not None and self._peers[peer] >= self._share:
+            return False
+        if len(self._members) >= self._bound and self._waiting:
+            self._evict(self._waiting)
+        return len(self._members) < self._bound
+
+    def _evict(self, among: OrderedDict[Connection, None]) -> None:
+        victim = next(iter(among))
+        self.forget(victim)
+        victim.drop()
+
+    def _sweep_later(self) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in [*self._members, *self._spare]:
+            connection.look(now)
+        self._sweeping = False
+        if self:
+            self._sweep_later()
+
+
+_of_servers: WeakKeyDictionary[ServerState, Connections] = WeakKeyDictionary()
+
+
+def of_server(state: ServerState, config: Config, loop: asyncio.AbstractEventLoop) -> Connections:
+    """Return the connections of a server, which this process may have several of in tests."""
+    found = _of_servers.get(state)
+    if found is None:
+        found = _of_servers[state] = _counted(config.backlog, loop)
+    return found
+
+
+def _counted(backlog: int, loop: asyncio.AbstractEventLoop) -> Connections:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    bound = bound_of(limit, backlog)
+    share = max(1, bound // SHARE)
+    logger.info("At most %d connections, %d of one peer (%d descriptors).", bound, share, limit)
+    return Connections(bound, share, loop)
+
+
+def bound_of(limit: int, backlog: int) -> int:
+    """Return how many connections fit into so many descriptors, `backlog` accepted at a time.
+
+    The limit is infinite where it is negative.
+    """
+    if limit < 0:
+        return MOST
+    free = limit - RESERVED - SPARE - backlog
+    if free < 2 * LEAST:
+        logger.warning(
+            "%d descriptors are few, of which a backlog of %d may take %d at once: raise "
+            "`ulimit -n`, or lower --backlog.", limit, backlog, backlog,
+        )  # fmt: skip
+    return min(MOST, max(LEAST, free // 2))
+
+
+def peer_of(address: tuple[str, int] | None) -> str | None:
+    """Return whom a connection is counted under; None behind a declared proxy, or a Unix socket.
+
+    An IPv6 client has a whole /64 to choose addresses from.
+    """
+    if address is None or settings.SECURE_PROXY_SSL_HEADER:
+        return None
+    found = ip_address(address[0].partition("%")[0])
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or found.packed[:8].hex())
+    return str(found)

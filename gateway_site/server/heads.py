@@ -1,0 +1,83 @@
+"""What the head of a request must be like. Method, target and headers enter; a refusal leaves.
+
+httptools refuses what no two programs read alike (white space before a colon, a line that
+ends in LF, folded lines, two lengths); here is what it lets through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+HEAD_SIZE = 64 * 1024  # bytes of a request line with its header fields
+HEAD_FIELDS = 200
+TARGET_SIZE = 24 * 1024  # bytes; a gateway's path and query are at most 20 KB
+LENGTH_DIGITS = 18
+DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Refusal(Exception):
+    """A request that is answered by the server, with a status and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+def check(version: str, target: bytes, headers: Headers) -> None:
+    """Raise Refusal unless the head is one that every server and proxy reads alike."""
+    if version not in {"1.1", "1.0"}:
+        raise Refusal(505, "This version of HTTP is not spoken here.")
+    _check_target(target)
+    _check_size(target, headers)
+    names = [name for name, _ in headers]
+    _check_host(version, names)
+    _check_framing(version, names, headers)
+
+
+def too_large() -> Refusal:
+    """Return the refusal of a head that is over a bound (RFC 6585 section 5)."""
+    return Refusal(431, "The request's header fields are too large, or too many.")
+
+
+def has_body(headers: Headers) -> bool:
+    """Return whether a body is announced."""
+    return any(name in DELIMITING for name, _ in headers)
+
+
+def _check_target(target: bytes) -> None:
+    """Take a path only: a whole URL names a host beside `Host`, and `*` and CONNECT name none."""
+    if len(target) > TARGET_SIZE:
+        raise Refusal(414, "The request's address is too long.")
+    if not target.startswith(b"/") or b"#" in target:
+        raise Refusal(400, "The request's target must be a path.")
+
+
+def _check_size(target: bytes, headers: Headers) -> None:
+    size = len(target) + sum(map(len, chain.from_iterable(headers))) + 4 * len(headers)
+    if len(headers) > HEAD_FIELDS or size > HEAD_SIZE:
+        raise too_large()
+
+
+def _check_host(version: str, names: Sequence[bytes]) -> None:
+    """Want one `Host`, as RFC 9112 section 3.2 does; HTTP/1.0 knew none."""
+    count = names.count(b"host")
+    if count > 1 or (count == 0 and version == "1.1"):
+        raise Refusal(400, "The request must have one Host header.")
+
+
+def _check_framing(version: str, names: Sequence[bytes], headers: Headers) -> None:
+    """Want a body delimited in one way (RFC 9112 sections 6.1 to 6.3)."""
+    lengths, codings = names.count(b"content-length"), names.count(b"transfer-encoding")
+    if not lengths and not codings:
+        return
+    value = next(value for name, value in headers if name in DELIMITING)
+    if lengths:
+        well = value.isdigit() and len(value) <= LENGTH_DIGITS
+    else:
+        well = value.lower() == b"chunked" and version == "1.1"
+    if lengths + codings > 1 or not well:
+        raise Refusal(400, "The request's body is not delimited in one way.")

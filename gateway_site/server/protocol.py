@@ -1,0 +1,288 @@
+"""One client's connection: uvicorn's own on httptools, with bounds on size, number and time.
+
+Relies on uvicorn's private parts; pyproject.toml holds its version for that, and
+tests/gateway_site/server notice when they change.
+
+What is over a bound never reaches the application. How long a body may take is the
+application's to say (`gateway_site.gateway.body`), so that it holds under other servers too;
+here is what it cannot see: a head that does not arrive, a body that nobody reads, an answer
+that is not taken, and how many connections there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+from gateway_site.gateway.listening import ANSWER_TIME
+from gateway_site.health import HEALTH, READINESS
+from gateway_site.server import connections, heads
+from gateway_site.server.heads import Refusal
+from gateway_site.tally import Tally
+
+logger = logging.getLogger(__name__)
+
+HEAD_TIME = 10.0  # seconds, from a connection's beginning or its next request's first byte
+TAKEN = 16 * 1024  # bytes of an answer, taken in ANSWER_TIME, that keep a connection
+LINGER = 2.0  # seconds for which a client that is refused is listened to, so that it reads why
+PIPELINED = 16  # requests that may wait for the answer before theirs
+RETRY_AFTER = b"5"  # seconds
+NEVER = float("inf")
+
+_malformed = Tally(logger, "%d requests were refused before they reached the application.")
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """See the module."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.ws_protocol_class = None  # it would take the connection out of these bounds
+        self.peer: str | None = None
+        self._all = connections.of_server(server_state, config, self.loop)
+        self._due = NEVER
+        self._in_head = True  # or between two requests
+        self._progress = False  # whether what was last fed ended a head or a message, or was body
+        self._overhead = 0  # bytes fed since
+        self._may_stay = True  # whether the connection outlives the request under way
+        self._deaf = False  # whether what the client sends is dropped
+        self._running: RequestResponseCycle | None = None
+        self._untaken: tuple[float, int] | None = None  # since when, how much
+
+    # What uvicorn and asyncio call
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._ending = _Ending(self, transport)
+        self._due = self.loop.time() + HEAD_TIME
+        self.peer = connections.peer_of(self.client)
+        if not self._all.admit(self):
+            self.app = health_only(self.app)
+            self._may_stay = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._all.forget(self)
+        super().connection_lost(exc)
+        if self._running is not None:  # uvicorn tells the request that came last, no other
+            self._running.disconnected = True
+            self._running.message_event.set()
+        self.pipeline.clear()
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        if self.timeout_keep_alive_task is not None:  # idle until now
+            self._unset_keepalive_if_required()
+            self._due = self.loop.time() + HEAD_TIME
+        self._progress = False
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._end_after_this()  # what follows may be of the protocol that was asked for
+        except httptools.HttpParserError as error:
+            found = error.__context__
+            self._refuse(found if isinstance(found, Refusal) else _malformed_request())
+        else:
+            self._count(data)
+
+    def resume_writing(self) -> None:
+        self._untaken = None
+        super().resume_writing()
+
+    def shutdown(self) -> None:
+        self._may_stay = False
+        super().shutdown()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    # What httptools calls
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_head:
+            return  # a trailer, which is dropped (RFC 9110 section 6.5.1)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+        if len(self.headers) > heads.HEAD_FIELDS:
+            raise heads.too_large()
+
+    def on_headers_complete(self) -> None:
+        heads.check(self.parser.get_http_version(), self.url, self.headers)
+        if len(self.pipeline) >= PIPELINED:
+            raise Refusal(400, "Too many requests were sent ahead.")
+        if self.parser.should_upgrade() and heads.has_body(self.headers):
+            raise Refusal(400, "No other protocol is spoken here.")  # httptools drops the body
+        super().on_headers_complete()
+        self._in_head = False
+        self._progress = True
+        self._due = NEVER
+        self._all.works(self)
+        # The next request can only be found once the body of this one is there.
+        self._may_stay = self._may_stay and self.cycle.keep_alive
+        self.cycle.keep_alive = False
+        self.cycle.transport = self._ending  # type: ignore[assignment]  # the part that it uses
+
+    def on_body(self, body: bytes) -> None:
+        self._progress = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._progress = True
+        super().on_message_complete()
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._may_stay
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is not None:
+            self._all.waits(self)
+
+    # What the process's connections and the requests call
+
+    def drop(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+    def look(self, now: float) -> None:
+        """Close where the client has been waited for long enough."""
+        if self.flow.write_paused or self.transport.is_closing():
+            self._look_at_answer(now)
+        else:
+            self._untaken = None
+        if now >= self._due:
+            self._due = NEVER
+            if self._overhead and not self._deaf:
+                self._refuse(Refusal(408, "The request did not arrive in time."))
+            else:
+                self.transport.close()
+
+    def end(self) -> None:
+        """Close after an answer."""
+        if self._in_head and not self._deaf:
+            self.transport.close()
+        else:
+            self._linger()
+
+    # Steps
+
+    def _count(self, data: bytes) -> None:
+        """Bound what is neither body nor a whole head: half a head, chunk extensions, trailers."""
+        self._overhead = 0 if self._progress else self._overhead + len(data)
+        if self._overhead > heads.HEAD_SIZE:
+            self._refuse(heads.too_large())
+
+    def _end_after_this(self) -> None:
+        """Answer the last request that was read, then close."""
+        self._deaf = True
+        self._may_stay = False
+        if self.cycle.response_complete:
+            self._linger()
+        else:
+            self.cycle.keep_alive = False
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with the refusal, unless other answers are owed first; then close."""
+        _malformed.add()
+        self._deaf = True
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._answer(refusal)
+        elif self._in_head:
+            cycle.keep_alive = False  # a later request is at fault, and told so by the close
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started or self.pipeline:
+                self.transport.abort()
+            else:
+                self._answer(refusal)
+
+    def _answer(self, refusal: Refusal) -> None:
+        body = refusal.sentence.encode("ascii")
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+        self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, once the client has had time to read what it was told.
+
+        With bytes of its that were not read the system would send a reset, by which the
+        client may lose the answer (RFC 9112 section 9.6).
+        """
+        self._deaf = True
+        self.pipeline.clear()
+        if self.transport.is_closing() or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._due = self.loop.time() + LINGER
+
+    def _look_at_answer(self, now: float) -> None:
+        """Abort when the client has taken no piece of its answer for too long."""
+        left = self.transport.get_write_buffer_size()
+        if self._untaken is None or left <= self._untaken[1] - TAKEN:
+            self._untaken = now, left
+        elif now - self._untaken[0] >= ANSWER_TIME:
+            self.transport.abort()
+
+
+class _Ending:
+    """A transport as a request sees it, which closes as the protocol wants it to."""
+
+    def __init__(self, protocol: BoundedProtocol, transport: asyncio.Transport) -> None:
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.close = protocol.end
+
+
+def health_only(application: ASGI3Application) -> ASGI3Application:
+    """Return an application that answers health checks, and 503 to all else."""
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"].removeprefix(scope["root_path"]) in {HEALTH, READINESS}:
+            await application(scope, receive, send)
+            return
+        body = HTTPStatus.SERVICE_UNAVAILABLE.phrase.encode("ascii")
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"cache-control", b"no-store"),
+            (b"retry-after", RETRY_AFTER),
+        ]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answering
+
+
+def _malformed_request() -> Refusal:
+    return Refusal(400, "The request is not well-formed.")

@@ -1,0 +1,151 @@
+"""More connections than there is room for: who makes room, who is told to wait, who is heard."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import Settings
+
+from gateway_site.server import connections
+from gateway_site.server.connections import RESERVED, SPARE, bound_of, peer_of
+from tests.gateway_site.server.served import (
+    Application,
+    Served,
+    answer,
+    is_open,
+    one_answer,
+    serving,
+)
+
+BOUND = 8
+SHARE = 2
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+WORKING = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nh"
+
+
+@pytest.fixture
+def served(application: Application, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    monkeypatch.setattr(connections, "MOST", BOUND)
+    with serving(application) as running:
+        yield running
+
+
+def source(number: int) -> str:
+    return f"127.0.1.{number // SHARE + 1}"
+
+
+def filled(served: Served, sent: bytes, count: int = BOUND) -> list[socket.socket]:
+    """Connect as often as there is room, from as many addresses as that takes."""
+    clients = []
+    for number in range(count):
+        clients.append(served.connected(sent, source=source(number)))
+        served.settle()
+    return clients
+
+
+@pytest.mark.parametrize("sent", [b"", GET[:9]], ids=["silent", "half a head"])
+def test_connection_that_has_waited_longest_makes_room(served: Served, sent: bytes) -> None:
+    clients = filled(served, sent)
+    assert one_answer(served.connected(GET)).endswith(b"answer to /x")
+    assert [is_open(client) for client in clients] == [False] + [True] * (BOUND - 1)
+
+
+def test_idle_connection_makes_room_and_one_with_a_request_does_not(served: Served) -> None:
+    working = filled(served, WORKING, BOUND - 2)
+    idle = served.connected(GET, source="127.0.2.1")
+    one_answer(idle)
+    half = served.connected(GET[:9], source="127.0.2.2")
+    served.settle()
+    assert one_answer(served.connected(GET)).endswith(b"answer to /x")
+    assert (is_open(idle), is_open(half)) == (False, True)
+    for client in working:
+        client.sendall(b"ello")
+        assert one_answer(client).endswith(b"hello")
+
+
+def test_when_all_have_requests_health_is_heard_and_nothing_else(
+    served: Served, application: Application
+) -> None:
+    working = filled(served, WORKING)
+    for _ in range(3 * SPARE):
+        refused = answer(served.connected(GET))
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 5" in refused
+        healthy = answer(served.connected(HEALTH))
+        assert healthy.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in healthy
+    assert set(application.reached) == {"/body", "/healthz"}
+    assert all(is_open(client) for client in working)
+    working[0].close()
+    served.settle()
+    assert one_answer(served.connected(GET)).endswith(b"answer to /x")
+
+
+def test_health_is_heard_though_others_keep_the_spare_connections(served: Served) -> None:
+    filled(served, WORKING)
+    silent = [served.connected() for _ in range(3 * SPARE)]
+    served.settle()
+    assert answer(served.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+    assert sum(is_open(client) for client in silent) == SPARE - 1
+
+
+def test_one_peer_has_its_share_and_leaves_the_rest_to_others(served: Served) -> None:
+    for _ in range(SHARE):
+        served.connected(WORKING, source="127.0.0.2")
+    served.settle()
+    assert answer(served.connected(GET, source="127.0.0.2")).startswith(b"HTTP/1.1 503 ")
+    assert answer(served.connected(HEALTH, source="127.0.0.2")).startswith(b"HTTP/1.1 200 ")
+    assert one_answer(served.connected(GET, source="127.0.0.3")).endswith(b"answer to /x")
+
+
+def test_share_that_is_given_back_can_be_taken_again(served: Served) -> None:
+    for _ in range(3):
+        clients = [served.connected(GET, source="127.0.0.2") for _ in range(SHARE)]
+        for client in clients:
+            assert one_answer(client).endswith(b"answer to /x")
+            client.close()
+        served.settle()
+
+
+def test_behind_a_declared_proxy_there_is_one_peer_and_no_share(
+    served: Served, settings: Settings
+) -> None:
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    for _ in range(BOUND - 1):
+        served.connected(WORKING, source="127.0.0.2")
+    served.settle()
+    assert one_answer(served.connected(GET, source="127.0.0.2")).endswith(b"answer to /x")
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        (("192.0.2.1", 1), "192.0.2.1"),
+        (("::ffff:192.0.2.1", 1), "192.0.2.1"),
+        (("2001:db8:0:1:2:3:4:5", 1), "20010db800000001"),
+        (("2001:db8:0:1:ffff::", 1), "20010db800000001"),
+        (("fe80::1%eth0", 1), "fe80000000000000"),
+        (None, None),
+    ],
+)
+def test_peer_is_an_address_or_the_network_that_one_client_has(
+    address: tuple[str, int] | None, peer: str | None
+) -> None:
+    assert peer_of(address) == peer
+
+
+def test_descriptors_are_kept_free_for_what_a_request_needs() -> None:
+    backlog = 64
+    for limit in (300, 1024, 4096):
+        bound = bound_of(limit, backlog)
+        assert bound >= 16
+        assert 2 * bound + SPARE + backlog + RESERVED <= limit
+    assert bound_of(-1, backlog) == bound_of(10**6, backlog) == connections.MOST
+
+
+def test_too_few_descriptors_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    assert bound_of(1024, 2048) == connections.LEAST
+    assert "raise `ulimit -n`, or lower --backlog" in caplog.text

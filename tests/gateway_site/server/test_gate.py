@@ -1,0 +1,182 @@
+"""The line in front of the threads: in turn, not for long, and not for those who have gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from gateway_site.gateway.gate import PATIENCE, Busy, Gate
+from gateway_site.gateway.listening import Client, ClientGone
+from tests.gateway_site.server.served import advance, on_moved_clock, turns
+
+GONE = {"type": "http.disconnect"}
+PIECE = {"type": "http.request", "body": b"a", "more_body": True}
+LAST = {"type": "http.request", "body": b"b", "more_body": False}
+
+
+class Channel:
+    """What an ASGI server gives: messages, as they come."""
+
+    def __init__(self, *messages: Mapping[str, Any]) -> None:
+        self.asked = 0
+        self._messages: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+        self.say(*messages)
+
+    def say(self, *messages: Mapping[str, Any]) -> None:
+        for message in messages:
+            self._messages.put_nowait(message)
+
+    async def receive(self) -> Mapping[str, Any]:
+        self.asked += 1
+        return await self._messages.get()
+
+
+def client(channel: Channel | None = None, **headers: str) -> Client:
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return Client({"headers": raw}, (channel or Channel()).receive)
+
+
+class Visit:
+    """One request: it takes a place, notes so, and leaves when it is told to."""
+
+    def __init__(self, gate: Gate, name: str, order: list[str], who: Client | None = None) -> None:
+        self.leave = asyncio.Event()
+        self.task = asyncio.ensure_future(self._visit(gate, name, order, who or client()))
+
+    async def _visit(self, gate: Gate, name: str, order: list[str], who: Client) -> None:
+        async with gate.place(who):
+            order.append(name)
+            await self.leave.wait()
+
+    async def left(self) -> None:
+        self.leave.set()
+        await self.task
+
+
+@on_moved_clock
+async def test_as_many_as_there_are_places_come_in_at_once_and_the_rest_in_turn() -> None:
+    gate, order = Gate(2), list[str]()
+    visits = {name: Visit(gate, name, order) for name in "abcd"}
+    await turns()
+    assert order == ["a", "b"]
+    await visits["b"].left()
+    await turns()
+    assert order == ["a", "b", "c"]
+    for name in "acd":
+        await visits[name].left()
+    assert order == ["a", "b", "c", "d"]
+
+
+@on_moved_clock
+async def test_who_waits_for_too_long_is_told_so_and_costs_the_others_nothing() -> None:
+    gate, order = Gate(1), list[str]()
+    inside, early = Visit(gate, "inside", order), Visit(gate, "early", order)
+    await advance(PATIENCE - 0.5)
+    late = Visit(gate, "late", order)
+    await advance(0.6)
+    with pytest.raises(Busy):
+        await early.task
+    assert not late.task.done()
+    await inside.left()
+    await late.left()
+    assert order == ["inside", "late"]
+    await Visit(gate, "next", order).left()  # the place is free again
+
+
+@on_moved_clock
+async def test_who_has_gone_gets_no_place_and_the_next_does() -> None:
+    gate, order, channel = Gate(1), list[str](), Channel()
+    inside = Visit(gate, "inside", order)
+    gone = Visit(gate, "gone", order, client(channel))
+    next_ = Visit(gate, "next", order)
+    await turns()
+    channel.say(GONE)
+    with pytest.raises(ClientGone):
+        await gone.task
+    await inside.left()
+    await next_.left()
+    assert order == ["inside", "next"]
+
+
+@on_moved_clock
+async def test_who_goes_at_the_moment_of_its_turn_hands_it_on() -> None:
+    gate, order, channel = Gate(1), list[str](), Channel()
+    inside = Visit(gate, "inside", order)
+    gone, next_ = Visit(gate, "gone", order, client(channel)), Visit(gate, "next", order)
+    await turns()
+    channel.say(GONE)
+    await inside.left()
+    with pytest.raises(ClientGone):
+        await gone.task
+    await next_.left()
+    assert order == ["inside", "next"]
+
+
+@pytest.mark.parametrize("has_turn", [False, True])
+def test_who_is_cancelled_keeps_no_place(has_turn: bool) -> None:
+    @on_moved_clock
+    async def cancelled() -> None:
+        gate, order = Gate(1), list[str]()
+        inside, one = Visit(gate, "inside", order), Visit(gate, "one", order)
+        await turns()
+        if has_turn:
+            inside.leave.set()
+            await asyncio.sleep(0)  # it has left, and the other does not know yet
+        one.task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await one.task
+        await inside.left()
+        await Visit(gate, "next", order).left()
+        assert order == ["inside", "next"]
+
+    cancelled()
+
+
+@on_moved_clock
+async def test_what_was_heard_while_waiting_is_read_later() -> None:
+    gate, order = Gate(1), list[str]()
+    inside = Visit(gate, "inside", order)
+    channel = Channel(LAST)
+    who = client(channel)
+    waiting = Visit(gate, "waiting", order, who)
+    await turns()
+    await inside.left()
+    await waiting.left()
+    assert await who.receive() == LAST
+    channel.say(GONE)
+    assert await who.receive() == GONE
+
+
+@on_moved_clock
+async def test_of_a_body_one_piece_is_held_while_waiting() -> None:
+    gate, order = Gate(1), list[str]()
+    inside = Visit(gate, "inside", order)
+    channel = Channel(PIECE, PIECE, LAST)
+    who = client(channel)
+    waiting = Visit(gate, "waiting", order, who)
+    await turns()
+    assert channel.asked == 1
+    await inside.left()
+    await waiting.left()
+    assert [await who.receive() for _ in range(3)] == [PIECE, PIECE, LAST]
+
+
+@on_moved_clock
+async def test_body_that_the_client_sends_when_told_to_is_not_asked_for_while_waiting() -> None:
+    gate, order = Gate(1), list[str]()
+    inside, channel = Visit(gate, "inside", order), Channel(LAST)
+    waiting = Visit(gate, "waiting", order, client(channel, Expect="100-continue"))
+    await turns()
+    await inside.left()
+    await waiting.left()
+    assert channel.asked == 0
+
+
+@on_moved_clock
+async def test_who_finds_a_place_is_not_listened_to() -> None:
+    channel = Channel(GONE)
+    await Visit(Gate(1), "a", [], client(channel)).left()
+    assert channel.asked == 0

@@ -1,0 +1,185 @@
+"""Heads that no two programs read alike, or that do not end: refused, and not seen by anybody."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from gateway_site.server import heads
+from tests.gateway_site.server.served import Application, Served, answer, one_answer
+
+HOST = b"Host: a\r\n"
+CASES: dict[str, tuple[int, bytes]] = {
+    "both framings": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n",
+    ),
+    "both, the other way round, as HTTP/1.0": (
+        400, b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+    ),
+    "equal lengths": (
+        400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    ),
+    "a list of lengths": (
+        400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello",
+    ),
+    "a signed length": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello"),
+    "an empty length": (400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\nhello"),
+    "a length of 19 digits": (
+        400, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0000000000000000005\r\n\r\nhello",
+    ),
+    "another coding": (
+        400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "identity": (400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n"),
+    "chunked twice": (
+        400,
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "chunked in HTTP/1.0": (
+        400, b"POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "no host": (400, b"GET / HTTP/1.1\r\n\r\n"),
+    "two hosts": (400, b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
+    "two hosts in HTTP/1.0": (400, b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n"),
+    "a line that ends in LF": (400, b"GET / HTTP/1.1\nHost: a\n\n"),
+    "a folded line": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n 2\r\n\r\n"),
+    "a blank before a colon": (400, b"GET / HTTP/1.1\r\nHost: a\r\nX : 1\r\n\r\n"),
+    "a whole URL": (400, b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "an asterisk": (400, b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a tunnel": (400, b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
+    "a fragment": (400, b"GET /#x HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "bytes that are not ASCII": (400, b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "HTTP/2's preface": (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "HTTP/2 by its version": (505, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n"),
+    "HTTP/0.9": (505, b"GET /\r\n\r\n"),
+    "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+    "a long target": (414, b"GET /" + b"x" * heads.TARGET_SIZE + b" HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a long field": (
+        431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * heads.HEAD_SIZE + b"\r\n\r\n",
+    ),
+    "a field without an end": (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 1_000_000),
+    "a name without an end": (431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x" * 1_000_000),
+    "a target without an end": (431, b"GET /" + b"x" * 1_000_000),
+    "empty lines without an end": (431, b"\r\n" * 500_000),
+    "many fields": (
+        431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * heads.HEAD_FIELDS + b"\r\n",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_refused_with_a_reason_and_closed_before_anything_sees_it(
+    served: Served, application: Application, name: str
+) -> None:
+    status, request = CASES[name]
+    client = served.connected()
+    with suppress(OSError):  # it may close before it has taken all
+        client.sendall(request + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+    got = answer(client)
+    assert got.startswith(b"HTTP/1.1 %d " % status), got
+    assert b"connection: close" in got
+    assert got.count(b"HTTP/1.1 ") == 1
+    assert application.reached == []
+
+
+LARGEST = heads.HEAD_SIZE - len(b"/hostax") - 2 * 4
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * LARGEST + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (heads.HEAD_FIELDS - 1) + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-Empty:\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+    ids=["largest", "as many", "empty field", "HTTP/1.0", "capital", "empty line before"],
+)
+def test_what_is_within_the_bounds_passes(
+    served: Served, application: Application, request_: bytes
+) -> None:
+    got = one_answer(served.connected(request_))
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert application.reached == ["/"]
+
+
+CHUNKED = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        (b"0\r\nX: " + b"x" * 1_000_000, 431),
+        (b"0\r\n" + b"X: y\r\n" * 200_000, 431),
+        (b"2;" + b"x" * 1_000_000, 431),
+        (b"zz\r\n", 400),
+        (b"2\r\nabc\r\n", 400),
+        (b"2\nab\n", 400),
+    ],
+    ids=["trailer", "trailers", "extension", "size", "length", "LF"],
+)
+def test_body_that_turns_out_to_be_wrong_ends_the_request(
+    served: Served, application: Application, rest: bytes, status: int
+) -> None:
+    client = served.connected(CHUNKED)
+    with suppress(OSError):
+        client.sendall(rest)
+    assert answer(client).startswith(b"HTTP/1.1 %d " % status)
+    assert application.gone.wait(20)
+
+
+def test_trailers_are_no_headers(served: Served, application: Application) -> None:
+    """uvicorn adds them to what the application has read already."""
+    got = one_answer(served.connected(CHUNKED + b"0\r\nX-Forwarded-Proto: https\r\n\r\n"))
+    assert got.endswith(b"\r\n\r\nhi")
+    served.settle()
+    assert [name for name, _ in application.headers] == [b"host", b"transfer-encoding"]
+
+
+def test_request_after_a_refused_one_is_not_read_and_one_before_is_answered(
+    served: Served, application: Application
+) -> None:
+    good, bad = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /bad HTTP/1.1\r\n\r\n"
+    got = answer(served.connected(good + bad + good.replace(b"first", b"third")))
+    assert got.count(b"HTTP/1.1 ") == 1
+    assert got.endswith(b"answer to /first")
+    assert application.reached == ["/first"]
+
+
+def test_as_many_requests_sent_ahead_as_are_taken_are_answered(
+    served: Served, application: Application
+) -> None:
+    got = answer(served.connected(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * 1000))
+    assert got.count(b"HTTP/1.1 200 ") == len(application.reached) == 17
+
+
+@pytest.mark.parametrize("kind", [b"websocket", b"h2c", b"TLS/1.0", b"x, y"])
+def test_upgrade_is_answered_as_if_it_were_not_asked_for(
+    served: Served, application: Application, kind: bytes
+) -> None:
+    """What comes after it may be of that protocol, so nothing of it is read."""
+    upgrade = (
+        b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: %b\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" % kind
+    )
+    got = answer(served.connected(upgrade + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"))
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in got
+    assert application.reached == ["/x"]
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 2", b"Transfer-Encoding: chunked"])
+def test_upgrade_with_a_body_is_refused(
+    served: Served, application: Application, framing: bytes
+) -> None:
+    """httptools would take the body for the other protocol's, and the application miss it."""
+    upgrade = b"POST /body HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    got = answer(served.connected(upgrade + framing + b"\r\n\r\nhi"))
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert application.reached == []

@@ -1,0 +1,86 @@
+"""How long a client's body is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from gateway_site.gateway.body import PACE, PATIENCE, Body
+from gateway_site.gateway.problems import Problem
+from tests.gateway_site.server.served import advance, on_moved_clock
+
+CHUNKED = [(b"transfer-encoding", b"chunked")]
+
+
+class Sender:
+    """A client's body, read as an upstream takes it."""
+
+    def __init__(self) -> None:
+        self._sent: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+        self.pieces = Body(self._sent.get, CHUNKED, 10**9).pieces()
+
+    def send(self, size: int) -> None:
+        self._sent.put_nowait({"type": "http.request", "body": b"x" * size, "more_body": True})
+
+    def take(self) -> asyncio.Future[bytes]:
+        return asyncio.ensure_future(anext(self.pieces))
+
+
+async def assert_given_up(taking: asyncio.Future[bytes]) -> None:
+    with pytest.raises(Problem) as raised:
+        await taking
+    assert (raised.value.status, raised.value.code) == (408, "request_timeout")
+
+
+@on_moved_clock
+async def test_body_that_stalls_is_given_up() -> None:
+    taking = Sender().take()
+    await advance(PATIENCE - 1)
+    assert not taking.done()
+    await advance(2)
+    await assert_given_up(taking)
+
+
+@on_moved_clock
+async def test_each_byte_of_a_body_that_trickles_gains_next_to_nothing() -> None:
+    sender = Sender()
+    for _ in range(int(PATIENCE) - 1):
+        taking = sender.take()
+        await advance(1)
+        sender.send(1)
+        await taking
+    taking = sender.take()
+    await advance(1.5)
+    await assert_given_up(taking)
+
+
+@on_moved_clock
+async def test_body_at_the_least_pace_is_taken_to_its_end_however_long() -> None:
+    sender = Sender()
+    for _ in range(100):
+        taking = sender.take()
+        await advance(5)
+        sender.send(5 * PACE + 100)
+        assert len(await taking) == 5 * PACE + 100
+
+
+@on_moved_clock
+async def test_what_came_fast_does_not_pay_for_a_long_stall() -> None:
+    sender = Sender()
+    sender.send(100_000_000)
+    await sender.take()
+    taking = sender.take()
+    await advance(PATIENCE + 1)
+    await assert_given_up(taking)
+
+
+@on_moved_clock
+async def test_upstream_that_takes_its_time_is_not_the_clients_fault() -> None:
+    sender = Sender()
+    for _ in range(5):
+        await advance(10 * PATIENCE)
+        sender.send(1)
+        assert await sender.take() == b"x"

@@ -1,0 +1,148 @@
+"""More requests than threads, under server and handler: who waits, who is sent away."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import Settings
+
+from gateway_site import tally
+from gateway_site.gateway import gate, handler
+from tests.gateway_site.server import urls
+from tests.gateway_site.server.served import Served, answer, is_open, one_answer, serving
+from tests.local.running import wait_until
+
+PAGE = b"GET /page HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+CALL = PAGE.replace(b"/page", b"/gateway/x/y")
+HEALTH = PAGE.replace(b"Host", b"Connection: close\r\nHost").replace(b"/page", b"/healthz")
+POST = b"POST /page HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\n"
+PLACES = 2
+SWEEP = 1
+
+
+@pytest.fixture
+def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
+    settings.ROOT_URLCONF = "tests.gateway_site.server.urls"
+    settings.MIDDLEWARE = [
+        "gateway_site.middleware.HealthMiddleware",
+        "django.middleware.common.CommonMiddleware",
+    ]
+    monkeypatch.setattr(handler, "THREADS", PLACES)
+    urls.go_on.clear()
+    urls.reached.clear()
+    with serving(handler.GatewayHandler()) as running:
+        yield running
+        urls.go_on.set()
+
+
+def all_busy(served: Served, request: bytes) -> None:
+    for _ in range(PLACES):
+        served.connected(request)
+    wait_until(lambda: len(urls.reached) == PLACES, "all threads have work")
+
+
+def test_page_that_waits_for_too_long_is_told_to_come_again(served: Served) -> None:
+    all_busy(served, PAGE)
+    client = served.connected(PAGE)
+    served.advance(gate.PATIENCE - 1)
+    assert is_open(client)
+    served.advance(1.5)
+    got = one_answer(client)
+    assert got.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 5\r\n" in got
+    assert b"\r\ncache-control: no-store\r\n" in got
+    assert len(urls.reached) == PLACES
+
+
+def test_call_that_waits_for_too_long_gets_a_problem_document(served: Served) -> None:
+    all_busy(served, CALL)
+    client = served.connected(CALL.replace(b"Host", b"Connection: close\r\nHost"))
+    served.advance(gate.PATIENCE + 0.5)
+    got = answer(client)
+    assert got.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: 5\r\n" in got
+    assert b"\r\nx-gateway-problem: busy\r\n" in got
+    assert len(urls.reached) == PLACES
+
+
+@pytest.mark.parametrize(("busy", "other"), [(PAGE, CALL), (CALL, PAGE)])
+def test_pages_hold_up_no_call_and_calls_no_page(served: Served, busy: bytes, other: bytes) -> None:
+    all_busy(served, busy)
+    client = served.connected(other)
+    wait_until(lambda: len(urls.reached) == PLACES + 1, "the other kind is served")
+    urls.go_on.set()
+    assert one_answer(client).startswith(b"HTTP/1.1 200 ")
+
+
+def test_health_is_answered_while_all_is_busy(served: Served) -> None:
+    all_busy(served, PAGE)
+    all_busy_calls = [served.connected(CALL) for _ in range(PLACES)]
+    waiting = [served.connected(each) for each in (PAGE, CALL) * 20]
+    for _ in range(3):
+        assert answer(served.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+    assert all(is_open(client) for client in [*waiting, *all_busy_calls])
+
+
+def test_client_that_went_while_it_waited_costs_no_thread(served: Served) -> None:
+    all_busy(served, PAGE)
+    gone = [served.connected(request) for request in (PAGE, POST + b"hello") for _ in range(5)]
+    served.settle()
+    for client in gone:
+        client.close()
+    served.settle()
+    last = served.connected(PAGE)
+    served.settle()
+    urls.go_on.set()
+    assert one_answer(last).startswith(b"HTTP/1.1 200 ")
+    assert len(urls.reached) == PLACES + 1
+
+
+def test_body_that_does_not_arrive_holds_no_thread_and_ends(served: Served) -> None:
+    slow = [served.connected(POST + b"h") for _ in range(2 * PLACES)]
+    urls.go_on.set()
+    served.settle()
+    assert one_answer(served.connected(PAGE)).endswith(b"page of 0")
+    for _ in range(3):
+        served.advance(9)
+        for client in slow:
+            client.sendall(b"e")
+    assert all(is_open(client) for client in slow)
+    served.advance(4)
+    for client in slow:
+        got = answer(client)
+        assert got.startswith(b"HTTP/1.1 408 ")
+        assert b"connection: close" in got
+    assert len(urls.reached) == 1
+
+
+def test_body_that_arrives_in_time_is_the_pages(served: Served) -> None:
+    urls.go_on.set()
+    client = served.connected(POST + b"he")
+    served.advance(25)
+    client.sendall(b"llo")
+    assert one_answer(client).endswith(b"page of 5")
+
+
+@pytest.mark.parametrize("path", [b"/page", b"/healthz"])
+def test_health_waits_for_a_body_no_longer_than_a_page(served: Served, path: bytes) -> None:
+    client = served.connected(POST.replace(b"/page", path) + b"he")
+    served.advance(32)
+    assert answer(client).startswith(b"HTTP/1.1 408 ")
+
+
+def test_page_may_be_a_stream(served: Served) -> None:
+    got = answer(served.connected(b"GET /streamed HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"))
+    assert b"one, " in got
+    assert b"two" in got
+
+
+def test_flood_is_no_flood_of_lines(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    shed = tally.Tally(logging.getLogger("flood"), "%d went away.", lambda: now)
+    for _ in range(1000):
+        shed.add()
+    now += tally.EVERY
+    shed.add()
+    assert [record.getMessage() for record in caplog.records] == ["1 went away.", "1000 went away."]

@@ -1,0 +1,168 @@
+"""Clients that take their time: each form of it ends, and nobody who is merely waiting is cut off.
+
+The server's clock is put forward by the tests; nothing sleeps.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from gateway_site.gateway.listening import ANSWER_TIME
+from gateway_site.server.protocol import HEAD_TIME, LINGER
+from tests.gateway_site.server.served import Application, Served, answer, is_open, one_answer
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+LARGE = GET.replace(b"/x", b"/large")
+KEPT = 5  # seconds, uvicorn's default for an idle connection
+SWEEP = 1  # seconds between two looks
+
+
+def test_connection_that_asks_for_nothing_is_closed(served: Served) -> None:
+    client = served.connected()
+    served.advance(HEAD_TIME - 1)
+    assert is_open(client)
+    served.advance(1 + SWEEP)
+    assert answer(client) == b""
+
+
+def test_half_a_head_is_refused_in_time(served: Served, application: Application) -> None:
+    client = served.connected(GET[:20])
+    served.advance(HEAD_TIME - 1)
+    assert is_open(client)
+    served.advance(1 + SWEEP)
+    assert answer(client).startswith(b"HTTP/1.1 408 ")
+    assert application.reached == []
+
+
+@pytest.mark.parametrize("before", [b"", GET], ids=["first", "later request"])
+def test_each_byte_of_a_head_that_trickles_gains_no_time(
+    served: Served, application: Application, before: bytes
+) -> None:
+    client = served.connected(before)
+    if before:
+        one_answer(client)
+    for number in range(int(HEAD_TIME)):
+        client.sendall(GET[number : number + 1])
+        served.advance(1)
+    served.advance(SWEEP)
+    assert answer(client).startswith(b"HTTP/1.1 408 ")
+    assert len(application.reached) == bool(before)
+
+
+def test_empty_lines_gain_no_time(served: Served) -> None:
+    client = served.connected()
+    for _ in range(int(HEAD_TIME)):
+        client.sendall(b"\r\n")
+        served.advance(1)
+    served.advance(SWEEP)
+    assert answer(client).startswith(b"HTTP/1.1 408 ")
+
+
+def test_idle_connection_is_kept_as_long_as_usual_and_then_closed_silently(served: Served) -> None:
+    client = served.connected(GET)
+    one_answer(client)
+    served.advance(KEPT - 1)
+    assert is_open(client)
+    client.sendall(GET)
+    one_answer(client)
+    served.advance(KEPT + SWEEP)
+    assert answer(client) == b""
+
+
+def test_request_under_way_outlasts_every_time_of_a_head(
+    served: Served, application: Application
+) -> None:
+    """With half of the next head there already, which is not late before this one is answered."""
+    client = served.connected(GET.replace(b"/x", b"/held") + GET[:20])
+    served.advance(10 * HEAD_TIME)
+    assert is_open(client)
+    assert application.release is not None
+    served.loop.call_soon_threadsafe(application.release.set)
+    assert one_answer(client).endswith(b"answer to /held")
+    client.sendall(GET[20:])
+    assert one_answer(client).endswith(b"answer to /x")
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
+def test_body_that_nobody_reads_ends_with_the_answer(
+    served: Served, application: Application, framing: bytes
+) -> None:
+    """Else it could trickle on for ever, past every bound, on a connection that was answered."""
+    client = served.connected(b"POST /x HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
+    client.settimeout(20)
+    got = answer(client)  # the server's side is closed, the client's not yet
+    assert got.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in got
+    served.advance(LINGER + SWEEP)
+    assert_is_reset(client)
+    assert application.reached == ["/x"]
+
+
+def assert_is_reset(client: socket.socket) -> None:
+    """Whoever goes on sending to what is closed hears of it."""
+
+    def goes_on() -> None:
+        while True:
+            client.sendall(b"x" * 65536)
+
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        goes_on()
+
+
+def test_refused_client_can_send_on_and_still_read_why(served: Served) -> None:
+    """A reset, which unread bytes would cause, would take the answer away from it."""
+    client = served.connected(b"POST / HTTP/1.1\r\n\r\n")
+    client.sendall(b"x" * 1_000_000)
+    assert answer(client).startswith(b"HTTP/1.1 400 ")
+
+
+def wait_until_full(served: Served, application: Application) -> None:
+    """Wait until the server holds as much of an answer as it will."""
+    pieces = -1
+    while pieces != application.pieces:
+        pieces = application.pieces
+        served.settle()
+
+
+def test_answer_that_is_not_taken_is_given_up(served: Served, application: Application) -> None:
+    client = served.connected(LARGE)
+    wait_until_full(served, application)
+    served.advance(ANSWER_TIME + 2 * SWEEP)
+    assert application.gone.wait(20)
+    assert len(answer(client)) < 100_000_000  # what the system held for it, of 1 GB
+
+
+def test_answer_that_is_taken_slowly_goes_on(served: Served, application: Application) -> None:
+    client = served.connected(LARGE)
+    for _ in range(3):
+        wait_until_full(served, application)
+        served.advance(ANSWER_TIME - 10)
+        left = 16 * 1024 * 1024  # more than the system holds of it
+        while left:
+            piece = client.recv(min(left, 65536))
+            assert piece, "it was cut off"
+            left -= len(piece)
+    assert not application.gone.is_set()
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+def test_answer_after_which_the_connection_closes_is_given_up_too(
+    served: Served, version: bytes
+) -> None:
+    """Its transport would otherwise wait for the client for ever, with the descriptor."""
+    client = served.connected(GET.replace(b"/x", b"/heavy").replace(b"1.1", version))
+    begun = len(client.recv(65536))
+    served.advance(KEPT + ANSWER_TIME + 3 * SWEEP)
+    assert begun + len(answer(client)) < 30_000_000
+
+
+def test_client_that_goes_ends_what_it_asked_for_whatever_it_sent_ahead(
+    served: Served, application: Application
+) -> None:
+    """uvicorn tells the last request only: a stream before it would go on for nobody."""
+    client = served.connected(LARGE + GET)
+    served.settle()
+    client.close()
+    assert application.gone.wait(20)

@@ -1,0 +1,177 @@
+"""The server as an operator starts it, in a process of its own with 300 descriptors."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import uvicorn
+
+from gateway_site.server.connections import RESERVED
+from gateway_site.server.options import APPLICATION, OPTIONS, arguments
+from tests.gateway_site.server.served import answer
+from tests.local.running import ROOT, free_ports, running
+
+DESCRIPTORS = 300
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+PAGE = b"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+WORKING = b"POST /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\nh"
+
+
+def command(port: int, *more: str) -> list[str]:
+    """Return the command of docs/aws.md, for this machine."""
+    text = (ROOT / "docs/aws.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    [line] = re.findall(r"^python -m gateway_site\.server .*$", text, re.MULTILINE)
+    line = line.replace("0.0.0.0", "127.0.0.1").replace("8000", str(port))  # noqa: S104
+    started = shlex.join([sys.executable, *shlex.split(line)[1:], *more])
+    return ["sh", "-c", f"ulimit -n {DESCRIPTORS}; exec {started}"]
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "GATEWAY_LOCAL": "1",
+        "DJANGO_SECRET_KEY": "tests-only" * 5,
+        "DATABASE_URL": f"sqlite:///{folder}/gateway.sqlite3",
+        "AWS_REGION": "eu-west-1",
+        **more,
+    }
+
+
+class Started:
+    """A process, and raw connections to it from whichever address on loopback."""
+
+    def __init__(self, port: int, process: psutil.Process) -> None:
+        self.port = port
+        self.process = process
+        self.clients: list[socket.socket] = []
+
+    def connected(self, sent: bytes = b"", *, source: str = "127.0.0.1") -> socket.socket:
+        client = socket.create_connection(
+            ("127.0.0.1", self.port), timeout=20, source_address=(source, 0)
+        )
+        self.clients.append(client)
+        client.sendall(sent)
+        return client
+
+    def hang_up(self) -> None:
+        while self.clients:
+            self.clients.pop().close()
+
+
+@contextmanager
+def start(folder: Path, *more: str, **variables: str) -> Iterator[Started]:
+    [port] = free_ports(1)
+    env = environment(folder, **variables)
+    with running(command(port, *more), env, folder / "log", port) as process:
+        started = Started(port, psutil.Process(process.pid))
+        try:
+            yield started
+        finally:
+            started.hang_up()
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    with start(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@pytest.fixture
+def server(process: Started) -> Iterator[Started]:
+    yield process
+    process.hang_up()
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHo"], ids=["silent", "half a head"])
+def test_more_silent_connections_than_descriptors_leave_health_and_pages_answering(
+    server: Started, sent: bytes
+) -> None:
+    for number in range(DESCRIPTORS + 50):
+        server.connected(sent, source=f"127.0.1.{number % 250 + 1}")
+        if number % 50 == 0:
+            assert_healthy(server)
+    assert_healthy(server)
+    assert answer(server.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
+
+
+def test_more_working_connections_than_descriptors_leave_health_answering(
+    server: Started,
+) -> None:
+    for number in range(DESCRIPTORS + 50):
+        with suppress(ConnectionResetError):  # dropped already
+            server.connected(WORKING, source=f"127.0.2.{number % 250 + 1}")
+        if number % 50 == 0:
+            assert_healthy(server)
+    assert_healthy(server)
+    assert answer(server.connected(PAGE)).startswith(b"HTTP/1.1 503 ")
+
+
+def assert_healthy(server: Started) -> None:
+    assert answer(server.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+    assert server.process.num_fds() <= DESCRIPTORS - RESERVED
+
+
+@pytest.mark.parametrize("header", [b"Host: a\r\nHost: b", b"X: y"], ids=["two hosts", "no host"])
+def test_rules_of_our_own_protocol_hold(server: Started, header: bytes) -> None:
+    request = b"GET /healthz HTTP/1.1\r\n" + header + b"\r\n\r\n"
+    assert answer(server.connected(request)).startswith(b"HTTP/1.1 400 ")
+
+
+def test_options_are_those_of_runserver_and_one_on_the_command_line_counts_more() -> None:
+    def understood(*more: str) -> dict[str, Any]:
+        return uvicorn.main.make_context("x", [APPLICATION, *arguments(), *more]).params
+
+    assert {name: understood()[name] for name in OPTIONS} == OPTIONS
+    assert understood("--http", "h11", "--proxy-headers")["http"] == "h11"
+    assert understood("--proxy-headers")["proxy_headers"] is True
+
+
+@pytest.mark.long
+def test_each_of_several_workers_is_bounded(tmp_path: Path) -> None:
+    with start(tmp_path, "--workers", "2") as started:
+        for number in range(2 * DESCRIPTORS + 100):
+            started.connected(source=f"127.0.1.{number % 250 + 1}")
+        for _ in range(20):
+            assert answer(started.connected(HEALTH)).startswith(b"HTTP/1.1 200 ")
+        workers = started.process.children()
+        bounded = [each for each in workers if each.num_fds() > 20]
+        assert len(bounded) >= 2
+        assert all(each.num_fds() <= DESCRIPTORS - RESERVED for each in bounded)
+
+
+@pytest.mark.long
+def test_slow_clients_are_closed_in_real_time(tmp_path: Path) -> None:
+    """The times that other tests put the clock forward by, on the clock as it is."""
+    with start(tmp_path) as started:
+        began = time.monotonic()
+        silent, half = started.connected(), started.connected(b"GET / HTTP/1.1\r\nHo")
+        working = started.connected(WORKING)
+        assert answer(silent) == b""
+        assert answer(half).startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - began >= 10
+        assert answer(working).startswith(b"HTTP/1.1 408 ")
+        assert time.monotonic() - began >= 30
+
+
+@pytest.mark.long
+def test_process_that_is_told_to_end_does_so_with_slow_clients_connected(tmp_path: Path) -> None:
+    with start(tmp_path) as started:
+        for sent in (b"", b"GET / HTTP/1.1\r\nHo", WORKING):
+            started.connected(sent)
+        started.process.send_signal(signal.SIGTERM)
+        started.process.wait(20)

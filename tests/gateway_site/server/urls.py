@@ -1,0 +1,33 @@
+"""Pages and an upstream's address that wait until a test lets them go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import path
+
+reached: list[str] = []
+go_on = threading.Event()
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    reached.append(request.path)
+    assert go_on.wait(20)
+    return HttpResponse("page of " + str(len(request.body)))
+
+
+def streamed(request: HttpRequest) -> StreamingHttpResponse:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"one, "
+        yield b"two"
+
+    return StreamingHttpResponse(content())
+
+
+urlpatterns = [
+    path("page", page),
+    path("streamed", streamed),
+    path("gateway/<path:path>", lambda request, path: page(request)),
+]
