@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import sys
 from collections.abc import Callable
 
@@ -50,14 +51,20 @@ def answer(body: bytes, kind: bytes, *headers: bytes) -> bytes:
     )
 
 
-def serve(respond: Callable[[Connection, bytes, bytes], bytes | None]) -> None:
+def serve(
+    respond: Callable[[Connection, bytes, bytes], bytes | None], tls: ssl.SSLContext | None = None
+) -> None:
     """Serve on a free port of loopback, which is printed first."""
-    asyncio.run(_serve(respond))
+    asyncio.run(_serve(respond, tls))
 
 
-async def _serve(respond: Callable[[Connection, bytes, bytes], bytes | None]) -> None:
+async def _serve(
+    respond: Callable[[Connection, bytes, bytes], bytes | None], tls: ssl.SSLContext | None
+) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(respond), "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(
+        lambda: Connection(respond), "127.0.0.1", 0, backlog=4096, ssl=tls
+    )
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()

@@ -93,6 +93,14 @@ def test_gateway_is_compared_with_the_bare_forwarder() -> None:
     assert all(target.found > 0 for target in section.targets)
 
 
+def test_connections_of_ones_own_are_compared_with_one_that_is_kept() -> None:
+    section = isolated("connecting", QUICK)
+    check_shape(section)
+    for scheme in ("http", "https"):
+        assert row(section, f"{scheme}, a connection kept")[2].startswith("1.00")
+        assert number(row(section, f"{scheme}, a connection each")[2]) > 0.5
+
+
 @pytest.mark.long
 def test_streams_are_held_open_through_both_proxies() -> None:
     section = isolated("streaming", QUICK)

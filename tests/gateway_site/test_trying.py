@@ -13,7 +13,7 @@ from django.conf import settings
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.gateway import upstreams
+from gateway_site.gateway import client, upstreams
 from gateway_site.pages import trying
 from oauth import session as held_tokens
 from oauth.access import REFUSED_AGE
@@ -60,6 +60,15 @@ def shown(page: Element) -> str:
 def status(page: Element) -> str:
     (found,) = [e for e in page.all("dd") if e.attributes.get("role") == "status"]
     return " ".join([*(part.text for part in found.all("span")), *"".join(found.own_text).split()])
+
+
+def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
+    upstream: FakeProvider, signed_in: Visitor
+) -> None:
+    """Django's test client asks by WSGI."""
+    before = set(client._pools)
+    assert response_to(signed_in).status_code == 200
+    assert set(client._pools) <= before
 
 
 def answering(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[], Answer]:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+import requests
 
-from oauth import http
+from oauth import http, transport
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.http import Answer
 
@@ -173,3 +174,32 @@ def test_answer_without_tokens_is_an_error(answer: Answer, error: type[Exception
 
 def test_body_is_not_in_the_repr() -> None:
     assert "canary" not in repr(Answer(200, "text/plain", b"canary"))
+
+
+def test_no_request_gets_what_was_sent_to_another() -> None:
+    """The provider keeps connections open, and says more on them than it was asked for."""
+    ends: list[int] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        with connection:
+            while connection.recv(65536):
+                answer = HEAD + b'Content-Length: 7\r\n\r\n{"n":%d}' % number
+                connection.sendall(answer + answer)
+        ends.append(number)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/token"
+
+        def accept() -> None:
+            for number in range(3):
+                serve(listener.accept()[0], number)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        told = [http.post(url, {}, {}), http.get(url)]
+        session = transport.bounded(requests.Session())
+        told_by_allauth = session.get(url, timeout=20)
+        thread.join(20)
+    assert [answer.content()["n"] for answer in told] == [0, 1]
+    assert told_by_allauth.json() == {"n": 2}
+    assert ends == [0, 1, 2]  # each closed by who asked, before the next was made

@@ -7,6 +7,7 @@ NAMES = (
     "fleet",
     "serving",
     "proxying",
+    "connecting",
     "streaming",
     "starting",
     "growing",

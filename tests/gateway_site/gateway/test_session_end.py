@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import os
+import warnings
+from collections.abc import AsyncIterator, Callable, Sized
 from dataclasses import dataclass
 from typing import cast
 
@@ -118,6 +120,22 @@ async def test_loop_that_has_ended_is_in_nobodys_way(pool: client.Pool) -> None:
     assert ada.idle.is_closed
     assert ended[0] not in client._pools  # It went when the other came.
     client._pools.pop(ended[1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+async def test_forked_child_has_none_of_its_parents_connections(pool: client.Pool) -> None:
+    assert counted_in_child(client._pools) == 0
+    assert client.pool() is pool
+
+
+def counted_in_child(pools: Sized) -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
+        child = os.fork()
+    if child == 0:  # pragma: no cover - not measured in the child
+        os._exit(len(pools))
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def test_call_that_finds_all_connections_in_use_is_told_to_come_back() -> None:
