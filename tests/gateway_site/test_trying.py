@@ -63,11 +63,12 @@ def status(page: Element) -> str:
 
 
 def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
-    upstream: FakeProvider, signed_in: Visitor
+    upstream: FakeProvider, visitor: Visitor
 ) -> None:
     """Django's test client asks by WSGI."""
+    visitor.sign_in(upstream)
     before = set(client._pools)
-    assert response_to(signed_in).status_code == 200
+    assert response_to(visitor).status_code == 200
     assert set(client._pools) <= before
 
 

@@ -261,8 +261,17 @@ async def test_who_finds_all_in_use_is_told_so_in_time(limits: dict[str, int]) -
     for lease in leases:
         pool.connections.give_back(lease)
     assert not leases[0].connection.is_closed
-    for _ in range(2):  # That wait took no place away.
+    for _ in range(2):  # To wait took no place away.
         await pool.take(Owner("session-c", "3"), patience=SOON)
+
+
+async def test_wait_in_vain_takes_no_place_of_the_upstream() -> None:
+    pool = Pool(in_all=1, per_upstream=1)
+    lease = await pool.take(ADA, "tools")
+    with pytest.raises(Busy):
+        await pool.take(ADA, "api", patience=SOON)
+    pool.connections.give_back(lease)
+    await pool.take(ADA, "api", patience=SOON)
 
 
 async def test_one_who_waits_gets_a_connection_of_their_own() -> None:

@@ -245,11 +245,16 @@ async def test_answer_while_the_last_piece_is_written_ends_the_connection(server
     assert server.count == 2
 
 
+@pytest.mark.parametrize("turns", [0, 10], ids=["the loop has not read", "the loop has read"])
 @pytest.mark.parametrize("late", [EXTRA, b"\r\n", b"x"], ids=repr)
-async def test_what_comes_to_an_idle_connection_ends_it(server: Server, late: bytes) -> None:
+async def test_what_comes_to_an_idle_connection_ends_it(
+    server: Server, late: bytes, turns: int
+) -> None:
     assert await called(server) == b"plain"
     server.writers[0].write(late)
     await server.writers[0].drain()
+    for _ in range(turns):
+        await asyncio.sleep(0)
     assert await called(server) == b"plain"
     assert server.count == 2
 
