@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from pytest_django import Settings
 
 from oauth.tokens import TokenSet
 from tests.oauth.fake_provider import FakeProvider
@@ -47,9 +48,10 @@ def test_no_token_is_in_the_database(
 
 
 def test_no_token_of_an_unfinished_sign_up_is_in_the_database_or_the_table(
-    corp: FakeProvider, other: FakeProvider, visitor: Visitor, store: Stack
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor, store: Stack, settings: Settings
 ) -> None:
     Visitor().sign_in(corp)
+    settings.SOCIALACCOUNT_AUTO_SIGNUP = False
     visitor.sign_in(other, "other")
 
     content = database_bytes() + repr(store.items()).encode()
