@@ -134,6 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade() and heads.has_body(self.headers):
             raise Refusal(400, "No other protocol is spoken here.")  # httptools drops the body
         super().on_headers_complete()
+        if self.pipeline:  # uvicorn stops reading here, and would not see the client go
+            self.flow.resume_reading()
         self._in_head = False
         self._progress = True
         self._due = NEVER

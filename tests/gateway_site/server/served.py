@@ -55,7 +55,9 @@ async def turns() -> None:
 
 
 class Application:
-    """Answers at once, but for `/body`, which reads, and `/held`, which waits to be released.
+    """Answers at once, but for `/body`, which reads, and two that wait.
+
+    `/held` waits to be released, `/watched` until the client goes.
 
     `/heavy` is 30 MB in one piece, `/large` 1 GB in many.
     """
@@ -77,6 +79,10 @@ class Application:
         body = b"answer to " + path.encode()
         if path == "/body":
             body = await self._whole(receive)
+        if path == "/watched":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.gone.set()
         if path == "/heavy":
             body *= 2_000_000
         if path == "/held":
@@ -196,6 +202,12 @@ def _more(client: socket.socket) -> bytes:
     piece = client.recv(65536)
     assert piece, "the server has closed"
     return piece
+
+
+def ended(client: socket.socket) -> bytes:
+    """Return what came of a connection that the server has closed, or answered, by now."""
+    assert not is_open(client)
+    return answer(client)
 
 
 def is_open(client: socket.socket) -> bool:

@@ -30,6 +30,7 @@ class Sender:
 
 
 async def assert_given_up(taking: asyncio.Future[bytes]) -> None:
+    assert taking.done()
     with pytest.raises(Problem) as raised:
         await taking
     assert (raised.value.status, raised.value.code) == (408, "request_timeout")

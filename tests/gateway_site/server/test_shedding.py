@@ -11,7 +11,7 @@ from pytest_django import Settings
 from gateway_site import tally
 from gateway_site.gateway import gate, handler
 from tests.gateway_site.server import urls
-from tests.gateway_site.server.served import Served, answer, is_open, one_answer, serving
+from tests.gateway_site.server.served import Served, answer, ended, is_open, one_answer, serving
 from tests.local.running import wait_until
 
 PAGE = b"GET /page HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -111,7 +111,7 @@ def test_body_that_does_not_arrive_holds_no_thread_and_ends(served: Served) -> N
     assert all(is_open(client) for client in slow)
     served.advance(4)
     for client in slow:
-        got = answer(client)
+        got = ended(client)
         assert got.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in got
     assert len(urls.reached) == 1
@@ -129,7 +129,7 @@ def test_body_that_arrives_in_time_is_the_pages(served: Served) -> None:
 def test_health_waits_for_a_body_no_longer_than_a_page(served: Served, path: bytes) -> None:
     client = served.connected(POST.replace(b"/page", path) + b"he")
     served.advance(32)
-    assert answer(client).startswith(b"HTTP/1.1 408 ")
+    assert ended(client).startswith(b"HTTP/1.1 408 ")
 
 
 def test_page_may_be_a_stream(served: Served) -> None:

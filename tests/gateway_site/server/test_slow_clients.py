@@ -5,13 +5,17 @@ The server's clock is put forward by the tests; nothing sleeps.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from gateway_site.gateway.listening import ANSWER_TIME
-from gateway_site.server.protocol import HEAD_TIME, LINGER
-from tests.gateway_site.server.served import Application, Served, answer, is_open, one_answer
+from gateway_site.server.options import OPTIONS
+from gateway_site.server.protocol import HEAD_TIME, LINGER, BoundedProtocol
+from tests.gateway_site.server.served import Application, Served, answer, ended, is_open, one_answer
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 LARGE = GET.replace(b"/x", b"/large")
@@ -24,7 +28,7 @@ def test_connection_that_asks_for_nothing_is_closed(served: Served) -> None:
     served.advance(HEAD_TIME - 1)
     assert is_open(client)
     served.advance(1 + SWEEP)
-    assert answer(client) == b""
+    assert ended(client) == b""
 
 
 def test_half_a_head_is_refused_in_time(served: Served, application: Application) -> None:
@@ -32,7 +36,7 @@ def test_half_a_head_is_refused_in_time(served: Served, application: Application
     served.advance(HEAD_TIME - 1)
     assert is_open(client)
     served.advance(1 + SWEEP)
-    assert answer(client).startswith(b"HTTP/1.1 408 ")
+    assert ended(client).startswith(b"HTTP/1.1 408 ")
     assert application.reached == []
 
 
@@ -47,7 +51,7 @@ def test_each_byte_of_a_head_that_trickles_gains_no_time(
         client.sendall(GET[number : number + 1])
         served.advance(1)
     served.advance(SWEEP)
-    assert answer(client).startswith(b"HTTP/1.1 408 ")
+    assert ended(client).startswith(b"HTTP/1.1 408 ")
     assert len(application.reached) == bool(before)
 
 
@@ -57,7 +61,7 @@ def test_empty_lines_gain_no_time(served: Served) -> None:
         client.sendall(b"\r\n")
         served.advance(1)
     served.advance(SWEEP)
-    assert answer(client).startswith(b"HTTP/1.1 408 ")
+    assert ended(client).startswith(b"HTTP/1.1 408 ")
 
 
 def test_idle_connection_is_kept_as_long_as_usual_and_then_closed_silently(served: Served) -> None:
@@ -68,7 +72,7 @@ def test_idle_connection_is_kept_as_long_as_usual_and_then_closed_silently(serve
     client.sendall(GET)
     one_answer(client)
     served.advance(KEPT + SWEEP)
-    assert answer(client) == b""
+    assert ended(client) == b""
 
 
 def test_request_under_way_outlasts_every_time_of_a_head(
@@ -166,3 +170,42 @@ def test_client_that_goes_ends_what_it_asked_for_whatever_it_sent_ahead(
     served.settle()
     client.close()
     assert application.gone.wait(20)
+
+
+def test_client_that_goes_is_seen_though_it_sent_a_request_ahead(
+    served: Served, application: Application
+) -> None:
+    """uvicorn stops reading then, and a stream that is silent would wait for ever."""
+    client = served.connected(GET.replace(b"/x", b"/watched"))
+    served.settle()
+    client.sendall(GET)
+    served.settle()
+    client.close()
+    assert application.gone.wait(20)
+
+
+class Unread(asyncio.Transport):
+    """A connection that is to close once its client has taken the last bytes."""
+
+    aborted = False
+
+    def is_closing(self) -> bool:
+        return True
+
+    def get_write_buffer_size(self) -> int:
+        return 100
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_few_bytes_that_are_not_taken_keep_no_connection_either() -> None:
+    config = uvicorn.Config(Application(), **OPTIONS)
+    config.load()
+    protocol, transport = BoundedProtocol(config, ServerState(), {}), Unread()
+    protocol.connection_made(transport)
+    protocol.look(0)
+    protocol.look(ANSWER_TIME - 1)
+    assert not transport.aborted
+    protocol.look(ANSWER_TIME)
+    assert transport.aborted
