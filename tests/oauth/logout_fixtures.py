@@ -27,6 +27,7 @@ FORM = "application/x-www-form-urlencoded"
 def idp(store: Stack, settings: Settings) -> Iterator[LogoutProvider]:
     """Serve a provider that logs out, configured as `corp`."""
     with fake_provider.serving(LogoutProvider) as provider:
+        provider.clock = store.clock
         configure(settings, environment("corp", provider))
         yield provider
 
@@ -35,6 +36,7 @@ def idp(store: Stack, settings: Settings) -> Iterator[LogoutProvider]:
 def second(idp: LogoutProvider, settings: Settings) -> Iterator[LogoutProvider]:
     """Serve another one, configured as `other`."""
     with fake_provider.serving(LogoutProvider) as provider:
+        provider.clock = idp.clock
         idp.client_id, provider.session_id = "the-corp-client", "the-session-at-the-other"
         corp = environment("corp", idp, CLIENT_ID=idp.client_id)
         configure(settings, corp | environment("other", provider))
