@@ -34,6 +34,7 @@ SUFFIXES = (
     "REFRESH_LEEWAY",
     "SINGLE_LOGOUT",
     "BACKCHANNEL_LOGOUT",
+    "ALLOW_PRIVATE",
 )
 NAME_LENGTH = 40  # of allauth's SocialApp.name and of its provider column
 
@@ -154,7 +155,7 @@ class _Variables:
             auth_params=self._auth_params(),
             form_action=self._form_action(issuer),
             sign_out=self._sign_out(),
-            tokens=self._authentication() | self._token_settings(),
+            tokens=self._authentication() | self._token_settings() | self._networks(),
         )
 
     def _text(self, suffix: str) -> str:
@@ -196,6 +197,13 @@ class _Variables:
                 )
             found["refresh_leeway"] = int(leeway)
         return found
+
+    def _networks(self) -> dict[str, Any]:
+        """Return whether metadata may name addresses of a private network."""
+        allowed = self._text("ALLOW_PRIVATE").lower()
+        if allowed not in TRUE | FALSE:
+            raise ImproperlyConfigured(f"{self.prefix}ALLOW_PRIVATE must be 1 or 0.")
+        return {"allow_private": True} if allowed in TRUE else {}
 
     def _secret(self) -> str:
         secret = self._text("CLIENT_SECRET")

@@ -19,14 +19,16 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import render, resolve_url
 
-from oauth import new_accounts, pending
-from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth import new_accounts, pending, providers
+from oauth.endpoints import reach_of
+from oauth.exceptions import ProviderBusy, ProviderRefused, ProviderUnavailable
 from oauth.exchange import capturing, naming_the_request
 from oauth.transport import bounded
 
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER = 30  # seconds
+RETRY_AFTER_BUSY = 5  # seconds
 APPS = "_oauth_apps"  # the request's attribute for what was found for it
 # RFC 6749 section 4.1.2.1: the provider's own words for being down.
 DOWN = frozenset({"server_error", "temporarily_unavailable"})
@@ -53,18 +55,30 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return list(known[asked])
 
     def get_provider(self, *args: Any, **kwargs: Any) -> Provider:
-        """Return the provider, its OAuth 2.0 adapter replaced by ours."""
+        """Return the provider, its OAuth 2.0 adapter replaced by ours.
+
+        Tokens that a client posts are not taken: they would be none of the session's, and
+        allauth fetches keys for each.
+        """
         provider = super().get_provider(*args, **kwargs)
         if isinstance(provider, OpenIDConnectProvider):
             naming_the_request(provider)
         if isinstance(provider, OAuth2Provider):
             provider.oauth2_adapter_class = capturing(provider.oauth2_adapter_class)
+            provider.supports_token_authentication = False
         pending.bound(provider)
         return provider
 
     def get_requests_session(self) -> requests.Session:
-        """Return a session whose answers are bounded in time and size."""
-        return bounded(super().get_requests_session())
+        """Return a session whose answers are bounded in time and size.
+
+        It reaches the networks that the provider of this request may; OpenID providers are
+        asked otherwise (`oauth.exchange`).
+        """
+        match = getattr(self.request, "resolver_match", None)
+        name = match.kwargs.get("provider_id") if match else None
+        reach = reach_of(providers.provider(name) if name else None)
+        return bounded(super().get_requests_session(), reach)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """Note the sign-in, which may meet another one of the same new account."""
@@ -111,7 +125,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         answered = bool(extra_context and extra_context.get("state"))
         down = isinstance(exception, requests.RequestException | ProviderUnavailable)
         if down or (answered and request.GET.get("error") in DOWN):
-            raise ImmediateHttpResponse(_unavailable(request, provider))
+            busy = isinstance(exception, ProviderBusy)
+            raise ImmediateHttpResponse(_unavailable(request, provider, busy=busy))
 
 
 def _described(exception: Exception | None) -> str:
@@ -123,12 +138,12 @@ def _described(exception: Exception | None) -> str:
     return f"{type(exception).__name__}."
 
 
-def _unavailable(request: HttpRequest, provider: Provider) -> Any:
+def _unavailable(request: HttpRequest, provider: Provider, *, busy: bool) -> Any:
     response = render(
         request,
         "oauth/provider_unavailable.html",
-        {"provider": provider},
+        {"provider": provider, "busy": busy},
         status=HTTPStatus.SERVICE_UNAVAILABLE,
     )
-    response["Retry-After"] = str(RETRY_AFTER)
+    response["Retry-After"] = str(RETRY_AFTER_BUSY if busy else RETRY_AFTER)
     return response

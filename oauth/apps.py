@@ -1,6 +1,10 @@
 """The application that holds the tokens of a signed-in person."""
 
+import logging
+
 from django.apps import AppConfig
+
+logger = logging.getLogger(__name__)
 
 
 class OAuthConfig(AppConfig):
@@ -15,3 +19,14 @@ class OAuthConfig(AppConfig):
         from sessions_kms.not_before import names_from
 
         names_from(lambda: [provider.name for provider in all_providers()])
+        self._tell_of_proxies([provider.issuer for provider in all_providers()])
+
+    def _tell_of_proxies(self, issuers: list[str | None]) -> None:
+        """Log who has to see to it that no provider names addresses of a private network."""
+        from oauth.http import proxy_of
+
+        if any(proxy_of(issuer or "https://github.com") for issuer in issuers):
+            logger.warning(
+                "Providers are asked through a proxy (HTTPS_PROXY): it alone sees to which "
+                "addresses their names lead, and must let none of a private network pass."
+            )

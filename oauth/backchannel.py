@@ -88,7 +88,7 @@ def _read(provider: Provider, token: str) -> LogoutToken:
         issuer=issuer,
         client_id=provider.client_id,
         find_keys=lambda key_id, algorithm: jwks.signing_keys(
-            url, key_id=key_id, algorithm=algorithm
+            url, key_id=key_id, algorithm=algorithm, reach=found.reach
         ),
         now=services().clock(),
     )

@@ -24,10 +24,10 @@ from oauth.client_authentication import assertion
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import AUTH_METHODS, PRIVATE_KEY, Provider
 from oauth.sign_out import SignOutMiddleware
+from oauth.vetted_addresses import LOOPBACK_NAMES
 from sessions_kms.backend import SessionStore
 
 LEEWAY_MAX = 3600  # seconds
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @register(Tags.security)
@@ -197,7 +197,7 @@ def _can_sign(provider: Provider) -> bool:
 
 def _is_safe(url: str) -> bool:
     parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_NAMES)
 
 
 def _providers_without_pkce() -> Iterator[str]:

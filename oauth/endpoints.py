@@ -1,39 +1,46 @@
 """A provider's endpoints, as its metadata names them, and requests to them.
 
 A `Provider` enters; `Metadata`, or the answer of its token endpoint, leaves. The
-metadata of a provider is kept for an hour; while it cannot be fetched the last one
-serves on, and only now and then it is tried again.
+metadata of a provider is kept for an hour (`oauth.kept_document`), for allauth's
+adapters as well; while it cannot be fetched the last one serves on.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from oauth import http
 from oauth.client_authentication import authenticated
 from oauth.exceptions import ProviderUnavailable
+from oauth.kept_document import PAUSE, KeptDocument
 from oauth.providers import POST, Provider
-from sessions_kms.services import services
+from oauth.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach, network_of
 
 logger = logging.getLogger(__name__)
 
 METADATA_AGE = 3600  # seconds
-BACK_OFF = 5  # seconds after a failure during which this process does not ask again
+# Seconds between two fetches for somebody who holds a grant; any others cause one a minute.
+PAUSE_OF_GRANTS = 5
 METADATA_MAX = 64  # providers; there are as many as are configured
 WELL_KNOWN = "/.well-known/openid-configuration"
 NEEDED = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
 OPTIONAL = ("revocation_endpoint", "end_session_endpoint")
+PLAIN = re.compile(r"[!-~]+")  # what a URL is made of (RFC 3986)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What a provider says of itself (OpenID Connect Discovery section 3; RFC 8414)."""
+    """What a provider says of itself (OpenID Connect Discovery section 3; RFC 8414).
+
+    ``reach`` is where its endpoints may be, ``document`` the whole of what it says.
+    """
 
     issuer: str | None
     token_endpoint: str
@@ -43,26 +50,41 @@ class Metadata:
     backchannel_logout: bool = False
     auth_methods: tuple[str, ...] = ()
     auth_algorithms: tuple[str, ...] = ()
+    reach: Reach = PUBLIC
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def metadata(provider: Provider) -> Metadata:
-    """Return the provider's metadata. Raises ProviderUnavailable when it is not to be had."""
+def metadata(provider: Provider, *, anonymous: bool = True) -> Metadata:
+    """Return the provider's metadata. Raises ProviderUnavailable when it is not to be had.
+
+    Nobody ``anonymous``, without a grant of the provider, causes a fetch more than once a minute.
+    """
     if provider.issuer is None:
         return _without_discovery(provider)
-    return _memory_of(provider.issuer).metadata(provider, provider.issuer)
+    return _kept(provider, provider.issuer).get(pause=PAUSE if anonymous else PAUSE_OF_GRANTS)
 
 
 def known(provider: Provider) -> Metadata | None:
     """Return the provider's metadata if nobody has to be asked for it."""
     if provider.issuer is None:
         return None
-    memory = _memory_of(provider.issuer)
-    return memory.found if memory.is_fresh() else None
+    return _kept(provider, provider.issuer).fresh
 
 
 def forget() -> None:
     """Forget all metadata, and that any could not be fetched."""
-    _memories.clear()
+    _documents.clear()
+
+
+def reach_of(provider: Provider | None, *, issuer_at: str | None = None) -> Reach:
+    """Return where the endpoints of a provider may be: where everybody can reach them.
+
+    And where the issuer itself answered from, which only the settings name. Other addresses
+    of this machine's networks are no stranger's to name, unless the settings allow it.
+    """
+    if provider is not None and provider.allow_private:
+        return ANYWHERE
+    return PUBLIC if issuer_at is None else PUBLIC | {network_of(issuer_at)}
 
 
 def ask_token_endpoint(
@@ -85,24 +107,23 @@ def ask_token_endpoint(
         methods=found.auth_methods,
         algorithms=found.auth_algorithms,
     )
-    return http.post(url or found.token_endpoint, proven, headers, patience=patience)
+    address = url or found.token_endpoint
+    return http.post(address, proven, headers, reach=found.reach, patience=patience)
 
 
 def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
     """Read an OpenID provider's metadata, if it is of the issuer asked (Discovery 4.3).
 
-    Its endpoints must be as safe as the issuer itself: a secret, a code or a token
-    is never sent over plain http because a document said so. Raises
-    ProviderUnavailable, and what reading a malformed document raises.
+    A secret, a code or a token is never sent over plain http because a document said so,
+    but where the issuer itself is on this machine without TLS. Raises ProviderUnavailable,
+    and what reading a malformed document raises.
     """
     issuer = config["issuer"]
     expected = discovery_url.partition("/.well-known/")[0]
     if issuer.rstrip("/") != expected.rstrip("/"):
         raise ProviderUnavailable("The provider's metadata names another issuer.")
-    scheme = urlsplit(issuer).scheme
     for name in (*NEEDED, *(name for name in OPTIONAL if config.get(name) is not None)):
-        endpoint = urlsplit(config[name])
-        if endpoint.scheme != scheme or not endpoint.netloc:
+        if not _is_safe(config[name], urlsplit(issuer)):
             raise ProviderUnavailable(
                 "The provider's metadata names an endpoint that is not as safe as the issuer."
             )
@@ -115,7 +136,19 @@ def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
         backchannel_logout=config.get("backchannel_logout_supported") is True,
         auth_methods=_names(config, "token_endpoint_auth_methods_supported"),
         auth_algorithms=_names(config, "token_endpoint_auth_signing_alg_values_supported"),
+        document=config,
     )
+
+
+def _is_safe(url: str, issuer: SplitResult) -> bool:
+    endpoint = urlsplit(url)
+    if not PLAIN.fullmatch(url) or not endpoint.hostname or endpoint.port == 0:
+        return False
+    if "@" in endpoint.netloc:  # a name and a password for somebody
+        return False
+    if endpoint.scheme == "http":
+        return issuer.scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
+    return endpoint.scheme == "https"
 
 
 def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -123,54 +156,24 @@ def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(each for each in listed if isinstance(each, str))
 
 
-@dataclass
-class _Memory:
-    """What is known of one issuer. The lock makes one fetch of many at once."""
-
-    found: Metadata | None = None
-    fetched_at: float = 0.0
-    failed_at: float | None = None
-    lock: Lock = field(default_factory=Lock)
-
-    def metadata(self, provider: Provider, issuer: str) -> Metadata:
-        # Whoever has the last one at hand does not wait for another's fetch.
-        if not self.is_fresh() and self.lock.acquire(blocking=self.found is None):
-            try:
-                if not self.is_fresh() and not self._is_resting():
-                    self._fetch(provider, issuer)
-            finally:
-                self.lock.release()
-        if self.found is None:
-            raise ProviderUnavailable("The provider's metadata cannot be fetched.")
-        return self.found
-
-    def is_fresh(self) -> bool:
-        age = services().clock() - self.fetched_at
-        return self.found is not None and 0 <= age < METADATA_AGE
-
-    def _is_resting(self) -> bool:
-        """Tell whether a fetch failed a moment ago: not each caller is to wait for it again."""
-        return self.failed_at is not None and 0 <= services().clock() - self.failed_at < BACK_OFF
-
-    def _fetch(self, provider: Provider, issuer: str) -> None:
-        try:
-            self.found = _discovered(provider, issuer)
-        except ProviderUnavailable as exc:
-            logger.warning("The metadata of %s cannot be had: %s", provider.name, exc)
-            self.failed_at = services().clock()  # of the failure: it may have taken its time
-        else:
-            self.fetched_at = services().clock()
+def _kept(provider: Provider, issuer: str) -> KeptDocument[Metadata]:
+    if provider not in _documents and len(_documents) >= METADATA_MAX:
+        _documents.clear()
+    fetch = partial(_fetched, provider, issuer)
+    return _documents.setdefault(provider, KeptDocument(fetch, max_age=METADATA_AGE))
 
 
-def _memory_of(issuer: str) -> _Memory:
-    if issuer not in _memories and len(_memories) >= METADATA_MAX:
-        _memories.clear()
-    return _memories.setdefault(issuer, _Memory())
+def _fetched(provider: Provider, issuer: str) -> Metadata:
+    try:
+        return _discovered(provider, issuer)
+    except ProviderUnavailable as exc:
+        logger.warning("The metadata of %s cannot be had: %s", provider.name, exc)
+        raise
 
 
 def _discovered(provider: Provider, issuer: str) -> Metadata:
     url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
-    answer = http.get(url)
+    answer = http.get(url, reach=ANYWHERE)  # the settings name it
     if answer.status != 200:
         raise ProviderUnavailable("The provider's metadata cannot be fetched.")
     config = {**answer.content(), **provider.metadata_overrides}
@@ -178,13 +181,11 @@ def _discovered(provider: Provider, issuer: str) -> Metadata:
         found = read_metadata(config, url)
     except (AttributeError, LookupError, TypeError, ValueError):
         raise ProviderUnavailable("The provider's metadata cannot be read.") from None
-    return _with_settings(provider, found)
-
-
-def _with_settings(provider: Provider, found: Metadata) -> Metadata:
-    if provider.revocation_url is None:
-        return found
-    return Metadata(**{**vars(found), "revocation_endpoint": provider.revocation_url})
+    return replace(
+        found,
+        revocation_endpoint=provider.revocation_url or found.revocation_endpoint,
+        reach=reach_of(provider, issuer_at=answer.peer),
+    )
 
 
 def _without_discovery(provider: Provider) -> Metadata:
@@ -197,8 +198,9 @@ def _without_discovery(provider: Provider) -> Metadata:
         token_endpoint=url,
         revocation_endpoint=provider.revocation_url,
         auth_methods=(POST,),
+        reach=reach_of(provider),
     )
 
 
-_memories: dict[str, _Memory] = {}
+_documents: dict[Provider, KeptDocument[Metadata]] = {}
 os.register_at_fork(after_in_child=forget)  # the parent may have forked while it held a lock

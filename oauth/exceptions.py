@@ -4,6 +4,7 @@ OAuthError
 ├── NotConnected                nothing is held for this provider
 ├── ReauthenticationRequired    the person must sign in with the provider again
 ├── ProviderUnavailable         the provider cannot be asked now; trying later may help
+│   └── ProviderBusy            because this process asks it too much already
 └── ProviderRefused             what the provider answered must not be accepted
 
 Messages are fixed sentences, without what a provider answered.
@@ -26,6 +27,10 @@ class ReauthenticationRequired(OAuthError):
 
 class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
     """The provider did not answer, or answered what cannot be read. Nothing was given up."""
+
+
+class ProviderBusy(ProviderUnavailable):
+    """So much is asked of the provider at once that this was not begun."""
 
 
 class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types

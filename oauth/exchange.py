@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -25,14 +26,20 @@ from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOA
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from oauth import providers
-from oauth.endpoints import Metadata, ask_token_endpoint, read_metadata
+from oauth import endpoints, http, id_tokens, providers
+from oauth.concurrency_limit import ConcurrencyLimit
+from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.providers import POST
+from oauth.id_tokens import InvalidIdToken
+from oauth.providers import POST, Provider
 from oauth.tokens import TokenSet
 from sessions_kms.services import services
 
 HALVES = re.compile("[\ud800-\udfff]")
+# Of one provider in one process. Anybody may cause them, with codes that are made up; what else
+# a visitor without a grant has posted to a provider belongs under this limit as well.
+EXCHANGES = 16
+exchanges = ConcurrencyLimit(EXCHANGES)
 
 
 @cache
@@ -88,7 +95,19 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         """Exchange the code, authenticated as a refresh will be.
 
         A provider whose exchange is its own (another client class, or GET) is left to it.
+        Raises ProviderBusy when too many are exchanged.
         """
+        __traceback_hide__ = True
+        with exchanges.one(self.get_provider().sub_id):
+            return self._exchanged(request, app, client, pkce_code_verifier)
+
+    def _exchanged(
+        self,
+        request: HttpRequest,
+        app: SocialApp,
+        client: OAuth2Client,
+        pkce_code_verifier: str | None,
+    ) -> Any:
         __traceback_hide__ = True
         configured = providers.provider(self.get_provider().sub_id)
         plain = type(client) is OAuth2Client and client.access_token_method == "POST"  # noqa: S105 - a verb
@@ -102,13 +121,18 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             }
             if pkce_code_verifier:
                 form["code_verifier"] = pkce_code_verifier
-            answer = ask_token_endpoint(configured, self._metadata(), form)
+            answer = ask_token_endpoint(configured, self._metadata(configured), form)
             self.did_fetch_access_token = True
             return answer.tokens()
 
-    def _metadata(self) -> Metadata:
+    def _metadata(self, provider: Provider) -> Metadata:
         # What allauth sends the providers without discovery, and they document.
-        return Metadata(issuer=None, token_endpoint=self.access_token_url, auth_methods=(POST,))
+        return Metadata(
+            issuer=None,
+            token_endpoint=self.access_token_url,
+            auth_methods=(POST,),
+            reach=endpoints.reach_of(provider),
+        )
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
         with unreadable_answers_refused():
@@ -159,17 +183,22 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
     """Holds an OpenID provider to its own metadata."""
 
     _code_verifier: str | None = None
+    _claims: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        """Return the provider's metadata. Raises ProviderUnavailable when it is not usable."""
-        with unreadable_answers_refused():
-            config: dict[str, Any] = super().openid_config
-            read_metadata(config, self.get_provider().server_url)
-        return config
+        """Return the provider's metadata, which is kept. Raises ProviderUnavailable."""
+        return dict(self._found.document)
 
-    def _metadata(self) -> Metadata:
-        return read_metadata(self.openid_config, self.get_provider().server_url)
+    @property
+    def _found(self) -> Metadata:
+        configured = providers.provider(self.get_provider().sub_id)
+        if configured is None:
+            raise ProviderUnavailable("The provider is not configured.")
+        return endpoints.metadata(configured)
+
+    def _metadata(self, provider: Provider) -> Metadata:
+        return self._found
 
     def get_access_token_data(
         self,
@@ -189,24 +218,55 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         self._code_verifier = pkce_code_verifier
         return super().get_access_token_data(request, app, client, pkce_code_verifier)
 
-    def complete_login(self, *args: Any, **kwargs: Any) -> SocialLogin:
+    def complete_login(
+        self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
+    ) -> SocialLogin:
         """Accept the id token of this request, and the userinfo of its subject only.
 
         OpenID Connect Core 3.1.3.7 and 5.3.2.
         """
-        login = super().complete_login(*args, **kwargs)
+        __traceback_hide__ = True
+        self._claims = self._checked(app, kwargs["response"])
+        login = super().complete_login(request, app, token, **kwargs)
         claims = login.account.extra_data
-        if "id_token" not in claims:
-            raise ProviderRefused("The token response holds no id token.")
         with unreadable_answers_refused():
-            subject = claims["id_token"]["sub"]
-            told = claims["userinfo"]["sub"] if "userinfo" in claims else subject
-        if told != subject:
+            told = claims["userinfo"]["sub"] if "userinfo" in claims else self._claims["sub"]
+        if told != self._claims["sub"]:
             raise ProviderRefused("The userinfo is about another subject than the id token.")
-        verifier = self._code_verifier
-        if verifier is not None and claims["id_token"].get("nonce") != _challenge(verifier):
-            raise ProviderRefused("The id token answers another request.")
         return login
+
+    def _checked(self, app: SocialApp, response: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the claims of the id token. Raises ProviderRefused."""
+        __traceback_hide__ = True
+        if not response.get("id_token"):
+            raise ProviderRefused("The token response holds no id token.")
+        try:
+            claims = id_tokens.read(
+                response["id_token"],
+                issuer=self._found.document["issuer"],
+                client_id=app.client_id,
+                access_token=str(response.get("access_token")),
+                now=services().clock(),
+            )
+        except InvalidIdToken as exc:
+            raise ProviderRefused(str(exc)) from None
+        verifier = self._code_verifier
+        if verifier is not None and claims.get("nonce") != _challenge(verifier):
+            raise ProviderRefused("The id token answers another request.")
+        return claims
+
+    def _decode_id_token(self, app: SocialApp, id_token: str) -> dict[str, Any]:
+        return dict(self._claims)
+
+    def _fetch_user_info(self, access_token: str) -> dict[str, Any]:
+        """Ask for the userinfo where the provider may have its endpoints."""
+        __traceback_hide__ = True
+        found = self._found
+        headers = {"Authorization": f"Bearer {access_token}"}
+        answer = http.get(found.document["userinfo_endpoint"], reach=found.reach, headers=headers)
+        if answer.status != 200:
+            raise ProviderUnavailable("The provider gives no userinfo now.")
+        return answer.content()
 
 
 def _challenge(code_verifier: str) -> str:

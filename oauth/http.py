@@ -5,6 +5,9 @@ An address and a form enter, an `Answer` leaves. Every failure is a
 
 Each request has a connection of its own: one kept open may have been closed by the
 provider meanwhile, and then nobody could tell whether a refresh token was spent.
+
+An address that a provider named leads to the networks that the caller allows only
+(`oauth.vetted_addresses`). Through a proxy the proxy looks names up, and must see to it.
 """
 
 from __future__ import annotations
@@ -17,17 +20,28 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.name_lookup import BoundedLoop
+from oauth.vetted_addresses import PUBLIC, AddressRefused, Reach, VettedTransport
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 3.0  # seconds
 GET_TIMEOUT = 5.0  # seconds for the whole of it, from the connection to the last byte
 POST_TIMEOUT = 10.0  # seconds, likewise
 FORM = "application/x-www-form-urlencoded"
-ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB, or a large set of keys
+ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB
+DOCUMENT_MAX = 64 * 1024  # bytes of metadata, a set of keys, userinfo
+DEPTH_MAX = 20  # of JSON
+REMEDY = (
+    "If that is meant, let the provider's OAUTH_<NAME>_ALLOW_PRIVATE be 1 "
+    '(its "allow_private" in SOCIALACCOUNT_PROVIDERS).'
+)
 HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "identity",  # so that the bound is one of what is read
@@ -37,11 +51,15 @@ HEADERS = {
 
 @dataclass(frozen=True, repr=False)
 class Answer:
-    """What a provider answered: the status, the media type and the body."""
+    """What a provider answered: the status, the media type and the body.
+
+    ``peer`` is the address that gave it, None where a proxy stood between.
+    """
 
     status: int
     media_type: str
     body: bytes
+    peer: str | None = None
 
     def __repr__(self) -> str:
         """Show the status, never the body."""
@@ -59,7 +77,7 @@ class Answer:
             content = json.loads(self.body)
         except (RecursionError, ValueError):
             content = None
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not is_shallow(content):
             raise ProviderUnavailable("The provider's answer cannot be read.")
         return content
 
@@ -83,9 +101,25 @@ class Answer:
         return self.status >= 500 or self.status == 429
 
 
-def get(url: str) -> Answer:
-    """Get a document. Raises ProviderUnavailable."""
-    return ask("GET", url, {}, None)
+def is_shallow(content: object, levels: int = DEPTH_MAX) -> bool:
+    """Tell whether JSON is nested in so many levels at most."""
+    if not isinstance(content, dict | list):
+        return True
+    members = content.values() if isinstance(content, dict) else content
+    return levels > 0 and all(is_shallow(each, levels - 1) for each in members)
+
+
+def get(
+    url: str,
+    *,
+    reach: Reach = PUBLIC,
+    headers: Mapping[str, str] | None = None,
+    patience: float | None = None,
+    most: int = DOCUMENT_MAX,
+) -> Answer:
+    """Get a document of so many bytes at ``most``. Raises ProviderUnavailable."""
+    __traceback_hide__ = True
+    return ask("GET", url, headers or {}, None, reach=reach, patience=patience, most=most)
 
 
 def post(
@@ -93,12 +127,14 @@ def post(
     form: Mapping[str, str],
     headers: Mapping[str, str],
     *,
+    reach: Reach = PUBLIC,
     patience: float | None = None,
 ) -> Answer:
     """Post a form; ``patience`` is in seconds. Raises ProviderUnavailable."""
     __traceback_hide__ = True
     body = urlencode(form).encode()
-    return ask("POST", url, {**headers, "Content-Type": FORM}, body, patience=patience)
+    headers = {**headers, "Content-Type": FORM}
+    return ask("POST", url, headers, body, reach=reach, patience=patience)
 
 
 def ask(
@@ -107,7 +143,9 @@ def ask(
     headers: Mapping[str, str],
     body: bytes | None,
     *,
+    reach: Reach = PUBLIC,
     patience: float | None = None,
+    most: int = ANSWER_MAX,
 ) -> Answer:
     """Ask within a deadline, which only an event loop can hold: headers may drip as well.
 
@@ -115,11 +153,28 @@ def ask(
     """
     __traceback_hide__ = True
     seconds = patience or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
+    refused: AddressRefused | None = None
     try:
-        return _run(_within(seconds, _ask(method, url, headers, body)))
+        return _run(_within(seconds, _ask(method, url, headers, body, reach=reach, most=most)))
+    except AddressRefused as exc:
+        refused = exc.with_traceback(None)
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):  # a time-out is an OSError
         pass
+    if refused is not None:
+        # The name alone: a path or a query may hold what is secret.
+        logger.error("%s is not asked: %s %s", _host(url), refused, REMEDY)
     raise ProviderUnavailable("The provider cannot be reached.")
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment names for an address (HTTPS_PROXY, NO_PROXY)."""
+    parts = urlsplit(url)
+    names = (parts.hostname, parts.netloc.rpartition("@")[2])
+    if not parts.hostname or any(proxy_bypass(name) for name in names if name):
+        return None
+    found = getproxies()
+    proxy = found.get(parts.scheme) or found.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
 
 
 def _run(work: Coroutine[Any, Any, Answer]) -> Answer:
@@ -128,7 +183,7 @@ def _run(work: Coroutine[Any, Any, Answer]) -> Answer:
     `asyncio.run` would first wait for a name that is still being looked up.
     """
     __traceback_hide__ = True
-    loop = asyncio.new_event_loop()
+    loop = BoundedLoop()
     try:
         return loop.run_until_complete(work)
     finally:
@@ -142,28 +197,54 @@ async def _within(seconds: float, work: Coroutine[Any, Any, Answer]) -> Answer:
         return await work
 
 
-async def _ask(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+async def _ask(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    *,
+    reach: Reach,
+    most: int,
+) -> Answer:
     __traceback_hide__ = True
-    timeout = httpx2.Timeout(None, connect=CONNECT_TIMEOUT)
     async with (
-        httpx2.AsyncClient(verify=_tls(), timeout=timeout, follow_redirects=False) as client,
+        _client(url, reach) as client,
         client.stream(method, url, content=body, headers={**HEADERS, **headers}) as response,
     ):
-        content = await _read(response)
-        kind = response.headers.get("Content-Type", "")
-        return Answer(response.status_code, kind.partition(";")[0].strip().lower(), content)
+        content = await _read(response, most)
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Answer(response.status_code, kind, content, response.extensions.get("peer"))
 
 
-async def _read(response: httpx2.Response) -> bytes:
+def _client(url: str, reach: Reach) -> httpx2.AsyncClient:
+    proxy = proxy_of(url)
+    return httpx2.AsyncClient(
+        proxy=proxy,
+        transport=None if proxy else VettedTransport(reach, verify=_tls()),
+        verify=_tls(),
+        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+async def _read(response: httpx2.Response, most: int) -> bytes:
     __traceback_hide__ = True
     body = bytearray()
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise ProviderUnavailable("The provider's answer is compressed, unasked.")
     async for piece in response.aiter_raw():
         body += piece
-        if len(body) > ANSWER_MAX:
+        if len(body) > most:
             raise ProviderUnavailable("The provider's answer is too long.")
     return bytes(body)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "A host without a name"
+    except ValueError:
+        return "A host without a name"
 
 
 @cache

@@ -2,52 +2,80 @@
 
 An address, a key id and an algorithm enter; the keys that may have made such a
 signature leave. An unknown key id is a reason to look again, but only once a minute:
-anybody can make one up.
+anybody can make one up. So what a set may cost is bounded when it is read.
 """
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jwt
 
 from oauth import http
 from oauth.exceptions import ProviderUnavailable
-from sessions_kms.services import services
+from oauth.kept_document import KeptDocument
+from oauth.vetted_addresses import PUBLIC, Reach
 
 KEYS_AGE = 3600  # seconds; a key that the provider withdrew is trusted no longer than that
-FETCH_EVERY = 60  # seconds between two looks for a key that is not there
-RETRY_EVERY = 5  # seconds between two tries while the provider cannot be asked
+KEYS_MAX_STALE = 24 * 3600  # seconds, while the provider cannot be asked
 KEYS_MAX = 64
 SETS_MAX = 64
-RSA_BITS = 2048  # RFC 7518 section 3.3
+RSA_BITS = range(2048, 8192 + 1)  # RFC 7518 section 3.3; a longer one costs too much
+RSA_EXPONENTS = range(3, 2**32, 2)  # odd; with a long one to verify costs as much as to sign
 
 # Asymmetric ones only: a public key must never pass for the secret of an HMAC.
+RSA, P_256, P_384, P_521, ED25519 = (
+    ("RSA", None),
+    ("EC", "P-256"),
+    ("EC", "P-384"),
+    ("EC", "P-521"),
+    ("OKP", "Ed25519"),
+)
 ALGORITHMS: Mapping[str, tuple[str, str | None]] = {
-    "RS256": ("RSA", None),
-    "RS384": ("RSA", None),
-    "RS512": ("RSA", None),
-    "PS256": ("RSA", None),
-    "PS384": ("RSA", None),
-    "PS512": ("RSA", None),
-    "ES256": ("EC", "P-256"),
-    "ES384": ("EC", "P-384"),
-    "ES512": ("EC", "P-521"),
-    "EdDSA": ("OKP", "Ed25519"),
+    "RS256": RSA,
+    "RS384": RSA,
+    "RS512": RSA,
+    "PS256": RSA,
+    "PS384": RSA,
+    "PS512": RSA,
+    "ES256": P_256,
+    "ES384": P_384,
+    "ES512": P_521,
+    "EdDSA": ED25519,
 }
+# Any algorithm of its kind makes the key.
+MAKERS = {RSA: "RS256", P_256: "ES256", P_384: "ES384", P_521: "ES512", ED25519: "EdDSA"}
 
 
-def signing_keys(url: str, *, key_id: str | None, algorithm: str) -> list[jwt.PyJWK]:
+@dataclass(frozen=True)
+class SigningKey:
+    """A public key of a kind that is accepted; ``algorithm`` where it is for one only."""
+
+    id: object
+    kind: tuple[str, str | None]
+    algorithm: object
+    key: Any
+
+
+KeySet = tuple[SigningKey, ...]
+
+
+def signing_keys(
+    url: str, *, key_id: str | None, algorithm: str, reach: Reach = PUBLIC
+) -> list[Any]:
     """Return the keys that may have signed with this algorithm; none where there is none.
 
     Without a key id there must be one key only that fits (OpenID Connect Core 10.1).
     Raises ProviderUnavailable when the keys cannot be fetched.
     """
-    return _set_of(url).find(key_id, algorithm)
+    kept = _kept(url, reach)
+    keys = kept.get()
+    return _fitting(keys, key_id, algorithm) or _fitting(kept.after(keys), key_id, algorithm)
 
 
 def forget() -> None:
@@ -55,82 +83,66 @@ def forget() -> None:
     _sets.clear()
 
 
-@dataclass
-class _KeySet:
-    """The keys at one address. The lock makes one fetch of many at once."""
-
-    url: str
-    keys: list[dict[str, Any]] | None = None
-    fetched_at: float = 0.0
-    tried_at: float | None = None
-    lock: Lock = field(default_factory=Lock)
-
-    def find(self, key_id: str | None, algorithm: str) -> list[jwt.PyJWK]:
-        with self.lock:
-            found = _fitting(self._current(), key_id, algorithm)
-            if not found and self._may_try(FETCH_EVERY):
-                found = _fitting(self._fetch(), key_id, algorithm)
-        return found
-
-    def _current(self) -> list[dict[str, Any]]:
-        if self.keys is not None and 0 <= services().clock() - self.fetched_at < KEYS_AGE:
-            return self.keys
-        if not self._may_try(RETRY_EVERY):
-            raise ProviderUnavailable("The provider's keys could not be fetched a moment ago.")
-        return self._fetch()
-
-    def _may_try(self, every: int) -> bool:
-        return self.tried_at is None or not 0 <= services().clock() - self.tried_at < every
-
-    def _fetch(self) -> list[dict[str, Any]]:
-        try:
-            answer = http.get(self.url)
-        finally:
-            self.tried_at = services().clock()  # afterwards: a failure may take its time
-        listed = answer.content().get("keys") if answer.status == 200 else None
-        if not isinstance(listed, list):
-            raise ProviderUnavailable("The provider's keys cannot be read.")
-        self.keys = [key for key in listed[:KEYS_MAX] if isinstance(key, dict)]
-        self.fetched_at = self.tried_at
-        return self.keys
-
-
-def _fitting(keys: list[dict[str, Any]], key_id: str | None, algorithm: str) -> list[jwt.PyJWK]:
+def _fitting(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:
     fitting = [
-        found
-        for key in keys
-        if (key_id is None or key.get("kid") == key_id)
-        and (found := _key(key, algorithm)) is not None
+        each.key
+        for each in keys
+        if (key_id is None or each.id == key_id)
+        and each.kind == ALGORITHMS[algorithm]
+        and each.algorithm in (None, algorithm)
     ]
     return fitting if key_id is not None or len(fitting) == 1 else []
 
 
-def _key(key: Mapping[str, Any], algorithm: str) -> jwt.PyJWK | None:
-    """Return the key, if it is a public one for signatures of this algorithm."""
-    kind, curve = ALGORITHMS[algorithm]
-    operations = key.get("key_ops", ["verify"])
-    if (
-        key.get("kty") != kind
-        or (curve is not None and key.get("crv") != curve)
-        or key.get("use", "sig") != "sig"
-        or key.get("alg", algorithm) != algorithm
-        or not isinstance(operations, list)
-        or "verify" not in operations
-        or "d" in key
-    ):
-        return None
+def _kept(url: str, reach: Reach) -> KeptDocument[KeySet]:
+    if (url, reach) not in _sets and len(_sets) >= SETS_MAX:
+        _sets.clear()
+    made: KeptDocument[KeySet] = KeptDocument(
+        partial(_fetched, url, reach), max_age=KEYS_AGE, max_stale=KEYS_MAX_STALE
+    )
+    return _sets.setdefault((url, reach), made)
+
+
+def _fetched(url: str, reach: Reach) -> KeySet:
+    answer = http.get(url, reach=reach)
+    listed = answer.content().get("keys") if answer.status == 200 else None
+    if not isinstance(listed, list):
+        raise ProviderUnavailable("The provider's keys cannot be read.")
+    read = (_read(key) for key in listed[:KEYS_MAX] if isinstance(key, dict))
+    return tuple(key for key in read if key is not None)
+
+
+def _read(jwk: Mapping[str, Any]) -> SigningKey | None:
+    """Return the key, if it is a public one for signatures, of a kind that is accepted."""
     try:
-        found = jwt.PyJWK(dict(key), algorithm)
+        kind = jwk["kty"], None if jwk["kty"] == "RSA" else jwk["crv"]
+        if kind not in MAKERS or not _is_public_and_signs(jwk) or not _is_cheap(jwk):
+            return None
+        made = jwt.PyJWK(dict(jwk), MAKERS[kind])
     except (jwt.PyJWTError, AttributeError, LookupError, TypeError, ValueError):
         return None
-    return found if kind != "RSA" or found.key.key_size >= RSA_BITS else None
+    return SigningKey(jwk.get("kid"), kind, jwk.get("alg"), made.key)
 
 
-def _set_of(url: str) -> _KeySet:
-    if url not in _sets and len(_sets) >= SETS_MAX:
-        _sets.clear()
-    return _sets.setdefault(url, _KeySet(url))
+def _is_public_and_signs(jwk: Mapping[str, Any]) -> bool:
+    operations = jwk.get("key_ops", ["verify"])
+    return (
+        jwk.get("use", "sig") == "sig"
+        and isinstance(operations, list)
+        and "verify" in operations
+        and "d" not in jwk
+    )
 
 
-_sets: dict[str, _KeySet] = {}
+def _is_cheap(jwk: Mapping[str, Any]) -> bool:
+    if jwk["kty"] != "RSA":
+        return True
+    return _number(jwk["n"]).bit_length() in RSA_BITS and _number(jwk["e"]) in RSA_EXPONENTS
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
+
+
+_sets: dict[tuple[str, Reach], KeptDocument[KeySet]] = {}
 os.register_at_fork(after_in_child=forget)  # the parent may have forked while it held a lock

@@ -19,7 +19,9 @@ from oauth.jwks import ALGORITHMS
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 TYPES = frozenset({"logout+jwt", "jwt"})
 TOKEN_MAX = 16 * 1024  # characters
-NAME_MAX = 1024  # characters of a session id, a subject or a token's id
+NAME_MAX = 1024  # characters of a session id or a token's id
+SUBJECT_MAX = 255  # characters; OpenID Connect Core section 2
+VERIFICATIONS_MAX = 2  # of one token: a provider may have two keys of one id, and hardly more
 CLOCK_DIFFERENCE = 60  # seconds
 AGE_MAX = 600  # seconds; section 2.4 recommends a life of two minutes at most
 JSON_ERRORS = (jwt.PyJWTError, RecursionError, TypeError, ValueError)
@@ -29,7 +31,7 @@ SIGNATURE_ONLY = {
     f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
 }
 
-FindKeys = Callable[[str | None, str], Sequence[jwt.PyJWK]]
+FindKeys = Callable[[str | None, str], Sequence[Any]]
 
 
 class InvalidLogoutToken(Exception):
@@ -61,7 +63,7 @@ def read(
     ends_at = _check_times(claims, now)
     _require("nonce" not in claims, "The logout token has a nonce, which is prohibited.")
     _check_events(claims.get("events"))
-    subject, session_id = _name(claims, "sub"), _name(claims, "sid")
+    subject, session_id = _name(claims, "sub", SUBJECT_MAX), _name(claims, "sid")
     _require(bool(subject or session_id), "The logout token names neither sub nor sid.")
     token_id = _name(claims, "jti")
     if token_id is None:
@@ -77,7 +79,7 @@ def _verified(token: str, find_keys: FindKeys) -> Mapping[str, Any]:
     algorithm, key_id = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise InvalidLogoutToken("The logout token is not signed by an accepted algorithm.")
-    for key in find_keys(key_id, algorithm):
+    for key in find_keys(key_id, algorithm)[:VERIFICATIONS_MAX]:
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -140,12 +142,12 @@ def _time(claims: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _name(claims: Mapping[str, Any], name: str) -> str | None:
+def _name(claims: Mapping[str, Any], name: str, most: int = NAME_MAX) -> str | None:
     """Return a claim that is absent or a text of some length."""
     if name not in claims:
         return None
     value = claims[name]
-    if not isinstance(value, str) or not 0 < len(value) <= NAME_MAX:
+    if not isinstance(value, str) or not 0 < len(value) <= most:
         raise InvalidLogoutToken(f"The logout token's {name} cannot be used.")
     return value
 

@@ -6,8 +6,9 @@ leaves. Asks neither the database nor the network, so it may be used in every re
 Besides allauth's own, an app's `settings` may hold `token_auth_method`
 (`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
 (PEM), `private_key_id`, `revocation_url`, `refresh_leeway` (seconds), `single_logout`
-(`hint` or `no-hint`, see `oauth.single_logout`) and `backchannel_logout` (whether the
-provider ends sessions here; without it the provider's metadata decides).
+(`hint` or `no-hint`, see `oauth.single_logout`), `backchannel_logout` (whether the
+provider ends sessions here; without it the provider's metadata decides) and
+`allow_private` (whether its metadata may name addresses of a private network).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Provider:
     refresh_leeway: int = REFRESH_LEEWAY
     single_logout: str | None = None
     backchannel_logout: bool | None = None
+    allow_private: bool = False
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def fixed_endpoint(self, name: str) -> str | None:
@@ -91,6 +93,7 @@ def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
                 refresh_leeway=settings.get("refresh_leeway", REFRESH_LEEWAY),
                 single_logout=settings.get("single_logout"),
                 backchannel_logout=settings.get("backchannel_logout"),
+                allow_private=settings.get("allow_private") is True,
                 metadata_overrides=settings.get("openid_configuration_overrides") or {},
             )
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import jwt
-
-from oauth import endpoints
+from oauth import endpoints, id_tokens
 from oauth.exceptions import OAuthError, ProviderUnavailable
 from oauth.http import Answer
+from oauth.id_tokens import ForAnother, InvalidIdToken, Unreadable
 from oauth.providers import Provider
 from oauth.tokens import TokenSet
 
@@ -63,11 +63,11 @@ def refresh(provider: Provider, token_set: TokenSet, *, now: int) -> TokenSet:
     overloaded, talks nonsense, or does not accept this gateway as its client.
     """
     __traceback_hide__ = True
-    found = endpoints.metadata(provider)
+    found = endpoints.metadata(provider, anonymous=False)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
     answer = endpoints.ask_token_endpoint(provider, found, form, patience=PATIENCE)
     new = _read(provider, token_set, answer, now)
-    _check_id_token(provider, token_set, new, found.issuer)
+    new = _with_good_id_token(provider, token_set, new, found.issuer, now)
     _notice_less_scope(provider, token_set, new)
     return new
 
@@ -102,36 +102,61 @@ def _refusal(provider: Provider, error: str) -> OAuthError:
     return ProviderUnavailable("The provider cannot refresh a token now.")
 
 
-def _check_id_token(provider: Provider, old: TokenSet, new: TokenSet, issuer: str | None) -> None:
+def _with_good_id_token(
+    provider: Provider, old: TokenSet, new: TokenSet, issuer: str | None, now: int
+) -> TokenSet:
     """Accept an id token of the same issuer, subject and client only (OpenID Connect Core 12.2).
 
-    Its signature need not be checked: it comes from the token endpoint (Core 3.1.3.7).
+    One with another fault is not kept: the rest of the answer is good without it, and the
+    refresh token that brought it is spent.
     """
     __traceback_hide__ = True
     if issuer is None or new.id_token is None or new.id_token == old.id_token:
-        return
-    claims = _claims(new.id_token)
-    if claims is None:
+        return new
+    before = _claims(old.id_token) or {"iss": issuer, "sub": old.subject}
+    fault = _fault_of(new, before, old.client_id, now)
+    if fault is None:
+        return new
+    if isinstance(fault, Unreadable):
         raise ProviderUnavailable("The provider's answer cannot be read.")
-    before = _claims(old.id_token or "") or {"iss": issuer, "sub": old.subject}
-    same = all(claims.get(name) == before.get(name) for name in ("iss", "sub"))
-    if same and old.client_id in _audience(claims):
-        return
-    logger.error("%s refreshed a grant with the id token of another.", provider.name)
-    raise GrantRefused(ANOTHER_GRANT)
+    if isinstance(fault, ForAnother):
+        logger.error("%s refreshed a grant with the id token of another.", provider.name)
+        raise GrantRefused(ANOTHER_GRANT)
+    logger.error("An id token of %s was left out of a refresh: %s", provider.name, fault)
+    return replace(new, id_token=old.id_token)
 
 
-def _claims(id_token: str) -> dict[str, Any] | None:
+def _fault_of(
+    new: TokenSet, before: Mapping[str, Any], client_id: str, now: int
+) -> InvalidIdToken | None:
     __traceback_hide__ = True
     try:
-        return jwt.decode(id_token, options={"verify_signature": False})
-    except jwt.PyJWTError:
+        if not _is_of_the_same(id_tokens.claims_of(new.id_token), before):
+            return ForAnother("The id token is of another grant.")
+        id_tokens.read(
+            new.id_token,
+            issuer=str(before.get("iss")),
+            client_id=client_id,
+            access_token=new.access_token,
+            now=now,
+        )
+    except InvalidIdToken as exc:
+        return exc.with_traceback(None)
+    return None
+
+
+def _is_of_the_same(claims: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Compare what stays the same; a refresh's id token may lack the nonce."""
+    same = all(claims.get(name) == before.get(name) for name in ("iss", "sub"))
+    return same and claims.get("nonce") in (None, before.get("nonce"))
+
+
+def _claims(id_token: str | None) -> dict[str, Any] | None:
+    __traceback_hide__ = True
+    try:
+        return id_tokens.claims_of(id_token)
+    except Unreadable:
         return None
-
-
-def _audience(claims: Mapping[str, Any]) -> list[object]:
-    named = claims.get("aud")
-    return named if isinstance(named, list) else [named]
 
 
 def _notice_less_scope(provider: Provider, old: TokenSet, new: TokenSet) -> None:

@@ -55,7 +55,7 @@ class _Revocation:
         __traceback_hide__ = True
         name = self._provider.name
         try:
-            found = self._patiently(lambda: endpoints.metadata(self._provider))
+            found = self._patiently(lambda: endpoints.metadata(self._provider, anonymous=False))
             if found.revocation_endpoint is None:
                 return
             last = self._last(token_set)
@@ -105,7 +105,7 @@ class _Revocation:
 
     def _revoke(self, held: TokenSet) -> bool:
         __traceback_hide__ = True
-        found = endpoints.metadata(self._provider)
+        found = endpoints.metadata(self._provider, anonymous=False)
         form = {"token": held.access_token, "token_type_hint": "access_token"}
         if held.refresh_token is not None:
             form = {"token": held.refresh_token, "token_type_hint": "refresh_token"}

@@ -14,21 +14,26 @@ from requests.adapters import BaseAdapter
 
 from oauth import http
 from oauth.exceptions import ProviderUnavailable
+from oauth.vetted_addresses import Reach
 
 # Of a connection, which is not that of `requests`.
 NOT_PASSED = frozenset({"accept-encoding", "connection", "content-length", "user-agent"})
 
 
-def bounded(session: requests.Session) -> requests.Session:
+def bounded(session: requests.Session, reach: Reach) -> requests.Session:
     """Have a session ask by `oauth.http`; its requests then raise ProviderUnavailable."""
     session.trust_env = False
     for scheme in ("https://", "http://"):
-        session.mount(scheme, _Transport())
+        session.mount(scheme, _Transport(reach))
     return session
 
 
 class _Transport(BaseAdapter):
     """Asks once; a redirect, which would carry codes and tokens elsewhere, is a failure."""
+
+    def __init__(self, reach: Reach) -> None:
+        super().__init__()
+        self._reach = reach
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         __traceback_hide__ = True
@@ -36,7 +41,9 @@ class _Transport(BaseAdapter):
             name: value for name, value in request.headers.items() if name.lower() not in NOT_PASSED
         }
         body = request.body.encode() if isinstance(request.body, str) else request.body
-        answer = http.ask(request.method or "GET", request.url or "", headers, body)
+        method = request.method or "GET"
+        most = http.DOCUMENT_MAX if method == "GET" else http.ANSWER_MAX
+        answer = http.ask(method, request.url or "", headers, body, reach=self._reach, most=most)
         if answer.is_overloaded or 300 <= answer.status < 400:
             raise ProviderUnavailable("The provider cannot answer now.")
         return _response(request, answer)

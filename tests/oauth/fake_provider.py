@@ -58,6 +58,7 @@ class FakeProvider:
     refreshes: list[str] = field(default_factory=list)  # each refresh token as it was sent
     _lock: threading.Lock = field(default_factory=threading.Lock)
     reused: bool = False  # a spent one was sent: the whole family is revoked
+    clock: Callable[[], float] = time.time  # of its id tokens
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -191,7 +192,7 @@ class FakeProvider:
         return answer | self.more_of_token_response
 
     def _id_token(self, nonce: str | None = None) -> str:
-        now = int(time.time())
+        now = int(self.clock())
         claims = {"iss": self.issuer, "aud": self.client_id, "iat": now, "exp": now + 300}
         claims |= {"sub": self.person.get("sub"), "jti": secrets.token_hex(8)}
         claims |= {} if nonce is None else {"nonce": nonce}

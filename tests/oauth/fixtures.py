@@ -103,6 +103,7 @@ def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack
 def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
     """Serve an OpenID provider, configured as `corp`."""
     with fake_provider.serving(FakeProvider) as provider:
+        provider.clock = store.clock
         configure(settings, environment("corp", provider))
         yield provider
 
@@ -111,6 +112,7 @@ def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
 def other(corp: FakeProvider, settings: Settings) -> Iterator[FakeProvider]:
     """Serve a second OpenID provider, configured as `other`."""
     with fake_provider.serving(FakeProvider) as provider:
+        provider.clock = corp.clock
         configure(
             settings,
             environment("corp", corp, CLIENT_ID="the-corp-client") | environment("other", provider),
@@ -129,7 +131,7 @@ def github(
         provider.scope = "read:user,user:email"
         provider.expires_in = None
         provider.gives_refresh_token = False
-        configure(settings, environment("github", provider, ISSUER=""))
+        configure(settings, environment("github", provider, ISSUER="", ALLOW_PRIVATE="1"))
         for name, path in {
             "authorize_url": "/login/oauth/authorize",
             "access_token_url": "/login/oauth/access_token",

@@ -113,7 +113,7 @@ class LogoutProvider(FakeProvider):
         return 200, "text/plain", b""
 
     def _id_token(self, nonce: str | None = None) -> str:
-        now = int(time.time())
+        now = int(self.clock())
         claims: dict[str, Any] = {"iss": self.issuer, "aud": self.client_id, "iat": now}
         claims |= {"exp": now + 300, "sub": self.person.get("sub"), "jti": secrets.token_hex(8)}
         if nonce is not None:

@@ -39,6 +39,7 @@ class Stage:
         self.world.clock.now = time.time()
         self.world.sleep = self.world.clock.advance
         self.providers = {"corp": idp, "other": second}
+        idp.clock = second.clock = self.world.clock
         self.visitor, self.bystander = Visitor(), Visitor()
         self.visitor.client.raise_request_exception = False
         self.standing: dict[str, list[set[str]]] = {}

@@ -56,6 +56,7 @@ BAD_CLAIMS: dict[str, dict[str, Any]] = {
     "sub null": {"sub": None},
     "sub empty": {"sub": "", "sid": ABSENT},
     "sub a number": {"sub": 1001, "sid": ABSENT},
+    "sub too long": {"sub": "s" * 256},
     "sid empty": {"sid": ""},
     "sid a list": {"sid": ["the-session-at-the-provider"]},
     "sid too long": {"sid": "s" * 1025},

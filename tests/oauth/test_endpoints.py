@@ -11,8 +11,9 @@ import pytest
 from pytest_django import Settings
 
 from oauth import endpoints
-from oauth.endpoints import BACK_OFF, METADATA_AGE, Metadata
+from oauth.endpoints import METADATA_AGE, PAUSE_OF_GRANTS, Metadata
 from oauth.exceptions import ProviderUnavailable
+from oauth.kept_document import PAUSE
 from oauth.providers import provider
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import configure, environment
@@ -20,10 +21,10 @@ from tests.oauth.test_provider_failures import DISCOVERY, NONSENSE
 from tests.sessions_kms.stacks import Stack
 
 
-def metadata(name: str = "corp") -> Metadata:
+def metadata(name: str = "corp", *, anonymous: bool = True) -> Metadata:
     configured = provider(name)
     assert configured is not None
-    return endpoints.metadata(configured)
+    return endpoints.metadata(configured, anonymous=anonymous)
 
 
 def counting(corp: FakeProvider) -> list[int]:
@@ -62,9 +63,10 @@ def test_last_metadata_serves_while_none_can_be_fetched(
     assert metadata() == found
 
 
+@pytest.mark.parametrize(("anonymous", "pause"), [(True, PAUSE), (False, PAUSE_OF_GRANTS)])
 @pytest.mark.parametrize("known", [True, False])
 def test_provider_that_failed_is_not_asked_again_at_once(
-    corp: FakeProvider, store: Stack, known: bool
+    corp: FakeProvider, store: Stack, known: bool, anonymous: bool, pause: int
 ) -> None:
     if known:
         metadata()
@@ -73,11 +75,11 @@ def test_provider_that_failed_is_not_asked_again_at_once(
     corp.failing[DISCOVERY] = NONSENSE["server error"]
     for _ in range(3):
         with nullcontext() if known else pytest.raises(ProviderUnavailable):
-            metadata()
-        store.clock.advance(BACK_OFF / 3)
+            metadata(anonymous=anonymous)
+        store.clock.advance(pause / 3)
     assert len(asked) == 1
     corp.failing.clear()
-    assert metadata().issuer == corp.issuer
+    assert metadata(anonymous=anonymous).issuer == corp.issuer
     assert len(asked) == 2
 
 
@@ -86,7 +88,7 @@ def test_provider_that_hangs_rests_after_its_failure(corp: FakeProvider, store: 
 
     def hang() -> None:
         asked.append(1)
-        store.clock.advance(10 * BACK_OFF)
+        store.clock.advance(10 * PAUSE)
 
     corp.hooks[DISCOVERY] = hang
     corp.failing[DISCOVERY] = NONSENSE["server error"]
@@ -146,7 +148,7 @@ def test_metadata_that_cannot_be_fetched_is_an_unavailable_provider(
     with pytest.raises(ProviderUnavailable):
         metadata()
     corp.failing.clear()
-    store.clock.advance(BACK_OFF)
+    store.clock.advance(PAUSE)
     assert metadata().issuer == corp.issuer
 
 

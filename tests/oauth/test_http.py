@@ -16,6 +16,7 @@ import requests
 from oauth import http, transport
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.http import Answer
+from oauth.vetted_addresses import ANYWHERE
 
 SECRET = "canary-in-the-form"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -72,7 +73,7 @@ def keep_silent(connection: socket.socket, done: threading.Event) -> None:
 
 def test_answer_is_read() -> None:
     with talking(say(HEAD + b"Content-Length: 9\r\n\r\n", b'{"a": 1}\n')) as url:
-        answer = http.post(url, {"a": SECRET}, {})
+        answer = http.post(url, {"a": SECRET}, {}, reach=ANYWHERE)
     assert (answer.status, answer.media_type, answer.content()) == (
         200,
         "application/json",
@@ -100,7 +101,9 @@ def test_bad_answer_is_given_up_in_time(what: str, monkeypatch: pytest.MonkeyPat
     """Some never end: without its patience this would not, either."""
     monkeypatch.setattr(http, "POST_TIMEOUT", 3600.0)
     with talking(BAD[what]) as url, pytest.raises(ProviderUnavailable) as caught:
-        http.post(url, {"refresh_token": SECRET}, {"Authorization": SECRET}, patience=0.4)
+        http.post(
+            url, {"refresh_token": SECRET}, {"Authorization": SECRET}, reach=ANYWHERE, patience=0.4
+        )
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
@@ -128,12 +131,12 @@ def test_name_that_takes_long_to_look_up_is_given_up_in_time(
 )
 def test_address_that_cannot_be_asked_is_an_unavailable_provider(url: str) -> None:
     with pytest.raises(ProviderUnavailable):
-        http.post(url, {}, {})
+        http.post(url, {}, {}, reach=ANYWHERE)
 
 
 def test_query_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), talking(say(HEAD + b"Content-Length: 2\r\n\r\n{}")) as url:
-        assert http.get(f"{url}?client_secret={SECRET}").content() == {}
+        assert http.get(f"{url}?client_secret={SECRET}", reach=ANYWHERE).content() == {}
     assert f"GET {url} " in caplog.text
     assert SECRET not in caplog.text
 
@@ -141,7 +144,7 @@ def test_query_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
 def test_cookies_and_redirects_of_a_provider_are_ignored() -> None:
     head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nSet-Cookie: a=b\r\n"
     with talking(say(head + b"Content-Length: 0\r\n\r\n")) as url:
-        assert http.get(url).status == 302
+        assert http.get(url, reach=ANYWHERE).status == 302
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"null", b"{", b"\xff", b"[" * 100_000])
@@ -196,8 +199,8 @@ def test_no_request_gets_what_was_sent_to_another() -> None:
 
         thread = threading.Thread(target=accept)
         thread.start()
-        told = [http.post(url, {}, {}), http.get(url)]
-        session = transport.bounded(requests.Session())
+        told = [http.post(url, {}, {}, reach=ANYWHERE), http.get(url, reach=ANYWHERE)]
+        session = transport.bounded(requests.Session(), ANYWHERE)
         told_by_allauth = session.get(url, timeout=20)
         thread.join(20)
     assert [answer.content()["n"] for answer in told] == [0, 1]

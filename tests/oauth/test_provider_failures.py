@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from oauth import http
+from oauth import endpoints, http
 from tests.oauth.fake_provider import Answer, FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.test_http import BAD, talking
@@ -57,10 +57,11 @@ def test_bad_discovery_at_the_start_is_a_page(
 
 
 @pytest.mark.parametrize("what", NONSENSE)
-def test_bad_discovery_at_the_callback_is_a_page(
+def test_bad_discovery_at_the_callback_of_another_process_is_a_page(
     corp: FakeProvider, visitor: Visitor, what: str
 ) -> None:
     url = visitor.callback_address(corp)
+    endpoints.forget()
     corp.failing[DISCOVERY] = NONSENSE[what]
     assert_says_that_the_provider_is_down(visitor.client.get(url))
     assert visitor.user_id is None

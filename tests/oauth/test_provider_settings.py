@@ -57,6 +57,18 @@ def test_variables_are_read(settings: Settings) -> None:
     assert found.refresh_leeway == 0
 
 
+@pytest.mark.parametrize(
+    ("value", "allowed"), [("", False), ("0", False), ("no", False), ("1", True), ("Yes", True)]
+)
+def test_private_addresses_are_allowed_by_a_clear_yes_only(
+    settings: Settings, value: str, allowed: bool
+) -> None:
+    configure(settings, ALLOW_PRIVATE=value)
+    found = provider("corp")
+    assert found is not None
+    assert found.allow_private is allowed
+
+
 def test_github_is_found_by_its_kind(settings: Settings) -> None:
     variables = {"OAUTH_GITHUB_CLIENT_ID": "g", "OAUTH_GITHUB_CLIENT_SECRET": "s"}
     settings.SOCIALACCOUNT_PROVIDERS = social_providers(configured(variables))
@@ -79,6 +91,7 @@ def test_github_is_found_by_its_kind(settings: Settings) -> None:
         ({"REFRESH_LEEWAY": "1m"}, "REFRESH_LEEWAY"),
         ({"REFRESH_LEEWAY": "3601"}, "REFRESH_LEEWAY"),
         ({"REFRESH_LEEWAY": "٦٠"}, "REFRESH_LEEWAY"),
+        ({"ALLOW_PRIVATE": "10.0.0.0/8"}, "ALLOW_PRIVATE"),
     ],
 )
 def test_mistake_is_an_error_that_names_the_variable(

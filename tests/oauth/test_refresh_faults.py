@@ -86,6 +86,7 @@ class Refresh:
 def refreshed(corp: FakeProvider, visitor: Visitor) -> Refresh:
     world = World(1)
     world.clock.now = time.time()
+    corp.clock = world.clock
     world.sleep = world.clock.advance  # back-offs pass while a refresh waits to try again
     with world.running(0):
         visitor.sign_in(corp)

@@ -158,7 +158,7 @@ def test_id_token_of_another_subject_issuer_or_client_is_refused(
 def test_id_token_for_several_clients_is_accepted(
     corp: FakeProvider, signed_in: Visitor, store: Stack
 ) -> None:
-    corp.more_of_id_token = {"aud": ["another", corp.client_id]}
+    corp.more_of_id_token = {"aud": ["another", corp.client_id], "azp": corp.client_id}
     store.clock.advance(4000)
     assert get_token(signed_in).id_token == corp.secrets[-1]
 

@@ -7,6 +7,7 @@ to what the network, or a provider, would do.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -31,7 +32,7 @@ class WiredProviders:
         """Answer whatever this process asks a provider from now on."""
 
         async def ask(
-            method: str, url: str, headers: Mapping[str, str], body: bytes | None
+            method: str, url: str, headers: Mapping[str, str], body: bytes | None, **_: Any
         ) -> http.Answer:
             form = dict(parse_qsl((body or b"").decode()))
             status, kind, content = self.answer(method, url, form, headers)

@@ -1,0 +1,124 @@
+"""Id tokens that come from the token endpoint itself (OpenID Connect Core 3.1.3.7 and 12.2).
+
+The token, what it must be about and the time enter; its claims leave. Its signature need
+not be checked, since nobody stands between. Whatever is wrong is an `InvalidIdToken` with a
+fixed sentence.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jwt
+
+from oauth.http import is_shallow
+from oauth.tokens import MAX_TOKEN_LENGTH
+
+SUBJECT_MAX = 255  # ASCII characters; section 2
+CLOCK_DIFFERENCE = 60  # seconds
+AGE_MAX = 24 * 3600  # seconds; it was made for this answer, whatever the provider's clock says
+# By the end of the signature's algorithm (section 3.1.3.6, RFC 7518 section 3.1, RFC 8037).
+HASHES: Mapping[str, Callable[[bytes], Any]] = {
+    "256": hashlib.sha256,
+    "384": hashlib.sha384,
+    "512": hashlib.sha512,
+    "EdDSA": hashlib.sha512,
+    "Ed25519": hashlib.sha512,
+}
+
+
+class InvalidIdToken(Exception):
+    """This id token may not be believed; the message is a fixed sentence."""
+
+
+class Unreadable(InvalidIdToken):
+    """This is no id token."""
+
+
+class ForAnother(InvalidIdToken):
+    """It is of another issuer, or for another client."""
+
+
+def read(
+    id_token: object, *, issuer: str, client_id: str, access_token: str, now: float
+) -> dict[str, Any]:
+    """Return the claims of an id token that came with an access token. Raises InvalidIdToken."""
+    __traceback_hide__ = True
+    claims = claims_of(id_token)
+    _check_parties(claims, issuer, client_id)
+    _check_subject(claims.get("sub"))
+    _check_times(claims, now)
+    if claims.get("at_hash") is not None:
+        _check_access_token(claims["at_hash"], str(id_token), access_token)
+    return claims
+
+
+def claims_of(id_token: object) -> dict[str, Any]:
+    """Return what a token says, unchecked. Raises Unreadable."""
+    __traceback_hide__ = True
+    try:
+        if isinstance(id_token, str) and len(id_token) <= MAX_TOKEN_LENGTH:
+            claims: dict[str, Any] = jwt.decode(id_token, options={"verify_signature": False})
+            if is_shallow(claims):
+                return claims
+    except (jwt.PyJWTError, RecursionError, TypeError, ValueError):
+        pass
+    raise Unreadable("The id token cannot be read.")
+
+
+def _check_parties(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
+    """Accept a token of the issuer for this client; of several audiences it is the one meant."""
+    if claims.get("iss") != issuer:
+        raise ForAnother("The id token is of another issuer.")
+    named = claims.get("aud")
+    audience = named if isinstance(named, list) else [named]
+    if client_id not in audience:
+        raise ForAnother("The id token is for another client.")
+    presenter = claims.get("azp")
+    if presenter is None and len(audience) > 1:
+        raise InvalidIdToken("The id token is for several clients, and names none to present it.")
+    if presenter not in (None, client_id):
+        raise ForAnother("The id token is for another client to present.")
+
+
+def _check_subject(subject: object) -> None:
+    if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX:
+        raise InvalidIdToken("The id token's subject is missing or too long.")
+    if not subject.isascii():
+        raise InvalidIdToken("The id token's subject is not ASCII.")
+
+
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
+    issued_at, ends_at = _time(claims, "iat"), _time(claims, "exp")
+    if issued_at > now + CLOCK_DIFFERENCE:
+        raise InvalidIdToken("The id token was issued in the future.")
+    if issued_at < now - AGE_MAX:
+        raise InvalidIdToken("The id token was issued too long ago.")
+    if ends_at <= now - CLOCK_DIFFERENCE:
+        raise InvalidIdToken("The id token has expired.")
+    if "nbf" in claims and _time(claims, "nbf") > now + CLOCK_DIFFERENCE:
+        raise InvalidIdToken("The id token is not valid yet.")
+
+
+def _check_access_token(at_hash: object, id_token: str, access_token: str) -> None:
+    __traceback_hide__ = True
+    algorithm = str(jwt.get_unverified_header(id_token).get("alg"))
+    digest = next((HASHES[end] for end in HASHES if algorithm.endswith(end)), None)
+    if digest is None:
+        raise InvalidIdToken("The id token's hash of the access token cannot be compared.")
+    whole = digest(access_token.encode()).digest()
+    expected = base64.urlsafe_b64encode(whole[: len(whole) // 2]).rstrip(b"=")
+    given = at_hash.encode() if isinstance(at_hash, str) else b""
+    if not hmac.compare_digest(given, expected):
+        raise InvalidIdToken("The id token came with another access token.")
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        raise InvalidIdToken(f"The id token has no usable {name}.")
+    return value

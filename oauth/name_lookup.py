@@ -1,0 +1,107 @@
+"""Host names looked up by the system's resolver, in few threads.
+
+`getaddrinfo` cannot be given up: a thread that asks a silent resolver hangs for half a
+minute, whatever its caller waits for. So there are only so many of them, one for a name
+however many ask for it, and when all hang another name is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from ipaddress import ip_address
+from threading import Lock, Thread
+from typing import Any
+
+LOOKUPS = 8  # names that one process looks up at once
+
+Rows = list[tuple[Any, ...]]  # as `socket.getaddrinfo` returns them
+Resolver = Callable[..., Rows]
+
+
+class LookupsBusy(OSError):
+    """Too many names are being looked up: this one was not begun."""
+
+
+class Lookups:
+    """Lookups that are under way, so many at once."""
+
+    def __init__(self, resolver: Resolver | None = None, at_once: int = LOOKUPS) -> None:
+        self._resolver = resolver
+        self._at_once = at_once
+        self._lock = Lock()
+        self._flights: dict[tuple[Any, ...], Future[Rows]] = {}
+
+    def start(self, *asked: Any) -> Future[Rows]:
+        """Begin a lookup, or join one of the same; takes `getaddrinfo`'s arguments.
+
+        Raises LookupsBusy. Cancelling what is returned ends nobody's lookup.
+        """
+        with self._lock:
+            if (flight := self._flights.get(asked)) is not None:
+                return flight
+            if len(self._flights) >= self._at_once:
+                raise LookupsBusy("Too many names are being looked up.")
+            flight = self._flights[asked] = Future()
+        flight.set_running_or_notify_cancel()
+        # A daemon: what hangs holds up no process that ends.
+        Thread(target=self._work, args=(asked, flight), name="oauth-names", daemon=True).start()
+        return flight
+
+    def _work(self, asked: tuple[Any, ...], flight: Future[Rows]) -> None:
+        try:
+            outcome = partial(flight.set_result, (self._resolver or socket.getaddrinfo)(*asked))
+        except Exception as exc:  # noqa: BLE001 - whoever waits is told
+            outcome = partial(flight.set_exception, exc)
+        with self._lock:
+            del self._flights[asked]
+        outcome()
+
+
+class BoundedLoop(asyncio.SelectorEventLoop):
+    """An event loop that looks names up here, and not in threads of its own."""
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - the base class's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """Look a name up. Raises OSError, LookupsBusy among them."""
+        return await asyncio.wrap_future(_lookups.start(host, port, family, type, proto, flags))
+
+
+async def addresses_of(host: str) -> list[str]:
+    """Return the addresses of a name, in the resolver's order.
+
+    Raises OSError, LookupsBusy among them, and ValueError for what is no name.
+    """
+    if _is_address(host):
+        return [host]
+    rows = await asyncio.wrap_future(_lookups.start(host, None, 0, socket.SOCK_STREAM))
+    return list(dict.fromkeys(str(row[4][0]) for row in rows))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _start_afresh() -> None:
+    global _lookups  # noqa: PLW0603 - a forked child has none of the threads
+    _lookups = Lookups()
+
+
+_lookups = Lookups()
+os.register_at_fork(after_in_child=_start_afresh)

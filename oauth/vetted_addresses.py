@@ -1,0 +1,144 @@
+"""Requests to addresses that somebody else named, kept out of this machine's own networks.
+
+A URL and the networks that it may lead to enter. The name is looked up once, every address
+is looked at, and a vetted one is connected to: no second lookup could say otherwise. The
+server's name (SNI) and its certificate stay those of the host name.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+import httpx2
+
+from oauth.name_lookup import addresses_of
+
+TRIED_MAX = 3  # addresses of one name
+FIRST_CONNECT = 1.0  # seconds for an address that is not the last one to try
+LOOPBACK_NAMES = ("127.0.0.1", "::1", "localhost")
+
+# What is neither global unicast (RFC 4291 section 2.4) nor carries an IPv4 address reaches
+# nothing that a stranger could name.
+_THIS_HOST = IPv4Network("0.0.0.0/8")  # RFC 1122 section 3.2.1.3; Linux connects it to itself
+UNICAST = IPv6Network("2000::/3")
+COMPATIBLE = IPv6Network("::/96")  # RFC 4291 section 2.5.5.1, deprecated
+NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052; networks with IPv6 alone reach IPv4 by it
+
+
+class Network(Enum):
+    """Where an address is. Whatever is not reachable from everywhere is at least private."""
+
+    GLOBAL = "global"
+    LOOPBACK = "loopback"
+    LINK_LOCAL = "link-local"
+    PRIVATE = "private"
+
+
+Reach = frozenset[Network]
+PUBLIC: Reach = frozenset({Network.GLOBAL})
+ANYWHERE: Reach = frozenset(Network)
+Resolve = Callable[[str], Awaitable[list[str]]]
+
+
+class AddressRefused(OSError):
+    """The host is, by one of its addresses, in a network that may not be reached."""
+
+
+def network_of(address: str) -> Network:
+    """Return where an address is, by what it carries if it carries another.
+
+    Raises ValueError when it is none.
+    """
+    found = ip_address(address)
+    if isinstance(found, IPv4Address):
+        return _network_of_4(found)
+    if found.is_loopback or found.is_unspecified:  # Linux connects both to itself
+        return Network.LOOPBACK
+    if found.is_link_local:
+        return Network.LINK_LOCAL
+    carried = _carried(found)
+    if carried is not None:
+        network = _network_of_4(carried)
+        # Nobody is reached over 6to4 any more (RFC 7526).
+        return Network.PRIVATE if found.sixtofour and network is Network.GLOBAL else network
+    return Network.GLOBAL if found in UNICAST and found.is_global else Network.PRIVATE
+
+
+def _network_of_4(address: IPv4Address) -> Network:
+    if address.is_loopback or address in _THIS_HOST:
+        return Network.LOOPBACK
+    if address.is_link_local:
+        return Network.LINK_LOCAL
+    usable = address.is_global and not address.is_multicast
+    return Network.GLOBAL if usable else Network.PRIVATE
+
+
+def _carried(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that an IPv6 one leads to."""
+    if address in NAT64 or address in COMPATIBLE:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+class VettedTransport(httpx2.AsyncBaseTransport):
+    """Sends requests of `httpx2` to addresses within reach only.
+
+    ``resolve`` returns the addresses of a name. Raises AddressRefused, besides what
+    `httpx2` and ``resolve`` raise. Each answer's extension `peer` is the address that gave it.
+    """
+
+    def __init__(
+        self, reach: Reach, *, verify: ssl.SSLContext, resolve: Resolve = addresses_of
+    ) -> None:
+        self._reach = reach
+        self._resolve = resolve
+        self._transport = httpx2.AsyncHTTPTransport(verify=verify, trust_env=False)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send to the first address that can be connected to."""
+        __traceback_hide__ = True
+        *others, last = await self._vetted(request.url.host)
+        for address in others:
+            try:
+                return await self._send(request, address, FIRST_CONNECT)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                continue  # nothing was sent yet
+        return await self._send(request, last, None)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def _vetted(self, host: str) -> list[str]:
+        if not host:
+            raise AddressRefused("The address names no host.")
+        addresses = await self._resolve(host)
+        if not addresses:
+            raise OSError("The host has no address.")
+        for address in addresses:
+            if (network := network_of(address)) not in self._reach:
+                raise AddressRefused(f"The host is at a {network.value} address.")
+        return addresses[:TRIED_MAX]
+
+    async def _send(
+        self, request: httpx2.Request, address: str, connect: float | None
+    ) -> httpx2.Response:
+        __traceback_hide__ = True
+        timeout = dict(request.extensions.get("timeout", {}))
+        if connect is not None:
+            timeout["connect"] = connect
+        name = request.url.raw_host.decode("ascii")
+        response = await self._transport.handle_async_request(
+            httpx2.Request(
+                method=request.method,
+                url=request.url.copy_with(host=address),
+                headers=request.headers,  # `Host` among them, as it was
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": name, "timeout": timeout},
+            )
+        )
+        response.extensions["peer"] = address
+        return response

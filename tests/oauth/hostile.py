@@ -1,0 +1,200 @@
+"""A hostile provider, and an internet of a test's own that notes who is connected to.
+
+The server is the standard library's, over real TLS. Names and addresses are the test's: a
+connection to an address that no server was given is noted and refused, so that nothing leaves
+this machine, and what a gateway would have reached within it is seen all the same.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+import socket
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+HOST = "login.hostile.example"
+ADDRESS, ANOTHER_ADDRESS = "93.184.215.14", "93.184.215.15"  # of the whole world
+CLIENT_ID = "gateway-client"
+Answer = tuple[int, bytes]
+Behaviour = Callable[[dict[str, str]], Answer]
+
+
+class Internet:
+    """Names and their addresses, which server is behind which, and what was connected to."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Callable[[], list[str]]] = {}
+        self.servers: dict[tuple[str, int], int] = {}  # to a port of 127.0.0.1
+        self.reached: list[tuple[str, int]] = []
+        self.lookups: Counter[str] = Counter()
+
+    def name(self, host: str, *addresses: str) -> None:
+        self.names[host] = lambda: list(addresses)
+
+    def take_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        look_up, connect = socket.getaddrinfo, socket.socket.connect
+
+        def getaddrinfo(asked: str | bytes, port: Any, *_: Any, **__: Any) -> list[Any]:
+            host = asked.decode() if isinstance(asked, bytes) else asked
+            if host not in self.names:
+                flags = socket.AI_NUMERICHOST  # but also 127.1 and 0x7f.1
+                return list(look_up(host, port, type=socket.SOCK_STREAM, flags=flags))
+            self.lookups[host] += 1
+            return [
+                row
+                for address in self.names[host]()
+                for row in look_up(address, port, type=socket.SOCK_STREAM)
+            ]
+
+        def connect_to(own: socket.socket, address: tuple[str, int]) -> None:
+            self.reached.append(address[:2])
+            if address[:2] not in self.servers:
+                raise ConnectionRefusedError
+            connect(own, ("127.0.0.1", self.servers[address[:2]]))
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(socket.socket, "connect", connect_to)
+
+
+class HostileProvider:
+    """Answers at each path as it was told to, and notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.issuer = f"https://{HOST}"
+        self.asked: list[str] = []
+        self.more_of_metadata: dict[str, Any] = {}
+        self.keys: object = {"keys": []}
+        self.claims: dict[str, Any] = {}
+        self.nonce: str | None = None
+        self.now: Callable[[], float] = lambda: 0.0
+        self.paths: dict[str, Behaviour] = {
+            "/.well-known/openid-configuration": lambda _: good(self.metadata()),
+            "/jwks": lambda _: good(self.keys),
+            "/token": lambda _: good(self.token_response()),
+            "/userinfo": lambda _: good({"sub": "1001", "name": "Ada"}),
+            "/revoke": lambda _: (200, b""),
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        return {
+            "issuer": self.issuer,
+            "authorization_endpoint": f"{self.issuer}/authorize",
+            "token_endpoint": f"{self.issuer}/token",
+            "userinfo_endpoint": f"{self.issuer}/userinfo",
+            "jwks_uri": f"{self.issuer}/jwks",
+            "revocation_endpoint": f"{self.issuer}/revoke",
+            "backchannel_logout_supported": True,
+        } | self.more_of_metadata
+
+    def token_response(self) -> dict[str, Any]:
+        now = int(self.now())
+        claims = {"iss": self.issuer, "aud": CLIENT_ID, "sub": "1001", "iat": now, "exp": now + 300}
+        claims |= {"nonce": self.nonce} | self.claims
+        return {
+            "access_token": secrets.token_hex(8),
+            "token_type": "Bearer",
+            "expires_in": 3600,
+            "refresh_token": secrets.token_hex(8),
+            "id_token": jwt.encode(claims, secrets.token_bytes(32), "HS256"),
+        }
+
+    def answer(self, path: str, form: dict[str, str]) -> Answer:
+        self.asked.append(path)
+        return self.paths[path](form) if path in self.paths else (404, b"")
+
+
+def good(document: object) -> Answer:
+    return 200, json.dumps(document).encode()
+
+
+def certificates(folder: Path, *names: str) -> tuple[Path, ssl.SSLContext]:
+    """Make an authority and a server's certificate; return the file to trust, and the server."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        .sign(key, hashes.SHA256())
+    )
+    trusted, private = folder / "trusted.pem", folder / "private.pem"
+    pem = serialization.Encoding.PEM
+    trusted.write_bytes(made.public_bytes(pem))
+    private.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(trusted, private)
+    return trusted, context
+
+
+class _Handler(BaseHTTPRequestHandler):
+    provider: HostileProvider
+
+    def do_GET(self) -> None:
+        self._send(self.provider.answer(urlsplit(self.path).path, {}))
+
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self._send(self.provider.answer(urlsplit(self.path).path, dict(parse_qsl(form))))
+
+    def _send(self, answer: Answer) -> None:
+        status, body = answer
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", body.decode())
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
+        """Keep the test output clean."""
+
+
+class _Server(ThreadingHTTPServer):
+    context: ssl.SSLContext
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with self.context.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Expect clients that leave in the middle."""
+
+
+@contextmanager
+def serving(provider: HostileProvider, context: ssl.SSLContext) -> Iterator[int]:
+    """Serve it by TLS on a port of 127.0.0.1."""
+    handler = type("Handler", (_Handler,), {"provider": provider})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        server.context = context
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()

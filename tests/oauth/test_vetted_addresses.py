@@ -1,0 +1,114 @@
+"""Which network an address is in, whatever it is wrapped in."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import httpx2
+import pytest
+
+from oauth.vetted_addresses import (
+    ANYWHERE,
+    PUBLIC,
+    AddressRefused,
+    Network,
+    VettedTransport,
+    network_of,
+)
+
+GLOBAL, LOOPBACK, LINK_LOCAL, PRIVATE = (
+    Network.GLOBAL,
+    Network.LOOPBACK,
+    Network.LINK_LOCAL,
+    Network.PRIVATE,
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("8.8.8.8", GLOBAL),
+        ("127.0.0.1", LOOPBACK),
+        ("127.255.255.254", LOOPBACK),
+        ("0.0.0.0", LOOPBACK),  # noqa: S104 - Linux connects it to itself
+        ("0.1.2.3", LOOPBACK),
+        ("169.254.169.254", LINK_LOCAL),
+        ("10.0.0.1", PRIVATE),
+        ("100.64.0.1", PRIVATE),
+        ("172.31.255.255", PRIVATE),
+        ("192.168.0.1", PRIVATE),
+        ("192.0.2.1", PRIVATE),
+        ("198.19.255.255", PRIVATE),
+        ("224.0.0.251", PRIVATE),
+        ("240.0.0.1", PRIVATE),
+        ("255.255.255.255", PRIVATE),
+        ("2606:4700::1111", GLOBAL),
+        ("::1", LOOPBACK),
+        ("::", LOOPBACK),
+        ("fe80::1", LINK_LOCAL),
+        ("fe80::1%eth0", LINK_LOCAL),
+        ("fc00::1", PRIVATE),
+        ("fd12:3456::1", PRIVATE),
+        ("fec0::1", PRIVATE),
+        ("ff02::1", PRIVATE),
+        ("2001:db8::1", PRIVATE),
+        ("2001:0:808:808::", PRIVATE),  # Teredo
+        ("100::1", PRIVATE),
+        ("5f00::1", PRIVATE),
+        # IPv4-mapped and IPv4-compatible
+        ("::ffff:8.8.8.8", GLOBAL),
+        ("::ffff:127.0.0.1", LOOPBACK),
+        ("::ffff:169.254.169.254", LINK_LOCAL),
+        ("::ffff:10.0.0.1", PRIVATE),
+        ("::127.0.0.1", LOOPBACK),
+        ("::10.0.0.1", PRIVATE),
+        # 6to4
+        ("2002:808:808::1", PRIVATE),
+        ("2002:7f00:1::1", LOOPBACK),
+        ("2002:a9fe:a9fe::1", LINK_LOCAL),
+        ("2002:a00:1::1", PRIVATE),
+        # NAT64
+        ("64:ff9b::8.8.8.8", GLOBAL),
+        ("64:ff9b::127.0.0.1", LOOPBACK),
+        ("64:ff9b::169.254.169.254", LINK_LOCAL),
+        ("64:ff9b::10.0.0.1", PRIVATE),
+        ("64:ff9b:1::8.8.8.8", PRIVATE),
+    ],
+)
+def test_network(address: str, network: Network) -> None:
+    assert network_of(address) is network
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "127.1", "0x7f.1", "1.2.3.4.5"])
+def test_what_is_no_address_is_in_no_network(address: str) -> None:
+    with pytest.raises(ValueError, match="does not appear to be"):
+        network_of(address)
+
+
+def ask(url: str, *addresses: str, reach: frozenset[Network] = PUBLIC) -> None:
+    async def resolve(host: str) -> list[str]:
+        return list(addresses)
+
+    async def get() -> None:
+        transport = VettedTransport(reach, verify=ssl.create_default_context(), resolve=resolve)
+        async with httpx2.AsyncClient(transport=transport) as client:
+            await client.get(url)
+
+    asyncio.run(get())
+
+
+@pytest.mark.parametrize("addresses", [["10.0.0.1"], ["8.8.8.8", "10.0.0.1"], ["8.8.8.8", "::1"]])
+def test_one_address_out_of_reach_is_enough_to_refuse_a_host(addresses: list[str]) -> None:
+    with pytest.raises(AddressRefused):
+        ask("https://a.example/", *addresses)
+
+
+def test_host_without_an_address_is_not_asked() -> None:
+    with pytest.raises(OSError, match="no address"):
+        ask("https://a.example/")
+
+
+def test_resolver_that_answers_nonsense_is_not_believed() -> None:
+    with pytest.raises(ValueError, match="does not appear to be"):
+        ask("https://a.example/", "inside", reach=ANYWHERE)
