@@ -51,7 +51,8 @@ def close_those_of_session(session: str, **_: Any) -> None:
     """Close what a session has idle in any event loop; it is called in whichever thread.
 
     The signal tells the beginning of the session's id. That may be another's too, whose next
-    call then makes a connection anew.
+    call then makes a connection anew. A call that was admitted just before may connect just
+    after: what it leaves idle nobody can take, and it expires.
     """
     for loop, found in _pools.copy().items():  # A copy: other threads add theirs.
         with suppress(RuntimeError):  # the loop has ended, and so have its connections
