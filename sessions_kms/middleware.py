@@ -1,4 +1,4 @@
-"""An unreachable session store answers 503 and keeps the visitor's cookie.
+"""An unreachable session store answers 503, soon, and keeps the visitor's cookie.
 
 Put it first in MIDDLEWARE. Django turns an error of an inner middleware into a 500
 before an outer one can see it, so there are two ways in: errors of views come by
@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
 from django.utils.log import log_response
 
+from sessions_kms import deadline
 from sessions_kms.exceptions import StoreUnavailable
 
 logger = logging.getLogger("sessions_kms")
@@ -29,7 +30,10 @@ TEXT = "The service is temporarily unavailable. Please try again in a few second
 
 
 class StoreUnavailableMiddleware:
-    """Answer 503 with Retry-After wherever in the request `StoreUnavailable` was raised."""
+    """Answer 503 with Retry-After wherever in the request `StoreUnavailable` was raised.
+
+    It is where a request's waits for the store begin to be summed up (`deadline.REQUEST`).
+    """
 
     sync_capable = True
     async_capable = True
@@ -43,10 +47,12 @@ class StoreUnavailableMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self._acall(request)
-        return _replaced(request, self.get_response(request))
+        with deadline.request():
+            return _replaced(request, self.get_response(request))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        return _replaced(request, await self.get_response(request))
+        with deadline.request():
+            return _replaced(request, await self.get_response(request))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, StoreUnavailable):

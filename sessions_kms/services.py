@@ -13,7 +13,7 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
-from sessions_kms import aws, conf
+from sessions_kms import aws, calls, clients, conf
 from sessions_kms.caching import CachingKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
@@ -71,7 +71,7 @@ class Services:
 def build(config: conf.Config, *, clock: Clock = time.time, **parts: Any) -> Services:
     """Wire the services for a config; ``parts`` replaces fields of the result."""
     table = Table(
-        aws.dynamodb_client(config.region_name),
+        clients.dynamodb_client(config.region_name),
         name=config.table_name,
         namespace=config.namespace,
     )
@@ -133,7 +133,8 @@ def reset() -> None:
     global _lock, _services  # noqa: PLW0603 - the parent may have forked while it held the lock
     _lock = GuardedLock()
     _services = None
-    aws.reset()
+    clients.reset()
+    calls.reset()
 
 
 def _settings_changed(*, setting: str, **_: Any) -> None:

@@ -18,16 +18,26 @@ BOTO = {"boto3", "botocore", "mypy_boto3_dynamodb", "mypy_boto3_kms"}
 WITHOUT_DJANGO = {
     "aws",
     "behind",
+    "boto_http",
+    "boto_session",
     "caching",
+    "calls",
+    "circuit",
+    "clients",
+    "deadline",
     "envelope",
     "exceptions",
     "flights",
     "items",
     "keyring",
     "locking",
+    "lookups",
     "merge",
     "not_before",
     "record",
+    "resolving",
+    "retrying",
+    "role_credentials",
     "stopwatch",
     "table",
     "telemetry",
@@ -132,16 +142,22 @@ def test_cryptography_is_in_the_envelope_only() -> None:
     assert users == {"sessions_kms.envelope"}
 
 
-def test_boto_is_in_aws_only_but_for_type_checkers_in_table() -> None:
+def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:
     users = {
         (each.of, each.for_types)
         for each in all_imports()
         if each.package in BOTO and not is_under(each.of, "gateway_site.local")
     }
     assert users == {
-        ("sessions_kms.aws", False),
         ("sessions_kms.aws", True),
+        ("sessions_kms.boto_http", False),
+        ("sessions_kms.boto_session", False),
+        ("sessions_kms.calls", False),
+        ("sessions_kms.calls", True),
+        ("sessions_kms.clients", False),
+        ("sessions_kms.clients", True),
         ("sessions_kms.items", True),
+        ("sessions_kms.role_credentials", False),
         ("sessions_kms.table", True),
     }
 

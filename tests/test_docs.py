@@ -133,7 +133,7 @@ def test_runbooks_of_the_alarms_exist() -> None:
     text = page("operations.md")
     headings = {
         heading.lower().replace(" ", "-")
-        for heading in re.findall(r"^### (.+)$", text, re.MULTILINE)
+        for heading in re.findall(r"^###? (.+)$", text, re.MULTILINE)
     }
     asked_for = set(re.findall(r"\]\(#([a-z-]+)\)", text))
     assert asked_for

@@ -1,0 +1,39 @@
+"""botocore's session, which makes clients whose waits end. Imports botocore."""
+
+from typing import Any
+
+import botocore.session
+
+from sessions_kms.boto_http import BoundedSession
+from sessions_kms.role_credentials import FetchedCredentials
+
+
+class BoundedBotoSession(botocore.session.Session):
+    """A session whose clients, and whose search for credentials, wait for a bounded time."""
+
+    _credentials: Any
+
+    def create_client(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a client; those by which boto assumes a role are made here, too."""
+        client: Any = super().create_client(*args, **kwargs)
+        client._endpoint.http_session = BoundedSession.like(client._endpoint.http_session)
+        return client
+
+    def get_credentials(self, **kwargs: Any) -> Any:
+        """Return credentials that are looked for at their first use, not when a client is made."""
+        if not isinstance(self._credentials, FetchedCredentials):
+            self._credentials = FetchedCredentials(self._find_credentials)
+        return self._credentials
+
+    def _find_credentials(self) -> Any:
+        return self.get_component("credential_provider").load_credentials()
+
+    def _create_credential_resolver(self) -> Any:
+        """Return boto's chain, whose services of metadata trickle no longer than others."""
+        resolver = super()._create_credential_resolver()  # type: ignore[misc]  # not in the stubs
+        for provider in resolver.providers:
+            for name in ("_fetcher", "_role_fetcher"):  # of containers, of machines
+                fetcher = getattr(provider, name, None)
+                if fetcher is not None and hasattr(fetcher, "_session"):
+                    fetcher._session = BoundedSession.like(fetcher._session)
+        return resolver
