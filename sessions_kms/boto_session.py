@@ -1,10 +1,16 @@
-"""botocore's session, which makes clients whose waits end. Imports botocore."""
+"""botocore's session, which makes clients whose waits end, and who take no garbled answer.
 
+Imports botocore.
+"""
+
+import base64
+import zlib
 from typing import Any
 
 import botocore.session
 
 from sessions_kms.boto_http import BoundedSession
+from sessions_kms.calls import GarbledAnswer
 from sessions_kms.role_credentials import FetchedCredentials
 
 
@@ -12,6 +18,12 @@ class BoundedBotoSession(botocore.session.Session):
     """A session whose clients, and whose search for credentials, wait for a bounded time."""
 
     _credentials: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Lenient base64 drops what is no letter of it, and gives other bytes than were sent.
+        self.get_component("response_parser_factory").set_parser_defaults(blob_parser=_strict)
+        self.register("response-received.dynamodb", _check_sum)
 
     def create_client(self, *args: Any, **kwargs: Any) -> Any:
         """Return a client; those by which boto assumes a role are made here, too."""
@@ -37,3 +49,15 @@ class BoundedBotoSession(botocore.session.Session):
                 if fetcher is not None and hasattr(fetcher, "_session"):
                     fetcher._session = BoundedSession.like(fetcher._session)
         return resolver
+
+
+def _strict(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
+
+
+def _check_sum(**event: Any) -> None:
+    """Refuse a body that is not the one whose checksum DynamoDB sent along."""
+    answer = event.get("response_dict") or {}
+    told = answer.get("headers", {}).get("x-amz-crc32")
+    if told is not None and told != str(zlib.crc32(answer["body"])):
+        raise GarbledAnswer

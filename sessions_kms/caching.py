@@ -4,13 +4,14 @@ Takes and gives what `keyring` does. What is held is bounded in number and in ag
 and lives in memory only. Knows nothing about KMS or the table but their errors.
 """
 
+import hmac
 import logging
 import random
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -41,6 +42,7 @@ class Entry:
 
     key: DataKey
     asked_at: Moment
+    confirmed: bool = field(default=False, kw_only=True)  # KMS said the same of it twice
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,19 @@ class CachingKeyring:
         held = partial(self._held_to_open, cache_key)
         return self._serve("open", cache_key, held, partial(self._unwrap, cache_key, period))
 
+    def confirmed(self, key: DataKey) -> DataKey:
+        """Return a data key as KMS unwraps it when it is asked once more, unless it said so twice.
+
+        Nothing that was sealed under it opens: 32 wrong bytes in one answer of KMS would sign
+        everybody out. Raises as `unwrap` does.
+        """
+        cache_key = self._cache_key(key.encrypted, key.period)
+        entry = self._held_to_open(cache_key, self._max_stale)
+        if entry is not None and entry.confirmed:
+            return entry.key
+        ask = partial(self._watched, partial(self._unwrap, cache_key, key.period))
+        return self._flights.run(("confirm", cache_key), ask)
+
     def _serve(
         self,
         use: str,
@@ -187,8 +202,20 @@ class CachingKeyring:
     def _unwrap(self, cache_key: CacheKey, period: int) -> DataKey:
         asked_at = self._stopwatch.now()
         key = self._keyring.unwrap(cache_key[1], period)
-        self._keep(cache_key, Entry(key, asked_at))
+        self._keep(cache_key, Entry(key, asked_at, confirmed=self._said_before(cache_key, key)))
         return key
+
+    def _said_before(self, cache_key: CacheKey, key: DataKey) -> bool:
+        """Tell whether KMS gave the same bytes before; other ones are let go of."""
+        with self._lock:
+            entry = self._entries.get(cache_key)
+        if entry is None:
+            return False
+        if hmac.compare_digest(entry.key.plaintext, key.plaintext):
+            return True
+        logger.error("KMS unwrapped one data key to different bytes. It is asked again.")
+        self._drop(lambda held: held.key.encrypted == key.encrypted)
+        return False
 
     def _fetch(self, period: int) -> DataKey:
         asked_at = self._stopwatch.now()
@@ -198,6 +225,7 @@ class CachingKeyring:
             asked_at,
             period=period,
             cache_key=self._cache_key(key.encrypted, key.period),
+            confirmed=self._said_before(self._cache_key(key.encrypted, key.period), key),
             renew_after=self._max_age * (0.75 + 0.1 * self._chance()),
             lead=min(self._max_age, self._period_length) * (0.25 + 0.5 * self._chance()),
         )

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms import deadline, retrying
-from sessions_kms.circuit import Circuit, Outcome
-from sessions_kms.retrying import Failure, Retries
+from sessions_kms.circuit import Circuit, CircuitOpen, Outcome
+from sessions_kms.retrying import ATTEMPTS, Failure, Retries
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -19,6 +19,10 @@ Ask = Callable[[], Answer]
 # boto is imported at the first call, not with the engine: it costs more than Django's own start.
 
 
+class GarbledAnswer(Exception):
+    """The body of an answer is not the one that was sent."""
+
+
 class Service:
     """What this process knows of one service: its circuit, and what retries may yet cost."""
 
@@ -26,7 +30,7 @@ class Service:
         self.circuit = Circuit(name)
         self._retries = Retries(name)
 
-    def ask(self, ask: Ask, *, probe: Ask | None = None) -> Answer:
+    def ask(self, ask: Ask, *, probe: Ask | None = None, attempts: int = ATTEMPTS) -> Answer:
         """Ask until there is an answer, as often and as long as that may be.
 
         ``probe`` asks for something that changes nothing, the same thing by default. Raises
@@ -38,9 +42,9 @@ class Service:
 
         self.circuit.check(probed)
         with deadline.call(deadline.HASTY.call):
-            return self._answered(ask, probed)
+            return self._answered(ask, probed, attempts)
 
-    def _answered(self, ask: Ask, probe: Callable[[], Outcome]) -> Answer:
+    def _answered(self, ask: Ask, probe: Callable[[], Outcome], attempts: int) -> Answer:
         tried = 0
         while True:
             tried += 1
@@ -48,7 +52,7 @@ class Service:
                 answer = ask()
             except Exception as exc:
                 self.circuit.heard(_outcome(exc), probe)
-                pause = self._pause_after(tried, exc)
+                pause = None if tried >= attempts else self._pause_after(tried, exc)
                 if pause is None:
                     raise
             else:
@@ -89,8 +93,8 @@ def _failure(exc: Exception) -> Failure | None:
     if is_client_error(exc):
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return Failure(error_code(exc), status)
-    unanswered = isinstance(exc, exceptions.ConnectionError | exceptions.HTTPClientError)
-    return Failure() if unanswered else None
+    unanswered = (exceptions.ConnectionError, exceptions.HTTPClientError, GarbledAnswer)
+    return Failure() if isinstance(exc, unanswered) else None
 
 
 def is_client_error(exc: Exception) -> "TypeGuard[ClientError]":
@@ -98,6 +102,16 @@ def is_client_error(exc: Exception) -> "TypeGuard[ClientError]":
     from botocore.exceptions import ClientError
 
     return isinstance(exc, ClientError)
+
+
+def was_not_sent(exc: Exception) -> bool:
+    """Tell whether a single attempt that failed so did not reach AWS: it was not even begun, or
+    there was no connection.
+    """
+    from botocore import exceptions
+
+    unsent = (exceptions.ConnectTimeoutError, exceptions.EndpointConnectionError)
+    return isinstance(exc, (*unsent, CircuitOpen, deadline.OutOfTime))
 
 
 def error_code(exc: "ClientError") -> str:

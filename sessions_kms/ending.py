@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.links import linked_session, owner_of_link
 from sessions_kms.record import Item, SessionRecord, owner_of, session_id
@@ -199,8 +200,11 @@ def _live(owner: str | None) -> Iterator[SessionRecord]:
 
 def _is_listed(record: SessionRecord) -> bool:
     """Tell whether a record is live, and not one that somebody forged with a time to come."""
+    now = services().clock()
+    if record.is_ahead(now):
+        return False
     try:
-        record.check_times(services().clock())
+        record.check_times()
     except InvalidRecord:
         return False
     return services().is_live(record)
@@ -214,7 +218,7 @@ def stored_record(found: str) -> SessionRecord | None:
     if not SESSION_ID.fullmatch(found):  # Another kind of item, or what somebody typed.
         return None
     try:
-        return services().table.get(found)
+        return once_more(lambda: services().table.get(found))
     except InvalidRecord:
         return None
 

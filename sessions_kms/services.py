@@ -16,7 +16,7 @@ from django.core.signals import setting_changed
 from sessions_kms import aws, calls, clients, conf
 from sessions_kms.caching import CachingKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
+from sessions_kms.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.locking import GuardedLock
 from sessions_kms.not_before import NamedNotBefores, NotBefore
 from sessions_kms.record import SessionRecord
@@ -31,7 +31,7 @@ class Services:
 
     config: conf.Config
     table: Table
-    keyring: Keyring
+    keyring: ConfirmingKeyring
     not_before: NotBefore
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -84,7 +84,7 @@ def build(config: conf.Config, *, clock: Clock = time.time, **parts: Any) -> Ser
     return Services(config, clock=clock, **(defaults | parts))
 
 
-def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
+def build_keyring(config: conf.Config, table: Table, clock: Clock) -> ConfirmingKeyring:
     """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
     kms = build_kms_keyring(config)
     shared = (
