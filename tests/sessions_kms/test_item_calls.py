@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.exceptions import SessionTooLarge
+from sessions_kms.exceptions import SessionTooLarge, TableUnavailable
 from sessions_kms.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
 from sessions_kms.table import Conflict, RecordExists, Table
 from tests.sessions_kms.memory_dynamodb import MemoryDynamoDB, error
