@@ -5,6 +5,7 @@ Imports botocore.
 
 import base64
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import botocore.session
@@ -12,6 +13,10 @@ import botocore.session
 from sessions_kms.boto_http import BoundedSession
 from sessions_kms.calls import GarbledAnswer
 from sessions_kms.role_credentials import FetchedCredentials
+from sessions_kms.signing import sign_by
+
+# Those of roles go by this machine's clock, as their credentials do.
+SIGNED_BY_US = {"dynamodb", "kms"}
 
 
 class BoundedBotoSession(botocore.session.Session):
@@ -19,8 +24,9 @@ class BoundedBotoSession(botocore.session.Session):
 
     _credentials: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, signing_time: Callable[[], float], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._signing_time = signing_time
         # Lenient base64 drops what is no letter of it, and gives other bytes than were sent.
         self.get_component("response_parser_factory").set_parser_defaults(blob_parser=_strict)
         self.register("response-received.dynamodb", _check_sum)
@@ -29,6 +35,8 @@ class BoundedBotoSession(botocore.session.Session):
         """Return a client; those by which boto assumes a role are made here, too."""
         client: Any = super().create_client(*args, **kwargs)
         client._endpoint.http_session = BoundedSession.like(client._endpoint.http_session)
+        if client.meta.service_model.service_name in SIGNED_BY_US:
+            sign_by(client, self._signing_time)
         return client
 
     def get_credentials(self, **kwargs: Any) -> Any:

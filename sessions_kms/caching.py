@@ -78,6 +78,7 @@ class CachingKeyring:
         max_stale: float,
         period_length: int,
         clock: Callable[[], float] = time.time,
+        wall: Callable[[], float] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         start: Callable[[Callable[[], None]], None] = start_thread,
@@ -90,7 +91,7 @@ class CachingKeyring:
         self._max_stale = max_stale
         self._period_length = period_length
         self._clock = clock
-        self._stopwatch = Stopwatch(clock, monotonic)
+        self._stopwatch = Stopwatch(wall or clock, monotonic)
         self._chance = chance
         self._background = Background(start if background else None)
         self._max_entries = max(max_entries, SEALING_KEYS)

@@ -6,8 +6,9 @@ A function that asks enters; its answer leaves, or boto's error. Knows no operat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from sessions_kms import deadline, retrying
+from sessions_kms import clients, deadline, retrying
 from sessions_kms.circuit import Circuit, CircuitOpen, Outcome
+from sessions_kms.clock import offset_if_refused, signing_with
 from sessions_kms.retrying import ATTEMPTS, Failure, Retries
 
 if TYPE_CHECKING:
@@ -17,6 +18,18 @@ Answer = dict[str, Any]
 Ask = Callable[[], Answer]
 
 # boto is imported at the first call, not with the engine: it costs more than Django's own start.
+
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+SIGNATURE_REFUSED = frozenset(
+    {
+        "AuthFailure",
+        "InvalidSignatureException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
 
 
 class GarbledAnswer(Exception):
@@ -49,7 +62,7 @@ class Service:
         while True:
             tried += 1
             try:
-                answer = ask()
+                answer = _signed_in_time(ask)
             except Exception as exc:
                 self.circuit.heard(_outcome(exc), probe)
                 pause = None if tried >= attempts else self._pause_after(tried, exc)
@@ -68,6 +81,25 @@ class Service:
             return None
         pause = self._retries.pause_after(tried, failure)
         return pause if pause is not None and deadline.has_time_for(pause) else None
+
+
+def _signed_in_time(ask: Ask) -> Answer:
+    """Ask, and once more where the signature was refused for its time: by that answer's `Date`."""
+    try:
+        return ask()
+    except Exception as exc:
+        offset = _offset_of_refusal(exc)
+        if offset is None:
+            raise
+    with signing_with(offset):
+        return ask()
+
+
+def _offset_of_refusal(exc: Exception) -> float | None:
+    if not is_client_error(exc) or error_code(exc) not in SIGNATURE_REFUSED:
+        return None
+    headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return offset_if_refused(clients.clock(), headers.get("date"))
 
 
 def _outcome_of(probe: Ask) -> Outcome:

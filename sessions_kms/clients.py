@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sessions_kms import deadline
+from sessions_kms.clock import ServerClock, signing_time
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.locking import GuardedLock
 
@@ -29,7 +30,9 @@ def _session() -> "boto3.session.Session":
 
     from sessions_kms.boto_session import BoundedBotoSession
 
-    return boto3.session.Session(botocore_session=BoundedBotoSession())
+    underneath = BoundedBotoSession(signing_time=lambda: signing_time(_clock))
+    underneath.register("response-received.dynamodb", _hear)
+    return boto3.session.Session(botocore_session=underneath)
 
 
 def _client_config() -> "botocore.config.Config":
@@ -48,6 +51,7 @@ def _client_config() -> "botocore.config.Config":
 
 
 _clients_lock = GuardedLock()
+_clock = ServerClock()
 _kms_clients: "dict[str, KMSClient]" = {}
 
 
@@ -95,6 +99,21 @@ def control_client(service: str, region: str | None = None) -> Any:
     return made
 
 
+def clock() -> ServerClock:
+    """Return the clock that requests are signed by, and that hears DynamoDB's answers."""
+    return _clock
+
+
+def go_by(clock: ServerClock) -> None:
+    """Have this clock be that one."""
+    global _clock  # noqa: PLW0603 - one per process, as the clients are
+    _clock = clock
+
+
+def _hear(**event: Any) -> None:
+    _clock.hear((event.get("response_dict") or {}).get("headers", {}).get("date"))
+
+
 def _region(region: str | None) -> str | None:
     return region or os.environ.get("AWS_REGION") or None
 
@@ -103,5 +122,6 @@ def reset() -> None:
     """Forget all clients: the settings changed, or this is a forked child."""
     global _clients_lock  # noqa: PLW0603 - the parent may have forked while it held the lock
     _clients_lock = GuardedLock()
+    go_by(ServerClock())
     _kms_clients.clear()
     _session.cache_clear()

@@ -24,6 +24,7 @@ PASSES_MAX = 20
 EMPTY_PASSES = 2
 BETWEEN_PASSES = 0.5  # seconds; an index is usually not further behind
 AHEAD_MAX = 60  # seconds that this machine's clock may be ahead of AWS's
+GRAIN = 2  # seconds that two readings of AWS's clock may differ by
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def require_past(moment: int) -> None:
     """
     there = services().table.server_time()
     ahead = 0 if there is None else round(time.time() - there)
-    if ahead > AHEAD_MAX and moment > time.time() - ahead:
+    if ahead > AHEAD_MAX and moment > time.time() - ahead + GRAIN:
         raise ValueError(
             f"This machine's clock is {ahead:,} s ahead of AWS's, and the moment lies in the"
             " future by that: nobody could sign in until then. Set the clock right."

@@ -15,6 +15,7 @@ from django.core.signals import setting_changed
 
 from sessions_kms import aws, calls, clients, conf
 from sessions_kms.caching import CachingKeyring
+from sessions_kms.clock import ServerClock, has_passed, local_of
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.locking import GuardedLock
@@ -38,16 +39,18 @@ class Services:
 
     def sealing_key(self) -> DataKey:
         """Return the data key to seal with now. Raises StoreUnavailable."""
+        if isinstance(self.clock, ServerClock) and not self.clock.has_heard:
+            self.not_before.moment()  # Nothing is sealed by a clock that nobody has confirmed.
         length = self.config.data_key_period
         now = int(self.clock())
         return self.keyring.generate(now - now % length if length else 0)
 
     def is_live(self, record: SessionRecord) -> bool:
         """Tell whether a record is still a session. Raises TableUnavailable."""
-        now, timeout = self.clock(), self.config.absolute_timeout
+        timeout = self.config.absolute_timeout
         return (
-            record.ttl > now
-            and (timeout is None or record.created_at + timeout > now)
+            not has_passed(self.clock, record.ttl)
+            and (timeout is None or not has_passed(self.clock, record.created_at + timeout))
             and record.created_at > self.not_before.moment()
         )
 
@@ -57,7 +60,7 @@ class Services:
 
     @cached_property
     def _named_not_befores(self) -> NamedNotBefores:
-        return NamedNotBefores(self.table.get_not_before, clock=self.clock)
+        return NamedNotBefores(self.table.get_not_before, clock=local_of(self.clock))
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
@@ -68,14 +71,22 @@ class Services:
         self.sealing_key()
 
 
-def build(config: conf.Config, *, clock: Clock = time.time, **parts: Any) -> Services:
-    """Wire the services for a config; ``parts`` replaces fields of the result."""
+def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> Services:
+    """Wire the services for a config; ``parts`` replaces fields of the result.
+
+    The clock is one that DynamoDB's answers correct, unless one is given.
+    """
+    clock = clock or ServerClock()
+    if isinstance(clock, ServerClock):
+        clients.go_by(clock)
     table = Table(
         clients.dynamodb_client(config.region_name),
         name=config.table_name,
         namespace=config.namespace,
     )
-    not_before = NotBefore(table.get_not_before, at_least=config.not_before or 0, clock=clock)
+    not_before = NotBefore(
+        table.get_not_before, at_least=config.not_before or 0, clock=local_of(clock)
+    )
     defaults: dict[str, Any] = {
         "table": table,
         "keyring": build_keyring(config, table, clock),
@@ -99,6 +110,7 @@ def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Confirming
         max_stale=config.data_key_max_stale,
         period_length=config.data_key_period,
         clock=clock,
+        wall=local_of(clock),
     )
 
 

@@ -24,7 +24,9 @@ WITHOUT_DJANGO = {
     "calls",
     "circuit",
     "clients",
+    "clock",
     "deadline",
+    "doubts",
     "envelope",
     "exceptions",
     "flights",
@@ -38,6 +40,7 @@ WITHOUT_DJANGO = {
     "resolving",
     "retrying",
     "role_credentials",
+    "signing",
     "stopwatch",
     "table",
     "telemetry",
@@ -158,6 +161,7 @@ def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:
         ("sessions_kms.clients", True),
         ("sessions_kms.items", True),
         ("sessions_kms.role_credentials", False),
+        ("sessions_kms.signing", False),
         ("sessions_kms.table", True),
     }
 
