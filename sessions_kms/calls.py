@@ -159,6 +159,11 @@ def service(name: str) -> Service:
     return _services.get(name) or _services.setdefault(name, Service(name))
 
 
+def hanging() -> list[str]:
+    """Return the services whose circuits are open."""
+    return sorted(name for name, known in _services.items() if known.circuit.is_open)
+
+
 def reset() -> None:
     """Forget what is known: the settings changed, or this is a forked child."""
     for known in _services.values():

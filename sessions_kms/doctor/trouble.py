@@ -47,6 +47,7 @@ REMEDIES = {
     "ResourceNotFoundException": ELSEWHERE,
     "TableUnavailable": "See the finding 'table': DynamoDB did not answer, or refused.",
     "ThrottlingException": _THROTTLED,
+    "UnknownOperationException": "Use DynamoDB itself, or a compatible engine that has it.",
     "UnrecognizedClientException": _CREDENTIALS,
 }
 _TELLING = ("botocore.exceptions", "django.", "sessions_kms.")

@@ -49,6 +49,10 @@ CHECKS = [
     "canary read",
     "canary conflict",
     "canary merge",
+    "canary cycle",
+    "canary index",
+    "canary link",
+    "canary lease",
     "canary tamper",
     "canary expiry",
     "canary delete",
@@ -56,6 +60,7 @@ CHECKS = [
     "sample expired",
     "sample size",
     "sample data keys",
+    "waits",
 ]
 
 

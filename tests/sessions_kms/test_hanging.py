@@ -9,6 +9,7 @@ from sessions_kms import calls, circuit, deadline
 from sessions_kms.backend import SessionStore
 from sessions_kms.circuit import TIMEOUTS
 from sessions_kms.deadline import Limits
+from sessions_kms.doctor.waits import wait_findings
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from tests.sessions_kms.faults import FaultProxy, held
 from tests.sessions_kms.faulty import FaultyStack, MakeFaulty
@@ -27,7 +28,7 @@ def faulty(make_faulty: MakeFaulty, monkeypatch: pytest.MonkeyPatch) -> FaultySt
 
 @pytest.fixture
 def hasty(faulty: FaultyStack, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    limits = Limits(connect=0.1, first_byte=0.1, attempt=0.15, call=0.15)
+    limits = Limits(connect=1, first_byte=0.2, attempt=0.25, call=3)
     return lambda: monkeypatch.setattr(deadline, "HASTY", limits)
 
 
@@ -82,6 +83,20 @@ def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
     asked = [request["Key"]["id"]["S"] for _, request in faulty.table.requests if "Key" in request]
     assert len([each for each in asked if each != "probe"]) <= TIMEOUTS + 2
     assert faulty.table.operations.count("PutItem") == 0
+
+
+def test_doctor_tells_of_a_service_that_hangs(
+    faulty: FaultyStack, hasty: Callable[[], None]
+) -> None:
+    assert [each.level for each in wait_findings()] == ["ok"]
+    key = saved()
+    hasty()
+    hang(faulty.table)
+    while not calls.service("dynamodb").circuit.is_open:
+        assert not works(lambda: load(key))
+    (found,) = wait_findings()
+    assert found.level == "failing"
+    assert found.detail.startswith("dynamodb: timed out")
 
 
 def test_table_that_answers_again_is_used_again(
