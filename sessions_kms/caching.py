@@ -29,6 +29,7 @@ from sessions_kms.telemetry import telemetry
 
 BACK_OFF: Final = 1  # seconds after a failure during which nobody asks again
 INVALID_BACK_OFF: Final = 5  # seconds; KMS will not change its mind about a blob
+AHEAD: Final = 0.8  # of a key's age at which it is renewed, if it is opened with then
 SEALING_KEYS: Final = 2  # the current period's and, ahead of its time, the next one's
 
 CacheKey = tuple[frozenset[tuple[str, str]], bytes]  # full encryption context, exact blob
@@ -119,6 +120,7 @@ class CachingKeyring:
         """
         cache_key = self._cache_key(encrypted, period)
         held = partial(self._held_to_open, cache_key)
+        self._background.run(lambda: self._renewal_of_opened(cache_key, period))
         return self._serve("open", cache_key, held, partial(self._unwrap, cache_key, period))
 
     def confirmed(self, key: DataKey) -> DataKey:
@@ -282,6 +284,20 @@ class CachingKeyring:
             return None
         ask = partial(self._watched, partial(self._fetch, due))
         return partial(self._flights.run, _generation(due), ask)
+
+    def _renewal_of_opened(self, cache_key: CacheKey, period: int) -> Job | None:
+        """Return the renewal of a key that is opened with, so that nobody waits at its age."""
+        for sealing in self._sealing:
+            if sealing.cache_key == cache_key:
+                is_due = self._age(sealing) >= sealing.renew_after
+                return self._renewal(sealing.period) if is_due else None
+        entry = self._held_to_open(cache_key, self._max_age)
+        if entry is None or self._age(entry) < self._max_age * AHEAD:
+            return None
+        if self._flights.resting(cache_key):
+            return None
+        ask = partial(self._watched, partial(self._unwrap, cache_key, period))
+        return partial(self._flights.run, cache_key, ask)
 
     def _due(self, period: int) -> int | None:
         """Return the period whose data key is to be fetched, though nobody has to wait for it."""

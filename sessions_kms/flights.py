@@ -68,8 +68,8 @@ class Flights(Generic[T]):
     def run(self, key: Hashable, work: Callable[[], T], *, patient: bool = True) -> T:
         """Do the work, or share the outcome of the one who is doing it.
 
-        Who is not patient (having something to fall back on) does not wait for
-        a flight that follows a failed one, but gets that failure. Raises what
+        Who is not patient (having something to fall back on) does not wait for the
+        flight of another, but gets the last failure. Raises what
         the work raises, and KMSUnavailable if the thread that did it died, or if it is
         this thread, which would wait for itself.
         """
@@ -110,8 +110,10 @@ class Flights(Generic[T]):
         with self._lock:
             flight = self._flights.get(key)
             failure = self._failures.get(key)
-            if failure and (self._is_recent(failure) or (flight and not patient)):
+            if failure and self._is_recent(failure):
                 raise copy.copy(failure.error)
+            if flight and not patient:
+                raise copy.copy(failure.error) if failure else KMSUnavailable()
             return flight or self._flights.setdefault(key, ours)
 
     def _is_recent(self, failure: _Failure | None) -> bool:
