@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import logging
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote_plus
@@ -18,6 +17,7 @@ import jwt
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import BASIC, POST, PRIVATE_KEY, Provider
+from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def assertion(provider: Provider, audience: str, algorithms: Sequence[str] = ())
     The key is read each time, so that it may be replaced while the gateway runs.
     """
     __traceback_hide__ = True
-    now = int(time.time())
+    now = int(services().clock())
     claims = {
         "iss": provider.client_id,
         "sub": provider.client_id,

@@ -10,11 +10,14 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from time import monotonic
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.utils.asyncio import async_unsafe
 
+from sessions_kms import deadline
+from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.limits import LimitedStore
 
 logger = logging.getLogger("sessions_kms")
@@ -77,7 +80,16 @@ _writes: set[asyncio.Future[Any]] = set()
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
-    return await sync_to_async(call, thread_sensitive=False, executor=_executor())()
+    asked_at = monotonic()
+
+    def begin() -> T:
+        try:
+            deadline.queued(monotonic() - asked_at)
+        except deadline.OutOfTime:
+            raise StoreUnavailable("Too many wait for the session store.") from None
+        return call()
+
+    return await sync_to_async(begin, thread_sensitive=False, executor=_executor())()
 
 
 async def _finished(write: Callable[[], None]) -> None:

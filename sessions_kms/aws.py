@@ -1,34 +1,25 @@
-"""AWS clients, and the one map from AWS's errors to ours.
+"""Calls of AWS, and the one map from AWS's errors to ours.
 
 Takes operations by name, gives answers or an error of `exceptions`. Knows
 nothing about sessions, records or data keys.
 """
 
 import logging
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeGuard
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from sessions_kms.calls import error_code, is_client_error, service
+from sessions_kms.clients import kms_client
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
-from sessions_kms.locking import GuardedLock
 from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:
-    import boto3
-    import botocore.config
     from botocore.exceptions import ClientError
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_kms import KMSClient
-
-CONNECT_TIMEOUT = 1  # seconds; a request that hangs is worse than one that fails
-READ_TIMEOUT = 2  # seconds
-CONTROL_TIMEOUT = 60  # seconds, for what no visitor waits for; it is what boto has by default
-ATTEMPTS = 3
-POOL_CONNECTIONS = 64  # enough for the threads of one process
 
 # The answers by which KMS says that this key is not to be used by this caller.
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors
@@ -142,10 +133,16 @@ class KMS:
 
 def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
     """Call one KMS operation on one key and translate what goes wrong."""
-    with telemetry.timed("aws", service="kms", operation=operation), _kms_bodies_unlogged():
-        try:
-            answer: dict[str, Any] = getattr(kms_client(region_of(key_id)), operation)(**params)
+
+    def ask() -> dict[str, Any]:
+        with _kms_bodies_unlogged():
+            answer: dict[str, Any] = getattr(client, operation)(**params)
             return answer
+
+    with telemetry.timed("aws", service="kms", operation=operation):
+        try:
+            client = kms_client(region_of(key_id))
+            return service(f"kms {client.meta.region_name}").ask(ask)
         except Exception as exc:
             # Whatever else the SDK raises, the answer is unknown.
             if is_client_error(exc) and _is_named(exc):
@@ -163,110 +160,27 @@ def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[
     """
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
-            answer: dict[str, Any] = getattr(client, operation)(**params)
+            ask = partial(getattr(client, operation), **params)
+            return service("dynamodb").ask(ask, probe=_probe(client, params))
         except Exception as exc:
             # A body cut short or garbled raises anything, not only botocore's own errors.
             if is_client_error(exc):
                 raise _table_error(exc, operation, params) from exc
             raise TableUnavailable from exc
-    return answer
+
+
+def _probe(client: "DynamoDBClient", params: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
+    """Return a call that reads nothing of the same table."""
+    if "TransactItems" in params:
+        ((params, *_), *_) = (action.values() for action in params["TransactItems"])
+    key = {"id": {"S": "probe"}}
+    ask: Any = client.get_item
+    return partial(ask, TableName=params["TableName"], Key=key, ConsistentRead=True)
 
 
 def region_of(arn: str) -> str:
     """Return the Region that an ARN names."""
     return arn.split(":")[3]
-
-
-# boto is imported at the first call, not with the engine: it costs more than Django's own start.
-
-
-def is_client_error(exc: Exception) -> "TypeGuard[ClientError]":
-    """Tell whether AWS answered with an error of its own, which has a code."""
-    from botocore.exceptions import ClientError
-
-    return isinstance(exc, ClientError)
-
-
-@cache
-def _session() -> "boto3.session.Session":
-    """Return the session of all clients.
-
-    The limits hold for the calls, too, by which boto gets credentials (STS, IAM Identity
-    Center): it would wait a minute for each of several answers.
-    """
-    import boto3
-    import botocore.session
-
-    underneath = botocore.session.get_session()
-    underneath.set_default_client_config(_client_config())
-    return boto3.session.Session(botocore_session=underneath)
-
-
-@cache
-def _client_config() -> "botocore.config.Config":
-    import botocore.config
-
-    return botocore.config.Config(
-        connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
-        max_pool_connections=POOL_CONNECTIONS,
-        parameter_validation=False,  # Ours are of our own making, and AWS looks at them anyway.
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-    )
-
-
-_clients_lock = GuardedLock()
-_kms_clients: "dict[str, KMSClient]" = {}
-
-
-def kms_client(region: str) -> "KMSClient":
-    """Return this process's KMS client of a Region."""
-    with _clients_lock:
-        if region not in _kms_clients:
-            _kms_clients[region] = _session().client("kms", region_name=region)
-        return _kms_clients[region]
-
-
-def dynamodb_client(region: str | None) -> "DynamoDBClient":
-    """Return a new DynamoDB client; without a Region, boto's own chain decides.
-
-    AWS_REGION, which AWS sets in its own runtimes, comes first: boto3 does not read it.
-    Raises TableUnavailable where the environment makes no client: no Region, an unknown profile.
-    """
-    with _clients_lock:
-        try:
-            return _session().client(
-                "dynamodb", region_name=region or os.environ.get("AWS_REGION") or None
-            )
-        except Exception as exc:
-            raise TableUnavailable from exc
-
-
-def control_client(service: str, region: str | None = None) -> Any:
-    """Return a new client for setting up and inspecting: it waits as long as AWS may take.
-
-    Creating a key is not idempotent, so its call is not given up early and sent again.
-    """
-    import botocore.config
-
-    with _clients_lock:
-        return _session().client(
-            service,  # type: ignore[call-overload]  # a name, not one of boto's literals
-            region_name=region or os.environ.get("AWS_REGION") or None,
-            config=botocore.config.Config(
-                connect_timeout=CONTROL_TIMEOUT,
-                read_timeout=CONTROL_TIMEOUT,
-                parameter_validation=True,
-            ),
-        )
-
-
-def reset() -> None:
-    """Forget all clients: the settings changed, or this is a forked child."""
-    global _clients_lock  # noqa: PLW0603 - the parent may have forked while it held the lock
-    _clients_lock = GuardedLock()
-    _kms_clients.clear()
-    _session.cache_clear()
 
 
 def _data_key_answer(answer: dict[str, Any], ciphertext: bytes | None) -> DataKeyAnswer:
@@ -304,11 +218,6 @@ def _table_error(exc: "ClientError", operation: str, params: Mapping[str, Any]) 
 def _is_named(exc: "ClientError") -> bool:
     """Tell whether AWS named the error: without a name, its message may be the whole body."""
     return error_code(exc).isalpha()
-
-
-def error_code(exc: "ClientError") -> str:
-    """Return the name that AWS gave to an error."""
-    return str(exc.response.get("Error", {}).get("Code", ""))
 
 
 _in_kms_call: ContextVar[bool] = ContextVar("sessions_kms_in_kms_call", default=False)

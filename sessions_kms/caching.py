@@ -4,13 +4,14 @@ Takes and gives what `keyring` does. What is held is bounded in number and in ag
 and lives in memory only. Knows nothing about KMS or the table but their errors.
 """
 
+import hmac
 import logging
 import random
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -28,6 +29,7 @@ from sessions_kms.telemetry import telemetry
 
 BACK_OFF: Final = 1  # seconds after a failure during which nobody asks again
 INVALID_BACK_OFF: Final = 5  # seconds; KMS will not change its mind about a blob
+AHEAD: Final = 0.8  # of a key's age at which it is renewed, if it is opened with then
 SEALING_KEYS: Final = 2  # the current period's and, ahead of its time, the next one's
 
 CacheKey = tuple[frozenset[tuple[str, str]], bytes]  # full encryption context, exact blob
@@ -41,6 +43,7 @@ class Entry:
 
     key: DataKey
     asked_at: Moment
+    confirmed: bool = field(default=False, kw_only=True)  # KMS said the same of it twice
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class CachingKeyring:
         max_stale: float,
         period_length: int,
         clock: Callable[[], float] = time.time,
+        wall: Callable[[], float] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         start: Callable[[Callable[[], None]], None] = start_thread,
@@ -88,7 +92,7 @@ class CachingKeyring:
         self._max_stale = max_stale
         self._period_length = period_length
         self._clock = clock
-        self._stopwatch = Stopwatch(clock, monotonic)
+        self._stopwatch = Stopwatch(wall or clock, monotonic)
         self._chance = chance
         self._background = Background(start if background else None)
         self._max_entries = max(max_entries, SEALING_KEYS)
@@ -116,7 +120,21 @@ class CachingKeyring:
         """
         cache_key = self._cache_key(encrypted, period)
         held = partial(self._held_to_open, cache_key)
+        self._background.run(lambda: self._renewal_of_opened(cache_key, period))
         return self._serve("open", cache_key, held, partial(self._unwrap, cache_key, period))
+
+    def confirmed(self, key: DataKey) -> DataKey:
+        """Return a data key as KMS unwraps it when it is asked once more, unless it said so twice.
+
+        Nothing that was sealed under it opens: 32 wrong bytes in one answer of KMS would sign
+        everybody out. Raises as `unwrap` does.
+        """
+        cache_key = self._cache_key(key.encrypted, key.period)
+        entry = self._held_to_open(cache_key, self._max_stale)
+        if entry is not None and entry.confirmed:
+            return entry.key
+        ask = partial(self._watched, partial(self._unwrap, cache_key, key.period))
+        return self._flights.run(("confirm", cache_key), ask)
 
     def _serve(
         self,
@@ -187,8 +205,20 @@ class CachingKeyring:
     def _unwrap(self, cache_key: CacheKey, period: int) -> DataKey:
         asked_at = self._stopwatch.now()
         key = self._keyring.unwrap(cache_key[1], period)
-        self._keep(cache_key, Entry(key, asked_at))
+        self._keep(cache_key, Entry(key, asked_at, confirmed=self._said_before(cache_key, key)))
         return key
+
+    def _said_before(self, cache_key: CacheKey, key: DataKey) -> bool:
+        """Tell whether KMS gave the same bytes before; other ones are let go of."""
+        with self._lock:
+            entry = self._entries.get(cache_key)
+        if entry is None:
+            return False
+        if hmac.compare_digest(entry.key.plaintext, key.plaintext):
+            return True
+        logger.error("KMS unwrapped one data key to different bytes. It is asked again.")
+        self._drop(lambda held: held.key.encrypted == key.encrypted)
+        return False
 
     def _fetch(self, period: int) -> DataKey:
         asked_at = self._stopwatch.now()
@@ -198,6 +228,7 @@ class CachingKeyring:
             asked_at,
             period=period,
             cache_key=self._cache_key(key.encrypted, key.period),
+            confirmed=self._said_before(self._cache_key(key.encrypted, key.period), key),
             renew_after=self._max_age * (0.75 + 0.1 * self._chance()),
             lead=min(self._max_age, self._period_length) * (0.25 + 0.5 * self._chance()),
         )
@@ -253,6 +284,20 @@ class CachingKeyring:
             return None
         ask = partial(self._watched, partial(self._fetch, due))
         return partial(self._flights.run, _generation(due), ask)
+
+    def _renewal_of_opened(self, cache_key: CacheKey, period: int) -> Job | None:
+        """Return the renewal of a key that is opened with, so that nobody waits at its age."""
+        for sealing in self._sealing:
+            if sealing.cache_key == cache_key:
+                is_due = self._age(sealing) >= sealing.renew_after
+                return self._renewal(sealing.period) if is_due else None
+        entry = self._held_to_open(cache_key, self._max_age)
+        if entry is None or self._age(entry) < self._max_age * AHEAD:
+            return None
+        if self._flights.resting(cache_key):
+            return None
+        ask = partial(self._watched, partial(self._unwrap, cache_key, period))
+        return partial(self._flights.run, cache_key, ask)
 
     def _due(self, period: int) -> int | None:
         """Return the period whose data key is to be fetched, though nobody has to wait for it."""

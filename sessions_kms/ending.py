@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 
+from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.links import linked_session, owner_of_link
 from sessions_kms.not_before import latest
@@ -20,6 +21,7 @@ PASSES_MAX = 20
 EMPTY_PASSES = 2
 BETWEEN_PASSES = 0.5  # seconds; an index is usually not further behind
 AHEAD_MAX = 60  # seconds that this machine's clock may be ahead of AWS's
+GRAIN = 2  # seconds that two readings of AWS's clock may differ by
 
 
 def end_session(ended_id: str, *, user_id: object) -> bool:
@@ -72,7 +74,7 @@ def require_past(moment: int) -> None:
     """
     there = services().table.server_time()
     ahead = 0 if there is None else round(time.time() - there)
-    if ahead > AHEAD_MAX and moment > time.time() - ahead:
+    if ahead > AHEAD_MAX and moment > time.time() - ahead + GRAIN:
         raise ValueError(
             f"This machine's clock is {ahead:,} s ahead of AWS's, and the moment lies in the"
             " future by that: nobody could sign in until then. Set the clock right."
@@ -167,7 +169,7 @@ def stored_head(found: str) -> RecordHead | None:
     if not SESSION_ID.fullmatch(found):  # Another kind of item, or what somebody typed.
         return None
     try:
-        return services().table.head(found)
+        return once_more(lambda: services().table.head(found))
     except InvalidRecord:
         return None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from threading import Event, Lock, get_ident
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from sessions_kms import deadline
 from sessions_kms.exceptions import KMSUnavailable, SessionsKMSError
 from sessions_kms.stopwatch import Moment, Stopwatch
 
@@ -28,11 +29,20 @@ class _Flight(Generic[T]):
     def outcome(self) -> T:
         if self.pilot == get_ident():  # In a log handler, say, that the work has called.
             raise KMSUnavailable
-        self.landed.wait()
+        if not self._lands():
+            raise KMSUnavailable
         if self.result is not None:
             return self.result
         # Neither result nor error: the thread that flew died of something else.
         raise copy.copy(self.error) if self.error else KMSUnavailable()
+
+    def _lands(self) -> bool:
+        """Wait for the pilot, as long as this request may."""
+        try:
+            with deadline.waiting() as left:
+                return self.landed.wait(left)
+        except deadline.OutOfTime:
+            return self.landed.is_set()
 
 
 class _Failure(NamedTuple):
@@ -44,8 +54,8 @@ class Flights(Generic[T]):
     """The calls under way, and the failures of the last ones.
 
     ``back_off`` says for how many seconds a failure is raised again instead of
-    asking anew. Errors are raised as copies: a shared one would gather the
-    tracebacks, and with them the locals, of all who wait.
+    asking anew. Who waits does so as long as the request may. Errors are raised as
+    copies: a shared one would gather the tracebacks, and with them the locals, of all.
     """
 
     def __init__(self, stopwatch: Stopwatch, back_off: Callable[[SessionsKMSError], float]) -> None:
@@ -58,8 +68,8 @@ class Flights(Generic[T]):
     def run(self, key: Hashable, work: Callable[[], T], *, patient: bool = True) -> T:
         """Do the work, or share the outcome of the one who is doing it.
 
-        Who is not patient (having something to fall back on) does not wait for
-        a flight that follows a failed one, but gets that failure. Raises what
+        Who is not patient (having something to fall back on) does not wait for the
+        flight of another, but gets the last failure. Raises what
         the work raises, and KMSUnavailable if the thread that did it died, or if it is
         this thread, which would wait for itself.
         """
@@ -100,8 +110,10 @@ class Flights(Generic[T]):
         with self._lock:
             flight = self._flights.get(key)
             failure = self._failures.get(key)
-            if failure and (self._is_recent(failure) or (flight and not patient)):
+            if failure and self._is_recent(failure):
                 raise copy.copy(failure.error)
+            if flight and not patient:
+                raise copy.copy(failure.error) if failure else KMSUnavailable()
             return flight or self._flights.setdefault(key, ours)
 
     def _is_recent(self, failure: _Failure | None) -> bool:

@@ -53,6 +53,8 @@ class ItemTable:
         # boto parses a body cut short to an empty answer: only one that is whole is a miss.
         if item is None and not _is_whole(answer):
             raise TableUnavailable
+        if item is not None and not _is_of(item, "id", item_id):
+            raise TableUnavailable("The table answered with another item than was asked for.")
         return item
 
     def put_item(self, item: Item) -> None:
@@ -174,7 +176,7 @@ class ItemTable:
 
         Each item has `id`, `owner` and `createdAt` only.
         """
-        return self._page(
+        page = self._page(
             "query",
             start,
             TableName=self._name,
@@ -185,6 +187,9 @@ class ItemTable:
             ScanIndexForward=False,
             Limit=limit,
         )
+        if not all(_is_of(item, "owner", owner) for item in page.items):
+            raise TableUnavailable("The index answered with another owner than was asked for.")
+        return page
 
     def owned(self, owner: str) -> list[str]:
         """Return all ids under an owner in the index, newest first; the index lags behind."""
@@ -230,7 +235,7 @@ class ItemTable:
         if start is not None:
             params["ExclusiveStartKey"] = start
         answer = self._call(operation, **params)
-        if "Items" not in answer:
+        if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):
             raise TableUnavailable
         return Page(answer["Items"], answer.get("LastEvaluatedKey"))
 
@@ -250,6 +255,15 @@ def _projection(names: Sequence[str]) -> dict[str, Any]:
         "ProjectionExpression": ", ".join(f"#{name}" for name in names),
         "ExpressionAttributeNames": {f"#{name}": name for name in names},
     }
+
+
+def _is_of(item: Any, name: str, value: str) -> bool:
+    return isinstance(item, dict) and item.get(name) == {"S": value}
+
+
+def _is_text(item: Any, name: str) -> bool:
+    attribute = item.get(name) if isinstance(item, dict) else None
+    return isinstance(attribute, dict) and isinstance(attribute.get("S"), str)
 
 
 def as_number(value: int) -> dict[str, Any]:

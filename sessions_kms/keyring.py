@@ -53,6 +53,17 @@ class Keyring(Protocol):
         ...
 
 
+class ConfirmingKeyring(Keyring, Protocol):
+    """A keyring that can have KMS confirm what it said."""
+
+    def confirmed(self, key: DataKey) -> DataKey:
+        """Return a data key as KMS unwraps it when it is asked once more; later ones as it is.
+
+        Raises as `unwrap` does.
+        """
+        ...
+
+
 class DataKeyTable(Protocol):
     """Where the fleet publishes its data keys (`table.Table`)."""
 

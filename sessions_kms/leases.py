@@ -134,7 +134,7 @@ class Leases:
             revision=1,
             created_at=None,
             ttl=lambda now, _: math.floor(now) + keep,
-            item_id=self._id(secret),
+            item_id=self.id_of(secret),
         )
 
     def _held(self, secret: str, holder: str) -> _Lease | None:
@@ -144,7 +144,7 @@ class Leases:
 
     def _get(self, secret: str) -> _Lease | None:
         __traceback_hide__ = True
-        item = self._services.table.get_item(self._id(secret))
+        item = self._services.table.get_item(self.id_of(secret))
         return None if item is None else _refusing(lambda: _Lease.of(item))
 
     def _open(self, lease: _Lease, secret: str) -> bytes:
@@ -152,7 +152,7 @@ class Leases:
 
         def opened() -> bytes:
             record = SessionRecord.from_item(lease.item)
-            if record.id != self._id(secret):
+            if record.id != self.id_of(secret):
                 raise InvalidRecord("id")
             return open_record(self._services, record, secret)
 
@@ -162,7 +162,7 @@ class Leases:
         __traceback_hide__ = True
         now = math.floor(self._services.clock())
         item: Item = {
-            "id": {"S": self._id(secret)},
+            "id": {"S": self.id_of(secret)},
             "version": {"N": str(VERSION)},
             "ttl": {"N": str(now + KEPT_UNFINISHED)},
         }
@@ -171,7 +171,8 @@ class Leases:
     def _put_item(self, item: Item, before: _Lease | None) -> bool:
         return self._services.table.put_stamped(item, expected=before.stamp if before else None)
 
-    def _id(self, secret: str) -> str:
+    def id_of(self, secret: str) -> str:
+        """Return the id of the item that a lease of this secret is kept in."""
         __traceback_hide__ = True
         namespace = self._services.config.namespace
         digest = hashlib.sha256(

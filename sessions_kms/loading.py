@@ -13,6 +13,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms.asynchronous import AsyncStore, sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
+from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.locking import GuardedLock
 from sessions_kms.record import SHORT_ID, SessionRecord, session_id
@@ -44,7 +45,7 @@ class LoadingStore(AsyncStore):
         if not self._validate_session_key(session_key):
             return False
         try:
-            record = services().table.get(id_of(session_key))
+            record = once_more(lambda: services().table.get(id_of(session_key)))
         except InvalidRecord as exc:
             refuse(id_of(session_key), exc)
             return False
@@ -83,14 +84,32 @@ class LoadingStore(AsyncStore):
     def _read(self) -> tuple[Baseline, dict[str, Any]] | None:
         with telemetry.spanned("operation", "load") as done:
             try:
-                record = services().table.get(self._id())
-                if record is not None and services().is_live(record):
-                    return self._open(record)
-                done.outcome = "none"
+                found = once_more(self._look)
             except InvalidRecord as exc:
                 refuse(self._id(), exc)
                 done.outcome = "refused"
+                return None
+            if found is None:
+                done.outcome = "none"
+            return found
+
+    def _look(self) -> tuple[Baseline, dict[str, Any]] | None:
+        record = services().table.get(self._id())
+        if record is None or not services().is_live(record):
             return None
+        return self._open(record)
+
+    def _open_surely(self, record: SessionRecord) -> tuple[Baseline, dict[str, Any]]:
+        """Open a record that came with an answer; what is not valid is read once more."""
+        __traceback_hide__ = True
+        records = iter([record])
+        return once_more(lambda: self._open(next(records, None) or self._read_record()))
+
+    def _read_record(self) -> SessionRecord:
+        record = services().table.get(self._id())
+        if record is None:
+            raise InvalidRecord("gone")
+        return record
 
     def _open(self, record: SessionRecord) -> tuple[Baseline, dict[str, Any]]:
         __traceback_hide__ = True

@@ -8,6 +8,7 @@ from threading import Lock, get_ident
 from types import TracebackType
 from typing import Self
 
+from sessions_kms import deadline
 from sessions_kms.exceptions import StoreUnavailable
 
 
@@ -19,10 +20,14 @@ class GuardedLock:
         self._holder: int | None = None
 
     def __enter__(self) -> Self:
-        """Wait for others, not for this thread. Raises StoreUnavailable."""
+        """Wait for others as long as the request may, not for this thread.
+
+        Raises StoreUnavailable.
+        """
         if self._holder == get_ident():
             raise StoreUnavailable("The session is asked for within its own loading.")
-        self._lock.acquire()
+        if not deadline.acquired(self._lock):
+            raise StoreUnavailable
         self._holder = get_ident()
         return self
 

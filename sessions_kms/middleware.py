@@ -1,4 +1,4 @@
-"""An unreachable session store answers 503 and keeps the visitor's cookie, and no other's is read.
+"""An unreachable session store answers 503, soon, and keeps the visitor's cookie.
 
 Put it first in MIDDLEWARE: what comes after it sees no cookie that only passes for one of the
 site's own (`cookie_names.py`).
@@ -22,7 +22,7 @@ from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
 from django.utils.log import log_response
 
-from sessions_kms import foreign_cookies
+from sessions_kms import deadline, foreign_cookies
 from sessions_kms.cookie_names import Rules, site_rules
 from sessions_kms.exceptions import StoreUnavailable
 
@@ -40,6 +40,8 @@ class StoreUnavailableMiddleware:
 
     Drops cookies whose names only pass for the session's, CSRF's or messages', or begin so with
     `__Host-` or `__Secure-`; and a name with such a prefix that comes twice.
+
+    It is where a request's waits for the store begin to be summed up (`deadline.REQUEST`).
     """
 
     sync_capable = True
@@ -55,10 +57,12 @@ class StoreUnavailableMiddleware:
         foreign_cookies.drop(request, _rules())
         if self._is_async:
             return self._acall(request)
-        return _replaced(request, self.get_response(request))
+        with deadline.request():
+            return _replaced(request, self.get_response(request))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        return _replaced(request, await self.get_response(request))
+        with deadline.request():
+            return _replaced(request, await self.get_response(request))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, StoreUnavailable):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Lock, RLock
 
+from sessions_kms import deadline
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.record import CLOCK_SKEW
 from sessions_kms.telemetry import telemetry
@@ -71,7 +72,7 @@ class NotBefore:
         """Return the moment in force. Raises TableUnavailable."""
         reads = self._reads
         # Only while nothing good is held does a thread wait for another's read.
-        if not self._good(READ_EVERY) and self._reading.acquire(blocking=not self._good(GOOD_FOR)):
+        if not self._good(READ_EVERY) and self._takes_turn():
             try:
                 if reads == self._reads:  # Else the read that it waited for counts, failed or not.
                     self._refresh()
@@ -80,6 +81,11 @@ class NotBefore:
         if not self._good(GOOD_FOR):
             raise TableUnavailable
         return self._moment
+
+    def _takes_turn(self) -> bool:
+        if self._good(GOOD_FOR):
+            return self._reading.acquire(blocking=False)
+        return deadline.acquired(self._reading)
 
     def held(self) -> int | None:
         """Return the moment if that takes no reading, else None."""

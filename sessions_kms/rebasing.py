@@ -51,7 +51,7 @@ class RebasingStore(LoadingStore):
         __traceback_hide__ = True
         if current is None or not services().is_live(current):
             raise UpdateError
-        theirs, content = self._open(current)
+        theirs, content = self._open_surely(current)
         if baseline.replaced:
             self._baseline = replace(theirs, replaced=True)
         else:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from sessions_kms import envelope
-from sessions_kms.exceptions import SessionTooLarge
+from sessions_kms.doubts import AHEAD, alarmed
+from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
+from sessions_kms.keyring import DataKey
 from sessions_kms.record import (
     ITEM_MAX_BYTES,
     IV_BYTES,
@@ -68,8 +70,29 @@ def seal_session(
 def open_record(services: Services, record: SessionRecord, session_key: str) -> bytes:
     """Open a record. Raises InvalidRecord or StoreUnavailable."""
     __traceback_hide__ = True
-    record.check_times(services.clock())
+    if record.is_ahead(services.clock()):
+        raise alarmed("updated_in_future", AHEAD)
+    record.check_times()
     data_key = services.keyring.unwrap(record.encrypted_key, record.key_period)
+    try:
+        return _opened(services, record, session_key, data_key)
+    except InvalidRecord as exc:
+        if exc.reason != "commitment":
+            raise
+    # Another data key than the record's: before that is its fault, KMS is asked once more.
+    again = services.keyring.confirmed(data_key)
+    try:
+        return _opened(services, record, session_key, again)
+    except InvalidRecord:
+        if again.plaintext == data_key.plaintext:
+            raise
+    raise alarmed("data_key", "KMS unwraps a data key to different bytes each time.")
+
+
+def _opened(
+    services: Services, record: SessionRecord, session_key: str, data_key: DataKey
+) -> bytes:
+    __traceback_hide__ = True
     return envelope.open_(
         record,
         namespace=services.config.namespace,

@@ -13,10 +13,11 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
-from sessions_kms import aws, conf
+from sessions_kms import aws, calls, clients, conf
 from sessions_kms.caching import CachingKeyring
+from sessions_kms.clock import ServerClock, has_passed, local_of
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.keyring import DataKey, Keyring, KMSKeyring, SharedKeyring
+from sessions_kms.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.locking import GuardedLock
 from sessions_kms.not_before import NamedNotBefores, NotBefore
 from sessions_kms.record import Header
@@ -31,20 +32,22 @@ class Services:
 
     config: conf.Config
     table: Table
-    keyring: Keyring
+    keyring: ConfirmingKeyring
     not_before: NotBefore
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
 
     def sealing_key(self) -> DataKey:
         """Return the data key to seal with now. Raises StoreUnavailable."""
+        if isinstance(self.clock, ServerClock) and not self.clock.has_heard:
+            self.not_before.moment()  # Nothing is sealed by a clock that nobody has confirmed.
         length = self.config.data_key_period
         now = int(self.clock())
         return self.keyring.generate(now - now % length if length else 0)
 
     def is_live(self, record: Header) -> bool:
         """Tell whether a record is still a session. Raises TableUnavailable."""
-        return record.ttl > self.clock() and self.may_go_on(record.created_at)
+        return not has_passed(self.clock, record.ttl) and self.may_go_on(record.created_at)
 
     def may_go_on(self, created_at: int) -> bool:
         """Tell whether a session that was created then has not ended by its age alone.
@@ -52,7 +55,7 @@ class Services:
         Raises TableUnavailable.
         """
         timeout = self.config.absolute_timeout
-        is_over = timeout is not None and created_at + timeout <= self.clock()
+        is_over = timeout is not None and has_passed(self.clock, created_at + timeout)
         return not is_over and created_at > self.not_before.moment()
 
     def not_before_of(self, name: str) -> NotBefore:
@@ -61,7 +64,7 @@ class Services:
 
     @cached_property
     def _named_not_befores(self) -> NamedNotBefores:
-        return NamedNotBefores(self.table.get_not_before, clock=self.clock)
+        return NamedNotBefores(self.table.get_not_before, clock=local_of(self.clock))
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
@@ -72,14 +75,22 @@ class Services:
         self.sealing_key()
 
 
-def build(config: conf.Config, *, clock: Clock = time.time, **parts: Any) -> Services:
-    """Wire the services for a config; ``parts`` replaces fields of the result."""
+def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> Services:
+    """Wire the services for a config; ``parts`` replaces fields of the result.
+
+    The clock is one that DynamoDB's answers correct, unless one is given.
+    """
+    clock = clock or ServerClock()
+    if isinstance(clock, ServerClock):
+        clients.go_by(clock)
     table = Table(
-        aws.dynamodb_client(config.region_name),
+        clients.dynamodb_client(config.region_name),
         name=config.table_name,
         namespace=config.namespace,
     )
-    not_before = NotBefore(table.get_not_before, at_least=config.not_before or 0, clock=clock)
+    not_before = NotBefore(
+        table.get_not_before, at_least=config.not_before or 0, clock=local_of(clock)
+    )
     defaults: dict[str, Any] = {
         "table": table,
         "keyring": build_keyring(config, table, clock),
@@ -88,7 +99,7 @@ def build(config: conf.Config, *, clock: Clock = time.time, **parts: Any) -> Ser
     return Services(config, clock=clock, **(defaults | parts))
 
 
-def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
+def build_keyring(config: conf.Config, table: Table, clock: Clock) -> ConfirmingKeyring:
     """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
     kms = build_kms_keyring(config)
     shared = (
@@ -103,6 +114,7 @@ def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
         max_stale=config.data_key_max_stale,
         period_length=config.data_key_period,
         clock=clock,
+        wall=local_of(clock),
     )
 
 
@@ -137,7 +149,8 @@ def reset() -> None:
     global _lock, _services  # noqa: PLW0603 - the parent may have forked while it held the lock
     _lock = GuardedLock()
     _services = None
-    aws.reset()
+    clients.reset()
+    calls.reset()
 
 
 def _settings_changed(*, setting: str, **_: Any) -> None:

@@ -6,9 +6,11 @@ InvalidRecord when an item that they read is not what the format says.
 """
 
 import re
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sessions_kms.aws import ConditionFailed, TransactionCanceled
+from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.items import CONFLICTS_MAX, ItemTable, as_number
 from sessions_kms.record import (
@@ -25,8 +27,6 @@ from sessions_kms.record import (
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-Record = TypeVar("Record", bound=RecordHead)
 
 CHECK_FAILED = "ConditionalCheckFailed"
 _ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
@@ -64,12 +64,12 @@ class Table(ItemTable):
     def get(self, session_id: str) -> SessionRecord | None:
         """Return the record of this id, expired or not."""
         item = self.get_item(session_id)
-        return None if item is None else _named(SessionRecord.from_item(item), session_id)
+        return None if item is None else SessionRecord.from_item(item)
 
     def head(self, session_id: str) -> RecordHead | None:
         """Return the record of this id, expired or not, without its ciphertext."""
         item = self.get_item(session_id, only=HEAD_ATTRIBUTES)
-        return None if item is None else _named(RecordHead.from_item(item), session_id)
+        return None if item is None else RecordHead.from_item(item)
 
     def create(self, record: SessionRecord, *, now: int) -> None:
         """Put a record where none is, or only an expired one. Raises RecordExists."""
@@ -172,6 +172,9 @@ class Table(ItemTable):
 
     def get_data_key(self, period: int) -> PublishedKey | None:
         """Return the published data key of a period."""
+        return once_more(partial(self._data_key, period))
+
+    def _data_key(self, period: int) -> PublishedKey | None:
         item = self.get_item(self._data_key_id(period))
         if item is None:
             return None
@@ -295,8 +298,9 @@ class Table(ItemTable):
         }
 
     def _current(self, session_id: str, failure: ConditionFailed) -> SessionRecord | None:
-        # Not every DynamoDB-compatible engine returns the item of a failed condition.
-        if failure.item:
+        # Not every DynamoDB-compatible engine returns the item of a failed condition; another
+        # one than was asked for counts for nothing.
+        if failure.item and failure.item.get("id") == {"S": session_id}:
             return SessionRecord.from_item(failure.item)
         return self.get(session_id)
 
@@ -304,13 +308,6 @@ class Table(ItemTable):
     def _is_ours(record: SessionRecord, current: SessionRecord | None) -> bool:
         """Tell whether a write was applied although its answer was lost: the salt is fresh."""
         return current is not None and current.salt == record.salt
-
-
-def _named(record: Record, session_id: str) -> Record:
-    """Return a record that has this id. Raises InvalidRecord."""
-    if record.id != session_id:
-        raise InvalidRecord("id")
-    return record
 
 
 def _sized(item: Item) -> Item:

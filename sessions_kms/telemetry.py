@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Counter, Histogram, Meter
+    from opentelemetry.metrics import Counter, Histogram, Meter, _Gauge
     from opentelemetry.trace import Span, Tracer
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class Telemetry:
         self._name = name
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
+        self._gauges: dict[str, _Gauge] = {}
 
     def count(self, name: str, **attributes: str) -> None:
         """Count something that happened once."""
@@ -52,6 +53,15 @@ class Telemetry:
                     explicit_bucket_boundaries_advisory=BOUNDARIES,
                 )
             self._histograms[name].record(seconds, attributes)
+
+    def measure(self, name: str, seconds: float) -> None:
+        """Record what something is now, in seconds."""
+        if (meter := self._meter) is None:
+            return
+        with _harmless():
+            if name not in self._gauges:
+                self._gauges[name] = meter.create_gauge(f"{self._name}.{name}", unit="s")
+            self._gauges[name].set(seconds)
 
     def timed(self, name: str, **attributes: str) -> "Timed":
         """Time a block of code: `with telemetry.timed(…) as done: … done.outcome = "none"`."""

@@ -18,17 +18,30 @@ BOTO = {"boto3", "botocore", "mypy_boto3_dynamodb", "mypy_boto3_kms"}
 WITHOUT_DJANGO = {
     "aws",
     "behind",
+    "boto_http",
+    "boto_session",
     "caching",
+    "calls",
+    "circuit",
+    "clients",
+    "clock",
     "cookie_names",
+    "deadline",
+    "doubts",
     "envelope",
     "exceptions",
     "flights",
     "items",
     "keyring",
     "locking",
+    "lookups",
     "merge",
     "not_before",
     "record",
+    "resolving",
+    "retrying",
+    "role_credentials",
+    "signing",
     "stopwatch",
     "table",
     "telemetry",
@@ -133,16 +146,23 @@ def test_cryptography_is_in_the_envelope_only() -> None:
     assert users == {"sessions_kms.envelope"}
 
 
-def test_boto_is_in_aws_only_but_for_type_checkers_in_table() -> None:
+def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:
     users = {
         (each.of, each.for_types)
         for each in all_imports()
         if each.package in BOTO and not is_under(each.of, "gateway_site.local")
     }
     assert users == {
-        ("sessions_kms.aws", False),
         ("sessions_kms.aws", True),
+        ("sessions_kms.boto_http", False),
+        ("sessions_kms.boto_session", False),
+        ("sessions_kms.calls", False),
+        ("sessions_kms.calls", True),
+        ("sessions_kms.clients", False),
+        ("sessions_kms.clients", True),
         ("sessions_kms.items", True),
+        ("sessions_kms.role_credentials", False),
+        ("sessions_kms.signing", False),
         ("sessions_kms.table", True),
     }
 

@@ -22,6 +22,7 @@ from sessions_kms.doctor.rights import rights_findings
 from sessions_kms.doctor.sample import sample_findings
 from sessions_kms.doctor.table import TableCheck
 from sessions_kms.doctor.trouble import guarded
+from sessions_kms.doctor.waits import wait_findings
 
 __all__ = ["Finding", "Level", "Measurements", "examine", "worst"]
 
@@ -44,3 +45,4 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
     if writes:
         yield from Canary(measured).findings()
     yield from sample_findings()
+    yield from wait_findings()

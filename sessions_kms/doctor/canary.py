@@ -10,23 +10,35 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms import links
 from sessions_kms.backend import SessionStore
-from sessions_kms.doctor.finding import Finding, Level, failing, ok
+from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import trouble
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
+from sessions_kms.leases import Leases
 from sessions_kms.loading import id_of
-from sessions_kms.record import SHORT_ID, SessionRecord
+from sessions_kms.record import SHORT_ID, SessionRecord, owner_of
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services
 from sessions_kms.table import Conflict
 
 LIFETIME = 300  # seconds
+LOOKS = 5  # at an index, which lags behind
+PAUSE = 0.2  # seconds between them
 CONDITIONS = (
     "Use DynamoDB itself, or a compatible engine that keeps condition expressions:"
     " with this one, requests of one session undo each other."
 )
+TRANSACTIONS = (
+    "Use DynamoDB itself, or a compatible engine that keeps transactions: with this one a key"
+    " change at a sign-in loses the session, or leaves the old key of use."
+)
 REPORT = "Please report this, with the versions of everything: no session is safe."
+
+NEEDS = {"canary index": "dynamodb:Query"}  # without which sessions are kept all the same
 
 
 class Canary:
@@ -35,8 +47,11 @@ class Canary:
     def __init__(self, measured: Measurements) -> None:
         self._measured = measured
         self._value = secrets.token_hex(16)
+        self._user = f"canary-{secrets.token_hex(8)}"
+        self._link = secrets.token_hex(32)
         self._key = ""
         self._deleted = False
+        self._left: list[str] = []  # ids of what is to be deleted besides
 
     def findings(self) -> Iterator[Finding]:
         """Live, and leave nothing, wherever this is left."""
@@ -52,6 +67,10 @@ class Canary:
             "canary read": self._read,
             "canary conflict": self._conflict,
             "canary merge": self._merge,
+            "canary cycle": self._cycle,
+            "canary index": self._index,
+            "canary link": self._linked,
+            "canary lease": self._leased,
             "canary tamper": self._tamper,
             "canary expiry": self._expire,
         }
@@ -69,18 +88,20 @@ class Canary:
             with self._measured.kms_calls_counted(config), self._measured.timed(name):
                 return step()
         except Exception as exc:  # noqa: BLE001 - a step that breaks is a finding
-            return trouble(name, exc)
+            return trouble(name, exc, needs=NEEDS.get(name))
 
     def _create(self) -> Finding:
         store = SessionStore()
         store["canary"] = self._value
+        store[USER_ID] = self._user
         store.set_expiry(LIFETIME)
         store.create()
         self._key = store.session_key or ""
         return ok("canary create", f"session {self._id[:SHORT_ID]}")
 
     def _read(self) -> Finding:
-        if SessionStore(self._key).get("canary") == self._value:
+        is_there = SessionStore().exists(self._key)
+        if is_there and SessionStore(self._key).get("canary") == self._value:
             return ok("canary read", "the same value")
         return failing(
             "canary read",
@@ -117,6 +138,60 @@ class Canary:
             return ok("canary merge", "two requests at once, and the changes of both are kept")
         return failing("canary merge", "of two requests at once one lost its change", CONDITIONS)
 
+    def _cycle(self) -> Finding:
+        session, old = self._session(), self._key
+        self._left.append(self._id)
+        session.cycle_key()
+        self._key = session.session_key or ""
+        moved = SessionStore(self._key).get("canary") == self._value
+        if moved and self._key != old and not SessionStore().exists(old):
+            return ok("canary cycle", "under a new key, and the old one is of no use")
+        what = "the old key opens it, or the new one does not"
+        return failing("canary cycle", what, TRANSACTIONS)
+
+    def _index(self) -> Finding:
+        owner = owner_of(services().config.namespace, self._user) or ""
+        if self._seen(lambda: self._id in services().table.owned(owner)):
+            return ok("canary index", "found by its owner")
+        return warning(
+            "canary index",
+            "not found by its owner within a second",
+            "Run this again. If it says so again, a person's sessions cannot be listed or ended"
+            " while the index is so far behind: see the findings 'table index' and AWS Health.",
+        )
+
+    def _linked(self) -> Finding:
+        owner = links.owner_of_link(services().config.namespace, self._link)
+        item_id = f"{owner}#{self._id}"
+        self._left.append(item_id)
+        self._save(**{links.LINKS: [self._link]})
+        written = services().table.get_item(item_id) is not None
+        self._save(**{links.LINKS: []})
+        if written and services().table.get_item(item_id) is None:
+            return ok("canary link", "written with the session, and deleted")
+        return failing("canary link", "its link is not there, or stays", CONDITIONS)
+
+    def _leased(self) -> Finding:
+        leases, secret = Leases(), secrets.token_hex(32)
+        self._left.append(leases.id_of(secret))
+        taken = leases.claim(secret, "one", seconds=LIFETIME)
+        refused = leases.claim(secret, "another", seconds=LIFETIME)
+        renewed = leases.renew(secret, "one", seconds=LIFETIME)
+        done = leases.complete(secret, "one", self._value.encode(), keep=LIFETIME)
+        found = leases.claim(secret, "another", seconds=LIFETIME).result
+        held_by_one = (taken.held, refused.held, renewed, done) == (True, False, True, True)
+        if held_by_one and found == self._value.encode():
+            return ok("canary lease", "held by one, and its result found by another")
+        return failing("canary lease", "held by two, or its result is lost", CONDITIONS)
+
+    @staticmethod
+    def _seen(shows: Callable[[], bool]) -> bool:
+        for _ in range(LOOKS):
+            if shows():
+                return True
+            services().sleep(PAUSE)
+        return False
+
     def _tamper(self) -> Finding:
         whole = services().table.get_item(self._id) or {}
         data = whole["encryptedData"]["B"]
@@ -152,9 +227,10 @@ class Canary:
         return failing("canary delete", "it is still there, or a late save revived it", CONDITIONS)
 
     def _leave_nothing(self) -> None:
-        if self._key and not self._deleted:
+        left = [self._id] if self._key and not self._deleted else []
+        for item_id in [*self._left, *left]:
             with suppress(StoreUnavailable):
-                services().table.delete(self._id)
+                services().table.delete(item_id)
 
     def _session(self) -> SessionStore:
         """Return the session as a request loads it."""
@@ -163,7 +239,7 @@ class Canary:
             raise TableUnavailable
         return session
 
-    def _save(self, **changes: int) -> None:
+    def _save(self, **changes: object) -> None:
         session = self._session()
         session.update(changes)
         session.save()

@@ -1,11 +1,11 @@
-"""This machine's clock against AWS's, by the `Date` of an answer."""
+"""This machine's clock against AWS's, by the `Date` of an answer, and the engine's between them."""
 
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
-from sessions_kms import aws
+from sessions_kms import calls, clients
+from sessions_kms.clock import OFFSET_MAX, ServerClock, local_of, moment_of
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
@@ -13,10 +13,10 @@ from sessions_kms.services import services
 
 NAME = "clock"
 WARN = 60  # seconds
-FAIL = 240  # seconds; at record.CLOCK_SKEW, 300, others refuse what this machine seals
+FAIL = 24 * 3600  # seconds; TLS and the credentials of roles go by the machine's clock
 REMEDY = (
-    "Set this machine's clock by NTP (`chronyc makestep`, say) and keep it so: at 300 seconds"
-    " others refuse its sessions, and AWS its requests."
+    "Set this machine's clock by NTP (`chronyc makestep`, say) and keep it so. Sessions, tokens and"
+    " signatures go by DynamoDB's clock meanwhile; TLS and the credentials of roles do not."
 )
 
 
@@ -26,12 +26,15 @@ def clock_findings(config: Config) -> Iterator[Finding]:
 
 
 def _findings(config: Config) -> Iterator[Finding]:
-    date = _headers(config).get("date")
-    if date is None:
+    there = moment_of(_headers(config).get("date"))
+    if there is None:
         yield ok(NAME, "cannot be told: the answer has no Date")
         return
-    skew = round(services().clock() - parsedate_to_datetime(date).timestamp())
+    clock = services().clock
+    skew = round(local_of(clock)() - there)
     detail = f"{abs(skew)} s {'ahead of' if skew > 0 else 'behind'} AWS's"
+    if abs(skew) > WARN and isinstance(clock, ServerClock):
+        detail += _correction(clock)
     if abs(skew) > FAIL:
         yield failing(NAME, detail, REMEDY)
     elif abs(skew) > WARN:
@@ -40,14 +43,20 @@ def _findings(config: Config) -> Iterator[Finding]:
         yield ok(NAME, detail)
 
 
+def _correction(clock: ServerClock) -> str:
+    if abs(clock.offset) > OFFSET_MAX:
+        return "; that is more than a week, and nothing can be told"
+    return f", which the engine corrects by {clock.offset:+.0f} s"
+
+
 def _headers(config: Config) -> Mapping[str, str]:
-    client = aws.dynamodb_client(config.region_name)
+    client = clients.dynamodb_client(config.region_name)
     answer: Any
     try:
         answer = client.get_item(TableName=config.table_name, Key={"id": {"S": "canary-clock"}})
     except Exception as exc:
         # A refusal tells the time as well; for one, that of a request signed at a wrong time.
-        if not aws.is_client_error(exc):
+        if not calls.is_client_error(exc):
             raise
         answer = exc.response
     headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})

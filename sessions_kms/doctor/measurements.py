@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from sessions_kms import aws
+from sessions_kms import aws, clients
 from sessions_kms.conf import Config
 
 
@@ -30,7 +30,7 @@ class Measurements:
     def kms_calls_counted(self, config: Config) -> Iterator[None]:
         """Count the calls that this process makes to the KMS of the configured keys meanwhile."""
         regions = {aws.region_of(key) for key in (config.key_id, *config.decrypt_key_ids)}
-        events = [aws.kms_client(region).meta.events for region in regions]
+        events = [clients.kms_client(region).meta.events for region in regions]
         for each in events:
             each.register("before-call.kms", self._count)
         try:

@@ -6,7 +6,7 @@ Seen is what can be tried without doing it: a grant is asked for only where KMS 
 import secrets
 from collections.abc import Iterator, Mapping
 
-from sessions_kms import aws
+from sessions_kms import aws, clients
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, ok, warning
 from sessions_kms.doctor.rights import NEVER, wrapped_data_key
@@ -73,7 +73,7 @@ def _key(config: Config) -> Finding:
 def _table(config: Config) -> Finding:
     """Tell of the right that commands for operators need, and the site does not."""
     if seems_permitted(
-        lambda: aws.dynamodb_client(config.region_name).update_item(
+        lambda: clients.dynamodb_client(config.region_name).update_item(
             TableName=config.table_name,
             Key={"id": {"S": f"canary-{secrets.token_hex(16)}"}},
             UpdateExpression="REMOVE canary",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
-from sessions_kms import aws
+from sessions_kms import clients
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import POLICY, trouble
@@ -24,7 +24,7 @@ FORGED = bytes(32)  # no ciphertext: who may decrypt is told so
 
 def rights_findings(config: Config) -> Iterator[Finding]:
     """Try each action; where a service does not answer, its others are left out."""
-    client = cache(lambda: aws.dynamodb_client(config.region_name))
+    client = cache(lambda: clients.dynamodb_client(config.region_name))
     yield from _until_broken(_of_table(client, config.table_name))
     yield from _until_broken(_of_kms(config))
 

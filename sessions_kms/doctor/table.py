@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from sessions_kms import aws
+from sessions_kms import clients
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded
@@ -40,7 +40,7 @@ class TableCheck:
 
     @cached_property
     def _client(self) -> Any:
-        return aws.dynamodb_client(self._region_name)
+        return clients.control_client("dynamodb", self._region_name)
 
     def _described(self) -> Iterator[Finding]:
         table = found(lambda: self._client.describe_table(TableName=self._name)["Table"])

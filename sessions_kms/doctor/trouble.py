@@ -6,7 +6,7 @@ other one may hold what an answer held.
 
 from collections.abc import Callable, Iterator
 
-from sessions_kms import aws
+from sessions_kms import calls
 from sessions_kms.doctor.finding import Finding, failing, warning
 
 DENIED = frozenset({"AccessDeniedException"})
@@ -28,6 +28,7 @@ _ELSE = "See the message of AWS or Django."
 
 REMEDIES = {
     "AccessDeniedException": f"Grant the action that AWS names: {POLICY}",
+    "CircuitOpen": _NETWORK,
     "ConnectTimeoutError": _NETWORK,
     "DisabledException": _KEY_STATE,
     "EndpointConnectionError": _NETWORK,
@@ -38,6 +39,7 @@ REMEDIES = {
     "NoCredentialsError": _CREDENTIALS,
     "NoRegionError": _REGION,
     "NotFoundException": "Set KEY_ID to the ARN of a key that exists.",
+    "OutOfTime": _NETWORK,
     "PartialCredentialsError": _CREDENTIALS,
     "ProvisionedThroughputExceededException": _THROTTLED,
     "ReadTimeoutError": _NETWORK,
@@ -45,6 +47,7 @@ REMEDIES = {
     "ResourceNotFoundException": ELSEWHERE,
     "TableUnavailable": "See the finding 'table': DynamoDB did not answer, or refused.",
     "ThrottlingException": _THROTTLED,
+    "UnknownOperationException": "Use DynamoDB itself, or a compatible engine that has it.",
     "UnrecognizedClientException": _CREDENTIALS,
 }
 _TELLING = ("botocore.exceptions", "django.", "sessions_kms.")
@@ -80,13 +83,13 @@ def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
 
 def kind_of(exc: Exception) -> str:
     """Return the name that AWS gave to an error, else that of its class."""
-    code = aws.error_code(exc) if aws.is_client_error(exc) else ""
+    code = calls.error_code(exc) if calls.is_client_error(exc) else ""
     return code if code.isalpha() else type(exc).__name__
 
 
 def _told(kind: str, exc: Exception) -> str:
-    if aws.is_client_error(exc):
+    if calls.is_client_error(exc):
         # Without a name of AWS's, the message may be the whole body.
-        named = aws.error_code(exc).isalpha()
+        named = calls.error_code(exc).isalpha()
         return f"{kind}: {exc.response['Error'].get('Message', '')}" if named else kind
     return f"{kind}: {exc}" if type(exc).__module__.startswith(_TELLING) else kind

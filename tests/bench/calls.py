@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sessions_kms import aws
+from sessions_kms import clients
 
 EVENTS = ("before-call.dynamodb", "before-call.kms")
 TRANSACTION = "dynamodb.TransactWriteItems"
@@ -35,7 +35,7 @@ def counted() -> Iterator[Counter[str]]:
         # record once more to be sure that it was stored.
         parsed.setdefault("ConsumedCapacity", [])
 
-    events = aws._session().events
+    events = clients._session().events
     for event in EVENTS:
         events.register(event, count)
     events.register(f"provide-client-params.{TRANSACTION}", look_into)
@@ -43,7 +43,7 @@ def counted() -> Iterator[Counter[str]]:
     try:
         yield calls
     finally:
-        aws.reset()
+        clients.reset()
 
 
 def _bytes(body: bytes | str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import boto3
 
-from sessions_kms import aws
+from sessions_kms import clients
 from sessions_kms.services import services
 from tests.bench.aws import REGION, TABLE
 from tests.bench.measuring import Call
@@ -79,7 +79,7 @@ class BarePeer:
     def __init__(self, name: str) -> None:
         self.name = name
         self._client: Any = (
-            aws.dynamodb_client(REGION)
+            clients.dynamodb_client(REGION)
             if name == TUNED
             else boto3.client("dynamodb", region_name=REGION)
         )
@@ -112,7 +112,7 @@ class ItemPeer:
         self.name = name
         self._wrap = wrap
         self._unwrap = unwrap
-        self._client: Any = aws.dynamodb_client(REGION)
+        self._client: Any = clients.dynamodb_client(REGION)
         self._key = {"id": {"S": name}}
         self._content: dict[str, Any] = {}
 

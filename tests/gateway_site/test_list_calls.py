@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth import get_user_model
 
-from sessions_kms import aws
+from sessions_kms import clients
 from sessions_kms.backend import SessionStore
 from sessions_kms.inspection import OWNED_ROWS
 from sessions_kms.loading import id_of
@@ -35,7 +35,7 @@ def answers(calls: Calls) -> list[Any]:
         found.extend(filter(None, [parsed.get("Item")]))
 
     for operation in READS:
-        aws._session().events.register(f"after-call.dynamodb.{operation}", note)
+        clients._session().events.register(f"after-call.dynamodb.{operation}", note)
     return found
 
 

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 ENVIRONMENT = "OPERATED_SESSIONS_KMS"
-READ_TIMEOUT = 60  # seconds: for each page of a scan, roto reads the whole table
 
 
 def start(settings: dict[str, Any], *arguments: str) -> "subprocess.Popen[str]":
@@ -99,7 +98,7 @@ def main() -> None:
     from django.conf import settings
     from django.core.management import execute_from_command_line
 
-    from sessions_kms import aws
+    from sessions_kms import deadline
 
     settings.configure(
         SESSION_ENGINE="sessions_kms.backend",
@@ -108,7 +107,7 @@ def main() -> None:
         USE_TZ=True,
     )
     django.setup()
-    aws.READ_TIMEOUT = READ_TIMEOUT
+    deadline.HASTY = deadline.PATIENT  # for each page of a scan, roto reads the whole table
     if sys.argv[1] == "load":
         load()
     else:

@@ -15,7 +15,7 @@ from sessions_kms.record import (
     SessionRecord,
     number,
 )
-from sessions_kms.table import Conflict, RecordExists, Version, _named, _sized
+from sessions_kms.table import Conflict, RecordExists, Version, _sized
 
 INDEX_KEY = ("id", "owner", "createdAt")
 
@@ -38,7 +38,7 @@ class FakeTable:
     def head(self, session_id: str) -> RecordHead | None:
         with self._call("head"):
             item = self.items.get(session_id)
-            return None if item is None else _named(RecordHead.from_item(_head(item)), session_id)
+            return None if item is None else RecordHead.from_item(_head(item))
 
     def create(self, record: SessionRecord, *, now: int) -> None:
         with self._call("create"):
@@ -233,7 +233,7 @@ class FakeTable:
 
     def _record(self, session_id: str) -> SessionRecord | None:
         item = self.items.get(session_id)
-        return _named(SessionRecord.from_item(item), session_id) if item else None
+        return SessionRecord.from_item(item) if item else None
 
     def _put(self, record: SessionRecord) -> None:
         self.items[record.id] = _sized(record.to_item())

@@ -39,6 +39,7 @@ class Exchange:
     body: bytes
     forward: Callable[[], Answer]
     closing: threading.Event
+    signed_at: str = ""  # as SigV4 says it
 
 
 Fault = Callable[[Exchange], Answer]
@@ -223,7 +224,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.proxy.wire.append(self.requestline.encode() + bytes(self.headers) + body)
         operation = self.headers["X-Amz-Target"].rpartition(".")[2]
-        exchange = Exchange(operation, body, lambda: self._forward(body), self.server.closing)
+        exchange = Exchange(
+            operation,
+            body,
+            lambda: self._forward(body),
+            self.server.closing,
+            self.headers.get("X-Amz-Date", ""),
+        )
         try:
             self._send(self.server.proxy.handle(exchange))
         except Dropped:

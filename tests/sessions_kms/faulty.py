@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-import botocore.endpoint
 import pytest
 
 from gateway_site.local.kms import LocalKMS
-from sessions_kms import aws, services
+from sessions_kms import retrying, services
 from sessions_kms.behind import Background
 from sessions_kms.not_before import NotBefore
 from tests.sessions_kms.conftest import MakeStack
@@ -52,9 +51,8 @@ class FaultyStack:
 def behind_proxies(
     stack: Stack, table_url: str, kms_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultyStack]:
-    """Put proxies between a stack's engine and its services; the SDK's back-off takes no time."""
-    monkeypatch.setattr(botocore.endpoint, "time", NoSleep)
-    aws._client_config.cache_clear()  # READ_TIMEOUT may be the test's own.
+    """Put proxies between a stack's engine and its services; the back-off takes no time."""
+    monkeypatch.setattr(retrying, "sleep", lambda _: None)
     with running_proxy(table_url) as table, running_proxy(kms_url) as kms:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", table.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
@@ -62,10 +60,7 @@ def behind_proxies(
         stack.services = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
         faulty = FaultyStack(stack, table, kms)
         faulty.restart()
-        try:
-            yield faulty
-        finally:
-            aws._client_config.cache_clear()
+        yield faulty
 
 
 MakeFaulty = Callable[..., FaultyStack]
@@ -80,10 +75,3 @@ def make_faulty(
         yield lambda **config: stacks.enter_context(
             behind_proxies(make_stack(**config), roto_url, local_kms.url, monkeypatch)
         )
-
-
-class NoSleep:
-    """What `botocore.endpoint` uses of the module `time`."""
-
-    @staticmethod
-    def sleep(seconds: float) -> None: ...

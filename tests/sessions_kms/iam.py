@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sessions_kms import aws
+from sessions_kms import clients
 
 ACCOUNT = "123456789012"
 TRANSACTED = {"Put": "PutItem", "Delete": "DeleteItem", "Update": "UpdateItem"}
@@ -39,8 +39,8 @@ class Enforcement:
 
     def install(self) -> None:
         """Let every client that the engine makes from now on ask first."""
-        aws.reset()
-        aws._session().events.register("before-parameter-build.*.*", self._check)
+        clients.reset()
+        clients._session().events.register("before-parameter-build.*.*", self._check)
 
     def granted(self) -> set[str]:
         return {

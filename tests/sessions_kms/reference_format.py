@@ -48,7 +48,11 @@ class Invalid(Exception):
 
 
 class CannotTell(Exception):
-    """DynamoDB or KMS did not answer what was asked."""
+    """DynamoDB or KMS did not answer what was asked, or a clock is wrong."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 # Names and digests
@@ -143,11 +147,14 @@ def open_item(
     absolute_timeout: int | None = None,
     not_before: int = 0,
 ) -> bytes:
-    """Return the serialized session. Raises NoSession, Invalid, or what ``unwrap`` raises."""
+    """Return the serialized session.
+
+    Raises NoSession, Invalid, CannotTell, or what ``unwrap`` raises.
+    """
     check_cookie(session_key)
+    if item.get("id") != {"S": session_id(namespace, session_key)}:
+        raise CannotTell("id")
     numbers = checked_numbers(item)
-    if item["id"]["S"] != session_id(namespace, session_key):
-        raise Invalid("id")
     check_alive(numbers, now, absolute_timeout, not_before)
     check_times(numbers, now)
     data_key = unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
@@ -213,7 +220,7 @@ def check_alive(
 def check_times(numbers: Mapping[str, int], now: float) -> None:
     updated, period = numbers["updatedAt"], numbers["keyPeriod"]
     if updated > now + SKEW:
-        raise Invalid("updated_in_future")
+        raise CannotTell("updated_in_future")
     if period != 0 and not period <= updated <= period + EIGHT_DAYS:
         raise Invalid("key_period")
     if numbers["createdAt"] > updated + SKEW:

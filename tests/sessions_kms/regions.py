@@ -13,7 +13,7 @@ from typing import Any
 
 import boto3
 
-from sessions_kms import aws, provisioning, services
+from sessions_kms import clients, provisioning, services
 from sessions_kms.conf import Config
 from sessions_kms.services import Services
 from tests.clock import FakeClock
@@ -43,8 +43,8 @@ class GlobalTable:
 
     def watch(self) -> None:
         """Note what the engine writes from now on: its clients must not have been made yet."""
-        aws.reset()
-        events = aws._session().events
+        clients.reset()
+        events = clients._session().events
         events.register("before-parameter-build.dynamodb.*", _remember_writes)
         events.register("after-call.dynamodb.*", self._note)
 

@@ -40,7 +40,9 @@ class Reader:
         record = SessionRecord.from_item(item)
         if record.id != session_id(namespace, session_key):
             raise InvalidRecord("id")
-        record.check_times(NOW)
+        if record.is_ahead(NOW):
+            raise InvalidRecord("updated_in_future")
+        record.check_times()
         data_key = self.keyring.unwrap(record.encrypted_key, record.key_period).plaintext
         return envelope.open_(
             record, namespace=namespace, session_key=session_key, data_key=data_key

@@ -31,6 +31,9 @@ class Answering:
     def generate(self, period: int) -> DataKey:
         raise NotImplementedError
 
+    def confirmed(self, key: DataKey) -> DataKey:
+        raise NotImplementedError
+
 
 def anonymous(stack: Stack) -> SessionRecord:
     session = SessionStore()

@@ -74,7 +74,7 @@ def test_renewal_serves_reading_too(process: Process) -> None:
     process.clock.advance(RENEWAL_AGE)
     process.generate(PERIOD)
     process.run_jobs()
-    process.clock.advance(MAX_AGE - 0.5)
+    process.clock.advance(MAX_AGE / 2)
     assert process.unwrap(key.encrypted, PERIOD) == key
     assert process.kms.count("decrypt") == 1
 
@@ -207,7 +207,7 @@ def test_renewal_in_a_real_thread() -> None:
     process.clock.advance(RENEWAL_AGE)
     process.generate(PERIOD)
     assert renewed.wait(timeout=30)
-    process.clock.advance(MAX_AGE - 0.5)
+    process.clock.advance(MAX_AGE / 2)
     assert process.unwrap(key.encrypted, PERIOD) == key
     assert process.kms.count("decrypt") == 1
 

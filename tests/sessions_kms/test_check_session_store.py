@@ -50,6 +50,10 @@ CHECKS = [
     "canary read",
     "canary conflict",
     "canary merge",
+    "canary cycle",
+    "canary index",
+    "canary link",
+    "canary lease",
     "canary tamper",
     "canary expiry",
     "canary delete",
@@ -57,6 +61,7 @@ CHECKS = [
     "sample expired",
     "sample size",
     "sample data keys",
+    "waits",
 ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from sessions_kms import aws
+from sessions_kms import clients
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import FAKE_KEY
 
@@ -139,14 +139,14 @@ def test_create_on_a_foreign_table_is_refused_with_advice(names: tuple[str, str]
 def test_create_reports_what_was_done_before_it_failed(
     bare: None, names: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = aws.control_client
+    made = clients.control_client
 
     def without_table(service: str, region: str | None = None) -> Any:
         if service == "dynamodb":
             monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", NO_LISTENER)
         return made(service, region)
 
-    monkeypatch.setattr(aws, "control_client", without_table)
+    monkeypatch.setattr(clients, "control_client", without_table)
     out = io.StringIO()
     with pytest.raises(CommandError, match=r"AWS did not do it: .*endpoint"):
         call_command(

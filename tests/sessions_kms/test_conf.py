@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from pytest_django import Settings
 
-from sessions_kms import aws, conf, services
+from sessions_kms import clients, conf, services
 from sessions_kms.conf import Config, config
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -270,9 +270,9 @@ def test_config_is_read_once_and_again_when_the_setting_changes() -> None:
 
 def test_changed_settings_give_new_services_and_new_clients() -> None:
     with override_settings(SESSIONS_KMS=REQUIRED):
-        before, client = services.services(), aws.kms_client("eu-west-1")
+        before, client = services.services(), clients.kms_client("eu-west-1")
         assert services.services() is before
         with override_settings(SESSIONS_KMS=REQUIRED | {"DATA_KEY_PERIOD": 0}):
             assert services.services() is not before
             assert services.services().config.data_key_period == 0
-            assert aws.kms_client("eu-west-1") is not client
+            assert clients.kms_client("eu-west-1") is not client

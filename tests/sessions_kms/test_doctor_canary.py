@@ -111,7 +111,8 @@ def test_record_taken_though_it_was_changed_is_found(store: Store, proxy: FaultP
 
 def unconditional(fault: Fault) -> Fault:
     def strike(exchange: Exchange) -> Answer:
-        return exchange.forward() if b"ConditionExpression" in exchange.body else fault(exchange)
+        strikes = b"encryptedData" in exchange.body and b"Condition" not in exchange.body
+        return fault(exchange) if strikes else exchange.forward()
 
     return strike
 
@@ -119,7 +120,7 @@ def unconditional(fault: Fault) -> Fault:
 @servers
 def test_session_that_outlives_its_time_is_found(store: Store, proxy: FaultProxy) -> None:
     # The save that ends it is told to be applied, and is not.
-    expiring = after(5, answer(APPLIED))
+    expiring = after(7, answer(APPLIED))
     found = broken_by(store, proxy, "PutItem", expiring, SAVE)
     assert next(iter(found)) == "canary expiry"
     assert found["canary expiry"].detail == "its time is over, and it still is a session"
@@ -131,8 +132,8 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
 ) -> None:
     proxy.on("DeleteItem", answer(APPLIED), matching=b"ReturnConsumedCapacity")
     found = troubles()
-    assert list(found) == ["canary delete"]
-    assert found["canary delete"].level == "failing"
+    assert list(found) == ["canary link", "canary delete"]
+    assert {each.level for each in found.values()} == {"failing"}
     (left,) = [item for item in store.items() if "#" not in item["id"]["S"]]
     assert int(left["ttl"]["N"]) <= time.time() + 300
     proxy.heal()
@@ -145,6 +146,9 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
     [
         ("PutItem", b"attribute_not_exists(#id)", "canary create"),
         ("PutItem", SAVE, "canary conflict"),
+        ("TransactWriteItems", b"", "canary cycle"),
+        ("PutItem", b"logout#", "canary link"),
+        ("PutItem", b"lease#", "canary lease"),
     ],
 )
 def test_step_that_is_refused_is_found_in_the_words_of_aws(
@@ -155,6 +159,44 @@ def test_step_that_is_refused_is_found_in_the_words_of_aws(
     assert found[name].detail == "AccessDeniedException: injected"
     assert "Grant the action" in found[name].remedy
     assert store.sessions() == []
+
+
+@servers
+@pytest.mark.parametrize("code", ["UnknownOperationException", "ValidationException"])
+def test_engine_without_transactions_is_found_before_anybody_signs_in(
+    store: Store, proxy: FaultProxy, code: str
+) -> None:
+    found = broken_by(store, proxy, "TransactWriteItems", error(code))
+    assert list(found) == ["canary cycle"]
+    assert found["canary cycle"].level == "failing"
+    assert found["canary cycle"].detail.startswith(code)
+    assert store.sessions() == []
+
+
+@servers
+def test_transaction_that_is_told_to_be_made_and_is_not_is_found(
+    store: Store, proxy: FaultProxy
+) -> None:
+    applied = json.dumps({"ConsumedCapacity": [{"CapacityUnits": 1.0}]}).encode()
+    found = broken_by(store, proxy, "TransactWriteItems", answer(applied))
+    assert next(iter(found)) == "canary cycle"
+    assert "transactions" in found["canary cycle"].remedy
+
+
+@servers
+def test_denied_index_keeps_no_session_from_working(store: Store, proxy: FaultProxy) -> None:
+    found = broken_by(store, proxy, "Query", error("AccessDeniedException"))
+    assert {name: each.level for name, each in found.items()} == {
+        "right dynamodb:Query": "warning",
+        "canary index": "warning",
+    }
+
+
+@servers
+def test_examination_leaves_nothing_of_any_kind(store: Store) -> None:
+    assert troubles() == {}
+    left = {item["id"]["S"].partition("#")[0] for item in store.items()}
+    assert left == {"data-key"}
 
 
 @servers
@@ -215,6 +257,10 @@ def test_latencies_and_calls_of_kms_are_measured(store: Store) -> None:
         "canary read",
         "canary conflict",
         "canary merge",
+        "canary cycle",
+        "canary index",
+        "canary link",
+        "canary lease",
         "canary tamper",
         "canary expiry",
         "canary delete",

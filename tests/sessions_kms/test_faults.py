@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from sessions_kms import aws
+from sessions_kms import deadline
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from tests.sessions_kms.faults import (
@@ -278,7 +278,7 @@ def test_call_that_is_held_ends_at_the_time_out(
     times: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(aws, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(deadline, "HASTY", deadline.HASTY._replace(first_byte=0.2))
     raised = strike(make_faulty(**ACTIONS[name].config), name, fault, times)
     assert raised is None if times else is_unavailable(name, raised)
 

@@ -121,20 +121,10 @@ def test_impatient_ones_get_the_last_failure_instead_of_waiting(
     assert {str(error) for error in waited} == {"Said once."}
 
 
-def test_impatient_ones_wait_when_nothing_failed(flights: CountedFlights) -> None:
-    assert outcomes(flights, succeed, patient=False)[1] == [b"result"] * WAITERS
-
-
-def test_impatient_ones_wait_again_after_a_success(
-    flights: CountedFlights, clock: FakeClock
-) -> None:
-    with pytest.raises(KMSUnavailable):
-        flights.run("key", fail)
-    clock.advance(1)
-    flights.run("key", succeed)
-    while flights.entered.acquire(blocking=False):
-        pass
-    assert outcomes(flights, succeed, patient=False)[1] == [b"result"] * WAITERS
+def test_impatient_ones_do_not_wait_for_the_flight_of_another(flights: CountedFlights) -> None:
+    flown, waited = outcomes(flights, succeed, patient=False)
+    assert flown == b"result"
+    assert {type(error) for error in waited} == {KMSUnavailable}
 
 
 @pytest.mark.parametrize(("error", "seconds"), [(KMSUnavailable(), 1), (InvalidRecord("x"), 5)])

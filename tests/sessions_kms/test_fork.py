@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessions_kms import asynchronous, aws, services
+from sessions_kms import asynchronous, aws, calls, clients, resolving, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.locking import GuardedLock
 from tests.clock import FakeClock
@@ -98,11 +98,21 @@ def reads_and_saves(key: str) -> Callable[[], Any]:
     return lambda: [SessionStore(key).get("a"), SessionStore(saved(b=2)).get("b")]
 
 
+def is_lock(value: Any) -> bool:
+    return isinstance(value, type(threading.Lock()) | type(threading.RLock()) | GuardedLock)
+
+
+def parts_of_waiting() -> list[Any]:
+    service: Any = calls.service("dynamodb")
+    return [service.circuit, service._retries._quota, resolving.resolver._lookups]
+
+
 def locks_of(stack: Stack) -> list[Any]:
     cache: Any = stack.services.keyring
     return [
         services._lock,
-        aws._clients_lock,
+        clients._clients_lock,
+        *[lock for part in parts_of_waiting() for lock in vars(part).values() if is_lock(lock)],
         cache._lock,
         cache._background._busy,
         cache._flights._lock,
@@ -118,11 +128,11 @@ def test_child_forked_while_every_lock_is_held_uses_sessions(stack: Stack) -> No
 
 
 def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
-    kinds = (type(threading.Lock()), type(threading.RLock()), GuardedLock)
-    parts: list[Any] = [services, aws, asynchronous, stack.services.not_before]
+    parts: list[Any] = [services, aws, clients, asynchronous, stack.services.not_before]
+    parts += [calls, resolving, *parts_of_waiting()]
     cache: Any = stack.services.keyring
     parts += [cache, cache._background, cache._flights, cache._keyring, cache._keyring._keyring]
-    found = [value for part in parts for value in vars(part).values() if isinstance(value, kinds)]
+    found = [value for part in parts for value in vars(part).values() if is_lock(value)]
     assert {id(lock) for lock in found} == {id(lock) for lock in locks_of(stack)}
 
 
@@ -155,17 +165,21 @@ def test_child_forked_in_the_middle_of_a_flight_makes_one_of_its_own(
 
 def test_child_has_clients_and_services_of_its_own(stack: Stack) -> None:
     saved(a=1)
-    mine = id(services.services()), id(aws.kms_client("eu-west-1")), id(asynchronous._executor())
+    mine = (
+        id(services.services()),
+        id(clients.kms_client("eu-west-1")),
+        id(asynchronous._executor()),
+    )
 
     def theirs() -> list[int]:
         return [
             id(services.services()),
-            id(aws.kms_client("eu-west-1")),
+            id(clients.kms_client("eu-west-1")),
             id(asynchronous._executor()),
         ]
 
     # The parent's live on while the child makes its own, so no address can be used twice.
-    keep = services.services(), aws.kms_client("eu-west-1"), asynchronous._executor()
+    keep = services.services(), clients.kms_client("eu-west-1"), asynchronous._executor()
     assert not set(mine) & set(in_child(theirs))
     assert keep[0] is stack.services
 

@@ -291,6 +291,9 @@ class Counting:
     def generate(self, period: int) -> DataKey:
         return self._inner.generate(period)
 
+    def confirmed(self, key: DataKey) -> DataKey:
+        return self._inner.confirmed(key)
+
     def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         self.count += 1
         if self._outage:

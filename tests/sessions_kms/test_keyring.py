@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from gateway_site.local.kms import LocalKMS
-from sessions_kms import aws
+from sessions_kms import clients
 from sessions_kms.aws import KMS, DataKeyAnswer, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.keyring import KMSKeyring
@@ -52,7 +52,7 @@ def fake_cloud() -> Cloud:
 @contextmanager
 def local_cloud(local: LocalKMS, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local.url)
-    aws.reset()
+    clients.reset()
     names = {"GenerateDataKey": "generate_data_key", "Decrypt": "decrypt"}
     before = len(local.calls)
     with closing(boto3.client("kms", region_name="eu-west-1")) as client:
@@ -65,7 +65,7 @@ def local_cloud(local: LocalKMS, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cl
             refuse=lambda key: client.disable_key(KeyId=key),
             calls=lambda: [names[name] for name in local.calls[before:] if name in names],
         )
-    aws.reset()
+    clients.reset()
 
 
 @pytest.fixture(params=["fake", "local"])

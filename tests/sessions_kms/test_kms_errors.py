@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sessions_kms import aws
+from sessions_kms import aws, retrying
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.faults import error
@@ -29,7 +29,7 @@ class Expected(NamedTuple):
     refused: bool = False
 
 
-UNREACHABLE = Expected(400, aws.ATTEMPTS, KMSUnavailable)
+UNREACHABLE = Expected(400, retrying.ATTEMPTS, KMSUnavailable)
 REFUSED = Expected(400, 1, KMSUnavailable, refused=True)
 CODES = {
     "AccessDeniedException": REFUSED,

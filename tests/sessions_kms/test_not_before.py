@@ -146,14 +146,14 @@ def test_threads_that_wait_for_a_read_share_its_outcome(
     source.error = error
     not_before = NotBefore(slow, at_least=0, clock=clock)
     not_before._reading = lock  # type: ignore[assignment]  # a lock that counts
-    lock.expected = threads
+    lock.expected = threads - 1
     results = together(threads, lambda _: not_before.moment())
     assert [type(result) for result in results] == [type(error) if error else int] * threads
     assert source.reads == 1
 
 
 class CountingLock:
-    """A lock; ``asked`` is released once as many threads as expected have come for it."""
+    """A lock; ``asked`` is released once as many threads as expected wait for it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -161,10 +161,10 @@ class CountingLock:
         self.asked = threading.Semaphore(0)
         self.expected = 0
 
-    def acquire(self, *, blocking: bool) -> bool:
-        if next(self._came) == self.expected:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if blocking and next(self._came) == self.expected:
             self.asked.release()
-        return self._lock.acquire(blocking=blocking)
+        return self._lock.acquire(blocking, timeout)
 
     def release(self) -> None:
         self._lock.release()

@@ -243,7 +243,6 @@ BAD_RECORDS: dict[str, Callable[[Item], Item]] = {
     "iv cut": lambda item: altered(item, iv={"B": item["iv"]["B"][:-1]}),
     "owner added": lambda item: altered(item, owner={"S": "user#django#1"}),
     "ttl later": lambda item: altered(item, ttl={"N": str(int(item["ttl"]["N"]) + 1)}),
-    "updated in the future": lambda item: altered(item, updatedAt={"N": "1800009999"}),
     "period of another day": lambda item: altered(item, keyPeriod={"N": "1700000000"}),
 }
 

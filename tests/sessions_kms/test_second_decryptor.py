@@ -183,7 +183,7 @@ def test_wrong_cookie_opens_nothing(program: SecondProgram) -> None:
     with pytest.raises(NoSession):
         program.open(other)
     (item,) = program.stack.sessions().values()
-    with refused("id"):
+    with pytest.raises(CannotTell, match="id"):
         program.open_item(item, other)
     moved = item | {"id": {"S": reference_format.session_id("django", other)}}
     with refused("commitment"):

@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 from pytest_django import Settings
 
-from sessions_kms import aws, ending, provisioning, services
+from sessions_kms import aws, clients, ending, provisioning, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable
@@ -51,7 +51,7 @@ def moving(deployed: Deployed, clock: FakeClock) -> Enforcement:
     old = boto3.client("kms", region_name=REGION).create_key()["KeyMetadata"]["Arn"]
     store = Store(table=deployed.table, namespace="gateway", alias="alias/x", old_keys=(old,))
     before = Config(key_id=old, table_name=deployed.table, region_name=REGION, namespace="gateway")
-    aws.reset()
+    clients.reset()
     install(services.build(before, clock=clock, sleep=clock.advance))
     for content in ({"_auth_user_id": "7"}, {"_auth_user_id": "8"}, {"cart": [1]}):
         session = SessionStore()
@@ -129,7 +129,7 @@ def test_operator_moves_data_keys_within_the_context_of_the_sessions_only(
 
 def test_doctor_needs_all_of_the_policy(deployed: Deployed, settings: Settings) -> None:
     enforced = deployed.role("doctor")
-    list(provisioning.create_table(aws.control_client("dynamodb", REGION), deployed.table))
+    list(provisioning.create_table(clients.control_client("dynamodb", REGION), deployed.table))
     settings.SESSIONS_KMS = {
         "KEY_ID": deployed.key,
         "TABLE_NAME": deployed.table,
@@ -152,7 +152,7 @@ def test_documented_rights_of_create_session_store_are_those_that_it_uses(
     creator = Enforcement("creator", everything, everything)
     with mock_aws():
         creator.install()
-        aws.control_client("dynamodb", REGION).create_table(
+        clients.control_client("dynamodb", REGION).create_table(
             TableName="bare",
             KeySchema=provisioning.KEY_SCHEMA,
             AttributeDefinitions=provisioning.ATTRIBUTES[:1],

@@ -78,9 +78,9 @@ class Commands:
 
     def warm_up(self) -> None:
         """Make the clients, which takes long, and ask nothing but for a session that is not."""
-        from sessions_kms import aws, services
+        from sessions_kms import aws, clients, services
 
-        aws.kms_client(aws.region_of(services.services().config.key_id))
+        clients.kms_client(aws.region_of(services.services().config.key_id))
         self._store_class().exists("0" * 32)
 
     def open(self, key: str | None = None, **changes: Any) -> None:

@@ -53,7 +53,7 @@ def main() -> int:
         table = stack.enter_context(running_proxy(stack.enter_context(running_roto())))
         kms = stack.enter_context(running_proxy(stack.enter_context(running_kms()).url))
         os.environ |= {"AWS_ENDPOINT_URL_DYNAMODB": table.url, "AWS_ENDPOINT_URL_KMS": kms.url}
-        fleet = stack.enter_context(running_fleet(PROCESSES, _environment(stack, folder), folder))
+        fleet = stack.enter_context(running_fleet(PROCESSES, environment_of(stack, folder), folder))
         weather = Weather(fleet, kms, table, ledger)
         deadline = time.monotonic() + seconds
         with watched(fleet[0].pid) as samples, _visitors(fleet, ledger, deadline):
@@ -65,7 +65,7 @@ def main() -> int:
     return 1 if faults(*tell) else 0
 
 
-def _environment(stack: ExitStack, folder: Path) -> dict[str, str]:
+def environment_of(stack: ExitStack, folder: Path) -> dict[str, str]:
     client = boto3.client("kms", region_name=REGION)
     arn = client.create_key()["KeyMetadata"]["Arn"]
     list(provisioning.create_table(boto3.client("dynamodb", region_name=REGION), TABLE))

@@ -13,6 +13,7 @@ from tests.vectors.case import (
     Case,
     Item,
     dynamodb_json,
+    refused,
     sealed,
 )
 
@@ -60,8 +61,7 @@ def _invalid(description: str, reason: str, attribute: str, value: Any) -> Case:
     item: Item = {name: each for name, each in sealed().items() if name != attribute}
     if value is not None:
         item[attribute] = value
-    expected = {"outcome": "invalid", "reason": reason}
-    return Case(description=description, expected=expected, item=item)
+    return Case(description=description, expected=refused(reason), item=item)
 
 
 def _missing() -> Named:

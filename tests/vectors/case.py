@@ -61,6 +61,16 @@ class Wrapped:
         }
 
 
+# What is more often a fault of AWS's answer or of a clock than of the record.
+CANNOT_TELL = {"id", "updated_in_future"}
+
+
+def refused(reason: str) -> dict[str, str]:
+    """Return what is expected of a record that opens no session."""
+    outcome = "cannot tell" if reason in CANNOT_TELL else "invalid"
+    return {"outcome": outcome, "reason": reason}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """One vector."""

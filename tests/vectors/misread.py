@@ -13,6 +13,7 @@ from tests.vectors.case import (
     SESSION_KEY,
     Case,
     Item,
+    refused,
     sealed_differently,
 )
 
@@ -39,8 +40,7 @@ def cases() -> Named:
 
 
 def _invalid(description: str, reason: str, item: Item) -> Case:
-    expected = {"outcome": "invalid", "reason": reason}
-    return Case(description=description, expected=expected, item=item)
+    return Case(description=description, expected=refused(reason), item=item)
 
 
 def _derivations() -> Named:

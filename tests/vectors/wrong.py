@@ -22,6 +22,7 @@ from tests.vectors.case import (
     Wrapped,
     associated_data,
     fixed,
+    refused,
     sealed,
 )
 from tests.vectors.salamander import salamander
@@ -40,8 +41,7 @@ def cases() -> Named:
 
 
 def _invalid(description: str, reason: str, item: Item, **members: Any) -> Case:
-    expected = {"outcome": "invalid", "reason": reason}
-    return Case(description=description, expected=expected, item=item, **members)
+    return Case(description=description, expected=refused(reason), item=item, **members)
 
 
 def _moved() -> Named:

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from sessions_kms import aws, conf, provisioning
+from sessions_kms import clients, conf, provisioning
 
 
 class Command(BaseCommand):
@@ -59,13 +59,13 @@ class Command(BaseCommand):
         self._conclude(result)
 
     def _create_key(self, region: str | None, alias: str) -> str:
-        arn, done = provisioning.create_key(aws.control_client("kms", region), alias)
+        arn, done = provisioning.create_key(clients.control_client("kms", region), alias)
         for step in done:
             self._report(step)
         return arn
 
     def _create_table(self, region: str | None, table: str) -> None:
-        client = aws.control_client("dynamodb", region)
+        client = clients.control_client("dynamodb", region)
         for step in provisioning.create_table(client, table):
             self._report(step)
 

@@ -1,0 +1,171 @@
+"""One call of a service of AWS: its attempts, its deadline, and the circuit that they share.
+
+A function that asks enters; its answer leaves, or boto's error. Knows no operation.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from sessions_kms import clients, deadline, retrying
+from sessions_kms.circuit import Circuit, CircuitOpen, Outcome
+from sessions_kms.clock import offset_if_refused, signing_with
+from sessions_kms.retrying import ATTEMPTS, Failure, Retries
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+Answer = dict[str, Any]
+Ask = Callable[[], Answer]
+
+# boto is imported at the first call, not with the engine: it costs more than Django's own start.
+
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+SIGNATURE_REFUSED = frozenset(
+    {
+        "AuthFailure",
+        "InvalidSignatureException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+    }
+)
+
+
+class GarbledAnswer(Exception):
+    """The body of an answer is not the one that was sent."""
+
+
+class Service:
+    """What this process knows of one service: its circuit, and what retries may yet cost."""
+
+    def __init__(self, name: str) -> None:
+        self.circuit = Circuit(name)
+        self._retries = Retries(name)
+
+    def ask(self, ask: Ask, *, probe: Ask | None = None, attempts: int = ATTEMPTS) -> Answer:
+        """Ask until there is an answer, as often and as long as that may be.
+
+        ``probe`` asks for something that changes nothing, the same thing by default. Raises
+        what boto raises, OutOfTime, or CircuitOpen.
+        """
+
+        def probed() -> Outcome:
+            return _outcome_of(probe or ask)
+
+        self.circuit.check(probed)
+        with deadline.call(deadline.HASTY.call):
+            return self._answered(ask, probed, attempts)
+
+    def _answered(self, ask: Ask, probe: Callable[[], Outcome], attempts: int) -> Answer:
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                answer = _signed_in_time(ask)
+            except Exception as exc:
+                self.circuit.heard(_outcome(exc), probe)
+                pause = None if tried >= attempts else self._pause_after(tried, exc)
+                if pause is None:
+                    raise
+            else:
+                self.circuit.heard(Outcome.ANSWERED, probe)
+                self._retries.answered()
+                return answer
+            retrying.sleep(pause)
+
+    def _pause_after(self, tried: int, exc: Exception) -> float | None:
+        """Return the seconds until the next attempt; None where none is to be or can be made."""
+        failure = _failure(exc)
+        if failure is None or self.circuit.is_open:
+            return None
+        pause = self._retries.pause_after(tried, failure)
+        return pause if pause is not None and deadline.has_time_for(pause) else None
+
+
+def _signed_in_time(ask: Ask) -> Answer:
+    """Ask, and once more where the signature was refused for its time: by that answer's `Date`."""
+    try:
+        return ask()
+    except Exception as exc:
+        offset = _offset_of_refusal(exc)
+        if offset is None:
+            raise
+    with signing_with(offset):
+        return ask()
+
+
+def _offset_of_refusal(exc: Exception) -> float | None:
+    if not is_client_error(exc) or error_code(exc) not in SIGNATURE_REFUSED:
+        return None
+    headers = exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return offset_if_refused(clients.clock(), headers.get("date"))
+
+
+def _outcome_of(probe: Ask) -> Outcome:
+    try:
+        probe()
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it is how that ended
+        return _outcome(exc)
+    return Outcome.ANSWERED
+
+
+def _outcome(exc: Exception) -> Outcome:
+    from botocore import exceptions
+
+    if isinstance(exc, exceptions.ReadTimeoutError | exceptions.ConnectTimeoutError | TimeoutError):
+        return Outcome.TIMED_OUT
+    return Outcome.ANSWERED if is_client_error(exc) else Outcome.FAILED
+
+
+def _failure(exc: Exception) -> Failure | None:
+    """Return how an attempt failed; None where the answer that came is to blame."""
+    from botocore import exceptions
+
+    if is_client_error(exc):
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return Failure(error_code(exc), status)
+    unanswered = (exceptions.ConnectionError, exceptions.HTTPClientError, GarbledAnswer)
+    return Failure() if isinstance(exc, unanswered) else None
+
+
+def is_client_error(exc: Exception) -> "TypeGuard[ClientError]":
+    """Tell whether AWS answered with an error of its own, which has a code."""
+    from botocore.exceptions import ClientError
+
+    return isinstance(exc, ClientError)
+
+
+def was_not_sent(exc: Exception) -> bool:
+    """Tell whether a single attempt that failed so did not reach AWS: it was not even begun, or
+    there was no connection.
+    """
+    from botocore import exceptions
+
+    unsent = (exceptions.ConnectTimeoutError, exceptions.EndpointConnectionError)
+    return isinstance(exc, (*unsent, CircuitOpen, deadline.OutOfTime))
+
+
+def error_code(exc: "ClientError") -> str:
+    """Return the name that AWS gave to an error."""
+    return str(exc.response.get("Error", {}).get("Code", ""))
+
+
+_services: dict[str, Service] = {}
+
+
+def service(name: str) -> Service:
+    """Return what this process knows of a service."""
+    return _services.get(name) or _services.setdefault(name, Service(name))
+
+
+def hanging() -> list[str]:
+    """Return the services whose circuits are open."""
+    return sorted(name for name, known in _services.items() if known.circuit.is_open)
+
+
+def reset() -> None:
+    """Forget what is known: the settings changed, or this is a forked child."""
+    for known in _services.values():
+        known.circuit.forget()
+    _services.clear()

@@ -1,0 +1,127 @@
+"""boto's clients: one session a process, every wait of which ends.
+
+Takes a Region and gives a client. Knows nothing of what is asked by it.
+"""
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from sessions_kms import deadline
+from sessions_kms.clock import ServerClock, signing_time
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.locking import GuardedLock
+
+if TYPE_CHECKING:
+    import boto3
+    import botocore.config
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_kms import KMSClient
+
+POOL_CONNECTIONS = 64  # enough for the threads of one process
+
+# boto is imported at the first call, not with the engine: it costs more than Django's own start.
+
+
+@cache
+def _session() -> "boto3.session.Session":
+    """Return the session of all clients, those too by which boto gets credentials."""
+    import boto3
+
+    from sessions_kms.boto_session import BoundedBotoSession
+
+    underneath = BoundedBotoSession(signing_time=lambda: signing_time(_clock))
+    underneath.register("response-received.dynamodb", _hear)
+    return boto3.session.Session(botocore_session=underneath)
+
+
+def _client_config() -> "botocore.config.Config":
+    import botocore.config
+
+    # What bounds each wait is in `boto_http`: boto's own time-outs are told in messages only.
+    # Nor does boto ask again: a pause of its own may end too late, and only who asks knows what
+    # may be asked twice.
+    return botocore.config.Config(
+        connect_timeout=deadline.HASTY.connect,
+        read_timeout=deadline.HASTY.first_byte,
+        max_pool_connections=POOL_CONNECTIONS,
+        parameter_validation=False,  # Ours are of our own making, and AWS looks at them anyway.
+        retries={"mode": "standard", "total_max_attempts": 1},
+    )
+
+
+_clients_lock = GuardedLock()
+_clock = ServerClock()
+_kms_clients: "dict[str, KMSClient]" = {}
+
+
+def kms_client(region: str) -> "KMSClient":
+    """Return this process's KMS client of a Region."""
+    with _clients_lock:
+        if region not in _kms_clients:
+            made = _session().client("kms", region_name=region, config=_client_config())
+            _kms_clients[region] = made
+        return _kms_clients[region]
+
+
+def dynamodb_client(region: str | None) -> "DynamoDBClient":
+    """Return a new DynamoDB client; without a Region, boto's own chain decides.
+
+    AWS_REGION, which AWS sets in its own runtimes, comes first: boto3 does not read it.
+    Raises TableUnavailable where the environment makes no client: no Region, an unknown profile.
+    """
+    with _clients_lock:
+        try:
+            return _session().client(
+                "dynamodb", region_name=_region(region), config=_client_config()
+            )
+        except Exception as exc:
+            raise TableUnavailable from exc
+
+
+def control_client(service: str, region: str | None = None) -> Any:
+    """Return a new client for setting up and inspecting: it waits as long as AWS may take.
+
+    Creating a key is not idempotent, so its call is not given up early and sent again.
+    """
+    import botocore.config
+
+    config = botocore.config.Config(
+        parameter_validation=True, retries={"mode": "standard", "total_max_attempts": 3}
+    )
+    with _clients_lock:
+        made: Any = _session().client(
+            service,  # type: ignore[call-overload]  # a name, not one of boto's literals
+            region_name=_region(region),
+            config=config,
+        )
+    made._endpoint.http_session.limits = deadline.PATIENT
+    return made
+
+
+def clock() -> ServerClock:
+    """Return the clock that requests are signed by, and that hears DynamoDB's answers."""
+    return _clock
+
+
+def go_by(clock: ServerClock) -> None:
+    """Have this clock be that one."""
+    global _clock  # noqa: PLW0603 - one per process, as the clients are
+    _clock = clock
+
+
+def _hear(**event: Any) -> None:
+    _clock.hear((event.get("response_dict") or {}).get("headers", {}).get("date"))
+
+
+def _region(region: str | None) -> str | None:
+    return region or os.environ.get("AWS_REGION") or None
+
+
+def reset() -> None:
+    """Forget all clients: the settings changed, or this is a forked child."""
+    global _clients_lock  # noqa: PLW0603 - the parent may have forked while it held the lock
+    _clients_lock = GuardedLock()
+    go_by(ServerClock())
+    _kms_clients.clear()
+    _session.cache_clear()

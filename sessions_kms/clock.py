@@ -1,0 +1,140 @@
+"""The engine's clock: this machine's, corrected by what DynamoDB's answers say that it is.
+
+The `Date` of answers enters; epoch seconds leave. A machine whose clock is off by minutes
+would sign everybody out, seal records that others refuse, and sign requests that AWS
+refuses. Knows nothing of what was asked.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from email.utils import parsedate_to_datetime
+from statistics import median
+from typing import Final
+
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.telemetry import telemetry
+
+SAMPLES: Final = 5  # whose median counts
+IN_A_ROW: Final = 3  # that must agree before it does
+AGREEMENT: Final = 5.0  # seconds that they may differ by
+GRAIN: Final = 1.0  # seconds: a `Date` tells no more than whole ones
+REFUSED_FROM: Final = 60.0  # seconds off; AWS itself refuses at 300
+OFFSET_MAX: Final = 7 * 24 * 3600  # seconds beyond which nothing can be told
+
+
+class ServerClock:
+    """Gives the time of the server that it hears, by a local clock and its offset.
+
+    The first answer counts until there are more; then the median of the last five, as soon
+    as three in a row agree.
+    """
+
+    def __init__(self, local: Callable[[], float] = time.time) -> None:
+        self.local = local
+        self._offset = 0.0
+        self._heard: deque[float] = deque(maxlen=SAMPLES)
+        self._lock = threading.Lock()
+        self._last = threading.local()  # what this thread's last answer said
+
+    @property
+    def has_heard(self) -> bool:
+        """Tell whether it has heard what time it is at all."""
+        return bool(self._heard)
+
+    @property
+    def offset(self) -> float:
+        """The seconds that the local clock is behind the server's."""
+        return self._offset
+
+    def __call__(self) -> float:
+        """Return epoch seconds. Raises StoreUnavailable where the local clock is off by days."""
+        if abs(self._offset) > OFFSET_MAX:
+            raise StoreUnavailable("The clock of this machine is wrong by more than a week.")
+        return self.local() + self._offset
+
+    def hear(self, date: str | None) -> None:
+        """Hear the `Date` of an answer that has just come."""
+        moment = moment_of(date)
+        self._last.moment = moment
+        if moment is None:
+            return
+        with self._lock:
+            self._heard.append(moment - self.local())
+            believed = self._believed()
+            if believed is not None and abs(believed - self._offset) > GRAIN:
+                self._offset = believed
+        telemetry.measure("clock.offset", self._offset)
+
+    def has_passed(self, moment: float) -> bool:
+        """Tell whether it is so late, by this clock and by the last answer of this thread alone.
+
+        One who is asked whether a session has ended must not believe an offset that is wrong.
+        """
+        said: float | None = getattr(self._last, "moment", None)
+        return moment <= self() and (said is None or moment <= said + GRAIN)
+
+    def _believed(self) -> float | None:
+        """Return the offset that the answers show; None where the last ones do not agree."""
+        if len(self._heard) == 1:
+            return self._heard[0]
+        last = list(self._heard)[-IN_A_ROW:]
+        if len(last) < IN_A_ROW or max(last) - min(last) > AGREEMENT:
+            return None
+        return median(self._heard)
+
+
+def moment_of(date: str | None) -> float | None:
+    """Return the epoch seconds of a `Date` (RFC 9110 section 5.6.7): the middle of its second."""
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp() + GRAIN / 2
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def local_of(clock: Callable[[], float]) -> Callable[[], float]:
+    """Return the clock to measure ages by: no correction makes anything older."""
+    return clock.local if isinstance(clock, ServerClock) else clock
+
+
+def has_passed(clock: Callable[[], float], moment: float) -> bool:
+    """Tell whether a moment has passed, as surely as a clock can."""
+    return clock.has_passed(moment) if isinstance(clock, ServerClock) else moment <= clock()
+
+
+# Requests are signed by the same clock: AWS refuses what is signed five minutes off.
+
+_signed = threading.local()
+_signing_offset: ContextVar[float | None] = ContextVar("sessions_kms_signing_offset", default=None)
+
+
+@contextmanager
+def signing_with(offset: float) -> Iterator[None]:
+    """Sign requests by the local clock and this offset."""
+    token = _signing_offset.set(offset)
+    try:
+        yield
+    finally:
+        _signing_offset.reset(token)
+
+
+def signing_time(clock: ServerClock) -> float:
+    """Return the epoch seconds to sign a request with, however far off the local clock is."""
+    offset = _signing_offset.get()
+    moment = clock.local() + (clock.offset if offset is None else offset)
+    _signed.at = moment
+    return moment
+
+
+def offset_if_refused(clock: ServerClock, date: str | None) -> float | None:
+    """Return the offset by which this thread's last signature, now refused, would have been right.
+
+    None where it was right: then it is not the time that it was refused for.
+    """
+    moment, signed_at = moment_of(date), getattr(_signed, "at", None)
+    if moment is None or signed_at is None or abs(moment - signed_at) <= REFUSED_FROM:
+        return None
+    return moment - clock.local()

@@ -1,0 +1,217 @@
+"""How long a wait may take, and what is left of it: of an attempt, a call, a request.
+
+Seconds enter and leave, by a clock that nobody sets. Knows nothing of sockets or of AWS;
+whoever waits asks here for how long.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock, RLock
+from time import monotonic
+from typing import Final, NamedTuple
+
+REQUEST: Final = 4.0  # seconds that one request may wait for the store, in sum
+LEAST: Final = 0.1  # seconds without which an attempt is not begun
+
+
+class Limits(NamedTuple):
+    """The seconds that waits for a service may take.
+
+    ``connect`` is for the name, the connection and TLS together, ``first_byte`` for the
+    silence before an answer, ``attempt`` for the whole of one, ``call`` for all attempts at
+    it and the pauses between them.
+    """
+
+    connect: float
+    first_byte: float
+    attempt: float
+    call: float
+
+
+HASTY = Limits(connect=1, first_byte=2, attempt=2.5, call=3)
+PATIENT: Final = Limits(60, 60, 60, 60)  # for what no visitor waits for
+
+
+class OutOfTime(TimeoutError):
+    """Nothing is left of the time that this wait has."""
+
+    def __init__(self) -> None:
+        super().__init__("timed out")
+
+
+class Budget:
+    """What one request may still wait for the store, in sum; not thread-safe to the millisecond.
+
+    It ends with the request: what goes on afterwards, such as a stream, has none.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._over = False
+
+    def left(self) -> float | None:
+        """Return the seconds that are left; None where there is no bound any more."""
+        return None if self._over else self._left
+
+    def spend(self, seconds: float) -> None:
+        """Take seconds from it."""
+        self._left -= seconds
+
+    def end(self) -> None:
+        """Have it bind nobody any longer."""
+        self._over = True
+
+
+_budget: ContextVar[Budget | None] = ContextVar("sessions_kms_budget", default=None)
+_ends: ContextVar[float | None] = ContextVar("sessions_kms_call_ends", default=None)
+_attempt: ContextVar["Attempt | None"] = ContextVar("sessions_kms_attempt", default=None)
+
+
+@contextmanager
+def request(seconds: float = REQUEST) -> Iterator[None]:
+    """Bound the waits for the store within a request; in an outer one, that one's bound holds."""
+    if budget_left() is not None:
+        yield
+        return
+    budget = Budget(seconds)
+    token = _budget.set(budget)
+    try:
+        yield
+    finally:
+        _budget.reset(token)
+        budget.end()
+
+
+def budget_left() -> float | None:
+    """Return what the request may still wait; None outside of requests, in commands say."""
+    budget = _budget.get()
+    return None if budget is None else budget.left()
+
+
+@contextmanager
+def waiting() -> Iterator[float | None]:
+    """Wait on the request's account, for the seconds given at most. Raises OutOfTime at once
+    where nothing is left: what begins too late is not begun.
+    """
+    left = budget_left()
+    if left is not None and left < LEAST:
+        raise OutOfTime
+    began = monotonic()
+    try:
+        yield left
+    finally:
+        spend(monotonic() - began)
+
+
+def spend(seconds: float) -> None:
+    """Charge the request for having waited, in a queue say."""
+    if (budget := _budget.get()) is not None:
+        budget.spend(seconds)
+
+
+def queued(seconds: float) -> None:
+    """Charge the request for so many seconds in a queue.
+
+    Raises OutOfTime where what was queued comes too late to begin, outside of requests, too.
+    """
+    spend(seconds)
+    left = budget_left()
+    if (REQUEST - seconds if left is None else left) < LEAST:
+        raise OutOfTime
+
+
+def acquired(lock: "Lock | RLock", seconds: float | None = None) -> bool:
+    """Take a lock, on the request's account and for so many seconds at most; False if not.
+
+    Only a lock that somebody holds costs time.
+    """
+    if lock.acquire(blocking=False):
+        return True
+    try:
+        with waiting() as left:
+            return lock.acquire(timeout=_less(seconds, left, or_else=-1))
+    except OutOfTime:
+        return False
+
+
+def _less(one: float | None, other: float | None, *, or_else: float) -> float:
+    return min([each for each in (one, other) if each is not None], default=or_else)
+
+
+@contextmanager
+def call(seconds: float) -> Iterator[None]:
+    """Bound a call, with all of its attempts, by so many seconds and by what the request has.
+
+    Raises OutOfTime where nothing is left.
+    """
+    with waiting() as left:
+        token = _ends.set(monotonic() + (seconds if left is None else min(seconds, left)))
+        try:
+            yield
+        finally:
+            _ends.reset(token)
+
+
+def call_left() -> float | None:
+    """Return what is left of the call; None outside of one."""
+    ends = _ends.get()
+    return None if ends is None else ends - monotonic()
+
+
+def has_time_for(pause: float) -> bool:
+    """Tell whether another attempt could be made in this call after a pause."""
+    left = call_left()
+    return left is None or pause + LEAST <= left
+
+
+class Attempt:
+    """One attempt at a call, from looking up the name to the last byte."""
+
+    def __init__(self, limits: Limits) -> None:
+        now, left = monotonic(), call_left()
+        self._limits = limits
+        self._ends = now + (limits.attempt if left is None else min(limits.attempt, left))
+        self._connected_by = min(now + limits.connect, self._ends)
+        self.heard = False  # whether the first byte of the answer has come
+
+    def to_connect(self) -> float:
+        """Return the seconds left to connect. Raises OutOfTime."""
+        return _positive(self._connected_by)
+
+    def to_write(self) -> float:
+        """Return the seconds left to send something. Raises OutOfTime."""
+        return _positive(self._ends)
+
+    def to_read(self) -> float:
+        """Return the seconds left to receive something. Raises OutOfTime."""
+        left = _positive(self._ends)
+        return left if self.heard else min(left, self._limits.first_byte)
+
+    def is_over(self) -> bool:
+        """Tell whether nothing is left of it."""
+        return monotonic() >= self._ends
+
+
+def _positive(moment: float) -> float:
+    left = moment - monotonic()
+    if left <= 0:
+        raise OutOfTime
+    return left
+
+
+@contextmanager
+def attempting(limits: Limits) -> Iterator[Attempt]:
+    """Begin an attempt, whose sockets ask for what is left of it. Raises OutOfTime."""
+    made = Attempt(limits)
+    made.to_write()
+    token = _attempt.set(made)
+    try:
+        yield made
+    finally:
+        _attempt.reset(token)
+
+
+def attempt() -> Attempt | None:
+    """Return the attempt that this thread is making, if any."""
+    return _attempt.get()

@@ -1,0 +1,141 @@
+"""A service that times out again and again is asked nothing until a probe is answered."""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from sessions_kms.circuit import PROBE_EVERY, TIMEOUTS, Circuit, CircuitOpen, Outcome
+from tests.clock import FakeClock
+
+ANSWERED, TIMED_OUT, FAILED = Outcome.ANSWERED, Outcome.TIMED_OUT, Outcome.FAILED
+
+
+class Threads:
+    """Threads that run when they are told to; none can be started while ``none`` is set."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+        self.none = False
+
+    def start(self, job: Callable[[], None]) -> None:
+        if self.none:
+            raise RuntimeError("can't start new thread")
+        self.waiting.append(job)
+
+
+class Probed:
+    """A probe that ends as told, in turn."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = list(outcomes)
+        self.count = 0
+
+    def __call__(self) -> Outcome:
+        self.count += 1
+        return self.outcomes.pop(0)
+
+
+@pytest.fixture
+def threads() -> Threads:
+    return Threads()
+
+
+@pytest.fixture
+def circuit(threads: Threads, clock: FakeClock) -> Circuit:
+    return Circuit("dynamodb", start=threads.start, clock=clock, pause=clock.advance)
+
+
+def times_out(circuit: Circuit, times: int, probe: Probed) -> None:
+    for _ in range(times):
+        circuit.heard(TIMED_OUT, probe)
+
+
+def is_refused(circuit: Circuit, probe: Probed) -> bool:
+    try:
+        circuit.check(probe)
+    except CircuitOpen:
+        return True
+    return False
+
+
+def test_five_time_outs_in_a_row_open_it_and_four_do_not(
+    circuit: Circuit, caplog: pytest.LogCaptureFixture
+) -> None:
+    never = Probed()
+    times_out(circuit, TIMEOUTS - 1, never)
+    circuit.heard(ANSWERED, never)
+    times_out(circuit, TIMEOUTS - 1, never)
+    circuit.heard(FAILED, never)  # Refused at once: it holds nobody up, and proves nothing.
+    assert not is_refused(circuit, never)
+    circuit.heard(TIMED_OUT, never)
+    assert is_refused(circuit, never)
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "dynamodb timed out 5 times in a row" in caplog.text
+
+
+def test_one_thread_probes_every_half_second_until_there_is_an_answer(
+    circuit: Circuit, threads: Threads, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    probe = Probed(TIMED_OUT, FAILED, ANSWERED)
+    times_out(circuit, 3 * TIMEOUTS, probe)
+    for _ in range(100):
+        assert is_refused(circuit, probe)
+        clock.advance(1)
+    assert (len(threads.waiting), probe.count) == (1, 0)
+    began = clock.now
+    threads.waiting.pop()()
+    assert (probe.count, clock.now - began) == (3, 3 * PROBE_EVERY)
+    assert not is_refused(circuit, probe)
+    assert caplog.messages[-1] == "dynamodb answers again."
+
+
+def test_without_threads_the_next_call_probes_once_it_is_due(
+    circuit: Circuit, threads: Threads, clock: FakeClock
+) -> None:
+    threads.none = True
+    probe = Probed(TIMED_OUT, ANSWERED)
+    times_out(circuit, TIMEOUTS, probe)
+    assert is_refused(circuit, probe)
+    assert probe.count == 0
+    clock.advance(PROBE_EVERY)
+    assert is_refused(circuit, probe)  # It was the probe, in line, and got no answer.
+    assert is_refused(circuit, probe)
+    assert probe.count == 1
+    clock.advance(PROBE_EVERY)
+    assert not is_refused(circuit, probe)
+    assert probe.count == 2
+
+
+def test_it_opens_again_after_five_more(circuit: Circuit, threads: Threads) -> None:
+    times_out(circuit, TIMEOUTS, Probed())
+    circuit._probe_on(Probed(ANSWERED))
+    times_out(circuit, TIMEOUTS - 1, Probed())
+    assert not circuit.is_open
+    times_out(circuit, 1, Probed())
+    assert circuit.is_open
+
+
+def test_probe_that_breaks_ends_no_circuit_for_good(
+    circuit: Circuit, threads: Threads, clock: FakeClock
+) -> None:
+    """Whatever a probe raises, the next call begins another one when it is due."""
+
+    def broken() -> Outcome:
+        raise ZeroDivisionError
+
+    times_out(circuit, TIMEOUTS, Probed())
+    with pytest.raises(ZeroDivisionError):
+        circuit._probe_on(broken)
+    clock.advance(PROBE_EVERY)
+    threads.waiting.clear()
+    assert is_refused(circuit, Probed(ANSWERED))
+    assert len(threads.waiting) == 1
+
+
+def test_forgotten_one_probes_no_more(circuit: Circuit, threads: Threads) -> None:
+    probe = Probed(TIMED_OUT)
+    times_out(circuit, TIMEOUTS, probe)
+    circuit.forget()
+    threads.waiting.pop()()
+    assert probe.count == 0

@@ -1,0 +1,124 @@
+"""The engine's clock is DynamoDB's, however far off this machine's is."""
+
+from email.utils import formatdate
+
+import pytest
+
+from sessions_kms.clock import (
+    OFFSET_MAX,
+    ServerClock,
+    has_passed,
+    moment_of,
+    offset_if_refused,
+    signing_time,
+    signing_with,
+)
+from sessions_kms.exceptions import StoreUnavailable
+from tests.clock import FakeClock
+
+NOW = 1_800_000_000
+DAY = 86_400
+
+
+@pytest.fixture
+def local(clock: FakeClock) -> FakeClock:
+    return clock
+
+
+def hearing(local: FakeClock, *offsets: float) -> ServerClock:
+    """Return a clock that has heard a server which is so many seconds ahead, in turn."""
+    heard = ServerClock(local)
+    for offset in offsets:
+        heard.hear(date(local, offset))
+    return heard
+
+
+def date(local: FakeClock, offset: float) -> str:
+    return formatdate(local() + offset, usegmt=True)
+
+
+def test_machine_that_is_right_is_believed(local: FakeClock) -> None:
+    for offsets in ((), (0,), (0, 1, -1), (0.4,)):
+        heard = hearing(local, *offsets)
+        assert (heard.offset, heard()) == (0, NOW)
+
+
+@pytest.mark.parametrize("offset", [600, -600, 2 * DAY, -2 * DAY])
+def test_first_answer_counts(local: FakeClock, offset: int) -> None:
+    assert hearing(local, offset)() == pytest.approx(NOW + offset, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("heard", "believed"),
+    [
+        ((600, 0), 600),  # two say nothing yet
+        ((600, 0, 0), 600),  # nor do three that differ
+        ((600, 0, 0, 0), 0),
+        ((600, 600, 601, 604, 606), 601),  # the median of five
+        ((0, 0, 0, 0, 0, 600), 0),  # one odd answer
+        ((0, 0, 0, 0, 0, 600, 600), 0),
+        ((0, 0, 0, 0, 0, 600, 600, 600), 600),  # the machine's clock was set
+        ((0, 600, -600, 600, -600, 600), 0),
+        ((0, 600, 606, 600), 0),  # not within five seconds
+        ((0, 600, 605, 600), 600),
+        ((600, 600, 600, 0, 0, 0), 0),  # and back, either way
+        ((-600, -600, -600, 0, 0, 0), 0),
+    ],
+)
+def test_three_in_a_row_that_agree_are_believed(
+    local: FakeClock, heard: tuple[int, ...], believed: int
+) -> None:
+    assert hearing(local, *heard).offset == pytest.approx(believed, abs=1)
+
+
+@pytest.mark.parametrize("said", [None, "", "yesterday", "Fri, 99 Jan 2027 08:00:00 GMT"])
+def test_what_is_no_date_is_not_heard(local: FakeClock, said: str | None) -> None:
+    heard = ServerClock(local)
+    heard.hear(said)
+    assert not heard.has_heard
+    assert heard() == NOW
+
+
+def test_clock_that_is_a_week_off_can_tell_nothing(local: FakeClock) -> None:
+    assert hearing(local, OFFSET_MAX - 1)() > NOW
+    for offset in (OFFSET_MAX + 2, -OFFSET_MAX - 2):
+        heard = hearing(local, offset)
+        with pytest.raises(StoreUnavailable):
+            heard()
+        local.advance(offset)  # Somebody sets it.
+        for _ in range(3):
+            heard.hear(date(local, 0))
+        assert heard() == pytest.approx(local(), abs=1)
+
+
+def test_moment_has_passed_only_if_the_answer_itself_says_so(local: FakeClock) -> None:
+    heard = hearing(local, 600, 600, 600)
+    assert heard.has_passed(NOW + 500)
+    heard.hear(date(local, 0))  # one answer that says otherwise
+    assert heard() > NOW + 500
+    assert not heard.has_passed(NOW + 500)
+    assert heard.has_passed(NOW)
+
+
+def test_other_clocks_are_believed(local: FakeClock) -> None:
+    assert has_passed(local, NOW)
+    assert not has_passed(local, NOW + 1)
+
+
+def test_requests_are_signed_by_it_even_if_it_is_a_week_off(local: FakeClock) -> None:
+    heard = hearing(local, 2 * OFFSET_MAX)
+    assert signing_time(heard) == pytest.approx(NOW + 2 * OFFSET_MAX, abs=1)
+    with signing_with(5):
+        assert signing_time(heard) == NOW + 5
+
+
+def test_signature_that_was_right_is_not_made_again(local: FakeClock) -> None:
+    heard = hearing(local)
+    signing_time(heard)
+    assert offset_if_refused(heard, date(local, 30)) is None
+    assert offset_if_refused(heard, None) is None
+    assert offset_if_refused(heard, date(local, -400)) == pytest.approx(-400, abs=1)
+
+
+def test_date_is_that_of_rfc_9110() -> None:
+    assert moment_of("Fri, 15 Jan 2027 08:00:00 GMT") == NOW + 0.5

@@ -1,0 +1,123 @@
+"""What is left of an attempt, a call and a request, by a clock that tests move."""
+
+import contextvars
+from threading import Lock
+
+import pytest
+
+from sessions_kms import deadline
+from sessions_kms.deadline import HASTY, OutOfTime
+from tests.clock import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    clock = FakeClock(1000.0)
+    monkeypatch.setattr(deadline, "monotonic", clock)
+    return clock
+
+
+def spend_in_call(clock: FakeClock, seconds: float) -> None:
+    with deadline.call(3):
+        clock.advance(seconds)
+
+
+def test_figures_are_those_of_the_design() -> None:
+    assert tuple(HASTY) == (1, 2, 2.5, 3)
+    assert deadline.REQUEST == 4.0
+
+
+def test_attempt_has_a_second_to_connect_two_of_silence_and_less_than_three_in_all(
+    clock: FakeClock,
+) -> None:
+    with deadline.call(3), deadline.attempting(HASTY) as attempt:
+        assert (attempt.to_connect(), attempt.to_write(), attempt.to_read()) == (1, 2.5, 2)
+        clock.advance(1)
+        with pytest.raises(OutOfTime):
+            attempt.to_connect()
+        assert attempt.to_read() == 1.5
+        attempt.heard = True
+        clock.advance(1.5)
+        assert attempt.is_over()
+        with pytest.raises(OutOfTime):
+            attempt.to_read()
+
+
+def test_next_attempt_has_what_is_left_of_the_call(clock: FakeClock) -> None:
+    with deadline.call(3):
+        clock.advance(2.25)
+        with deadline.attempting(HASTY) as attempt:
+            assert (attempt.to_connect(), attempt.to_write(), attempt.to_read()) == (0.75,) * 3
+
+
+def test_pause_after_which_no_attempt_could_be_made_is_not_begun(clock: FakeClock) -> None:
+    with deadline.call(3):
+        clock.advance(2)
+        assert deadline.has_time_for(0.75)
+        assert not deadline.has_time_for(1)
+        clock.advance(1)
+        with pytest.raises(OutOfTime), deadline.attempting(HASTY):
+            pytest.fail("an attempt was begun")
+
+
+def test_waits_of_a_request_are_summed_up_and_what_is_between_them_is_not(
+    clock: FakeClock,
+) -> None:
+    with deadline.request():
+        for _ in range(3):
+            spend_in_call(clock, 1)
+            clock.advance(100)
+        with deadline.call(3):
+            assert deadline.call_left() == 1
+            clock.advance(1)
+        with pytest.raises(OutOfTime), deadline.call(3):
+            pytest.fail("a call was begun")
+
+
+def test_commands_have_no_sum(clock: FakeClock) -> None:
+    for _ in range(100):
+        spend_in_call(clock, 3)
+
+
+def test_what_goes_on_after_the_answer_has_no_sum(clock: FakeClock) -> None:
+    """A stream outlives the middleware, in a context that was copied within the request."""
+    with deadline.request():
+        spend_in_call(clock, 3)
+        stream = contextvars.copy_context()
+    for _ in range(100):
+        stream.run(spend_in_call, clock, 3)
+
+
+def test_request_within_a_request_has_the_outer_one_s_sum(clock: FakeClock) -> None:
+    with deadline.request():
+        with deadline.request():
+            spend_in_call(clock, 3)
+        assert deadline.budget_left() == 1
+
+
+@pytest.mark.parametrize("in_request", [True, False])
+def test_work_that_waited_too_long_in_a_queue_is_not_begun(in_request: bool) -> None:
+    def queue(seconds: float) -> None:
+        deadline.queued(seconds)
+
+    def all_of_it() -> None:
+        queue(3)
+        with pytest.raises(OutOfTime):
+            queue(4)
+
+    if in_request:
+        with deadline.request():
+            all_of_it()
+    else:
+        all_of_it()
+
+
+def test_lock_that_is_held_is_waited_for_as_long_as_the_request_may() -> None:
+    lock = Lock()
+    with deadline.request(0.2):
+        assert deadline.acquired(lock)
+        deadline.spend(0.15)
+        assert not deadline.acquired(lock)
+    lock.release()
+    with deadline.request(0):
+        assert deadline.acquired(lock)  # Nobody holds it: that is no wait.

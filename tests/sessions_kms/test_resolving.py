@@ -1,0 +1,132 @@
+"""Names are looked up in few threads, and the last good address serves on."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sessions_kms.deadline import OutOfTime
+from sessions_kms.lookups import THREADS, Lookups, Refused
+from sessions_kms.resolving import Address, Resolver, connected
+
+GOOD: list[Address] = [(socket.AF_INET, ("192.0.2.1", 443))]
+SOON = 0.02  # seconds that are waited for something that does not come
+LONG = 60.0
+
+
+class NameServer:
+    """Answers, is silent until it is released, or knows nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.silent = False
+        self.unknown = False
+        self.released = threading.Event()
+
+    def __call__(self, host: str, port: int) -> list[Address]:
+        self.asked.append(host)
+        if self.silent:
+            self.released.wait()
+        if self.unknown:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        return GOOD
+
+
+@pytest.fixture
+def server() -> Iterator[NameServer]:
+    server = NameServer()
+    yield server
+    server.released.set()
+
+
+def test_address_is_asked_nobody_for(server: NameServer) -> None:
+    resolver = Resolver(server)
+    assert resolver.addresses("127.0.0.1", 80, LONG) == [(socket.AF_INET, ("127.0.0.1", 80))]
+    assert resolver.addresses("::1", 80, LONG)[0][0] == socket.AF_INET6
+    assert server.asked == []
+
+
+def test_silence_ends_and_the_name_is_asked_for_once(server: NameServer) -> None:
+    server.silent = True
+    resolver = Resolver(server)
+    for _ in range(3):
+        with pytest.raises(OutOfTime):
+            resolver.addresses("a.example", 443, SOON)
+    assert server.asked == ["a.example"]
+
+
+@pytest.mark.parametrize("trouble", ["silent", "unknown"])
+def test_last_good_address_serves_while_the_name_server_does_not(
+    server: NameServer, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_kms.resolving.PATIENCE", SOON)
+    resolver = Resolver(server)
+    assert resolver.addresses("a.example", 443, LONG) == GOOD
+    setattr(server, trouble, True)
+    assert resolver.addresses("a.example", 443, LONG) == GOOD
+    with pytest.raises(OSError, match=r"unknown|timed out"):
+        resolver.addresses("b.example", 443, SOON)
+
+
+def test_hung_names_hold_so_many_threads_and_the_next_is_refused_at_once(
+    server: NameServer,
+) -> None:
+    server.silent = True
+    lookups: Lookups[list[Address]] = Lookups()
+    resolver = Resolver(server, lookups)
+
+    def ask(number: int) -> str:
+        try:
+            resolver.addresses(f"{number}.example", 443, SOON)
+        except OutOfTime:
+            return "out of time"
+        except socket.gaierror:
+            return "refused"
+        return "resolved"
+
+    with ThreadPoolExecutor(16) as pool:
+        ended = list(pool.map(ask, range(200)))
+    assert (ended.count("out of time"), ended.count("refused")) == (THREADS, 200 - THREADS)
+    assert lookups.busy() == len(server.asked) == THREADS
+    server.released.set()
+    server.silent = False
+    assert until(lambda: lookups.busy() == 0)
+    assert resolver.addresses("200.example", 443, LONG) == GOOD
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    for _ in range(1000):
+        if holds():
+            return True
+        threading.Event().wait(0.01)
+    return False
+
+
+def test_flight_without_a_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    lookups: Lookups[int] = Lookups()
+    with pytest.raises(RuntimeError):
+        lookups.wait("any", lambda: 1, LONG)
+    assert lookups.busy() == 0
+
+
+def test_own_time_out_of_the_work_is_told_as_it_is() -> None:
+    def times_out() -> int:
+        raise TimeoutError("the work's own")
+
+    with pytest.raises(TimeoutError, match="the work's own"):
+        Lookups[int]().wait("any", times_out, LONG)
+    assert issubclass(Refused, OSError)
+
+
+def test_next_address_is_tried_when_one_refuses() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody: Address = (socket.AF_INET, ("127.0.0.1", 9))
+        there: Address = (socket.AF_INET, listener.getsockname())
+        with connected([nobody, there], lambda: LONG, socket.socket) as made:
+            assert made.getpeername() == listener.getsockname()
