@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
+from sessions_kms.exceptions import (
+    FateUnknown,
+    InvalidRecord,
+    KMSUnavailable,
+    NotApplied,
+    TableUnavailable,
+)
 from sessions_kms.locking import GuardedLock
 from sessions_kms.telemetry import telemetry
 
@@ -42,10 +48,21 @@ REFUSALS = frozenset(
     }
 )
 CONDITION_FAILED = "ConditionalCheckFailedException"
-DELETE = "delete_item"
 TRANSACTION_CANCELED = "TransactionCanceledException"
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
 TRANSACTION_CONFLICT = "TransactionConflictException"
+WRITES = frozenset({"delete_item", "put_item", "transact_write_items", "update_item"})
+# What DynamoDB did not even begin, and takes if it is sent again.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ReplicatedWriteConflictException",
+        "RequestLimitExceeded",
+        "ThrottlingException",
+        TRANSACTION_CONFLICT,
+    }
+)
 
 
 class IncorrectKey(KMSUnavailable):
@@ -58,13 +75,6 @@ class ConditionFailed(Exception):
     def __init__(self, item: dict[str, Any] | None) -> None:
         super().__init__("The precondition of a write did not hold.")
         self.item = item
-
-
-class WriteConflict(ConditionFailed):
-    """A transaction on the item was under way: the write was not made, and may be tried again."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
 
 
 class TransactionCanceled(Exception):
@@ -158,8 +168,9 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
 def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[str, Any]:
     """Call one DynamoDB operation.
 
-    Raises ConditionFailed, WriteConflict, TransactionCanceled, or TableUnavailable for
-    all else.
+    Raises ConditionFailed, TransactionCanceled, or TableUnavailable for
+    all else: of a write that was not applied, NotApplied if it may be sent again at once,
+    and FateUnknown of one that may have been applied, or may be yet.
     """
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
@@ -168,7 +179,7 @@ def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[
             # A body cut short or garbled raises anything, not only botocore's own errors.
             if is_client_error(exc):
                 raise _table_error(exc, operation, params) from exc
-            raise TableUnavailable from exc
+            raise (NotApplied() if _is_unconnected(exc) else _untold(operation)) from exc
     return answer
 
 
@@ -215,6 +226,12 @@ def _client_config() -> "botocore.config.Config":
     )
 
 
+def _attempting(attempts: int) -> "botocore.config.Config":
+    import botocore.config
+
+    return botocore.config.Config(retries={"mode": "standard", "total_max_attempts": attempts})
+
+
 _clients_lock = GuardedLock()
 _kms_clients: "dict[str, KMSClient]" = {}
 
@@ -227,16 +244,20 @@ def kms_client(region: str) -> "KMSClient":
         return _kms_clients[region]
 
 
-def dynamodb_client(region: str | None) -> "DynamoDBClient":
+def dynamodb_client(region: str | None, *, attempts: int = ATTEMPTS) -> "DynamoDBClient":
     """Return a new DynamoDB client; without a Region, boto's own chain decides.
 
+    One that writes makes one attempt: what is sent again may have been applied before, and
+    somebody else have written since.
     AWS_REGION, which AWS sets in its own runtimes, comes first: boto3 does not read it.
     Raises TableUnavailable where the environment makes no client: no Region, an unknown profile.
     """
     with _clients_lock:
         try:
             return _session().client(
-                "dynamodb", region_name=region or os.environ.get("AWS_REGION") or None
+                "dynamodb",
+                region_name=region or os.environ.get("AWS_REGION") or None,
+                config=_attempting(attempts),
             )
         except Exception as exc:
             raise TableUnavailable from exc
@@ -293,12 +314,29 @@ def _table_error(exc: "ClientError", operation: str, params: Mapping[str, Any]) 
     response: dict[str, Any] = dict(exc.response)
     if code == CONDITION_FAILED and "ConditionExpression" in params:
         return ConditionFailed(response.get("Item"))
-    if code == TRANSACTION_CONFLICT and ("ConditionExpression" in params or operation == DELETE):
-        return WriteConflict()
     if code == TRANSACTION_CANCELED and "TransactItems" in params:
         reasons = response.get("CancellationReasons") or []
         return TransactionCanceled([str((reason or {}).get("Code")) for reason in reasons])
-    return TableUnavailable()
+    if code in THROTTLED:
+        return NotApplied()
+    return TableUnavailable() if _is_refusal(exc) else _untold(operation)
+
+
+def _untold(operation: str) -> TableUnavailable:
+    return FateUnknown() if operation in WRITES else TableUnavailable()
+
+
+def _is_refusal(exc: "ClientError") -> bool:
+    """Tell whether AWS itself said that the request was at fault, and so was not applied."""
+    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    return _is_named(exc) and 400 <= status < 500
+
+
+def _is_unconnected(exc: Exception) -> bool:
+    """Tell whether nothing was sent: there was no connection."""
+    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
+
+    return isinstance(exc, ConnectTimeoutError | EndpointConnectionError)
 
 
 def _is_named(exc: "ClientError") -> bool:

@@ -10,20 +10,24 @@ from typing import Any, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
+from sessions_kms import next_cookie
 from sessions_kms.asynchronous import AsyncStore, sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
-from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.locking import GuardedLock
 from sessions_kms.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_refused
-from sessions_kms.telemetry import telemetry
+from sessions_kms.telemetry import Timed, telemetry
+from sessions_kms.tombstone import Tombstone
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
 SESSION_KEY = re.compile(r"[a-z0-9]{32}")
+
+Found = tuple[Baseline, dict[str, Any]]
 
 
 class LoadingStore(AsyncStore):
@@ -80,23 +84,47 @@ class LoadingStore(AsyncStore):
         self._baseline, content = self._load()
         return content
 
-    def _read(self) -> tuple[Baseline, dict[str, Any]] | None:
+    def _read(self) -> Found | None:
+        """Read what the key opens, or one that the request's cookies say has followed it."""
+        __traceback_hide__ = True
+        unsettled = False
         with telemetry.spanned("operation", "load") as done:
-            try:
-                record = services().table.get(self._id())
-                if record is not None and services().is_live(record):
-                    return self._open(record)
-                done.outcome = "none"
-            except InvalidRecord as exc:
-                refuse(self._id(), exc)
-                done.outcome = "refused"
+            done.outcome = "none"
+            for key in next_cookie.chain(self._key):
+                found = self._look_up(key, done)
+                if isinstance(found, Tombstone):
+                    unsettled |= found.is_unsettled(services().clock())
+                elif found is not None:
+                    done.outcome = "ok"
+                    self._settle(key)
+                    return found
+            if unsettled:
+                raise SessionMoved
             return None
 
-    def _open(self, record: SessionRecord) -> tuple[Baseline, dict[str, Any]]:
+    def _look_up(self, key: str, done: Timed) -> Found | Tombstone | None:
         __traceback_hide__ = True
-        payload = open_record(services(), record, self._key)
+        try:
+            stands = services().table.find(id_of(key))
+            if isinstance(stands, SessionRecord):
+                return self._open(stands, key) if services().is_live(stands) else None
+        except InvalidRecord as exc:
+            refuse(id_of(key), exc)
+            done.outcome = "refused"
+            return None
+        return stands
+
+    def _settle(self, key: str) -> None:
+        __traceback_hide__ = True
+        if key != self.session_key:
+            self._session_key = key
+            next_cookie.settled(self)
+
+    def _open(self, record: SessionRecord, key: str) -> Found:
+        __traceback_hide__ = True
+        payload = open_record(services(), record, key)
         content = self._codec.loads(payload)
-        return Baseline.of(record, self._key, payload, content), content
+        return Baseline.of(record, key, payload, content), content
 
     def created(self) -> int | None:
         baseline = self._baseline

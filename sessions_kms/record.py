@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sessions_kms import lineage
 from sessions_kms.exceptions import InvalidRecord
 
 VERSION: Final = 1
@@ -68,7 +69,7 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRecord(Header):
-    """One sealed session. Times are epoch seconds."""
+    """One sealed session. Times are epoch seconds. ``ancestors`` is nothing that is sealed."""
 
     key_period: int
     encrypted_key: bytes = field(repr=False)
@@ -77,6 +78,7 @@ class SessionRecord(Header):
     iv: bytes = field(repr=False)
     encrypted_data: bytes = field(repr=False)
     auth_tag: bytes = field(repr=False)
+    ancestors: bytes = field(default=b"", repr=False)
 
     def to_item(self) -> Item:
         """Return the record as a DynamoDB item in the low-level attribute form."""
@@ -97,6 +99,8 @@ class SessionRecord(Header):
         }
         if self.owner is not None:
             item["owner"] = {"S": self.owner}
+        if self.ancestors:
+            item["ancestors"] = {"B": self.ancestors}
         return item
 
     @classmethod
@@ -121,6 +125,7 @@ class SessionRecord(Header):
             iv=binary(item, "iv", IV_BYTES),
             encrypted_data=binary(item, "encryptedData", 0, ITEM_MAX_BYTES),
             auth_tag=binary(item, "authTag", TAG_BYTES),
+            ancestors=lineage.read(item.get("ancestors")),
         )
 
     def check_times(self, now: float) -> None:

@@ -72,8 +72,10 @@ def build(config: conf.Config, *, clock: Clock = time.time, **parts: Any) -> Ser
     """Wire the services for a config; ``parts`` replaces fields of the result."""
     table = Table(
         aws.dynamodb_client(config.region_name),
+        writer=aws.dynamodb_client(config.region_name, attempts=1),
         name=config.table_name,
         namespace=config.namespace,
+        sleep=parts.get("sleep", time.sleep),
     )
     not_before = NotBefore(table.get_not_before, at_least=config.not_before or 0, clock=clock)
     defaults: dict[str, Any] = {

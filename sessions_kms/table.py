@@ -6,11 +6,18 @@ InvalidRecord when an item that they read is not what the format says.
 """
 
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sessions_kms.aws import ConditionFailed, TransactionCanceled
-from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
-from sessions_kms.items import CONFLICTS_MAX, ItemTable, as_number
+from sessions_kms.exceptions import (
+    FateUnknown,
+    InvalidRecord,
+    SessionTooLarge,
+    TableUnavailable,
+)
+from sessions_kms.items import REPEATS_MAX, ItemTable, as_number
+from sessions_kms.lineage import descends
 from sessions_kms.record import (
     ITEM_MAX_BYTES,
     VERSION,
@@ -20,11 +27,11 @@ from sessions_kms.record import (
     item_size,
     number,
 )
+from sessions_kms.tombstone import Tombstone, tombstone_in
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-CHECK_FAILED = "ConditionalCheckFailed"
 _ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
 _UNCHANGED = "#revision = :revision AND #salt = :salt AND #ttl > :now"
 
@@ -45,7 +52,7 @@ class RecordExists(Exception):
 class Conflict(Exception):
     """The record is not as it was loaded; ``current`` is what stands now, None for nothing."""
 
-    def __init__(self, current: SessionRecord | None) -> None:
+    def __init__(self, current: SessionRecord | Tombstone | None) -> None:
         super().__init__("The session record was changed meanwhile.")
         self.current = current
 
@@ -53,118 +60,110 @@ class Conflict(Exception):
 class Table(ItemTable):
     """One namespace of one table."""
 
-    def __init__(self, client: "DynamoDBClient", *, name: str, namespace: str) -> None:
-        super().__init__(client, name=name)
+    def __init__(
+        self, client: "DynamoDBClient", *, name: str, namespace: str, **options: Any
+    ) -> None:
+        """Take the options of `ItemTable`, too."""
+        super().__init__(client, name=name, **options)
         self._namespace = namespace
 
-    def get(self, session_id: str) -> SessionRecord | None:
-        """Return the record of this id, expired or not."""
+    def find(self, session_id: str) -> SessionRecord | Tombstone | None:
+        """Return what stands under this id, expired or not."""
         item = self.get_item(session_id)
-        if item is None:
-            return None
-        record = SessionRecord.from_item(item)
-        if record.id != session_id:
-            raise InvalidRecord("id")
-        return record
+        return None if item is None else _stored(item, session_id)
+
+    def get(self, session_id: str) -> SessionRecord | None:
+        """Return the record of this id, expired or not; a tombstone is none."""
+        found = self.find(session_id)
+        return found if isinstance(found, SessionRecord) else None
 
     def create(self, record: SessionRecord, *, now: int) -> None:
-        """Put a record where none is, or only an expired one. Raises RecordExists."""
+        """Put a record where none is, or only an expired one.
+
+        Raises RecordExists, or FateUnknown: then it may appear later under this id.
+        """
         try:
             self._put(record, _ABSENT, {":now": as_number(now)})
         except ConditionFailed as exc:
-            if not self._is_ours(record, self._current(record.id, exc)):
+            if not _is_ours(record, self._current(record.id, exc)):
                 raise RecordExists from exc
+        except FateUnknown:
+            if not _is_ours(record, self.find(record.id)):
+                raise
 
     def replace(self, record: SessionRecord, *, expected: Version, now: int) -> None:
-        """Put a record in the place of the one that was loaded. Raises Conflict."""
+        """Put a record in the place of the one that was loaded.
+
+        Raises Conflict, also for what an earlier request put, or FateUnknown.
+        """
         try:
             self._put(record, _UNCHANGED, _unchanged_values(expected, now))
         except ConditionFailed as exc:
-            current = self._current(record.id, exc)
-            if not self._is_ours(record, current):
-                raise Conflict(current) from exc
+            raise Conflict(self._current(record.id, exc)) from exc
 
     def move(self, record: SessionRecord, *, old_id: str, expected: Version, now: int) -> None:
-        """Put a record under a new id and delete the one that was loaded, both or neither.
+        """Put a record under a new id and a tombstone over the one that was loaded, or neither.
 
-        Raises Conflict with what stands under the old id, or RecordExists.
+        Raises Conflict with what stands under the old id, also if an earlier request put it
+        there, or FateUnknown.
         """
+        buried = self._unchanged(old_id, expected, now)
+        del buried["Key"]
         try:
             self._transact(
                 {"Put": self._new(record, now)},
-                {"Delete": self._unchanged(old_id, expected, now)},
+                {"Put": buried | {"Item": Tombstone(old_id, now).to_item()}},
             )
         except TransactionCanceled as exc:
-            if self._is_ours(record, self.get(record.id)):
-                return
-            if exc.reasons[:1] == [CHECK_FAILED]:
-                raise RecordExists from exc
-            raise Conflict(self.get(old_id)) from exc
-        except TableUnavailable:
-            # The answer may be that of a move that was made: nobody was told the new key.
-            if not self._is_ours(record, self.get(record.id)):
-                raise
+            raise Conflict(self.find(old_id)) from exc
 
     def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
         """Put a record and an item that says so for good, both or neither.
 
-        Raises RecordExists where either is there already.
+        Raises RecordExists where either is there already, or was. Sent again, also late, it
+        does nothing: the mark stays.
         """
         unmarked = {"ConditionExpression": "attribute_not_exists(id)"}
-        for _ in range(CONFLICTS_MAX):
+        for _ in range(REPEATS_MAX):
             try:
                 self._transact(
                     {"Put": self._new(record, now)},
                     {"Put": {"TableName": self._name, "Item": mark, **unmarked}},
                 )
             except TransactionCanceled as exc:
-                if self._is_ours(record, self.get(record.id)):
+                if _is_ours(record, self.find(record.id)):
                     return
-                if CHECK_FAILED in exc.reasons:
-                    raise RecordExists from exc
-                continue  # Somebody else is taking it over: milliseconds.
-            except TableUnavailable:
-                if not self._is_ours(record, self.get(record.id)):
-                    raise
+                raise RecordExists from exc
+            except FateUnknown:
+                if not _is_ours(record, self.find(record.id)):
+                    continue
             return
         raise TableUnavailable
 
     def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> bool:
-        """Put an item if a record is as it was loaded; False if not, or it is being changed.
+        """Put an item if a record is as it was loaded; False if not.
 
-        The record is put as it is: only to check it would be a right of its own in AWS.
+        The record is put as it is: only to check it would be a right of its own in AWS. So
+        it may be sent again, also late.
         """
         unchanged = self._unchanged(session_id, expected, now)
         del unchanged["Key"]
         record = self.get(session_id)
         if record is None:
             return False
-        try:
-            self._transact(
-                {"Put": unchanged | {"Item": record.to_item()}},
-                {"Put": {"TableName": self._name, "Item": mark}},
-            )
-        except TransactionCanceled:
-            return False
-        except TableUnavailable:
-            if self.get_item(mark["id"]["S"]) != mark:
-                raise
-        return True
+        return self._transact_if(
+            lambda: self.get_item(mark["id"]["S"]) == mark,
+            {"Put": unchanged | {"Item": record.to_item()}},
+            {"Put": {"TableName": self._name, "Item": mark}},
+        )
 
     def give_back(self, session_id: str, *, expected: Version, mark_id: str, now: int) -> None:
-        """Delete a record and its mark, both or neither: neither if it is not as it was loaded,
-        or is being changed.
-        """
-        try:
-            self._transact(
-                {"Delete": self._unchanged(session_id, expected, now)},
-                {"Delete": {"TableName": self._name, "Key": {"id": {"S": mark_id}}}},
-            )
-        except TransactionCanceled:
-            return
-        except TableUnavailable:
-            if self.get_item(session_id) is not None:
-                raise
+        """Delete a record and its mark, both or neither: neither if it is not as it was loaded."""
+        self._transact_if(
+            lambda: self.get(session_id) is None,
+            {"Delete": self._unchanged(session_id, expected, now)},
+            {"Delete": {"TableName": self._name, "Key": {"id": {"S": mark_id}}}},
+        )
 
     def get_data_key(self, period: int) -> PublishedKey | None:
         """Return the published data key of a period."""
@@ -204,7 +203,7 @@ class Table(ItemTable):
         """Move that moment forward, never back; False when it stands as high already."""
         item_id = self._not_before_id(name)
         try:
-            answer = self._call(
+            self._repeated(
                 "put_item",
                 TableName=self._name,
                 Item={
@@ -214,15 +213,13 @@ class Table(ItemTable):
                 },
                 ConditionExpression="attribute_not_exists(id) OR notBefore < :moment",
                 ExpressionAttributeValues={":moment": as_number(moment)},
-                ReturnConsumedCapacity="TOTAL",
             )
-            raised = "ConsumedCapacity" in answer
         except ConditionFailed:
-            raised = False
-        # Not raised by this answer, it stands as high, or nothing is known.
-        if not raised and self.get_not_before(name) < moment:
-            raise TableUnavailable
-        return raised
+            # It stands as high, or nothing is known.
+            if self.get_not_before(name) < moment:
+                raise TableUnavailable from None
+            return False
+        return True
 
     def _data_key_id(self, period: int) -> str:
         return f"data-key#{self._namespace}#{period}"
@@ -232,14 +229,23 @@ class Table(ItemTable):
         return f"not-before#{self._namespace}{named}"
 
     def _transact(self, *actions: dict[str, Any]) -> None:
-        answer = self._call(
-            "transact_write_items", TransactItems=list(actions), ReturnConsumedCapacity="TOTAL"
-        )
-        if "ConsumedCapacity" not in answer:
-            raise TableUnavailable
+        self._write("transact_write_items", TransactItems=list(actions))
+
+    def _transact_if(self, is_done: Callable[[], bool], *actions: dict[str, Any]) -> bool:
+        """Do what may be done twice, or late; False where a condition fails."""
+        for _ in range(REPEATS_MAX):
+            try:
+                self._transact(*actions)
+            except TransactionCanceled:
+                return False
+            except FateUnknown:
+                if not is_done():
+                    continue
+            return True
+        raise TableUnavailable
 
     def _put(self, record: SessionRecord, condition: str, values: Item) -> None:
-        answer = self._call(
+        self._write(
             "put_item",
             TableName=self._name,
             Item=_sized(record.to_item()),
@@ -247,14 +253,12 @@ class Table(ItemTable):
             ExpressionAttributeNames=_names_in(condition),
             ExpressionAttributeValues=values,
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            ReturnConsumedCapacity="TOTAL",
         )
-        if "ConsumedCapacity" not in answer and not self._is_ours(record, self.get(record.id)):
-            raise TableUnavailable
 
     def _put_data_key(self, key: PublishedKey, **condition: Any) -> bool:
+        """Put a data key; sent again it meets itself, which whoever asked recognises."""
         try:
-            self._call(
+            self._repeated(
                 "put_item",
                 TableName=self._name,
                 Item=key.to_item(self._data_key_id(key.period)),
@@ -282,16 +286,25 @@ class Table(ItemTable):
             "ExpressionAttributeValues": _unchanged_values(expected, now),
         }
 
-    def _current(self, session_id: str, failure: ConditionFailed) -> SessionRecord | None:
+    def _current(
+        self, session_id: str, failure: ConditionFailed
+    ) -> SessionRecord | Tombstone | None:
         # Not every DynamoDB-compatible engine returns the item of a failed condition.
-        if failure.item:
-            return SessionRecord.from_item(failure.item)
-        return self.get(session_id)
+        return _stored(failure.item, session_id) if failure.item else self.find(session_id)
 
-    @staticmethod
-    def _is_ours(record: SessionRecord, current: SessionRecord | None) -> bool:
-        """Tell whether a write was applied although its answer was lost: the salt is fresh."""
-        return current is not None and current.salt == record.salt
+
+def _stored(item: Item, session_id: str) -> SessionRecord | Tombstone:
+    found = tombstone_in(item) or SessionRecord.from_item(item)
+    if found.id != session_id:
+        raise InvalidRecord("id")
+    return found
+
+
+def _is_ours(record: SessionRecord, current: SessionRecord | Tombstone | None) -> bool:
+    """Tell whether a first record was put although its answer was lost: its salt is fresh."""
+    if not isinstance(current, SessionRecord):
+        return False
+    return current.salt == record.salt or descends(current.ancestors, record.salt)
 
 
 def _sized(item: Item) -> Item:

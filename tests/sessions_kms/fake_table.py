@@ -8,6 +8,7 @@ from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.items import PAGE_ITEMS, Page
 from sessions_kms.record import VERSION, Item, PublishedKey, SessionRecord, number
 from sessions_kms.table import Conflict, RecordExists, Version, _sized
+from sessions_kms.tombstone import Tombstone, tombstone_in
 
 INDEX_KEY = ("id", "owner", "createdAt")
 
@@ -22,6 +23,12 @@ class FakeTable:
         self.ttl: str | None = "ttl"
         self._namespace = namespace
         self._lock = Lock()
+
+    def find(self, session_id: str) -> SessionRecord | Tombstone | None:
+        with self._call("get"):
+            item = self.items.get(session_id)
+            found = tombstone_in(item) if item else None
+            return found or self._record(session_id)
 
     def get(self, session_id: str) -> SessionRecord | None:
         with self._call("get"):
@@ -42,7 +49,7 @@ class FakeTable:
             self._refuse_live(record.id, now)
             self._expect(old_id, expected, now)
             self._put(record)
-            del self.items[old_id]
+            self.items[old_id] = Tombstone(old_id, now).to_item()
 
     def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
         with self._call("take_over"):
@@ -65,9 +72,17 @@ class FakeTable:
             del self.items[session_id]
             self.items.pop(mark_id, None)
 
-    def delete(self, session_id: str) -> None:
+    def delete(self, item_id: str) -> None:
         with self._call("delete"):
+            self.items.pop(item_id, None)
+
+    def end(self, session_id: str) -> bool:
+        with self._call("delete"):
+            item = self.items.get(session_id)
+            if item and tombstone_in(item):
+                return False
             self.items.pop(session_id, None)
+            return True
 
     def server_time(self) -> float | None:
         with self._call("server_time"):
@@ -214,7 +229,7 @@ class FakeTable:
 
     def _record(self, session_id: str) -> SessionRecord | None:
         item = self.items.get(session_id)
-        record = SessionRecord.from_item(item) if item else None
+        record = SessionRecord.from_item(item) if item and not tombstone_in(item) else None
         if record and record.id != session_id:
             raise InvalidRecord("id")
         return record
@@ -223,8 +238,8 @@ class FakeTable:
         self.items[record.id] = _sized(record.to_item())
 
     def _refuse_live(self, session_id: str, now: int) -> None:
-        current = self._record(session_id)
-        if current is not None and current.ttl > now:
+        current = self.items.get(session_id)
+        if current is not None and int(current["ttl"]["N"]) > now:
             raise RecordExists
 
     def _expect(self, session_id: str, expected: Version, now: int) -> None:
@@ -234,7 +249,8 @@ class FakeTable:
             or (current.revision, current.salt) != (expected.revision, expected.salt)
             or current.ttl <= now
         ):
-            raise Conflict(current)
+            buried = tombstone_in(self.items.get(session_id, {}))
+            raise Conflict(current or buried)
 
     @contextmanager
     def _call(self, name: str) -> Iterator[None]:

@@ -117,6 +117,8 @@ def holds(call: Mapping[str, Any], item: Item | None) -> bool:
 def _term(term: str, call: Mapping[str, Any], item: Item) -> bool:
     if term.startswith("attribute_not_exists("):
         return _name(term.removeprefix("attribute_not_exists(").rstrip(")"), call) not in item
+    if term.startswith("attribute_exists("):
+        return _name(term.removeprefix("attribute_exists(").rstrip(")"), call) in item
     left, comparison, right = term.split(" ")
     stored = item.get(_name(left, call))
     given = call["ExpressionAttributeValues"][right]

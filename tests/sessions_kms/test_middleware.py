@@ -121,7 +121,7 @@ WHERE = {
     "save": Where("/write/", failing="replace"),
     "save after an async view": Where("/async-write/", failing="replace"),
     "new key": Where("/cycle/", failing="move"),
-    "logout": Where("/flush/", failing="delete"),
+    "logout": Where("/flush/", failing="end"),
     "save every request": Where("/anonymous/", every_request=True),
     "save every request after a failing view": Where("/read/", every_request=True),
     "stream that reads first": Where("/read-then-stream/"),

@@ -15,7 +15,7 @@ Item = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Vector:
-    """What a reader is given, and the outcome: a session, none, or an invalid record."""
+    """What a reader is given, and the outcome: a session, none, moved, or an invalid record."""
 
     namespace: str
     configured_context: Mapping[str, str]
