@@ -46,10 +46,13 @@ class FakeTable:
 
     def move(self, record: SessionRecord, *, old_id: str, expected: Version, now: int) -> None:
         with self._call("move"):
-            self._refuse_live(record.id, now)
             self._expect(old_id, expected, now)
-            self._put(record)
-            self.items[old_id] = Tombstone(old_id, now).to_item()
+            with suppress(RecordExists):
+                self._refuse_live(record.id, now)
+                self._put(record)
+                self.items[old_id] = Tombstone(old_id, now).to_item()
+                return
+            raise Conflict(self._record(old_id))
 
     def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
         with self._call("take_over"):

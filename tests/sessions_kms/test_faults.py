@@ -296,6 +296,7 @@ def test_save_whose_fate_cannot_be_told_may_be_repeated(make_faulty: MakeFaulty)
     faulty = make_faulty()
     session = saved(**OLD)
     session["token"] = "new"
+    faulty.table.operations.clear()
     faulty.table.on("PutItem", applied(dropped))
     faulty.table.on("GetItem", dropped)
     with pytest.raises(TableUnavailable):
