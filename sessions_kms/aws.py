@@ -11,15 +11,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
-from sessions_kms.exceptions import (
-    FateUnknown,
-    InvalidRecord,
-    KMSUnavailable,
-    NotApplied,
-    TableUnavailable,
-)
+from sessions_kms.aws_errors import error_code, is_client_error, is_named, table_error
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
 from sessions_kms.locking import GuardedLock
 from sessions_kms.telemetry import telemetry
 
@@ -47,42 +42,10 @@ REFUSALS = frozenset(
         "NotFoundException",
     }
 )
-CONDITION_FAILED = "ConditionalCheckFailedException"
-TRANSACTION_CANCELED = "TransactionCanceledException"
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
-TRANSACTION_CONFLICT = "TransactionConflictException"
-WRITES = frozenset({"delete_item", "put_item", "transact_write_items", "update_item"})
-# What DynamoDB did not even begin, and takes if it is sent again.
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
-THROTTLED = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "ReplicatedWriteConflictException",
-        "RequestLimitExceeded",
-        "ThrottlingException",
-        TRANSACTION_CONFLICT,
-    }
-)
 
 
 class IncorrectKey(KMSUnavailable):
     """Another KMS key wrapped this data key: the next one may be asked."""
-
-
-class ConditionFailed(Exception):
-    """A write's precondition did not hold; ``item`` is what the table returned of it, if any."""
-
-    def __init__(self, item: dict[str, Any] | None) -> None:
-        super().__init__("The precondition of a write did not hold.")
-        self.item = item
-
-
-class TransactionCanceled(Exception):
-    """A transaction was not applied, for reasons in the order of its items."""
-
-    def __init__(self, reasons: list[str]) -> None:
-        super().__init__("The transaction was canceled.")
-        self.reasons = reasons
 
 
 @dataclass(frozen=True)
@@ -158,7 +121,7 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
             return answer
         except Exception as exc:
             # Whatever else the SDK raises, the answer is unknown.
-            if is_client_error(exc) and _is_named(exc):
+            if is_client_error(exc) and is_named(exc):
                 raise _kms_error(exc, key_id) from exc
         # Raised outside the handler, so that no chain and no frame leads to the error of
         # an undecodable answer: it carries the bytes, and with them a plaintext data key.
@@ -177,9 +140,7 @@ def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[
             answer: dict[str, Any] = getattr(client, operation)(**params)
         except Exception as exc:
             # A body cut short or garbled raises anything, not only botocore's own errors.
-            if is_client_error(exc):
-                raise _table_error(exc, operation, params) from exc
-            raise (NotApplied() if _is_unconnected(exc) else _untold(operation)) from exc
+            raise table_error(exc, operation, params) from exc
     return answer
 
 
@@ -189,13 +150,6 @@ def region_of(arn: str) -> str:
 
 
 # boto is imported at the first call, not with the engine: it costs more than Django's own start.
-
-
-def is_client_error(exc: Exception) -> "TypeGuard[ClientError]":
-    """Tell whether AWS answered with an error of its own, which has a code."""
-    from botocore.exceptions import ClientError
-
-    return isinstance(exc, ClientError)
 
 
 @cache
@@ -306,47 +260,6 @@ def _kms_error(exc: "ClientError", key_id: str) -> Exception:
     if code == "IncorrectKeyException":
         return IncorrectKey()
     return KMSUnavailable(refused_key=key_id if code in REFUSALS else None)
-
-
-def _table_error(exc: "ClientError", operation: str, params: Mapping[str, Any]) -> Exception:
-    """Translate an error; what was not asked for, such as a failed condition, is none of ours."""
-    code = error_code(exc)
-    response: dict[str, Any] = dict(exc.response)
-    if code == CONDITION_FAILED and "ConditionExpression" in params:
-        return ConditionFailed(response.get("Item"))
-    if code == TRANSACTION_CANCELED and "TransactItems" in params:
-        reasons = response.get("CancellationReasons") or []
-        return TransactionCanceled([str((reason or {}).get("Code")) for reason in reasons])
-    if code in THROTTLED:
-        return NotApplied()
-    return TableUnavailable() if _is_refusal(exc) else _untold(operation)
-
-
-def _untold(operation: str) -> TableUnavailable:
-    return FateUnknown() if operation in WRITES else TableUnavailable()
-
-
-def _is_refusal(exc: "ClientError") -> bool:
-    """Tell whether AWS itself said that the request was at fault, and so was not applied."""
-    status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-    return _is_named(exc) and 400 <= status < 500
-
-
-def _is_unconnected(exc: Exception) -> bool:
-    """Tell whether nothing was sent: there was no connection."""
-    from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
-
-    return isinstance(exc, ConnectTimeoutError | EndpointConnectionError)
-
-
-def _is_named(exc: "ClientError") -> bool:
-    """Tell whether AWS named the error: without a name, its message may be the whole body."""
-    return error_code(exc).isalpha()
-
-
-def error_code(exc: "ClientError") -> str:
-    """Return the name that AWS gave to an error."""
-    return str(exc.response.get("Error", {}).get("Code", ""))
 
 
 _in_kms_call: ContextVar[bool] = ContextVar("sessions_kms_in_kms_call", default=False)

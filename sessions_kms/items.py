@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.aws import ConditionFailed, TransactionCanceled, call_table
+from sessions_kms.aws import call_table
+from sessions_kms.aws_errors import ConditionFailed, TransactionCanceled
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.record import Item
 

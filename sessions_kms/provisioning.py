@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sessions_kms.aws import error_code, is_client_error
+from sessions_kms.aws_errors import error_code, is_client_error
 from sessions_kms.items import OWNER_INDEX
 
 TTL_ATTRIBUTE = "ttl"

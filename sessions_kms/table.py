@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sessions_kms.aws import ConditionFailed, TransactionCanceled
+from sessions_kms.aws_errors import ConditionFailed, TransactionCanceled
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,

@@ -17,6 +17,7 @@ BOTO = {"boto3", "botocore", "mypy_boto3_dynamodb", "mypy_boto3_kms"}
 # The core of the engine: it would work in another framework.
 WITHOUT_DJANGO = {
     "aws",
+    "aws_errors",
     "behind",
     "caching",
     "envelope",
@@ -24,6 +25,7 @@ WITHOUT_DJANGO = {
     "flights",
     "items",
     "keyring",
+    "lineage",
     "locking",
     "merge",
     "not_before",
@@ -31,6 +33,7 @@ WITHOUT_DJANGO = {
     "stopwatch",
     "table",
     "telemetry",
+    "tombstone",
 }
 
 
@@ -141,6 +144,8 @@ def test_boto_is_in_aws_only_but_for_type_checkers_in_table() -> None:
     assert users == {
         ("sessions_kms.aws", False),
         ("sessions_kms.aws", True),
+        ("sessions_kms.aws_errors", False),
+        ("sessions_kms.aws_errors", True),
         ("sessions_kms.items", True),
         ("sessions_kms.table", True),
     }

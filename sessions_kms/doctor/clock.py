@@ -5,7 +5,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
-from sessions_kms import aws
+from sessions_kms import aws, aws_errors
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
@@ -47,7 +47,7 @@ def _headers(config: Config) -> Mapping[str, str]:
         answer = client.get_item(TableName=config.table_name, Key={"id": {"S": "canary-clock"}})
     except Exception as exc:
         # A refusal tells the time as well; for one, that of a request signed at a wrong time.
-        if not aws.is_client_error(exc):
+        if not aws_errors.is_client_error(exc):
             raise
         answer = exc.response
     headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})

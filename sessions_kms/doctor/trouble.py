@@ -6,7 +6,7 @@ other one may hold what an answer held.
 
 from collections.abc import Callable, Iterator
 
-from sessions_kms import aws
+from sessions_kms import aws_errors
 from sessions_kms.doctor.finding import Finding, failing, warning
 
 DENIED = frozenset({"AccessDeniedException"})
@@ -80,13 +80,13 @@ def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
 
 def kind_of(exc: Exception) -> str:
     """Return the name that AWS gave to an error, else that of its class."""
-    code = aws.error_code(exc) if aws.is_client_error(exc) else ""
+    code = aws_errors.error_code(exc) if aws_errors.is_client_error(exc) else ""
     return code if code.isalpha() else type(exc).__name__
 
 
 def _told(kind: str, exc: Exception) -> str:
-    if aws.is_client_error(exc):
+    if aws_errors.is_client_error(exc):
         # Without a name of AWS's, the message may be the whole body.
-        named = aws.error_code(exc).isalpha()
+        named = aws_errors.error_code(exc).isalpha()
         return f"{kind}: {exc.response['Error'].get('Message', '')}" if named else kind
     return f"{kind}: {exc}" if type(exc).__module__.startswith(_TELLING) else kind
