@@ -11,7 +11,7 @@ The outermost middleware keeps the keys of a request here, since others replace
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -37,11 +37,14 @@ VALUE = re.compile(rf"([a-z0-9]{{32}})\.([A-Za-z0-9_-]{{{SHORT_ID}}})")
 class RequestKeys:
     """The session keys of one request.
 
+    ``cookie`` is the key that came with it; ``named`` are the ends of the names and the values of
+    its `-next` cookies, as they came.
     ``session`` is the one that has another key than the cookie by now. ``changed`` is the old
     and the new key of a change that was made or may be made yet, ``undecided`` which of them.
     """
 
-    cookies: Mapping[str, str]
+    cookie: str | None
+    named: tuple[tuple[str, str], ...]
     session: SessionBase | None = None
     changed: tuple[str, str] | None = None
     undecided: bool = False
@@ -49,14 +52,19 @@ class RequestKeys:
     def following(self, session_key: str) -> list[str]:
         """Return the keys that cookies name for one that opens nothing."""
         __traceback_hide__ = True
-        short_id = _short_id(session_key)
-        return [new for new, old in self._named() if old == short_id]
+        old = _short_id(session_key)
+        found = [(end, VALUE.fullmatch(value)) for end, value in self.named]
+        return [
+            match[1]
+            for end, match in found
+            if match and match[2] == old and end == _short_id(match[1])
+        ]
 
     def concerns(self, session_key: str) -> bool:
         """Tell whether this is the key of the request's own session."""
         __traceback_hide__ = True
         settled = self.session.session_key if self.session else None
-        return session_key in {self.cookies.get(settings.SESSION_COOKIE_NAME), settled}
+        return session_key in {self.cookie, settled}
 
     def set_cookies(self, response: HttpResponseBase) -> HttpResponseBase:
         """Have an answer carry the present key, unless it carries one, and `-next` where due."""
@@ -79,14 +87,6 @@ class RequestKeys:
             and session.get(USER_ID) is not None
         )
 
-    def _named(self) -> Iterator[tuple[str, str]]:
-        """Yield what the cookies name: a new key, and the beginning of the old one's id."""
-        prefix = f"{settings.SESSION_COOKIE_NAME}{INFIX}"
-        for name, value in self.cookies.items():
-            match = VALUE.fullmatch(value) if name.startswith(prefix) else None
-            if match and name == prefix + _short_id(match[1]):
-                yield match[1], match[2]
-
 
 _keys: ContextVar[RequestKeys | None] = ContextVar("sessions_kms_keys", default=None)
 
@@ -95,12 +95,22 @@ _keys: ContextVar[RequestKeys | None] = ContextVar("sessions_kms_keys", default=
 def keys_of(request: HttpRequest) -> Iterator[RequestKeys]:
     """Keep the keys of a request while it is answered."""
     __traceback_hide__ = True
-    kept = RequestKeys(request.COOKIES)
+    kept = RequestKeys(
+        request.COOKIES.get(settings.SESSION_COOKIE_NAME), tuple(_taken(request.COOKIES))
+    )
     token = _keys.set(kept)
     try:
         yield kept
     finally:
         _keys.reset(token)
+
+
+def _taken(cookies: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Take the cookies out of a request: Django's error report shows all but the session's."""
+    __traceback_hide__ = True
+    prefix = f"{settings.SESSION_COOKIE_NAME}{INFIX}"
+    for name in [name for name in cookies if name.startswith(prefix)]:
+        yield name.removeprefix(prefix), cookies.pop(name)
 
 
 # What the engine tells and asks; outside of a request that is nothing.

@@ -61,6 +61,10 @@ def save(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.session.get(USER_ID, NOBODY))
 
 
+def cookies(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(sorted(request.COOKIES)))
+
+
 def logout(request: HttpRequest) -> HttpResponse:
     request.session.get(USER_ID)
     request.session.flush()
@@ -87,7 +91,7 @@ def _together() -> asyncio.Barrier:
     return _barriers.setdefault(asyncio.get_running_loop(), asyncio.Barrier(TOGETHER))
 
 
-PAGES = (rotate, login, replaced, view, save, logout, logout_unread, rotated)
+PAGES = (rotate, login, replaced, view, save, cookies, logout, logout_unread, rotated)
 urlpatterns = [path(f"{page.__name__}/", page) for page in PAGES]
 
 

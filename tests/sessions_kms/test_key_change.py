@@ -232,6 +232,13 @@ def test_next_cookie_has_the_attributes_of_the_sessions_and_ten_minutes(
     assert cookie["max-age"] == 600
 
 
+def test_next_cookie_is_seen_by_no_view_and_no_error_report(world: World) -> None:
+    ada = browser(**{USER_ID: ADA})
+    ada.ask("rotate")
+    assert len(ada.cookies) == 2
+    assert ada.ask("cookies").content.decode() == str([live_settings.SESSION_COOKIE_NAME])
+
+
 def test_change_of_an_anonymous_sessions_key_sets_no_next_cookie(world: World) -> None:
     assert next_cookies(browser().ask("rotate")) == {}
     assert len(next_cookies(browser().ask("login"))) == 1
