@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from sessions_kms.aws_errors import WRITES, is_named, table_error
 from sessions_kms.calls import error_code, is_client_error, service
 from sessions_kms.clients import kms_client
-from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.retrying import ATTEMPTS
 from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:
@@ -32,38 +34,10 @@ REFUSALS = frozenset(
         "NotFoundException",
     }
 )
-CONDITION_FAILED = "ConditionalCheckFailedException"
-DELETE = "delete_item"
-TRANSACTION_CANCELED = "TransactionCanceledException"
-# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
-TRANSACTION_CONFLICT = "TransactionConflictException"
 
 
 class IncorrectKey(KMSUnavailable):
     """Another KMS key wrapped this data key: the next one may be asked."""
-
-
-class ConditionFailed(Exception):
-    """A write's precondition did not hold; ``item`` is what the table returned of it, if any."""
-
-    def __init__(self, item: dict[str, Any] | None) -> None:
-        super().__init__("The precondition of a write did not hold.")
-        self.item = item
-
-
-class WriteConflict(ConditionFailed):
-    """A transaction on the item was under way: the write was not made, and may be tried again."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-
-
-class TransactionCanceled(Exception):
-    """A transaction was not applied, for reasons in the order of its items."""
-
-    def __init__(self, reasons: list[str]) -> None:
-        super().__init__("The transaction was canceled.")
-        self.reasons = reasons
 
 
 @dataclass(frozen=True)
@@ -145,7 +119,7 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
             return service(f"kms {client.meta.region_name}").ask(ask)
         except Exception as exc:
             # Whatever else the SDK raises, the answer is unknown.
-            if is_client_error(exc) and _is_named(exc):
+            if is_client_error(exc) and is_named(exc):
                 raise _kms_error(exc, key_id) from exc
         # Raised outside the handler, so that no chain and no frame leads to the error of
         # an undecodable answer: it carries the bytes, and with them a plaintext data key.
@@ -155,18 +129,19 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
 def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[str, Any]:
     """Call one DynamoDB operation.
 
-    Raises ConditionFailed, WriteConflict, TransactionCanceled, or TableUnavailable for
-    all else.
+    Raises ConditionFailed, TransactionCanceled, or TableUnavailable for
+    all else: of a write that was not applied, NotApplied if it may be sent again at once,
+    and FateUnknown of one that may have been applied, or may be yet.
     """
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
             ask = partial(getattr(client, operation), **params)
-            return service("dynamodb").ask(ask, probe=_probe(client, params))
+            # Whether a write may be sent again, only `items` knows.
+            attempts = 1 if operation in WRITES else ATTEMPTS
+            return service("dynamodb").ask(ask, probe=_probe(client, params), attempts=attempts)
         except Exception as exc:
             # A body cut short or garbled raises anything, not only botocore's own errors.
-            if is_client_error(exc):
-                raise _table_error(exc, operation, params) from exc
-            raise TableUnavailable from exc
+            raise table_error(exc, operation, params) from exc
 
 
 def _probe(client: "DynamoDBClient", params: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
@@ -199,25 +174,6 @@ def _kms_error(exc: "ClientError", key_id: str) -> Exception:
     if code == "IncorrectKeyException":
         return IncorrectKey()
     return KMSUnavailable(refused_key=key_id if code in REFUSALS else None)
-
-
-def _table_error(exc: "ClientError", operation: str, params: Mapping[str, Any]) -> Exception:
-    """Translate an error; what was not asked for, such as a failed condition, is none of ours."""
-    code = error_code(exc)
-    response: dict[str, Any] = dict(exc.response)
-    if code == CONDITION_FAILED and "ConditionExpression" in params:
-        return ConditionFailed(response.get("Item"))
-    if code == TRANSACTION_CONFLICT and ("ConditionExpression" in params or operation == DELETE):
-        return WriteConflict()
-    if code == TRANSACTION_CANCELED and "TransactItems" in params:
-        reasons = response.get("CancellationReasons") or []
-        return TransactionCanceled([str((reason or {}).get("Code")) for reason in reasons])
-    return TableUnavailable()
-
-
-def _is_named(exc: "ClientError") -> bool:
-    """Tell whether AWS named the error: without a name, its message may be the whole body."""
-    return error_code(exc).isalpha()
 
 
 _in_kms_call: ContextVar[bool] = ContextVar("sessions_kms_in_kms_call", default=False)

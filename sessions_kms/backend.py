@@ -6,9 +6,10 @@ that, and the save is tried again.
 """
 
 import random
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -17,10 +18,13 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms import anonymous, links
+from sessions_kms import anonymous, links, next_cookie
 from sessions_kms.asynchronous import sync_only
 from sessions_kms.baseline import Baseline
-from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
+from sessions_kms.doubts import once_more
+from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
+from sessions_kms.fate import Tries
+from sessions_kms.lineage import succeeding
 from sessions_kms.loading import id_of, refuse
 from sessions_kms.rebasing import RebasingStore
 from sessions_kms.record import SHORT_ID, SessionRecord
@@ -29,11 +33,16 @@ from sessions_kms.services import services
 from sessions_kms.signals import announce, session_created, session_cycled, session_ended
 from sessions_kms.table import Conflict, RecordExists
 from sessions_kms.telemetry import telemetry
+from sessions_kms.tombstone import Tombstone
 
 TRIES = 10  # of a write that meets other writes
 PAUSE = 0.02  # seconds at most before the second try, growing with each
+UNDECIDED_FOR = 3.0  # seconds after the first try that a write of unknown fate is tried again
+CREATES_MAX = 3  # keys under which a session of unknown fate is created
 
-Write = Callable[[Baseline, bytes], None]  # of what is expected to be stored, and a new payload
+# Of what is expected to be stored, a new payload, and the tries that this one joins.
+Write = Callable[[Baseline, bytes, Tries], None]
+Stored = SessionRecord | Tombstone | None
 
 
 class SessionStore(RebasingStore):
@@ -45,17 +54,23 @@ class SessionStore(RebasingStore):
         sync_only()
         before = self.session_key
         try:
-            for _ in range(TRIES):
-                self._session_key = _new_session_key()
-                with suppress(CreateError):
-                    self.save(must_create=True)
-                    break
-            else:
-                raise StoreUnavailable  # noqa: TRY301 - no table says so of that many random keys
+            self._create()
         except BaseException:
             self._session_key = before  # The cookie of a session that was not stored is no use.
             raise
         self.modified = True
+
+    def _create(self) -> None:
+        """Try one key after another: one that may yet be stored is never used again."""
+        __traceback_hide__ = True
+        for _ in range(CREATES_MAX):
+            self._session_key = _new_session_key()
+            try:
+                self.save(must_create=True)
+            except (CreateError, FateUnknown):
+                continue
+            return
+        raise StoreUnavailable
 
     def save(self, must_create: bool = False) -> None:
         """Store the session.
@@ -79,7 +94,8 @@ class SessionStore(RebasingStore):
     def cycle_key(self) -> None:
         """Move the session to a new key, in one transaction.
 
-        Raises SessionInterrupted if another request ended it.
+        Raises SessionInterrupted if another request ended it, StoreUnavailable if another
+        moved it, or if it cannot be told: then it may have moved, or may yet.
         """
         sync_only()
         self._get_session()
@@ -88,22 +104,42 @@ class SessionStore(RebasingStore):
             return
         try:
             previous = self._id()
-            self._until_stored("cycle", self._move, self._codec.dumps(self._session_cache))
+            move = partial(self._move, _new_session_key())  # one for all tries
+            self._until_stored("cycle", move, self._codec.dumps(self._session_cache))
+        except SessionMoved:
+            next_cookie.not_changed()
+            raise
         except UpdateError:
+            next_cookie.not_changed()
             raise SessionInterrupted("The session ended before its key was changed.") from None
         self.modified = True
         user_id = self._baseline.user_id if self._baseline else None
         announce(session_cycled, self._id(), previous=previous[:SHORT_ID], user_id=user_id)
 
     def delete(self, session_key: str | None = None) -> None:
-        """End the session with this key, or this session."""
+        """End the session with this key, or this session.
+
+        Raises StoreUnavailable, also where it lives on under a key that nobody told.
+        """
         __traceback_hide__ = True
         sync_only()
-        key = self.session_key if session_key is None else session_key
+        key = self._own_key() if session_key is None else session_key
         if key is not None and self._validate_session_key(key):
             with telemetry.spanned("operation", "delete"):
-                services().table.delete(id_of(key))
+                if not services().table.end(id_of(key)):
+                    raise SessionMoved
             announce(session_ended, id_of(key))
+
+    def _own_key(self) -> str | None:
+        """Return the key of this session; one that was not loaded may have another by now."""
+        __traceback_hide__ = True
+        key = self.session_key
+        is_loaded = self._baseline is not None and self._baseline.session_key == key
+        if key is None or is_loaded or not self._validate_session_key(key):
+            return key
+        if next_cookie.follows(key):
+            self._read()
+        return self.session_key
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -132,63 +168,94 @@ class SessionStore(RebasingStore):
             or not self._may_stay(baseline, payload)
         ):
             self._until_stored("save", self._replace, payload)
-        elif self._caught_up and not self.exists(self._key):
-            raise UpdateError  # Nothing is to be written, but a dead cookie is not to be renewed.
+        elif self._caught_up:
+            self._must_be_there()
+
+    def _must_be_there(self) -> None:
+        """Raise where nothing is to be written, but a dead cookie is not to be renewed."""
+        __traceback_hide__ = True
+        if self.exists(self._key):
+            return
+        if isinstance(services().table.find(self._id()), Tombstone):
+            raise SessionMoved
+        raise UpdateError
 
     def _until_stored(self, operation: str, write: Write, payload: bytes) -> None:
         """Try a write until the baseline that it expects stands, a bounded number of times."""
         __traceback_hide__ = True
         try:
             with telemetry.spanned("operation", operation):
-                stored = self._tried(write, payload)
+                self._tried(write, payload)
         except InvalidRecord as exc:
             refuse(self._id(), exc)
         else:
-            if stored:
-                return
-            raise StoreUnavailable("The session is being changed by too many requests at once.")
+            return
         raise UpdateError  # Outside the handler: frames of the record's error hold keys.
 
-    def _tried(self, write: Write, payload: bytes) -> bool:
+    def _tried(self, write: Write, payload: bytes) -> None:
         __traceback_hide__ = True
-        baseline = self._expected()
-        for tries in range(1, TRIES + 1):
+        baseline, tries, began = self._expected(), Tries(), time.monotonic()
+        for number in range(1, TRIES + 1):
             try:
-                write(baseline, payload)
+                write(baseline, payload, tries)
             except Conflict as exc:
                 current = exc.current
                 telemetry.count("conflicts")
+            except FateUnknown:
+                tries.pending = True
+                current = _standing(self._id())
             else:
-                return True
-            baseline = self._rebase(baseline, current)
+                self._finish(baseline, tries.made[-1])
+                links.drop(services(), self._id(), baseline.links - tries.made[-1].links)
+                return
+            if (applied := self._applied(current, tries)) is not None:
+                # Names stay: who wrote after it may have added again what this removed.
+                self._finish(baseline, applied)
+                return
+            baseline = self._next_base(baseline, current, tries)
             payload = self._codec.dumps(self._session_cache)
-            services().sleep(random.uniform(0, PAUSE * tries))  # noqa: S311 - only spreads
-        return False
+            if tries.pending and time.monotonic() - began > UNDECIDED_FOR:
+                break
+            services().sleep(random.uniform(0, PAUSE * number))  # noqa: S311 - only spreads
+        raise StoreUnavailable("The session is being changed by too many requests at once.")
 
-    def _replace(self, expected: Baseline, payload: bytes) -> None:
+    def _replace(self, expected: Baseline, payload: bytes, tries: Tries) -> None:
         __traceback_hide__ = True
         record, baseline = self._seal(self._key, expected, payload)
+        tries.made.append(baseline)
         links.write(services(), record, links.due(services(), record, baseline, expected))
         services().table.replace(record, expected=expected, now=record.updated_at)
-        links.drop(services(), record.id, expected.links - baseline.links)
-        self._stored(baseline)
 
-    def _move(self, expected: Baseline, payload: bytes) -> None:
+    def _move(self, new_key: str, expected: Baseline, payload: bytes, tries: Tries) -> None:
         __traceback_hide__ = True
-        old_id = self._id()
-        record, baseline = self._seal(_new_session_key(), replace(expected, revision=0), payload)
+        record, baseline = self._seal(new_key, replace(expected, revision=0), payload)
+        tries.made.append(baseline)
         links.write(services(), record, baseline.links)
-        try:
-            services().table.move(record, old_id=old_id, expected=expected, now=record.updated_at)
-        except RecordExists:
-            raise Conflict(services().table.get(old_id)) from None
-        links.drop(services(), old_id, expected.links)
-        self._session_key = baseline.session_key
-        self._stored(baseline)
+        next_cookie.may_change(self._key, new_key)  # Whatever fails from now on.
+        services().table.move(record, old_id=self._id(), expected=expected, now=record.updated_at)
+
+    def _applied(self, current: Stored, tries: Tries) -> Baseline | None:
+        """Return the try that was applied, by what stands under the id that was written first."""
+        __traceback_hide__ = True
+        key = tries.made[-1].session_key
+        if key != self._key and not isinstance(current, SessionRecord):  # A key change.
+            current = _standing(id_of(key))
+        return tries.applied(current) if isinstance(current, SessionRecord) else None
+
+    def _finish(self, expected: Baseline, made: Baseline) -> None:
+        """Go on from the try that was applied."""
+        __traceback_hide__ = True
+        old_key = self._key
+        if made.session_key != old_key:
+            links.drop(services(), self._id(), expected.links)
+            self._session_key = made.session_key
+            next_cookie.changed(self, old_key, made.session_key)
+        self._stored(made)
 
     def _stored(self, baseline: Baseline) -> None:
         self._baseline = baseline
         self._signed_in = False
+        next_cookie.written(self)
 
     def _seal(
         self, session_key: str, expected: Baseline | None, payload: bytes
@@ -207,6 +274,7 @@ class SessionStore(RebasingStore):
             created_at=None if anew or expected is None else expected.created_at,
             ttl=self._ttl,
             user_id=session.get(USER_ID),
+            ancestors=succeeding(expected.salt, expected.ancestors) if expected else b"",
         )
         return record, Baseline.of(record, session_key, payload, session)
 
@@ -240,6 +308,11 @@ class SessionStore(RebasingStore):
         now = services().clock()
         moved = abs(self._ttl(now, baseline.created_at) - baseline.ttl)
         return moved * 10 <= self._idle_age(now)
+
+
+def _standing(record_id: str) -> Stored:
+    """Return what stands under an id; what is not valid is read once more."""
+    return once_more(partial(services().table.find, record_id))
 
 
 def _new_session_key() -> str:

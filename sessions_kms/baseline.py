@@ -18,6 +18,7 @@ class Baseline:
     created_at: int
     revision: int
     salt: bytes = field(repr=False)
+    ancestors: bytes = field(default=b"", repr=False)
     ttl: int
     payload: bytes = field(repr=False)
     user_id: str | None = field(repr=False)
@@ -35,6 +36,7 @@ class Baseline:
             created_at=record.created_at,
             revision=record.revision,
             salt=record.salt,
+            ancestors=record.ancestors,
             ttl=record.ttl,
             payload=payload,
             user_id=content.get(USER_ID),

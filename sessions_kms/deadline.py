@@ -143,14 +143,23 @@ def _less(one: float | None, other: float | None, *, or_else: float) -> float:
 def call(seconds: float) -> Iterator[None]:
     """Bound a call, with all of its attempts, by so many seconds and by what the request has.
 
-    Raises OutOfTime where nothing is left.
+    A call within another, whose time is counted there, ends with that at the latest. Raises
+    OutOfTime where nothing is left.
     """
-    with waiting() as left:
+    with waiting() if call_left() is None else _within_another() as left:
         token = _ends.set(monotonic() + (seconds if left is None else min(seconds, left)))
         try:
             yield
         finally:
             _ends.reset(token)
+
+
+@contextmanager
+def _within_another() -> Iterator[float | None]:
+    left = call_left()
+    if left is not None and left < LEAST:
+        raise OutOfTime
+    yield left
 
 
 def call_left() -> float | None:

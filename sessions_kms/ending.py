@@ -33,7 +33,9 @@ def end_session(ended_id: str, *, user_id: object) -> bool:
     record = stored_head(ended_id)
     if owner is None or record is None or record.owner != owner:
         return False
-    end_record(record)
+    if not services().table.end(record.id):  # It got another id meanwhile, and lives on.
+        return False
+    _announce_end(record)
     return True
 
 
@@ -109,11 +111,14 @@ def _latest() -> int:
 
 
 def end_record(record: RecordHead) -> bool:
-    """End the session of a record that was read; tell whether it was still live.
+    """End the session of a record that was read; tell whether it was still live, and there.
 
     Raises StoreUnavailable.
     """
-    services().table.delete(record.id)
+    return services().table.end(record.id) and _announce_end(record)
+
+
+def _announce_end(record: RecordHead) -> bool:
     was_live = services().is_live(record)
     if was_live:
         announce(session_ended, record.id)
@@ -143,7 +148,7 @@ def _end(ended_id: str) -> bool:
     record = stored_head(ended_id)
     if record is not None:
         return end_record(record)
-    services().table.delete(ended_id)
+    services().table.end(ended_id)
     return False
 
 

@@ -5,7 +5,10 @@ SessionsKMSError
 ├── SessionTooLarge
 └── StoreUnavailable     cannot tell whether the session is good
     ├── KMSUnavailable
-    └── TableUnavailable
+    ├── TableUnavailable
+    │   ├── NotApplied       a write that may be sent again
+    │   └── FateUnknown      a write that was applied, or not, or may be yet
+    └── SessionMoved         to a key that this request was not told
 
 Messages are fixed sentences: they hold no session key, no plaintext, no key
 material and nothing that an upstream service answered.
@@ -66,3 +69,20 @@ class TableUnavailable(StoreUnavailable):
     """DynamoDB did not answer, refused, or answered something that is not whole."""
 
     message = "The session table cannot be used at the moment."
+
+
+class NotApplied(TableUnavailable):
+    """No connection was made, or DynamoDB had too much to do: nothing was written."""
+
+
+class FateUnknown(TableUnavailable):
+    """The answer to a write was lost, or is not whole.
+
+    It was applied or not, or may be applied yet: only what is stored can tell.
+    """
+
+
+class SessionMoved(StoreUnavailable):
+    """Another request changed the key of this session, and its answer has the new one."""
+
+    message = "The key of this session was just changed by another request."

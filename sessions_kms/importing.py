@@ -204,8 +204,8 @@ class Importer:
         alive = self._old.still_there(sessions)
         for old, outcome in zip(sessions, outcomes, strict=True):
             gone = outcome == "imported" and old.key not in alive
-            if gone:
-                self._services.table.delete(id_of(old.key))
+            # One that changed its key here meanwhile lives on.
+            gone = gone and self._services.table.end(id_of(old.key))
             self.counts["ended meanwhile" if gone else outcome] += 1
 
 

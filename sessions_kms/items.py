@@ -2,15 +2,25 @@
 
 Takes and gives items in the low-level attribute form, under the ids that callers
 choose. All methods raise TableUnavailable when the answer cannot be told.
+
+Reads are sent again by `calls`; a write only from here, where its condition is known. One that
+was certainly not applied is sent again at once. One whose answer was lost is, too, where to
+be applied twice is no harm; else it raises FateUnknown, and the caller decides. All of that is
+one call, which ends as one.
 """
 
-from collections.abc import Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.aws import ConditionFailed, WriteConflict, call_table
-from sessions_kms.exceptions import TableUnavailable
+from sessions_kms import deadline
+from sessions_kms.aws import call_table
+from sessions_kms.aws_errors import ConditionFailed, TransactionCanceled
+from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.record import HEAD_ATTRIBUTES, Item
 
 if TYPE_CHECKING:
@@ -18,7 +28,10 @@ if TYPE_CHECKING:
 
 OWNER_INDEX = "by-owner"
 PAGE_ITEMS = 100
-CONFLICTS_MAX = 10  # tries of a write that meets transactions on its item
+REPEATS_MAX = 3  # requests of a write whose answers are lost
+PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)  # seconds at most before a write that was refused
+LAST_START = 2.0  # seconds after the first request of a write that no other one begins
+CHECK_FAILED = "ConditionalCheckFailed"
 
 
 @dataclass(frozen=True)
@@ -35,9 +48,16 @@ class Page:
 class ItemTable:
     """One table."""
 
-    def __init__(self, client: "DynamoDBClient", *, name: str) -> None:
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        *,
+        name: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._client = client
         self._name = name
+        self._sleep = sleep
 
     def get_item(self, item_id: str, *, only: Sequence[str] = ()) -> Item | None:
         """Return an item as it is stored; of some of its attributes only, where told."""
@@ -59,12 +79,12 @@ class ItemTable:
 
     def put_item(self, item: Item) -> None:
         """Put an item, whatever stands under its id."""
-        self._call("put_item", TableName=self._name, Item=item)
+        self._repeated("put_item", TableName=self._name, Item=item)
 
     def put_stamped(self, item: Item, *, expected: bytes | None) -> bool:
         """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
 
-        False when something else is there.
+        False when something else is there. Sent twice it is applied once: the stamp changes.
         """
         condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(id)"}
         if expected is not None:
@@ -72,28 +92,39 @@ class ItemTable:
                 "ConditionExpression": "stamp = :expected",
                 "ExpressionAttributeValues": {":expected": {"B": expected}},
             }
-        try:
-            self._call("put_item", TableName=self._name, Item=item, **condition)
-        except ConditionFailed:
-            # The answer to our own write may have been lost before the SDK tried again.
-            return (self.get_item(item["id"]["S"]) or {}).get("stamp") == item["stamp"]
-        return True
+        was_sent = False
+        for _ in range(REPEATS_MAX):
+            try:
+                self._write("put_item", TableName=self._name, Item=item, **condition)
+            except ConditionFailed:
+                return self._is_stamped(item, is_sure=not was_sent)
+            except FateUnknown:
+                was_sent = True
+            else:
+                return True
+        raise TableUnavailable
+
+    def _is_stamped(self, item: Item, *, is_sure: bool) -> bool:
+        """Tell whether what stands is this; another may stand over it if it was sent before."""
+        current = self.get_item(item["id"]["S"])
+        if (current or {}).get("stamp") == item["stamp"]:
+            return True
+        if is_sure:
+            return False
+        raise TableUnavailable
 
     def delete(self, item_id: str) -> None:
         """Delete the item of this id, if there is one."""
-        for _ in range(CONFLICTS_MAX):
-            try:
-                answer = self._call(
-                    "delete_item",
-                    TableName=self._name,
-                    Key=_key(item_id),
-                    ReturnConsumedCapacity="TOTAL",
-                )
-            except WriteConflict:  # A key change of this session is under way: milliseconds.
-                continue
-            if _is_whole(answer) or self.get_item(item_id) is None:
-                return
-        raise TableUnavailable
+        self._repeated("delete_item", TableName=self._name, Key=_key(item_id))
+
+    def end(self, session_id: str) -> bool:
+        """Delete a session's record; False where its tombstone is, which stays."""
+        # As `is_tombstone` tells it.
+        condition = (
+            "attribute_not_exists(movedAt) OR attribute_exists(encryptedData)"
+            " OR attribute_exists(authTag)"
+        )
+        return self._delete_if(session_id, condition)
 
     def delete_created(self, item_id: str, *, until: int) -> bool:
         """Delete what was created until a moment; False when nothing of that kind is there."""
@@ -201,35 +232,65 @@ class ItemTable:
         return ids
 
     def _delete_if(
-        self, item_id: str, condition: str, values: Item, names: dict[str, str] | None = None
+        self,
+        item_id: str,
+        condition: str,
+        values: Item | None = None,
+        names: dict[str, str] | None = None,
     ) -> bool:
         params: dict[str, Any] = {"ExpressionAttributeNames": names} if names else {}
-        return self._write_if(
-            "delete_item",
-            item_id,
-            ConditionExpression=condition,
-            ExpressionAttributeValues=values,
-            **params,
-        )
+        if values:
+            params["ExpressionAttributeValues"] = values
+        return self._write_if("delete_item", item_id, ConditionExpression=condition, **params)
 
     def _write_if(self, operation: str, item_id: str, **params: Any) -> bool:
         """Write on a condition; False when it does not hold, if only since it was made before."""
-        for _ in range(CONFLICTS_MAX):
-            try:
-                answer = self._call(
-                    operation,
-                    TableName=self._name,
-                    Key=_key(item_id),
-                    ReturnConsumedCapacity="TOTAL",
-                    **params,
-                )
-            except WriteConflict:  # A key change of this session is under way: milliseconds.
-                continue
-            except ConditionFailed:
-                return False
-            if _is_whole(answer):
-                return True
+        try:
+            self._repeated(operation, TableName=self._name, Key=_key(item_id), **params)
+        except ConditionFailed:
+            return False
+        return True
+
+    def _repeated(self, operation: str, **params: Any) -> None:
+        """Send what may be applied twice, or late, until an answer comes."""
+        with _one_call():
+            for _ in range(REPEATS_MAX):
+                try:
+                    self._write(operation, **params)
+                except FateUnknown:
+                    continue
+                return
         raise TableUnavailable
+
+    def _write(self, operation: str, **params: Any) -> None:
+        """Send a write, anew as long as it is certainly not applied.
+
+        Raises ConditionFailed, TransactionCanceled because of a condition, or FateUnknown.
+        """
+        began = time.monotonic()
+        with _one_call():
+            for longest in PAUSES:
+                try:
+                    self._write_once(operation, **params)
+                except NotApplied:
+                    pause = random.uniform(0, longest)  # noqa: S311 - only spreads
+                    if time.monotonic() - began > LAST_START or not deadline.has_time_for(pause):
+                        raise
+                    self._sleep(pause)
+                else:
+                    return
+            self._write_once(operation, **params)
+
+    def _write_once(self, operation: str, **params: Any) -> None:
+        try:
+            answer = self._call(operation, ReturnConsumedCapacity="TOTAL", **params)
+        except TransactionCanceled as exc:
+            if CHECK_FAILED in exc.reasons:
+                raise
+            raise NotApplied from exc  # Another one on these items is under way: milliseconds.
+        # boto parses a body cut short to an empty answer.
+        if not _is_whole(answer):
+            raise FateUnknown
 
     def _page(self, operation: str, start: Item | None, **params: Any) -> Page:
         if start is not None:
@@ -241,6 +302,16 @@ class ItemTable:
 
     def _call(self, operation: str, **params: Any) -> dict[str, Any]:
         return call_table(self._client, operation, **params)
+
+
+@contextmanager
+def _one_call() -> Iterator[None]:
+    """Bound all that is sent by what one call may take. Raises TableUnavailable if nothing is."""
+    try:
+        with deadline.call(deadline.HASTY.call):
+            yield
+    except deadline.OutOfTime:
+        raise TableUnavailable from None
 
 
 def _key(item_id: str) -> Item:

@@ -6,25 +6,30 @@ session; what cannot be told is StoreUnavailable.
 
 import logging
 import re
+from functools import partial
 from typing import Any, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
+from sessions_kms import next_cookie
 from sessions_kms.asynchronous import AsyncStore, sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
 from sessions_kms.doubts import once_more
-from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.locking import GuardedLock
 from sessions_kms.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_refused
-from sessions_kms.telemetry import telemetry
+from sessions_kms.telemetry import Timed, telemetry
+from sessions_kms.tombstone import Tombstone
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
 SESSION_KEY = re.compile(r"[a-z0-9]{32}")
+
+Found = tuple[Baseline, dict[str, Any]]
 
 
 class LoadingStore(AsyncStore):
@@ -44,10 +49,12 @@ class LoadingStore(AsyncStore):
         sync_only()
         if not self._validate_session_key(session_key):
             return False
+        record_id = id_of(session_key)
         try:
-            record = once_more(lambda: services().table.get(id_of(session_key)))
+            # No lambda: its frame would hold the key.
+            record = once_more(partial(services().table.get, record_id))
         except InvalidRecord as exc:
-            refuse(id_of(session_key), exc)
+            refuse(record_id, exc)
             return False
         return record is not None and services().is_live(record)
 
@@ -81,41 +88,51 @@ class LoadingStore(AsyncStore):
         self._baseline, content = self._load()
         return content
 
-    def _read(self) -> tuple[Baseline, dict[str, Any]] | None:
+    def _read(self) -> Found | None:
+        """Read what the key opens, or one that the request's cookies say has followed it."""
+        __traceback_hide__ = True
+        unsettled = False
         with telemetry.spanned("operation", "load") as done:
-            try:
-                found = once_more(self._look)
-            except InvalidRecord as exc:
-                refuse(self._id(), exc)
-                done.outcome = "refused"
-                return None
-            if found is None:
-                done.outcome = "none"
-            return found
-
-    def _look(self) -> tuple[Baseline, dict[str, Any]] | None:
-        record = services().table.get(self._id())
-        if record is None or not services().is_live(record):
+            done.outcome = "none"
+            for key in next_cookie.chain(self._key):
+                found = self._look_up(key, done)
+                if isinstance(found, Tombstone):
+                    unsettled |= services().is_unsettled(found)
+                elif found is not None:
+                    done.outcome = "ok"
+                    self._settle(key)
+                    return found
+            if unsettled:
+                raise SessionMoved
             return None
-        return self._open(record)
 
-    def _open_surely(self, record: SessionRecord) -> tuple[Baseline, dict[str, Any]]:
-        """Open a record that came with an answer; what is not valid is read once more."""
+    def _look_up(self, key: str, done: Timed) -> Found | Tombstone | None:
         __traceback_hide__ = True
-        records = iter([record])
-        return once_more(lambda: self._open(next(records, None) or self._read_record()))
+        try:
+            return once_more(partial(self._look, key))
+        except InvalidRecord as exc:
+            refuse(id_of(key), exc)
+            done.outcome = "refused"
+            return None
 
-    def _read_record(self) -> SessionRecord:
-        record = services().table.get(self._id())
-        if record is None:
-            raise InvalidRecord("gone")
-        return record
-
-    def _open(self, record: SessionRecord) -> tuple[Baseline, dict[str, Any]]:
+    def _look(self, key: str) -> Found | Tombstone | None:
         __traceback_hide__ = True
-        payload = open_record(services(), record, self._key)
+        stands = services().table.find(id_of(key))
+        if not isinstance(stands, SessionRecord):
+            return stands
+        return self._open(stands, key) if services().is_live(stands) else None
+
+    def _settle(self, key: str) -> None:
+        __traceback_hide__ = True
+        if key != self.session_key:
+            self._session_key = key
+            next_cookie.settled(self)
+
+    def _open(self, record: SessionRecord, key: str) -> Found:
+        __traceback_hide__ = True
+        payload = open_record(services(), record, key)
         content = self._codec.loads(payload)
-        return Baseline.of(record, self._key, payload, content), content
+        return Baseline.of(record, key, payload, content), content
 
     def created(self) -> int | None:
         baseline = self._baseline

@@ -11,7 +11,8 @@ replaced.
 
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -22,13 +23,15 @@ from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
 from django.utils.log import log_response
 
-from sessions_kms import deadline, foreign_cookies
+from sessions_kms import deadline, foreign_cookies, next_cookie
 from sessions_kms.cookie_names import Rules, site_rules
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.next_cookie import RequestKeys
 
 logger = logging.getLogger("sessions_kms")
 
 RETRY_AFTER = 5  # seconds
+MOVED_RETRY_AFTER = 2  # seconds in which the answer with the new cookie is there
 MARK = "_session_store_unavailable"
 TEMPLATE = "503.html"
 MESSAGES = "messages"  # Django's name of the cookie; it has no setting for it
@@ -54,20 +57,19 @@ class StoreUnavailableMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        foreign_cookies.drop(request, _rules())
         if self._is_async:
             return self._acall(request)
-        with deadline.request():
-            return _replaced(request, self.get_response(request))
+        with _bounded(request) as keys:
+            return keys.set_cookies(_replaced(request, self.get_response(request)))
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        with deadline.request():
-            return _replaced(request, await self.get_response(request))
+        with _bounded(request) as keys:
+            return keys.set_cookies(_replaced(request, await self.get_response(request)))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, StoreUnavailable):
             return None
-        response = unavailable()
+        response = unavailable(type(exception))
         # Django's own way of logging a response: once, and with the path's control characters
         # escaped, so that no visitor writes lines of the log.
         log_response(
@@ -83,8 +85,11 @@ class StoreUnavailableMiddleware:
         return response
 
 
-def unavailable() -> HttpResponse:
-    """Return the 503, from the project's `503.html` if it has one."""
+def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpResponse:
+    """Return the 503, from the project's `503.html` if it has one.
+
+    A page that met a key change loads itself anew: the browser has the new cookie by then.
+    """
     try:
         # Without the request, so that no context processor asks for the session again.
         content: str = loader.render_to_string(TEMPLATE)
@@ -92,7 +97,18 @@ def unavailable() -> HttpResponse:
     except TemplateDoesNotExist:
         content, kind = TEXT, "text/plain; charset=utf-8"
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
+    if issubclass(error, SessionMoved):
+        headers["Retry-After"] = headers["Refresh"] = str(MOVED_RETRY_AFTER)
     return HttpResponse(content, content_type=kind, status=503, headers=headers)
+
+
+@contextmanager
+def _bounded(request: HttpRequest) -> Iterator[RequestKeys]:
+    """Have a request wait for a bounded time, and tell by which keys its session may be known."""
+    with deadline.request():
+        foreign_cookies.drop(request, _rules())
+        with next_cookie.keys_of(request) as keys:
+            yield keys
 
 
 def _rules() -> Rules:
@@ -100,16 +116,18 @@ def _rules() -> Rules:
 
 
 def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    if response.status_code != 500 or not getattr(request, MARK, False):
+    error = getattr(request, MARK, None)
+    if response.status_code != 500 or error is None:
         return response
     # The 500 is not closed: it holds nothing open, and closing any response tells Django that
     # the request has finished, which it has not for the middlewares outside of this one.
-    return unavailable()
+    return unavailable(error)
 
 
 def _mark(*, request: HttpRequest | None = None, **_: Any) -> None:
-    if request is not None and isinstance(sys.exc_info()[1], StoreUnavailable):
-        setattr(request, MARK, True)
+    error = sys.exc_info()[1]
+    if request is not None and isinstance(error, StoreUnavailable):
+        setattr(request, MARK, type(error))  # The error itself would keep frames alive.
 
 
 got_request_exception.connect(_mark, dispatch_uid="sessions_kms.middleware")

@@ -41,7 +41,7 @@ class SessionStore(backend.SessionStore):
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session, here and there."""
         __traceback_hide__ = True
-        key = self.session_key if session_key is None else session_key
+        key = self._own_key() if session_key is None else session_key
         if key is None or not self._validate_session_key(key):
             return
         if (old := _old().find(key)) is not None:

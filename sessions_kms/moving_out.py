@@ -13,7 +13,7 @@ from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import router, transaction
 
-from sessions_kms import backend
+from sessions_kms import backend, next_cookie
 from sessions_kms.baseline import Baseline
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.importing import CHUNK
@@ -38,6 +38,9 @@ class MovingOut(db.SessionStore):
             baseline, content = backend.SessionStore(key)._load()
             if baseline is None:
                 return self._row_unless_ended(key)
+            if baseline.session_key != key:  # The cookie's session had its key changed.
+                key = self._session_key = baseline.session_key
+                next_cookie.settled(self)
             if self._take_back(baseline, content) and self._in_transaction():
                 return self._row()  # Nobody else sees it, and the sealed one stays, until then.
             services().sleep(random.uniform(0, backend.PAUSE * tries))  # noqa: S311 - only spreads

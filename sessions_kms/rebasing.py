@@ -12,11 +12,15 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms import links
 from sessions_kms.baseline import Baseline
-from sessions_kms.loading import LoadingStore
+from sessions_kms.doubts import once_more
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.fate import Fate, Tries
+from sessions_kms.loading import Found, LoadingStore
 from sessions_kms.merge import merge
 from sessions_kms.record import SessionRecord
 from sessions_kms.services import services
 from sessions_kms.telemetry import telemetry
+from sessions_kms.tombstone import Tombstone
 
 
 class RebasingStore(LoadingStore):
@@ -46,11 +50,30 @@ class RebasingStore(LoadingStore):
             self._baseline = replace(found[0], replaced=True)
         return self._baseline
 
-    def _rebase(self, baseline: Baseline, current: SessionRecord | None) -> Baseline:
-        """Lay this request's changes over what stands now, and make that the baseline."""
+    def _next_base(
+        self, baseline: Baseline, current: SessionRecord | Tombstone | None, tries: Tries
+    ) -> Baseline:
+        """Return what the next try is to expect, where what stands shows none to be applied.
+
+        Raises UpdateError where the session has ended, StoreUnavailable where that cannot be
+        told.
+        """
         __traceback_hide__ = True
+        if isinstance(current, Tombstone):
+            raise SessionMoved
         if current is None or not services().is_live(current):
             raise UpdateError
+        fate = tries.fate(baseline, current)
+        if fate is Fate.UNKNOWN:
+            raise StoreUnavailable("It cannot be told whether the session was saved.")
+        if fate is Fate.UNDECIDED:
+            return baseline
+        tries.pending = False
+        return self._rebase(baseline, current)
+
+    def _rebase(self, baseline: Baseline, current: SessionRecord) -> Baseline:
+        """Lay this request's changes over what stands now, and make that the baseline."""
+        __traceback_hide__ = True
         theirs, content = self._open_surely(current)
         if baseline.replaced:
             self._baseline = replace(theirs, replaced=True)
@@ -59,6 +82,21 @@ class RebasingStore(LoadingStore):
             self._baseline = theirs
             telemetry.count("merges")
         return self._baseline
+
+    def _open_surely(self, record: SessionRecord) -> Found:
+        """Open a record that came with an answer; what is not valid is read once more."""
+        __traceback_hide__ = True
+        records = iter([record])
+        return once_more(lambda: self._open(next(records, None) or self._read_record(), self._key))
+
+    def _read_record(self) -> SessionRecord:
+        __traceback_hide__ = True
+        found = services().table.find(self._id())
+        if isinstance(found, Tombstone):
+            raise SessionMoved
+        if found is None or not services().is_live(found):
+            raise UpdateError
+        return found
 
     def _lay_over(self, baseline: Baseline, theirs: Baseline, content: dict[str, Any]) -> None:
         __traceback_hide__ = True

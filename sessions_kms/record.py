@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from sessions_kms import lineage
 from sessions_kms.exceptions import InvalidRecord
 
 VERSION: Final = 1
@@ -43,6 +44,7 @@ HEAD_ATTRIBUTES: Final = (
     "ttl",
     "revision",
     "owner",
+    "movedAt",  # of a tombstone
 )
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,37}")  # DynamoDB keeps 38 digits
@@ -129,9 +131,10 @@ class RecordHead(Header):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRecord(RecordHead):
-    """One sealed session. Times are epoch seconds."""
+    """One sealed session. Times are epoch seconds. ``ancestors`` is nothing that is sealed."""
 
     encrypted_data: bytes = field(repr=False)
+    ancestors: bytes = field(default=b"", repr=False)
 
     def to_item(self) -> Item:
         """Return the record as a DynamoDB item in the low-level attribute form."""
@@ -152,6 +155,8 @@ class SessionRecord(RecordHead):
         }
         if self.owner is not None:
             item["owner"] = {"S": self.owner}
+        if self.ancestors:
+            item["ancestors"] = {"B": self.ancestors}
         return item
 
     @classmethod
@@ -160,6 +165,7 @@ class SessionRecord(RecordHead):
         return cls(
             **_head_of(item),
             encrypted_data=binary(item, "encryptedData", 0, ITEM_MAX_BYTES),
+            ancestors=lineage.read(item.get("ancestors")),
         )
 
 

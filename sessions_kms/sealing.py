@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sessions_kms import envelope
@@ -30,6 +31,7 @@ def seal_session(
     ttl: Callable[[float, int], int],
     user_id: Any = None,
     item_id: str | None = None,
+    ancestors: bytes = b"",
 ) -> SessionRecord:
     """Seal a serialized session. Without ``created_at`` it is created now.
 
@@ -54,7 +56,7 @@ def seal_session(
         revision=revision,
         owner=owner_of(services.config.namespace, user_id),
     )
-    return envelope.seal(
+    record = envelope.seal(
         payload,
         header,
         namespace=services.config.namespace,
@@ -65,6 +67,7 @@ def seal_session(
         salt=os.urandom(SALT_BYTES),
         iv=os.urandom(IV_BYTES),
     )
+    return replace(record, ancestors=ancestors)
 
 
 def open_record(services: Services, record: SessionRecord, session_key: str) -> bytes:

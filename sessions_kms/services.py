@@ -22,6 +22,7 @@ from sessions_kms.locking import GuardedLock
 from sessions_kms.not_before import NamedNotBefores, NotBefore
 from sessions_kms.record import Header
 from sessions_kms.table import Table
+from sessions_kms.tombstone import Tombstone
 
 Clock = Callable[[], float]
 
@@ -58,6 +59,11 @@ class Services:
         is_over = timeout is not None and has_passed(self.clock, created_at + timeout)
         return not is_over and created_at > self.not_before.moment()
 
+    def is_unsettled(self, tombstone: Tombstone) -> bool:
+        """Tell whether the answer with the new key of a session may still be on its way."""
+        is_settled = has_passed(self.clock, tombstone.settled_at)
+        return not is_settled and not tombstone.is_ahead(self.clock())
+
     def not_before_of(self, name: str) -> NotBefore:
         """Return the moment of this name, which `ending.end_before_of` raises."""
         return self._named_not_befores.of(name)
@@ -87,6 +93,7 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
         clients.dynamodb_client(config.region_name),
         name=config.table_name,
         namespace=config.namespace,
+        sleep=parts.get("sleep", time.sleep),
     )
     not_before = NotBefore(
         table.get_not_before, at_least=config.not_before or 0, clock=local_of(clock)

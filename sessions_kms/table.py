@@ -6,13 +6,22 @@ InvalidRecord when an item that they read is not what the format says.
 """
 
 import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sessions_kms.aws import ConditionFailed, TransactionCanceled
+from sessions_kms.aws_errors import ConditionFailed, TransactionCanceled
 from sessions_kms.doubts import once_more
-from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
-from sessions_kms.items import CONFLICTS_MAX, ItemTable, as_number
+from sessions_kms.exceptions import (
+    FateUnknown,
+    InvalidRecord,
+    SessionTooLarge,
+    TableUnavailable,
+)
+from sessions_kms.items import REPEATS_MAX, ItemTable, as_number
+from sessions_kms.lineage import descends
 from sessions_kms.record import (
     HEAD_ATTRIBUTES,
     ITEM_MAX_BYTES,
@@ -24,11 +33,11 @@ from sessions_kms.record import (
     item_size,
     number,
 )
+from sessions_kms.tombstone import Tombstone, is_tombstone, tombstone_in
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-CHECK_FAILED = "ConditionalCheckFailed"
 _ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
 _UNCHANGED = "#revision = :revision AND #salt = :salt AND #ttl > :now"
 
@@ -49,7 +58,7 @@ class RecordExists(Exception):
 class Conflict(Exception):
     """The record is not as it was loaded; ``current`` is what stands now, None for nothing."""
 
-    def __init__(self, current: SessionRecord | None) -> None:
+    def __init__(self, current: SessionRecord | Tombstone | None) -> None:
         super().__init__("The session record was changed meanwhile.")
         self.current = current
 
@@ -57,118 +66,119 @@ class Conflict(Exception):
 class Table(ItemTable):
     """One namespace of one table."""
 
-    def __init__(self, client: "DynamoDBClient", *, name: str, namespace: str) -> None:
-        super().__init__(client, name=name)
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        *,
+        name: str,
+        namespace: str,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(client, name=name, sleep=sleep)
         self._namespace = namespace
 
-    def get(self, session_id: str) -> SessionRecord | None:
-        """Return the record of this id, expired or not."""
+    def find(self, session_id: str) -> SessionRecord | Tombstone | None:
+        """Return what stands under this id, expired or not."""
         item = self.get_item(session_id)
-        return None if item is None else SessionRecord.from_item(item)
+        return None if item is None else _stored(item)
+
+    def get(self, session_id: str) -> SessionRecord | None:
+        """Return the record of this id, expired or not; a tombstone is none."""
+        found = self.find(session_id)
+        return found if isinstance(found, SessionRecord) else None
 
     def head(self, session_id: str) -> RecordHead | None:
         """Return the record of this id, expired or not, without its ciphertext."""
         item = self.get_item(session_id, only=HEAD_ATTRIBUTES)
-        return None if item is None else RecordHead.from_item(item)
+        return None if item is None or is_tombstone(item) else RecordHead.from_item(item)
 
     def create(self, record: SessionRecord, *, now: int) -> None:
-        """Put a record where none is, or only an expired one. Raises RecordExists."""
+        """Put a record where none is, or only an expired one.
+
+        Raises RecordExists, or FateUnknown: then it may appear later under this id.
+        """
         try:
             self._put(record, _ABSENT, {":now": as_number(now)})
         except ConditionFailed as exc:
-            if not self._is_ours(record, self._current(record.id, exc)):
+            if not _is_ours(record, self._current(record.id, exc)):
                 raise RecordExists from exc
+        except FateUnknown:
+            if not _is_ours(record, self.find(record.id)):
+                raise
 
     def replace(self, record: SessionRecord, *, expected: Version, now: int) -> None:
-        """Put a record in the place of the one that was loaded. Raises Conflict."""
+        """Put a record in the place of the one that was loaded.
+
+        Raises Conflict, also for what an earlier request put, or FateUnknown.
+        """
         try:
             self._put(record, _UNCHANGED, _unchanged_values(expected, now))
         except ConditionFailed as exc:
-            current = self._current(record.id, exc)
-            if not self._is_ours(record, current):
-                raise Conflict(current) from exc
+            raise Conflict(self._current(record.id, exc)) from exc
 
     def move(self, record: SessionRecord, *, old_id: str, expected: Version, now: int) -> None:
-        """Put a record under a new id and delete the one that was loaded, both or neither.
+        """Put a record under a new id and a tombstone over the one that was loaded, or neither.
 
-        Raises Conflict with what stands under the old id, or RecordExists.
+        Raises Conflict with what stands under the old id, also if an earlier request put it
+        there, or FateUnknown.
         """
+        buried = self._unchanged(old_id, expected, now)
+        del buried["Key"]
         try:
             self._transact(
                 {"Put": self._new(record, now)},
-                {"Delete": self._unchanged(old_id, expected, now)},
+                {"Put": buried | {"Item": Tombstone(old_id, now).to_item()}},
             )
         except TransactionCanceled as exc:
-            if self._is_ours(record, self.get(record.id)):
-                return
-            if exc.reasons[:1] == [CHECK_FAILED]:
-                raise RecordExists from exc
-            raise Conflict(self.get(old_id)) from exc
-        except TableUnavailable:
-            # The answer may be that of a move that was made: nobody was told the new key.
-            if not self._is_ours(record, self.get(record.id)):
-                raise
+            raise Conflict(self.find(old_id)) from exc
 
     def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
         """Put a record and an item that says so for good, both or neither.
 
-        Raises RecordExists where either is there already.
+        Raises RecordExists where either is there already, or was. Sent again, also late, it
+        does nothing: the mark stays.
         """
         unmarked = {"ConditionExpression": "attribute_not_exists(id)"}
-        for _ in range(CONFLICTS_MAX):
+        for _ in range(REPEATS_MAX):
             try:
                 self._transact(
                     {"Put": self._new(record, now)},
                     {"Put": {"TableName": self._name, "Item": mark, **unmarked}},
                 )
             except TransactionCanceled as exc:
-                if self._is_ours(record, self.get(record.id)):
+                if _is_ours(record, self.find(record.id)):
                     return
-                if CHECK_FAILED in exc.reasons:
-                    raise RecordExists from exc
-                continue  # Somebody else is taking it over: milliseconds.
-            except TableUnavailable:
-                if not self._is_ours(record, self.get(record.id)):
-                    raise
+                raise RecordExists from exc
+            except FateUnknown:
+                if not _is_ours(record, self.find(record.id)):
+                    continue
             return
         raise TableUnavailable
 
     def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> bool:
-        """Put an item if a record is as it was loaded; False if not, or it is being changed.
+        """Put an item if a record is as it was loaded; False if not.
 
-        The record is put as it is: only to check it would be a right of its own in AWS.
+        The record is put as it is: only to check it would be a right of its own in AWS. So
+        it may be sent again, also late.
         """
         unchanged = self._unchanged(session_id, expected, now)
         del unchanged["Key"]
         record = self.get(session_id)
         if record is None:
             return False
-        try:
-            self._transact(
-                {"Put": unchanged | {"Item": record.to_item()}},
-                {"Put": {"TableName": self._name, "Item": mark}},
-            )
-        except TransactionCanceled:
-            return False
-        except TableUnavailable:
-            if self.get_item(mark["id"]["S"]) != mark:
-                raise
-        return True
+        return self._transact_if(
+            lambda: self.get_item(mark["id"]["S"]) == mark,
+            {"Put": unchanged | {"Item": record.to_item()}},
+            {"Put": {"TableName": self._name, "Item": mark}},
+        )
 
     def give_back(self, session_id: str, *, expected: Version, mark_id: str, now: int) -> None:
-        """Delete a record and its mark, both or neither: neither if it is not as it was loaded,
-        or is being changed.
-        """
-        try:
-            self._transact(
-                {"Delete": self._unchanged(session_id, expected, now)},
-                {"Delete": {"TableName": self._name, "Key": {"id": {"S": mark_id}}}},
-            )
-        except TransactionCanceled:
-            return
-        except TableUnavailable:
-            if self.get_item(session_id) is not None:
-                raise
+        """Delete a record and its mark, both or neither: neither if it is not as it was loaded."""
+        self._transact_if(
+            lambda: self.get(session_id) is None,
+            {"Delete": self._unchanged(session_id, expected, now)},
+            {"Delete": {"TableName": self._name, "Key": {"id": {"S": mark_id}}}},
+        )
 
     def get_data_key(self, period: int) -> PublishedKey | None:
         """Return the published data key of a period."""
@@ -214,7 +224,7 @@ class Table(ItemTable):
         """
         item_id = self._not_before_id(name)
         try:
-            answer = self._call(
+            self._repeated(
                 "put_item",
                 TableName=self._name,
                 Item={
@@ -229,15 +239,13 @@ class Table(ItemTable):
                     ":moment": as_number(moment),
                     ":latest": as_number(latest),
                 },
-                ReturnConsumedCapacity="TOTAL",
             )
-            raised = "ConsumedCapacity" in answer
         except ConditionFailed:
-            raised = False
-        # Not raised by this answer, it stands as high, or nothing is known.
-        if not raised and not moment <= self.get_not_before(name) <= latest:
-            raise TableUnavailable
-        return raised
+            # It stands as high, or nothing is known.
+            if not moment <= self.get_not_before(name) <= latest:
+                raise TableUnavailable from None
+            return False
+        return True
 
     def _data_key_id(self, period: int) -> str:
         return f"data-key#{self._namespace}#{period}"
@@ -247,14 +255,23 @@ class Table(ItemTable):
         return f"not-before#{self._namespace}{named}"
 
     def _transact(self, *actions: dict[str, Any]) -> None:
-        answer = self._call(
-            "transact_write_items", TransactItems=list(actions), ReturnConsumedCapacity="TOTAL"
-        )
-        if "ConsumedCapacity" not in answer:
-            raise TableUnavailable
+        self._write("transact_write_items", TransactItems=list(actions))
+
+    def _transact_if(self, is_done: Callable[[], bool], *actions: dict[str, Any]) -> bool:
+        """Do what may be done twice, or late; False where a condition fails."""
+        for _ in range(REPEATS_MAX):
+            try:
+                self._transact(*actions)
+            except TransactionCanceled:
+                return False
+            except FateUnknown:
+                if not is_done():
+                    continue
+            return True
+        raise TableUnavailable
 
     def _put(self, record: SessionRecord, condition: str, values: Item) -> None:
-        answer = self._call(
+        self._write(
             "put_item",
             TableName=self._name,
             Item=_sized(record.to_item()),
@@ -262,14 +279,12 @@ class Table(ItemTable):
             ExpressionAttributeNames=_names_in(condition),
             ExpressionAttributeValues=values,
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            ReturnConsumedCapacity="TOTAL",
         )
-        if "ConsumedCapacity" not in answer and not self._is_ours(record, self.get(record.id)):
-            raise TableUnavailable
 
     def _put_data_key(self, key: PublishedKey, **condition: Any) -> bool:
+        """Put a data key; sent again it meets itself, which whoever asked recognises."""
         try:
-            self._call(
+            self._repeated(
                 "put_item",
                 TableName=self._name,
                 Item=key.to_item(self._data_key_id(key.period)),
@@ -297,17 +312,26 @@ class Table(ItemTable):
             "ExpressionAttributeValues": _unchanged_values(expected, now),
         }
 
-    def _current(self, session_id: str, failure: ConditionFailed) -> SessionRecord | None:
+    def _current(
+        self, session_id: str, failure: ConditionFailed
+    ) -> SessionRecord | Tombstone | None:
         # Not every DynamoDB-compatible engine returns the item of a failed condition; another
-        # one than was asked for counts for nothing.
+        # one than was asked for counts for nothing, and what is not valid is read once more.
         if failure.item and failure.item.get("id") == {"S": session_id}:
-            return SessionRecord.from_item(failure.item)
-        return self.get(session_id)
+            with suppress(InvalidRecord):
+                return _stored(failure.item)
+        return self.find(session_id)
 
-    @staticmethod
-    def _is_ours(record: SessionRecord, current: SessionRecord | None) -> bool:
-        """Tell whether a write was applied although its answer was lost: the salt is fresh."""
-        return current is not None and current.salt == record.salt
+
+def _stored(item: Item) -> SessionRecord | Tombstone:
+    return tombstone_in(item) or SessionRecord.from_item(item)
+
+
+def _is_ours(record: SessionRecord, current: SessionRecord | Tombstone | None) -> bool:
+    """Tell whether a first record was put although its answer was lost: its salt is fresh."""
+    if not isinstance(current, SessionRecord):
+        return False
+    return current.salt == record.salt or descends(current.ancestors, record.salt)
 
 
 def _sized(item: Item) -> Item:

@@ -17,6 +17,7 @@ BOTO = {"boto3", "botocore", "mypy_boto3_dynamodb", "mypy_boto3_kms"}
 # The core of the engine: it would work in another framework.
 WITHOUT_DJANGO = {
     "aws",
+    "aws_errors",
     "behind",
     "boto_http",
     "boto_session",
@@ -33,6 +34,7 @@ WITHOUT_DJANGO = {
     "flights",
     "items",
     "keyring",
+    "lineage",
     "locking",
     "lookups",
     "merge",
@@ -45,6 +47,7 @@ WITHOUT_DJANGO = {
     "stopwatch",
     "table",
     "telemetry",
+    "tombstone",
 }
 
 
@@ -160,6 +163,7 @@ def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:
         ("sessions_kms.calls", True),
         ("sessions_kms.clients", False),
         ("sessions_kms.clients", True),
+        ("sessions_kms.aws_errors", True),
         ("sessions_kms.items", True),
         ("sessions_kms.role_credentials", False),
         ("sessions_kms.signing", False),

@@ -11,6 +11,7 @@ from sessions_kms.ending import SESSION_ID
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
 from sessions_kms.services import build_kms_keyring, services
+from sessions_kms.tombstone import tombstone_in
 
 ITEMS = 200
 DATA_KEYS = 5
@@ -49,7 +50,8 @@ def _add(sample: Sample, item: Item) -> None:
     known = {name: value for name, value in item.items() if value.keys() & {"S", "N", "B"}}
     sample.largest = max(sample.largest, item_size(known))
     try:
-        sample.records.append(SessionRecord.from_item(item))
+        if tombstone_in(item) is None:
+            sample.records.append(SessionRecord.from_item(item))
     except InvalidRecord:
         sample.foreign += 1
 

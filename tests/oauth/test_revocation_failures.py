@@ -91,7 +91,7 @@ def test_sign_out_that_failed_revokes_nothing(
         raise TableUnavailable
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.services.table, "delete", down)
+        patch.setattr(store.services.table, "end", down)
         assert visitor.client.post("/accounts/logout/").status_code == 503
     assert visitor.user_id is not None
     assert revoked(idp) == []

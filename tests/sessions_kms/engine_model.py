@@ -17,7 +17,7 @@ LINKS = "_links"
 Content = dict[str, Any]
 
 OK = "ok"
-INTERRUPTED = "interrupted"  # the session ended, or is another person's by now: 400
+INTERRUPTED = "interrupted"  # the session ended, moved, or is another person's by now
 UNAVAILABLE = "unavailable"  # 503
 DEAD = "dead"  # the process was killed
 UNKNOWN = (UNAVAILABLE, DEAD)
@@ -64,6 +64,8 @@ def effects(seen: Seen, action: str, before: Stored | None) -> Iterator[Effect]:
     """Yield how an action may end on what stands under the visit's key, without faults."""
     if action == "flush":
         yield Effect(OK, None)
+        if seen.key is not None and before is None:  # It has moved.
+            yield Effect(INTERRUPTED, None)
     elif seen.key is None:
         yield Effect(OK, before, seen.ours)
     elif before is None:
@@ -104,7 +106,7 @@ def merged(base: Content, ours: Content, theirs: Content) -> Content:
             continue
         if key in theirs or changed:
             found[key] = copy.deepcopy(ours[key] if changed else theirs[key])
-    if LINKS in ours or LINKS in theirs:
+    if ours.get(LINKS) or theirs.get(LINKS):
         before, here, there = (set(each.get(LINKS, [])) for each in (base, ours, theirs))
         found[LINKS] = sorted((before & here & there) | ((here | there) - before))
     return found

@@ -15,7 +15,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 
 from sessions_kms import backend
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.record import Item, session_id
 from tests.sessions_kms.engine_ledger import Ledger
 from tests.sessions_kms.engine_model import (
@@ -23,6 +23,7 @@ from tests.sessions_kms.engine_model import (
     INTERRUPTED,
     OK,
     UNAVAILABLE,
+    UNKNOWN,
     USER,
     Seen,
     Told,
@@ -58,6 +59,14 @@ class Play(Ledger):
         settings.SESSION_SAVE_EVERY_REQUEST = every
         self.jars: list[str | None] = [None] * BROWSERS
         self.visits: list[Visit] = []
+        self.undecided: list[Told] = []
+
+    def arrive(self) -> None:
+        """Let what is still on its way arrive, after those who sent it were told 503."""
+        before = dict(self.live)
+        if self.world.wire.arrive():
+            self.settle(before, [(told, None) for told in self.undecided])
+        self.undecided.clear()
 
     def open(self, browser: int, process: int) -> None:
         request = HttpRequest()
@@ -81,6 +90,7 @@ class Play(Ledger):
             visit.seen.modified = visit.seen.signed_in = True
 
     def end_before_now(self) -> None:
+        self.arrive()
         self.moment = int(self.world.clock())
         number = {"N": str(self.moment)}
         self.world.table.items["not-before#django"] = {
@@ -90,6 +100,7 @@ class Play(Ledger):
         self.wait(DISTURBED_FOR)
 
     def wait(self, seconds: int) -> None:
+        self.arrive()
         self.world.clock.advance(seconds)
         for key in [key for key in self.live if self.alive(key) is None]:
             del self.live[key]
@@ -192,6 +203,7 @@ class Play(Ledger):
         """Let a visit act, with another one's action before one of its calls if told."""
         if action != "flush" and self.loaded(visit) is None:
             return
+        self.arrive()
         before = dict(self.live)
         done: list[tuple[Told, str | None]] = []
         number = -1
@@ -227,6 +239,8 @@ class Play(Ledger):
             saves = seen.modified or settings.SESSION_SAVE_EVERY_REQUEST
             kind = "save" if saves and (seen.key or seen.ours) else "nothing"
         told = Told(seen, kind, answer)
+        if answer in UNKNOWN and kind != "nothing":
+            self.undecided.append(told)
         done.append((told, self.moved_to(visit, told)))
         self.follow(visit, kind, answer)
         if action == "end" or answer != OK:
@@ -236,7 +250,7 @@ class Play(Ledger):
         with self.world.running(visit.process):
             try:
                 call()
-            except (UpdateError, SessionInterrupted):
+            except (UpdateError, SessionInterrupted, SessionMoved):
                 return INTERRUPTED
             except StoreUnavailable:
                 assert self.world.disturbed, "unavailable for no reason"
@@ -294,6 +308,7 @@ class Play(Ledger):
         may_concern: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """End sessions: those that are concerned surely, and others only if they may be."""
+        self.arrive()
         possible = {key for key in self.live if may_concern(key)}
         answer = self.told(Visit(HttpRequest(), 0, process, Seen(None)), end)
         if answer == DEAD:

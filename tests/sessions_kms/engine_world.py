@@ -19,6 +19,7 @@ from sessions_kms.not_before import NotBefore
 from sessions_kms.record import SessionRecord
 from sessions_kms.services import Services
 from sessions_kms.table import Table
+from sessions_kms.tombstone import tombstone_in
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import KEY, State
 from tests.sessions_kms.memory_dynamodb import MemoryDynamoDB
@@ -57,7 +58,8 @@ class World:
     def started(self) -> Services:
         """Return the services of a process that starts now."""
         client: Any = self.table
-        table = Table(client, name="sessions", namespace=self.config.namespace)
+        namespace = self.config.namespace
+        table = Table(client, name="sessions", namespace=namespace, sleep=lambda _: None)
         kms = self._kms_keyring()
         length = self.config.data_key_period
         shared = SharedKeyring(kms, table, period_length=length, clock=self.clock)
@@ -109,7 +111,7 @@ class World:
         """Return what is stored under a session key, live or not."""
         with self.running(0):
             item = self.table.items.get(id_of(key))
-        if item is None:
+        if item is None or tombstone_in(item):
             return None
         record = SessionRecord.from_item(item)
         data_key = self._unwrapped(record)
@@ -122,7 +124,10 @@ class World:
 
     def sessions(self) -> int:
         """Count the items that are sessions, of whatever key."""
-        return sum("#" not in item_id for item_id in self.table.items)
+        return sum(
+            "#" not in item_id and tombstone_in(item) is None
+            for item_id, item in self.table.items.items()
+        )
 
     def dump(self) -> bytes:
         """Return every byte that is in the table."""

@@ -16,6 +16,7 @@ from sessions_kms.record import (
     number,
 )
 from sessions_kms.table import Conflict, RecordExists, Version, _sized
+from sessions_kms.tombstone import Tombstone, is_tombstone, tombstone_in
 
 INDEX_KEY = ("id", "owner", "createdAt")
 
@@ -31,6 +32,12 @@ class FakeTable:
         self._namespace = namespace
         self._lock = Lock()
 
+    def find(self, session_id: str) -> SessionRecord | Tombstone | None:
+        with self._call("get"):
+            item = self.items.get(session_id)
+            found = tombstone_in(item) if item else None
+            return found or self._record(session_id)
+
     def get(self, session_id: str) -> SessionRecord | None:
         with self._call("get"):
             return self._record(session_id)
@@ -38,7 +45,9 @@ class FakeTable:
     def head(self, session_id: str) -> RecordHead | None:
         with self._call("head"):
             item = self.items.get(session_id)
-            return None if item is None else RecordHead.from_item(_head(item))
+            if item is None or is_tombstone(_head(item)):
+                return None
+            return RecordHead.from_item(_head(item))
 
     def create(self, record: SessionRecord, *, now: int) -> None:
         with self._call("create"):
@@ -52,10 +61,13 @@ class FakeTable:
 
     def move(self, record: SessionRecord, *, old_id: str, expected: Version, now: int) -> None:
         with self._call("move"):
-            self._refuse_live(record.id, now)
             self._expect(old_id, expected, now)
-            self._put(record)
-            del self.items[old_id]
+            with suppress(RecordExists):
+                self._refuse_live(record.id, now)
+                self._put(record)
+                self.items[old_id] = Tombstone(old_id, now).to_item()
+                return
+            raise Conflict(self._record(old_id))
 
     def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
         with self._call("take_over"):
@@ -78,9 +90,17 @@ class FakeTable:
             del self.items[session_id]
             self.items.pop(mark_id, None)
 
-    def delete(self, session_id: str) -> None:
+    def delete(self, item_id: str) -> None:
         with self._call("delete"):
+            self.items.pop(item_id, None)
+
+    def end(self, session_id: str) -> bool:
+        with self._call("delete"):
+            item = self.items.get(session_id)
+            if item and tombstone_in(item):
+                return False
             self.items.pop(session_id, None)
+            return True
 
     def server_time(self) -> float | None:
         with self._call("server_time"):
@@ -233,14 +253,14 @@ class FakeTable:
 
     def _record(self, session_id: str) -> SessionRecord | None:
         item = self.items.get(session_id)
-        return SessionRecord.from_item(item) if item else None
+        return SessionRecord.from_item(item) if item and not is_tombstone(item) else None
 
     def _put(self, record: SessionRecord) -> None:
         self.items[record.id] = _sized(record.to_item())
 
     def _refuse_live(self, session_id: str, now: int) -> None:
-        current = self._record(session_id)
-        if current is not None and current.ttl > now:
+        current = self.items.get(session_id)
+        if current is not None and int(current["ttl"]["N"]) > now:
             raise RecordExists
 
     def _expect(self, session_id: str, expected: Version, now: int) -> None:
@@ -250,7 +270,8 @@ class FakeTable:
             or (current.revision, current.salt) != (expected.revision, expected.salt)
             or current.ttl <= now
         ):
-            raise Conflict(current)
+            buried = tombstone_in(self.items.get(session_id, {}))
+            raise Conflict(current or buried)
 
     @contextmanager
     def _call(self, name: str) -> Iterator[None]:

@@ -17,6 +17,7 @@ Answer = dict[str, Any]
 CONDITION_FAILED = "ConditionalCheckFailedException"
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda left, right: left == right,
+    "<": lambda left, right: left < right,
     "<=": lambda left, right: left <= right,
     ">": lambda left, right: left > right,
 }
@@ -44,6 +45,9 @@ class MemoryDynamoDB:
     def delete_item(self, **call: Any) -> Answer:
         return self._send("DeleteItem", lambda: self._delete(call))
 
+    def update_item(self, **call: Any) -> Answer:
+        return self._send("UpdateItem", lambda: self._update(call))
+
     def transact_write_items(self, **call: Any) -> Answer:
         return self._send("TransactWriteItems", lambda: self._transact(call["TransactItems"]))
 
@@ -63,6 +67,14 @@ class MemoryDynamoDB:
     def _delete(self, call: Answer) -> Answer:
         self._check("DeleteItem", _id(call["Key"]), call)
         self.items.pop(_id(call["Key"]), None)
+        return _whole({})
+
+    def _update(self, call: Answer) -> Answer:
+        item_id = _id(call["Key"])
+        self._check("UpdateItem", item_id, call)
+        for change in call["UpdateExpression"].removeprefix("SET ").split(", "):
+            name, value = change.split(" = ")
+            self.items[item_id][name] = call["ExpressionAttributeValues"][value]
         return _whole({})
 
     def _transact(self, actions: list[Answer]) -> Answer:
@@ -120,6 +132,8 @@ def holds(call: Mapping[str, Any], item: Item | None) -> bool:
 def _term(term: str, call: Mapping[str, Any], item: Item) -> bool:
     if term.startswith("attribute_not_exists("):
         return _name(term.removeprefix("attribute_not_exists(").rstrip(")"), call) not in item
+    if term.startswith("attribute_exists("):
+        return _name(term.removeprefix("attribute_exists(").rstrip(")"), call) in item
     left, comparison, right = term.split(" ")
     stored = item.get(_name(left, call))
     given = call["ExpressionAttributeValues"][right]

@@ -6,6 +6,7 @@ acknowledged; `check` holds what stands then against what the design allows.
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.ending import end_linked, end_sessions_of
+from sessions_kms.exceptions import SessionMoved
 from sessions_kms.leases import CLOCK_DIFFERENCE, Leases
 from sessions_kms.links import LINKS
 
@@ -58,7 +60,10 @@ def saved(content: dict[str, Any]) -> str:
 
 
 def stored(key: str | None) -> dict[str, Any]:
-    return dict(SessionStore(key).items())
+    """Return what a key opens; nothing where it was changed, of late or long ago."""
+    with suppress(SessionMoved):
+        return dict(SessionStore(key).items())
+    return {}
 
 
 # What is done

@@ -39,6 +39,10 @@ class NoSession(Exception):
     """There is no such session."""
 
 
+class Moved(Exception):
+    """The key of the session was just changed: the visitor is asked to come again."""
+
+
 class Invalid(Exception):
     """The record is not ours, or not whole."""
 
@@ -154,6 +158,7 @@ def open_item(
     check_cookie(session_key)
     if item.get("id") != {"S": session_id(namespace, session_key)}:
         raise CannotTell("id")
+    check_tombstone(item, now)
     numbers = checked_numbers(item)
     check_alive(numbers, now, absolute_timeout, not_before)
     check_times(numbers, now)
@@ -164,6 +169,17 @@ def open_item(
 def check_cookie(session_key: str) -> None:
     if not re.fullmatch("[a-z0-9]{32}", session_key):
         raise NoSession
+
+
+def check_tombstone(item: Item, now: float) -> None:
+    if "movedAt" not in item or "encryptedData" in item or "authTag" in item:
+        return
+    if number(item, "version") != 1:
+        raise Invalid("version")
+    moved_at = number(item, "movedAt")
+    if moved_at > now - 15 and moved_at <= now + SKEW:
+        raise Moved
+    raise NoSession
 
 
 def checked_numbers(item: Item) -> dict[str, int]:

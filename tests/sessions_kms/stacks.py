@@ -59,7 +59,12 @@ class Stack:
         return self.services.config
 
     def sessions(self) -> dict[str, Item]:
-        return {name: item for name, item in self.items().items() if "#" not in name}
+        """Return the items that are sessions; tombstones of changed keys are none."""
+        return {
+            name: item
+            for name, item in self.items().items()
+            if "#" not in name and "movedAt" not in item
+        }
 
 
 def install(made: Services) -> None:

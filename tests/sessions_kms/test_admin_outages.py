@@ -89,16 +89,16 @@ def test_ending_that_fails_says_so_and_logs_what_was_done(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = [signed_in("7") for _ in range(3)]
-    delete = fake.services.table.delete
+    end = fake.services.table.end
     deleted: list[str] = []
 
-    def delete_one(item_id: str) -> None:
+    def end_one(item_id: str) -> bool:
         if deleted:
             fail()
         deleted.append(item_id)
-        delete(item_id)
+        return end(item_id)
 
-    monkeypatch.setattr(fake.services.table, "delete", delete_one)
+    monkeypatch.setattr(fake.services.table, "end", end_one)
     chosen = [record_id(each) for each in sessions]
     form = {"action": "delete_selected", "_selected_action": chosen} | CONFIRM
     assert_outage(root.post("", form, status=503))
@@ -108,7 +108,7 @@ def test_ending_that_fails_says_so_and_logs_what_was_done(
 @pytest.mark.parametrize(
     ("call", "path"),
     [
-        ("delete", "{id}/delete/"),
+        ("end", "{id}/delete/"),
         ("owned", "end-of-user/?user=7"),
         ("raise_not_before", "end-before/"),
     ],

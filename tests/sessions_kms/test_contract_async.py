@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 from django.contrib.sessions.backends.base import CreateError, UpdateError
@@ -9,7 +10,6 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from sessions_kms.asynchronous import THREADS, _executor
 from sessions_kms.backend import SessionStore
-from sessions_kms.record import SessionRecord
 from tests.sessions_kms.stacks import Stack
 
 pytestmark = pytest.mark.usefixtures("stack")
@@ -98,14 +98,14 @@ async def test_sync_access_while_another_task_loads_is_an_error_not_a_blocked_lo
 ) -> None:
     session = reloaded(await saved(cat=1))
     begun, go_on = threading.Event(), threading.Event()
-    get = fake.services.table.get
+    find = fake.services.table.find
 
-    def slow_get(session_id: str) -> SessionRecord | None:
+    def slow_find(session_id: str) -> Any:
         begun.set()
         go_on.wait(5)
-        return get(session_id)
+        return find(session_id)
 
-    monkeypatch.setattr(fake.services.table, "get", slow_get)
+    monkeypatch.setattr(fake.services.table, "find", slow_find)
     task = asyncio.ensure_future(session.aget("cat"))
     assert await asyncio.to_thread(begun.wait, 10)
     with pytest.raises(SynchronousOnlyOperation):

@@ -117,15 +117,19 @@ class Engine(RuleBasedStateMachine):
                 self.play.act(one, actions[0], (call, two, actions[1]))
 
     @rule(browser=BROWSER, changes=st.tuples(SEVERAL, SEVERAL), actions=st.tuples(ACTIONS, ACTIONS))
-    def overlap(
+    def overlap(  # noqa: PLR0917 - hypothesis calls it, by name
         self,
         browser: int,
         changes: tuple[list[Change], list[Change]],
         actions: tuple[str, str],
         call: int = 0,
         trouble: str | None = None,
+        after: int = 1,
     ) -> None:
-        """Have a browser send two requests at once, with a fault right after the second if told."""
+        """Have a browser send two requests at once, with a fault right after the second if told.
+
+        Or right before it: the second comes between the first one's lost call and its look.
+        """
         for process in range(2):
             self.play.open(self.play.with_cookie(browser), process)
         one, two = self.play.visits[-2:]
@@ -133,22 +137,24 @@ class Engine(RuleBasedStateMachine):
             self.play.changed(two, change) for change in changes[1]
         ):
             if trouble:
-                self.play.strike(call + 1, FAULTS[trouble])
+                self.play.strike(max(0, call + after), FAULTS[trouble])
+                call += call + after < 0
             self.play.act(one, actions[0], (call, two, actions[1]))
 
     @rule(
         browser=BROWSER, changes=st.tuples(SEVERAL, SEVERAL), actions=st.tuples(ACTIONS, ACTIONS),
-        call=CALLS, trouble=st.sampled_from(sorted(FAULTS)),
+        call=CALLS, trouble=st.sampled_from(sorted(FAULTS)), after=st.sampled_from((-1, 1)),
     )  # fmt: skip
-    def overlap_in_trouble(
+    def overlap_in_trouble(  # noqa: PLR0917 - hypothesis calls it, by name
         self,
         browser: int,
         changes: tuple[list[Change], list[Change]],
         actions: tuple[str, str],
         call: int,
         trouble: str,
+        after: int,
     ) -> None:
-        self.overlap(browser, changes, actions, call, trouble)
+        self.overlap(browser, changes, actions, call, trouble, after)
 
     # What operators do, and what goes wrong
 

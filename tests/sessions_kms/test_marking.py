@@ -95,13 +95,14 @@ def test_outage_is_told_and_changes_nothing(make_faulty: MakeFaulty, fault: Faul
 
 
 @servers_only
-def test_transaction_in_conflict_is_told_as_a_change(make_faulty: MakeFaulty) -> None:
+def test_transaction_in_conflict_for_long_is_an_outage(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     table = faulty.stack.services.table
     first = stored(table)
     reasons: list[Any] = [{"Code": "TransactionConflict"}, {"Code": "None"}]
     conflict = error("TransactionCanceledException", CancellationReasons=reasons)
     faulty.table.on("TransactWriteItems", conflict)
-    assert not mark(table, first)
-    give_back(table, first)
+    for write in (mark, give_back):
+        with pytest.raises(TableUnavailable):
+            write(table, first)
     assert set(faulty.stack.items()) == {first.id}

@@ -48,6 +48,10 @@ WRITES: dict[str, Callable[[Table], object]] = {
         record("c", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW
     ),
     "delete": lambda table: table.delete("a"),
+    "end": lambda table: table.end("a"),
+    "raise": lambda table: table.raise_not_before(NOW, latest=NOW + 300),
+    "rewrap": lambda table: table.rewrap("a", old=b"wrapped", new=b"other", created_at=NOW),
+    "rewrap another": lambda table: table.rewrap("a", old=b"x", new=b"other", created_at=None),
     "owned": lambda table: sorted(table.owned(OWNER)),
     "get": lambda table: table.get("a"),
     "head": lambda table: table.head("a"),

@@ -165,6 +165,7 @@ def test_ending_what_is_unknown_leaves_nothing(fake: Stack, engine: str) -> None
 TABLE_CALLS = [
     (FakeTable, name)
     for name in (
+        "find",
         "get",
         "get_item",
         "take_over",
@@ -172,7 +173,7 @@ TABLE_CALLS = [
         "mark",
         "give_back",
         "put_item",
-        "delete",
+        "end",
     )
 ]
 ROW_CALLS = [

@@ -13,7 +13,7 @@ from django.test import RequestFactory
 
 from sessions_kms import moving_in
 from sessions_kms.backend import SessionStore
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.importing import OldEngine
 from sessions_kms.loading import id_of
 from tests.sessions_kms import old_engine
@@ -68,6 +68,9 @@ def test_former_key_is_dead_in_both(stack: Stack) -> None:
     session = moving_in.SessionStore(key)
     session.cycle_key()
     assert session.session_key != key
+    with pytest.raises(SessionMoved):
+        moving_in.SessionStore(key).load()
+    stack.clock.advance(15)
     assert moving_in.SessionStore(key).load() == {}
     assert dict(moving_in.SessionStore(session.session_key).items()) == {"a": 1}
 
@@ -130,6 +133,7 @@ def test_key_is_changed_although_the_old_row_cannot_be_ended(
     assert key not in caplog.text
     assert stored(str(session.session_key)) == {"a": 1}
     assert old_engine.is_there(key)
+    fake.clock.advance(15)
     assert moving_in.SessionStore(key).load() == {}
 
 

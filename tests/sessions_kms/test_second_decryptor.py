@@ -17,7 +17,7 @@ from botocore.config import Config as ClientConfig
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms import reference_format
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.reference_format import CannotTell, Invalid, NoSession
+from tests.sessions_kms.reference_format import CannotTell, Invalid, Moved, NoSession
 from tests.sessions_kms.stacks import REGION, Stack
 
 CONTENT = {"_auth_user_id": "42", "access_token": "canary-7d11", "name": "Zoë", "visits": [1, 2.5]}
@@ -144,6 +144,9 @@ def test_second_program_opens_each_later_state(program: SecondProgram) -> None:
     assert program.open(cookie) == CONTENT | {"more": True}
     session.cycle_key()
     assert program.open(session.session_key or "") == CONTENT | {"more": True}
+    with pytest.raises(Moved):
+        program.open(cookie)
+    program.stack.clock.advance(15)
     with pytest.raises(NoSession):
         program.open(cookie)
 

@@ -4,11 +4,17 @@ A `Wire` counts the calls of DynamoDB and KMS alike. A fault is told for one of 
 and decides whether, and how often, the service handles it, and what comes back.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
 
 from sessions_kms.aws import DataKeyAnswer
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
@@ -22,12 +28,22 @@ class Killed(BaseException):
     """The process is gone at this moment: nothing of it runs on, and nobody gets an answer."""
 
 
+class Delayed(Exception):
+    """A request is on its way for so many more calls: who sent it has given up by then."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+
 class Wire:
-    """``calls`` names the operations that were asked, in order."""
+    """``calls`` names the operations that were asked, in order; ``delayed`` were late."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.delayed = 0
         self._faults: dict[int, Fault] = {}
+        self._late: list[tuple[int, Handle]] = []
 
     def strike(self, call: int, fault: Fault) -> int:
         """Let a fault strike one of the coming calls, the next being 0; return its number."""
@@ -44,9 +60,23 @@ class Wire:
 
     def send(self, operation: str, handle: Handle) -> Any:
         """Have a call handled, unless a fault was told for it."""
+        self.arrive(len(self.calls))
         fault = self._faults.pop(len(self.calls), None)
         self.calls.append(operation)
-        return fault(handle) if fault else handle()
+        try:
+            return fault(handle) if fault else handle()
+        except Delayed as exc:
+            self.delayed += 1
+            self._late.append((len(self.calls) + exc.calls, handle))
+            raise ReadTimeoutError(endpoint_url="aws") from None
+
+    def arrive(self, call: float = math.inf) -> bool:
+        """Have the service handle what was delayed until a call; tell whether there was any."""
+        due = [handle for until, handle in self._late if until <= call]
+        self._late = [each for each in self._late if each[0] > call]
+        for handle in due:
+            handled(handle)
+        return bool(due)
 
 
 class WiredKMS(FakeKMS):
@@ -67,7 +97,7 @@ class WiredKMS(FakeKMS):
     def _sent(self, operation: str, handle: Callable[[], DataKeyAnswer]) -> DataKeyAnswer:
         try:
             answer = self.wire.send(operation, handle)
-        except (OSError, ReadTimeoutError, ClientError):
+        except (OSError, BotoCoreError, ClientError):
             raise KMSUnavailable from None
         if not isinstance(answer, DataKeyAnswer):
             raise KMSUnavailable
@@ -94,8 +124,28 @@ def late(handle: Handle) -> Any:
     raise ReadTimeoutError(endpoint_url="aws")
 
 
+def delayed_by_a_call(handle: Handle) -> Any:
+    """The service does what it was asked after whoever asked has looked."""
+    raise Delayed(1)
+
+
+def delayed_by_two_calls(handle: Handle) -> Any:
+    """The service does what it was asked after another call."""
+    raise Delayed(2)
+
+
+def delayed_for_long(handle: Handle) -> Any:
+    """The service does what it was asked long after nobody waits for it any more."""
+    raise Delayed(1000)
+
+
+def unconnected(handle: Handle) -> Any:
+    """There is no connection, so that nothing is sent."""
+    raise EndpointConnectionError(endpoint_url="aws")
+
+
 def twice(handle: Handle) -> Any:
-    """The answer is lost, and the SDK sends the request again: it is handled twice."""
+    """Something between sends the request again: it is handled twice."""
     handled(handle)
     return handle()
 
@@ -125,7 +175,10 @@ def killed_after(handle: Handle) -> Any:
 
 FAULTS: dict[str, Fault] = {
     fault.__name__: fault
-    for fault in (unreachable, lost, late, twice, throttled, truncated, killed, killed_after)
+    for fault in (
+        *(unreachable, unconnected, lost, late, twice, throttled, truncated, killed, killed_after),
+        *(delayed_by_a_call, delayed_by_two_calls, delayed_for_long),
+    )
 }
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.vectors import altered, misread, sessions, wrong
+from tests.vectors import altered, misread, moves, sessions, wrong
 from tests.vectors.case import Case
 
 FOLDER = Path(__file__).parent
@@ -10,7 +10,8 @@ FOLDER = Path(__file__).parent
 
 def cases() -> dict[str, Case]:
     """Return all vectors by name."""
-    named = [*sessions.cases(), *altered.cases(), *wrong.cases(), *misread.cases()]
+    made = (sessions, altered, wrong, misread, moves)
+    named = [each for module in made for each in module.cases()]
     found = dict(named)
     if len(found) != len(named):
         raise ValueError("Two vectors have one name.")

@@ -15,7 +15,7 @@ Item = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Vector:
-    """What a reader is given, and the outcome: a session, none, invalid, or cannot tell."""
+    """What a reader is given, and the outcome: a session, none, moved, invalid, or cannot tell."""
 
     namespace: str
     configured_context: Mapping[str, str]

@@ -1,0 +1,46 @@
+"""What became of a write, told by what is stored now: only what excludes the other outcome.
+
+A write whose answer was lost may have been applied, or not, or may be applied yet. Takes the
+tries of one save or key change and the record that stands. Knows no table.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from sessions_kms.baseline import Baseline
+from sessions_kms.lineage import descends
+from sessions_kms.record import SessionRecord
+
+
+class Fate(Enum):
+    """What a record that stands says of the tries to replace another."""
+
+    UNDECIDED = auto()  # what they expect still stands: one may arrive yet
+    OVERTAKEN = auto()  # none was applied, and none ever can be: another writer was first
+    UNKNOWN = auto()  # what they expected is not even among the ancestors
+
+
+@dataclass
+class Tries:
+    """The tries of one save: what each of them would have made the baseline.
+
+    ``pending`` says that one on the present baseline may have been applied, or may be yet.
+    """
+
+    made: list[Baseline] = field(default_factory=list)
+    pending: bool = False
+
+    def applied(self, current: SessionRecord) -> Baseline | None:
+        """Return the try that a record shows to have been applied: it is that one or its heir."""
+        for each in reversed(self.made):
+            if each.salt == current.salt or descends(current.ancestors, each.salt):
+                return each
+        return None
+
+    def fate(self, expected: Baseline, current: SessionRecord) -> Fate:
+        """Tell the fate of tries of which the record shows none to have been applied."""
+        if (current.revision, current.salt) == (expected.revision, expected.salt):
+            return Fate.UNDECIDED
+        if self.pending and not descends(current.ancestors, expected.salt):
+            return Fate.UNKNOWN
+        return Fate.OVERTAKEN

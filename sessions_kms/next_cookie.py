@@ -1,0 +1,197 @@
+"""The `-next` cookie: a browser that was not told of a key change brings the new key itself.
+
+A cookie beside the session's, with its attributes, for as long as a tombstone stands. Its
+value is the new key and the beginning of the old one's id, its name ends in the beginning of
+the new one's id. It counts only beside that old cookie, and only where the old record is not
+there: whoever stole or planted the old key learns nothing. It is never deleted: the key that
+it names may yet begin to open.
+
+The outermost middleware keeps the keys of a request here, since others replace
+`request.session`, and whatever answer comes back carries the key that the session has by then.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import SessionBase
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from sessions_kms.record import SHORT_ID, session_id
+from sessions_kms.services import services
+from sessions_kms.tombstone import LIFETIME
+
+TRIED_MAX = 4  # keys that are tried for one cookie
+INFIX = "-next-"
+VALUE = re.compile(rf"([a-z0-9]{{32}})\.([A-Za-z0-9_-]{{{SHORT_ID}}})")
+
+
+@dataclass(repr=False)
+class RequestKeys:
+    """The session keys of one request.
+
+    ``cookie`` is the key that came with it; ``named`` are the ends of the names and the values of
+    its `-next` cookies, as they came.
+    ``session`` is the one that has another key than the cookie by now. ``changed`` is the old
+    and the new key of a change that was made or may be made yet, ``undecided`` which of them.
+    """
+
+    cookie: str | None
+    named: tuple[tuple[str, str], ...]
+    session: SessionBase | None = None
+    changed: tuple[str, str] | None = None
+    undecided: bool = False
+
+    def following(self, session_key: str) -> list[str]:
+        """Return the keys that cookies name for one that opens nothing."""
+        __traceback_hide__ = True
+        old = _short_id(session_key)
+        found = [(end, VALUE.fullmatch(value)) for end, value in self.named]
+        return [
+            match[1]
+            for end, match in found
+            if match and match[2] == old and end == _short_id(match[1])
+        ]
+
+    def concerns(self, session_key: str) -> bool:
+        """Tell whether this is the key of the request's own session."""
+        __traceback_hide__ = True
+        settled = self.session.session_key if self.session else None
+        return session_key in {self.cookie, settled}
+
+    def set_cookies(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Have an answer carry the present key, unless it carries one, and `-next` where due."""
+        __traceback_hide__ = True
+        name = settings.SESSION_COOKIE_NAME
+        key = self.session.session_key if self.session else None
+        if self.session and key and name not in response.cookies:
+            _set(response, name, key, _age(self.session))
+        if self.changed and (self.undecided or self._has_user(self.changed[1])):
+            old, new = self.changed
+            value = f"{new}.{_short_id(old)}"
+            _set(response, f"{name}{INFIX}{_short_id(new)}", value, LIFETIME)
+        return response
+
+    def _has_user(self, session_key: str) -> bool:
+        session = self.session
+        return (
+            session is not None
+            and session.session_key == session_key
+            and session.get(USER_ID) is not None
+        )
+
+
+_keys: ContextVar[RequestKeys | None] = ContextVar("sessions_kms_keys", default=None)
+
+
+@contextmanager
+def keys_of(request: HttpRequest) -> Iterator[RequestKeys]:
+    """Keep the keys of a request while it is answered."""
+    __traceback_hide__ = True
+    kept = RequestKeys(
+        request.COOKIES.get(settings.SESSION_COOKIE_NAME), tuple(_taken(request.COOKIES))
+    )
+    token = _keys.set(kept)
+    try:
+        yield kept
+    finally:
+        _keys.reset(token)
+
+
+def _taken(cookies: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Take the cookies out of a request: Django's error report shows all but the session's."""
+    __traceback_hide__ = True
+    prefix = f"{settings.SESSION_COOKIE_NAME}{INFIX}"
+    for name in [name for name in cookies if name.startswith(prefix)]:
+        yield name.removeprefix(prefix), cookies.pop(name)
+
+
+# What the engine tells and asks; outside of a request that is nothing.
+
+
+def chain(session_key: str) -> Iterator[str]:
+    """Yield a key, and those that the request's cookies say have followed its own one."""
+    __traceback_hide__ = True
+    yield session_key
+    kept = _keys.get()
+    if kept is None or not kept.concerns(session_key):
+        return
+    known = [session_key]
+    for key in known:
+        for following in kept.following(key):
+            if following not in known and len(known) <= TRIED_MAX:
+                known.append(following)
+                yield following
+
+
+def follows(session_key: str) -> bool:
+    """Tell whether the request's cookies name a key that follows its own one."""
+    __traceback_hide__ = True
+    return len(list(chain(session_key))) > 1
+
+
+def settled(session: SessionBase) -> None:
+    """Note that the request's session has another key than its cookie."""
+    if kept := _keys.get():
+        kept.session = session
+
+
+def written(session: SessionBase) -> None:
+    """Note which object has the session by now: allauth replaces the request's."""
+    if (kept := _keys.get()) and kept.session and kept.session.session_key == session.session_key:
+        kept.session = session
+
+
+def may_change(old: str, new: str) -> None:
+    """Note a key change of unknown fate."""
+    __traceback_hide__ = True
+    if kept := _keys.get():
+        kept.changed, kept.undecided = (old, new), True
+
+
+def changed(session: SessionBase, old: str, new: str) -> None:
+    """Note a key change that was made."""
+    __traceback_hide__ = True
+    if kept := _keys.get():
+        kept.session, kept.changed, kept.undecided = session, (old, new), False
+
+
+def not_changed() -> None:
+    """Note that a key change was not made, and never will be."""
+    if (kept := _keys.get()) and kept.undecided:
+        kept.changed, kept.undecided = None, False
+
+
+def _short_id(session_key: str) -> str:
+    __traceback_hide__ = True
+    return session_id(services().config.namespace, session_key)[:SHORT_ID]
+
+
+def _age(session: SessionBase) -> int | None:
+    """Return what Django would make the cookie's age; None for until the browser is closed."""
+    if not hasattr(session, "_session_cache") or session.get_expire_at_browser_close():
+        return None
+    return session.get_expiry_age()
+
+
+def _set(response: HttpResponseBase, name: str, value: str, max_age: int | None) -> None:
+    __traceback_hide__ = True
+    same_site: Any = settings.SESSION_COOKIE_SAMESITE  # text, to Django's stubs
+    response.set_cookie(
+        name,
+        value,
+        max_age=max_age,
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=settings.SESSION_COOKIE_HTTPONLY,
+        samesite=same_site,
+    )
+    patch_vary_headers(response, ("Cookie",))

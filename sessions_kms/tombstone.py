@@ -1,0 +1,59 @@
+"""What stands for ten minutes in the place of a session whose key was changed.
+
+It says that the session lives on, and not where: whoever holds the old key is not led to
+the new one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.record import CLOCK_SKEW, Item, number
+
+VERSION: Final = 1
+LIFETIME: Final = 600  # seconds
+UNSETTLED: Final = 15  # seconds in which a browser may yet get the new key
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """The end of a session's former key. ``moved_at`` is in epoch seconds."""
+
+    id: str
+    moved_at: int
+
+    def to_item(self) -> Item:
+        """Return it as a DynamoDB item."""
+        return {
+            "id": {"S": self.id},
+            "version": {"N": str(VERSION)},
+            "movedAt": {"N": str(self.moved_at)},
+            "ttl": {"N": str(self.moved_at + LIFETIME)},
+        }
+
+    @property
+    def settled_at(self) -> int:
+        """The time from which the answer with the new key is no longer on its way."""
+        return self.moved_at + UNSETTLED
+
+    def is_ahead(self, now: float) -> bool:
+        """Tell whether it is of a time to come, and counts for nothing."""
+        return self.moved_at > now + CLOCK_SKEW
+
+
+def is_tombstone(item: Mapping[str, Any]) -> bool:
+    """Tell whether an item, or what lists read of it, is a tombstone.
+
+    What has any part of a ciphertext is a record, to which somebody added.
+    """
+    return "movedAt" in item and not item.keys() & {"encryptedData", "authTag"}
+
+
+def tombstone_in(item: Mapping[str, Any]) -> Tombstone | None:
+    """Return the tombstone that an item is; None for any other. Raises InvalidRecord."""
+    if not is_tombstone(item):
+        return None
+    if number(item, "version") != VERSION:
+        raise InvalidRecord("version")
+    return Tombstone(str(item["id"]["S"]), number(item, "movedAt"))

@@ -1,0 +1,78 @@
+"""A TCP proxy that cuts one exchange after so many bytes. It knows nothing of HTTP."""
+
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+
+CHUNK = 65536
+TICK = 0.02  # seconds after which a connection looks whether the proxy ends
+
+
+@dataclass
+class CuttingProxy:
+    """``passed`` counts the bytes of the exchange that is watched for, in both directions."""
+
+    upstream: tuple[str, int]
+    watched: bytes = b"TransactWriteItems"
+    cut_after: int | None = None
+    down_then: bool = False
+    down: bool = False
+    passed: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def cut(self, after: int, *, down_then: bool = False) -> None:
+        """Cut the next exchange that is watched for, and stay down then if told."""
+        self.cut_after, self.down_then, self.passed = after, down_then, 0
+
+    def heal(self) -> None:
+        self.down, self.cut_after, self.passed = False, None, 0
+
+    def serve(self, listener: socket.socket) -> None:
+        while not self.ended.is_set():
+            with suppress(TimeoutError):
+                client, _ = listener.accept()
+                threading.Thread(target=self.connect, args=(client,), daemon=True).start()
+
+    def connect(self, client: socket.socket) -> None:
+        server = socket.create_connection(self.upstream)
+        with closing(client), closing(server), suppress(OSError):
+            self.relay(client, server)
+
+    def relay(self, client: socket.socket, server: socket.socket) -> None:
+        is_watched = False
+        while not (self.ended.is_set() or self.down):
+            for source in select.select([client, server], [], [], TICK)[0]:
+                data = source.recv(CHUNK)
+                if not data:
+                    return
+                if source is client and b"X-Amz-Target" in data:
+                    is_watched = self.watched in data
+                target = server if source is client else client
+                if is_watched and self.cut_after is not None:
+                    left = self.cut_after - self.passed
+                    target.sendall(data[:left])
+                    self.passed += min(left, len(data))
+                    if left <= len(data):
+                        self.cut_after, self.down = None, self.down_then
+                        return
+                    continue
+                target.sendall(data)
+                self.passed += len(data) if is_watched else 0
+
+
+@contextmanager
+def cutting_proxy(host: str, port: int) -> Iterator[tuple[CuttingProxy, str]]:
+    """Run a proxy in front of a local service until the block ends; give its address, too."""
+    proxy = CuttingProxy((host, port))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(TICK)
+        thread = threading.Thread(target=proxy.serve, args=(listener,), name="cutting-proxy")
+        thread.start()
+        try:
+            yield proxy, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            proxy.ended.set()
+            thread.join()

@@ -1,0 +1,99 @@
+"""Answers of DynamoDB that are lost, with another request acting before anybody looks.
+
+Over real HTTP: a proxy lets the server apply a write, has the other request do its part, and
+drops the connection.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
+from tests.sessions_kms.faults import Answer, Dropped, Exchange
+from tests.sessions_kms.faulty import FaultyStack, MakeFaulty
+from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture
+
+make_faulty = make_faulty_fixture
+pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+
+
+def saved(**content: object) -> str:
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    assert session.session_key
+    return session.session_key
+
+
+def stored(session_key: str | None) -> dict[str, Any]:
+    return dict(SessionStore(session_key).items())
+
+
+def lose_next_answer(
+    faulty: FaultyStack, operation: str, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Have the next such write applied, and something else done before its sender knows."""
+
+    def lost(exchange: Exchange) -> Answer:
+        exchange.forward()
+        meanwhile()
+        raise Dropped
+
+    faulty.table.on(operation, lost, times=1)
+
+
+CHANGES: dict[str, tuple[Callable[[Any], object], Callable[[Any], object], dict[str, Any]]] = {
+    "both set one key": (
+        lambda mine: mine.update({"a": "mine"}), lambda theirs: theirs.update({"a": "theirs"}),
+        {"a": "theirs", "b": [1]},
+    ),
+    "the other deletes it": (
+        lambda mine: mine.update({"a": "mine"}), lambda theirs: theirs.pop("a"), {"b": [1]},
+    ),
+    "the other appends": (
+        lambda mine: mine["b"].append(2), lambda theirs: theirs["b"].append(3),
+        {"a": "old", "b": [1, 2, 3]},
+    ),
+    "the other adds one": (
+        lambda mine: mine.pop("a"), lambda theirs: theirs.update({"a": "theirs"}),
+        {"a": "theirs", "b": [1]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_save_whose_answer_is_lost_is_not_laid_over_a_later_acknowledged_one(
+    make_faulty: MakeFaulty, name: str
+) -> None:
+    change, others_change, expected = CHANGES[name]
+    faulty = make_faulty()
+    key = saved(a="old", b=[1])
+    mine = SessionStore(key)
+    change(mine)
+
+    def meanwhile() -> None:
+        theirs = SessionStore(key)
+        others_change(theirs)
+        theirs.save()
+
+    lose_next_answer(faulty, "PutItem", meanwhile)
+    mine.save()
+    assert stored(key) == expected
+
+
+def test_key_change_whose_answer_is_lost_signs_nobody_out(make_faulty: MakeFaulty) -> None:
+    faulty = make_faulty()
+    signed_out = 0
+    for _ in range(20):
+        key = saved(_auth_user_id="7")
+        session = SessionStore(key)
+        lose_next_answer(faulty, "TransactWriteItems")
+        try:
+            session.cycle_key()
+        except StoreUnavailable:
+            signed_out += not stored(key)  # It keeps the old cookie.
+        else:
+            signed_out += not stored(session.session_key)
+    assert signed_out == 0
