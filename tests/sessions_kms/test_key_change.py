@@ -124,6 +124,19 @@ def test_undecided_key_change_that_arrives_later_signs_nobody_out(world: World) 
     assert world.sessions() == 1
 
 
+def test_create_of_unknown_fate_is_never_sent_again_under_its_key(world: World) -> None:
+    browser()
+    before = world.sessions()
+    world.wire.strike(0, wire.delayed_for_long)
+    ada = browser(**{USER_ID: ADA})
+    assert world.wire.calls[-3:] == ["PutItem", "GetItem", "PutItem"]
+    key = str(ada.key)
+    assert ada.ask("logout").status_code == 200
+    assert world.wire.arrive()
+    assert world.truth(key) is None, "revived"
+    assert world.sessions() == before + 1, "one whose key nobody has, until its ttl"
+
+
 # Several tabs
 
 
