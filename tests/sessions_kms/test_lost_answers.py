@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.ending import end_linked
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.links import LINKS
 from tests.sessions_kms.faults import Answer, Dropped, Exchange
 from tests.sessions_kms.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture
@@ -160,3 +162,23 @@ def test_second_save_after_a_lost_answer_loses_nothing_of_others(make_faulty: Ma
     mine["c"] = 3
     mine.save()
     assert stored(key) == {"a": 2, "b": 2, "c": 3}
+
+
+def test_name_that_another_added_again_after_a_lost_answer_still_ends_the_session(
+    make_faulty: MakeFaulty,
+) -> None:
+    faulty, link = make_faulty(), "1" * 64
+    key = saved(a=0, **{LINKS: [link]})
+    mine = SessionStore(key)
+    mine[LINKS] = []
+
+    def meanwhile() -> None:
+        theirs = SessionStore(key)
+        theirs[LINKS] = [link]
+        theirs.save()
+
+    lose_next_answer(faulty, "PutItem", meanwhile)
+    mine.save()
+    assert stored(key)[LINKS] == [link]
+    assert end_linked(link) == 1
+    assert stored(key) == {}
