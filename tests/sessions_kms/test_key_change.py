@@ -218,6 +218,21 @@ def test_logout_ends_the_session_that_the_request_settled_on(world: World) -> No
         assert ada.key is None
 
 
+def test_key_change_that_an_older_release_outran_is_tried_again(world: World) -> None:
+    ada = browser(**{USER_ID: ADA})
+
+    def saved_by_an_older_release(handle: Handle) -> Any:
+        ada.send("save")
+        world.table.items[id_of(str(ada.key))].pop("ancestors")
+        return handle()
+
+    world.wire.strike(1, wire.unreachable)
+    world.wire.strike(2, saved_by_an_older_release)
+    assert ada.ask("rotate").status_code == 200
+    assert is_signed_in(world, ada)
+    assert SessionStore(ada.key)["seen"] == 1
+
+
 # The cookie
 
 
