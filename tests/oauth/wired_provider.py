@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from oauth import http
 from tests.oauth.fake_provider import Answer, FakeProvider
@@ -51,7 +51,7 @@ class WiredProviders:
                 f"{method} {parts.path}",
                 lambda: provider.respond(parts.path, parameters, authorization),
             )
-        except ReadTimeoutError:
+        except (EndpointConnectionError, ReadTimeoutError):
             raise TimeoutError from None
         except ClientError:
             return OVERLOADED
