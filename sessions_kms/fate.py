@@ -41,6 +41,14 @@ class Tries:
         """Tell the fate of tries of which the record shows none to have been applied."""
         if (current.revision, current.salt) == (expected.revision, expected.salt):
             return Fate.UNDECIDED
-        if self.pending and not descends(current.ancestors, expected.salt):
+        if (
+            self.pending
+            and not self._moves(expected)
+            and not descends(current.ancestors, expected.salt)
+        ):
             return Fate.UNKNOWN
         return Fate.OVERTAKEN
+
+    def _moves(self, expected: Baseline) -> bool:
+        """Tell whether they change the key: applied, they would have left no record."""
+        return self.made[-1].session_key != expected.session_key

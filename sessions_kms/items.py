@@ -2,36 +2,20 @@
 
 Takes and gives items in the low-level attribute form, under the ids that callers
 choose. All methods raise TableUnavailable when the answer cannot be told.
-
-Reads are sent again by `calls`; a write only from here, where its condition is known. One that
-was certainly not applied is sent again at once. One whose answer was lost is, too, where to
-be applied twice is no harm; else it raises FateUnknown, and the caller decides. All of that is
-one call, which ends as one.
 """
 
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sessions_kms import deadline
-from sessions_kms.aws import call_table
-from sessions_kms.aws_errors import ConditionFailed, TransactionCanceled
-from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
+from sessions_kms.aws_errors import ConditionFailed
+from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.record import HEAD_ATTRIBUTES, Item
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from sessions_kms.writing import REPEATS_MAX, TableCalls, is_whole
 
 OWNER_INDEX = "by-owner"
 PAGE_ITEMS = 100
-REPEATS_MAX = 3  # requests of a write whose answers are lost
-PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)  # seconds at most before a write that was refused
-LAST_START = 2.0  # seconds after the first request of a write that no other one begins
-CHECK_FAILED = "ConditionalCheckFailed"
 
 
 @dataclass(frozen=True)
@@ -45,19 +29,8 @@ class Page:
     next: Item | None
 
 
-class ItemTable:
+class ItemTable(TableCalls):
     """One table."""
-
-    def __init__(
-        self,
-        client: "DynamoDBClient",
-        *,
-        name: str,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._client = client
-        self._name = name
-        self._sleep = sleep
 
     def get_item(self, item_id: str, *, only: Sequence[str] = ()) -> Item | None:
         """Return an item as it is stored; of some of its attributes only, where told."""
@@ -71,7 +44,7 @@ class ItemTable:
         )
         item: Item | None = answer.get("Item")
         # boto parses a body cut short to an empty answer: only one that is whole is a miss.
-        if item is None and not _is_whole(answer):
+        if item is None and not is_whole(answer):
             raise TableUnavailable
         if item is not None and not _is_of(item, "id", item_id):
             raise TableUnavailable("The table answered with another item than was asked for.")
@@ -251,47 +224,6 @@ class ItemTable:
             return False
         return True
 
-    def _repeated(self, operation: str, **params: Any) -> None:
-        """Send what may be applied twice, or late, until an answer comes."""
-        with _one_call():
-            for _ in range(REPEATS_MAX):
-                try:
-                    self._write(operation, **params)
-                except FateUnknown:
-                    continue
-                return
-        raise TableUnavailable
-
-    def _write(self, operation: str, **params: Any) -> None:
-        """Send a write, anew as long as it is certainly not applied.
-
-        Raises ConditionFailed, TransactionCanceled because of a condition, or FateUnknown.
-        """
-        began = time.monotonic()
-        with _one_call():
-            for longest in PAUSES:
-                try:
-                    self._write_once(operation, **params)
-                except NotApplied:
-                    pause = random.uniform(0, longest)  # noqa: S311 - only spreads
-                    if time.monotonic() - began > LAST_START or not deadline.has_time_for(pause):
-                        raise
-                    self._sleep(pause)
-                else:
-                    return
-            self._write_once(operation, **params)
-
-    def _write_once(self, operation: str, **params: Any) -> None:
-        try:
-            answer = self._call(operation, ReturnConsumedCapacity="TOTAL", **params)
-        except TransactionCanceled as exc:
-            if CHECK_FAILED in exc.reasons:
-                raise
-            raise NotApplied from exc  # Another one on these items is under way: milliseconds.
-        # boto parses a body cut short to an empty answer.
-        if not _is_whole(answer):
-            raise FateUnknown
-
     def _page(self, operation: str, start: Item | None, **params: Any) -> Page:
         if start is not None:
             params["ExclusiveStartKey"] = start
@@ -299,19 +231,6 @@ class ItemTable:
         if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):
             raise TableUnavailable
         return Page(answer["Items"], answer.get("LastEvaluatedKey"))
-
-    def _call(self, operation: str, **params: Any) -> dict[str, Any]:
-        return call_table(self._client, operation, **params)
-
-
-@contextmanager
-def _one_call() -> Iterator[None]:
-    """Bound all that is sent by what one call may take. Raises TableUnavailable if nothing is."""
-    try:
-        with deadline.call(deadline.HASTY.call):
-            yield
-    except deadline.OutOfTime:
-        raise TableUnavailable from None
 
 
 def _key(item_id: str) -> Item:
@@ -344,8 +263,3 @@ def as_number(value: int) -> dict[str, Any]:
 
 def _b(value: bytes) -> dict[str, Any]:
     return {"B": value}
-
-
-def _is_whole(answer: Mapping[str, Any]) -> bool:
-    """Tell whether an answer arrived in full, by the last thing that was asked for in it."""
-    return "ConsumedCapacity" in answer

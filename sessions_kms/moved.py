@@ -14,8 +14,8 @@ The sealed record comes first, then the mark, then the row:
 |     |        | x    | has ended   | none                             | none                      |
 | x   | x      |      | cannot be   |                                  |                           |
 
-A tombstone (`tombstone`) is no record: its session lives on under another key, and has neither
-row nor mark of that one. Whoever comes with the old key within 15 seconds is asked to come again.
+A tombstone (`tombstone`) is no record: the session lives on under another key, which has neither
+row nor mark. Whoever comes with the old one within 15 seconds is asked to come again.
 
 Record and mark come together there, in one transaction, and go together on the way back, in
 another: the mark stands from before the row is put until the row is the session. So after a

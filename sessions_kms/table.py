@@ -20,7 +20,7 @@ from sessions_kms.exceptions import (
     SessionTooLarge,
     TableUnavailable,
 )
-from sessions_kms.items import REPEATS_MAX, ItemTable, as_number
+from sessions_kms.items import ItemTable, as_number
 from sessions_kms.lineage import descends
 from sessions_kms.record import (
     HEAD_ATTRIBUTES,
@@ -34,6 +34,7 @@ from sessions_kms.record import (
     number,
 )
 from sessions_kms.tombstone import Tombstone, is_tombstone, tombstone_in
+from sessions_kms.writing import REPEATS_MAX
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -253,22 +254,6 @@ class Table(ItemTable):
     def _not_before_id(self, name: str | None) -> str:
         named = "" if name is None else f"#{name}"
         return f"not-before#{self._namespace}{named}"
-
-    def _transact(self, *actions: dict[str, Any]) -> None:
-        self._write("transact_write_items", TransactItems=list(actions))
-
-    def _transact_if(self, is_done: Callable[[], bool], *actions: dict[str, Any]) -> bool:
-        """Do what may be done twice, or late; False where a condition fails."""
-        for _ in range(REPEATS_MAX):
-            try:
-                self._transact(*actions)
-            except TransactionCanceled:
-                return False
-            except FateUnknown:
-                if not is_done():
-                    continue
-            return True
-        raise TableUnavailable
 
     def _put(self, record: SessionRecord, condition: str, values: Item) -> None:
         self._write(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import CLOCK_SKEW, Item, number
+from sessions_kms.record import CLOCK_SKEW, Item, number, text
 
 VERSION: Final = 1
 LIFETIME: Final = 600  # seconds
@@ -56,4 +56,4 @@ def tombstone_in(item: Mapping[str, Any]) -> Tombstone | None:
         return None
     if number(item, "version") != VERSION:
         raise InvalidRecord("version")
-    return Tombstone(str(item["id"]["S"]), number(item, "movedAt"))
+    return Tombstone(text(item, "id"), number(item, "movedAt"))

@@ -48,6 +48,7 @@ WITHOUT_DJANGO = {
     "table",
     "telemetry",
     "tombstone",
+    "writing",
 }
 
 
@@ -164,10 +165,10 @@ def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:
         ("sessions_kms.clients", False),
         ("sessions_kms.clients", True),
         ("sessions_kms.aws_errors", True),
-        ("sessions_kms.items", True),
         ("sessions_kms.role_credentials", False),
         ("sessions_kms.signing", False),
         ("sessions_kms.table", True),
+        ("sessions_kms.writing", True),
     }
 
 

@@ -236,7 +236,7 @@ def test_no_secret_is_in_the_logs_or_in_the_report_of_an_error(
         assert secret not in seen
 
 
-@pytest.mark.parametrize("operation", ["get", "get_item", "put_stamped", "replace"])
+@pytest.mark.parametrize("operation", ["find", "get_item", "put_stamped", "replace"])
 def test_no_secret_is_in_the_report_of_a_store_that_fails(
     corp: FakeProvider,
     expired: Visitor,

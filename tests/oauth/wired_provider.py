@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from oauth import http
 from tests.oauth.fake_provider import Answer, FakeProvider
@@ -52,7 +52,7 @@ class WiredProviders:
                 f"{method} {parts.path}",
                 lambda: provider.respond(parts.path, parameters, authorization),
             )
-        except ReadTimeoutError:
+        except (EndpointConnectionError, ReadTimeoutError):
             raise TimeoutError from None
         except ClientError:
             return OVERLOADED

@@ -26,6 +26,7 @@ class Ledger:
         self.live: dict[str, Stored] = {}
         self.dead: set[str] = set()
         self.unknown = 0
+        self.salts: set[bytes] = set()  # of all that stood between actions
 
     def alive(self, key: str) -> Stored | None:
         found = self.world.truth(key)
@@ -55,11 +56,16 @@ class Ledger:
     ) -> None:
         stands = self.alive(key) if key else None
         told = [each for each, _ in done]
+        saw = frozenset(
+            number
+            for number, each in enumerate(told)
+            if each.seen.base is not None and each.seen.base_salt not in self.salts
+        )
         there = [self.content_of(new) for _, new in done]
         sure = [each.answer not in UNKNOWN for each in told]
         assert any(
             after == (stands.content if stands else None) and agree(sure, moved, there)
-            for after, moved in in_any_order(told, held)
+            for after, moved in in_any_order(told, held, saw)
         ), (told, held, stands, there)
         self.unknown += len(sure) - sum(sure)
         if key is not None and stands is None:
@@ -89,6 +95,7 @@ class Ledger:
 
     def check(self) -> None:
         """Hold the promises that must hold at any time."""
+        self.salts |= {held.salt for held in self.live.values()}
         for key, expected in self.live.items():
             assert self.alive(key) == expected, "lost, or changed by nobody"
         for key in self.dead:

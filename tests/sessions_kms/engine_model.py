@@ -17,7 +17,7 @@ LINKS = "_links"
 Content = dict[str, Any]
 
 OK = "ok"
-INTERRUPTED = "interrupted"  # the session ended, moved, or is another person's by now
+INTERRUPTED = "interrupted"  # the session ended, or is another person's by now: 400
 UNAVAILABLE = "unavailable"  # 503
 DEAD = "dead"  # the process was killed
 UNKNOWN = (UNAVAILABLE, DEAD)
@@ -64,8 +64,6 @@ def effects(seen: Seen, action: str, before: Stored | None) -> Iterator[Effect]:
     """Yield how an action may end on what stands under the visit's key, without faults."""
     if action == "flush":
         yield Effect(OK, None)
-        if seen.key is not None and before is None:  # It has moved.
-            yield Effect(INTERRUPTED, None)
     elif seen.key is None:
         yield Effect(OK, before, seen.ours)
     elif before is None:
@@ -140,9 +138,16 @@ def _possible(told: Told, before: Stored | None) -> Iterator[Effect]:
         yield Effect(told.answer, before)
 
 
-def in_any_order(told: Sequence[Told], before: Stored | None) -> Iterator[tuple[Any, list[Any]]]:
-    """Yield what may stand after overlapping actions, and what each, as listed, moved."""
+def in_any_order(
+    told: Sequence[Told], before: Stored | None, saw: frozenset[int] = frozenset()
+) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield what may stand after overlapping actions, and what each, as listed, moved.
+
+    Those of ``saw`` loaded what another of them had written: they came after it.
+    """
     for order in permutations(range(len(told))):
+        if any(number not in saw for number in order[len(told) - len(saw) :]):
+            continue
         for after, moved in outcomes([told[number] for number in order], before):
             yield after, [found for _, found in sorted(zip(order, moved, strict=True), key=first)]
 

@@ -183,7 +183,9 @@ class Play(Ledger):
     def loaded(self, visit: Visit) -> Visit | None:
         """Look at a visit's session; None when that cannot be told."""
         seen = visit.seen
+        self.world.wire.holds = True  # What it loads is what stands when it has loaded.
         answer = self.told(visit, lambda: visit.session.get("a"))
+        self.world.wire.holds = False
         if answer != OK:
             self.finish(visit, answer)
             return None
@@ -199,8 +201,18 @@ class Play(Ledger):
         assert visit.session.session_key == seen.key, "a cookie was given up, or kept"
         return visit
 
-    def act(self, visit: Visit, action: str, race: tuple[int, Visit, str] | None = None) -> None:
-        """Let a visit act, with another one's action before one of its calls if told."""
+    def act(
+        self,
+        visit: Visit,
+        action: str,
+        race: tuple[int, Visit, str] | None = None,
+        followed: tuple[int, int, Change, str] | None = None,
+    ) -> None:
+        """Let a visit act, with another one's action before one of its calls if told.
+
+        Or with the whole of a request that begins then: ``followed`` is the call, and its
+        browser, change and action.
+        """
         if action != "flush" and self.loaded(visit) is None:
             return
         self.arrive()
@@ -215,11 +227,27 @@ class Play(Ledger):
                 return handle()
 
             number = self.world.wire.strike(call, other_first)
+        elif followed is not None:
+
+            def follower_first(handle: Handle) -> Any:
+                self.follower(*followed[1:], done)
+                return handle()
+
+            number = self.world.wire.strike(followed[0], follower_first)
         self.perform(visit, action, done)
         self.world.wire.spare(number)
         self.settle(before, [each for each in done if each[0].action != "nothing"])
         if race is not None and len(done) == 1 and not race[1].over:
             self.act(*race[1:])  # There were fewer calls: it comes afterwards.
+
+    def follower(
+        self, browser: int, change: Change, action: str, done: list[tuple[Told, str | None]]
+    ) -> None:
+        """Have another process handle a request that begins now."""
+        self.open(browser, 1)
+        visit = self.visits[-1]
+        if self.changed(visit, change):
+            self.perform(visit, action, done)
 
     def perform(self, visit: Visit, action: str, done: list[tuple[Told, str | None]]) -> None:
         """Let the engine act, and note what came of it."""
@@ -250,8 +278,10 @@ class Play(Ledger):
         with self.world.running(visit.process):
             try:
                 call()
-            except (UpdateError, SessionInterrupted, SessionMoved):
+            except (UpdateError, SessionInterrupted):
                 return INTERRUPTED
+            except SessionMoved:
+                return UNAVAILABLE
             except StoreUnavailable:
                 assert self.world.disturbed, "unavailable for no reason"
                 return UNAVAILABLE

@@ -74,6 +74,18 @@ def test_waits_of_a_request_are_summed_up_and_what_is_between_them_is_not(
             pytest.fail("a call was begun")
 
 
+def test_call_within_another_ends_with_it_and_is_counted_once(clock: FakeClock) -> None:
+    with deadline.request():
+        with deadline.call(3):
+            clock.advance(2)
+            with deadline.call(3):
+                assert deadline.call_left() == 1
+                clock.advance(0.95)
+            with pytest.raises(OutOfTime), deadline.call(3):
+                pytest.fail("a call was begun")
+        assert deadline.budget_left() == pytest.approx(4 - 2.95)
+
+
 def test_commands_have_no_sum(clock: FakeClock) -> None:
     for _ in range(100):
         spend_in_call(clock, 3)

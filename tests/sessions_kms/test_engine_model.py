@@ -156,6 +156,27 @@ class Engine(RuleBasedStateMachine):
     ) -> None:
         self.overlap(browser, changes, actions, call, trouble, after)
 
+    @rule(
+        browser=BROWSER, changes=st.tuples(CHANGES, CHANGES), actions=st.tuples(ACTIONS, ACTIONS),
+        call=CALLS, trouble=st.sampled_from(sorted(FAULTS)),
+    )  # fmt: skip
+    def be_followed_in_trouble(
+        self,
+        browser: int,
+        changes: tuple[Change, Change],
+        actions: tuple[str, str],
+        call: int,
+        trouble: str,
+    ) -> None:
+        """Have a request come after a call that something goes wrong in, before anybody looks."""
+        browser = self.play.with_cookie(browser)
+        self.play.open(browser, 0)
+        visit = self.play.visits[-1]
+        if self.play.changed(visit, changes[0]):
+            self.play.strike(call, FAULTS[trouble])
+            followed = (call + 1, browser, changes[1], actions[1])
+            self.play.act(visit, actions[0], followed=followed)
+
     # What operators do, and what goes wrong
 
     @rule(user=USERS, process=PROCESS)

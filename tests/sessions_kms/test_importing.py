@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from sessions_kms import ending, moving_in, moving_out
 from sessions_kms.backend import SessionStore
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.importing import CHUNK, AllEnded, Importer, OldEngine
 from sessions_kms.links import LINKS
 from sessions_kms.loading import id_of
@@ -228,6 +228,22 @@ def test_session_that_ended_here_between_its_reading_and_its_sealing_stays_ended
     visitor.flush()
     assert [importer.seal(each, importer.moment()) for each in sessions] == ["there already"]
     assert stored(key) == {}
+
+
+def test_session_whose_key_was_changed_here_meanwhile_lives_on(stack: Stack) -> None:
+    key = saved(a=1)
+    importer = Importer(stack.services, OldEngine(ENGINE))
+    (sessions,) = OldEngine(ENGINE).sessions()
+    outcomes = [importer.seal(each, importer.moment()) for each in sessions]
+    visitor = moving_in.SessionStore(key)
+    visitor.cycle_key()
+    importer._settle(sessions, outcomes)
+    assert importer.counts["imported"] == 1
+    assert importer.counts["ended meanwhile"] == 0
+    assert stored(str(visitor.session_key)) == {"a": 1}
+    assert [importer.seal(each, importer.moment()) for each in sessions] == ["there already"]
+    with pytest.raises(SessionMoved):
+        stored(key)
 
 
 def test_end_of_all_sessions_in_the_middle_of_an_import_holds_for_what_comes_later(

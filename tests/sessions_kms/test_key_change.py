@@ -124,6 +124,19 @@ def test_undecided_key_change_that_arrives_later_signs_nobody_out(world: World) 
     assert world.sessions() == 1
 
 
+def test_create_of_unknown_fate_is_never_sent_again_under_its_key(world: World) -> None:
+    browser()
+    before = world.sessions()
+    world.wire.strike(0, wire.delayed_for_long)
+    ada = browser(**{USER_ID: ADA})
+    assert world.wire.calls[-3:] == ["PutItem", "GetItem", "PutItem"]
+    key = str(ada.key)
+    assert ada.ask("logout").status_code == 200
+    assert world.wire.arrive()
+    assert world.truth(key) is None, "revived"
+    assert world.sessions() == before + 1, "one whose key nobody has, until its ttl"
+
+
 # Several tabs
 
 
@@ -179,17 +192,17 @@ def test_acknowledged_logout_is_one_whatever_key_change_is_under_way(
 ) -> None:
     for fault in (None, *FAULTS.values()):
         for call in range(CALLS):
-            world.table.items.clear()
-            ada = browser(**{USER_ID: ADA})
-            if fault:
-                world.wire.strike(call + 1, fault)
-            answers, were_two = together(world, ada, "rotate", leave, call)
-            world.wire.heal()
-            if not were_two:
-                break
-            left = answers[0]
-            world.wire.arrive()
-            assert left.status_code == 503 or not lives(world), (fault, call)
+            for pages in (("rotate", leave), (leave, "rotate")):
+                world.table.items.clear()
+                ada = browser(**{USER_ID: ADA})
+                if fault:
+                    world.wire.strike(call + 1, fault)
+                answers, were_two = together(world, ada, *pages, call)
+                world.wire.heal()
+                world.wire.arrive()
+                left = answers[0 if pages[1] == leave and were_two else -1]
+                if were_two and left.status_code != 503:
+                    assert not lives(world), (pages, fault, call)
 
 
 def test_logout_ends_the_session_that_the_request_settled_on(world: World) -> None:
@@ -203,6 +216,21 @@ def test_logout_ends_the_session_that_the_request_settled_on(world: World) -> No
         assert ada.ask(leave).status_code == 200
         assert not lives(world)
         assert ada.key is None
+
+
+def test_key_change_that_an_older_release_outran_is_tried_again(world: World) -> None:
+    ada = browser(**{USER_ID: ADA})
+
+    def saved_by_an_older_release(handle: Handle) -> Any:
+        ada.send("save")
+        world.table.items[id_of(str(ada.key))].pop("ancestors")
+        return handle()
+
+    world.wire.strike(1, wire.unreachable)
+    world.wire.strike(2, saved_by_an_older_release)
+    assert ada.ask("rotate").status_code == 200
+    assert is_signed_in(world, ada)
+    assert SessionStore(ada.key)["seen"] == 1
 
 
 # The cookie

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.ending import end_linked
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.links import LINKS
 from tests.sessions_kms.faults import Answer, Dropped, Exchange
 from tests.sessions_kms.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture
@@ -97,3 +99,86 @@ def test_key_change_whose_answer_is_lost_signs_nobody_out(make_faulty: MakeFault
         else:
             signed_out += not stored(session.session_key)
     assert signed_out == 0
+
+
+def test_save_that_a_program_without_ancestors_outran_is_not_merged(
+    make_faulty: MakeFaulty,
+) -> None:
+    faulty = make_faulty()
+    key = saved(a="old")
+    mine = SessionStore(key)
+    mine["a"] = "mine"
+
+    def meanwhile() -> None:
+        theirs = SessionStore(key)
+        theirs["a"] = "theirs"
+        theirs.save()
+        (item,) = faulty.stack.sessions().values()
+        faulty.stack.put_item({name: item[name] for name in item if name != "ancestors"})
+
+    lose_next_answer(faulty, "PutItem", meanwhile)
+    with pytest.raises(StoreUnavailable):
+        mine.save()
+    assert stored(key) == {"a": "theirs"}
+
+
+def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
+    make_faulty: MakeFaulty,
+) -> None:
+    faulty = make_faulty()
+    for others, told in ((16, None), (17, StoreUnavailable)):
+        key = saved(n=0)
+        mine = SessionStore(key)
+        mine["mine"] = True
+
+        def meanwhile(key: str = key, others: int = others) -> None:
+            for number in range(others):
+                theirs = SessionStore(key)
+                theirs["n"] = number + 1
+                theirs.save()
+
+        lose_next_answer(faulty, "PutItem", meanwhile)
+        if told:
+            with pytest.raises(told):
+                mine.save()
+        else:
+            mine.save()
+        assert stored(key) == {"n": others, "mine": True}
+
+
+def test_second_save_after_a_lost_answer_loses_nothing_of_others(make_faulty: MakeFaulty) -> None:
+    faulty = make_faulty()
+    key = saved(a=0, b=0)
+    mine = SessionStore(key)
+    mine["a"] = 1
+
+    def meanwhile() -> None:
+        theirs = SessionStore(key)
+        theirs["a"], theirs["b"] = 2, 2
+        theirs.save()
+
+    lose_next_answer(faulty, "PutItem", meanwhile)
+    mine.save()
+    mine["c"] = 3
+    mine.save()
+    assert stored(key) == {"a": 2, "b": 2, "c": 3}
+
+
+def test_name_that_another_added_again_after_a_lost_answer_still_ends_the_session(
+    make_faulty: MakeFaulty,
+) -> None:
+    faulty, link = make_faulty(), "1" * 64
+    key = saved(a=0, **{LINKS: [link]})
+    mine = SessionStore(key)
+    mine[LINKS] = []
+
+    def meanwhile() -> None:
+        theirs = SessionStore(key)
+        theirs[LINKS] = [link]
+        theirs.save()
+
+    lose_next_answer(faulty, "PutItem", meanwhile)
+    mine.save()
+    assert stored(key)[LINKS] == [link]
+    assert end_linked(link) == 1
+    assert stored(key) == {}

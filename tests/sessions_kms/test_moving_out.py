@@ -8,16 +8,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings as live_settings
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends import cached_db
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.db import connection, transaction
+from django.http import HttpRequest, HttpResponse
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from sessions_kms import backend, moving_in, moving_out
+from sessions_kms import backend, moving_in, moving_out, next_cookie
 from sessions_kms.backend import SessionStore
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.loading import id_of
 from sessions_kms.moved import mark_of
 from tests.sessions_kms import old_engine
@@ -54,6 +56,37 @@ def test_sealed_session_goes_back_when_it_is_read(stack: Stack) -> None:
     assert back.session_key == key
     assert old_engine.content(key) == {USER_ID: "7", "a": 1}
     assert stored(key) == {}
+
+
+def test_session_whose_key_was_just_changed_asks_to_come_again(stack: Stack) -> None:
+    ours = SessionStore(sealed(a=1))
+    key = str(ours.session_key)
+    ours.cycle_key()
+    back = moving_out.SessionStore(key)
+    with pytest.raises(SessionMoved):
+        back.load()
+    assert back.session_key == key
+    stack.clock.advance(15)
+    assert back.load() == {}
+    assert moving_out.SessionStore(ours.session_key).load() == {"a": 1}
+
+
+def test_session_that_followed_the_cookie_goes_back(fake: Stack) -> None:
+    ours = SessionStore(sealed(a=1))
+    key = str(ours.session_key)
+    ours.cycle_key()
+    new = str(ours.session_key)
+    request = HttpRequest()
+    name = live_settings.SESSION_COOKIE_NAME
+    named = f"{name}-next-{id_of(new)[:8]}"
+    request.COOKIES |= {name: key, named: f"{new}.{id_of(key)[:8]}"}
+    with next_cookie.keys_of(request) as keys:
+        back = moving_out.SessionStore(key)
+        assert back["a"] == 1
+        assert back.session_key == new
+        response = keys.set_cookies(HttpResponse())
+    assert response.cookies[name].value == new
+    assert old_engine.content(new) == {"a": 1}
 
 
 def test_row_of_the_old_engine_comes_first_on_the_way_back(fake: Stack) -> None:

@@ -44,6 +44,7 @@ class Wire:
         self.delayed = 0
         self._faults: dict[int, Fault] = {}
         self._late: list[tuple[int, Handle]] = []
+        self.holds = False  # what is late
 
     def strike(self, call: int, fault: Fault) -> int:
         """Let a fault strike one of the coming calls, the next being 0; return its number."""
@@ -60,7 +61,8 @@ class Wire:
 
     def send(self, operation: str, handle: Handle) -> Any:
         """Have a call handled, unless a fault was told for it."""
-        self.arrive(len(self.calls))
+        if not self.holds:
+            self.arrive(len(self.calls))
         fault = self._faults.pop(len(self.calls), None)
         self.calls.append(operation)
         try:

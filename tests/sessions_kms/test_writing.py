@@ -1,0 +1,164 @@
+"""What is sent again of a write, and by whom: nothing whose fate is unknown, by the layers below.
+
+A client of boto's shape raises, as boto does, what the wire did; what it was asked is counted.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
+
+from sessions_kms import calls, deadline
+from sessions_kms.calls import GarbledAnswer
+from sessions_kms.circuit import TIMEOUTS
+from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
+from sessions_kms.items import ItemTable
+from sessions_kms.writing import PAUSES, REPEATS_MAX
+from tests.clock import FakeClock
+
+URL = {"endpoint_url": "aws"}
+
+
+def answered(code: str, status: int = 400) -> ClientError:
+    metadata: Any = {"HTTPStatusCode": status}
+    return ClientError({"Error": {"Code": code}, "ResponseMetadata": metadata}, "PutItem")
+
+
+UNKNOWN: dict[str, Exception] = {
+    "no answer in time": ReadTimeoutError(**URL),
+    "cut": ConnectionClosedError(**URL),
+    "garbled": GarbledAnswer(),
+    "internal error": answered("InternalServerError", 500),
+    "of a proxy": answered("503", 503),
+}
+NOT_APPLIED: dict[str, Exception] = {
+    "no connection": EndpointConnectionError(**URL),
+    "no connection in time": ConnectTimeoutError(**URL),
+    "throttled": answered("ThrottlingException"),
+    "in conflict": answered("TransactionConflictException"),
+}
+
+
+class Client:
+    """Raises what it was told at each write; ``asked`` counts them, and the time is its own."""
+
+    def __init__(self, error: Exception, clock: FakeClock) -> None:
+        self.asked = 0
+        self.took = 0.0
+        self._error = error
+        self._clock = clock
+
+    def put_item(self, **_: Any) -> dict[str, Any]:
+        self.asked += 1
+        self._clock.advance(self.took)
+        raise self._error
+
+    def get_item(self, **_: Any) -> dict[str, Any]:
+        raise ReadTimeoutError(**URL)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
+    clock = FakeClock(1000.0)
+    monkeypatch.setattr(deadline, "monotonic", clock)
+    calls.reset()
+    yield clock
+    calls.reset()
+
+
+def table_of(client: Any) -> ItemTable:
+    return ItemTable(client, name="sessions", sleep=lambda _: None)
+
+
+def write(client: Client) -> None:
+    table_of(client)._write("put_item", TableName="sessions", Item={})
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_write_of_unknown_fate_is_sent_once(name: str, clock: FakeClock) -> None:
+    client = Client(UNKNOWN[name], clock)
+    with pytest.raises(FateUnknown):
+        write(client)
+    assert client.asked == 1
+
+
+@pytest.mark.parametrize("name", NOT_APPLIED)
+def test_write_that_was_certainly_not_applied_is_sent_again_and_told_so(
+    name: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_kms.circuit.TIMEOUTS", 100)
+    client = Client(NOT_APPLIED[name], clock)
+    with pytest.raises(NotApplied):
+        write(client)
+    assert client.asked == len(PAUSES) + 1
+
+
+def test_refused_write_is_not_sent_again_and_its_fate_is_known(clock: FakeClock) -> None:
+    client = Client(answered("AccessDeniedException"), clock)
+    with pytest.raises(TableUnavailable) as caught:
+        write(client)
+    assert caught.type is TableUnavailable
+    assert client.asked == 1
+
+
+def hang(client: Client) -> None:
+    for _ in range(TIMEOUTS):
+        with pytest.raises(FateUnknown):
+            write(client)
+
+
+def test_write_that_a_service_which_hangs_is_spared_is_certainly_not_applied(
+    clock: FakeClock,
+) -> None:
+    client = Client(ReadTimeoutError(**URL), clock)
+    hang(client)
+    client.asked = 0
+    with pytest.raises(TableUnavailable) as caught:
+        write(client)
+    assert caught.type is TableUnavailable
+    assert client.asked == 0
+
+
+def test_write_for_which_no_time_is_left_is_certainly_not_applied(clock: FakeClock) -> None:
+    client = Client(ReadTimeoutError(**URL), clock)
+    with deadline.request(0.05), pytest.raises(TableUnavailable) as caught:
+        write(client)
+    assert caught.type is TableUnavailable
+    assert client.asked == 0
+
+
+def test_write_whose_time_ran_out_on_the_way_is_of_unknown_fate(clock: FakeClock) -> None:
+    client = Client(ReadTimeoutError(**URL), clock)
+    client.took = 3.0
+    with deadline.request(), pytest.raises(FateUnknown):
+        write(client)
+    assert client.asked == 1
+
+
+@pytest.mark.parametrize(
+    "send",
+    [write, lambda client: table_of(client).put_item({})],
+    ids=["once", "what may be applied twice"],
+)
+def test_all_that_is_sent_of_a_write_is_one_call(
+    send: Callable[[Client], None], clock: FakeClock
+) -> None:
+    client = Client(ConnectTimeoutError(**URL), clock)
+    client.took = 1.0
+    with pytest.raises(TableUnavailable):
+        send(client)
+    assert client.asked == 3
+
+
+def test_what_may_be_applied_twice_is_sent_again_while_time_is_left(clock: FakeClock) -> None:
+    client = Client(ReadTimeoutError(**URL), clock)
+    with pytest.raises(TableUnavailable):
+        table_of(client).put_item({})
+    assert client.asked == REPEATS_MAX
