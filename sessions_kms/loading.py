@@ -6,6 +6,7 @@ session; what cannot be told is StoreUnavailable.
 
 import logging
 import re
+from functools import partial
 from typing import Any, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -45,7 +46,7 @@ class LoadingStore(AsyncStore):
         if not self._validate_session_key(session_key):
             return False
         try:
-            record = once_more(lambda: services().table.get(id_of(session_key)))
+            record = once_more(partial(services().table.get, id_of(session_key)))
         except InvalidRecord as exc:
             refuse(id_of(session_key), exc)
             return False
