@@ -49,12 +49,10 @@ class LoadingStore(AsyncStore):
         sync_only()
         if not self._validate_session_key(session_key):
             return False
-        record_id = id_of(session_key)
         try:
-            # No lambda: its frame would hold the key.
-            record = once_more(partial(services().table.get, record_id))
+            record = once_more(partial(services().table.get, id_of(session_key)))
         except InvalidRecord as exc:
-            refuse(record_id, exc)
+            refuse(id_of(session_key), exc)
             return False
         return record is not None and services().is_live(record)
 

@@ -347,11 +347,10 @@ def test_list_names_accounts_beside_names(ada: Visitor, mallory: Visitor) -> Non
 
 
 def test_names_play_no_tricks_on_the_terminal(corp: FakeProvider) -> None:
-    visitor = signed_in(corp, sub="1\u202e2")
+    accounts.create("corp", "1\u202e2")  # as a release could that took any text for a subject
     User.objects.update(username="ada\x1b[2K\r", is_staff=True)
     told = staff("list").out
     assert "('ada\\x1b[2K\\r'), corp '1\\u202e2': staff" in told
-    assert visitor.user_id
 
 
 def test_database_that_cannot_be_used_is_said(

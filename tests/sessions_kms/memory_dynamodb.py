@@ -108,8 +108,8 @@ class MemoryDynamoDB:
         owner = call["ExpressionAttributeValues"][":owner"]
         found = [item for item in self.items.values() if item.get("owner") == owner]
         found.sort(key=lambda item: int(item["createdAt"]["N"]), reverse=True)
-        keys = [{name: item[name] for name in ("id", "owner", "createdAt")} for item in found]
-        return _whole({"Items": keys})
+        keys = ("id", "owner", "createdAt")  # all that the index has
+        return _whole({"Items": [{name: item[name] for name in keys} for item in found]})
 
 
 def error(operation: str, code: str, **members: Any) -> ClientError:

@@ -14,6 +14,8 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.inspection import Inspection
 from sessions_kms.leases import Leases
+from sessions_kms.loading import id_of
+from sessions_kms.table import Conflict
 from tests.sessions_kms.faults import Answer, Exchange, Fault, changed
 from tests.sessions_kms.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture
@@ -130,6 +132,9 @@ def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
     faulty: FaultyStack,
 ) -> None:
     key = saved()
+    table = faulty.stack.services.table
+    stale = table.get(id_of(key))
+    assert stale is not None
     session, other = SessionStore(key), SessionStore(key)
     session["mine"], other["theirs"] = 1, 1
     other.save()
@@ -145,6 +150,10 @@ def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
         return honest._replace(body=misled(honest.body))
 
     faulty.table.on("PutItem", altered)
+    with pytest.raises(Conflict) as caught:
+        table.replace(stale, expected=stale, now=int(faulty.stack.clock()))
+    assert caught.value.current is not None
+    assert caught.value.current.id == stale.id
     session.save()
     assert dict(SessionStore(key).items()) == {"_auth_user_id": "7", "mine": 1, "theirs": 1}
 

@@ -3,6 +3,8 @@
 Each server here would hold a call for minutes; it ends because the engine ends it.
 """
 
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sessions_kms import aws, circuit, clients, deadline, services
+from sessions_kms import aws, boto_http, circuit, clients, deadline, services
 from sessions_kms.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.items import ItemTable
 from sessions_kms.record import Item
+from tests.clock import FakeClock
 from tests.sessions_kms.certificates import server_context
 from tests.sessions_kms.slow_server import MANNERS, Manner, running_slowly
 
@@ -63,6 +66,26 @@ def test_handshake_without_end_is_unavailable(monkeypatch: pytest.MonkeyPatch) -
         table = reaching(f"https://127.0.0.1:{server.port}", monkeypatch)
         with pytest.raises(TableUnavailable):
             table.get_item("any")
+
+
+def test_handshake_has_what_the_connection_has_left_it(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "monotonic", clock)
+    ours, theirs = socket.socketpair()
+    context = ssl.create_default_context()
+    context.sslsocket_class = boto_http._TLSSocket
+    with (
+        theirs,
+        deadline.attempting(Limits(1, 9, 9, 9)),
+        context.wrap_socket(
+            ours, server_hostname="example.org", do_handshake_on_connect=False
+        ) as wrapped,
+    ):
+        clock.advance(0.75)
+        with pytest.raises(TimeoutError):
+            wrapped.do_handshake()
+        assert wrapped.gettimeout() == 0.25
 
 
 @pytest.mark.parametrize("manner", ["trickles its body", "silent"])
@@ -119,8 +142,6 @@ def sockets(port: int) -> int:
 @pytest.fixture
 def silent_names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Have the name server not answer until the test ends; give the names that it was asked."""
-    import socket
-
     asked: list[str] = []
     answers = threading.Event()
     ask = socket.getaddrinfo

@@ -120,7 +120,7 @@ def test_machine_that_is_off_serves_as_one_that_is_right(aws: FaultyStack, ahead
             assert abs(int(item[name]["N"]) - moment) < 30, name
 
 
-@pytest.mark.parametrize("ahead", [10 * MINUTES, -10 * MINUTES])
+@pytest.mark.parametrize("ahead", [10 * MINUTES, -10 * MINUTES, 2 * DAYS, -2 * DAYS])
 def test_process_that_first_creates_goes_by_the_true_time(aws: FaultyStack, ahead: int) -> None:
     key = Machine(aws, ahead).run(saved)
     (item,) = aws.stack.sessions().values()

@@ -201,7 +201,7 @@ def main() -> int:
         passed = judged(replies)
         log = (folder / "gateway-0.log").read_text(errors="replace")
         for line in log.splitlines():
-            if "sessions_kms.circuit" in line:
+            if "sessions_kms.circuit " in line:
                 tell(line)
         if "--log" in sys.argv:
             tell(log[-5000:])
