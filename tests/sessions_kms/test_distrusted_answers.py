@@ -11,12 +11,17 @@ import pytest
 
 from sessions_kms import ending
 from sessions_kms.backend import SessionStore
-from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
+from sessions_kms.exceptions import (
+    KMSUnavailable,
+    SessionMoved,
+    StoreUnavailable,
+    TableUnavailable,
+)
 from sessions_kms.inspection import Inspection
 from sessions_kms.leases import Leases
 from sessions_kms.loading import id_of
 from sessions_kms.table import Conflict
-from tests.sessions_kms.faults import Answer, Exchange, Fault, changed
+from tests.sessions_kms.faults import Answer, Exchange, Fault, applied, changed, dropped, error
 from tests.sessions_kms.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture
 
@@ -107,6 +112,77 @@ def test_another_item_than_was_asked_for_is_no_answer(
     assert "refused" not in caplog.text
     faulty.table.heal()
     assert SessionStore(key).get("_auth_user_id") == "7"
+
+
+def refused_with_item(
+    faulty: FaultyStack, key: str, change: Callable[[dict[str, Any]], object]
+) -> Fault:
+    """Answer a failed condition with the item that stands, as AWS does, but changed."""
+
+    def refused(exchange: Exchange) -> Answer:
+        stands = faulty.stack.items()[id_of(key)]
+        item: dict[str, Any] = {
+            name: {kind: base64.b64encode(value).decode() if kind == "B" else value}
+            for name, attribute in stands.items()
+            for kind, value in attribute.items()
+        }
+        change(item)
+        return error("ConditionalCheckFailedException", Item=item)(exchange)
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    "change", [other_letter, lambda item: item.update(version={"N": "2"})], ids=["sealed", "clear"]
+)
+def test_garbled_item_of_a_failed_condition_is_read_once_more(
+    faulty: FaultyStack, change: Callable[[dict[str, Any]], object]
+) -> None:
+    key = saved()
+    mine, theirs = SessionStore(key), SessionStore(key)
+    mine["mine"] = 1
+    theirs["theirs"] = 1
+    theirs.save()
+    faulty.table.on("PutItem", refused_with_item(faulty, key, change), times=1)
+    mine.save()
+    assert dict(SessionStore(key).items()) == {"_auth_user_id": "7", "mine": 1, "theirs": 1}
+
+
+def test_session_that_moves_before_it_is_read_once_more_is_not_refused(
+    faulty: FaultyStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = saved()
+    mine, theirs = SessionStore(key), SessionStore(key)
+    mine["mine"] = 1
+    theirs["theirs"] = 1
+    theirs.save()
+
+    def moved(item: dict[str, Any]) -> None:
+        other_letter(item)
+        theirs.cycle_key()
+
+    faulty.table.on("PutItem", refused_with_item(faulty, key, moved), times=1)
+    with pytest.raises(SessionMoved):
+        mine.save()
+    assert "refused" not in caplog.text
+
+
+def test_garbled_look_for_a_write_whose_answer_was_lost_is_taken_once_more(
+    faulty: FaultyStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = saved()
+    session = SessionStore(key)
+    session["mine"] = 1
+    faulty.table.on("PutItem", applied(dropped), times=1)
+    faulty.table.on(
+        "GetItem", with_item(lambda item: item.update(version={"N": "2"})),
+        times=1, matching=id_of(key).encode(),
+    )  # fmt: skip
+    faulty.table.operations.clear()
+    session.save()
+    assert faulty.table.operations.count("PutItem") == 1
+    assert SessionStore(key)["mine"] == 1
+    assert "refused" not in caplog.text
 
 
 def test_another_lease_than_was_asked_for_is_no_answer(faulty: FaultyStack) -> None:

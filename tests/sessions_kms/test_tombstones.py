@@ -1,5 +1,7 @@
 """Everybody else who meets a tombstone: it is no session, and nobody deletes it before its time."""
 
+from dataclasses import replace
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -8,13 +10,14 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms import ending
 from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Clearing
+from sessions_kms.clock import ServerClock
 from sessions_kms.doctor import sample
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.inspection import Inspection
 from sessions_kms.loading import id_of
 from sessions_kms.rewrapping import Rewrapping
 from sessions_kms.services import services
-from sessions_kms.tombstone import LIFETIME
+from sessions_kms.tombstone import LIFETIME, Tombstone
 from tests.sessions_kms.stacks import Stack
 
 pytestmark = pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect=True)
@@ -75,6 +78,23 @@ def test_session_that_moves_while_it_is_ended_is_not_told_as_ended(
     old = id_of(str(session.session_key))
     assert ending.end_sessions_of("7") == 1, "its new key was not found"
     assert stack.sessions() == {}
+
+
+def test_it_has_no_head_and_is_no_fault(stack: Stack, moved: tuple[str, str]) -> None:
+    assert stack.services.table.head(id_of(moved[0])) is None
+
+
+def test_its_time_is_over_only_if_the_last_answer_says_so_too(stack: Stack) -> None:
+    now = int(stack.clock())
+    clock = ServerClock(local=lambda: float(now))
+    services = replace(stack.services, clock=clock)
+    tombstone = Tombstone("a" * 43, now - 20)
+    assert not services.is_unsettled(tombstone)
+    for _ in range(3):
+        clock.hear(formatdate(now, usegmt=True))
+    assert not services.is_unsettled(tombstone)
+    clock.hear(formatdate(now - 20, usegmt=True))
+    assert services.is_unsettled(tombstone)
 
 
 def test_admin_lists_and_ends_none(moved: tuple[str, str]) -> None:

@@ -142,6 +142,17 @@ def test_write_whose_time_ran_out_on_the_way_is_of_unknown_fate(clock: FakeClock
     assert client.asked == 1
 
 
+def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock) -> None:
+    client = Client(ConnectTimeoutError(**URL), clock)
+    client.took = 2.95
+    paused: list[float] = []
+    never: Any = client
+    table = ItemTable(never, name="sessions", sleep=paused.append)
+    with pytest.raises(NotApplied):
+        table._write("put_item", TableName="sessions", Item={})
+    assert paused == []
+
+
 @pytest.mark.parametrize(
     "send",
     [write, lambda client: table_of(client).put_item({})],
@@ -155,6 +166,14 @@ def test_all_that_is_sent_of_a_write_is_one_call(
     with pytest.raises(TableUnavailable):
         send(client)
     assert client.asked == 3
+
+
+def test_what_may_be_applied_twice_is_not_sent_again_without_time(clock: FakeClock) -> None:
+    client = Client(ReadTimeoutError(**URL), clock)
+    client.took = 2.0
+    with pytest.raises(TableUnavailable):
+        table_of(client).put_item({})
+    assert client.asked == 2
 
 
 def test_what_may_be_applied_twice_is_sent_again_while_time_is_left(clock: FakeClock) -> None:
