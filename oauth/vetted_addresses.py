@@ -100,7 +100,8 @@ class VettedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send to the first address that can be connected to."""
         __traceback_hide__ = True
-        *others, last = await self._vetted(request.url.host)
+        # As it goes over the network: Python's own encoding would make another name of some.
+        *others, last = await self._vetted(request.url.raw_host.decode("ascii"))
         for address in others:
             try:
                 return await self._send(request, address, FIRST_CONNECT)

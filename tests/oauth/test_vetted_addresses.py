@@ -112,3 +112,22 @@ def test_host_without_an_address_is_not_asked() -> None:
 def test_resolver_that_answers_nonsense_is_not_believed() -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         ask("https://a.example/", "inside", reach=ANYWHERE)
+
+
+@pytest.mark.parametrize("host", ["xn--fa-hia.example", "faß.example"])
+def test_name_is_looked_up_as_it_is_asked_for(host: str) -> None:
+    """Python's own encoding of names is that of IDNA 2003, where `ß` is another name, `ss`."""
+    asked = []
+
+    async def resolve(name: str) -> list[str]:
+        asked.append(name)
+        return []
+
+    async def get() -> None:
+        transport = VettedTransport(PUBLIC, verify=ssl.create_default_context(), resolve=resolve)
+        async with httpx2.AsyncClient(transport=transport) as client:
+            await client.get(f"https://{host}/")
+
+    with pytest.raises(OSError, match="no address"):
+        asyncio.run(get())
+    assert asked == ["xn--fa-hia.example"]
