@@ -240,5 +240,5 @@ def _shown(text: str) -> str:
     A letter of another script may look like one of ASCII: such text is told twice.
     """
     if text and all(letter.isprintable() and not letter.isspace() for letter in text):
-        return text if text.isascii() else f"{text} {ascii(text)}"
+        return text if text.isascii() else f"{text} {text!a}"
     return ascii(text)
