@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from itertools import zip_longest
 
 import httpx2
 
@@ -83,6 +84,18 @@ def _carried(address: IPv6Address) -> IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
+def _in_turn(addresses: list[str]) -> list[str]:
+    """Return addresses so that both kinds come in turn, as RFC 8305 section 4 has it.
+
+    Some names have more IPv6 addresses than are tried, and many a network none that leads on.
+    """
+    versions = [ip_address(each).version for each in addresses]
+    pairs = list(zip(addresses, versions, strict=True))
+    first = [address for address, version in pairs if version == versions[0]]
+    second = [address for address, version in pairs if version != versions[0]]
+    return [each for pair in zip_longest(first, second) for each in pair if each is not None]
+
+
 class VettedTransport(httpx2.AsyncBaseTransport):
     """Sends requests of `httpx2` to addresses within reach only.
 
@@ -122,7 +135,7 @@ class VettedTransport(httpx2.AsyncBaseTransport):
         for address in addresses:
             if (network := network_of(address)) not in self._reach:
                 raise AddressRefused(f"The host is at a {network.value} address.")
-        return addresses[:TRIED_MAX]
+        return _in_turn(addresses)[:TRIED_MAX]
 
     async def _send(
         self, request: httpx2.Request, address: str, connect: float | None

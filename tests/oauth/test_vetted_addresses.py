@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 
 import httpx2
@@ -131,3 +132,31 @@ def test_name_is_looked_up_as_it_is_asked_for(host: str) -> None:
     with pytest.raises(OSError, match="no address"):
         asyncio.run(get())
     assert asked == ["xn--fa-hia.example"]
+
+
+SIX, FOUR = [f"2606:4700::{each}" for each in range(1, 9)], ["8.8.8.8", "8.8.4.4"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "tried"),
+    [
+        ([*SIX, *FOUR], [SIX[0], FOUR[0], SIX[1]]),
+        ([*FOUR, *SIX], [FOUR[0], SIX[0], FOUR[1]]),
+        (SIX, SIX[:3]),
+        (FOUR, FOUR),
+    ],
+)
+def test_both_kinds_of_address_are_tried_in_turn(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], tried: list[str]
+) -> None:
+    """Many a network has IPv6 addresses that lead nowhere (RFC 8305 section 4)."""
+    connected: list[str] = []
+
+    def connect(own: socket.socket, address: tuple[str, int]) -> None:
+        connected.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    with pytest.raises(httpx2.ConnectError):
+        ask("https://a.example/", *addresses)
+    assert connected == tried
