@@ -19,7 +19,10 @@ def main() -> None:
     if LOCAL.is_dir():  # `make run` was used here; nothing of it is imported elsewhere
         from gateway_site.local import running_stack
 
-        if running_stack.adopt(os.environ, LOCAL):
+        if running_stack.is_passed_over(os.environ, LOCAL):
+            names = ", ".join(running_stack.elsewhere(os.environ))
+            sys.stderr.write(f"Not using the local stack that runs ({LOCAL}): {names} is set.\n")
+        elif running_stack.adopt(os.environ, LOCAL):
             sys.stderr.write(f"Using the local stack that runs ({LOCAL}).\n")
     execute_from_command_line(sys.argv)
 

@@ -113,7 +113,9 @@ def _end(token: LogoutToken) -> int:
 
 
 def _used_id(token: LogoutToken) -> str:
-    digest = hashlib.sha256(f"{len(token.issuer)}:{token.issuer}{token.id}".encode()).digest()
+    named = f"{len(token.issuer)}:{token.issuer}{token.id}"
+    # JSON can name halves of UTF-16 characters, and a token's id may be any text.
+    digest = hashlib.sha256(named.encode(errors="surrogatepass")).digest()
     shown = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
     return f"logout#{services().config.namespace}#jti#{shown}"
 

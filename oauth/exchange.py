@@ -162,11 +162,14 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
 
 
 def _check_text(account: SocialAccount) -> None:
-    """Refuse text that a database refuses: NUL, and halves of UTF-16 characters.
+    """Refuse what a database refuses: NUL, halves of UTF-16 characters, and what is no number.
 
     https://www.postgresql.org/docs/current/datatype-json.html
     """
-    text = json.dumps([account.uid, account.extra_data], ensure_ascii=False)
+    try:
+        text = json.dumps([account.uid, account.extra_data], ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise ProviderRefused("The answer holds what is no number.") from None
     if "\\u0000" in text.replace("\\\\", "") or HALVES.search(text):
         raise ProviderRefused("The answer holds what is no text.")
 

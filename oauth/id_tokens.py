@@ -21,9 +21,10 @@ from oauth.tokens import MAX_TOKEN_LENGTH
 SUBJECT_MAX = 255  # ASCII characters; section 2
 CLOCK_DIFFERENCE = 60  # seconds
 AGE_MAX = 24 * 3600  # seconds; it was made for this answer, whatever the provider's clock says
-# By the end of the signature's algorithm (section 3.1.3.6, RFC 7518 section 3.1, RFC 8037).
+# By the end of the signature's algorithm (section 3.1.3.6; RFC 7518 section 3.1, 8037, 8812).
 HASHES: Mapping[str, Callable[[bytes], Any]] = {
     "256": hashlib.sha256,
+    "256K": hashlib.sha256,
     "384": hashlib.sha384,
     "512": hashlib.sha512,
     "EdDSA": hashlib.sha512,
@@ -110,9 +111,10 @@ def _check_access_token(at_hash: object, id_token: str, access_token: str) -> No
     digest = next((HASHES[end] for end in HASHES if algorithm.endswith(end)), None)
     if digest is None:
         raise InvalidIdToken("The id token's hash of the access token cannot be compared.")
-    whole = digest(access_token.encode()).digest()
+    # Halves of UTF-16 characters, which JSON can name, differ from every hash; they are no error.
+    whole = digest(access_token.encode(errors="surrogatepass")).digest()
     expected = base64.urlsafe_b64encode(whole[: len(whole) // 2]).rstrip(b"=")
-    given = at_hash.encode() if isinstance(at_hash, str) else b""
+    given = at_hash.encode(errors="surrogatepass") if isinstance(at_hash, str) else b""
     if not hmac.compare_digest(given, expected):
         raise InvalidIdToken("The id token came with another access token.")
 

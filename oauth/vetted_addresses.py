@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from itertools import zip_longest
 
 import httpx2
 
@@ -83,6 +84,18 @@ def _carried(address: IPv6Address) -> IPv4Address | None:
     return address.ipv4_mapped or address.sixtofour
 
 
+def _in_turn(addresses: list[str]) -> list[str]:
+    """Return addresses so that both kinds come in turn, as RFC 8305 section 4 has it.
+
+    Some names have more IPv6 addresses than are tried, and many a network none that leads on.
+    """
+    versions = [ip_address(each).version for each in addresses]
+    pairs = list(zip(addresses, versions, strict=True))
+    first = [address for address, version in pairs if version == versions[0]]
+    second = [address for address, version in pairs if version != versions[0]]
+    return [each for pair in zip_longest(first, second) for each in pair if each is not None]
+
+
 class VettedTransport(httpx2.AsyncBaseTransport):
     """Sends requests of `httpx2` to addresses within reach only.
 
@@ -100,7 +113,8 @@ class VettedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send to the first address that can be connected to."""
         __traceback_hide__ = True
-        *others, last = await self._vetted(request.url.host)
+        # As it goes over the network: Python's own encoding would make another name of some.
+        *others, last = await self._vetted(request.url.raw_host.decode("ascii"))
         for address in others:
             try:
                 return await self._send(request, address, FIRST_CONNECT)
@@ -121,7 +135,7 @@ class VettedTransport(httpx2.AsyncBaseTransport):
         for address in addresses:
             if (network := network_of(address)) not in self._reach:
                 raise AddressRefused(f"The host is at a {network.value} address.")
-        return addresses[:TRIED_MAX]
+        return _in_turn(addresses)[:TRIED_MAX]
 
     async def _send(
         self, request: httpx2.Request, address: str, connect: float | None

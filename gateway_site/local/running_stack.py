@@ -13,10 +13,10 @@ from gateway_site.local.state import is_locked, write_private
 
 FILE = "variables.json"
 SETTINGS = "gateway_site.settings"
-# Whoever sets one of these means another stack. A Region alone, or how AWS's own command line
-# shows its output, leads nowhere.
+# Whoever sets one of these means another stack. A Region alone, whom TLS trusts, or how AWS's own
+# command line shows its output, leads nowhere.
 ELSEWHERE = re.compile(
-    "AWS_(?!REGION$|DEFAULT_REGION$|PAGER$|DEFAULT_OUTPUT$|CLI_).+"
+    "AWS_(?!REGION$|DEFAULT_REGION$|CA_BUNDLE$|PAGER$|DEFAULT_OUTPUT$|CLI_).+"
     "|KMS_KEY_ARN|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY"
 )
 
@@ -31,13 +31,24 @@ def forget(state: Path) -> None:
     (state / FILE).unlink(missing_ok=True)
 
 
+def elsewhere(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables by which an environment means another stack."""
+    return sorted(
+        name for name, value in environment.items() if value and ELSEWHERE.fullmatch(name)
+    )
+
+
+def is_passed_over(environment: Mapping[str, str], state: Path) -> bool:
+    """Tell whether a stack runs here, and an environment means another one."""
+    ours = environment.get("DJANGO_SETTINGS_MODULE") == SETTINGS
+    return ours and bool(elsewhere(environment)) and is_locked(state)
+
+
 def adopt(environment: MutableMapping[str, str], state: Path) -> bool:
     """Have an environment that means no other stack mean the running one; tell whether it does."""
-    if environment.get("DJANGO_SETTINGS_MODULE") != SETTINGS:
+    if environment.get("DJANGO_SETTINGS_MODULE") != SETTINGS or not is_locked(state):
         return False
-    if any(value and ELSEWHERE.fullmatch(name) for name, value in environment.items()):
-        return False
-    if not is_locked(state):
+    if elsewhere(environment):
         return False
     try:
         variables = json.loads((state / FILE).read_text(encoding="utf-8"))

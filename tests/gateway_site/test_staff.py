@@ -315,6 +315,15 @@ def test_nearest_address_is_named(ada: Visitor) -> None:
     assert "Did you mean ada@example.com?" in grant("--email", "adda@example.com").err
 
 
+def test_address_that_only_looks_like_another_is_told_apart(corp: FakeProvider) -> None:
+    """Whoever has it verified at the provider is suggested for somebody who never signed in."""
+    signed_in(corp, sub="2002", email="\u0430da@example.com", email_verified=True)  # not an a
+    told = grant("--email", "ada@example.com")
+    assert told.status == 2
+    assert "'\\u0430da@example.com'" in told.err
+    assert "'\\u0430da@example.com'" in grant("--email", "\u0430da@example.com", "--dry-run").out
+
+
 def test_people_of_a_provider_that_is_gone_can_lose_their_rights(
     ada: Visitor, settings: Any
 ) -> None:

@@ -38,7 +38,9 @@ def test_command_that_names_anything_of_another_stack_is_left_alone(
     assert environment == BARE | {variable: "theirs"}
 
 
-@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_PAGER", "AWS_CLI_AUTO_PROMPT"])
+@pytest.mark.parametrize(
+    "variable", ["AWS_REGION", "AWS_CA_BUNDLE", "AWS_PAGER", "AWS_CLI_AUTO_PROMPT"]
+)
 def test_variable_that_leads_nowhere_does_not_keep_the_stack_from_being_found(
     tmp_path: Path, variable: str
 ) -> None:
@@ -77,7 +79,19 @@ def test_asking_whether_it_runs_keeps_nobody_from_starting(tmp_path: Path) -> No
     lock(tmp_path).close()
 
 
-def test_manage_py_says_in_one_line_that_it_uses_the_stack(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "Using the local stack that runs ({state}).\n"),
+        (
+            {"AWS_PROFILE": "work", "DATABASE_URL": "sqlite:///x"},
+            "Not using the local stack that runs ({state}): AWS_PROFILE, DATABASE_URL is set.\n",
+        ),
+    ],
+)
+def test_manage_py_says_in_one_line_whether_it_uses_the_stack(
+    tmp_path: Path, more: dict[str, str], said: str
+) -> None:
     (tmp_path / "manage.py").write_bytes((ROOT / "manage.py").read_bytes())
     state = tmp_path / ".local"
     state.mkdir()
@@ -86,9 +100,9 @@ def test_manage_py_says_in_one_line_that_it_uses_the_stack(tmp_path: Path) -> No
         answer = subprocess.run(
             [sys.executable, "manage.py", "version"],
             cwd=tmp_path,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | more,
             capture_output=True,
             text=True,
             check=True,
         )
-    assert answer.stderr == f"Using the local stack that runs ({state}).\n"
+    assert answer.stderr == said.format(state=state)

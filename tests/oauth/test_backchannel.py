@@ -126,6 +126,15 @@ def test_token_is_good_once(idp: LogoutProvider, visitor: Visitor) -> None:
     assert visitor.user_id is not None
 
 
+def test_id_of_a_token_is_any_text(idp: LogoutProvider, visitor: Visitor) -> None:
+    """JSON can name halves of UTF-16 characters, which have no bytes of their own."""
+    visitor.sign_in(idp)
+    token = idp.logout_token(jti="\ud800")
+    assert post(token).status_code == 200
+    assert visitor.user_id is None
+    assert_refused(post(token))
+
+
 def test_used_token_is_remembered_until_it_could_not_be_used_anyway(
     idp: LogoutProvider, store: Stack
 ) -> None:

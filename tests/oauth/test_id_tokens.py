@@ -98,6 +98,7 @@ BAD: dict[str, dict[str, Any]] = {
     "hash empty": {"at_hash": ""},
     "hash a number": {"at_hash": 7},
     "hash not ASCII": {"at_hash": "ы"},
+    "hash of half a character": {"at_hash": "\ud800"},
 }
 
 
@@ -118,6 +119,7 @@ def test_token_with_one_fault_is_refused(what: str) -> None:
         ("RS256", hashlib.sha256),
         ("PS384", hashlib.sha384),
         ("ES512", hashlib.sha512),
+        ("ES256K", hashlib.sha256),
         ("EdDSA", hashlib.sha512),
         ("Ed25519", hashlib.sha512),
     ],
@@ -132,6 +134,17 @@ def test_hash_of_the_access_token_is_that_of_the_signature(algorithm: str, diges
 def test_hash_that_cannot_be_compared_is_refused(algorithm: str) -> None:
     with pytest.raises(InvalidIdToken):
         read(token(algorithm, at_hash=at_hash(ACCESS_TOKEN)))
+
+
+def test_access_token_of_half_a_character_has_no_hash() -> None:
+    with pytest.raises(InvalidIdToken):
+        id_tokens.read(
+            token(at_hash=at_hash(ACCESS_TOKEN)),
+            issuer=ISSUER,
+            client_id=CLIENT_ID,
+            access_token="\ud800",
+            now=NOW,
+        )
 
 
 def nested(levels: int) -> Any:
@@ -172,6 +185,7 @@ def test_what_is_no_id_token_cannot_be_read(id_token: object) -> None:
         {"nbf": 2**40},
         {"sub": "s" * 256},
         {"at_hash": at_hash("another")},
+        {"at_hash": "\ud800"},
         {"nonce": "of another request"},
         {"nonce": None},
     ],
@@ -230,6 +244,7 @@ def test_id_token_of_another_grant_ends_this_one(
         {"exp": 1},
         {"nbf": 2**40},
         {"at_hash": at_hash("another")},
+        {"at_hash": "\ud800"},
         {"aud": [CLIENT_ID, "another-client"]},
     ],
 )

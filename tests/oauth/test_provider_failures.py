@@ -147,6 +147,16 @@ def test_text_that_no_database_takes_is_a_page(
     assert visitor.user_id is None
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_number_that_no_database_takes_is_a_page(
+    corp: FakeProvider, visitor: Visitor, number: float
+) -> None:
+    """JSON has none of them, but Python reads their names, and `1e400` as infinity."""
+    corp.more_of_userinfo = {"age": [number]}
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
 @pytest.mark.parametrize("name", ["\\u0000", "Ада 😀", "a\\"])
 def test_any_other_text_is_a_name(corp: FakeProvider, visitor: Visitor, name: str) -> None:
     corp.more_of_userinfo = {"name": name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 
 import httpx2
@@ -112,3 +113,50 @@ def test_host_without_an_address_is_not_asked() -> None:
 def test_resolver_that_answers_nonsense_is_not_believed() -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         ask("https://a.example/", "inside", reach=ANYWHERE)
+
+
+@pytest.mark.parametrize("host", ["xn--fa-hia.example", "faß.example"])
+def test_name_is_looked_up_as_it_is_asked_for(host: str) -> None:
+    """Python's own encoding of names is that of IDNA 2003, where `ß` is another name, `ss`."""
+    asked = []
+
+    async def resolve(name: str) -> list[str]:
+        asked.append(name)
+        return []
+
+    async def get() -> None:
+        transport = VettedTransport(PUBLIC, verify=ssl.create_default_context(), resolve=resolve)
+        async with httpx2.AsyncClient(transport=transport) as client:
+            await client.get(f"https://{host}/")
+
+    with pytest.raises(OSError, match="no address"):
+        asyncio.run(get())
+    assert asked == ["xn--fa-hia.example"]
+
+
+SIX, FOUR = [f"2606:4700::{each}" for each in range(1, 9)], ["8.8.8.8", "8.8.4.4"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "tried"),
+    [
+        ([*SIX, *FOUR], [SIX[0], FOUR[0], SIX[1]]),
+        ([*FOUR, *SIX], [FOUR[0], SIX[0], FOUR[1]]),
+        (SIX, SIX[:3]),
+        (FOUR, FOUR),
+    ],
+)
+def test_both_kinds_of_address_are_tried_in_turn(
+    monkeypatch: pytest.MonkeyPatch, addresses: list[str], tried: list[str]
+) -> None:
+    """Many a network has IPv6 addresses that lead nowhere (RFC 8305 section 4)."""
+    connected: list[str] = []
+
+    def connect(own: socket.socket, address: tuple[str, int]) -> None:
+        connected.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    with pytest.raises(httpx2.ConnectError):
+        ask("https://a.example/", *addresses)
+    assert connected == tried

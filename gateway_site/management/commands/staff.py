@@ -235,7 +235,10 @@ def _as_json(user: User) -> dict[str, Any]:
 
 
 def _shown(text: str) -> str:
-    """Return what somebody else chose as one word that can play no tricks on a terminal."""
+    """Return what somebody else chose as one word that can play no tricks on a terminal or an eye.
+
+    A letter of another script may look like one of ASCII: such text is told twice.
+    """
     if text and all(letter.isprintable() and not letter.isspace() for letter in text):
-        return text
+        return text if text.isascii() else f"{text} {text!a}"
     return ascii(text)
