@@ -35,7 +35,13 @@ def test_goal_selects_its_tier(goal: str, selected: str) -> None:
     assert command.rstrip().endswith(f" {selected}")
 
 
-@pytest.mark.parametrize("processes", [[], ["-n1"]], ids=["alone", "in processes"])
+@pytest.mark.parametrize(
+    "processes",
+    [
+        pytest.param([], id="alone"),
+        pytest.param(["-n1"], id="in processes", marks=pytest.mark.long),
+    ],
+)
 def test_run_that_tests_nothing_fails(tmp_path: Path, processes: list[str]) -> None:
     path = tmp_path / "test_skipped.py"
     path.write_text(SKIPPED.format(body="pytest.skip('nor this')"), encoding="utf-8")

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth import get_user_model
 
@@ -122,5 +123,5 @@ def test_action_of_the_admin_on_many_reads_nothing_that_is_sealed(
 
 
 def test_page_of_one_session_tells_its_size(ada: Visitor, answers: list[Any]) -> None:
-    page = ada.client.get(f"{ADMIN}{own_id(ada)}/change/").content.decode()
+    page = ada.client.get(f"{ADMIN}{quote(own_id(ada))}/change/").content.decode()
     assert re.search(r"\d(\.\d)?\xa0KB", page)

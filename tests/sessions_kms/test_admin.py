@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
 from django.test import Client
 
@@ -61,7 +62,7 @@ def test_row_shows_what_a_record_says_in_the_clear(root: Staff, ada: Any, stack:
         f"{record_id(session)[:8]} ada Jan. 15, 2027, 8 a.m. Jan. 15, 2027, 8 a.m."
         " Jan. 22, 2027, 8 a.m. 1 1799971200"
     )
-    assert "2.4 KB" in root.get(f"{record_id(session)}/change/")
+    assert "2.4 KB" in root.get(f"{quote(record_id(session))}/change/")
 
 
 def test_own_present_session_is_marked(root: Staff, ada: Any) -> None:
@@ -74,7 +75,7 @@ def test_anonymous_session_is_nobodys(root: Staff) -> None:
     anonymous = SessionStore()
     anonymous.create()
     assert [row.split()[1] for row in rows(root.get()) if "root" not in row] == ["nobody"]
-    page = root.get(f"{record_id(anonymous)}/change/")
+    page = root.get(f"{quote(record_id(anonymous))}/change/")
     assert "nobody" in page
     assert ">None<" not in page
 
@@ -194,7 +195,7 @@ def test_forged_page_leads_to_the_first(
 
 def test_page_of_a_session_shows_no_more_than_its_record_says(root: Staff, ada: Any) -> None:
     session = signed_in(ada, provider_token=TOKEN)
-    page = root.get(f"{record_id(session)}/change/")
+    page = root.get(f"{quote(record_id(session))}/change/")
     assert record_id(session) in page
     assert f'href="/admin/auth/user/{ada.pk}/change/"' in page
     assert "Jan. 22, 2027, 8 a.m." in page
@@ -206,10 +207,10 @@ def test_page_of_ones_own_session_names_what_it_holds(root: Staff) -> None:
     session = root.client.session
     session["provider_token"] = TOKEN
     session.save()
-    page = root.get(f"{root.session_id}/change/")
+    page = root.get(f"{quote(root.session_id)}/change/")
     assert "_auth_user_backend, _auth_user_hash, _auth_user_id, provider_token" in page
     assert session["_auth_user_hash"] not in page
-    assert f"{root.session_id}/delete/" not in page
+    assert f"{quote(root.session_id)}/delete/" not in page
 
 
 def test_pages_show_no_session_key_token_or_key_material(
@@ -228,13 +229,13 @@ def test_pages_show_no_session_key_token_or_key_material(
         blobs = [value["B"] for value in item.values() if "B" in value]
         secrets += [base64.b64encode(each).decode()[:20] for each in [*blobs, data_key.plaintext]]
         secrets += [each.hex() for each in blobs]
-    end = f"{record_id(session)}/delete/"
+    end = f"{quote(record_id(session))}/delete/"
     pages = [
         root.get(path)
         for path in (
             *("", "?q=ada", f"?q={record_id(session)}", end, f"end-of-user/?user={ada.pk}"),
-            *(f"{record_id(each)}/change/" for each in (session, anonymous)),
-            *("end-before/", f"{root.session_id}/change/"),
+            *(f"{quote(record_id(each))}/change/" for each in (session, anonymous)),
+            *("end-before/", f"{quote(root.session_id)}/change/"),
         )
     ]
     pages += [root.post("", select(session, anonymous, index="0")), root.post(end)]
@@ -244,28 +245,28 @@ def test_pages_show_no_session_key_token_or_key_material(
 def test_session_that_is_not_there_leads_to_a_warning(root: Staff, stack: Stack) -> None:
     stack.services.sealing_key()
     for each in ("x" * 43, "data-key#django#1799971200", "_23"):
-        assert "Gateway administration" in root.get(f"{each}/change/")
-        page = root.get(f"{each.replace('#', '_23')}/delete/")
+        assert "Gateway administration" in root.get(f"{quote(each)}/change/")
+        page = root.get(f"{quote(each)}/delete/")
         assert messages(page)[-1].startswith("There is no such session")
 
 
 def test_one_session_is_ended_after_a_question(root: Staff, ada: Any) -> None:
     session, other = signed_in(ada), signed_in(ada)
-    page = root.get(f"{record_id(session)}/delete/")
+    page = root.get(f"{quote(record_id(session))}/delete/")
     assert f"End session {record_id(session)[:8]}" in page
     assert lives(session)
-    page = root.post(f"{record_id(session)}/delete/")
+    page = root.post(f"{quote(record_id(session))}/delete/")
     assert messages(page) == ["1 session ended."]
     assert (lives(session), lives(other)) == (False, True)
     assert log() == [record_id(session)[:8]]
-    page = root.post(f"{record_id(session)}/delete/")
+    page = root.post(f"{quote(record_id(session))}/delete/")
     assert messages(page) == ["There is no such session: it may have ended already."]
     assert len(log()) == 1
 
 
 def test_own_present_session_is_not_ended_here(root: Staff, ada: Any) -> None:
     other = signed_in(root.user)
-    page = root.post(f"{root.session_id}/delete/")
+    page = root.post(f"{quote(root.session_id)}/delete/")
     assert messages(page) == ["That is your own present session: log out to end it."]
     form = {"action": "delete_selected", "_selected_action": [root.session_id, record_id(other)]}
     page = root.post("", form | {"index": "0"})
@@ -372,7 +373,7 @@ def test_forms_need_a_csrf_token(root: Staff, ada: Any) -> None:
     client.cookies = root.client.cookies
     forms: dict[str, dict[str, Any]] = {
         "": select(session, **CONFIRM),
-        f"{record_id(session)}/delete/": CONFIRM,
+        f"{quote(record_id(session))}/delete/": CONFIRM,
         f"end-of-user/?user={ada.pk}": CONFIRM,
         "end-before/": {"before_0": "2020-01-01", "before_1": "00:00"} | CONFIRM,
     }
@@ -389,7 +390,7 @@ def test_sessions_of_another_project_are_not_to_be_ended(
     foreign = "f" * 43
     item |= {"id": {"S": foreign}, "owner": {"S": str(owner_of("other", ada.pk))}}
     stack.put_item(item)
-    root.post(f"{foreign}/delete/")
+    root.post(f"{quote(foreign)}/delete/")
     root.post("", {"action": "delete_selected", "_selected_action": [foreign]} | CONFIRM)
     assert foreign in stack.items()
     assert foreign[:8] not in root.get()

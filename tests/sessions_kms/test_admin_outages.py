@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 
@@ -78,9 +79,9 @@ def test_session_that_cannot_be_attributed_is_shown_as_an_outage(
         lambda encrypted, of: (refuse if of == period else unwrap)(encrypted, of),
     )
     assert "not known" in root.get()
-    for path in (f"{anonymous}/change/", f"{anonymous}/delete/", f"?q={anonymous}"):
+    for path in (f"{quote(anonymous)}/change/", f"{quote(anonymous)}/delete/", f"?q={anonymous}"):
         assert "AWS KMS cannot be used at the moment." in root.get(path, status=503)
-    root.post(f"{anonymous}/delete/", status=503)
+    root.post(f"{quote(anonymous)}/delete/", status=503)
     assert anonymous in fake.items()
     assert LogEntry.objects.count() == 0
 
@@ -122,7 +123,9 @@ def test_store_that_fails_on_the_way_is_shown(
 ) -> None:
     session = signed_in("7")
     monkeypatch.setattr(fake.services.table, call, fail)
-    assert_outage(root.post(path.format(id=record_id(session)), BEFORE | CONFIRM, status=503))
+    assert_outage(
+        root.post(path.format(id=quote(record_id(session))), BEFORE | CONFIRM, status=503)
+    )
 
 
 def test_whole_table_that_cannot_be_used_keeps_the_readers_cookie(root: Staff, fake: Stack) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 from django.test import Client
@@ -29,7 +30,7 @@ def request_of(way: str, session: SessionStore) -> tuple[str, dict[str, Any]]:
     target = record_id(session)
     requests: dict[str, tuple[str, dict[str, Any]]] = {
         "": ("", {"action": "delete_selected", "_selected_action": [target]} | CONFIRM),
-        "delete": (f"{target}/delete/", CONFIRM),
+        "delete": (f"{quote(target)}/delete/", CONFIRM),
         "end-of-user": ("end-of-user/?user=7", CONFIRM),
         "end-before": ("end-before/", {"before_0": "2027-01-15", "before_1": "08:00"} | CONFIRM),
     }
@@ -48,7 +49,7 @@ def staff(request: pytest.FixtureRequest, fake: Stack) -> tuple[Staff, bool, boo
 def test_sessions_are_seen_by_those_who_may(staff: tuple[Staff, bool, bool]) -> None:
     person, may_view, may_end = staff
     session = signed_in("7")
-    for path in ("", "?user=7", f"?q={record_id(session)}", f"{record_id(session)}/change/"):
+    for path in ("", "?user=7", f"?q={record_id(session)}", f"{quote(record_id(session))}/change/"):
         page = person.get(path, status=200 if may_view else 403)
         assert (record_id(session)[:8] in page) is may_view
         assert ("End " in page) is may_end
@@ -93,7 +94,7 @@ def test_nobody_adds_or_changes_sessions(fake: Stack) -> None:
     before = fake.items()
     assert root.client.get(f"{SESSIONS}add/").status_code == 403
     assert root.client.post(f"{SESSIONS}add/", {"id": "x" * 43}).status_code == 403
-    path = f"{SESSIONS}{record_id(session)}/change/"
+    path = f"{SESSIONS}{quote(record_id(session))}/change/"
     assert root.client.post(path, {"id": record_id(session)}).status_code == 403
     assert fake.items() == before
 
@@ -102,7 +103,7 @@ def test_nobody_adds_or_changes_sessions(fake: Stack) -> None:
 def test_users_are_linked_for_those_who_may_view_them(fake: Stack, may_view: bool) -> None:
     more = ("view_user",) if may_view else ()
     staff = Staff("staff", "view_session", *more)
-    for path in ("", f"{staff.session_id}/change/"):
+    for path in ("", f"{quote(staff.session_id)}/change/"):
         page = staff.get(path)
         assert "staff" in page
         assert (f"/admin/auth/user/{staff.user.pk}/change/" in page) is may_view

@@ -117,6 +117,7 @@ def test_lost_reads_are_unavailable_and_nothing_else(name: str) -> None:
         assert stage.strike((call, "lost")) == "unavailable"
 
 
+@pytest.mark.long  # one fault at each call is in the other tier
 @EACH_OPERATION
 @COLD_OR_WARM
 def test_any_two_faults_leave_an_allowed_state(name: str, warm: bool) -> None:
