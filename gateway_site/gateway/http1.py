@@ -6,6 +6,7 @@ know beyond doubt where they ended.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from typing import cast
@@ -18,6 +19,9 @@ from gateway_site.gateway.wire import Wire
 
 HEAD_MAX = 100 * 1024  # bytes of an answer's head
 WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of a request
+# Chunks or interim answers that are read in a row, then others have a turn: one read may bring
+# ten thousands of them, and whatever else the event loop serves, health too, would wait for all.
+IN_A_ROW = 4
 
 Event = h11.Event | type[h11.PAUSED]
 Head = h11.Response | h11.InformationalResponse
@@ -76,6 +80,7 @@ class _Exchange:
     def __init__(self, wire: Wire, request: httpx2.Request) -> None:
         self._wire = wire
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX)
+        self._in_a_row = 0
         # Many servers leave the body of another method unread, and take it for the next request.
         self._is_sound = request.method in TAKES_BODY or not _has_body(request)
 
@@ -127,6 +132,7 @@ class _Exchange:
             raise httpx2.WriteError("The request was not taken.") from None
 
     async def _next(self) -> Event:
+        await self._let_others_run()
         try:
             while (event := self._parser.next_event()) is h11.NEED_DATA:
                 self._parser.receive_data(await self._wire.read())
@@ -135,6 +141,12 @@ class _Exchange:
         except OSError:
             raise httpx2.ReadError("The answer broke off.") from None
         return cast("Event", event)
+
+    async def _let_others_run(self) -> None:
+        self._in_a_row += 1
+        if self._in_a_row > IN_A_ROW:
+            self._in_a_row = 1
+            await asyncio.sleep(0)
 
     def _check(self, head: Head) -> None:
         """Note a head after which servers and clients disagree on where its answer ends."""
