@@ -7,6 +7,7 @@ know beyond doubt where they ended.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from typing import cast
@@ -22,6 +23,8 @@ WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of
 # Chunks or interim answers that are read in a row, then others have a turn: one read may bring
 # ten thousands of them, and whatever else the event loop serves, health too, would wait for all.
 IN_A_ROW = 4
+# Forbidden in a field's value (RFC 9110 section 5.5). h11 lets them pass, uvicorn sends none on.
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 Event = h11.Event | type[h11.PAUSED]
 Head = h11.Response | h11.InformationalResponse
@@ -149,7 +152,12 @@ class _Exchange:
             await asyncio.sleep(0)
 
     def _check(self, head: Head) -> None:
-        """Note a head after which servers and clients disagree on where its answer ends."""
+        """Note a head after which servers and clients disagree on where its answer ends.
+
+        Raises httpx2.RemoteProtocolError for one that cannot be passed on.
+        """
+        if any(CONTROL.search(value) for _, value in head.headers):
+            raise httpx2.RemoteProtocolError("This is no answer.")
         told = dict(head.headers)
         length, coding = told.get(b"content-length"), told.get(b"transfer-encoding")
         if head.status_code < 200 or head.status_code == 204:
