@@ -6,6 +6,8 @@ know beyond doubt where they ended.
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from typing import cast
@@ -18,6 +20,11 @@ from gateway_site.gateway.wire import Wire
 
 HEAD_MAX = 100 * 1024  # bytes of an answer's head
 WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of a request
+# Chunks or interim answers that are read in a row, then others have a turn: one read may bring
+# ten thousands of them, and whatever else the event loop serves, health too, would wait for all.
+IN_A_ROW = 4
+# Forbidden in a field's value (RFC 9110 section 5.5). h11 lets them pass, uvicorn sends none on.
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 Event = h11.Event | type[h11.PAUSED]
 Head = h11.Response | h11.InformationalResponse
@@ -76,6 +83,7 @@ class _Exchange:
     def __init__(self, wire: Wire, request: httpx2.Request) -> None:
         self._wire = wire
         self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX)
+        self._in_a_row = 0
         # Many servers leave the body of another method unread, and take it for the next request.
         self._is_sound = request.method in TAKES_BODY or not _has_body(request)
 
@@ -127,6 +135,7 @@ class _Exchange:
             raise httpx2.WriteError("The request was not taken.") from None
 
     async def _next(self) -> Event:
+        await self._let_others_run()
         try:
             while (event := self._parser.next_event()) is h11.NEED_DATA:
                 self._parser.receive_data(await self._wire.read())
@@ -136,8 +145,19 @@ class _Exchange:
             raise httpx2.ReadError("The answer broke off.") from None
         return cast("Event", event)
 
+    async def _let_others_run(self) -> None:
+        self._in_a_row += 1
+        if self._in_a_row > IN_A_ROW:
+            self._in_a_row = 1
+            await asyncio.sleep(0)
+
     def _check(self, head: Head) -> None:
-        """Note a head after which servers and clients disagree on where its answer ends."""
+        """Note a head after which servers and clients disagree on where its answer ends.
+
+        Raises httpx2.RemoteProtocolError for one that cannot be passed on.
+        """
+        if any(CONTROL.search(value) for _, value in head.headers):
+            raise httpx2.RemoteProtocolError("This is no answer.")
         told = dict(head.headers)
         length, coding = told.get(b"content-length"), told.get(b"transfer-encoding")
         if head.status_code < 200 or head.status_code == 204:

@@ -208,10 +208,23 @@ def test_upstream_that_does_not_answer_is_a_time_out(gateway: Gateway) -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         b"HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x7fb\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n",
     ],
-    ids=["nothing", "nonsense", "999", "101", "two lengths", "bare CR", "odd coding", "huge"],
+    ids=[
+        "nothing",
+        "nonsense",
+        "999",
+        "101",
+        "two lengths",
+        "bare CR",
+        "control",
+        "DEL",
+        "odd",
+        "huge",
+    ],
 )
 def test_answer_that_is_not_http_is_a_bad_gateway(gateway: Gateway, answer: bytes) -> None:
     gateway.canned.answers["/odd"] = answer

@@ -17,6 +17,7 @@ import pytest
 
 from gateway_site.gateway import client
 from gateway_site.gateway.connections import Owner
+from gateway_site.gateway.http1 import IN_A_ROW
 from gateway_site.gateway.upstreams import Upstream, configured
 from tests import certificates
 
@@ -296,6 +297,32 @@ async def test_broken_answer_ends_the_connection(server: Server, broken: bytes) 
         await called(server)
     assert await called(server) == b"plain"
     assert server.count == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "pieces"),
+    [
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1000 + b"0\r\n\r\n", 1000),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + PLAIN, 1000),
+    ],
+    ids=["chunks", "interim answers"],
+)
+async def test_answer_in_tiny_pieces_lets_others_run(
+    server: Server, answer: bytes, pieces: int
+) -> None:
+    turns = 0
+
+    async def another() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    server.answers = [answer]
+    other = asyncio.create_task(another())
+    await called(server)
+    other.cancel()
+    assert turns > pieces / IN_A_ROW
 
 
 async def test_body_that_fails_ends_the_connection(server: Server) -> None:
