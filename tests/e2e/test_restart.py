@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 METADATA = {"id", "version", "createdAt", "updatedAt", "ttl", "revision", "keyPeriod"}
 SEALED = {"encryptedData", "iv", "authTag", "encryptedKey", "salt", "commitment"}
-ATTRIBUTES = METADATA | SEALED | {"owner"}
+OPTIONAL = {"owner", "ancestors"}
+ATTRIBUTES = METADATA | SEALED | OPTIONAL
+TOMBSTONE = {"id", "version", "movedAt", "ttl"}
 
 
 class BackDoor:
@@ -120,10 +122,12 @@ def test_tokens_are_in_the_session_and_in_nothing_else_that_was_written(
 def test_raw_record_has_exactly_the_attributes_of_the_format(page: Page, stack: LocalStack) -> None:
     arrive(page, stack)
     back_door = BackDoor(stack.environment())
-    sessions = [item for item in back_door.items() if "#" not in item["id"]["S"]]
-    owned = [item for item in sessions if "owner" in item]
-    assert owned
-    assert all(set(item) in (ATTRIBUTES, ATTRIBUTES - {"owner"}) for item in sessions)
+    items = [item for item in back_door.items() if "#" not in item["id"]["S"]]
+    moved = [item for item in items if set(item) == TOMBSTONE]
+    sessions = [item for item in items if item not in moved]
+    assert moved  # of the key before the sign-in
+    assert [item for item in sessions if "owner" in item]
+    assert all(set(item) - OPTIONAL == ATTRIBUTES - OPTIONAL for item in sessions)
 
 
 def test_doctor_is_green_on_the_running_stack(stack: LocalStack) -> None:
