@@ -3,7 +3,8 @@
 Descriptors are the scarce thing: without one neither DynamoDB nor KMS can be asked, and no
 health check is heard. So each client's connection is counted, with a second descriptor for
 the upstream that it may call. When all are taken, the one that has waited longest for its next
-request makes room; if each has a request under way, the newcomer may ask for its health only.
+request makes room, among one peer's when its share is taken; if each has a request under way,
+the newcomer may ask for its health only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -55,6 +56,9 @@ class Connections:
         self._loop = loop
         self._members: set[Connection] = set()
         self._waiting: OrderedDict[Connection, None] = OrderedDict()  # longest first
+        self._waiting_of: defaultdict[str | None, OrderedDict[Connection, None]] = defaultdict(
+            OrderedDict
+        )
         self._spare: OrderedDict[Connection, None] = OrderedDict()  # oldest first
         self._peers: Counter[str] = Counter()
         self._sweeping = False
@@ -65,7 +69,7 @@ class Connections:
         self._sweep_later()
         if self._has_room(connection.peer):
             self._members.add(connection)
-            self._waiting[connection] = None
+            self.waits(connection)
             if connection.peer is not None:
                 self._peers[connection.peer] += 1
             return True
@@ -78,15 +82,21 @@ class Connections:
     def waits(self, connection: Connection) -> None:
         """Note that a connection has no request under way, from now on."""
         if connection in self._members:
-            self._waiting[connection] = None  # behind the others: it was not among them
+            # Behind the others: it was not among them.
+            self._waiting[connection] = None
+            self._waiting_of[connection.peer][connection] = None
 
     def works(self, connection: Connection) -> None:
         """Note that a connection has a request under way."""
         self._waiting.pop(connection, None)
+        mine = self._waiting_of[connection.peer]
+        mine.pop(connection, None)
+        if not mine:
+            del self._waiting_of[connection.peer]
 
     def forget(self, connection: Connection) -> None:
         """Count a connection no longer."""
-        self._waiting.pop(connection, None)
+        self.works(connection)
         self._spare.pop(connection, None)
         if connection not in self._members:
             return
@@ -101,7 +111,9 @@ class Connections:
 
     def _has_room(self, peer: str | None) -> bool:
         if peer is not None and self._peers[peer] >= self._share:
-            return False
+            if peer not in self._waiting_of:
+                return False
+            self._evict(self._waiting_of[peer])
         if len(self._members) >= self._bound and self._waiting:
             self._evict(self._waiting)
         return len(self._members) < self._bound

@@ -101,6 +101,16 @@ def test_one_peer_has_its_share_and_leaves_the_rest_to_others(served: Served) ->
     assert one_answer(served.connected(GET, source="127.0.0.3")).endswith(b"answer to /x")
 
 
+def test_in_a_full_share_an_idle_connection_of_the_peers_own_makes_room(served: Served) -> None:
+    """As in an office behind one address, whose browsers keep connections that they do not use."""
+    sources = ["127.0.0.3", *["127.0.0.2"] * SHARE]
+    idle = [served.connected(GET, source=source) for source in sources]
+    for client in idle:
+        assert one_answer(client).endswith(b"answer to /x")
+    assert one_answer(served.connected(GET, source="127.0.0.2")).endswith(b"answer to /x")
+    assert [is_open(client) for client in idle] == [True, False] + [True] * (SHARE - 1)
+
+
 def test_share_that_is_given_back_can_be_taken_again(served: Served) -> None:
     for _ in range(3):
         clients = [served.connected(GET, source="127.0.0.2") for _ in range(SHARE)]
