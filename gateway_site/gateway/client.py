@@ -11,12 +11,14 @@ import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import httpx2
 from django.dispatch import receiver
 
+from gateway_site import descriptors
 from gateway_site.gateway import paths, wire
 from gateway_site.gateway.connections import Connections, Limits, Owner
 from gateway_site.gateway.headers import Headers
@@ -35,8 +37,15 @@ def pool() -> Pool:
     if loop not in _pools:
         for ended in [each for each in _pools.copy() if each.is_closed()]:
             _pools.pop(ended, None)
-        _pools[loop] = Connections(Limits(), loop.time, loop.call_later)
+        _pools[loop] = Connections(_limits(), loop.time, loop.call_later)
     return _pools[loop]
+
+
+def _limits() -> Limits:
+    """Return the usual limits, or what the descriptors of this process leave for upstreams."""
+    found = Limits()
+    fitting = descriptors.each_way(descriptors.allowed())
+    return replace(found, in_all=min(found.in_all, fitting), idle=min(found.idle, fitting))
 
 
 async def close() -> None:

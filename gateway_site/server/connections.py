@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 from collections import Counter, OrderedDict, defaultdict
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
@@ -21,13 +20,11 @@ from django.conf import settings
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from gateway_site.descriptors import SPARE, allowed, are_few, each_way
 from gateway_site.tally import Tally
 
 logger = logging.getLogger(__name__)
 
-RESERVED = 128  # descriptors for table, keys, database, providers, files
-SPARE = 16  # connections above the bound, which are told no more than health
-LEAST, MOST = 16, 16_384  # connections, whatever the limit of descriptors says
 SHARE = 4  # one peer may hold a quarter
 SWEEP = 1.0  # seconds between two looks for connections that are overdue
 
@@ -149,27 +146,16 @@ def of_server(state: ServerState, config: Config, loop: asyncio.AbstractEventLoo
 
 
 def _counted(backlog: int, loop: asyncio.AbstractEventLoop) -> Connections:
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    bound = bound_of(limit, backlog)
-    share = max(1, bound // SHARE)
-    logger.info("At most %d connections, %d of one peer (%d descriptors).", bound, share, limit)
-    return Connections(bound, share, loop)
-
-
-def bound_of(limit: int, backlog: int) -> int:
-    """Return how many connections fit into so many descriptors, `backlog` accepted at a time.
-
-    The limit is infinite where it is negative.
-    """
-    if limit < 0:
-        return MOST
-    free = limit - RESERVED - SPARE - backlog
-    if free < 2 * LEAST:
+    limit = allowed()
+    if are_few(limit, backlog):
         logger.warning(
             "%d descriptors are few, of which a backlog of %d may take %d at once: raise "
             "`ulimit -n`, or lower --backlog.", limit, backlog, backlog,
         )  # fmt: skip
-    return min(MOST, max(LEAST, free // 2))
+    bound = each_way(limit, backlog)
+    share = max(1, bound // SHARE)
+    logger.info("At most %d connections, %d of one peer (%d descriptors).", bound, share, limit)
+    return Connections(bound, share, loop)
 
 
 def peer_of(address: tuple[str, int] | None) -> str | None:

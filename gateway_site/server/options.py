@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gateway_site import descriptors
+
 APPLICATION = "gateway_site.asgi:application"
 # Named as uvicorn.Config does. https://uvicorn.dev/settings/
 OPTIONS: dict[str, Any] = {
@@ -13,7 +15,7 @@ OPTIONS: dict[str, Any] = {
     "lifespan": "off",
     "proxy_headers": False,  # PROXY_SCHEME_HEADER names the one header that is believed
     # asyncio accepts as many at a time before it hands one over: each takes a descriptor.
-    "backlog": 64,
+    "backlog": descriptors.BACKLOG,
 }
 
 

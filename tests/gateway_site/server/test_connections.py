@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 
 import pytest
 from pytest_django import Settings
 
+from gateway_site import descriptors
+from gateway_site.descriptors import LEAST, MOST, RESERVED, SPARE, are_few, each_way
+from gateway_site.gateway import client as upstream_client
+from gateway_site.gateway.connections import Limits
 from gateway_site.server import connections
-from gateway_site.server.connections import RESERVED, SPARE, bound_of, peer_of
+from gateway_site.server.connections import peer_of
 from tests.gateway_site.server.served import (
     Application,
     Served,
@@ -28,7 +33,7 @@ WORKING = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nh"
 
 @pytest.fixture
 def served(application: Application, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    monkeypatch.setattr(connections, "MOST", BOUND)
+    monkeypatch.setattr(descriptors, "MOST", BOUND)
     with serving(application) as running:
         yield running
 
@@ -150,12 +155,30 @@ def test_peer_is_an_address_or_the_network_that_one_client_has(
 def test_descriptors_are_kept_free_for_what_a_request_needs() -> None:
     backlog = 64
     for limit in (300, 1024, 4096):
-        bound = bound_of(limit, backlog)
+        bound = each_way(limit, backlog)
         assert bound >= 16
         assert 2 * bound + SPARE + backlog + RESERVED <= limit
-    assert bound_of(-1, backlog) == bound_of(10**6, backlog) == connections.MOST
+        assert not are_few(limit, backlog)
+    assert each_way(-1, backlog) == each_way(10**6, backlog) == MOST
 
 
-def test_too_few_descriptors_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
-    assert bound_of(1024, 2048) == connections.LEAST
+def test_idle_connections_to_upstreams_take_no_descriptor_from_what_is_kept_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway_site.descriptors.allowed", lambda: 300)
+    limits = upstream_client._limits()
+    assert limits.in_all == each_way(300) < Limits().in_all
+    assert limits.idle <= limits.in_all
+
+
+def test_too_few_descriptors_are_told_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "allowed", lambda: 1024)
+    assert each_way(1024, 2048) == LEAST
+    asyncio.run(counted(2048))
     assert "raise `ulimit -n`, or lower --backlog" in caplog.text
+
+
+async def counted(backlog: int) -> None:
+    connections._counted(backlog, asyncio.get_running_loop())
