@@ -69,7 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # What uvicorn and asyncio call
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
         self._ending = _Ending(self, transport)
         self._due = self.loop.time() + HEAD_TIME
