@@ -26,6 +26,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
+from gateway_site.gateway import problems
 from gateway_site.gateway.listening import ANSWER_TIME
 from gateway_site.health import HEALTH, READINESS
 from gateway_site.server import connections, heads
@@ -222,10 +223,10 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
-        body = refusal.sentence.encode("ascii")
+        body = problems.document(refusal.status, problems.code_of(refusal.status), refusal.sentence)
         headers = [
             *self.server_state.default_headers,
-            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
             (b"content-length", str(len(body)).encode("ascii")),
             (b"connection", b"close"),
         ]
