@@ -172,6 +172,9 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
+# Seconds for which a process that is told to end goes on, so that balancers notice.
+DRAIN_SECONDS = whole_number("DRAIN_SECONDS", 0 if GATEWAY_LOCAL else 5)
+
 OAUTH_PROVIDERS = providers.configured(os.environ)
 
 CONTENT_SECURITY_POLICY = {

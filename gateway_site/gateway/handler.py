@@ -38,7 +38,7 @@ from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.listening import Client, ClientGone, Receive
 from gateway_site.gateway.proxy import Send
 from gateway_site.gateway.views import Admitted
-from gateway_site.health import HEALTH, READINESS
+from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class GatewayHandler(ASGIHandler):
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or _path(scope) in {HEALTH, READINESS}:
+        if scope["type"] != "http" or _path(scope) in HEALTH_PATHS:
             await self._at_once(scope, receive, send)
             return
         client = Client(scope, receive)

@@ -28,7 +28,7 @@ from uvicorn.server import ServerState
 
 from gateway_site.gateway import problems
 from gateway_site.gateway.listening import ANSWER_TIME
-from gateway_site.health import HEALTH, READINESS
+from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.server import connections, heads
 from gateway_site.server.heads import Refusal
 from gateway_site.tally import Tally
@@ -271,7 +271,7 @@ def health_only(application: ASGI3Application) -> ASGI3Application:
     """Return an application that answers health checks, and 503 to all else."""
 
     async def answering(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"].removeprefix(scope["root_path"]) in {HEALTH, READINESS}:
+        if scope["path"].removeprefix(scope["root_path"]) in HEALTH_PATHS:
             await application(scope, receive, send)
             return
         body = HTTPStatus.SERVICE_UNAVAILABLE.phrase.encode("ascii")
