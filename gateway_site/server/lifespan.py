@@ -41,7 +41,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
     return living
 
 
-def _drain_first(seconds: float) -> None:
+def _drain_first(seconds: float | None) -> None:
     """Put draining before what the server does at SIGTERM; Python lets the main thread only."""
     end = signal.getsignal(signal.SIGTERM)
     if not seconds or not callable(end) or threading.current_thread() != threading.main_thread():

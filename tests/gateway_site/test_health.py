@@ -117,8 +117,9 @@ def test_draining_process_is_not_ready_and_lives(
     make_health: MakeHealth, probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_health(probe)
-    monkeypatch.setattr(middleware, "draining", threading.Event())
-    middleware.draining.set()
+    draining = threading.Event()
+    monkeypatch.setattr(middleware, "draining", draining)
+    draining.set()
     response = Client().get("/readyz")
     assert (response.status_code, response.json()["reason"]) == (503, "draining")
     assert Client().get("/livez").status_code == 200
