@@ -22,6 +22,7 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
     TableUnavailable,
 )
+from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger("sessions_kms")
 lines = logging.getLogger("sessions_kms.refused")
@@ -36,9 +37,14 @@ class Outage:
     """One cause, by which requests are refused or are not."""
 
     def __init__(
-        self, logger: logging.Logger, what: str, clock: Callable[[], float] = monotonic
+        self,
+        logger: logging.Logger,
+        cause: str,
+        what: str,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Take what may be out of reach, as a sentence begins: "The session table"."""
+        """Take what may be out of reach: a word for metrics, and how a sentence begins."""
+        self._cause = cause
         self._logger = logger
         self._what = what
         self._clock = clock
@@ -49,6 +55,7 @@ class Outage:
 
     def refused(self, error: BaseException) -> None:
         """Count a request that was refused because of an error."""
+        telemetry.count("refused", cause=self._cause)
         now = self._clock()
         with self._lock:
             begins = not self._goes_on
@@ -117,9 +124,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 # In the order in which an error is looked up.
 OUTAGES = {
-    KMSUnavailable: Outage(logger, "AWS KMS"),
-    TableUnavailable: Outage(logger, "The session table"),
-    StoreUnavailable: Outage(logger, "The session store"),
+    KMSUnavailable: Outage(logger, "kms", "AWS KMS"),
+    TableUnavailable: Outage(logger, "table", "The session table"),
+    StoreUnavailable: Outage(logger, "store", "The session store"),
 }
 
 

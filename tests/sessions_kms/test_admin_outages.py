@@ -56,7 +56,7 @@ def test_reason_is_in_the_log_once(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(fake.services.table, "page", fail)
-    known = {StoreUnavailable: Outage(logging.getLogger("tests.outage"), "The store")}
+    known = {StoreUnavailable: Outage(logging.getLogger("tests.outage"), "store", "The store")}
     monkeypatch.setattr(outages, "OUTAGES", known)
     caplog.set_level(logging.ERROR, logger="sessions_kms.refused")  # the gateway silences it
     root.get("", status=503)

@@ -245,7 +245,7 @@ def test_refused_request_has_a_line_of_its_own_and_no_traceback(
 ) -> None:
     path, middleware = WHERE[where][:2]
     settings.MIDDLEWARE = [OURS, SESSION, AUTH, *middleware]
-    known = {TableUnavailable: Outage(logging.getLogger("tests.outage"), "The table")}
+    known = {TableUnavailable: Outage(logging.getLogger("tests.outage"), "table", "The table")}
     monkeypatch.setattr(outages, "OUTAGES", known)
     caplog.set_level(logging.ERROR, logger=LINES)  # the gateway silences it
     key = saved()

@@ -33,7 +33,7 @@ def _fail(cause: str) -> NoReturn:
 
 @pytest.fixture
 def outage(clock: FakeClock) -> Outage:
-    return Outage(LOGGER, "The table", clock)
+    return Outage(LOGGER, "table", "The table", clock)
 
 
 def test_beginning_is_told_once_with_its_traceback_in_a_line(
@@ -111,5 +111,5 @@ def test_request_without_a_session_ends_no_outage(monkeypatch: pytest.MonkeyPatc
         def served(self) -> None:
             raise AssertionError
 
-    monkeypatch.setattr(outages, "OUTAGES", {TableUnavailable: Never(LOGGER, "")})
+    monkeypatch.setattr(outages, "OUTAGES", {TableUnavailable: Never(LOGGER, "", "")})
     outages.note_served(HttpRequest())
