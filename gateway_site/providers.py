@@ -50,6 +50,7 @@ OPENID_SCOPES = ("openid", "profile", "email")
 # https://developers.google.com/identity/protocols/oauth2/web-server#offline
 AUTH_PARAMS = {GOOGLE: {"access_type": "offline", "prompt": "consent"}}
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+SINGLE_LOGOUTS = frozenset({"no-hint", "post", "post-no-hint"})  # besides 1 and 0
 LEEWAY_MAX = 3600  # seconds
 
 
@@ -245,12 +246,14 @@ class _Variables:
         """Return what `oauth.providers` calls single_logout and backchannel_logout."""
         found: dict[str, Any] = {}
         single, back = self._text("SINGLE_LOGOUT").lower(), self._text("BACKCHANNEL_LOGOUT").lower()
-        if single not in TRUE | FALSE | {"no-hint"}:
-            raise ImproperlyConfigured(f"{self.prefix}SINGLE_LOGOUT must be 1, 0 or no-hint.")
+        if single not in TRUE | FALSE | SINGLE_LOGOUTS:
+            raise ImproperlyConfigured(
+                f"{self.prefix}SINGLE_LOGOUT must be 1, 0, {', '.join(sorted(SINGLE_LOGOUTS))}."
+            )
         if back not in TRUE | FALSE:
             raise ImproperlyConfigured(f"{self.prefix}BACKCHANNEL_LOGOUT must be 1 or 0.")
         if single not in FALSE:
-            found["single_logout"] = "no-hint" if single == "no-hint" else "hint"
+            found["single_logout"] = "hint" if single in TRUE else single
         if back:
             found["backchannel_logout"] = back in TRUE
         return found
