@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from oauth import http
 from oauth.client_authentication import authenticated
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.kept_document import PAUSE, KeptDocument
 from oauth.providers import POST, Provider
@@ -121,11 +122,14 @@ def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
     issuer = config["issuer"]
     expected = discovery_url.partition("/.well-known/")[0]
     if issuer.rstrip("/") != expected.rstrip("/"):
-        raise ProviderUnavailable("The provider's metadata names another issuer.")
+        raise ProviderUnavailable(
+            "The provider's metadata names another issuer.", Code.METADATA_ISSUER
+        )
     for name in (*NEEDED, *(name for name in OPTIONAL if config.get(name) is not None)):
         if not _is_safe(config[name], urlsplit(issuer)):
             raise ProviderUnavailable(
-                "The provider's metadata names an endpoint that is not as safe as the issuer."
+                "The provider's metadata names an endpoint that is not as safe as the issuer.",
+                Code.METADATA_ENDPOINT,
             )
     return Metadata(
         issuer=issuer,
@@ -175,12 +179,16 @@ def _discovered(provider: Provider, issuer: str) -> Metadata:
     url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
     answer = http.get(url, reach=ANYWHERE)  # the settings name it
     if answer.status != 200:
-        raise ProviderUnavailable("The provider's metadata cannot be fetched.")
+        raise ProviderUnavailable(
+            "The provider's metadata cannot be fetched.", Code.METADATA_STATUS
+        )
     config = {**answer.content(), **provider.metadata_overrides}
     try:
         found = read_metadata(config, url)
     except (AttributeError, LookupError, TypeError, ValueError):
-        raise ProviderUnavailable("The provider's metadata cannot be read.") from None
+        raise ProviderUnavailable(
+            "The provider's metadata cannot be read.", Code.METADATA_UNREADABLE
+        ) from None
     return replace(
         found,
         revocation_endpoint=provider.revocation_url or found.revocation_endpoint,

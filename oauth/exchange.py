@@ -27,6 +27,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from oauth import endpoints, http, id_tokens, providers
+from oauth.codes import Code
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
@@ -79,7 +80,9 @@ def unreadable_answers_refused() -> Iterator[None]:
     except requests.RequestException:
         raise  # allauth's views and ours know it, and its message holds no body
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        raise ProviderUnavailable("The provider's answer cannot be read.") from None
+        raise ProviderUnavailable(
+            "The provider's answer cannot be read.", Code.ANSWER_UNREADABLE
+        ) from None
 
 
 class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
@@ -145,9 +148,11 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             try:
                 login = super().complete_login(request, app, token, **kwargs)
             except ImproperlyConfigured:  # allauth's word for a subject that is too long
-                raise ProviderRefused("The account's identifier is too long.") from None
+                raise ProviderRefused(
+                    "The account's identifier is too long.", Code.SUBJECT
+                ) from None
             if login.account.uid == str(None):  # allauth's reading of a null
-                raise ProviderRefused("The answer does not say whose account it is.")
+                raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
             _check_text(login.account)
             login.token_set = TokenSet.from_response(
                 kwargs["response"],
@@ -169,9 +174,9 @@ def _check_text(account: SocialAccount) -> None:
     try:
         text = json.dumps([account.uid, account.extra_data], ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise ProviderRefused("The answer holds what is no number.") from None
+        raise ProviderRefused("The answer holds what is no number.", Code.TEXT) from None
     if "\\u0000" in text.replace("\\\\", "") or HALVES.search(text):
-        raise ProviderRefused("The answer holds what is no text.")
+        raise ProviderRefused("The answer holds what is no text.", Code.TEXT)
 
 
 def is_true(claim: object) -> bool:
@@ -217,7 +222,10 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         config, issuer = self.openid_config, self.request.GET.get("iss")
         announced = config.get("authorization_response_iss_parameter_supported") is True
         if (announced or issuer is not None) and issuer != config["issuer"]:
-            raise ProviderRefused("The authorization response does not name the expected issuer.")
+            raise ProviderRefused(
+                "The authorization response does not name the expected issuer.",
+                Code.RESPONSE_ISSUER,
+            )
         self._code_verifier = pkce_code_verifier
         return super().get_access_token_data(request, app, client, pkce_code_verifier)
 
@@ -235,14 +243,16 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         with unreadable_answers_refused():
             told = claims["userinfo"]["sub"] if "userinfo" in claims else self._claims["sub"]
         if told != self._claims["sub"]:
-            raise ProviderRefused("The userinfo is about another subject than the id token.")
+            raise ProviderRefused(
+                "The userinfo is about another subject than the id token.", Code.USERINFO_SUBJECT
+            )
         return login
 
     def _checked(self, app: SocialApp, response: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the claims of the id token. Raises ProviderRefused."""
         __traceback_hide__ = True
         if not response.get("id_token"):
-            raise ProviderRefused("The token response holds no id token.")
+            raise ProviderRefused("The token response holds no id token.", Code.ID_TOKEN_MISSING)
         try:
             claims = id_tokens.read(
                 response["id_token"],
@@ -252,10 +262,10 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
                 now=services().clock(),
             )
         except InvalidIdToken as exc:
-            raise ProviderRefused(str(exc)) from None
+            raise ProviderRefused(str(exc), exc.code) from None
         verifier = self._code_verifier
         if verifier is not None and claims.get("nonce") != _challenge(verifier):
-            raise ProviderRefused("The id token answers another request.")
+            raise ProviderRefused("The id token answers another request.", Code.ID_TOKEN_NONCE)
         return claims
 
     def _decode_id_token(self, app: SocialApp, id_token: str) -> dict[str, Any]:
@@ -268,7 +278,7 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         headers = {"Authorization": f"Bearer {access_token}"}
         answer = http.get(found.document["userinfo_endpoint"], reach=found.reach, headers=headers)
         if answer.status != 200:
-            raise ProviderUnavailable("The provider gives no userinfo now.")
+            raise ProviderUnavailable("The provider gives no userinfo now.", Code.USERINFO_STATUS)
         return answer.content()
 
 

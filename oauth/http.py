@@ -25,6 +25,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
+from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.name_lookup import BoundedLoop
 from oauth.vetted_addresses import PUBLIC, AddressRefused, Reach, VettedTransport
@@ -78,7 +79,9 @@ class Answer:
         except (RecursionError, ValueError):
             content = None
         if not isinstance(content, dict) or not is_shallow(content):
-            raise ProviderUnavailable("The provider's answer cannot be read.")
+            raise ProviderUnavailable(
+                "The provider's answer cannot be read.", Code.ANSWER_UNREADABLE
+            )
         return content
 
     def tokens(self) -> dict[str, Any]:
@@ -89,10 +92,13 @@ class Answer:
         """
         __traceback_hide__ = True
         if self.is_overloaded or 300 <= self.status < 400:
-            raise ProviderUnavailable("The provider gives no tokens now.")
+            raise ProviderUnavailable("The provider gives no tokens now.", Code.TOKEN_STATUS)
         content = self.content()
         if self.status != 200 or "error" in content:
-            raise ProviderRefused("The provider gives no tokens for this.")
+            raise ProviderRefused(
+                "The provider gives no tokens for this.",
+                Code.of_answer("token", content.get("error")),
+            )
         return content
 
     @property
@@ -154,16 +160,29 @@ def ask(
     __traceback_hide__ = True
     seconds = patience or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
     refused: AddressRefused | None = None
+    code = Code.UNREACHABLE
     try:
         return _run(_within(seconds, _ask(method, url, headers, body, reach=reach, most=most)))
     except AddressRefused as exc:
         refused = exc.with_traceback(None)
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):  # a time-out is an OSError
-        pass
+    except (TimeoutError, httpx2.TimeoutException):
+        code = Code.TIMEOUT
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as exc:
+        code = Code.TLS if _is_of_tls(exc) else code
     if refused is not None:
         # The name alone: a path or a query may hold what is secret.
         logger.error("%s is not asked: %s %s", _host(url), refused, REMEDY)
-    raise ProviderUnavailable("The provider cannot be reached.")
+        code = Code.ADDRESS_REFUSED
+    raise ProviderUnavailable("The provider cannot be reached.", code)
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Tell whether it was TLS, of which httpx2 tells by the cause alone."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def proxy_of(url: str) -> str | None:
@@ -232,11 +251,13 @@ async def _read(response: httpx2.Response, most: int) -> bytes:
     __traceback_hide__ = True
     body = bytearray()
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise ProviderUnavailable("The provider's answer is compressed, unasked.")
+        raise ProviderUnavailable(
+            "The provider's answer is compressed, unasked.", Code.ANSWER_COMPRESSED
+        )
     async for piece in response.aiter_raw():
         body += piece
         if len(body) > most:
-            raise ProviderUnavailable("The provider's answer is too long.")
+            raise ProviderUnavailable("The provider's answer is too long.", Code.ANSWER_TOO_LONG)
     return bytes(body)
 
 

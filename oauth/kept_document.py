@@ -11,6 +11,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from sessions_kms.services import services
 
@@ -33,7 +34,7 @@ class KeptDocument(Generic[T]):
         self._document: T | None = None
         self._fetched_at = 0.0
         self._tried_at: float | None = None
-        self._failure: str | None = None  # why the last fetch failed, in our own words
+        self._failure: ProviderUnavailable | None = None  # why the last fetch failed
 
     def get(self, *, pause: float = PAUSE) -> T:
         """Return the document, fetched if it is not fresh, or else the old one.
@@ -81,12 +82,14 @@ class KeptDocument(Generic[T]):
             self._document, self._failure = self._fetch(), None
             self._fetched_at = services().clock()
         except ProviderUnavailable as exc:
-            self._failure = str(exc)
+            self._failure = ProviderUnavailable(str(exc), exc.code)  # without its frames
         finally:
             self._tried_at = services().clock()  # afterwards: a failure may take its time
 
     def _unavailable(self) -> ProviderUnavailable:
-        return ProviderUnavailable(self._failure or "The provider does not answer in time.")
+        if self._failure is None:
+            return ProviderUnavailable("The provider does not answer in time.", Code.TIMEOUT)
+        return ProviderUnavailable(str(self._failure), self._failure.code)
 
     def _is_fresh(self) -> bool:
         return self._document is not None and self._was_within(self._fetched_at, self._max_age)
