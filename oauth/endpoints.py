@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from oauth import http
 from oauth.client_authentication import authenticated
@@ -126,7 +126,7 @@ def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
             "The provider's metadata names another issuer.", Code.METADATA_ISSUER
         )
     for name in (*NEEDED, *(name for name in OPTIONAL if config.get(name) is not None)):
-        if not _is_safe(config[name], urlsplit(issuer)):
+        if not is_safe(config[name], issuer):
             raise ProviderUnavailable(
                 "The provider's metadata names an endpoint that is not as safe as the issuer.",
                 Code.METADATA_ENDPOINT,
@@ -144,14 +144,15 @@ def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
     )
 
 
-def _is_safe(url: str, issuer: SplitResult) -> bool:
+def is_safe(url: str, issuer: str) -> bool:
+    """Tell whether an endpoint is as safe as its issuer."""
     endpoint = urlsplit(url)
     if not PLAIN.fullmatch(url) or not endpoint.hostname or endpoint.port == 0:
         return False
     if "@" in endpoint.netloc:  # a name and a password for somebody
         return False
     if endpoint.scheme == "http":
-        return issuer.scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
+        return urlsplit(issuer).scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
     return endpoint.scheme == "https"
 
 

@@ -264,7 +264,7 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         except InvalidIdToken as exc:
             raise ProviderRefused(str(exc), exc.code) from None
         verifier = self._code_verifier
-        if verifier is not None and claims.get("nonce") != _challenge(verifier):
+        if verifier is not None and claims.get("nonce") != code_challenge(verifier):
             raise ProviderRefused("The id token answers another request.", Code.ID_TOKEN_NONCE)
         return claims
 
@@ -282,7 +282,7 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         return answer.content()
 
 
-def _challenge(code_verifier: str) -> str:
+def code_challenge(code_verifier: str) -> str:
     """Return the code challenge of a verifier (RFC 7636 section 4.2)."""
     digest = hashlib.sha256(code_verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

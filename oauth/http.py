@@ -54,13 +54,18 @@ HEADERS = {
 class Answer:
     """What a provider answered: the status, the media type and the body.
 
-    ``peer`` is the address that gave it, None where a proxy stood between.
+    ``peer`` is the address that gave it, None where a proxy stood between. ``location`` is where
+    a redirect, which is not followed, leads; ``date`` is the answer's own, and
+    ``certificate_end`` that of the server's certificate (`notAfter`), where there is one.
     """
 
     status: int
     media_type: str
     body: bytes
     peer: str | None = None
+    location: str | None = None
+    date: str | None = None
+    certificate_end: str | None = None
 
     def __repr__(self) -> str:
         """Show the status, never the body."""
@@ -230,9 +235,18 @@ async def _ask(
         _client(url, reach) as client,
         client.stream(method, url, content=body, headers={**HEADERS, **headers}) as response,
     ):
+        certificate_end = _certificate_end(response)  # while the connection stands
         content = await _read(response, most)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Answer(response.status_code, kind, content, response.extensions.get("peer"))
+        return Answer(
+            response.status_code,
+            kind,
+            content,
+            response.extensions.get("peer"),
+            response.headers.get("Location"),
+            response.headers.get("Date"),
+            certificate_end,
+        )
 
 
 def _client(url: str, reach: Reach) -> httpx2.AsyncClient:
@@ -259,6 +273,13 @@ async def _read(response: httpx2.Response, most: int) -> bytes:
         if len(body) > most:
             raise ProviderUnavailable("The provider's answer is too long.", Code.ANSWER_TOO_LONG)
     return bytes(body)
+
+
+def _certificate_end(response: httpx2.Response) -> str | None:
+    stream = response.extensions.get("network_stream")
+    tls = stream.get_extra_info("ssl_object") if stream is not None else None
+    found = tls.getpeercert() if tls is not None else None
+    return str(found["notAfter"]) if found and "notAfter" in found else None
 
 
 def _host(url: str) -> str:
