@@ -18,7 +18,7 @@ class Form(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.action = values["action"]
+            self.action = values.get("action", "")  # without one it is the page itself
         if tag == "input" and (values.get("type") != "checkbox" or "checked" in values):
             self.fields.setdefault(values["name"], []).append(values.get("value", ""))
 
