@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from playwright.sync_api import BrowserContext, Page
 
-from tests.e2e.conftest import browser, page, visitor
+from tests.e2e.conftest import browser, visitor
 from tests.e2e.stack import LocalStack
 from tests.interop.openid_provider import OpenIDProvider
 
-__all__ = ["browser", "page", "visitor"]
+__all__ = ["browser", "visitor"]
 
 # They need Node, and minutes: `make test` and `make test-long` leave them alone.
 collect_ignore_glob = [] if os.environ.get("INTEROP") else ["test_*.py"]
@@ -35,6 +36,20 @@ def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Op
         STACK.append(stack)
         yield found
         STACK.clear()
+
+
+@pytest.fixture
+def page(visitor: BrowserContext, gateway: LocalStack) -> Iterator[Page]:
+    """A page; on the gateway's own its console must stay clean (it tells of CSP violations)."""
+    complaints: list[str] = []
+    opened = visitor.new_page()
+    opened.set_default_timeout(10_000)
+    opened.on(
+        "console",
+        lambda told: complaints.append(told.text) if gateway.url in opened.url else None,
+    )
+    yield opened
+    assert complaints == []
 
 
 STACK: list[LocalStack] = []

@@ -24,7 +24,12 @@ class Form(HTMLParser):
 
 
 def submit(
-    browser: requests.Session, page: requests.Response, *, follow: bool = False, **typed: str
+    browser: requests.Session,
+    page: requests.Response,
+    *,
+    follow: bool = False,
+    timeout: float = 10,
+    **typed: str,
 ) -> requests.Response:
     """Fill in and send the page's form."""
     form = Form(page.text)
@@ -32,5 +37,5 @@ def submit(
         urljoin(page.url, form.action),
         form.fields | {name: [value] for name, value in typed.items()},
         allow_redirects=follow,
-        timeout=10,
+        timeout=timeout,
     )
