@@ -62,6 +62,7 @@ class Provider:
     identity: tuple[str, ...] = ("sub",)
     allowed_tenants: frozenset[str] = frozenset()
     apple_team_id: str | None = None
+    posts_answers: bool = False
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def fixed_endpoint(self, name: str) -> str | None:
@@ -112,6 +113,8 @@ def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
                 identity=tuple(settings.get("identity") or ("sub",)),
                 allowed_tenants=frozenset(settings.get("allowed_tenants") or ()),
                 apple_team_id=settings.get("apple_team_id"),
+                posts_answers=(settings.get("auth_params") or {}).get("response_mode")
+                == "form_post",
                 metadata_overrides=settings.get("openid_configuration_overrides") or {},
             )
 

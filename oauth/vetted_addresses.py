@@ -83,6 +83,14 @@ def network_of(address: str) -> Network:
     return Network.GLOBAL if found in UNICAST and found.is_global else Network.PRIVATE
 
 
+def is_private(address: str) -> bool:
+    """Tell whether an address is in no network of the whole world's; what is none is not."""
+    try:
+        return network_of(address) is not Network.GLOBAL
+    except ValueError:
+        return False
+
+
 def _network_of_4(address: IPv4Address) -> Network:
     if address.is_loopback or address in _THIS_HOST:
         return Network.LOOPBACK
