@@ -32,7 +32,7 @@ from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.id_tokens import InvalidIdToken
 from oauth.providers import POST, Provider
-from oauth.tokens import TokenSet
+from oauth.tokens import MalformedTokens, TokenSet
 from sessions_kms.services import services
 
 HALVES = re.compile("[\ud800-\udfff]")
@@ -78,6 +78,8 @@ def unreadable_answers_refused() -> Iterator[None]:
         yield
     except requests.RequestException:
         raise  # allauth's views and ours know it, and its message holds no body
+    except MalformedTokens as exc:
+        raise ProviderUnavailable(str(exc)) from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         raise ProviderUnavailable("The provider's answer cannot be read.") from None
 
@@ -135,8 +137,9 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         )
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
+        """Leave the end of the token to `TokenSet`: allauth reads whole numbers only."""
         with unreadable_answers_refused():
-            return super().parse_token(data)
+            return super().parse_token({**data, self.expires_in_key: None})
 
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
@@ -199,6 +202,11 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         if configured is None:
             raise ProviderUnavailable("The provider is not configured.")
         return endpoints.metadata(configured)
+
+    @property
+    def basic_auth(self) -> bool:
+        """Say no: the exchange is ours, and allauth would look in a list that may be none."""
+        return False
 
     def _metadata(self, provider: Provider) -> Metadata:
         return self._found
