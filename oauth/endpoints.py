@@ -122,13 +122,13 @@ def read_metadata(
     but where the issuer itself is on this machine without TLS, or the settings allow it.
     Raises ProviderUnavailable, and what reading a malformed document raises.
     """
-    issuer = config["issuer"]
+    issuer = _address(config, "issuer")
     if issuer.rstrip("/") != expected_issuer.rstrip("/"):
         raise ProviderUnavailable("The provider's metadata names another issuer.")
     for name in (*NEEDED, *(name for name in OPTIONAL if config.get(name) is not None)):
-        if not _is_safe(config[name], urlsplit(issuer), allow_http=allow_http):
+        if not _is_safe(_address(config, name), urlsplit(issuer), allow_http=allow_http):
             raise ProviderUnavailable(
-                "The provider's metadata names an endpoint that is not as safe as the issuer."
+                f"The {name} of the provider's metadata is not as safe as the issuer."
             )
     return Metadata(
         issuer=issuer,
@@ -144,8 +144,12 @@ def read_metadata(
 
 
 def _is_safe(url: str, issuer: SplitResult, *, allow_http: bool) -> bool:
-    endpoint = urlsplit(url)
-    if not PLAIN.fullmatch(url) or not endpoint.hostname or endpoint.port == 0:
+    try:
+        endpoint = urlsplit(url)
+        port = endpoint.port
+    except ValueError:
+        return False
+    if not PLAIN.fullmatch(url) or not endpoint.hostname or port == 0:
         return False
     if "@" in endpoint.netloc:  # a name and a password for somebody
         return False
@@ -155,8 +159,19 @@ def _is_safe(url: str, issuer: SplitResult, *, allow_http: bool) -> bool:
     return endpoint.scheme == "https"
 
 
+def _address(config: Mapping[str, Any], name: str) -> str:
+    found = config.get(name)
+    if not isinstance(found, str) or not found:
+        raise ProviderUnavailable(f"The provider's metadata has no {name} that is a text.")
+    return found
+
+
 def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    listed = config.get(name) or []
+    listed = config.get(name)
+    if listed is None:
+        return ()
+    if not isinstance(listed, list):
+        raise ProviderUnavailable(f"The {name} of the provider's metadata is no list.")
     return tuple(each for each in listed if isinstance(each, str))
 
 
@@ -182,7 +197,7 @@ def _discovered(provider: Provider, issuer: str) -> Metadata:
     try:
         found = read_metadata(config, expected, allow_http=provider.allow_http)
     except (AttributeError, LookupError, TypeError, ValueError):
-        raise ProviderUnavailable("The provider's metadata cannot be read.") from None
+        raise ProviderUnavailable("The provider's metadata is malformed.") from None
     return replace(
         found,
         revocation_endpoint=provider.revocation_url or found.revocation_endpoint,

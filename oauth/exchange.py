@@ -32,7 +32,7 @@ from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.id_tokens import InvalidIdToken
 from oauth.providers import POST, Provider
-from oauth.tokens import TokenSet
+from oauth.tokens import MalformedTokens, TokenSet
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ def unreadable_answers_refused() -> Iterator[None]:
         yield
     except requests.RequestException:
         raise  # allauth's views and ours know it, and its message holds no body
+    except MalformedTokens as exc:
+        raise ProviderUnavailable(str(exc)) from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         raise ProviderUnavailable("The provider's answer cannot be read.") from None
 
@@ -128,8 +130,9 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         )
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
+        """Leave the end of the token to `TokenSet`: allauth reads whole numbers only."""
         with unreadable_answers_refused():
-            return super().parse_token(data)
+            return super().parse_token({**data, self.expires_in_key: None})
 
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
@@ -193,6 +196,11 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
     @property
     def _found(self) -> Metadata:
         return endpoints.metadata(self._configured)
+
+    @property
+    def basic_auth(self) -> bool:
+        """Say no: the exchange is ours, and allauth would look in a list that may be none."""
+        return False
 
     def _metadata(self, provider: Provider) -> Metadata:
         return self._found

@@ -77,10 +77,19 @@ class Answer:
                 return dict(parse_qsl(self.body.decode(), strict_parsing=True))
             content = json.loads(self.body)
         except (RecursionError, ValueError):
-            content = None
-        if not isinstance(content, dict) or not is_shallow(content):
-            raise ProviderUnavailable("The provider's answer cannot be read.")
+            raise self._unreadable(
+                "HTML" if self.media_type == "text/html" else "no JSON"
+            ) from None
+        if not isinstance(content, dict):
+            raise self._unreadable("no JSON object")
+        if not is_shallow(content):
+            raise self._unreadable("nested too deeply")
         return content
+
+    def _unreadable(self, what: str) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"The provider's answer cannot be read: it is {what}, with the status {self.status}."
+        )
 
     def tokens(self) -> dict[str, Any]:
         """Return the members of a token response.
@@ -92,7 +101,7 @@ class Answer:
         if self.is_overloaded or 300 <= self.status < 400:
             raise ProviderUnavailable("The provider gives no tokens now.")
         content = self.content()
-        if self.status != 200 or "error" in content:
+        if self.status != 200 or content.get("error") is not None:
             raise ProviderRefused("The provider gives no tokens for this.")
         return content
 

@@ -43,6 +43,10 @@ NONSENSE = {
     "no json": answering(200, f"<html>{CANARY}".encode(), "text/html"),
     "a list": answering(200, b"[]"),
     "a number": answering(200, b"7"),
+    "null": answering(200, b"null"),
+    "a text": answering(200, b'"text"'),
+    "no UTF-8": answering(200, b'{"issuer": "\xff\xfe"}'),
+    "huge": answering(200, b'{"x": "%s"}' % (b"x" * 300_000)),
     "empty": answering(200, b""),
     "an object without anything": answering(200, b"{}"),
     "deep": answering(200, b"[" * 100_000),
@@ -78,6 +82,13 @@ def test_bad_discovery_at_the_callback_of_another_process_is_a_page(
         {"token_endpoint": "ftp://127.0.0.1/token"},
         {"authorization_endpoint": "/authorize"},
         {"authorization_endpoint": ["https://evil.example"]},
+        {"authorization_endpoint": "https://["},
+        {"jwks_uri": 7},
+        {"revocation_endpoint": {}},
+        {"end_session_endpoint": True},
+        {"token_endpoint_auth_methods_supported": "client_secret_post"},
+        {"token_endpoint_auth_methods_supported": {"client_secret_post": True}},
+        {"token_endpoint_auth_signing_alg_values_supported": 7},
     ],
 )
 def test_unusable_metadata_is_a_page(
@@ -85,6 +96,34 @@ def test_unusable_metadata_is_a_page(
 ) -> None:
     corp.more_of_metadata = metadata
     assert_says_that_the_provider_is_down(visitor.start())
+
+
+def test_metadata_that_is_null_counts_as_left_out(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.auth_method = "client_secret_basic"  # which is meant then
+    corp.more_of_metadata = {"token_endpoint_auth_methods_supported": None}
+    assert visitor.sign_in(corp).status_code == 302
+    assert visitor.held() is not None
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("null", "it is no JSON object, with the status 200."),
+        ("no json", "it is HTML, with the status 200."),
+    ],
+)
+def test_log_says_why_a_document_cannot_be_read(
+    corp: FakeProvider,
+    visitor: Visitor,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+    reason: str,
+) -> None:
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    visitor.start()
+    assert f"Signing in with corp failed: The provider's answer cannot be read: {reason}" in (
+        caplog.text
+    )
 
 
 def test_reason_of_a_failure_is_logged_in_our_own_words(
@@ -98,7 +137,21 @@ def test_reason_of_a_failure_is_logged_in_our_own_words(
 
 @pytest.mark.parametrize(
     "what",
-    ["server error", "redirect", "redirect with an answer", "no json", "a number", "empty", "deep"],
+    [
+        "server error",
+        "redirect",
+        "redirect with an answer",
+        "no json",
+        "a number",
+        "null",
+        "a text",
+        "a list",
+        "no UTF-8",
+        "huge",
+        "an object without anything",
+        "empty",
+        "deep",
+    ],
 )
 def test_bad_userinfo_leaves_the_id_token(
     corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture, what: str
@@ -111,7 +164,9 @@ def test_bad_userinfo_leaves_the_id_token(
     assert CANARY not in caplog.text
 
 
-@pytest.mark.parametrize("what", ["server error", "redirect", "a number"])
+@pytest.mark.parametrize(
+    "what", ["server error", "redirect", "a number", "null", "a text", "no json", "huge"]
+)
 def test_bad_token_endpoint_is_a_page(corp: FakeProvider, visitor: Visitor, what: str) -> None:
     url = visitor.callback_address(corp)
     corp.failing["/token"] = NONSENSE[what]
@@ -139,6 +194,34 @@ def test_malformed_token_response_is_a_page(
     response = visitor.sign_in(corp)
     assert response.status_code in {401, 503}
     assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"expires_in": "3600"},
+        {"expires_in": "3599.5"},
+        {"expires_in": 3599.5},
+        {"expires_in": 1e12},
+        {"expires_in": None},
+        {"expires_in": 0},
+        {"expires_in": -1},
+        {"token_type": "BEARER"},
+        {"token_type": None},
+        {"scope": ["openid", "email"]},
+        {"scope": None},
+        {"error": None},
+    ],
+)
+def test_unusual_token_response_signs_in(
+    corp: FakeProvider, visitor: Visitor, answer: dict[str, Any]
+) -> None:
+    corp.more_of_token_response = answer
+    assert visitor.sign_in(corp)["Location"] == "/"
+    assert visitor.client.get("/").status_code == 200
+    held = visitor.held()
+    assert held is not None
+    assert held.scope in {("openid", "email"), ("openid", "profile", "email")}
 
 
 @pytest.mark.parametrize(
