@@ -21,10 +21,12 @@ from django.http import HttpRequest
 from django.shortcuts import render, resolve_url
 
 from oauth import new_accounts, pending, providers
+from oauth.capturing import capturing
 from oauth.codes import Code
 from oauth.endpoints import reach_of
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.exchange import capturing, naming_the_request
+from oauth.exchange import naming_the_request
+from oauth.identity import telling_accounts_apart
 from oauth.request_id import request_id
 from oauth.transport import bounded
 
@@ -64,10 +66,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         allauth fetches keys for each.
         """
         provider = super().get_provider(*args, **kwargs)
-        if isinstance(provider, OpenIDConnectProvider):
-            naming_the_request(provider)
+        configured = providers.provider(provider.sub_id)
+        has_issuer = configured is not None and configured.issuer is not None
+        if isinstance(provider, OpenIDConnectProvider) and configured is not None:
+            telling_accounts_apart(provider, configured)
+            if has_issuer:
+                naming_the_request(provider)
         if isinstance(provider, OAuth2Provider):
-            provider.oauth2_adapter_class = capturing(provider.oauth2_adapter_class)
+            own = capturing(provider.oauth2_adapter_class, has_issuer=has_issuer)
+            provider.oauth2_adapter_class = own
             provider.supports_token_authentication = False
         pending.bound(provider)
         return provider
@@ -84,8 +91,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return bounded(super().get_requests_session(), reach)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Note the sign-in, which may meet another one of the same new account."""
+        """Note the sign-in, which may meet another one of the same new account.
+
+        Somebody who was made ahead of it gets the name that the provider tells.
+        """
         new_accounts.note(request, sociallogin)
+        if new_accounts.was_made_ahead(sociallogin):
+            told = sociallogin.provider.extract_common_fields(sociallogin.account.extra_data)
+            self.populate_user(request, sociallogin, told)
+            new_accounts.introduce(request, sociallogin)
 
     def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         """Save somebody new without a form, unless the project wants one."""

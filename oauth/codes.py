@@ -52,6 +52,7 @@ class Code(StrEnum):
     ID_TOKEN_MISSING = "id_token_missing"
     ID_TOKEN_UNREADABLE = "id_token_unreadable"
     ID_TOKEN_ISSUER = "id_token_issuer"
+    ID_TOKEN_TENANT = "id_token_tenant"
     ID_TOKEN_AUDIENCE = "id_token_audience"
     ID_TOKEN_SUBJECT = "id_token_subject"
     ID_TOKEN_TIME = "id_token_time"

@@ -29,11 +29,21 @@ class ReauthenticationRequired(OAuthError):
 
 
 class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
-    """The provider did not answer, or answered what cannot be read. Nothing was given up."""
+    """The provider did not answer, or answered what cannot be read. Nothing was given up.
 
-    def __init__(self, message: str, code: Code = Code.PROVIDER_UNAVAILABLE) -> None:
+    ``retry_after`` is in seconds, where it is known when trying again may help.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        code: Code = Code.PROVIDER_UNAVAILABLE,
+        *,
+        retry_after: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after = retry_after
 
 
 class ProviderBusy(ProviderUnavailable):

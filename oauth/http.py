@@ -18,7 +18,7 @@ import logging
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -39,6 +39,7 @@ FORM = "application/x-www-form-urlencoded"
 ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB
 DOCUMENT_MAX = 64 * 1024  # bytes of metadata, a set of keys, userinfo
 DEPTH_MAX = 20  # of JSON
+CA_FILES_MAX = 64  # there are as many as are configured
 REMEDY = (
     "If that is meant, let the provider's OAUTH_<NAME>_ALLOW_PRIVATE be 1 "
     '(its "allow_private" in SOCIALACCOUNT_PROVIDERS).'
@@ -82,12 +83,20 @@ class Answer:
                 return dict(parse_qsl(self.body.decode(), strict_parsing=True))
             content = json.loads(self.body)
         except (RecursionError, ValueError):
-            content = None
-        if not isinstance(content, dict) or not is_shallow(content):
-            raise ProviderUnavailable(
-                "The provider's answer cannot be read.", Code.ANSWER_UNREADABLE
-            )
+            raise self._unreadable(
+                "HTML" if self.media_type == "text/html" else "no JSON"
+            ) from None
+        if not isinstance(content, dict):
+            raise self._unreadable("no JSON object")
+        if not is_shallow(content):
+            raise self._unreadable("nested too deeply")
         return content
+
+    def _unreadable(self, what: str) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"The provider's answer cannot be read: it is {what}, with the status {self.status}.",
+            Code.ANSWER_UNREADABLE,
+        )
 
     def tokens(self) -> dict[str, Any]:
         """Return the members of a token response.
@@ -99,7 +108,7 @@ class Answer:
         if self.is_overloaded or 300 <= self.status < 400:
             raise ProviderUnavailable("The provider gives no tokens now.", Code.TOKEN_STATUS)
         content = self.content()
-        if self.status != 200 or "error" in content:
+        if self.status != 200 or content.get("error") is not None:
             raise ProviderRefused(
                 "The provider gives no tokens for this.",
                 Code.of_answer("token", content.get("error")),
@@ -250,11 +259,11 @@ async def _ask(
 
 
 def _client(url: str, reach: Reach) -> httpx2.AsyncClient:
-    proxy = proxy_of(url)
+    proxy, tls = proxy_of(url), _tls(reach.ca_file)
     return httpx2.AsyncClient(
         proxy=proxy,
-        transport=None if proxy else VettedTransport(reach, verify=_tls()),
-        verify=_tls(),
+        transport=None if proxy else VettedTransport(reach, verify=tls),
+        verify=tls,
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
         follow_redirects=False,
         trust_env=False,
@@ -289,8 +298,10 @@ def _host(url: str) -> str:
         return "A host without a name"
 
 
-@cache
-def _tls() -> ssl.SSLContext:
+@lru_cache(maxsize=CA_FILES_MAX)
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=ca_file)
     return httpx2.create_ssl_context()  # takes tens of milliseconds to make
 
 

@@ -17,7 +17,7 @@ from oauth.exceptions import OAuthError, ProviderUnavailable
 from oauth.http import Answer
 from oauth.id_tokens import ForAnother, InvalidIdToken, Unreadable
 from oauth.providers import Provider
-from oauth.tokens import TokenSet
+from oauth.tokens import MalformedTokens, TokenSet
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +82,12 @@ def _read(provider: Provider, old: TokenSet, answer: Answer, now: int) -> TokenS
     if error is not None:
         raise _refusal(provider, error if isinstance(error, str) else "")
     if answer.status != 200:
-        raise ProviderUnavailable("The provider's answer cannot be read.")
+        raise ProviderUnavailable("The provider answers with another status than 200.")
     try:
         return old.refreshed(content, now=now)
-    except ValueError:
-        pass
-    raise ProviderUnavailable("The provider's answer cannot be read.")
+    except MalformedTokens as exc:
+        reason = str(exc)
+    raise ProviderUnavailable(reason)
 
 
 def _refusal(provider: Provider, error: str) -> OAuthError:
@@ -119,7 +119,7 @@ def _with_good_id_token(
     if fault is None:
         return new
     if isinstance(fault, Unreadable):
-        raise ProviderUnavailable("The provider's answer cannot be read.")
+        raise ProviderUnavailable(str(fault))
     if isinstance(fault, ForAnother):
         logger.error("%s refreshed a grant with the id token of another.", provider.name)
         raise GrantRefused(ANOTHER_GRANT)

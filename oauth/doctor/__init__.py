@@ -42,8 +42,8 @@ def _findings(provider: Provider, site: str | None) -> Iterator[Finding]:
         return
     if provider.issuer is not None:
         yield ok("metadata", f"is of {found.issuer}")
-        yield from _guarded("connection", lambda: connection_findings(provider.issuer or ""))
         yield from _guarded("keys", lambda: key_findings(found))
+    yield from _guarded("connection", lambda: connection_findings(found))
     yield from _guarded("client", lambda: client_findings(provider, found, site))
     yield from _guarded("redirect URI", lambda: redirect_findings(provider, found, site))
     yield from logout_findings(provider, found, site)

@@ -39,7 +39,7 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
         )
         return
     asked = _parameters(provider, back)
-    if (push_at := _push_endpoint(found)) is not None:
+    if (push_at := _push_endpoint(provider, found)) is not None:
         pushed = endpoints.ask_token_endpoint(
             provider, found, asked, url=push_at, patience=PATIENCE
         )
@@ -57,13 +57,16 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
         yield _told(back, answer)
 
 
-def _push_endpoint(found: Metadata) -> str | None:
+def _push_endpoint(provider: Provider, found: Metadata) -> str | None:
     """Return where requests are pushed (RFC 9126 section 5), if the provider insists on it."""
     document = found.document
     if document.get("require_pushed_authorization_requests") is not True:
         return None
     endpoint = document.get("pushed_authorization_request_endpoint")
-    if not isinstance(endpoint, str) or not endpoints.is_safe(endpoint, found.issuer or ""):
+    is_safe = isinstance(endpoint, str) and endpoints.is_safe(
+        endpoint, found.issuer or "", allow_http=provider.allow_http
+    )
+    if not is_safe:
         raise ProviderUnavailable(
             "The provider wants requests to be pushed, and names no safe endpoint for it.",
             Code.METADATA_ENDPOINT,

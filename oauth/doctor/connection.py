@@ -1,4 +1,4 @@
-"""The way to the issuer: TLS, the end of its certificate, and its clock against this one."""
+"""The way to the token endpoint: TLS, its certificate's end, and its clock against this one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from oauth import http
 from oauth.doctor.remedies import PATIENCE
-from oauth.endpoints import WELL_KNOWN
+from oauth.endpoints import Metadata
 from oauth.id_tokens import CLOCK_DIFFERENCE
-from oauth.vetted_addresses import ANYWHERE
 from sessions_kms.clock import moment_of
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.services import services
@@ -18,12 +17,11 @@ DAYS_LEFT = 14
 CLOCK_WARNING = 10  # seconds
 
 
-def connection_findings(issuer: str) -> Iterator[Finding]:
-    """Ask the issuer once more, and look at how it answers. Raises ProviderUnavailable."""
-    url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
-    answer = http.get(url, reach=ANYWHERE, patience=PATIENCE)  # the settings name it
+def connection_findings(found: Metadata) -> Iterator[Finding]:
+    """Ask for nothing there, and look at how it answers. Raises ProviderUnavailable."""
+    answer = http.get(found.token_endpoint, reach=found.reach, patience=PATIENCE)
     now = services().clock()
-    yield _certificate(url, answer.certificate_end, now)
+    yield _certificate(found.token_endpoint, answer.certificate_end, now)
     yield _clock(moment_of(answer.date), now)
 
 
@@ -31,7 +29,7 @@ def _certificate(url: str, end: str | None, now: float) -> Finding:
     if not url.startswith("https:"):
         return warning(
             "TLS",
-            "the issuer is asked over plain http",
+            "the token endpoint is asked over plain http",
             "Give the provider a certificate, unless it is on this machine for trying things out.",
         )
     if end is None:

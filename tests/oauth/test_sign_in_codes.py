@@ -71,7 +71,6 @@ def failing_in(what: str, corp: FakeProvider) -> None:
         "userinfo_subject": {"more_of_userinfo": {"sub": "another"}},
         "token_invalid_client": {"auth_method": "client_secret_basic"},
         "text": {"more_of_userinfo": {"name": "\0"}},
-        "userinfo_status": {"failing": {"/userinfo": lambda: (500, "text/plain", b"")}},
         "token_status": {"failing": {"/token": lambda: (500, "text/plain", b"")}},
         "answer_unreadable": {"failing": {"/token": lambda: (200, "text/html", b"<html>")}},
         "token_invalid_scope": {
@@ -91,7 +90,6 @@ def failing_in(what: str, corp: FakeProvider) -> None:
         "id_token_nonce",
         "id_token_missing",
         "userinfo_subject",
-        "userinfo_status",
         "token_invalid_client",
         "token_invalid_scope",
         "token_status",
