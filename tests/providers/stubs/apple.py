@@ -98,7 +98,8 @@ def page_that_posts(url: str, fields: dict[str, str]) -> bytes:
         for name, value in fields.items()
     )
     form = f'<form method="post" action="{url}">{inputs}</form>'
-    return f"<body onload=document.forms[0].submit()>{form}</body>".encode()
+    icon = '<link rel="icon" href="data:,">'  # else the browser asks for one
+    return f"{icon}<body onload=document.forms[0].submit()>{form}</body>".encode()
 
 
 def posted_by(page: str) -> tuple[str, dict[str, str]]:
