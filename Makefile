@@ -8,7 +8,7 @@ FUZZ_EXAMPLES ?= 3000
 # A virtual environment without pip (Debian without python3-venv) is not taken for one.
 .DELETE_ON_ERROR:
 
-.PHONY: run test test-long matrix fuzz soak bench bench-here check audit format lock clean
+.PHONY: run test test-long interop matrix fuzz soak bench bench-here check audit format lock clean
 
 run: $(VENV)/.local-installed
 	@$(BIN)/python manage.py runlocal $(ARGS)
@@ -20,6 +20,11 @@ test: $(VENV)/.dev-installed
 # Fifteen minutes at most: kills, the wheel, whole matrices, the browser's long cases.
 test-long: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m long $(ARGS)
+
+# The gateway as a client of providers that others wrote, over real HTTP; needs Node 20 and npm.
+interop: $(VENV)/.dev-installed
+	npm ci --prefix tests/interop/provider --ignore-scripts --no-fund --no-audit
+	INTEROP=1 $(BIN)/python -m pytest -n 0 -rs tests/interop $(ARGS)
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
 matrix: $(VENV)/.release-installed

@@ -27,6 +27,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from oauth import apple, endpoints, http, id_tokens, providers, tenants
+from oauth.codes import Code
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
@@ -72,9 +73,11 @@ def unreadable_answers_refused() -> Iterator[None]:
     except requests.RequestException:
         raise  # allauth's views and ours know it, and its message holds no body
     except MalformedTokens as exc:
-        raise ProviderUnavailable(str(exc)) from None
+        raise ProviderUnavailable(str(exc), Code.ANSWER_UNREADABLE) from None
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        raise ProviderUnavailable("The provider's answer cannot be read.") from None
+        raise ProviderUnavailable(
+            "The provider's answer cannot be read.", Code.ANSWER_UNREADABLE
+        ) from None
 
 
 class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
@@ -141,9 +144,11 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             try:
                 login = super().complete_login(request, app, token, **kwargs)
             except ImproperlyConfigured:  # allauth's word for a subject that is too long
-                raise ProviderRefused("The account's identifier is too long.") from None
+                raise ProviderRefused(
+                    "The account's identifier is too long.", Code.SUBJECT
+                ) from None
             if login.account.uid == str(None):  # allauth's reading of a null
-                raise ProviderRefused("The answer does not say whose account it is.")
+                raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
             _check_text(login.account)
             login.token_set = TokenSet.from_response(
                 kwargs["response"],
@@ -165,9 +170,9 @@ def _check_text(account: SocialAccount) -> None:
     try:
         text = json.dumps([account.uid, account.extra_data], ensure_ascii=False, allow_nan=False)
     except ValueError:
-        raise ProviderRefused("The answer holds what is no number.") from None
+        raise ProviderRefused("The answer holds what is no number.", Code.TEXT) from None
     if "\\u0000" in text.replace("\\\\", "") or HALVES.search(text):
-        raise ProviderRefused("The answer holds what is no text.")
+        raise ProviderRefused("The answer holds what is no text.", Code.TEXT)
 
 
 def is_true(claim: object) -> bool:
@@ -220,7 +225,7 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
         headers = {"Authorization": f"Bearer {access_token}"}
         answer = http.get(found.document["userinfo_endpoint"], reach=found.reach, headers=headers)
         if answer.status != 200:
-            raise ProviderUnavailable("The provider gives no userinfo now.")
+            raise ProviderUnavailable("The provider gives no userinfo now.", Code.USERINFO_STATUS)
         return answer.content()
 
 
@@ -244,7 +249,10 @@ class Discovering(Configured):
         config, issuer = self.openid_config, self.request.GET.get("iss")
         announced = config.get("authorization_response_iss_parameter_supported") is True
         if (announced or issuer is not None) and issuer != config["issuer"]:
-            raise ProviderRefused("The authorization response does not name the expected issuer.")
+            raise ProviderRefused(
+                "The authorization response does not name the expected issuer.",
+                Code.RESPONSE_ISSUER,
+            )
         self._code_verifier = pkce_code_verifier
         return super().get_access_token_data(request, app, client, pkce_code_verifier)
 
@@ -263,7 +271,7 @@ class Discovering(Configured):
         """Return the claims of the id token. Raises ProviderRefused."""
         __traceback_hide__ = True
         if not response.get("id_token"):
-            raise ProviderRefused("The token response holds no id token.")
+            raise ProviderRefused("The token response holds no id token.", Code.ID_TOKEN_MISSING)
         try:
             tenant = id_tokens.claims_of(response["id_token"]).get("tid")
             claims = id_tokens.read(
@@ -276,10 +284,10 @@ class Discovering(Configured):
                 now=services().clock(),
             )
         except InvalidIdToken as exc:
-            raise ProviderRefused(str(exc)) from None
+            raise ProviderRefused(str(exc), exc.code) from None
         verifier = self._code_verifier
-        if verifier is not None and claims.get("nonce") != _challenge(verifier):
-            raise ProviderRefused("The id token answers another request.")
+        if verifier is not None and claims.get("nonce") != code_challenge(verifier):
+            raise ProviderRefused("The id token answers another request.", Code.ID_TOKEN_NONCE)
         return claims
 
     def _decode_id_token(self, app: SocialApp, id_token: str) -> dict[str, Any]:
@@ -301,7 +309,9 @@ class Discovering(Configured):
             logger.warning("%s: %s The id token has to do.", self.provider_id, exc)
             return {}
         if claims["sub"] != self._claims["sub"]:
-            raise ProviderRefused("The userinfo is about another subject than the id token.")
+            raise ProviderRefused(
+                "The userinfo is about another subject than the id token.", Code.USERINFO_SUBJECT
+            )
         return claims
 
 
@@ -323,7 +333,7 @@ def _with_subject(userinfo: dict[str, Any]) -> dict[str, Any]:
     return userinfo
 
 
-def _challenge(code_verifier: str) -> str:
+def code_challenge(code_verifier: str) -> str:
     """Return the code challenge of a verifier (RFC 7636 section 4.2)."""
     digest = hashlib.sha256(code_verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

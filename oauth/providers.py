@@ -6,11 +6,11 @@ leaves. Asks neither the database nor the network, so it may be used in every re
 Besides allauth's own, an app's `settings` may hold `token_auth_method`
 (`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
 (PEM), `private_key_id`, `revocation_url`, `refresh_leeway` (seconds), `single_logout`
-(`hint` or `no-hint`, see `oauth.single_logout`), `backchannel_logout` (whether the
-provider ends sessions here; without it the provider's metadata decides), `allow_private`
-(whether its metadata may name addresses of a private network), `allow_http` (whether
-it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of the
-public authorities'), `identity` (the claims that tell an account from every other),
+(`hint`, `no-hint`, `post` or `post-no-hint`, see `oauth.single_logout`), `backchannel_logout`
+(whether the provider ends sessions here; without it the provider's metadata decides),
+`allow_private` (whether its metadata may name addresses of a private network), `allow_http`
+(whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
+the public authorities'), `identity` (the claims that tell an account from every other),
 `allowed_tenants` (of an issuer that has many, see `oauth.tenants`) and `apple_team_id`
 (see `oauth.apple`).
 
@@ -36,6 +36,9 @@ POST = "client_secret_post"
 PRIVATE_KEY = "private_key_jwt"
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
+# Kinds of single logout: those that send the id token along, and those that do not go by GET.
+HINTED = frozenset({"hint", "post"})
+POSTED = frozenset({"post", "post-no-hint"})
 
 
 @dataclass(frozen=True, kw_only=True)
