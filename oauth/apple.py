@@ -18,6 +18,7 @@ from sessions_kms.services import services
 logger = logging.getLogger(__name__)
 
 AUDIENCE = "https://appleid.apple.com"
+CANCELLED = "user_cancelled_authorize"
 LIFETIME = 300  # seconds; Apple takes six months at most, and a stolen one serves as long
 
 

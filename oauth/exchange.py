@@ -26,7 +26,7 @@ from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOA
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from oauth import endpoints, http, id_tokens, providers, tenants
+from oauth import apple, endpoints, http, id_tokens, providers, tenants
 from oauth.codes import Code
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
@@ -192,6 +192,14 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
         return dict(self._found.document)
 
     @property
+    def login_cancelled_error(self) -> str:
+        """Return the error that says that the person did not want to: Apple has its own.
+
+        https://developer.apple.com/documentation/signinwithapple/incorporating-sign-in-with-apple-into-other-platforms
+        """
+        return "access_denied" if self._configured.apple_team_id is None else apple.CANCELLED
+
+    @property
     def _configured(self) -> Provider:
         configured = providers.provider(self.get_provider().sub_id)
         if configured is None:
@@ -296,12 +304,9 @@ class Discovering(Configured):
         if self._found.document.get("userinfo_endpoint") is None:
             return {}
         try:
-            claims = super()._fetch_user_info(access_token)
+            claims = _with_subject(super()._fetch_user_info(access_token))
         except ProviderUnavailable as exc:
             logger.warning("%s: %s The id token has to do.", self.provider_id, exc)
-            return {}
-        if claims.get("sub") is None:
-            logger.warning("%s: the userinfo names no subject.", self.provider_id)
             return {}
         if claims["sub"] != self._claims["sub"]:
             raise ProviderRefused(
@@ -320,6 +325,12 @@ class Plain(Configured):
         __traceback_hide__ = True
         response = {name: each for name, each in kwargs["response"].items() if name != "id_token"}
         return super().complete_login(request, app, token, **kwargs | {"response": response})
+
+
+def _with_subject(userinfo: dict[str, Any]) -> dict[str, Any]:
+    if userinfo.get("sub") is None:
+        raise ProviderUnavailable("The userinfo names no subject.")
+    return userinfo
 
 
 def code_challenge(code_verifier: str) -> str:
