@@ -190,7 +190,7 @@ def _can_sign(provider: Provider) -> bool:
     if not Path(provider.private_key_file or "").is_file():
         return False
     try:
-        return bool(assertion(provider, "check"))
+        return bool(assertion(provider, None, "check"))
     except ProviderUnavailable:
         return False
 

@@ -41,4 +41,11 @@ class ProviderBusy(ProviderUnavailable):
 
 
 class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
-    """The provider's answer was read, and must not be accepted."""
+    """The provider's answer was read, and must not be accepted.
+
+    ``reason`` is a short word for programs, where there is one.
+    """
+
+    def __init__(self, message: str = "", *, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -26,12 +26,13 @@ from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOA
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from oauth import endpoints, http, id_tokens, providers
+from oauth import dpop, endpoints, http, id_tokens, providers, pushing
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.id_tokens import InvalidIdToken
 from oauth.providers import POST, Provider
+from oauth.pushing import PushingClient
 from oauth.tokens import MalformedTokens, TokenSet
 from sessions_kms.services import services
 
@@ -87,6 +88,8 @@ def unreadable_answers_refused() -> Iterator[None]:
 class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
     """Keeps scope, id token, token type and the end of the refresh token, which allauth drops."""
 
+    _dpop_key: str | None = None  # what the tokens of this sign-in are bound to
+
     def get_access_token_data(
         self,
         request: HttpRequest,
@@ -112,7 +115,8 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
     ) -> Any:
         __traceback_hide__ = True
         configured = providers.provider(self.get_provider().sub_id)
-        plain = type(client) is OAuth2Client and client.access_token_method == "POST"  # noqa: S105 - a verb
+        plain = type(client) in {OAuth2Client, PushingClient}
+        plain = plain and client.access_token_method == "POST"  # noqa: S105 - a verb
         with unreadable_answers_refused():
             if not plain or configured is None:
                 return super().get_access_token_data(request, app, client, pkce_code_verifier)
@@ -123,9 +127,15 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             }
             if pkce_code_verifier:
                 form["code_verifier"] = pkce_code_verifier
-            answer = ask_token_endpoint(configured, self._metadata(configured), form)
+            self._dpop_key = dpop.new_key() if configured.dpop else None
+            found = self._metadata(configured)
+            answer = ask_token_endpoint(configured, found, form, dpop_key=self._dpop_key)
             self.did_fetch_access_token = True
-            return answer.tokens()
+            tokens = answer.tokens()
+        if self._dpop_key is not None and not dpop.is_bound(str(tokens.get("token_type"))):
+            # Section 5 of RFC 9449: a client that needs tokens to be bound discards others.
+            raise ProviderRefused(dpop.NOT_BOUND, reason="token_not_bound")
+        return tokens
 
     def _metadata(self, provider: Provider) -> Metadata:
         # What allauth sends the providers without discovery, and they document.
@@ -158,6 +168,7 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
                 client_id=app.client_id,
                 requested_scope=tuple(self.get_provider().get_scope()),
                 now=int(services().clock()),
+                dpop_key=self._dpop_key,
             )
         for address in login.email_addresses:
             address.verified = is_true(address.verified)
@@ -198,15 +209,35 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
 
     @property
     def _found(self) -> Metadata:
+        return endpoints.metadata(self._configured)
+
+    @property
+    def _configured(self) -> Provider:
         configured = providers.provider(self.get_provider().sub_id)
         if configured is None:
             raise ProviderUnavailable("The provider is not configured.")
-        return endpoints.metadata(configured)
+        return configured
 
     @property
     def basic_auth(self) -> bool:
         """Say no: the exchange is ours, and allauth would look in a list that may be none."""
         return False
+
+    def get_client(self, request: HttpRequest, app: SocialApp) -> OAuth2Client:
+        """Return a client that pushes its authorization requests, where they are to be."""
+        if self.client_class is not OAuth2Client or not pushing.is_wanted(
+            self._configured, self._found
+        ):
+            return super().get_client(request, app)
+        self.client_class = PushingClient
+        client = super().get_client(request, app)
+        client.push = self._pushed
+        return client
+
+    def _pushed(self, authorization_request: Mapping[str, str]) -> str:
+        configured = self._configured
+        with exchanges.one(configured.name):
+            return pushing.pushed(configured, self._found, authorization_request)
 
     def _metadata(self, provider: Provider) -> Metadata:
         return self._found
@@ -273,8 +304,17 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         """Ask for the userinfo where the provider may have its endpoints."""
         __traceback_hide__ = True
         found = self._found
-        headers = {"Authorization": f"Bearer {access_token}"}
-        answer = http.get(found.document["userinfo_endpoint"], reach=found.reach, headers=headers)
+        url, key = found.document["userinfo_endpoint"], self._dpop_key
+
+        def ask(nonce: str | None) -> http.Answer:
+            __traceback_hide__ = True
+            now = services().clock()
+            headers = {"Authorization": f"Bearer {access_token}"}
+            if key is not None:
+                headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)
+            return http.get(url, reach=found.reach, headers=headers)
+
+        answer = ask(None) if key is None else dpop.asked(url, ask)
         if answer.status != 200:
             raise ProviderUnavailable("The provider gives no userinfo now.")
         return answer.content()

@@ -53,13 +53,16 @@ HEADERS = {
 class Answer:
     """What a provider answered: the status, the media type and the body.
 
-    ``peer`` is the address that gave it, None where a proxy stood between.
+    ``peer`` is the address that gave it, None where a proxy stood between. ``challenge`` is
+    its WWW-Authenticate, ``dpop_nonce`` the nonce that it asks for from now on (RFC 9449).
     """
 
     status: int
     media_type: str
     body: bytes
     peer: str | None = None
+    challenge: str = ""
+    dpop_nonce: str | None = None
 
     def __repr__(self) -> str:
         """Show the status, never the body."""
@@ -222,7 +225,14 @@ async def _ask(
     ):
         content = await _read(response, most)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Answer(response.status_code, kind, content, response.extensions.get("peer"))
+        return Answer(
+            response.status_code,
+            kind,
+            content,
+            response.extensions.get("peer"),
+            response.headers.get("WWW-Authenticate", ""),
+            response.headers.get("DPoP-Nonce"),
+        )
 
 
 def _client(url: str, reach: Reach) -> httpx2.AsyncClient:

@@ -8,7 +8,14 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.providers.variables import Variables
 
-SUFFIXES = ("CLIENT_SECRET", "TOKEN_AUTH", "PRIVATE_KEY_FILE", "PRIVATE_KEY_ID")
+SUFFIXES = (
+    "CLIENT_SECRET",
+    "TOKEN_AUTH",
+    "PRIVATE_KEY_FILE",
+    "PRIVATE_KEY_ID",
+    "ASSERTION_AUDIENCE",
+)
+AUDIENCES = ("issuer", "endpoint")
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
 
@@ -24,9 +31,17 @@ def read(variables: Variables) -> dict[str, Any]:
         )
     if method.startswith("client_secret") and not variables.text("CLIENT_SECRET"):
         raise variables.error("TOKEN_AUTH", f"needs {variables.variable('CLIENT_SECRET')}.")
+    audience = variables.text("ASSERTION_AUDIENCE")
+    if audience and (audience not in AUDIENCES or not key):
+        raise variables.error(
+            "ASSERTION_AUDIENCE",
+            f"must be {' or '.join(AUDIENCES)}, and needs "
+            f"{variables.variable('PRIVATE_KEY_FILE')}.",
+        )
     found = {
         "token_auth_method": method,
         "private_key_file": key,
         "private_key_id": variables.text("PRIVATE_KEY_ID"),
+        "assertion_audience": audience,
     }
     return {name: value for name, value in found.items() if value}
