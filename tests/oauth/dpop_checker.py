@@ -55,7 +55,7 @@ class ProofChecker:
         self.seen.add(claims["jti"])
         hashed = None if access_token is None else _encoded(hashlib.sha256(access_token.encode()))
         self._require(claims.get("ath") == hashed, "ath")
-        if claims.get("nonce") != self.nonce:
+        if self.nonce is not None and claims.get("nonce") != self.nonce:
             raise Refused(DEMAND, "nonce")
         self.taken.append(claims)
         members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
