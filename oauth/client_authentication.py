@@ -85,7 +85,7 @@ def assertion(
     __traceback_hide__ = True
     now = int(services().clock())
     is_for_issuer = issuer is not None and provider.assertion_audience == ISSUER
-    claims = {
+    claims: dict[str, object] = {
         "iss": provider.client_id,
         "sub": provider.client_id,
         "aud": issuer if is_for_issuer else endpoint,

@@ -102,7 +102,7 @@ def ask_token_endpoint(
     *,
     url: str | None = None,
     dpop_key: str | None = None,
-    patience: float = http.POST_TIMEOUT,
+    patience: float | None = None,
 ) -> http.Answer:
     """Post a form as this client, to the token endpoint or another one that wants the same proof.
 
@@ -111,7 +111,8 @@ def ask_token_endpoint(
     ProviderUnavailable.
     """
     __traceback_hide__ = True
-    address, given_up_at = url or found.token_endpoint, time.monotonic() + patience
+    address = url or found.token_endpoint
+    given_up_at = time.monotonic() + (http.POST_TIMEOUT if patience is None else patience)
 
     def ask(nonce: str | None) -> http.Answer:
         __traceback_hide__ = True

@@ -199,6 +199,7 @@ def is_true(claim: object) -> bool:
 class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # as above
     """Holds an OpenID provider to its own metadata."""
 
+    client_class: type[OAuth2Client] = OAuth2Client
     _code_verifier: str | None = None
     _claims: Mapping[str, Any] = MappingProxyType({})
 

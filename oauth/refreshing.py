@@ -42,6 +42,8 @@ CONFIGURATION = frozenset(
         "unsupported_grant_type",
     }
 )
+# RFC 9449 sections 5 and 8: where the provider's clock, or its nonces, are other than the proof's.
+PROOF = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
 # Seconds. A provider that is only slow may have spent the refresh token by the time that it is
 # given up: its answer is worth waiting for.
 PATIENCE = 24.0
@@ -106,6 +108,13 @@ def _read(provider: Provider, old: TokenSet, answer: Answer, key: str | None, no
 def _refusal(provider: Provider, error: str) -> OAuthError:
     if error in FATAL:
         return GrantRefused(error)
+    if error in PROOF:
+        logger.error(
+            "%s does not accept the proof of the tokens' key (%s): compare its clock with this "
+            "machine's.",
+            provider.name,
+            error,
+        )
     if error in CONFIGURATION:
         logger.error(
             "%s does not accept this gateway as its client (%s): check the client id, its "

@@ -38,8 +38,10 @@ KEYS: dict[str, Any] = {
 
 
 def proof(provider: Provider, *methods: str, **more: Any) -> tuple[dict[str, str], dict[str, str]]:
-    named = {"issuer": provider.issuer, "endpoint": "https://login.example.com/par"}
-    return authenticated(provider, {"a": "b"}, methods=methods, **named, **more)
+    endpoint = "https://login.example.com/par"
+    return authenticated(
+        provider, {"a": "b"}, issuer=provider.issuer, endpoint=endpoint, methods=methods, **more
+    )
 
 
 def key_file(folder: Path, algorithm: str) -> Path:
