@@ -85,21 +85,27 @@ class Nonces:
         """Return the nonce for a request to an address, None where its origin named none."""
         return self._by_origin.get(_origin(url))
 
-    def remember(self, url: str, nonce: str | None) -> None:
-        """Remember what an answer from an address named; None and what is no nonce change nothing.
+    def remember(self, url: str, nonce: str | None) -> str | None:
+        """Remember what an answer from an address named, and return it; None where it named none.
 
         Every answer may name a new one, a good one as well (section 8.2).
         """
-        if nonce is None or not NONCE_TEXT.fullmatch(nonce):
-            return
+        if (nonce := usable(nonce)) is None:
+            return None
         self._by_origin[_origin(url)] = nonce
         if len(self._by_origin) > ORIGINS_MAX:
             with suppress(KeyError):
                 self._by_origin.popitem(last=False)
+        return nonce
 
     def clear(self) -> None:
         """Forget all."""
         self._by_origin.clear()
+
+
+def usable(nonce: str | None) -> str | None:
+    """Return a nonce as a server may name it (section 8.1); None for anything else."""
+    return nonce if nonce is not None and NONCE_TEXT.fullmatch(nonce) else None
 
 
 nonces = Nonces()
@@ -113,9 +119,10 @@ def asked(url: str, ask: Callable[[str | None], Answer]) -> Answer:
     __traceback_hide__ = True
     nonce = nonces.of(url)
     answer = ask(nonce)
-    nonces.remember(url, answer.dpop_nonce)
-    if _demands_nonce(answer) and nonces.of(url) != nonce:
-        answer = ask(nonces.of(url))
+    # What this answer names, not what another one named since: a nonce may serve once only.
+    named = nonces.remember(url, answer.dpop_nonce)
+    if named not in (None, nonce) and _demands_nonce(answer):
+        answer = ask(named)
         nonces.remember(url, answer.dpop_nonce)
     return answer
 

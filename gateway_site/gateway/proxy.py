@@ -125,11 +125,11 @@ class _Exchange:
         answer = await self._attempt(first, self.body.pieces())
         self.body.end()
         try:
-            if _demands_nonce(first, answer):
+            if (nonce := _demanded_nonce(first, answer)) is not None:
                 if not self.body.can_replay:
                     raise unavailable("nonce_required", "The upstream asks for the call once more.")
                 await answer.aclose()
-                answer = await self._attempt(first, self.body.replay())
+                answer = await self._attempt(first, self.body.replay(), nonce)
             if answer.status_code == 401 and self.body.can_replay:
                 other = await self._token(refused=first)
                 if other.access_token != first.access_token:
@@ -143,10 +143,12 @@ class _Exchange:
         request, provider = self.call.request, self.upstream.provider
         return await tokens.access_token(request, provider, refused=refused)
 
-    async def _attempt(self, token: TokenSet, content: Content) -> httpx2.Response:
-        """Return the answer once its headers are there."""
+    async def _attempt(
+        self, token: TokenSet, content: Content, nonce: str | None = None
+    ) -> httpx2.Response:
+        """Return the answer once its headers are there; ``nonce`` is what a proof was to have."""
         target = self.call.target
-        nonce = dpop.nonces.of(target)
+        nonce = nonce or dpop.nonces.of(target)
         headers = [
             *self._headers,
             *self._framing,
@@ -228,11 +230,12 @@ def _start(deadline: asyncio.Timeout, seconds: float) -> None:
     deadline.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
-def _demands_nonce(token: TokenSet, answer: httpx2.Response) -> bool:
-    """Tell whether the proof lacked a nonce that is known by now (RFC 9449 section 9)."""
-    if token.dpop_key is None or answer.status_code != 401 or dpop.NONCE not in answer.headers:
-        return False
-    return dpop.DEMAND in answer.headers.get("www-authenticate", "")
+def _demanded_nonce(token: TokenSet, answer: httpx2.Response) -> str | None:
+    """Return the nonce that the proof lacked, if it was that (RFC 9449 section 9)."""
+    challenge = answer.headers.get("www-authenticate", "")
+    if token.dpop_key is None or answer.status_code != 401 or dpop.DEMAND not in challenge:
+        return None
+    return dpop.usable(answer.headers.get(dpop.NONCE))
 
 
 def _is_event_stream(answer: httpx2.Response) -> bool:

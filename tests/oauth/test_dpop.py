@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 import oauth
 from oauth import dpop
+from oauth.http import Answer
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, stored
 from tests.oauth.strict_provider import StrictProvider
@@ -145,3 +146,32 @@ def test_nonces_of_so_many_origins_are_remembered() -> None:
     for number in range(dpop.ORIGINS_MAX + 10):
         dpop.nonces.remember(f"https://{number}.example/", "n")
     assert len(dpop.nonces._by_origin) == dpop.ORIGINS_MAX
+
+
+class Shared(dpop.Nonces):
+    """The nonces of a process in which another call learns a newer one after each of ours."""
+
+    def remember(self, url: str, nonce: str | None) -> str | None:
+        found = super().remember(url, nonce)
+        super().remember(url, "anothers")
+        return found
+
+
+@pytest.mark.parametrize(("named", "asked"), [("of-this", ["old", "of-this"]), (None, ["old"])])
+def test_request_is_made_again_with_the_nonce_that_its_own_refusal_named(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, asked: list[str]
+) -> None:
+    """Others share what is known, and a nonce may serve once only."""
+    url, nonces = "https://a.example/", []
+    dpop.nonces.remember(url, "old")
+    shared = Shared()
+    shared._by_origin = dpop.nonces._by_origin
+    monkeypatch.setattr(dpop, "nonces", shared)
+
+    def ask(nonce: str | None) -> Answer:
+        nonces.append(nonce)
+        body = b'{"error": "use_dpop_nonce"}'
+        return Answer(400, "application/json", body, dpop_nonce=named)
+
+    assert dpop.asked(url, ask).status == 400
+    assert nonces == asked
