@@ -20,9 +20,11 @@ from django.http import HttpRequest
 from django.shortcuts import render, resolve_url
 
 from oauth import new_accounts, pending, providers
+from oauth.capturing import capturing
 from oauth.endpoints import reach_of
 from oauth.exceptions import ProviderBusy, ProviderRefused, ProviderUnavailable
-from oauth.exchange import capturing, naming_the_request
+from oauth.exchange import naming_the_request
+from oauth.identity import telling_accounts_apart
 from oauth.transport import bounded
 
 logger = logging.getLogger(__name__)
@@ -61,10 +63,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         allauth fetches keys for each.
         """
         provider = super().get_provider(*args, **kwargs)
-        if isinstance(provider, OpenIDConnectProvider):
-            naming_the_request(provider)
+        configured = providers.provider(provider.sub_id)
+        has_issuer = configured is not None and configured.issuer is not None
+        if isinstance(provider, OpenIDConnectProvider) and configured is not None:
+            telling_accounts_apart(provider, configured)
+            if has_issuer:
+                naming_the_request(provider)
         if isinstance(provider, OAuth2Provider):
-            provider.oauth2_adapter_class = capturing(provider.oauth2_adapter_class)
+            own = capturing(provider.oauth2_adapter_class, has_issuer=has_issuer)
+            provider.oauth2_adapter_class = own
             provider.supports_token_authentication = False
         pending.bound(provider)
         return provider

@@ -12,7 +12,6 @@ import base64
 import hashlib
 import logging
 import os
-from urllib.parse import parse_qs
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -22,6 +21,7 @@ from oauth import endpoints, jwks, links, logout_tokens, providers
 from oauth.complaints import Complaints
 from oauth.exceptions import ProviderUnavailable
 from oauth.logout_tokens import InvalidLogoutToken, LogoutToken
+from oauth.posted_form import fields_of
 from oauth.providers import Provider
 from sessions_kms.ending import end_linked
 from sessions_kms.exceptions import StoreUnavailable
@@ -30,9 +30,6 @@ from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-BODY_MAX = 32 * 1024  # bytes
-FIELDS_MAX = 20
-FORM = "application/x-www-form-urlencoded"
 RETRY_AFTER = 10  # seconds
 
 _failures = Complaints(logger, "A logout of %s failed: %s")
@@ -69,16 +66,10 @@ def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 def _posted_token(request: HttpRequest) -> str:
     """Return the one logout token of the form; other fields are ignored (section 2.5)."""
-    if request.content_type != FORM:
-        raise InvalidLogoutToken("The request is not a form.")
-    body = request.read(BODY_MAX + 1)
-    if len(body) > BODY_MAX:
-        raise InvalidLogoutToken("The request is too long.")
     try:
-        form = parse_qs(body.decode("ascii"), max_num_fields=FIELDS_MAX)
-    except ValueError:
-        raise InvalidLogoutToken("The request is not a form.") from None
-    posted = form.get("logout_token", [])
+        posted = fields_of(request).get("logout_token", [])
+    except ValueError as exc:
+        raise InvalidLogoutToken(str(exc)) from None
     if len(posted) != 1:
         raise InvalidLogoutToken("The request does not hold one logout_token.")
     return posted[0]

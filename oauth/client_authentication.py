@@ -15,6 +15,7 @@ from urllib.parse import quote_plus
 
 import jwt
 
+from oauth.apple import client_secret
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import BASIC, ISSUER, POST, PRIVATE_KEY, Provider
 from sessions_kms.services import services
@@ -54,8 +55,12 @@ def authenticated(
         # Both parts are form-encoded first: RFC 6749 section 2.3.1.
         pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret)}"
         return dict(form), {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-    proof = {"client_secret": provider.client_secret} if method == POST else {}
+    proof = {"client_secret": _secret(provider)} if method == POST else {}
     return {**form, "client_id": provider.client_id, **proof}, {}
+
+
+def _secret(provider: Provider) -> str:
+    return provider.client_secret if provider.apple_team_id is None else client_secret(provider)
 
 
 def method_of(provider: Provider, methods: Sequence[str]) -> str | None:

@@ -17,12 +17,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from oauth import dpop, http
+from oauth import dpop, http, tenants
 from oauth.client_authentication import authenticated
 from oauth.exceptions import ProviderUnavailable
 from oauth.kept_document import PAUSE, KeptDocument
 from oauth.providers import POST, Provider
-from oauth.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach, network_of
+from oauth.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -32,8 +32,9 @@ METADATA_AGE = 3600  # seconds
 PAUSE_OF_GRANTS = 5
 METADATA_MAX = 64  # providers; there are as many as are configured
 WELL_KNOWN = "/.well-known/openid-configuration"
-NEEDED = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
+NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 OPTIONAL = (
+    "userinfo_endpoint",
     "revocation_endpoint",
     "end_session_endpoint",
     "pushed_authorization_request_endpoint",
@@ -90,9 +91,11 @@ def reach_of(provider: Provider | None, *, issuer_at: str | None = None) -> Reac
     And where the issuer itself answered from, which only the settings name. Other addresses
     of this machine's networks are no stranger's to name, unless the settings allow it.
     """
+    ca_file = None if provider is None else provider.ca_file
     if provider is not None and provider.allow_private:
-        return ANYWHERE
-    return PUBLIC if issuer_at is None else PUBLIC | {network_of(issuer_at)}
+        return replace(ANYWHERE, ca_file=ca_file)
+    found = PUBLIC if issuer_at is None else PUBLIC.with_network_of(issuer_at)
+    return replace(found, ca_file=ca_file)
 
 
 def ask_token_endpoint(
@@ -133,19 +136,20 @@ def ask_token_endpoint(
     return ask(None) if dpop_key is None else dpop.asked(address, ask)
 
 
-def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
+def read_metadata(
+    config: Mapping[str, Any], expected_issuer: str, *, allow_http: bool = False
+) -> Metadata:
     """Read an OpenID provider's metadata, if it is of the issuer asked (Discovery 4.3).
 
     A secret, a code or a token is never sent over plain http because a document said so,
-    but where the issuer itself is on this machine without TLS. Raises ProviderUnavailable,
-    and what reading a malformed document raises.
+    but where the issuer itself is on this machine without TLS, or the settings allow it.
+    Raises ProviderUnavailable, and what reading a malformed document raises.
     """
     issuer = _address(config, "issuer")
-    expected = discovery_url.partition("/.well-known/")[0]
-    if issuer.rstrip("/") != expected.rstrip("/"):
+    if issuer.rstrip("/") != expected_issuer.rstrip("/"):
         raise ProviderUnavailable("The provider's metadata names another issuer.")
     for name in (*NEEDED, *(name for name in OPTIONAL if config.get(name) is not None)):
-        if not _is_safe(_address(config, name), urlsplit(issuer)):
+        if not _is_safe(_address(config, name), urlsplit(issuer), allow_http=allow_http):
             raise ProviderUnavailable(
                 f"The {name} of the provider's metadata is not as safe as the issuer."
             )
@@ -164,7 +168,7 @@ def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
     )
 
 
-def _is_safe(url: str, issuer: SplitResult) -> bool:
+def _is_safe(url: str, issuer: SplitResult, *, allow_http: bool) -> bool:
     try:
         endpoint = urlsplit(url)
         port = endpoint.port
@@ -175,7 +179,8 @@ def _is_safe(url: str, issuer: SplitResult) -> bool:
     if "@" in endpoint.netloc:  # a name and a password for somebody
         return False
     if endpoint.scheme == "http":
-        return issuer.scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
+        is_local = issuer.scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
+        return is_local or allow_http
     return endpoint.scheme == "https"
 
 
@@ -211,24 +216,39 @@ def _fetched(provider: Provider, issuer: str) -> Metadata:
 
 
 def _discovered(provider: Provider, issuer: str) -> Metadata:
-    url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
-    answer = http.get(url, reach=ANYWHERE)  # the settings name it
-    if answer.status != 200:
-        raise ProviderUnavailable("The provider's metadata cannot be fetched.")
-    config = {**answer.content(), **provider.metadata_overrides}
+    document, peer = _document(provider, issuer)
+    config = {**document, **provider.metadata_overrides}
+    expected = tenants.issuer_of_metadata(provider, issuer.partition("/.well-known/")[0])
     try:
-        found = read_metadata(config, url)
+        found = read_metadata(config, expected, allow_http=provider.allow_http)
     except (AttributeError, LookupError, TypeError, ValueError):
         raise ProviderUnavailable("The provider's metadata is malformed.") from None
     return replace(
         found,
         revocation_endpoint=provider.revocation_url or found.revocation_endpoint,
-        reach=reach_of(provider, issuer_at=answer.peer),
+        reach=reach_of(provider, issuer_at=peer),
     )
 
 
+def _document(provider: Provider, issuer: str) -> tuple[dict[str, Any], str | None]:
+    """Return the metadata, and the address that it came from.
+
+    It is not asked for where the settings name all that is needed: this machine may know the
+    provider by another name than the issuer's.
+    """
+    if all(name in provider.metadata_overrides for name in NEEDED):
+        return {"issuer": issuer}, None
+    url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
+    # The settings name it, so it may be anywhere.
+    answer = http.get(url, reach=replace(ANYWHERE, ca_file=provider.ca_file))
+    if answer.status != 200:
+        raise ProviderUnavailable("The provider's metadata cannot be fetched.")
+    return answer.content(), answer.peer
+
+
 def _without_discovery(provider: Provider) -> Metadata:
-    url = provider.fixed_endpoint("access_token_url")
+    document = provider.metadata_overrides
+    url = document.get("token_endpoint") or provider.fixed_endpoint("access_token_url")
     if url is None:
         raise ProviderUnavailable("The provider's token endpoint is not known.")
     # What allauth sends these providers, GitHub among them, and they document.
@@ -238,6 +258,7 @@ def _without_discovery(provider: Provider) -> Metadata:
         revocation_endpoint=provider.revocation_url,
         auth_methods=(POST,),
         reach=reach_of(provider),
+        document=document,
     )
 
 

@@ -1,8 +1,8 @@
 """allauth's OAuth 2.0 adapters, made to keep what they drop and to refuse what they accept.
 
-An adapter class enters, a subclass leaves: its sign-ins carry the whole token set
-as `token_set`, and whatever it cannot read is a `ProviderUnavailable`, so that a
-provider's bad answer is a page and not a traceback with tokens in it.
+Their sign-ins carry the whole token set as `token_set`, and whatever cannot be read is a
+`ProviderUnavailable`, so that a provider's bad answer is a page and not a traceback with
+tokens in it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +26,7 @@ from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOA
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from oauth import dpop, endpoints, http, id_tokens, providers, pushing
+from oauth import apple, dpop, endpoints, http, id_tokens, providers, pushing, tenants
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
@@ -36,20 +36,13 @@ from oauth.pushing import PushingClient
 from oauth.tokens import MalformedTokens, TokenSet
 from sessions_kms.services import services
 
+logger = logging.getLogger(__name__)
+
 HALVES = re.compile("[\ud800-\udfff]")
 # Of one provider in one process. Anybody may cause them, with codes that are made up; what else
 # a visitor without a grant has posted to a provider belongs under this limit as well.
 EXCHANGES = 16
 exchanges = ConcurrencyLimit(EXCHANGES)
-
-
-@cache
-def capturing(adapter_class: type[OAuth2Adapter]) -> type[OAuth2Adapter]:
-    """Return the subclass of an adapter class that this package signs in with."""
-    if issubclass(adapter_class, _Capturing):
-        return adapter_class
-    strict = _Discovering if issubclass(adapter_class, OpenIDConnectOAuth2Adapter) else _Capturing
-    return type(adapter_class.__name__, (strict, adapter_class), {})
 
 
 def naming_the_request(provider: OAuth2Provider) -> None:
@@ -85,7 +78,7 @@ def unreadable_answers_refused() -> Iterator[None]:
         raise ProviderUnavailable("The provider's answer cannot be read.") from None
 
 
-class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
+class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
     """Keeps scope, id token, token type and the end of the refresh token, which allauth drops."""
 
     _dpop_key: str | None = None  # what the tokens of this sign-in are bound to
@@ -196,12 +189,10 @@ def is_true(claim: object) -> bool:
     return claim is True or claim == "true"
 
 
-class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # as above
-    """Holds an OpenID provider to its own metadata."""
+class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # as above
+    """Asks a provider at the endpoints of its metadata, or of its settings."""
 
     client_class: type[OAuth2Client] = OAuth2Client
-    _code_verifier: str | None = None
-    _claims: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def openid_config(self) -> dict[str, Any]:
@@ -209,8 +200,12 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         return dict(self._found.document)
 
     @property
-    def _found(self) -> Metadata:
-        return endpoints.metadata(self._configured)
+    def login_cancelled_error(self) -> str:
+        """Return the error that says that the person did not want to: Apple has its own.
+
+        https://developer.apple.com/documentation/signinwithapple/incorporating-sign-in-with-apple-into-other-platforms
+        """
+        return "access_denied" if self._configured.apple_team_id is None else apple.CANCELLED
 
     @property
     def _configured(self) -> Provider:
@@ -218,6 +213,10 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         if configured is None:
             raise ProviderUnavailable("The provider is not configured.")
         return configured
+
+    @property
+    def _found(self) -> Metadata:
+        return endpoints.metadata(self._configured)
 
     @property
     def basic_auth(self) -> bool:
@@ -242,6 +241,32 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
 
     def _metadata(self, provider: Provider) -> Metadata:
         return self._found
+
+    def _fetch_user_info(self, access_token: str) -> dict[str, Any]:
+        """Ask for the userinfo where the provider may have its endpoints."""
+        __traceback_hide__ = True
+        found = self._found
+        url, key = found.document["userinfo_endpoint"], self._dpop_key
+
+        def ask(nonce: str | None) -> http.Answer:
+            __traceback_hide__ = True
+            now = services().clock()
+            headers = {"Authorization": f"Bearer {access_token}"}
+            if key is not None:
+                headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)
+            return http.get(url, reach=found.reach, headers=headers)
+
+        answer = ask(None) if key is None else dpop.asked(url, ask)
+        if answer.status != 200:
+            raise ProviderUnavailable("The provider gives no userinfo now.")
+        return answer.content()
+
+
+class Discovering(Configured):
+    """Holds an OpenID provider to its own metadata."""
+
+    _code_verifier: str | None = None
+    _claims: Mapping[str, Any] = MappingProxyType({})
 
     def get_access_token_data(
         self,
@@ -270,13 +295,7 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         """
         __traceback_hide__ = True
         self._claims = self._checked(app, kwargs["response"])
-        login = super().complete_login(request, app, token, **kwargs)
-        claims = login.account.extra_data
-        with unreadable_answers_refused():
-            told = claims["userinfo"]["sub"] if "userinfo" in claims else self._claims["sub"]
-        if told != self._claims["sub"]:
-            raise ProviderRefused("The userinfo is about another subject than the id token.")
-        return login
+        return super().complete_login(request, app, token, **kwargs)
 
     def _checked(self, app: SocialApp, response: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the claims of the id token. Raises ProviderRefused."""
@@ -284,9 +303,12 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         if not response.get("id_token"):
             raise ProviderRefused("The token response holds no id token.")
         try:
+            tenant = id_tokens.claims_of(response["id_token"]).get("tid")
             claims = id_tokens.read(
                 response["id_token"],
-                issuer=self._found.document["issuer"],
+                issuer=tenants.issuer_of_id_token(
+                    self._configured, self._found.document["issuer"], tenant
+                ),
                 client_id=app.client_id,
                 access_token=str(response.get("access_token")),
                 now=services().clock(),
@@ -302,23 +324,41 @@ class _Discovering(_Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc
         return dict(self._claims)
 
     def _fetch_user_info(self, access_token: str) -> dict[str, Any]:
-        """Ask for the userinfo where the provider may have its endpoints."""
+        """Return the userinfo of the id token's subject, empty where there is none to be had.
+
+        Allauth then takes the id token's claims, which are enough: some providers have no such
+        endpoint (Apple), others refuse it tokens that are for another API (Entra ID). What
+        does not name its subject may not be used (OpenID Connect Core 5.3.2).
+        """
         __traceback_hide__ = True
-        found = self._found
-        url, key = found.document["userinfo_endpoint"], self._dpop_key
+        if self._found.document.get("userinfo_endpoint") is None:
+            return {}
+        try:
+            claims = _with_subject(super()._fetch_user_info(access_token))
+        except ProviderUnavailable as exc:
+            logger.warning("%s: %s The id token has to do.", self.provider_id, exc)
+            return {}
+        if claims["sub"] != self._claims["sub"]:
+            raise ProviderRefused("The userinfo is about another subject than the id token.")
+        return claims
 
-        def ask(nonce: str | None) -> http.Answer:
-            __traceback_hide__ = True
-            now = services().clock()
-            headers = {"Authorization": f"Bearer {access_token}"}
-            if key is not None:
-                headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)
-            return http.get(url, reach=found.reach, headers=headers)
 
-        answer = ask(None) if key is None else dpop.asked(url, ask)
-        if answer.status != 200:
-            raise ProviderUnavailable("The provider gives no userinfo now.")
-        return answer.content()
+class Plain(Configured):
+    """Signs in with OAuth 2.0 alone: who it is, the userinfo says."""
+
+    def complete_login(
+        self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
+    ) -> SocialLogin:
+        """Ignore an id token: no issuer is configured by which it could be judged."""
+        __traceback_hide__ = True
+        response = {name: each for name, each in kwargs["response"].items() if name != "id_token"}
+        return super().complete_login(request, app, token, **kwargs | {"response": response})
+
+
+def _with_subject(userinfo: dict[str, Any]) -> dict[str, Any]:
+    if userinfo.get("sub") is None:
+        raise ProviderUnavailable("The userinfo names no subject.")
+    return userinfo
 
 
 def _challenge(code_verifier: str) -> str:

@@ -18,7 +18,7 @@ import logging
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -38,6 +38,7 @@ FORM = "application/x-www-form-urlencoded"
 ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB
 DOCUMENT_MAX = 64 * 1024  # bytes of metadata, a set of keys, userinfo
 DEPTH_MAX = 20  # of JSON
+CA_FILES_MAX = 64  # there are as many as are configured
 REMEDY = (
     "If that is meant, let the provider's OAUTH_<NAME>_ALLOW_PRIVATE be 1 "
     '(its "allow_private" in SOCIALACCOUNT_PROVIDERS).'
@@ -236,11 +237,11 @@ async def _ask(
 
 
 def _client(url: str, reach: Reach) -> httpx2.AsyncClient:
-    proxy = proxy_of(url)
+    proxy, tls = proxy_of(url), _tls(reach.ca_file)
     return httpx2.AsyncClient(
         proxy=proxy,
-        transport=None if proxy else VettedTransport(reach, verify=_tls()),
-        verify=_tls(),
+        transport=None if proxy else VettedTransport(reach, verify=tls),
+        verify=tls,
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
         follow_redirects=False,
         trust_env=False,
@@ -266,8 +267,10 @@ def _host(url: str) -> str:
         return "A host without a name"
 
 
-@cache
-def _tls() -> ssl.SSLContext:
+@lru_cache(maxsize=CA_FILES_MAX)
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=ca_file)
     return httpx2.create_ssl_context()  # takes tens of milliseconds to make
 
 

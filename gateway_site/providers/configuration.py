@@ -9,18 +9,19 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment import refuse_unknown
-from gateway_site.providers import client, network, protection, sign_out, tokens
-from gateway_site.providers.kinds import BY_NAME, kind, kind_of
+from gateway_site.providers import client, endpoints, network, protection, sign_out, tokens
+from gateway_site.providers.kinds import kind, kind_of
 from gateway_site.providers.provider import OPENID, Provider
 from gateway_site.providers.variables import Variables
 
 CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
 # Each reads the variables of one subject into what `oauth.providers` calls them.
-SUBJECTS = (client, protection, tokens, network, sign_out)
+SUBJECTS = (endpoints, protection, tokens, network, sign_out)
 # The first makes the provider.
 SUFFIXES = (
     "CLIENT_ID",
     "NAME",
+    *client.SUFFIXES,
     *kind.SUFFIXES,
     *(suffix for subject in SUBJECTS for suffix in subject.SUFFIXES),
 )
@@ -74,13 +75,16 @@ def _provider(variables: Variables) -> Provider:
             f"{variables.variable('CLIENT_ID')}: choose another provider name, such as OAUTH_CORP_…"
         )
     found = kind_of(variables)
-    settings = {name: value for each in SUBJECTS for name, value in each.read(variables).items()}
+    issuer = found.issuer()  # first: what is wrong with it is wrong with the rest
+    settings = found.client()
+    for subject in SUBJECTS:
+        settings |= subject.read(variables)
     return Provider(
         name=variables.name,
         label=_label(variables, found.label),
         client_id=variables.text("CLIENT_ID"),
-        client_secret=_secret(variables),
-        issuer=found.issuer(),
+        client_secret=variables.text("CLIENT_SECRET"),
+        issuer=issuer,
         scopes=found.scopes(),
         auth_params=found.auth_params(),
         form_action=found.form_action(),
@@ -94,10 +98,3 @@ def _label(variables: Variables, default: str | None) -> str:
     if len(label) > NAME_LENGTH:
         raise variables.error("NAME", f"must not exceed {NAME_LENGTH} letters.")
     return label
-
-
-def _secret(variables: Variables) -> str:
-    secret = variables.text("CLIENT_SECRET")
-    if not secret and variables.name in BY_NAME:
-        raise variables.error("CLIENT_SECRET", "is missing.")
-    return secret

@@ -20,7 +20,4 @@ def read(variables: Variables) -> dict[str, Any]:
         found["par"] = pushed in TRUE
     if variables.flag("DPOP"):
         found["dpop"] = True
-    for suffix, wanted in (("PAR", found.get("par")), ("DPOP", found.get("dpop"))):
-        if wanted and variables.name == "github":
-            raise variables.error(suffix, "is not for GitHub, which does not know it.")
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -42,22 +42,33 @@ class Variables:
             raise self.error(suffix, "must be 1 or 0.")
         return value in TRUE if value else None
 
+    def refuse(self, suffixes: Iterable[str], why: str) -> None:
+        """Raise ImproperlyConfigured for the first of these variables that is set."""
+        for suffix in suffixes:
+            if self.text(suffix):
+                raise self.error(suffix, why)
+
     def origin(self, suffix: str, url: str) -> str:
-        """Return the origin of an https URL; plain http is good for this machine only."""
+        """Return the origin of an https URL.
+
+        Plain http is good for this machine, and where the provider's ALLOW_HTTP is 1.
+        """
         try:
-            return _origin(url)
+            return _origin(url, allow_http=bool(self.flag("ALLOW_HTTP")))
         except ValueError:
             raise self.error(
                 suffix,
-                "must be an https:// address (http:// only on loopback), without user name, "
-                "query or fragment.",
+                "must be an https:// address, without user name, query or fragment. http:// is "
+                f"good on loopback; in a private network {self.variable('ALLOW_HTTP')}=1 allows "
+                "it.",
             ) from None
 
 
-def _origin(url: str) -> str:
+def _origin(url: str, *, allow_http: bool) -> str:
     parts = urlsplit(url)
     port, host = parts.port, parts.hostname or ""
-    secure = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS)
+    local = allow_http or host in LOOPBACK_HOSTS
+    secure = parts.scheme == "https" or (parts.scheme == "http" and local)
     plain = re.fullmatch(r"[A-Za-z0-9.:/\[\]_~%-]+", url) is not None
     if not (host and secure and plain):
         raise ValueError

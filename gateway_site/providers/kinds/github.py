@@ -1,5 +1,11 @@
-"""GitHub: https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps."""
+"""GitHub: https://docs.github.com/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps.
 
+GitHub Enterprise Server is a plain OAuth 2.0 provider (`plain`), with addresses of its own.
+"""
+
+from typing import Any
+
+from gateway_site.providers import protection
 from gateway_site.providers.kinds.kind import BuiltIn
 
 
@@ -8,12 +14,13 @@ class GitHub(BuiltIn):
 
     label = "GitHub"
     allauth_kind = "github"
-    default_scopes = ()
+    origin = "https://github.com"
 
     def scopes(self) -> tuple[str, ...]:
         """Return what to ask for; without any, what is public may be read."""
         return self.variables.list("SCOPES")
 
-    def sign_in_origin(self) -> str:
-        """Return the origin of allauth's address."""
-        return "https://github.com"
+    def settings(self) -> dict[str, Any]:
+        """Refuse what GitHub does not know."""
+        self.variables.refuse(protection.SUFFIXES, "is not for GitHub, which does not know it.")
+        return super().settings()
