@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jwt
 
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import Provider
 from sessions_kms.services import services
@@ -42,4 +43,6 @@ def client_secret(provider: Provider) -> str:
     except (OSError, TypeError, ValueError, jwt.PyJWTError):
         pass
     logger.error("The private key of the provider %s cannot be used.", provider.name)
-    raise ProviderUnavailable("This gateway cannot authenticate itself to the provider.")
+    raise ProviderUnavailable(
+        "This gateway cannot authenticate itself to the provider.", Code.CLIENT_KEY
+    )

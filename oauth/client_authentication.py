@@ -16,6 +16,7 @@ from urllib.parse import quote_plus
 import jwt
 
 from oauth.apple import client_secret
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import BASIC, ISSUER, POST, PRIVATE_KEY, Provider
 from sessions_kms.services import services
@@ -111,7 +112,9 @@ def assertion(
     except (OSError, ValueError):
         pass
     logger.error("The private key of the provider %s cannot be used.", provider.name)
-    raise ProviderUnavailable("This gateway cannot authenticate itself to the provider.")
+    raise ProviderUnavailable(
+        "This gateway cannot authenticate itself to the provider.", Code.CLIENT_KEY
+    )
 
 
 def _signed(

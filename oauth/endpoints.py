@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from oauth import dpop, http, tenants
 from oauth.client_authentication import authenticated
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.kept_document import PAUSE, KeptDocument
 from oauth.providers import POST, Provider
@@ -147,11 +148,14 @@ def read_metadata(
     """
     issuer = _address(config, "issuer")
     if issuer.rstrip("/") != expected_issuer.rstrip("/"):
-        raise ProviderUnavailable("The provider's metadata names another issuer.")
+        raise ProviderUnavailable(
+            "The provider's metadata names another issuer.", Code.METADATA_ISSUER
+        )
     for name in (*NEEDED, *(name for name in OPTIONAL if config.get(name) is not None)):
-        if not _is_safe(_address(config, name), urlsplit(issuer), allow_http=allow_http):
+        if not is_safe(_address(config, name), issuer, allow_http=allow_http):
             raise ProviderUnavailable(
-                f"The {name} of the provider's metadata is not as safe as the issuer."
+                f"The {name} of the provider's metadata is not as safe as the issuer.",
+                Code.METADATA_ENDPOINT,
             )
     return Metadata(
         issuer=issuer,
@@ -168,7 +172,8 @@ def read_metadata(
     )
 
 
-def _is_safe(url: str, issuer: SplitResult, *, allow_http: bool) -> bool:
+def is_safe(url: str, issuer: str, *, allow_http: bool) -> bool:
+    """Tell whether an endpoint is as safe as its issuer."""
     try:
         endpoint = urlsplit(url)
         port = endpoint.port
@@ -179,7 +184,7 @@ def _is_safe(url: str, issuer: SplitResult, *, allow_http: bool) -> bool:
     if "@" in endpoint.netloc:  # a name and a password for somebody
         return False
     if endpoint.scheme == "http":
-        is_local = issuer.scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
+        is_local = urlsplit(issuer).scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
         return is_local or allow_http
     return endpoint.scheme == "https"
 
@@ -187,7 +192,9 @@ def _is_safe(url: str, issuer: SplitResult, *, allow_http: bool) -> bool:
 def _address(config: Mapping[str, Any], name: str) -> str:
     found = config.get(name)
     if not isinstance(found, str) or not found:
-        raise ProviderUnavailable(f"The provider's metadata has no {name} that is a text.")
+        raise ProviderUnavailable(
+            f"The provider's metadata has no {name} that is a text.", Code.METADATA_UNREADABLE
+        )
     return found
 
 
@@ -196,7 +203,9 @@ def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if listed is None:
         return ()
     if not isinstance(listed, list):
-        raise ProviderUnavailable(f"The {name} of the provider's metadata is no list.")
+        raise ProviderUnavailable(
+            f"The {name} of the provider's metadata is no list.", Code.METADATA_UNREADABLE
+        )
     return tuple(each for each in listed if isinstance(each, str))
 
 
@@ -222,7 +231,9 @@ def _discovered(provider: Provider, issuer: str) -> Metadata:
     try:
         found = read_metadata(config, expected, allow_http=provider.allow_http)
     except (AttributeError, LookupError, TypeError, ValueError):
-        raise ProviderUnavailable("The provider's metadata is malformed.") from None
+        raise ProviderUnavailable(
+            "The provider's metadata is malformed.", Code.METADATA_UNREADABLE
+        ) from None
     return replace(
         found,
         revocation_endpoint=provider.revocation_url or found.revocation_endpoint,
@@ -242,7 +253,9 @@ def _document(provider: Provider, issuer: str) -> tuple[dict[str, Any], str | No
     # The settings name it, so it may be anywhere.
     answer = http.get(url, reach=replace(ANYWHERE, ca_file=provider.ca_file))
     if answer.status != 200:
-        raise ProviderUnavailable("The provider's metadata cannot be fetched.")
+        raise ProviderUnavailable(
+            "The provider's metadata cannot be fetched.", Code.METADATA_STATUS
+        )
     return answer.content(), answer.peer
 
 

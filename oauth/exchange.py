@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import logging
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import requests
-from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
@@ -26,19 +22,19 @@ from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOA
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from oauth import apple, dpop, endpoints, http, id_tokens, providers, pushing, tenants
+from oauth import apple, dpop, endpoints, http, id_tokens, providers, pushing, readable, tenants
+from oauth.codes import Code
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.id_tokens import InvalidIdToken
 from oauth.providers import POST, Provider
 from oauth.pushing import PushingClient
-from oauth.tokens import MalformedTokens, TokenSet
+from oauth.tokens import TokenSet
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-HALVES = re.compile("[\ud800-\udfff]")
 # Of one provider in one process. Anybody may cause them, with codes that are made up; what else
 # a visitor without a grant has posted to a provider belongs under this limit as well.
 EXCHANGES = 16
@@ -60,22 +56,6 @@ def naming_the_request(provider: OAuth2Provider) -> None:
         return found | ({"nonce": found["code_challenge"]} if found else {})
 
     provider.get_pkce_params = with_nonce
-
-
-@contextmanager
-def unreadable_answers_refused() -> Iterator[None]:
-    """Turn what reading a malformed answer raises into ProviderUnavailable.
-
-    Without the cause, whose message and frames may hold the answer.
-    """
-    try:
-        yield
-    except requests.RequestException:
-        raise  # allauth's views and ours know it, and its message holds no body
-    except MalformedTokens as exc:
-        raise ProviderUnavailable(str(exc)) from None
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        raise ProviderUnavailable("The provider's answer cannot be read.") from None
 
 
 class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
@@ -110,7 +90,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         configured = providers.provider(self.get_provider().sub_id)
         plain = type(client) in {OAuth2Client, PushingClient}
         plain = plain and client.access_token_method == "POST"  # noqa: S105 - a verb
-        with unreadable_answers_refused():
+        with readable.or_refused():
             if not plain or configured is None:
                 return super().get_access_token_data(request, app, client, pkce_code_verifier)
             form = {
@@ -127,7 +107,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             tokens = answer.tokens()
         if self._dpop_key is not None and not dpop.is_bound(str(tokens.get("token_type"))):
             # Section 5 of RFC 9449: a client that needs tokens to be bound discards others.
-            raise ProviderRefused(dpop.NOT_BOUND, reason="token_not_bound")
+            raise ProviderRefused(dpop.NOT_BOUND, Code.TOKEN_NOT_BOUND)
         return tokens
 
     def _metadata(self, provider: Provider) -> Metadata:
@@ -141,20 +121,22 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
         """Leave the end of the token to `TokenSet`: allauth reads whole numbers only."""
-        with unreadable_answers_refused():
+        with readable.or_refused():
             return super().parse_token({**data, self.expires_in_key: None})
 
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
     ) -> SocialLogin:
-        with unreadable_answers_refused():
+        with readable.or_refused():
             try:
                 login = super().complete_login(request, app, token, **kwargs)
             except ImproperlyConfigured:  # allauth's word for a subject that is too long
-                raise ProviderRefused("The account's identifier is too long.") from None
+                raise ProviderRefused(
+                    "The account's identifier is too long.", Code.SUBJECT
+                ) from None
             if login.account.uid == str(None):  # allauth's reading of a null
-                raise ProviderRefused("The answer does not say whose account it is.")
-            _check_text(login.account)
+                raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
+            readable.check_text(login.account)
             login.token_set = TokenSet.from_response(
                 kwargs["response"],
                 subject=login.account.uid,
@@ -166,19 +148,6 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         for address in login.email_addresses:
             address.verified = is_true(address.verified)
         return login
-
-
-def _check_text(account: SocialAccount) -> None:
-    """Refuse what a database refuses: NUL, halves of UTF-16 characters, and what is no number.
-
-    https://www.postgresql.org/docs/current/datatype-json.html
-    """
-    try:
-        text = json.dumps([account.uid, account.extra_data], ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise ProviderRefused("The answer holds what is no number.") from None
-    if "\\u0000" in text.replace("\\\\", "") or HALVES.search(text):
-        raise ProviderRefused("The answer holds what is no text.")
 
 
 def is_true(claim: object) -> bool:
@@ -258,7 +227,7 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
 
         answer = ask(None) if key is None else dpop.asked(url, ask)
         if answer.status != 200:
-            raise ProviderUnavailable("The provider gives no userinfo now.")
+            raise ProviderUnavailable("The provider gives no userinfo now.", Code.USERINFO_STATUS)
         return answer.content()
 
 
@@ -282,7 +251,10 @@ class Discovering(Configured):
         config, issuer = self.openid_config, self.request.GET.get("iss")
         announced = config.get("authorization_response_iss_parameter_supported") is True
         if (announced or issuer is not None) and issuer != config["issuer"]:
-            raise ProviderRefused("The authorization response does not name the expected issuer.")
+            raise ProviderRefused(
+                "The authorization response does not name the expected issuer.",
+                Code.RESPONSE_ISSUER,
+            )
         self._code_verifier = pkce_code_verifier
         return super().get_access_token_data(request, app, client, pkce_code_verifier)
 
@@ -301,7 +273,7 @@ class Discovering(Configured):
         """Return the claims of the id token. Raises ProviderRefused."""
         __traceback_hide__ = True
         if not response.get("id_token"):
-            raise ProviderRefused("The token response holds no id token.")
+            raise ProviderRefused("The token response holds no id token.", Code.ID_TOKEN_MISSING)
         try:
             tenant = id_tokens.claims_of(response["id_token"]).get("tid")
             claims = id_tokens.read(
@@ -314,10 +286,10 @@ class Discovering(Configured):
                 now=services().clock(),
             )
         except InvalidIdToken as exc:
-            raise ProviderRefused(str(exc)) from None
+            raise ProviderRefused(str(exc), exc.code) from None
         verifier = self._code_verifier
-        if verifier is not None and claims.get("nonce") != _challenge(verifier):
-            raise ProviderRefused("The id token answers another request.")
+        if verifier is not None and claims.get("nonce") != code_challenge(verifier):
+            raise ProviderRefused("The id token answers another request.", Code.ID_TOKEN_NONCE)
         return claims
 
     def _decode_id_token(self, app: SocialApp, id_token: str) -> dict[str, Any]:
@@ -339,7 +311,9 @@ class Discovering(Configured):
             logger.warning("%s: %s The id token has to do.", self.provider_id, exc)
             return {}
         if claims["sub"] != self._claims["sub"]:
-            raise ProviderRefused("The userinfo is about another subject than the id token.")
+            raise ProviderRefused(
+                "The userinfo is about another subject than the id token.", Code.USERINFO_SUBJECT
+            )
         return claims
 
 
@@ -361,7 +335,7 @@ def _with_subject(userinfo: dict[str, Any]) -> dict[str, Any]:
     return userinfo
 
 
-def _challenge(code_verifier: str) -> str:
+def code_challenge(code_verifier: str) -> str:
     """Return the code challenge of a verifier (RFC 7636 section 4.2)."""
     digest = hashlib.sha256(code_verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -11,6 +11,7 @@ from typing import Any
 
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 
+from oauth.codes import Code
 from oauth.exceptions import ProviderRefused
 from oauth.providers import Provider
 
@@ -28,7 +29,7 @@ def identity_of(claims: Mapping[str, Any], names: tuple[str, ...]) -> str:
     """Return the identity that these claims make. Raises ProviderRefused where one is missing."""
     found = [_claim(claims, name) for name in names]
     if not all(_tells(each) for each in found):
-        raise ProviderRefused("The answer does not say whose account it is.")
+        raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
     return ".".join(str(each) for each in found)
 
 

@@ -83,6 +83,11 @@ def signing_keys(
     return found
 
 
+def usable_keys(url: str, reach: Reach = PUBLIC) -> KeySet:
+    """Return the keys of a set that signatures are accepted by. Raises ProviderUnavailable."""
+    return _kept(url, reach).get()
+
+
 def forget() -> None:
     """Forget all keys."""
     _sets.clear()

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from sessions_kms.services import services
 
@@ -36,7 +37,7 @@ class KeptDocument(Generic[T]):
         self._fetched_at = 0.0
         self._tried_at: float | None = None
         self._missed_at: float | None = None  # when a new one lacked what was looked for
-        self._failure: str | None = None  # why the last fetch failed, in our own words
+        self._failure: ProviderUnavailable | None = None  # why the last fetch failed
         self._number = 0  # of the fetch that brought the document
         self.fetches = 0  # that have begun
 
@@ -89,7 +90,7 @@ class KeptDocument(Generic[T]):
             self._document, self._failure = self._fetch(), None
             self._fetched_at, self._number = services().clock(), self.fetches
         except ProviderUnavailable as exc:
-            self._failure = str(exc)
+            self._failure = ProviderUnavailable(str(exc), exc.code)  # without its frames
         finally:
             self._tried_at = services().clock()  # afterwards: a failure may take its time
 
@@ -104,8 +105,10 @@ class KeptDocument(Generic[T]):
         return max((PAUSE - (now - each) for each in moments if each <= now), default=0.0)
 
     def _unavailable(self, *, retry_after: int | None = None) -> ProviderUnavailable:
-        reason = self._failure or "The provider was asked a moment ago, or does not answer in time."
-        return ProviderUnavailable(reason, retry_after=retry_after)
+        if self._failure is None:
+            reason = "The provider was asked a moment ago, or does not answer in time."
+            return ProviderUnavailable(reason, Code.TIMEOUT, retry_after=retry_after)
+        return ProviderUnavailable(str(self._failure), self._failure.code, retry_after=retry_after)
 
     def _is_fresh(self) -> bool:
         return self._document is not None and self._was_within(self._fetched_at, self._max_age)

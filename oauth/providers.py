@@ -8,11 +8,11 @@ Besides allauth's own, an app's `settings` may hold `token_auth_method`
 (PEM), `private_key_id`, `assertion_audience` (`issuer` or `endpoint`), `par` (whether
 authorization requests are pushed; without it the metadata decides), `dpop` (whether tokens are
 bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
-(`hint` or `no-hint`, see `oauth.single_logout`), `backchannel_logout` (whether the
-provider ends sessions here; without it the provider's metadata decides), `allow_private`
-(whether its metadata may name addresses of a private network), `allow_http` (whether
-it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of the
-public authorities'), `identity` (the claims that tell an account from every other),
+(`hint`, `no-hint`, `post` or `post-no-hint`, see `oauth.single_logout`), `backchannel_logout`
+(whether the provider ends sessions here; without it the provider's metadata decides),
+`allow_private` (whether its metadata may name addresses of a private network), `allow_http`
+(whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
+the public authorities'), `identity` (the claims that tell an account from every other),
 `allowed_tenants` (of an issuer that has many, see `oauth.tenants`) and `apple_team_id`
 (see `oauth.apple`).
 
@@ -40,6 +40,9 @@ ISSUER, ENDPOINT = "issuer", "endpoint"  # whom an assertion is for
 AUDIENCES = (ISSUER, ENDPOINT)
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
+# Kinds of single logout: those that send the id token along, and those that do not go by GET.
+HINTED = frozenset({"hint", "post"})
+POSTED = frozenset({"post", "post-no-hint"})
 
 
 @dataclass(frozen=True, kw_only=True)

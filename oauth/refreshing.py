@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from oauth import dpop, endpoints, id_tokens
+from oauth.codes import Code
 from oauth.exceptions import OAuthError, ProviderUnavailable
 from oauth.http import Answer
 from oauth.id_tokens import ForAnother, InvalidIdToken, Unreadable
@@ -155,7 +156,7 @@ def _fault_of(
     __traceback_hide__ = True
     try:
         if not _is_of_the_same(id_tokens.claims_of(new.id_token), before):
-            return ForAnother("The id token is of another grant.")
+            return ForAnother("The id token is of another grant.", Code.ID_TOKEN_SUBJECT)
         id_tokens.read(
             new.id_token,
             issuer=str(before.get("iss")),

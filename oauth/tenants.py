@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from oauth.codes import Code
 from oauth.id_tokens import ForAnother
 from oauth.providers import Provider
 
@@ -33,5 +34,5 @@ def issuer_of_id_token(provider: Provider, issuer: str, tenant: object) -> str:
     if PLACE not in issuer:
         return issuer
     if not isinstance(tenant, str) or tenant not in provider.allowed_tenants:
-        raise ForAnother("The account is of a tenant that is not listed.")
+        raise ForAnother("The account is of a tenant that is not listed.", Code.ID_TOKEN_TENANT)
     return issuer.replace(PLACE, tenant)

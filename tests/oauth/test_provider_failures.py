@@ -121,9 +121,8 @@ def test_log_says_why_a_document_cannot_be_read(
 ) -> None:
     corp.failing[DISCOVERY] = NONSENSE[what]
     visitor.start()
-    assert f"Signing in with corp failed: The provider's answer cannot be read: {reason}" in (
-        caplog.text
-    )
+    assert "Sign-in with corp did not work (answer_unreadable), request " in caplog.text
+    assert f": The provider's answer cannot be read: {reason}" in caplog.text
 
 
 def test_reason_of_a_failure_is_logged_in_our_own_words(
@@ -131,7 +130,8 @@ def test_reason_of_a_failure_is_logged_in_our_own_words(
 ) -> None:
     corp.more_of_metadata = {"issuer": f"http://{CANARY}"}
     visitor.start()
-    assert "corp failed: The provider's metadata names another issuer." in caplog.text
+    assert "Sign-in with corp did not work (metadata_issuer), request " in caplog.text
+    assert ": The provider's metadata names another issuer." in caplog.text
     assert CANARY not in caplog.text
 
 
@@ -283,7 +283,7 @@ def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
     assert "did not work" in response.content.decode()
     assert CANARY not in response.content.decode()
     assert CANARY not in caplog.text
-    assert "Signing in with corp failed: The provider gives no tokens" in caplog.text
+    assert "corp did not work (token_invalid_grant), request " in caplog.text
 
 
 @pytest.mark.parametrize("what", BAD)
