@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import logging
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import requests
-from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
@@ -26,19 +22,19 @@ from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOA
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from oauth import apple, endpoints, http, id_tokens, providers, tenants
+from oauth import apple, dpop, endpoints, http, id_tokens, providers, pushing, readable, tenants
 from oauth.codes import Code
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.id_tokens import InvalidIdToken
 from oauth.providers import POST, Provider
-from oauth.tokens import MalformedTokens, TokenSet
+from oauth.pushing import PushingClient
+from oauth.tokens import TokenSet
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-HALVES = re.compile("[\ud800-\udfff]")
 # Of one provider in one process. Anybody may cause them, with codes that are made up; what else
 # a visitor without a grant has posted to a provider belongs under this limit as well.
 EXCHANGES = 16
@@ -62,26 +58,10 @@ def naming_the_request(provider: OAuth2Provider) -> None:
     provider.get_pkce_params = with_nonce
 
 
-@contextmanager
-def unreadable_answers_refused() -> Iterator[None]:
-    """Turn what reading a malformed answer raises into ProviderUnavailable.
-
-    Without the cause, whose message and frames may hold the answer.
-    """
-    try:
-        yield
-    except requests.RequestException:
-        raise  # allauth's views and ours know it, and its message holds no body
-    except MalformedTokens as exc:
-        raise ProviderUnavailable(str(exc), Code.ANSWER_UNREADABLE) from None
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        raise ProviderUnavailable(
-            "The provider's answer cannot be read.", Code.ANSWER_UNREADABLE
-        ) from None
-
-
 class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
     """Keeps scope, id token, token type and the end of the refresh token, which allauth drops."""
+
+    _dpop_key: str | None = None  # what the tokens of this sign-in are bound to
 
     def get_access_token_data(
         self,
@@ -108,8 +88,9 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
     ) -> Any:
         __traceback_hide__ = True
         configured = providers.provider(self.get_provider().sub_id)
-        plain = type(client) is OAuth2Client and client.access_token_method == "POST"  # noqa: S105 - a verb
-        with unreadable_answers_refused():
+        plain = type(client) in {OAuth2Client, PushingClient}
+        plain = plain and client.access_token_method == "POST"  # noqa: S105 - a verb
+        with readable.or_refused():
             if not plain or configured is None:
                 return super().get_access_token_data(request, app, client, pkce_code_verifier)
             form = {
@@ -119,9 +100,15 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             }
             if pkce_code_verifier:
                 form["code_verifier"] = pkce_code_verifier
-            answer = ask_token_endpoint(configured, self._metadata(configured), form)
+            self._dpop_key = dpop.new_key() if configured.dpop else None
+            found = self._metadata(configured)
+            answer = ask_token_endpoint(configured, found, form, dpop_key=self._dpop_key)
             self.did_fetch_access_token = True
-            return answer.tokens()
+            tokens = answer.tokens()
+        if self._dpop_key is not None and not dpop.is_bound(str(tokens.get("token_type"))):
+            # Section 5 of RFC 9449: a client that needs tokens to be bound discards others.
+            raise ProviderRefused(dpop.NOT_BOUND, Code.TOKEN_NOT_BOUND)
+        return tokens
 
     def _metadata(self, provider: Provider) -> Metadata:
         # What allauth sends the providers without discovery, and they document.
@@ -134,13 +121,13 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
         """Leave the end of the token to `TokenSet`: allauth reads whole numbers only."""
-        with unreadable_answers_refused():
+        with readable.or_refused():
             return super().parse_token({**data, self.expires_in_key: None})
 
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
     ) -> SocialLogin:
-        with unreadable_answers_refused():
+        with readable.or_refused():
             try:
                 login = super().complete_login(request, app, token, **kwargs)
             except ImproperlyConfigured:  # allauth's word for a subject that is too long
@@ -149,30 +136,18 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
                 ) from None
             if login.account.uid == str(None):  # allauth's reading of a null
                 raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
-            _check_text(login.account)
+            readable.check_text(login.account)
             login.token_set = TokenSet.from_response(
                 kwargs["response"],
                 subject=login.account.uid,
                 client_id=app.client_id,
                 requested_scope=tuple(self.get_provider().get_scope()),
                 now=int(services().clock()),
+                dpop_key=self._dpop_key,
             )
         for address in login.email_addresses:
             address.verified = is_true(address.verified)
         return login
-
-
-def _check_text(account: SocialAccount) -> None:
-    """Refuse what a database refuses: NUL, halves of UTF-16 characters, and what is no number.
-
-    https://www.postgresql.org/docs/current/datatype-json.html
-    """
-    try:
-        text = json.dumps([account.uid, account.extra_data], ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise ProviderRefused("The answer holds what is no number.", Code.TEXT) from None
-    if "\\u0000" in text.replace("\\\\", "") or HALVES.search(text):
-        raise ProviderRefused("The answer holds what is no text.", Code.TEXT)
 
 
 def is_true(claim: object) -> bool:
@@ -185,6 +160,8 @@ def is_true(claim: object) -> bool:
 
 class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # as above
     """Asks a provider at the endpoints of its metadata, or of its settings."""
+
+    client_class: type[OAuth2Client] = OAuth2Client
 
     @property
     def openid_config(self) -> dict[str, Any]:
@@ -215,6 +192,22 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
         """Say no: the exchange is ours, and allauth would look in a list that may be none."""
         return False
 
+    def get_client(self, request: HttpRequest, app: SocialApp) -> OAuth2Client:
+        """Return a client that pushes its authorization requests, where they are to be."""
+        if self.client_class is not OAuth2Client or not pushing.is_wanted(
+            self._configured, self._found
+        ):
+            return super().get_client(request, app)
+        self.client_class = PushingClient
+        client = super().get_client(request, app)
+        client.push = self._pushed
+        return client
+
+    def _pushed(self, authorization_request: Mapping[str, str]) -> str:
+        configured = self._configured
+        with exchanges.one(configured.name):
+            return pushing.pushed(configured, self._found, authorization_request)
+
     def _metadata(self, provider: Provider) -> Metadata:
         return self._found
 
@@ -222,8 +215,17 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
         """Ask for the userinfo where the provider may have its endpoints."""
         __traceback_hide__ = True
         found = self._found
-        headers = {"Authorization": f"Bearer {access_token}"}
-        answer = http.get(found.document["userinfo_endpoint"], reach=found.reach, headers=headers)
+        url, key = found.document["userinfo_endpoint"], self._dpop_key
+
+        def ask(nonce: str | None) -> http.Answer:
+            __traceback_hide__ = True
+            now = services().clock()
+            headers = {"Authorization": f"Bearer {access_token}"}
+            if key is not None:
+                headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)
+            return http.get(url, reach=found.reach, headers=headers)
+
+        answer = ask(None) if key is None else dpop.asked(url, ask)
         if answer.status != 200:
             raise ProviderUnavailable("The provider gives no userinfo now.", Code.USERINFO_STATUS)
         return answer.content()

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
-from oauth import endpoints, http
+from oauth import endpoints, http, pushing
 from oauth.codes import Code
 from oauth.doctor.remedies import PATIENCE, remedy
 from oauth.doctor.site import callback_address
@@ -58,20 +58,15 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
 
 
 def _push_endpoint(provider: Provider, found: Metadata) -> str | None:
-    """Return where requests are pushed (RFC 9126 section 5), if the provider insists on it."""
-    document = found.document
-    if document.get("require_pushed_authorization_requests") is not True:
+    """Return where requests are pushed, if they are (RFC 9126 section 5)."""
+    if not pushing.is_wanted(provider, found):
         return None
-    endpoint = document.get("pushed_authorization_request_endpoint")
-    is_safe = isinstance(endpoint, str) and endpoints.is_safe(
-        endpoint, found.issuer or "", allow_http=provider.allow_http
-    )
-    if not is_safe:
+    if found.pushing_endpoint is None:
         raise ProviderUnavailable(
-            "The provider wants requests to be pushed, and names no safe endpoint for it.",
-            Code.METADATA_ENDPOINT,
+            "Requests are to be pushed, and the provider names no endpoint for it.",
+            Code.PAR_ENDPOINT,
         )
-    return endpoint
+    return found.pushing_endpoint
 
 
 def _parameters(provider: Provider, back: str) -> dict[str, str]:

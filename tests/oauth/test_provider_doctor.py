@@ -130,7 +130,7 @@ def test_endpoint_for_pushed_requests_that_is_not_safe_is_not_asked(corp: Asking
         "require_pushed_authorization_requests": True,
         "pushed_authorization_request_endpoint": "http://evil.example/par",
     }
-    level, detail, _ = check()[1]["redirect URI"]
+    level, detail, _ = check()[1]["metadata"]
     assert level == "failing"
     assert "metadata_endpoint" in detail
 
