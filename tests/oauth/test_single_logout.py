@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -97,10 +98,17 @@ def test_browser_is_led_to_the_provider_by_a_link(
 
 @pytest.mark.parametrize(("value", "hinted"), [("post", True), ("post-no-hint", False)])
 def test_browser_is_led_by_a_form_if_so_configured(
-    idp: LogoutProvider, visitor: Visitor, settings: Settings, value: str, hinted: bool
+    idp: LogoutProvider,
+    visitor: Visitor,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    value: str,
+    hinted: bool,
 ) -> None:
     configure(settings, environment("corp", idp, SINGLE_LOGOUT=value))
+    caplog.set_level(logging.DEBUG, "django.template")
     page = signed_out_page(visitor, idp)
+    assert [secret for secret in idp.secrets if secret in caplog.text] == []
     assert f'method="post" action="{idp.issuer}/end-session"' in page
     sent = fields(page)
     assert ("id_token_hint" in sent) is hinted
