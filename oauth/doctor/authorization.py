@@ -12,12 +12,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
-from oauth import endpoints, http, pushing
+from oauth import http, pushing
 from oauth.codes import Code
-from oauth.doctor.remedies import PATIENCE, remedy
+from oauth.doctor.remedies import PATIENCE, remedy, trouble
 from oauth.doctor.site import callback_address
 from oauth.endpoints import Metadata
-from oauth.exceptions import ProviderUnavailable
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.exchange import code_challenge
 from oauth.providers import Provider
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
@@ -39,14 +39,14 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
         )
         return
     asked = _parameters(provider, back)
-    if (push_at := _push_endpoint(provider, found)) is not None:
-        pushed = endpoints.ask_token_endpoint(
-            provider, found, asked, url=push_at, patience=PATIENCE
-        )
-        yield _pushed(pushed)
-        if pushed.status != 201:
+    if pushing.is_wanted(provider, found):
+        try:
+            reference = pushing.pushed(provider, found, asked)
+        except (ProviderRefused, ProviderUnavailable) as exc:
+            yield trouble(PUSHED, exc)
             return
-        asked = {"client_id": provider.client_id, "request_uri": _request_uri(pushed)}
+        yield ok(PUSHED, "the request is accepted")
+        asked = {"client_id": provider.client_id, "request_uri": reference}
         yield _told(back, _asked(provider, found, asked))
         return
     answer = _asked(provider, found, asked)
@@ -55,18 +55,6 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
         yield _compared(back, answer, other)
     else:
         yield _told(back, answer)
-
-
-def _push_endpoint(provider: Provider, found: Metadata) -> str | None:
-    """Return where requests are pushed, if they are (RFC 9126 section 5)."""
-    if not pushing.is_wanted(provider, found):
-        return None
-    if found.pushing_endpoint is None:
-        raise ProviderUnavailable(
-            "Requests are to be pushed, and the provider names no endpoint for it.",
-            Code.PAR_ENDPOINT,
-        )
-    return found.pushing_endpoint
 
 
 def _parameters(provider: Provider, back: str) -> dict[str, str]:
@@ -96,24 +84,6 @@ def _asked(provider: Provider, found: Metadata, asked: Mapping[str, str]) -> htt
         patience=PATIENCE,
         most=http.ANSWER_MAX,
     )
-
-
-def _pushed(answer: http.Answer) -> Finding:
-    if answer.status == 201:
-        return ok(PUSHED, "the request is accepted")
-    code = Code.PROVIDER_UNAVAILABLE if answer.is_overloaded else _code(answer)
-    return failing(PUSHED, f"the request is not accepted ({code})", remedy(code))
-
-
-def _code(answer: http.Answer) -> Code:
-    try:
-        return Code.of_answer("token", answer.content().get("error"))
-    except ProviderUnavailable as exc:
-        return exc.code
-
-
-def _request_uri(answer: http.Answer) -> str:
-    return str(answer.content().get("request_uri", ""))
 
 
 def _told(back: str, answer: http.Answer) -> Finding:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from canaille import create_app  # type: ignore[import-not-found]  # in an environment of its own
 from canaille.app import models  # type: ignore[import-not-found]
 from canaille.backends import Backend  # type: ignore[import-not-found]
-from joserfc.jwk import RSAKey  # type: ignore[import-not-found]
+from joserfc.jwk import RSAKey
 
 options = json.loads(sys.argv[1])
 key = RSAKey.generate_key(2048, auto_kid=True, parameters={"alg": "RS256"})
@@ -45,7 +45,7 @@ with app.app_context():
         grant_types=["authorization_code", "refresh_token"],
         response_types=["code"],
         scope=["openid", "profile", "email"],
-        token_endpoint_auth_method="client_secret_basic",  # noqa: S106 - a method
+        token_endpoint_auth_method="client_secret_basic",
     )
     Backend.instance.save(client)
     client.audience = [client]  # Its id tokens are for nobody otherwise.

@@ -122,7 +122,7 @@ def test_pushed_request_is_tried_where_the_provider_insists(corp: AskingProvider
     corp.redirect_uris = set()
     level, detail, _ = check()[1]["PAR"]
     assert level == "failing"
-    assert "token_invalid_request" in detail
+    assert "par_refused" in detail
 
 
 def test_endpoint_for_pushed_requests_that_is_not_safe_is_not_asked(corp: AskingProvider) -> None:
@@ -202,7 +202,11 @@ def test_provider_that_hangs_is_told_in_time(
 ) -> None:
     monkeypatch.setattr(http, "GET_TIMEOUT", 0.2)
     end_of_test = threading.Event()
-    corp.hooks["/.well-known/openid-configuration"] = lambda: end_of_test.wait(10) and None
+
+    def hang() -> None:
+        end_of_test.wait(10)
+
+    corp.hooks["/.well-known/openid-configuration"] = hang
     try:
         assert "(timeout)" in check()[1]["metadata"][1]
     finally:
