@@ -24,7 +24,8 @@ test-long: $(VENV)/.dev-installed
 # The gateway as a client of providers that others wrote, over real HTTP; needs Node 20 and npm.
 interop: $(VENV)/.dev-installed
 	npm ci --prefix tests/interop/provider --ignore-scripts --no-fund --no-audit
-	INTEROP=1 $(BIN)/python -m pytest -n 0 -rs tests/interop $(ARGS)
+	$(MAKE) VENV=$(VENV)-interop $(VENV)-interop/.interop-installed || echo "canaille is NOT TESTED: see above."
+	INTEROP=1 CANAILLE_PYTHON=$(VENV)-interop/bin/python $(BIN)/python -m pytest -n 0 -rs tests/interop $(ARGS)
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
 matrix: $(VENV)/.release-installed
@@ -68,7 +69,7 @@ format: $(VENV)/.dev-installed
 # Rewrites the hash-pinned requirements from pyproject.toml; they name no host.
 lock: $(VENV)/.dev-installed
 	$(BIN)/python -m pip install --quiet uv
-	for group in gateway local dev bench release; do \
+	for group in gateway local dev bench release interop; do \
 	  $(BIN)/uv pip compile pyproject.toml --group $$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
 
 import requests
@@ -32,6 +34,12 @@ class Person:
     def call(self, upstream: str) -> requests.Response:
         """Call the provider's userinfo through the gateway."""
         return self.get(f"/gateway/{upstream}/me", headers={"Sec-Fetch-Site": "same-origin"})
+
+    def sign_out(self) -> requests.Response:
+        """Sign out here, and follow the link that leads to the provider."""
+        page = submit(self.client, self.get("/accounts/logout/"), follow=True, timeout=TIMEOUT)
+        (address,) = re.findall(r'<a id="single-logout"[^>]* href="([^"]*)">', page.text)
+        return self.client.get(unescape(address), timeout=TIMEOUT)
 
     def sign_out_at(self, provider: OpenIDProvider) -> requests.Response:
         """Sign out there, and not here."""

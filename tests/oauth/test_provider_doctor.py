@@ -202,7 +202,11 @@ def test_provider_that_hangs_is_told_in_time(
 ) -> None:
     monkeypatch.setattr(http, "GET_TIMEOUT", 0.2)
     end_of_test = threading.Event()
-    corp.hooks["/.well-known/openid-configuration"] = lambda: end_of_test.wait(10) and None
+
+    def hang() -> None:
+        end_of_test.wait(10)
+
+    corp.hooks["/.well-known/openid-configuration"] = hang
     try:
         assert "(timeout)" in check()[1]["metadata"][1]
     finally:
