@@ -195,7 +195,11 @@ def _can_sign(provider: Provider) -> bool:
     if not Path(provider.private_key_file or "").is_file():
         return False
     try:
-        made = client_secret(provider) if provider.apple_team_id else assertion(provider, "check")
+        made = (
+            client_secret(provider)
+            if provider.apple_team_id
+            else assertion(provider, None, "check")
+        )
         return bool(made)
     except ProviderUnavailable:
         return False

@@ -38,6 +38,9 @@ class Code(StrEnum):
     METADATA_UNREADABLE = "metadata_unreadable"
     METADATA_ISSUER = "metadata_issuer"
     METADATA_ENDPOINT = "metadata_endpoint"
+    # Requests that are pushed (RFC 9126), tokens that are bound to a key (RFC 9449)
+    PAR_REFUSED = "par_refused"
+    TOKEN_NOT_BOUND = "token_not_bound"
     # Its token endpoint (RFC 6749 section 5.2)
     CLIENT_KEY = "client_key"
     TOKEN_STATUS = "token_status"

@@ -10,19 +10,21 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from oauth import http, tenants
+from oauth import dpop, http, tenants
 from oauth.client_authentication import authenticated
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.kept_document import PAUSE, KeptDocument
 from oauth.providers import POST, Provider
 from oauth.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
+from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,12 @@ PAUSE_OF_GRANTS = 5
 METADATA_MAX = 64  # providers; there are as many as are configured
 WELL_KNOWN = "/.well-known/openid-configuration"
 NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-OPTIONAL = ("userinfo_endpoint", "revocation_endpoint", "end_session_endpoint")
+OPTIONAL = (
+    "userinfo_endpoint",
+    "revocation_endpoint",
+    "end_session_endpoint",
+    "pushed_authorization_request_endpoint",
+)
 PLAIN = re.compile(r"[!-~]+")  # what a URL is made of (RFC 3986)
 
 
@@ -47,6 +54,8 @@ class Metadata:
     token_endpoint: str
     revocation_endpoint: str | None = None
     end_session_endpoint: str | None = None
+    pushing_endpoint: str | None = None
+    requires_pushing: bool = False
     jwks_uri: str | None = None
     backchannel_logout: bool = False
     auth_methods: tuple[str, ...] = ()
@@ -96,22 +105,36 @@ def ask_token_endpoint(
     form: Mapping[str, str],
     *,
     url: str | None = None,
+    dpop_key: str | None = None,
     patience: float | None = None,
 ) -> http.Answer:
     """Post a form as this client, to the token endpoint or another one that wants the same proof.
 
-    ``patience`` is in seconds. Raises ProviderUnavailable.
+    With ``dpop_key`` the request also proves that this client holds that key; it is sent again
+    where the proof lacked the provider's nonce. ``patience`` is in seconds, for both. Raises
+    ProviderUnavailable.
     """
     __traceback_hide__ = True
-    proven, headers = authenticated(
-        provider,
-        form,
-        audience=found.token_endpoint,
-        methods=found.auth_methods,
-        algorithms=found.auth_algorithms,
-    )
     address = url or found.token_endpoint
-    return http.post(address, proven, headers, reach=found.reach, patience=patience)
+    given_up_at = time.monotonic() + (http.POST_TIMEOUT if patience is None else patience)
+
+    def ask(nonce: str | None) -> http.Answer:
+        __traceback_hide__ = True
+        proven, headers = authenticated(
+            provider,
+            form,
+            issuer=found.issuer,
+            endpoint=address,
+            methods=found.auth_methods,
+            algorithms=found.auth_algorithms,
+        )
+        if dpop_key is not None:
+            now = services().clock()
+            headers[dpop.PROOF] = dpop.proof(dpop_key, "POST", address, now=now, nonce=nonce)
+        left = max(given_up_at - time.monotonic(), 0.001)
+        return http.post(address, proven, headers, reach=found.reach, patience=left)
+
+    return ask(None) if dpop_key is None else dpop.asked(address, ask)
 
 
 def read_metadata(
@@ -139,6 +162,8 @@ def read_metadata(
         token_endpoint=config["token_endpoint"],
         revocation_endpoint=config.get("revocation_endpoint"),
         end_session_endpoint=config.get("end_session_endpoint"),
+        pushing_endpoint=config.get("pushed_authorization_request_endpoint"),
+        requires_pushing=config.get("require_pushed_authorization_requests") is True,
         jwks_uri=config["jwks_uri"],
         backchannel_logout=config.get("backchannel_logout_supported") is True,
         auth_methods=_names(config, "token_endpoint_auth_methods_supported"),

@@ -58,6 +58,8 @@ class Answer:
     ``peer`` is the address that gave it, None where a proxy stood between. ``location`` is where
     a redirect, which is not followed, leads; ``date`` is the answer's own, and
     ``certificate_end`` that of the server's certificate (`notAfter`), where there is one.
+    ``challenge`` is its WWW-Authenticate, ``dpop_nonce`` the nonce that it asks for from now on
+    (RFC 9449).
     """
 
     status: int
@@ -67,6 +69,8 @@ class Answer:
     location: str | None = None
     date: str | None = None
     certificate_end: str | None = None
+    challenge: str = ""
+    dpop_nonce: str | None = None
 
     def __repr__(self) -> str:
         """Show the status, never the body."""
@@ -255,6 +259,8 @@ async def _ask(
             response.headers.get("Location"),
             response.headers.get("Date"),
             certificate_end,
+            response.headers.get("WWW-Authenticate", ""),
+            response.headers.get("DPoP-Nonce"),
         )
 
 

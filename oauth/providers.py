@@ -5,7 +5,9 @@ leaves. Asks neither the database nor the network, so it may be used in every re
 
 Besides allauth's own, an app's `settings` may hold `token_auth_method`
 (`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
-(PEM), `private_key_id`, `revocation_url`, `refresh_leeway` (seconds), `single_logout`
+(PEM), `private_key_id`, `assertion_audience` (`issuer` or `endpoint`), `par` (whether
+authorization requests are pushed; without it the metadata decides), `dpop` (whether tokens are
+bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
 (`hint`, `no-hint`, `post` or `post-no-hint`, see `oauth.single_logout`), `backchannel_logout`
 (whether the provider ends sessions here; without it the provider's metadata decides),
 `allow_private` (whether its metadata may name addresses of a private network), `allow_http`
@@ -34,6 +36,8 @@ REFRESH_LEEWAY = 60  # seconds
 BASIC = "client_secret_basic"
 POST = "client_secret_post"
 PRIVATE_KEY = "private_key_jwt"
+ISSUER, ENDPOINT = "issuer", "endpoint"  # whom an assertion is for
+AUDIENCES = (ISSUER, ENDPOINT)
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
 # Kinds of single logout: those that send the id token along, and those that do not go by GET.
@@ -55,6 +59,9 @@ class Provider:
     auth_method: str | None = None
     private_key_file: str | None = None
     private_key_id: str | None = None
+    assertion_audience: str = ISSUER
+    par: bool | None = None
+    dpop: bool = False
     revocation_url: str | None = None
     refresh_leeway: int = REFRESH_LEEWAY
     single_logout: str | None = None
@@ -106,6 +113,9 @@ def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
                 auth_method=settings.get("token_auth_method"),
                 private_key_file=settings.get("private_key_file"),
                 private_key_id=settings.get("private_key_id"),
+                assertion_audience=settings.get("assertion_audience", ISSUER),
+                par=settings.get("par"),
+                dpop=settings.get("dpop") is True,
                 revocation_url=settings.get("revocation_url"),
                 refresh_leeway=settings.get("refresh_leeway", REFRESH_LEEWAY),
                 single_logout=settings.get("single_logout"),

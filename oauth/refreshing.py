@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from oauth import endpoints, id_tokens
+from oauth import dpop, endpoints, id_tokens
 from oauth.codes import Code
 from oauth.exceptions import OAuthError, ProviderUnavailable
 from oauth.http import Answer
@@ -43,6 +43,8 @@ CONFIGURATION = frozenset(
         "unsupported_grant_type",
     }
 )
+# RFC 9449 sections 5 and 8: where the provider's clock, or its nonces, are other than the proof's.
+PROOF = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
 # Seconds. A provider that is only slow may have spent the refresh token by the time that it is
 # given up: its answer is worth waiting for.
 PATIENCE = 24.0
@@ -66,14 +68,26 @@ def refresh(provider: Provider, token_set: TokenSet, *, now: int) -> TokenSet:
     __traceback_hide__ = True
     found = endpoints.metadata(provider, anonymous=False)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
-    answer = endpoints.ask_token_endpoint(provider, found, form, patience=PATIENCE)
-    new = _read(provider, token_set, answer, now)
+    key = _key(provider, token_set)
+    answer = endpoints.ask_token_endpoint(provider, found, form, dpop_key=key, patience=PATIENCE)
+    new = _read(provider, token_set, answer, key, now)
     new = _with_good_id_token(provider, token_set, new, found.issuer, now)
     _notice_less_scope(provider, token_set, new)
     return new
 
 
-def _read(provider: Provider, old: TokenSet, answer: Answer, now: int) -> TokenSet:
+def _key(provider: Provider, token_set: TokenSet) -> str | None:
+    """Return the key that the tokens are bound to; a new one where none was asked for yet.
+
+    A confidential client's refresh token is bound to the client, not to a key (RFC 9449
+    section 5): one from before DPoP was switched on brings tokens that are.
+    """
+    if token_set.dpop_key is None and provider.dpop:
+        return dpop.new_key()
+    return token_set.dpop_key
+
+
+def _read(provider: Provider, old: TokenSet, answer: Answer, key: str | None, now: int) -> TokenSet:
     __traceback_hide__ = True
     if answer.is_overloaded:
         raise ProviderUnavailable("The provider cannot refresh a token now.")
@@ -84,15 +98,24 @@ def _read(provider: Provider, old: TokenSet, answer: Answer, now: int) -> TokenS
     if answer.status != 200:
         raise ProviderUnavailable("The provider answers with another status than 200.")
     try:
-        return old.refreshed(content, now=now)
+        new = old.refreshed(content, now=now, dpop_key=key)
     except MalformedTokens as exc:
-        reason = str(exc)
-    raise ProviderUnavailable(reason)
+        raise ProviderUnavailable(str(exc)) from None
+    if key is not None and not dpop.is_bound(new.token_type):
+        raise ProviderUnavailable(dpop.NOT_BOUND)
+    return new
 
 
 def _refusal(provider: Provider, error: str) -> OAuthError:
     if error in FATAL:
         return GrantRefused(error)
+    if error in PROOF:
+        logger.error(
+            "%s does not accept the proof of the tokens' key (%s): compare its clock with this "
+            "machine's.",
+            provider.name,
+            error,
+        )
     if error in CONFIGURATION:
         logger.error(
             "%s does not accept this gateway as its client (%s): check the client id, its "

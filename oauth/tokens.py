@@ -17,8 +17,9 @@ VERSION = 1
 MAX_TOKEN_LENGTH = 32 * 1024  # several tokens must fit in one session of 400 KB
 MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; a longer one is as good, and fits every calendar
 NOTHING = (None, "")  # what a field may hold for being left out
-SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret"})
+SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
+DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.dpop` makes them
 
 
 class MalformedTokens(ValueError):
@@ -39,7 +40,8 @@ class TokenSet:
     names no end. ``requested_scope`` is what was asked for at the consent, ``scope``
     what was granted last. ``grant_secret`` belongs to one generation of the set:
     whoever refreshes it, from whichever copy, meets the others under this name.
-    ``granted_at`` is when the person consented; refreshes keep it.
+    ``granted_at`` is when the person consented; refreshes keep it. ``dpop_key`` is the private
+    key that the tokens are bound to, if they are (`oauth.dpop`): each sign-in makes one.
     """
 
     access_token: str
@@ -55,6 +57,7 @@ class TokenSet:
     granted_at: int = 0
     requested_scope: tuple[str, ...] = ()
     grant_secret: str = field(default_factory=new_grant_secret)
+    dpop_key: str | None = None
 
     def __repr__(self) -> str:
         """Show which tokens are there, never a token."""
@@ -80,6 +83,7 @@ class TokenSet:
         client_id: str,
         requested_scope: tuple[str, ...],
         now: int,
+        dpop_key: str | None = None,
     ) -> TokenSet:
         """Read a token response. Raises MalformedTokens when it is not one.
 
@@ -98,13 +102,16 @@ class TokenSet:
             issued_at=now,
             granted_at=now,
             requested_scope=requested_scope,
+            dpop_key=dpop_key,
         )
 
-    def refreshed(self, response: Mapping[str, Any], *, now: int) -> TokenSet:
+    def refreshed(
+        self, response: Mapping[str, Any], *, now: int, dpop_key: str | None = None
+    ) -> TokenSet:
         """Return the set that follows this one. Raises MalformedTokens when it is no response.
 
         A response without scope leaves it unchanged, and one without refresh token
-        lets the old one stand (RFC 6749 section 6).
+        lets the old one stand (RFC 6749 section 6). ``dpop_key`` is what it was asked for with.
         """
         new = TokenSet.from_response(
             response,
@@ -112,6 +119,7 @@ class TokenSet:
             client_id=self.client_id,
             requested_scope=self.scope,
             now=now,
+            dpop_key=dpop_key,
         )
         new = replace(
             new,
@@ -134,13 +142,14 @@ class TokenSet:
         is kept for the same account and client, and never when it could fetch more
         than was granted this time. With it goes the grant secret: a refresh token must
         not be spent under two names. And the time of its grant: whoever ends the grants
-        of that time means it.
+        of that time means it. One that may be bound to another key than this set is of no use.
         """
         if (
             previous is None
             or previous.refresh_token is None
             or self.refresh_token is not None
             or (self.subject, self.client_id) != (previous.subject, previous.client_id)
+            or self.dpop_key != previous.dpop_key
             or not set(previous.scope) <= set(self.scope)
         ):
             return self
@@ -179,6 +188,7 @@ class TokenSet:
             granted_at=_optional_time(data.get("granted_at")) or 0,
             requested_scope=_texts(data.get("requested_scope")),
             grant_secret=_grant_secret(data.get("grant_secret")),
+            dpop_key=_optional_key(data.get("dpop_key")),
         )
 
 
@@ -234,6 +244,12 @@ def _texts(value: object) -> tuple[str, ...]:
 def _grant_secret(value: object) -> str:
     if not isinstance(value, str) or not GRANT_SECRET.fullmatch(value):
         raise MalformedTokens("The token set has no grant secret.")
+    return value
+
+
+def _optional_key(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or not DPOP_KEY.fullmatch(value)):
+        raise MalformedTokens("The token set's key cannot be used.")
     return value
 
 

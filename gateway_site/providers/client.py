@@ -8,7 +8,15 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.providers.variables import Variables
 
-SUFFIXES = ("CLIENT_SECRET", "TOKEN_AUTH", "PRIVATE_KEY_FILE", "PRIVATE_KEY_ID", "TEAM_ID")
+SUFFIXES = (
+    "CLIENT_SECRET",
+    "TOKEN_AUTH",
+    "PRIVATE_KEY_FILE",
+    "PRIVATE_KEY_ID",
+    "ASSERTION_AUDIENCE",
+    "TEAM_ID",
+)
+AUDIENCES = ("issuer", "endpoint")
 METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
 
@@ -25,10 +33,18 @@ def read(variables: Variables) -> dict[str, Any]:
         )
     if not key:
         _require_secret(variables)
+    audience = variables.text("ASSERTION_AUDIENCE")
+    if audience and (audience not in AUDIENCES or not key):
+        raise variables.error(
+            "ASSERTION_AUDIENCE",
+            f"must be {' or '.join(AUDIENCES)}, and needs "
+            f"{variables.variable('PRIVATE_KEY_FILE')}.",
+        )
     found = {
         "token_auth_method": method,
         "private_key_file": key,
         "private_key_id": variables.text("PRIVATE_KEY_ID"),
+        "assertion_audience": audience,
     }
     return {name: value for name, value in found.items() if value}
 

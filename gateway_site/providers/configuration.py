@@ -9,14 +9,14 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment import refuse_unknown
-from gateway_site.providers import client, endpoints, network, sign_out, tokens
+from gateway_site.providers import client, endpoints, network, protection, sign_out, tokens
 from gateway_site.providers.kinds import kind, kind_of
 from gateway_site.providers.provider import OPENID, Provider
 from gateway_site.providers.variables import Variables
 
 CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
 # Each reads the variables of one subject into what `oauth.providers` calls them.
-SUBJECTS = (endpoints, tokens, network, sign_out)
+SUBJECTS = (endpoints, protection, tokens, network, sign_out)
 # The first makes the provider.
 SUFFIXES = (
     "CLIENT_ID",

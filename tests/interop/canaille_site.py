@@ -45,7 +45,7 @@ with app.app_context():
         grant_types=["authorization_code", "refresh_token"],
         response_types=["code"],
         scope=["openid", "profile", "email"],
-        token_endpoint_auth_method="client_secret_basic",  # noqa: S106 - a method
+        token_endpoint_auth_method="client_secret_basic",
     )
     Backend.instance.save(client)
     client.audience = [client]  # Its id tokens are for nobody otherwise.

@@ -4,9 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth import endpoints, jwks
+from oauth import dpop, endpoints, jwks
 from oauth.renewal import _resting
-from tests.oauth.fixtures import corp, database_file, github, other, signed_in, store, visitor
+from tests.oauth.fixtures import (
+    corp,
+    database_file,
+    github,
+    other,
+    signed_in,
+    store,
+    strict,
+    visitor,
+)
 from tests.oauth.logout_fixtures import idp, second
 
 __all__ = [
@@ -18,6 +27,7 @@ __all__ = [
     "second",
     "signed_in",
     "store",
+    "strict",
     "visitor",
 ]
 
@@ -27,4 +37,5 @@ def no_memory() -> Iterator[None]:
     yield
     endpoints.forget()
     jwks.forget()
+    dpop.nonces.clear()
     _resting.clear()

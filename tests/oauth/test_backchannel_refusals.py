@@ -229,5 +229,5 @@ def test_clocks_may_differ_by_a_minute(
     idp: LogoutProvider, claims: dict[str, int], status: int
 ) -> None:
     now = int(idp.clock())
-    moved = {name: now + seconds for name, seconds in claims.items()}
+    moved: dict[str, Any] = {name: now + seconds for name, seconds in claims.items()}
     assert post(idp.logout_token(**moved)).status_code == status

@@ -96,10 +96,12 @@ def test_malformed_response_is_refused(response: dict[str, Any]) -> None:
 def test_session_form_round_trips() -> None:
     assert TokenSet.from_session(FULL.to_session()) == FULL
     assert TokenSet.from_session(BARE.to_session()) == BARE
+    bound = replace(FULL, dpop_key="a" * 43)
+    assert TokenSet.from_session(bound.to_session()) == bound
 
 
 def test_unknown_fields_of_a_later_release_are_ignored() -> None:
-    assert TokenSet.from_session({**FULL.to_session(), "dpop_key": "x"}) == FULL
+    assert TokenSet.from_session({**FULL.to_session(), "of_tomorrow": "x"}) == FULL
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,8 @@ def test_unknown_fields_of_a_later_release_are_ignored() -> None:
         {"grant_secret": None},
         {"grant_secret": "short"},
         {"grant_secret": "A" * 32},
+        {"dpop_key": "short"},
+        {"dpop_key": 7},
     ],
 )
 def test_other_session_data_is_refused(change: dict[str, Any]) -> None:
@@ -145,6 +149,8 @@ def test_refresh_token_is_kept_for_the_same_account() -> None:
         (BARE, None),
         (BARE, replace(FULL, subject="2002")),
         (BARE, replace(FULL, client_id="another")),
+        (BARE, replace(FULL, dpop_key="a" * 43)),
+        (replace(BARE, dpop_key="b" * 43), replace(FULL, dpop_key="a" * 43)),
         (BARE, replace(FULL, scope=("openid", "email", "calendar"))),
     ],
 )

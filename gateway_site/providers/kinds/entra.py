@@ -71,6 +71,13 @@ class Entra(Kind):
             )
         return params
 
+    def client(self) -> dict[str, Any]:
+        """Return how the token endpoint is shown who asks, in the way that Entra ID documents.
+
+        https://learn.microsoft.com/entra/identity-platform/certificate-credentials
+        """
+        return {"assertion_audience": "endpoint", **super().client()}
+
     def settings(self) -> dict[str, Any]:
         """Return the identity, and whose accounts are believed.
 

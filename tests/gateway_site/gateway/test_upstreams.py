@@ -203,6 +203,8 @@ def test_name_has_a_limit() -> None:
         ("Cf-Connecting-IP", "never passed on"),
         ("Remote-Addr", "never passed on"),
         ("Client-Cert", "never passed on"),
+        ("DPoP", "never passed on"),
+        ("DPoP-Nonce", "never passed on"),
         ("Sec-*", "never passed on"),
         ("X-Http-Method-Override", "never passed on"),
         ("X-Method", "never passed on"),
