@@ -25,8 +25,8 @@ from oauth.capturing import capturing
 from oauth.codes import Code
 from oauth.endpoints import reach_of
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.exchange import naming_the_request
 from oauth.identity import telling_accounts_apart
+from oauth.openid import naming_the_request
 from oauth.request_id import request_id
 from oauth.transport import bounded
 

@@ -7,7 +7,9 @@ from functools import cache
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 
-from oauth.exchange import Capturing, Discovering, Plain
+from oauth.exchange import Capturing
+from oauth.openid import OpenID
+from oauth.plain import Plain
 
 
 @cache
@@ -17,5 +19,5 @@ def capturing(adapter_class: type[OAuth2Adapter], *, has_issuer: bool) -> type[O
         return adapter_class
     if not issubclass(adapter_class, OpenIDConnectOAuth2Adapter):
         return type(adapter_class.__name__, (Capturing, adapter_class), {})
-    strict = Discovering if has_issuer else Plain
+    strict = OpenID if has_issuer else Plain
     return type(adapter_class.__name__, (strict, adapter_class), {})

@@ -18,7 +18,7 @@ from oauth.doctor.remedies import PATIENCE, remedy, trouble
 from oauth.doctor.site import callback_address
 from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.exchange import code_challenge
+from oauth.openid import code_challenge
 from oauth.providers import Provider
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+from django.test import Client
+
 from tests.oauth.fixtures import Visitor
 from tests.providers.stubs import Stub
 from tests.providers.stubs.apple import posted_by
@@ -28,4 +30,5 @@ def sign_in(visitor: Visitor, at: Stub, **form: str) -> Any:
 def post(page: str) -> Any:
     """Post what a page of another site posts: browsers add no `Lax` cookie."""
     address, fields = posted_by(page)
-    return Visitor().client.post(address, urlencode(fields), content_type=FORM)
+    browser = Client(enforce_csrf_checks=True)
+    return browser.post(address, urlencode(fields), content_type=FORM)

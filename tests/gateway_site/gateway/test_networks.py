@@ -37,10 +37,12 @@ async def serving(received: list[bytes], tls: ssl.SSLContext | None = None) -> A
         writer.close()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    yield listening.sockets[0].getsockname()[1]
-    await client.close()
-    listening.close()
-    await listening.wait_closed()
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        await client.close()
+        listening.close()
+        await listening.wait_closed()
 
 
 async def status_of(found: Upstream) -> int:
