@@ -38,9 +38,6 @@ class Code(StrEnum):
     METADATA_UNREADABLE = "metadata_unreadable"
     METADATA_ISSUER = "metadata_issuer"
     METADATA_ENDPOINT = "metadata_endpoint"
-    # Requests that are pushed (RFC 9126), tokens that are bound to a key (RFC 9449)
-    PAR_REFUSED = "par_refused"
-    TOKEN_NOT_BOUND = "token_not_bound"
     # Its token endpoint (RFC 6749 section 5.2)
     CLIENT_KEY = "client_key"
     TOKEN_STATUS = "token_status"
@@ -51,6 +48,12 @@ class Code(StrEnum):
     TOKEN_UNAUTHORIZED_CLIENT = "token_unauthorized_client"
     TOKEN_UNSUPPORTED_GRANT_TYPE = "token_unsupported_grant_type"
     TOKEN_OTHER = "token_other"
+    TOKEN_INVALID_DPOP_PROOF = "token_invalid_dpop_proof"
+    TOKEN_NOT_BOUND = "token_not_bound"
+    # Its endpoint for pushed requests (RFC 9126)
+    PAR_ENDPOINT = "par_endpoint"
+    PAR_STATUS = "par_status"
+    PAR_REFUSED = "par_refused"
     # Its id token (OpenID Connect Core section 3.1.3.7)
     ID_TOKEN_MISSING = "id_token_missing"
     ID_TOKEN_UNREADABLE = "id_token_unreadable"
@@ -94,6 +97,7 @@ ERRORS = frozenset(
     {
         "access_denied",
         "invalid_client",
+        "invalid_dpop_proof",
         "invalid_grant",
         "invalid_request",
         "invalid_scope",

@@ -50,20 +50,27 @@ def pushed(provider: Provider, found: Metadata, request: Mapping[str, str]) -> s
     __traceback_hide__ = True
     if found.pushing_endpoint is None:
         raise ProviderUnavailable(
-            "The provider's metadata has no pushed_authorization_request_endpoint."
+            "The provider's metadata has no pushed_authorization_request_endpoint.",
+            Code.PAR_ENDPOINT,
         )
     return _reference(ask_token_endpoint(provider, found, request, url=found.pushing_endpoint))
 
 
 def _reference(answer: Answer) -> str:
     if answer.is_overloaded or 300 <= answer.status < 400:
-        raise ProviderUnavailable("The provider takes no pushed authorization requests now.")
+        raise ProviderUnavailable(
+            "The provider takes no pushed authorization requests now.", Code.PAR_STATUS
+        )
     content = answer.content()
     if answer.status not in {200, 201} or content.get("error") is not None:
+        own = content.get("error") == "invalid_client"
         raise ProviderRefused(
-            "The provider refuses the pushed authorization request.", Code.PAR_REFUSED
+            "The provider refuses the pushed authorization request.",
+            Code.TOKEN_INVALID_CLIENT if own else Code.PAR_REFUSED,
         )
     reference = content.get("request_uri")
     if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
-        raise ProviderUnavailable("The provider's answer has no usable request_uri.")
+        raise ProviderUnavailable(
+            "The provider's answer has no usable request_uri.", Code.ANSWER_UNREADABLE
+        )
     return reference

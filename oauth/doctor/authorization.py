@@ -12,12 +12,12 @@ import secrets
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
-from oauth import endpoints, http
+from oauth import http, pushing
 from oauth.codes import Code
-from oauth.doctor.remedies import PATIENCE, remedy
+from oauth.doctor.remedies import PATIENCE, remedy, trouble
 from oauth.doctor.site import callback_address
 from oauth.endpoints import Metadata
-from oauth.exceptions import ProviderUnavailable
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.openid import code_challenge
 from oauth.providers import Provider
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
@@ -39,14 +39,14 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
         )
         return
     asked = _parameters(provider, back)
-    if (push_at := _push_endpoint(provider, found)) is not None:
-        pushed = endpoints.ask_token_endpoint(
-            provider, found, asked, url=push_at, patience=PATIENCE
-        )
-        yield _pushed(pushed)
-        if pushed.status != 201:
+    if pushing.is_wanted(provider, found):
+        try:
+            reference = pushing.pushed(provider, found, asked)
+        except (ProviderRefused, ProviderUnavailable) as exc:
+            yield trouble(PUSHED, exc)
             return
-        asked = {"client_id": provider.client_id, "request_uri": _request_uri(pushed)}
+        yield ok(PUSHED, "the request is accepted")
+        asked = {"client_id": provider.client_id, "request_uri": reference}
         yield _told(back, _asked(provider, found, asked))
         return
     answer = _asked(provider, found, asked)
@@ -55,23 +55,6 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
         yield _compared(back, answer, other)
     else:
         yield _told(back, answer)
-
-
-def _push_endpoint(provider: Provider, found: Metadata) -> str | None:
-    """Return where requests are pushed (RFC 9126 section 5), if the provider insists on it."""
-    document = found.document
-    if document.get("require_pushed_authorization_requests") is not True:
-        return None
-    endpoint = document.get("pushed_authorization_request_endpoint")
-    is_safe = isinstance(endpoint, str) and endpoints.is_safe(
-        endpoint, found.issuer or "", allow_http=provider.allow_http
-    )
-    if not is_safe:
-        raise ProviderUnavailable(
-            "The provider wants requests to be pushed, and names no safe endpoint for it.",
-            Code.METADATA_ENDPOINT,
-        )
-    return endpoint
 
 
 def _parameters(provider: Provider, back: str) -> dict[str, str]:
@@ -101,24 +84,6 @@ def _asked(provider: Provider, found: Metadata, asked: Mapping[str, str]) -> htt
         patience=PATIENCE,
         most=http.ANSWER_MAX,
     )
-
-
-def _pushed(answer: http.Answer) -> Finding:
-    if answer.status == 201:
-        return ok(PUSHED, "the request is accepted")
-    code = Code.PROVIDER_UNAVAILABLE if answer.is_overloaded else _code(answer)
-    return failing(PUSHED, f"the request is not accepted ({code})", remedy(code))
-
-
-def _code(answer: http.Answer) -> Code:
-    try:
-        return Code.of_answer("token", answer.content().get("error"))
-    except ProviderUnavailable as exc:
-        return exc.code
-
-
-def _request_uri(answer: http.Answer) -> str:
-    return str(answer.content().get("request_uri", ""))
 
 
 def _told(back: str, answer: http.Answer) -> Finding:

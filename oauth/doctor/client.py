@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
-from oauth import endpoints
+from oauth import dpop, endpoints
 from oauth.codes import Code
 from oauth.doctor.remedies import PATIENCE, remedy
 from oauth.doctor.site import callback_address
@@ -30,7 +30,8 @@ def client_findings(provider: Provider, found: Metadata, site: str | None) -> It
         "redirect_uri": callback_address(provider, site) or ELSEWHERE,
         "code_verifier": secrets.token_urlsafe(32),
     }
-    answer = endpoints.ask_token_endpoint(provider, found, form, patience=PATIENCE)
+    key = dpop.new_key() if provider.dpop else None
+    answer = endpoints.ask_token_endpoint(provider, found, form, dpop_key=key, patience=PATIENCE)
     try:
         answer.tokens()
     except ProviderRefused as exc:

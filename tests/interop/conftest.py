@@ -24,9 +24,13 @@ def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Op
     """Run the gateway as a client of each kind of provider; give these by their names."""
     folder = tmp_path_factory.mktemp("interop")
     stack = LocalStack(folder / "state", LOG_LEVEL="DEBUG")
-    plain = OpenIDProvider("plain", stack.url)
-    pushed = OpenIDProvider("pushed", stack.url, pushed=True)
-    found = {each.name: each for each in (plain, pushed)}
+    kinds = (
+        OpenIDProvider("plain", stack.url),
+        OpenIDProvider("pushed", stack.url, pushed=True),
+        OpenIDProvider("bound", stack.url, bound=True),
+        OpenIDProvider("posted", stack.url, single_logout="post"),
+    )
+    found = {each.name: each for each in kinds}
     for each in found.values():
         stack.variables |= each.variables
     with ExitStack() as all_of_it:

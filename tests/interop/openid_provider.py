@@ -22,10 +22,17 @@ class OpenIDProvider:
     """One provider for a gateway, under a name. Another site than 127.0.0.1: it is `localhost`."""
 
     def __init__(
-        self, name: str, gateway: str, *, pushed: bool = False, bound: bool = False
+        self,
+        name: str,
+        gateway: str,
+        *,
+        pushed: bool = False,
+        bound: bool = False,
+        single_logout: str = "1",
     ) -> None:
         (self.port,) = free_ports(1)
         self.name = name
+        self.single_logout = single_logout
         self.issuer = f"http://localhost:{self.port}"
         self.options = {
             "port": self.port,
@@ -48,7 +55,8 @@ class OpenIDProvider:
             "ISSUER": self.issuer,
             "SCOPES": "openid,profile,email,offline_access",
             "AUTH_PARAMS": "prompt=consent",  # for offline_access (OpenID Connect Core section 11)
-            "SINGLE_LOGOUT": "1",
+            "SINGLE_LOGOUT": self.single_logout,
+            "DPOP": "1" if self.options["bound"] else "0",
         }
         of_upstream = {"URL": self.issuer, "PROVIDER": self.name, "PATHS": "/me"}
         return {f"OAUTH_{named}_{key}": value for key, value in of_provider.items()} | {

@@ -38,6 +38,31 @@ def test_token_is_refreshed_and_its_successor_too(plain: OpenIDProvider, ada: Pe
     assert set(plain.seen("POST", "/token", "refresh_token")) == {200}
 
 
+def test_requests_are_pushed_where_the_provider_insists(
+    providers: dict[str, OpenIDProvider], ada: Person
+) -> None:
+    pushed = providers["pushed"]
+    ada.sign_in(pushed)
+    assert ada.call("pushed").status_code == 200
+    assert pushed.seen("POST", "/request") == [201]
+    assert set(pushed.seen("GET", "/auth")) <= {302, 303}
+
+
+def test_tokens_are_bound_to_a_key_at_sign_in_refresh_and_the_upstream(
+    providers: dict[str, OpenIDProvider], ada: Person
+) -> None:
+    bound = providers["bound"]  # whose client may have no other tokens
+    ada.sign_in(bound)
+
+    def refreshed() -> bool:
+        answer = ada.call("bound")
+        assert (answer.status_code, answer.json()["sub"]) == (200, "ada")
+        return bool(bound.seen("POST", "/token", "refresh_token"))
+
+    wait_until(refreshed, "refreshed with a proof", 30)
+    assert set(bound.seen("POST", "/token", "refresh_token")) == {200}
+
+
 def test_sign_out_there_ends_the_session_here_also_by_a_new_key(
     plain: OpenIDProvider, gateway: LocalStack
 ) -> None:
@@ -92,16 +117,19 @@ def test_token_endpoint_that_is_too_slow_is_a_page_that_says_so(
     assert ada.is_signed_in
 
 
-def test_doctor_finds_nothing_wrong_but_plain_http(
-    plain: OpenIDProvider, gateway: LocalStack
-) -> None:
-    done = gateway.manage("check_providers", "plain", "--url", gateway.url)
+@pytest.mark.parametrize("kind", ["plain", "pushed", "bound"])
+def test_doctor_finds_nothing_wrong_but_plain_http(kind: str, gateway: LocalStack) -> None:
+    done = gateway.manage("check_providers", kind, "--url", gateway.url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAIL" not in done.stdout
     assert [line.split(":")[0] for line in done.stdout.splitlines() if "WARN" in line] == [
         "  WARN TLS"
     ]
+
+
+def test_doctor_finds_what_is_wrong(plain: OpenIDProvider, gateway: LocalStack) -> None:
     assert gateway.manage("check_providers", "plain", "--strict").returncode == 4
+    assert gateway.manage("check_providers", "plane").returncode == 2
     done = gateway.manage("check_providers", "plain", "--url", "https://elsewhere.example")
     assert done.returncode == 1
     assert "FAIL redirect URI" in done.stdout
@@ -110,7 +138,7 @@ def test_doctor_finds_nothing_wrong_but_plain_http(
 def test_sign_out_leaves_the_provider_too_in_a_browser(
     plain: OpenIDProvider, gateway: LocalStack, page: Page
 ) -> None:
-    sign_in(page, gateway)
+    sign_in(page, gateway, "Plain")
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("button", name="Yes, sign me out").click()
     expect(page.get_by_role("status")).to_contain_text("signed out here, and at Plain too")
@@ -122,9 +150,21 @@ def test_sign_out_leaves_the_provider_too_in_a_browser(
     assert "eyJ" not in log  # no JWT at all
 
 
-def sign_in(page: Page, gateway: LocalStack) -> None:
+def test_post_from_another_site_does_not_show_this_provider_its_cookie(
+    providers: dict[str, OpenIDProvider], gateway: LocalStack, page: Page
+) -> None:
+    """Why the browser is led by GET: this one asks nobody, signs nobody out, and says it did."""
+    sign_in(page, gateway, "Posted")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status")).to_contain_text("at Posted too")
+    page.get_by_role("button", name="Sign in with Posted").click()
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+    assert page.get_by_placeholder("Enter any login").count() == 0
+
+
+def sign_in(page: Page, gateway: LocalStack, provider: str) -> None:
     page.goto(gateway.url)
-    page.get_by_role("button", name="Sign in with Plain").click()
+    page.get_by_role("button", name=f"Sign in with {provider}").click()
     page.get_by_placeholder("Enter any login").fill("ada")
     page.get_by_placeholder("and password").fill("any")
     page.get_by_role("button", name="Sign-in").click()

@@ -122,7 +122,7 @@ def test_pushed_request_is_tried_where_the_provider_insists(corp: AskingProvider
     corp.redirect_uris = set()
     level, detail, _ = check()[1]["PAR"]
     assert level == "failing"
-    assert "token_invalid_request" in detail
+    assert "par_refused" in detail
 
 
 def test_endpoint_for_pushed_requests_that_is_not_safe_is_not_asked(corp: AskingProvider) -> None:
@@ -130,7 +130,7 @@ def test_endpoint_for_pushed_requests_that_is_not_safe_is_not_asked(corp: Asking
         "require_pushed_authorization_requests": True,
         "pushed_authorization_request_endpoint": "http://evil.example/par",
     }
-    level, detail, _ = check()[1]["redirect URI"]
+    level, detail, _ = check()[1]["metadata"]
     assert level == "failing"
     assert "metadata_endpoint" in detail
 

@@ -106,7 +106,8 @@ def test_refused_push_is_a_page_with_nothing_of_the_answer(
     response = visitor.start()
     assert response.status_code == 401
     assert CANARY not in response.content.decode() + caplog.text
-    assert "The provider refuses the pushed authorization request." in caplog.text
+    assert "par_refused" in response.content.decode()
+    assert "par_refused" in caplog.text
 
 
 def test_pushes_of_a_crowd_are_bounded(
