@@ -7,7 +7,6 @@ tokens in it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,8 +25,6 @@ from oauth.providers import POST, Provider
 from oauth.pushing import PushingClient
 from oauth.tokens import TokenSet
 from sessions_kms.services import services
-
-logger = logging.getLogger(__name__)
 
 # Of one provider in one process. Anybody may cause them, with codes that are made up; what else
 # a visitor without a grant has posted to a provider belongs under this limit as well.
