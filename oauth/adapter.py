@@ -83,7 +83,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """Return a session whose answers are bounded in time and size.
 
         It reaches the networks that the provider of this request may; OpenID providers are
-        asked otherwise (`oauth.exchange`).
+        asked otherwise (`oauth.plain`).
         """
         match = getattr(self.request, "resolver_match", None)
         name = match.kwargs.get("provider_id") if match else None

@@ -7,55 +7,29 @@ tokens in it.
 
 from __future__ import annotations
 
-import json
-import logging
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import requests
-from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from oauth import dpop, endpoints, providers
+from oauth import dpop, endpoints, providers, readable
 from oauth.codes import Code
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
-from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.exceptions import ProviderRefused
 from oauth.providers import POST, Provider
 from oauth.pushing import PushingClient
-from oauth.tokens import MalformedTokens, TokenSet
+from oauth.tokens import TokenSet
 from sessions_kms.services import services
 
-logger = logging.getLogger(__name__)
-
-HALVES = re.compile("[\ud800-\udfff]")
 # Of one provider in one process. Anybody may cause them, with codes that are made up; what else
 # a visitor without a grant has posted to a provider belongs under this limit as well.
 EXCHANGES = 16
 exchanges = ConcurrencyLimit(EXCHANGES)
-
-
-@contextmanager
-def unreadable_answers_refused() -> Iterator[None]:
-    """Turn what reading a malformed answer raises into ProviderUnavailable.
-
-    Without the cause, whose message and frames may hold the answer.
-    """
-    try:
-        yield
-    except requests.RequestException:
-        raise  # allauth's views and ours know it, and its message holds no body
-    except MalformedTokens as exc:
-        raise ProviderUnavailable(str(exc), Code.ANSWER_UNREADABLE) from None
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
-        raise ProviderUnavailable(
-            "The provider's answer cannot be read.", Code.ANSWER_UNREADABLE
-        ) from None
 
 
 class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
@@ -90,7 +64,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         configured = providers.provider(self.get_provider().sub_id)
         plain = type(client) in {OAuth2Client, PushingClient}
         plain = plain and client.access_token_method == "POST"  # noqa: S105 - a verb
-        with unreadable_answers_refused():
+        with readable.or_refused():
             if not plain or configured is None:
                 return super().get_access_token_data(request, app, client, pkce_code_verifier)
             form = {
@@ -121,13 +95,13 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
         """Leave the end of the token to `TokenSet`: allauth reads whole numbers only."""
-        with unreadable_answers_refused():
+        with readable.or_refused():
             return super().parse_token({**data, self.expires_in_key: None})
 
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
     ) -> SocialLogin:
-        with unreadable_answers_refused():
+        with readable.or_refused():
             try:
                 login = super().complete_login(request, app, token, **kwargs)
             except ImproperlyConfigured:  # allauth's word for a subject that is too long
@@ -136,7 +110,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
                 ) from None
             if login.account.uid == str(None):  # allauth's reading of a null
                 raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
-            _check_text(login.account)
+            readable.check_text(login.account)
             login.token_set = TokenSet.from_response(
                 kwargs["response"],
                 subject=login.account.uid,
@@ -148,19 +122,6 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         for address in login.email_addresses:
             address.verified = is_true(address.verified)
         return login
-
-
-def _check_text(account: SocialAccount) -> None:
-    """Refuse what a database refuses: NUL, halves of UTF-16 characters, and what is no number.
-
-    https://www.postgresql.org/docs/current/datatype-json.html
-    """
-    try:
-        text = json.dumps([account.uid, account.extra_data], ensure_ascii=False, allow_nan=False)
-    except ValueError:
-        raise ProviderRefused("The answer holds what is no number.", Code.TEXT) from None
-    if "\\u0000" in text.replace("\\\\", "") or HALVES.search(text):
-        raise ProviderRefused("The answer holds what is no text.", Code.TEXT)
 
 
 def is_true(claim: object) -> bool:
