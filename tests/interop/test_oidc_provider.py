@@ -42,9 +42,10 @@ def test_requests_are_pushed_where_the_provider_insists(
     providers: dict[str, OpenIDProvider], ada: Person
 ) -> None:
     pushed = providers["pushed"]
+    before = len(pushed.seen("POST", "/request"))
     ada.sign_in(pushed)
     assert ada.call("pushed").status_code == 200
-    assert pushed.seen("POST", "/request") == [201]
+    assert pushed.seen("POST", "/request")[before:] == [201]
     assert set(pushed.seen("GET", "/auth")) <= {302, 303}
 
 
