@@ -8,7 +8,7 @@ FUZZ_EXAMPLES ?= 3000
 # A virtual environment without pip (Debian without python3-venv) is not taken for one.
 .DELETE_ON_ERROR:
 
-.PHONY: run test test-long matrix fuzz soak bench bench-here check audit format lock clean
+.PHONY: run test test-long interop matrix fuzz soak bench bench-here check audit format lock clean
 
 run: $(VENV)/.local-installed
 	@$(BIN)/python manage.py runlocal $(ARGS)
@@ -20,6 +20,12 @@ test: $(VENV)/.dev-installed
 # Fifteen minutes at most: kills, the wheel, whole matrices, the browser's long cases.
 test-long: $(VENV)/.dev-installed
 	$(BIN)/python -m pytest -n auto --dist worksteal -m long $(ARGS)
+
+# The gateway as a client of providers that others wrote, over real HTTP; needs Node 20 and npm.
+interop: $(VENV)/.dev-installed
+	npm ci --prefix tests/interop/provider --ignore-scripts --no-fund --no-audit
+	$(MAKE) VENV=$(VENV)-interop $(VENV)-interop/.interop-installed || echo "canaille is NOT TESTED: see above."
+	INTEROP=1 CANAILLE_PYTHON=$(VENV)-interop/bin/python $(BIN)/python -m pytest -n 0 -rs tests/interop $(ARGS)
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
 matrix: $(VENV)/.release-installed
@@ -63,7 +69,7 @@ format: $(VENV)/.dev-installed
 # Rewrites the hash-pinned requirements from pyproject.toml; they name no host.
 lock: $(VENV)/.dev-installed
 	$(BIN)/python -m pip install --quiet uv
-	for group in gateway local dev bench release; do \
+	for group in gateway local dev bench release interop; do \
 	  $(BIN)/uv pip compile pyproject.toml --group $$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -139,6 +140,16 @@ def refuse_unknown(
                 f"{variable} is no variable that is known: those of {kind}_<NAME> end in "
                 f"{', '.join(suffixes)}, right after a name that has the first of them."
             )
+
+
+def check_ca_file(name: str, path: str) -> None:
+    """Raise ImproperlyConfigured, with the variable's name, for what is no file of certificates."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError):  # an SSLError is an OSError
+        raise ImproperlyConfigured(
+            f"{name} must be a readable PEM file with the certificates of one or more authorities."
+        ) from None
 
 
 def missing(names: Iterable[str]) -> list[str]:

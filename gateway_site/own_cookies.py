@@ -39,5 +39,6 @@ def _rules() -> Rules:
         settings.SESSION_COOKIE_NAME,
         settings.CSRF_COOKIE_NAME,
         settings.MESSAGE_COOKIE_NAME,
+        settings.OAUTH_LOGOUT_COOKIE_NAME,
         strict=True,
     )

@@ -157,6 +157,7 @@ CSRF_COOKIE_SAMESITE = "Lax"
 # In a cookie: messages in the session would write one for somebody who has just signed out.
 MESSAGE_STORAGE = "gateway_site.messages.MessageStorage"
 MESSAGE_COOKIE_NAME = COOKIE_PREFIX + "messages"
+OAUTH_LOGOUT_COOKIE_NAME = COOKIE_PREFIX + "logout"  # from a sign-out to the provider's answer
 
 # Transport and headers
 

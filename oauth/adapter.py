@@ -12,6 +12,7 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
 from allauth.socialaccount.providers.base import AuthError, Provider
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -20,9 +21,13 @@ from django.http import HttpRequest
 from django.shortcuts import render, resolve_url
 
 from oauth import new_accounts, pending, providers
+from oauth.capturing import capturing
+from oauth.codes import Code
 from oauth.endpoints import reach_of
-from oauth.exceptions import ProviderBusy, ProviderRefused, ProviderUnavailable
-from oauth.exchange import capturing, naming_the_request
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.identity import telling_accounts_apart
+from oauth.openid import naming_the_request
+from oauth.request_id import request_id
 from oauth.transport import bounded
 
 logger = logging.getLogger(__name__)
@@ -31,7 +36,7 @@ RETRY_AFTER = 30  # seconds
 RETRY_AFTER_BUSY = 5  # seconds
 APPS = "_oauth_apps"  # the request's attribute for what was found for it
 # RFC 6749 section 4.1.2.1: the provider's own words for being down.
-DOWN = frozenset({"server_error", "temporarily_unavailable"})
+DOWN = frozenset({Code.AUTHORIZATION_SERVER_ERROR, Code.AUTHORIZATION_TEMPORARILY_UNAVAILABLE})
 
 
 class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allauth has no types
@@ -61,10 +66,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         allauth fetches keys for each.
         """
         provider = super().get_provider(*args, **kwargs)
-        if isinstance(provider, OpenIDConnectProvider):
-            naming_the_request(provider)
+        configured = providers.provider(provider.sub_id)
+        has_issuer = configured is not None and configured.issuer is not None
+        if isinstance(provider, OpenIDConnectProvider) and configured is not None:
+            telling_accounts_apart(provider, configured)
+            if has_issuer:
+                naming_the_request(provider)
         if isinstance(provider, OAuth2Provider):
-            provider.oauth2_adapter_class = capturing(provider.oauth2_adapter_class)
+            own = capturing(provider.oauth2_adapter_class, has_issuer=has_issuer)
+            provider.oauth2_adapter_class = own
             provider.supports_token_authentication = False
         pending.bound(provider)
         return provider
@@ -73,7 +83,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """Return a session whose answers are bounded in time and size.
 
         It reaches the networks that the provider of this request may; OpenID providers are
-        asked otherwise (`oauth.exchange`).
+        asked otherwise (`oauth.plain`).
         """
         match = getattr(self.request, "resolver_match", None)
         name = match.kwargs.get("provider_id") if match else None
@@ -125,31 +135,56 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         exception: Exception | None = None,
         extra_context: dict[str, Any] | None = None,
     ) -> None:
-        """Show a page of its own when the provider is down."""
+        """Say why, on the page and in the log; a provider that is down has a page of its own."""
+        context = {} if extra_context is None else extra_context
+        code = _code(request, exception, answered=bool(context.get("state")))
+        logger.log(
+            logging.INFO if error == AuthError.CANCELLED else logging.WARNING,
+            "Sign-in with %s did not work (%s), request %s: %s",
+            provider.sub_id,
+            code,
+            request_id(request),
+            _described(exception),
+        )
         if error == AuthError.CANCELLED:
             return
-        logger.warning("Signing in with %s failed: %s", provider.sub_id, _described(exception))
-        answered = bool(extra_context and extra_context.get("state"))
+        context |= {"code": code, "request_id": request_id(request)}  # of the page to come
         down = isinstance(exception, requests.RequestException | ProviderUnavailable)
-        if down or (answered and request.GET.get("error") in DOWN):
-            busy = isinstance(exception, ProviderBusy)
-            raise ImmediateHttpResponse(_unavailable(request, provider, busy=busy))
+        if down or code in DOWN:
+            raise ImmediateHttpResponse(_unavailable(request, provider, code))
+
+
+def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) -> Code:
+    """Return why; a request is ``answered`` whose state this browser was given."""
+    if isinstance(exception, ProviderUnavailable | ProviderRefused):
+        return exception.code
+    if isinstance(exception, requests.RequestException):
+        return Code.USERINFO_STATUS  # which alone is asked so (`oauth.transport`)
+    if isinstance(exception, OAuth2Error):
+        return Code.TOKEN_OTHER
+    if exception is not None:
+        return Code.NOT_PERMITTED
+    if not answered:
+        return Code.STATE_UNKNOWN
+    error = request.GET.get("error")
+    return Code.CODE_MISSING if error is None else Code.of_answer("authorization", error)
 
 
 def _described(exception: Exception | None) -> str:
     """Return our own words, or the kind alone: `OAuth2Error` holds the body of an answer."""
     if exception is None:
-        return "no usable answer."
+        return "The way back brought no answer that can be used."
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return str(exception)
     return f"{type(exception).__name__}."
 
 
-def _unavailable(request: HttpRequest, provider: Provider, *, busy: bool) -> Any:
+def _unavailable(request: HttpRequest, provider: Provider, code: Code) -> Any:
+    busy = code is Code.BUSY
     response = render(
         request,
         "oauth/provider_unavailable.html",
-        {"provider": provider, "busy": busy},
+        {"provider": provider, "busy": busy, "code": code, "request_id": request_id(request)},
         status=HTTPStatus.SERVICE_UNAVAILABLE,
     )
     response["Retry-After"] = str(RETRY_AFTER_BUSY if busy else RETRY_AFTER)

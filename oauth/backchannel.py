@@ -12,15 +12,16 @@ import base64
 import hashlib
 import logging
 import os
-from urllib.parse import parse_qs
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from oauth import endpoints, jwks, links, logout_tokens, providers
+from oauth.complaints import Complaints
 from oauth.exceptions import ProviderUnavailable
 from oauth.logout_tokens import InvalidLogoutToken, LogoutToken
+from oauth.posted_form import fields_of
 from oauth.providers import Provider
 from sessions_kms.ending import end_linked
 from sessions_kms.exceptions import StoreUnavailable
@@ -29,10 +30,9 @@ from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-BODY_MAX = 32 * 1024  # bytes
-FIELDS_MAX = 20
-FORM = "application/x-www-form-urlencoded"
 RETRY_AFTER = 10  # seconds
+
+_failures = Complaints(logger, "A logout of %s failed: %s")
 
 
 @csrf_exempt
@@ -40,8 +40,9 @@ RETRY_AFTER = 10  # seconds
 def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
     """End the sessions that a logout token names, by its `sid`, or else its `sub`.
 
-    Answers as section 2.8 of OpenID Connect Back-Channel Logout 1.0 says; 503 when
-    the provider had better try again.
+    Answers as section 2.8 of OpenID Connect Back-Channel Logout 1.0 says; 503 when the provider
+    had better try again, which it may after errors that pass (section 2.5) and will not after 400.
+    A key that is not known yet is such an error, as long as the set cannot be fetched again.
     """
     provider = providers.provider(provider_id)
     if provider is None or provider.issuer is None:
@@ -53,26 +54,22 @@ def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
     except InvalidLogoutToken as exc:
         logger.warning("A logout token for %s was refused: %s", provider.name, exc)
         return _refusal(str(exc), status=400)
-    except (ProviderUnavailable, StoreUnavailable) as exc:
-        logger.warning("A logout of %s failed: %s", provider.name, type(exc).__name__)
-        retry = {"Retry-After": str(RETRY_AFTER)}
-        return _refusal("Try again later.", "temporarily_unavailable", status=503, headers=retry)
+    except ProviderUnavailable as exc:
+        _failures.add(provider.name, str(exc))
+        return _not_now(exc.retry_after or RETRY_AFTER)
+    except StoreUnavailable as exc:
+        _failures.add(provider.name, f"{type(exc).__name__}.")
+        return _not_now(RETRY_AFTER)
     logger.info("%s ended %d sessions by the back channel.", provider.name, ended)
     return HttpResponse(headers={"Cache-Control": "no-store"})
 
 
 def _posted_token(request: HttpRequest) -> str:
     """Return the one logout token of the form; other fields are ignored (section 2.5)."""
-    if request.content_type != FORM:
-        raise InvalidLogoutToken("The request is not a form.")
-    body = request.read(BODY_MAX + 1)
-    if len(body) > BODY_MAX:
-        raise InvalidLogoutToken("The request is too long.")
     try:
-        form = parse_qs(body.decode("ascii"), max_num_fields=FIELDS_MAX)
-    except ValueError:
-        raise InvalidLogoutToken("The request is not a form.") from None
-    posted = form.get("logout_token", [])
+        posted = fields_of(request).get("logout_token", [])
+    except ValueError as exc:
+        raise InvalidLogoutToken(str(exc)) from None
     if len(posted) != 1:
         raise InvalidLogoutToken("The request does not hold one logout_token.")
     return posted[0]
@@ -127,6 +124,11 @@ def _used(item_id: str, ends_at: int) -> Item:
         "ttl": {"N": str(ends_at)},
         "stamp": {"B": os.urandom(16)},
     }
+
+
+def _not_now(seconds: int) -> HttpResponse:
+    retry = {"Retry-After": str(seconds)}
+    return _refusal("Try again later.", "temporarily_unavailable", status=503, headers=retry)
 
 
 def _refusal(

@@ -20,6 +20,7 @@ from django.utils.module_loading import import_string
 
 from oauth import providers, views
 from oauth.adapter import SocialAccountAdapter
+from oauth.apple import client_secret
 from oauth.client_authentication import assertion
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import AUTH_METHODS, PRIVATE_KEY, Provider
@@ -164,11 +165,12 @@ def _faults(provider: Provider) -> Iterator[Error]:
             hint=f'Set "token_auth_method" to one of {", ".join(AUTH_METHODS)}, or remove it.',
             id="oauth.E007",
         )
-    if provider.auth_method == PRIVATE_KEY and not _can_sign(provider):
+    if not _can_sign(provider):
+        kinds = "an EC (P-256)" if provider.apple_team_id else "an RSA, EC or Ed25519"
         yield Error(
             f"The private key of {provider.name} cannot be used.",
-            hint='Let "private_key_file" name a readable PEM file with an RSA, EC or Ed25519 key, '
-            "without a password.",
+            hint=f'Let OAUTH_{provider.name.upper()}_PRIVATE_KEY_FILE ("private_key_file") name a '
+            f"readable PEM file with {kinds} key, without a password.",
             id="oauth.E008",
         )
     if provider.revocation_url is not None and not _is_safe(provider.revocation_url):
@@ -187,10 +189,18 @@ def _faults(provider: Provider) -> Iterator[Error]:
 
 
 def _can_sign(provider: Provider) -> bool:
+    """Tell whether the provider's key can sign, if it has to."""
+    if provider.auth_method != PRIVATE_KEY and provider.apple_team_id is None:
+        return True
     if not Path(provider.private_key_file or "").is_file():
         return False
     try:
-        return bool(assertion(provider, "check"))
+        made = (
+            client_secret(provider)
+            if provider.apple_team_id
+            else assertion(provider, None, "check")
+        )
+        return bool(made)
     except ProviderUnavailable:
         return False
 

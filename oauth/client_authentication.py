@@ -15,13 +15,16 @@ from urllib.parse import quote_plus
 
 import jwt
 
+from oauth.apple import client_secret
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
-from oauth.providers import BASIC, POST, PRIVATE_KEY, Provider
+from oauth.providers import BASIC, ISSUER, POST, PRIVATE_KEY, Provider
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_KIND = "client-authentication+jwt"
 ASSERTION_LIFETIME = 60  # seconds
 # One for each kind of key, the most widely known first; the key decides.
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA")
@@ -31,13 +34,14 @@ def authenticated(
     provider: Provider,
     form: Mapping[str, str],
     *,
-    audience: str,
+    issuer: str | None,
+    endpoint: str,
     methods: Sequence[str],
     algorithms: Sequence[str] = (),
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the form and the headers of a request that shows who this client is.
 
-    ``methods`` and ``algorithms`` are those that the provider's metadata names.
+    ``endpoint`` is what is asked, ``issuer`` and the rest are what the provider's metadata names.
     Raises ProviderUnavailable when the private key cannot be used.
     """
     __traceback_hide__ = True
@@ -45,15 +49,19 @@ def authenticated(
     if method == PRIVATE_KEY:
         proof = {
             "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": assertion(provider, audience, algorithms),
+            "client_assertion": assertion(provider, issuer, endpoint, algorithms),
         }
         return {**form, "client_id": provider.client_id, **proof}, {}
     if method == BASIC:
         # Both parts are form-encoded first: RFC 6749 section 2.3.1.
         pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret)}"
         return dict(form), {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-    proof = {"client_secret": provider.client_secret} if method == POST else {}
+    proof = {"client_secret": _secret(provider)} if method == POST else {}
     return {**form, "client_id": provider.client_id, **proof}, {}
+
+
+def _secret(provider: Provider) -> str:
+    return provider.client_secret if provider.apple_team_id is None else client_secret(provider)
 
 
 def method_of(provider: Provider, methods: Sequence[str]) -> str | None:
@@ -69,22 +77,31 @@ def method_of(provider: Provider, methods: Sequence[str]) -> str | None:
     return POST if POST in methods and BASIC not in methods else BASIC
 
 
-def assertion(provider: Provider, audience: str, algorithms: Sequence[str] = ()) -> str:
+def assertion(
+    provider: Provider, issuer: str | None, endpoint: str, algorithms: Sequence[str] = ()
+) -> str:
     """Return a signed assertion, good once and for a minute (RFC 7523, OIDC Core section 9).
+
+    Its only audience is the issuer, and its type says so (RFC 10070 section 4): an assertion
+    for an endpoint can be had by a provider that claims another one's endpoint as its own.
+    `assertion_audience` is for the providers that document the endpoint, and no type.
 
     The key is read each time, so that it may be replaced while the gateway runs.
     """
     __traceback_hide__ = True
     now = int(services().clock())
-    claims = {
+    is_for_issuer = issuer is not None and provider.assertion_audience == ISSUER
+    claims: dict[str, object] = {
         "iss": provider.client_id,
         "sub": provider.client_id,
-        "aud": audience,
+        "aud": issuer if is_for_issuer else endpoint,
         "jti": secrets.token_urlsafe(24),
         "iat": now,
         "exp": now + ASSERTION_LIFETIME,
     }
-    headers = {"kid": provider.private_key_id} if provider.private_key_id else None
+    headers = {"typ": ASSERTION_KIND if is_for_issuer else "JWT"}
+    if provider.private_key_id:
+        headers["kid"] = provider.private_key_id
     try:
         pem = Path(provider.private_key_file or "").read_bytes()
         for algorithm in ALGORITHMS:
@@ -95,11 +112,13 @@ def assertion(provider: Provider, audience: str, algorithms: Sequence[str] = ())
     except (OSError, ValueError):
         pass
     logger.error("The private key of the provider %s cannot be used.", provider.name)
-    raise ProviderUnavailable("This gateway cannot authenticate itself to the provider.")
+    raise ProviderUnavailable(
+        "This gateway cannot authenticate itself to the provider.", Code.CLIENT_KEY
+    )
 
 
 def _signed(
-    claims: dict[str, object], pem: bytes, algorithm: str, headers: dict[str, str] | None
+    claims: dict[str, object], pem: bytes, algorithm: str, headers: dict[str, str]
 ) -> str | None:
     """Sign with this algorithm; None where it is not one of this kind of key."""
     __traceback_hide__ = True

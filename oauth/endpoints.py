@@ -10,18 +10,21 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
-from oauth import http
+from oauth import dpop, http, tenants
 from oauth.client_authentication import authenticated
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.kept_document import PAUSE, KeptDocument
 from oauth.providers import POST, Provider
-from oauth.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach, network_of
+from oauth.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
+from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +33,13 @@ METADATA_AGE = 3600  # seconds
 PAUSE_OF_GRANTS = 5
 METADATA_MAX = 64  # providers; there are as many as are configured
 WELL_KNOWN = "/.well-known/openid-configuration"
-NEEDED = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
-OPTIONAL = ("revocation_endpoint", "end_session_endpoint")
+NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+OPTIONAL = (
+    "userinfo_endpoint",
+    "revocation_endpoint",
+    "end_session_endpoint",
+    "pushed_authorization_request_endpoint",
+)
 PLAIN = re.compile(r"[!-~]+")  # what a URL is made of (RFC 3986)
 
 
@@ -46,6 +54,8 @@ class Metadata:
     token_endpoint: str
     revocation_endpoint: str | None = None
     end_session_endpoint: str | None = None
+    pushing_endpoint: str | None = None
+    requires_pushing: bool = False
     jwks_uri: str | None = None
     backchannel_logout: bool = False
     auth_methods: tuple[str, ...] = ()
@@ -82,9 +92,11 @@ def reach_of(provider: Provider | None, *, issuer_at: str | None = None) -> Reac
     And where the issuer itself answered from, which only the settings name. Other addresses
     of this machine's networks are no stranger's to name, unless the settings allow it.
     """
+    ca_file = None if provider is None else provider.ca_file
     if provider is not None and provider.allow_private:
-        return ANYWHERE
-    return PUBLIC if issuer_at is None else PUBLIC | {network_of(issuer_at)}
+        return replace(ANYWHERE, ca_file=ca_file)
+    found = PUBLIC if issuer_at is None else PUBLIC.with_network_of(issuer_at)
+    return replace(found, ca_file=ca_file)
 
 
 def ask_token_endpoint(
@@ -93,45 +105,65 @@ def ask_token_endpoint(
     form: Mapping[str, str],
     *,
     url: str | None = None,
+    dpop_key: str | None = None,
     patience: float | None = None,
 ) -> http.Answer:
     """Post a form as this client, to the token endpoint or another one that wants the same proof.
 
-    ``patience`` is in seconds. Raises ProviderUnavailable.
+    With ``dpop_key`` the request also proves that this client holds that key; it is sent again
+    where the proof lacked the provider's nonce. ``patience`` is in seconds, for both. Raises
+    ProviderUnavailable.
     """
     __traceback_hide__ = True
-    proven, headers = authenticated(
-        provider,
-        form,
-        audience=found.token_endpoint,
-        methods=found.auth_methods,
-        algorithms=found.auth_algorithms,
-    )
     address = url or found.token_endpoint
-    return http.post(address, proven, headers, reach=found.reach, patience=patience)
+    given_up_at = time.monotonic() + (http.POST_TIMEOUT if patience is None else patience)
+
+    def ask(nonce: str | None) -> http.Answer:
+        __traceback_hide__ = True
+        proven, headers = authenticated(
+            provider,
+            form,
+            issuer=found.issuer,
+            endpoint=address,
+            methods=found.auth_methods,
+            algorithms=found.auth_algorithms,
+        )
+        if dpop_key is not None:
+            now = services().clock()
+            headers[dpop.PROOF] = dpop.proof(dpop_key, "POST", address, now=now, nonce=nonce)
+        left = max(given_up_at - time.monotonic(), 0.001)
+        return http.post(address, proven, headers, reach=found.reach, patience=left)
+
+    return ask(None) if dpop_key is None else dpop.asked(address, ask)
 
 
-def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
+def read_metadata(
+    config: Mapping[str, Any], expected_issuer: str, *, allow_http: bool = False
+) -> Metadata:
     """Read an OpenID provider's metadata, if it is of the issuer asked (Discovery 4.3).
 
     A secret, a code or a token is never sent over plain http because a document said so,
-    but where the issuer itself is on this machine without TLS. Raises ProviderUnavailable,
-    and what reading a malformed document raises.
+    but where the issuer itself is on this machine without TLS, or the settings allow it.
+    Raises ProviderUnavailable, and what reading a malformed document raises.
     """
-    issuer = config["issuer"]
-    expected = discovery_url.partition("/.well-known/")[0]
-    if issuer.rstrip("/") != expected.rstrip("/"):
-        raise ProviderUnavailable("The provider's metadata names another issuer.")
+    issuer = _address(config, "issuer")
+    if issuer.rstrip("/") != expected_issuer.rstrip("/"):
+        raise ProviderUnavailable(
+            "The provider's metadata names another issuer.", Code.METADATA_ISSUER
+        )
     for name in (*NEEDED, *(name for name in OPTIONAL if config.get(name) is not None)):
-        if not _is_safe(config[name], urlsplit(issuer)):
+        if not is_safe(_address(config, name), issuer, allow_http=allow_http):
             raise ProviderUnavailable(
-                "The provider's metadata names an endpoint that is not as safe as the issuer."
+                f"The {name} of the provider's metadata is not as safe as the issuer.",
+                Code.METADATA_ENDPOINT,
             )
     return Metadata(
         issuer=issuer,
         token_endpoint=config["token_endpoint"],
         revocation_endpoint=config.get("revocation_endpoint"),
         end_session_endpoint=config.get("end_session_endpoint"),
+        pushing_endpoint=config.get("pushed_authorization_request_endpoint"),
+        requires_pushing=config.get("require_pushed_authorization_requests") is True,
         jwks_uri=config["jwks_uri"],
         backchannel_logout=config.get("backchannel_logout_supported") is True,
         auth_methods=_names(config, "token_endpoint_auth_methods_supported"),
@@ -140,19 +172,40 @@ def read_metadata(config: Mapping[str, Any], discovery_url: str) -> Metadata:
     )
 
 
-def _is_safe(url: str, issuer: SplitResult) -> bool:
-    endpoint = urlsplit(url)
-    if not PLAIN.fullmatch(url) or not endpoint.hostname or endpoint.port == 0:
+def is_safe(url: str, issuer: str, *, allow_http: bool) -> bool:
+    """Tell whether an endpoint is as safe as its issuer."""
+    try:
+        endpoint = urlsplit(url)
+        port = endpoint.port
+    except ValueError:
+        return False
+    if not PLAIN.fullmatch(url) or not endpoint.hostname or port == 0:
         return False
     if "@" in endpoint.netloc:  # a name and a password for somebody
         return False
     if endpoint.scheme == "http":
-        return issuer.scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
+        is_local = urlsplit(issuer).scheme == "http" and endpoint.hostname in LOOPBACK_NAMES
+        return is_local or allow_http
     return endpoint.scheme == "https"
 
 
+def _address(config: Mapping[str, Any], name: str) -> str:
+    found = config.get(name)
+    if not isinstance(found, str) or not found:
+        raise ProviderUnavailable(
+            f"The provider's metadata has no {name} that is a text.", Code.METADATA_UNREADABLE
+        )
+    return found
+
+
 def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    listed = config.get(name) or []
+    listed = config.get(name)
+    if listed is None:
+        return ()
+    if not isinstance(listed, list):
+        raise ProviderUnavailable(
+            f"The {name} of the provider's metadata is no list.", Code.METADATA_UNREADABLE
+        )
     return tuple(each for each in listed if isinstance(each, str))
 
 
@@ -172,24 +225,43 @@ def _fetched(provider: Provider, issuer: str) -> Metadata:
 
 
 def _discovered(provider: Provider, issuer: str) -> Metadata:
-    url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
-    answer = http.get(url, reach=ANYWHERE)  # the settings name it
-    if answer.status != 200:
-        raise ProviderUnavailable("The provider's metadata cannot be fetched.")
-    config = {**answer.content(), **provider.metadata_overrides}
+    document, peer = _document(provider, issuer)
+    config = {**document, **provider.metadata_overrides}
+    expected = tenants.issuer_of_metadata(provider, issuer.partition("/.well-known/")[0])
     try:
-        found = read_metadata(config, url)
+        found = read_metadata(config, expected, allow_http=provider.allow_http)
     except (AttributeError, LookupError, TypeError, ValueError):
-        raise ProviderUnavailable("The provider's metadata cannot be read.") from None
+        raise ProviderUnavailable(
+            "The provider's metadata is malformed.", Code.METADATA_UNREADABLE
+        ) from None
     return replace(
         found,
         revocation_endpoint=provider.revocation_url or found.revocation_endpoint,
-        reach=reach_of(provider, issuer_at=answer.peer),
+        reach=reach_of(provider, issuer_at=peer),
     )
 
 
+def _document(provider: Provider, issuer: str) -> tuple[dict[str, Any], str | None]:
+    """Return the metadata, and the address that it came from.
+
+    It is not asked for where the settings name all that is needed: this machine may know the
+    provider by another name than the issuer's.
+    """
+    if all(name in provider.metadata_overrides for name in NEEDED):
+        return {"issuer": issuer}, None
+    url = issuer if "/.well-known/" in issuer else issuer + WELL_KNOWN
+    # The settings name it, so it may be anywhere.
+    answer = http.get(url, reach=replace(ANYWHERE, ca_file=provider.ca_file))
+    if answer.status != 200:
+        raise ProviderUnavailable(
+            "The provider's metadata cannot be fetched.", Code.METADATA_STATUS
+        )
+    return answer.content(), answer.peer
+
+
 def _without_discovery(provider: Provider) -> Metadata:
-    url = provider.fixed_endpoint("access_token_url")
+    document = provider.metadata_overrides
+    url = document.get("token_endpoint") or provider.fixed_endpoint("access_token_url")
     if url is None:
         raise ProviderUnavailable("The provider's token endpoint is not known.")
     # What allauth sends these providers, GitHub among them, and they document.
@@ -199,6 +271,7 @@ def _without_discovery(provider: Provider) -> Metadata:
         revocation_endpoint=provider.revocation_url,
         auth_methods=(POST,),
         reach=reach_of(provider),
+        document=document,
     )
 
 

@@ -7,10 +7,13 @@ OAuthError
 │   └── ProviderBusy            because this process asks it too much already
 └── ProviderRefused             what the provider answered must not be accepted
 
-Messages are fixed sentences, without what a provider answered.
+Messages are fixed sentences, without what a provider answered. What a provider's answer ends in
+has a code, for a sign-in's page and the log.
 """
 
 from allauth.socialaccount.providers.base import ProviderException
+
+from oauth.codes import Code
 
 
 class OAuthError(Exception):
@@ -26,12 +29,33 @@ class ReauthenticationRequired(OAuthError):
 
 
 class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
-    """The provider did not answer, or answered what cannot be read. Nothing was given up."""
+    """The provider did not answer, or answered what cannot be read. Nothing was given up.
+
+    ``retry_after`` is in seconds, where it is known when trying again may help.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        code: Code = Code.PROVIDER_UNAVAILABLE,
+        *,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
 
 
 class ProviderBusy(ProviderUnavailable):
     """So much is asked of the provider at once that this was not begun."""
 
+    def __init__(self, message: str, code: Code = Code.BUSY) -> None:
+        super().__init__(message, code)
+
 
 class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
     """The provider's answer was read, and must not be accepted."""
+
+    def __init__(self, message: str, code: Code = Code.PROVIDER_REFUSED) -> None:
+        super().__init__(message)
+        self.code = code

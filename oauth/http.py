@@ -18,13 +18,14 @@ import logging
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
+from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.name_lookup import BoundedLoop
 from oauth.vetted_addresses import PUBLIC, AddressRefused, Reach, VettedTransport
@@ -38,6 +39,7 @@ FORM = "application/x-www-form-urlencoded"
 ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB
 DOCUMENT_MAX = 64 * 1024  # bytes of metadata, a set of keys, userinfo
 DEPTH_MAX = 20  # of JSON
+CA_FILES_MAX = 64  # there are as many as are configured
 REMEDY = (
     "If that is meant, let the provider's OAUTH_<NAME>_ALLOW_PRIVATE be 1 "
     '(its "allow_private" in SOCIALACCOUNT_PROVIDERS).'
@@ -53,13 +55,22 @@ HEADERS = {
 class Answer:
     """What a provider answered: the status, the media type and the body.
 
-    ``peer`` is the address that gave it, None where a proxy stood between.
+    ``peer`` is the address that gave it, None where a proxy stood between. ``location`` is where
+    a redirect, which is not followed, leads; ``date`` is the answer's own, and
+    ``certificate_end`` that of the server's certificate (`notAfter`), where there is one.
+    ``challenge`` is its WWW-Authenticate, ``dpop_nonce`` the nonce that it asks for from now on
+    (RFC 9449).
     """
 
     status: int
     media_type: str
     body: bytes
     peer: str | None = None
+    location: str | None = None
+    date: str | None = None
+    certificate_end: str | None = None
+    challenge: str = ""
+    dpop_nonce: str | None = None
 
     def __repr__(self) -> str:
         """Show the status, never the body."""
@@ -76,10 +87,20 @@ class Answer:
                 return dict(parse_qsl(self.body.decode(), strict_parsing=True))
             content = json.loads(self.body)
         except (RecursionError, ValueError):
-            content = None
-        if not isinstance(content, dict) or not is_shallow(content):
-            raise ProviderUnavailable("The provider's answer cannot be read.")
+            raise self._unreadable(
+                "HTML" if self.media_type == "text/html" else "no JSON"
+            ) from None
+        if not isinstance(content, dict):
+            raise self._unreadable("no JSON object")
+        if not is_shallow(content):
+            raise self._unreadable("nested too deeply")
         return content
+
+    def _unreadable(self, what: str) -> ProviderUnavailable:
+        return ProviderUnavailable(
+            f"The provider's answer cannot be read: it is {what}, with the status {self.status}.",
+            Code.ANSWER_UNREADABLE,
+        )
 
     def tokens(self) -> dict[str, Any]:
         """Return the members of a token response.
@@ -89,10 +110,13 @@ class Answer:
         """
         __traceback_hide__ = True
         if self.is_overloaded or 300 <= self.status < 400:
-            raise ProviderUnavailable("The provider gives no tokens now.")
+            raise ProviderUnavailable("The provider gives no tokens now.", Code.TOKEN_STATUS)
         content = self.content()
-        if self.status != 200 or "error" in content:
-            raise ProviderRefused("The provider gives no tokens for this.")
+        if self.status != 200 or content.get("error") is not None:
+            raise ProviderRefused(
+                "The provider gives no tokens for this.",
+                Code.of_answer("token", content.get("error")),
+            )
         return content
 
     @property
@@ -154,16 +178,29 @@ def ask(
     __traceback_hide__ = True
     seconds = patience or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
     refused: AddressRefused | None = None
+    code = Code.UNREACHABLE
     try:
         return _run(_within(seconds, _ask(method, url, headers, body, reach=reach, most=most)))
     except AddressRefused as exc:
         refused = exc.with_traceback(None)
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError):  # a time-out is an OSError
-        pass
+    except (TimeoutError, httpx2.TimeoutException):
+        code = Code.TIMEOUT
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as exc:
+        code = Code.TLS if _is_of_tls(exc) else code
     if refused is not None:
         # The name alone: a path or a query may hold what is secret.
         logger.error("%s is not asked: %s %s", _host(url), refused, REMEDY)
-    raise ProviderUnavailable("The provider cannot be reached.")
+        code = Code.ADDRESS_REFUSED
+    raise ProviderUnavailable("The provider cannot be reached.", code)
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Tell whether it was TLS, of which httpx2 tells by the cause alone."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def proxy_of(url: str) -> str | None:
@@ -211,17 +248,28 @@ async def _ask(
         _client(url, reach) as client,
         client.stream(method, url, content=body, headers={**HEADERS, **headers}) as response,
     ):
+        certificate_end = _certificate_end(response)  # while the connection stands
         content = await _read(response, most)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Answer(response.status_code, kind, content, response.extensions.get("peer"))
+        return Answer(
+            response.status_code,
+            kind,
+            content,
+            response.extensions.get("peer"),
+            response.headers.get("Location"),
+            response.headers.get("Date"),
+            certificate_end,
+            response.headers.get("WWW-Authenticate", ""),
+            response.headers.get("DPoP-Nonce"),
+        )
 
 
 def _client(url: str, reach: Reach) -> httpx2.AsyncClient:
-    proxy = proxy_of(url)
+    proxy, tls = proxy_of(url), _tls(reach.ca_file)
     return httpx2.AsyncClient(
         proxy=proxy,
-        transport=None if proxy else VettedTransport(reach, verify=_tls()),
-        verify=_tls(),
+        transport=None if proxy else VettedTransport(reach, verify=tls),
+        verify=tls,
         timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT),
         follow_redirects=False,
         trust_env=False,
@@ -232,12 +280,21 @@ async def _read(response: httpx2.Response, most: int) -> bytes:
     __traceback_hide__ = True
     body = bytearray()
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise ProviderUnavailable("The provider's answer is compressed, unasked.")
+        raise ProviderUnavailable(
+            "The provider's answer is compressed, unasked.", Code.ANSWER_COMPRESSED
+        )
     async for piece in response.aiter_raw():
         body += piece
         if len(body) > most:
-            raise ProviderUnavailable("The provider's answer is too long.")
+            raise ProviderUnavailable("The provider's answer is too long.", Code.ANSWER_TOO_LONG)
     return bytes(body)
+
+
+def _certificate_end(response: httpx2.Response) -> str | None:
+    stream = response.extensions.get("network_stream")
+    tls = stream.get_extra_info("ssl_object") if stream is not None else None
+    found = tls.getpeercert() if tls is not None else None
+    return str(found["notAfter"]) if found and "notAfter" in found else None
 
 
 def _host(url: str) -> str:
@@ -247,8 +304,10 @@ def _host(url: str) -> str:
         return "A host without a name"
 
 
-@cache
-def _tls() -> ssl.SSLContext:
+@lru_cache(maxsize=CA_FILES_MAX)
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=ca_file)
     return httpx2.create_ssl_context()  # takes tens of milliseconds to make
 
 

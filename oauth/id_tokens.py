@@ -15,6 +15,7 @@ from typing import Any
 
 import jwt
 
+from oauth.codes import Code
 from oauth.http import is_shallow
 from oauth.tokens import MAX_TOKEN_LENGTH
 
@@ -34,6 +35,10 @@ HASHES: Mapping[str, Callable[[bytes], Any]] = {
 
 class InvalidIdToken(Exception):
     """This id token may not be believed; the message is a fixed sentence."""
+
+    def __init__(self, message: str, code: Code) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Unreadable(InvalidIdToken):
@@ -68,41 +73,46 @@ def claims_of(id_token: object) -> dict[str, Any]:
                 return claims
     except (jwt.PyJWTError, RecursionError, TypeError, ValueError):
         pass
-    raise Unreadable("The id token cannot be read.")
+    raise Unreadable("The id token cannot be read.", Code.ID_TOKEN_UNREADABLE)
 
 
 def _check_parties(claims: Mapping[str, Any], issuer: str, client_id: str) -> None:
     """Accept a token of the issuer for this client; of several audiences it is the one meant."""
     if claims.get("iss") != issuer:
-        raise ForAnother("The id token is of another issuer.")
+        raise ForAnother("The id token is of another issuer.", Code.ID_TOKEN_ISSUER)
     named = claims.get("aud")
     audience = named if isinstance(named, list) else [named]
     if client_id not in audience:
-        raise ForAnother("The id token is for another client.")
+        raise ForAnother("The id token is for another client.", Code.ID_TOKEN_AUDIENCE)
     presenter = claims.get("azp")
     if presenter is None and len(audience) > 1:
-        raise InvalidIdToken("The id token is for several clients, and names none to present it.")
+        raise InvalidIdToken(
+            "The id token is for several clients, and names none to present it.",
+            Code.ID_TOKEN_AUDIENCE,
+        )
     if presenter not in (None, client_id):
-        raise ForAnother("The id token is for another client to present.")
+        raise ForAnother("The id token is for another client to present.", Code.ID_TOKEN_AUDIENCE)
 
 
 def _check_subject(subject: object) -> None:
     if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_MAX:
-        raise InvalidIdToken("The id token's subject is missing or too long.")
+        raise InvalidIdToken(
+            "The id token's subject is missing or too long.", Code.ID_TOKEN_SUBJECT
+        )
     if not subject.isascii():
-        raise InvalidIdToken("The id token's subject is not ASCII.")
+        raise InvalidIdToken("The id token's subject is not ASCII.", Code.ID_TOKEN_SUBJECT)
 
 
 def _check_times(claims: Mapping[str, Any], now: float) -> None:
     issued_at, ends_at = _time(claims, "iat"), _time(claims, "exp")
     if issued_at > now + CLOCK_DIFFERENCE:
-        raise InvalidIdToken("The id token was issued in the future.")
+        raise InvalidIdToken("The id token was issued in the future.", Code.ID_TOKEN_TIME)
     if issued_at < now - AGE_MAX:
-        raise InvalidIdToken("The id token was issued too long ago.")
+        raise InvalidIdToken("The id token was issued too long ago.", Code.ID_TOKEN_TIME)
     if ends_at <= now - CLOCK_DIFFERENCE:
-        raise InvalidIdToken("The id token has expired.")
+        raise InvalidIdToken("The id token has expired.", Code.ID_TOKEN_TIME)
     if "nbf" in claims and _time(claims, "nbf") > now + CLOCK_DIFFERENCE:
-        raise InvalidIdToken("The id token is not valid yet.")
+        raise InvalidIdToken("The id token is not valid yet.", Code.ID_TOKEN_TIME)
 
 
 def _check_access_token(at_hash: object, id_token: str, access_token: str) -> None:
@@ -110,17 +120,22 @@ def _check_access_token(at_hash: object, id_token: str, access_token: str) -> No
     algorithm = str(jwt.get_unverified_header(id_token).get("alg"))
     digest = next((HASHES[end] for end in HASHES if algorithm.endswith(end)), None)
     if digest is None:
-        raise InvalidIdToken("The id token's hash of the access token cannot be compared.")
+        raise InvalidIdToken(
+            "The id token's hash of the access token cannot be compared.",
+            Code.ID_TOKEN_ACCESS_TOKEN,
+        )
     # Halves of UTF-16 characters, which JSON can name, differ from every hash; they are no error.
     whole = digest(access_token.encode(errors="surrogatepass")).digest()
     expected = base64.urlsafe_b64encode(whole[: len(whole) // 2]).rstrip(b"=")
     given = at_hash.encode(errors="surrogatepass") if isinstance(at_hash, str) else b""
     if not hmac.compare_digest(given, expected):
-        raise InvalidIdToken("The id token came with another access token.")
+        raise InvalidIdToken(
+            "The id token came with another access token.", Code.ID_TOKEN_ACCESS_TOKEN
+        )
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
-        raise InvalidIdToken(f"The id token has no usable {name}.")
+        raise InvalidIdToken(f"The id token has no usable {name}.", Code.ID_TOKEN_TIME)
     return value

@@ -1,8 +1,9 @@
 """A provider's public keys (RFC 7517), fetched from its `jwks_uri` and kept for a while.
 
 An address, a key id and an algorithm enter; the keys that may have made such a
-signature leave. An unknown key id is a reason to look again, but only once a minute:
-anybody can make one up. So what a set may cost is bounded when it is read.
+signature leave. An unknown key id is a reason to look again at once, since keys are replaced, but
+only once a minute: anybody can make one up. Until then nobody can tell whether there is such
+a key by now. What a set may cost is bounded when it is read.
 """
 
 from __future__ import annotations
@@ -71,11 +72,20 @@ def signing_keys(
     """Return the keys that may have signed with this algorithm; none where there is none.
 
     Without a key id there must be one key only that fits (OpenID Connect Core 10.1).
-    Raises ProviderUnavailable when the keys cannot be fetched.
+    Raises ProviderUnavailable when the keys cannot be fetched, or not so soon again.
     """
     kept = _kept(url, reach)
-    keys = kept.get()
-    return _fitting(keys, key_id, algorithm) or _fitting(kept.after(keys), key_id, algorithm)
+    seen = kept.fetches
+    if found := _fitting(kept.get(), key_id, algorithm):
+        return found
+    if not (found := _fitting(kept.after(seen), key_id, algorithm)):
+        kept.lacks()
+    return found
+
+
+def usable_keys(url: str, reach: Reach = PUBLIC) -> KeySet:
+    """Return the keys of a set that signatures are accepted by. Raises ProviderUnavailable."""
+    return _kept(url, reach).get()
 
 
 def forget() -> None:

@@ -2,15 +2,18 @@
 
 A function that fetches enters, what it returned leaves. However many ask, one fetches and
 the others share the outcome, failure too; then there is a pause before anybody fetches
-again. Whoever has an old one at hand waits for nobody's fetch.
+again. Whoever has an old one at hand waits for nobody's fetch. Whoever misses something in
+it has it fetched at once, which pauses on its own: a fetch for its age is not in the way.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from sessions_kms.services import services
 
@@ -33,7 +36,10 @@ class KeptDocument(Generic[T]):
         self._document: T | None = None
         self._fetched_at = 0.0
         self._tried_at: float | None = None
-        self._failure: str | None = None  # why the last fetch failed, in our own words
+        self._missed_at: float | None = None  # when a new one lacked what was looked for
+        self._failure: ProviderUnavailable | None = None  # why the last fetch failed
+        self._number = 0  # of the fetch that brought the document
+        self.fetches = 0  # that have begun
 
     def get(self, *, pause: float = PAUSE) -> T:
         """Return the document, fetched if it is not fresh, or else the old one.
@@ -42,51 +48,67 @@ class KeptDocument(Generic[T]):
         """
         if not self._is_fresh():
             wait = 0.0 if self._usable() is not None else WAIT_MAX
-            self._look(lambda: not self._is_fresh(), pause, wait)
+            self._look(lambda: not self._is_fresh() and not self._has_just_tried(pause), wait)
         found = self._usable()
         if found is None:
             raise self._unavailable()
         return found
 
-    def after(self, seen: T) -> T:
-        """Return the document anew, for somebody who misses something in one they have seen.
+    def after(self, fetches: int) -> T:
+        """Return a document of a later fetch than those, for somebody who misses something.
 
-        That is the same one where it was fetched a moment ago. Raises ProviderUnavailable
-        while there is no telling what a newer one would say.
+        Raises ProviderUnavailable while there is no telling what a newer one would say.
         """
-        looked = self._look(lambda: self._document is seen, PAUSE, 0.0)
+        self._look(lambda: self._number <= fetches and self._left_of_pause() <= 0, 0.0)
         found = self._usable()
-        if found is None or (found is seen and (self._failure is not None or not looked)):
-            raise self._unavailable()
+        if found is None or self._number <= fetches:
+            raise self._unavailable(retry_after=max(1, math.ceil(self._left_of_pause())))
         return found
+
+    def lacks(self) -> None:
+        """Note that even a new one lacks what somebody looked for: the next may wait."""
+        self._missed_at = services().clock()
 
     @property
     def fresh(self) -> T | None:
         """The document if it is fresh; nobody is asked for it."""
         return self._document if self._is_fresh() else None
 
-    def _look(self, is_wanted: Callable[[], bool], pause: float, wait: float) -> bool:
-        """Fetch, if that is still wanted and may be; False where another was at it too long."""
+    def _look(self, is_wanted: Callable[[], bool], wait: float) -> None:
+        """Fetch, if that is still wanted and nobody is at it for too long."""
         if not self._lock.acquire(timeout=wait):
-            return False
+            return
         try:
-            if is_wanted() and not self._was_within(self._tried_at, pause):
+            if is_wanted():
                 self._try()
         finally:
             self._lock.release()
-        return True
 
     def _try(self) -> None:
+        self.fetches += 1
         try:
             self._document, self._failure = self._fetch(), None
-            self._fetched_at = services().clock()
+            self._fetched_at, self._number = services().clock(), self.fetches
         except ProviderUnavailable as exc:
-            self._failure = str(exc)
+            self._failure = ProviderUnavailable(str(exc), exc.code)  # without its frames
         finally:
             self._tried_at = services().clock()  # afterwards: a failure may take its time
 
-    def _unavailable(self) -> ProviderUnavailable:
-        return ProviderUnavailable(self._failure or "The provider does not answer in time.")
+    def _has_just_tried(self, pause: float) -> bool:
+        return self._was_within(self._tried_at, pause)
+
+    def _left_of_pause(self) -> float:
+        """Return the seconds until somebody who misses something may have it fetched again."""
+        failed_at = self._tried_at if self._failure is not None else None
+        moments = [moment for moment in (self._missed_at, failed_at) if moment is not None]
+        now = services().clock()
+        return max((PAUSE - (now - each) for each in moments if each <= now), default=0.0)
+
+    def _unavailable(self, *, retry_after: int | None = None) -> ProviderUnavailable:
+        if self._failure is None:
+            reason = "The provider was asked a moment ago, or does not answer in time."
+            return ProviderUnavailable(reason, Code.TIMEOUT, retry_after=retry_after)
+        return ProviderUnavailable(str(self._failure), self._failure.code, retry_after=retry_after)
 
     def _is_fresh(self) -> bool:
         return self._document is not None and self._was_within(self._fetched_at, self._max_age)

@@ -5,10 +5,20 @@ leaves. Asks neither the database nor the network, so it may be used in every re
 
 Besides allauth's own, an app's `settings` may hold `token_auth_method`
 (`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
-(PEM), `private_key_id`, `revocation_url`, `refresh_leeway` (seconds), `single_logout`
-(`hint` or `no-hint`, see `oauth.single_logout`), `backchannel_logout` (whether the
-provider ends sessions here; without it the provider's metadata decides) and
-`allow_private` (whether its metadata may name addresses of a private network).
+(PEM), `private_key_id`, `assertion_audience` (`issuer` or `endpoint`), `par` (whether
+authorization requests are pushed; without it the metadata decides), `dpop` (whether tokens are
+bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
+(`hint`, `no-hint`, `post` or `post-no-hint`, see `oauth.single_logout`), `backchannel_logout`
+(whether the provider ends sessions here; without it the provider's metadata decides),
+`allow_private` (whether its metadata may name addresses of a private network), `allow_http`
+(whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
+the public authorities'), `identity` (the claims that tell an account from every other),
+`allowed_tenants` (of an issuer that has many, see `oauth.tenants`) and `apple_team_id`
+(see `oauth.apple`).
+
+An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider:
+`openid_configuration_overrides` then name its endpoints, as they replace single ones of
+the metadata otherwise.
 """
 
 from __future__ import annotations
@@ -26,8 +36,13 @@ REFRESH_LEEWAY = 60  # seconds
 BASIC = "client_secret_basic"
 POST = "client_secret_post"
 PRIVATE_KEY = "private_key_jwt"
+ISSUER, ENDPOINT = "issuer", "endpoint"  # whom an assertion is for
+AUDIENCES = (ISSUER, ENDPOINT)
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
+# Kinds of single logout: those that send the id token along, and those that do not go by GET.
+HINTED = frozenset({"hint", "post"})
+POSTED = frozenset({"post", "post-no-hint"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +59,28 @@ class Provider:
     auth_method: str | None = None
     private_key_file: str | None = None
     private_key_id: str | None = None
+    assertion_audience: str = ISSUER
+    par: bool | None = None
+    dpop: bool = False
     revocation_url: str | None = None
     refresh_leeway: int = REFRESH_LEEWAY
     single_logout: str | None = None
     backchannel_logout: bool | None = None
     allow_private: bool = False
+    allow_http: bool = False
+    ca_file: str | None = None
+    identity: tuple[str, ...] = ("sub",)
+    allowed_tenants: frozenset[str] = frozenset()
+    apple_team_id: str | None = None
+    posts_answers: bool = False
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def fixed_endpoint(self, name: str) -> str | None:
         """Return an address that allauth's adapter of this kind knows (`access_token_url`)."""
         provider_class = registry.get_class(self.kind)
         adapter = getattr(provider_class, "oauth2_adapter_class", None)
-        found: str | None = getattr(adapter, name, None)
-        return found
+        found = getattr(adapter, name, None)
+        return found if isinstance(found, str) else None
 
 
 def provider(name: str) -> Provider | None:
@@ -89,11 +113,21 @@ def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
                 auth_method=settings.get("token_auth_method"),
                 private_key_file=settings.get("private_key_file"),
                 private_key_id=settings.get("private_key_id"),
+                assertion_audience=settings.get("assertion_audience", ISSUER),
+                par=settings.get("par"),
+                dpop=settings.get("dpop") is True,
                 revocation_url=settings.get("revocation_url"),
                 refresh_leeway=settings.get("refresh_leeway", REFRESH_LEEWAY),
                 single_logout=settings.get("single_logout"),
                 backchannel_logout=settings.get("backchannel_logout"),
                 allow_private=settings.get("allow_private") is True,
+                allow_http=settings.get("allow_http") is True,
+                ca_file=settings.get("ca_file"),
+                identity=tuple(settings.get("identity") or ("sub",)),
+                allowed_tenants=frozenset(settings.get("allowed_tenants") or ()),
+                apple_team_id=settings.get("apple_team_id"),
+                posts_answers=(settings.get("auth_params") or {}).get("response_mode")
+                == "form_post",
                 metadata_overrides=settings.get("openid_configuration_overrides") or {},
             )
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from oauth import endpoints, id_tokens
+from oauth import dpop, endpoints, id_tokens
+from oauth.codes import Code
 from oauth.exceptions import OAuthError, ProviderUnavailable
 from oauth.http import Answer
 from oauth.id_tokens import ForAnother, InvalidIdToken, Unreadable
 from oauth.providers import Provider
-from oauth.tokens import TokenSet
+from oauth.tokens import MalformedTokens, TokenSet
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ CONFIGURATION = frozenset(
         "unsupported_grant_type",
     }
 )
+# RFC 9449 sections 5 and 8: where the provider's clock, or its nonces, are other than the proof's.
+PROOF = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
 # Seconds. A provider that is only slow may have spent the refresh token by the time that it is
 # given up: its answer is worth waiting for.
 PATIENCE = 24.0
@@ -65,14 +68,26 @@ def refresh(provider: Provider, token_set: TokenSet, *, now: int) -> TokenSet:
     __traceback_hide__ = True
     found = endpoints.metadata(provider, anonymous=False)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
-    answer = endpoints.ask_token_endpoint(provider, found, form, patience=PATIENCE)
-    new = _read(provider, token_set, answer, now)
+    key = _key(provider, token_set)
+    answer = endpoints.ask_token_endpoint(provider, found, form, dpop_key=key, patience=PATIENCE)
+    new = _read(provider, token_set, answer, key, now)
     new = _with_good_id_token(provider, token_set, new, found.issuer, now)
     _notice_less_scope(provider, token_set, new)
     return new
 
 
-def _read(provider: Provider, old: TokenSet, answer: Answer, now: int) -> TokenSet:
+def _key(provider: Provider, token_set: TokenSet) -> str | None:
+    """Return the key that the tokens are bound to; a new one where none was asked for yet.
+
+    A confidential client's refresh token is bound to the client, not to a key (RFC 9449
+    section 5): one from before DPoP was switched on brings tokens that are.
+    """
+    if token_set.dpop_key is None and provider.dpop:
+        return dpop.new_key()
+    return token_set.dpop_key
+
+
+def _read(provider: Provider, old: TokenSet, answer: Answer, key: str | None, now: int) -> TokenSet:
     __traceback_hide__ = True
     if answer.is_overloaded:
         raise ProviderUnavailable("The provider cannot refresh a token now.")
@@ -81,17 +96,26 @@ def _read(provider: Provider, old: TokenSet, answer: Answer, now: int) -> TokenS
     if error is not None:
         raise _refusal(provider, error if isinstance(error, str) else "")
     if answer.status != 200:
-        raise ProviderUnavailable("The provider's answer cannot be read.")
+        raise ProviderUnavailable("The provider answers with another status than 200.")
     try:
-        return old.refreshed(content, now=now)
-    except ValueError:
-        pass
-    raise ProviderUnavailable("The provider's answer cannot be read.")
+        new = old.refreshed(content, now=now, dpop_key=key)
+    except MalformedTokens as exc:
+        raise ProviderUnavailable(str(exc)) from None
+    if key is not None and not dpop.is_bound(new.token_type):
+        raise ProviderUnavailable(dpop.NOT_BOUND)
+    return new
 
 
 def _refusal(provider: Provider, error: str) -> OAuthError:
     if error in FATAL:
         return GrantRefused(error)
+    if error in PROOF:
+        logger.error(
+            "%s does not accept the proof of the tokens' key (%s): compare its clock with this "
+            "machine's.",
+            provider.name,
+            error,
+        )
     if error in CONFIGURATION:
         logger.error(
             "%s does not accept this gateway as its client (%s): check the client id, its "
@@ -118,7 +142,7 @@ def _with_good_id_token(
     if fault is None:
         return new
     if isinstance(fault, Unreadable):
-        raise ProviderUnavailable("The provider's answer cannot be read.")
+        raise ProviderUnavailable(str(fault))
     if isinstance(fault, ForAnother):
         logger.error("%s refreshed a grant with the id token of another.", provider.name)
         raise GrantRefused(ANOTHER_GRANT)
@@ -132,7 +156,7 @@ def _fault_of(
     __traceback_hide__ = True
     try:
         if not _is_of_the_same(id_tokens.claims_of(new.id_token), before):
-            return ForAnother("The id token is of another grant.")
+            return ForAnother("The id token is of another grant.", Code.ID_TOKEN_SUBJECT)
         id_tokens.read(
             new.id_token,
             issuer=str(before.get("iss")),

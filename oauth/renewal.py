@@ -29,6 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
+from oauth.complaints import Complaints
 from oauth.exceptions import ProviderUnavailable, ReauthenticationRequired
 from oauth.providers import Provider
 from oauth.refreshing import GrantRefused, refresh
@@ -147,6 +148,9 @@ class Renewal:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
             self._seal(held, {"refused": exc.reason}, REFUSAL_KEPT)
             raise
+        except ProviderUnavailable as exc:
+            _failures.add(self._provider.name, str(exc))
+            raise
         # Until it is known to be saved it is kept as long as a session may hold the old one.
         lifetime = self._services.config.absolute_timeout or KEPT_UNSAVED
         self._seal(held, {"token_set": new.to_session()}, lifetime)
@@ -219,4 +223,5 @@ def _calls(provider: str) -> ThreadPoolExecutor:
 
 
 _resting = _Resting()
+_failures = Complaints(logger, "A refresh at %s failed: %s")
 os.register_at_fork(after_in_child=_calls.cache_clear)

@@ -2,43 +2,51 @@
 
 Stands in front of allauth's sign-out. That comes first and does not depend on the
 provider; then, where single logout is configured, the browser is led to the
-provider's end-session endpoint, and back to `returned`.
+provider's end-session endpoint, and back to `returned`. Only who comes back with the
+state that was sent along is told that the provider was left too.
+
+The browser is led by GET: in a POST from another site a provider does not see its own
+cookie where that is `SameSite=Lax`, finds nobody signed in, and says that it is done. It
+follows a link, which the Content-Security-Policy lets lead to any host.
 
 The id token goes along as a hint, as the standard recommends, since providers ask the
-person otherwise. It is posted, so that it is in no address, history or log, and by
-then the tokens are out of the session and being revoked. Whoever uses a provider whose
-id tokens are accepted as credentials elsewhere sets `single_logout` to `no-hint`.
+person otherwise. It is in no address of ours; by then the tokens are out of the session
+and being revoked. With `post` it is in no history and in no log of the provider either;
+with `no-hint` it stays here, for a provider whose id tokens are credentials elsewhere.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from allauth.account.authentication import get_authentication_records
 from allauth.account.views import logout as local_sign_out
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
-from django.core import signing
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from oauth import background, endpoints, providers
+from oauth import background, endpoints, logout_state, providers
 from oauth import session as tokens
 from oauth.exceptions import ProviderUnavailable
-from oauth.providers import Provider
+from oauth.providers import HINTED, POSTED, Provider
 from oauth.tokens import TokenSet
 
 logger = logging.getLogger(__name__)
 
-WITH_HINT, WITHOUT_HINT = "hint", "no-hint"
 METADATA_WAIT = 1.0  # seconds; the provider's metadata is usually known
-RETURN_WITHIN = 600  # seconds
-SALT = "oauth.single_logout"
+ADDRESS_MAX = 7000  # characters; nginx and Apache refuse a request line over 8 KB
+# It has parameters of its own, takes a GET only, and gives no state back.
+# https://docs.aws.amazon.com/cognito/latest/developerguide/logout-endpoint.html
+COGNITO = re.compile(r"https://cognito-idp\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/.*")
 
 
 @dataclass(frozen=True)
@@ -69,15 +77,21 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def returned(request: HttpRequest) -> HttpResponse:
-    """Take the person back from the provider, and say what was done if it was asked for here."""
-    try:
-        name = signing.loads(request.GET.get("state", ""), salt=SALT, max_age=RETURN_WITHIN)
-    except signing.BadSignature:
-        name = None
-    provider = providers.provider(name) if isinstance(name, str) else None
-    if provider is not None:
-        messages.success(request, f"You are signed out of {provider.label} as well.")
-    return redirect("home")
+    """Take the person back from the provider, and say what they are signed out of.
+
+    Somebody who has signed in again meanwhile is told nothing.
+    """
+    response = redirect("home")
+    if request.user.is_authenticated:
+        return response
+    name = logout_state.provider_left(request)
+    provider = providers.provider(name) if name is not None else None
+    if provider is None:
+        messages.info(request, "You are signed out here.")
+    else:
+        logout_state.forget(response)
+        messages.success(request, f"You are signed out here, and at {provider.label} too.")
+    return response
 
 
 def _ending(request: HttpRequest) -> _Ending | None:
@@ -108,12 +122,38 @@ def _end_session_endpoint(provider: Provider) -> str | None:
 def _leading(request: HttpRequest, ending: _Ending, url: str) -> HttpResponse:
     __traceback_hide__ = True
     provider = ending.provider
+    back = request.build_absolute_uri(reverse("oauth_signed_out"))
+    if COGNITO.fullmatch(provider.issuer or ""):
+        fields = {"client_id": provider.client_id, "logout_uri": back}
+        return _page(request, provider, {"address": _address(url, fields)})
+    state = logout_state.new()
     fields = {
         "client_id": provider.client_id,
-        "post_logout_redirect_uri": request.build_absolute_uri(reverse("oauth_signed_out")),
-        "state": signing.dumps(provider.name, salt=SALT),
+        "post_logout_redirect_uri": back,
+        "state": state,
     }
-    if provider.single_logout == WITH_HINT and ending.token_set.id_token is not None:
-        fields["id_token_hint"] = ending.token_set.id_token
-    context = {"provider": provider, "url": url, "fields": fields}
-    return render(request, "oauth/single_logout.html", context)
+    hint = ending.token_set.id_token if provider.single_logout in HINTED else None
+    hinted = fields | ({} if hint is None else {"id_token_hint": hint})
+    if provider.single_logout in POSTED:
+        response = _page(request, provider, {"address": None, "url": url, "fields": hinted})
+    else:
+        address = _address(url, hinted)
+        if len(address) > ADDRESS_MAX:
+            address = _address(url, fields)
+        response = _page(request, provider, {"address": address})
+    logout_state.keep(response, provider.name, state)
+    return response
+
+
+def _page(request: HttpRequest, provider: Provider, way: Mapping[str, object]) -> HttpResponse:
+    __traceback_hide__ = True
+    # Whatever the template asks for is there: Django logs the whole context otherwise, at DEBUG.
+    return render(request, "oauth/single_logout.html", {"provider": provider, **way})
+
+
+def _address(url: str, fields: Mapping[str, str]) -> str:
+    """Return the endpoint with the parameters, beside those that it has already."""
+    __traceback_hide__ = True
+    parts = urlsplit(url)
+    query = "&".join(filter(None, (parts.query, urlencode(fields))))
+    return urlunsplit(parts._replace(query=query, fragment=""))

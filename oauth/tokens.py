@@ -16,8 +16,14 @@ from typing import Any, NoReturn, cast
 VERSION = 1
 MAX_TOKEN_LENGTH = 32 * 1024  # several tokens must fit in one session of 400 KB
 MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; a longer one is as good, and fits every calendar
-SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret"})
+NOTHING = (None, "")  # what a field may hold for being left out
+SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
+DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.dpop` makes them
+
+
+class MalformedTokens(ValueError):
+    """This is no token response, or no token set; the message is a fixed sentence."""
 
 
 def new_grant_secret() -> str:
@@ -34,7 +40,8 @@ class TokenSet:
     names no end. ``requested_scope`` is what was asked for at the consent, ``scope``
     what was granted last. ``grant_secret`` belongs to one generation of the set:
     whoever refreshes it, from whichever copy, meets the others under this name.
-    ``granted_at`` is when the person consented; refreshes keep it.
+    ``granted_at`` is when the person consented; refreshes keep it. ``dpop_key`` is the private
+    key that the tokens are bound to, if they are (`oauth.dpop`): each sign-in makes one.
     """
 
     access_token: str
@@ -50,6 +57,7 @@ class TokenSet:
     granted_at: int = 0
     requested_scope: tuple[str, ...] = ()
     grant_secret: str = field(default_factory=new_grant_secret)
+    dpop_key: str | None = None
 
     def __repr__(self) -> str:
         """Show which tokens are there, never a token."""
@@ -75,36 +83,35 @@ class TokenSet:
         client_id: str,
         requested_scope: tuple[str, ...],
         now: int,
+        dpop_key: str | None = None,
     ) -> TokenSet:
-        """Read a token response. Raises ValueError when it is not one.
+        """Read a token response. Raises MalformedTokens when it is not one.
 
         A response without ``scope`` grants what was requested (RFC 6749 section 5.1).
         """
-        scope = response.get("scope")
-        # GitHub and Google call the end of a refresh token otherwise than Keycloak does.
-        refresh_lifetime = response.get("refresh_expires_in") or response.get(
-            "refresh_token_expires_in"
-        )
         return cls(
             access_token=_token(response.get("access_token")),
-            token_type=_text(response.get("token_type") or "Bearer"),
-            scope=requested_scope if scope is None else split_scope(_text(scope)),
+            token_type=_token_type(response.get("token_type")),
+            scope=_granted(response.get("scope"), requested_scope),
             subject=subject,
             client_id=client_id,
             refresh_token=_optional_token(response.get("refresh_token")),
             id_token=_optional_token(response.get("id_token")),
             expires_at=_end(response.get("expires_in"), now),
-            refresh_expires_at=_end(refresh_lifetime, now),
+            refresh_expires_at=_end(_refresh_lifetime(response), now),
             issued_at=now,
             granted_at=now,
             requested_scope=requested_scope,
+            dpop_key=dpop_key,
         )
 
-    def refreshed(self, response: Mapping[str, Any], *, now: int) -> TokenSet:
-        """Return the set that follows this one. Raises ValueError when it is not a response.
+    def refreshed(
+        self, response: Mapping[str, Any], *, now: int, dpop_key: str | None = None
+    ) -> TokenSet:
+        """Return the set that follows this one. Raises MalformedTokens when it is no response.
 
         A response without scope leaves it unchanged, and one without refresh token
-        lets the old one stand (RFC 6749 section 6).
+        lets the old one stand (RFC 6749 section 6). ``dpop_key`` is what it was asked for with.
         """
         new = TokenSet.from_response(
             response,
@@ -112,6 +119,7 @@ class TokenSet:
             client_id=self.client_id,
             requested_scope=self.scope,
             now=now,
+            dpop_key=dpop_key,
         )
         new = replace(
             new,
@@ -134,13 +142,14 @@ class TokenSet:
         is kept for the same account and client, and never when it could fetch more
         than was granted this time. With it goes the grant secret: a refresh token must
         not be spent under two names. And the time of its grant: whoever ends the grants
-        of that time means it.
+        of that time means it. One that may be bound to another key than this set is of no use.
         """
         if (
             previous is None
             or previous.refresh_token is None
             or self.refresh_token is not None
             or (self.subject, self.client_id) != (previous.subject, previous.client_id)
+            or self.dpop_key != previous.dpop_key
             or not set(previous.scope) <= set(self.scope)
         ):
             return self
@@ -161,10 +170,10 @@ class TokenSet:
     def from_session(cls, data: object) -> TokenSet:
         """Read what `to_session` returned; unknown fields are ignored.
 
-        Raises ValueError when it is something else.
+        Raises MalformedTokens when it is something else.
         """
         if not isinstance(data, Mapping) or data.get("version") != VERSION:
-            raise ValueError("This is not a token set of version 1.")
+            raise MalformedTokens("This is not a token set of version 1.")
         return cls(
             access_token=_token(data.get("access_token")),
             token_type=_text(data.get("token_type")),
@@ -179,6 +188,7 @@ class TokenSet:
             granted_at=_optional_time(data.get("granted_at")) or 0,
             requested_scope=_texts(data.get("requested_scope")),
             grant_secret=_grant_secret(data.get("grant_secret")),
+            dpop_key=_optional_key(data.get("dpop_key")),
         )
 
 
@@ -187,48 +197,85 @@ def split_scope(scope: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(re.split(r"[\s,]+", scope.strip()))) if scope.strip() else ()
 
 
+def _granted(scope: object, requested: tuple[str, ...]) -> tuple[str, ...]:
+    """Read the scope of a response. Some write a list; without one it is what was requested."""
+    if scope is None:
+        return requested
+    if isinstance(scope, list):
+        scope = " ".join(_shown_text(each) for each in scope)
+    return split_scope(_shown_text(scope))
+
+
+def _token_type(value: object) -> str:
+    """Read the type, in whatever case (RFC 6749 section 5.1); without one it is Bearer."""
+    return "Bearer" if value in NOTHING else _shown_text(value)
+
+
 def _token(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN_LENGTH:
-        raise ValueError("A token is missing, too long or not text.")
+        raise MalformedTokens("A token is missing, too long or not text.")
     return value
 
 
 def _optional_token(value: object) -> str | None:
-    return None if value in (None, "") else _token(value)
+    return None if value in NOTHING else _token(value)
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_TOKEN_LENGTH:
-        raise ValueError("A field of the token set is missing, too long or not text.")
+        raise MalformedTokens("A field of the token set is missing, too long or not text.")
     return value
+
+
+def _shown_text(value: object) -> str:
+    """Return a text that a page can show; halves of UTF-16 characters would break it."""
+    text = _text(value)
+    if not text.isprintable():
+        raise MalformedTokens("A field of the token response has characters that are no text.")
+    return text
 
 
 def _texts(value: object) -> tuple[str, ...]:
     if type(value) is not list:
-        raise ValueError("The token set has no scope.")
+        raise MalformedTokens("The token set has no scope.")
     return tuple(_text(item) for item in value)
 
 
 def _grant_secret(value: object) -> str:
     if not isinstance(value, str) or not GRANT_SECRET.fullmatch(value):
-        raise ValueError("The token set has no grant secret.")
+        raise MalformedTokens("The token set has no grant secret.")
+    return value
+
+
+def _optional_key(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or not DPOP_KEY.fullmatch(value)):
+        raise MalformedTokens("The token set's key cannot be used.")
     return value
 
 
 def _optional_time(value: object) -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise ValueError("A time of the token set is not a whole number.")
+        raise MalformedTokens("A time of the token set is not a whole number.")
     return value
+
+
+def _refresh_lifetime(response: Mapping[str, Any]) -> object:
+    """Return the lifetime of the refresh token, which Google names otherwise than Keycloak does.
+
+    Keycloak says 0 of one without an end (https://github.com/keycloak/keycloak/issues/48063).
+    """
+    named = (response.get(name) for name in ("refresh_expires_in", "refresh_token_expires_in"))
+    return next((each for each in named if each not in (*NOTHING, 0, "0")), None)
 
 
 def _end(lifetime: object, now: int) -> int | None:
     """Return the end of a lifetime in seconds; form-encoded answers give it as text."""
-    if lifetime in (None, ""):
+    if lifetime in NOTHING:
         return None
     try:
         seconds = int(float(_number(lifetime)))
     except (OverflowError, ValueError):
-        raise ValueError("A lifetime of the token response is not a number.") from None
+        raise MalformedTokens("A lifetime of the token response is not a number.") from None
     return now + min(max(seconds, 0), MAX_LIFETIME)
 
 

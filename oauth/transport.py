@@ -13,6 +13,7 @@ import requests
 from requests.adapters import BaseAdapter
 
 from oauth import http
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.vetted_addresses import Reach
 
@@ -45,7 +46,7 @@ class _Transport(BaseAdapter):
         most = http.DOCUMENT_MAX if method == "GET" else http.ANSWER_MAX
         answer = http.ask(method, request.url or "", headers, body, reach=self._reach, most=most)
         if answer.is_overloaded or 300 <= answer.status < 400:
-            raise ProviderUnavailable("The provider cannot answer now.")
+            raise ProviderUnavailable("The provider cannot answer now.", Code.USERINFO_STATUS)
         return _response(request, answer)
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from itertools import zip_longest
@@ -38,9 +39,23 @@ class Network(Enum):
     PRIVATE = "private"
 
 
-Reach = frozenset[Network]
-PUBLIC: Reach = frozenset({Network.GLOBAL})
-ANYWHERE: Reach = frozenset(Network)
+@dataclass(frozen=True)
+class Reach:
+    """Where requests may go: the networks, and who vouches for the names of the hosts there.
+
+    ``ca_file`` is a PEM file whose certificates count in place of the public authorities'.
+    """
+
+    networks: frozenset[Network]
+    ca_file: str | None = None
+
+    def with_network_of(self, address: str) -> Reach:
+        """Return this reach, and the kind of network where an address is."""
+        return replace(self, networks=self.networks | {network_of(address)})
+
+
+PUBLIC = Reach(frozenset({Network.GLOBAL}))
+ANYWHERE = Reach(frozenset(Network))
 Resolve = Callable[[str], Awaitable[list[str]]]
 
 
@@ -66,6 +81,14 @@ def network_of(address: str) -> Network:
         # Nobody is reached over 6to4 any more (RFC 7526).
         return Network.PRIVATE if found.sixtofour and network is Network.GLOBAL else network
     return Network.GLOBAL if found in UNICAST and found.is_global else Network.PRIVATE
+
+
+def is_private(address: str) -> bool:
+    """Tell whether an address is in no network of the whole world's; what is none is not."""
+    try:
+        return network_of(address) is not Network.GLOBAL
+    except ValueError:
+        return False
 
 
 def _network_of_4(address: IPv4Address) -> Network:
@@ -101,6 +124,8 @@ class VettedTransport(httpx2.AsyncBaseTransport):
 
     ``resolve`` returns the addresses of a name. Raises AddressRefused, besides what
     `httpx2` and ``resolve`` raise. Each answer's extension `peer` is the address that gave it.
+    Without TLS none but private networks are within reach: anybody between would read the
+    secrets, and answer.
     """
 
     def __init__(
@@ -114,7 +139,8 @@ class VettedTransport(httpx2.AsyncBaseTransport):
         """Send to the first address that can be connected to."""
         __traceback_hide__ = True
         # As it goes over the network: Python's own encoding would make another name of some.
-        *others, last = await self._vetted(request.url.raw_host.decode("ascii"))
+        host = request.url.raw_host.decode("ascii")
+        *others, last = await self._vetted(host, is_plain=request.url.scheme == "http")
         for address in others:
             try:
                 return await self._send(request, address, FIRST_CONNECT)
@@ -126,15 +152,17 @@ class VettedTransport(httpx2.AsyncBaseTransport):
         """Close the connections."""
         await self._transport.aclose()
 
-    async def _vetted(self, host: str) -> list[str]:
+    async def _vetted(self, host: str, *, is_plain: bool) -> list[str]:
         if not host:
             raise AddressRefused("The address names no host.")
         addresses = await self._resolve(host)
         if not addresses:
             raise OSError("The host has no address.")
         for address in addresses:
-            if (network := network_of(address)) not in self._reach:
+            if (network := network_of(address)) not in self._reach.networks:
                 raise AddressRefused(f"The host is at a {network.value} address.")
+            if is_plain and network is Network.GLOBAL:
+                raise AddressRefused("The host is in the Internet, and would be asked without TLS.")
         return _in_turn(addresses)[:TRIED_MAX]
 
     async def _send(

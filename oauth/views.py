@@ -18,11 +18,13 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
 from django.contrib.auth.decorators import login_not_required
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
 
-from oauth import new_accounts, pending
+from oauth import new_accounts, pending, providers
+from oauth.posted_answer import led_on
 
 # What allauth lets a visitor add to the authorization request by the address.
 VISITORS_WISHES = ("scope", "auth_params", "action")
@@ -49,11 +51,17 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     )
 
 
+@csrf_exempt  # a POST changes nothing
 @login_not_required
 @never_cache
-@require_GET
+@require_http_methods(["GET", "POST"])
 def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Take the provider's answer; allauth checks the state, and signs in or connects."""
+    if request.method == "POST":
+        configured = providers.provider(provider_id)
+        if configured is None or not configured.posts_answers:
+            return HttpResponseNotAllowed(["GET"])
+        return led_on(request)
     provider = _provider(request, provider_id)
     view = OAuth2CallbackView.adapter_view(provider.get_oauth2_adapter(request))
     return _answered(

@@ -141,13 +141,13 @@ def test_no_package_imports_the_tests(package: str) -> None:
     assert [each for each in imports(package) if each.package == "tests"] == []
 
 
-def test_cryptography_is_in_the_envelope_only() -> None:
+def test_cryptography_is_in_the_envelope_and_the_proofs_of_a_key_only() -> None:
     users = {
         each.of
         for each in all_imports()
         if each.package == "cryptography" and not is_under(each.of, "gateway_site.local")
     }
-    assert users == {"sessions_kms.envelope"}
+    assert users == {"sessions_kms.envelope", "oauth.dpop"}
 
 
 def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:

@@ -7,6 +7,7 @@ environment's. HTTP/1.1 only: one call at a time is on a connection.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator
@@ -24,7 +25,10 @@ from gateway_site.gateway.connections import Connections, Limits, Owner
 from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.http1 import Http1Connection
 from gateway_site.gateway.upstreams import Upstream
+from oauth.vetted_addresses import is_private
 from sessions_kms.signals import session_cycled, session_ended
+
+logger = logging.getLogger(__name__)
 
 Pool = Connections[Http1Connection]
 _pools: dict[asyncio.AbstractEventLoop, Pool] = {}
@@ -113,7 +117,7 @@ async def ask(owner: Owner, upstream: Upstream, request: httpx2.Request) -> http
     patience = float(upstream.connect_timeout)
     own = pool()
     lease = await own.take(
-        upstream, owner, lambda: _connected(request.url, patience), patience=patience
+        upstream, owner, lambda: _connected(upstream, request.url, patience), patience=patience
     )
     try:
         return await lease.connection.ask(request, ended=lambda: own.give_back(lease))
@@ -122,19 +126,27 @@ async def ask(owner: Owner, upstream: Upstream, request: httpx2.Request) -> http
         raise
 
 
-async def _connected(url: httpx2.URL, patience: float) -> Http1Connection:
-    host, tls = url.raw_host.decode("ascii"), _tls() if url.scheme == "https" else None
-    port = url.port or (443 if tls else 80)
+async def _connected(upstream: Upstream, url: httpx2.URL, patience: float) -> Http1Connection:
+    tls = _tls(upstream.ca_file) if url.scheme == "https" else None
+    host, port = url.raw_host.decode("ascii"), url.port or (443 if tls else 80)
     try:
-        return Http1Connection(await wire.connected(host, port, tls, patience=patience))
+        made = await wire.connected(host, port, tls, patience=patience)
+        if tls is None and not is_private(made.peer):
+            made.close()
+            logger.error("%s is in the Internet, and is not asked without TLS.", upstream.name)
+            raise httpx2.ConnectError("The upstream was not reached.")
+        return Http1Connection(made)
     except TimeoutError:
         raise httpx2.ConnectTimeout("The upstream was not reached in time.") from None
     except (OSError, UnicodeError):
         raise httpx2.ConnectError("The upstream was not reached.") from None
 
 
-@cache
-def _tls() -> ssl.SSLContext:
-    context = httpx2.create_ssl_context()  # takes tens of milliseconds to make
+@cache  # there are as many as are configured
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    if ca_file is not None:
+        context = ssl.create_default_context(cafile=ca_file)
+    else:
+        context = httpx2.create_ssl_context()  # takes tens of milliseconds to make
     context.set_alpn_protocols(["http/1.1"])
     return context

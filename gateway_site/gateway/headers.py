@@ -38,6 +38,8 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"critical-ch",
     b"date",  # the server sets its own
     b"document-policy",
+    b"dpop",
+    b"dpop-nonce",  # RFC 9449: for who holds the key, which is the gateway
     b"expect-ct",
     b"feature-policy",
     b"nel",

@@ -26,6 +26,7 @@ from gateway_site.gateway.redirects import locations
 from gateway_site.gateway.slots import Slots
 from gateway_site.gateway.standing import stands
 from gateway_site.gateway.views import Call
+from oauth import dpop
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 
@@ -124,6 +125,11 @@ class _Exchange:
         answer = await self._attempt(first, self.body.pieces())
         self.body.end()
         try:
+            if (nonce := _demanded_nonce(first, answer)) is not None:
+                if not self.body.can_replay:
+                    raise unavailable("nonce_required", "The upstream asks for the call once more.")
+                await answer.aclose()
+                answer = await self._attempt(first, self.body.replay(), nonce)
             if answer.status_code == 401 and self.body.can_replay:
                 other = await self._token(refused=first)
                 if other.access_token != first.access_token:
@@ -137,12 +143,16 @@ class _Exchange:
         request, provider = self.call.request, self.upstream.provider
         return await tokens.access_token(request, provider, refused=refused)
 
-    async def _attempt(self, token: TokenSet, content: Content) -> httpx2.Response:
-        """Return the answer once its headers are there."""
+    async def _attempt(
+        self, token: TokenSet, content: Content, nonce: str | None = None
+    ) -> httpx2.Response:
+        """Return the answer once its headers are there; ``nonce`` is what a proof was to have."""
+        target = self.call.target
+        nonce = nonce or dpop.nonces.of(target)
         headers = [
             *self._headers,
             *self._framing,
-            (b"authorization", b"Bearer " + token.access_token.encode("ascii")),
+            *tokens.authorization(token, self.call.method, target, nonce),
         ]
         try:
             async with asyncio.timeout(None) as deadline:
@@ -156,6 +166,8 @@ class _Exchange:
         except (httpx2.HTTPError, Busy, TimeoutError) as error:
             self._log(error)
             raise _failure(error) from None
+        if token.dpop_key is not None:
+            dpop.nonces.remember(target, answer.headers.get(dpop.NONCE))
         if not 200 <= answer.status_code <= 599:
             await answer.aclose()
             raise _bad_gateway()
@@ -216,6 +228,14 @@ async def _then(content: Content, do: Callable[[], None]) -> Content:
 
 def _start(deadline: asyncio.Timeout, seconds: float) -> None:
     deadline.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+def _demanded_nonce(token: TokenSet, answer: httpx2.Response) -> str | None:
+    """Return the nonce that the proof lacked, if it was that (RFC 9449 section 9)."""
+    challenge = answer.headers.get("www-authenticate", "")
+    if token.dpop_key is None or answer.status_code != 401 or dpop.DEMAND not in challenge:
+        return None
+    return dpop.usable(answer.headers.get(dpop.NONCE))
 
 
 def _is_event_stream(answer: httpx2.Response) -> bool:

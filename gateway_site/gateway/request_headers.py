@@ -48,7 +48,8 @@ MCP_PARAMETERS = "mcp-param-"
 MADE_HERE = r"connection|http2-settings|keep-alive|te|trailer|transfer-encoding|upgrade"
 FRAMING = r"content-length|expect|host|early-data"
 # Credentials: the gateway's own cookies and CSRF token, and what servers take for Authorization.
-CREDENTIALS = r".*authorization.*|.*cookie.*|x-csrf-?token|x-xsrf-?token"
+# Proofs of a key (RFC 9449) are the gateway's to make.
+CREDENTIALS = r".*authorization.*|.*cookie.*|x-csrf-?token|x-xsrf-?token|dpop(?:-nonce)?"
 # What is about the gateway's origin, or the page that calls.
 ORIGIN = r"origin|referer|service-worker.*|sec-.*"
 # What proxies tell of a connection, and of a request that another one stood for. As `Proxy` CGI
@@ -68,7 +69,7 @@ TELLING = re.compile(
     r"user|e-?mail|auth|group|role|principal|identity|token"
     r"|api-?key|assertion|certificate|claim|credential|impersonate|jwt|oidc|password|saml|secret"
     r"|^(?:x-)?remote-|^cf-|^x-amzn-|^x-goog-iap-|^x-ms-client-"  # and whatever else these say
-    r"|^dpop$|^grpc-metadata-"
+    r"|^grpc-metadata-"
 )
 WIDEST = "x-*"  # says nothing of whose headers they are
 

@@ -7,11 +7,14 @@ import re
 from django.http import HttpRequest
 from django.urls import reverse
 
+from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.problems import Problem, unavailable
+from oauth import dpop
 from oauth.access import aget_token
 from oauth.exceptions import NotConnected, ProviderUnavailable, ReauthenticationRequired
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.services import services
 
 B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 
@@ -19,7 +22,9 @@ B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 async def access_token(
     request: HttpRequest, provider: str, refused: TokenSet | None = None
 ) -> TokenSet:
-    """Return a valid bearer token; `refused` is one that an upstream answered 401 to.
+    """Return a valid token, a bearer's or one that is bound to a key that is held as well.
+
+    `refused` is one that an upstream answered 401 to.
 
     Raises Problem.
     """
@@ -39,9 +44,29 @@ async def access_token(
         raise unavailable(
             "store_unavailable", "The session store cannot be used at the moment."
         ) from None
-    if token.token_type.lower() != "bearer" or not B64TOKEN.fullmatch(token.access_token):
-        raise Problem(502, "unusable_token", "The provider's token is not a bearer token.")
+    if not _is_usable(token):
+        raise Problem(
+            502, "unusable_token", "The provider's token is of a kind that cannot be sent."
+        )
     return token
+
+
+def authorization(token: TokenSet, method: str, url: str, nonce: str | None) -> Headers:
+    """Return the headers that present a token, with a proof of its key where it is bound to one.
+
+    `nonce` is what the upstream asked the proof to have.
+    """
+    if token.dpop_key is None:
+        return [(b"authorization", b"Bearer " + token.access_token.encode("ascii"))]
+    now = services().clock()
+    shown = dpop.headers(token.dpop_key, token.access_token, method, url, now=now, nonce=nonce)
+    return [(name.lower().encode(), value.encode("ascii")) for name, value in shown.items()]
+
+
+def _is_usable(token: TokenSet) -> bool:
+    """Tell whether there is a way to send it: RFC 6750, or RFC 9449."""
+    kind = "bearer" if token.dpop_key is None else dpop.SCHEME.lower()
+    return token.token_type.lower() == kind and bool(B64TOKEN.fullmatch(token.access_token))
 
 
 def sign_in_url(provider: str) -> str:

@@ -13,7 +13,13 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment import LOOPBACK_HOSTS, refuse_unknown
+from gateway_site.environment import (
+    FALSE,
+    LOOPBACK_HOSTS,
+    TRUE,
+    check_ca_file,
+    refuse_unknown,
+)
 from gateway_site.gateway import paths
 from gateway_site.gateway.request_headers import LISTED, BadEntry, RequestHeaders
 
@@ -28,7 +34,16 @@ NUMBERS = {
     "MAX_CONCURRENT": 64,
 }
 # The first makes the upstream.
-SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", "REQUEST_HEADERS", *NUMBERS)
+SUFFIXES = (
+    "URL",
+    "PROVIDER",
+    "METHODS",
+    "PATHS",
+    "REQUEST_HEADERS",
+    "ALLOW_HTTP",
+    "CA_FILE",
+    *NUMBERS,
+)
 URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
 NAME_LENGTH = 40
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
@@ -40,7 +55,9 @@ class Upstream:
 
     `origin` is scheme, host and port without a default port; `prefix` is the path that
     every target starts with, without its last slash. `paths` are the prefixes of what may
-    be asked for below it; empty allows everything.
+    be asked for below it; empty allows everything. `allow_http` is for private networks
+    (`client` sees to it); the certificates of `ca_file` count in place of the public
+    authorities'.
     """
 
     name: str
@@ -55,6 +72,8 @@ class Upstream:
     stream_timeout: int
     max_body: int
     max_concurrent: int
+    allow_http: bool = False
+    ca_file: str | None = None
 
 
 def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
@@ -95,6 +114,8 @@ class _Variables:
             methods=self._methods(),
             paths=self._paths(),
             request_headers=self._request_headers(),
+            allow_http=self._allow_http(),
+            ca_file=self._ca_file(),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 
@@ -136,6 +157,18 @@ class _Variables:
         except BadEntry as bad:
             raise ImproperlyConfigured(f"{self.variable('REQUEST_HEADERS')} {bad}") from None
 
+    def _allow_http(self) -> bool:
+        value = self._text("ALLOW_HTTP").lower()
+        if value not in TRUE | FALSE:
+            raise ImproperlyConfigured(f"{self.variable('ALLOW_HTTP')} must be 1 or 0.")
+        return value in TRUE
+
+    def _ca_file(self) -> str | None:
+        path = self._text("CA_FILE")
+        if path:
+            check_ca_file(self.variable("CA_FILE"), path)
+        return path or None
+
     def _number(self, suffix: str) -> int:
         text = self._text(suffix)
         if not text:
@@ -145,10 +178,11 @@ class _Variables:
         return int(text)
 
     def _address(self) -> tuple[str, str]:
-        """Return origin and path of the URL; plain http is good for this machine only."""
+        """Return origin and path of the URL; plain http only where it is allowed, or loopback."""
         error = ImproperlyConfigured(
-            f"{self.variable('URL')} must be an https:// address (http:// only on loopback), "
-            "without user name, query or fragment, and without odd characters in its path."
+            f"{self.variable('URL')} must be an https:// address, without user name, query or "
+            "fragment, and without odd characters in its path. http:// is good on loopback; in a "
+            f"private network {self.variable('ALLOW_HTTP')}=1 allows it."
         )
         url = self._text("URL")
         try:
@@ -158,7 +192,8 @@ class _Variables:
             raise error from None
         shown = f"[{host}]" if ":" in host else host
         plain = parts.netloc.lower() in {shown, f"{shown}:{port}"}
-        secure = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS)
+        local = host in LOOPBACK_HOSTS or self._allow_http()
+        secure = parts.scheme == "https" or (parts.scheme == "http" and local)
         prefix = parts.path.rstrip("/")
         bare = not set("?#\\") & set(url)
         if not (HOST.fullmatch(host) and plain and secure and bare and _is_path(prefix)):

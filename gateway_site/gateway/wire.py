@@ -60,6 +60,12 @@ class Wire(asyncio.Protocol):
             raise ConnectionError
 
     @property
+    def peer(self) -> str:
+        """The address at the other end, empty where the connection has ended."""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if name else ""
+
+    @property
     def is_quiet(self) -> bool:
         """Whether it is open, and nothing came that was not taken; nor is about to."""
         return not (

@@ -45,7 +45,7 @@ def test_sign_out_leads_over_the_provider_which_asks_who_it_is_next_time(
 ) -> None:
     arrive(page, stack)
     page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_role("status")).to_contain_text("signed out of Local provider as well")
+    expect(page.get_by_role("status")).to_contain_text("and at Local provider too")
     assert page.url == f"{stack.url}/"
     page.get_by_role("button", name="Sign in with Local provider").click()
     expect(page.get_by_label("Password")).to_be_visible()
@@ -67,8 +67,8 @@ def test_sign_out_kills_the_refresh_token_at_the_provider(
         wait_until(lambda: revoked_grants(stack) > before, "the grant is revoked", 10)
         answer = answer_to_refresh(stack, token)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
-        page.get_by_role("button", name="Sign out of Local provider").click()
-        expect(page.get_by_role("status")).to_contain_text("as well")
+        page.get_by_role("link", name="Sign out of Local provider").click()
+        expect(page.get_by_role("status")).to_contain_text("and at Local provider too")
     finally:
         context.close()
 

@@ -75,8 +75,9 @@ def test_empty_client_id_configures_nothing() -> None:
     assert configured({"OAUTH_CORP_ISSUER": "nonsense", "OAUTH_TOKEN": "of another tool"}) == []
 
 
-def test_public_client_needs_no_secret() -> None:
-    (provider,) = configured({k: v for k, v in CORP.items() if "SECRET" not in k})
+def test_private_key_takes_the_place_of_a_secret() -> None:
+    key = {"OAUTH_CORP_PRIVATE_KEY_FILE": "/k.pem", "OAUTH_CORP_TOKEN_AUTH": "private_key_jwt"}
+    (provider,) = configured(CORP | key | {"OAUTH_CORP_CLIENT_SECRET": ""})
     assert provider.client_secret == ""
 
 
@@ -98,6 +99,22 @@ def test_plain_http_issuer_is_good_on_loopback_only() -> None:
     assert form_action_origins([provider]) == ["http://[::1]:9400"]
 
 
+def test_plain_http_is_good_where_it_is_allowed() -> None:
+    http = {"OAUTH_CORP_ISSUER": "http://sso.internal:8080", "OAUTH_CORP_ALLOW_HTTP": "1"}
+    (provider,) = configured(CORP | http)
+    assert form_action_origins([provider]) == ["http://sso.internal:8080"]
+    assert provider.settings["allow_private"] is True
+
+
+def test_sign_in_page_at_another_address_may_be_led_to() -> None:
+    url = "https://login.example.org/authorize"
+    (provider,) = configured(CORP | {"OAUTH_CORP_AUTHORIZATION_URL": url})
+    assert form_action_origins([provider]) == [
+        "https://login.example.com",
+        "https://login.example.org",
+    ]
+
+
 def test_slash_at_the_end_of_an_issuer_is_dropped() -> None:
     (provider,) = configured(CORP | {"OAUTH_CORP_ISSUER": "https://tenant.auth.example/"})
     assert provider.issuer == "https://tenant.auth.example"
@@ -111,6 +128,20 @@ def test_secret_is_not_in_the_repr() -> None:
     ("change", "variable"),
     [
         ({"OAUTH_CORP_ISSUER": ""}, "OAUTH_CORP_ISSUER"),
+        ({"OAUTH_CORP_CLIENT_SECRET": " "}, "OAUTH_CORP_CLIENT_SECRET"),
+        ({"OAUTH_CORP_TOKEN_URL": "http://sso.internal/token"}, "OAUTH_CORP_TOKEN_URL"),
+        ({"OAUTH_CORP_JWKS_URL": "https://a.example/keys?x=1"}, "OAUTH_CORP_JWKS_URL"),
+        ({"OAUTH_CORP_ALLOW_HTTP": "10.0.0.0/8"}, "OAUTH_CORP_ALLOW_HTTP"),
+        (
+            {"OAUTH_CORP_ALLOW_HTTP": "1", "OAUTH_CORP_ALLOW_PRIVATE": "0"},
+            "OAUTH_CORP_ALLOW_HTTP",
+        ),
+        ({"OAUTH_CORP_CA_FILE": "/no/such.pem"}, "OAUTH_CORP_CA_FILE"),
+        ({"OAUTH_CORP_CA_FILE": __file__}, "OAUTH_CORP_CA_FILE"),
+        ({"OAUTH_CORP_ID_FIELD": "id"}, "OAUTH_CORP_ID_FIELD"),
+        ({"OAUTH_CORP_TEAM_ID": "x"}, "OAUTH_CORP_TEAM_ID"),
+        ({"OAUTH_CORP_ALLOWED_TENANTS": "x"}, "OAUTH_CORP_ALLOWED_TENANTS"),
+        (GITHUB | {"OAUTH_GITHUB_TOKEN_URL": "https://x.example"}, "OAUTH_GITHUB_TOKEN_URL"),
         ({"OAUTH_CORP_ISSUER": "login.example.com"}, "OAUTH_CORP_ISSUER"),
         ({"OAUTH_CORP_ISSUER": "http://login.example.com"}, "OAUTH_CORP_ISSUER"),
         ({"OAUTH_CORP_ISSUER": "https://user:pw@login.example.com"}, "OAUTH_CORP_ISSUER"),
@@ -128,7 +159,11 @@ def test_secret_is_not_in_the_repr() -> None:
         (GOOGLE | {"OAUTH_GOOGLE_ISSUER": "https://x.example"}, "OAUTH_GOOGLE_ISSUER"),
         ({"OAUTH_OPENID_CONNECT_CLIENT_ID": "x"}, "OAUTH_OPENID_CONNECT_CLIENT_ID"),
         (
-            {"OAUTH_B_CLIENT_ID": "corp-client", "OAUTH_B_ISSUER": "https://b.example"},
+            {
+                "OAUTH_B_CLIENT_ID": "corp-client",
+                "OAUTH_B_CLIENT_SECRET": "s",
+                "OAUTH_B_ISSUER": "https://b.example",
+            },
             "OAUTH_<NAME>_CLIENT_ID",
         ),
     ],
@@ -139,7 +174,6 @@ def test_mistake_is_an_error_that_names_the_variable(change: dict[str, str], var
 
 
 def test_variable_that_is_mistyped_is_named() -> None:
-    corp = {"OAUTH_CORP_CLIENT_ID": "x", "OAUTH_CORP_ISSUER": "https://login.example.com"}
     with pytest.raises(ImproperlyConfigured, match="OAUTH_CORP_BACKCHANEL_LOGOUT"):
-        configured({**corp, "OAUTH_CORP_BACKCHANEL_LOGOUT": "0"})
-    assert configured({**corp, "OAUTH_OTHER": "of somebody else's", "OAUTH_CORPORATE_X": ""})
+        configured({**CORP, "OAUTH_CORP_BACKCHANEL_LOGOUT": "0"})
+    assert configured({**CORP, "OAUTH_OTHER": "of somebody else's", "OAUTH_CORPORATE_X": ""})

@@ -18,13 +18,18 @@ class Form(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         if tag == "form":
-            self.action = values["action"]
+            self.action = values.get("action", "")  # without one it is the page itself
         if tag == "input" and (values.get("type") != "checkbox" or "checked" in values):
             self.fields.setdefault(values["name"], []).append(values.get("value", ""))
 
 
 def submit(
-    browser: requests.Session, page: requests.Response, *, follow: bool = False, **typed: str
+    browser: requests.Session,
+    page: requests.Response,
+    *,
+    follow: bool = False,
+    timeout: float = 10,
+    **typed: str,
 ) -> requests.Response:
     """Fill in and send the page's form."""
     form = Form(page.text)
@@ -32,5 +37,5 @@ def submit(
         urljoin(page.url, form.action),
         form.fields | {name: [value] for name, value in typed.items()},
         allow_redirects=follow,
-        timeout=10,
+        timeout=timeout,
     )

@@ -4,9 +4,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth import endpoints, jwks
-from oauth.renewal import _resting
-from tests.oauth.fixtures import corp, database_file, github, other, signed_in, store, visitor
+from oauth import backchannel, dpop, endpoints, jwks, renewal
+from tests.oauth.fixtures import (
+    corp,
+    database_file,
+    github,
+    other,
+    signed_in,
+    store,
+    strict,
+    visitor,
+)
 from tests.oauth.logout_fixtures import idp, second
 
 __all__ = [
@@ -18,6 +26,7 @@ __all__ = [
     "second",
     "signed_in",
     "store",
+    "strict",
     "visitor",
 ]
 
@@ -27,4 +36,7 @@ def no_memory() -> Iterator[None]:
     yield
     endpoints.forget()
     jwks.forget()
-    _resting.clear()
+    dpop.nonces.clear()
+    for failures in (renewal._failures, backchannel._failures):
+        failures.forget()
+    renewal._resting.clear()

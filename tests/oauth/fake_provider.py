@@ -59,6 +59,8 @@ class FakeProvider:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     reused: bool = False  # a spent one was sent: the whole family is revoked
     clock: Callable[[], float] = time.time  # of its id tokens
+    assertion_audience: str = ""  # the issuer, unless it is another
+    request: Any = field(default_factory=threading.local)  # what else its thread was sent
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -154,18 +156,20 @@ class FakeProvider:
             pair = f"{quote_plus(self.client_id)}:{quote_plus(CLIENT_SECRET)}".encode()
             return authorization == f"Basic {base64.b64encode(pair).decode()}"
         if self.auth_method == "private_key_jwt":
-            self.assertions.append(
-                jwt.decode(
-                    form["client_assertion"],
-                    self.public_key,
-                    ["RS256", "ES256", "EdDSA"],
-                    audience=f"{self.issuer}/token",
-                    issuer=self.client_id,
-                    # The gateway's clock is DynamoDB's, which tests move.
-                    options={"verify_iat": False, "verify_exp": False},
-                )
+            claims = jwt.decode(
+                form["client_assertion"],
+                self.public_key,
+                ["RS256", "ES256", "EdDSA"],
+                issuer=self.client_id,
+                # The gateway's clock is DynamoDB's, which tests move.
+                options={"verify_iat": False, "verify_exp": False, "verify_aud": False},
             )
-            return "client_secret" not in form
+            if claims["jti"] in {each["jti"] for each in self.assertions}:
+                return False
+            self.assertions.append(claims)
+            # RFC 10070 section 4: the sole audience, and no list.
+            audience = self.assertion_audience or self.issuer
+            return "client_secret" not in form and claims["aud"] == audience
         return form.get("client_secret") == CLIENT_SECRET
 
     def userinfo(self, authorization: str) -> Answer:
@@ -228,6 +232,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _respond(self, path: str, form: str) -> None:
         authorization = self.headers.get("Authorization", "")
+        request = self.provider.request
+        request.method, request.url = self.command, self.provider.issuer + self.path
+        request.proofs, request.more = self.headers.get_all("DPoP", []), {}
         self._send(self.provider.respond(path, dict(parse_qsl(form)), authorization))
 
     def _send(self, answer: Answer) -> None:
@@ -235,6 +242,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Location" if status == 302 else "Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in self.provider.request.more.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 

@@ -25,6 +25,7 @@ from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.oauth import fake_provider
 from tests.oauth.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
+from tests.oauth.strict_provider import StrictProvider
 from tests.sessions_kms.stacks import Stack, fake_stack, install
 
 BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
@@ -103,6 +104,15 @@ def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack
 def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
     """Serve an OpenID provider, configured as `corp`."""
     with fake_provider.serving(FakeProvider) as provider:
+        provider.clock = store.clock
+        configure(settings, environment("corp", provider))
+        yield provider
+
+
+@pytest.fixture
+def strict(store: Stack, settings: Settings) -> Iterator[StrictProvider]:
+    """Serve a provider that a test makes as strict as it wants, configured as `corp`."""
+    with fake_provider.serving(StrictProvider) as provider:
         provider.clock = store.clock
         configure(settings, environment("corp", provider))
         yield provider

@@ -212,3 +212,22 @@ def test_query_holds_no_token(idp: LogoutProvider, visitor: Visitor) -> None:
     assert_refused(Client().post(url, "", content_type=FORM))
     assert Client().get(url).status_code == 405
     assert visitor.user_id is not None
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"iat": 60}, 200),
+        ({"iat": 61}, 400),
+        ({"exp": -59}, 200),
+        ({"exp": -60}, 400),
+        ({"nbf": 60}, 200),
+        ({"nbf": 61}, 400),
+    ],
+)
+def test_clocks_may_differ_by_a_minute(
+    idp: LogoutProvider, claims: dict[str, int], status: int
+) -> None:
+    now = int(idp.clock())
+    moved: dict[str, Any] = {name: now + seconds for name, seconds in claims.items()}
+    assert post(idp.logout_token(**moved)).status_code == status

@@ -38,7 +38,10 @@ KEYS: dict[str, Any] = {
 
 
 def proof(provider: Provider, *methods: str, **more: Any) -> tuple[dict[str, str], dict[str, str]]:
-    return authenticated(provider, {"a": "b"}, audience="https://aud", methods=methods, **more)
+    endpoint = "https://login.example.com/par"
+    return authenticated(
+        provider, {"a": "b"}, issuer=provider.issuer, endpoint=endpoint, methods=methods, **more
+    )
 
 
 def key_file(folder: Path, algorithm: str) -> Path:
@@ -102,12 +105,39 @@ def test_assertion_is_signed_by_the_key_there_is(tmp_path: Path, algorithm: str)
     token = form["client_assertion"]
     header = jwt.get_unverified_header(token)
     assert (header["alg"], header["kid"]) == (algorithm, "k1")
+    assert header["typ"] == "client-authentication+jwt"
     claims = jwt.decode(
-        token, KEYS[algorithm].public_key(), [algorithm], audience="https://aud", issuer="gate:way"
+        token, KEYS[algorithm].public_key(), [algorithm], audience=CLIENT.issuer, issuer="gate:way"
     )
+    assert claims["aud"] == "https://login.example.com"  # a text, and nothing beside it
     assert claims["sub"] == "gate:way"
     assert claims["exp"] - claims["iat"] == ASSERTION_LIFETIME
     assert proof(client)[0]["client_assertion"] != token
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"assertion_audience": "endpoint"}, {"issuer": None}],
+    ids=["configured", "no issuer"],
+)
+def test_assertion_may_be_for_the_endpoint_that_is_asked(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """As Okta and Entra document it.
+
+    https://support.okta.com/help/s/article/the-audience-claim-for-client-assertion-must-be-the-endpoint-invoked-for-the-request
+    https://learn.microsoft.com/entra/identity-platform/certificate-credentials
+    """
+    client = replace(
+        CLIENT,
+        auth_method="private_key_jwt",
+        private_key_file=str(key_file(tmp_path, "ES256")),
+        **change,
+    )
+    token = proof(client)[0]["client_assertion"]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["aud"] == "https://login.example.com/par"
+    assert jwt.get_unverified_header(token)["typ"] == "JWT"
 
 
 def test_algorithm_is_one_that_the_provider_names(tmp_path: Path) -> None:

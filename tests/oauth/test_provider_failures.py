@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allauth.socialaccount.models import SocialAccount
 from pytest_django import Settings
 
 from oauth import endpoints, http
@@ -42,6 +43,10 @@ NONSENSE = {
     "no json": answering(200, f"<html>{CANARY}".encode(), "text/html"),
     "a list": answering(200, b"[]"),
     "a number": answering(200, b"7"),
+    "null": answering(200, b"null"),
+    "a text": answering(200, b'"text"'),
+    "no UTF-8": answering(200, b'{"issuer": "\xff\xfe"}'),
+    "huge": answering(200, b'{"x": "%s"}' % (b"x" * 300_000)),
     "empty": answering(200, b""),
     "an object without anything": answering(200, b"{}"),
     "deep": answering(200, b"[" * 100_000),
@@ -77,6 +82,13 @@ def test_bad_discovery_at_the_callback_of_another_process_is_a_page(
         {"token_endpoint": "ftp://127.0.0.1/token"},
         {"authorization_endpoint": "/authorize"},
         {"authorization_endpoint": ["https://evil.example"]},
+        {"authorization_endpoint": "https://["},
+        {"jwks_uri": 7},
+        {"revocation_endpoint": {}},
+        {"end_session_endpoint": True},
+        {"token_endpoint_auth_methods_supported": "client_secret_post"},
+        {"token_endpoint_auth_methods_supported": {"client_secret_post": True}},
+        {"token_endpoint_auth_signing_alg_values_supported": 7},
     ],
 )
 def test_unusable_metadata_is_a_page(
@@ -86,27 +98,75 @@ def test_unusable_metadata_is_a_page(
     assert_says_that_the_provider_is_down(visitor.start())
 
 
+def test_metadata_that_is_null_counts_as_left_out(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.auth_method = "client_secret_basic"  # which is meant then
+    corp.more_of_metadata = {"token_endpoint_auth_methods_supported": None}
+    assert visitor.sign_in(corp).status_code == 302
+    assert visitor.held() is not None
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("null", "it is no JSON object, with the status 200."),
+        ("no json", "it is HTML, with the status 200."),
+    ],
+)
+def test_log_says_why_a_document_cannot_be_read(
+    corp: FakeProvider,
+    visitor: Visitor,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+    reason: str,
+) -> None:
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    visitor.start()
+    assert "Sign-in with corp did not work (answer_unreadable), request " in caplog.text
+    assert f": The provider's answer cannot be read: {reason}" in caplog.text
+
+
 def test_reason_of_a_failure_is_logged_in_our_own_words(
     corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
     corp.more_of_metadata = {"issuer": f"http://{CANARY}"}
     visitor.start()
-    assert "corp failed: The provider's metadata names another issuer." in caplog.text
+    assert "Sign-in with corp did not work (metadata_issuer), request " in caplog.text
+    assert ": The provider's metadata names another issuer." in caplog.text
     assert CANARY not in caplog.text
 
 
 @pytest.mark.parametrize(
     "what",
-    ["server error", "redirect", "redirect with an answer", "no json", "a number", "empty", "deep"],
+    [
+        "server error",
+        "redirect",
+        "redirect with an answer",
+        "no json",
+        "a number",
+        "null",
+        "a text",
+        "a list",
+        "no UTF-8",
+        "huge",
+        "an object without anything",
+        "empty",
+        "deep",
+    ],
 )
-def test_bad_userinfo_is_a_page(corp: FakeProvider, visitor: Visitor, what: str) -> None:
+def test_bad_userinfo_leaves_the_id_token(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
     url = visitor.callback_address(corp)
     corp.failing["/userinfo"] = NONSENSE[what]
-    assert_says_that_the_provider_is_down(visitor.client.get(url))
-    assert visitor.user_id is None
+    assert visitor.client.get(url).status_code == 302
+    assert SocialAccount.objects.get().uid == "1001"
+    assert "The id token has to do." in caplog.text
+    assert CANARY not in caplog.text
 
 
-@pytest.mark.parametrize("what", ["server error", "redirect", "a number"])
+@pytest.mark.parametrize(
+    "what", ["server error", "redirect", "a number", "null", "a text", "no json", "huge"]
+)
 def test_bad_token_endpoint_is_a_page(corp: FakeProvider, visitor: Visitor, what: str) -> None:
     url = visitor.callback_address(corp)
     corp.failing["/token"] = NONSENSE[what]
@@ -134,6 +194,34 @@ def test_malformed_token_response_is_a_page(
     response = visitor.sign_in(corp)
     assert response.status_code in {401, 503}
     assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"expires_in": "3600"},
+        {"expires_in": "3599.5"},
+        {"expires_in": 3599.5},
+        {"expires_in": 1e12},
+        {"expires_in": None},
+        {"expires_in": 0},
+        {"expires_in": -1},
+        {"token_type": "BEARER"},
+        {"token_type": None},
+        {"scope": ["openid", "email"]},
+        {"scope": None},
+        {"error": None},
+    ],
+)
+def test_unusual_token_response_signs_in(
+    corp: FakeProvider, visitor: Visitor, answer: dict[str, Any]
+) -> None:
+    corp.more_of_token_response = answer
+    assert visitor.sign_in(corp)["Location"] == "/"
+    assert visitor.client.get("/").status_code == 200
+    held = visitor.held()
+    assert held is not None
+    assert held.scope in {("openid", "email"), ("openid", "profile", "email")}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +283,7 @@ def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
     assert "did not work" in response.content.decode()
     assert CANARY not in response.content.decode()
     assert CANARY not in caplog.text
-    assert "Signing in with corp failed: The provider gives no tokens" in caplog.text
+    assert "corp did not work (token_invalid_grant), request " in caplog.text
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -216,8 +304,8 @@ def test_bad_answer_at_the_start_is_given_up_in_time(
 
 def test_userinfo_of_any_size_is_given_up(corp: FakeProvider, visitor: Visitor) -> None:
     corp.more_of_userinfo = {"picture": "x" * http.ANSWER_MAX}
-    assert_says_that_the_provider_is_down(visitor.sign_in(corp))
-    assert visitor.user_id is None
+    assert visitor.sign_in(corp).status_code == 302
+    assert SocialAccount.objects.get().extra_data["userinfo"] == {}
 
 
 def test_userinfo_is_asked_with_the_token_whatever_a_netrc_file_says(

@@ -47,6 +47,20 @@ def test_transient_failure_keeps_the_old_token(
     assert get_token(signed_in).access_token != before.access_token
 
 
+def test_reason_of_a_failed_refresh_is_logged_once(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    corp.failing["/token"] = NONSENSE["no json"]
+    store.clock.advance(4000)
+    for _ in range(3):
+        with pytest.raises(oauth.ProviderUnavailable):
+            get_token(signed_in)
+        store.clock.advance(BACK_OFF)
+    assert caplog.text.count("A refresh at corp failed: ") == 1
+    assert "cannot be read: it is HTML, with the status 200." in caplog.text
+    assert CANARY not in caplog.text
+
+
 def test_provider_that_is_down_is_a_transient_failure(
     corp: FakeProvider, signed_in: Visitor, store: Stack, settings: Any
 ) -> None:

@@ -52,6 +52,11 @@ def read(**response: Any) -> TokenSet:
         ({"scope": "a b"}, "scope", ("a", "b")),
         ({"scope": "a,b"}, "scope", ("a", "b")),
         ({"scope": ""}, "scope", ()),
+        ({"scope": ["a", "b c"]}, "scope", ("a", "b", "c")),
+        ({"scope": []}, "scope", ()),
+        ({"expires_in": "3599.9"}, "expires_at", 4_599),
+        ({"refresh_expires_in": 0}, "refresh_expires_at", None),
+        ({"refresh_expires_in": "0", "refresh_token_expires_in": 60}, "refresh_expires_at", 1_060),
         ({}, "scope", ("openid",)),
         ({}, "token_type", "Bearer"),
         ({"token_type": "bearer"}, "token_type", "bearer"),
@@ -70,7 +75,11 @@ def test_response_is_read(response: dict[str, Any], field: str, value: object) -
         {"access_token": ["a"]},
         {"refresh_token": 7},
         {"id_token": {}},
-        {"scope": ["openid"]},
+        {"scope": ["openid", 7]},
+        {"scope": {}},
+        {"scope": "\ud800"},
+        {"token_type": []},
+        {"refresh_expires_in": []},
         {"token_type": 7},
         {"expires_in": True},
         {"expires_in": "soon"},
@@ -87,10 +96,12 @@ def test_malformed_response_is_refused(response: dict[str, Any]) -> None:
 def test_session_form_round_trips() -> None:
     assert TokenSet.from_session(FULL.to_session()) == FULL
     assert TokenSet.from_session(BARE.to_session()) == BARE
+    bound = replace(FULL, dpop_key="a" * 43)
+    assert TokenSet.from_session(bound.to_session()) == bound
 
 
 def test_unknown_fields_of_a_later_release_are_ignored() -> None:
-    assert TokenSet.from_session({**FULL.to_session(), "dpop_key": "x"}) == FULL
+    assert TokenSet.from_session({**FULL.to_session(), "of_tomorrow": "x"}) == FULL
 
 
 @pytest.mark.parametrize(
@@ -108,6 +119,8 @@ def test_unknown_fields_of_a_later_release_are_ignored() -> None:
         {"grant_secret": None},
         {"grant_secret": "short"},
         {"grant_secret": "A" * 32},
+        {"dpop_key": "short"},
+        {"dpop_key": 7},
     ],
 )
 def test_other_session_data_is_refused(change: dict[str, Any]) -> None:
@@ -136,6 +149,8 @@ def test_refresh_token_is_kept_for_the_same_account() -> None:
         (BARE, None),
         (BARE, replace(FULL, subject="2002")),
         (BARE, replace(FULL, client_id="another")),
+        (BARE, replace(FULL, dpop_key="a" * 43)),
+        (replace(BARE, dpop_key="b" * 43), replace(FULL, dpop_key="a" * 43)),
         (BARE, replace(FULL, scope=("openid", "email", "calendar"))),
     ],
 )

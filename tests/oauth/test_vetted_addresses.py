@@ -14,6 +14,7 @@ from oauth.vetted_addresses import (
     PUBLIC,
     AddressRefused,
     Network,
+    Reach,
     VettedTransport,
     network_of,
 )
@@ -87,7 +88,7 @@ def test_what_is_no_address_is_in_no_network(address: str) -> None:
         network_of(address)
 
 
-def ask(url: str, *addresses: str, reach: frozenset[Network] = PUBLIC) -> None:
+def ask(url: str, *addresses: str, reach: Reach = PUBLIC) -> None:
     async def resolve(host: str) -> list[str]:
         return list(addresses)
 

@@ -1,3 +1,8 @@
 // "Back" would otherwise ask whether to sign out once more: this page answered a POST.
 history.replaceState(null, "", "/");
-document.getElementById("single-logout").submit();
+const way = document.getElementById("single-logout");
+if (way.href) {
+  location.replace(way.href);
+} else {
+  way.submit();
+}

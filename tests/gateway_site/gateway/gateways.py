@@ -151,6 +151,7 @@ def running_gateway(
             | upstream_variables("HASTY", upstream_port, READ_TIMEOUT="1", STREAM_TIMEOUT="3")
             | upstream_variables("DEAD", nobody, CONNECT_TIMEOUT="1")
             | upstream_variables("OTHER", upstream_port, PROVIDER="absent")
+            | upstream_variables("BOUND", upstream_port, PROVIDER="bound")
             | upstream_variables("TOOLS", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp")
             | upstream_variables("CANNED", canned.port, READ_TIMEOUT="5")
             | upstream_variables(

@@ -32,16 +32,19 @@ from django.middleware.security import SecurityMiddleware  # noqa: E402
 from gateway_site.asgi import application, django_application  # noqa: E402
 from gateway_site.gateway import proxy, tokens  # noqa: E402
 from gateway_site.server.options import OPTIONS  # noqa: E402
+from oauth import dpop  # noqa: E402
 from oauth import session as held  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.tokens import TokenSet  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
 from tests.clock import FakeClock  # noqa: E402
+from tests.oauth.dpop_checker import ProofChecker  # noqa: E402
 from tests.sessions_kms.stacks import fake_stack, install  # noqa: E402
 
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
+KEY = dpop.new_key()
 stack = fake_stack(FakeClock(time.time()))
 
 
@@ -62,6 +65,12 @@ async def refreshing(
     return replace(token, access_token=f"{token.access_token}-2")
 
 
+def thumbprint(key: str) -> str:
+    """Return what a server calls a key by that made a proof."""
+    shown = dpop.proof(key, "GET", "https://a.example/", now=0)
+    return ProofChecker().check([shown], "GET", "https://a.example/", None, now=0)
+
+
 def sign_in(user: User, access_token: str = TOKEN) -> str:
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
@@ -76,6 +85,8 @@ def sign_in(user: User, access_token: str = TOKEN) -> str:
         issued_at=int(time.time()),
     )
     held.store(session, "corp", token)
+    bound = replace(token, access_token=f"{access_token}-{thumbprint(KEY)}", token_type="dpop")
+    held.store(session, "bound", replace(bound, dpop_key=KEY))
     session.save()
     return str(session.session_key)
 

@@ -1,4 +1,4 @@
-"""The settings of a gateway in a process of its own: a database by its URL, one provider."""
+"""The settings of a gateway in a process of its own: a database by its URL, two providers."""
 
 from gateway_site import environment, providers
 from tests.settings import *  # noqa: F403
@@ -9,6 +9,10 @@ OAUTH_PROVIDERS = providers.configured(
         "OAUTH_CORP_CLIENT_ID": "gateway",
         "OAUTH_CORP_CLIENT_SECRET": "secret",
         "OAUTH_CORP_ISSUER": "https://login.example.com",
+        "OAUTH_BOUND_CLIENT_ID": "another-gateway",
+        "OAUTH_BOUND_CLIENT_SECRET": "secret",
+        "OAUTH_BOUND_ISSUER": "https://bound.example.com",
+        "OAUTH_BOUND_DPOP": "1",
     }
 )
 SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)

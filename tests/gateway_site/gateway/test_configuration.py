@@ -68,7 +68,7 @@ def test_every_variable_of_an_upstream_is_in_the_example() -> None:
 
 
 DOUBTFUL = (
-    "x-user-id", "remote-user", "x-auth-request-email", "x-ms-client-principal", "cf-ray", "dpop",
+    "x-user-id", "remote-user", "x-auth-request-email", "x-ms-client-principal", "cf-ray",
     "x-amzn-oidc-data", "private-token", "x-api-key", "grpc-metadata-tenant", "x-*",
 )  # fmt: skip
 

@@ -126,6 +126,9 @@ def test_lists_and_numbers() -> None:
         ("CONNECT_TIMEOUT", "0"),
         ("READ_TIMEOUT", "1.5"),
         ("STREAM_TIMEOUT", "x"),
+        ("ALLOW_HTTP", "10.0.0.0/8"),
+        ("CA_FILE", "/no/such.pem"),
+        ("CA_FILE", __file__),
         ("METHOD", "GET"),
         ("URI", "https://x"),
         ("MAX_BODIES", "1"),
@@ -136,6 +139,12 @@ def test_lists_and_numbers() -> None:
 def test_unusable_variable_is_an_error_that_names_it(suffix: str, value: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"UPSTREAM_API_{suffix} "):
         one(**{suffix: value})
+
+
+def test_plain_http_is_good_where_it_is_allowed() -> None:
+    assert one(URL="http://api.internal:8080", ALLOW_HTTP="1").origin == "http://api.internal:8080"
+    with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_ALLOW_HTTP=1 allows it"):
+        one(URL="http://api.internal:8080", ALLOW_HTTP="0")
 
 
 def test_provider_is_needed() -> None:
@@ -194,6 +203,8 @@ def test_name_has_a_limit() -> None:
         ("Cf-Connecting-IP", "never passed on"),
         ("Remote-Addr", "never passed on"),
         ("Client-Cert", "never passed on"),
+        ("DPoP", "never passed on"),
+        ("DPoP-Nonce", "never passed on"),
         ("Sec-*", "never passed on"),
         ("X-Http-Method-Override", "never passed on"),
         ("X-Method", "never passed on"),

@@ -11,12 +11,15 @@ import asyncio
 import hashlib
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
 import uvicorn
+
+from tests.oauth.dpop_checker import ProofChecker, Refused
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -25,6 +28,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 PIECE = b"x" * 65536
 state: Counter[str] = Counter()
 told_to_go = asyncio.Event()
+checkers: dict[str, ProofChecker] = {}
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +51,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
         "/answer": given_answer,
         "/go": go,
         "/guarded": guarded,
+        "/bound": bound,
         "/stalled-upload": stalled_upload,
     }
     await routes.get(path, echo)(scope, receive, send, query)
@@ -184,6 +189,35 @@ async def guarded(scope: Scope, receive: Receive, send: Send, query: dict[str, s
         )
         return
     await answer(send, body)
+
+
+async def bound(scope: Scope, receive: Receive, send: Send, query: dict[str, str]) -> None:
+    """Take only a token that is bound to the key of the proof, which has the query's `nonce`.
+
+    The nonces are those of a `case`. The token ends with the thumbprint of its key.
+    """
+    body = await body_of(receive)
+    pairs = [(name.lower(), value.decode()) for name, value in scope["headers"]]
+    named = dict(pairs)
+    scheme, _, token = named.get(b"authorization", "").partition(" ")
+    checker = checkers.setdefault(query["case"], ProofChecker())
+    checker.nonce = query.get("nonce")
+    url = f"http://{named[b'host']}{scope['raw_path'].decode()}?{scope['query_string'].decode()}"
+    proofs = [value for name, value in pairs if name == b"dpop"]
+    state[f"bound {query['case']}"] += 1
+    headers = [("dpop-nonce", checker.nonce)] if checker.nonce else []
+    try:
+        jkt = checker.check(proofs, scope["method"], url, token, now=time.time())
+        is_good = scheme == "DPoP" and token.removesuffix("-2").endswith(jkt)
+        error = "" if is_good and query.get("token", "") in token else "invalid_token"
+    except Refused as refused:
+        error = refused.error
+    if error:
+        headers.append(("www-authenticate", f'DPoP error="{error}", algs="ES256"'))
+        await answer(send, error.encode(), status=401, headers=headers)
+        return
+    headers.append(("dpop", "the-upstream's-own"))
+    await answer(send, body, headers=headers)
 
 
 if __name__ == "__main__":

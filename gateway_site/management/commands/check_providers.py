@@ -1,0 +1,102 @@
+"""`manage.py check_providers`: can people sign in, as far as that shows without a person?"""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from django.conf import settings
+
+from oauth import doctor, providers
+from oauth.providers import Provider
+from sessions_kms.doctor.finding import Finding, Level, worst
+from sessions_kms.management.base import (
+    FAILED,
+    WARNINGS,
+    OperatorCommand,
+    UsageError,
+    shown,
+    unknown,
+)
+
+MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
+
+
+class Command(OperatorCommand):
+    help = (
+        "Try at each provider what can be tried without a person: its metadata, keys, TLS and"
+        " clock, the client's credentials with a code that is made up, pushed requests where the"
+        " provider wants them, the redirect URI, and what its sign-outs need. Each finding says"
+        " what to do; docs/providers.md has more. Exit status 0 when nothing is failing, 1 when"
+        " something is, 2 for a provider that is not configured, 4 with --strict for warnings."
+    )
+    requires_system_checks = ()  # A private key that cannot be used is a finding.
+    changes = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("name", nargs="?", metavar="NAME", help="this provider alone")
+        parser.add_argument(
+            "--url", metavar="ORIGIN", help="this site's own, such as https://gateway.example.com"
+        )
+        parser.add_argument("--strict", action="store_true", help="exit 4 when there are warnings")
+
+    def operate(self, options: dict[str, Any]) -> None:
+        site = _site(options["url"])
+        found: dict[str, list[Finding]] = {}
+        chosen = _chosen(options["name"])
+        with self.progress("Examining", total=len(chosen)) as advance:
+            for provider in chosen:
+                found[provider.name] = list(doctor.examine(provider, site))
+                advance()
+        level = worst(each for findings in found.values() for each in findings)
+        self.conclude(
+            {
+                "ok": level is not Level.FAILING,
+                "status": level,
+                "providers": {
+                    name: [asdict(each) for each in findings] for name, findings in found.items()
+                },
+            },
+            "\n".join(_lines(found)) or "No provider is configured.",
+            status=_status(level, strict=options["strict"]),
+        )
+
+
+def _chosen(name: str | None) -> list[Provider]:
+    known = {provider.name: provider for provider in providers.all_providers()}
+    if name is None:
+        return list(known.values())
+    if name not in known:
+        raise unknown(f"There is no provider {shown(name)}.", name, sorted(known), cutoff=0.0)
+    return [known[name]]
+
+
+def _site(given: str | None) -> str | None:
+    """Return this site's origin: as given, as configured, or by its one host."""
+    origin = given or getattr(settings, "PUBLIC_URL", None)
+    if origin:
+        if not ORIGIN.fullmatch(origin.rstrip("/")):
+            raise UsageError("--url must be an origin, such as https://gateway.example.com.")
+        return str(origin).rstrip("/")
+    plain = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
+    return f"https://{plain[0]}" if len(plain) == 1 else None
+
+
+def _status(level: Level, *, strict: bool) -> int:
+    if level is Level.FAILING:
+        return FAILED
+    return WARNINGS if strict and level is Level.WARNING else 0
+
+
+def _lines(found: dict[str, list[Finding]]) -> Iterator[str]:
+    for name, findings in found.items():
+        yield name
+        for finding in findings:
+            yield f"  {MARKS[finding.level]:<4} {finding.name}: {finding.detail}"
+            if finding.remedy:
+                yield f"       {finding.remedy}"

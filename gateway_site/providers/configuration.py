@@ -1,0 +1,100 @@
+"""From the environment to allauth's settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.environment import refuse_unknown
+from gateway_site.providers import client, endpoints, network, protection, sign_out, tokens
+from gateway_site.providers.kinds import kind, kind_of
+from gateway_site.providers.provider import OPENID, Provider
+from gateway_site.providers.variables import Variables
+
+CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
+# Each reads the variables of one subject into what `oauth.providers` calls them.
+SUBJECTS = (endpoints, protection, tokens, network, sign_out)
+# The first makes the provider.
+SUFFIXES = (
+    "CLIENT_ID",
+    "NAME",
+    *client.SUFFIXES,
+    *kind.SUFFIXES,
+    *(suffix for subject in SUBJECTS for suffix in subject.SUFFIXES),
+)
+NAME_LENGTH = 40  # of allauth's SocialApp.name and of its provider column
+
+
+def configured(environment: Mapping[str, str]) -> list[Provider]:
+    """Return the providers of the environment, by name.
+
+    Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
+    """
+    names = sorted(
+        match[1]
+        for variable, value in environment.items()
+        if (match := CLIENT_ID.fullmatch(variable)) and value.strip()
+    )
+    refuse_unknown(environment, "OAUTH", names, SUFFIXES)
+    providers = [_provider(Variables(environment, name)) for name in names]
+    # allauth finds the provider of an unfinished sign-up again by its client id.
+    clients = [provider.client_id for provider in providers if provider.allauth_kind == OPENID]
+    if len(set(clients)) < len(clients):
+        raise ImproperlyConfigured(
+            "Two providers have the same OAUTH_<NAME>_CLIENT_ID: register one of them anew."
+        )
+    return providers
+
+
+def social_providers(providers: Iterable[Provider]) -> dict[str, Any]:
+    """Return allauth's `SOCIALACCOUNT_PROVIDERS`."""
+    kinds: dict[str, Any] = {
+        name: {"OAUTH_PKCE_ENABLED": True, "APPS": []} for name in (OPENID, "github")
+    }
+    for provider in providers:
+        kinds[provider.allauth_kind]["APPS"].append(provider.allauth_app())
+    return kinds
+
+
+def form_action_origins(providers: Iterable[Provider]) -> list[str]:
+    """Return the origins that the Content-Security-Policy must let forms lead to.
+
+    Browsers apply form-action to the redirect that answers the sign-in form
+    (https://www.w3.org/TR/CSP3/#directive-form-action), so the origin of each
+    provider's authorization endpoint belongs in it.
+    """
+    return sorted({origin for provider in providers for origin in provider.form_action})
+
+
+def _provider(variables: Variables) -> Provider:
+    if variables.name == OPENID or len(variables.name) > NAME_LENGTH:
+        raise ImproperlyConfigured(
+            f"{variables.variable('CLIENT_ID')}: choose another provider name, such as OAUTH_CORP_…"
+        )
+    found = kind_of(variables)
+    issuer = found.issuer()  # first: what is wrong with it is wrong with the rest
+    settings = found.client()
+    for subject in SUBJECTS:
+        settings |= subject.read(variables)
+    return Provider(
+        name=variables.name,
+        label=_label(variables, found.label),
+        client_id=variables.text("CLIENT_ID"),
+        client_secret=variables.text("CLIENT_SECRET"),
+        issuer=issuer,
+        scopes=found.scopes(),
+        auth_params=found.auth_params(),
+        form_action=found.form_action(),
+        allauth_kind=found.allauth_kind,
+        settings=settings | found.settings(),
+    )
+
+
+def _label(variables: Variables, default: str | None) -> str:
+    label = variables.text("NAME") or default or variables.name.replace("_", " ").title()
+    if len(label) > NAME_LENGTH:
+        raise variables.error("NAME", f"must not exceed {NAME_LENGTH} letters.")
+    return label

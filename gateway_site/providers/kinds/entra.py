@@ -1,0 +1,104 @@
+"""Entra ID: https://learn.microsoft.com/entra/identity-platform/v2-protocols-oidc."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from gateway_site.providers.kinds.kind import Kind
+from gateway_site.providers.variables import Variables
+
+# https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
+HOSTS = frozenset(
+    {
+        "login.microsoftonline.com",
+        "login.microsoftonline.us",
+        "login.partner.microsoftonline.cn",
+    }
+)
+ISSUER = re.compile(r"https://[^/]+/([^/]+)/v2\.0/?")
+TENANT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+SHARED = frozenset({"common", "organizations"})
+
+
+class Entra(Kind):
+    """An OpenID Connect provider with many tenants, whose subjects are of one client each."""
+
+    # A refresh token comes with offline_access only, `oid` and `tid` with profile.
+    # https://learn.microsoft.com/entra/identity-platform/scopes-oidc
+    default_scopes = ("openid", "profile", "email", "offline_access")
+
+    @staticmethod
+    def is_meant(variables: Variables) -> bool:
+        """Tell whether the issuer is one of Entra ID's."""
+        try:
+            return urlsplit(variables.text("ISSUER")).hostname in HOSTS
+        except ValueError:
+            return False
+
+    def issuer(self) -> str | None:
+        """Return the issuer of a tenant by its id, or one that all tenants share."""
+        found = ISSUER.fullmatch(self.variables.text("ISSUER"))
+        if found is None or not (TENANT.fullmatch(found[1]) or found[1] in SHARED):
+            raise self.variables.error(
+                "ISSUER",
+                "must be Entra ID's of version 2, such as "
+                "https://login.microsoftonline.com/<tenant id>/v2.0: with the tenant's id (small "
+                "letters), not its domain; or with common or organizations.",
+            )
+        return super().issuer()
+
+    def scopes(self) -> tuple[str, ...]:
+        """Return what to ask for, with what the identity needs."""
+        scopes = super().scopes()
+        if "profile" not in scopes:
+            raise self.variables.error("SCOPES", "must include profile: Entra ID's tid and oid.")
+        return scopes
+
+    def auth_params(self) -> Mapping[str, str]:
+        """Refuse `resource`, to which version 2 answers AADSTS901002.
+
+        https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+        """
+        params = super().auth_params()
+        if "resource" in params:
+            raise self.variables.error(
+                "AUTH_PARAMS",
+                "must not hold resource, which Entra ID refuses: name the API in "
+                f"{self.variables.variable('SCOPES')}, such as api://<id>/.default.",
+            )
+        return params
+
+    def client(self) -> dict[str, Any]:
+        """Return how the token endpoint is shown who asks, in the way that Entra ID documents.
+
+        https://learn.microsoft.com/entra/identity-platform/certificate-credentials
+        """
+        return {"assertion_audience": "endpoint", **super().client()}
+
+    def settings(self) -> dict[str, Any]:
+        """Return the identity, and whose accounts are believed.
+
+        https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+        """
+        self.variables.refuse(["ID_FIELD"], "is built in: tid and oid, at Entra ID.")
+        return {"identity": ["tid", "oid"], **self._tenants()}
+
+    def _tenants(self) -> dict[str, Any]:
+        tenants = sorted({each.lower() for each in self.variables.list("ALLOWED_TENANTS")})
+        is_shared = bool(SHARED & set(self.variables.text("ISSUER").split("/")))
+        if is_shared and not tenants:
+            raise self.variables.error(
+                "ALLOWED_TENANTS",
+                "is missing: with the issuer common or organizations everybody who has a tenant "
+                "could sign in. List the ids of those that may.",
+            )
+        if tenants and not is_shared:
+            raise self.variables.error(
+                "ALLOWED_TENANTS", "is for the issuers common and organizations alone: remove it."
+            )
+        if not all(TENANT.fullmatch(each) for each in tenants):
+            raise self.variables.error("ALLOWED_TENANTS", "must be ids of tenants, not domains.")
+        return {"allowed_tenants": tenants} if tenants else {}

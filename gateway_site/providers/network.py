@@ -1,0 +1,33 @@
+"""Over which networks a provider's endpoints are reached, and whose word counts there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway_site.environment import check_ca_file
+from gateway_site.providers.variables import Variables
+
+SUFFIXES = ("ALLOW_PRIVATE", "ALLOW_HTTP", "CA_FILE")
+
+
+def read(variables: Variables) -> dict[str, Any]:
+    """Return the settings of `oauth.providers`. Raises ImproperlyConfigured.
+
+    Plain http leads to private networks only (`oauth.vetted_addresses`), so whoever allows
+    the one means the other.
+    """
+    allow_private, allow_http = variables.flag("ALLOW_PRIVATE"), variables.flag("ALLOW_HTTP")
+    if allow_http and allow_private is False:
+        raise variables.error(
+            "ALLOW_HTTP",
+            f"leads to private networks: remove {variables.variable('ALLOW_PRIVATE')}.",
+        )
+    found: dict[str, Any] = {}
+    if allow_private or allow_http:
+        found["allow_private"] = True
+    if allow_http:
+        found["allow_http"] = True
+    if ca_file := variables.text("CA_FILE"):
+        check_ca_file(variables.variable("CA_FILE"), ca_file)
+        found["ca_file"] = ca_file
+    return found

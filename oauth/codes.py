@@ -1,0 +1,110 @@
+"""Why a sign-in did not work, each reason in a word: on the page, in the log, in the documentation.
+
+docs/providers.md has a row for each, with its cause and its remedy.
+"""
+
+# ruff: noqa: S105 - words about tokens, and no tokens
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """A reason. It says where it broke, and holds nothing that a provider or a visitor sent."""
+
+    # On the way there and back
+    STATE_UNKNOWN = "state_unknown"
+    CODE_MISSING = "code_missing"
+    RESPONSE_ISSUER = "response_issuer"
+    # What the provider says in place of a code (RFC 6749 section 4.1.2.1)
+    AUTHORIZATION_ACCESS_DENIED = "authorization_access_denied"
+    AUTHORIZATION_INVALID_REQUEST = "authorization_invalid_request"
+    AUTHORIZATION_INVALID_SCOPE = "authorization_invalid_scope"
+    AUTHORIZATION_SERVER_ERROR = "authorization_server_error"
+    AUTHORIZATION_TEMPORARILY_UNAVAILABLE = "authorization_temporarily_unavailable"
+    AUTHORIZATION_UNAUTHORIZED_CLIENT = "authorization_unauthorized_client"
+    AUTHORIZATION_UNSUPPORTED_RESPONSE_TYPE = "authorization_unsupported_response_type"
+    AUTHORIZATION_OTHER = "authorization_other"
+    # Reaching the provider at all
+    ADDRESS_REFUSED = "address_refused"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    UNREACHABLE = "unreachable"
+    BUSY = "busy"
+    ANSWER_TOO_LONG = "answer_too_long"
+    ANSWER_COMPRESSED = "answer_compressed"
+    ANSWER_UNREADABLE = "answer_unreadable"
+    # Its metadata
+    METADATA_STATUS = "metadata_status"
+    METADATA_UNREADABLE = "metadata_unreadable"
+    METADATA_ISSUER = "metadata_issuer"
+    METADATA_ENDPOINT = "metadata_endpoint"
+    # Its token endpoint (RFC 6749 section 5.2)
+    CLIENT_KEY = "client_key"
+    TOKEN_STATUS = "token_status"
+    TOKEN_INVALID_CLIENT = "token_invalid_client"
+    TOKEN_INVALID_GRANT = "token_invalid_grant"
+    TOKEN_INVALID_REQUEST = "token_invalid_request"
+    TOKEN_INVALID_SCOPE = "token_invalid_scope"
+    TOKEN_UNAUTHORIZED_CLIENT = "token_unauthorized_client"
+    TOKEN_UNSUPPORTED_GRANT_TYPE = "token_unsupported_grant_type"
+    TOKEN_OTHER = "token_other"
+    TOKEN_INVALID_DPOP_PROOF = "token_invalid_dpop_proof"
+    TOKEN_NOT_BOUND = "token_not_bound"
+    # Its endpoint for pushed requests (RFC 9126)
+    PAR_ENDPOINT = "par_endpoint"
+    PAR_STATUS = "par_status"
+    PAR_REFUSED = "par_refused"
+    # Its id token (OpenID Connect Core section 3.1.3.7)
+    ID_TOKEN_MISSING = "id_token_missing"
+    ID_TOKEN_UNREADABLE = "id_token_unreadable"
+    ID_TOKEN_ISSUER = "id_token_issuer"
+    ID_TOKEN_TENANT = "id_token_tenant"
+    ID_TOKEN_AUDIENCE = "id_token_audience"
+    ID_TOKEN_SUBJECT = "id_token_subject"
+    ID_TOKEN_TIME = "id_token_time"
+    ID_TOKEN_NONCE = "id_token_nonce"
+    ID_TOKEN_ACCESS_TOKEN = "id_token_access_token"
+    # Who it says that somebody is
+    USERINFO_STATUS = "userinfo_status"
+    USERINFO_SUBJECT = "userinfo_subject"
+    SUBJECT = "subject"
+    TEXT = "text"
+    # Anything else
+    NOT_PERMITTED = "not_permitted"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    PROVIDER_REFUSED = "provider_refused"
+
+    @classmethod
+    def of_answer(cls, endpoint: str, error: object) -> "Code":
+        """Return what an error of the standard's is here; a provider's own words are not repeated.
+
+        ``endpoint`` is `authorization` or `token`.
+        """
+        word = GITHUB_ERRORS.get(error, error) if isinstance(error, str) else None
+        named = f"{endpoint}_{word}"
+        # Not every error is one of both endpoints.
+        return cls(named if word in ERRORS and named in set(cls) else f"{endpoint}_other")
+
+
+# GitHub has words of its own, in an answer of 200.
+# https://docs.github.com/en/apps/oauth-apps/maintaining-oauth-apps/troubleshooting-oauth-app-access-token-request-errors
+GITHUB_ERRORS = {
+    "bad_verification_code": "invalid_grant",
+    "incorrect_client_credentials": "invalid_client",
+    "redirect_uri_mismatch": "invalid_request",
+}
+ERRORS = frozenset(
+    {
+        "access_denied",
+        "invalid_client",
+        "invalid_dpop_proof",
+        "invalid_grant",
+        "invalid_request",
+        "invalid_scope",
+        "server_error",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "unsupported_response_type",
+    }
+)

@@ -1,0 +1,57 @@
+"""The doctor of providers: can people sign in with one, as far as it shows without a person?
+
+A provider and this site's own address enter, findings leave. Each file looks at one thing.
+Whatever is asked goes by `oauth.http`: six requests of five seconds at most for each provider,
+ten where one is pushed. Nothing is kept, and no finding holds a secret or what a provider said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from oauth import endpoints
+from oauth.doctor.authorization import redirect_findings
+from oauth.doctor.client import client_findings
+from oauth.doctor.connection import connection_findings
+from oauth.doctor.keys import key_findings
+from oauth.doctor.logout import logout_findings
+from oauth.doctor.remedies import trouble
+from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.providers import Provider
+from sessions_kms.doctor.finding import Finding, ok
+
+__all__ = ["examine"]
+
+
+def examine(provider: Provider, site: str | None) -> Iterator[Finding]:
+    """Look at everything in turn; without metadata there is nothing else to look at.
+
+    ``site`` is the origin under which browsers know this site, None where that is not known.
+    """
+    for finding in _findings(provider, site):
+        named = finding.remedy.replace("<NAME>", provider.name.upper())
+        yield replace(finding, remedy=named)
+
+
+def _findings(provider: Provider, site: str | None) -> Iterator[Finding]:
+    try:
+        found = endpoints.metadata(provider, anonymous=False)
+    except ProviderUnavailable as exc:
+        yield trouble("metadata", exc)
+        return
+    if provider.issuer is not None:
+        yield ok("metadata", f"is of {found.issuer}")
+        yield from _guarded("keys", lambda: key_findings(found))
+    yield from _guarded("connection", lambda: connection_findings(found))
+    yield from _guarded("client", lambda: client_findings(provider, found, site))
+    yield from _guarded("redirect URI", lambda: redirect_findings(provider, found, site))
+    yield from logout_findings(provider, found, site)
+
+
+def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """Look; a provider that cannot be asked is a finding under this name."""
+    try:
+        yield from look()
+    except (ProviderUnavailable, ProviderRefused) as exc:
+        yield trouble(name, exc)

@@ -1,0 +1,44 @@
+"""canaille, a process of its own, as a client's test sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.interop.openid_provider import OpenIDProvider
+from tests.local.running import running
+
+PASSWORD = "a password that is long enough"
+
+
+class CanailleProvider(OpenIDProvider):
+    """The same client at another program, whose pages are other ones."""
+
+    def __init__(self, gateway: str) -> None:
+        super().__init__("canaille", gateway)
+        self.options |= {"person": "ada", "password": PASSWORD}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The gateway's variables; it knows no offline_access, and its userinfo is elsewhere."""
+        return super().variables | {
+            "OAUTH_CANAILLE_SCOPES": "openid,profile,email",
+            "OAUTH_CANAILLE_AUTH_PARAMS": "",
+            "UPSTREAM_CANAILLE_PATHS": "/oauth/userinfo",
+        }
+
+    @contextmanager
+    def running(self, log: Path) -> Iterator[None]:
+        """Run it. Skips, loudly, where it is not installed: `make interop` tries."""
+        python = Path(os.environ.get("CANAILLE_PYTHON", "none"))
+        if not python.is_file():
+            pytest.skip("NOT DONE: canaille could not be installed, so nothing was tried with it")
+        command = [str(python.absolute()), "tests/interop/canaille_site.py"]
+        variables = {"PATH": os.environ["PATH"], "PYTHONPATH": ""}
+        with running([*command, json.dumps(self.options)], variables, log, self.port):
+            yield

@@ -1,0 +1,69 @@
+"""A gateway of a local stack, and providers that nobody here wrote. Run by `make interop`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.e2e.conftest import browser, visitor
+from tests.e2e.stack import LocalStack
+from tests.interop.openid_provider import OpenIDProvider
+
+__all__ = ["browser", "visitor"]
+
+# They need Node, and minutes: `make test` and `make test-long` leave them alone.
+collect_ignore_glob = [] if os.environ.get("INTEROP") else ["test_*.py"]
+
+
+@pytest.fixture(scope="session")
+def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, OpenIDProvider]]:
+    """Run the gateway as a client of each kind of provider; give these by their names."""
+    folder = tmp_path_factory.mktemp("interop")
+    stack = LocalStack(folder / "state", LOG_LEVEL="DEBUG")
+    kinds = (
+        OpenIDProvider("plain", stack.url),
+        OpenIDProvider("pushed", stack.url, pushed=True),
+        OpenIDProvider("bound", stack.url, bound=True),
+        OpenIDProvider("posted", stack.url, single_logout="post"),
+    )
+    found = {each.name: each for each in kinds}
+    for each in found.values():
+        stack.variables |= each.variables
+    with ExitStack() as all_of_it:
+        for each in found.values():
+            all_of_it.enter_context(each.running(folder / f"{each.name}.log"))
+        all_of_it.enter_context(stack.running())
+        STACK.append(stack)
+        yield found
+        STACK.clear()
+
+
+@pytest.fixture
+def page(visitor: BrowserContext, gateway: LocalStack) -> Iterator[Page]:
+    """A page; on the gateway's own its console must stay clean (it tells of CSP violations)."""
+    complaints: list[str] = []
+    opened = visitor.new_page()
+    opened.set_default_timeout(10_000)
+    opened.on(
+        "console",
+        lambda told: complaints.append(told.text) if gateway.url in opened.url else None,
+    )
+    yield opened
+    assert complaints == []
+
+
+STACK: list[LocalStack] = []
+
+
+@pytest.fixture
+def plain(providers: dict[str, OpenIDProvider]) -> OpenIDProvider:
+    return providers["plain"]
+
+
+@pytest.fixture
+def gateway(providers: dict[str, OpenIDProvider]) -> LocalStack:
+    return STACK[0]

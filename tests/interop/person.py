@@ -1,0 +1,58 @@
+"""Somebody without a browser: pages are followed, forms are filled in, cookies are kept."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+import requests
+
+from tests.interop.openid_provider import OpenIDProvider
+from tests.local.form import submit
+
+TIMEOUT = 30  # seconds; some answers are late on purpose
+
+
+class Person:
+    """One person's cookies, at the gateway and at the providers."""
+
+    def __init__(self, gateway: str, name: str = "ada") -> None:
+        self.gateway = gateway
+        self.name = name
+        self.client = requests.Session()
+        self.client.trust_env = False
+
+    def sign_in(self, at: OpenIDProvider) -> requests.Response:
+        """Go there, say who it is, consent, and come back; return the last page."""
+        page = self.get(f"/accounts/oidc/{at.name}/login/")
+        asked = submit(self.client, page, follow=True, timeout=TIMEOUT)
+        while asked.url.startswith(f"{at.issuer}/interaction/"):
+            asked = self._answered(asked)
+        return asked
+
+    def call(self, upstream: str) -> requests.Response:
+        """Call the provider's userinfo through the gateway."""
+        return self.get(f"/gateway/{upstream}/me", headers={"Sec-Fetch-Site": "same-origin"})
+
+    def sign_out(self) -> requests.Response:
+        """Sign out here, and follow the link that leads to the provider."""
+        page = submit(self.client, self.get("/accounts/logout/"), follow=True, timeout=TIMEOUT)
+        (address,) = re.findall(r'<a id="single-logout"[^>]* href="([^"]*)">', page.text)
+        return self.client.get(unescape(address), timeout=TIMEOUT)
+
+    def sign_out_at(self, provider: OpenIDProvider) -> requests.Response:
+        """Sign out there, and not here."""
+        page = self.client.get(f"{provider.issuer}/session/end", timeout=TIMEOUT)
+        return submit(self.client, page, follow=True, timeout=TIMEOUT, logout="yes")
+
+    @property
+    def is_signed_in(self) -> bool:
+        return "Sign out" in self.get("/").text
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.client.get(self.gateway + path, timeout=TIMEOUT, **options)
+
+    def _answered(self, page: requests.Response) -> requests.Response:
+        typed = {"login": self.name, "password": "any"} if 'name="login"' in page.text else {}
+        return submit(self.client, page, follow=True, timeout=TIMEOUT, **typed)

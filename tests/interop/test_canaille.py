@@ -1,0 +1,68 @@
+"""The gateway as a client of canaille: in, renewed, and out with the provider's word for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from tests.e2e.stack import LocalStack
+from tests.interop.canaille_provider import PASSWORD, CanailleProvider
+from tests.interop.person import TIMEOUT, Person
+from tests.local.form import Form, submit
+
+
+@pytest.fixture(scope="module")
+def canaille(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CanailleProvider, str]]:
+    """Run it and a gateway; give the gateway's address as well."""
+    folder = tmp_path_factory.mktemp("canaille")
+    stack = LocalStack(folder / "state")
+    provider = CanailleProvider(stack.url)
+    stack.variables |= provider.variables
+    with provider.running(folder / "canaille.log"), stack.running():
+        yield provider, stack.url
+
+
+@pytest.fixture
+def ada(canaille: tuple[CanailleProvider, str]) -> Person:
+    provider, gateway = canaille
+    person = Person(gateway)
+    page = submit(
+        person.client, person.get("/accounts/oidc/canaille/login/"), follow=True, timeout=TIMEOUT
+    )
+    while page.url.startswith(provider.issuer):
+        page = answered(person, page)
+    assert page.url == f"{gateway}/", page.text
+    return person
+
+
+def answered(person: Person, page: requests.Response) -> requests.Response:
+    """Fill in the form of whichever page of the provider this is."""
+    known = {"login": "ada", "user_name": "ada", "password": PASSWORD}
+    asked = Form(page.text).fields
+    typed = {name: value for name, value in known.items() if name in asked}
+    if not typed:
+        typed = {"answer": "accept"}
+    return submit(person.client, page, follow=True, timeout=TIMEOUT, **typed)
+
+
+def test_sign_in_brings_a_token_that_the_provider_takes(ada: Person) -> None:
+    assert ada.is_signed_in
+    answer = ada.get("/gateway/canaille/oauth/userinfo", headers={"Sec-Fetch-Site": "same-origin"})
+    assert (answer.status_code, answer.json()["sub"]) == (200, "ada")
+
+
+def test_sign_out_leaves_the_provider_too(
+    ada: Person, canaille: tuple[CanailleProvider, str]
+) -> None:
+    provider, gateway = canaille
+    page = ada.sign_out()
+    if page.url.startswith(provider.issuer):  # It asks whether that is meant.
+        page = submit(ada.client, page, follow=True, timeout=TIMEOUT, answer="logout")
+    assert page.url == f"{gateway}/"
+    assert "You are signed out here, and at Canaille too." in page.text
+    again = submit(
+        ada.client, ada.get("/accounts/oidc/canaille/login/"), follow=True, timeout=TIMEOUT
+    )
+    assert again.url.startswith(provider.issuer), "it asks who it is"

@@ -1,0 +1,83 @@
+"""A server's checks of DPoP proofs, written from RFC 9449 section 4.3 and not from the product."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+
+AGE_MAX = 30  # seconds
+INVALID, DEMAND = "invalid_dpop_proof", "use_dpop_nonce"
+
+
+class Refused(Exception):
+    """The proof is refused; ``error`` is what RFC 9449 calls that."""
+
+    def __init__(self, error: str, why: str) -> None:
+        super().__init__(f"{error}: {why}")
+        self.error = error
+
+
+@dataclass
+class ProofChecker:
+    """Takes each proof once. With a ``nonce`` it takes those that have it only."""
+
+    nonce: str | None = None
+    seen: set[str] = field(default_factory=set)
+    taken: list[dict[str, Any]] = field(default_factory=list)  # claims
+
+    def check(
+        self,
+        proofs: Sequence[str],
+        method: str,
+        url: str,
+        access_token: str | None,
+        *,
+        now: float,
+    ) -> str:
+        """Return the thumbprint (RFC 7638) of the key that made the proof. Raises Refused."""
+        if len(proofs) != 1:
+            raise Refused(INVALID, f"{len(proofs)} proofs")
+        header, claims, jwk = self._verified(proofs[0])
+        self._require(header.get("typ") == "dpop+jwt", "typ")
+        self._require(set(claims) >= {"jti", "htm", "htu", "iat"}, "a claim is missing")
+        self._require(claims["htm"] == method, "htm")
+        parts = urlsplit(url)
+        self._require(claims["htu"] == f"{parts.scheme}://{parts.netloc}{parts.path}", "htu")
+        self._require(abs(claims["iat"] - now) <= AGE_MAX, "iat")
+        self._require(claims["jti"] not in self.seen, "jti was used before")
+        self.seen.add(claims["jti"])
+        hashed = None if access_token is None else _encoded(hashlib.sha256(access_token.encode()))
+        self._require(claims.get("ath") == hashed, "ath")
+        if self.nonce is not None and claims.get("nonce") != self.nonce:
+            raise Refused(DEMAND, "nonce")
+        self.taken.append(claims)
+        members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
+        text = json.dumps(members, sort_keys=True, separators=(",", ":"))
+        return _encoded(hashlib.sha256(text.encode()))
+
+    def _verified(self, proof: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        try:
+            header = jwt.get_unverified_header(proof)
+            jwk = header["jwk"]
+            self._require("d" not in jwk, "the private key is in it")
+            key = jwt.PyJWK(jwk, "ES256").key
+            claims = jwt.decode(proof, key, ["ES256"], options={"verify_iat": False})
+        except (jwt.PyJWTError, LookupError, TypeError) as exc:
+            raise Refused(INVALID, repr(exc)) from None
+        return header, claims, jwk
+
+    @staticmethod
+    def _require(holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise Refused(INVALID, otherwise)
+
+
+def _encoded(digest: Any) -> str:
+    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()

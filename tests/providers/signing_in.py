@@ -1,0 +1,34 @@
+"""Going to a provider and back, however it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.test import Client
+
+from tests.oauth.fixtures import Visitor
+from tests.providers.stubs import Stub
+from tests.providers.stubs.apple import posted_by
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def sign_in(visitor: Visitor, at: Stub, **form: str) -> Any:
+    """Be the browser: go there, come back by GET or by a posted form; return the callback's."""
+    started = visitor.start(at.name, **form)
+    assert started.status_code == 302, started.content
+    answer = at.browse(started["Location"])
+    if answer.status_code == 302:
+        return visitor.client.get(answer.headers["Location"])
+    assert answer.status_code == 200, answer.text
+    led_on = post(answer.text)
+    assert led_on.status_code == 303, led_on.content
+    return visitor.client.get(led_on["Location"])
+
+
+def post(page: str) -> Any:
+    """Post what a page of another site posts: browsers add no `Lax` cookie."""
+    address, fields = posted_by(page)
+    browser = Client(enforce_csrf_checks=True)
+    return browser.post(address, urlencode(fields), content_type=FORM)

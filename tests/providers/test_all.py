@@ -1,0 +1,49 @@
+"""Each provider, configured as docs/providers.md has it, signs in and refreshes."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway_site.providers import configured, form_action_origins
+from tests.oauth.fixtures import Visitor
+from tests.oauth.requests import get_token
+from tests.providers.conftest import Serve
+from tests.providers.signing_in import sign_in
+from tests.providers.stubs import ALL, GitHubEnterprise, Stub
+from tests.sessions_kms.stacks import Stack
+
+REFRESHING = [each for each in ALL if each is not GitHubEnterprise]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_signs_in_by_environment_alone(serve: Serve, visitor: Visitor, kind: type[Stub]) -> None:
+    provider = serve(kind)
+    assert sign_in(visitor, provider).status_code == 302
+    held = visitor.held(provider.name)
+    assert visitor.user_id is not None
+    assert held is not None
+    assert held.access_token in provider.secrets
+    assert provider.refused == []
+
+
+@pytest.mark.parametrize("kind", REFRESHING)
+def test_refreshes(serve: Serve, visitor: Visitor, store: Stack, kind: type[Stub]) -> None:
+    provider = serve(kind)
+    sign_in(visitor, provider)
+    before = visitor.held(provider.name)
+    store.clock.advance(provider.expires_in + 1)
+    new = get_token(visitor, provider.name)
+    assert before is not None
+    assert new.access_token not in (None, before.access_token)
+    assert new.refresh_token is not None
+    assert (new.refresh_token != before.refresh_token) is provider.rotates
+    assert len(provider.refreshes) == 1
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_sign_in_button_leads_to_an_origin_that_browsers_let_forms_lead_to(
+    serve: Serve, visitor: Visitor, kind: type[Stub]
+) -> None:
+    provider = serve(kind)
+    origin = "/".join(visitor.start(provider.name)["Location"].split("/")[:3])
+    assert origin in form_action_origins(configured(provider.environment))

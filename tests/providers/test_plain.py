@@ -1,0 +1,96 @@
+"""A provider with OAuth 2.0 alone, GitHub Enterprise Server among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+
+from gateway_site.providers import configured
+from tests.oauth.fixtures import Visitor
+from tests.providers.conftest import Serve
+from tests.providers.signing_in import sign_in
+from tests.providers.stubs import GitHubEnterprise
+
+
+def test_account_is_known_by_its_number(serve: Serve, visitor: Visitor) -> None:
+    ghe = serve(GitHubEnterprise)
+    sign_in(visitor, ghe)
+    ghe.person |= {"login": "ada-lovelace", "name": "Ada King"}
+    sign_in(Visitor(), ghe)
+    assert SocialAccount.objects.get().uid == "77"
+    assert get_user_model().objects.count() == 1
+
+
+def test_address_that_nobody_vouches_for_is_not_verified(serve: Serve, visitor: Visitor) -> None:
+    ghe = serve(GitHubEnterprise)
+    ghe.person |= {"email": "ceo@example.com"}
+    sign_in(visitor, ghe)
+    assert not EmailAddress.objects.filter(verified=True).exists()
+
+
+@pytest.mark.parametrize("number", [None, "", True, 1.5, [77], {"id": 77}])
+def test_answer_that_does_not_say_whose_it_is_is_refused(
+    serve: Serve, visitor: Visitor, number: Any
+) -> None:
+    ghe = serve(GitHubEnterprise)
+    ghe.person |= {"id": number, "sub": "of another kind"}
+    assert sign_in(visitor, ghe).status_code == 401
+    assert not get_user_model().objects.exists()
+
+
+def test_identity_may_stand_within(serve: Serve, visitor: Visitor) -> None:
+    ghe = serve(GitHubEnterprise, ID_FIELD="data.id")
+    ghe.person = {"data": {"id": "2244994945"}, "id": 77}
+    sign_in(visitor, ghe)
+    assert SocialAccount.objects.get().uid == "2244994945"
+
+
+def test_userinfo_that_fails_is_a_page(serve: Serve, visitor: Visitor) -> None:
+    ghe = serve(GitHubEnterprise)
+    ghe.failing["/api/v3/user"] = lambda: (500, "text/plain", b"")
+    assert sign_in(visitor, ghe).status_code == 503
+    assert visitor.user_id is None
+
+
+def test_id_token_is_neither_believed_nor_kept(serve: Serve, visitor: Visitor) -> None:
+    ghe = serve(GitHubEnterprise)
+    ghe.more_of_token_response = {"id_token": "of nobody"}
+    sign_in(visitor, ghe)
+    held = visitor.held("ghe")
+    assert held is not None
+    assert held.id_token is None
+
+
+def test_code_that_is_no_good_is_refused_though_the_status_is_200(
+    serve: Serve, visitor: Visitor
+) -> None:
+    ghe = serve(GitHubEnterprise)
+    back = ghe.consent(visitor.start("ghe")["Location"])
+    ghe.codes.clear()
+    assert visitor.client.get(back).status_code == 401
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    ("change", "variable"),
+    [
+        *(({name: ""}, name) for name in ("AUTHORIZATION_URL", "TOKEN_URL", "USERINFO_URL")),
+        ({"ID_FIELD": ""}, "ID_FIELD"),
+        ({"CLIENT_SECRET": ""}, "CLIENT_SECRET"),
+        ({"TOKEN_URL": "http://github.example.com/login/oauth/access_token"}, "TOKEN_URL"),
+        ({"JWKS_URL": "https://github.example.com/keys"}, "JWKS_URL"),
+        ({"SINGLE_LOGOUT": "1"}, "SINGLE_LOGOUT"),
+        ({"BACKCHANNEL_LOGOUT": "1"}, "BACKCHANNEL_LOGOUT"),
+        ({"ISSUER": "https://github.example.com"}, "SCOPES"),
+        ({"ISSUER": "https://github.example.com", "SCOPES": "openid"}, "ID_FIELD"),
+    ],
+)
+def test_mistake_names_the_variable(change: dict[str, str], variable: str) -> None:
+    own = {"CLIENT_ID": "c", "CLIENT_SECRET": "s"} | GitHubEnterprise.variables | change
+    with pytest.raises(ImproperlyConfigured, match=f"OAUTH_GHE_{variable}"):
+        configured({f"OAUTH_GHE_{name}": value for name, value in own.items()})
