@@ -31,3 +31,7 @@ class Complaints:
             self._told.clear()
         self._told[provider, reason] = now
         self._logger.warning(self._sentence, provider, reason)
+
+    def forget(self) -> None:
+        """Forget what was logged."""
+        self._told.clear()

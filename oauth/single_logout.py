@@ -135,7 +135,7 @@ def _leading(request: HttpRequest, ending: _Ending, url: str) -> HttpResponse:
     hint = ending.token_set.id_token if provider.single_logout in HINTED else None
     hinted = fields | ({} if hint is None else {"id_token_hint": hint})
     if provider.single_logout in POSTED:
-        response = _page(request, provider, {"url": url, "fields": hinted})
+        response = _page(request, provider, {"address": None, "url": url, "fields": hinted})
     else:
         address = _address(url, hinted)
         if len(address) > ADDRESS_MAX:
@@ -147,6 +147,7 @@ def _leading(request: HttpRequest, ending: _Ending, url: str) -> HttpResponse:
 
 def _page(request: HttpRequest, provider: Provider, way: Mapping[str, object]) -> HttpResponse:
     __traceback_hide__ = True
+    # Whatever the template asks for is there: Django logs the whole context otherwise, at DEBUG.
     return render(request, "oauth/single_logout.html", {"provider": provider, **way})
 
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth import dpop, endpoints, jwks
-from oauth.renewal import _resting
+from oauth import backchannel, dpop, endpoints, jwks, renewal
 from tests.oauth.fixtures import (
     corp,
     database_file,
@@ -38,4 +37,6 @@ def no_memory() -> Iterator[None]:
     endpoints.forget()
     jwks.forget()
     dpop.nonces.clear()
-    _resting.clear()
+    for failures in (renewal._failures, backchannel._failures):
+        failures.forget()
+    renewal._resting.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from typing import Any
 
@@ -127,10 +128,11 @@ def test_short_rsa_key_signs_nothing(idp: LogoutProvider) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"keys": {}}', b'{"keys": null}', b"<html>"])
 def test_keys_that_cannot_be_read_are_asked_for_again_later(
-    idp: LogoutProvider, store: Stack, body: bytes
+    idp: LogoutProvider, store: Stack, caplog: pytest.LogCaptureFixture, body: bytes
 ) -> None:
     idp.failing["/jwks"] = lambda: (200, "application/json", body)
     assert post(idp.logout_token()).status_code == 503
+    assert re.search(r"A logout of corp failed: The provider's .+ cannot be read", caplog.text)
     idp.failing.clear()
     assert post(idp.logout_token()).status_code == 503
     store.clock.advance(61)

@@ -11,8 +11,10 @@ from django.db import connection
 from pytest_django import Settings
 
 import oauth
-from oauth import dpop
+from oauth import dpop, endpoints
+from oauth.doctor.client import client_findings
 from oauth.http import Answer
+from oauth.providers import provider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, stored
 from tests.oauth.strict_provider import StrictProvider
@@ -176,3 +178,10 @@ def test_request_is_made_again_with_the_nonce_that_its_own_refusal_named(
 
     assert dpop.asked(url, ask).status == 400
     assert nonces == asked
+
+
+def test_doctor_proves_a_key_as_sign_ins_do(binding: StrictProvider) -> None:
+    corp = provider("corp")
+    assert corp is not None
+    (finding,) = client_findings(corp, endpoints.metadata(corp), None)
+    assert (finding.name, finding.level) == ("client", "ok")

@@ -50,7 +50,6 @@ def test_transient_failure_keeps_the_old_token(
 def test_reason_of_a_failed_refresh_is_logged_once(
     corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    renewal._failures._told.clear()
     corp.failing["/token"] = NONSENSE["no json"]
     store.clock.advance(4000)
     for _ in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -95,15 +96,21 @@ def test_browser_is_led_to_the_provider_by_a_link(
     assert visitor.user_id is None
 
 
-@pytest.mark.parametrize(("value", "hinted"), [("post", True), ("post-no-hint", False)])
+@pytest.mark.parametrize("value", ["post", "post-no-hint"])
 def test_browser_is_led_by_a_form_if_so_configured(
-    idp: LogoutProvider, visitor: Visitor, settings: Settings, value: str, hinted: bool
+    idp: LogoutProvider,
+    visitor: Visitor,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    value: str,
 ) -> None:
     configure(settings, environment("corp", idp, SINGLE_LOGOUT=value))
+    caplog.set_level(logging.DEBUG, "django.template")
     page = signed_out_page(visitor, idp)
+    assert [secret for secret in idp.secrets if secret in caplog.text] == []
     assert f'method="post" action="{idp.issuer}/end-session"' in page
     sent = fields(page)
-    assert ("id_token_hint" in sent) is hinted
+    assert ("id_token_hint" in sent) is (value == "post")
     assert sent["client_id"] == "gateway-client"
     assert "at Corp too" in come_back(visitor.client, state=sent["state"])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -10,15 +9,19 @@ from dataclasses import asdict
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError
 
 from oauth import doctor, providers
 from oauth.providers import Provider
 from sessions_kms.doctor.finding import Finding, Level, worst
-from sessions_kms.management.base import FAILED, OperatorCommand
+from sessions_kms.management.base import (
+    FAILED,
+    WARNINGS,
+    OperatorCommand,
+    UsageError,
+    shown,
+    unknown,
+)
 
-UNKNOWN = 2  # the exit status for a provider that is not configured
-WARNINGS = 4  # for warnings, with --strict
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
@@ -69,9 +72,7 @@ def _chosen(name: str | None) -> list[Provider]:
     if name is None:
         return list(known.values())
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1, 0.0)
-        hint = f" Did you mean {near[0]}?" if near else " None is configured."
-        raise CommandError(f"There is no provider {name!a}.{hint}", returncode=UNKNOWN)
+        raise unknown(f"There is no provider {shown(name)}.", name, sorted(known), cutoff=0.0)
     return [known[name]]
 
 
@@ -80,7 +81,7 @@ def _site(given: str | None) -> str | None:
     origin = given or getattr(settings, "PUBLIC_URL", None)
     if origin:
         if not ORIGIN.fullmatch(origin.rstrip("/")):
-            raise CommandError("--url must be an origin, such as https://gateway.example.com.")
+            raise UsageError("--url must be an origin, such as https://gateway.example.com.")
         return str(origin).rstrip("/")
     plain = [host for host in settings.ALLOWED_HOSTS if not host.startswith((".", "*"))]
     return f"https://{plain[0]}" if len(plain) == 1 else None
