@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +14,8 @@ import pytest
 from gateway_site.gateway import client
 from gateway_site.gateway.connections import Owner
 from gateway_site.gateway.upstreams import Upstream, configured
-from tests import certificates
+from tests.oauth.hostile import HostileProvider, certificates, good
+from tests.oauth.hostile import serving as serving_by_tls
 
 ADA = Owner("session-a", "1")
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
@@ -27,7 +27,7 @@ def upstream(url: str, **more: str) -> Upstream:
 
 
 @asynccontextmanager
-async def serving(received: list[bytes], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def serving(received: list[bytes]) -> AsyncIterator[int]:
     """Listen on a port of this machine; each request is answered, and noted."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,7 +36,7 @@ async def serving(received: list[bytes], tls: ssl.SSLContext | None = None) -> A
         await writer.drain()
         writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
@@ -74,14 +74,16 @@ async def test_without_tls_nothing_is_sent_to_the_internet(
 
 
 async def test_authority_of_ones_own_counts_in_place_of_the_public(tmp_path: Path) -> None:
-    own, other = (certificates.written(tmp_path / f"{name}.pem") for name in ("own", "other"))
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(own)
-    received: list[bytes] = []
-    async with serving(received, tls) as port:
-        url = f"https://127.0.0.1:{port}"
+    own, tls = certificates(tmp_path, "localhost")
+    (tmp_path / "other").mkdir()
+    other, _ = certificates(tmp_path / "other", "localhost")
+    server = HostileProvider()
+    server.paths["/x"] = lambda _: good({})
+    with serving_by_tls(server, tls) as port:
+        url = f"https://localhost:{port}"
         assert await status_of(upstream(url, CA_FILE=str(own))) == 200
         for refused in (upstream(url), upstream(url, CA_FILE=str(other))):
             with pytest.raises(httpx2.ConnectError):
                 await status_of(refused)
-    assert len(received) == 1
+        await client.close()
+    assert server.asked == ["/x"]
