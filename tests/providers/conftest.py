@@ -12,8 +12,9 @@ from pytest_django import Settings
 
 from oauth import endpoints, http
 from tests.oauth.fixtures import configure, store, visitor
+from tests.oauth.hostile import Internet
 from tests.oauth.hostile_fixtures import internet
-from tests.providers.stubs.stub import Internet, Stub, serving
+from tests.providers.stubs.stub import Stub, serving
 from tests.sessions_kms.stacks import Stack
 
 __all__ = ["internet", "store", "visitor"]

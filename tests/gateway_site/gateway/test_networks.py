@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
@@ -15,34 +12,16 @@ import pytest
 from gateway_site.gateway import client
 from gateway_site.gateway.connections import Owner
 from gateway_site.gateway.upstreams import Upstream, configured
-from tests import certificates
+from tests.oauth import fake_provider, hostile
+from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.hostile import HostileProvider, certificates, good
 
 ADA = Owner("session-a", "1")
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
 def upstream(url: str, **more: str) -> Upstream:
     variables = {"URL": url, "PROVIDER": "corp"} | more
     return configured({f"UPSTREAM_API_{name}": text for name, text in variables.items()})["api"]
-
-
-@asynccontextmanager
-async def serving(received: list[bytes], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """Listen on a port of this machine; each request is answered, and noted."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        received.append(await reader.read(4096))
-        writer.write(OK)
-        await writer.drain()
-        writer.close()
-
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield listening.sockets[0].getsockname()[1]
-    finally:
-        await client.close()
-        listening.close()
-        await listening.wait_closed()
 
 
 async def status_of(found: Upstream) -> int:
@@ -60,28 +39,32 @@ async def test_without_tls_nothing_is_sent_to_the_internet(
     monkeypatch: pytest.MonkeyPatch, address: str, is_asked: bool
 ) -> None:
     """The address that counts is the one that was connected to, whatever the name meant before."""
-    received: list[bytes] = []
-    async with serving(received) as port:
-        found = upstream(f"http://127.0.0.1:{port}", ALLOW_HTTP="1")
+    asked: list[str] = []
+    with fake_provider.serving(FakeProvider) as server:
+        server.hooks["/x"] = lambda: asked.append("/x")
+        found = upstream(server.issuer, ALLOW_HTTP="1")
         with monkeypatch.context() as patch:
             patch.setattr(socket.socket, "getpeername", lambda _: (address, 80))
             if is_asked:
-                assert await status_of(found) == 200
+                assert await status_of(found) == 404
             else:
                 with pytest.raises(httpx2.ConnectError):
                     await status_of(found)
-    assert [each for each in received if each] == received[: int(is_asked)]
+        await client.close()
+    assert asked == ["/x"] * is_asked
 
 
 async def test_authority_of_ones_own_counts_in_place_of_the_public(tmp_path: Path) -> None:
-    own, other = (certificates.written(tmp_path / f"{name}.pem") for name in ("own", "other"))
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(own)
-    received: list[bytes] = []
-    async with serving(received, tls) as port:
-        url = f"https://127.0.0.1:{port}"
+    own, tls = certificates(tmp_path, "localhost")
+    (tmp_path / "other").mkdir()
+    other, _ = certificates(tmp_path / "other", "localhost")
+    server = HostileProvider()
+    server.paths["/x"] = lambda _: good({})
+    with hostile.serving(server, tls) as port:
+        url = f"https://localhost:{port}"
         assert await status_of(upstream(url, CA_FILE=str(own))) == 200
         for refused in (upstream(url), upstream(url, CA_FILE=str(other))):
             with pytest.raises(httpx2.ConnectError):
                 await status_of(refused)
-    assert len(received) == 1
+        await client.close()
+    assert server.asked == ["/x"]

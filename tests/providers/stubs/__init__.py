@@ -22,3 +22,17 @@ ALL: tuple[type[Stub], ...] = (
     Keycloak,
     Okta,
 )
+
+__all__ = [
+    "ALL",
+    "Apple",
+    "Auth0",
+    "Cognito",
+    "Entra",
+    "GitHubEnterprise",
+    "GitLab",
+    "Google",
+    "Keycloak",
+    "Okta",
+    "Stub",
+]

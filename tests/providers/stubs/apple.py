@@ -89,7 +89,8 @@ class Apple(Stub):
         )
         self.assertions.append(claims)
         lasts = claims["exp"] - claims["iat"]
-        return claims["sub"] == form.get("client_id") == self.client_id and lasts <= HALF_A_YEAR
+        is_own = claims["sub"] == form.get("client_id") == self.client_id
+        return bool(is_own and lasts <= HALF_A_YEAR)
 
 
 def page_that_posts(url: str, fields: dict[str, str]) -> bytes:
