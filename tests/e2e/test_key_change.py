@@ -65,7 +65,7 @@ def site(stack: LocalStack, tmp_path: Path) -> Iterator[Site]:
         fake_provider.serving(FakeProvider) as provider,
     ):
         common = {"PATH": os.environ["PATH"]} | stack.environment() | environment("corp", provider)
-        common["AWS_ENDPOINT_URL_DYNAMODB"] = proxy_url
+        common |= {"AWS_ENDPOINT_URL_DYNAMODB": proxy_url, "LOG_LEVEL": "INFO"}
         one, two = (
             common | {"DJANGO_SECRET_KEY": now, "DJANGO_SECRET_KEY_FALLBACKS": former}
             for now, former in (KEYS, KEYS[::-1])
