@@ -129,9 +129,8 @@ class Table(ItemTable):
     ) -> None:
         """Put a record under a new id and a tombstone over the one that was loaded, or neither.
 
-        With it an item of another kind is put, and one of another id deleted, where told.
-        Raises Conflict with what stands under the old id, also if an earlier request put it
-        there, or FateUnknown.
+        With it an item of another kind is put and one deleted, where told. Raises Conflict with
+        what stands under the old id, also if an earlier request put it there, or FateUnknown.
         """
         buried = self._unchanged(old_id, expected, now)
         del buried["Key"]
