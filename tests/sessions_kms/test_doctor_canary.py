@@ -260,6 +260,7 @@ def test_latencies_and_calls_of_kms_are_measured(store: Store) -> None:
         "canary conflict",
         "canary merge",
         "canary cycle",
+        "canary about",
         "canary index",
         "canary link",
         "canary lease",
