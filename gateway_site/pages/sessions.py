@@ -97,14 +97,20 @@ def _page(request: HttpRequest) -> Page:
     start = None if token is None else start_of(token, listing=name)
     inspection = _inspection(request)
     found = inspection.of_user(_user_id(request), start)
-    present = inspection.present() if start is None else None  # The index may lag behind it.
-    rows = [*([present] if present else []), *(row for row in found.rows if not row.current)]
+    rows = [row for row in found.rows if not row.current]
+    if start is None and (present := _present(inspection, found.rows)) is not None:
+        rows.insert(0, present)
     older = found.next and urlencode({AFTER: token_of(found.next, listing=name)})
     return Page(
         [Shown(row, SignIn.told_by(inspection.about(row.id))) for row in rows],
         older_url=f"?{older}" if older else "",
         is_first=start is None,
     )
+
+
+def _present(inspection: Inspection, found: Sequence[Row]) -> Row | None:
+    """Return the present session; the index may lag behind it, or have it on a later page."""
+    return next((row for row in found if row.current), None) or inspection.present()
 
 
 @require_POST
