@@ -58,7 +58,7 @@ def test_sign_in_puts_what_a_session_tells_before_the_session(
 
 
 def test_item_says_nothing_in_the_clear_and_ends_with_the_longest_life(stack: Stack) -> None:
-    session = signed_in()
+    session = signed_in(_session_expiry=3600)
     ((name, item),) = about_items(stack).items()
     assert name == f"about#django#{own_id(session)}"
     assert "owner" not in item
