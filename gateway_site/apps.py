@@ -4,10 +4,10 @@ from django.apps import AppConfig
 
 
 class GatewayConfig(AppConfig):
-    """Registers the system checks."""
+    """Connects what a sign-in tells, and registers the system checks."""
 
     name = "gateway_site"
     verbose_name = "Gateway"
 
     def ready(self) -> None:
-        from gateway_site import checks, runserver_check  # noqa: F401  (they register)
+        from gateway_site import about, checks, runserver_check  # noqa: F401  (they register)

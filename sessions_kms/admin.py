@@ -34,7 +34,7 @@ class SessionAdmin(EndingAdmin):
     search_fields = ("id",)
     search_help_text = "A user's id, name or e-mail address, or the 43 letters of a session's id"
     actions = ("delete_selected",)
-    readonly_fields = ("id", *COLUMNS, "revision", "size", "content")
+    readonly_fields = ("id", *COLUMNS, "about", "revision", "size", "content")
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Show the app to whoever may see sessions."""
@@ -101,6 +101,7 @@ class SessionAdmin(EndingAdmin):
             return None
         session = Session.of(row)
         session.size = inspection.size(row.id)
+        session.about = ", ".join(inspection.about(row.id).values())
         label_users([session], request, self.admin_site)
         if row.current:
             session.content = ", ".join(sorted(request.session.keys()))
@@ -159,6 +160,11 @@ class SessionAdmin(EndingAdmin):
     def revision(self, session: Session) -> int:
         """Show how often the record was written."""
         return session.row.revision
+
+    @admin.display(description="signed in with")
+    def about(self, session: Session) -> str:
+        """Show what the project has the session tell, such as its browser's family."""
+        return session.about or "not known"
 
     @admin.display(description="holds")
     def content(self, session: Session) -> str:

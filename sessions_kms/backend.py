@@ -18,7 +18,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms import anonymous, links, next_cookie
+from sessions_kms import about, anonymous, links, next_cookie
 from sessions_kms.asynchronous import sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.doubts import once_more
@@ -128,6 +128,8 @@ class SessionStore(RebasingStore):
             with telemetry.spanned("operation", "delete"):
                 if not services().table.end(id_of(key)):
                     raise SessionMoved
+                if self._baseline and self._baseline.session_key == key and self._baseline.about:
+                    about.drop(services(), id_of(key))
             announce(session_ended, id_of(key))
 
     def _own_key(self) -> str | None:
@@ -150,6 +152,7 @@ class SessionStore(RebasingStore):
         payload = self._codec.dumps(self._session_cache)
         record, baseline = self._seal(self._key, None, payload)
         links.write(services(), record, baseline.links)
+        about.write(services(), record, about.told(baseline))
         try:
             with telemetry.spanned("operation", "create"):
                 services().table.create(record, now=record.updated_at)
@@ -224,6 +227,8 @@ class SessionStore(RebasingStore):
         record, baseline = self._seal(self._key, expected, payload)
         tries.made.append(baseline)
         links.write(services(), record, links.due(services(), record, baseline, expected))
+        if about.is_due(services(), record, baseline, expected):
+            about.write(services(), record, about.told(baseline))
         services().table.replace(record, expected=expected, now=record.updated_at)
 
     def _move(self, new_key: str, expected: Baseline, payload: bytes, tries: Tries) -> None:
@@ -232,7 +237,15 @@ class SessionStore(RebasingStore):
         tries.made.append(baseline)
         links.write(services(), record, baseline.links)
         next_cookie.may_change(self._key, new_key)  # Whatever fails from now on.
-        services().table.move(record, old_id=self._id(), expected=expected, now=record.updated_at)
+        words = about.told(baseline)
+        services().table.move(
+            record,
+            old_id=self._id(),
+            expected=expected,
+            now=record.updated_at,
+            put=about.sealed(services(), record, words) if words else None,
+            delete=about.id_of(services(), self._id()) if expected.about else None,
+        )
 
     def _applied(self, current: Stored, tries: Tries) -> Baseline | None:
         """Return the try that was applied, by what stands under the id that was written first."""
@@ -250,6 +263,8 @@ class SessionStore(RebasingStore):
             links.drop(services(), self._id(), expected.links)
             self._session_key = made.session_key
             next_cookie.changed(self, old_key, made.session_key)
+        elif about.told(expected) and not about.told(made):
+            about.drop(services(), self._id())
         self._stored(made)
 
     def _stored(self, baseline: Baseline) -> None:

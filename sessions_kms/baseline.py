@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
+from sessions_kms.about import Words, words_in
 from sessions_kms.links import names_in
 from sessions_kms.record import SessionRecord
 
@@ -23,6 +24,7 @@ class Baseline:
     payload: bytes = field(repr=False)
     user_id: str | None = field(repr=False)
     links: frozenset[str] = frozenset()
+    about: Words = field(default_factory=dict, repr=False)
     replaced: bool = False  # its content was never looked at: nothing of it is merged
 
     @classmethod
@@ -41,4 +43,5 @@ class Baseline:
             payload=payload,
             user_id=content.get(USER_ID),
             links=names_in(content),
+            about=words_in(content),
         )

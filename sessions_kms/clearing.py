@@ -4,10 +4,11 @@ Each delete states its reason as a condition, so that what was renewed or create
 meanwhile stays. Yields how many items were looked at; `Cleared` counts the rest.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from sessions_kms import ending
+from sessions_kms import about, ending
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.record import CLOCK_SKEW, Item, RecordHead, number
@@ -15,7 +16,7 @@ from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.sweeping import Sweep
 
-OTHER_KINDS = ("data-key#", "lease#", "logout#", "moved#")
+OTHER_KINDS = ("about#", "data-key#", "lease#", "logout#", "moved#")
 
 
 @dataclass
@@ -82,11 +83,18 @@ class Clearing:
         with Sweep(self.services) as sweep:
             for items in sweep.pages(consistent=consistent):
                 found = [record for record in _records(items) if chosen(record)]
+                told = [each for each in _heads(self._about(items)) if chosen(each)]
+                sweep.each(delete, told)
                 ours = [record for record in found if self._is_ours(record)]
                 deleted = sweep.each(delete, ours)
                 self.cleared.deleted += sum(deleted)
                 self._announce(ours, deleted)
                 yield self._looked_at(items)
+
+    def _about(self, items: list[Item]) -> list[Item]:
+        """Return the items about this namespace's sessions, which end with those."""
+        prefix = about.prefix(self.services)
+        return [item for item in items if item["id"]["S"].startswith(prefix)]
 
     def _is_ours(self, record: RecordHead) -> bool:
         try:
@@ -107,12 +115,13 @@ class Clearing:
 
 
 def _records(items: list[Item]) -> Iterator[RecordHead]:
+    return _heads(item for item in items if ending.SESSION_ID.fullmatch(item["id"]["S"]))
+
+
+def _heads(items: Iterable[Item]) -> Iterator[RecordHead]:
     for item in items:
-        if ending.SESSION_ID.fullmatch(item["id"]["S"]):
-            try:
-                yield RecordHead.from_item(item)
-            except InvalidRecord:
-                continue
+        with suppress(InvalidRecord):
+            yield RecordHead.from_item(item)
 
 
 def _is_expired(item: Item, until: int) -> bool:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable
 
+from sessions_kms import about
 from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.links import linked_session, owner_of_link
@@ -35,6 +36,7 @@ def end_session(ended_id: str, *, user_id: object) -> bool:
         return False
     if not services().table.end(record.id):  # It got another id meanwhile, and lives on.
         return False
+    about.drop(services(), record.id)
     _announce_end(record)
     return True
 
@@ -115,7 +117,11 @@ def end_record(record: RecordHead) -> bool:
 
     Raises StoreUnavailable.
     """
-    return services().table.end(record.id) and _announce_end(record)
+    if not services().table.end(record.id):
+        return False
+    if record.owner is not None:
+        about.drop(services(), record.id)
+    return _announce_end(record)
 
 
 def _announce_end(record: RecordHead) -> bool:

@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
-from sessions_kms import links, not_before
+from sessions_kms import about, links, not_before
 from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.loading import SESSION_KEY, id_of
@@ -186,6 +186,8 @@ class Importer:
         )
         # A session that was here before, and went back, has names by which it may be ended.
         links.write(self._services, record, links.names_in(content))
+        if content.get(USER_ID) is not None:
+            about.write(self._services, record, about.words_in(content))
         self._services.table.take_over(
             record,
             mark=mark(self._services, record.id, row_ends_at=old.ends_at),

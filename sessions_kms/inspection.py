@@ -1,7 +1,7 @@
 """Sessions as administrators see them: what records say in the clear, page by page.
 
-No session is decrypted, and no list reads what is sealed. A page is a bounded number of
-calls, however large the table.
+No session is decrypted; what it tells of itself (`about.py`) is read for one at a time. A page
+is a bounded number of calls, however large the table.
 
 An owner tells whose record it is. Where projects share a table, an anonymous record is
 of this one if its data key unwraps here: a page asks KMS about a few data keys at most,
@@ -12,9 +12,9 @@ and ended only when it is known to be of this project.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sessions_kms import ending
+from sessions_kms import about, ending
 from sessions_kms.belonging import Belonging
-from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.record import (
     CLOCK_SKEW,
     Item,
@@ -85,6 +85,7 @@ class Inspection:
         self._belongs = Belonging(services())
         self._asked: set[tuple[bytes, int]] = set()
         self._kms_answers = True
+        self._about_answers = True
 
     def whole_table(self, start: Item | None = None) -> Listing:
         """Return the next live sessions in the table's own order.
@@ -133,6 +134,20 @@ class Inspection:
         if record is None or not services().is_live(record) or not self._belongs(record):
             return None
         return self._row(record)
+
+    def present(self) -> Row | None:
+        """Return the session that asks."""
+        return None if self._current_id is None else self.find(self._current_id)
+
+    def about(self, item_id: str) -> about.Words:
+        """Return what a session tells of itself; nothing where that cannot be read now."""
+        if not self._about_answers:
+            return {}
+        try:
+            return about.read(services(), item_id)
+        except StoreUnavailable:
+            self._about_answers = False  # Nor is it waited for with the next one.
+            return {}
 
     def size(self, item_id: str) -> int | None:
         """Return how many bytes the item of a session has, which reads all of it."""

@@ -31,6 +31,7 @@ class Session(models.Model):
     user_url: str
     size: int | None
     content: str
+    about: str
 
     class Meta:
         managed = False

@@ -13,7 +13,7 @@ from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import router, transaction
 
-from sessions_kms import backend, next_cookie
+from sessions_kms import about, backend, next_cookie
 from sessions_kms.baseline import Baseline
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.importing import CHUNK
@@ -141,6 +141,8 @@ class MovingOut(db.SessionStore):
         def give_back() -> None:
             mark_id = mark_of(services(), session_id)
             services().table.give_back(session_id, expected=sealed, mark_id=mark_id, now=now)
+            if sealed.about:
+                about.drop(services(), session_id)
 
         self._on_commit(give_back)
         return True

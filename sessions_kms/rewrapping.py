@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from sessions_kms import ending
+from sessions_kms import about, ending
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.keyring import KMSKeyring
 from sessions_kms.record import (
@@ -62,7 +62,11 @@ class Rewrapping:
         namespace = services.config.namespace
         self._owner_prefix = owner_prefix(namespace)
         self._published_prefix = f"data-key#{namespace}#"
-        self._lease_prefix = f"lease#{namespace}#"
+        self._other_prefixes = (
+            self._published_prefix,
+            f"lease#{namespace}#",
+            about.prefix(services),
+        )
         self._known: KnownKeys[bytes | Left] = KnownKeys()
 
     def move_published(self) -> None:
@@ -155,7 +159,7 @@ class Rewrapping:
 
     def _may_be_ours(self, item: Item, item_id: str) -> bool:
         if not ending.SESSION_ID.fullmatch(item_id):
-            return item_id.startswith((self._published_prefix, self._lease_prefix))
+            return item_id.startswith(self._other_prefixes)
         try:
             return "owner" not in item or text(item, "owner").startswith(self._owner_prefix)
         except InvalidRecord:

@@ -117,11 +117,20 @@ class Table(ItemTable):
         except ConditionFailed as exc:
             raise Conflict(self._current(record.id, exc)) from exc
 
-    def move(self, record: SessionRecord, *, old_id: str, expected: Version, now: int) -> None:
+    def move(
+        self,
+        record: SessionRecord,
+        *,
+        old_id: str,
+        expected: Version,
+        now: int,
+        put: Item | None = None,
+        delete: str | None = None,
+    ) -> None:
         """Put a record under a new id and a tombstone over the one that was loaded, or neither.
 
-        Raises Conflict with what stands under the old id, also if an earlier request put it
-        there, or FateUnknown.
+        With it an item of another kind is put and one deleted, where told. Raises Conflict with
+        what stands under the old id, also if an earlier request put it there, or FateUnknown.
         """
         buried = self._unchanged(old_id, expected, now)
         del buried["Key"]
@@ -129,6 +138,8 @@ class Table(ItemTable):
             self._transact(
                 {"Put": self._new(record, now)},
                 {"Put": buried | {"Item": Tombstone(old_id, now).to_item()}},
+                *([{"Put": {"TableName": self._name, "Item": put}}] if put else []),
+                *([{"Delete": self._one(delete)}] if delete else []),
             )
         except TransactionCanceled as exc:
             raise Conflict(self.find(old_id)) from exc
@@ -178,7 +189,7 @@ class Table(ItemTable):
         self._transact_if(
             lambda: self.get(session_id) is None,
             {"Delete": self._unchanged(session_id, expected, now)},
-            {"Delete": {"TableName": self._name, "Key": {"id": {"S": mark_id}}}},
+            {"Delete": self._one(mark_id)},
         )
 
     def get_data_key(self, period: int) -> PublishedKey | None:
@@ -288,10 +299,12 @@ class Table(ItemTable):
             "ExpressionAttributeValues": {":now": as_number(now)},
         }
 
+    def _one(self, item_id: str) -> dict[str, Any]:
+        return {"TableName": self._name, "Key": {"id": {"S": item_id}}}
+
     def _unchanged(self, session_id: str, expected: Version, now: int) -> dict[str, Any]:
         return {
-            "TableName": self._name,
-            "Key": {"id": {"S": session_id}},
+            **self._one(session_id),
             "ConditionExpression": _UNCHANGED,
             "ExpressionAttributeNames": _names_in(_UNCHANGED),
             "ExpressionAttributeValues": _unchanged_values(expected, now),

@@ -1,4 +1,5 @@
-"""Where a person is signed in, and the ends of it: what the records say in the clear.
+"""Where a person is signed in, and the ends of it: what records say in the clear, and the sessions
+of themselves.
 
 A session is named by the digest that its record is stored under, and ended only if
 its record names the user who asks.
@@ -21,6 +22,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from gateway_site.about import SignIn
 from sessions_kms import ending, record
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.inspection import Count, Inspection, Row
@@ -36,24 +38,29 @@ Please try again in a moment."
 
 
 @dataclass(frozen=True)
-class Page:
-    """Some of a person's sessions, newest first, and where older ones are."""
+class Shown:
+    """One session, and how somebody signed in to it."""
 
-    rows: Sequence[Row]
+    row: Row
+    sign_in: SignIn
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of a person's sessions, and where older ones are.
+
+    The present one comes first, then the newest.
+    """
+
+    rows: Sequence[Shown]
     older_url: str
     is_first: bool
-
-    @property
-    def lacks_current(self) -> bool:
-        """Whether the present one is on no page: the index may lag behind a new sign-in."""
-        whole = self.is_first and not self.older_url
-        return whole and not any(row.current for row in self.rows)
 
     @property
     def has_others(self) -> bool:
         """Whether there may be another one to end."""
         one_page = self.is_first and not self.older_url
-        return not one_page or any(not row.current for row in self.rows)
+        return not one_page or any(not shown.row.current for shown in self.rows)
 
 
 def count_of(request: HttpRequest) -> Count | None:
@@ -88,9 +95,22 @@ def _page(request: HttpRequest) -> Page:
     name = f"sessions of {_user_id(request)}"
     token = request.GET.get(AFTER)
     start = None if token is None else start_of(token, listing=name)
-    found = _inspection(request).of_user(_user_id(request), start)
+    inspection = _inspection(request)
+    found = inspection.of_user(_user_id(request), start)
+    rows = [row for row in found.rows if not row.current]
+    if start is None and (present := _present(inspection, found.rows)) is not None:
+        rows.insert(0, present)
     older = found.next and urlencode({AFTER: token_of(found.next, listing=name)})
-    return Page(found.rows, older_url=f"?{older}" if older else "", is_first=start is None)
+    return Page(
+        [Shown(row, SignIn.told_by(inspection.about(row.id))) for row in rows],
+        older_url=f"?{older}" if older else "",
+        is_first=start is None,
+    )
+
+
+def _present(inspection: Inspection, found: Sequence[Row]) -> Row | None:
+    """Return the present session; the index may lag behind it, or have it on a later page."""
+    return next((row for row in found if row.current), None) or inspection.present()
 
 
 @require_POST

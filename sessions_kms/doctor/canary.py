@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import links
+from sessions_kms import about, links
 from sessions_kms.backend import SessionStore
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
@@ -49,7 +49,8 @@ class Canary:
         self._value = secrets.token_hex(16)
         self._user = f"canary-{secrets.token_hex(8)}"
         self._link = secrets.token_hex(32)
-        self._key = ""
+        self._key = self._old_id = ""
+        self._words = {"canary": self._value}
         self._deleted = False
         self._left: list[str] = []  # ids of what is to be deleted besides
 
@@ -68,6 +69,7 @@ class Canary:
             "canary conflict": self._conflict,
             "canary merge": self._merge,
             "canary cycle": self._cycle,
+            "canary about": self._about,
             "canary index": self._index,
             "canary link": self._linked,
             "canary lease": self._leased,
@@ -94,9 +96,11 @@ class Canary:
         store = SessionStore()
         store["canary"] = self._value
         store[USER_ID] = self._user
+        store[about.ABOUT] = self._words
         store.set_expiry(LIFETIME)
         store.create()
         self._key = store.session_key or ""
+        self._left.append(about.id_of(services(), self._id))
         return ok("canary create", f"session {self._id[:SHORT_ID]}")
 
     def _read(self) -> Finding:
@@ -141,13 +145,25 @@ class Canary:
     def _cycle(self) -> Finding:
         session, old = self._session(), self._key
         self._left.append(self._id)
+        self._old_id = self._id
         session.cycle_key()
         self._key = session.session_key or ""
+        self._left.append(about.id_of(services(), self._id))
         moved = SessionStore(self._key).get("canary") == self._value
         if moved and self._key != old and not SessionStore().exists(old):
             return ok("canary cycle", "under a new key, and the old one is of no use")
         what = "the old key opens it, or the new one does not"
         return failing("canary cycle", what, TRANSACTIONS)
+
+    def _about(self) -> Finding:
+        here, there = (about.read(services(), each) for each in (self._id, self._old_id))
+        if here == self._words and not there:
+            return ok("canary about", "what it tells of itself has moved with its key")
+        return warning(
+            "canary about",
+            "what it tells of itself is not there, or stayed under the old key",
+            f"{TRANSACTIONS} Lists of sessions show times only.",
+        )
 
     def _index(self) -> Finding:
         owner = owner_of(services().config.namespace, self._user) or ""

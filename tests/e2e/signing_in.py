@@ -1,20 +1,27 @@
 """Ways to be signed in: at the pages as a person does, or by their forms alone."""
 
+from collections.abc import Callable
+
 import requests
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.e2e.stack import LocalStack
 from tests.local.form import submit
 
 
-def sign_in(page: Page, stack: LocalStack, person: str = "ada") -> None:
+def sign_in(
+    page: Page,
+    stack: LocalStack,
+    person: str = "ada",
+    click: Callable[[Locator], None] = Locator.click,
+) -> None:
     """Sign in at the pages."""
     page.goto(stack.url)
-    page.get_by_role("button", name="Sign in with Local provider").click()
+    click(page.get_by_role("button", name="Sign in with Local provider"))
     page.get_by_label("Username").fill(person)
     page.get_by_label("Password").fill(person)
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("button", name="Allow").click()
+    click(page.get_by_role("button", name="Sign in"))
+    click(page.get_by_role("button", name="Allow"))
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.signing_in import arrive
+from tests.e2e.signing_in import arrive, sign_in
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
@@ -68,8 +68,7 @@ def test_other_browser_is_signed_out_from_here(
     show_sessions(page, stack)
     end_all_others(page)
     there, third = elsewhere(), elsewhere()
-    there_id = rows(there).filter(has_text="This session").get_by_role("heading").inner_text()
-    short_id = there_id.split()[1]
+    short_id = rows(there).filter(has_text="This browser").locator("code").inner_text()
 
     page.reload()
     expect(rows(page)).to_have_count(3)
@@ -95,6 +94,35 @@ def test_all_other_browsers_are_signed_out_at_once(
     expect_signed_in(page)
     expect(rows(page)).to_have_count(1)
     expect(page.get_by_role("button", name="End all other sessions")).to_have_count(0)
+
+
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like"
+    " Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
+)
+
+
+def test_phone_and_laptop_are_told_apart_and_the_other_is_ended(
+    stack: LocalStack, browser: Browser
+) -> None:
+    with ExitStack() as opened:
+        laptop, phone = (browser.new_context(user_agent=each) for each in (None, IPHONE))
+        opened.callback(laptop.close)
+        opened.callback(phone.close)
+        here, there = laptop.new_page(), phone.new_page()
+        sign_in(here, stack)
+        here.goto(f"{stack.url}/sessions/")
+        end_all_others(here)
+        sign_in(there, stack)
+        here.reload()
+        headings = rows(here).get_by_role("heading")
+        expect(headings).to_have_text(["Chrome on Linux This browser", "Safari on iPhone"])
+        for row in rows(here).all():
+            expect(row).to_contain_text("Signed in with Local provider")
+        here.get_by_role("button", name="End all other sessions").click()
+        expect(rows(here)).to_have_count(1)
+        expect_signed_out(there)
+        expect_signed_in(here)
 
 
 def test_present_session_is_ended_by_signing_out(stack: LocalStack, page: Page) -> None:

@@ -81,27 +81,83 @@ def forget_messages(*visitors: Visitor) -> None:
         visitor.client.get("/")
 
 
-def test_sessions_are_listed_newest_first_and_this_one_is_marked(
-    corp: FakeProvider, store: Stack
-) -> None:
+def test_this_browser_is_listed_first_and_then_the_newest(corp: FakeProvider, store: Stack) -> None:
     first = signed_in(corp)
     store.clock.advance(600)
     second = signed_in(corp)
+    store.clock.advance(600)
+    third = signed_in(corp)
+    made = [own_id(each)[:8] for each in (first, third, second)]
 
     listed = rows(first)
 
-    assert [own_id(second)[:8] in listed[0].text, own_id(first)[:8] in listed[1].text] == [True] * 2
-    assert ["This session" in row.text for row in listed] == [False, True]
+    assert shown(listed) == made
+    assert ["This browser" in row.text for row in listed] == [True, False, False]
     assert [button.text for row in listed for button in row.all("button")] == [
-        f"End session {own_id(second)[:8]}",
         "End this session",
+        f"End session {made[1]}",
+        f"End session {made[2]}",
     ]
+    listed.pop(0)
     created, written, ends = (
         datetime.fromisoformat(time.attributes["datetime"]).timestamp()
         for time in listed[0].all("time")
     )
     assert created == written == int(store.clock())
     assert ends - created == 7 * 24 * 3600
+
+
+FIREFOX = "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:139.0) Gecko/20100101 Firefox/139.0"
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like"
+    " Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
+)
+
+
+def signed_in_by(user_agent: str, provider: FakeProvider) -> Visitor:
+    visitor = Visitor()
+    visitor.client.defaults["HTTP_USER_AGENT"] = user_agent
+    visitor.sign_in(provider)
+    return visitor
+
+
+def test_rows_say_which_browser_and_provider_signed_in(corp: FakeProvider, store: Stack) -> None:
+    laptop, phone = signed_in_by(FIREFOX, corp), signed_in_by(IPHONE, corp)
+    headings = [row.all("h2")[0].text for row in rows(laptop)]
+    assert headings == ["Firefox on Windows This browser", "Safari on iPhone"]
+    assert all("Signed in with Corp" in row.text for row in rows(phone))
+    kept = repr(store.items())
+    assert not [word for word in (FIREFOX, "Firefox", "127.0.0.1") if word in kept]
+    assert set(phone.session["_about"].values()) == {"Safari", "iPhone", "corp"}
+
+
+def test_rows_without_what_they_tell_show_times(
+    corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = signed_in_by(FIREFOX, corp)
+    item = store.items()[f"about#django#{own_id(here)}"]
+    for broken in (
+        item | {"version": {"N": "2"}},
+        item | {"salt": {"B": b"x" * 16}},
+        {"id": item["id"]},
+    ):
+        store.put_item(broken)
+        (row,) = rows(here)
+        assert row.all("h2")[0].text == f"Session {own_id(here)[:8]} This browser"
+        assert "Corp" not in row.text
+        assert len(row.all("time")) == 3
+    store.put_item(item)
+    assert "Firefox" in rows(here)[0].text
+
+
+def test_what_a_session_tells_is_shown_as_text(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    session = visitor.session
+    session["_about"] = {"browser": "<b>x</b>", "provider": "<i>gone</i>"}
+    session.save()
+    content = visitor.client.get(LIST).content.decode()
+    assert "&lt;b&gt;x&lt;/b&gt;" in content
+    assert "&lt;i&gt;gone&lt;/i&gt;" in content
 
 
 def test_only_session_offers_nothing_else_to_end(corp: FakeProvider, visitor: Visitor) -> None:
@@ -260,12 +316,12 @@ def test_end_that_cannot_be_told_is_not_called_one(
     assert is_signed_in(there)
 
 
-def test_session_that_the_index_does_not_show_yet_is_explained(
+def test_session_that_the_index_does_not_show_yet_is_listed(
     corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(corp)
     monkeypatch.setattr(store.services.table, "owned_page", lambda *_, **__: Page([], None))
-    assert "too new to be listed" in section(visitor).text
+    assert shown(rows(visitor)) == [own_id(visitor)[:8]]
 
 
 @pytest.fixture
@@ -302,9 +358,10 @@ def test_ended_sessions_are_on_no_page_and_hide_no_older_one(
         there = signed_in(corp)
         store.put_item(store.items()[own_id(there)] | {"ttl": {"N": str(int(store.clock()))}})
     first = section(here)
-    assert first.all("li") == []
-    assert "None of these is still there." in first.text
-    assert shown(rows(here, LIST + links(first)["Older sessions"])) == [own_id(here)[:8]]
+    assert shown(first.all("li")) == [own_id(here)[:8]]
+    older = section(here, LIST + links(first)["Older sessions"])
+    assert older.all("li") == []
+    assert "None of these is still there." in older.text
 
 
 def test_link_to_a_page_is_good_for_its_own_person_only(

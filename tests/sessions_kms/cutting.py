@@ -1,4 +1,7 @@
-"""A TCP proxy that cuts one exchange after so many bytes. It knows nothing of HTTP."""
+"""A TCP proxy that cuts one exchange after so many bytes, or keeps exchanges back.
+
+It knows nothing of HTTP.
+"""
 
 import select
 import socket
@@ -13,19 +16,38 @@ TICK = 0.02  # seconds after which a connection looks whether the proxy ends
 
 @dataclass
 class CuttingProxy:
-    """``passed`` counts the bytes of the exchange that is watched for, in both directions."""
+    """``passed`` counts the bytes of the exchange that is watched for, in both directions.
+
+    ``answered`` counts the watched exchanges of which the client has some of an answer.
+    """
 
     upstream: tuple[str, int]
     watched: bytes = b"TransactWriteItems"
     cut_after: int | None = None
     down_then: bool = False
     down: bool = False
+    holding: bool = False
+    held: list[bytearray] = field(default_factory=list)
     passed: int = 0
+    answered: int = 0
     ended: threading.Event = field(default_factory=threading.Event)
 
     def cut(self, after: int, *, down_then: bool = False) -> None:
         """Cut the next exchange that is watched for, and stay down then if told."""
         self.cut_after, self.down_then, self.passed = after, down_then, 0
+
+    def hold(self) -> None:
+        """Keep back what is watched for, until it is let go."""
+        self.holding = True
+
+    def let_go(self) -> int:
+        """Deliver what was kept back, whoever sent it gone by now; tell how many there were."""
+        held, self.held, self.holding = self.held, [], False
+        for request in held:
+            with socket.create_connection(self.upstream) as server:
+                server.sendall(request)
+                server.recv(CHUNK)
+        return len(held)
 
     def heal(self) -> None:
         self.down, self.cut_after, self.passed = False, None, 0
@@ -42,14 +64,19 @@ class CuttingProxy:
             self.relay(client, server)
 
     def relay(self, client: socket.socket, server: socket.socket) -> None:
-        is_watched = False
+        is_watched, kept = False, None
         while not (self.ended.is_set() or self.down):
             for source in select.select([client, server], [], [], TICK)[0]:
                 data = source.recv(CHUNK)
                 if not data:
                     return
                 if source is client and b"X-Amz-Target" in data:
-                    is_watched = self.watched in data
+                    is_watched, kept = self.watched in data, None
+                    if is_watched and self.holding:
+                        self.held.append(kept := bytearray())
+                if kept is not None and source is client:
+                    kept += data
+                    continue
                 target = server if source is client else client
                 if is_watched and self.cut_after is not None:
                     left = self.cut_after - self.passed
@@ -61,6 +88,7 @@ class CuttingProxy:
                     continue
                 target.sendall(data)
                 self.passed += len(data) if is_watched else 0
+                self.answered += is_watched and source is server
 
 
 @contextmanager

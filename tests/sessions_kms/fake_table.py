@@ -59,13 +59,24 @@ class FakeTable:
             self._expect(record.id, expected, now)
             self._put(record)
 
-    def move(self, record: SessionRecord, *, old_id: str, expected: Version, now: int) -> None:
+    def move(
+        self,
+        record: SessionRecord,
+        *,
+        old_id: str,
+        expected: Version,
+        now: int,
+        put: Item | None = None,
+        delete: str | None = None,
+    ) -> None:
         with self._call("move"):
             self._expect(old_id, expected, now)
             with suppress(RecordExists):
                 self._refuse_live(record.id, now)
                 self._put(record)
                 self.items[old_id] = Tombstone(old_id, now).to_item()
+                self.items |= {put["id"]["S"]: put} if put else {}
+                self.items.pop(delete or "", None)
                 return
             raise Conflict(self._record(old_id))
 

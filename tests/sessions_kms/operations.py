@@ -12,17 +12,22 @@ from typing import Any, Literal
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
+from sessions_kms import about
+from sessions_kms.about import ABOUT
 from sessions_kms.backend import SessionStore
 from sessions_kms.ending import end_linked, end_sessions_of
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.leases import CLOCK_DIFFERENCE, Leases
 from sessions_kms.links import LINKS
+from sessions_kms.loading import id_of
+from sessions_kms.services import services
 
 ADA, BOB = "1", "2"
 FIRST, SECOND = "1" * 64, "2" * 64
 LEASE = 15  # seconds
 RESULT = b"result"
-OLD = {USER_ID: ADA, LINKS: [FIRST], "token": "old", "other": 1}
+WORDS = {"browser": "Firefox"}
+OLD = {USER_ID: ADA, LINKS: [FIRST], ABOUT: WORDS, "token": "old", "other": 1}
 ANONYMOUS = {"cart": 1}
 Answer = Literal["ok", "unavailable", "killed"]
 
@@ -64,6 +69,10 @@ def stored(key: str | None) -> dict[str, Any]:
     with suppress(SessionMoved):
         return dict(SessionStore(key).items())
     return {}
+
+
+def told(key: str) -> about.Words:
+    return about.read(services(), id_of(key))
 
 
 # What is done
@@ -169,6 +178,8 @@ def cycled(scene: Scene, answer: Answer) -> None:
     if answer == "ok":
         assert stored(scene.moved) == new
         assert stored(scene.ada) == {}
+        assert told(scene.ada) == {}
+        assert told(scene.moved or "") == WORDS
         end_linked(FIRST)
         assert stored(scene.moved) == {}, "what a session lists does not end it"
     elif answer == "unavailable" and scene.faults == 1:

@@ -67,6 +67,10 @@ def session_id(namespace: str, session_key: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(hashed).digest())[:43].decode()
 
 
+def about_id(namespace: str, of: str) -> str:
+    return f"about#{namespace}#{of}"
+
+
 def encryption_context(
     namespace: str, period: int, configured: Mapping[str, str] | None = None
 ) -> dict[str, str]:
@@ -164,6 +168,23 @@ def open_item(
     check_times(numbers, now)
     data_key = unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
     return decrypt(item, namespace, session_key, data_key)
+
+
+def open_about(
+    item: Item, *, namespace: str, of: str, now: float, unwrap: Unwrap
+) -> dict[str, str]:
+    """Return what lists show of the session with an id. Raises as `open_item` does."""
+    item_id = about_id(namespace, of)
+    if item.get("id") != {"S": item_id}:
+        raise CannotTell("id")
+    numbers = checked_numbers(item)
+    check_times(numbers, now)
+    data_key = unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
+    words = json.loads(decrypt(item, namespace, item_id, data_key))
+    texts = [*words.keys(), *words.values()]
+    if len(words) > 8 or not all(isinstance(each, str) and len(each) <= 100 for each in texts):
+        raise Invalid("words")
+    return {str(name): str(word) for name, word in words.items()}
 
 
 def check_cookie(session_key: str) -> None:

@@ -203,6 +203,13 @@ def test_page_of_a_session_shows_no_more_than_its_record_says(root: Staff, ada: 
     assert "Holds" not in page
 
 
+def test_page_of_a_session_shows_what_it_tells_of_itself(root: Staff, ada: Any) -> None:
+    telling = signed_in(ada, _about={"browser": "Firefox", "system": "<b>"})
+    assert "Firefox, &lt;b&gt;" in root.get(f"{quote(record_id(telling))}/change/")
+    silent = root.get(f"{quote(record_id(signed_in(ada)))}/change/")
+    assert "not known" in silent
+
+
 def test_page_of_ones_own_session_names_what_it_holds(root: Staff) -> None:
     session = root.client.session
     session["provider_token"] = TOKEN

@@ -51,6 +51,7 @@ CHECKS = [
     "canary conflict",
     "canary merge",
     "canary cycle",
+    "canary about",
     "canary index",
     "canary link",
     "canary lease",

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -49,14 +50,23 @@ def after(count: int, fault: Fault) -> Fault:
 def without_condition(url: str) -> Fault:
     """Do as an engine that does not know conditions."""
 
-    def forward(exchange: Exchange) -> Answer:
-        body = json.loads(exchange.body)
+    def change(body: dict[str, Any]) -> None:
         for name in (
             "ConditionExpression",
             "ExpressionAttributeNames",
             "ExpressionAttributeValues",
         ):
             body.pop(name, None)
+
+    return changed(url, change)
+
+
+def changed(url: str, change: Callable[[dict[str, Any]], None]) -> Fault:
+    """Have another request carried out than was sent."""
+
+    def forward(exchange: Exchange) -> Answer:
+        body = json.loads(exchange.body)
+        change(body)
         connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
         try:
             headers = {
@@ -149,6 +159,7 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
         ("PutItem", b"attribute_not_exists(#id)", "canary create"),
         ("PutItem", SAVE, "canary conflict"),
         ("TransactWriteItems", b"", "canary cycle"),
+        ("GetItem", b"about#", "canary about"),
         ("PutItem", b"logout#", "canary link"),
         ("PutItem", b"lease#", "canary lease"),
     ],
@@ -183,6 +194,21 @@ def test_transaction_that_is_told_to_be_made_and_is_not_is_found(
     found = broken_by(store, proxy, "TransactWriteItems", answer(applied))
     assert next(iter(found)) == "canary cycle"
     assert "transactions" in found["canary cycle"].remedy
+
+
+@servers
+def test_key_change_that_leaves_behind_what_a_session_tells_is_found(
+    store: Store, proxy: FaultProxy, roto_url: str
+) -> None:
+    def drop(body: dict[str, Any]) -> None:
+        del body["TransactItems"][2:]
+
+    found = broken_by(store, proxy, "TransactWriteItems", changed(roto_url, drop))
+    assert list(found) == ["canary about"]
+    assert found["canary about"].level == "warning"
+    assert "times only" in found["canary about"].remedy
+    assert store.sessions() == []
+    assert not [item for item in store.items() if item["id"]["S"].startswith("about#")]
 
 
 @servers
@@ -260,6 +286,7 @@ def test_latencies_and_calls_of_kms_are_measured(store: Store) -> None:
         "canary conflict",
         "canary merge",
         "canary cycle",
+        "canary about",
         "canary index",
         "canary link",
         "canary lease",

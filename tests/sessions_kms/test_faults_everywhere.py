@@ -62,6 +62,7 @@ class Stage:
 
     def _set_up(self) -> None:
         world = self.world
+        world.wire.arrive()  # What is late is of the sessions before.
         world.clock.now = self.now
         world.table.items = copy.deepcopy(self.items)
         world.restart(0)

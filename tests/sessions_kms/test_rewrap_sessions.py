@@ -7,10 +7,12 @@ import boto3
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import rewrapping, services
+from sessions_kms import about, rewrapping, services
+from sessions_kms.about import ABOUT
 from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
 from sessions_kms.leases import Leases
+from sessions_kms.loading import id_of
 from tests.sessions_kms.commands import Run, run
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.faults import error
@@ -28,9 +30,9 @@ WAIT = 300 + 3600  # DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE
 LEASE = "a" * 32
 
 
-def saved(user: str | None = None) -> str:
+def saved(user: str | None = None, **more: Any) -> str:
     session = SessionStore()
-    session.update({"token": "t"} | ({USER_ID: user} if user else {}))
+    session.update({"token": "t"} | more | ({USER_ID: user} if user else {}))
     session.save()
     assert session.session_key
     return session.session_key
@@ -73,14 +75,15 @@ def blobs(stack: Stack) -> dict[str, bytes]:
 
 
 def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> None:
-    keys = [saved(), saved("7")]
+    keys = [saved(), saved("7", **{ABOUT: {"browser": "Firefox"}})]
     Leases().claim(LEASE, "holder", seconds=10)
     Leases().complete(LEASE, "holder", b"result", keep=WAIT * 2)
     before = stack.items()
     switch(stack)
     done = rewrap()
-    assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 4, 0)
+    assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 5, 0)
     assert opens(stack, *keys)
+    assert about.read(stack.services, id_of(keys[1])) == {"browser": "Firefox"}
     assert Leases().claim(LEASE, "other", seconds=10).result == b"result"
     for name, item in stack.items().items():  # Nothing else of a record has changed.
         changed = {"encryptedKey"} | ({"createdAt"} if name.startswith("data-key#") else set())

@@ -65,8 +65,9 @@ def use_the_site() -> None:
     second.cycle_key()
     user = SessionStore(second.session_key)
     assert (user["a"], user["b"]) == (1, 2)
-    user.update({"_auth_user_id": "7", "_links": [LINK]})
+    user.update({"_auth_user_id": "7", "_links": [LINK], "_about": {"browser": "Firefox"}})
     user.save()
+    user.cycle_key()
     assert len(Inspection().of_user("7").rows) == 1
     assert Inspection().count_of_user("7").number == 1
     assert ending.end_linked(LINK) == 1

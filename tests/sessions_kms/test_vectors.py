@@ -174,7 +174,8 @@ def opened_by_reference(vector: Vector) -> bytes:
 
 
 def test_files_are_what_the_generator_writes() -> None:
-    written = {path.name: path.read_text(encoding="ascii") for path in FOLDER.glob("*.json")}
+    paths = {str(path.relative_to(FOLDER)): path for path in FOLDER.rglob("*.json")}
+    written = {name: path.read_text(encoding="ascii") for name, path in paths.items()}
     assert written == generate.files()
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.vectors import altered, misread, moves, sessions, wrong
+from tests.vectors import altered, misread, moves, sessions, telling, wrong
 from tests.vectors.case import Case
 
 FOLDER = Path(__file__).parent
@@ -20,11 +20,12 @@ def cases() -> dict[str, Case]:
 
 def files() -> dict[str, str]:
     """Return the content of each file by its name."""
-    return {f"{name}.json": case.to_text() for name, case in cases().items()}
+    told = {f"{telling.FOLDER}/{name}.json": each.to_text() for name, each in telling.cases()}
+    return told | {f"{name}.json": case.to_text() for name, case in cases().items()}
 
 
 def main() -> None:
-    for stale in FOLDER.glob("*.json"):
+    for stale in FOLDER.rglob("*.json"):
         stale.unlink()
     for name, text in files().items():
         (FOLDER / name).write_text(text, encoding="ascii", newline="\n")

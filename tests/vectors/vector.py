@@ -37,8 +37,9 @@ class Vector:
         return None
 
 
-def load(name: str) -> Vector:
-    content = json.loads((FOLDER / f"{name}.json").read_text(encoding="ascii"))
+def load(name: str, **more: Any) -> Vector:
+    """Return a vector; ``more`` are members that files of its kind do not have."""
+    content = json.loads((FOLDER / f"{name}.json").read_text(encoding="ascii")) | more
     return Vector(
         namespace=content["namespace"],
         configured_context=content["encryptionContext"],

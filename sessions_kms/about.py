@@ -1,0 +1,125 @@
+"""What lists show of a session: a few words of the project's choice, such as its browser's family.
+
+A session carries them under the key `ABOUT`. While somebody is signed in they are also in an
+item of their own, which moves with the session's key and opens without the visitor's cookie: it
+is sealed under the data key and a secret made of its own id, so with KMS, not with the table
+alone. Nothing depends on it: without it a list shows times only.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
+from sessions_kms.record import Item, SessionRecord, number
+from sessions_kms.sealing import open_record, seal_session
+from sessions_kms.services import Services
+
+ABOUT: Final = "_about"
+VERSION: Final = 1
+WORDS_MAX: Final = 8
+LETTERS_MAX: Final = 100  # of a name or a word
+BYTES_MAX: Final = 16 * 1024  # that WORDS_MAX have at most, however JSON spells them
+
+Words = dict[str, str]
+
+
+class Telling(Protocol):
+    """What is known to be stored of a session (`baseline.Baseline`)."""
+
+    @property
+    def created_at(self) -> int: ...
+    @property
+    def user_id(self) -> str | None: ...
+    @property
+    def about(self) -> Words: ...
+
+
+def words_in(session: Mapping[str, Any]) -> Words:
+    """Return the words that a session carries; none where they are more than it may."""
+    __traceback_hide__ = True
+    return _words(session.get(ABOUT))
+
+
+def id_of(services: Services, session_id: str) -> str:
+    """Return the id of the item about a session."""
+    return f"{prefix(services)}{session_id}"
+
+
+def prefix(services: Services) -> str:
+    """Return what the ids of this namespace's items begin with."""
+    return f"about#{services.config.namespace}#"
+
+
+def told(state: Telling) -> Words:
+    """Return the words that are in an item of their own: those of a session with a user."""
+    return {} if state.user_id is None else state.about
+
+
+def is_due(services: Services, record: SessionRecord, after: Telling, before: Telling) -> bool:
+    """Tell whether a save must write the item: its words are new, or it ends at another time."""
+    moved = services.config.absolute_timeout is None or record.created_at != before.created_at
+    return bool(told(after)) and (moved or told(after) != told(before))
+
+
+def sealed(services: Services, record: SessionRecord, words: Words) -> Item:
+    """Return the item about a session, which ends when that can end at the latest."""
+    timeout = services.config.absolute_timeout
+    ends = record.ttl if timeout is None else record.created_at + timeout
+    item_id = id_of(services, record.id)
+    return seal_session(
+        services,
+        json.dumps(words).encode(),
+        session_key=item_id,
+        revision=1,
+        created_at=record.created_at,
+        ttl=lambda *_: ends,
+        item_id=item_id,
+    ).to_item()
+
+
+def write(services: Services, record: SessionRecord, words: Words) -> None:
+    """Write the item of a session that is about to be stored, if that can be done now."""
+    if words:
+        with suppress(StoreUnavailable):
+            services.table.put_item(sealed(services, record, words))
+
+
+def drop(services: Services, session_id: str) -> None:
+    """Delete the item of a session that has ended; DynamoDB does so later if that fails."""
+    with suppress(StoreUnavailable):
+        services.table.delete(id_of(services, session_id))
+
+
+def read(services: Services, session_id: str) -> Words:
+    """Return the words about a session; none where they are not there or not readable.
+
+    Raises StoreUnavailable.
+    """
+    item = services.table.get_item(id_of(services, session_id))
+    if item is None:
+        return {}
+    try:
+        return _words(json.loads(_opened(services, item)))
+    except (InvalidRecord, ValueError, RecursionError):
+        return {}
+
+
+def _opened(services: Services, item: Item) -> bytes:
+    if number(item, "version") != VERSION:
+        raise InvalidRecord("version")
+    record = SessionRecord.from_item(item)
+    if len(record.encrypted_data) > BYTES_MAX:
+        raise InvalidRecord("encryptedData")
+    return open_record(services, record, record.id)
+
+
+def _words(found: object) -> Words:
+    if not isinstance(found, dict) or len(found) > WORDS_MAX:
+        return {}
+    return dict(found) if all(map(_is_word, [*found.keys(), *found.values()])) else {}
+
+
+def _is_word(found: object) -> bool:
+    return isinstance(found, str) and len(found) <= LETTERS_MAX

@@ -1,0 +1,111 @@
+"""The vectors of what lists show of a session: items that open with KMS and without a cookie."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.sessions_kms import reference_format as ref
+from tests.vectors.case import (
+    DATA_KEY,
+    IV,
+    NAMESPACE,
+    NOW,
+    OTHER_DATA_KEY,
+    OTHER_SESSION_KEY,
+    SESSION_KEY,
+    Item,
+    Wrapped,
+    dynamodb_json,
+    header,
+)
+
+FOLDER = "about"
+SESSION_ID = ref.session_id(NAMESPACE, SESSION_KEY)
+WORDS = {"browser": "Firefox", "system": "Windows", "provider": "corp"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """One vector; without words nothing is told."""
+
+    description: str
+    item: Item
+    words: Mapping[str, str] | None = None
+
+    def to_text(self) -> str:
+        """Return the content of the vector's file."""
+        told = {"outcome": "none"} if self.words is None else {"outcome": "about"}
+        members = {
+            "description": self.description,
+            "namespace": NAMESPACE,
+            "encryptionContext": {},
+            "sessionId": SESSION_ID,
+            "now": NOW,
+            "kms": [Wrapped().to_json()],
+            "item": dynamodb_json(self.item),
+            "expected": told | ({"words": dict(self.words)} if self.words is not None else {}),
+        }
+        return json.dumps(members, indent=2) + "\n"
+
+
+def sealed(
+    words: Any = WORDS,
+    *,
+    plaintext: bytes | None = None,
+    item_id: str = ref.about_id(NAMESPACE, SESSION_ID),
+    secret: str | None = None,
+    data_key: bytes = DATA_KEY,
+    **changes: Any,
+) -> Item:
+    """Return a whole item."""
+    return ref.seal(
+        json.dumps(words).encode() if plaintext is None else plaintext,
+        header(owner=None, revision=1) | {"id": {"S": item_id}} | changes,
+        namespace=NAMESPACE,
+        session_key=item_id if secret is None else secret,
+        data_key=data_key,
+        iv=IV,
+    )
+
+
+def cases() -> Iterator[tuple[str, Told]]:
+    """Yield each vector with its name."""
+    most = {f"name {number}": "x" * 100 for number in range(8)}
+    for name, description, item, words in (
+        ("told", "What a browser's session tells.", sealed(), WORDS),
+        ("empty", "A session that tells nothing.", sealed({}), {}),
+        (
+            "eight_words",
+            "As many words as there may be, as long as they may be.",
+            sealed(most),
+            most,
+        ),
+        ("not_ascii", "Words of any language.", sealed({"n": "Zo\u00eb"}), {"n": "Zo\u00eb"}),
+    ):
+        yield name, Told(description=description, item=item, words=words)
+    other = ref.about_id(NAMESPACE, ref.session_id(NAMESPACE, OTHER_SESSION_KEY))
+    data = sealed()["encryptedData"]["B"]
+    flipped = sealed() | {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
+    for name, description, item in (
+        ("nine_words", "Too many words.", sealed(most | {"name 8": "x"})),
+        ("word_too_long", "A word of 101 letters.", sealed({"browser": "x" * 101})),
+        ("word_no_text", "A word that is a number.", sealed({"browser": 1})),
+        ("list", "Words without names.", sealed(["Firefox"])),
+        ("not_json", "Another serializer's.", sealed(plaintext=b"\x80\x04}.")),
+        ("flipped", "Changed bytes.", flipped),
+        ("version_2", "Another format.", sealed(version={"N": "2"})),
+        (
+            "key_of_another_data_key",
+            "Sealed under another data key.",
+            sealed(data_key=OTHER_DATA_KEY),
+        ),
+        ("secret_of_the_session", "Sealed under the cookie.", sealed(secret=SESSION_KEY)),
+        (
+            "put_under_another_session",
+            "What another session tells, copied under this one's id.",
+            sealed(item_id=other) | {"id": {"S": ref.about_id(NAMESPACE, SESSION_ID)}},
+        ),
+        ("a_record", "A session's record.", sealed(item_id=SESSION_ID, secret=SESSION_KEY)),
+    ):
+        yield name, Told(description=description, item=item)
