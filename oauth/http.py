@@ -8,6 +8,8 @@ provider meanwhile, and then nobody could tell whether a refresh token was spent
 
 An address that a provider named leads to the networks that the caller allows only
 (`oauth.vetted_addresses`). Through a proxy the proxy looks names up, and must see to it.
+
+No SQL connection is held meanwhile: a slow provider would soon have them all.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import httpx2
 
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.name_lookup import BoundedLoop
+from oauth.sql_connections import give_back
 from oauth.vetted_addresses import PUBLIC, AddressRefused, Reach, VettedTransport
 
 logger = logging.getLogger(__name__)
@@ -154,6 +157,7 @@ def ask(
     __traceback_hide__ = True
     seconds = patience or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
     refused: AddressRefused | None = None
+    give_back()
     try:
         return _run(_within(seconds, _ask(method, url, headers, body, reach=reach, most=most)))
     except AddressRefused as exc:
