@@ -12,9 +12,16 @@ from threading import Barrier
 
 import pytest
 import requests
+from psycopg.errors import QueryCanceled
 
 from gateway_site.environment import POOL
 from gateway_site.gateway.lanes import PROVIDER_THREADS
+from gateway_site.postgresql import (
+    SERVER_OPTIONS,
+    STATEMENT_TIMEOUT,
+    BoundedConnection,
+    Silence,
+)
 from tests.gateway_site.gateway.gateways import Gateway, running_gateway
 from tests.gateway_site.gateway.postgresql import PostgreSQL, binaries, running_postgresql
 from tests.gateway_site.gateway.signing_in import Visitor, sign_in_at_once
@@ -79,14 +86,18 @@ def test_first_sign_ins_of_one_person_at_once_all_succeed(
 ) -> None:
     """All are told whose account it is at one moment."""
     provider.hooks["/userinfo"] = partial(Barrier(AT_ONCE).wait, 30)
-    people, visitors = postgresql.count("auth_user"), [Visitor(gateway) for _ in range(AT_ONCE)]
+    tables = ("auth_user", "socialaccount_socialaccount")
+    before = [postgresql.count(table) for table in tables]
+    visitors = [Visitor(gateway) for _ in range(AT_ONCE)]
+    known = provider.person
+    provider.person = {"sub": "4004", "email": "new@example.com", "name": "New"}
     try:
         assert sign_in_at_once(visitors, provider) == [302] * AT_ONCE
     finally:
         provider.hooks.clear()
+        provider.person = known
     assert all(visitor.is_signed_in() for visitor in visitors)
-    assert postgresql.count("auth_user") == people + 1
-    assert postgresql.count("socialaccount_socialaccount") == 1
+    assert [postgresql.count(table) for table in tables] == [each + 1 for each in before]
 
 
 @pytest.mark.long
@@ -107,6 +118,24 @@ def test_sign_ins_at_a_slow_provider_all_succeed_and_hold_up_no_page(
         provider.hooks.clear()
     assert Counter(statuses.result()) == {302: MANY}
     assert all(visitor.is_signed_in() for visitor in visitors)
+
+
+def test_statement_is_ended_by_the_server_and_silence_by_the_client(
+    postgresql: PostgreSQL,
+) -> None:
+    options = SERVER_OPTIONS.replace(f"{STATEMENT_TIMEOUT}s", "200ms")
+    with BoundedConnection.connect(postgresql.url, options=options, autocommit=True) as connection:
+        with pytest.raises(QueryCanceled):
+            connection.execute("SELECT pg_sleep(60)")
+        assert not connection.closed
+    with BoundedConnection.connect(postgresql.url, options=SERVER_OPTIONS) as connection:
+        (told,) = connection.execute("SHOW statement_timeout").fetchone() or ()
+        assert told == f"{STATEMENT_TIMEOUT}s"
+        assert STATEMENT_TIMEOUT < connection.patience < 2 * STATEMENT_TIMEOUT
+        connection.patience = 0.2
+        with pytest.raises(Silence):
+            connection.execute("SELECT pg_sleep(60)")
+        assert connection.closed
 
 
 def assert_unavailable(gateway: Gateway, path: str) -> None:
