@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +23,8 @@ class Watchers:
     """Who wants to know, in whichever event loop, when a person has changed."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._watching: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._loops: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)  # the streams are the parent's
 
     @contextmanager
     def of(self, person: str) -> Iterator[asyncio.Event]:
@@ -49,6 +49,11 @@ class Watchers:
         for changed, loop in found:
             with suppress(RuntimeError):  # the loop has ended, and so have its streams
                 loop.call_soon_threadsafe(changed.set)
+
+    def _begin_anew(self) -> None:
+        self._lock = Lock()
+        self._watching: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._loops: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
 
 
 watchers = Watchers()
