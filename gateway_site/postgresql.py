@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg_pool import ConnectionPool
 
 STATEMENT_TIMEOUT = 10  # seconds, at the server
 PATIENCE = STATEMENT_TIMEOUT + 2.0  # seconds until a server that is silent is given up
@@ -37,21 +36,26 @@ class BoundedConnection(psycopg.Connection[Any]):
             raise
         return found
 
+    def execute(self, query: Any, *args: Any, **kwargs: Any) -> Any:
+        """Execute a query; an empty one asks for a sign of life, which must come soon.
+
+        So does the pool before it hands out a connection (`ConnectionPool.check_connection`).
+        Its own `check` is not to be had: Django 5.2 sets it.
+        """
+        if query:
+            return super().execute(query, *args, **kwargs)
+        self.patience = CHECK_PATIENCE
+        try:
+            return super().execute(query, *args, **kwargs)
+        finally:
+            self.patience = PATIENCE
+
 
 class Silence(psycopg.OperationalError):
     """The server did not answer in time."""
 
 
-def check(connection: BoundedConnection) -> None:
-    """Raise OperationalError unless the server gives a sign of life soon."""
-    connection.patience = CHECK_PATIENCE
-    try:
-        ConnectionPool.check_connection(connection)
-    finally:
-        connection.patience = PATIENCE
-
-
-POOL_BOUNDS = {"connection_class": BoundedConnection, "check": check}
+POOL_BOUNDS = {"connection_class": BoundedConnection}
 
 
 def _within(seconds: float, steps: Steps[T]) -> Steps[T]:

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from gateway_site import tally
 from gateway_site.gateway import gate, handler, lanes
+from oauth import providers
 from tests.gateway_site.server import urls
 from tests.gateway_site.server.served import Served, answer, ended, is_open, one_answer, serving
 from tests.local.running import wait_until
@@ -85,7 +86,7 @@ def sign_ins(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     """Return what begins a sign-in at a provider, of which `corp` and `other` are configured."""
     known = dict.fromkeys(("corp", "other"))
     monkeypatch.setattr(handler, "ASK_A_PROVIDER", frozenset({urls.sign_in}))
-    monkeypatch.setattr(lanes.providers, "provider", lambda name: name if name in known else None)
+    monkeypatch.setattr(providers, "provider", lambda name: name if name in known else None)
     return lambda name: served.connected(PAGE.replace(b"/page", f"/sign-in/{name}".encode()))
 
 
