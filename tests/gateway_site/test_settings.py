@@ -13,7 +13,7 @@ from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
 from gateway_site.environment import BOUNDS, POOL
-from gateway_site.postgresql import POOL_BOUNDS
+from gateway_site.postgresql import POOL_BOUNDS, SERVER_OPTIONS
 from tests.deploy_check import PRODUCTION, ROOT, run
 from tests.gateway_site.loading import load_settings, local, production
 
@@ -127,6 +127,9 @@ def test_connections_to_postgresql_are_pooled_unless_the_url_says_how_long_they_
     pooled = production(DATABASE_URL="postgres://u:p@db/n")["DATABASES"]["default"]
     assert pooled["OPTIONS"]["pool"] == {**POOL, **POOL_BOUNDS}
     assert (POOL["max_size"], POOL["timeout"]) == (32, 3)
+    assert POOL["reconnect_timeout"] <= POOL["timeout"]  # or it finds out late that all is well
+    assert pooled["OPTIONS"]["options"] == SERVER_OPTIONS
+    assert BOUNDS.items() <= pooled["OPTIONS"].items()
     assert pooled["CONN_HEALTH_CHECKS"] is True
     kept = production(DATABASE_URL="postgres://u:p@db/n?conn_max_age=60")["DATABASES"]["default"]
     assert (kept["CONN_MAX_AGE"], kept["OPTIONS"]) == (60, BOUNDS)
