@@ -10,16 +10,20 @@ from __future__ import annotations
 import logging
 import sqlite3
 import sys
+from typing import Any
 
 from django.db import OperationalError
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
-from django.utils.log import log_response
 from django.views import defaults
 
 from gateway_site.gateway import paths, problems
 from sessions_kms.middleware import unavailable
+from sessions_kms.outages import Outage, log_refusal
 
 logger = logging.getLogger(__name__)
+database = Outage(logger, "database", "The database")
 
 # Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html that are about the
 # server or the moment, not the query: connection, rollback (deadlock), resources, not in a
@@ -51,19 +55,16 @@ def server_error(request: HttpRequest) -> HttpResponse:
         response = problems.unavailable("database_unavailable", detail).response()
     else:
         response = unavailable()
-    # As Django logs responses: once, and with the path's control characters escaped. No
-    # traceback, and the kind alone: an outage has as many of either as there are requests.
-    log_response(
-        "%s %s: The database cannot be used: %s.",
-        request.method,
-        request.path,
-        type(error.__cause__ or error).__name__,
-        response=response,
-        request=request,
-        logger=logger,
-        level="warning",
-    )
+    database.refused(error)
+    kind = type(error.__cause__ or error).__name__
+    log_refusal(request, f"The database cannot be used: {kind}.", response)
     return response
+
+
+@receiver(connection_created, dispatch_uid="gateway.database_reached")
+def note_reached(**_: Any) -> None:
+    """Note that a connection was had: the outage is over, if there was one."""
+    database.served()
 
 
 def is_outage(error: BaseException) -> bool:

@@ -12,13 +12,17 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.db import DataError, OperationalError, ProgrammingError, connection
+from django.db.backends.signals import connection_created
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient
 from psycopg import errors
 from psycopg_pool import PoolTimeout
 from pytest_django import Settings
 
+from gateway_site import outages
 from gateway_site.outages import is_outage
+from sessions_kms.outages import QUIET, Outage
+from tests.clock import FakeClock
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 
@@ -72,10 +76,13 @@ def test_other_kinds_of_error_are_none(error: type[Exception]) -> None:
     assert not is_outage(raised(error, None))
 
 
-class Outage:
+NO_SERVER = raised(OperationalError, psycopg.OperationalError("no server"))
+
+
+class Failing:
     """Fails whatever is asked of the database."""
 
-    error: Exception = raised(OperationalError, psycopg.OperationalError("no server"))
+    error = NO_SERVER
 
     def __call__(self, *_: Any) -> Any:
         raise self.error
@@ -99,6 +106,13 @@ def failing_after(get_response: GetResponse) -> GetResponse:
 
 
 @pytest.fixture
+def database(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Outage:
+    outage = Outage(outages.logger, "database", "The database", clock)
+    monkeypatch.setattr(outages, "database", outage)
+    return outage
+
+
+@pytest.fixture
 def staff(corp: FakeProvider, visitor: Visitor) -> Visitor:
     visitor.sign_in(corp)
     User.objects.update(is_staff=True, is_superuser=True)
@@ -107,20 +121,36 @@ def staff(corp: FakeProvider, visitor: Visitor) -> Visitor:
 
 
 @pytest.mark.parametrize("path", ["/", "/sessions/", "/admin/", "/admin/auth/user/", "/try/x/"])
-def test_page_in_an_outage_is_a_503_that_keeps_the_cookie_and_logs_one_line(
-    staff: Visitor, path: str, caplog: pytest.LogCaptureFixture
+def test_page_in_an_outage_is_a_503_that_keeps_the_cookie_and_logs_no_traceback(
+    staff: Visitor, path: str, caplog: pytest.LogCaptureFixture, database: Outage
 ) -> None:
-    with connection.execute_wrapper(Outage()), caplog.at_level(logging.INFO):
+    database.refused(NO_SERVER)
+    caplog.clear()  # of its beginning
+    with connection.execute_wrapper(Failing()), caplog.at_level(logging.INFO):
         response = staff.client.get(path)
     assert response.status_code == 503
     assert int(response["Retry-After"]) > 0
     assert "Back in a moment" in response.content.decode()
     assert "default-src 'none'" in response["Content-Security-Policy"]
     assert not response.cookies
-    (line,) = [each for each in caplog.records if each.levelno >= logging.WARNING]
-    assert line.getMessage() == f"GET {path}: The database cannot be used: OperationalError."
-    assert not line.exc_info
+    # The access log has a line of the request.
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
     assert staff.client.get("/").status_code == 200
+
+
+def test_outage_has_one_traceback_and_its_end_is_told(
+    staff: Visitor, caplog: pytest.LogCaptureFixture, database: Outage, clock: FakeClock
+) -> None:
+    with connection.execute_wrapper(Failing()):
+        for _ in range(3):
+            staff.client.get("/")
+    clock.advance(QUIET)
+    connection_created.send(type(connection), connection=connection)
+    told = [each.getMessage() for each in caplog.records if each.name == outages.logger.name]
+    assert len(told) == 2
+    assert told[0].startswith("The database cannot be used")
+    assert "Traceback" in told[0]
+    assert told[1].startswith("The database can be used again: 3 requests")
 
 
 @pytest.mark.parametrize("middleware", ["failing_before", "failing_after"])
@@ -128,7 +158,7 @@ def test_middleware_that_meets_an_outage_is_a_503_too(
     staff: Visitor, settings: Settings, middleware: str
 ) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.{middleware}"]
-    with connection.execute_wrapper(Outage()):
+    with connection.execute_wrapper(Failing()):
         response = staff.client.get("/accounts/login/")
     assert (response.status_code, response.cookies) == (503, {})
     assert int(response["Retry-After"]) > 0
@@ -136,7 +166,7 @@ def test_middleware_that_meets_an_outage_is_a_503_too(
 
 def test_gateway_in_an_outage_answers_with_a_problem_document(staff: Visitor) -> None:
     User.objects.get().save()  # or they would be known
-    with connection.execute_wrapper(Outage()):
+    with connection.execute_wrapper(Failing()):
         response = staff.client.get("/gateway/")
     assert response.status_code == 503
     assert response["Content-Type"] == "application/problem+json"
@@ -148,7 +178,7 @@ def test_gateway_in_an_outage_answers_with_a_problem_document(staff: Visitor) ->
 def test_outage_is_a_503_under_asgi_as_well(staff: Visitor) -> None:
     client = AsyncClient(raise_request_exception=False)
     client.cookies = staff.client.cookies
-    with connection.execute_wrapper(Outage()):
+    with connection.execute_wrapper(Failing()):
         response = async_to_sync(client.get)("/")
     assert (response.status_code, response["Retry-After"]) == (503, "5")
 
@@ -156,7 +186,7 @@ def test_outage_is_a_503_under_asgi_as_well(staff: Visitor) -> None:
 def test_fault_of_a_query_stays_a_500_with_its_traceback(
     staff: Visitor, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fault = Outage()
+    fault = Failing()
     fault.error = raised(OperationalError, of_sqlite(sqlite3.SQLITE_ERROR))
     with connection.execute_wrapper(fault):
         response = staff.client.get("/")
