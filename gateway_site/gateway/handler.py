@@ -35,6 +35,7 @@ from gateway_site.gateway.gate import Busy
 from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.lanes import THREADS, Lane, ProviderLane
 from gateway_site.gateway.listening import Client, ClientGone, Receive
+from gateway_site.gateway.people import CALLER
 from gateway_site.gateway.proxy import Send
 from gateway_site.gateway.views import Admitted
 from gateway_site.health import PATHS as HEALTH_PATHS
@@ -188,7 +189,9 @@ def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
 def _user_of(request: ASGIRequest) -> str:
     """Return the id of who asked, without asking the session or the database for it."""
     user = getattr(request, "_cached_user", None)  # Django's, once anything has asked who it is
-    return "-" if user is None or user.pk is None else str(user.pk)
+    if user is None:
+        return str(getattr(request, CALLER, "-"))
+    return "-" if user.pk is None else str(user.pk)
 
 
 def _check_size(size: int) -> None:

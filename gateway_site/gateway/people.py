@@ -34,6 +34,7 @@ from gateway_site.gateway import standing
 from sessions_kms.users import user_id_of
 
 MOST = 10_000  # people of whom something is kept
+CALLER = "_gateway_caller"  # the request's attribute for a person whom Django was not asked for
 OF_NO_MATTER = frozenset({"last_login"})  # which each sign-in saves
 
 
@@ -69,6 +70,7 @@ class People:
         if person is None:
             return None
         if self._knows(person, request):
+            setattr(request, CALLER, person)
             return str(person)
         asked_at, drops = self._clock(), self._drops
         user = self._asked(request)

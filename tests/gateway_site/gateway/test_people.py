@@ -70,7 +70,9 @@ def test_database_is_asked_again_exactly_after_the_age(
     with django_assert_num_queries(1):
         assert people.caller(call(ada)) == str(ada.pk)
         clock.advance(AGE - 0.01)
-        assert people.caller(call(ada)) == str(ada.pk)
+        request = call(ada)
+        assert people.caller(request) == str(ada.pk)
+    assert vars(request)[module.CALLER] == str(ada.pk)  # for the access log
     clock.advance(0.01)
     with django_assert_num_queries(1):
         assert people.caller(call(ada)) == str(ada.pk)
