@@ -19,8 +19,19 @@ TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 POSTGRESQL = "django.db.backends.postgresql"
 # https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds
-# until a request gives up waiting for one: in an outage, failing fast beats hanging.
-POOL = {"min_size": 1, "max_size": 32, "timeout": 3}
+# until a request gives up waiting for one: in an outage, failing fast beats hanging. The last
+# is until the pool gives up making one; it begins anew with the next request, where otherwise
+# it would try ever more seldom, and find out minutes later that an outage is over.
+POOL = {"min_size": 1, "max_size": 32, "timeout": 3, "reconnect_timeout": 2}
+# https://www.postgresql.org/docs/current/libpq-connect.html: seconds to connect, and
+# milliseconds until what was sent and not received ends a connection (Linux).
+BOUNDS = {
+    "connect_timeout": 3,
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+}
 HOST = re.compile(r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
@@ -43,15 +54,19 @@ def flag(name: str) -> bool:
     raise ImproperlyConfigured(f"{name} must be 1 or 0 (also true/false, yes/no, on/off).")
 
 
-def whole_number(name: str, default: int | None = None, *, minimum: int = 0) -> int | None:
+def whole_number(
+    name: str, default: int | None = None, *, minimum: int = 0, maximum: int | None = None
+) -> int | None:
     """Return a whole number, or the default where the variable is empty."""
     value = text(name)
     if not value:
         return default
-    if not (value.isascii() and value.isdigit() and int(value) >= minimum):
-        raise ImproperlyConfigured(
-            f"{name} must be a whole number, {minimum} or more, such as 604800."
-        )
+    is_number = value.isascii() and value.isdigit()
+    if not is_number or int(value) < minimum or (maximum is not None and int(value) > maximum):
+        bounds = f"{minimum} or more, such as 604800"
+        if maximum is not None:
+            bounds = f"from {minimum} to {maximum}"
+        raise ImproperlyConfigured(f"{name} must be a whole number, {bounds}.")
     return int(value)
 
 
@@ -91,7 +106,12 @@ def database(name: str, default: str) -> dict[str, Any]:
             f"{name} is not a whole database URL: percent-encode its password, and give numbers "
             "where numbers are expected."
         ) from None
-    return _pooled(found) if found["ENGINE"] == POSTGRESQL else found
+    return _bounded(found) if found["ENGINE"] == POSTGRESQL else found
+
+
+def _bounded(found: dict[str, Any]) -> dict[str, Any]:
+    """Let no server, and no way there, hold up a process without end; the URL's options win."""
+    return _pooled({**found, "OPTIONS": {**BOUNDS, **found.get("OPTIONS", {})}})
 
 
 def _pooled(found: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +122,12 @@ def _pooled(found: dict[str, Any]) -> dict[str, Any]:
     """
     if "CONN_MAX_AGE" in found:
         return found
-    options = {"pool": dict(POOL), **found.get("OPTIONS", {})}
+    options = {"pool": dict(POOL), **found["OPTIONS"]}
+    if "options" not in options:
+        from gateway_site import postgresql  # noqa: PLC0415 - it loads the driver
+
+        options["pool"] |= postgresql.POOL_BOUNDS
+        options["options"] = postgresql.SERVER_OPTIONS
     return {**found, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
 
 

@@ -193,6 +193,8 @@ CONTENT_SECURITY_POLICY = {
 }
 
 UPSTREAMS = upstreams.configured(os.environ)
+# Seconds for which a call of an upstream may go by what the database said of its person.
+PERSON_CACHE_AGE = whole_number("PERSON_CACHE_AGE", 2, maximum=60) or 0
 
 # Signing in
 

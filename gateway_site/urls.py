@@ -37,3 +37,5 @@ urlpatterns = [
     path("gateway/", gateway.index, name="gateway"),
     path("gateway/<path:path>", gateway.admit),  # forwarded by gateway_site.gateway.handler
 ]
+
+handler500 = "gateway_site.outages.server_error"

@@ -26,6 +26,7 @@ from oauth.exceptions import (
 )
 from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
 from oauth.signals import token_refreshed
+from oauth.sql_connections import give_back
 from oauth.threads import Busy, Turns, in_turn, is_underway
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
@@ -145,6 +146,7 @@ class _Access:
     def renewed(self, held: TokenSet) -> _Found:
         """Return the good token set that the session holds, or holds from now on."""
         lasts = self.lasts(held)
+        give_back()  # The turn, the lease and the provider may all take long.
         patience = 0 if lasts else WAIT_MAX + WORK_MAX
         try:
             with _turns.taken(held.grant_secret, patience=patience):

@@ -8,6 +8,8 @@ provider meanwhile, and then nobody could tell whether a refresh token was spent
 
 An address that a provider named leads to the networks that the caller allows only
 (`oauth.vetted_addresses`). Through a proxy the proxy looks names up, and must see to it.
+
+No SQL connection is held meanwhile: a slow provider would soon have them all.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import httpx2
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.name_lookup import BoundedLoop
+from oauth.sql_connections import give_back
 from oauth.vetted_addresses import PUBLIC, AddressRefused, Reach, VettedTransport
 
 logger = logging.getLogger(__name__)
@@ -179,6 +182,7 @@ def ask(
     seconds = patience or (GET_TIMEOUT if method == "GET" else POST_TIMEOUT)
     refused: AddressRefused | None = None
     code = Code.UNREACHABLE
+    give_back()
     try:
         return _run(_within(seconds, _ask(method, url, headers, body, reach=reach, most=most)))
     except AddressRefused as exc:

@@ -38,6 +38,7 @@ from oauth import background, endpoints, logout_state, providers
 from oauth import session as tokens
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import HINTED, POSTED, Provider
+from oauth.sql_connections import give_back
 from oauth.tokens import TokenSet
 
 logger = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def _end_session_endpoint(provider: Provider) -> str | None:
     if (known := endpoints.known(provider)) is not None:
         return known.end_session_endpoint
     looked_up = background.submit(lambda: endpoints.metadata(provider))
+    give_back()
     try:
         return looked_up.result(METADATA_WAIT).end_session_endpoint
     except (TimeoutError, CancelledError, ProviderUnavailable):

@@ -5,9 +5,9 @@ body stays in the ASGI channel. The middleware's thread and database connection 
 back before the upstream is called: an open stream holds neither.
 
 Pages take the same way, with the body read before: a thread is held neither for a client
-that sends slowly nor for one that reads slowly. Who finds no thread for two seconds is told
-to come again; calls and pages wait in lines of their own, so that pages which ask a slow
-provider hold up no call.
+that sends slowly nor for one that reads slowly. Who finds no thread for too long is told to
+come again; calls, pages and what asks a provider wait in lines of their own (`lanes`), so that
+a slow provider holds up nothing else.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from typing import IO, Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core import signals
 from django.core.exceptions import RequestAborted, RequestDataTooBig
@@ -30,21 +27,25 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefi
 from django.core.handlers.base import BaseHandler
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import set_script_prefix
+from django.urls import Resolver404, resolve, set_script_prefix
 
 from gateway_site import access_log
 from gateway_site.gateway import cookies, paths, problems, proxy, views
-from gateway_site.gateway.gate import Busy, Gate
+from gateway_site.gateway.gate import Busy
 from gateway_site.gateway.headers import Headers
+from gateway_site.gateway.lanes import THREADS, Lane, ProviderLane
 from gateway_site.gateway.listening import Client, ClientGone, Receive
+from gateway_site.gateway.people import CALLER
 from gateway_site.gateway.proxy import Send
 from gateway_site.gateway.views import Admitted
 from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.tally import Tally
+from oauth import views as sign_ins
+from oauth.backchannel import backchannel_logout
 
 logger = logging.getLogger(__name__)
 
-THREADS = 16  # for calls, and as many for pages; the database's pool has a connection for each
+ASK_A_PROVIDER = frozenset({sign_ins.sign_in, sign_ins.callback, backchannel_logout})
 BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
@@ -64,7 +65,9 @@ class GatewayHandler(ASGIHandler):
         # change threads twice for each of its layers, which costs more than all they do.
         self.admission = BaseHandler()
         self.admission.load_middleware()
-        self._calls, self._pages = Lane("gateway-admission"), Lane("gateway-pages")
+        self._calls = Lane("gateway-admission", THREADS)
+        self._pages = Lane("gateway-pages", THREADS)
+        self._providers = ProviderLane()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -78,8 +81,10 @@ class GatewayHandler(ASGIHandler):
     async def _call(self, scope: Any, client: Client, send: Send) -> None:
         """Forward what the view admits."""
         try:
-            response = await self._calls.run(client, self._response, scope, io.BytesIO())
+            work = partial(self._response, scope, io.BytesIO())
+            response = await self._calls.run(client, work)
         except Busy:
+            _shed.add()
             response = problems.unavailable("busy", BUSY).response()
         if isinstance(response, Admitted):
             if known := access_log.noted(scope):
@@ -97,7 +102,13 @@ class GatewayHandler(ASGIHandler):
     async def _page(self, scope: Any, client: Client, send: Send) -> None:
         try:
             body = await self.read_body(client.receive)
-            response = await self._pages.run(client, self._response, scope, body)
+            work = partial(self._response, scope, body)
+            provider = _provider_asked(scope)
+            response = await (
+                self._pages.run(client, work)
+                if provider is None
+                else self._providers.run(client, work, provider=provider)
+            )
         except (Busy, RequestDataTooBig, TimeoutError) as error:
             response = _refusal(error)
         await self.send_response(response, send)
@@ -152,27 +163,6 @@ class GatewayHandler(ASGIHandler):
         return response
 
 
-class Lane:
-    """Threads, and the line of the requests that wait for one."""
-
-    def __init__(self, name: str) -> None:
-        self._gate = Gate(THREADS)
-        # Threads that stay: the event loop would wait for the end of one made for each request.
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=name)
-
-    async def run(
-        self, client: Client, work: Callable[[Any, IO[bytes]], HttpResponseBase], *arguments: Any
-    ) -> HttpResponseBase:
-        """Return what the work does. Raises Busy and ClientGone before it has begun."""
-        try:
-            async with self._gate.place(client):
-                in_thread = sync_to_async(work, thread_sensitive=False, executor=self._threads)
-                return await in_thread(*arguments)
-        except Busy:
-            _shed.add()
-            raise
-
-
 def _seen(scope: Any) -> Any:
     """Return the scope as Django sees it: a call's has no body, and the whole one beside it."""
     if not _is_ours(scope):
@@ -184,6 +174,7 @@ def _seen(scope: Any) -> Any:
 def _refusal(error: Exception) -> HttpResponse:
     """Return a page for what was refused before Django saw it."""
     if isinstance(error, Busy):
+        _shed.add()
         again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
         return _plain(503, BUSY, again)
     status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
@@ -198,7 +189,9 @@ def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
 def _user_of(request: ASGIRequest) -> str:
     """Return the id of who asked, without asking the session or the database for it."""
     user = getattr(request, "_cached_user", None)  # Django's, once anything has asked who it is
-    return "-" if user is None or user.pk is None else str(user.pk)
+    if user is None:
+        return str(getattr(request, CALLER, "-"))
+    return "-" if user.pk is None else str(user.pk)
 
 
 def _check_size(size: int) -> None:
@@ -216,6 +209,15 @@ def gateway() -> GatewayHandler:
 def _is_ours(scope: Any) -> bool:
     """Judge by the decoded path: a path that is only spelt otherwise is the gateway's to refuse."""
     return _path(scope).startswith(paths.ROOT)
+
+
+def _provider_asked(scope: Any) -> str | None:
+    """Return the name of the provider that a page will ask, as its address tells it."""
+    try:
+        match = resolve(_path(scope))
+    except Resolver404:
+        return None
+    return match.kwargs["provider_id"] if match.func in ASK_A_PROVIDER else None
 
 
 def _path(scope: Any) -> str:

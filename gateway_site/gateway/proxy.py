@@ -14,7 +14,6 @@ from typing import Any, cast
 
 import httpx2
 from django import db
-from django.http import HttpRequest
 
 from gateway_site.gateway import client, cookies, paths, tokens
 from gateway_site.gateway.body import TAKES_BODY, Body
@@ -24,7 +23,7 @@ from gateway_site.gateway.listening import ANSWER_TIME, ClientGone, Receive
 from gateway_site.gateway.problems import Problem, signed_out, unavailable
 from gateway_site.gateway.redirects import locations
 from gateway_site.gateway.slots import Slots
-from gateway_site.gateway.standing import stands
+from gateway_site.gateway.standing import stands, watchers
 from gateway_site.gateway.views import Call
 from oauth import dpop
 from oauth.tokens import TokenSet
@@ -55,7 +54,7 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
     would tell the client that it has everything.
     """
     try:
-        key = (call.upstream.name, call.request.user.pk)
+        key = (call.upstream.name, call.owner.person)
         with slots.taken(key, call.upstream.max_concurrent):
             return await _watched(_Exchange(call, receive, send, extra))
     except Problem as problem:
@@ -69,7 +68,7 @@ async def _watched(exchange: _Exchange) -> Problem | None:
         async with asyncio.TaskGroup() as tasks:
             watchers = [
                 tasks.create_task(exchange.body.watch()),
-                tasks.create_task(_watch_session(exchange.call.request)),
+                tasks.create_task(_watch_session(exchange.call)),
             ]
             try:
                 await exchange.run()
@@ -85,16 +84,21 @@ async def _watched(exchange: _Exchange) -> Problem | None:
     return problem
 
 
-async def _watch_session(request: HttpRequest) -> None:
+async def _watch_session(call: Call) -> None:
     """Raise SessionEnded when the call would not be admitted again.
 
-    Not being able to tell is no reason.
+    It is asked now and then, and when its person has changed. Not being able to tell is no reason.
     """
-    while True:
-        await asyncio.sleep(SESSION_CHECK)
-        with suppress(StoreUnavailable, db.Error):
-            if not await stands(request):
-                raise SessionEnded
+    person = call.owner.person
+    with watchers.of(person) as changed:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SESSION_CHECK):
+                    await changed.wait()
+            changed.clear()
+            with suppress(StoreUnavailable, db.Error):
+                if not await stands(call.request, person):
+                    raise SessionEnded
 
 
 class _Exchange:

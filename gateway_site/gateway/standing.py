@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any
+from threading import Lock
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
@@ -14,7 +19,48 @@ from django.http import HttpRequest
 THREADS = 2
 
 
-async def stands(request: HttpRequest) -> bool:
+class Watchers:
+    """Who wants to know, in whichever event loop, when a person has changed."""
+
+    def __init__(self) -> None:
+        self._begin_anew()
+        os.register_at_fork(after_in_child=self._begin_anew)  # the streams are the parent's
+
+    @contextmanager
+    def of(self, person: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set when the person has changed."""
+        changed = asyncio.Event()
+        with self._lock:
+            self._watching[person].add(changed)
+            self._loops[changed] = asyncio.get_running_loop()
+        try:
+            yield changed
+        finally:
+            with self._lock:
+                del self._loops[changed]
+                self._watching[person].discard(changed)
+                if not self._watching[person]:
+                    del self._watching[person]
+
+    def tell(self, person: str) -> None:
+        """Set the events of a person, from whichever thread."""
+        with self._lock:
+            found = [(each, self._loops[each]) for each in self._watching.get(person, ())]
+        for changed, loop in found:
+            with suppress(RuntimeError):  # the loop has ended, and so have its streams
+                loop.call_soon_threadsafe(changed.set)
+
+    def _begin_anew(self) -> None:
+        self._lock = Lock()
+        self._watching: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._loops: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+
+
+watchers = Watchers()
+look_again = watchers.tell
+
+
+async def stands(request: HttpRequest, person: str) -> bool:
     """Tell whether the session is there and its person active.
 
     Raises StoreUnavailable, and django.db.Error, when that cannot be told.
@@ -23,7 +69,7 @@ async def stands(request: HttpRequest) -> bool:
     if key is None or not await request.session.aexists(key):
         return False
     asking = sync_to_async(_is_active, thread_sensitive=False, executor=_threads())
-    return await asking(request.user.pk)
+    return await asking(person)
 
 
 @cache
@@ -32,11 +78,11 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="gateway-standing")
 
 
-def _is_active(user_id: Any) -> bool:
+def _is_active(person: str) -> bool:
     """Ask as in a request of its own: Django looks after connections where one begins and ends."""
     close_old_connections()
     try:
         users = get_user_model()._default_manager
-        return users.filter(pk=user_id, is_active=True).exists()
+        return users.filter(pk=person, is_active=True).exists()
     finally:
         close_old_connections()

@@ -19,6 +19,7 @@ from django.shortcuts import resolve_url
 from gateway_site.gateway import body, origin, paths
 from gateway_site.gateway.connections import Owner
 from gateway_site.gateway.headers import Headers
+from gateway_site.gateway.people import people
 from gateway_site.gateway.problems import Problem, signed_out
 from gateway_site.gateway.upstreams import Upstream
 from sessions_kms.loading import id_of
@@ -77,8 +78,8 @@ def index(request: HttpRequest) -> HttpResponse:
         raise Problem(
             405, "method_not_allowed", "This address is for GET.", headers={"Allow": "GET, HEAD"}
         )
-    if refused := _signed_out(request):
-        return refused
+    if people().caller(request) is None:
+        return _signed_out(request)
     document = {
         "csrf_header": CSRF_HEADER,
         "csrf_token": get_token(request),
@@ -95,8 +96,8 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
         raise Problem(501, "not_asgi", "The gateway forwards under its own ASGI application only.")
     origin.check(request)
     name, rest = _address(scope)
-    if refused := _signed_out(request):
-        return refused
+    if (person := people().caller(request)) is None:
+        return _signed_out(request)
     upstream = settings.UPSTREAMS.get(name)
     if upstream is None:
         raise Problem(404, "unknown_upstream", "There is no upstream of this name.")
@@ -108,7 +109,7 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
     return Admitted(
         Call(
             request=request,
-            owner=_owner(request),
+            owner=_owner(request, person),
             upstream=upstream,
             method=method,
             target=target,
@@ -119,13 +120,13 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
     )
 
 
-def _owner(request: HttpRequest) -> Owner:
+def _owner(request: HttpRequest, person: str) -> Owner:
     """Return whose connections the call may use: this session's, while it is this person's."""
     __traceback_hide__ = True
     key = request.session.session_key
     if key is None:
         raise signed_out()
-    return Owner(id_of(key), str(request.user.pk))
+    return Owner(id_of(key), person)
 
 
 def _address(scope: dict[str, Any]) -> tuple[str, str]:
@@ -153,11 +154,8 @@ def _target(upstream: Upstream, scope: dict[str, Any], rest: str) -> str:
         raise Problem(400, "bad_query", str(refused)) from None
 
 
-def _signed_out(request: HttpRequest) -> HttpResponse | None:
-    """Return the sign-in page's address for a person, or a problem for a program."""
-    user = request.user
-    if user.is_authenticated and user.is_active:
-        return None
+def _signed_out(request: HttpRequest) -> HttpResponse:
+    """Return the sign-in page's address for a person. Raises Problem for a program."""
     # Without a way back: browsers call whatever follows a sign-in elsewhere cross-site.
     if origin.is_navigation(request):
         sign_in = resolve_url(settings.LOGIN_URL)

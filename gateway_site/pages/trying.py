@@ -28,6 +28,7 @@ from gateway_site.gateway.handler import gateway
 from gateway_site.gateway.upstreams import Upstream
 from oauth import providers
 from oauth import session as token_sets
+from oauth.sql_connections import give_back
 
 SHOWN = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds
@@ -78,6 +79,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
     # Under WSGI, which has no scope, the call has an event loop of its own.
     call = _called if hasattr(request, "scope") else _called_alone
+    give_back()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))
     provider = providers.provider(upstream.provider)
     context = {

@@ -109,7 +109,7 @@ def test_store_outage_gives_the_503_page_with_every_header_and_keeps_the_cookie(
     response = visitor.client.get("/")
 
     assert response.status_code == 503
-    assert "You are still signed in" in response.content.decode()
+    assert "If you were signed in, you still are" in response.content.decode()
     assert_accessible(response.content.decode())
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert response.headers["X-Content-Type-Options"] == "nosniff"

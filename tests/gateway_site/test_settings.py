@@ -12,6 +12,8 @@ from django.db import OperationalError
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
+from gateway_site.environment import BOUNDS, POOL
+from gateway_site.postgresql import POOL_BOUNDS, SERVER_OPTIONS
 from tests.deploy_check import PRODUCTION, ROOT, run
 from tests.gateway_site.loading import load_settings, local, production
 
@@ -123,11 +125,23 @@ def test_variables_reach_their_settings() -> None:
 
 def test_connections_to_postgresql_are_pooled_unless_the_url_says_how_long_they_last() -> None:
     pooled = production(DATABASE_URL="postgres://u:p@db/n")["DATABASES"]["default"]
-    assert pooled["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 32, "timeout": 3}
+    assert pooled["OPTIONS"]["pool"] == {**POOL, **POOL_BOUNDS}
+    assert (POOL["max_size"], POOL["timeout"]) == (32, 3)
+    assert POOL["reconnect_timeout"] <= POOL["timeout"]  # or it finds out late that all is well
+    assert pooled["OPTIONS"]["options"] == SERVER_OPTIONS
+    assert BOUNDS.items() <= pooled["OPTIONS"].items()
     assert pooled["CONN_HEALTH_CHECKS"] is True
     kept = production(DATABASE_URL="postgres://u:p@db/n?conn_max_age=60")["DATABASES"]["default"]
-    assert (kept["CONN_MAX_AGE"], kept.get("OPTIONS", {})) == (60, {})
+    assert (kept["CONN_MAX_AGE"], kept["OPTIONS"]) == (60, BOUNDS)
     assert "OPTIONS" not in production(DATABASE_URL="sqlite:////x/db")["DATABASES"]["default"]
+
+
+def test_options_of_the_url_go_before_our_bounds() -> None:
+    url = "postgres://u:p@db/n?connect_timeout=9&options=-c%20statement_timeout%3D0"
+    options = production(DATABASE_URL=url)["DATABASES"]["default"]["OPTIONS"]
+    assert options["options"] == "-c statement_timeout=0"
+    assert options["pool"] == POOL
+    assert {**BOUNDS, "connect_timeout": 9}.items() <= options.items()
 
 
 def test_pool_of_postgresql_is_one_that_the_driver_takes(
@@ -184,6 +198,7 @@ def test_no_proxy_is_trusted_unless_named() -> None:
         ("ALLOWED_HOSTS", "gateway.example.com/"),
         ("SESSIONS_ABSOLUTE_TIMEOUT", "1.5"),
         ("DATA_KEY_PERIOD", "day"),
+        ("PERSON_CACHE_AGE", "61"),
         ("PROXY_SCHEME_HEADER", "X-Forwarded-Proto: https"),
         ("LOG_LEVEL", "LOUD"),
         ("DATABASE_URL", "secret-in-a-url"),

@@ -252,6 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # many sign in at once
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Expect clients that time out and leave."""
 

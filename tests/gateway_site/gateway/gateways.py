@@ -137,7 +137,7 @@ def upstream_variables(name: str, port: int, **more: str) -> dict[str, str]:
 
 @contextmanager
 def running_gateway(
-    folder: Path, *, sessions: int = 8, database: str | None = None
+    folder: Path, *, sessions: int = 8, database: str | None = None, issuer: str = ""
 ) -> Iterator[Gateway]:
     port, upstream_port, mcp_port, careless_port, nobody = free_ports(5)
     with canned_server() as canned:
@@ -162,6 +162,7 @@ def running_gateway(
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
+            "GATEWAY_TEST_ISSUER": issuer,
             "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?timeout=30",
             **variables,
         }

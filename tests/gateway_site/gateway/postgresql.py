@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
+from psycopg import sql
 
 from tests.local.running import free_ports, is_listening, wait_until
 
@@ -60,11 +62,33 @@ class PostgreSQL:
         self._server.wait()
         wait_until(lambda: not is_listening(self.port), "PostgreSQL is gone")
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all its processes: connections stand, and nothing is answered."""
+        assert self._server is not None
+        server = psutil.Process(self._server.pid)
+        stopped = [server, *server.children(recursive=True)]
+        for process in stopped:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in stopped:
+                process.resume()
+
     def connections(self) -> int:
         """Return how many connections its clients hold, but for this one."""
         with psycopg.connect(self.url) as connection:
             row = connection.execute(
                 "SELECT count(*) - 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def count(self, table: str) -> int:
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute(
+                sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
             ).fetchone()
         assert row is not None
         return int(row[0])

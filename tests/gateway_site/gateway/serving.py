@@ -114,7 +114,9 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
     if what == "reader":
         proxy.READER_TIMEOUT = float(value)
     if what == "active":
-        await User.objects.aupdate(is_active=value == "1")
+        async for user in User.objects.all():
+            user.is_active = value == "1"
+            await user.asave()
     if what == "https":
         set_https(value == "1")
     if what == "slots":

@@ -1,5 +1,7 @@
 """The settings of a gateway in a process of its own: a database by its URL, two providers."""
 
+import os
+
 from gateway_site import environment, providers
 from tests.settings import *  # noqa: F403
 
@@ -7,8 +9,8 @@ DATABASES = {"default": environment.database("GATEWAY_TEST_DATABASE", "")}
 OAUTH_PROVIDERS = providers.configured(
     {
         "OAUTH_CORP_CLIENT_ID": "gateway",
-        "OAUTH_CORP_CLIENT_SECRET": "secret",
-        "OAUTH_CORP_ISSUER": "https://login.example.com",
+        "OAUTH_CORP_CLIENT_SECRET": "gateway-secret-canary",
+        "OAUTH_CORP_ISSUER": os.environ.get("GATEWAY_TEST_ISSUER") or "https://login.example.com",
         "OAUTH_BOUND_CLIENT_ID": "another-gateway",
         "OAUTH_BOUND_CLIENT_SECRET": "secret",
         "OAUTH_BOUND_ISSUER": "https://bound.example.com",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 
 import pytest
 from pytest_django import Settings
 
 from gateway_site import tally
-from gateway_site.gateway import gate, handler
+from gateway_site.gateway import gate, handler, lanes
+from oauth import providers
 from tests.gateway_site.server import urls
 from tests.gateway_site.server.served import Served, answer, ended, is_open, one_answer, serving
 from tests.local.running import wait_until
@@ -19,6 +21,7 @@ CALL = PAGE.replace(b"/page", b"/gateway/x/y")
 HEALTH = PAGE.replace(b"Host", b"Connection: close\r\nHost").replace(b"/page", b"/healthz")
 POST = b"POST /page HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\n"
 PLACES = 2
+PLACES_OF_PROVIDERS = 3
 SWEEP = 1
 
 
@@ -30,6 +33,8 @@ def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
         "django.middleware.common.CommonMiddleware",
     ]
     monkeypatch.setattr(handler, "THREADS", PLACES)
+    monkeypatch.setattr(lanes, "EXCHANGES", PLACES)
+    monkeypatch.setattr(lanes, "PROVIDER_THREADS", PLACES_OF_PROVIDERS)
     urls.go_on.clear()
     urls.reached.clear()
     with serving(handler.GatewayHandler()) as running:
@@ -74,6 +79,57 @@ def test_pages_hold_up_no_call_and_calls_no_page(served: Served, busy: bytes, ot
     wait_until(lambda: len(urls.reached) == PLACES + 1, "the other kind is served")
     urls.go_on.set()
     assert one_answer(client).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.fixture
+def sign_ins(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], socket.socket]:
+    """Return what begins a sign-in at a provider, of which `corp` and `other` are configured."""
+    known = dict.fromkeys(("corp", "other"))
+    monkeypatch.setattr(handler, "ASK_A_PROVIDER", frozenset({urls.sign_in}))
+    monkeypatch.setattr(providers, "provider", lambda name: name if name in known else None)
+    return lambda name: served.connected(PAGE.replace(b"/page", f"/sign-in/{name}".encode()))
+
+
+def test_slow_provider_holds_up_no_page_no_call_and_no_other_provider(
+    served: Served, sign_ins: Callable[[str], socket.socket]
+) -> None:
+    busy = [sign_ins("corp") for _ in range(PLACES)]
+    wait_until(lambda: len(urls.reached) == PLACES, "the provider has all that one may have")
+    late = sign_ins("corp")
+    busy += [sign_ins("other"), served.connected(PAGE), served.connected(CALL)]
+    wait_until(lambda: len(urls.reached) == len(busy), "all others are served")
+    served.advance(lanes.PROVIDER_PATIENCE - 1)
+    assert is_open(late)
+    served.advance(1.5)
+    assert one_answer(late).startswith(b"HTTP/1.1 503 ")
+    urls.go_on.set()
+    assert all(one_answer(client).startswith(b"HTTP/1.1 200 ") for client in busy)
+
+
+def test_made_up_providers_share_one_line(
+    served: Served, sign_ins: Callable[[str], socket.socket]
+) -> None:
+    for number in range(PLACES_OF_PROVIDERS + 1):
+        sign_ins(f"made-up-{number}")
+    wait_until(lambda: len(urls.reached) == PLACES, "they have what one provider may have")
+    sign_ins("corp")
+    wait_until(lambda: "/sign-in/corp" in urls.reached, "a real one has a thread")
+    assert len(urls.reached) == PLACES + 1
+
+
+def test_what_asks_a_provider_is_told_by_its_address() -> None:
+    addresses = {
+        "/accounts/oidc/corp/login/": "corp",
+        "/accounts/oidc/corp/login/callback/": "corp",
+        "/accounts/github/login/": "github",
+        "/accounts/github/login/callback/": "github",
+        "/oauth/backchannel-logout/corp": "corp",
+        "/accounts/login/": None,
+        "/": None,
+        "/nowhere": None,
+    }
+    asked = {path: handler._provider_asked({"path": path}) for path in addresses}
+    assert asked == addresses
 
 
 def test_health_is_answered_while_all_is_busy(served: Served) -> None:

@@ -18,6 +18,10 @@ def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse("page of " + str(len(request.body)))
 
 
+def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
+    return page(request)
+
+
 def streamed(request: HttpRequest) -> StreamingHttpResponse:
     async def content() -> AsyncIterator[bytes]:
         yield b"one, "
@@ -29,5 +33,6 @@ def streamed(request: HttpRequest) -> StreamingHttpResponse:
 urlpatterns = [
     path("page", page),
     path("streamed", streamed),
+    path("sign-in/<str:provider_id>", sign_in),
     path("gateway/<path:path>", lambda request, path: page(request)),
 ]

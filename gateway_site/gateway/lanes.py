@@ -1,0 +1,57 @@
+"""The threads that Django runs in, and the lines of the requests that wait for one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from asgiref.sync import sync_to_async
+from django.http.response import HttpResponseBase
+
+from gateway_site.gateway.gate import PATIENCE, Gate
+from gateway_site.gateway.listening import Client
+from oauth import providers
+from oauth.exchange import EXCHANGES
+
+# For calls, and as many for pages: the database's pool has a connection for each.
+THREADS = 16
+# What waits for a provider holds none of the database's connections.
+PROVIDER_THREADS = 32
+# Seconds: a person waits longer for a sign-in than a program for a call. A provider that takes
+# 4 seconds gets through 60 sign-ins in that time, so many at once as may be exchanged.
+PROVIDER_PATIENCE = 15.0
+
+Work = Callable[[], HttpResponseBase]
+
+
+class Lane:
+    """So many threads, and a line in front of them."""
+
+    def __init__(self, name: str, threads: int, patience: float = PATIENCE) -> None:
+        self._gate = Gate(threads, patience)
+        # Threads that stay: the event loop would wait for the end of one made for each request.
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+
+    async def run(self, client: Client, work: Work) -> HttpResponseBase:
+        """Return what the work does. Raises Busy and ClientGone before it has begun."""
+        async with self._gate.place(client):
+            in_thread = sync_to_async(work, thread_sensitive=False, executor=self._threads)
+            return await in_thread()
+
+
+class ProviderLane:
+    """Threads for what asks a provider, of which no single provider can take all."""
+
+    def __init__(self) -> None:
+        self._lane = Lane("gateway-providers", PROVIDER_THREADS, PROVIDER_PATIENCE)
+        self._gates: defaultdict[str, Gate] = defaultdict(
+            lambda: Gate(EXCHANGES, PROVIDER_PATIENCE)
+        )
+
+    async def run(self, client: Client, work: Work, *, provider: str) -> HttpResponseBase:
+        """Return what the work does. Raises Busy and ClientGone before it has begun."""
+        # Anybody can make names up: they share one line.
+        name = provider if providers.provider(provider) is not None else ""
+        async with self._gates[name].place(client):
+            return await self._lane.run(client, work)

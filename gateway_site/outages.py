@@ -1,0 +1,87 @@
+"""A database that cannot be used is a 503 with `Retry-After`, wherever a request finds that out.
+
+`handler500` of the site: Django calls it for whatever a view, a template or a middleware
+raises, under WSGI and ASGI. The visitor's cookie stays as it is, since Django saves no
+session with such a status. With DEBUG Django shows its page of details in its place.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import sys
+from typing import Any
+
+from django.db import OperationalError
+from django.db.backends.signals import connection_created
+from django.dispatch import receiver
+from django.http import HttpRequest, HttpResponse
+from django.views import defaults
+
+from gateway_site.gateway import paths, problems
+from sessions_kms.middleware import unavailable
+from sessions_kms.outages import Outage, log_refusal
+
+logger = logging.getLogger(__name__)
+database = Outage(logger, "database", "The database")
+
+# Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html that are about the
+# server or the moment, not the query: connection, rollback (deadlock), resources, not in a
+# state for it (locked), intervention (shutdown, the time-out of a statement), system.
+PASSING = frozenset({"08", "40", "53", "55", "57", "58"})
+# https://www.sqlite.org/rescode.html: the primary codes, likewise.
+PASSING_SQLITE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Return a 503 where the database cannot be used, Django's 500 for everything else."""
+    error = sys.exc_info()[1]
+    if error is None or not is_outage(error):
+        return defaults.server_error(request)
+    if request.path_info.startswith(paths.ROOT):
+        detail = "The database cannot be used at the moment. Try again in a few seconds."
+        response = problems.unavailable("database_unavailable", detail).response()
+    else:
+        response = unavailable()
+    database.refused(error)
+    kind = type(error.__cause__ or error).__name__
+    log_refusal(request, f"The database cannot be used: {kind}.", response)
+    return response
+
+
+@receiver(connection_created, dispatch_uid="gateway.database_reached")
+def note_reached(**_: Any) -> None:
+    """Note that a connection was had: the outage is over, if there was one."""
+    database.served()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether the database could not be used, whatever was asked of it.
+
+    A query that can never work is none, though some are of the same kind of error. (psycopg
+    keeps InterfaceError for its own misuse: a connection that was lost is an OperationalError.)
+    """
+    if not isinstance(error, OperationalError):
+        return False
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return _primary_code(cause) in PASSING_SQLITE
+    state: str | None = getattr(cause, "sqlstate", None)
+    # Without a code no server has answered.
+    return state is None or state[:2] in PASSING
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF

@@ -1,0 +1,195 @@
+"""A database that cannot be used is a 503 with the cookie kept, whatever met it; a fault a 500."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth.models import User
+from django.db import DataError, OperationalError, ProgrammingError, connection
+from django.db.backends.signals import connection_created
+from django.http import HttpRequest, HttpResponse
+from django.test import AsyncClient
+from psycopg import errors
+from psycopg_pool import PoolTimeout
+from pytest_django import Settings
+
+from gateway_site import outages
+from gateway_site.outages import is_outage
+from sessions_kms.outages import QUIET, Outage
+from tests.clock import FakeClock
+from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.fixtures import Visitor
+
+GetResponse = Callable[[HttpRequest], HttpResponse]
+
+
+def of_sqlite(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("told by its code")
+    error.sqlite_errorcode = code
+    return error
+
+
+OUTAGES = [
+    psycopg.OperationalError("the connection is closed"),
+    PoolTimeout("couldn't get a connection after 3.00 sec"),
+    errors.AdminShutdown(),
+    errors.CannotConnectNow(),
+    errors.QueryCanceled(),  # by the time-out of a statement
+    errors.TooManyConnections(),
+    errors.DeadlockDetected(),
+    errors.LockNotAvailable(),
+    of_sqlite(sqlite3.SQLITE_BUSY),
+    of_sqlite(sqlite3.SQLITE_IOERR_READ),
+    of_sqlite(sqlite3.SQLITE_CANTOPEN),
+]
+FAULTS = [
+    errors.StatementTooComplex(),
+    of_sqlite(sqlite3.SQLITE_ERROR),  # no such table
+    sqlite3.OperationalError("without a code"),
+]
+
+
+def raised(kind: type[Exception], cause: Exception | None) -> Exception:
+    error = kind("as Django raises it")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("cause", OUTAGES, ids=lambda cause: type(cause).__name__)
+def test_database_that_cannot_be_used_is_an_outage(cause: Exception) -> None:
+    assert is_outage(raised(OperationalError, cause))
+
+
+@pytest.mark.parametrize("cause", FAULTS, ids=lambda cause: str(cause) or type(cause).__name__)
+def test_query_that_can_never_work_is_none(cause: Exception) -> None:
+    assert not is_outage(raised(OperationalError, cause))
+
+
+@pytest.mark.parametrize("error", [ProgrammingError, DataError, ValueError])
+def test_other_kinds_of_error_are_none(error: type[Exception]) -> None:
+    assert not is_outage(raised(error, None))
+
+
+NO_SERVER = raised(OperationalError, psycopg.OperationalError("no server"))
+
+
+class Failing:
+    """Fails whatever is asked of the database."""
+
+    error = NO_SERVER
+
+    def __call__(self, *_: Any) -> Any:
+        raise self.error
+
+
+def failing_before(get_response: GetResponse) -> GetResponse:
+    def middleware(request: HttpRequest) -> HttpResponse:
+        User.objects.exists()
+        return get_response(request)
+
+    return middleware
+
+
+def failing_after(get_response: GetResponse) -> GetResponse:
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        User.objects.exists()
+        return response
+
+    return middleware
+
+
+@pytest.fixture
+def database(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Outage:
+    outage = Outage(outages.logger, "database", "The database", clock)
+    monkeypatch.setattr(outages, "database", outage)
+    return outage
+
+
+@pytest.fixture
+def staff(corp: FakeProvider, visitor: Visitor) -> Visitor:
+    visitor.sign_in(corp)
+    User.objects.update(is_staff=True, is_superuser=True)
+    visitor.client.raise_request_exception = False
+    return visitor
+
+
+@pytest.mark.parametrize("path", ["/", "/sessions/", "/admin/", "/admin/auth/user/", "/try/x/"])
+def test_page_in_an_outage_is_a_503_that_keeps_the_cookie_and_logs_no_traceback(
+    staff: Visitor, path: str, caplog: pytest.LogCaptureFixture, database: Outage
+) -> None:
+    database.refused(NO_SERVER)
+    caplog.clear()  # of its beginning
+    with connection.execute_wrapper(Failing()), caplog.at_level(logging.INFO):
+        response = staff.client.get(path)
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    assert "Back in a moment" in response.content.decode()
+    assert "default-src 'none'" in response["Content-Security-Policy"]
+    assert not response.cookies
+    # The access log has a line of the request.
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
+    assert staff.client.get("/").status_code == 200
+
+
+def test_outage_has_one_traceback_and_its_end_is_told(
+    staff: Visitor, caplog: pytest.LogCaptureFixture, database: Outage, clock: FakeClock
+) -> None:
+    with connection.execute_wrapper(Failing()):
+        for _ in range(3):
+            staff.client.get("/")
+    clock.advance(QUIET)
+    connection_created.send(type(connection), connection=connection)
+    told = [each.getMessage() for each in caplog.records if each.name == outages.logger.name]
+    assert len(told) == 2
+    assert told[0].startswith("The database cannot be used")
+    assert "Traceback" in told[0]
+    assert told[1].startswith("The database can be used again: 3 requests")
+
+
+@pytest.mark.parametrize("middleware", ["failing_before", "failing_after"])
+def test_middleware_that_meets_an_outage_is_a_503_too(
+    staff: Visitor, settings: Settings, middleware: str
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.{middleware}"]
+    with connection.execute_wrapper(Failing()):
+        response = staff.client.get("/accounts/login/")
+    assert (response.status_code, response.cookies) == (503, {})
+    assert int(response["Retry-After"]) > 0
+
+
+def test_gateway_in_an_outage_answers_with_a_problem_document(staff: Visitor) -> None:
+    User.objects.get().save()  # or they would be known
+    with connection.execute_wrapper(Failing()):
+        response = staff.client.get("/gateway/")
+    assert response.status_code == 503
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json()["code"] == "database_unavailable"
+    assert int(response["Retry-After"]) > 0
+    assert not response.cookies
+
+
+def test_outage_is_a_503_under_asgi_as_well(staff: Visitor) -> None:
+    client = AsyncClient(raise_request_exception=False)
+    client.cookies = staff.client.cookies
+    with connection.execute_wrapper(Failing()):
+        response = async_to_sync(client.get)("/")
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
+
+
+def test_fault_of_a_query_stays_a_500_with_its_traceback(
+    staff: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    fault = Failing()
+    fault.error = raised(OperationalError, of_sqlite(sqlite3.SQLITE_ERROR))
+    with connection.execute_wrapper(fault):
+        response = staff.client.get("/")
+    assert response.status_code == 500
+    assert "Something went wrong" in response.content.decode()
+    assert any(each.exc_info for each in caplog.records)
