@@ -14,6 +14,8 @@ from typing import Any, cast
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
+from gateway_site.names import SERVICE_LINK, nearest
+
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
 POSTGRESQL = "django.db.backends.postgresql"
@@ -24,12 +26,12 @@ HOST = re.compile(r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]")
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
-def text(name: str, default: str = "") -> str:
+def text(name: str, default: str = "", *, environment: Mapping[str, str] = os.environ) -> str:
     """Return the variable without surrounding blanks, or the default where it is unset.
 
     Not read by django-environ, to which a value that starts with "$" is another variable's name.
     """
-    return os.environ.get(name, default).strip()
+    return environment.get(name, default).strip()
 
 
 def flag(name: str) -> bool:
@@ -54,9 +56,11 @@ def whole_number(name: str, default: int | None = None, *, minimum: int = 0) -> 
     return int(value)
 
 
-def items(name: str, default: Iterable[str] = ()) -> list[str]:
+def items(
+    name: str, default: Iterable[str] = (), *, environment: Mapping[str, str] = os.environ
+) -> list[str]:
     """Return a comma-separated list, without blanks and empty entries."""
-    found = [item.strip() for item in text(name).split(",")]
+    found = [item.strip() for item in text(name, environment=environment).split(",")]
     return [item for item in found if item] or list(default)
 
 
@@ -73,9 +77,11 @@ def hosts(name: str, default: Iterable[str] = ()) -> list[str]:
     return found
 
 
-def database(name: str, default: str) -> dict[str, Any]:
+def database(
+    name: str, default: str, *, environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
     """Return the settings of the database at a URL."""
-    url = text(name) or default
+    url = text(name, environment=environment) or default
     if url.partition(":")[0] not in Env.DB_SCHEMES:
         raise ImproperlyConfigured(
             f"{name} must be a database URL, such as postgres://user:password@host:5432/name "
@@ -134,13 +140,18 @@ def refuse_unknown(
     known = {f"{owner}_{suffix}" for owner in mentioned for suffix in suffixes}
     owners = tuple(f"{kind}_{name}_" for name in names)
     for variable in sorted(environment):
-        if variable.startswith(owners) and variable not in known:
+        if (
+            variable.startswith(owners)
+            and variable not in known
+            and not SERVICE_LINK.fullmatch(variable)
+        ):
             raise ImproperlyConfigured(
                 f"{variable} is no variable that is known: those of {kind}_<NAME> end in "
-                f"{', '.join(suffixes)}, right after a name that has the first of them."
+                f"{', '.join(suffixes)}, right after a name that has the first of them. "
+                f"The nearest is {nearest(variable, known, 0)}."
             )
 
 
-def missing(names: Iterable[str]) -> list[str]:
+def missing(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return the names that are unset or empty."""
-    return [name for name in names if not os.environ.get(name, "").strip()]
+    return [name for name in names if not text(name, environment=environment)]

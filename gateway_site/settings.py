@@ -13,7 +13,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site import providers
+from gateway_site import providers, secret_files, variables
 from gateway_site.environment import (
     LOOPBACK_HOSTS,
     database,
@@ -30,12 +30,15 @@ from gateway_site.gateway import upstreams
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600
 
+variables.refuse_unknown(os.environ)
+_environment = secret_files.applied(os.environ, variables.is_secret)
+
 DEBUG = flag("DEBUG")
 GATEWAY_LOCAL = flag("GATEWAY_LOCAL")
 SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
 
-SECRET_KEY = text("DJANGO_SECRET_KEY")
-SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS")
+SECRET_KEY = text("DJANGO_SECRET_KEY", environment=_environment)
+SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS", environment=_environment)
 ALLOWED_HOSTS = hosts("ALLOWED_HOSTS", ["127.0.0.1", "localhost"] if GATEWAY_LOCAL else [])
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
 
@@ -48,7 +51,7 @@ if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
 REQUIRED_VARIABLES = ["DJANGO_SECRET_KEY", "KMS_KEY_ARN", "SESSIONS_TABLE"]
 if not (GATEWAY_LOCAL or DEBUG):
     REQUIRED_VARIABLES += ["DATABASE_URL", "ALLOWED_HOSTS"]
-MISSING_VARIABLES = missing(REQUIRED_VARIABLES)
+MISSING_VARIABLES = missing(REQUIRED_VARIABLES, _environment)
 
 # Applications
 
@@ -106,7 +109,8 @@ TEMPLATES = [
 
 # Data
 
-DATABASES = {"default": database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+_SQLITE = f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+DATABASES = {"default": database("DATABASE_URL", _SQLITE, environment=_environment)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = True
@@ -172,7 +176,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-OAUTH_PROVIDERS = providers.configured(os.environ)
+OAUTH_PROVIDERS = providers.configured(_environment)
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
