@@ -208,6 +208,7 @@ SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
 # Nobody is asked for either: a form would tell what is taken (`oauth.new_accounts`).
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
+ACCOUNT_ADAPTER = "gateway_site.account_adapter.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
 SOCIALACCOUNT_STORE_TOKENS = False
 SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)

@@ -12,6 +12,7 @@ from django.views.generic import RedirectView
 from gateway_site.gateway import views as gateway
 from gateway_site.pages.disconnecting import DisconnectView
 from gateway_site.pages.home import home
+from gateway_site.pages.onward import onward
 from gateway_site.pages.sessions import end_one, end_others, sessions
 from gateway_site.pages.trying import try_upstream
 from oauth.backchannel import backchannel_logout
@@ -25,6 +26,7 @@ urlpatterns = [
     path("sessions/end/", end_one, name="end_session"),
     path("sessions/end-others/", end_others, name="end_other_sessions"),
     path("try/<str:name>/", try_upstream, name="try_upstream"),
+    path("continue/", onward, name="onward"),
     path("accounts/3rdparty/", DisconnectView.as_view(), name="socialaccount_connections"),
     # allauth's sign-up form, to which nothing leads: it would tell what is taken.
     path("accounts/3rdparty/signup/", RedirectView.as_view(pattern_name="account_login")),

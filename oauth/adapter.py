@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import requests
 from allauth.account.adapter import get_adapter as get_account_adapter
@@ -14,12 +15,13 @@ from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
 from allauth.socialaccount.providers.base import AuthError, Provider
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
-from django.http import HttpRequest
-from django.shortcuts import render, resolve_url
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render, resolve_url
 
-from oauth import new_accounts, pending, providers
+from oauth import new_accounts, pending, providers, way_back
 from oauth.endpoints import reach_of
 from oauth.exceptions import ProviderBusy, ProviderRefused, ProviderUnavailable
 from oauth.exchange import capturing, naming_the_request
@@ -118,15 +120,18 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         exception: Exception | None = None,
         extra_context: dict[str, Any] | None = None,
     ) -> None:
-        """Show a page of its own when the provider is down."""
+        """Show a page of its own when the provider is down; from each the way on is kept."""
+        next_url = way_back.wanted(request)
         if error == AuthError.CANCELLED:
-            return
+            raise ImmediateHttpResponse(_cancelled(next_url))
+        if extra_context is not None:
+            extra_context["sign_in_url"] = way_back.sign_in_address(next_url)
         logger.warning("Signing in with %s failed: %s", provider.sub_id, _described(exception))
         answered = bool(extra_context and extra_context.get("state"))
         down = isinstance(exception, requests.RequestException | ProviderUnavailable)
         if down or (answered and request.GET.get("error") in DOWN):
             busy = isinstance(exception, ProviderBusy)
-            raise ImmediateHttpResponse(_unavailable(request, provider, busy=busy))
+            raise ImmediateHttpResponse(_unavailable(request, provider, next_url, busy=busy))
 
 
 def _described(exception: Exception | None) -> str:
@@ -138,11 +143,19 @@ def _described(exception: Exception | None) -> str:
     return f"{type(exception).__name__}."
 
 
-def _unavailable(request: HttpRequest, provider: Provider, *, busy: bool) -> Any:
+def _cancelled(next_url: str | None) -> HttpResponse:
+    query = f"?{urlencode({REDIRECT_FIELD_NAME: next_url})}" if next_url else ""
+    return redirect(resolve_url("socialaccount_login_cancelled") + query)
+
+
+def _unavailable(
+    request: HttpRequest, provider: Provider, next_url: str | None, *, busy: bool
+) -> Any:
+    sign_in_url = way_back.sign_in_address(next_url)
     response = render(
         request,
         "oauth/provider_unavailable.html",
-        {"provider": provider, "busy": busy},
+        {"provider": provider, "busy": busy, "sign_in_url": sign_in_url},
         status=HTTPStatus.SERVICE_UNAVAILABLE,
     )
     response["Retry-After"] = str(RETRY_AFTER_BUSY if busy else RETRY_AFTER)
