@@ -11,6 +11,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (settings are configured above)
 from servestatic import ServeStaticASGI  # noqa: E402
 
+from gateway_site import trusted_proxies  # noqa: E402
 from gateway_site.gateway.handler import gateway  # noqa: E402
 from gateway_site.server import framing  # noqa: E402
 
@@ -22,14 +23,16 @@ def add_headers(headers: Headers, path: str, url: str) -> None:
     headers["X-Content-Type-Options"] = "nosniff"
 
 
-application = framing.asgi(
-    ServeStaticASGI(
-        django_application,
-        root=settings.STATIC_ROOT,
-        prefix=settings.STATIC_URL,
-        allow_all_origins=False,
-        add_headers_function=add_headers,
+application = trusted_proxies.asgi(
+    framing.asgi(
+        ServeStaticASGI(
+            django_application,
+            root=settings.STATIC_ROOT,
+            prefix=settings.STATIC_URL,
+            allow_all_origins=False,
+            add_headers_function=add_headers,
+        )
+        if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
+        else django_application
     )
-    if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
-    else django_application
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
@@ -23,6 +25,7 @@ POSTGRESQL = "django.db.backends.postgresql"
 # until a request gives up waiting for one: in an outage, failing fast beats hanging.
 POOL = {"min_size": 1, "max_size": 32, "timeout": 3}
 HOST = re.compile(r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]")
+HOST_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
@@ -122,6 +125,41 @@ def proxy_header(name: str) -> tuple[str, str] | None:
     if not header.isascii() or not header.replace("-", "").isalnum():
         raise ImproperlyConfigured(f"{name} must be a header's name, such as X-Forwarded-Proto.")
     return "HTTP_" + header.upper().replace("-", "_"), "https"
+
+
+def public_url(name: str, *, local: bool) -> str:
+    """Return an origin, such as `https://gateway.example.com`; http on loopback for a local run."""
+    value = text(name).removesuffix("/")
+    scheme = "http" if local else "https"
+    if value and not re.fullmatch(rf"{scheme}://({HOST_NAME})(:[0-9]{{1,5}})?", value):
+        raise ImproperlyConfigured(
+            f"{name} must be {scheme}:// and the name under which the gateway is reached, with a "
+            f"port where it is not the usual one, and without a path: {scheme}://"
+            + ("127.0.0.1:8000." if local else "gateway.example.com.")
+        )
+    return value.lower()
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Return a list of networks, each as an address or in CIDR notation (RFC 4632)."""
+    try:
+        found = [ip_network(item) for item in items(name)]
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} must be addresses or networks, such as 10.0.0.0/8,192.0.2.7 (a network's "
+            "address has no bit set behind the slash)."
+        ) from None
+    if any(network.prefixlen == 0 for network in found):
+        raise ImproperlyConfigured(f"{name} must not hold every address there is.")
+    return found
+
+
+def folder(name: str) -> list[Path]:
+    """Return a folder that there is, in a list; an empty one where the variable is empty."""
+    value = text(name)
+    if value and not Path(value).is_dir():
+        raise ImproperlyConfigured(f"{name} names no folder that there is.")
+    return [Path(value)] if value else []
 
 
 def refuse_unknown(

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment import LOOPBACK_HOSTS, refuse_unknown
+from gateway_site.environment import FALSE, LOOPBACK_HOSTS, TRUE, refuse_unknown
 from gateway_site.gateway import paths
 from gateway_site.gateway.request_headers import LISTED, BadEntry, RequestHeaders
 
@@ -28,7 +28,15 @@ NUMBERS = {
     "MAX_CONCURRENT": 64,
 }
 # The first makes the upstream.
-SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", "REQUEST_HEADERS", *NUMBERS)
+SUFFIXES = (
+    "URL",
+    "PROVIDER",
+    "METHODS",
+    "PATHS",
+    "REQUEST_HEADERS",
+    "CLIENT_ADDRESS",
+    *NUMBERS,
+)
 URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
 NAME_LENGTH = 40
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
@@ -40,7 +48,8 @@ class Upstream:
 
     `origin` is scheme, host and port without a default port; `prefix` is the path that
     every target starts with, without its last slash. `paths` are the prefixes of what may
-    be asked for below it; empty allows everything.
+    be asked for below it; empty allows everything. `client_address` tells whether the upstream
+    may know who calls.
     """
 
     name: str
@@ -55,6 +64,7 @@ class Upstream:
     stream_timeout: int
     max_body: int
     max_concurrent: int
+    client_address: bool = False
 
 
 def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
@@ -95,6 +105,7 @@ class _Variables:
             methods=self._methods(),
             paths=self._paths(),
             request_headers=self._request_headers(),
+            client_address=self._flag("CLIENT_ADDRESS"),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 
@@ -103,6 +114,12 @@ class _Variables:
 
     def _list(self, suffix: str) -> list[str]:
         return [item for item in re.split(r"[\s,]+", self._text(suffix)) if item]
+
+    def _flag(self, suffix: str) -> bool:
+        value = self._text(suffix).lower()
+        if value not in TRUE | FALSE:
+            raise ImproperlyConfigured(f"{self.variable(suffix)} must be 1 or 0.")
+        return value in TRUE
 
     def _provider(self) -> str:
         provider = self._text("PROVIDER").lower()
