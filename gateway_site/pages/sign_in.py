@@ -40,7 +40,7 @@ def _may_skip(request: HttpRequest) -> bool:
         settings.SKIP_PROVIDER_BUTTON
         and len(settings.OAUTH_PROVIDERS) == 1
         and not request.user.is_authenticated
-        and settings.SIGNED_OUT_COOKIE_NAME not in request.COOKIES
+        and not request.COOKIES.get(settings.SIGNED_OUT_COOKIE_NAME)
         and way_back.AGAIN not in request.GET
         and origin.is_navigation(request)
         and "Sec-Purpose" not in request.headers  # a page that is only made ready
