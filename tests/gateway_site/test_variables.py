@@ -135,6 +135,10 @@ def test_near_miss_is_another_programs_where_the_right_one_is_set() -> None:
     load_settings({"KMS_KEY_ARNS": "x", "KMS_KEY_ARN": "arn"})
 
 
+def test_names_near_the_databases_are_other_programs() -> None:
+    load_settings({"DATABASE_URI": "x", "DATABASE_URL2": "x", "DEBUG": "1"})
+
+
 def test_provider_that_is_switched_off_by_an_empty_client_id_may_keep_the_rest() -> None:
     loaded = production(OAUTH_CORP_CLIENT_ID="", OAUTH_CORP_SCOPES="openid")
     assert [provider.name for provider in loaded["OAUTH_PROVIDERS"]] == ["github", "google"]

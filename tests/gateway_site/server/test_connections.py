@@ -143,27 +143,29 @@ def of(client: str, head: bytes) -> bytes:
     return b"\r\n".join([first, forwarded, rest])
 
 
-def test_each_client_behind_a_trusted_proxy_has_a_share(
-    served: Served, application: Application, settings: Settings
-) -> None:
+def test_each_client_behind_a_trusted_proxy_has_a_share(served: Served, settings: Settings) -> None:
     settings.TRUSTED_PROXIES = [ip_network("127.0.0.2")]
     greedy, other = "203.0.113.1", "203.0.113.2"
-    for _ in range(2):
-        held = [served.connected(of(greedy, WORKING), source="127.0.0.2") for _ in range(SHARE)]
+
+    def sent(client: str, head: bytes) -> socket.socket:
+        connection = served.connected(of(client, head), source="127.0.0.2")
         served.settle()
-        refused = served.connected(of(greedy, GET), source="127.0.0.2")
-        assert one_answer(refused).startswith(b"HTTP/1.1 503 ")
-        # The proxy's connection stays, and the next request on it may be somebody else's.
-        refused.sendall(of(other, GET))
-        assert one_answer(refused).endswith(b"answer to /x")
-        held[0].sendall(b"ello")
-        assert one_answer(held[0]).endswith(b"hello")
-        held[1].close()
-        served.settle()
-        refused.sendall(of(greedy, GET))
-        assert one_answer(refused).endswith(b"answer to /x")
-        served.hang_up()
-        served.settle()
+        return connection
+
+    held = [sent(greedy, WORKING) for _ in range(SHARE)]
+    refused = sent(greedy, GET)
+    assert one_answer(refused).startswith(b"HTTP/1.1 503 ")
+    # The proxy's connection stays, and the next request on it may be somebody else's.
+    refused.sendall(of(other, GET))
+    assert one_answer(refused).endswith(b"answer to /x")
+    held[0].sendall(b"ello")
+    assert one_answer(held[0]).endswith(b"hello")
+    assert one_answer(sent(greedy, GET)).endswith(b"answer to /x")
+    sent(greedy, WORKING)
+    assert one_answer(sent(greedy, GET)).startswith(b"HTTP/1.1 503 ")
+    held[1].close()
+    served.settle()
+    assert one_answer(sent(greedy, GET)).endswith(b"answer to /x")
 
 
 def test_who_is_no_trusted_proxy_has_the_share_of_their_own_address(
