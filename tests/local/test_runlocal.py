@@ -250,6 +250,14 @@ def test_mistake_in_the_configuration_is_told_itself_before_anything_starts(run:
     assert not (run.state / "dynamodb").exists()
 
 
+def test_misspelt_variable_is_told_before_anything_starts(run: Run) -> None:
+    run.variables = {"SESSIONS_IDLE_TIMOUT": "600"}
+    line = run.refusal()
+    assert "SESSIONS_IDLE_TIMOUT is no variable that is known" in line
+    assert "The nearest is SESSIONS_IDLE_TIMEOUT" in line
+    assert not (run.state / "dynamodb").exists()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "gateway.example.com"])  # noqa: S104 -- refused
 def test_other_addresses_than_loopback_are_refused(run: Run, host: str) -> None:
     line = run.refusal("--host", host)

@@ -21,7 +21,8 @@ def next_of(response: Any) -> str | None:
     """The way on of the sign-in page that an answer leads to."""
     parts = urlsplit(response["Location"])
     assert parts.path == SIGN_IN
-    return parse_qs(parts.query).get("next", [None])[0]
+    found = parse_qs(parts.query).get("next")
+    return found[0] if found else None
 
 
 def grow_old(visitor: Visitor) -> None:
