@@ -11,9 +11,9 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (settings are configured above)
 from servestatic import ServeStaticASGI  # noqa: E402
 
-from gateway_site import trusted_proxies  # noqa: E402
+from gateway_site import access_log, trusted_proxies  # noqa: E402
 from gateway_site.gateway.handler import gateway  # noqa: E402
-from gateway_site.server import framing  # noqa: E402
+from gateway_site.server import door, lifespan  # noqa: E402
 
 django_application = gateway()
 
@@ -23,16 +23,15 @@ def add_headers(headers: Headers, path: str, url: str) -> None:
     headers["X-Content-Type-Options"] = "nosniff"
 
 
-application = trusted_proxies.asgi(
-    framing.asgi(
-        ServeStaticASGI(
-            django_application,
-            root=settings.STATIC_ROOT,
-            prefix=settings.STATIC_URL,
-            allow_all_origins=False,
-            add_headers_function=add_headers,
-        )
-        if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
-        else django_application
+site = (
+    ServeStaticASGI(
+        django_application,
+        root=settings.STATIC_ROOT,
+        prefix=settings.STATIC_URL,
+        allow_all_origins=False,
+        add_headers_function=add_headers,
     )
+    if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
+    else django_application
 )
+application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(door.asgi(site))))
