@@ -9,7 +9,7 @@ https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/X-Forwarded-
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
@@ -17,8 +17,7 @@ from django.conf import settings
 
 Address = IPv4Address | IPv6Address
 Networks = Sequence[IPv4Network | IPv6Network]
-Scope = MutableMapping[str, Any]
-ASGIApplication = Callable[[Scope, Any, Any], Awaitable[None]]
+ASGIApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
 FORWARDED_FOR = b"x-forwarded-for"
 # In a request's ASGI scope: whether a trusted proxy passed it on. What else such a proxy says of a
@@ -74,7 +73,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
     the client, too. From others, `PROXY_SCHEME_HEADER` is dropped where proxies are declared.
     """
 
-    async def seeing(scope: Scope, receive: Any, send: Any) -> None:
+    async def seeing(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and settings.TRUSTED_PROXIES:
             peer = (scope.get("client") or (None,))[0]
             found = client_of(peer, scope["headers"])
