@@ -19,11 +19,11 @@ from time import perf_counter
 from typing import Any
 
 from gateway_site.health import PATHS
+from gateway_site.trusted_proxies import TRUSTED
 
 logger = logging.getLogger("gateway_site.access")
 
 KEY = "gateway.request"
-TRUSTED = "gateway.trusted_proxy"
 HEADER = b"x-request-id"
 ID = re.compile(rb"[A-Za-z0-9._:=-]{1,128}")
 PATH_LENGTH = 200

@@ -11,7 +11,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (settings are configured above)
 from servestatic import ServeStaticASGI  # noqa: E402
 
-from gateway_site import access_log  # noqa: E402
+from gateway_site import access_log, trusted_proxies  # noqa: E402
 from gateway_site.gateway.handler import gateway  # noqa: E402
 from gateway_site.server import door, lifespan  # noqa: E402
 
@@ -34,4 +34,4 @@ site = (
     if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
     else django_application
 )
-application = lifespan.asgi(access_log.asgi(door.asgi(site)))
+application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(door.asgi(site))))

@@ -73,6 +73,25 @@ def upstreams_get_no_word_on_who_calls(
     ]
 
 
+@register(Tags.security)
+def upstreams_are_told_the_clients_address(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn where an upstream would be told a proxy's address for the client's."""
+    if not settings.SECURE_PROXY_SSL_HEADER or settings.TRUSTED_PROXIES:
+        return []
+    return [
+        checks.Warning(
+            f"UPSTREAM_{upstream.name.upper()}_CLIENT_ADDRESS tells the address of the proxy in "
+            "front, since TRUSTED_PROXIES does not name it.",
+            hint="Set TRUSTED_PROXIES to the proxy's address or network.",
+            id="gateway_site.W009",
+        )
+        for upstream in getattr(settings, "UPSTREAMS", {}).values()
+        if upstream.client_address
+    ]
+
+
 @register(Tags.security, deploy=True)
 def not_a_local_run(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Refuse to deploy with the relaxations of the local run."""

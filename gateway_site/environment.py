@@ -10,10 +10,14 @@ import os
 import re
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
 from typing import Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
+
+from gateway_site.names import SERVICE_LINK, nearest
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -33,15 +37,16 @@ BOUNDS = {
     "keepalives_count": 3,
 }
 HOST = re.compile(r"\*|\.?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]")
+HOST_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "[::1]", "::1"})
 
 
-def text(name: str, default: str = "") -> str:
+def text(name: str, default: str = "", *, environment: Mapping[str, str] = os.environ) -> str:
     """Return the variable without surrounding blanks, or the default where it is unset.
 
     Not read by django-environ, to which a value that starts with "$" is another variable's name.
     """
-    return os.environ.get(name, default).strip()
+    return environment.get(name, default).strip()
 
 
 def flag(name: str) -> bool:
@@ -70,9 +75,11 @@ def whole_number(
     return int(value)
 
 
-def items(name: str, default: Iterable[str] = ()) -> list[str]:
+def items(
+    name: str, default: Iterable[str] = (), *, environment: Mapping[str, str] = os.environ
+) -> list[str]:
     """Return a comma-separated list, without blanks and empty entries."""
-    found = [item.strip() for item in text(name).split(",")]
+    found = [item.strip() for item in text(name, environment=environment).split(",")]
     return [item for item in found if item] or list(default)
 
 
@@ -89,9 +96,11 @@ def hosts(name: str, default: Iterable[str] = ()) -> list[str]:
     return found
 
 
-def database(name: str, default: str) -> dict[str, Any]:
+def database(
+    name: str, default: str, *, environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
     """Return the settings of the database at a URL."""
-    url = text(name) or default
+    url = text(name, environment=environment) or default
     if url.partition(":")[0] not in Env.DB_SCHEMES:
         raise ImproperlyConfigured(
             f"{name} must be a database URL, such as postgres://user:password@host:5432/name "
@@ -144,6 +153,41 @@ def proxy_header(name: str) -> tuple[str, str] | None:
     return "HTTP_" + header.upper().replace("-", "_"), "https"
 
 
+def public_url(name: str, *, local: bool) -> str:
+    """Return an origin, such as `https://gateway.example.com`; http on loopback for a local run."""
+    value = text(name).removesuffix("/")
+    scheme = "http" if local else "https"
+    if value and not re.fullmatch(rf"{scheme}://({HOST_NAME})(:[0-9]{{1,5}})?", value):
+        raise ImproperlyConfigured(
+            f"{name} must be {scheme}:// and the name under which the gateway is reached, with a "
+            f"port where it is not the usual one, and without a path: {scheme}://"
+            + ("127.0.0.1:8000." if local else "gateway.example.com.")
+        )
+    return value.lower()
+
+
+def networks(name: str) -> list[IPv4Network | IPv6Network]:
+    """Return a list of networks, each as an address or in CIDR notation (RFC 4632)."""
+    try:
+        found = [ip_network(item) for item in items(name)]
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name} must be addresses or networks, such as 10.0.0.0/8,192.0.2.7 (a network's "
+            "address has no bit set behind the slash)."
+        ) from None
+    if any(network.prefixlen == 0 for network in found):
+        raise ImproperlyConfigured(f"{name} must not hold every address there is.")
+    return found
+
+
+def folder(name: str) -> list[Path]:
+    """Return a folder that there is, in a list; an empty one where the variable is empty."""
+    value = text(name)
+    if value and not Path(value).is_dir():
+        raise ImproperlyConfigured(f"{name} names no folder that there is.")
+    return [Path(value)] if value else []
+
+
 def refuse_unknown(
     environment: Mapping[str, str], kind: str, names: Iterable[str], suffixes: Sequence[str]
 ) -> None:
@@ -160,10 +204,15 @@ def refuse_unknown(
     known = {f"{owner}_{suffix}" for owner in mentioned for suffix in suffixes}
     owners = tuple(f"{kind}_{name}_" for name in names)
     for variable in sorted(environment):
-        if variable.startswith(owners) and variable not in known:
+        if (
+            variable.startswith(owners)
+            and variable not in known
+            and not SERVICE_LINK.fullmatch(variable)
+        ):
             raise ImproperlyConfigured(
                 f"{variable} is no variable that is known: those of {kind}_<NAME> end in "
-                f"{', '.join(suffixes)}, right after a name that has the first of them."
+                f"{', '.join(suffixes)}, right after a name that has the first of them. "
+                f"The nearest is {nearest(variable, known, 0)}."
             )
 
 
@@ -177,6 +226,6 @@ def check_ca_file(name: str, path: str) -> None:
         ) from None
 
 
-def missing(names: Iterable[str]) -> list[str]:
+def missing(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return the names that are unset or empty."""
-    return [name for name in names if not os.environ.get(name, "").strip()]
+    return [name for name in names if not text(name, environment=environment)]

@@ -9,19 +9,24 @@ relaxes what plain http on loopback requires, nothing else.
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import split_domain_port
 
-from gateway_site import providers
+from gateway_site import branding, providers, secret_files, variables
 from gateway_site.environment import (
     LOOPBACK_HOSTS,
     database,
     flag,
+    folder,
     hosts,
     items,
     missing,
+    networks,
     proxy_header,
+    public_url,
     text,
     whole_number,
 )
@@ -30,25 +35,31 @@ from gateway_site.gateway import upstreams
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600
 
+variables.refuse_unknown(os.environ)
+_environment = secret_files.applied(os.environ, variables.is_secret)
+
 DEBUG = flag("DEBUG")
 GATEWAY_LOCAL = flag("GATEWAY_LOCAL")
 SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
 
-SECRET_KEY = text("DJANGO_SECRET_KEY")
-SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS")
+SECRET_KEY = text("DJANGO_SECRET_KEY", environment=_environment)
+SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS", environment=_environment)
+PUBLIC_URL = public_url("PUBLIC_URL", local=GATEWAY_LOCAL)
 ALLOWED_HOSTS = hosts("ALLOWED_HOSTS", ["127.0.0.1", "localhost"] if GATEWAY_LOCAL else [])
 CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
+if PUBLIC_URL and (_public_host := split_domain_port(urlsplit(PUBLIC_URL).netloc)[0]):
+    ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, _public_host]))
 
 if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
     raise ImproperlyConfigured(
-        "GATEWAY_LOCAL serves plain http: ALLOWED_HOSTS may then hold loopback names only "
-        "(127.0.0.1, localhost, [::1])."
+        "GATEWAY_LOCAL serves plain http: ALLOWED_HOSTS and PUBLIC_URL may then hold loopback "
+        "names only (127.0.0.1, localhost, [::1])."
     )
 
 REQUIRED_VARIABLES = ["DJANGO_SECRET_KEY", "KMS_KEY_ARN", "SESSIONS_TABLE"]
 if not (GATEWAY_LOCAL or DEBUG):
-    REQUIRED_VARIABLES += ["DATABASE_URL", "ALLOWED_HOSTS"]
-MISSING_VARIABLES = missing(REQUIRED_VARIABLES)
+    REQUIRED_VARIABLES += ["DATABASE_URL", *([] if PUBLIC_URL else ["ALLOWED_HOSTS"])]
+MISSING_VARIABLES = missing(REQUIRED_VARIABLES, _environment)
 
 # Applications
 
@@ -72,11 +83,13 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "gateway_site.own_cookies.OwnCookiesMiddleware",
     "gateway_site.middleware.HealthMiddleware",
+    "gateway_site.public_address.PublicAddressMiddleware",
     # These two need no session, and give their headers to the 503 of the third as well.
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "sessions_kms.middleware.StoreUnavailableMiddleware",
     "oauth.sign_out.SignOutMiddleware",  # outside of the session's: it acts when that has saved
+    "gateway_site.signed_out.SignedOutMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -93,6 +106,7 @@ WSGI_APPLICATION = "gateway_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": folder("TEMPLATES_DIR"),  # of the operator's: they go before the gateway's own
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -106,7 +120,8 @@ TEMPLATES = [
 
 # Data
 
-DATABASES = {"default": database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
+_SQLITE = f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
+DATABASES = {"default": database("DATABASE_URL", _SQLITE, environment=_environment)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = True
@@ -158,10 +173,12 @@ CSRF_COOKIE_SAMESITE = "Lax"
 MESSAGE_STORAGE = "gateway_site.messages.MessageStorage"
 MESSAGE_COOKIE_NAME = COOKIE_PREFIX + "messages"
 OAUTH_LOGOUT_COOKIE_NAME = COOKIE_PREFIX + "logout"  # from a sign-out to the provider's answer
+SIGNED_OUT_COOKIE_NAME = COOKIE_PREFIX + "signed-out"
 
 # Transport and headers
 
 SECURE_SSL_REDIRECT = SECURE
+TRUSTED_PROXIES = networks("TRUSTED_PROXIES")
 SECURE_PROXY_SSL_HEADER = proxy_header("PROXY_SCHEME_HEADER")
 SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 365 * DAY) if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
@@ -176,7 +193,10 @@ X_FRAME_OPTIONS = "DENY"
 # Seconds for which a process that is told to end goes on, so that balancers notice.
 DRAIN_SECONDS = whole_number("DRAIN_SECONDS", 0 if GATEWAY_LOCAL else 5)
 
-OAUTH_PROVIDERS = providers.configured(os.environ)
+OAUTH_PROVIDERS = providers.configured(_environment)
+
+SITE_NAME = branding.site_name(text("SITE_NAME"))
+SITE_LOGO = branding.logo(text("SITE_LOGO"))
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -186,7 +206,7 @@ CONTENT_SECURITY_POLICY = {
         "font-src": [SELF],
         "form-action": [SELF, *providers.form_action_origins(OAUTH_PROVIDERS)],
         "frame-ancestors": [NONE],
-        "img-src": [SELF],
+        "img-src": [SELF, *(SITE_LOGO.origins if SITE_LOGO else [])],
         "script-src": [SELF],
         "style-src": [SELF],
     }
@@ -206,10 +226,12 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 
+SKIP_PROVIDER_BUTTON = flag("SKIP_PROVIDER_BUTTON")
 SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
 # Nobody is asked for either: a form would tell what is taken (`oauth.new_accounts`).
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
+ACCOUNT_ADAPTER = "gateway_site.account_adapter.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"
 SOCIALACCOUNT_STORE_TOKENS = False
 SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)

@@ -5,6 +5,7 @@ they sign in with.
 """
 
 from allauth.account.decorators import secure_admin_login
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
@@ -12,12 +13,15 @@ from django.views.generic import RedirectView
 from gateway_site.gateway import views as gateway
 from gateway_site.pages.disconnecting import DisconnectView
 from gateway_site.pages.home import home
+from gateway_site.pages.logo import site_logo
+from gateway_site.pages.onward import onward
 from gateway_site.pages.sessions import end_one, end_others, sessions
+from gateway_site.pages.sign_in import sign_in_page
 from gateway_site.pages.trying import try_upstream
 from oauth.backchannel import backchannel_logout
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents
-admin.site.site_header = admin.site.site_title = "Gateway administration"
+admin.site.site_header = admin.site.site_title = f"{settings.SITE_NAME} administration"
 
 urlpatterns = [
     path("", home, name="home"),
@@ -25,9 +29,12 @@ urlpatterns = [
     path("sessions/end/", end_one, name="end_session"),
     path("sessions/end-others/", end_others, name="end_other_sessions"),
     path("try/<str:name>/", try_upstream, name="try_upstream"),
+    path("continue/", onward, name="onward"),
     path("accounts/3rdparty/", DisconnectView.as_view(), name="socialaccount_connections"),
     # allauth's sign-up form, to which nothing leads: it would tell what is taken.
     path("accounts/3rdparty/signup/", RedirectView.as_view(pattern_name="account_login")),
+    path("accounts/login/", sign_in_page, name="account_login"),
+    path("site-logo", site_logo, name="site_logo"),
     path("accounts/", include("oauth.urls")),  # before allauth's, whose callbacks drop the tokens
     path("accounts/", include("allauth.urls")),
     path(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import requests
 from allauth.account.adapter import get_adapter as get_account_adapter
@@ -15,12 +16,13 @@ from allauth.socialaccount.providers.base import AuthError, Provider
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import transaction
-from django.http import HttpRequest
-from django.shortcuts import render, resolve_url
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render, resolve_url
 
-from oauth import new_accounts, pending, providers
+from oauth import new_accounts, pending, providers, way_back
 from oauth.capturing import capturing
 from oauth.codes import Code
 from oauth.endpoints import reach_of
@@ -135,7 +137,11 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         exception: Exception | None = None,
         extra_context: dict[str, Any] | None = None,
     ) -> None:
-        """Say why, on the page and in the log; a provider that is down has a page of its own."""
+        """Say why, on the page and in the log; a provider that is down has a page of its own.
+
+        From each of them the way on is kept.
+        """
+        next_url = way_back.wanted(request)
         context = {} if extra_context is None else extra_context
         code = _code(request, exception, answered=bool(context.get("state")))
         logger.log(
@@ -147,11 +153,16 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             _described(exception),
         )
         if error == AuthError.CANCELLED:
-            return
-        context |= {"code": code, "request_id": request_id(request)}  # of the page to come
+            raise ImmediateHttpResponse(_cancelled(next_url))
+        # Of the page to come.
+        context |= {
+            "code": code,
+            "request_id": request_id(request),
+            "sign_in_url": way_back.sign_in_address(next_url),
+        }
         down = isinstance(exception, requests.RequestException | ProviderUnavailable)
         if down or code in DOWN:
-            raise ImmediateHttpResponse(_unavailable(request, provider, code))
+            raise ImmediateHttpResponse(_unavailable(request, provider, code, next_url))
 
 
 def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) -> Code:
@@ -179,12 +190,23 @@ def _described(exception: Exception | None) -> str:
     return f"{type(exception).__name__}."
 
 
-def _unavailable(request: HttpRequest, provider: Provider, code: Code) -> Any:
+def _cancelled(next_url: str | None) -> HttpResponse:
+    query = f"?{urlencode({REDIRECT_FIELD_NAME: next_url})}" if next_url else ""
+    return redirect(resolve_url("socialaccount_login_cancelled") + query)
+
+
+def _unavailable(request: HttpRequest, provider: Provider, code: Code, next_url: str | None) -> Any:
     busy = code is Code.BUSY
     response = render(
         request,
         "oauth/provider_unavailable.html",
-        {"provider": provider, "busy": busy, "code": code, "request_id": request_id(request)},
+        {
+            "provider": provider,
+            "busy": busy,
+            "code": code,
+            "request_id": request_id(request),
+            "sign_in_url": way_back.sign_in_address(next_url),
+        },
         status=HTTPStatus.SERVICE_UNAVAILABLE,
     )
     response["Retry-After"] = str(RETRY_AFTER_BUSY if busy else RETRY_AFTER)

@@ -23,7 +23,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from oauth import new_accounts, pending, providers
+from oauth import new_accounts, pending, providers, way_back
 from oauth.posted_answer import led_on
 
 # What allauth lets a visitor add to the authorization request by the address.
@@ -38,17 +38,18 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Ask for a confirmation (GET), or lead to the provider (POST)."""
     pending.check_wishes(request)
     provider = _provider(request, provider_id)
+    confirmation: HttpResponse | None = respond_to_login_on_get(request, provider)
+    return confirmation or lead_to(request, provider)
+
+
+def lead_to(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
+    """Lead to the provider, and from there to the request's `next`."""
+    pending.check_wishes(request)
     query = request.GET.copy()
     for name in VISITORS_WISHES:
         query.pop(name, None)
     request.GET = query  # type: ignore[assignment]  # Django's own attribute takes a copy too
-    return _answered(
-        request,
-        provider,
-        lambda: (
-            respond_to_login_on_get(request, provider) or provider.redirect_from_request(request)
-        ),
-    )
+    return _answered(request, provider, lambda: provider.redirect_from_request(request))
 
 
 @csrf_exempt  # a POST changes nothing
@@ -63,6 +64,8 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
             return HttpResponseNotAllowed(["GET"])
         return led_on(request)
     provider = _provider(request, provider_id)
+    if (elsewhere := way_back.stray(request, provider.sub_id)) is not None:
+        return elsewhere
     view = OAuth2CallbackView.adapter_view(provider.get_oauth2_adapter(request))
     return _answered(
         request, provider, lambda: new_accounts.completed(request, lambda: view(request))

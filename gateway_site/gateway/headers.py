@@ -11,6 +11,7 @@ import re
 import secrets
 
 from gateway_site.gateway.request_headers import RequestHeaders
+from gateway_site.trusted_proxies import Address
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -104,12 +105,18 @@ def named_by_connection(headers: Headers) -> set[bytes]:
 
 
 def to_upstream(
-    headers: Headers, passing: RequestHeaders, *, host: str, scheme: str, prefix: str
+    headers: Headers,
+    passing: RequestHeaders,
+    *,
+    host: str,
+    scheme: str,
+    prefix: str,
+    client: Address | None = None,
 ) -> Headers:
     """Return what goes to an upstream, without its `Authorization`, `Host` and framing.
 
     `host` and `scheme` are the gateway's own as they were checked, `prefix` is where the
-    upstream lies in it.
+    upstream lies in it; `client` is the client's address, where the upstream may know it.
     """
     named = named_by_connection(headers)
     came = [(name.lower(), value) for name, value in headers if name.lower() not in named]
@@ -118,12 +125,20 @@ def to_upstream(
         *_traced([pair for pair in came if passing.pass_on(pair[0].decode("latin-1"))]),
         # RFC 9110 section 7.6.3: each proxy adds itself to those before.
         (b"via", b", ".join([*vias, b"1.1 gateway"])),
-        # RFC 7239; the visitor's address is nobody's business, section 8.3.
-        (b"forwarded", f'for=unknown;host="{host}";proto={scheme}'.encode("ascii")),
+        # RFC 7239; a visitor's address is nobody's business, section 8.3, unless it is told to be.
+        (b"forwarded", f'for={_node(client)};host="{host}";proto={scheme}'.encode("ascii")),
+        *([] if client is None else [(b"x-forwarded-for", str(client).encode("ascii"))]),
         (b"x-forwarded-host", host.encode("ascii")),
         (b"x-forwarded-proto", scheme.encode("ascii")),
         (b"x-forwarded-prefix", prefix.encode("ascii")),
     ]
+
+
+def _node(client: Address | None) -> str:
+    """Return an address as RFC 7239 section 6 writes it."""
+    if client is None:
+        return "unknown"
+    return f'"[{client}]"' if client.version == 6 else str(client)
 
 
 def _traced(headers: Headers) -> Headers:

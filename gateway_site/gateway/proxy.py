@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import httpx2
 from django import db
+from django.http import HttpRequest
 
 from gateway_site.gateway import client, cookies, paths, tokens
 from gateway_site.gateway.body import TAKES_BODY, Body
@@ -25,6 +26,7 @@ from gateway_site.gateway.redirects import locations
 from gateway_site.gateway.slots import Slots
 from gateway_site.gateway.standing import stands, watchers
 from gateway_site.gateway.views import Call
+from gateway_site.trusted_proxies import Address, address
 from oauth import dpop
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
@@ -118,6 +120,7 @@ class _Exchange:
             host=request.get_host(),
             scheme=request.scheme or "https",
             prefix=call.script_name + paths.ROOT + self.upstream.name,
+            client=_client(request) if self.upstream.client_address else None,
         )
         self._framing = self.body.framing or (
             [(b"content-length", b"0")] if call.method in TAKES_BODY else []
@@ -221,6 +224,11 @@ class _Exchange:
     def _log(self, error: Exception) -> None:
         # The kind alone: a message may repeat what was sent, the token included.
         logger.warning("Upstream %s: %s.", self.upstream.name, type(error).__name__)
+
+
+def _client(request: HttpRequest) -> Address | None:
+    """Return who calls; None where that is not known, as behind a Unix socket."""
+    return address(request.META.get("REMOTE_ADDR") or "")
 
 
 async def _then(content: Content, do: Callable[[], None]) -> Content:

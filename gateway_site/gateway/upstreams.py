@@ -42,6 +42,7 @@ SUFFIXES = (
     "REQUEST_HEADERS",
     "ALLOW_HTTP",
     "CA_FILE",
+    "CLIENT_ADDRESS",
     *NUMBERS,
 )
 URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
@@ -57,7 +58,7 @@ class Upstream:
     every target starts with, without its last slash. `paths` are the prefixes of what may
     be asked for below it; empty allows everything. `allow_http` is for private networks
     (`client` sees to it); the certificates of `ca_file` count in place of the public
-    authorities'.
+    authorities'. `client_address` tells whether the upstream may know who calls.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Upstream:
     max_concurrent: int
     allow_http: bool = False
     ca_file: str | None = None
+    client_address: bool = False
 
 
 def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
@@ -114,8 +116,9 @@ class _Variables:
             methods=self._methods(),
             paths=self._paths(),
             request_headers=self._request_headers(),
-            allow_http=self._allow_http(),
+            allow_http=self._flag("ALLOW_HTTP"),
             ca_file=self._ca_file(),
+            client_address=self._flag("CLIENT_ADDRESS"),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 
@@ -124,6 +127,12 @@ class _Variables:
 
     def _list(self, suffix: str) -> list[str]:
         return [item for item in re.split(r"[\s,]+", self._text(suffix)) if item]
+
+    def _flag(self, suffix: str) -> bool:
+        value = self._text(suffix).lower()
+        if value not in TRUE | FALSE:
+            raise ImproperlyConfigured(f"{self.variable(suffix)} must be 1 or 0.")
+        return value in TRUE
 
     def _provider(self) -> str:
         provider = self._text("PROVIDER").lower()
@@ -157,12 +166,6 @@ class _Variables:
         except BadEntry as bad:
             raise ImproperlyConfigured(f"{self.variable('REQUEST_HEADERS')} {bad}") from None
 
-    def _allow_http(self) -> bool:
-        value = self._text("ALLOW_HTTP").lower()
-        if value not in TRUE | FALSE:
-            raise ImproperlyConfigured(f"{self.variable('ALLOW_HTTP')} must be 1 or 0.")
-        return value in TRUE
-
     def _ca_file(self) -> str | None:
         path = self._text("CA_FILE")
         if path:
@@ -192,7 +195,7 @@ class _Variables:
             raise error from None
         shown = f"[{host}]" if ":" in host else host
         plain = parts.netloc.lower() in {shown, f"{shown}:{port}"}
-        local = host in LOOPBACK_HOSTS or self._allow_http()
+        local = host in LOOPBACK_HOSTS or self._flag("ALLOW_HTTP")
         secure = parts.scheme == "https" or (parts.scheme == "http" and local)
         prefix = parts.path.rstrip("/")
         bare = not set("?#\\") & set(url)

@@ -14,7 +14,6 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
-from django.shortcuts import resolve_url
 
 from gateway_site.gateway import body, origin, paths
 from gateway_site.gateway.connections import Owner
@@ -22,6 +21,8 @@ from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.people import people
 from gateway_site.gateway.problems import Problem, signed_out
 from gateway_site.gateway.upstreams import Upstream
+from gateway_site.pages import onward
+from oauth import way_back
 from sessions_kms.loading import id_of
 
 CSRF_HEADER = "X-CSRFToken"
@@ -156,8 +157,9 @@ def _target(upstream: Upstream, scope: dict[str, Any], rest: str) -> str:
 
 def _signed_out(request: HttpRequest) -> HttpResponse:
     """Return the sign-in page's address for a person. Raises Problem for a program."""
-    # Without a way back: browsers call whatever follows a sign-in elsewhere cross-site.
+    # Browsers call whatever follows a sign-in elsewhere cross-site: by a page of our own.
     if origin.is_navigation(request):
-        sign_in = resolve_url(settings.LOGIN_URL)
+        scope = getattr(request, "scope", {})
+        sign_in = way_back.sign_in_address(onward.address_of(scope.get(SCOPE, scope)))
         return HttpResponseRedirect(sign_in, headers={"Cache-Control": "no-store"})
     raise signed_out()

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from gateway_site import variables
+
 REGION = "us-east-1"
 TABLE = "gateway-local-sessions"
 CLIENT_ID = "gateway"
@@ -25,12 +27,12 @@ INHERITED = re.compile(
     "|PYTHON(PATH|HOME|WARNINGS|DONTWRITEBYTECODE)|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE"
     "|HTTPS?_PROXY|https?_proxy|ALL_PROXY|all_proxy"
 )
-# A developer may set these for a local run; none of them says where anything is.
-TUNABLE = re.compile(
-    "DEBUG|LOG_LEVEL|SESSIONS_(IDLE|ABSOLUTE)_TIMEOUT|DATA_KEY_(PERIOD|CACHE_AGE|MAX_STALE)"
+# What the local run makes, its provider among it. Nothing of the caller's may take its place.
+MADE_HERE = re.compile(
+    "(KMS_KEY_ARN|DECRYPT_KEY_ARNS|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY|ALLOWED_HOSTS"
+    "|GATEWAY_LOCAL|OAUTH_LOCAL_.+)(_FILE)?"
 )
 OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
-UPSTREAM = re.compile("UPSTREAM_[A-Z][A-Z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def gateway(
     inherited: Mapping[str, str], ports: Ports, state: Path, secrets: Secrets
 ) -> dict[str, str]:
     """Return the gateway's own variables, but for KMS_KEY_ARN, which is known later."""
-    variables = aws(ports) | {
+    made = aws(ports) | {
         "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
         "GATEWAY_LOCAL": "1",
         "DJANGO_SECRET_KEY": secrets.django_secret_key,
@@ -90,8 +92,8 @@ def gateway(
         "SESSIONS_TABLE": TABLE,
     }
     if other_providers(inherited):
-        return variables
-    return variables | {
+        return made
+    return made | {
         "OAUTH_LOCAL_NAME": "Local provider",
         "OAUTH_LOCAL_ISSUER": f"http://127.0.0.1:{ports.provider}",
         "OAUTH_LOCAL_CLIENT_ID": CLIENT_ID,
@@ -106,13 +108,20 @@ def gateway(
 
 
 def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return what the caller may decide: the gateway's providers, upstreams and limits."""
-    tuned = {
+    """Return what the caller may decide: every variable of the gateway's, but what is made here.
+
+    Misspelt ones are among them, for the gateway to refuse.
+    """
+    return {
         name: value
         for name, value in inherited.items()
-        if TUNABLE.fullmatch(name) or UPSTREAM.fullmatch(name)
+        if variables.concerns_us(name) and not MADE_HERE.fullmatch(name)
     }
-    return tuned | other_providers(inherited)
+
+
+def not_taken(inherited: Mapping[str, str]) -> list[str]:
+    """Return the names of the caller's variables that what is made here takes the place of."""
+    return sorted(name for name, value in inherited.items() if value and MADE_HERE.fullmatch(name))
 
 
 def other_providers(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -125,14 +134,14 @@ def other_providers(inherited: Mapping[str, str]) -> dict[str, str]:
 def provider(inherited: Mapping[str, str], ports: Ports, secrets: Secrets) -> dict[str, str]:
     """Return the variables of the local OpenID provider."""
     homes = [f"http://{host}:{ports.gateway}" for host in LOOPBACK]
-    variables = {
+    made = {
         "PROVIDER_CLIENT_ID": CLIENT_ID,
         "PROVIDER_CLIENT_SECRET": secrets.client_secret,
         "PROVIDER_REDIRECT_URIS": " ".join(home + CALLBACK for home in homes),
         "PROVIDER_POST_LOGOUT_REDIRECT_URIS": " ".join(home + SIGNED_OUT for home in homes),
     }
     life = inherited.get("PROVIDER_ACCESS_TOKEN_LIFE", "")
-    return variables | ({"PROVIDER_ACCESS_TOKEN_LIFE": life} if life else {})
+    return made | ({"PROVIDER_ACCESS_TOKEN_LIFE": life} if life else {})
 
 
 def _no_proxy(inherited: Mapping[str, str]) -> Iterable[str]:

@@ -50,6 +50,8 @@ class Stack:
                 f"Another runlocal uses {self.state}: end it, or choose another folder "
                 "with --state."
             ) from None
+        if dropped := environment.not_taken(self.inherited):
+            say(f"Not taken, since a local run makes its own: {', '.join(dropped)}.")
         steps = Steps(say)
         running = self.state / "running.json"
         with folder_lock, Supervisor(running, self.logs, steps.tick) as supervisor:

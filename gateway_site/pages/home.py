@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from gateway_site.pages.connected import connections_of
 from gateway_site.pages.sessions import count_of
+from gateway_site.pages.sign_in import straight_on
 from sessions_kms.backend import SessionStore
 
 
@@ -23,7 +24,7 @@ from sessions_kms.backend import SessionStore
 def home(request: HttpRequest) -> HttpResponse:
     """Offer a sign-in for each provider, or show the connections and a count of the sessions."""
     if not request.user.is_authenticated:
-        return render(request, "home.html")
+        return straight_on(request) or render(request, "home.html")
     connections = connections_of(request)
     context = {
         "connect": AuthProcess.CONNECT,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict, defaultdict
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -20,6 +20,7 @@ from django.conf import settings
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from gateway_site import trusted_proxies
 from gateway_site.descriptors import SPARE, allowed, are_few, each_way
 from gateway_site.tally import Tally
 
@@ -76,6 +77,20 @@ class Connections:
         self._spare[connection] = None
         return False
 
+    def take(self, client: str) -> bool:
+        """Count a request that a proxy passes on. Return whether its client has a share left."""
+        if self._peers[client] >= self._share:
+            self._refused.add()
+            return False
+        self._peers[client] += 1
+        return True
+
+    def give_back(self, client: str) -> None:
+        """Count such a request no longer."""
+        self._peers[client] -= 1
+        if not self._peers[client]:
+            del self._peers[client]
+
     def waits(self, connection: Connection) -> None:
         """Note that a connection has no request under way, from now on."""
         if connection in self._members:
@@ -98,10 +113,8 @@ class Connections:
         if connection not in self._members:
             return
         self._members.remove(connection)
-        if (peer := connection.peer) is not None:
-            self._peers[peer] -= 1
-            if not self._peers[peer]:
-                del self._peers[peer]
+        if connection.peer is not None:
+            self.give_back(connection.peer)
 
     def __len__(self) -> int:
         return len(self._members) + len(self._spare)
@@ -159,13 +172,15 @@ def _counted(backlog: int, loop: asyncio.AbstractEventLoop) -> Connections:
 
 
 def peer_of(address: tuple[str, int] | None) -> str | None:
-    """Return whom a connection is counted under; None behind a declared proxy, or a Unix socket.
-
-    An IPv6 client has a whole /64 to choose addresses from.
-    """
-    if address is None or settings.SECURE_PROXY_SSL_HEADER:
+    """Return whom a connection is counted under; None behind a declared proxy, or a Unix socket."""
+    found = None if address is None else trusted_proxies.address(address[0])
+    if found is None or trusted_proxies.is_trusted(found, settings.TRUSTED_PROXIES):
         return None
-    found = ip_address(address[0].partition("%")[0])
-    if isinstance(found, IPv6Address):
-        return str(found.ipv4_mapped or found.packed[:8].hex())
-    return str(found)
+    if settings.SECURE_PROXY_SSL_HEADER and not settings.TRUSTED_PROXIES:
+        return None
+    return counted_under(found)
+
+
+def counted_under(found: IPv4Address | IPv6Address) -> str:
+    """Return whom an address is counted under: an IPv6 client has a whole /64 to choose from."""
+    return found.packed[:8].hex() if isinstance(found, IPv6Address) else str(found)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from http import HTTPStatus
 from typing import Any
 
@@ -26,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
+from gateway_site import trusted_proxies
 from gateway_site.gateway import problems
 from gateway_site.gateway.listening import ANSWER_TIME
 from gateway_site.health import PATHS as HEALTH_PATHS
@@ -67,6 +69,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deaf = False  # whether what the client sends is dropped
         self._running: RequestResponseCycle | None = None
         self._untaken: tuple[float, int] | None = None  # since when, how much
+        # Whom a trusted proxy named for each request under way, by what they are counted under.
+        self._clients: deque[str | None] = deque()
 
     # What uvicorn and asyncio call
 
@@ -81,6 +85,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.forget(self)
+        while self._clients:
+            self._give_back()
         super().connection_lost(exc)
         if self._running is not None:  # uvicorn tells the request that came last, no other
             self._running.disconnected = True
@@ -134,7 +140,11 @@ class BoundedProtocol(HttpToolsProtocol):
             raise Refusal(400, "Too many requests were sent ahead.")
         if self.parser.should_upgrade() and heads.has_body(self.headers):
             raise Refusal(400, "No other protocol is spoken here.")  # httptools drops the body
+        application = self.app
+        if not self._take():
+            self.app = health_only(application)
         super().on_headers_complete()
+        self.app = application
         if self.pipeline:  # uvicorn stops reading here, and would not see the client go
             self.flow.resume_reading()
         self._in_head = False
@@ -158,6 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = self._may_stay
 
     def on_response_complete(self) -> None:
+        self._give_back()
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
             self._all.waits(self)
@@ -189,6 +200,18 @@ class BoundedProtocol(HttpToolsProtocol):
             self._linger()
 
     # Steps
+
+    def _take(self) -> bool:
+        """Count the request under the client that a trusted proxy names, if one has its share."""
+        found = trusted_proxies.client_of(self.client and self.client[0], self.headers)
+        client = None if found is None else connections.counted_under(found)
+        has_place = client is None or self._all.take(client)
+        self._clients.append(client if has_place else None)
+        return has_place
+
+    def _give_back(self) -> None:
+        if self._clients and (client := self._clients.popleft()) is not None:
+            self._all.give_back(client)
 
     def _count(self, data: bytes) -> None:
         """Bound what is neither body nor a whole head: half a head, chunk extensions, trailers."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from gateway_site import access_log
+from gateway_site import access_log, trusted_proxies
 from gateway_site.access_log import RequestIds
 
 NO_BODY: Any = None
-PROXY = {access_log.TRUSTED: True}
+PROXY = {trusted_proxies.TRUSTED: True}
 
 
 async def answer(scope: Any, receive: Any, send: Any) -> None:
@@ -87,7 +87,7 @@ def test_every_record_of_a_request_has_the_id_that_is_given_back(
     [
         ([b"from-the.proxy_1"], PROXY, True),
         ([b"from-the-client"], {}, False),
-        ([b"from-the-client"], {access_log.TRUSTED: False}, False),
+        ([b"from-the-client"], {trusted_proxies.TRUSTED: False}, False),
         ([b"forged\nINFO line"], PROXY, False),
         ([b"x" * 129], PROXY, False),
         ([b"one", b"two"], PROXY, False),

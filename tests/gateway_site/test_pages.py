@@ -35,7 +35,7 @@ urlpatterns = [path("fail", fail), *project]
         ("/accounts/oidc/corp/login/?process=connect", 200),
         ("/accounts/3rdparty/login/cancelled/", 200),
         ("/accounts/3rdparty/login/error/", 401),
-        ("/accounts/oidc/corp/login/callback/", 401),
+        ("/accounts/login/?again=1", 200),
         ("/not-there", 404),
     ],
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -274,31 +273,3 @@ def test_nothing_local_is_imported_in_production() -> None:
         check=False,
     )
     assert (finished.returncode, finished.stderr) == (0, "")
-
-
-def test_example_environment_names_every_variable() -> None:
-    example = (ROOT / ".env.example").read_text()
-    documented = {
-        line.removeprefix("# ").partition("=")[0] for line in example.splitlines() if "=" in line
-    }
-    used: set[Any] = set(PRODUCTION) | {
-        "CSRF_TRUSTED_ORIGINS",
-        "DATA_KEY_CACHE_AGE",
-        "DATA_KEY_MAX_STALE",
-        "DATA_KEY_PERIOD",
-        "DEBUG",
-        "DECRYPT_KEY_ARNS",
-        "DJANGO_SECRET_KEY_FALLBACKS",
-        "HSTS_PRELOAD",
-        "HSTS_SECONDS",
-        "LOG_LEVEL",
-        "OAUTH_CORP_AUTH_PARAMS",
-        "OAUTH_CORP_FORM_ACTION",
-        "OAUTH_CORP_NAME",
-        "OAUTH_CORP_SCOPES",
-        "SESSIONS_ABSOLUTE_TIMEOUT",
-        "SESSIONS_IDLE_TIMEOUT",
-        "SESSIONS_NAMESPACE",
-        "SESSIONS_NOT_BEFORE",
-    }
-    assert used <= documented

@@ -183,6 +183,8 @@ def test_token_that_must_be_renewed_by_the_person_offers_that(
     (form,) = page.all("main")[0].all("form")
     assert form.attributes["action"] == "/accounts/oidc/corp/login/?process=connect"
     assert [button.text for button in form.all("button")] == ["Re-authenticate with Corp"]
+    ways = {field.attributes["name"]: field.attributes["value"] for field in form.all("input")}
+    assert ways["next"] == "/try/people/"
 
 
 def test_unreachable_upstream_is_explained(

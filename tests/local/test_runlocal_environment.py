@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway_site import variables
 from gateway_site.local import environment
 from gateway_site.local.environment import Ports, Secrets
 from gateway_site.local.processes import StackError
@@ -68,9 +69,28 @@ def test_nothing_of_a_hostile_environment_reaches_a_child() -> None:
     built = outer({"PATH": "/bin"} | HOSTILE)
     assert {name for name in built if name.startswith("AWS_")} == set(environment.aws(PORTS))
     kept = {name for name in HOSTILE if built.get(name) == HOSTILE[name]}
-    assert kept == {"http_proxy"}  # a provider may be behind it
-    assert "SESSIONS_NAMESPACE" not in built
-    assert "PROXY_SCHEME_HEADER" not in built
+    # A provider may be behind the proxy, and the caller may decide what says where nothing is.
+    assert kept == {"http_proxy", "SESSIONS_NAMESPACE", "PROXY_SCHEME_HEADER"}
+
+
+def test_every_variable_of_the_gateway_is_passed_on_or_named() -> None:
+    patterns = {f"{f.kind}_CORP_{s}" for f in variables.FAMILIES for s in f.suffixes}
+    files = {"DJANGO_SECRET_KEY_FILE", "OAUTH_CORP_CLIENT_SECRET_FILE", "OAUTH_LOCAL_CLIENT_ID"}
+    given = dict.fromkeys({*variables.NAMES, *patterns, *files, "SIGN_IN_ALOWED_DOMAINS"}, "mine")
+    kept = {name for name, value in outer(given).items() if value == "mine"}
+    named = set(environment.not_taken(given))
+    assert kept | named == set(given)
+    assert not kept & named
+    assert named == {
+        "KMS_KEY_ARN", "DECRYPT_KEY_ARNS", "SESSIONS_TABLE", "DATABASE_URL", "DJANGO_SECRET_KEY",
+        "DJANGO_SECRET_KEY_FILE", "ALLOWED_HOSTS", "GATEWAY_LOCAL", "OAUTH_LOCAL_CLIENT_ID",
+    }  # fmt: skip
+
+
+def test_variables_of_other_programs_are_not_passed_on() -> None:
+    assert (
+        environment.passed_on(dict.fromkeys(["GITHUB_TOKEN", "LOGLEVEL", "REDIS_URL"], "x")) == {}
+    )
 
 
 def test_hostile_environment_leaves_the_aws_clients_on_this_machine() -> None:
@@ -107,10 +127,9 @@ def test_loopback_is_never_asked_through_a_proxy() -> None:
 
 
 def test_local_provider_is_offered_when_the_caller_configured_none() -> None:
-    built = outer({"OAUTH_GOOGLE_CLIENT_ID": "  ", "OAUTH_CORP_NAME": "Corp"})
+    built = outer({"OAUTH_GOOGLE_CLIENT_ID": "  "})
     assert built["OAUTH_LOCAL_ISSUER"] == "http://127.0.0.1:2"
     assert built["OAUTH_LOCAL_CLIENT_SECRET"] == SECRETS.client_secret
-    assert "OAUTH_CORP_NAME" not in built
 
 
 def test_configured_providers_are_passed_on_and_the_local_one_left_out() -> None:

@@ -49,7 +49,7 @@ def test_ten_sign_ins_wait_and_the_oldest_goes_first(corp: FakeProvider, visitor
     assert {state[0]["next"] for state in waiting(visitor).values()} == {
         f"/{number}" for number in range(1, 11)
     }
-    assert visitor.client.get(corp.consent(oldest)).status_code == 401
+    assert visitor.client.get(corp.consent(oldest))["Location"] == "/accounts/login/?again=1"
     assert visitor.client.get(corp.consent(rest[0]))["Location"] == "/1"
 
 

@@ -137,21 +137,21 @@ def test_session_key_is_cycled_at_sign_in(corp: FakeProvider, visitor: Visitor) 
 def test_missing_state_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     response = visitor.client.get(url.partition("&state=")[0])
-    assert response.status_code == 401
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/?again=1")
     assert visitor.user_id is None
 
 
 def test_wrong_state_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     response = visitor.client.get(url.partition("&state=")[0] + "&state=" + "x" * 16)
-    assert response.status_code == 401
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/?again=1")
     assert visitor.user_id is None
 
 
 def test_state_of_another_browser_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     victim = Visitor()
-    assert victim.client.get(url).status_code == 401
+    assert victim.client.get(url).status_code == 302
     assert victim.user_id is None
 
 
@@ -159,14 +159,16 @@ def test_state_of_another_provider_is_refused(
     corp: FakeProvider, other: FakeProvider, visitor: Visitor
 ) -> None:
     url = visitor.callback_address(other, "other").replace("/oidc/other/", "/oidc/corp/")
-    assert visitor.client.get(url).status_code == 401
+    assert visitor.client.get(url).status_code == 302
     assert visitor.user_id is None
 
 
 def test_state_serves_once(corp: FakeProvider, visitor: Visitor) -> None:
     url = visitor.callback_address(corp)
     assert visitor.client.get(url).status_code == 302
-    assert visitor.client.get(url).status_code == 401
+    held = visitor.held()
+    assert visitor.client.get(url).status_code == 302
+    assert visitor.held() == held
 
 
 def test_answer_of_another_issuer_is_refused(corp: FakeProvider, visitor: Visitor) -> None:

@@ -157,6 +157,7 @@ def running_gateway(
             | upstream_variables(
                 "ADDED", canned.port, REQUEST_HEADERS="x-amz-*, Notion-Version, X-User-Id"
             )
+            | upstream_variables("TOLD", upstream_port, CLIENT_ADDRESS="1")
             | upstream_variables("CARELESS", careless_port, READ_TIMEOUT="5")
         )
         environment = {

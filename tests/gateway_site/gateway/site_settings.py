@@ -1,6 +1,7 @@
 """The settings of a gateway in a process of its own: a database by its URL, two providers."""
 
 import os
+from ipaddress import ip_network
 
 from gateway_site import environment, providers
 from tests.settings import *  # noqa: F403
@@ -19,3 +20,4 @@ OAUTH_PROVIDERS = providers.configured(
 )
 SOCIALACCOUNT_PROVIDERS = providers.social_providers(OAUTH_PROVIDERS)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+TRUSTED_PROXIES = [ip_network("127.0.0.1")]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
-from gateway_site.checks import upstreams_get_no_word_on_who_calls, upstreams_have_a_provider
+from gateway_site.checks import (
+    upstreams_are_told_the_clients_address,
+    upstreams_get_no_word_on_who_calls,
+    upstreams_have_a_provider,
+)
 from gateway_site.gateway.request_headers import PASSING
 from gateway_site.gateway.upstreams import SUFFIXES, configured
 from gateway_site.local import environment
@@ -82,6 +87,16 @@ def test_added_request_header_that_tells_who_is_calling_is_warned_of(
     (warning,) = upstreams_get_no_word_on_who_calls(None)
     assert warning.id == "gateway_site.W006"
     assert f"UPSTREAM_API_REQUEST_HEADERS has {entry}:" in warning.msg
+
+
+def test_address_of_a_proxy_that_is_not_named_is_warned_of(settings: Settings) -> None:
+    settings.UPSTREAMS = configured(DECLARED | {"UPSTREAM_API_CLIENT_ADDRESS": "1"})
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.TRUSTED_PROXIES = []
+    (warning,) = upstreams_are_told_the_clients_address(None)
+    assert warning.id == "gateway_site.W009"
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
+    assert upstreams_are_told_the_clients_address(None) == []
 
 
 def test_every_header_that_passes_is_in_the_documentation() -> None:

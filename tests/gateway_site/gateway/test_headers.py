@@ -188,7 +188,7 @@ def test_answer_of_a_hostile_upstream_is_made_harmless(gateway: Gateway) -> None
         "date", "server", "content-type", "content-length", "link", "x-kept", "cache-control",
         "vary", "content-security-policy", "cross-origin-resource-policy",
         "x-content-type-options", "x-frame-options", "referrer-policy",
-        "cross-origin-opener-policy",
+        "cross-origin-opener-policy", "x-request-id",
     }  # fmt: skip
     assert response.headers["X-Frame-Options"] == "DENY"
     assert response.headers["Cache-Control"] == "private, max-age=600"
@@ -222,3 +222,23 @@ def test_order_to_a_cache_or_to_the_browser_does_not_come_back(name: str) -> Non
 
 def test_upstream_cannot_answer_as_the_gateway() -> None:
     assert b"x-gateway-problem" not in dict(to_browser([(b"X-Gateway-Problem", b"signed_out")]))
+
+
+FORGED = {"Forwarded": "for=198.51.100.1", "X-Real-IP": "198.51.100.1"}
+
+
+@pytest.mark.parametrize(
+    ("client", "node"), [("203.0.113.9", "203.0.113.9"), ("2001:db8::9", '"[2001:db8::9]"')]
+)
+def test_client_address_is_told_to_who_may_know_it_and_nobody_else(
+    gateway: Gateway, client: str, node: str
+) -> None:
+    headers = {**FORGED, "X-Forwarded-For": f"198.51.100.1, {client}"}
+    told = gateway.get("told/x", headers=headers).json()["headers"]
+    assert [value for name, value in told if name == "x-forwarded-for"] == [client]
+    [forwarded] = [value for name, value in told if name == "forwarded"]
+    assert forwarded.startswith(f"for={node};host=")
+    assert "198.51.100.1" not in json.dumps(told)
+    untold = json.dumps(gateway.get("echo/x", headers=headers).json()["headers"])
+    assert client not in untold
+    assert "for=unknown" in untold

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 import requests
 
@@ -154,9 +156,23 @@ def test_signed_out_program_gets_a_problem(gateway: Gateway, path: str) -> None:
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Mode": "navigate"}, {"Accept": "text/html,*/*"}])
 def test_signed_out_person_is_led_to_the_sign_in(gateway: Gateway, headers: dict[str, str]) -> None:
-    url = f"{gateway.url}/gateway/echo/x"
+    called = "/gateway/echo/caf%C3%A9/x?a=1%262&b=%2F"
+    url = f"{gateway.url}{called}"
     response = requests.get(url, headers=headers, timeout=10, allow_redirects=False)
-    assert (response.status_code, response.headers["Location"]) == (302, "/accounts/login/")
+    led = urlsplit(response.headers["Location"])
+    assert (response.status_code, led.path) == (302, "/accounts/login/")
+    onward = urlsplit(parse_qs(led.query)["next"][0])
+    assert (onward.path, parse_qs(onward.query)) == ("/continue/", {"to": [called]})
+    with gateway.client() as client:
+        page = client.get(f"{gateway.url}{onward.path}?{onward.query}", timeout=10)
+    assert f'href="{called.replace("&", "&amp;")}"' in page.text
+
+
+@pytest.mark.parametrize("to", ["/", "//evil.example/gateway/", "/gateway", "/accounts/logout/"])
+def test_page_that_leads_to_calls_leads_nowhere_else(gateway: Gateway, to: str) -> None:
+    with gateway.client() as client:
+        page = client.get(f"{gateway.url}/continue/", params={"to": to}, timeout=10)
+    assert page.status_code == 404
 
 
 @pytest.mark.parametrize("key", ["x", "a" * 32, "'; --", "../../x", "é"])

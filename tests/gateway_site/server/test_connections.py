@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 import pytest
 from pytest_django import Settings
@@ -133,6 +134,50 @@ def test_behind_a_declared_proxy_there_is_one_peer_and_no_share(
         served.connected(WORKING, source="127.0.0.2")
     served.settle()
     assert one_answer(served.connected(GET, source="127.0.0.2")).endswith(b"answer to /x")
+
+
+def of(client: str, head: bytes) -> bytes:
+    """The head as a proxy passes it on for a client."""
+    first, _, rest = head.partition(b"\r\n")
+    forwarded = b"X-Forwarded-For: 203.0.113.99, " + client.encode()
+    return b"\r\n".join([first, forwarded, rest])
+
+
+def test_each_client_behind_a_trusted_proxy_has_a_share(served: Served, settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = [ip_network("127.0.0.2")]
+    greedy, other = "203.0.113.1", "203.0.113.2"
+
+    def sent(client: str, head: bytes) -> socket.socket:
+        connection = served.connected(of(client, head), source="127.0.0.2")
+        served.settle()
+        return connection
+
+    held = [sent(greedy, WORKING) for _ in range(SHARE)]
+    refused = sent(greedy, GET)
+    assert one_answer(refused).startswith(b"HTTP/1.1 503 ")
+    # The proxy's connection stays, and the next request on it may be somebody else's.
+    refused.sendall(of(other, GET))
+    assert one_answer(refused).endswith(b"answer to /x")
+    held[0].sendall(b"ello")
+    assert one_answer(held[0]).endswith(b"hello")
+    assert one_answer(sent(greedy, GET)).endswith(b"answer to /x")
+    sent(greedy, WORKING)
+    assert one_answer(sent(greedy, GET)).startswith(b"HTTP/1.1 503 ")
+    held[1].close()
+    served.settle()
+    assert one_answer(sent(greedy, GET)).endswith(b"answer to /x")
+
+
+def test_who_is_no_trusted_proxy_has_the_share_of_their_own_address(
+    served: Served, settings: Settings
+) -> None:
+    settings.TRUSTED_PROXIES = [ip_network("127.0.0.2")]
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    for number in range(SHARE):
+        served.connected(of(f"203.0.113.{number}", WORKING), source="127.0.0.3")
+    served.settle()
+    refused = served.connected(of("203.0.113.7", GET), source="127.0.0.3")
+    assert answer(refused).startswith(b"HTTP/1.1 503 ")
 
 
 @pytest.mark.parametrize(

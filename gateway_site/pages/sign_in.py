@@ -1,0 +1,47 @@
+"""The sign-in page, and the way past it: `SKIP_PROVIDER_BUTTON` with a single provider.
+
+Nobody is led on without being asked who has just signed out, since a provider that knows them
+would sign them in again; nor after a sign-in that led nowhere, which might lead there for ever.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from allauth.account.views import login
+from allauth.socialaccount.adapter import get_adapter
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+
+from gateway_site.gateway import origin
+from oauth import way_back
+from oauth.views import lead_to
+
+
+@login_not_required
+@never_cache
+def sign_in_page(request: HttpRequest) -> HttpResponse:
+    """Offer the providers, or lead straight to the only one."""
+    return straight_on(request) or cast("HttpResponse", login(request))
+
+
+def straight_on(request: HttpRequest) -> HttpResponse | None:
+    """Lead a visitor straight to the only provider; None where they are to be asked."""
+    if not _may_skip(request):
+        return None
+    [provider] = get_adapter().list_providers(request)
+    return lead_to(request, get_adapter().get_provider(request, provider.sub_id))
+
+
+def _may_skip(request: HttpRequest) -> bool:
+    return (
+        settings.SKIP_PROVIDER_BUTTON
+        and len(settings.OAUTH_PROVIDERS) == 1
+        and not request.user.is_authenticated
+        and not request.COOKIES.get(settings.SIGNED_OUT_COOKIE_NAME)
+        and way_back.AGAIN not in request.GET
+        and origin.is_navigation(request)
+        and "Sec-Purpose" not in request.headers  # a page that is only made ready
+    )
