@@ -5,6 +5,7 @@ about records, tables or Django.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 Dumps = Callable[[dict[str, Any]], bytes]
@@ -20,21 +21,42 @@ def changed_keys(base: Mapping[str, Any], ours: Mapping[str, Any], dumps: Dumps)
     }
 
 
+@dataclass(frozen=True, repr=False)
+class Changes:
+    """What a request made of what it started from."""
+
+    base: Mapping[str, Any]
+    ours: Mapping[str, Any]
+    keys: set[str]
+
+    @classmethod
+    def between(cls, base: Mapping[str, Any], ours: Mapping[str, Any], dumps: Dumps) -> "Changes":
+        """Find them."""
+        __traceback_hide__ = True
+        return cls(base, ours, changed_keys(base, ours, dumps))
+
+    def over(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
+        """Lay them over what others have made of it.
+
+        A key that either side deleted stays deleted; where both changed one, ours stands.
+        """
+        __traceback_hide__ = True
+        merged = dict(theirs)
+        for key in self.keys:
+            deleted_there = key in self.base and key not in theirs
+            if key not in self.ours:
+                merged.pop(key, None)
+            elif not deleted_there:
+                merged[key] = self.ours[key]
+        return merged
+
+
 def merge(
     base: Mapping[str, Any], ours: Mapping[str, Any], theirs: Mapping[str, Any], dumps: Dumps
 ) -> dict[str, Any]:
-    """Lay this request's changes over theirs.
-
-    A key that either side deleted stays deleted; where both changed one, ours stands.
-    """
-    merged = dict(theirs)
-    for key in changed_keys(base, ours, dumps):
-        deleted_there = key in base and key not in theirs
-        if key not in ours:
-            merged.pop(key, None)
-        elif not deleted_there:
-            merged[key] = ours[key]
-    return merged
+    """Lay this request's changes over theirs."""
+    __traceback_hide__ = True
+    return Changes.between(base, ours, dumps).over(theirs)
 
 
 def _one(session: Mapping[str, Any], key: str, dumps: Dumps) -> bytes | None:

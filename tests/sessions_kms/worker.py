@@ -183,9 +183,7 @@ class Commands:
                     told.append(type(exc).__name__)
                 took.append(time.perf_counter() - began)
 
-        running = [
-            threading.Thread(target=write, args=each) for each in enumerate(self._stores)
-        ]
+        running = [threading.Thread(target=write, args=each) for each in enumerate(self._stores)]
         for thread in running:
             thread.start()
         for thread in running:
