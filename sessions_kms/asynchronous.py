@@ -65,7 +65,11 @@ class AsyncStore(LimitedStore):
         await _finished(self.create)
 
     async def asave(self, must_create: bool = False) -> None:
-        await _finished(lambda: self.save(must_create), of=self.session_key)
+        await _finished(lambda: self.save(must_create), of=self._number())
+
+    def _number(self) -> int | None:
+        """Return what tells this session from others here, and not its key."""
+        return None if self.session_key is None else hash(self.session_key)
 
     async def adelete(self, session_key: str | None = None) -> None:
         __traceback_hide__ = True
@@ -99,7 +103,7 @@ async def _in_thread(
     return await sync_to_async(begin, thread_sensitive=False, executor=chosen)()
 
 
-async def _finished(write: Callable[[], None], of: str | None = None) -> None:
+async def _finished(write: Callable[[], None], of: int | None = None) -> None:
     """Run a write to its end, whatever happens to the caller meanwhile.
 
     Of several writes ``of`` one session all but one are where they may wait for it.
@@ -115,12 +119,11 @@ async def _finished(write: Callable[[], None], of: str | None = None) -> None:
         task.add_done_callback(_writes.discard)
 
 
-async def _in_its_place(write: Callable[[], None], of: str | None) -> None:
-    __traceback_hide__ = True
+async def _in_its_place(write: Callable[[], None], of: int | None) -> None:
     if of is None:
         await _in_thread(write)
         return
-    with _writers.joined(hash(of)) as others:
+    with _writers.joined(of) as others:
         await _in_thread(write, _waiting_room if others else _executor)
 
 
