@@ -41,7 +41,7 @@ class Place(Generic[T]):
     def leads(self) -> bool:
         """Wait for the lead; False once another one has settled this.
 
-        Raises StoreUnavailable when the time is over.
+        Raises OutOfTime when the time is over.
         """
         return self.lane.leads(self)
 
@@ -119,7 +119,7 @@ class Lane(Generic[T]):
             if self._leader is place:
                 self._thread = get_ident()
         if not is_woken or place.patience.is_over:
-            raise StoreUnavailable(BUSY)
+            raise deadline.OutOfTime
         return True
 
     def settle(self, place: Place[T]) -> None:

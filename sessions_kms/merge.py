@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Dumps = Callable[[dict[str, Any]], bytes]
+PLAIN = frozenset((str, int, bool, type(None)))
+MISSING = object()
 
 
 def changed_keys(base: Mapping[str, Any], ours: Mapping[str, Any], dumps: Dumps) -> set[str]:
@@ -17,7 +19,10 @@ def changed_keys(base: Mapping[str, Any], ours: Mapping[str, Any], dumps: Dumps)
     Serialized forms are compared, so that a mutation deep inside a value counts.
     """
     return {
-        key for key in base.keys() | ours.keys() if _one(base, key, dumps) != _one(ours, key, dumps)
+        key
+        for key in base.keys() | ours.keys()
+        if not _plainly_equal(base.get(key, MISSING), ours.get(key, MISSING))
+        and _one(base, key, dumps) != _one(ours, key, dumps)
     }
 
 
@@ -57,6 +62,14 @@ def merge(
     """Lay this request's changes over theirs."""
     __traceback_hide__ = True
     return Changes.between(base, ours, dumps).over(theirs)
+
+
+def _plainly_equal(one: Any, other: Any) -> bool:
+    """Tell whether two values are the same text, number or constant: to serialize takes longer.
+
+    Of one type they must be: `1 == True == 1.0`.
+    """
+    return type(one) is type(other) and type(one) in PLAIN and one == other
 
 
 def _one(session: Mapping[str, Any], key: str, dumps: Dumps) -> bytes | None:

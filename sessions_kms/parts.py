@@ -12,7 +12,7 @@ from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.fate import CANNOT_BE_TOLD, Fate, Standing, Tries, is_same
-from sessions_kms.merge import merge
+from sessions_kms.merge import Changes
 
 
 @dataclass(eq=False, repr=False)
@@ -27,6 +27,7 @@ class Part:
     user_id: str | None
     signed_in: bool
     tries: Tries = field(default_factory=Tries)
+    changes: Changes | None = None
     met: bool = False  # whether what it started from was looked at by whoever leads
     written: Baseline | None = None
     error: Exception | None = None
@@ -40,19 +41,27 @@ class Part:
         """Tell whether it is to be stored as it is, if it comes first."""
         return is_same(self.baseline, known)
 
-    def laid_over(self, content: dict[str, Any], codec: Codec) -> dict[str, Any]:
-        """Lay what it has changed over what others have made of the session meanwhile.
+    def look(self, codec: Codec) -> Changes:
+        """Find what it changes, once.
 
         Raises TypeError where the serializer does not read what it has written.
         """
         __traceback_hide__ = True
-        try:
-            base, ours = codec.loads(self.baseline.payload), codec.loads(self.payload)
-        except InvalidRecord:
-            pass
-        else:
-            return merge(base, ours, content, codec.dumps) | links.merged(base, ours, content)
-        raise TypeError("SESSION_SERIALIZER does not read what it has written.")
+        if self.changes is None:
+            try:
+                base, ours = codec.loads(self.baseline.payload), codec.loads(self.payload)
+                self.changes = Changes.between(base, ours, codec.dumps)
+            except InvalidRecord:
+                pass
+        if self.changes is None:
+            raise TypeError("SESSION_SERIALIZER does not read what it has written.")
+        return self.changes
+
+    def laid_over(self, content: dict[str, Any], codec: Codec) -> dict[str, Any]:
+        """Lay what it changes over what others have made of the session meanwhile."""
+        __traceback_hide__ = True
+        changes = self.look(codec)
+        return changes.over(content) | links.merged(changes.base, changes.ours, content)
 
     def outcome(self) -> Baseline:
         """Return the baseline to go on from. Raises why there is none."""

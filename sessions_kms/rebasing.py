@@ -104,8 +104,11 @@ class RebasingStore(LoadingStore):
         """
         __traceback_hide__ = True
         session, dumps = self._session_cache, self._codec.dumps
-        ours, before = self._codec.round_trip(session), self._codec.loads(since)
-        merged = merge(before, ours, content, dumps) | links.merged(before, ours, content)
+        now = dumps(session)
+        ours, merged = self._codec.loads(now), content
+        if now != since:
+            before = self._codec.loads(since)
+            merged = merge(before, ours, content, dumps) | links.merged(before, ours, content)
         changed = changed_keys(ours, merged, dumps)
         for key in [key for key in session if key not in merged]:
             session.pop(key, None)

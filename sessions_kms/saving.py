@@ -13,12 +13,18 @@ from functools import partial
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms import anonymous, links, next_cookie
+from sessions_kms import anonymous, deadline, links, next_cookie
 from sessions_kms.baseline import Baseline
 from sessions_kms.doubts import once_more
-from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, SessionTooLarge
-from sessions_kms.fate import Standing, is_same
-from sessions_kms.lanes import Lane, Place
+from sessions_kms.exceptions import (
+    FateUnknown,
+    InvalidRecord,
+    SessionMoved,
+    SessionTooLarge,
+    StoreUnavailable,
+)
+from sessions_kms.fate import CANNOT_BE_TOLD, Standing, is_same
+from sessions_kms.lanes import BUSY, Lane, Place
 from sessions_kms.lineage import succeeding
 from sessions_kms.loading import refuse
 from sessions_kms.parts import Part
@@ -50,8 +56,12 @@ class SavingStore(RebasingStore):
         part = Part(self._expected(), payload, user_id, self._signed_in)
         place = services().lanes.join(self._id(), part)
         try:
+            if place.has_waited and part.is_plain:  # Whoever leads waits for DynamoDB meanwhile.
+                part.look(self._codec)
             while place.leads():
                 self._round(place)
+        except deadline.OutOfTime:
+            raise StoreUnavailable(CANNOT_BE_TOLD if part.tries.pending else BUSY) from None
         finally:
             place.leave()
         made = part.outcome()
