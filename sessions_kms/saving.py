@@ -52,8 +52,10 @@ class SavingStore(RebasingStore):
         ValueError.
         """
         __traceback_hide__ = True
-        user_id = self._session_cache.get(USER_ID)
-        part = Part(self._expected(), payload, user_id, self._signed_in)
+        baseline = self._expected()
+        self._check_size(baseline, payload)  # What may not be stored by itself is told at once.
+        self._check_links(baseline)
+        part = Part(baseline, payload, self._session_cache.get(USER_ID), self._signed_in)
         place = services().lanes.join(self._id(), part)
         try:
             if place.has_waited and part.is_plain:  # Whoever leads waits for DynamoDB meanwhile.
@@ -94,6 +96,8 @@ class SavingStore(RebasingStore):
             record, made = writer._seal(self._key, known, payload)
             found = self._sent(lane, taken, record, made)
         except NOT_STORABLE as exc:
+            if taken == [own]:
+                raise
             if len(taken) == 1:
                 error = exc.with_traceback(None)  # whose frames are another request's
                 _fail(taken, lambda: error)
