@@ -31,6 +31,7 @@ class Place(Generic[T]):
         self.lane = lane
         self.wants = wants
         self.patience = patience
+        self.is_settled = False
         self._woken: Event | None = None  # of those who wait only
 
     @property
@@ -114,7 +115,7 @@ class Lane(Generic[T]):
     def leads(self, place: Place[T]) -> bool:
         is_woken = place.sleep()
         with self._lanes.lock:
-            if place not in self._places:
+            if place.is_settled:
                 return False
             if self._leader is place:
                 self._thread = get_ident()
@@ -124,6 +125,7 @@ class Lane(Generic[T]):
 
     def settle(self, place: Place[T]) -> None:
         with self._lanes.lock:
+            place.is_settled = True
             if place in self._places:
                 self._places.remove(place)
         place.wake()

@@ -76,10 +76,11 @@ class SavingStore(RebasingStore):
         __traceback_hide__ = True
         lane = own.lane
         services().wait(lane.pause())
-        for place in lane.waiting():
+        waiting = lane.waiting()
+        for place in waiting:
             _meet(lane, place)
         try:
-            taken = _together(lane)
+            taken = _together(lane, [place for place in waiting if not place.is_settled])
             while taken and not self._is_tried(own, taken):
                 taken = taken[: len(taken) // 2]  # One asks too much: who, is told when alone.
         except InvalidRecord as exc:  # what stands
@@ -239,18 +240,18 @@ def _meet(lane: Lane[Part], place: Place[Part]) -> None:
         lane.known = replace(found, replaced=False) if found.replaced else found
 
 
-def _together(lane: Lane[Part]) -> Places:
+def _together(lane: Lane[Part], waiting: Places) -> Places:
     """Return those who can share the next write, and fail those who cannot be written at all."""
     known: Baseline = lane.known
-    waiting = lane.waiting()
     if waiting and not waiting[0].wants.is_plain:
         first = waiting[0].wants
         if first.baseline.replaced or first.starts_from(known):
             return waiting[:1]
         _fail(waiting[:1], UpdateError)
     plain = [place for place in waiting if place.wants.is_plain]
-    _fail([place for place in plain if place.wants.user_id != known.user_id], UpdateError)
-    return [place for place in plain if place.wants.user_id == known.user_id]
+    others = [place for place in plain if place.wants.user_id != known.user_id]
+    _fail(others, UpdateError)
+    return [place for place in plain if place not in others] if others else plain
 
 
 def _recognize(lane: Lane[Part], stands: Standing) -> None:

@@ -33,7 +33,7 @@ class Crowd:
         until = monotonic() + HUNG
         while thread.is_alive() and self._waiting() == before:
             assert monotonic() < until, "hung"
-            sleep(0)
+            sleep(0.0005)
 
     def wait(self) -> None:
         for thread in self._threads:
