@@ -48,6 +48,15 @@ class Tries:
     made: list[Baseline] = field(default_factory=list)
     pending: bool = False
 
+    def begin(self, made: Baseline) -> bool:
+        """Note a try before it is sent: whatever ends its thread meanwhile, its fate is unknown.
+
+        Gives whether one was pending before, for one that is certainly not applied.
+        """
+        before, self.pending = self.pending, True
+        self.made.append(made)
+        return before
+
     def applied(self, current: Standing) -> Baseline | None:
         """Return the try that a record shows to have been applied: it is that one or its heir."""
         for each in reversed(self.made):

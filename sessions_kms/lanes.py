@@ -27,6 +27,8 @@ T = TypeVar("T")
 class Place(Generic[T]):
     """One who takes part in a lane, with what it wants done."""
 
+    __slots__ = ("_woken", "is_settled", "lane", "patience", "wants")
+
     def __init__(self, lane: "Lane[T]", wants: T, patience: Patience) -> None:
         self.lane = lane
         self.wants = wants
@@ -44,7 +46,7 @@ class Place(Generic[T]):
 
         Raises OutOfTime when the time is over.
         """
-        return self.lane.leads(self)
+        return not self.is_settled and self.lane.leads(self)
 
     def settle(self) -> None:
         """Let it go: what it wants is done, or cannot be."""
@@ -80,6 +82,8 @@ class Lane(Generic[T]):
     ``known`` is what the one who leads leaves to the next: what it knows to be stored.
     ``contended`` says that another process was met since the last write that was made.
     """
+
+    __slots__ = ("_lanes", "_leader", "_name", "_places", "_thread", "contended", "known")
 
     def __init__(self, lanes: "Lanes[T]", name: str) -> None:
         self.known: Any = None

@@ -17,6 +17,8 @@ PAUSE_MAX: Final = 0.5
 class Patience:
     """The time that one of them has."""
 
+    __slots__ = ("_ends", "_pause", "_steady")
+
     def __init__(self, steady: Callable[[], float]) -> None:
         self._steady = steady
         self._ends = steady() + PATIENCE

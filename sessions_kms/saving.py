@@ -5,8 +5,7 @@ over what it knows to be stored, and writes once. All whose changes are in the r
 stored go on from that; what cannot be laid over the others' waits, or fails alone.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -56,7 +55,7 @@ class SavingStore(RebasingStore):
         self._check_size(baseline, payload)  # What may not be stored by itself is told at once.
         self._check_links(baseline)
         part = Part(baseline, payload, self._session_cache.get(USER_ID), self._signed_in)
-        place = services().lanes.join(self._id(), part)
+        place = services().lanes.join(baseline.id, part)
         try:
             if place.has_waited and part.is_plain:  # Whoever leads waits for DynamoDB meanwhile.
                 part.look(self._codec)
@@ -141,19 +140,25 @@ class SavingStore(RebasingStore):
         known: Baseline = lane.known
         lanes = services().lanes
         links.write(services(), record, links.due(services(), record, made, known))
+        tries = [place.wants.tries for place in taken]
+        before = [each.begin(made) for each in tries]
         began = lanes.steady()
         try:
-            with _pending(taken, made):
-                services().table.replace(record, expected=known, now=record.updated_at)
-        except Conflict as exc:
-            lanes.took(lanes.steady() - began)
+            services().table.replace(record, expected=known, now=record.updated_at)
+        except (Conflict, SessionTooLarge) as exc:
+            for each, was_pending in zip(tries, before, strict=True):
+                each.pending = was_pending
+            if isinstance(exc, SessionTooLarge):
+                raise
             lane.contended = True
             telemetry.count("conflicts")
-            return exc.current
+            found: Baseline | Stored = exc.current
         except FateUnknown:
             return self._standing(record.id)
+        else:
+            found = made
         lanes.took(lanes.steady() - began)
-        return made
+        return found
 
     def _judge(self, own: Place[Part], current: Stored) -> None:
         """Settle those whose fate what stands now tells, and go on from it."""
@@ -199,6 +204,7 @@ class SavingStore(RebasingStore):
             created_at=None if anew or expected is None else expected.created_at,
             ttl=self._ttl,
             user_id=session.get(USER_ID),
+            item_id=expected.id if expected and expected.session_key == session_key else None,
             ancestors=succeeding(expected.salt, expected.ancestors) if expected else b"",
         )
         return record, Baseline.of(record, session_key, payload, session)
@@ -284,19 +290,3 @@ def _fail(places: Places, error: Callable[[], Exception]) -> None:
     for place in places:
         place.wants.error = error()
         place.settle()
-
-
-@contextmanager
-def _pending(places: Places, made: Baseline) -> Iterator[None]:
-    """Send a try for all of these: whatever ends this thread meanwhile, its fate is unknown."""
-    tries = [place.wants.tries for place in places]
-    before = [each.pending for each in tries]
-    for each in tries:
-        each.made.append(made)
-        each.pending = True
-    try:
-        yield
-    except (Conflict, SessionTooLarge):  # Certainly not applied.
-        for each, was_pending in zip(tries, before, strict=True):
-            each.pending = was_pending
-        raise
