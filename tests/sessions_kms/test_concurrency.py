@@ -11,10 +11,10 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
+from sessions_kms import deadline
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.lanes import Lanes
-from sessions_kms.patience import PATIENCE
 from tests.clock import FakeClock
 from tests.sessions_kms.stacks import Stack, another_process, install
 
@@ -295,7 +295,7 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
             theirs["rival"] = next(rivals)
             theirs.save()
         monkeypatch.setattr(fake.services.table, "replace", always_beaten)
-        steady.advance(PATIENCE / 50)
+        steady.advance(deadline.REQUEST / 50)
         put(*args, **kwargs)
 
     monkeypatch.setattr(fake.services.table, "replace", always_beaten)
@@ -304,7 +304,7 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
         mine.save()
     assert 45 < stored(session).pop("rival") < 50
     assert stored(session)["a"] == 0
-    assert steady.now < PATIENCE
+    assert steady.now < deadline.REQUEST
 
 
 def test_many_threads_save_different_keys_and_none_is_lost(stack: Stack) -> None:
