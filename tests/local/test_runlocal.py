@@ -145,7 +145,7 @@ def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ct
     with run.serving() as process:
         welcome = read_welcome(process)
         assert f"http://127.0.0.1:{run.ports.gateway}/" in welcome
-        assert "ada (password ada) or grace (password grace)" in welcome
+        assert "ada (password ada, staff) or grace (password grace)" in welcome
 
         page = requests.get(run.url, timeout=10)
         style = re.search(r'href="(/static/[^"]+\.css)"', page.text)
@@ -156,7 +156,7 @@ def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ct
 
         requests.get(f"{run.url}/?code=the-code&state=the-state", timeout=10)
         log = (run.state / "log" / "gateway.log").read_text(encoding="utf-8")
-        assert '"GET /' in log
+        assert " GET / 200 " in log
         assert "the-code" not in log
 
         checked = manage(run, "check_session_store")

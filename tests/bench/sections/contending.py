@@ -33,8 +33,8 @@ def run(scale: Scale, folder: Path) -> Section:
         [
             f"{PROCESSES} processes of {WRITERS} threads each load a session, change a key of "
             "their own and save it, all at once; DynamoDB is roto, and each call of it takes so "
-            "long on its way. A latency is the median of a save that nobody is in the way of, in the same "
-            "process.",
+            "long on its way. A latency is the median of a save that nobody is in the way of, in "
+            "the same process.",
             "Times are of all rounds together, the longest being that of the worst one; writes "
             "are those of the round that sent most. What is refused was answered 503.",
         ],
