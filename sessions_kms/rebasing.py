@@ -95,7 +95,8 @@ class RebasingStore(LoadingStore):
         __traceback_hide__ = True
         if not baseline.user_id == theirs.user_id == self._session_cache.get(USER_ID):
             raise UpdateError
-        self._go_on_with(baseline.payload, content)
+        base = self._codec.loads(baseline.payload)
+        self._go_on_with(baseline.payload, content | links.merged(base, base, content))
 
     def _go_on_with(self, since: bytes, content: dict[str, Any]) -> None:
         """Have the session hold other content, with what was changed in it since laid over that.
