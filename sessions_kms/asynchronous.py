@@ -7,9 +7,12 @@ finished even if the request that asked for it is cancelled.
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -23,6 +26,7 @@ from sessions_kms.limits import LimitedStore
 logger = logging.getLogger("sessions_kms")
 
 THREADS = 32
+WAITING_THREADS = THREADS // 2
 T = TypeVar("T")
 
 
@@ -61,7 +65,11 @@ class AsyncStore(LimitedStore):
         await _finished(self.create)
 
     async def asave(self, must_create: bool = False) -> None:
-        await _finished(lambda: self.save(must_create))
+        await _finished(lambda: self.save(must_create), of=self._number())
+
+    def _number(self) -> int | None:
+        """Return what tells this session from others here, and not its key."""
+        return None if self.session_key is None else hash(self.session_key)
 
     async def adelete(self, session_key: str | None = None) -> None:
         __traceback_hide__ = True
@@ -79,7 +87,9 @@ class AsyncStore(LimitedStore):
 _writes: set[asyncio.Future[Any]] = set()
 
 
-async def _in_thread(call: Callable[[], T]) -> T:
+async def _in_thread(
+    call: Callable[[], T], executor: Callable[[], ThreadPoolExecutor] | None = None
+) -> T:
     asked_at = monotonic()
 
     def begin() -> T:
@@ -89,12 +99,16 @@ async def _in_thread(call: Callable[[], T]) -> T:
             raise StoreUnavailable("Too many wait for the session store.") from None
         return call()
 
-    return await sync_to_async(begin, thread_sensitive=False, executor=_executor())()
+    chosen = (executor or _executor)()
+    return await sync_to_async(begin, thread_sensitive=False, executor=chosen)()
 
 
-async def _finished(write: Callable[[], None]) -> None:
-    """Run a write to its end, whatever happens to the caller meanwhile."""
-    task = asyncio.ensure_future(_in_thread(write))
+async def _finished(write: Callable[[], None], of: int | None = None) -> None:
+    """Run a write to its end, whatever happens to the caller meanwhile.
+
+    Of several writes ``of`` one session all but one are where they may wait for it.
+    """
+    task = asyncio.ensure_future(_in_its_place(write, of))
     _writes.add(task)  # The loop itself holds tasks weakly.
     try:
         await asyncio.shield(task)
@@ -103,6 +117,36 @@ async def _finished(write: Callable[[], None]) -> None:
         raise
     finally:
         task.add_done_callback(_writes.discard)
+
+
+async def _in_its_place(write: Callable[[], None], of: int | None) -> None:
+    if of is None:
+        await _in_thread(write)
+        return
+    with _writers.joined(of) as others:
+        await _in_thread(write, _waiting_room if others else _executor)
+
+
+class Writers:
+    """How many write each session now, by a hash of its key: who shares one merely waits apart."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # There may be several loops.
+        self._numbers: Counter[int] = Counter()
+
+    @contextmanager
+    def joined(self, session: int) -> Iterator[int]:
+        """Be one more; gives how many others there were."""
+        with self._lock:
+            others = self._numbers[session]
+            self._numbers[session] += 1
+        try:
+            yield others
+        finally:
+            with self._lock:
+                self._numbers[session] -= 1
+                if not self._numbers[session]:
+                    del self._numbers[session]
 
 
 def _log_failure(task: asyncio.Future[Any]) -> None:
@@ -115,4 +159,20 @@ def _executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="sessions_kms")
 
 
-os.register_at_fork(after_in_child=_executor.cache_clear)
+@cache
+def _waiting_room() -> ThreadPoolExecutor:
+    """Return where those wait whose session another one writes: they take no thread of others."""
+    return ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="sessions_kms_waiting")
+
+
+_writers = Writers()
+
+
+def _forked() -> None:
+    global _writers  # noqa: PLW0603 - the parent's are not here
+    _writers = Writers()
+    _executor.cache_clear()
+    _waiting_room.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forked)

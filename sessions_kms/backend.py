@@ -5,47 +5,35 @@ stands; if another request saved meanwhile, what this one changed is laid over
 that, and the save is tried again.
 """
 
-import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms import about, anonymous, links, next_cookie
+from sessions_kms import about, links, next_cookie
 from sessions_kms.asynchronous import sync_only
 from sessions_kms.baseline import Baseline
-from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.fate import Tries
-from sessions_kms.lineage import succeeding
+from sessions_kms.lanes import BUSY
 from sessions_kms.loading import id_of, refuse
-from sessions_kms.rebasing import RebasingStore
 from sessions_kms.record import SHORT_ID, SessionRecord
-from sessions_kms.sealing import seal_session
+from sessions_kms.saving import SavingStore, Stored
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_created, session_cycled, session_ended
 from sessions_kms.table import Conflict, RecordExists
 from sessions_kms.telemetry import telemetry
 from sessions_kms.tombstone import Tombstone
 
-TRIES = 10  # of a write that meets other writes
-PAUSE = 0.02  # seconds at most before the second try, growing with each
-UNDECIDED_FOR = 3.0  # seconds after the first try that a write of unknown fate is tried again
+T = TypeVar("T")
 CREATES_MAX = 3  # keys under which a session of unknown fate is created
 
-# Of what is expected to be stored, a new payload, and the tries that this one joins.
-Write = Callable[[Baseline, bytes, Tries], None]
-Stored = SessionRecord | Tombstone | None
 
-
-class SessionStore(RebasingStore):
+class SessionStore(SavingStore):
     """Sessions sealed under AWS KMS and the visitor's cookie, kept in DynamoDB."""
 
     def create(self) -> None:
@@ -104,8 +92,7 @@ class SessionStore(RebasingStore):
             return
         try:
             previous = self._id()
-            move = partial(self._move, _new_session_key())  # one for all tries
-            self._until_stored("cycle", move, self._codec.dumps(self._session_cache))
+            self._stored_by("cycle", self._move_to, _new_session_key())  # one for all tries
         except SessionMoved:
             next_cookie.not_changed()
             raise
@@ -170,7 +157,7 @@ class SessionStore(RebasingStore):
             or baseline.session_key != self.session_key
             or not self._may_stay(baseline, payload)
         ):
-            self._until_stored("save", self._replace, payload)
+            self._stored_by("save", self._save_shared, payload)
         elif self._caught_up:
             self._must_be_there()
 
@@ -183,56 +170,45 @@ class SessionStore(RebasingStore):
             raise SessionMoved
         raise UpdateError
 
-    def _until_stored(self, operation: str, write: Write, payload: bytes) -> None:
-        """Try a write until the baseline that it expects stands, a bounded number of times."""
+    def _stored_by(self, operation: str, write: Callable[[T], None], what: T) -> None:
         __traceback_hide__ = True
         try:
             with telemetry.spanned("operation", operation):
-                self._tried(write, payload)
+                write(what)
         except InvalidRecord as exc:
             refuse(self._id(), exc)
         else:
             return
         raise UpdateError  # Outside the handler: frames of the record's error hold keys.
 
-    def _tried(self, write: Write, payload: bytes) -> None:
+    def _move_to(self, new_key: str) -> None:
+        """Try to change the key until the baseline that a try expects stands, or time is over."""
         __traceback_hide__ = True
-        baseline, tries, began = self._expected(), Tries(), time.monotonic()
-        for number in range(1, TRIES + 1):
+        baseline, tries, patience = self._expected(), Tries(), services().lanes.patience()
+        while True:
             try:
-                write(baseline, payload, tries)
+                self._move(new_key, baseline, tries)
             except Conflict as exc:
                 current = exc.current
                 telemetry.count("conflicts")
             except FateUnknown:
                 tries.pending = True
-                current = _standing(self._id())
+                current = self._standing(self._id())
             else:
-                self._finish(baseline, tries.made[-1])
-                links.drop(services(), self._id(), baseline.links - tries.made[-1].links)
+                self._moved(baseline, tries.made[-1])
                 return
             if (applied := self._applied(current, tries)) is not None:
-                # Names stay: who wrote after it may have added again what this removed.
-                self._finish(baseline, applied)
+                self._moved(baseline, applied)
                 return
-            baseline = self._next_base(baseline, current, tries)
-            payload = self._codec.dumps(self._session_cache)
-            if tries.pending and time.monotonic() - began > UNDECIDED_FOR:
-                break
-            services().sleep(random.uniform(0, PAUSE * number))  # noqa: S311 - only spreads
-        raise StoreUnavailable("The session is being changed by too many requests at once.")
+            expected, baseline = baseline, self._next_base(baseline, current, tries)
+            if patience.is_over:
+                raise StoreUnavailable(BUSY)
+            if baseline is expected:  # One may arrive yet.
+                services().wait(patience.pause())
 
-    def _replace(self, expected: Baseline, payload: bytes, tries: Tries) -> None:
+    def _move(self, new_key: str, expected: Baseline, tries: Tries) -> None:
         __traceback_hide__ = True
-        record, baseline = self._seal(self._key, expected, payload)
-        tries.made.append(baseline)
-        links.write(services(), record, links.due(services(), record, baseline, expected))
-        if about.is_due(services(), record, baseline, expected):
-            about.write(services(), record, about.told(baseline))
-        services().table.replace(record, expected=expected, now=record.updated_at)
-
-    def _move(self, new_key: str, expected: Baseline, payload: bytes, tries: Tries) -> None:
-        __traceback_hide__ = True
+        payload = self._codec.dumps(self._session_cache)
         record, baseline = self._seal(new_key, replace(expected, revision=0), payload)
         tries.made.append(baseline)
         links.write(services(), record, baseline.links)
@@ -248,72 +224,20 @@ class SessionStore(RebasingStore):
         )
 
     def _applied(self, current: Stored, tries: Tries) -> Baseline | None:
-        """Return the try that was applied, by what stands under the id that was written first."""
+        """Return the try that was applied, by what stands under the old id, then the new one."""
         __traceback_hide__ = True
-        key = tries.made[-1].session_key
-        if key != self._key and not isinstance(current, SessionRecord):  # A key change.
-            current = _standing(id_of(key))
+        if not isinstance(current, SessionRecord):
+            current = self._standing(id_of(tries.made[-1].session_key))
         return tries.applied(current) if isinstance(current, SessionRecord) else None
 
-    def _finish(self, expected: Baseline, made: Baseline) -> None:
+    def _moved(self, expected: Baseline, made: Baseline) -> None:
         """Go on from the try that was applied."""
         __traceback_hide__ = True
         old_key = self._key
-        if made.session_key != old_key:
-            links.drop(services(), self._id(), expected.links)
-            self._session_key = made.session_key
-            next_cookie.changed(self, old_key, made.session_key)
-        elif about.told(expected) and not about.told(made):
-            about.drop(services(), self._id())
+        links.drop(services(), self._id(), expected.links)
+        self._session_key = made.session_key
+        next_cookie.changed(self, old_key, made.session_key)
         self._stored(made)
-
-    def _stored(self, baseline: Baseline) -> None:
-        self._baseline = baseline
-        self._signed_in = False
-        next_cookie.written(self)
-
-    def _seal(
-        self, session_key: str, expected: Baseline | None, payload: bytes
-    ) -> tuple[SessionRecord, Baseline]:
-        """Seal the session, serialized as it is now, to follow what is expected to be stored."""
-        __traceback_hide__ = True
-        self._check_size(expected, payload)
-        self._check_links(expected)
-        session = self._session_cache
-        anew = expected is None or self._starts_anew(expected)
-        record = seal_session(
-            services(),
-            payload,
-            session_key=session_key,
-            revision=(expected.revision if expected else 0) + 1,
-            created_at=None if anew or expected is None else expected.created_at,
-            ttl=self._ttl,
-            user_id=session.get(USER_ID),
-            ancestors=succeeding(expected.salt, expected.ancestors) if expected else b"",
-        )
-        return record, Baseline.of(record, session_key, payload, session)
-
-    def _check_size(self, expected: Baseline | None, payload: bytes) -> None:
-        """Refuse more than may be kept for nobody. Raises AnonymousSessionTooLarge."""
-        __traceback_hide__ = True
-        if self._session_cache.get(USER_ID) is not None:
-            return
-        was_anonymous = expected is not None and expected.user_id is None
-        anonymous.check_size(
-            len(payload),
-            services().config.anonymous_max_size,
-            stored=len(expected.payload) if expected is not None and was_anonymous else None,
-        )
-
-    def _check_links(self, expected: Baseline | None) -> None:
-        """Refuse malformed links, unless they were stored before: then they are only ignored."""
-        __traceback_hide__ = True
-        listed = self._session_cache.get(links.LINKS, [])
-        fault = links.fault_in(listed)
-        if fault is None:
-            return
-        if expected is None or self._codec.loads(expected.payload).get(links.LINKS) != listed:
-            raise ValueError(fault)
 
     def _may_stay(self, baseline: Baseline, payload: bytes) -> bool:
         """Tell whether what is stored says the same, and ends at about the same time."""
@@ -323,11 +247,6 @@ class SessionStore(RebasingStore):
         now = services().clock()
         moved = abs(self._ttl(now, baseline.created_at) - baseline.ttl)
         return moved * 10 <= self._idle_age(now)
-
-
-def _standing(record_id: str) -> Stored:
-    """Return what stands under an id; what is not valid is read once more."""
-    return once_more(partial(services().table.find, record_id))
 
 
 def _new_session_key() -> str:

@@ -16,6 +16,7 @@ class Baseline:
     """The record that was loaded or written last, and what it held."""
 
     session_key: str = field(repr=False)
+    id: str  # that it is stored under
     created_at: int
     revision: int
     salt: bytes = field(repr=False)
@@ -35,6 +36,7 @@ class Baseline:
         __traceback_hide__ = True
         return cls(
             session_key=session_key,
+            id=record.id,
             created_at=record.created_at,
             revision=record.revision,
             salt=record.salt,

@@ -45,11 +45,6 @@ class Codec:
             raise InvalidRecord("payload")
         return session
 
-    def round_trip(self, session: dict[str, Any]) -> dict[str, Any]:
-        """Return a session as the next request would load it."""
-        __traceback_hide__ = True
-        return self.loads(self.dumps(session))
-
     def _faulty(self, session: dict[str, Any]) -> list[str]:
         __traceback_hide__ = True
         return [repr(key) for key, value in session.items() if not self._takes(key, value)]

@@ -6,10 +6,28 @@ tries of one save or key change and the record that stands. Knows no table.
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Final, Protocol
 
 from sessions_kms.baseline import Baseline
-from sessions_kms.lineage import descends
-from sessions_kms.record import SessionRecord
+from sessions_kms.lineage import ANCESTORS_MAX, descends
+
+CANNOT_BE_TOLD: Final = "It cannot be told whether the session was saved."
+
+
+class Standing(Protocol):
+    """What stands, or stood when it was looked at last: a record, or a baseline."""
+
+    @property
+    def revision(self) -> int: ...
+    @property
+    def salt(self) -> bytes: ...
+    @property
+    def ancestors(self) -> bytes: ...
+
+
+def is_same(one: Standing, other: Standing) -> bool:
+    """Tell whether two are one record."""
+    return (one.revision, one.salt) == (other.revision, other.salt)
 
 
 class Fate(Enum):
@@ -30,16 +48,34 @@ class Tries:
     made: list[Baseline] = field(default_factory=list)
     pending: bool = False
 
-    def applied(self, current: SessionRecord) -> Baseline | None:
+    def begin(self, made: Baseline) -> bool:
+        """Note a try before it is sent: whatever ends its thread meanwhile, its fate is unknown.
+
+        Gives whether one was pending before, for one that is certainly not applied.
+        """
+        before, self.pending = self.pending, True
+        self.made.append(made)
+        return before
+
+    def applied(self, current: Standing) -> Baseline | None:
         """Return the try that a record shows to have been applied: it is that one or its heir."""
         for each in reversed(self.made):
             if each.salt == current.salt or descends(current.ancestors, each.salt):
                 return each
         return None
 
-    def fate(self, expected: Baseline, current: SessionRecord) -> Fate:
+    def overtaken(self) -> None:
+        """Note that none can be applied any more.
+
+        The oldest ones are let go: each later one met another record, so that theirs would be
+        among no record's ancestors by now.
+        """
+        self.pending = False
+        del self.made[: -ANCESTORS_MAX - 1]
+
+    def fate(self, expected: Baseline, current: Standing) -> Fate:
         """Tell the fate of tries of which the record shows none to have been applied."""
-        if (current.revision, current.salt) == (expected.revision, expected.salt):
+        if is_same(current, expected):
             return Fate.UNDECIDED
         if (
             self.pending

@@ -4,7 +4,6 @@ Sealed sessions open only with their visitors' cookies, so they cannot be moved 
 once: each goes back when its visitor comes. `moved` says what decides until then.
 """
 
-import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from sessions_kms import about, backend, next_cookie
 from sessions_kms.baseline import Baseline
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.importing import CHUNK
+from sessions_kms.lanes import BUSY
 from sessions_kms.loading import SESSION_KEY, id_of
 from sessions_kms.moved import is_marked, mark, mark_of
 from sessions_kms.services import services
@@ -34,7 +34,8 @@ class MovingOut(db.SessionStore):
         key = self.session_key
         if key is None or not SESSION_KEY.fullmatch(key):
             return self._row()
-        for tries in range(backend.TRIES):
+        patience = services().lanes.patience()
+        while True:
             baseline, content = backend.SessionStore(key)._load()
             if baseline is None:
                 return self._row_unless_ended(key)
@@ -43,8 +44,9 @@ class MovingOut(db.SessionStore):
                 next_cookie.settled(self)
             if self._take_back(baseline, content) and self._in_transaction():
                 return self._row()  # Nobody else sees it, and the sealed one stays, until then.
-            services().sleep(random.uniform(0, backend.PAUSE * tries))  # noqa: S311 - only spreads
-        raise StoreUnavailable("The session is being changed by too many requests at once.")
+            if patience.is_over:
+                raise StoreUnavailable(BUSY)
+            services().wait(patience.pause())
 
     async def aload(self) -> dict[str, Any]:
         """Return what is stored. Raises StoreUnavailable."""

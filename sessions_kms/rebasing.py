@@ -14,9 +14,9 @@ from sessions_kms import links
 from sessions_kms.baseline import Baseline
 from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.fate import Fate, Tries
+from sessions_kms.fate import CANNOT_BE_TOLD, Fate, Tries
 from sessions_kms.loading import Found, LoadingStore
-from sessions_kms.merge import merge
+from sessions_kms.merge import changed_keys, merge
 from sessions_kms.record import SessionRecord
 from sessions_kms.services import services
 from sessions_kms.telemetry import telemetry
@@ -59,17 +59,14 @@ class RebasingStore(LoadingStore):
         told.
         """
         __traceback_hide__ = True
-        if isinstance(current, Tombstone):
-            raise SessionMoved
-        if current is None or not services().is_live(current):
-            raise UpdateError
-        fate = tries.fate(baseline, current)
+        stands = live(current)
+        fate = tries.fate(baseline, stands)
         if fate is Fate.UNKNOWN:
-            raise StoreUnavailable("It cannot be told whether the session was saved.")
+            raise StoreUnavailable(CANNOT_BE_TOLD)
         if fate is Fate.UNDECIDED:
             return baseline
-        tries.pending = False
-        return self._rebase(baseline, current)
+        tries.overtaken()
+        return self._rebase(baseline, stands)
 
     def _rebase(self, baseline: Baseline, current: SessionRecord) -> Baseline:
         """Lay this request's changes over what stands now, and make that the baseline."""
@@ -91,23 +88,39 @@ class RebasingStore(LoadingStore):
 
     def _read_record(self) -> SessionRecord:
         __traceback_hide__ = True
-        found = services().table.find(self._id())
-        if isinstance(found, Tombstone):
-            raise SessionMoved
-        if found is None or not services().is_live(found):
-            raise UpdateError
-        return found
+        return live(services().table.find(self._id()))
 
     def _lay_over(self, baseline: Baseline, theirs: Baseline, content: dict[str, Any]) -> None:
+        """Lay the changes since a baseline over other content. Raises UpdateError."""
         __traceback_hide__ = True
-        session = self._session_cache
-        if not baseline.user_id == theirs.user_id == session.get(USER_ID):
+        if not baseline.user_id == theirs.user_id == self._session_cache.get(USER_ID):
             raise UpdateError
-        ours = {
-            key: session.get(key, value) for key, value in self._codec.round_trip(session).items()
-        }
         base = self._codec.loads(baseline.payload)
-        merged = merge(base, ours, content, self._codec.dumps) | links.merged(base, ours, content)
+        self._go_on_with(baseline.payload, content | links.merged(base, base, content))
+
+    def _go_on_with(self, since: bytes, content: dict[str, Any]) -> None:
+        """Have the session hold other content, with what was changed in it since laid over that.
+
+        Where both say the same, what was there stays: somebody may hold it, and change it yet.
+        """
+        __traceback_hide__ = True
+        session, dumps = self._session_cache, self._codec.dumps
+        now = dumps(session)
+        ours, merged = self._codec.loads(now), content
+        if now != since:
+            before = self._codec.loads(since)
+            merged = merge(before, ours, content, dumps) | links.merged(before, ours, content)
+        changed = changed_keys(ours, merged, dumps)
         for key in [key for key in session if key not in merged]:
-            del session[key]
-        session.update(merged)  # The dict is never empty meanwhile: others may be reading it.
+            session.pop(key, None)
+        # The dict is never empty meanwhile: others may be reading it.
+        session.update({key: merged[key] for key in merged if key in changed or key not in session})
+
+
+def live(current: SessionRecord | Tombstone | None) -> SessionRecord:
+    """Return what stands where it is a session. Raises UpdateError, SessionMoved."""
+    if isinstance(current, Tombstone):
+        raise SessionMoved
+    if current is None or not services().is_live(current):
+        raise UpdateError
+    return current

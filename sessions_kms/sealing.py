@@ -35,8 +35,8 @@ def seal_session(
 ) -> SessionRecord:
     """Seal a serialized session. Without ``created_at`` it is created now.
 
-    With ``item_id`` what is sealed is another item than a session, and its
-    secret takes the place of the session key.
+    ``item_id`` is what the session key leads to, where that is known already; or of another
+    item than a session, whose secret takes the place of the session key.
 
     ``ttl`` is asked for the end of a session saved at a time and created at another.
     Raises SessionTooLarge (what the record adds is counted by the table) or StoreUnavailable.

@@ -7,17 +7,18 @@ that dropping it (changed settings, a forked child) starts afresh.
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from django.core.signals import setting_changed
 
-from sessions_kms import aws, calls, clients, conf
+from sessions_kms import aws, calls, clients, conf, deadline
 from sessions_kms.caching import CachingKeyring
 from sessions_kms.clock import ServerClock, has_passed, local_of
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
+from sessions_kms.lanes import Lanes
 from sessions_kms.locking import GuardedLock
 from sessions_kms.not_before import NamedNotBefores, NotBefore
 from sessions_kms.record import Header
@@ -37,6 +38,13 @@ class Services:
     not_before: NotBefore
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
+    lanes: Lanes[Any] = field(default_factory=Lanes, repr=False)  # of those who write a session
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, on the request's account."""
+        if seconds > 0:
+            self.sleep(seconds)
+            deadline.spend(seconds)
 
     def sealing_key(self) -> DataKey:
         """Return the data key to seal with now. Raises StoreUnavailable."""

@@ -23,6 +23,7 @@ class Scale:
     starts: int
     table_sizes: tuple[int, ...]
     threads: tuple[int, ...]
+    latencies: tuple[float, ...]  # seconds of a call of DynamoDB
 
 
 DEFAULT = Scale(
@@ -40,6 +41,7 @@ DEFAULT = Scale(
     starts=9,
     table_sizes=(1_000, 10_000, 100_000),
     threads=(1, 2, 4, 8, 16, 32, 64),
+    latencies=(0.005, 0.05),
 )
 FULL = Scale(**{**vars(DEFAULT), "table_sizes": (*DEFAULT.table_sizes, 1_000_000)})
 QUICK = Scale(
@@ -57,4 +59,5 @@ QUICK = Scale(
     starts=1,
     table_sizes=(100, 200),
     threads=(1, 2),
+    latencies=(0.005,),
 )

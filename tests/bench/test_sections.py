@@ -73,6 +73,15 @@ def test_threads_share_one_process() -> None:
     assert [row[0] for row in section.tables[0].rows] == ["1 thread", "2 threads"]
 
 
+def test_writers_of_one_session_are_neither_refused_nor_lost() -> None:
+    section = isolated("contending", QUICK)
+    check_shape(section)
+    for each in ("5 ms, 1 each", "5 ms, 10 each"):
+        assert row(section, each)[5:] == ("0", "0")
+    counted = [target for target in section.targets if "latencies" not in target.what]
+    assert all(target.is_met for target in counted), counted
+
+
 def test_load_is_one_call_whatever_the_table_holds() -> None:
     section = isolated("growing", QUICK)
     check_shape(section)

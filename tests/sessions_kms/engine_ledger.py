@@ -3,11 +3,21 @@
 Actions enter with their answers; what they may have left is worked out by `engine_model`.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from django.conf import settings
 
-from tests.sessions_kms.engine_model import OK, UNKNOWN, USER, Told, agree, in_any_order
+from tests.sessions_kms.engine_model import (
+    INTERRUPTED,
+    OK,
+    UNAVAILABLE,
+    UNKNOWN,
+    USER,
+    Told,
+    agree,
+    in_any_order,
+)
 from tests.sessions_kms.engine_world import Stored, World
 
 PROCESSES = 2
@@ -55,14 +65,14 @@ class Ledger:
         self, key: str | None, held: Stored | None, done: list[tuple[Told, str | None]]
     ) -> None:
         stands = self.alive(key) if key else None
-        told = [each for each, _ in done]
+        told = [each if stands else may_have_been_applied(each) for each, _ in done]
         saw = frozenset(
             number
             for number, each in enumerate(told)
             if each.seen.base is not None and each.seen.base_salt not in self.salts
         )
         there = [self.content_of(new) for _, new in done]
-        sure = [each.answer not in UNKNOWN for each in told]
+        sure = [each.answer not in UNKNOWN for each, _ in done]
         assert any(
             after == (stands.content if stands else None) and agree(sure, moved, there)
             for after, moved in in_any_order(told, held, saw)
@@ -109,3 +119,11 @@ class Ledger:
         for key in (*self.live, *self.dead):
             assert key.encode() not in self.world.dump()
             assert not any(key in str(call.context) for call in self.world.kms.calls)
+
+
+def may_have_been_applied(told: Told) -> Told:
+    """Return what is known of a save of a session that ended: it was too late, or came before.
+
+    Whoever finds nothing where an answer was lost cannot know which.
+    """
+    return replace(told, answer=UNAVAILABLE) if told.answer == INTERRUPTED else told

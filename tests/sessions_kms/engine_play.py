@@ -6,6 +6,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from sessions_kms import backend
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.record import Item, session_id
+from tests.sessions_kms.engine_crowd import Crowd
 from tests.sessions_kms.engine_ledger import Ledger
 from tests.sessions_kms.engine_model import (
     DEAD,
@@ -240,6 +242,64 @@ class Play(Ledger):
         if race is not None and len(done) == 1 and not race[1].over:
             self.act(*race[1:])  # There were fewer calls: it comes afterwards.
 
+    def save_together(
+        self, visits: list[Visit], troubles: dict[int, Fault], rival: tuple[Visit, str] | None
+    ) -> None:
+        """Have requests of one process save one session at once: the others come while one writes.
+
+        Who writes next writes for all who wait. Faults strike calls by their number; a rival
+        of another process acts before the first answer.
+        """
+        if any(self.loaded(visit) is None for visit in visits):
+            return
+        self.arrive()
+        before = dict(self.live)
+        seen = [copy.deepcopy(visit.seen) for visit in visits]
+        done: list[tuple[Told, str | None]] = []
+
+        def rival_acts() -> None:
+            if rival is not None:
+                self.perform(*rival, done)
+
+        for call, fault in troubles.items():
+            self.strike(call, fault)
+        answers = self.answers(visits, rival_acts, troubles.get(0))
+        saves = [Told(each, "save", answers[number]) for number, each in enumerate(seen)]
+        self.undecided += [told for told in saves if told.answer in UNKNOWN]
+        done += [(told, None) for told in saves]
+        self.settle(before, [each for each in done if each[0].action != "nothing"])
+        for visit, told in zip(visits, saves, strict=True):
+            self.follow(visit, "save", told.answer)
+            if told.answer != OK:
+                self.finish(visit, told.answer)
+
+    def answers(
+        self, visits: list[Visit], meanwhile: Callable[[], None], fault: Fault | None
+    ) -> dict[int, str]:
+        """Have one save, and at its first call the others; give what each was told."""
+        answers: dict[int, str] = {}
+        crowd = Crowd(self.world.processes[visits[0].process])
+
+        def save(number: int) -> None:
+            answers[number] = self.answered(visits[number].session.save)
+
+        def others_come(handle: Handle) -> Any:
+            for number in range(1, len(visits)):
+                crowd.send(partial(save, number))
+            meanwhile()
+            if fault:
+                self.world.disturb()
+            return fault(handle) if fault else handle()
+
+        call = self.world.wire.strike(0, others_come)
+        with self.world.running(visits[0].process):
+            save(0)
+            self.world.wire.spare(call)
+            crowd.wait()
+            for late in sorted(set(range(1, len(visits))) - set(answers)):
+                save(late)  # The first one had nothing to write.
+        return answers
+
     def follower(
         self, browser: int, change: Change, action: str, done: list[tuple[Told, str | None]]
     ) -> None:
@@ -276,17 +336,20 @@ class Play(Ledger):
 
     def told(self, visit: Visit, call: Any) -> str:
         with self.world.running(visit.process):
-            try:
-                call()
-            except (UpdateError, SessionInterrupted):
-                return INTERRUPTED
-            except SessionMoved:
-                return UNAVAILABLE
-            except StoreUnavailable:
-                assert self.world.disturbed, "unavailable for no reason"
-                return UNAVAILABLE
-            except Killed:
-                return DEAD
+            return self.answered(call)
+
+    def answered(self, call: Callable[[], object]) -> str:
+        try:
+            call()
+        except (UpdateError, SessionInterrupted):
+            return INTERRUPTED
+        except SessionMoved:
+            return UNAVAILABLE
+        except StoreUnavailable:
+            assert self.world.disturbed, "unavailable for no reason"
+            return UNAVAILABLE
+        except Killed:
+            return DEAD
         return OK
 
     def set_cookie(self, visit: Visit, response: HttpResponse) -> None:

@@ -1,7 +1,9 @@
 """Requests that overlap: nothing lost, nothing resurrected."""
 
+import itertools
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +11,12 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
-from sessions_kms.backend import TRIES, SessionStore
+from sessions_kms import deadline
+from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from tests.sessions_kms.stacks import Stack
+from sessions_kms.lanes import Lanes
+from tests.clock import FakeClock
+from tests.sessions_kms.stacks import Stack, another_process, install
 
 
 def saved(**content: Any) -> SessionStore:
@@ -274,26 +279,32 @@ def test_revision_counts_writes_and_every_write_has_a_fresh_salt_and_iv(stack: S
     assert len(seen) == 6
 
 
-def test_tries_are_bounded_and_then_the_store_is_unavailable(
+def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    steady = FakeClock(0.0)
+    install(replace(fake.services, lanes=Lanes(steady)))
     session = saved(a=0)
-    mine, replace = opened(session), fake.services.table.replace
-    rivals = iter(range(TRIES))
+    mine, put = opened(session), fake.services.table.replace
+    rivals = itertools.count()
 
     def always_beaten(*args: Any, **kwargs: Any) -> None:
-        monkeypatch.setattr(fake.services.table, "replace", replace)
-        theirs = opened(session)
-        theirs["rival"] = next(rivals)
-        theirs.save()
+        monkeypatch.setattr(fake.services.table, "replace", put)
+        with another_process():
+            theirs = opened(session)
+            theirs["rival"] = next(rivals)
+            theirs.save()
         monkeypatch.setattr(fake.services.table, "replace", always_beaten)
-        replace(*args, **kwargs)
+        steady.advance(deadline.REQUEST / 50)
+        put(*args, **kwargs)
 
     monkeypatch.setattr(fake.services.table, "replace", always_beaten)
     mine["a"] = 1
     with pytest.raises(StoreUnavailable):
         mine.save()
-    assert stored(session) == {"a": 0, "rival": TRIES - 1}
+    assert 45 < stored(session).pop("rival") < 50
+    assert stored(session)["a"] == 0
+    assert steady.now < deadline.REQUEST
 
 
 def test_many_threads_save_different_keys_and_none_is_lost(stack: Stack) -> None:

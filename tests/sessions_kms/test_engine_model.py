@@ -25,7 +25,7 @@ from pytest_django import Settings
 from sessions_kms.ending import end_linked, end_sessions_of
 from tests.sessions_kms.engine_ledger import CANARY, PROCESSES
 from tests.sessions_kms.engine_model import LINKS
-from tests.sessions_kms.engine_play import BROWSERS, Change, Play
+from tests.sessions_kms.engine_play import BROWSERS, Change, Play, Visit
 from tests.sessions_kms.wire import FAULTS
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
@@ -55,6 +55,8 @@ CALLS = st.sampled_from((0, 0, 0, 0, 1, 1, 2, 3))
 PROCESS = st.integers(0, PROCESSES - 1)
 BROWSER = st.integers(0, BROWSERS - 1)
 ACTIONS = st.sampled_from(("save", "end", "end", "end", "end", "cycle", "flush"))
+# A process that is killed takes all of its threads along: that is the business of `ask_in_trouble`.
+TOGETHER = tuple(sorted(name for name in FAULTS if not name.startswith("killed")))
 TROUBLES = (
     "restart", "published keys are lost", "DynamoDB deletes what has expired",
     "ENABLED", "UNREACHABLE", "REFUSING",
@@ -180,6 +182,41 @@ class Engine(RuleBasedStateMachine):
             self.play.strike(call, FAULTS[trouble])
             followed = (call + 1, browser, changes[1], actions[1])
             self.play.act(visit, actions[0], followed=followed)
+
+    @rule(
+        browser=BROWSER, process=PROCESS, changes=st.lists(SEVERAL, min_size=2, max_size=3),
+        troubles=st.dictionaries(CALLS, st.sampled_from(TOGETHER), max_size=2),
+        rival=st.none() | st.tuples(CHANGES, ACTIONS),
+    )  # fmt: skip
+    def save_together(
+        self,
+        browser: int,
+        process: int,
+        changes: list[list[Change]],
+        troubles: dict[int, str],
+        rival: tuple[Change, str] | None,
+    ) -> None:
+        """Have a browser send requests at once, which one process saves with as few writes.
+
+        Another process may act meanwhile, and calls go wrong.
+        """
+        browser = self.play.with_cookie(browser)
+        found = [self.changed(browser, process, each) for each in changes]
+        visits = [visit for visit in found if visit]
+        other = self.changed(browser, 1 - process, [rival[0]]) if rival else None
+        if visits != found or (rival and not other):
+            return
+        # The first one is on its way when the others come, and so must have nothing to read.
+        if visits[0].seen.key and not visits[0].seen.replaced:
+            faults = {call: FAULTS[name] for call, name in troubles.items()}
+            acts = (other, rival[1]) if rival and other else None
+            self.play.save_together(visits, faults, acts)
+
+    def changed(self, browser: int, process: int, changes: list[Change]) -> Visit | None:
+        """Have a browser send a request that changes its session."""
+        self.play.open(browser, process)
+        visit = self.play.visits[-1]
+        return visit if all(self.play.changed(visit, change) for change in changes) else None
 
     # What operators do, and what goes wrong
 

@@ -116,6 +116,8 @@ def locks_of(stack: Stack) -> list[Any]:
         cache._lock,
         cache._background._busy,
         cache._flights._lock,
+        stack.services.lanes.lock,
+        asynchronous._writers._lock,
         stack.services.not_before._raising,
         stack.services.not_before._reading,
     ]
@@ -127,9 +129,27 @@ def test_child_forked_while_every_lock_is_held_uses_sessions(stack: Stack) -> No
         assert in_child(reads_and_saves(key)) == [1, 2]
 
 
+def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(stack: Stack) -> None:
+    key = saved(a=1)
+    mine = SessionStore(key)
+    mine["b"] = 2
+    baseline = mine._baseline
+    assert baseline is not None
+
+    def save() -> Any:
+        mine.save()
+        return SessionStore(key)["b"]
+
+    place = stack.services.lanes.join(baseline.id, None)  # and leads, until it leaves
+    try:
+        assert in_child(save) == 2
+    finally:
+        place.leave()
+
+
 def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
     parts: list[Any] = [services, aws, clients, asynchronous, stack.services.not_before]
-    parts += [calls, resolving, *parts_of_waiting()]
+    parts += [calls, resolving, *parts_of_waiting(), stack.services.lanes, asynchronous._writers]
     cache: Any = stack.services.keyring
     parts += [cache, cache._background, cache._flights, cache._keyring, cache._keyring._keyring]
     found = [value for part in parts for value in vars(part).values() if is_lock(value)]

@@ -16,6 +16,7 @@ from sessions_kms.links import LINKS
 from tests.sessions_kms.faults import Answer, Dropped, Exchange
 from tests.sessions_kms.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.stacks import another_process
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -40,7 +41,8 @@ def lose_next_answer(
 
     def lost(exchange: Exchange) -> Answer:
         exchange.forward()
-        meanwhile()
+        with another_process():
+            meanwhile()
         raise Dropped
 
     faulty.table.on(operation, lost, times=1)

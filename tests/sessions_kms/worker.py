@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from statistics import median
 from types import TracebackType
 from typing import IO, Any, cast
 
@@ -75,6 +77,8 @@ class Commands:
 
         self._store_class = SessionStore
         self._store = SessionStore()
+        self._stores: list[Any] = []
+        self._writes: list[int] = []
 
     def warm_up(self) -> None:
         """Make the clients, which takes long, and ask nothing but for a session that is not."""
@@ -123,6 +127,68 @@ class Commands:
         for thread in running:
             thread.join(timeout=30)
         return keys
+
+    def be_slow(self, seconds: float) -> None:
+        """Have each call of DynamoDB take so long on its way: half there, half back."""
+        from sessions_kms.services import services
+
+        def pause(**_: Any) -> None:
+            time.sleep(seconds / 2)
+
+        def count(**_: Any) -> None:
+            self._writes.append(1)
+
+        events = services().table._client.meta.events
+        events.register("before-send.dynamodb.PutItem", count)
+        events.register_first("before-send.dynamodb", pause)
+        events.register_last("response-received.dynamodb", pause)
+
+    def save_alone(self, times: int) -> float:
+        """Give the seconds that a save takes which nobody is in the way of: their median."""
+        store = self._store_class()
+        store.save()
+        took = []
+        for number in range(times):
+            store["number"] = number
+            began = time.perf_counter()
+            store.save()
+            took.append(time.perf_counter() - began)
+        return median(took)
+
+    def load_many(self, key: str, writers: int) -> None:
+        """Load a session for so many writers."""
+        self._stores = [self._store_class(key) for _ in range(writers)]
+        for store in self._stores:
+            store.get("anything")
+
+    def save_many(self, name: str, saves: int) -> dict[str, Any]:
+        """Have each of the writers save so often, each under a name of its own, all at once.
+
+        Gives what they were told, the seconds of each save, and the number of `PutItem`s sent.
+        """
+        told: list[str | None] = []
+        took: list[float] = []
+        barrier = threading.Barrier(len(self._stores))
+        self._writes.clear()
+
+        def write(number: int, store: Any) -> None:
+            barrier.wait(timeout=30)
+            for value in range(1, saves + 1):
+                store[f"{name}.{number}"] = value
+                began = time.perf_counter()
+                try:
+                    store.save()
+                    told.append(None)
+                except Exception as exc:  # noqa: BLE001 - handed to the test
+                    told.append(type(exc).__name__)
+                took.append(time.perf_counter() - began)
+
+        running = [threading.Thread(target=write, args=each) for each in enumerate(self._stores)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join(timeout=120)
+        return {"told": told, "took": took, "writes": len(self._writes)}
 
     def read(self, keys: list[str]) -> list[Any]:
         return [self._store_class(key).get("pid") for key in keys]

@@ -12,4 +12,5 @@ NAMES = (
     "starting",
     "growing",
     "threads",
+    "contending",
 )

@@ -1,0 +1,86 @@
+"""One request's part in the writing of its session: what it started from and has made of it.
+
+A write is shared by all whose parts can be laid one over the other. What became of it is
+noted here by whoever wrote, and read by the request itself. Knows no table.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessions_kms import links
+from sessions_kms.baseline import Baseline
+from sessions_kms.codec import Codec
+from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
+from sessions_kms.fate import CANNOT_BE_TOLD, Fate, Standing, Tries, is_same
+from sessions_kms.merge import Changes
+
+
+@dataclass(eq=False, repr=False)
+class Part:
+    """What one request wants stored; ``payload`` is the whole session, serialized.
+
+    ``written`` is the baseline to go on from once it is stored, ``error`` why it is not.
+    """
+
+    baseline: Baseline
+    payload: bytes
+    user_id: str | None
+    signed_in: bool
+    tries: Tries = field(default_factory=Tries)
+    changes: Changes | None = None
+    met: bool = False  # whether what it started from was looked at by whoever leads
+    written: Baseline | None = None
+    error: Exception | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether it can share a write: it leaves the user, and what it never looked at."""
+        return not self.baseline.replaced and self.baseline.user_id == self.user_id
+
+    def starts_from(self, known: Baseline) -> bool:
+        """Tell whether it is to be stored as it is, if it comes first."""
+        return is_same(self.baseline, known)
+
+    def look(self, codec: Codec) -> Changes:
+        """Find what it changes, once.
+
+        Raises TypeError where the serializer does not read what it has written.
+        """
+        __traceback_hide__ = True
+        if self.changes is None:
+            try:
+                base, ours = codec.loads(self.baseline.payload), codec.loads(self.payload)
+                self.changes = Changes.between(base, ours, codec.dumps)
+            except InvalidRecord:
+                pass
+        if self.changes is None:
+            raise TypeError("SESSION_SERIALIZER does not read what it has written.")
+        return self.changes
+
+    def laid_over(self, content: dict[str, Any], codec: Codec) -> dict[str, Any]:
+        """Lay what it changes over what others have made of the session meanwhile."""
+        __traceback_hide__ = True
+        changes = self.look(codec)
+        return changes.over(content) | links.merged(changes.base, changes.ours, content)
+
+    def outcome(self) -> Baseline:
+        """Return the baseline to go on from. Raises why there is none."""
+        if self.error is not None:
+            raise self.error
+        if self.written is None:
+            raise StoreUnavailable
+        return self.written
+
+    def is_in(self, stands: Standing) -> bool:
+        """Tell whether what stands shows one of its tries to have been applied."""
+        self.written = self.tries.applied(stands)
+        return self.written is not None
+
+    def is_lost(self, expected: Baseline, stands: Standing) -> bool:
+        """Tell whether it can never be told; else it is to be tried again."""
+        fate = self.tries.fate(expected, stands)
+        if fate is Fate.UNKNOWN:
+            self.error = StoreUnavailable(CANNOT_BE_TOLD)
+        elif fate is Fate.OVERTAKEN:
+            self.tries.overtaken()
+        return fate is Fate.UNKNOWN

@@ -1,0 +1,111 @@
+"""Many requests that save one session at once, in several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+from tests.bench import aws
+from tests.bench.result import Section, Table, Target
+from tests.bench.scale import Scale
+from tests.sessions_kms.contention import Contention, contend, expected
+from tests.sessions_kms.worker import Worker
+
+PROCESSES, WRITERS = 4, 16
+LIMITS = {1: 20, 10: 60}  # latencies of a lone save, of the longest one, by saves each
+ALONE = 30  # saves, of which the median is a lone save's latency
+COLUMNS = (
+    "",
+    "lone save, ms",
+    "median, latencies",
+    "longest, latencies",
+    "writes sent",
+    "refused",
+    "lost",
+)
+
+
+def run(scale: Scale, folder: Path) -> Section:
+    section = Section(
+        "64 writers of one session",
+        [
+            f"{PROCESSES} processes of {WRITERS} threads each load a session, change a key of "
+            "their own and save it, all at once; DynamoDB is roto, and each call of it takes so "
+            "long on its way. A latency is the median of a save that nobody is in the way of, in "
+            "the same process.",
+            "Times are of all rounds together, the longest being that of the worst one; writes "
+            "are those of the round that sent most. What is refused was answered 503.",
+        ],
+    )
+    rows = []
+    with aws.running("storing", folder) as found:
+        for latency in scale.latencies:
+            with ExitStack() as stack:
+                workers = list(_workers(stack, found.settings, latency))
+                for saves, limit in LIMITS.items():
+                    rounds = [_round(workers, saves) for _ in range(scale.bursts)]
+                    name = f"{latency * 1000:.0f} ms, {saves} each"
+                    rows.append((name, *_row(rounds)))
+                    section.targets += _targets(name, rounds, saves, limit)
+    section.tables.append(Table("Saves of one session", COLUMNS, rows))
+    return section
+
+
+def _workers(stack: ExitStack, settings: dict[str, str], latency: float) -> Iterator[Worker]:
+    for _ in range(PROCESSES):
+        worker = stack.enter_context(Worker(settings))
+        worker.ask("warm_up")
+        worker.ask("be_slow", seconds=latency)
+        yield worker
+
+
+def _round(workers: list[Worker], saves: int) -> tuple[Contention, int]:
+    """Return what came of one round, and how many saves were lost."""
+    first = workers[0]
+    alone = first.ask("save_alone", times=ALONE)
+    first.ask("open")
+    first.ask("save")
+    key = first.ask("look")["key"]
+    found = contend(workers, key, writers=WRITERS, saves=saves, alone=alone)
+    first.ask("open", key=key)
+    content = first.ask("look")["content"]
+    wanted = expected(PROCESSES, writers=WRITERS, saves=saves)
+    return found, sum(content.get(name) != value for name, value in wanted.items())
+
+
+def _row(rounds: list[tuple[Contention, int]]) -> tuple[str, ...]:
+    found = [each for each, _ in rounds]
+    return (
+        f"{median(each.alone for each in found) * 1000:.1f}",
+        f"{median(took / each.alone for each in found for took in each.took):.1f}",
+        f"{max(each.longest for each in found):.1f}",
+        f"{max(each.writes for each in found):,}",
+        f"{sum(told is not None for each in found for told in each.told)}",
+        f"{sum(lost for _, lost in rounds)}",
+    )
+
+
+def _targets(
+    name: str, rounds: list[tuple[Contention, int]], saves: int, limit: int
+) -> list[Target]:
+    found = [each for each, _ in rounds]
+    refused = sum(told is not None for each in found for told in each.told)
+    return [
+        Target(
+            f"64 writers, {name}: longest save, latencies of a lone one",
+            limit,
+            max(each.longest for each in found),
+        ),
+        Target(
+            f"64 writers, {name}: writes sent",
+            PROCESSES * WRITERS * saves,
+            max(each.writes for each in found),
+        ),
+        Target(
+            f"64 writers, {name}: saves refused or lost",
+            0,
+            refused + sum(lost for _, lost in rounds),
+        ),
+    ]
