@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway_site import admission
 from gateway_site.environment import FALSE, LOOPBACK_HOSTS, TRUE, refuse_unknown
 
 CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
@@ -35,6 +36,7 @@ SUFFIXES = (
     "SINGLE_LOGOUT",
     "BACKCHANNEL_LOGOUT",
     "ALLOW_PRIVATE",
+    *admission.SUFFIXES,
 )
 NAME_LENGTH = 40  # of allauth's SocialApp.name and of its provider column
 
@@ -97,7 +99,9 @@ def configured(environment: Mapping[str, str]) -> list[Provider]:
         if (match := CLIENT_ID.fullmatch(variable)) and value.strip()
     )
     refuse_unknown(environment, "OAUTH", names, SUFFIXES)
-    providers = [_Variables(environment, name).provider() for name in names]
+    providers = [
+        _admitting(environment, _Variables(environment, name).provider()) for name in names
+    ]
     # allauth finds the provider of an unfinished sign-up again by its client id.
     clients = [provider.client_id for provider in providers if provider.issuer is not None]
     if len(set(clients)) < len(clients):
@@ -126,6 +130,19 @@ def form_action_origins(providers: Iterable[Provider]) -> list[str]:
     provider's authorization endpoint belongs in it.
     """
     return sorted({origin for provider in providers for origin in provider.form_action})
+
+
+def _admitting(environment: Mapping[str, str], provider: Provider) -> Provider:
+    """Return a provider that knows who may sign in, and is asked for what tells it."""
+    found = admission.read(environment, provider.name, provider.issuer)
+    if not found.settings:
+        return provider
+    return replace(
+        provider,
+        scopes=tuple(dict.fromkeys([*provider.scopes, *found.scopes])),
+        auth_params={**provider.auth_params, **found.auth_params},
+        tokens={**provider.tokens, "admission": dict(found.settings)},
+    )
 
 
 class _Variables:

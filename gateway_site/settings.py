@@ -13,7 +13,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site import providers
+from gateway_site import admission, providers
 from gateway_site.environment import (
     LOOPBACK_HOSTS,
     database,
@@ -173,6 +173,9 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
 OAUTH_PROVIDERS = providers.configured(os.environ)
+# Providers whose every account may sign in; where anybody may have one, it is an error.
+OPEN_PROVIDERS = admission.require_lists(os.environ, OAUTH_PROVIDERS)
+SIGN_IN_CONTACT = text("SIGN_IN_CONTACT")  # whom somebody asks who may not
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -20,8 +20,9 @@ from django.http import HttpRequest
 from django.shortcuts import render, resolve_url
 
 from oauth import new_accounts, pending, providers
+from oauth.admission import refusing
 from oauth.endpoints import reach_of
-from oauth.exceptions import ProviderBusy, ProviderRefused, ProviderUnavailable
+from oauth.exceptions import ProviderBusy, ProviderRefused, ProviderUnavailable, SignInRefused
 from oauth.exchange import capturing, naming_the_request
 from oauth.transport import bounded
 
@@ -121,6 +122,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """Show a page of its own when the provider is down."""
         if error == AuthError.CANCELLED:
             return
+        if isinstance(exception, SignInRefused):
+            raise ImmediateHttpResponse(refusing.page(request, provider, exception))
         logger.warning("Signing in with %s failed: %s", provider.sub_id, _described(exception))
         answered = bool(extra_context and extra_context.get("state"))
         down = isinstance(exception, requests.RequestException | ProviderUnavailable)

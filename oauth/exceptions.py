@@ -3,14 +3,18 @@
 OAuthError
 ├── NotConnected                nothing is held for this provider
 ├── ReauthenticationRequired    the person must sign in with the provider again
+│   └── NoLongerAllowed         and may not: what it told at a refresh is against the rule
 ├── ProviderUnavailable         the provider cannot be asked now; trying later may help
 │   └── ProviderBusy            because this process asks it too much already
-└── ProviderRefused             what the provider answered must not be accepted
+├── ProviderRefused             what the provider answered must not be accepted
+└── SignInRefused               the person may not sign in
 
 Messages are fixed sentences, without what a provider answered.
 """
 
 from allauth.socialaccount.providers.base import ProviderException
+
+from oauth.admission.evidence import Refusal
 
 
 class OAuthError(Exception):
@@ -25,6 +29,10 @@ class ReauthenticationRequired(OAuthError):
     """The tokens cannot be renewed: only a new sign-in with the provider helps."""
 
 
+class NoLongerAllowed(ReauthenticationRequired):
+    """The provider told at a refresh what the rule of who may sign in refuses."""
+
+
 class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
     """The provider did not answer, or answered what cannot be read. Nothing was given up."""
 
@@ -35,3 +43,16 @@ class ProviderBusy(ProviderUnavailable):
 
 class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
     """The provider's answer was read, and must not be accepted."""
+
+
+class SignInRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
+    """An account whose sign-in was in order may not be used here.
+
+    ``groups`` are those that the provider told of, as a token set would hold them.
+    """
+
+    def __init__(self, reason: Refusal, subject: str, groups: tuple[str, ...]) -> None:
+        super().__init__("This account may not sign in.")
+        self.reason = reason
+        self.subject = subject
+        self.groups = groups

@@ -27,6 +27,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from oauth import endpoints, http, id_tokens, providers
+from oauth.admission import admitting
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
@@ -149,16 +150,28 @@ class _Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             if login.account.uid == str(None):  # allauth's reading of a null
                 raise ProviderRefused("The answer does not say whose account it is.")
             _check_text(login.account)
-            login.token_set = TokenSet.from_response(
+            token_set = TokenSet.from_response(
                 kwargs["response"],
                 subject=login.account.uid,
                 client_id=app.client_id,
                 requested_scope=tuple(self.get_provider().get_scope()),
                 now=int(services().clock()),
             )
+        login.token_set = self._admitted(login, token_set)
         for address in login.email_addresses:
             address.verified = is_true(address.verified)
         return login
+
+    def _admitted(self, login: SocialLogin, token_set: TokenSet) -> TokenSet:
+        """Return the token set of somebody who may sign in. Raises SignInRefused.
+
+        Before allauth asks the database for the account, or puts anything there.
+        """
+        __traceback_hide__ = True
+        configured = providers.provider(self.get_provider().sub_id)
+        if configured is None:
+            return token_set
+        return admitting.admitted(configured, login.account.extra_data, token_set)
 
 
 def _check_text(account: SocialAccount) -> None:

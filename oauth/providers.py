@@ -7,8 +7,9 @@ Besides allauth's own, an app's `settings` may hold `token_auth_method`
 (`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
 (PEM), `private_key_id`, `revocation_url`, `refresh_leeway` (seconds), `single_logout`
 (`hint` or `no-hint`, see `oauth.single_logout`), `backchannel_logout` (whether the
-provider ends sessions here; without it the provider's metadata decides) and
-`allow_private` (whether its metadata may name addresses of a private network).
+provider ends sessions here; without it the provider's metadata decides),
+`allow_private` (whether its metadata may name addresses of a private network) and
+`admission` (who may sign in: `oauth.admission.rule`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from typing import Any
 
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers import registry
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+
+from oauth.admission.rule import NOTHING_SAID, Admission
 
 REFRESH_LEEWAY = 60  # seconds
 BASIC = "client_secret_basic"
@@ -49,6 +53,7 @@ class Provider:
     single_logout: str | None = None
     backchannel_logout: bool | None = None
     allow_private: bool = False
+    admission: Admission = NOTHING_SAID
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def fixed_endpoint(self, name: str) -> str | None:
@@ -94,8 +99,18 @@ def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
                 single_logout=settings.get("single_logout"),
                 backchannel_logout=settings.get("backchannel_logout"),
                 allow_private=settings.get("allow_private") is True,
+                admission=_admission(settings.get("admission") or {}),
                 metadata_overrides=settings.get("openid_configuration_overrides") or {},
             )
+
+
+def _admission(settings: Mapping[str, Any]) -> Admission:
+    try:
+        return Admission.from_settings(settings)
+    except (TypeError, ValueError):
+        raise ImproperlyConfigured(
+            'The "admission" of a provider in SOCIALACCOUNT_PROVIDERS cannot be read.'
+        ) from None
 
 
 def apps_of(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from oauth import endpoints, id_tokens
-from oauth.exceptions import OAuthError, ProviderUnavailable
+from oauth.admission import admitting
+from oauth.exceptions import OAuthError, ProviderUnavailable, SignInRefused
 from oauth.http import Answer
 from oauth.id_tokens import ForAnother, InvalidIdToken, Unreadable
 from oauth.providers import Provider
@@ -46,6 +47,7 @@ CONFIGURATION = frozenset(
 # given up: its answer is worth waiting for.
 PATIENCE = 24.0
 ANOTHER_GRANT = "another_grant"
+NOT_ALLOWED = "not_allowed"
 
 
 class GrantRefused(OAuthError):
@@ -69,7 +71,7 @@ def refresh(provider: Provider, token_set: TokenSet, *, now: int) -> TokenSet:
     new = _read(provider, token_set, answer, now)
     new = _with_good_id_token(provider, token_set, new, found.issuer, now)
     _notice_less_scope(provider, token_set, new)
-    return new
+    return _still_admitted(provider, token_set, new)
 
 
 def _read(provider: Provider, old: TokenSet, answer: Answer, now: int) -> TokenSet:
@@ -124,6 +126,17 @@ def _with_good_id_token(
         raise GrantRefused(ANOTHER_GRANT)
     logger.error("An id token of %s was left out of a refresh: %s", provider.name, fault)
     return replace(new, id_token=old.id_token)
+
+
+def _still_admitted(provider: Provider, old: TokenSet, new: TokenSet) -> TokenSet:
+    """Return the new token set with its groups, if its person may still sign in."""
+    __traceback_hide__ = True
+    try:
+        return admitting.at_refresh(provider, old, new)
+    except SignInRefused as exc:
+        reason = exc.reason
+    logger.warning("%s told at a refresh that somebody may not sign in: %s.", provider.name, reason)
+    raise GrantRefused(NOT_ALLOWED)
 
 
 def _fault_of(

@@ -22,7 +22,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from oauth import new_accounts, pending
+from oauth import another_account, new_accounts, pending
 
 # What allauth lets a visitor add to the authorization request by the address.
 VISITORS_WISHES = ("scope", "auth_params", "action")
@@ -39,6 +39,8 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     query = request.GET.copy()
     for name in VISITORS_WISHES:
         query.pop(name, None)
+    if another_account.is_meant(request):
+        query["auth_params"] = another_account.parameters(provider)
     request.GET = query  # type: ignore[assignment]  # Django's own attribute takes a copy too
     return _answered(
         request,

@@ -7,12 +7,13 @@ these can be reached through the gateway.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway_site.admission import groups
 from gateway_site.environment import LOOPBACK_HOSTS, refuse_unknown
 from gateway_site.gateway import paths
 from gateway_site.gateway.request_headers import LISTED, BadEntry, RequestHeaders
@@ -28,7 +29,7 @@ NUMBERS = {
     "MAX_CONCURRENT": 64,
 }
 # The first makes the upstream.
-SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", "REQUEST_HEADERS", *NUMBERS)
+SUFFIXES = ("URL", "PROVIDER", "METHODS", "PATHS", "REQUEST_HEADERS", "ALLOWED_GROUPS", *NUMBERS)
 URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
 NAME_LENGTH = 40
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
@@ -40,7 +41,8 @@ class Upstream:
 
     `origin` is scheme, host and port without a default port; `prefix` is the path that
     every target starts with, without its last slash. `paths` are the prefixes of what may
-    be asked for below it; empty allows everything.
+    be asked for below it; empty allows everything. `allowed_groups` are groups at the
+    provider; empty allows everybody who is signed in.
     """
 
     name: str
@@ -55,6 +57,11 @@ class Upstream:
     stream_timeout: int
     max_body: int
     max_concurrent: int
+    allowed_groups: frozenset[str] = frozenset()
+
+    def allows(self, groups: Iterable[str]) -> bool:
+        """Tell whether somebody in these groups at the provider may call it."""
+        return not self.allowed_groups or not self.allowed_groups.isdisjoint(groups)
 
 
 def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
@@ -95,6 +102,7 @@ class _Variables:
             methods=self._methods(),
             paths=self._paths(),
             request_headers=self._request_headers(),
+            allowed_groups=self._allowed_groups(),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 
@@ -135,6 +143,10 @@ class _Variables:
             return LISTED.with_more(self._list("REQUEST_HEADERS"))
         except BadEntry as bad:
             raise ImproperlyConfigured(f"{self.variable('REQUEST_HEADERS')} {bad}") from None
+
+    def _allowed_groups(self) -> frozenset[str]:
+        of_github = self._provider() == "github"
+        return groups(self.environment, self.variable("ALLOWED_GROUPS"), of_github=of_github)
 
     def _number(self, suffix: str) -> int:
         text = self._text(suffix)

@@ -21,6 +21,7 @@ from gateway_site.gateway.connections import Owner
 from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.problems import Problem, signed_out
 from gateway_site.gateway.upstreams import Upstream
+from oauth import session as token_sets
 from sessions_kms.loading import id_of
 
 CSRF_HEADER = "X-CSRFToken"
@@ -82,7 +83,7 @@ def index(request: HttpRequest) -> HttpResponse:
     document = {
         "csrf_header": CSRF_HEADER,
         "csrf_token": get_token(request),
-        "upstreams": sorted(settings.UPSTREAMS),
+        "upstreams": [each.name for each in callable_by(request)],
     }
     return JsonResponse(document, headers={"Cache-Control": "no-store"})
 
@@ -117,6 +118,21 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
             script_name=_script_name(scope),
         )
     )
+
+
+def callable_by(request: HttpRequest) -> list[Upstream]:
+    """Return the upstreams that the groups of the signed-in person let them call, by name."""
+    return [
+        upstream
+        for _, upstream in sorted(settings.UPSTREAMS.items())
+        if not upstream.allowed_groups or upstream.allows(_groups(request, upstream.provider))
+    ]
+
+
+def _groups(request: HttpRequest, provider: str) -> tuple[str, ...]:
+    __traceback_hide__ = True
+    held = token_sets.load(request.session, provider)
+    return () if held is None else held.groups
 
 
 def _owner(request: HttpRequest) -> Owner:
