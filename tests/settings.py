@@ -6,7 +6,7 @@ Nothing of the developer's environment gets in; no value here reaches anything r
 import os
 
 for _name in list(os.environ):
-    if _name.startswith(("OAUTH_", "AWS_", "SESSIONS_", "DATA_KEY_")):
+    if _name.startswith(("OAUTH_", "AWS_", "SESSIONS_", "DATA_KEY_", "SIGN_IN_")):
         del os.environ[_name]
 
 os.environ |= {

@@ -55,9 +55,9 @@ class GitHub:
             answer = self.asking.get(f"{self.api}/user/emails?per_page={PAGE}&page={page}")
             if _is_refused(answer):
                 return None
-            listed = _checked(answer)
-            found |= {each for entry in members(listed) if (each := _verified(entry))}
-            if len(members(listed)) < PAGE:
+            listed = members(_checked(answer))
+            found |= verified_of(listed)
+            if len(listed) < PAGE:
                 break
         return frozenset(found)
 
@@ -81,6 +81,11 @@ class GitHub:
             return None
         # An invitation that nobody accepted yet is "pending".
         return _checked(answer).content().get("state") == "active"
+
+
+def verified_of(listed: Iterable[object]) -> set[str]:
+    """Return the verified addresses of an answer of `/user/emails`, in their one form."""
+    return {each for entry in listed if (each := _verified(entry))}
 
 
 def _is_refused(answer: Answer) -> bool:
