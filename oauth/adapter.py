@@ -82,8 +82,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         return bounded(super().get_requests_session(), reach)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Note the sign-in, which may meet another one of the same new account."""
+        """Note the sign-in, which may meet another one of the same new account.
+
+        Somebody who was made ahead of it gets the name that the provider tells.
+        """
         new_accounts.note(request, sociallogin)
+        if new_accounts.was_made_ahead(sociallogin):
+            told = sociallogin.provider.extract_common_fields(sociallogin.account.extra_data)
+            self.populate_user(request, sociallogin, told)
+            new_accounts.introduce(request, sociallogin)
 
     def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         """Save somebody new without a form, unless the project wants one."""

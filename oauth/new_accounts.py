@@ -8,6 +8,8 @@ Where several requests bring the account at the same moment, each finds that it 
 the database lets one of them save it, and allauth would answer the others with an error.
 They are completed anew here, from what the provider said, and find somebody who exists.
 So are people of the same name, who are offered the same user name.
+
+Somebody whom `manage.py staff` made ahead of the first sign-in is introduced by it likewise.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from allauth.account.internal.flows.manage_email import assess_unique_email
 from allauth.account.utils import filter_users_by_username, user_email, user_username
 from allauth.socialaccount.helpers import complete_social_login
 from allauth.socialaccount.models import SocialAccount, SocialLogin
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,22 @@ def settle(sociallogin: SocialLogin) -> None:
         user_email(user, "")
     if (name := user_username(user)) and filter_users_by_username(name).exists():
         user_username(user, get_account_adapter().generate_unique_username([name]))
+
+
+def was_made_ahead(sociallogin: SocialLogin) -> bool:
+    """Tell whether this is the first sign-in of somebody whom `oauth.accounts` made."""
+    return sociallogin.account.pk is not None and sociallogin.user.last_login is None
+
+
+def introduce(request: HttpRequest, sociallogin: SocialLogin) -> None:
+    """Save the name and the address that a provider tells of somebody who was made ahead."""
+    settle(sociallogin)
+    get_account_adapter(request).populate_username(request, sociallogin.user)
+    try:
+        with transaction.atomic():
+            sociallogin.user.save()
+    except IntegrityError:  # taken in this moment: the made-up name is as good
+        sociallogin.user.refresh_from_db()
 
 
 def _is_taken(address: str | None) -> bool:

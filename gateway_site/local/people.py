@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Person:
+    subject: int  # the claim `sub`, which is the primary key there
     username: str
     password: str
     first_name: str
     last_name: str
+    staff: bool = False  # of the gateway
 
     @property
     def email(self) -> str:
@@ -20,6 +22,6 @@ class Person:
 
 
 PEOPLE = (
-    Person("ada", "ada", "Ada", "Lovelace"),
-    Person("grace", "grace", "Grace", "Hopper"),
+    Person(1, "ada", "ada", "Ada", "Lovelace", staff=True),
+    Person(2, "grace", "grace", "Grace", "Hopper"),
 )

@@ -81,6 +81,8 @@ class Stack:
             outer["KMS_KEY_ARN"] = self._created(supervisor, outer)
         with steps.step("SQL database: migrated."):
             supervisor.run("migrate", [*MANAGE, "migrate", "--no-input"], outer)
+            if self.has_own_provider:
+                supervisor.run("staff", grant_to_staff(), outer)
         self._tell(outer, base)
         with steps.step(f"Sites: {_named(sites)}."):
             supervisor.start(*sites)
@@ -99,9 +101,7 @@ class Stack:
     def sites(self, base: dict[str, str], outer: dict[str, str], secrets: Secrets) -> list[Child]:
         """Return the gateway and, unless the caller configured others, the provider."""
         gateway = self.gateway(outer)
-        if environment.other_providers(self.inherited):
-            return [gateway]
-        return [self.provider(base, secrets), gateway]
+        return [self.provider(base, secrets), gateway] if self.has_own_provider else [gateway]
 
     def secrets(self) -> Secrets:
         return Secrets(
@@ -161,12 +161,22 @@ class Stack:
         )
 
     def welcome(self) -> str:
-        lines = [f"The gateway is at http://{HOST}:{self.ports.gateway}/"]
-        if not environment.other_providers(self.inherited):
-            people = " or ".join(f"{p.username} (password {p.password})" for p in PEOPLE)
-            lines.append(f"Sign in as {people}.")
-        lines.append(f"Logs are in {self.logs}; Ctrl-C ends everything, and loses nothing.")
-        return "\n".join(lines)
+        home = f"http://{HOST}:{self.ports.gateway}"
+        ready = [f"The gateway is at {home}/"]
+        if self.has_own_provider:
+            ready.append(f"Sign in as {_people()}.")
+            ready += [
+                f"  1. Open {home}/ and sign in.",
+                f"  2. Call an upstream with your token: {home}/try/provider/",
+                f"  3. As ada, see the sessions, which nobody can read: {home}/admin/",
+            ]
+        ready.append(f"Logs are in {self.logs}; Ctrl-C ends everything, and loses nothing.")
+        return "\n".join(ready)
+
+    @property
+    def has_own_provider(self) -> bool:
+        """Whether the local provider runs: the caller configured no other."""
+        return not environment.other_providers(self.inherited)
 
     @property
     def logs(self) -> Path:
@@ -175,6 +185,21 @@ class Stack:
     @property
     def aws_file(self) -> Path:
         return self.state / "aws.env"
+
+
+def grant_to_staff() -> list[str]:
+    """Return the command that makes the ready-made staff so, before they first sign in."""
+    [person] = (person for person in PEOPLE if person.staff)
+    account = ["--provider", "local", "--subject", str(person.subject)]
+    return [*MANAGE, "staff", "grant", *account, "--superuser", "--no-input"]
+
+
+def _people() -> str:
+    told = (
+        f"{person.username} (password {person.password}{', staff' if person.staff else ''})"
+        for person in PEOPLE
+    )
+    return " or ".join(told)
 
 
 def _named(children: Sequence[Child]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
@@ -13,20 +12,11 @@ from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
 
-ADA = ("--provider", "local", "--email", "ada@example.com")
-
-
-@cache
-def make_ada_staff(stack: LocalStack) -> None:
-    made = stack.manage("staff", "grant", *ADA, "--superuser", "--yes")
-    assert made.returncode == 0, made.stderr
-
 
 @pytest.fixture
 def admin(stack: LocalStack, page: Page) -> Page:
-    """Give the list of sessions to ada, who signed in as everybody does and is staff now."""
+    """Give the list of sessions to ada, who signed in as everybody does and is staff."""
     arrive(page, stack)
-    make_ada_staff(stack)
     page.goto(f"{stack.url}/admin/sessions_kms/session/")
     expect(page.get_by_role("heading", name="Sessions", exact=True)).to_be_visible()
     return page

@@ -145,7 +145,7 @@ def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ct
     with run.serving() as process:
         welcome = read_welcome(process)
         assert f"http://127.0.0.1:{run.ports.gateway}/" in welcome
-        assert "ada (password ada) or grace (password grace)" in welcome
+        assert "ada (password ada, staff) or grace (password grace)" in welcome
 
         page = requests.get(run.url, timeout=10)
         style = re.search(r'href="(/static/[^"]+\.css)"', page.text)

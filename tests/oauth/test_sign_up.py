@@ -14,6 +14,7 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 
+from oauth import accounts
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 
@@ -83,6 +84,30 @@ def test_address_that_is_free_is_stored(known: Visitor, other: FakeProvider) -> 
     visitor, _ = newcomer(other, email="grace@example.com", email_verified=True)
     assert user_of(visitor).email == "grace@example.com"
     assert EmailAddress.objects.get(user_id=visitor.user_id).verified
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "address"),
+    [
+        ({"preferred_username": "grace", "email": "grace@example.com"}, "grace", True),
+        ({"preferred_username": "ADA", "email": "ada@example.com"}, "ada[0-9a-zA-Z]{1,6}", False),
+    ],
+)
+def test_somebody_made_ahead_is_named_by_the_first_sign_in_alone(
+    known: Visitor, other: FakeProvider, told: dict[str, str], name: str, address: bool
+) -> None:
+    made = accounts.create("other", "7").user
+    other.person = {"sub": "7", **told}
+    visitor = Visitor()
+    visitor.sign_in(other, "other")
+    user = user_of(visitor)
+    assert user.pk == made.pk
+    assert re.fullmatch(name, user.get_username())
+    assert user.email == (told["email"] if address else "")
+
+    other.person = {"sub": "7", "preferred_username": "hopper"}
+    Visitor().sign_in(other, "other")
+    assert user_of(visitor).get_username() == user.get_username()
 
 
 def seen(visitor: Visitor, response: Any) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ def _ensure_person(person: Person) -> None:
     user, created = User.objects.get_or_create(
         username=person.username,
         defaults={
+            "pk": person.subject,
             "email": person.email,
             "first_name": person.first_name,
             "last_name": person.last_name,
