@@ -48,15 +48,17 @@ def test_list_of_a_provider_replaces_the_general_one_of_its_kind() -> None:
             "OAUTH_CORP_ALLOWED_DOMAINS": "bücher.example",
         }
     )
-    assert found["google"].rule.domains == {"example.com", ".example.com"}
-    assert found["corp"].rule.domains == {"xn--bcher-kva.example"}
-    assert found["corp"].rule.emails == found["google"].rule.emails == {"guest@example.org"}
+    assert found["google"].rule.domains == frozenset({"example.com", ".example.com"})
+    assert found["corp"].rule.domains == frozenset({"xn--bcher-kva.example"})
+    assert (
+        found["corp"].rule.emails == found["google"].rule.emails == frozenset({"guest@example.org"})
+    )
 
 
 def test_groups_have_blanks_and_commas_in_their_names() -> None:
     named = "Domain Users, cn=staff\\,dc=example"
     (corp,) = admissions(CORP | {"SIGN_IN_ALLOWED_GROUPS": named}).values()
-    assert corp.rule.groups == {"Domain Users", "cn=staff,dc=example"}
+    assert corp.rule.groups == frozenset({"Domain Users", "cn=staff,dc=example"})
 
 
 def test_organisations_and_teams_are_groups_and_so_are_those_of_upstreams() -> None:
@@ -70,7 +72,7 @@ def test_organisations_and_teams_are_groups_and_so_are_those_of_upstreams() -> N
             "UPSTREAM_API_ALLOWED_GROUPS": "Acme/Ops",
         }
     )["github"]
-    assert found.rule.groups == {"acme", "acme/dev"}
+    assert found.rule.groups == frozenset({"acme", "acme/dev"})
     assert found.named_groups == {"acme", "acme/dev", "acme/ops"}
 
 

@@ -130,7 +130,7 @@ def test_who_is_refused_again_loses_the_session_that_was_begun_with_the_account(
     corp.person = ADA
     visitor.sign_in(corp)
     key = visitor.session.session_key
-    assert visitor.user_id is not None
+    assert list(SessionStore(key).load())
     ruled(settings, corp, ALLOWED_DOMAINS="example.org")
 
     assert visitor.sign_in(corp, process=process).status_code == 403

@@ -56,7 +56,8 @@ def graph(corp: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, content = 404, {}
+            status: int = 404
+            content: Any = {}
             if self.path == "/v1.0/me/checkMemberGroups":
                 status, content = graph.check_member_groups(self.headers["Authorization"], body)
             data = json.dumps(content).encode()
