@@ -26,6 +26,7 @@ from oauth.exceptions import (
     ReauthenticationRequired,
 )
 from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
+from oauth.revocation import revoke_soon
 from oauth.signals import token_refreshed
 from oauth.threads import Busy, Turns, in_turn, is_underway
 from oauth.tokens import TokenSet
@@ -227,7 +228,11 @@ class _Access:
         if tokens.load(stored, self._provider.name) is None:
             return
         if tokens.is_signed_in_with(stored, self._provider.name, held.subject):
+            others = {name: tokens.load(stored, name) for name in tokens.providers(stored)}
             stored.flush()
+            for name, token_set in others.items():
+                if token_set is not None and name != self._provider.name:
+                    revoke_soon(name, token_set)
         else:
             tokens.drop(stored, self._provider.name)
             self._kept(stored)

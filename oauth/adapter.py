@@ -130,7 +130,8 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         if error == AuthError.CANCELLED:
             return
         if isinstance(exception, SignInRefused):
-            raise ImmediateHttpResponse(refusing.page(request, provider, exception))
+            state = (extra_context or {}).get("state") or {}
+            raise ImmediateHttpResponse(refusing.page(request, provider, exception, state))
         logger.warning("Signing in with %s failed: %s", provider.sub_id, _described(exception))
         answered = bool(extra_context and extra_context.get("state"))
         down = isinstance(exception, requests.RequestException | ProviderUnavailable)

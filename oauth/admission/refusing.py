@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
-from allauth.socialaccount.providers.base import Provider
+from allauth.socialaccount.providers.base import AuthProcess, Provider
 from django.conf import settings
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
@@ -21,8 +23,13 @@ logger = logging.getLogger(__name__)
 SHOWN = 6  # characters of a subject in the log
 
 
-def page(request: HttpRequest, provider: Provider, refused: SignInRefused) -> HttpResponse:
-    """Return the page of a refusal, and take what the account had here."""
+def page(
+    request: HttpRequest, provider: Provider, refused: SignInRefused, state: Mapping[str, Any]
+) -> HttpResponse:
+    """Return the page of a refusal, and take what the account had here.
+
+    ``state`` is allauth's, of the sign-in: another account goes on to where this one would have.
+    """
     # Not the address, which is somebody's: an operator asks `manage.py explain_sign_in`.
     logger.warning(
         "A sign-in with %s was refused (%s): the account whose subject begins with %a.",
@@ -36,10 +43,15 @@ def page(request: HttpRequest, provider: Provider, refused: SignInRefused) -> Ht
         "code": refused.reason.value,
         "contact": getattr(settings, "SIGN_IN_CONTACT", ""),
         "sign_in_url": provider.get_login_url(request),
-        "field": FIELD,
-        "value": VALUE,
+        "fields": {FIELD: VALUE} | _way_on(request, state),
     }
     return render(request, "oauth/sign_in_refused.html", context, status=HTTPStatus.FORBIDDEN)
+
+
+def _way_on(request: HttpRequest, state: Mapping[str, Any]) -> dict[str, str]:
+    connects = state.get("process") == AuthProcess.CONNECT and request.user.is_authenticated
+    fields = {"next": state.get("next"), "process": AuthProcess.CONNECT if connects else None}
+    return {name: str(value) for name, value in fields.items() if value}
 
 
 def _take(request: HttpRequest, provider: str, refused: SignInRefused) -> None:

@@ -14,6 +14,7 @@ from oauth import background
 from oauth import session as tokens
 from oauth.admission import issuers
 from sessions_kms.backend import SessionStore
+from tests.gateway_site.pages import assert_accessible
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import stored
@@ -74,10 +75,13 @@ def test_who_is_not_sees_why_whom_to_ask_and_another_way(
     corp.person, corp.more_of_id_token = person, claims
     caplog.set_level(logging.INFO)
 
-    response = visitor.sign_in(corp)
+    response = visitor.sign_in(corp, next="/sessions/?page=2&x=1")
 
     assert response.status_code == 403
     page = response.content.decode()
+    assert_accessible(page)
+    assert 'name="next" value="/sessions/?page=2&amp;x=1"' in page
+    assert 'name="process"' not in page
     assert f"<code>{code}</code>" in page
     assert "mailto:it@example.com" in page
     assert 'action="/accounts/oidc/corp/login/"' in page
@@ -146,8 +150,10 @@ def test_refused_account_is_not_connected_and_takes_nothing_of_the_other_one(
     variables = environment("corp", corp, CLIENT_ID="the-corp-client")
     configure(settings, variables | environment("other", other, ALLOWED_DOMAINS="example.org"))
 
-    assert visitor.connect(other).status_code == 403
+    response = visitor.connect(other)
 
+    assert response.status_code == 403
+    assert 'name="process" value="connect"' in response.content.decode()
     assert tokens.providers(visitor.session) == ["corp"]
     assert SocialAccount.objects.filter(provider="other").count() == 0
     assert visitor.user_id is not None

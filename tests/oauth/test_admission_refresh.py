@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -117,15 +118,23 @@ def test_connection_alone_ends_where_the_session_was_begun_with_another_account(
     assert visitor.user_id is not None
 
 
-def test_grant_that_the_refresh_brought_is_revoked(
-    corp: FakeProvider, ada: Visitor, settings: Settings
+def test_all_grants_of_the_session_that_ends_are_revoked(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
 ) -> None:
-    url = f"{corp.issuer}/revoke"
-    configure(settings, environment("corp", corp, **RULE, REVOCATION_URL=url))
-    revoked: list[bool] = []
-    corp.hooks["/revoke"] = lambda: revoked.append(True)
-    corp.failing["/revoke"] = lambda: (200, "text/plain", b"")
+    revoked: list[str] = []
+    variables: dict[str, str] = {}
+    for name, provider, client in (("corp", corp, "the-corp-client"), ("other", other, "")):
+        more = {"CLIENT_ID": client} if client else {}
+        url = f"{provider.issuer}/revoke"
+        rule = RULE if name == "corp" else {}
+        variables |= environment(name, provider, REVOCATION_URL=url, **more, **rule)
+        provider.hooks["/revoke"] = partial(revoked.append, name)
+        provider.failing["/revoke"] = lambda: (200, "text/plain", b"")
+    configure(settings, variables)
+    corp.more_of_id_token = dict(ADA)
+    visitor.sign_in(corp)
+    visitor.connect(other)
     with pytest.raises(NoLongerAllowed):
-        refreshed(corp, ada, {"groups": []})
+        refreshed(corp, visitor, {"groups": []})
     assert background.drain(10)
-    assert revoked
+    assert set(revoked) == {"corp", "other"}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
 import pytest
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
+from django.db import connection
 from pytest_django import Settings
 
+from oauth import rights
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.sessions_kms.commands import Run, run
@@ -121,3 +127,35 @@ def test_rights_of_a_provider_that_gives_none_any_more_go_at_the_next_sign_in(
     ada.sign_in("roots")
     configure(settings, environment("corp", ada.corp))
     assert ada.sign_in("roots") == NONE
+
+
+def test_sign_ins_at_one_moment_leave_nothing_that_no_later_one_takes(
+    database_file: Path, ada: Person
+) -> None:
+    barrier = Barrier(2)
+
+    def account() -> SocialAccount:
+        return SocialAccount.objects.get(provider="corp", uid="7007")
+
+    def begin() -> None:
+        user = User.objects.create(username="grace")
+        SocialAccount.objects.create(user=user, provider="corp", uid="7007")
+        connection.close()
+
+    def settle(*groups: str) -> None:
+        for _ in range(10):
+            barrier.wait(20)
+            rights.settle(account(), groups)
+        connection.close()
+
+    def end() -> tuple[bool, bool]:
+        rights.settle(account(), [])
+        user = account().user
+        connection.close()
+        return user.is_staff, user.is_superuser
+
+    with ThreadPoolExecutor(2) as threads:  # each with a connection of its own
+        threads.submit(begin).result(20)
+        for done in [threads.submit(settle, "admins"), threads.submit(settle)]:
+            done.result(60)
+        assert threads.submit(end).result(20) == NONE
