@@ -123,8 +123,8 @@ def test_list_that_cannot_be_meant_is_named(variables: dict[str, str], named: st
         (ENTRA, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
         (CORP | GOOGLE | {"OAUTH_CORP_ALLOWED_DOMAINS": "*"}, "OAUTH_GOOGLE_ALLOWED_DOMAINS"),
         (
-            CORP | GOOGLE | {"SIGN_IN_ALLOWED_DOMAINS": "*", "SIGN_IN_ALLOWED_GROUPS": "a"},
-            "SIGN_IN_ALLOWED_GROUPS",
+            CORP | GITHUB | {"SIGN_IN_ALLOWED_DOMAINS": "*", "SIGN_IN_ALLOWED_GROUPS": "a"},
+            "SIGN_IN_ALLOWED_GROUPS is for one provider alone",
         ),
     ],
 )

@@ -106,5 +106,5 @@ def test_what_is_not_known_is_told_with_the_nearest_name(
     for arguments, (status, words) in expected.items():
         done = explained(*arguments)
         assert (done.status, words in done.err) == (status, True), (arguments, done.err)
-    for content in ("[]", "{", "[" * 100_000, "x" * 70_000):
+    for content in ("[]", "{", "[" * 100_000, '{"a": "' + "x" * 70_000 + '"}'):
         assert explained("--provider", "corp", "--claims", claims(content)).status == 2

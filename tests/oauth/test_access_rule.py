@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oauth.admission.addresses import address
@@ -15,9 +15,8 @@ from oauth.admission.rule import Admission, Rule, domain_entry, github_group
 ENTRA = "https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0"
 OTHER = "https://login.example.com"
 
-hosts = st.lists(st.sampled_from(["a", "example", "com", "evil"]), min_size=1, max_size=4).map(
-    ".".join
-)
+# Few, so that many of them meet.
+hosts = st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3).map(".".join)
 entries = st.one_of(hosts, hosts.map(lambda host: f".{host}"), st.just("*"))
 mails = st.builds(lambda name, host: f"{name}@{host}", st.sampled_from(["ada", "bob"]), hosts)
 names = st.sampled_from(["staff", "dev", "ops"])
@@ -62,6 +61,7 @@ def lets_in(rule: Rule, told: Evidence) -> bool:
     return False
 
 
+@settings(max_examples=500)
 @given(rules, tellings)
 def test_decision_is_the_one_of_the_rules_text(rule: Rule, told: Evidence) -> None:
     assert (refusal(rule, told) is None) == lets_in(rule, told)

@@ -121,12 +121,20 @@ def test_two_accounts_of_one_person_hold_rights_up_each_for_itself(
     assert ada.rights() == NONE
 
 
-def test_rights_of_a_provider_that_gives_none_any_more_go_at_the_next_sign_in(
-    ada: Person, settings: Settings
+def test_rights_of_a_provider_that_gives_none_any_more_go_at_any_sign_in(
+    corp: FakeProvider, other: FakeProvider, settings: Settings
 ) -> None:
-    ada.sign_in("roots")
-    configure(settings, environment("corp", ada.corp))
-    assert ada.sign_in("roots") == NONE
+    def rule(**of_corp: str) -> None:
+        variables = environment("corp", corp, CLIENT_ID="the-corp-client", **of_corp)
+        configure(settings, variables | environment("other", other, **RULE))
+
+    rule(**RULE)
+    ada = Person(corp, Visitor())
+    assert ada.sign_in("roots") == SUPERUSER
+    ada.visitor.connect(other)
+    rule()
+    ada.visitor.sign_in(other, "other")
+    assert ada.rights() == NONE
 
 
 def test_sign_ins_at_one_moment_leave_nothing_that_no_later_one_takes(
