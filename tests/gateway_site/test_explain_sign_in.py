@@ -106,5 +106,7 @@ def test_what_is_not_known_is_told_with_the_nearest_name(
     for arguments, (status, words) in expected.items():
         done = explained(*arguments)
         assert (done.status, words in done.err) == (status, True), (arguments, done.err)
-    for content in ("[]", "{", "[" * 100_000, '{"a": "' + "x" * 70_000 + '"}'):
-        assert explained("--provider", "corp", "--claims", claims(content)).status == 2
+    too_long = '{"a": "' + "x" * 70_000 + '"}'
+    for content, words in {"[]": "one JSON object", "{": "one JSON", too_long: "longer"}.items():
+        done = explained("--provider", "corp", "--claims", claims(content))
+        assert (done.status, words in done.err) == (2, True), done.err
