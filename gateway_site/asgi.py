@@ -11,8 +11,9 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (settings are configured above)
 from servestatic import ServeStaticASGI  # noqa: E402
 
+from gateway_site import access_log  # noqa: E402
 from gateway_site.gateway.handler import gateway  # noqa: E402
-from gateway_site.server import framing  # noqa: E402
+from gateway_site.server import door, lifespan  # noqa: E402
 
 django_application = gateway()
 
@@ -22,7 +23,7 @@ def add_headers(headers: Headers, path: str, url: str) -> None:
     headers["X-Content-Type-Options"] = "nosniff"
 
 
-application = framing.asgi(
+site = (
     ServeStaticASGI(
         django_application,
         root=settings.STATIC_ROOT,
@@ -33,3 +34,4 @@ application = framing.asgi(
     if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
     else django_application
 )
+application = lifespan.asgi(access_log.asgi(door.asgi(site)))

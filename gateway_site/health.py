@@ -1,4 +1,4 @@
-"""Whether the session store can be reached, asked once for however many ask.
+"""What is asked of something that may be down, once for however many ask.
 
 A probe enters; a future of true or false leaves. Knows nothing of requests.
 """
@@ -11,25 +11,29 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 logger = logging.getLogger(__name__)
 
+LIVENESS = "/livez"
 HEALTH = "/healthz"
 READINESS = "/readyz"
+PATHS = frozenset({LIVENESS, HEALTH, READINESS})
 MAX_AGE = 5.0  # seconds for which an answer is given again
 
 
-class Readiness:
+class Health:
     """The last answer of a probe, renewed in a thread of its own when it is old."""
 
     def __init__(
         self,
+        name: str,
         probe: Callable[[], None],
         max_age: float = MAX_AGE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._name = name
         self._probe = probe
         self._max_age = max_age
         self._clock = clock
         self._lock = threading.Lock()
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="readyz")
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"health-{name}")
         self._answer: Future[bool] | None = None
         self._answered_at = 0.0
 
@@ -51,11 +55,11 @@ class Readiness:
     def _ask(self) -> bool:
         try:
             self._probe()
-        except Exception as error:  # noqa: BLE001  (whatever fails, it is not ready)
+        except Exception as error:  # noqa: BLE001  (whatever fails, it is not well)
             # The kind alone: a message may repeat what a service answered.
-            logger.warning("The session store is not ready: %s.", type(error).__name__)
-            ready = False
+            logger.warning("Health check of %s failed: %s.", self._name, type(error).__name__)
+            well = False
         else:
-            ready = True
+            well = True
         self._answered_at = self._clock()
-        return ready
+        return well

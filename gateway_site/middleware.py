@@ -1,39 +1,32 @@
-"""`/healthz` and `/readyz`, answered before anything looks at the Host, the scheme or a session.
+"""`/livez`, `/healthz` and `/readyz`, answered before anything looks at the Host or a session.
 
 A load balancer asks by address and over plain http, which the middleware after
 this one would refuse or redirect.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import cache
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future, wait
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
 
-from gateway_site.health import HEALTH, READINESS, Readiness
-from sessions_kms.services import services
+from gateway_site import probes
+from gateway_site.health import PATHS, READINESS
+from gateway_site.readiness import draining
 
-PROBE_TIMEOUT = 10.0  # seconds until the store counts as unavailable
+PROBE_TIMEOUT = 5.0  # seconds until what does not answer counts as unavailable
+VERBOSE = "verbose"
+MIGRATIONS = "migrations"
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
-
-
-def probe() -> None:
-    """Ask the session store. Raises StoreUnavailable when sessions cannot be kept."""
-    services().probe()
-
-
-@cache
-def readiness() -> Readiness:
-    """Return this process's readiness."""
-    return Readiness(probe)
+Answers = Mapping[str, Future[bool]]
 
 
 class HealthMiddleware:
-    """Answers both addresses without a session, a Host check or a redirect."""
+    """Answers these addresses without a session, a Host check or a redirect."""
 
     sync_capable = True
     async_capable = True
@@ -48,38 +41,58 @@ class HealthMiddleware:
         """Answer, or pass the request on."""
         if self.is_async:
             return self._acall(request)
+        if request.path_info not in PATHS:
+            return self.get_response(request)
         if answer := _early_answer(request):
             return answer
-        if request.path_info != READINESS:
-            return self.get_response(request)
-        try:
-            return _status(readiness().answer().result(PROBE_TIMEOUT))
-        except TimeoutError:
-            return _status(False)
+        asked = _asked(request)
+        wait(asked.values(), PROBE_TIMEOUT)
+        return _readiness(asked)
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info not in PATHS:
+            return await cast("Awaitable[HttpResponseBase]", self.get_response(request))
         if answer := _early_answer(request):
             return answer
-        if request.path_info != READINESS:
-            return await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        try:
-            # Shielded, since a client that leaves must not cancel what others wait for.
-            ready = asyncio.shield(asyncio.wrap_future(readiness().answer()))
-            return _status(await asyncio.wait_for(ready, PROBE_TIMEOUT))
-        except TimeoutError:
-            return _status(False)
+        asked = _asked(request)
+        # Waited for in this way, since a client that leaves must not end what others wait for.
+        waited = [asyncio.wrap_future(answer) for answer in asked.values()]
+        await asyncio.wait(waited, timeout=PROBE_TIMEOUT)
+        return _readiness(asked)
 
 
 def _early_answer(request: HttpRequest) -> HttpResponse | None:
-    if request.path_info not in {HEALTH, READINESS}:
-        return None
     if request.method not in {"GET", "HEAD"}:
         return HttpResponseNotAllowed(["GET", "HEAD"])
-    return _status(True) if request.path_info == HEALTH else None
+    if request.path_info != READINESS:
+        return _answer({"status": "ok"}, 200)
+    if draining.is_set():
+        return _answer({"status": "unavailable", "reason": "draining"}, 503)
+    return None
 
 
-def _status(ready: bool) -> JsonResponse:
-    body, status = ({"status": "ok"}, 200) if ready else ({"status": "unavailable"}, 503)
-    response = JsonResponse(body, status=status)
+def _asked(request: HttpRequest) -> Answers:
+    """Return what is being asked for a request."""
+    more = probes.shared() if VERBOSE in request.GET else {}
+    asked = {MIGRATIONS: probes.migrations(), **more}
+    return {name: probe.answer() for name, probe in asked.items()}
+
+
+def _readiness(answers: Answers) -> JsonResponse:
+    """Answer; what could not be asked in time is no reason not to be ready."""
+    migrations = answers[MIGRATIONS]
+    shared = {name: _told(answer) for name, answer in answers.items() if name != MIGRATIONS}
+    more = {"shared": shared | {"circuit": probes.circuits()}} if shared else {}
+    if migrations.done() and not migrations.result():
+        return _answer({"status": "unavailable", "reason": MIGRATIONS, **more}, 503)
+    return _answer({"status": "ok", **more}, 200)
+
+
+def _told(answer: Future[bool]) -> str:
+    return "ok" if answer.done() and answer.result() else "unavailable"
+
+
+def _answer(document: Mapping[str, object], status: int) -> JsonResponse:
+    response = JsonResponse(document, status=status)
     response["Cache-Control"] = "no-store"
     return response

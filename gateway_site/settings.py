@@ -172,6 +172,9 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
+# Seconds for which a process that is told to end goes on, so that balancers notice.
+DRAIN_SECONDS = whole_number("DRAIN_SECONDS", 0 if GATEWAY_LOCAL else 5)
+
 OAUTH_PROVIDERS = providers.configured(os.environ)
 # Providers whose every account may sign in; where anybody may have one, it is an error.
 OPEN_PROVIDERS = admission.require_lists(os.environ, OAUTH_PROVIDERS)
@@ -225,12 +228,25 @@ if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"no_query": {"()": "gateway_site.reports.QueryFilter"}},
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "filters": {
+        "no_query": {"()": "gateway_site.reports.QueryFilter"},
+        "request_ids": {"()": "gateway_site.access_log.RequestIds"},
+    },
+    "formatters": {
+        "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "plain",
+            "filters": ["request_ids"],
+        }
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        # Each refused request has its line in the access log.
+        "sessions_kms.refused": {"level": "CRITICAL"},
         # At INFO it tells where it found its credentials, each time.
         "botocore": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
         # At DEBUG it tells the headers of upstreams' answers, cookies among them.

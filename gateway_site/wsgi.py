@@ -4,7 +4,7 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from gateway_site.server import framing
+from gateway_site.server import door
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
-application = framing.wsgi(get_wsgi_application())
+application = door.wsgi(get_wsgi_application())

@@ -1,6 +1,5 @@
 """What the pages of sessions in Django's admin share: context, confirmation, outage."""
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
@@ -12,8 +11,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import localize
-from django.utils.log import log_response
 
+from sessions_kms import outages
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.models import Session
 
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     SessionModelAdmin = admin.ModelAdmin[Session]
 else:
     SessionModelAdmin = admin.ModelAdmin
-
-logger = logging.getLogger("sessions_kms")
 
 TEMPLATES = "admin/sessions_kms/session"
 View = TypeVar("View", bound=Callable[..., HttpResponse])
@@ -57,16 +54,8 @@ class AdminPages(SessionModelAdmin):
         """
         context = self.context(request, "Out of reach") | {"problem": str(error)}
         response = TemplateResponse(request, f"{TEMPLATES}/outage.html", context, status=503)
-        log_response(
-            "%s %s: %s",
-            request.method,
-            request.path,
-            error,
-            response=response,
-            request=request,
-            logger=logger,
-            exception=error,
-        )
+        outages.note(error)
+        outages.log_refusal(request, str(error), response)
         return response
 
     def confirmation(

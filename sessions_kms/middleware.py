@@ -9,7 +9,6 @@ after the response, say) are marked on the request when Django reports them, and
 replaced.
 """
 
-import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -21,14 +20,11 @@ from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
-from django.utils.log import log_response
 
-from sessions_kms import deadline, foreign_cookies, next_cookie
+from sessions_kms import deadline, foreign_cookies, next_cookie, outages
 from sessions_kms.cookie_names import Rules, site_rules
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.next_cookie import RequestKeys
-
-logger = logging.getLogger("sessions_kms")
 
 RETRY_AFTER = 5  # seconds
 MOVED_RETRY_AFTER = 2  # seconds in which the answer with the new cookie is there
@@ -70,18 +66,8 @@ class StoreUnavailableMiddleware:
         if not isinstance(exception, StoreUnavailable):
             return None
         response = unavailable(type(exception))
-        # Django's own way of logging a response: once, and with the path's control characters
-        # escaped, so that no visitor writes lines of the log.
-        log_response(
-            "%s %s: %s",
-            request.method,
-            request.path,
-            exception,
-            response=response,
-            request=request,
-            logger=logger,
-            exception=exception,
-        )
+        outages.note(exception)
+        outages.log_refusal(request, str(exception), response)
         return response
 
 
@@ -118,16 +104,21 @@ def _rules() -> Rules:
 def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     error = getattr(request, MARK, None)
     if response.status_code != 500 or error is None:
+        if response.status_code < 500:
+            outages.note_served(request)
         return response
     # The 500 is not closed: it holds nothing open, and closing any response tells Django that
     # the request has finished, which it has not for the middlewares outside of this one.
-    return unavailable(error)
+    replacement = unavailable(error)
+    outages.log_refusal(request, error.message, replacement)
+    return replacement
 
 
 def _mark(*, request: HttpRequest | None = None, **_: Any) -> None:
     error = sys.exc_info()[1]
     if request is not None and isinstance(error, StoreUnavailable):
         setattr(request, MARK, type(error))  # The error itself would keep frames alive.
+        outages.note(error)
 
 
 got_request_exception.connect(_mark, dispatch_uid="sessions_kms.middleware")

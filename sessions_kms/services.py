@@ -74,10 +74,18 @@ class Services:
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
+        self.probe_table()
+        self.probe_data_key()
+
+    def probe_table(self) -> None:
+        """Read the table once. Raises TableUnavailable."""
         try:
             self.table.get_not_before()
         except InvalidRecord as exc:
             raise TableUnavailable from exc
+
+    def probe_data_key(self) -> None:
+        """Get a data key to seal with, from KMS if none is held. Raises StoreUnavailable."""
         self.sealing_key()
 
 

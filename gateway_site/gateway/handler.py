@@ -32,13 +32,14 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from gateway_site import access_log
 from gateway_site.gateway import cookies, paths, problems, proxy, views
 from gateway_site.gateway.gate import Busy, Gate
 from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.listening import Client, ClientGone, Receive
 from gateway_site.gateway.proxy import Send
 from gateway_site.gateway.views import Admitted
-from gateway_site.health import HEALTH, READINESS
+from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
 ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+REQUEST_ID = "request_id"  # the request's attribute
 BUSY = "Too many requests wait here. Try again in a few seconds."
 
 _shed = Tally(logger, "%d requests were told to come again: no thread was free.")
@@ -66,7 +68,7 @@ class GatewayHandler(ASGIHandler):
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or _path(scope) in {HEALTH, READINESS}:
+        if scope["type"] != "http" or _path(scope) in HEALTH_PATHS:
             await self._at_once(scope, receive, send)
             return
         client = Client(scope, receive)
@@ -80,6 +82,8 @@ class GatewayHandler(ASGIHandler):
         except Busy:
             response = problems.unavailable("busy", BUSY).response()
         if isinstance(response, Admitted):
+            if known := access_log.noted(scope):
+                known.upstream = response.call.upstream.name
             receive = client.receive
             problem = await proxy.forward(response.call, receive, send, _header_list(response))
             if problem is None:
@@ -139,7 +143,12 @@ class GatewayHandler(ASGIHandler):
             return response
 
     def _admitted(self, request: ASGIRequest) -> HttpResponseBase:
+        known = access_log.noted(request.scope)
+        if known:
+            setattr(request, REQUEST_ID, known.id)
         response: HttpResponseBase = self.admission.get_response(request)
+        if known:
+            known.user = _user_of(request)
         return response
 
 
@@ -184,6 +193,12 @@ def _refusal(error: Exception) -> HttpResponse:
 def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
     headers = {"Content-Length": str(len(text)), **headers}
     return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
+
+
+def _user_of(request: ASGIRequest) -> str:
+    """Return the id of who asked, without asking the session or the database for it."""
+    user = getattr(request, "_cached_user", None)  # Django's, once anything has asked who it is
+    return "-" if user is None or user.pk is None else str(user.pk)
 
 
 def _check_size(size: int) -> None:

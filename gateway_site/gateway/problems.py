@@ -50,21 +50,30 @@ class Problem(Exception):
 
     def response(self) -> HttpResponse:
         """Return the problem document."""
-        document: dict[str, Any] = {
-            "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "detail": self.detail,
-            "code": self.code,
-            **self.members,
-        }
+        content = document(self.status, self.code, self.detail, **self.members)
         headers = {"Cache-Control": "no-store", MARK: self.code, **self.headers}
         if self.status == HTTPStatus.UNAUTHORIZED:
             # RFC 9110 section 15.5.2 wants a challenge; this scheme makes no browser ask for one.
             headers.setdefault("WWW-Authenticate", 'Cookie realm="gateway"')
-        return HttpResponse(
-            json.dumps(document), status=self.status, content_type=CONTENT_TYPE, headers=headers
-        )
+        return HttpResponse(content, status=self.status, content_type=CONTENT_TYPE, headers=headers)
+
+
+def document(status: int, code: str, detail: str, **members: str) -> bytes:
+    """Return the text of a problem document (RFC 9457 section 3)."""
+    content: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        **members,
+    }
+    return json.dumps(content).encode()
+
+
+def code_of(status: int) -> str:
+    """Return the code of a problem that nothing but its status tells of."""
+    return HTTPStatus(status).phrase.lower().replace(" ", "_")
 
 
 def unavailable(code: str, detail: str, *, status: int = 503) -> Problem:
@@ -92,8 +101,9 @@ def replaced(response: HttpResponseBase) -> HttpResponseBase:
     if response.status_code < 400 or MARK in response:
         return response
     status = response.status_code
-    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
-    problem = Problem(status, code, DETAILS.get(status, HTTPStatus(status).description)).response()
+    problem = Problem(
+        status, code_of(status), DETAILS.get(status, HTTPStatus(status).description)
+    ).response()
     carry(response, problem)
     return problem
 

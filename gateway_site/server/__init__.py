@@ -5,5 +5,6 @@ options        what every way of starting it has in common
 protocol       one connection: what is refused, when it is closed
 heads          the rules of a request's head, pure
 connections    all connections of a process: how many, and which goes first
-framing        the one rule that holds under other servers too, ASGI and WSGI
+lifespan       what becomes of a process that is told to end
+door           what is refused under other servers too, ASGI and WSGI
 """

@@ -12,7 +12,8 @@ APPLICATION = "gateway_site.asgi:application"
 OPTIONS: dict[str, Any] = {
     "http": "gateway_site.server.protocol:BoundedProtocol",
     "ws": "none",
-    "lifespan": "off",
+    "lifespan": "auto",  # `runserver` may serve an application that has none
+    "access_log": False,  # gateway_site.access_log writes it
     "proxy_headers": False,  # PROXY_SCHEME_HEADER names the one header that is believed
     # asyncio accepts as many at a time before it hands one over: each takes a descriptor.
     "backlog": descriptors.BACKLOG,

@@ -26,8 +26,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
+from gateway_site.gateway import problems
 from gateway_site.gateway.listening import ANSWER_TIME
-from gateway_site.health import HEALTH, READINESS
+from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.server import connections, heads
 from gateway_site.server.heads import Refusal
 from gateway_site.tally import Tally
@@ -222,10 +223,10 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
-        body = refusal.sentence.encode("ascii")
+        body = problems.document(refusal.status, problems.code_of(refusal.status), refusal.sentence)
         headers = [
             *self.server_state.default_headers,
-            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
             (b"content-length", str(len(body)).encode("ascii")),
             (b"connection", b"close"),
         ]
@@ -270,7 +271,7 @@ def health_only(application: ASGI3Application) -> ASGI3Application:
     """Return an application that answers health checks, and 503 to all else."""
 
     async def answering(scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"].removeprefix(scope["root_path"]) in {HEALTH, READINESS}:
+        if scope["path"].removeprefix(scope["root_path"]) in HEALTH_PATHS:
             await application(scope, receive, send)
             return
         body = HTTPStatus.SERVICE_UNAVAILABLE.phrase.encode("ascii")

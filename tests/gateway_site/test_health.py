@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: for load balancers and for nobody's curiosity."""
+"""`/livez`, `/healthz` and `/readyz`: for load balancers and for nobody's curiosity."""
 
 from __future__ import annotations
 
@@ -8,31 +8,33 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from gateway_site import middleware
-from gateway_site.health import Readiness
+from gateway_site import middleware, probes, readiness
+from gateway_site.health import Health
 from sessions_kms.exceptions import KMSUnavailable
 from tests.clock import FakeClock
 from tests.sessions_kms.stacks import Stack
 
-MakeReadiness = Callable[[Callable[[], None]], Readiness]
+MakeHealth = Callable[..., Health]
 
 
 @pytest.fixture
-def make_readiness(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeReadiness]:
-    """Make a readiness that the middleware uses, on the test's clock."""
-    made: list[Readiness] = []
+def make_health(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeHealth]:
+    """Make what the middleware asks, on the test's clock."""
+    made: dict[str, Health] = {}
 
-    def make(probe: Callable[[], None]) -> Readiness:
-        made.append(Readiness(probe, max_age=5, clock=clock))
-        monkeypatch.setattr(middleware, "readiness", lambda: made[-1])
-        return made[-1]
+    def make(probe: Callable[[], None], name: str = "migrations") -> Health:
+        made[name] = Health(name, probe, max_age=5, clock=clock)
+        return made[name]
 
+    monkeypatch.setattr(probes, "migrations", lambda: made["migrations"])
+    monkeypatch.setattr(probes, "shared", lambda: {each: made[each] for each in probes.SHARED})
     yield make
-    for readiness in made:
-        readiness.close()
+    for health in made.values():
+        health.close()
 
 
 class Probe:
@@ -59,44 +61,115 @@ def probe() -> Probe:
     return Probe()
 
 
-def test_healthz_asks_nothing(make_readiness: MakeReadiness, probe: Probe) -> None:
-    make_readiness(probe)
-    response = Client().get("/healthz")
+@pytest.mark.parametrize("path", ["/livez", "/healthz"])
+def test_liveness_asks_nothing(make_health: MakeHealth, probe: Probe, path: str) -> None:
+    make_health(probe)
+    response = Client().get(path)
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
     assert response.headers["Cache-Control"] == "no-store"
     assert probe.calls == 0
 
 
-def test_readyz_uses_the_real_store(store: Stack, make_readiness: MakeReadiness) -> None:
-    make_readiness(middleware.probe)
-    response = Client().get("/readyz")
-    assert (response.status_code, response.json()) == (200, {"status": "ok"})
-
-
-def test_readyz_says_unavailable_without_a_detail(
-    store: Stack, make_readiness: MakeReadiness, caplog: pytest.LogCaptureFixture
+@pytest.mark.django_db(transaction=True)
+def test_migrated_process_is_ready_and_asks_the_database_no_more(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake table's
-    make_readiness(middleware.probe)
+    migrations = readiness.Migrations()
+    migrations()
+    monkeypatch.setattr(readiness, "_missing", lambda: True)
+    migrations()
+    probes.SHARED["sql"]()
+
+
+def test_process_with_migrations_missing_is_not_ready_until_they_are_applied(
+    make_health: MakeHealth, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_health(readiness.Migrations())
+    monkeypatch.setattr(readiness, "_missing", lambda: True)
     response = Client().get("/readyz")
-    assert (response.status_code, response.json()) == (503, {"status": "unavailable"})
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "reason": "migrations"}
     assert response.headers["Cache-Control"] == "no-store"
-    assert "not ready: TableUnavailable." in caplog.text
+
+    monkeypatch.setattr(readiness, "_missing", lambda: False)
+    clock.advance(5)
+    assert (Client().get("/readyz").status_code, Client().get("/readyz").json()) == (
+        200,
+        {"status": "ok"},
+    )
+
+
+def test_database_that_cannot_be_asked_leaves_a_process_ready_and_is_asked_again(
+    make_health: MakeHealth, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down() -> bool:
+        raise OperationalError
+
+    make_health(readiness.Migrations())
+    monkeypatch.setattr(readiness, "_missing", down)
+    assert Client().get("/readyz").status_code == 200
+    monkeypatch.setattr(readiness, "_missing", lambda: True)
+    clock.advance(5)
+    assert Client().get("/readyz").status_code == 503
+
+
+def test_draining_process_is_not_ready_and_lives(
+    make_health: MakeHealth, probe: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_health(probe)
+    draining = threading.Event()
+    monkeypatch.setattr(middleware, "draining", draining)
+    draining.set()
+    response = Client().get("/readyz")
+    assert (response.status_code, response.json()["reason"]) == (503, "draining")
+    assert Client().get("/livez").status_code == 200
+
+
+def test_what_all_share_is_told_and_is_no_reason(
+    store: Stack,
+    make_health: MakeHealth,
+    probe: Probe,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_health(Probe())
+    make_health(probe, "sql")
+    for name in ("table", "kms"):
+        make_health(probes.SHARED[name], name)
+    assert set(Client().get("/readyz?verbose").json()["shared"].values()) == {"ok", "closed"}
+
+    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake table's
+    probe.error = OperationalError("canary")
+    clock.advance(5)
+    monkeypatch.setattr("sessions_kms.calls.hanging", lambda: ["dynamodb"])
+
+    response = Client().get("/readyz?verbose")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "status": "ok",
+        "shared": {
+            "sql": "unavailable",
+            "table": "unavailable",
+            "kms": "ok",
+            "circuit": "open: dynamodb",
+        },
+    }
 
 
 def test_unexpected_failure_is_unavailable_too_and_its_words_are_kept(
-    make_readiness: MakeReadiness, probe: Probe, caplog: pytest.LogCaptureFixture
+    make_health: MakeHealth, probe: Probe, caplog: pytest.LogCaptureFixture
 ) -> None:
     probe.error = RuntimeError("canary")
-    make_readiness(probe)
+    make_health(probe)
     assert Client().get("/readyz").status_code == 503
     assert "canary" not in caplog.text
 
 
 def test_answer_is_cached_for_a_few_seconds(
-    make_readiness: MakeReadiness, probe: Probe, clock: FakeClock
+    make_health: MakeHealth, probe: Probe, clock: FakeClock
 ) -> None:
-    make_readiness(probe)
+    make_health(probe)
     for _ in range(3):
         assert Client().get("/readyz").status_code == 200
     probe.error = KMSUnavailable()
@@ -114,32 +187,32 @@ def test_answer_is_cached_for_a_few_seconds(
     assert Client().get("/readyz").status_code == 200
 
 
-def test_many_who_ask_share_one_probe(make_readiness: MakeReadiness, probe: Probe) -> None:
-    readiness = make_readiness(probe)
+def test_many_who_ask_share_one_probe(make_health: MakeHealth, probe: Probe) -> None:
+    health = make_health(probe)
     probe.go.clear()
-    answers = [readiness.answer() for _ in range(50)]
+    answers = [health.answer() for _ in range(50)]
     assert probe.begun.wait(10)
     probe.go.set()
     assert [answer.result(10) for answer in answers] == [True] * 50
     assert probe.calls == 1
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
 def test_answered_before_host_and_https(
-    make_readiness: MakeReadiness, probe: Probe, settings: Settings, path: str
+    make_health: MakeHealth, probe: Probe, settings: Settings, path: str
 ) -> None:
     settings.SECURE_SSL_REDIRECT = True
-    make_readiness(probe)
+    make_health(probe)
     response = Client().get(path, headers={"host": "10.0.0.7"})
     assert response.status_code == 200
     assert not response.cookies
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
 def test_no_session_is_touched(
-    make_readiness: MakeReadiness, probe: Probe, store: Stack, path: str
+    make_health: MakeHealth, probe: Probe, store: Stack, path: str
 ) -> None:
-    make_readiness(probe)
+    make_health(probe)
     store.services.table.unavailable = True  # type: ignore[attr-defined]
     client = Client()
     client.cookies["gateway_sessionid"] = "a" * 32
@@ -147,19 +220,17 @@ def test_no_session_is_touched(
     assert store.services.table.calls == []  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_only_get_and_head_are_answered(
-    make_readiness: MakeReadiness, probe: Probe, path: str
-) -> None:
-    make_readiness(probe)
+@pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
+def test_only_get_and_head_are_answered(make_health: MakeHealth, probe: Probe, path: str) -> None:
+    make_health(probe)
     assert Client().post(path).status_code == 405
     assert Client().head(path).status_code == 200
 
 
 async def test_waiting_for_the_store_does_not_block_the_loop(
-    make_readiness: MakeReadiness, probe: Probe
+    make_health: MakeHealth, probe: Probe
 ) -> None:
-    make_readiness(probe)
+    make_health(probe)
     probe.go.clear()
     client: Any = AsyncClient()
     waiting = [asyncio.ensure_future(client.get("/readyz")) for _ in range(20)]
@@ -175,15 +246,17 @@ async def test_waiting_for_the_store_does_not_block_the_loop(
     assert probe.calls == 1
 
 
-async def test_store_that_never_answers_is_unavailable(
-    make_readiness: MakeReadiness, probe: Probe, monkeypatch: pytest.MonkeyPatch
+async def test_database_that_never_answers_is_no_reason_and_what_is_asked_is_bounded(
+    make_health: MakeHealth, probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "PROBE_TIMEOUT", 0.05)
-    make_readiness(probe)
+    for name in ("migrations", *probes.SHARED):
+        make_health(probe, name)
     probe.go.clear()
     client: Any = AsyncClient()
-    response = await client.get("/readyz")
-    assert response.status_code == 503
-    assert (await asyncio.to_thread(Client().get, "/readyz")).status_code == 503
+    response = await client.get("/readyz?verbose")
+    assert response.status_code == 200
+    assert set(response.json()["shared"].values()) == {"unavailable", "closed"}
+    assert (await asyncio.to_thread(Client().get, "/readyz")).status_code == 200
     assert not probe.gave_up
     probe.go.set()

@@ -156,7 +156,7 @@ def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ct
 
         requests.get(f"{run.url}/?code=the-code&state=the-state", timeout=10)
         log = (run.state / "log" / "gateway.log").read_text(encoding="utf-8")
-        assert '"GET /' in log
+        assert " GET / 200 " in log
         assert "the-code" not in log
 
         checked = manage(run, "check_session_store")

@@ -15,7 +15,9 @@ from django.contrib.admin.utils import quote
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 
-from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms import outages
+from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
+from sessions_kms.outages import Outage
 from tests.sessions_kms.stacks import Stack
 from tests.sessions_kms.staff import Staff, record_id, signed_in
 
@@ -54,11 +56,12 @@ def test_reason_is_in_the_log_once(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(fake.services.table, "page", fail)
-    with caplog.at_level(logging.WARNING):
-        root.get("", status=503)
-    [record] = caplog.records
-    assert (record.name, record.levelname) == ("sessions_kms", "ERROR")
-    assert "canary" in caplog.text
+    known = {StoreUnavailable: Outage(logging.getLogger("tests.outage"), "store", "The store")}
+    monkeypatch.setattr(outages, "OUTAGES", known)
+    caplog.set_level(logging.ERROR, logger="sessions_kms.refused")  # the gateway silences it
+    root.get("", status=503)
+    assert [record.name for record in caplog.records] == ["tests.outage", "sessions_kms.refused"]
+    assert "canary" in caplog.records[0].getMessage()
 
 
 def test_session_that_cannot_be_attributed_is_shown_as_an_outage(

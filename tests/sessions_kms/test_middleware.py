@@ -17,9 +17,11 @@ from django.http.response import HttpResponseBase
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
+from sessions_kms import outages
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware
+from sessions_kms.outages import Outage
 from tests.sessions_kms.fakes import KEY
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.stacks import Stack
@@ -29,6 +31,7 @@ SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 AUTH = "django.contrib.auth.middleware.AuthenticationMiddleware"
 LOGIN_REQUIRED = "django.contrib.auth.middleware.LoginRequiredMiddleware"
 SITES = "tests.sessions_kms.sites"
+LINES = "sessions_kms.refused"
 
 TEMPLATES = {
     "session.html": "{{ request.session.name }}",
@@ -232,23 +235,42 @@ def test_page_of_the_project_is_shown(
     assert response["Content-Type"] == "text/html; charset=utf-8"
 
 
-@pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
-def test_outage_is_logged_with_its_path_escaped(
-    ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("where", ["template", "middleware after the view", "async view"])
+def test_refused_request_has_a_line_of_its_own_and_no_traceback(
+    where: str,
+    settings: Settings,
+    fake: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    path, middleware = WHERE[where][:2]
+    settings.MIDDLEWARE = [OURS, SESSION, AUTH, *middleware]
+    known = {TableUnavailable: Outage(logging.getLogger("tests.outage"), "table", "The table")}
+    monkeypatch.setattr(outages, "OUTAGES", known)
+    caplog.set_level(logging.ERROR, logger=LINES)  # the gateway silences it
     key = saved()
     monkeypatch.setattr(fake.services.table, "unavailable", True)
-    ask("/template/session/", key)
-    (record,) = [record for record in caplog.records if record.name == "sessions_kms"]
-    assert record.levelno == logging.ERROR
-    assert record.getMessage() == f"GET /template/session/: {TableUnavailable.message}"
-    caplog.clear()
+    for ask in (ask_wsgi, ask_asgi):
+        assert_unavailable(ask(path, key))
+    told = [record for record in caplog.records if record.name != "asyncio"]
+    assert [record.name for record in told if record.name == "tests.outage"] == ["tests.outage"]
+    lines = [record for record in told if record.name != "tests.outage"]
+    assert {(record.name, record.exc_info) for record in lines} == {(LINES, None)}
+    assert [record.getMessage() for record in lines] == [
+        f"GET {path}: {TableUnavailable.message}"
+    ] * 2
+
+
+def test_line_of_a_refused_request_has_its_path_escaped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.ERROR, logger=LINES)
     request = HttpRequest()
     request.method, request.path = "GET", "/a\nINFO forged"
     StoreUnavailableMiddleware(lambda _: HttpResponse()).process_exception(
         request, TableUnavailable()
     )
-    assert "\n" not in caplog.records[0].getMessage()
+    assert "\n" not in caplog.records[-1].getMessage()
 
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])

@@ -121,7 +121,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()
     options = {**OPTIONS, "backlog": 2048}
-    uvicorn.run(with_control, port=int(sys.argv[1]), log_config=None, access_log=False, **options)
+    uvicorn.run(with_control, port=int(sys.argv[1]), log_config=None, **options)
 
 
 if __name__ == "__main__":

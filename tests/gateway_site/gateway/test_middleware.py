@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from tests.gateway_site.gateway.gateways import Gateway
 from tests.gateway_site.gateway.test_calls import assert_problem
+from tests.local.running import wait_until
 
 
 @pytest.fixture
@@ -60,6 +62,36 @@ def test_store_that_is_down_is_unavailable_and_the_cookie_kept(gateway: Gateway)
     assert_problem(response, 503, "service_unavailable")
     assert response.headers["Retry-After"] == "5"
     assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.usefixtures("without_store")
+def test_outage_has_a_line_a_request_with_its_id_and_one_traceback(gateway: Gateway) -> None:
+    before = gateway.log.stat().st_size
+    with gateway.client() as client:
+        answers = [
+            client.get(f"{gateway.url}/{path}", timeout=20)
+            for path in ("gateway/echo/x", "", "sessions/", "gateway/")
+            for _ in range(25)
+        ]
+    assert {answer.status_code for answer in answers} == {503}
+    log = gateway.log.read_text(encoding="utf-8")[before:]
+    assert len(log.splitlines()) < 110, log
+    for answer in answers:
+        [line] = [line for line in log.splitlines() if answer.headers["X-Request-ID"] in line][-1:]
+        assert " 503 user=" in line
+    assert log.count("Traceback") <= 1  # none where another test began it
+
+
+def test_call_is_logged_with_who_and_where_and_without_its_query(gateway: Gateway) -> None:
+    answer = gateway.get("echo/x?secret=canary", headers={"X-Request-ID": "of-the-client"})
+    request_id = answer.headers["X-Request-ID"]
+    assert request_id != "of-the-client"
+    wait_until(lambda: request_id in gateway.log.read_text(encoding="utf-8"), "it is logged")
+    log = gateway.log.read_text(encoding="utf-8")
+    [line] = [line for line in log.splitlines() if request_id in line]
+    assert re.search(r"GET /gateway/echo/x 200 user=\S+ upstream=echo ms=\d+$", line)
+    assert "user=-" not in line
+    assert "canary" not in log
 
 
 def test_ordinary_pages_are_served_by_the_same_application(gateway: Gateway) -> None:

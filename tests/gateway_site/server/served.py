@@ -157,7 +157,6 @@ def serving(application: Any, **options: Any) -> Iterator[Served]:
     config = uvicorn.Config(
         application,
         log_config=None,
-        access_log=False,
         **{**OPTIONS, "timeout_graceful_shutdown": 1, **options},
     )
     server = uvicorn.Server(config)

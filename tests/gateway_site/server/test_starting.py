@@ -142,6 +142,22 @@ def test_options_are_those_of_runserver_and_one_on_the_command_line_counts_more(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["one", "two"])
+def test_told_to_end_it_is_not_ready_first_and_serves_until_the_time_is_over(
+    tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    """The wait is of the server's own clock: only its ends are looked at."""
+    with start(tmp_path, *workers, DRAIN_SECONDS="4") as started:
+        ready = HEALTH.replace(b"healthz", b"readyz")
+        started.process.send_signal(signal.SIGTERM)
+        while b"draining" not in (told := answer(started.connected(ready))):
+            time.sleep(0.01)
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert answer(started.connected(PAGE)).startswith(b"HTTP/1.1 404 ")
+        started.process.wait(30)
+
+
+@pytest.mark.long
 def test_each_of_several_workers_is_bounded(tmp_path: Path) -> None:
     with start(tmp_path, "--workers", "2") as started:
         for number in range(2 * DESCRIPTORS + 100):

@@ -1,0 +1,122 @@
+"""A line for each request: its id, who asked for what, and what became of it.
+
+Time comes from the log's format. Health checks have no line. Of an address only the path is told:
+the query of a callback holds the authorization code. The id is the `X-Request-ID` that a trusted
+proxy has sent, or made here; it is given back, and every line of the log that is written for the
+request begins with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any
+
+from gateway_site.health import PATHS
+
+logger = logging.getLogger("gateway_site.access")
+
+KEY = "gateway.request"
+TRUSTED = "gateway.trusted_proxy"
+HEADER = b"x-request-id"
+ID = re.compile(rb"[A-Za-z0-9._:=-]{1,128}")
+PATH_LENGTH = 200
+GONE = 499  # as nginx tells of a client that went before it was answered
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass
+class Noted:
+    """What is known of a request while it is served; others add who and where."""
+
+    id: str
+    user: str = "-"
+    upstream: str = "-"
+    status: int = GONE
+    began: float = field(default_factory=perf_counter)
+
+
+_noted: ContextVar[Noted | None] = ContextVar("gateway_request", default=None)
+
+
+def noted(scope: Scope) -> Noted | None:
+    """Return what is noted of a request; None under an application without this log."""
+    found: Noted | None = scope.get(KEY)
+    return found
+
+
+def asgi(application: ASGIApplication) -> ASGIApplication:
+    """Return an application with a line for each request that the given one answers."""
+
+    async def logged(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].removeprefix(scope["root_path"]) in PATHS:
+            await application(scope, receive, send)
+            return
+        request = Noted(_id_of(scope))
+
+        async def told(message: Mapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                request.status = message["status"]
+                headers = [*message.get("headers", ()), (HEADER, request.id.encode("ascii"))]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        token = _noted.set(request)
+        try:
+            await application({**scope, KEY: request}, receive, told)
+        except Exception:
+            request.status = HTTPStatus.INTERNAL_SERVER_ERROR
+            raise
+        finally:
+            _tell(scope, request)
+            _noted.reset(token)
+
+    return logged
+
+
+class RequestIds(logging.Filter):
+    """Gives each record the id of the request that it is written for, or `-`."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record."""
+        request = _noted.get()
+        record.request_id = "-" if request is None else request.id
+        return True
+
+
+def _id_of(scope: Scope) -> str:
+    if scope.get(TRUSTED):
+        told = [value for name, value in scope["headers"] if name == HEADER]
+        if len(told) == 1 and ID.fullmatch(told[0]):
+            return str(told[0], "ascii")
+    return secrets.token_hex(8)
+
+
+def _tell(scope: Scope, request: Noted) -> None:
+    logger.info(
+        "%s %s %d user=%s upstream=%s ms=%d",
+        scope["method"],
+        _path(scope),
+        request.status,
+        request.user,
+        request.upstream,
+        (perf_counter() - request.began) * 1000,
+    )
+
+
+def _path(scope: Scope) -> str:
+    """Return the path as it came, which has no blanks and no control characters."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "backslashreplace")
+    path = raw.partition(b"?")[0].decode("ascii", "backslashreplace")
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in path)
+    return shown[:PATH_LENGTH]

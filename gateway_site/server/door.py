@@ -1,0 +1,136 @@
+"""What is refused at the door, under every server and on every path, with a problem document.
+
+- Content-Length together with Transfer-Encoding: two programs may not agree on where such a body
+  ends, and what one takes for the rest of it the other takes for the next request (RFC 9112
+  section 6.1). Our own server lets none through; others, h11 among them, do.
+- Other protocols, by `Upgrade` or as a WebSocket of ASGI's. Offers of HTTP/2 (`h2c`) and of TLS
+  are not taken up, and not refused: HTTP clients make them by themselves, and go on in HTTP/1.1
+  (RFC 9110 section 7.8).
+- Methods that nothing here knows (RFC 9110 section 9.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+
+from gateway_site.gateway import problems
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+IGNORED_OFFERS = (b"h2c", b"tls/")
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A status and one sentence; closed afterwards where a next request's beginning is unknown."""
+
+    status: int
+    detail: str
+    closes: bool = False
+
+    @cached_property
+    def body(self) -> bytes:
+        """The problem document."""
+        return problems.document(self.status, problems.code_of(self.status), self.detail)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """The header fields, by ASGI."""
+        return [
+            (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
+            (b"content-length", str(len(self.body)).encode("ascii")),
+            (b"cache-control", b"no-store"),
+        ]
+
+
+FRAMING = Refusal(400, "The request's body is not delimited in one way.", closes=True)
+PROTOCOL = Refusal(501, "No other protocol than HTTP is spoken here.")
+METHOD = Refusal(501, "This method is not known here.")
+
+
+def asgi(application: ASGIApplication) -> ASGIApplication:
+    """Return an application that refuses such requests before the given one sees them."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await _refuse_websocket(scope, send)
+        elif scope["type"] == "http" and (refusal := _refusal(scope["method"], scope["headers"])):
+            await _send(refusal, send, "http.response")
+        else:
+            await application(scope, receive, send)
+
+    return guarded
+
+
+def wsgi(application: WSGIApplication) -> WSGIApplication:
+    """Return an application that refuses such requests before the given one sees them."""
+
+    def guarded(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        refusal = _refusal(environ["REQUEST_METHOD"], _headers_of(environ))
+        if refusal is None:
+            return application(environ, start_response)
+        headers = [(name.decode(), value.decode()) for name, value in refusal.headers]
+        status = HTTPStatus(refusal.status)
+        # Whether it closes is the server's to say.
+        start_response(f"{status.value} {status.phrase}", headers)
+        return [refusal.body]
+
+    return guarded
+
+
+def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
+    found = [(name.lower(), value) for name, value in headers]
+    if {name for name, _ in found} >= {b"content-length", b"transfer-encoding"}:
+        return FRAMING
+    if any(_is_another_protocol(value) for name, value in found if name == b"upgrade"):
+        return PROTOCOL
+    if method not in METHODS and not _is_declared(method):
+        return METHOD
+    return None
+
+
+def _is_another_protocol(offers: bytes) -> bool:
+    named = (offer.strip().lower() for offer in offers.split(b","))
+    return not all(offer.startswith(IGNORED_OFFERS) for offer in named)
+
+
+def _is_declared(method: str) -> bool:
+    return any(method in upstream.methods for upstream in settings.UPSTREAMS.values())
+
+
+def _headers_of(environ: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
+    """Yield what the rules look at."""
+    if environ.get("CONTENT_LENGTH"):
+        yield b"content-length", b""
+    for name in ("transfer-encoding", "upgrade"):
+        value = environ.get("HTTP_" + name.upper().replace("-", "_"))
+        if value is not None:
+            yield name.encode("ascii"), value.encode("latin-1")
+
+
+async def _refuse_websocket(scope: Scope, send: Send) -> None:
+    """Answer as HTTP where the server can, and close otherwise, which it answers with 403.
+
+    https://asgi.readthedocs.io/en/stable/extensions.html#websocket-denial-response
+    """
+    if "websocket.http.response" in scope.get("extensions", {}):
+        await _send(PROTOCOL, send, "websocket.http.response")
+    else:
+        await send({"type": "websocket.close"})
+
+
+async def _send(refusal: Refusal, send: Send, kind: str) -> None:
+    headers = refusal.headers + ([(b"connection", b"close")] if refusal.closes else [])
+    await send({"type": f"{kind}.start", "status": refusal.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": refusal.body})

@@ -1,0 +1,58 @@
+"""A process that is told to end says so to the load balancer before it refuses connections.
+
+SIGTERM makes `/readyz` answer 503 while everything else is served for `DRAIN_SECONDS`: so long
+may a balancer take to notice. A second SIGTERM, or Ctrl-C, ends at once.
+
+https://asgi.readthedocs.io/en/stable/specs/lifespan.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+
+from gateway_site.readiness import draining
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def asgi(application: ASGIApplication) -> ASGIApplication:
+    """Return an application that knows when its process begins and is told to end."""
+
+    async def living(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await application(scope, receive, send)
+            return
+        await receive()
+        _drain_first(settings.DRAIN_SECONDS)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return living
+
+
+def _drain_first(seconds: float | None) -> None:
+    """Put draining before what the server does at SIGTERM; Python lets the main thread only."""
+    end = signal.getsignal(signal.SIGTERM)
+    if not seconds or not callable(end) or threading.current_thread() != threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        if draining.is_set():
+            end(number, frame)
+        else:
+            draining.set()
+            loop.call_soon_threadsafe(loop.call_later, seconds, end, number, None)
+
+    signal.signal(signal.SIGTERM, drain)

@@ -1,0 +1,171 @@
+"""What the log tells of an outage: its beginning with one traceback, a count a minute, its end.
+
+What was refused and what was served enter; lines of the log leave. Each request that is refused
+has a line besides, without a traceback, by a logger of its own (`sessions_kms.refused`).
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Lock
+from time import monotonic
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.log import log_response
+
+from sessions_kms.exceptions import (
+    KMSUnavailable,
+    SessionMoved,
+    StoreUnavailable,
+    TableUnavailable,
+)
+from sessions_kms.telemetry import telemetry
+
+logger = logging.getLogger("sessions_kms")
+lines = logging.getLogger("sessions_kms.refused")
+
+TOLD_EVERY = 60.0  # seconds
+QUIET = 10.0  # seconds without a refusal, after which a request that is served is the end
+FRAMES = 8  # of a traceback, the last
+REASON_LENGTH = 300  # characters
+
+
+class Outage:
+    """One cause, by which requests are refused or are not."""
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        cause: str,
+        what: str,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Take what may be out of reach: a word for metrics, and how a sentence begins."""
+        self._cause = cause
+        self._logger = logger
+        self._what = what
+        self._clock = clock
+        self._lock = Lock()
+        self._goes_on = False
+        self._began = self._last = self._told = 0.0
+        self._count = self._since = 0
+
+    def refused(self, error: BaseException) -> None:
+        """Count a request that was refused because of an error."""
+        telemetry.count("refused", cause=self._cause)
+        now = self._clock()
+        with self._lock:
+            begins = not self._goes_on
+            if begins:
+                self._goes_on, self._began, self._told = True, now, now
+                self._count = self._since = 0
+            self._last = now
+            self._count += 1
+            self._since += 1
+            since, seconds = self._since, now - self._told
+            counts = seconds >= TOLD_EVERY
+            if counts:
+                self._since, self._told = 0, now
+        if begins:
+            self._logger.error(
+                "%s cannot be used: requests are answered 503. %s", self._what, in_a_line(error)
+            )
+        elif counts:
+            self._logger.error(
+                "%s cannot be used: %d requests were answered 503 in the last %d seconds.",
+                self._what,
+                since,
+                seconds,
+            )
+
+    def served(self) -> None:
+        """Hear of a request that needed what was out of reach and was served."""
+        if not self._goes_on:
+            return
+        now = self._clock()
+        with self._lock:
+            if not self._goes_on or now - self._last < QUIET:
+                return
+            self._goes_on = False
+            count, seconds = self._count, self._last - self._began
+        self._logger.warning(
+            "%s can be used again: %d requests were answered 503 in %d seconds.",
+            self._what,
+            count,
+            seconds,
+        )
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return the traceback of an error in a line, with what it came from and why.
+
+    A log is read by lines: one that fills a screen hides those around it.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
+    path = ", ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames)
+    chain = list(_chain(error))
+    kinds = " from ".join(type(each).__qualname__ for each in chain)
+    why = repr(str(chain[-1]))[1:-1][:REASON_LENGTH]  # no line breaks
+    return f"Traceback (most recent call last): {path}. {kinds}: {why}"
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from, as Python's own tracebacks tell it."""
+    found: BaseException | None = error
+    for _ in range(FRAMES):
+        if found is None:
+            return
+        yield found
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+
+
+# In the order in which an error is looked up.
+OUTAGES = {
+    KMSUnavailable: Outage(logger, "kms", "AWS KMS"),
+    TableUnavailable: Outage(logger, "table", "The session table"),
+    StoreUnavailable: Outage(logger, "store", "The session store"),
+}
+
+
+def note(error: StoreUnavailable) -> None:
+    """Note that a request is refused because of an error. A changed key is no outage."""
+    if not isinstance(error, SessionMoved):
+        next(known for kind, known in OUTAGES.items() if isinstance(error, kind)).refused(error)
+
+
+def note_served(request: HttpRequest) -> None:
+    """Note that a request was served, if the store was asked for its session."""
+    session = getattr(request, "session", None)
+    if session is not None and session.accessed and session.session_key is not None:
+        for outage in OUTAGES.values():
+            outage.served()
+
+
+def log_refusal(request: HttpRequest, message: str, response: HttpResponse) -> None:
+    """Log a refused request in a line.
+
+    Django's own way: once, and with the path's control characters escaped, so that no visitor
+    writes lines of the log.
+    """
+    log_response(
+        "%s %s: %s",
+        request.method,
+        request.path,
+        message,
+        response=response,
+        request=request,
+        logger=lines,
+    )
+
+
+class _IsNoFault(logging.Filter):
+    """Keeps Django from reporting as a failure, with its traceback, what is answered 503."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], StoreUnavailable))
+
+
+logging.getLogger("django.request").addFilter(_IsNoFault())

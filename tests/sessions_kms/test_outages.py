@@ -1,0 +1,115 @@
+"""What the log tells of an outage: once with its cause, now and then with a count, and its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
+
+import pytest
+from django.http import HttpRequest
+
+from sessions_kms import outages
+from sessions_kms.exceptions import SessionMoved, TableUnavailable
+from sessions_kms.outages import QUIET, TOLD_EVERY, Outage, in_a_line
+from tests.clock import FakeClock
+
+LOGGER = logging.getLogger("tests.outages")
+
+
+def failed(cause: str = "no route\nto host") -> TableUnavailable:
+    """Return an error as the engine raises it."""
+    try:
+        _fail(cause)
+    except TableUnavailable as error:
+        return error
+    raise AssertionError
+
+
+def _fail(cause: str) -> NoReturn:
+    raise TableUnavailable from ConnectionError(cause)
+
+
+@pytest.fixture
+def outage(clock: FakeClock) -> Outage:
+    return Outage(LOGGER, "table", "The table", clock)
+
+
+def test_beginning_is_told_once_with_its_traceback_in_a_line(
+    outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(100):
+        outage.refused(failed())
+        clock.advance(0.1)
+    [record] = caplog.records
+    told = record.getMessage()
+    assert told.startswith("The table cannot be used: requests are answered 503. Traceback (most")
+    assert "test_outages.py:" in told
+    assert "TableUnavailable from ConnectionError: no route\\nto host" in told
+    assert "\n" not in caplog.text.rstrip("\n")
+
+
+def test_many_at_one_moment_begin_one_outage(
+    outage: Outage, caplog: pytest.LogCaptureFixture
+) -> None:
+    barrier = threading.Barrier(16)
+
+    def refuse(_: int) -> None:
+        barrier.wait(20)
+        outage.refused(failed())
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(refuse, range(16)))
+    assert len(caplog.records) == 1
+
+
+def test_count_is_told_once_a_minute(
+    outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3 * int(TOLD_EVERY)):
+        outage.refused(failed())
+        clock.advance(1)
+    counts = [record.getMessage() for record in caplog.records[1:]]
+    assert counts == [
+        "The table cannot be used: 61 requests were answered 503 in the last 60 seconds.",
+        "The table cannot be used: 60 requests were answered 503 in the last 60 seconds.",
+    ]
+
+
+def test_end_is_told_when_requests_are_served_and_none_is_refused_for_a_while(
+    outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    outage.served()
+    outage.refused(failed())
+    clock.advance(30)
+    outage.refused(failed())
+    clock.advance(QUIET - 1)
+    outage.served()
+    assert len(caplog.records) == 1
+    clock.advance(1)
+    outage.served()
+    outage.served()
+    assert [record.getMessage() for record in caplog.records[1:]] == [
+        "The table can be used again: 2 requests were answered 503 in 30 seconds."
+    ]
+    outage.refused(failed())
+    assert "requests are answered 503" in caplog.records[-1].getMessage()
+
+
+def test_reason_is_bounded() -> None:
+    assert len(in_a_line(failed("x" * 10_000))) < 1500
+
+
+def test_changed_key_is_no_outage(caplog: pytest.LogCaptureFixture) -> None:
+    outages.note(SessionMoved())
+    assert not caplog.records
+
+
+def test_request_without_a_session_ends_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Never(Outage):
+        def served(self) -> None:
+            raise AssertionError
+
+    monkeypatch.setattr(outages, "OUTAGES", {TableUnavailable: Never(LOGGER, "", "")})
+    outages.note_served(HttpRequest())
