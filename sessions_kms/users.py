@@ -1,6 +1,6 @@
 """The project's users, as sessions name them: by the text of their primary key."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -35,6 +35,13 @@ def matching(text: str) -> "dict[str, AbstractBaseUser]":
         for user in model._default_manager.filter(**lookup)[:MATCHES_MAX]:
             found[user_id_of(user)] = user
     return dict(list(found.items())[:MATCHES_MAX])
+
+
+def names() -> Iterator[str]:
+    """Yield the natural names of all users."""
+    model = get_user_model()
+    for name in model._default_manager.values_list(model.USERNAME_FIELD, flat=True).iterator():
+        yield str(name)
 
 
 def _key(user_id: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import math
 import re
@@ -11,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from django.core.management import load_command_class
+from django.core.management import BaseCommand, get_commands, load_command_class
 from django.dispatch import Signal
 
 import oauth.exceptions
@@ -19,6 +20,7 @@ import oauth.signals
 import sessions_kms.exceptions
 import sessions_kms.signals
 from sessions_kms.conf import FIELDS, Config
+from sessions_kms.management.base import OperatorCommand
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -127,6 +129,35 @@ def test_every_command_and_option_is_described(name: str) -> None:
     assert f"## `{name}`" in described
     missing = {option for option in options - GIVEN_BY_DJANGO if f"`{option}" not in described}
     assert {option for option in missing if option.startswith("--")} == set()
+
+
+def test_table_of_commands_is_that_of_the_code() -> None:
+    """Each command for operators has its row, with the options that it takes."""
+    table = page("commands.md").partition("| command |")[2].partition("\n\n")[0]
+    told = {
+        cells[0].strip("`"): [bool(cell) for cell in cells[2:5]]
+        for line in table.splitlines()[2:]
+        if (cells := [cell.strip() for cell in line.strip("|").split("|")])
+    }
+    assert told == {name: _takes(command) for name, command in operator_commands().items()}
+
+
+def operator_commands() -> dict[str, OperatorCommand]:
+    apps = {"sessions_kms", "oauth", "gateway_site"}
+    loaded = {
+        name: load_command_class(app, name) for name, app in get_commands().items() if app in apps
+    }
+    return {name: each for name, each in loaded.items() if isinstance(each, OperatorCommand)}
+
+
+def _takes(command: BaseCommand) -> list[bool]:
+    """Tell whether a command, or one of its subcommands, takes the options that all have."""
+    parsers = [command.create_parser("manage.py", "x")]
+    for action in parsers[0]._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            parsers += action.choices.values()
+    options = {option for each in parsers for option in each._option_string_actions}
+    return [wanted in options for wanted in ("--json", "--dry-run", "--no-input")]
 
 
 def test_runbooks_of_the_alarms_exist() -> None:

@@ -1,12 +1,14 @@
 """What the commands for operators share: output for people and programs, questions, progress."""
 
+import difflib
 import json
 import math
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import islice
 from typing import Any, NoReturn
 
 from django.conf import settings
@@ -19,13 +21,45 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import services
 
 FAILED = 1
-INCOMPLETE = 2  # warnings, or work that another run has to finish
+USAGE = 2  # options that do not fit, or a person, a provider or a key that is not known
+INCOMPLETE = 3  # another run has to finish the work
+WARNINGS = 4  # and --strict
+LOOKED_THROUGH = 10_000  # names, for one that was meant
+
+
+class UsageError(CommandError):
+    """Options that do not fit together or say nothing that is known; nothing was done."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, returncode=USAGE)
+
+
+def unknown(what: str, given: str, known: Iterable[str], *, cutoff: float = 0.6) -> UsageError:
+    """Return the error for a name that is not known, with the nearest that is."""
+    near = nearest(given, known, cutoff=cutoff)
+    return UsageError(what + (f" Did you mean {shown(near)}?" if near else ""))
+
+
+def nearest(given: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Return the known name that is most like a given one, of as many as take a moment."""
+    near = difflib.get_close_matches(given, list(islice(known, LOOKED_THROUGH)), 1, cutoff)
+    return near[0] if near else None
+
+
+def shown(text: str) -> str:
+    """Return what somebody else chose as one word that can play no tricks on a terminal or an eye.
+
+    A letter of another script may look like one of ASCII: such text is told twice.
+    """
+    if text and all(letter.isprintable() and not letter.isspace() for letter in text):
+        return text if text.isascii() else f"{text} {text!a}"
+    return ascii(text)
 
 
 class OperatorCommand(BaseCommand):
     """A command with `--json`: one object on stdout, everything else on stderr.
 
-    Exit status 0 done, 1 failed, 2 incomplete.
+    Exit status 0 done, 1 failed, 2 usage, 3 incomplete, 4 warnings under --strict.
     """
 
     changes = True  # whether the command changes something: offers --dry-run and --no-input

@@ -98,7 +98,7 @@ def test_what_is_not_known_is_told_with_the_nearest_name(
     good, bad = claims({}), "/nowhere/claims.json"
     expected = {
         ("--provider", "crop", "--claims", good): (2, "Did you mean corp?"),
-        ("--user", "ada.lovelance"): (2, f"Did you mean {user.pk} ('ada.lovelace')?"),
+        ("--user", "ada.lovelance"): (2, f"Did you mean {user.pk} (ada.lovelace)?"),
         ("--user", "9" * 30): (2, "There is no user"),
         ("--provider", "corp"): (2, "need each other"),
         ("--provider", "corp", "--claims", bad): (1, "cannot be read"),

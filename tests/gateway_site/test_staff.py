@@ -388,7 +388,7 @@ def test_database_that_cannot_be_used_is_said(
     ],
 )
 def test_options_that_do_not_fit_are_refused(arguments: list[str]) -> None:
-    assert staff(*arguments).status == 1  # by `call_command`; a shell sees 2
+    assert staff(*arguments).status == 2
 
 
 def test_shell_sees_2_for_options_that_do_not_fit(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-HEADING = "## `sessions_kms` in another project"
+HEADING = "## The engine, in five lines of settings"
 
 
 def section() -> str:

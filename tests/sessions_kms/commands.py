@@ -29,7 +29,8 @@ def run(*command: str) -> Run:
         call_command(*command, stdout=out, stderr=err, no_color=True)
     except CommandError as exc:
         err.write(str(exc))
-        status = exc.returncode
+        # What argparse says exits 2 on a command line, and is an error of 1 in a process.
+        status = 2 if str(exc).startswith("Error: ") else exc.returncode
     except SystemExit as exc:
         status = exc.code if isinstance(exc.code, int) else 1
     return Run(out.getvalue(), err.getvalue(), status)

@@ -105,7 +105,7 @@ def test_look_without_a_canary_writes_nothing(store: Store) -> None:
 def test_exit_status_tells_warnings_only_when_strict(store: Store) -> None:
     rotation(store, on=False)
     assert check()[0] == 0
-    assert check("--strict")[0] == 2
+    assert check("--strict")[0] == 4
     client("kms").disable_key(KeyId=store.key_id)
     assert check()[0] == 1
     assert check("--strict")[0] == 1

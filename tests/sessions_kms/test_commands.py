@@ -83,12 +83,41 @@ def test_create_as_json_is_one_object(names: tuple[str, str]) -> None:
             "enabled TTL on ttl",
             "enabled point-in-time recovery",
         ],
+        "dry_run": False,
     }
     again = json.loads(run(*command, "--create-key", "--alias", alias))
     assert again["key_arn"].startswith(f"arn:aws:kms:{REGION}:")
     assert len(again["done"]) == 2
     last = json.loads(run(*command, "--create-key", "--alias", alias))
     assert last == again | {"done": []}
+
+
+@pytest.mark.usefixtures("bare")
+def test_dry_run_tells_each_step_and_takes_none(names: tuple[str, str]) -> None:
+    table, alias = names
+    command = ["create_session_store", "--table", table, "--create-key", "--alias", alias]
+    told = run(*command, "--dry-run").splitlines()
+    assert table not in client("dynamodb").list_tables()["TableNames"]
+    assert not [each for each in client("kms").list_aliases()["Aliases"]
+                if each["AliasName"] == alias]  # fmt: skip
+    done = run(*command).splitlines()
+    steps = [line for line in told if line.startswith("[dry run] ")]
+    assert len(steps) == len(done) - 2
+    assert [line.split()[2] for line in steps] == [line.split()[0] for line in done[:-2]]
+    assert run(*command, "--dry-run").splitlines()[0] == "nothing to do: everything stands"
+
+
+@pytest.mark.usefixtures("bare")
+def test_dry_run_of_a_table_that_lacks_something_changes_nothing(names: tuple[str, str]) -> None:
+    table, _ = names
+    run("create_session_store", "--table", table)
+    database = client("dynamodb")
+    database.update_table(TableName=table, DeletionProtectionEnabled=False)
+    for _ in range(2):
+        told = run("create_session_store", "--table", table, "--dry-run").splitlines()
+        assert told[0] == "[dry run] enabled deletion protection"
+    described = database.describe_table(TableName=table)["Table"]
+    assert not described.get("DeletionProtectionEnabled")
 
 
 def test_create_takes_table_and_region_from_the_settings(

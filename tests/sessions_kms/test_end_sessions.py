@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.auth import get_user_model
+from django.db import OperationalError
 from pytest_django import Settings
 
 from sessions_kms import clearing, services
@@ -83,9 +85,54 @@ def test_all_ends_what_began_until_now(stack: Stack) -> None:
     assert stack.sessions() == {}
 
 
+@pytest.fixture
+def seven(db: None) -> None:
+    """Make the user 7, ada, who has no session."""
+    get_user_model().objects.create(pk=7, username="ada", email="ada@example.com")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("8", "No user has the id 8, and no session is of that id."),
+        ("ada", "Did you mean 7 (ada)?"),
+        ("ADA@example.com", "Did you mean 7 (ada)?"),
+        ("adda", "Did you mean 7 (ada)?"),
+        ("nobody\x1b[31m", r"the id 'nobody\x1b[31m', and"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_unknown_user_is_refused_with_the_nearest(
+    fake: Stack, seven: None, given: str, told: str, more: list[str]
+) -> None:
+    done = end("--user", given, *more)
+    assert done.status == 2
+    assert told in done.err
+    assert not done.out
+
+
+def test_known_user_without_sessions_is_done(fake: Stack, seven: None) -> None:
+    assert end("--user", "7").status == 0
+
+
+def test_sessions_of_a_user_who_was_deleted_are_ended(fake: Stack, db: None) -> None:
+    saved("8")
+    assert end("--user", "8", "--json").json["ended"] == 1
+
+
+def test_database_out_of_reach_is_no_reason_not_to_end_sessions(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any) -> Any:
+        raise OperationalError
+
+    monkeypatch.setattr("sessions_kms.users.named", down)
+    assert end("--user", "8").status == 0
+
+
 @pytest.mark.parametrize("which", [["--all"], ["--user", "7"], ["--all", "--dry-run"]])
 def test_sessions_of_another_engine_are_not_said_to_have_ended(
-    fake: Stack, settings: Settings, which: list[str]
+    fake: Stack, settings: Settings, seven: None, which: list[str]
 ) -> None:
     assert "SESSION_ENGINE" not in end(*which).out
     settings.SESSION_ENGINE = "sessions_kms.moving_out"
@@ -95,7 +142,7 @@ def test_sessions_of_another_engine_are_not_said_to_have_ended(
 
 
 def test_rows_that_nobody_took_over_yet_are_not_said_to_have_ended(
-    fake: Stack, settings: Settings
+    fake: Stack, settings: Settings, seven: None
 ) -> None:
     settings.SESSION_ENGINE = "sessions_kms.moving_in"
     assert "old engine only are not ended" in end("--user", "7").out
@@ -177,7 +224,7 @@ def test_interrupted_it_says_how_to_go_on(fake: Stack, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(fake.services.table, "delete_created", interrupted)
     done = end("--all")
-    assert done.status == 2
+    assert done.status == 3
     assert f"manage.py end_sessions --before {NOW}" in done.err
     monkeypatch.undo()
     install(fake.services)
@@ -194,7 +241,7 @@ def test_interrupted_before_the_first_delete_it_says_so(
     saved()
     monkeypatch.setattr(fake.services.table, "estimated_items", interrupted)
     done = end(*arguments)
-    assert (done.status, "Run the same command again" in done.err) == (2, True)
+    assert (done.status, "Run the same command again" in done.err) == (3, True)
     assert len(fake.sessions()) == 1
 
 
@@ -214,7 +261,7 @@ def test_unreachable_half_way_it_says_how_to_go_on(
 
     monkeypatch.setattr(fake.services.table, "delete_created", lost)
     done = end("--all")
-    assert (done.status, "have ended" in done.err) == (2, True)
+    assert (done.status, "have ended" in done.err) == (3, True)
 
 
 def test_call_that_fails_for_a_moment_is_tried_again(
@@ -278,7 +325,7 @@ def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
 ) -> None:
     monkeypatch.setattr(fake.services.table, "owned", lambda _: [saved_id(saved("7"))])
     done = end("--user", "7")
-    assert done.status == 2
+    assert done.status == 3
     assert "go on beginning" in done.err
     assert "Run the same command again" in done.err
 
@@ -356,7 +403,7 @@ def test_nobody_at_the_terminal_needs_no_input(
         (["--user", ""], "--user must be"),
         (["--user", "7", "--no-delete"], "--no-delete goes with"),
         (["--all", "--provider", "corp"], "--provider goes with --before"),
-        (["--before", "1", "--provider", "crop"], "no provider 'crop'"),
+        (["--before", "1", "--provider", "crop"], "no provider crop"),
         (["--key-period", "0"], "period 0"),
     ],
 )
@@ -365,7 +412,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
 ) -> None:
     saved("7")
     done = end(*arguments)
-    assert done.status == 1
+    assert done.status == 2
     assert said in done.err
     assert len(fake.sessions()) == 1
     assert "not-before#django" not in fake.items()
@@ -379,7 +426,7 @@ def test_session_that_kms_cannot_tell_of_is_left_and_told(fake: Stack) -> None:
     fake.services.keyring._keyring = Unanswering()  # type: ignore[attr-defined]
     fake.clock.advance(3600)
     done = end("--all", "--json")
-    assert (done.status, done.json["deleted"], done.json["doubtful"]) == (2, 1, 1)
+    assert (done.status, done.json["deleted"], done.json["doubtful"]) == (3, 1, 1)
     assert len(fake.sessions()) == 1
 
 
@@ -399,7 +446,7 @@ def test_moment_that_only_this_clock_calls_past_is_refused(
     monkeypatch.setattr(time, "time", lambda: real() + 24 * 3600)
     stack.clock.now = real() + 24 * 3600
     refused = end("--all")
-    assert refused.status == 1
+    assert refused.status == 2
     assert "ahead of AWS's" in refused.err
     assert "not-before#django" not in stack.items()
     assert end("--before", str(int(real()) - 10), "--no-delete").status == 0

@@ -153,7 +153,7 @@ def test_moment_at_which_no_period_began_is_refused_and_the_right_one_named(
     saved()
     before = stack.items()
     done = end("--key-period", str(moment))
-    assert done.status == 1
+    assert done.status == 2
     assert f"--key-period {PERIOD}." in done.err
     assert stack.items() == before
 
@@ -205,4 +205,4 @@ def test_key_that_stays_in_use_for_good_is_told(
     saved()
     monkeypatch.setattr(stack.services.table, "delete_sealed", lambda *_, **__: True)
     done = end("--key-period", str(PERIOD))
-    assert (done.status, "goes on sealing" in done.err) == (2, True)
+    assert (done.status, "goes on sealing" in done.err) == (3, True)

@@ -122,7 +122,7 @@ def test_what_cannot_be_taken_over_is_counted_and_told_by_the_exit_status(fake: 
     good = saved(a=1)
     counts, status = run()
     assert (counts["imported"], counts["unreadable"], counts["too_large"]) == (1, 1, 1)
-    assert status == 2
+    assert status == 3
     assert set(fake.sessions()) == {id_of(good)}
 
 
@@ -162,7 +162,7 @@ def test_table_that_is_lost_in_the_middle_is_told(
     monkeypatch.setattr(OldEngine, "still_there", lost)
     with pytest.raises(CommandError, match=r"server closed.*Run it again") as caught:
         run()
-    assert caught.value.returncode == 2
+    assert caught.value.returncode == 3
 
 
 def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -> None:

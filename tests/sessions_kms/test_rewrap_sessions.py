@@ -147,7 +147,7 @@ def test_wait_goes_on_where_an_interrupted_one_ended(stack: Stack) -> None:
         stack.clock.advance(1)
 
     install(replace(stack.services, sleep=interrupted))
-    assert rewrap().status == 2
+    assert rewrap().status == 3
     install(stack.services)
     assert rewrap().status == 0
     assert stack.clock() == NOW + WAIT
@@ -283,7 +283,7 @@ def test_previous_key_that_cannot_be_used_is_named_and_nothing_is_lost(stack: St
     client = boto3.client("kms", region_name=REGION)
     client.disable_key(KeyId=old)
     done = rewrap()
-    assert done.status == 2
+    assert done.status == 3
     assert "disabled" in done.err.lower()
     assert old in done.err
     client.enable_key(KeyId=old)
@@ -310,7 +310,7 @@ def test_out_of_reach_it_says_that_another_run_goes_on(make_faulty: MakeFaulty) 
     switch(faulty.stack)
     faulty.table.on("UpdateItem", error("ThrottlingException"))
     done = rewrap()
-    assert (done.status, "Run the same command again" in done.err) == (2, True)
+    assert (done.status, "Run the same command again" in done.err) == (3, True)
     faulty.table.heal()
     assert rewrap().status == 0
     assert opens(faulty.stack, key)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
@@ -18,9 +17,8 @@ from django.db import DatabaseError
 
 from oauth import providers
 from oauth.admission.explaining import Explanation, explain
-from sessions_kms.management.base import OperatorCommand
+from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
 
-UNKNOWN = 2  # the exit status for wrong options, and for a person or a provider that is not known
 SIZE_MAX = 64 * 1024  # bytes of a file of claims
 LOOKED_THROUGH = 10_000  # users, for one that was meant
 
@@ -53,7 +51,7 @@ class Command(OperatorCommand):
 
     def operate(self, options: dict[str, Any]) -> None:
         if bool(options["provider"]) != bool(options["claims"]):
-            raise CommandError("--provider and --claims need each other.", returncode=UNKNOWN)
+            raise UsageError("--provider and --claims need each other.")
         try:
             if options["provider"]:
                 self._claims(options["provider"], options["claims"])
@@ -65,14 +63,14 @@ class Command(OperatorCommand):
     def _claims(self, name: str, path: str) -> None:
         provider = providers.provider(name)
         if provider is None:
-            _refuse(f"There is no provider {name!a}.", name, _names(), cutoff=0.0)
+            raise unknown(f"There is no provider {shown(name)}.", name, _names(), cutoff=0.0)
         found = explain(provider, _read(path))
         self.conclude({"sign_ins": [_as_json(found)]}, _text(found))
 
     def _user(self, given: str) -> None:
         user = User.objects.filter(pk=int(given)).first() if _is_number(given) else None
         if user is None:
-            _refuse_user(given)
+            raise _unknown_user(given)
         accounts = SocialAccount.objects.filter(user=user).order_by("pk")
         configured = [(each, providers.provider(each.provider)) for each in accounts]
         found = [explain(provider, each.extra_data) for each, provider in configured if provider]
@@ -114,13 +112,13 @@ def _read(path: str) -> Mapping[str, Any]:
     except (OSError, UnicodeError) as exc:
         raise CommandError(f"The claims cannot be read: {exc}") from exc
     if len(content) > SIZE_MAX:
-        raise CommandError(f"The claims are longer than {SIZE_MAX:,} bytes.", returncode=UNKNOWN)
+        raise UsageError(f"The claims are longer than {SIZE_MAX:,} bytes.")
     try:
         claims = json.loads(content)
     except (RecursionError, ValueError):
         claims = None
     if not isinstance(claims, dict):
-        raise CommandError("The claims must be one JSON object.", returncode=UNKNOWN)
+        raise UsageError("The claims must be one JSON object.")
     return claims
 
 
@@ -132,15 +130,9 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19  # fits every database
 
 
-def _refuse_user(given: str) -> NoReturn:
-    """Say who may be meant: somebody may give the name in place of the number."""
+def _unknown_user(given: str) -> UsageError:
+    """Return an error that says who may be meant: by name, say, in place of the number."""
     known = dict(User.objects.values_list("username", "pk")[:LOOKED_THROUGH])
-    near = difflib.get_close_matches(given, known, 1)
-    hint = f" Did you mean {known[near[0]]} ({near[0]!a})?" if near else ""
-    raise CommandError(f"There is no user {given!a}.{hint}", returncode=UNKNOWN)
-
-
-def _refuse(what: str, given: str, known: Iterable[str], *, cutoff: float = 0.6) -> NoReturn:
-    near = difflib.get_close_matches(given, list(known), 1, cutoff)
-    hint = f" Did you mean {near[0]}?" if near else ""
-    raise CommandError(what + hint, returncode=UNKNOWN)
+    near = nearest(given, known)
+    hint = f" Did you mean {known[near]} ({shown(near)})?" if near else ""
+    return UsageError(f"There is no user {shown(given)}.{hint}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from argparse import ArgumentParser
-from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
@@ -16,10 +14,7 @@ from django.db.models import Q
 
 from oauth import accounts, providers
 from oauth import rights as settled
-from sessions_kms.management.base import OperatorCommand
-
-UNKNOWN = 2  # the exit status for a person or a provider that is not known
-LOOKED_THROUGH = 10_000  # accounts, for one that was meant
+from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 
 class Command(OperatorCommand):
@@ -81,13 +76,13 @@ class Command(OperatorCommand):
         provider, subject = options["provider"], options["subject"]
         if account is None:
             self.say(
-                f"Nobody has signed in with {_shown(subject)} at {provider} yet. A user is made,"
+                f"Nobody has signed in with {shown(subject)} at {provider} yet. A user is made,"
                 " whom the first sign-in with that account lands on."
             )
         elif _has(account.user, rights) and not self._by_groups(account.user, rights):
             self._conclude(account, f"{_described(account.user)}: has that already.")
             return
-        whom = f"{_shown(subject)} at {provider}" if account is None else _described(account.user)
+        whom = f"{shown(subject)} at {provider}" if account is None else _described(account.user)
         if not self._confirmed(f"Make {whom} {what}"):
             return
         if account is None:
@@ -158,14 +153,14 @@ class Command(OperatorCommand):
         if not accounts.is_subject(options["subject"]):
             longest = accounts.SUBJECT_MAX
             text = f"--subject must have 1 to {longest} characters, all of them printable."
-            raise CommandError(text, returncode=UNKNOWN)
+            raise UsageError(text)
         return accounts.find(provider, options["subject"])
 
     def _known(self, options: dict[str, Any]) -> SocialAccount:
         account, provider, subject = self._found(options), options["provider"], options["subject"]
         if account is None:
             known = (each.uid for each in accounts.at(provider))
-            _refuse(f"Nobody signed in with {_shown(subject)} at {provider}.", subject, known)
+            raise unknown(f"Nobody signed in with {shown(subject)} at {provider}.", subject, known)
         return account
 
     @staticmethod
@@ -175,36 +170,29 @@ class Command(OperatorCommand):
         if also_former:
             known |= set(SocialAccount.objects.values_list("provider", flat=True).distinct())
         if name not in known:
-            _refuse(f"There is no provider {_shown(name)}.", name, sorted(known), cutoff=0.0)
+            raise unknown(f"There is no provider {shown(name)}.", name, sorted(known), cutoff=0.0)
 
     @staticmethod
     def _with_address(provider: str, address: str) -> SocialAccount:
         found = accounts.with_address(provider, address)
         if len(found) > 1:
-            subjects = ", ".join(_shown(each.uid) for each in found)
-            raise CommandError(
+            subjects = ", ".join(shown(each.uid) for each in found)
+            raise UsageError(
                 f"Several accounts at {provider} have that address as verified. Name one by"
-                f" --subject: {subjects}.",
-                returncode=UNKNOWN,
+                f" --subject: {subjects}."
             )
         if not found:
             known = (
                 each for account in accounts.at(provider)
                 for each in accounts.verified_addresses(account)
             )  # fmt: skip
-            _refuse(
-                f"No account at {provider} had {_shown(address)} as verified when it last signed"
+            raise unknown(
+                f"No account at {provider} had {shown(address)} as verified when it last signed"
                 " in. Somebody who never did is named by --subject.",
                 address,
                 known,
             )
         return found[0]
-
-
-def _refuse(what: str, given: str, known: Iterable[str], *, cutoff: float = 0.6) -> NoReturn:
-    near = difflib.get_close_matches(given, list(islice(known, LOOKED_THROUGH)), 1, cutoff)
-    hint = f" Did you mean {_shown(near[0])}?" if near else ""
-    raise CommandError(what + hint, returncode=UNKNOWN)
 
 
 def _has(user: User, rights: dict[str, bool]) -> bool:
@@ -213,9 +201,9 @@ def _has(user: User, rights: dict[str, bool]) -> bool:
 
 def _rights(user: User) -> str:
     told = [("staff", user.is_staff), ("superuser", user.is_superuser)]
-    shown = ", ".join(name for name, has in told if has)
+    names = ", ".join(name for name, has in told if has)
     sources = _sources(user)
-    return f"{shown} (by groups at {sources})" if sources else shown
+    return f"{names} (by groups at {sources})" if sources else names
 
 
 def _sources(user: User) -> str:
@@ -227,14 +215,12 @@ def _described(user: User) -> str:
     """Say who a user is: by accounts, beside the name that they chose."""
     state = "" if user.is_active else ", not active"
     listed = "; ".join(_account(account) for account in _accounts(user))
-    return (
-        f"user {user.pk} ({_shown(user.get_username())}{state}), {listed or 'without an account'}"
-    )
+    return f"user {user.pk} ({shown(user.get_username())}{state}), {listed or 'without an account'}"
 
 
 def _account(account: SocialAccount) -> str:
-    addresses = ", ".join(map(_shown, accounts.verified_addresses(account)))
-    return f"{account.provider} {_shown(account.uid)}" + (f" <{addresses}>" if addresses else "")
+    addresses = ", ".join(map(shown, accounts.verified_addresses(account)))
+    return f"{account.provider} {shown(account.uid)}" + (f" <{addresses}>" if addresses else "")
 
 
 def _accounts(user: User) -> Iterator[SocialAccount]:
@@ -253,13 +239,3 @@ def _as_json(user: User) -> dict[str, Any]:
             {"provider": account.provider, "subject": account.uid} for account in _accounts(user)
         ],
     }
-
-
-def _shown(text: str) -> str:
-    """Return what somebody else chose as one word that can play no tricks on a terminal or an eye.
-
-    A letter of another script may look like one of ASCII: such text is told twice.
-    """
-    if text and all(letter.isprintable() and not letter.isspace() for letter in text):
-        return text if text.isascii() else f"{text} {text!a}"
-    return ascii(text)

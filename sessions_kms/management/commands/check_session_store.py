@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sessions_kms.doctor import Finding, Level, Measurements, examine, worst
-from sessions_kms.management.base import FAILED, INCOMPLETE, OperatorCommand
+from sessions_kms.management.base import FAILED, WARNINGS, OperatorCommand
 
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILING: "bold red"}
@@ -23,7 +23,7 @@ class Command(OperatorCommand):
         " data key of the period, the clock and a sample of the items, and take a canary session"
         " through the real engine: created, read, changed by two at once, tampered with, expired,"
         " deleted. Each finding says what is wrong and what to do (docs/doctor.md). Exit status 0"
-        " when nothing is failing, 1 when something is, 2 with --strict when there are warnings."
+        " when nothing is failing, 1 when something is, 4 with --strict when there are warnings."
     )
     requires_system_checks = ()  # What the checks would say, this says too.
     changes = False
@@ -33,7 +33,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--no-canary", action="store_true", help="write nothing: no canary, no data key"
         )
-        parser.add_argument("--strict", action="store_true", help="exit 2 when there are warnings")
+        parser.add_argument("--strict", action="store_true", help="exit 4 when there are warnings")
 
     def operate(self, options: dict[str, Any]) -> None:
         measured = Measurements()
@@ -67,7 +67,7 @@ class Command(OperatorCommand):
 def _status(level: Level, *, strict: bool) -> int:
     if level is Level.FAILING:
         return FAILED
-    return INCOMPLETE if strict and level is Level.WARNING else 0
+    return WARNINGS if strict and level is Level.WARNING else 0
 
 
 def _lines(finding: Finding) -> Iterator[str]:

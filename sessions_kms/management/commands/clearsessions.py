@@ -10,7 +10,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Clearing
 from sessions_kms.doctor.trouble import DENIED, kind_of
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.management.base import INCOMPLETE, OperatorCommand, session_engine
+from sessions_kms.management.base import INCOMPLETE, OperatorCommand, UsageError, session_engine
 from sessions_kms.provisioning import TTL_ATTRIBUTE
 from sessions_kms.services import services
 
@@ -64,7 +64,7 @@ class Command(OperatorCommand):
 
     def _clear(self, at_most: int) -> None:
         if at_most < 1:
-            raise CommandError("--max-items must be at least 1.")
+            raise UsageError("--max-items must be at least 1.")
         clearing = Clearing(services())
         with self.resumable("Run the same command again to go on."), self.progress("items") as done:
             for looked_at in clearing.expired(at_most=at_most):

@@ -1,17 +1,18 @@
 """`manage.py create_session_store`: the table, and with --create-key the KMS key."""
 
-import json
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from sessions_kms import clients, conf, provisioning
+from sessions_kms.dry_run import DryClient
+from sessions_kms.management.base import OperatorCommand, UsageError
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Create the DynamoDB table of the sessions, or complete the one that stands: on-demand"
         " billing, TTL on 'ttl', index 'by-owner', point-in-time recovery, deletion protection."
@@ -21,6 +22,7 @@ class Command(BaseCommand):
     requires_system_checks = ()  # SESSIONS_KMS may still lack the key that this creates.
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--table", help="table name (default: TABLE_NAME of SESSIONS_KMS)")
         parser.add_argument(
             "--region", help="AWS Region (default: REGION_NAME, AWS_REGION, boto's own chain)"
@@ -35,18 +37,16 @@ class Command(BaseCommand):
             default=provisioning.DEFAULT_ALIAS,
             help="alias of that key (default: %(default)s)",
         )
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
 
-    def handle(self, *_args: Any, **options: Any) -> None:
+    def operate(self, options: dict[str, Any]) -> None:
         raw = getattr(settings, conf.SETTING, None)
         in_settings = raw if isinstance(raw, Mapping) else {}
         table = options["table"] or in_settings.get("TABLE_NAME")
         region = options["region"] or in_settings.get("REGION_NAME")
         if not table:
-            raise CommandError("Name the table: --table NAME, or TABLE_NAME in SESSIONS_KMS.")
-        self._as_json = options["json"]
+            raise UsageError("Name the table: --table NAME, or TABLE_NAME in SESSIONS_KMS.")
         self._done: list[str] = []
-        result = {"table": table, "done": self._done}
+        result = {"table": table, "done": self._done, "dry_run": self.dry_run}
         try:
             if options["create_key"]:
                 result["key_arn"] = self._create_key(region, options["alias"])
@@ -56,31 +56,32 @@ class Command(BaseCommand):
         except Exception as exc:
             # boto's errors have no common root with a message of their own; AWS's text helps here.
             raise CommandError(f"AWS did not do it: {exc}") from exc
-        self._conclude(result)
+        self.conclude(result, "\n".join(self._summary(result)))
 
     def _create_key(self, region: str | None, alias: str) -> str:
-        arn, done = provisioning.create_key(clients.control_client("kms", region), alias)
+        arn, done = provisioning.create_key(self._client("kms", region), alias)
         for step in done:
             self._report(step)
         return arn
 
     def _create_table(self, region: str | None, table: str) -> None:
-        client = clients.control_client("dynamodb", region)
-        for step in provisioning.create_table(client, table):
-            self._report(step)
+        with self.progress("steps") as advance:
+            for step in provisioning.create_table(self._client("dynamodb", region), table):
+                self._report(step)
+                advance()
+
+    def _client(self, service: str, region: str | None) -> Any:
+        client = clients.control_client(service, region)
+        return DryClient(client) if self.dry_run else client
 
     def _report(self, step: str) -> None:
         """Tell each step when it is done: should the next one fail, it is known what stands."""
         self._done.append(step)
-        if not self._as_json:
-            self.stdout.write(step)
+        self.say(f"[dry run] {step}" if self.dry_run else step)
 
-    def _conclude(self, result: dict[str, Any]) -> None:
-        if self._as_json:
-            self.stdout.write(json.dumps(result))
-            return
+    def _summary(self, result: Mapping[str, Any]) -> Iterator[str]:
         if not self._done:
-            self.stdout.write("nothing to do: everything stands")
-        self.stdout.write(f"TABLE_NAME: {result['table']}")
+            yield "nothing to do: everything stands"
+        yield f"TABLE_NAME: {result['table']}"
         if "key_arn" in result:
-            self.stdout.write(f"KEY_ID: {result['key_arn']}")
+            yield f"KEY_ID: {result['key_arn']}"

@@ -2,18 +2,27 @@
 
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError
+from django.db import DatabaseError
 
-from sessions_kms import conf, ending, key_periods, not_before
+from sessions_kms import conf, ending, key_periods, not_before, users
 from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Cleared, Clearing
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.management.base import INCOMPLETE, OperatorCommand, session_engine
+from sessions_kms.management.base import (
+    INCOMPLETE,
+    OperatorCommand,
+    UsageError,
+    nearest,
+    session_engine,
+    shown,
+    unknown,
+)
 from sessions_kms.record import owner_of
 from sessions_kms.services import build_kms_keyring, services
 
@@ -59,7 +68,7 @@ class Command(OperatorCommand):
     def operate(self, options: dict[str, Any]) -> None:
         by_moment = options["all"] or options["before"] is not None
         if options["no_delete"] and not by_moment:
-            raise CommandError("--no-delete goes with --before or --all.")
+            raise UsageError("--no-delete goes with --before or --all.")
         if options["provider"] is not None:
             self._end_grants(options["provider"], self._moment("--before", options["before"]))
             return
@@ -83,13 +92,13 @@ class Command(OperatorCommand):
 
     def _moment(self, option: str, text: str | None) -> int:
         if text is None:
-            raise CommandError("--provider goes with --before.")
+            raise UsageError("--provider goes with --before.")
         try:
             moment = conf.parse_moment(int(text) if text.isdecimal() else text)
         except ValueError as exc:
-            raise CommandError(f"{option} {exc}") from exc
+            raise UsageError(f"{option} {exc}") from exc
         if moment > services().clock():
-            raise CommandError(f"{option} must not lie in the future.")
+            raise UsageError(f"{option} must not lie in the future.")
         return moment
 
     # One user
@@ -97,8 +106,11 @@ class Command(OperatorCommand):
     def _end_user(self, user_id: str) -> None:
         owner = owner_of(services().config.namespace, user_id)
         if owner is None:
-            raise CommandError("--user must be the id of a user, at most about 1,000 bytes long.")
+            raise UsageError("--user must be the id of a user, at most about 1,000 bytes long.")
         known = len(services().table.owned(owner))
+        if not known:
+            with suppress(DatabaseError):  # that is out of reach is no reason not to end sessions
+                self._require_user(user_id)
         about = f"{known:,} sessions of user {user_id}, as the index knows them"
         if self.dry_run:
             self.conclude({"user": user_id, "found": known}, f"Would end {about}.")
@@ -111,6 +123,22 @@ class Command(OperatorCommand):
                 "Sessions that are still in the old engine only are not ended: end them there."
             )
         self.conclude({"user": user_id, "ended": ended}, f"Ended {ended:,} live sessions.")
+
+    def _require_user(self, user_id: str) -> None:
+        """Refuse an id that is nobody's. (Somebody who was deleted may have sessions yet.)
+
+        Raises UsageError, with the id of somebody whose name or address is meant, or near.
+        """
+        if users.named([user_id]):
+            return
+        meant = users.matching(user_id)
+        if not meant and (near := nearest(user_id, users.names())):
+            meant = users.matching(near)
+        told = " or ".join(f"{key} ({shown(user.get_username())})" for key, user in meant.items())
+        raise UsageError(
+            f"No user has the id {shown(user_id)}, and no session is of that id."
+            + (f" Did you mean {told}?" if told else "")
+        )
 
     # Everything until a moment
 
@@ -143,7 +171,7 @@ class Command(OperatorCommand):
 
     def _end_period(self, period: int) -> None:
         if period == 0:
-            raise CommandError(
+            raise UsageError(
                 "Sessions of period 0 have a data key each: end them by --before or --all."
             )
         in_use = key_periods.is_in_use(services(), period)
@@ -163,7 +191,7 @@ class Command(OperatorCommand):
         """Refuse a moment in the midst of a period: its data key would go on in use."""
         begun = key_periods.begun(services(), period)
         if begun != period:
-            raise CommandError(
+            raise UsageError(
                 f"No period began at {_shown(period)}: it lies in the one of {_shown(begun)}."
                 f" For that one, it is --key-period {begun}."
             )
@@ -197,7 +225,8 @@ class Command(OperatorCommand):
         known = sorted(not_before.known_names())
         if provider not in known:
             names = ", ".join(known) or "none: no installed app keeps tokens"
-            raise CommandError(f"There is no provider {provider!r}. There are: {names}.")
+            what = f"There is no provider {shown(provider)}. There are: {names}."
+            raise unknown(what, provider, known)
         what = f"every grant of tokens by {provider} until {_shown(moment)}"
         if self.dry_run:
             self.conclude({"provider": provider, "moment": moment}, f"Would end {what}.")
@@ -219,7 +248,7 @@ class Command(OperatorCommand):
         try:
             ending.require_past(moment)
         except ValueError as exc:
-            raise CommandError(str(exc)) from exc
+            raise UsageError(str(exc)) from exc
 
     def _pass(self, clearing: Clearing, work: Iterator[int]) -> Cleared:
         with self.progress("items looked at", total=self._items) as advance:

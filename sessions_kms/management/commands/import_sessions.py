@@ -9,13 +9,17 @@ from django.db import DatabaseError
 
 from sessions_kms import conf
 from sessions_kms.importing import AllEnded, Importer, OldEngine
-from sessions_kms.management.base import INCOMPLETE, OperatorCommand
+from sessions_kms.management.base import INCOMPLETE, OperatorCommand, unknown
 from sessions_kms.services import services
 
 ALL_ENDED = (
     "All sessions before some moment were ended, and the old engine does not say when its"
     " sessions began: this would bring ended ones back. If there are none such, add"
     " --ignore-not-before."
+)
+ENGINES = (
+    "django.contrib.sessions.backends.db",
+    "django.contrib.sessions.backends.cached_db",
 )
 
 
@@ -45,7 +49,9 @@ class Command(OperatorCommand):
         try:
             old = OldEngine(options["engine"] or conf.config().migrate_from)
         except ImproperlyConfigured as exc:
-            raise CommandError(str(exc)) from exc
+            if options["engine"] is None:
+                raise
+            raise unknown(str(exc), options["engine"], ENGINES) from exc
         importer = Importer(services(), old, ignore_not_before=options["ignore_not_before"])
         live = self._counted(old)
         if self.dry_run:

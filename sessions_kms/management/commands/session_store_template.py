@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandError
 
 from sessions_kms import conf, provisioning
 from sessions_kms.infrastructure import cloudformation, terraform
 from sessions_kms.infrastructure.iam_policy import role_policy
 from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.infrastructure.store import Store
-from sessions_kms.management.base import OperatorCommand
+from sessions_kms.management.base import OperatorCommand, UsageError
 
 FORMATS = ("cloudformation", "terraform", "iam-policy")
 
@@ -78,7 +77,7 @@ class Command(OperatorCommand):
     def _store(self, options: dict[str, Any]) -> Store:
         alias, replicas = options["alias"], tuple(dict.fromkeys(options["replica"]))
         if not provisioning.is_alias(alias):
-            raise CommandError(f"{alias!r} is not the alias of a key of yours: use alias/NAME.")
+            raise UsageError(f"{alias!r} is not the alias of a key of yours: use alias/NAME.")
         for region in replicas:
             self._parsed("REGION_NAME", region, "--replica")
         table = self._value("TABLE_NAME", options["table"], "--table") or "sessions"
@@ -104,19 +103,19 @@ class Command(OperatorCommand):
     def _key(self, store: Store, given: str | None) -> str:
         key: str | None = self._value("KEY_ID", given, "--key")
         if key is None:
-            raise CommandError(
+            raise UsageError(
                 "A policy names the key: give --key ARN, or KEY_ID in SESSIONS_KMS."
                 " create_session_store --create-key prints it."
             )
         # https://docs.aws.amazon.com/kms/latest/developerguide/multi-region-keys-overview.html
         if store.replicas and ":key/mrk-" not in key:
-            raise CommandError(f"{key} is not a multi-Region key: it has no replicas.")
+            raise UsageError(f"{key} is not a multi-Region key: it has no replicas.")
         return key
 
     def _home(self, key: str, options: dict[str, Any]) -> tuple[str, str]:
         """Return Region and account of the table."""
         if options["account"] and not re.fullmatch("[0-9]{12}", options["account"]):
-            raise CommandError("--account must be the 12 digits of an AWS account.")
+            raise UsageError("--account must be the 12 digits of an AWS account.")
         table = self._value("TABLE_NAME", options["table"], "--table") or ""
         region = self._value("REGION_NAME", options["region"], "--region")
         named = (table if table.startswith("arn:") else key).split(":")
@@ -136,4 +135,4 @@ class Command(OperatorCommand):
         try:
             return conf.FIELDS[name].parse(value)
         except (TypeError, ValueError) as exc:
-            raise CommandError(f"{source} {exc}") from exc
+            raise UsageError(f"{source} {exc}") from exc
