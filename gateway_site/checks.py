@@ -38,6 +38,22 @@ def somebody_can_sign_in(
     ]
 
 
+@register(Tags.security)
+def somebody_said_who_may_sign_in(
+    app_configs: Sequence[AppConfig] | None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Warn of providers with every account of which one may sign in, though nobody said so."""
+    return [
+        checks.Warning(
+            f"Everybody with an account at {name} may sign in.",
+            hint=f"Set OAUTH_{name.upper()}_ALLOWED_DOMAINS or another list of "
+            "docs/who-may-sign-in.md; * says that everybody is meant.",
+            id="gateway_site.W008",
+        )
+        for name in getattr(settings, "OPEN_PROVIDERS", [])
+    ]
+
+
 @register
 def upstreams_have_a_provider(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any

@@ -15,7 +15,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
-from gateway_site import branding, providers, secret_files, variables
+from gateway_site import admission, branding, providers, secret_files, variables
 from gateway_site.environment import (
     LOOPBACK_HOSTS,
     database,
@@ -197,6 +197,9 @@ OAUTH_PROVIDERS = providers.configured(_environment)
 
 SITE_NAME = branding.site_name(text("SITE_NAME"))
 SITE_LOGO = branding.logo(text("SITE_LOGO"))
+# Providers whose every account may sign in; where anybody may have one, it is an error.
+OPEN_PROVIDERS = admission.require_lists(_environment, OAUTH_PROVIDERS)
+SIGN_IN_CONTACT = text("SIGN_IN_CONTACT")  # whom somebody asks who may not
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -19,12 +19,14 @@ from django.utils.asyncio import async_unsafe
 from oauth import grants, providers
 from oauth import session as tokens
 from oauth.exceptions import (
+    NoLongerAllowed,
     NotConnected,
     OAuthError,
     ProviderUnavailable,
     ReauthenticationRequired,
 )
 from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
+from oauth.revocation import revoke_soon
 from oauth.signals import token_refreshed
 from oauth.sql_connections import give_back
 from oauth.threads import Busy, Turns, in_turn, is_underway
@@ -50,7 +52,8 @@ def get_token(request: HttpRequest, provider: str, refused: TokenSet | None = No
 
     While a refresh fails or another request is at it, a token that has not expired
     yet is returned. Raises NotConnected, ReauthenticationRequired,
-    ProviderUnavailable, and `sessions_kms.exceptions.StoreUnavailable`.
+    ProviderUnavailable, and `sessions_kms.exceptions.StoreUnavailable`. NoLongerAllowed is
+    raised when the session has been ended, since its person may not sign in any more.
     """
     access = _Access(request.session, provider, refused)
     held = access.required(tokens.load(request.session, provider), grants.ended_until(provider))
@@ -151,6 +154,9 @@ class _Access:
         try:
             with _turns.taken(held.grant_secret, patience=patience):
                 return self._renewed(patient=not lasts)
+        except NoLongerAllowed:  # However long the token would last.
+            self._end_of(held)
+            raise
         except (Busy, ProviderUnavailable, ReauthenticationRequired) as exc:
             if lasts:
                 return _Found(held)
@@ -214,6 +220,24 @@ class _Access:
             )
             raise NotConnected("The session or the connection has ended meanwhile.")
         return _Found(held, stored)
+
+    def _end_of(self, held: TokenSet) -> None:
+        """End the session that was begun with an account that may not sign in any more.
+
+        One that was begun with another account loses the connection only. Raises StoreUnavailable.
+        """
+        stored = self._reloaded()
+        if tokens.load(stored, self._provider.name) is None:
+            return
+        if tokens.is_signed_in_with(stored, self._provider.name, held.subject):
+            others = {name: tokens.load(stored, name) for name in tokens.providers(stored)}
+            stored.flush()
+            for name, token_set in others.items():
+                if token_set is not None and name != self._provider.name:
+                    revoke_soon(name, token_set)
+        else:
+            tokens.drop(stored, self._provider.name)
+            self._kept(stored)
 
     def _announce(self) -> None:
         key = self._session.session_key

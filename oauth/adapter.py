@@ -23,10 +23,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 
 from oauth import new_accounts, pending, providers, way_back
+from oauth.admission import refusing
 from oauth.capturing import capturing
 from oauth.codes import Code
 from oauth.endpoints import reach_of
-from oauth.exceptions import ProviderRefused, ProviderUnavailable
+from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
 from oauth.identity import telling_accounts_apart
 from oauth.openid import naming_the_request
 from oauth.request_id import request_id
@@ -141,6 +142,9 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
 
         From each of them the way on is kept.
         """
+        if isinstance(exception, SignInRefused):
+            state = (extra_context or {}).get("state") or {}
+            raise ImmediateHttpResponse(refusing.page(request, provider, exception, state))
         next_url = way_back.wanted(request)
         context = {} if extra_context is None else extra_context
         code = _code(request, exception, answered=bool(context.get("state")))

@@ -14,7 +14,7 @@ class OAuthConfig(AppConfig):
     verbose_name = "OAuth tokens"
 
     def ready(self) -> None:
-        from oauth import capture, checks, sign_out  # noqa: F401  (they connect and register)
+        from oauth import capture, checks, rights, sign_out  # noqa: F401  (they connect, register)
         from oauth.providers import all_providers
         from sessions_kms.not_before import names_from
 

@@ -24,7 +24,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth import grants, links, session
+from oauth import grants, links, rights, session
 from oauth.sign_out import go_on, let_go
 from oauth.tokens import TokenSet
 
@@ -93,6 +93,7 @@ def drop_removed(request: HttpRequest, socialaccount: SocialAccount, **kwargs: A
 def _keep(request: HttpRequest, sociallogin: SocialLogin) -> None:
     token_set = _token_set(sociallogin)
     if token_set is not None:
+        rights.settle(sociallogin.account, token_set.groups)
         provider = sociallogin.account.provider
         held = session.load(request.session, provider)
         kept = grants.standing(provider, held)

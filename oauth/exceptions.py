@@ -3,9 +3,11 @@
 OAuthError
 ├── NotConnected                nothing is held for this provider
 ├── ReauthenticationRequired    the person must sign in with the provider again
+│   └── NoLongerAllowed         and may not: what it told at a refresh is against the rule
 ├── ProviderUnavailable         the provider cannot be asked now; trying later may help
 │   └── ProviderBusy            because this process asks it too much already
-└── ProviderRefused             what the provider answered must not be accepted
+├── ProviderRefused             what the provider answered must not be accepted
+└── SignInRefused               the person may not sign in
 
 Messages are fixed sentences, without what a provider answered. What a provider's answer ends in
 has a code, for a sign-in's page and the log.
@@ -13,6 +15,7 @@ has a code, for a sign-in's page and the log.
 
 from allauth.socialaccount.providers.base import ProviderException
 
+from oauth.admission.evidence import Refusal
 from oauth.codes import Code
 
 
@@ -26,6 +29,10 @@ class NotConnected(OAuthError):
 
 class ReauthenticationRequired(OAuthError):
     """The tokens cannot be renewed: only a new sign-in with the provider helps."""
+
+
+class NoLongerAllowed(ReauthenticationRequired):
+    """The provider told at a refresh what the rule of who may sign in refuses."""
 
 
 class ProviderUnavailable(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
@@ -59,3 +66,16 @@ class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # a
     def __init__(self, message: str, code: Code = Code.PROVIDER_REFUSED) -> None:
         super().__init__(message)
         self.code = code
+
+
+class SignInRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
+    """An account whose sign-in was in order may not be used here.
+
+    ``groups`` are those that the provider told of, as a token set would hold them.
+    """
+
+    def __init__(self, reason: Refusal, subject: str, groups: tuple[str, ...]) -> None:
+        super().__init__("This account may not sign in.")
+        self.reason = reason
+        self.subject = subject
+        self.groups = groups

@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from oauth import dpop, endpoints, providers, readable
+from oauth.admission import admitting
 from oauth.codes import Code
 from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
@@ -111,7 +112,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             if login.account.uid == str(None):  # allauth's reading of a null
                 raise ProviderRefused("The answer does not say whose account it is.", Code.SUBJECT)
             readable.check_text(login.account)
-            login.token_set = TokenSet.from_response(
+            token_set = TokenSet.from_response(
                 kwargs["response"],
                 subject=login.account.uid,
                 client_id=app.client_id,
@@ -119,9 +120,21 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
                 now=int(services().clock()),
                 dpop_key=self._dpop_key,
             )
+        login.token_set = self._admitted(login, token_set)
         for address in login.email_addresses:
             address.verified = is_true(address.verified)
         return login
+
+    def _admitted(self, login: SocialLogin, token_set: TokenSet) -> TokenSet:
+        """Return the token set of somebody who may sign in. Raises SignInRefused.
+
+        Before allauth asks the database for the account, or puts anything there.
+        """
+        __traceback_hide__ = True
+        configured = providers.provider(self.get_provider().sub_id)
+        if configured is None:
+            return token_set
+        return admitting.admitted(configured, login.account.extra_data, token_set)
 
 
 def is_true(claim: object) -> bool:

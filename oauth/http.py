@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ ANSWER_MAX = 256 * 1024  # bytes; several tokens of 32 KiB
 DOCUMENT_MAX = 64 * 1024  # bytes of metadata, a set of keys, userinfo
 DEPTH_MAX = 20  # of JSON
 CA_FILES_MAX = 64  # there are as many as are configured
+PERSON = re.compile("(?<=/memberships/)[^/]+$")
 REMEDY = (
     "If that is meant, let the provider's OAUTH_<NAME>_ALLOW_PRIVATE be 1 "
     '(its "allow_private" in SOCIALACCOUNT_PROVIDERS).'
@@ -315,15 +317,21 @@ def _tls(ca_file: str | None) -> ssl.SSLContext:
     return httpx2.create_ssl_context()  # takes tens of milliseconds to make
 
 
+def _shortened(url: httpx2.URL) -> httpx2.URL:
+    return url.copy_with(query=None, path=PERSON.sub("-", url.path))
+
+
 class _DropQuery(logging.Filter):
-    """Keeps the query out of httpx2's line of a request: in it some providers want their secret."""
+    """Keeps the query out of httpx2's line of a request: in it some providers want their secret.
+
+    And whose membership of a team GitHub is asked for.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Shorten the address in place, and keep the record."""
         if isinstance(record.args, tuple):
             record.args = tuple(
-                each.copy_with(query=None) if isinstance(each, httpx2.URL) else each
-                for each in record.args
+                _shortened(each) if isinstance(each, httpx2.URL) else each for each in record.args
             )
         return True
 

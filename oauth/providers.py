@@ -13,8 +13,8 @@ bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
 `allow_private` (whether its metadata may name addresses of a private network), `allow_http`
 (whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
 the public authorities'), `identity` (the claims that tell an account from every other),
-`allowed_tenants` (of an issuer that has many, see `oauth.tenants`) and `apple_team_id`
-(see `oauth.apple`).
+`allowed_tenants` (of an issuer that has many, see `oauth.tenants`), `apple_team_id`
+(see `oauth.apple`) and `admission` (who may sign in: `oauth.admission.rule`).
 
 An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider:
 `openid_configuration_overrides` then name its endpoints, as they replace single ones of
@@ -30,7 +30,10 @@ from typing import Any
 
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers import registry
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+
+from oauth.admission.rule import NOTHING_SAID, Admission
 
 REFRESH_LEEWAY = 60  # seconds
 BASIC = "client_secret_basic"
@@ -73,6 +76,7 @@ class Provider:
     allowed_tenants: frozenset[str] = frozenset()
     apple_team_id: str | None = None
     posts_answers: bool = False
+    admission: Admission = NOTHING_SAID
     metadata_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
 
     def fixed_endpoint(self, name: str) -> str | None:
@@ -128,8 +132,18 @@ def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
                 apple_team_id=settings.get("apple_team_id"),
                 posts_answers=(settings.get("auth_params") or {}).get("response_mode")
                 == "form_post",
+                admission=_admission(settings.get("admission") or {}),
                 metadata_overrides=settings.get("openid_configuration_overrides") or {},
             )
+
+
+def _admission(settings: Mapping[str, Any]) -> Admission:
+    try:
+        return Admission.from_settings(settings)
+    except (TypeError, ValueError):
+        raise ImproperlyConfigured(
+            'The "admission" of a provider in SOCIALACCOUNT_PROVIDERS cannot be read.'
+        ) from None
 
 
 def apps_of(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:

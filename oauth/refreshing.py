@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from oauth import dpop, endpoints, id_tokens
+from oauth.admission import admitting
 from oauth.codes import Code
-from oauth.exceptions import OAuthError, ProviderUnavailable
+from oauth.exceptions import OAuthError, ProviderUnavailable, SignInRefused
 from oauth.http import Answer
 from oauth.id_tokens import ForAnother, InvalidIdToken, Unreadable
 from oauth.providers import Provider
@@ -49,6 +50,7 @@ PROOF = frozenset({"invalid_dpop_proof", "use_dpop_nonce"})
 # given up: its answer is worth waiting for.
 PATIENCE = 24.0
 ANOTHER_GRANT = "another_grant"
+NOT_ALLOWED = "not_allowed"
 
 
 class GrantRefused(OAuthError):
@@ -73,7 +75,7 @@ def refresh(provider: Provider, token_set: TokenSet, *, now: int) -> TokenSet:
     new = _read(provider, token_set, answer, key, now)
     new = _with_good_id_token(provider, token_set, new, found.issuer, now)
     _notice_less_scope(provider, token_set, new)
-    return new
+    return _still_admitted(provider, token_set, new)
 
 
 def _key(provider: Provider, token_set: TokenSet) -> str | None:
@@ -148,6 +150,17 @@ def _with_good_id_token(
         raise GrantRefused(ANOTHER_GRANT)
     logger.error("An id token of %s was left out of a refresh: %s", provider.name, fault)
     return replace(new, id_token=old.id_token)
+
+
+def _still_admitted(provider: Provider, old: TokenSet, new: TokenSet) -> TokenSet:
+    """Return the new token set with its groups, if its person may still sign in."""
+    __traceback_hide__ = True
+    try:
+        return admitting.at_refresh(provider, old, new)
+    except SignInRefused as exc:
+        reason = exc.reason
+    logger.warning("%s told at a refresh that somebody may not sign in: %s.", provider.name, reason)
+    raise GrantRefused(NOT_ALLOWED)
 
 
 def _fault_of(

@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from oauth.complaints import Complaints
-from oauth.exceptions import ProviderUnavailable, ReauthenticationRequired
+from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
 from oauth.providers import Provider
-from oauth.refreshing import GrantRefused, refresh
+from oauth.refreshing import NOT_ALLOWED, GrantRefused, refresh
 from oauth.telemetry import telemetry
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
@@ -115,9 +115,9 @@ class Renewal:
         except ProviderUnavailable:
             self._rest(held)
             raise
-        except GrantRefused:
+        except GrantRefused as exc:
             finished = True
-            raise _reauthentication() from None
+            raise _reauthentication(exc.reason) from None
         finally:
             # A call that still runs may yet bring an answer: its lease ends by itself.
             if not finished and (work is None or work.cancel() or work.done()):
@@ -141,18 +141,19 @@ class Renewal:
     def _refresh_and_seal(self, held: TokenSet) -> TokenSet:
         """Ask the provider and keep what it says. Runs in a thread that nobody cancels."""
         __traceback_hide__ = True
+        # Until it is known to be saved it is kept as long as a session may hold the old one.
+        lifetime = self._services.config.absolute_timeout or KEPT_UNSAVED
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
                 new = refresh(self._provider, held, now=int(self._services.clock()))
         except GrantRefused as exc:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
-            self._seal(held, {"refused": exc.reason}, REFUSAL_KEPT)
+            keep = lifetime if exc.reason == NOT_ALLOWED else REFUSAL_KEPT
+            self._seal(held, {"refused": exc.reason}, keep)
             raise
         except ProviderUnavailable as exc:
             _failures.add(self._provider.name, str(exc))
             raise
-        # Until it is known to be saved it is kept as long as a session may hold the old one.
-        lifetime = self._services.config.absolute_timeout or KEPT_UNSAVED
         self._seal(held, {"token_set": new.to_session()}, lifetime)
         return new
 
@@ -209,11 +210,13 @@ def _unpacked(result: bytes) -> TokenSet:
     __traceback_hide__ = True
     outcome = json.loads(result)
     if "refused" in outcome:
-        raise _reauthentication()
+        raise _reauthentication(outcome["refused"])
     return TokenSet.from_session(outcome["token_set"])
 
 
-def _reauthentication() -> ReauthenticationRequired:
+def _reauthentication(reason: object) -> ReauthenticationRequired:
+    if reason == NOT_ALLOWED:
+        return NoLongerAllowed("The provider told that the person may not sign in any more.")
     return ReauthenticationRequired("The provider refuses to refresh the token.")
 
 

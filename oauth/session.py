@@ -15,6 +15,7 @@ from sessions_kms.backend import SessionStore
 logger = logging.getLogger(__name__)
 
 PREFIX = "oauth:"
+METHODS = "account_authentication_methods"  # where allauth notes with what a session was begun
 
 
 def session_key(provider: str) -> str:
@@ -52,6 +53,16 @@ def store(session: SessionBase, provider: str, token_set: TokenSet) -> None:
 def drop(session: SessionBase, provider: str) -> None:
     """Hold nothing for a provider."""
     session.pop(session_key(provider), None)
+
+
+def is_signed_in_with(session: SessionBase, provider: str, subject: str) -> bool:
+    """Tell whether the session was begun with this account, rather than connected to it."""
+    records = session.get(METHODS)
+    return any(
+        (record.get("provider"), record.get("uid")) == (provider, subject)
+        for record in (records if isinstance(records, list) else [])
+        if isinstance(record, dict)
+    )
 
 
 def adopt(session: SessionBase, stored: SessionBase, provider: str) -> None:

@@ -18,6 +18,7 @@ MAX_TOKEN_LENGTH = 32 * 1024  # several tokens must fit in one session of 400 KB
 MAX_LIFETIME = 10 * 365 * 24 * 3600  # seconds; a longer one is as good, and fits every calendar
 NOTHING = (None, "")  # what a field may hold for being left out
 SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
+LISTS = ("scope", "requested_scope", "groups")
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
 DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.dpop` makes them
 
@@ -42,6 +43,8 @@ class TokenSet:
     whoever refreshes it, from whichever copy, meets the others under this name.
     ``granted_at`` is when the person consented; refreshes keep it. ``dpop_key`` is the private
     key that the tokens are bound to, if they are (`oauth.dpop`): each sign-in makes one.
+    ``groups`` are those of the person at the provider that anything here asks for, as it told
+    last.
     """
 
     access_token: str
@@ -56,6 +59,7 @@ class TokenSet:
     issued_at: int | None = None
     granted_at: int = 0
     requested_scope: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     grant_secret: str = field(default_factory=new_grant_secret)
     dpop_key: str | None = None
 
@@ -126,6 +130,7 @@ class TokenSet:
             id_token=new.id_token or self.id_token,
             requested_scope=self.requested_scope,
             granted_at=self.granted_at,
+            groups=self.groups,
         )
         if new.refresh_token is not None:
             return new
@@ -163,7 +168,7 @@ class TokenSet:
 
     def to_session(self) -> dict[str, Any]:
         """Return what is kept in the session: JSON types, and a version."""
-        lists = {"scope": list(self.scope), "requested_scope": list(self.requested_scope)}
+        lists = {name: list(getattr(self, name)) for name in LISTS}
         return {"version": VERSION, **asdict(self), **lists}
 
     @classmethod
@@ -187,6 +192,7 @@ class TokenSet:
             issued_at=_optional_time(data.get("issued_at")),
             granted_at=_optional_time(data.get("granted_at")) or 0,
             requested_scope=_texts(data.get("requested_scope")),
+            groups=_texts(data.get("groups", [])),  # An older release knew none.
             grant_secret=_grant_secret(data.get("grant_secret")),
             dpop_key=_optional_key(data.get("dpop_key")),
         )

@@ -23,7 +23,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from oauth import new_accounts, pending, providers, way_back
+from oauth import another_account, new_accounts, pending, providers, way_back
 from oauth.posted_answer import led_on
 
 # What allauth lets a visitor add to the authorization request by the address.
@@ -48,6 +48,8 @@ def lead_to(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
     query = request.GET.copy()
     for name in VISITORS_WISHES:
         query.pop(name, None)
+    if another_account.is_meant(request):
+        query["auth_params"] = another_account.parameters(provider)
     request.GET = query  # type: ignore[assignment]  # Django's own attribute takes a copy too
     return _answered(request, provider, lambda: provider.redirect_from_request(request))
 

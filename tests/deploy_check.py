@@ -27,6 +27,7 @@ PRODUCTION = {
     "OAUTH_CORP_CLIENT_ID": "corp-client",
     "OAUTH_CORP_CLIENT_SECRET": "corp-secret",
     "OAUTH_CORP_ISSUER": "https://login.example.com",
+    "SIGN_IN_ALLOWED_DOMAINS": "example.com",
 }
 
 

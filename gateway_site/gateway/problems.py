@@ -87,6 +87,15 @@ def signed_out() -> Problem:
     return Problem(401, "signed_out", "Nobody is signed in.", sign_in_url=sign_in)
 
 
+def forbidden(provider: str) -> Problem:
+    """Return the problem of somebody in none of an upstream's groups."""
+    detail = (
+        f"Your groups at {provider} do not let you call this upstream. If they should, ask whoever "
+        "runs this gateway; what changed since your last sign-in counts from the next one."
+    )
+    return Problem(403, "forbidden_upstream", detail, provider=provider)
+
+
 def replaced(response: HttpResponseBase) -> HttpResponseBase:
     """Return a problem document in place of an error page, with the page's headers."""
     if response.status_code < 400 or MARK in response:

@@ -21,7 +21,7 @@ from gateway_site.gateway.body import TAKES_BODY, Body
 from gateway_site.gateway.connections import Busy
 from gateway_site.gateway.headers import Headers, to_browser, to_upstream
 from gateway_site.gateway.listening import ANSWER_TIME, ClientGone, Receive
-from gateway_site.gateway.problems import Problem, signed_out, unavailable
+from gateway_site.gateway.problems import Problem, forbidden, signed_out, unavailable
 from gateway_site.gateway.redirects import locations
 from gateway_site.gateway.slots import Slots
 from gateway_site.gateway.standing import stands, watchers
@@ -147,8 +147,12 @@ class _Exchange:
             await answer.aclose()
 
     async def _token(self, refused: TokenSet | None = None) -> TokenSet:
+        """Return the person's token, if its groups may call this upstream. Raises Problem."""
         request, provider = self.call.request, self.upstream.provider
-        return await tokens.access_token(request, provider, refused=refused)
+        held = await tokens.access_token(request, provider, refused=refused)
+        if not self.upstream.allows(held.groups):
+            raise forbidden(provider)
+        return held
 
     async def _attempt(
         self, token: TokenSet, content: Content, nonce: str | None = None

@@ -7,12 +7,13 @@ these can be reached through the gateway.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway_site.admission import groups
 from gateway_site.environment import (
     FALSE,
     LOOPBACK_HOSTS,
@@ -43,6 +44,7 @@ SUFFIXES = (
     "ALLOW_HTTP",
     "CA_FILE",
     "CLIENT_ADDRESS",
+    "ALLOWED_GROUPS",
     *NUMBERS,
 )
 URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
@@ -59,6 +61,7 @@ class Upstream:
     be asked for below it; empty allows everything. `allow_http` is for private networks
     (`client` sees to it); the certificates of `ca_file` count in place of the public
     authorities'. `client_address` tells whether the upstream may know who calls.
+    `allowed_groups` are groups at the provider; empty allows everybody who is signed in.
     """
 
     name: str
@@ -76,6 +79,11 @@ class Upstream:
     allow_http: bool = False
     ca_file: str | None = None
     client_address: bool = False
+    allowed_groups: frozenset[str] = frozenset()
+
+    def allows(self, groups: Iterable[str]) -> bool:
+        """Tell whether somebody in these groups at the provider may call it."""
+        return not self.allowed_groups or not self.allowed_groups.isdisjoint(groups)
 
 
 def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
@@ -119,6 +127,7 @@ class _Variables:
             allow_http=self._flag("ALLOW_HTTP"),
             ca_file=self._ca_file(),
             client_address=self._flag("CLIENT_ADDRESS"),
+            allowed_groups=self._allowed_groups(),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 
@@ -171,6 +180,10 @@ class _Variables:
         if path:
             check_ca_file(self.variable("CA_FILE"), path)
         return path or None
+
+    def _allowed_groups(self) -> frozenset[str]:
+        of_github = self._provider() == "github"
+        return groups(self.environment, self.variable("ALLOWED_GROUPS"), of_github=of_github)
 
     def _number(self, suffix: str) -> int:
         text = self._text(suffix)

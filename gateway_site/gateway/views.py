@@ -22,6 +22,7 @@ from gateway_site.gateway.people import people
 from gateway_site.gateway.problems import Problem, signed_out
 from gateway_site.gateway.upstreams import Upstream
 from gateway_site.pages import onward
+from oauth import session as token_sets
 from oauth import way_back
 from sessions_kms.loading import id_of
 
@@ -84,7 +85,7 @@ def index(request: HttpRequest) -> HttpResponse:
     document = {
         "csrf_header": CSRF_HEADER,
         "csrf_token": get_token(request),
-        "upstreams": sorted(settings.UPSTREAMS),
+        "upstreams": [each.name for each in callable_by(request)],
     }
     return JsonResponse(document, headers={"Cache-Control": "no-store"})
 
@@ -119,6 +120,21 @@ def admit(request: HttpRequest, path: str) -> HttpResponse:
             script_name=_script_name(scope),
         )
     )
+
+
+def callable_by(request: HttpRequest) -> list[Upstream]:
+    """Return the upstreams that the groups of the signed-in person let them call, by name."""
+    return [
+        upstream
+        for _, upstream in sorted(settings.UPSTREAMS.items())
+        if not upstream.allowed_groups or upstream.allows(_groups(request, upstream.provider))
+    ]
+
+
+def _groups(request: HttpRequest, provider: str) -> tuple[str, ...]:
+    __traceback_hide__ = True
+    held = token_sets.load(request.session, provider)
+    return () if held is None else held.groups
 
 
 def _owner(request: HttpRequest, person: str) -> Owner:

@@ -99,6 +99,7 @@ def gateway(
         "OAUTH_LOCAL_CLIENT_ID": CLIENT_ID,
         "OAUTH_LOCAL_CLIENT_SECRET": secrets.client_secret,
         "OAUTH_LOCAL_SINGLE_LOGOUT": "1",
+        "OAUTH_LOCAL_ALLOWED_DOMAINS": "*",  # its people are made up
         # Something to call with the token: /gateway/provider/identity/o/api/userinfo
         "UPSTREAM_PROVIDER_URL": f"http://127.0.0.1:{ports.provider}",
         "UPSTREAM_PROVIDER_PROVIDER": "local",

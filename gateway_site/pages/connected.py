@@ -142,7 +142,7 @@ def _connection(
     return Connection(
         **described,
         status=Status.REAUTHENTICATE if refused else _status(name, held),
-        upstreams=_callable(name),
+        upstreams=_callable(name, held),
         scope=held.scope,
         missing_scope=missing_scope(held, provider.get_scope()),
         expires_at=None
@@ -180,11 +180,13 @@ def _status(provider: str, held: TokenSet) -> Status:
     return Status.RENEWABLE
 
 
-def _callable(provider: str) -> tuple[str, ...]:
+def _callable(provider: str, held: TokenSet) -> tuple[str, ...]:
     return tuple(
         upstream.name
         for upstream in settings.UPSTREAMS.values()
-        if upstream.provider == provider and "GET" in upstream.methods
+        if upstream.provider == provider
+        and "GET" in upstream.methods
+        and upstream.allows(held.groups)
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway_site import admission
 from gateway_site.environment import refuse_unknown
 from gateway_site.providers import client, endpoints, network, protection, sign_out, tokens
 from gateway_site.providers.kinds import kind, kind_of
@@ -24,6 +26,7 @@ SUFFIXES = (
     *client.SUFFIXES,
     *kind.SUFFIXES,
     *(suffix for subject in SUBJECTS for suffix in subject.SUFFIXES),
+    *admission.SUFFIXES,
 )
 NAME_LENGTH = 40  # of allauth's SocialApp.name and of its provider column
 
@@ -39,7 +42,7 @@ def configured(environment: Mapping[str, str]) -> list[Provider]:
         if (match := CLIENT_ID.fullmatch(variable)) and value.strip()
     )
     refuse_unknown(environment, "OAUTH", names, SUFFIXES)
-    providers = [_provider(Variables(environment, name)) for name in names]
+    providers = [_admitting(environment, _provider(Variables(environment, name))) for name in names]
     # allauth finds the provider of an unfinished sign-up again by its client id.
     clients = [provider.client_id for provider in providers if provider.allauth_kind == OPENID]
     if len(set(clients)) < len(clients):
@@ -90,6 +93,19 @@ def _provider(variables: Variables) -> Provider:
         form_action=found.form_action(),
         allauth_kind=found.allauth_kind,
         settings=settings | found.settings(),
+    )
+
+
+def _admitting(environment: Mapping[str, str], provider: Provider) -> Provider:
+    """Return a provider that knows who may sign in, and is asked for what tells it."""
+    found = admission.read(environment, provider.name, provider.issuer)
+    if not found.settings:
+        return provider
+    return replace(
+        provider,
+        scopes=tuple(dict.fromkeys([*provider.scopes, *found.scopes])),
+        auth_params={**provider.auth_params, **found.auth_params},
+        settings={**provider.settings, "admission": dict(found.settings)},
     )
 
 

@@ -351,6 +351,7 @@ def test_list_names_accounts_beside_names(ada: Visitor, mallory: Visitor) -> Non
         "active": True,
         "staff": True,
         "superuser": True,
+        "by_groups_at": [],
         "accounts": [{"provider": "corp", "subject": "1001"}],
     }
 

@@ -9,10 +9,11 @@ from typing import Any
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
 from django.core.management.base import CommandError
-from django.db import DatabaseError, IntegrityError
+from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import Q
 
 from oauth import accounts, providers
+from oauth import rights as settled
 from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 
@@ -78,7 +79,7 @@ class Command(OperatorCommand):
                 f"Nobody has signed in with {shown(subject)} at {provider} yet. A user is made,"
                 " whom the first sign-in with that account lands on."
             )
-        elif _has(account.user, rights):
+        elif _has(account.user, rights) and not self._by_groups(account.user, rights):
             self._conclude(account, f"{_described(account.user)}: has that already.")
             return
         whom = f"{shown(subject)} at {provider}" if account is None else _described(account.user)
@@ -95,8 +96,10 @@ class Command(OperatorCommand):
             self._conclude(account, f"{_described(account.user)}: is not staff.")
             return
         if self._confirmed(f"Take all rights in the admin from {_described(account.user)}"):
+            sources = _sources(account.user)
             self._set(account, rights)
-            self._conclude(account, f"{_described(account.user)}: is not staff any more.")
+            again = f" Groups at {sources} give it again at the next sign-in." if sources else ""
+            self._conclude(account, f"{_described(account.user)}: is not staff any more.{again}")
 
     def _list(self) -> None:
         staff = User.objects.filter(Q(is_staff=True) | Q(is_superuser=True)).order_by("pk")
@@ -114,9 +117,19 @@ class Command(OperatorCommand):
     def _set(self, account: SocialAccount, rights: dict[str, bool]) -> None:
         """Set rights, if the account is still that person's: a question may wait for long."""
         user = User.objects.filter(pk=account.user_id, socialaccount=account.pk)
-        if not user.update(**rights):
-            raise CommandError("The account became somebody else's meanwhile. Nothing was done.")
+        with transaction.atomic():
+            if not user.update(**rights):
+                raise CommandError(
+                    "The account became somebody else's meanwhile. Nothing was done."
+                )
+            # From now on it stands whatever the groups say, or is gone.
+            settled.give_for_good(account.user, rights)
         account.user.refresh_from_db()
+
+    @staticmethod
+    def _by_groups(user: User, rights: dict[str, bool]) -> bool:
+        """Tell whether groups alone hold up what is to be given for good."""
+        return any(getattr(row, flag) for row in settled.by_groups(user) for flag in rights)
 
     def _created(self, provider: str, subject: str) -> SocialAccount:
         try:
@@ -188,7 +201,14 @@ def _has(user: User, rights: dict[str, bool]) -> bool:
 
 def _rights(user: User) -> str:
     told = [("staff", user.is_staff), ("superuser", user.is_superuser)]
-    return ", ".join(name for name, has in told if has)
+    names = ", ".join(name for name, has in told if has)
+    sources = _sources(user)
+    return f"{names} (by groups at {sources})" if sources else names
+
+
+def _sources(user: User) -> str:
+    """Return the providers whose groups alone give a user rights."""
+    return ", ".join(sorted({row.account.provider for row in settled.by_groups(user)}))
 
 
 def _described(user: User) -> str:
@@ -214,6 +234,7 @@ def _as_json(user: User) -> dict[str, Any]:
         "active": user.is_active,
         "staff": user.is_staff,
         "superuser": user.is_superuser,
+        "by_groups_at": sorted({row.account.provider for row in settled.by_groups(user)}),
         "accounts": [
             {"provider": account.provider, "subject": account.uid} for account in _accounts(user)
         ],

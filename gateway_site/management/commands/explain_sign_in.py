@@ -1,0 +1,138 @@
+"""`manage.py explain_sign_in`: why somebody may sign in, or may not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError
+from django.db import DatabaseError
+
+from oauth import providers
+from oauth.admission.explaining import Explanation, explain
+from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
+
+SIZE_MAX = 64 * 1024  # bytes of a file of claims
+LOOKED_THROUGH = 10_000  # users, for one that was meant
+
+
+class Command(OperatorCommand):
+    help = (
+        "Explain why somebody may sign in, or may not (docs/who-may-sign-in.md). Nothing is"
+        " changed, and no provider is asked. Exit status: 0 explained, 1 failed, 2 wrong options,"
+        " or nobody of that kind."
+    )
+    changes = False
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        super().add_arguments(parser)
+        who = parser.add_mutually_exclusive_group(required=True)
+        who.add_argument(
+            "--user",
+            metavar="ID",
+            help="somebody who signed in before, by the number in the admin and in"
+            " `manage.py staff list`: what their providers said last is explained",
+        )
+        who.add_argument("--provider", metavar="NAME", help="where somebody would sign in")
+        parser.add_argument(
+            "--claims",
+            metavar="FILE",
+            help="with --provider: a JSON object, the claims of an id token or"
+            ' {"id_token": …, "userinfo": …}; for GitHub {"emails": […], "groups": […]};'
+            " - reads it from stdin",
+        )
+
+    def operate(self, options: dict[str, Any]) -> None:
+        if bool(options["provider"]) != bool(options["claims"]):
+            raise UsageError("--provider and --claims need each other.")
+        try:
+            if options["provider"]:
+                self._claims(options["provider"], options["claims"])
+            else:
+                self._user(options["user"])
+        except DatabaseError as exc:
+            raise CommandError(f"The database cannot be used: {exc}") from exc
+
+    def _claims(self, name: str, path: str) -> None:
+        provider = providers.provider(name)
+        if provider is None:
+            raise unknown(f"There is no provider {shown(name)}.", name, _names(), cutoff=0.0)
+        found = explain(provider, _read(path))
+        self.conclude({"sign_ins": [_as_json(found)]}, _text(found))
+
+    def _user(self, given: str) -> None:
+        user = User.objects.filter(pk=int(given)).first() if _is_number(given) else None
+        if user is None:
+            raise _unknown_user(given)
+        accounts = SocialAccount.objects.filter(user=user).order_by("pk")
+        configured = [(each, providers.provider(each.provider)) for each in accounts]
+        found = [explain(provider, each.extra_data) for each, provider in configured if provider]
+        gone = [each.provider for each, provider in configured if provider is None]
+        lines = [_text(each) for each in found]
+        lines += [f"{name}: is not configured, so nobody signs in there." for name in gone]
+        if not user.is_active:
+            lines.append("The user is not active: nobody can sign in as this user.")
+        result = {
+            "user": user.pk,
+            "active": user.is_active,
+            "not_configured": gone,
+            "sign_ins": [_as_json(each) for each in found],
+        }
+        self.conclude(result, "\n".join(lines) or "No account: nobody can sign in as this user.")
+
+
+def _text(found: Explanation) -> str:
+    verdict = {
+        True: "may sign in.",
+        False: f"may not sign in: {found.code}.",
+        None: "cannot be told from this.",
+    }[found.allowed]
+    steps = "".join(f"\n  {step}" for step in found.steps)
+    return f"{found.provider}: {verdict}{steps}"
+
+
+def _as_json(found: Explanation) -> dict[str, Any]:
+    return {**asdict(found), "steps": list(found.steps)}
+
+
+def _read(path: str) -> Mapping[str, Any]:
+    try:
+        if path == "-":
+            content = sys.stdin.read(SIZE_MAX + 1).encode()
+        else:
+            with Path(path).open("rb") as file:
+                content = file.read(SIZE_MAX + 1)
+    except (OSError, UnicodeError) as exc:
+        raise CommandError(f"The claims cannot be read: {exc}") from exc
+    if len(content) > SIZE_MAX:
+        raise UsageError(f"The claims are longer than {SIZE_MAX:,} bytes.")
+    try:
+        claims = json.loads(content)
+    except (RecursionError, ValueError):
+        claims = None
+    if not isinstance(claims, dict):
+        raise UsageError("The claims must be one JSON object.")
+    return claims
+
+
+def _names() -> list[str]:
+    return [each.name for each in providers.all_providers()]
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19  # fits every database
+
+
+def _unknown_user(given: str) -> UsageError:
+    """Return an error that says who may be meant: by name, say, in place of the number."""
+    known = dict(User.objects.values_list("username", "pk")[:LOOKED_THROUGH])
+    near = nearest(given, known)
+    hint = f" Did you mean {known[near]} ({shown(near)})?" if near else ""
+    return UsageError(f"There is no user {shown(given)}.{hint}")

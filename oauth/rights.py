@@ -1,0 +1,112 @@
+"""Rights in the admin by the groups at a provider: set and taken at each sign-in.
+
+A group's name carries no right without its provider: at some anybody may make a group
+"admins". What `manage.py staff` gave is left alone (see `oauth.models`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser
+from django.db import transaction
+from django.db.models import F
+from django.db.models.signals import post_delete
+from django.dispatch import receiver
+
+from oauth import providers
+from oauth.models import GroupRights
+
+logger = logging.getLogger(__name__)
+
+FLAGS = ("is_staff", "is_superuser")
+Rights = dict[str, bool]
+
+
+def settle(account: SocialAccount, groups: Iterable[str]) -> None:
+    """Give a user what the groups of an account give, and take what they give no more."""
+    wanted = _given(account.provider, frozenset(groups))
+    rows = GroupRights.objects.filter(account__user=account.user_id)
+    if not any(wanted.values()) and not rows.exists():
+        return
+    with transaction.atomic():
+        user = _locked(account.user_id)
+        before = _flags(user)
+        mine = rows.filter(pk=account.pk).first()
+        others = list(rows.exclude(pk=account.pk))
+        by_hand = {flag: before[flag] and not _holds_up([*others, mine], flag) for flag in FLAGS}
+        own = {flag: wanted[flag] and not by_hand[flag] for flag in FLAGS}
+        for flag in FLAGS:
+            setattr(user, flag, by_hand[flag] or own[flag] or _holds_up(others, flag))
+        user.save(update_fields=FLAGS)
+        GroupRights.objects.update_or_create(account=account, defaults=own)
+    if before != _flags(user):
+        logger.warning(
+            "The groups of an account at %s changed the rights of user %s in the admin: %s.",
+            account.provider,
+            user.pk,
+            _flags(user),
+        )
+
+
+def give_for_good(user: AbstractUser, flags: Iterable[str]) -> None:
+    """Have flags of a user stand as they are, whatever the groups gave until now."""
+    GroupRights.objects.filter(account__user=user.pk).update(**dict.fromkeys(flags, False))
+
+
+def by_groups(user: AbstractUser) -> list[GroupRights]:
+    """Return what a user may do by groups alone."""
+    rows = GroupRights.objects.filter(account__user=user.pk).select_related("account")
+    return [row for row in rows.order_by("pk") if row.is_staff or row.is_superuser]
+
+
+@receiver(post_delete, sender=GroupRights, dispatch_uid="oauth.take_rights")
+def take(instance: GroupRights, **kwargs: Any) -> None:
+    """Take what only the groups of an account gave: the account is gone, or its provider."""
+    user_id = instance.account.user_id
+    rows = list(GroupRights.objects.filter(account__user=user_id).exclude(pk=instance.pk))
+    taken = {flag: False for flag in FLAGS if getattr(instance, flag) and not _holds_up(rows, flag)}
+    if taken:
+        get_user_model()._default_manager.filter(pk=user_id).update(**taken)
+
+
+def _given(provider: str, groups: frozenset[str]) -> Rights:
+    configured = providers.provider(provider)
+    if configured is None:
+        return dict.fromkeys(FLAGS, False)
+    superuser = bool(groups & configured.admission.superuser_groups)
+    return {
+        "is_staff": superuser or bool(groups & configured.admission.staff_groups),
+        "is_superuser": superuser,
+    }
+
+
+def _locked(user_id: Any) -> AbstractUser:
+    """Return a user whose flags nobody else changes meanwhile.
+
+    It writes before it reads: SQLite would refuse to write after others did. What providers
+    gave that give no rights any more is taken first.
+    """
+    users = get_user_model()._default_manager.filter(pk=user_id)
+    users.update(is_staff=F("is_staff"))
+    giving = {
+        each.name
+        for each in providers.all_providers()
+        if each.admission.staff_groups or each.admission.superuser_groups
+    }
+    rows = GroupRights.objects.filter(account__user=user_id)
+    rows.exclude(account__provider__in=giving).delete()
+    user: AbstractUser = users.get()
+    return user
+
+
+def _flags(user: AbstractUser) -> Rights:
+    return {flag: getattr(user, flag) for flag in FLAGS}
+
+
+def _holds_up(rows: Iterable[GroupRights | None], flag: str) -> bool:
+    return any(getattr(row, flag) for row in rows if row is not None)
