@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allauth.account.signals import user_logged_in
-from allauth.socialaccount.models import SocialLogin
 from django.dispatch import receiver
 from django.http import HttpRequest
 
 from gateway_site.user_agents import browser_of, system_of
 from oauth.providers import provider
 from sessions_kms.about import ABOUT
+
+if TYPE_CHECKING:  # a model: this is imported before all apps are ready
+    from allauth.socialaccount.models import SocialLogin
 
 BROWSER, SYSTEM, PROVIDER = "browser", "system", "provider"
 

@@ -31,6 +31,9 @@ SUFFIXES = (
     "SUPERUSER_GROUPS",
 )
 GENERAL = "SIGN_IN_"
+NAMES = tuple(
+    GENERAL + suffix for suffix in ("ALLOWED_DOMAINS", "ALLOWED_EMAILS", "ALLOWED_GROUPS")
+)
 GITHUB = "GITHUB"  # the name of the provider that is no OpenID provider
 UPSTREAM_GROUPS = re.compile(r"UPSTREAM_([A-Z0-9_]+)_ALLOWED_GROUPS")
 GROUP_LENGTH = 256

@@ -15,11 +15,12 @@ from itertools import product
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site import providers
+from gateway_site import admission, providers
 from gateway_site.gateway import upstreams
 from gateway_site.names import FILE, SERVICE_LINK, nearest
 
 NAMES = (
+    *admission.NAMES,
     "ALLOWED_HOSTS",
     "CSRF_TRUSTED_ORIGINS",
     "DATABASE_URL",
@@ -36,6 +37,7 @@ NAMES = (
     "HSTS_SECONDS",
     "KMS_KEY_ARN",
     "LOG_LEVEL",
+    "PERSON_CACHE_AGE",
     "PROXY_SCHEME_HEADER",
     "PUBLIC_URL",
     "SESSIONS_ABSOLUTE_TIMEOUT",
@@ -43,6 +45,7 @@ NAMES = (
     "SESSIONS_NAMESPACE",
     "SESSIONS_NOT_BEFORE",
     "SESSIONS_TABLE",
+    "SIGN_IN_CONTACT",
     "SITE_LOGO",
     "SITE_NAME",
     "SKIP_PROVIDER_BUTTON",

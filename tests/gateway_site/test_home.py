@@ -307,9 +307,9 @@ def test_names_from_the_provider_are_escaped(corp: FakeProvider, visitor: Visito
 
 def test_message_is_shown_once(corp: FakeProvider, visitor: Visitor) -> None:
     visitor.sign_in(corp)
-    (status,) = [e for e in home(visitor).all("ul") if e.attributes.get("role") == "status"]
+    (status,) = [e for e in home(visitor).all("div") if e.attributes.get("role") == "status"]
     assert "ada" in status.text
-    assert not [e for e in home(visitor).all("ul") if e.attributes.get("role") == "status"]
+    assert not [e for e in home(visitor).all("div") if e.attributes.get("role") == "status"]
 
 
 def test_only_get_is_answered(store: Stack) -> None:

@@ -71,7 +71,7 @@ def messages(visitor: Visitor, address: str, form: dict[str, str] | None = None)
     assert response.redirect_chain == [(LIST, 302)]
     assert "no-store" in response["Cache-Control"]
     page = assert_accessible(response.content.decode())
-    (status,) = [e for e in page.all("ul") if e.attributes.get("role") == "status"]
+    (status,) = [e for e in page.all("div") if e.attributes.get("role") == "status"]
     return status.text
 
 

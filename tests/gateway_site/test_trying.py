@@ -58,7 +58,7 @@ def shown(page: Element) -> str:
 
 
 def status(page: Element) -> str:
-    (found,) = [e for e in page.all("dd") if e.attributes.get("role") == "status"]
+    (found,) = [e for e in page.all("span") if e.attributes.get("role") == "status"]
     return " ".join([*(part.text for part in found.all("span")), *"".join(found.own_text).split()])
 
 

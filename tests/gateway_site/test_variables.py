@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site import variables
+from gateway_site import admission, variables
 from tests.deploy_check import PRODUCTION, ROOT
 from tests.gateway_site.loading import load_settings, production
 
@@ -42,7 +42,7 @@ def registered() -> set[str]:
 
 
 def test_every_variable_that_is_read_is_registered_and_no_other() -> None:
-    assert set(read_by_the_settings()) == set(variables.NAMES)
+    assert {*read_by_the_settings(), *admission.NAMES} == set(variables.NAMES)
 
 
 def test_every_variable_has_a_row_in_the_settings_page_and_no_other() -> None:
@@ -204,4 +204,4 @@ def test_key_file_of_a_provider_is_a_variable_of_its_own() -> None:
         OAUTH_CORP_CLIENT_SECRET="",
     )
     corp = next(provider for provider in loaded["OAUTH_PROVIDERS"] if provider.name == "corp")
-    assert corp.tokens["private_key_file"] == "/run/secrets/corp.pem"
+    assert corp.settings["private_key_file"] == "/run/secrets/corp.pem"
