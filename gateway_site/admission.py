@@ -31,9 +31,7 @@ SUFFIXES = (
     "SUPERUSER_GROUPS",
 )
 GENERAL = "SIGN_IN_"
-NAMES = tuple(
-    GENERAL + suffix for suffix in ("ALLOWED_DOMAINS", "ALLOWED_EMAILS", "ALLOWED_GROUPS")
-)
+NAMES = tuple(f"{GENERAL}ALLOWED_{kind}" for kind in ("DOMAINS", "EMAILS", "GROUPS"))
 GITHUB = "GITHUB"  # the name of the provider that is no OpenID provider
 UPSTREAM_GROUPS = re.compile(r"UPSTREAM_([A-Z0-9_]+)_ALLOWED_GROUPS")
 GROUP_LENGTH = 256

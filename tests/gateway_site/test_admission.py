@@ -21,7 +21,10 @@ CORP = {
 }
 GOOGLE = {"OAUTH_GOOGLE_CLIENT_ID": "google", "OAUTH_GOOGLE_CLIENT_SECRET": "s"}
 GITHUB = {"OAUTH_GITHUB_CLIENT_ID": "github", "OAUTH_GITHUB_CLIENT_SECRET": "s"}
-ENTRA = CORP | {"OAUTH_CORP_ISSUER": "https://login.microsoftonline.com/common/v2.0"}
+ENTRA = CORP | {
+    "OAUTH_CORP_ISSUER": "https://login.microsoftonline.com/common/v2.0",
+    "OAUTH_CORP_ALLOWED_TENANTS": "11111111-2222-3333-4444-555555555555",
+}
 TENANT = CORP | {
     "OAUTH_CORP_ISSUER": "https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0"
 }

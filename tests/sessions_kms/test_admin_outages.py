@@ -134,7 +134,7 @@ def test_store_that_fails_on_the_way_is_shown(
 def test_whole_table_that_cannot_be_used_keeps_the_readers_cookie(root: Staff, fake: Stack) -> None:
     fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
     page = root.get("", status=503)
-    assert "You are still signed in" in page
+    assert "If you were signed in, you still are" in page
     fake.services.table.unavailable = False  # type: ignore[attr-defined]
     root.get()
 
