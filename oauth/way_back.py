@@ -22,6 +22,9 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 
+from oauth.codes import Code
+from oauth.request_id import request_id
+
 logger = logging.getLogger(__name__)
 
 # In the address of the sign-in page: its person is not led on without being asked.
@@ -39,9 +42,19 @@ def stray(request: HttpRequest, provider: str) -> HttpResponse | None:
     if (state is not None and not is_late) or _may_be_hidden(request):
         setattr(request, ATTRIBUTE, next_url)
         return None
-    logger.info("A callback of %s had %s state.", provider, "an old" if is_late else "no known")
+    logger.info(
+        "Sign-in with %s did not work (%s), request %s: the callback has %s state.",
+        provider,
+        Code.STATE_UNKNOWN,
+        request_id(request),
+        "an old" if is_late else "no known",
+    )
     if not request.user.is_authenticated:
-        messages.info(request, "That sign-in was over, or was begun elsewhere. Please try again.")
+        messages.info(
+            request,
+            f"That sign-in was over, or was begun elsewhere ({Code.STATE_UNKNOWN})."
+            " Please try again.",
+        )
         return HttpResponseRedirect(sign_in_address(next_url, again=True))
     if (state or {}).get("process") == AuthProcess.CONNECT:
         messages.info(request, "That took too long, so nothing was connected. Please try again.")

@@ -139,6 +139,16 @@ def test_error_of_the_authorization_endpoint_is_a_word(
     assert code == "authorization_access_denied" or f"({code})" in response.content.decode()
 
 
+def test_answer_to_another_browser_is_a_word(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    address = visitor.callback_address(corp)
+    page = Visitor().client.get(address, follow=True).content.decode()
+    assert "begun elsewhere (state_unknown)" in page
+    assert "did not work (state_unknown), request " in caplog.text
+
+
 def test_request_keeps_the_id_that_it_was_given() -> None:
     request = RequestFactory().get("/")
     request.request_id = "of-the-proxy"  # type: ignore[attr-defined]  # as a middleware would
