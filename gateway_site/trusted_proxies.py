@@ -38,6 +38,12 @@ def address(text: str) -> Address | None:
     return (isinstance(found, IPv6Address) and found.ipv4_mapped) or found
 
 
+def declared() -> Networks:
+    """Return `TRUSTED_PROXIES`; the server may run another project, which has no such setting."""
+    found: Networks = getattr(settings, "TRUSTED_PROXIES", ())
+    return found
+
+
 def is_trusted(found: Address | None, networks: Networks) -> bool:
     """Tell whether an address is a trusted proxy's."""
     return found is not None and any(found in network for network in networks)
@@ -60,7 +66,7 @@ def client(peer: Address, forwarded_for: Iterable[bytes], networks: Networks) ->
 def client_of(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Address | None:
     """Return the client that a trusted proxy names; None where the peer is none."""
     found = address(peer) if peer else None
-    networks: Networks = settings.TRUSTED_PROXIES
+    networks = declared()
     if found is None or not is_trusted(found, networks):
         return None
     return client(found, [value for name, value in headers if name == FORWARDED_FOR], networks)
@@ -74,7 +80,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
     """
 
     async def seeing(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and settings.TRUSTED_PROXIES:
+        if scope["type"] == "http" and declared():
             peer = (scope.get("client") or (None,))[0]
             found = client_of(peer, scope["headers"])
             scope[TRUSTED] = found is not None

@@ -174,9 +174,10 @@ def _counted(backlog: int, loop: asyncio.AbstractEventLoop) -> Connections:
 def peer_of(address: tuple[str, int] | None) -> str | None:
     """Return whom a connection is counted under; None behind a declared proxy, or a Unix socket."""
     found = None if address is None else trusted_proxies.address(address[0])
-    if found is None or trusted_proxies.is_trusted(found, settings.TRUSTED_PROXIES):
+    proxies = trusted_proxies.declared()
+    if found is None or trusted_proxies.is_trusted(found, proxies):
         return None
-    if settings.SECURE_PROXY_SSL_HEADER and not settings.TRUSTED_PROXIES:
+    if settings.SECURE_PROXY_SSL_HEADER and not proxies:
         return None
     return counted_under(found)
 
