@@ -89,6 +89,29 @@ def test_refused_sign_in_takes_what_groups_gave_wherever_else_somebody_is_signed
     assert ada.visitor.client.get("/admin/").status_code == 302
 
 
+def test_refused_sign_in_gives_nothing_whatever_its_groups(
+    corp: FakeProvider, other: FakeProvider, settings: Settings
+) -> None:
+    def rule(**of_corp: str) -> None:
+        variables = environment("corp", corp, CLIENT_ID="the-corp-client", **RULE, **of_corp)
+        configure(settings, variables | environment("other", other))
+
+    rule()
+    ada = Person(corp, Visitor())
+    ada.sign_in()
+    ada.visitor.connect(other)
+    ada.visitor.sign_in(other, "other")
+    corp.more_of_id_token = {"groups": ["roots"]}
+    rule(ALLOWED_EMAILS="grace@example.org")
+    assert ada.visitor.connect(corp, "corp").status_code == 403
+    assert ada.rights() == NONE
+    rule()
+    assert ada.sign_in("roots") == SUPERUSER
+    rule(ALLOWED_EMAILS="grace@example.org")
+    assert Visitor().sign_in(corp).status_code == 403
+    assert ada.rights() == NONE
+
+
 def test_account_that_is_deleted_leaves_no_rights_behind(ada: Person) -> None:
     ada.sign_in("roots")
     SocialAccount.objects.all().delete()
