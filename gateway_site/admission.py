@@ -64,6 +64,8 @@ class Provider(Protocol):
     def name(self) -> str: ...
     @property
     def issuer(self) -> str | None: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
 
 
 def read(environment: Mapping[str, str], name: str, issuer: str | None) -> Read:
@@ -88,7 +90,7 @@ def require_lists(environment: Mapping[str, str], providers: Iterable[Provider])
         )
     without = [each for each in found if not _has_rule(environment, each)]
     for each in without:
-        if each.name.upper() == GITHUB or issuers.is_open(each.issuer):
+        if each.name.upper() == GITHUB or any(map(issuers.is_open, _addresses(each))):
             prefix = f"OAUTH_{each.name.upper()}_ALLOWED_"
             raise ImproperlyConfigured(
                 f"{prefix}DOMAINS is missing: anybody may open an account at {each.name}, and "
@@ -188,7 +190,8 @@ class _Variables:
             raise ImproperlyConfigured(
                 f"{variable} is not for GitHub, which tells which addresses it has verified."
             )
-        if value in TRUE and issuers.is_shared_entra(self._issuer):
+        shared = map(issuers.is_shared_entra, (self._issuer, self._text("AUTHORIZATION_URL")))
+        if value in TRUE and any(shared):
             raise ImproperlyConfigured(
                 f"{variable} would let everybody in: whoever manages a tenant of Entra ID may "
                 "give its people any address. Have the claim xms_edov sent instead."
@@ -258,6 +261,12 @@ class _Variables:
             MEMBERS_SCOPE: bool(admission.named_groups),
         }
         return tuple(scope for scope, is_needed in wanted.items() if is_needed)
+
+
+def _addresses(provider: Provider) -> Iterable[str | None]:
+    """Return what tells who a provider is: without an issuer, where its people sign in."""
+    overrides = provider.settings.get("openid_configuration_overrides") or {}
+    return provider.issuer, overrides.get("authorization_endpoint")
 
 
 def _has_rule(environment: Mapping[str, str], provider: Provider) -> bool:

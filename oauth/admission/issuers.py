@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 GOOGLE = "accounts.google.com"
 APPLE = "appleid.apple.com"
+GITHUB = "github.com"  # of its authorization endpoint: it has no issuer
 # Where each of Microsoft's clouds has Graph.
 # https://learn.microsoft.com/en-us/graph/deployments
 GRAPH_OF = {
@@ -49,8 +50,8 @@ def is_shared_entra(issuer: str | None) -> bool:
 
 
 def is_open(issuer: str | None) -> bool:
-    """Tell whether anybody may open an account there."""
-    return is_google(issuer) or is_apple(issuer) or is_shared_entra(issuer)
+    """Tell whether anybody may open an account there, by an issuer or where its people sign in."""
+    return _host(issuer) in {GOOGLE, APPLE, GITHUB} or is_shared_entra(issuer)
 
 
 def _host(issuer: str | None) -> str:

@@ -28,6 +28,19 @@ ENTRA = CORP | {
 TENANT = CORP | {
     "OAUTH_CORP_ISSUER": "https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0"
 }
+PLAIN = {
+    "OAUTH_CORP_CLIENT_ID": "corp",
+    "OAUTH_CORP_CLIENT_SECRET": "s",
+    "OAUTH_CORP_AUTHORIZATION_URL": "https://github.com/login/oauth/authorize",
+    "OAUTH_CORP_TOKEN_URL": "https://login.example.com/token",
+    "OAUTH_CORP_USERINFO_URL": "https://login.example.com/user",
+    "OAUTH_CORP_ID_FIELD": "id",
+}
+PLAIN_ENTRA = PLAIN | {
+    "OAUTH_CORP_AUTHORIZATION_URL": (
+        "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
+    ),
+}
 APPLE = CORP | {"OAUTH_CORP_ISSUER": "https://appleid.apple.com"}
 
 
@@ -93,6 +106,7 @@ def test_organisations_and_teams_are_groups_and_so_are_those_of_upstreams() -> N
         (CORP | {"OAUTH_CORP_HOSTED_DOMAIN": "example.com"}, "OAUTH_CORP_HOSTED_DOMAIN"),
         (CORP | {"OAUTH_CORP_TRUST_EMAIL": "maybe"}, "OAUTH_CORP_TRUST_EMAIL"),
         (ENTRA | {"OAUTH_CORP_TRUST_EMAIL": "1"}, "OAUTH_CORP_TRUST_EMAIL"),
+        (PLAIN_ENTRA | {"OAUTH_CORP_TRUST_EMAIL": "1"}, "OAUTH_CORP_TRUST_EMAIL"),
         (GITHUB | {"OAUTH_GITHUB_TRUST_EMAIL": "1"}, "OAUTH_GITHUB_TRUST_EMAIL"),
         (GITHUB | {"OAUTH_GITHUB_ALLOWED_ORGS": "acme/dev"}, "OAUTH_GITHUB_ALLOWED_ORGS"),
         (GITHUB | {"OAUTH_GITHUB_ALLOWED_TEAMS": "acme"}, "OAUTH_GITHUB_ALLOWED_TEAMS"),
@@ -124,6 +138,8 @@ def test_list_that_cannot_be_meant_is_named(variables: dict[str, str], named: st
         (GITHUB, "OAUTH_GITHUB_ALLOWED_DOMAINS is missing"),
         (APPLE, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
         (ENTRA, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
+        (PLAIN, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
+        (PLAIN_ENTRA, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
         (CORP | GOOGLE | {"OAUTH_CORP_ALLOWED_DOMAINS": "*"}, "OAUTH_GOOGLE_ALLOWED_DOMAINS"),
         (
             CORP | GITHUB | {"SIGN_IN_ALLOWED_DOMAINS": "*", "SIGN_IN_ALLOWED_GROUPS": "a"},
