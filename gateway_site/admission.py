@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_site.environment import FALSE, TRUE
 from oauth.admission import issuers
 from oauth.admission.addresses import address, domain
+from oauth.admission.entra import GROUP_ID
 from oauth.admission.rule import Admission, domain_entry, github_group
 
 SUFFIXES = (
@@ -123,8 +124,8 @@ class _Variables:
             "domains": self._list("ALLOWED_DOMAINS", domain_entry, EXAMPLES["DOMAINS"]),
             "emails": self._list("ALLOWED_EMAILS", address, EXAMPLES["EMAILS"]),
             "groups": self._allowed_groups(),
-            "staff_groups": self._groups(self._prefix + "STAFF_GROUPS"),
-            "superuser_groups": self._groups(self._prefix + "SUPERUSER_GROUPS"),
+            "staff_groups": self._rights("STAFF_GROUPS"),
+            "superuser_groups": self._rights("SUPERUSER_GROUPS"),
             "upstream_groups": self._upstream_groups(),
             "groups_claim": self._text("GROUPS_CLAIM"),
             "trust_email": self._trust_email(),
@@ -156,6 +157,18 @@ class _Variables:
 
     def _groups(self, variable: str) -> frozenset[str]:
         return groups(self._environment, variable, of_github=self._of_github)
+
+    def _rights(self, suffix: str) -> frozenset[str]:
+        """Return the groups that give rights here."""
+        found = self._groups(self._prefix + suffix)
+        by_name = any(not GROUP_ID.fullmatch(each) for each in found)
+        if by_name and issuers.is_shared_entra(self._issuer):
+            raise ImproperlyConfigured(
+                f"{self._prefix}{suffix} must be object ids of groups with the issuers common and "
+                "organizations: whoever manages one of their tenants may make a group, or give "
+                "out a role, of any name."
+            )
+        return found
 
     def _allowed_groups(self) -> frozenset[str]:
         """Return the groups that may sign in; organisations and teams are groups."""
