@@ -16,7 +16,6 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_site.environment import FALSE, TRUE
 from oauth.admission import issuers
 from oauth.admission.addresses import address, domain
-from oauth.admission.entra import GROUP_ID
 from oauth.admission.rule import Admission, domain_entry, github_group
 
 SUFFIXES = (
@@ -161,7 +160,7 @@ class _Variables:
     def _rights(self, suffix: str) -> frozenset[str]:
         """Return the groups that give rights here."""
         found = self._groups(self._prefix + suffix)
-        by_name = any(not GROUP_ID.fullmatch(each) for each in found)
+        by_name = any(not issuers.GROUP_ID.fullmatch(each) for each in found)
         if by_name and issuers.is_shared_entra(self._issuer):
             raise ImproperlyConfigured(
                 f"{self._prefix}{suffix} must be object ids of groups with the issuers common and "

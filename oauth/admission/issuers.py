@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 GOOGLE = "accounts.google.com"
@@ -14,6 +15,8 @@ GRAPH_OF = {
     "login.microsoftonline.us": "https://graph.microsoft.us",
     "login.partner.microsoftonline.cn": "https://microsoftgraph.chinacloudapi.cn",
 }
+# Object ids of Entra ID's groups: one is of one tenant alone.
+GROUP_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # Tenants that stand for everybody's; the last is that of personal accounts.
 # https://learn.microsoft.com/en-us/entra/identity-platform/v2-protocols#endpoints
 SHARED_TENANTS = frozenset(
