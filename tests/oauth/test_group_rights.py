@@ -13,8 +13,10 @@ from django.db import connection
 from pytest_django import Settings
 
 from oauth import rights
+from oauth.exceptions import NoLongerAllowed
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
+from tests.oauth.requests import get_token
 from tests.sessions_kms.commands import Run, run
 
 RULE = {"STAFF_GROUPS": "admins", "SUPERUSER_GROUPS": "roots"}
@@ -110,6 +112,21 @@ def test_refused_sign_in_gives_nothing_whatever_its_groups(
     rule(ALLOWED_EMAILS="grace@example.org")
     assert Visitor().sign_in(corp).status_code == 403
     assert ada.rights() == NONE
+
+
+def test_refresh_that_ends_a_session_takes_what_groups_gave(
+    ada: Person, settings: Settings
+) -> None:
+    """Somebody may go on with another account, at a provider that gives no rights."""
+    configure(settings, environment("corp", ada.corp, **RULE, ALLOWED_GROUPS="admins"))
+    assert ada.sign_in("admins") == STAFF
+    user = User.objects.get(pk=ada.visitor.user_id or "")
+    ada.corp.more_of_id_token = {"groups": ["canteen"]}
+    ada.corp.clock.now += 3600  # type: ignore[attr-defined]
+    with pytest.raises(NoLongerAllowed):
+        get_token(ada.visitor)
+    user.refresh_from_db()
+    assert (user.is_staff, user.is_superuser) == NONE
 
 
 def test_account_that_is_deleted_leaves_no_rights_behind(ada: Person) -> None:
