@@ -248,7 +248,7 @@ class _Access:
             if account is not None:
                 rights.settle(account, ())
         except DatabaseError as exc:
-            logger.error("Rights by groups were not taken: %s.", type(exc).__name__)
+            logger.warning("Rights by groups were not taken: %s.", type(exc).__name__)
         finally:
             give_back()
 
