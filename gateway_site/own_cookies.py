@@ -40,5 +40,6 @@ def _rules() -> Rules:
         settings.CSRF_COOKIE_NAME,
         settings.MESSAGE_COOKIE_NAME,
         settings.OAUTH_LOGOUT_COOKIE_NAME,
+        settings.SIGNED_OUT_COOKIE_NAME,
         strict=True,
     )
