@@ -161,3 +161,13 @@ def test_database_path_with_blanks_and_signs_is_quoted() -> None:
 def test_unexpected_answer_of_create_session_store_is_an_error(answer: str) -> None:
     with pytest.raises(StackError, match="KMS key"):
         key_arn(answer)
+
+
+def test_declared_upstreams_are_named_as_their_addresses_have_them() -> None:
+    inherited = {
+        "UPSTREAM_API_URL": "http://127.0.0.1:9999",
+        "UPSTREAM_API_PROVIDER": "local",
+        "UPSTREAM_BIG_ORDERS_URL": "https://orders.example.com",
+        "UPSTREAM_EMPTY_URL": " ",
+    }
+    assert environment.upstreams(inherited) == ["api", "big_orders"]
