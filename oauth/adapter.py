@@ -156,7 +156,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
             code,
             request_id(request),
             _described(exception),
-            "" if error == AuthError.CANCELLED else remedy(code),
+            "" if error == AuthError.CANCELLED else _remedy(code, provider),
         )
         if error == AuthError.CANCELLED:
             raise ImmediateHttpResponse(_cancelled(next_url))
@@ -194,6 +194,10 @@ def _described(exception: Exception | None) -> str:
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return str(exception)
     return f"{type(exception).__name__}."
+
+
+def _remedy(code: Code, provider: Provider) -> str:
+    return remedy(code).replace("<NAME>", str(provider.sub_id).upper())
 
 
 def _cancelled(next_url: str | None) -> HttpResponse:
