@@ -170,7 +170,7 @@ class Stack:
             ready += [
                 f"  1. Open {home}/ and sign in.",
                 f"  2. Call an upstream with your token: {self._upstreams(home)}",
-                f"  3. As ada, see the sessions, which nobody can read: {home}/admin/",
+                f"  3. As ada, see the sessions (nobody can read inside): {home}/admin/",
             ]
         ready.append(f"Logs are in {self.logs}; Ctrl-C ends everything, and loses nothing.")
         return "\n".join(ready)
