@@ -41,9 +41,11 @@ class Command(OperatorCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("name", nargs="?", metavar="NAME", help="this provider alone")
+        parser.add_argument("name", nargs="?", metavar="NAME", help="only this provider")
         parser.add_argument(
-            "--url", metavar="ORIGIN", help="this site's own, such as https://gateway.example.com"
+            "--url",
+            metavar="ORIGIN",
+            help="address of this site, such as https://gateway.example.com",
         )
         parser.add_argument("--strict", action="store_true", help="exit 4 when there are warnings")
 

@@ -79,8 +79,8 @@ class Command(OperatorCommand):
         provider, subject = options["provider"], options["subject"]
         if account is None:
             self.say(
-                f"Nobody has signed in with {shown(subject)} at {provider} yet. A user is made,"
-                " whom the first sign-in with that account lands on."
+                f"Nobody has signed in with {shown(subject)} at {provider} yet. A user is"
+                " made now, and the first sign-in with that account takes it."
             )
         elif _has(account.user, rights) and not self._by_groups(account.user, rights):
             self._conclude(account, f"{_described(account.user)}: has that already.")

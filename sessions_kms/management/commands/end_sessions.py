@@ -45,14 +45,20 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument("--user", metavar="ID", help="the sessions of the user of this id")
-        which.add_argument("--before", metavar="TIME", help=f"that began until a moment: {TIME}")
-        which.add_argument("--all", action="store_true", help="that began until now")
+        which.add_argument(
+            "--user", metavar="ID", help="end the sessions of this user: the id, not the name"
+        )
+        which.add_argument(
+            "--before", metavar="TIME", help=f"end the sessions that began until {TIME}"
+        )
+        which.add_argument(
+            "--all", action="store_true", help="end the sessions that began until now"
+        )
         which.add_argument(
             "--key-period",
             metavar="PERIOD",
-            help="sealed under the data key of the period that began then (as TIME); if it is"
-            " still in use, another data key is published first",
+            help="end the sessions that one data key sealed: that of the period that"
+            " began then (as TIME). If it is still in use, another data key is published first",
         )
         parser.add_argument(
             "--provider",

@@ -31,8 +31,8 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--no-wait",
             action="store_true",
-            help="do not wait for the processes (DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE):"
-            " all of them were started anew since KEY_ID was changed",
+            help="do not wait for DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE: only if every process"
+            " was restarted since KEY_ID was changed",
         )
 
     def operate(self, options: dict[str, Any]) -> None:
