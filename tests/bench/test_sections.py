@@ -73,6 +73,7 @@ def test_threads_share_one_process() -> None:
     assert [row[0] for row in section.tables[0].rows] == ["1 thread", "2 threads"]
 
 
+@pytest.mark.long  # what it counts has a test of the other tier: test_contention.py
 def test_writers_of_one_session_are_neither_refused_nor_lost() -> None:
     section = isolated("contending", QUICK)
     check_shape(section)

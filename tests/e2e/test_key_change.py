@@ -114,7 +114,8 @@ def key_of(visitor: BrowserContext) -> str:
     return str(found["value"])
 
 
-# What she does while her session's key changes: each takes her to a rotated SECRET_KEY.
+# What she does while her session's key changes: each takes her to a rotated SECRET_KEY. Chromium
+# has requests for one address wait for each other, for the sake of its cache; these do not.
 
 
 def one_tab(tabs: tuple[Page, Page], at: str) -> None:
@@ -123,8 +124,8 @@ def one_tab(tabs: tuple[Page, Page], at: str) -> None:
 
 def two_tabs(tabs: tuple[Page, Page], at: str) -> None:
     with tabs[0].expect_navigation(), tabs[1].expect_navigation():
-        for tab in tabs:
-            tab.evaluate("address => { location.href = address }", at)
+        for number, tab in enumerate(tabs):
+            tab.evaluate("address => { location.href = address }", f"{at}?tab={number}")
 
 
 def ten_requests(tabs: tuple[Page, Page], at: str) -> None:
@@ -132,7 +133,8 @@ def ten_requests(tabs: tuple[Page, Page], at: str) -> None:
     tabs[0].goto(f"{at}healthz")
     statuses = tabs[0].evaluate(
         """async ([address, number]) => Promise.all(
-            Array.from({length: number}, async () => (await fetch(address)).status))""",
+            Array.from({length: number}, async () =>
+                (await fetch(address, {cache: "no-store"})).status))""",
         [at, TOGETHER],
     )
     assert len(statuses) == TOGETHER
@@ -179,7 +181,7 @@ def test_no_fault_at_a_key_change_signs_a_browser_out(
         fault, doing = FAULTS[number % len(FAULTS)], DOINGS[number % len(DOINGS)]
         before, after = key_of(visitor), number * length // ROUNDS
         changed_under(fault, site, after, partial(doing, tabs, at))
-        if not all(settled(tab, at) for tab in tabs):
+        if not all(settled(tab, at) for tab in (tabs if doing is two_tabs else tabs[:1])):
             signed_out.append((number, fault, doing.__name__, after))
             click_sign_in(tabs[0], at)
         assert key_of(visitor) != before, (number, fault, doing.__name__, after)

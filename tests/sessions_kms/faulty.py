@@ -13,7 +13,9 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import retrying, services
 from sessions_kms.behind import Background
+from sessions_kms.lanes import Lanes
 from sessions_kms.not_before import NotBefore
+from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.faults import FaultProxy, running_proxy
 from tests.sessions_kms.stacks import Stack, install
@@ -51,13 +53,19 @@ class FaultyStack:
 def behind_proxies(
     stack: Stack, table_url: str, kms_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultyStack]:
-    """Put proxies between a stack's engine and its services; the back-off takes no time."""
+    """Put proxies between a stack's engine and its services; the back-off takes no time.
+
+    Nor does the patience with others' writes: what is slept moves the clock that it goes by.
+    """
+    steady = FakeClock(0)
     monkeypatch.setattr(retrying, "sleep", lambda _: None)
     with running_proxy(table_url) as table, running_proxy(kms_url) as kms:
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", table.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
         services.reset()
-        stack.services = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
+        stack.services = services.build(
+            stack.config, clock=stack.clock, sleep=steady.advance, lanes=Lanes(steady)
+        )
         faulty = FaultyStack(stack, table, kms)
         faulty.restart()
         yield faulty

@@ -29,16 +29,27 @@ def saved() -> SessionStore:
     return session
 
 
+@pytest.fixture
+def stack(stack: Stack) -> Stack:
+    if stack.kind != "fake":
+        ttl(stack, enabled=True)
+    return stack
+
+
+def ttl(stack: Stack, *, enabled: bool) -> None:
+    client = boto3.client("dynamodb", region_name=stack.config.region_name)
+    client.update_time_to_live(
+        TableName=stack.config.table_name,
+        TimeToLiveSpecification={"Enabled": enabled, "AttributeName": "ttl"},
+    )
+
+
 def disable_ttl(stack: Stack) -> None:
     table: Any = stack.services.table
     if stack.kind == "fake":
         table.ttl = None
         return
-    client = boto3.client("dynamodb", region_name=stack.config.region_name)
-    client.update_time_to_live(
-        TableName=stack.config.table_name,
-        TimeToLiveSpecification={"Enabled": False, "AttributeName": "ttl"},
-    )
+    ttl(stack, enabled=False)
 
 
 def clear(*arguments: str) -> Run:

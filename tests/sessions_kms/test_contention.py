@@ -23,7 +23,12 @@ def real_stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
     return real_time(make_stack, clock)
 
 
-@pytest.fixture(params=[0.005, 0.05], ids=["5 ms", "50 ms"])
+@pytest.fixture(
+    params=[
+        pytest.param(0.005, id="5 ms"),
+        pytest.param(0.05, id="50 ms", marks=pytest.mark.long),
+    ]
+)
 def processes(request: pytest.FixtureRequest, stack: Stack) -> Iterator[list[Worker]]:
     with workers(stack, PROCESSES) as running:
         for process in running:
