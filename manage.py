@@ -21,7 +21,9 @@ def main() -> None:
 
         if running_stack.is_passed_over(os.environ, LOCAL):
             names = ", ".join(running_stack.elsewhere(os.environ))
-            sys.stderr.write(f"Not using the local stack that runs ({LOCAL}): {names} is set.\n")
+            sys.stderr.write(
+                f"Not using the local stack that runs ({LOCAL}): unset these to use it: {names}.\n"
+            )
         elif running_stack.adopt(os.environ, LOCAL):
             sys.stderr.write(f"Using the local stack that runs ({LOCAL}).\n")
     execute_from_command_line(sys.argv)

@@ -205,7 +205,7 @@ class _Variables:
         shared = map(issuers.is_shared_entra, (self._issuer, self._text("AUTHORIZATION_URL")))
         if value in TRUE and any(shared):
             raise ImproperlyConfigured(
-                f"{variable} would let everybody in: whoever manages a tenant of Entra ID may "
+                f"{variable} would let everybody in: the manager of a tenant of Entra ID may "
                 "give its people any address. Have the claim xms_edov sent instead."
             )
         return value in TRUE

@@ -32,7 +32,7 @@ def somebody_can_sign_in(
     return [
         checks.Warning(
             "No OAuth provider is configured: nobody can sign in.",
-            hint="Set OAUTH_<NAME>_CLIENT_ID and its companions; see .env.example.",
+            hint="Set OAUTH_<NAME>_CLIENT_ID and the variables that go with it; see .env.example.",
             id="gateway_site.W002",
         )
     ]
@@ -47,7 +47,7 @@ def somebody_said_who_may_sign_in(
         checks.Warning(
             f"Everybody with an account at {name} may sign in.",
             hint=f"Set OAUTH_{name.upper()}_ALLOWED_DOMAINS or another list of "
-            "docs/who-may-sign-in.md; * says that everybody is meant.",
+            "docs/who-may-sign-in.md. If everybody is meant, set it to *.",
             id="gateway_site.W008",
         )
         for name in getattr(settings, "OPEN_PROVIDERS", [])
@@ -78,10 +78,10 @@ def upstreams_get_no_word_on_who_calls(
     """Warn of a header that anybody may send and an upstream may take for a proxy's word."""
     return [
         checks.Warning(
-            f"UPSTREAM_{upstream.name.upper()}_REQUEST_HEADERS has {entry}: whoever is signed in "
-            "can send it, and an upstream may take it for the gateway's word on who is calling.",
-            hint="Leave it out unless the upstream judges by the token alone; name the headers "
-            "that it needs in place of x-*.",
+            f"UPSTREAM_{upstream.name.upper()}_REQUEST_HEADERS has {entry}: everybody who is "
+            "signed in can send it. The upstream may believe that it names the caller.",
+            hint="Remove it, unless the upstream goes by the token alone. In place of x-*, name "
+            "each header that it needs.",
             id="gateway_site.W006",
         )
         for upstream in getattr(settings, "UPSTREAMS", {}).values()
@@ -98,8 +98,8 @@ def upstreams_are_told_the_clients_address(
         return []
     return [
         checks.Warning(
-            f"UPSTREAM_{upstream.name.upper()}_CLIENT_ADDRESS tells the address of the proxy in "
-            "front, since TRUSTED_PROXIES does not name it.",
+            f"UPSTREAM_{upstream.name.upper()}_CLIENT_ADDRESS is set, but TRUSTED_PROXIES does "
+            "not name the proxy in front: the upstream is told the proxy's address instead.",
             hint="Set TRUSTED_PROXIES to the proxy's address or network.",
             id="gateway_site.W009",
         )

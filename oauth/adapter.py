@@ -30,6 +30,7 @@ from oauth.endpoints import reach_of
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
 from oauth.identity import telling_accounts_apart
 from oauth.openid import naming_the_request
+from oauth.remedies import remedy
 from oauth.request_id import request_id
 from oauth.transport import bounded
 
@@ -150,11 +151,12 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         code = _code(request, exception, answered=bool(context.get("state")))
         logger.log(
             logging.INFO if error == AuthError.CANCELLED else logging.WARNING,
-            "Sign-in with %s did not work (%s), request %s: %s",
+            "Sign-in with %s did not work (%s), request %s: %s %s",
             provider.sub_id,
             code,
             request_id(request),
             _described(exception),
+            "" if error == AuthError.CANCELLED else _remedy(code, provider),
         )
         if error == AuthError.CANCELLED:
             raise ImmediateHttpResponse(_cancelled(next_url))
@@ -192,6 +194,10 @@ def _described(exception: Exception | None) -> str:
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return str(exception)
     return f"{type(exception).__name__}."
+
+
+def _remedy(code: Code, provider: Provider) -> str:
+    return remedy(code).replace("<NAME>", str(provider.sub_id).upper())
 
 
 def _cancelled(next_url: str | None) -> HttpResponse:

@@ -76,7 +76,7 @@ class EndingAdmin(AdminPages):
             self._end(request, inspection, [row.id])
             return self.to_list()
         title = f"End session {row.id[:SHORT_ID]}"
-        return self.confirmation(request, title, "Whoever uses this session is signed out.")
+        return self.confirmation(request, title, "The person who uses this session is signed out.")
 
     @admin.action(permissions=["delete"], description="End selected sessions")
     def delete_selected(
@@ -97,7 +97,7 @@ class EndingAdmin(AdminPages):
         return self.confirmation(
             request,
             "End selected sessions",
-            f"{_count(len(rows))} will end. Whoever uses them is signed out.",
+            f"{_count(len(rows))} will end. The people who use them are signed out.",
             lines=[f"{row.id[:SHORT_ID]}, created {shown(row.created_at)}" for row in rows],
             note=OWN_STAYS if len(rows) < len(found) else "",
             hidden=[("action", "delete_selected"), *fields],

@@ -71,7 +71,7 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            "While the session store cannot be reached, visitors get a server error; and cookies "
+            "While the session store cannot be reached, visitors get a server error. And cookies "
             "that sibling hosts set may pass for the site's own.",
             hint=f"Put {MIDDLEWARE!r} first in MIDDLEWARE.",
             id="sessions_kms.W002",
@@ -112,8 +112,8 @@ def check_not_before(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"NOT_BEFORE ({moment:,} s since 1970) is in the future: it is ignored until five"
-            " minutes before, and then nobody stays signed in until it has passed.",
+            f"NOT_BEFORE ({moment:,} s since 1970) is in the future. It is ignored until five"
+            " minutes before. From then until it has passed, nobody stays signed in.",
             hint="Set SESSIONS_KMS['NOT_BEFORE'] to a moment that has passed, in seconds.",
             id="sessions_kms.W004",
         )
@@ -141,7 +141,7 @@ def check_user_sessions(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Warning(
             "allauth.usersessions keeps the session key of everybody as plain text in the"
-            " database: who reads it can be anyone who is signed in.",
+            " database. A reader of it can be anybody who is signed in.",
             hint="Remove 'allauth.usersessions' from INSTALLED_APPS, and empty its table."
             " sessions_kms.inspection lists a person's sessions, sessions_kms.ending ends them.",
             id="sessions_kms.W006",
@@ -169,8 +169,8 @@ def check_serializer(**_: Any) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Warning(
-            f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER!r}: who can seal one session"
-            " can run code in the site.",
+            f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER!r}: anybody who can seal a"
+            " session can run code in the site.",
             hint="Set it to 'django.contrib.sessions.serializers.JSONSerializer', and set"
             " SESSIONS_KMS['NOT_BEFORE'] to now: pickled sessions cannot be read by it.",
             id="sessions_kms.W008",

@@ -5,6 +5,7 @@ would sign everybody out, seal records that others refuse, and sign requests tha
 refuses. Knows nothing of what was asked.
 """
 
+import logging
 import threading
 import time
 from collections import deque
@@ -17,6 +18,8 @@ from typing import Final
 
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.telemetry import telemetry
+
+logger = logging.getLogger(__name__)
 
 SAMPLES: Final = 5  # whose median counts
 IN_A_ROW: Final = 3  # that must agree before it does
@@ -66,7 +69,9 @@ class ServerClock:
             self._heard.append(moment - self.local())
             believed = self._believed()
             if believed is not None and abs(believed - self._offset) > GRAIN:
-                self._offset = believed
+                was, self._offset = self._offset, believed
+                if abs(was) <= REFUSED_FROM < abs(believed):
+                    _tell(believed)
         telemetry.measure("clock.offset", self._offset)
 
     def has_passed(self, moment: float) -> bool:
@@ -85,6 +90,16 @@ class ServerClock:
         if len(last) < IN_A_ROW or max(last) - min(last) > AGREEMENT:
             return None
         return median(self._heard)
+
+
+def _tell(offset: float) -> None:
+    """Log, once until it is right again, what nobody would notice: the engine makes up for it."""
+    logger.warning(
+        "This machine's clock is %.0f s %s AWS's. Set it by NTP. Sessions and tokens go by AWS's"
+        " clock meanwhile.",
+        abs(offset),
+        "behind" if offset > 0 else "ahead of",
+    )
 
 
 def moment_of(date: str | None) -> float | None:

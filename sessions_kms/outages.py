@@ -42,11 +42,13 @@ class Outage:
         cause: str,
         what: str,
         clock: Callable[[], float] = monotonic,
+        remedy: str = "",
     ) -> None:
-        """Take what may be out of reach: a word for metrics, and how a sentence begins."""
+        """Take what may be out of reach: a word for metrics, how a sentence begins, what to do."""
         self._cause = cause
         self._logger = logger
         self._what = what
+        self._remedy = f" {remedy}" if remedy else ""
         self._clock = clock
         self._lock = Lock()
         self._goes_on = False
@@ -71,7 +73,10 @@ class Outage:
                 self._since, self._told = 0, now
         if begins:
             self._logger.error(
-                "%s cannot be used: requests are answered 503. %s", self._what, in_a_line(error)
+                "%s cannot be used: requests are answered 503.%s %s",
+                self._what,
+                self._remedy,
+                in_a_line(error),
             )
         elif counts:
             self._logger.error(
@@ -123,10 +128,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 # In the order in which an error is looked up.
+DOCTOR = "`manage.py check_session_store` says what to do."
 OUTAGES = {
-    KMSUnavailable: Outage(logger, "kms", "AWS KMS"),
-    TableUnavailable: Outage(logger, "table", "The session table"),
-    StoreUnavailable: Outage(logger, "store", "The session store"),
+    KMSUnavailable: Outage(logger, "kms", "AWS KMS", remedy=DOCTOR),
+    TableUnavailable: Outage(logger, "table", "The session table", remedy=DOCTOR),
+    StoreUnavailable: Outage(logger, "store", "The session store", remedy=DOCTOR),
 }
 
 

@@ -90,8 +90,8 @@ def signed_out() -> Problem:
 def forbidden(provider: str) -> Problem:
     """Return the problem of somebody in none of an upstream's groups."""
     detail = (
-        f"Your groups at {provider} do not let you call this upstream. If they should, ask whoever "
-        "runs this gateway; what changed since your last sign-in counts from the next one."
+        f"Your groups at {provider} do not let you call this upstream. If they should, ask the "
+        "people who run this gateway. Sign in again after your groups were changed."
     )
     return Problem(403, "forbidden_upstream", detail, provider=provider)
 

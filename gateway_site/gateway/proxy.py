@@ -227,7 +227,12 @@ class _Exchange:
 
     def _log(self, error: Exception) -> None:
         # The kind alone: a message may repeat what was sent, the token included.
-        logger.warning("Upstream %s: %s.", self.upstream.name, type(error).__name__)
+        logger.warning(
+            'Upstream %s at %s failed: %s. docs/operations.md, "Upstream down", says what to do.',
+            self.upstream.name,
+            self.upstream.origin,
+            type(error).__name__,
+        )
 
 
 def _client(request: HttpRequest) -> Address | None:

@@ -32,6 +32,7 @@ MADE_HERE = re.compile(
     "(KMS_KEY_ARN|DECRYPT_KEY_ARNS|SESSIONS_TABLE|DATABASE_URL|DJANGO_SECRET_KEY|ALLOWED_HOSTS"
     "|GATEWAY_LOCAL|OAUTH_LOCAL_.+)(_FILE)?"
 )
+UPSTREAM = re.compile("UPSTREAM_([A-Z][A-Z0-9_]*)_URL")
 OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
 
 
@@ -123,6 +124,12 @@ def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
 def not_taken(inherited: Mapping[str, str]) -> list[str]:
     """Return the names of the caller's variables that what is made here takes the place of."""
     return sorted(name for name, value in inherited.items() if value and MADE_HERE.fullmatch(name))
+
+
+def upstreams(inherited: Mapping[str, str]) -> list[str]:
+    """Return the names of the upstreams that the caller declared, as addresses have them."""
+    found = {UPSTREAM.fullmatch(name) for name, value in inherited.items() if value.strip()}
+    return sorted(match[1].lower() for match in found if match)
 
 
 def other_providers(inherited: Mapping[str, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ FOUND = re.compile(r"(?:Collecting|Requirement already satisfied:) ")
 def main(requirements: str) -> int:
     """Return pip's exit status; what it said is shown where it failed."""
     total = len(PINNED.findall(Path(requirements).read_text(encoding="utf-8")))
-    print(f"Packages: installed from {requirements}.", flush=True)  # noqa: T201 - it is a program
+    print(f"Packages: installing {total}, from {requirements}.", flush=True)  # noqa: T201 - it is a program
     command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--require-hashes", "-r", requirements]
     with subprocess.Popen(

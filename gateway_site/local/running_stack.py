@@ -39,9 +39,13 @@ def elsewhere(environment: Mapping[str, str]) -> list[str]:
 
 
 def is_passed_over(environment: Mapping[str, str], state: Path) -> bool:
-    """Tell whether a stack runs here, and an environment means another one."""
+    """Tell whether a stack runs here, and an environment means another one.
+
+    `GATEWAY_LOCAL` is the stack's own mark: its gateway has all these variables from it.
+    """
     ours = environment.get("DJANGO_SETTINGS_MODULE") == SETTINGS
-    return ours and bool(elsewhere(environment)) and is_locked(state)
+    marked = bool(environment.get("GATEWAY_LOCAL"))
+    return ours and not marked and bool(elsewhere(environment)) and is_locked(state)
 
 
 def adopt(environment: MutableMapping[str, str], state: Path) -> bool:

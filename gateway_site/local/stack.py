@@ -169,11 +169,16 @@ class Stack:
             ready.append(f"Sign in as {_people()}.")
             ready += [
                 f"  1. Open {home}/ and sign in.",
-                f"  2. Call an upstream with your token: {home}/try/provider/",
-                f"  3. As ada, see the sessions, which nobody can read: {home}/admin/",
+                f"  2. Call an upstream with your token: {self._upstreams(home)}",
+                f"  3. As ada, see the sessions (nobody can read inside): {home}/admin/",
             ]
         ready.append(f"Logs are in {self.logs}; Ctrl-C ends everything, and loses nothing.")
         return "\n".join(ready)
+
+    def _upstreams(self, home: str) -> str:
+        """Return the addresses to try: the caller's own upstreams, else the provider itself."""
+        declared = environment.upstreams(self.inherited) or ["provider"]
+        return " ".join(f"{home}/try/{name}/" for name in declared)
 
     @property
     def has_own_provider(self) -> bool:

@@ -14,12 +14,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from oauth import http, pushing
 from oauth.codes import Code
-from oauth.doctor.remedies import PATIENCE, remedy, trouble
+from oauth.doctor.remedies import PATIENCE, trouble
 from oauth.doctor.site import callback_address
 from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.openid import code_challenge
 from oauth.providers import Provider
+from oauth.remedies import remedy
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 NAME = "redirect URI"

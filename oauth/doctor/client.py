@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 from oauth import dpop, endpoints
 from oauth.codes import Code
-from oauth.doctor.remedies import PATIENCE, remedy
+from oauth.doctor.remedies import PATIENCE
 from oauth.doctor.site import callback_address
 from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderRefused
 from oauth.providers import Provider
+from oauth.remedies import remedy
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 NAME = "client"

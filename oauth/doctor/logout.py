@@ -31,7 +31,7 @@ def _back_channel(provider: Provider, found: Metadata, site: str | None) -> Find
         return warning(
             BACK,
             "is on here, and the provider does not say that it does it",
-            "Set OAUTH_<NAME>_BACKCHANNEL_LOGOUT=0, unless you know better.",
+            "Set OAUTH_<NAME>_BACKCHANNEL_LOGOUT=0, unless you know that it does.",
         )
     if found.document.get("backchannel_logout_session_supported") is not True:
         return warning(

@@ -34,7 +34,7 @@ CONDITIONS = (
 )
 TRANSACTIONS = (
     "Use DynamoDB itself, or a compatible engine that keeps transactions: with this one a key"
-    " change at a sign-in loses the session, or leaves the old key of use."
+    " change at a sign-in loses the session, or lets the old key still work."
 )
 REPORT = "Please report this, with the versions of everything: no session is safe."
 

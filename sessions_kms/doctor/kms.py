@@ -30,7 +30,7 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
         yield failing(
             "kms key",
             f"{config.key_id} does not exist",
-            "Set KEY_ID to the ARN of a key that exists.",
+            "Set KEY_ID (the gateway: KMS_KEY_ARN) to the ARN of a key that exists.",
         )
         return
     yield _state(key)

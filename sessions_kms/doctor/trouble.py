@@ -12,7 +12,10 @@ from sessions_kms.doctor.finding import Finding, failing, warning
 DENIED = frozenset({"AccessDeniedException"})
 CREATE = "Run `manage.py create_session_store`."
 # In this order: a second table, in a wrong Region, would hide the mistake.
-ELSEWHERE = f"Correct TABLE_NAME and the Region, or: {CREATE}"
+ELSEWHERE = (
+    "Correct TABLE_NAME (the gateway: SESSIONS_TABLE) and the Region."
+    f" If there never was a table: {CREATE[0].lower()}{CREATE[1:]}"
+)
 POLICY = (
     'docs/aws.md, under "Three roles", has the policy;'
     " `manage.py session_store_template --format iam-policy` prints it."
@@ -38,7 +41,7 @@ REMEDIES = {
     "KMSUnavailable": "See the findings 'kms key' and 'data key': KMS did not answer, or refused.",
     "NoCredentialsError": _CREDENTIALS,
     "NoRegionError": _REGION,
-    "NotFoundException": "Set KEY_ID to the ARN of a key that exists.",
+    "NotFoundException": "Set KEY_ID (the gateway: KMS_KEY_ARN) to the ARN of a key that exists.",
     "OutOfTime": _NETWORK,
     "PartialCredentialsError": _CREDENTIALS,
     "ProvisionedThroughputExceededException": _THROTTLED,

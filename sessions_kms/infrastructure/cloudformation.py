@@ -53,7 +53,7 @@ def _parameters(store: Store) -> Template:
         "OperatorArn": {
             "Type": "String",
             "Default": "",
-            "Description": f"{OPERATOR}; empty: whoever in this account has the right to",
+            "Description": f"{OPERATOR}; empty: anybody in this account with the right to",
         },
     }
     if store.multi_region:

@@ -57,7 +57,7 @@ def _variables() -> Iterator[Block]:
         {
             "type": Expression("string"),
             "default": None,
-            "description": f"{OPERATOR}; null: whoever in this account has the right to",
+            "description": f"{OPERATOR}; null: anybody in this account with the right to",
         },
     )
 

@@ -72,7 +72,7 @@ def test_home_page_reads_one_record_and_the_index_once(
     ada: Visitor, calls: Calls, answers: list[Any]
 ) -> None:
     page = ada.client.get("/").content.decode()
-    assert "with 100 sessions or more" in page
+    assert "You have 100 sessions or more" in page
     assert calls == {"GetItem": 1, "Query": 1}
     assert carry_ciphertext(answers) == {own_id(ada)}
 

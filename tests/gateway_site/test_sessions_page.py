@@ -361,7 +361,7 @@ def test_ended_sessions_are_on_no_page_and_hide_no_older_one(
     assert shown(first.all("li")) == [own_id(here)[:8]]
     older = section(here, LIST + links(first)["Older sessions"])
     assert older.all("li") == []
-    assert "None of these is still there." in older.text
+    assert "All of these have ended." in older.text
 
 
 def test_link_to_a_page_is_good_for_its_own_person_only(
@@ -397,9 +397,9 @@ def test_stranger_sees_no_list() -> None:
 def test_home_page_counts_and_lists_none(corp: FakeProvider, store: Stack) -> None:
     first = signed_in(corp)
     forget_messages(first)
-    assert counted(first) == "As far as is known, this is your only session."
+    assert counted(first) == "This seems to be your only session."
     second = signed_in(corp)
-    assert counted(first) == "You are signed in with up to 2 sessions, this one included."
+    assert counted(first) == "You have up to 2 sessions, with this one."
     content = first.client.get("/").content.decode()
     assert not [each for each in (first, second) if own_id(each)[:8] in content]
 
@@ -411,7 +411,7 @@ def test_home_page_counts_no_session_that_its_age_has_ended(
     store.clock.advance(7 * 24 * 3600)
     here = signed_in(corp)
     assert len(store.sessions()) == 2
-    assert counted(here) == "As far as is known, this is your only session."
+    assert counted(here) == "This seems to be your only session."
 
 
 def test_home_page_counts_up_to_a_bound(
@@ -420,9 +420,7 @@ def test_home_page_counts_up_to_a_bound(
     monkeypatch.setattr("sessions_kms.inspection.COUNTED", 3)
     for _ in range(4):
         here = signed_in(corp)
-    assert counted(here) == (
-        "You are signed in with 3 sessions or more; some of them may have ended."
-    )
+    assert counted(here) == ("You have 3 sessions or more. Some of them may have ended.")
 
 
 def test_home_page_counts_the_present_session_though_the_index_lags(
@@ -430,7 +428,7 @@ def test_home_page_counts_the_present_session_though_the_index_lags(
 ) -> None:
     visitor.sign_in(corp)
     monkeypatch.setattr(store.services.table, "owned_page", lambda *_, **__: Page([], None))
-    assert counted(visitor) == "As far as is known, this is your only session."
+    assert counted(visitor) == "This seems to be your only session."
 
 
 def test_count_that_cannot_be_read_is_a_notice_on_a_whole_page(

@@ -12,7 +12,7 @@ from gateway_site import variables
 from gateway_site.local import environment
 from gateway_site.local.environment import Ports, Secrets
 from gateway_site.local.processes import StackError
-from gateway_site.local.stack import key_arn, require_loopback
+from gateway_site.local.stack import Stack, key_arn, require_loopback
 from tests.local.running import ROOT
 
 PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4)
@@ -161,3 +161,20 @@ def test_database_path_with_blanks_and_signs_is_quoted() -> None:
 def test_unexpected_answer_of_create_session_store_is_an_error(answer: str) -> None:
     with pytest.raises(StackError, match="KMS key"):
         key_arn(answer)
+
+
+def test_declared_upstreams_are_named_as_their_addresses_have_them() -> None:
+    inherited = {
+        "UPSTREAM_API_URL": "http://127.0.0.1:9999",
+        "UPSTREAM_API_PROVIDER": "local",
+        "UPSTREAM_BIG_ORDERS_URL": "https://orders.example.com",
+        "UPSTREAM_EMPTY_URL": " ",
+    }
+    assert environment.upstreams(inherited) == ["api", "big_orders"]
+
+
+def test_welcome_says_where_to_try_the_declared_upstreams(tmp_path: Path) -> None:
+    own = Stack({"UPSTREAM_API_URL": "http://127.0.0.1:9999"}, Ports(), tmp_path).welcome()
+    assert "Call an upstream with your token: http://127.0.0.1:8000/try/api/\n" in own
+    none = Stack({}, Ports(), tmp_path).welcome()
+    assert "Call an upstream with your token: http://127.0.0.1:8000/try/provider/\n" in none

@@ -85,8 +85,11 @@ def test_asking_whether_it_runs_keeps_nobody_from_starting(tmp_path: Path) -> No
         ({}, "Using the local stack that runs ({state}).\n"),
         (
             {"AWS_PROFILE": "work", "DATABASE_URL": "sqlite:///x"},
-            "Not using the local stack that runs ({state}): AWS_PROFILE, DATABASE_URL is set.\n",
+            "Not using the local stack that runs ({state}): unset these to use it:"
+            " AWS_PROFILE, DATABASE_URL.\n",
         ),
+        # The stack's own processes: their logs began with a line that was not true.
+        ({"AWS_ACCESS_KEY_ID": "local", "GATEWAY_LOCAL": "1"}, ""),
     ],
 )
 def test_manage_py_says_in_one_line_whether_it_uses_the_stack(

@@ -11,6 +11,7 @@ import pytest
 from django.test import RequestFactory
 
 from oauth.codes import Code
+from oauth.remedies import remedy
 from oauth.request_id import request_id
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
@@ -106,7 +107,8 @@ def test_page_and_log_say_the_same_word_and_request(
     ((provider, told, number, reason),) = LINE.findall(caplog.text)
     assert (provider, told) == ("corp", code)
     assert f"did not work ({code})" in page
-    assert re.search(rf"request:?\s+{number}", page)
+    assert re.search(rf"request number:\s+{number}", page)
+    assert remedy(Code(code)).replace("<NAME>", "CORP") in reason
     assert reason
     secrets = [*corp.secrets, *address.partition("?")[2].split("&")]
     assert [secret for secret in secrets if secret in page + told + reason] == []

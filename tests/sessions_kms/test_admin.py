@@ -155,7 +155,7 @@ def test_name_that_several_users_have_is_asked_about(root: Staff, ada: Any) -> N
 def test_user_whom_nobody_knows_may_have_sessions(root: Staff) -> None:
     session = signed_in("gone")
     page = root.get("?q=gone")
-    assert "no such user any more" in page
+    assert "This user no longer exists" in page
     assert [row[:8] for row in rows(page)] == [record_id(session)[:8]]
     assert rows(root.get("?q=never-there")) == []
 

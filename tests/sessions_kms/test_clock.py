@@ -43,6 +43,22 @@ def test_machine_that_is_right_is_believed(local: FakeClock) -> None:
         assert (heard.offset, heard()) == (0, NOW)
 
 
+@pytest.mark.parametrize(("offset", "said"), [(7200, "7200 s behind"), (-7200, "7200 s ahead of")])
+def test_wrong_clock_is_told_once(
+    local: FakeClock, caplog: pytest.LogCaptureFixture, offset: int, said: str
+) -> None:
+    hearing(local, offset, *[offset + 3] * 5)
+    [told] = caplog.messages
+    assert told.startswith(f"This machine's clock is {said} AWS's. Set it by NTP.")
+
+
+def test_clock_that_is_a_little_off_is_not_told(
+    local: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    hearing(local, 50, 50, 50, -50, -50, -50, -50)
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("offset", [600, -600, 2 * DAY, -2 * DAY])
 def test_first_answer_counts(local: FakeClock, offset: int) -> None:
     assert hearing(local, offset)() == pytest.approx(NOW + offset, abs=1)

@@ -80,7 +80,10 @@ def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
     store.configure(TABLE_NAME=f"{store.table}-missing")
     found = troubles()
     assert found["table"].detail == f"{store.table}-missing does not exist in {REGION}"
-    assert found["table"].remedy.startswith("Correct TABLE_NAME and the Region, or: ")
+    assert found["table"].remedy.startswith(
+        "Correct TABLE_NAME (the gateway: SESSIONS_TABLE) and the Region."
+        " If there never was a table: run "
+    )
     assert list(found) == [
         "table",
         "right dynamodb:GetItem",

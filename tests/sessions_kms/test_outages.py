@@ -33,7 +33,7 @@ def _fail(cause: str) -> NoReturn:
 
 @pytest.fixture
 def outage(clock: FakeClock) -> Outage:
-    return Outage(LOGGER, "table", "The table", clock)
+    return Outage(LOGGER, "table", "The table", clock, "Look at it.")
 
 
 def test_beginning_is_told_once_with_its_traceback_in_a_line(
@@ -44,7 +44,9 @@ def test_beginning_is_told_once_with_its_traceback_in_a_line(
         clock.advance(0.1)
     [record] = caplog.records
     told = record.getMessage()
-    assert told.startswith("The table cannot be used: requests are answered 503. Traceback (most")
+    assert told.startswith(
+        "The table cannot be used: requests are answered 503. Look at it. Traceback (most"
+    )
     assert "test_outages.py:" in told
     assert "TableUnavailable from ConnectionError: no route\\nto host" in told
     assert "\n" not in caplog.text.rstrip("\n")

@@ -28,20 +28,24 @@ ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 
 class Command(OperatorCommand):
     help = (
-        "Try at each provider what can be tried without a person: its metadata, keys, TLS and"
-        " clock, the client's credentials with a code that is made up, pushed requests where the"
-        " provider wants them, the redirect URI, and what its sign-outs need. Each finding says"
-        " what to do; docs/providers.md has more. Exit status 0 when nothing is failing, 1 when"
-        " something is, 2 for a provider that is not configured, 4 with --strict for warnings."
+        "Find out whether people can sign in, as far as that can be tried without a person. "
+        "Asks each provider for its metadata and keys, checks TLS and the clock, tries the "
+        "client's credentials with a made-up code and the redirect URI, pushes a request "
+        "where the provider requires it, and looks at what its sign-outs need. Each finding "
+        "says what to do; docs/providers.md has more. Exit status: 0 nothing is failing, 1 "
+        "something is, 2 the provider is not configured, 4 there are warnings (with "
+        "--strict)."
     )
     requires_system_checks = ()  # A private key that cannot be used is a finding.
     changes = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
-        parser.add_argument("name", nargs="?", metavar="NAME", help="this provider alone")
+        parser.add_argument("name", nargs="?", metavar="NAME", help="only this provider")
         parser.add_argument(
-            "--url", metavar="ORIGIN", help="this site's own, such as https://gateway.example.com"
+            "--url",
+            metavar="ORIGIN",
+            help="address of this site, such as https://gateway.example.com",
         )
         parser.add_argument("--strict", action="store_true", help="exit 4 when there are warnings")
 

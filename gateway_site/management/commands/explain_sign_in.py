@@ -25,9 +25,9 @@ LOOKED_THROUGH = 10_000  # users, for one that was meant
 
 class Command(OperatorCommand):
     help = (
-        "Explain why somebody may sign in, or may not (docs/who-may-sign-in.md). Nothing is"
-        " changed, and no provider is asked. Exit status: 0 explained, 1 failed, 2 wrong options,"
-        " or nobody of that kind."
+        "Explain why somebody may or may not sign in (docs/who-may-sign-in.md). Changes "
+        "nothing, asks no provider. Exit status: 0 explained, 1 failed, 2 wrong options, or "
+        "no such person or provider."
     )
     changes = False
 

@@ -15,7 +15,7 @@ from gateway_site.local.stack import Stack
 
 
 class Command(BaseCommand):
-    help = "Runs the gateway with a local DynamoDB, KMS and OpenID provider, on 127.0.0.1."
+    help = "Run the gateway with a local DynamoDB, KMS and OpenID provider, on 127.0.0.1."
     requires_system_checks = ()  # they would ask for the variables that the stack makes
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,7 +35,9 @@ class Command(BaseCommand):
             default=ROOT / ".local",
             help="folder of databases, keys and logs (default: .local)",
         )
-        parser.add_argument("--host", default=LOOPBACK[0], help="loopback; no other is served")
+        parser.add_argument(
+            "--host", default=LOOPBACK[0], help="127.0.0.1 or localhost; nothing else is allowed"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         ports = Ports(

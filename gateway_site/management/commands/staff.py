@@ -19,16 +19,19 @@ from sessions_kms.management.base import OperatorCommand, UsageError, shown, unk
 
 class Command(OperatorCommand):
     help = (
-        "Grant and revoke the rights of staff, and list who has them. People are named by the"
-        " account that they sign in with: a user name says nothing of who somebody is."
-        " Exit status: 0 done, 1 failed or not confirmed, 2 wrong options, or nobody of that kind."
+        "Grant and revoke access to the admin, and list who has it. Name people by the "
+        "account that they sign in with: a user name does not tell who somebody is. Exit "
+        "status: 0 done, 1 failed or not confirmed, 2 wrong options, or no such person or "
+        "provider."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="grant|revoke|list")
-        grant = actions.add_parser("grant", help="let somebody use the admin")
+        grant = actions.add_parser("grant", help="let somebody enter the admin")
         grant.add_argument(
-            "--superuser", action="store_true", help="with all rights, instead of none but to enter"
+            "--superuser",
+            action="store_true",
+            help="also give all rights in the admin; without it they may only enter",
         )
         revoke = actions.add_parser("revoke", help="take the rights of staff and superusers away")
         for each in (grant, revoke):
@@ -76,8 +79,8 @@ class Command(OperatorCommand):
         provider, subject = options["provider"], options["subject"]
         if account is None:
             self.say(
-                f"Nobody has signed in with {shown(subject)} at {provider} yet. A user is made,"
-                " whom the first sign-in with that account lands on."
+                f"Nobody has signed in with {shown(subject)} at {provider} yet. A user is"
+                " made now, and the first sign-in with that account takes it."
             )
         elif _has(account.user, rights) and not self._by_groups(account.user, rights):
             self._conclude(account, f"{_described(account.user)}: has that already.")

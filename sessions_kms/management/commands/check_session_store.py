@@ -19,11 +19,12 @@ WIDTH = 80
 
 class Command(OperatorCommand):
     help = (
-        "Examine the settings, the table, the KMS keys, the rights of the credentials in use, the"
-        " data key of the period, the clock and a sample of the items, and take a canary session"
-        " through the real engine: created, read, changed by two at once, tampered with, expired,"
-        " deleted. Each finding says what is wrong and what to do (docs/doctor.md). Exit status 0"
-        " when nothing is failing, 1 when something is, 4 with --strict when there are warnings."
+        "Find out whether sessions can be kept. Looks at the settings, the table, the KMS "
+        "keys, the rights of the credentials in use, the data key of the period, the clock "
+        "and a sample of the items. Then takes a canary session through the real engine: "
+        "created, read, changed by two at once, tampered with, expired, deleted. Each finding "
+        "says what is wrong and what to do (docs/doctor.md). Exit status: 0 nothing is "
+        "failing, 1 something is, 4 there are warnings (with --strict)."
     )
     requires_system_checks = ()  # What the checks would say, this says too.
     changes = False

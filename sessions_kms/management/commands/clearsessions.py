@@ -19,9 +19,9 @@ MAX_ITEMS = 100_000
 
 class Command(OperatorCommand):
     help = (
-        "Delete expired sessions. Where DynamoDB's TTL does that, there is nothing to do; where"
-        " it is off, --force deletes what has expired, a bounded number at a time. With another"
-        " session engine this is Django's own command."
+        "Delete expired sessions. While DynamoDB's TTL is on, it does that, and there is "
+        "nothing to do. While TTL is off, use --force: it deletes a limited number of expired "
+        "items. With another session engine this is Django's own command."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

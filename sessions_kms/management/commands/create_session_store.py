@@ -14,10 +14,10 @@ from sessions_kms.management.base import OperatorCommand, UsageError
 
 class Command(OperatorCommand):
     help = (
-        "Create the DynamoDB table of the sessions, or complete the one that stands: on-demand"
-        " billing, TTL on 'ttl', index 'by-owner', point-in-time recovery, deletion protection."
-        " With --create-key, also a customer-managed KMS key with rotation and an alias. Safe to"
-        " run again. It needs rights that the running site should not have."
+        "Create the DynamoDB table of the sessions, or complete the existing one: on-demand "
+        "billing, TTL on 'ttl', index 'by-owner', point-in-time recovery, deletion "
+        "protection. With --create-key, also create a KMS key with rotation and an alias. "
+        "Safe to run again. Run it with rights that the running site should not have."
     )
     requires_system_checks = ()  # SESSIONS_KMS may still lack the key that this creates.
 

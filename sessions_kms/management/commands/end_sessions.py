@@ -33,26 +33,32 @@ TIME = "ISO 8601 with a zone, such as 2026-01-31T12:00:00Z, or epoch seconds"
 
 class Command(OperatorCommand):
     help = (
-        "End sessions: of one user, all that began until a moment, all, or those sealed under the"
-        " data key of one period, should it have leaked. What ends by a moment has ended on every"
-        " process within a minute, before anything is deleted; deleting them from the table comes"
-        " after that, goes through the whole of it, and may be interrupted and run again. With"
-        " --provider, the tokens that were granted by that provider until a moment end, and the"
-        " sessions stay. Ended sessions cannot be brought back: people sign in again."
+        "End many sessions at once. Choose one: those of a user (--user), those that began "
+        "until a moment (--before), all (--all), or those under one leaked data key (--key-"
+        "period). With --before and --all they have ended on every process within a minute; "
+        "deleting them from the table comes afterwards, and may be interrupted and run again. "
+        "With --provider, that provider's tokens end and the sessions stay. Ended sessions "
+        "cannot be brought back: people sign in again."
     )
     requires_system_checks = ()  # An incident does not wait for them.
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)
         which = parser.add_mutually_exclusive_group(required=True)
-        which.add_argument("--user", metavar="ID", help="the sessions of the user of this id")
-        which.add_argument("--before", metavar="TIME", help=f"that began until a moment: {TIME}")
-        which.add_argument("--all", action="store_true", help="that began until now")
+        which.add_argument(
+            "--user", metavar="ID", help="end the sessions of this user: the id, not the name"
+        )
+        which.add_argument(
+            "--before", metavar="TIME", help=f"end the sessions that began until {TIME}"
+        )
+        which.add_argument(
+            "--all", action="store_true", help="end the sessions that began until now"
+        )
         which.add_argument(
             "--key-period",
             metavar="PERIOD",
-            help="sealed under the data key of the period that began then (as TIME); if it is"
-            " still in use, another data key is published first",
+            help="end the sessions that one data key sealed: that of the period that"
+            " began then (as TIME). If it is still in use, another data key is published first",
         )
         parser.add_argument(
             "--provider",
@@ -62,7 +68,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--no-delete",
             action="store_true",
-            help="with --before or --all: leave the deletion of what has ended to DynamoDB's TTL",
+            help="with --before or --all: do not delete what has ended; DynamoDB's TTL does",
         )
 
     def operate(self, options: dict[str, Any]) -> None:

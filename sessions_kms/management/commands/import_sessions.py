@@ -25,10 +25,11 @@ ENGINES = (
 
 class Command(OperatorCommand):
     help = (
-        "Take over the live sessions of a database engine, so that nobody is signed out by the"
-        " change of SESSION_ENGINE. They keep their keys, which the visitors' cookies hold, and"
-        " their ends. The rows stay. May be stopped and run again. For a site that runs"
-        " meanwhile, set SESSION_ENGINE to 'sessions_kms.moving_in' everywhere first."
+        "Take over the live sessions of a database engine. Nobody is signed out when "
+        "SESSION_ENGINE changes: sessions keep their keys, which are in the visitors' "
+        "cookies, and end when they would have. The rows stay. May be stopped and run again. "
+        "If the site runs meanwhile, first set SESSION_ENGINE to 'sessions_kms.moving_in' "
+        "everywhere."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -42,7 +43,7 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--ignore-not-before",
             action="store_true",
-            help="import although all sessions before some moment were ended (end_sessions)",
+            help="import even after `end_sessions --before`: this may bring ended sessions back",
         )
 
     def operate(self, options: dict[str, Any]) -> None:

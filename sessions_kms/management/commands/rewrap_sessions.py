@@ -16,12 +16,13 @@ PASSES_MAX = 20
 
 class Command(OperatorCommand):
     help = (
-        "Move every record and published data key from the KMS keys of DECRYPT_KEY_IDS to KEY_ID,"
-        " while the site runs and nobody is signed out: KMS re-wraps each data key, no session is"
-        " opened. First have every process list the new key in DECRYPT_KEY_IDS, then every process"
-        " use it as KEY_ID with the old one in DECRYPT_KEY_IDS; then run this. It waits until no"
-        " process can hold a data key of the old kind, and goes through the table until nothing is"
-        " left; then DECRYPT_KEY_IDS can be emptied. May be interrupted and run again."
+        "Move everything from the previous KMS keys (DECRYPT_KEY_IDS) to the present one "
+        "(KEY_ID). The site keeps running, and nobody is signed out. 1. Add the new key to "
+        "DECRYPT_KEY_IDS on every process. 2. Set KEY_ID to the new key and DECRYPT_KEY_IDS "
+        "to the old one, on every process. 3. Run this command. It waits until no process can "
+        "hold an old data key, then goes through the table until nothing is left. 4. Empty "
+        "DECRYPT_KEY_IDS. May be interrupted and run again. KMS re-wraps each data key: no "
+        "session is opened."
     )
     requires_system_checks = ()
 
@@ -30,8 +31,8 @@ class Command(OperatorCommand):
         parser.add_argument(
             "--no-wait",
             action="store_true",
-            help="do not wait for the processes (DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE):"
-            " all of them were started anew since KEY_ID was changed",
+            help="do not wait for DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE: only if every process"
+            " was restarted since KEY_ID was changed",
         )
 
     def operate(self, options: dict[str, Any]) -> None:

@@ -20,12 +20,11 @@ FORMATS = ("cloudformation", "terraform", "iam-policy")
 
 class Command(OperatorCommand):
     help = (
-        "Print the infrastructure of the session store: the table with its index, TTL, backups"
-        " and deletion protection; the KMS key, its alias, and a policy that binds it to these"
-        " sessions; roles for the site, for operators and for check_session_store, each with the"
-        " least rights. As CloudFormation (JSON), as Terraform, or the policies alone. Names"
-        " come from SESSIONS_KMS where the options do not give them. Calls nobody, changes"
-        " nothing."
+        "Print the infrastructure of the session store as CloudFormation (JSON) or Terraform, "
+        "or the IAM policies alone. It has the table with its index, TTL, backups and "
+        "deletion protection; the KMS key with its alias and policy; and three roles, each "
+        "with the least rights: for the site, for operators, for check_session_store. What "
+        "the options do not name comes from SESSIONS_KMS. Calls nobody, changes nothing."
     )
     requires_system_checks = ()  # SESSIONS_KMS may still lack what this creates.
     changes = False
