@@ -67,7 +67,9 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
         async def told(message: Mapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
-                headers = [*message.get("headers", ()), (HEADER, request.id.encode("ascii"))]
+                # An upstream's own id is in no line of this log.
+                kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != HEADER]
+                headers = [*kept, (HEADER, request.id.encode("ascii"))]
                 message = {**message, "headers": headers}
             await send(message)
 

@@ -64,6 +64,8 @@ class Provider(Protocol):
     def name(self) -> str: ...
     @property
     def issuer(self) -> str | None: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
 
 
 def read(environment: Mapping[str, str], name: str, issuer: str | None) -> Read:
@@ -88,7 +90,7 @@ def require_lists(environment: Mapping[str, str], providers: Iterable[Provider])
         )
     without = [each for each in found if not _has_rule(environment, each)]
     for each in without:
-        if each.name.upper() == GITHUB or issuers.is_open(each.issuer):
+        if each.name.upper() == GITHUB or any(map(issuers.is_open, _addresses(each))):
             prefix = f"OAUTH_{each.name.upper()}_ALLOWED_"
             raise ImproperlyConfigured(
                 f"{prefix}DOMAINS is missing: anybody may open an account at {each.name}, and "
@@ -121,8 +123,8 @@ class _Variables:
             "domains": self._list("ALLOWED_DOMAINS", domain_entry, EXAMPLES["DOMAINS"]),
             "emails": self._list("ALLOWED_EMAILS", address, EXAMPLES["EMAILS"]),
             "groups": self._allowed_groups(),
-            "staff_groups": self._groups(self._prefix + "STAFF_GROUPS"),
-            "superuser_groups": self._groups(self._prefix + "SUPERUSER_GROUPS"),
+            "staff_groups": self._rights("STAFF_GROUPS"),
+            "superuser_groups": self._rights("SUPERUSER_GROUPS"),
             "upstream_groups": self._upstream_groups(),
             "groups_claim": self._text("GROUPS_CLAIM"),
             "trust_email": self._trust_email(),
@@ -154,6 +156,18 @@ class _Variables:
 
     def _groups(self, variable: str) -> frozenset[str]:
         return groups(self._environment, variable, of_github=self._of_github)
+
+    def _rights(self, suffix: str) -> frozenset[str]:
+        """Return the groups that give rights here."""
+        found = self._groups(self._prefix + suffix)
+        by_name = any(not issuers.GROUP_ID.fullmatch(each) for each in found)
+        if by_name and issuers.is_shared_entra(self._issuer):
+            raise ImproperlyConfigured(
+                f"{self._prefix}{suffix} must be object ids of groups with the issuers common and "
+                "organizations: whoever manages one of their tenants may make a group, or give "
+                "out a role, of any name."
+            )
+        return found
 
     def _allowed_groups(self) -> frozenset[str]:
         """Return the groups that may sign in; organisations and teams are groups."""
@@ -188,7 +202,8 @@ class _Variables:
             raise ImproperlyConfigured(
                 f"{variable} is not for GitHub, which tells which addresses it has verified."
             )
-        if value in TRUE and issuers.is_shared_entra(self._issuer):
+        shared = map(issuers.is_shared_entra, (self._issuer, self._text("AUTHORIZATION_URL")))
+        if value in TRUE and any(shared):
             raise ImproperlyConfigured(
                 f"{variable} would let everybody in: whoever manages a tenant of Entra ID may "
                 "give its people any address. Have the claim xms_edov sent instead."
@@ -258,6 +273,12 @@ class _Variables:
             MEMBERS_SCOPE: bool(admission.named_groups),
         }
         return tuple(scope for scope, is_needed in wanted.items() if is_needed)
+
+
+def _addresses(provider: Provider) -> Iterable[str | None]:
+    """Return what tells who a provider is: without an issuer, where its people sign in."""
+    overrides = provider.settings.get("openid_configuration_overrides") or {}
+    return provider.issuer, overrides.get("authorization_endpoint")
 
 
 def _has_rule(environment: Mapping[str, str], provider: Provider) -> bool:

@@ -87,6 +87,19 @@ class ExceptionReporter(debug.ExceptionReporter):
         return data
 
 
+class RefusalFilter(logging.Filter):
+    """Drops the traceback of a request that Django refuses: strangers send such by the thousand.
+
+    https://docs.djangoproject.com/en/stable/ref/logging/#django-security
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten the record in place, and keep it."""
+        if record.name.startswith("django.security."):
+            record.exc_info = record.exc_text = None
+        return True
+
+
 class QueryFilter(logging.Filter):
     """Drops the query from uvicorn's access log: (client, method, path, version, status)."""
 

@@ -255,6 +255,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "filters": {
         "no_query": {"()": "gateway_site.reports.QueryFilter"},
+        "refusals": {"()": "gateway_site.reports.RefusalFilter"},
         "request_ids": {"()": "gateway_site.access_log.RequestIds"},
     },
     "formatters": {
@@ -264,7 +265,7 @@ LOGGING = {
         "console": {
             "class": "logging.StreamHandler",
             "formatter": "plain",
-            "filters": ["request_ids"],
+            "filters": ["request_ids", "refusals"],
         }
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from django.contrib.sessions.backends.base import SessionBase, UpdateError
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
-from oauth import grants, providers
+from oauth import accounts, grants, providers, rights
 from oauth import session as tokens
 from oauth.exceptions import (
     NoLongerAllowed,
@@ -238,6 +239,18 @@ class _Access:
         else:
             tokens.drop(stored, self._provider.name)
             self._kept(stored)
+        self._take_rights(held.subject)
+
+    def _take_rights(self, subject: str) -> None:
+        """Take what the groups of the account gave: its person may go on with another one."""
+        try:
+            account = accounts.find(self._provider.name, subject)
+            if account is not None:
+                rights.settle(account, ())
+        except DatabaseError as exc:
+            logger.warning("Rights by groups were not taken: %s.", type(exc).__name__)
+        finally:
+            give_back()
 
     def _announce(self) -> None:
         key = self._session.session_key

@@ -69,13 +69,9 @@ class ProviderRefused(OAuthError, ProviderException):  # type: ignore[misc]  # a
 
 
 class SignInRefused(OAuthError, ProviderException):  # type: ignore[misc]  # allauth has no types
-    """An account whose sign-in was in order may not be used here.
+    """An account whose sign-in was in order may not be used here."""
 
-    ``groups`` are those that the provider told of, as a token set would hold them.
-    """
-
-    def __init__(self, reason: Refusal, subject: str, groups: tuple[str, ...]) -> None:
+    def __init__(self, reason: Refusal, subject: str) -> None:
         super().__init__("This account may not sign in.")
         self.reason = reason
         self.subject = subject
-        self.groups = groups

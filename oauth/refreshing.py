@@ -137,7 +137,9 @@ def _with_good_id_token(
     refresh token that brought it is spent.
     """
     __traceback_hide__ = True
-    if issuer is None or new.id_token is None or new.id_token == old.id_token:
+    if issuer is None:  # by which it could be judged
+        return replace(new, id_token=old.id_token)
+    if new.id_token is None or new.id_token == old.id_token:
         return new
     before = _claims(old.id_token) or {"iss": issuer, "sub": old.subject}
     fault = _fault_of(new, before, old.client_id, now)

@@ -39,6 +39,7 @@ from gateway_site.gateway.people import CALLER
 from gateway_site.gateway.proxy import Send
 from gateway_site.gateway.views import Admitted
 from gateway_site.health import PATHS as HEALTH_PATHS
+from gateway_site.pages import sign_in
 from gateway_site.tally import Tally
 from oauth import views as sign_ins
 from oauth.backchannel import backchannel_logout
@@ -217,6 +218,8 @@ def _provider_asked(scope: Any) -> str | None:
         match = resolve(_path(scope))
     except Resolver404:
         return None
+    if match.func is sign_in.sign_in_page:
+        return sign_in.provider_asked()
     return match.kwargs["provider_id"] if match.func in ASK_A_PROVIDER else None
 
 

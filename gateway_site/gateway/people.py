@@ -121,8 +121,8 @@ class People:
 
     def _keep(self, person: str, known: Known, drops: int) -> None:
         with self._lock:
-            if drops != self._drops or self._age <= 0:
-                return  # Somebody was saved meanwhile: the answer may be that of before.
+            if drops != self._drops or self._is_old(known):
+                return  # Somebody was saved meanwhile, or the database took longer than it holds.
             self._known.pop(person, None)
             self._known[person] = known
             while len(self._known) > MOST or self._is_old(next(iter(self._known.values()))):

@@ -9,13 +9,13 @@ from allauth.account.utils import user_display
 from allauth.socialaccount.providers.base import AuthProcess
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from gateway_site.pages.connected import connections_of
 from gateway_site.pages.sessions import count_of
-from gateway_site.pages.sign_in import straight_on
+from gateway_site.pages.sign_in import is_led_on
 from sessions_kms.backend import SessionStore
 
 
@@ -24,7 +24,7 @@ from sessions_kms.backend import SessionStore
 def home(request: HttpRequest) -> HttpResponse:
     """Offer a sign-in for each provider, or show the connections and a count of the sessions."""
     if not request.user.is_authenticated:
-        return straight_on(request) or render(request, "home.html")
+        return redirect("account_login") if is_led_on(request) else render(request, "home.html")
     connections = connections_of(request)
     context = {
         "connect": AuthProcess.CONNECT,

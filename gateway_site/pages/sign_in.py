@@ -24,21 +24,22 @@ from oauth.views import lead_to
 @never_cache
 def sign_in_page(request: HttpRequest) -> HttpResponse:
     """Offer the providers, or lead straight to the only one."""
-    return straight_on(request) or cast("HttpResponse", login(request))
-
-
-def straight_on(request: HttpRequest) -> HttpResponse | None:
-    """Lead a visitor straight to the only provider; None where they are to be asked."""
-    if not _may_skip(request):
-        return None
+    if not is_led_on(request):
+        return cast("HttpResponse", login(request))
     [provider] = get_adapter().list_providers(request)
     return lead_to(request, get_adapter().get_provider(request, provider.sub_id))
 
 
-def _may_skip(request: HttpRequest) -> bool:
+def provider_asked() -> str | None:
+    """Return the only provider, which this page asks to lead to it; None where it leads nowhere."""
+    found = [each.name for each in settings.OAUTH_PROVIDERS]
+    return found[0] if settings.SKIP_PROVIDER_BUTTON and len(found) == 1 else None
+
+
+def is_led_on(request: HttpRequest) -> bool:
+    """Tell whether this page leads a visitor straight to the only provider."""
     return (
-        settings.SKIP_PROVIDER_BUTTON
-        and len(settings.OAUTH_PROVIDERS) == 1
+        provider_asked() is not None
         and not request.user.is_authenticated
         and not request.COOKIES.get(settings.SIGNED_OUT_COOKIE_NAME)
         and way_back.AGAIN not in request.GET

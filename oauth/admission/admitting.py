@@ -30,12 +30,11 @@ def admitted(provider: Provider, extra_data: Mapping[str, Any], token_set: Token
     """
     __traceback_hide__ = True
     told = gathered(provider, extra_data, token_set)
-    groups = _kept(told.groups, provider.admission)
     reason = refusal(provider.admission.rule, told)
     if reason is not None:
         revoke_soon(provider.name, token_set)
-        raise SignInRefused(reason, token_set.subject, groups)
-    return replace(token_set, groups=groups)
+        raise SignInRefused(reason, token_set.subject)
+    return replace(token_set, groups=_kept(told.groups, provider.admission))
 
 
 def at_refresh(provider: Provider, old: TokenSet, new: TokenSet) -> TokenSet:
@@ -54,7 +53,7 @@ def at_refresh(provider: Provider, old: TokenSet, new: TokenSet) -> TokenSet:
     reason = _told_against(provider, told, has_groups, before=_claims(old.id_token), now=now)
     if reason is not None:
         revoke_soon(provider.name, new)
-        raise SignInRefused(reason, new.subject, groups)
+        raise SignInRefused(reason, new.subject)
     return replace(new, groups=groups)
 
 

@@ -8,14 +8,13 @@ https://learn.microsoft.com/en-us/graph/api/directoryobject-checkmembergroups
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from oauth.admission.asking import Asking
+from oauth.admission.issuers import GROUP_ID
 from oauth.exceptions import ProviderUnavailable
 
 AT_ONCE = 20
-GROUP_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 ENOUGH = frozenset({"user.read", "directory.read.all"})  # scopes
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 GOOGLE = "accounts.google.com"
 APPLE = "appleid.apple.com"
+GITHUB = "github.com"  # of its authorization endpoint: it has no issuer
 # Where each of Microsoft's clouds has Graph.
 # https://learn.microsoft.com/en-us/graph/deployments
 GRAPH_OF = {
@@ -13,6 +15,8 @@ GRAPH_OF = {
     "login.microsoftonline.us": "https://graph.microsoft.us",
     "login.partner.microsoftonline.cn": "https://microsoftgraph.chinacloudapi.cn",
 }
+# Object ids of Entra ID's groups: one is of one tenant alone.
+GROUP_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # Tenants that stand for everybody's; the last is that of personal accounts.
 # https://learn.microsoft.com/en-us/entra/identity-platform/v2-protocols#endpoints
 SHARED_TENANTS = frozenset(
@@ -49,8 +53,8 @@ def is_shared_entra(issuer: str | None) -> bool:
 
 
 def is_open(issuer: str | None) -> bool:
-    """Tell whether anybody may open an account there."""
-    return is_google(issuer) or is_apple(issuer) or is_shared_entra(issuer)
+    """Tell whether anybody may open an account there, by an issuer or where its people sign in."""
+    return _host(issuer) in {GOOGLE, APPLE, GITHUB} or is_shared_entra(issuer)
 
 
 def _host(issuer: str | None) -> str:

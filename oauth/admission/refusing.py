@@ -37,7 +37,7 @@ def page(
         refused.reason.value,
         refused.subject[:SHOWN],
     )
-    _take(request, provider.sub_id, refused)
+    _take(request, provider.sub_id, refused.subject)
     context = {
         "provider": provider,
         "code": refused.reason.value,
@@ -54,16 +54,19 @@ def _way_on(request: HttpRequest, state: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in fields.items() if value}
 
 
-def _take(request: HttpRequest, provider: str, refused: SignInRefused) -> None:
-    """End this session where it was begun with the account, or the connection to it."""
-    account = accounts.find(provider, refused.subject)
+def _take(request: HttpRequest, provider: str, subject: str) -> None:
+    """End this session where it was begun with the account, or the connection to it.
+
+    The groups of an account that may not sign in give no rights here either.
+    """
+    account = accounts.find(provider, subject)
     if account is None:
         return
-    rights.settle(account, refused.groups)
+    rights.settle(account, ())
     held = session.load(request.session, provider)
-    if request.user.pk != account.user_id or held is None or held.subject != refused.subject:
+    if request.user.pk != account.user_id or held is None or held.subject != subject:
         return
-    if session.is_signed_in_with(request.session, provider, refused.subject):
+    if session.is_signed_in_with(request.session, provider, subject):
         logout(request)
     else:
         session.drop(request.session, provider)

@@ -104,6 +104,17 @@ def test_id_is_taken_from_a_trusted_proxy_only(
     assert (given[0] in told) is is_taken
 
 
+def test_id_that_an_upstream_answers_with_is_not_the_requests() -> None:
+    async def passing(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"X-Request-ID", b"of-the-upstream"), (b"a", b"b")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    [start] = ask(passing)
+    names = [name for name, _ in start["headers"]]
+    assert names == [b"a", b"x-request-id"]
+    assert b"of-the-upstream" not in dict(start["headers"]).values()
+
+
 @pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])
 def test_health_has_no_line(caplog: pytest.LogCaptureFixture, path: str) -> None:
     ask(leave, path)

@@ -25,8 +25,22 @@ ENTRA = CORP | {
     "OAUTH_CORP_ISSUER": "https://login.microsoftonline.com/common/v2.0",
     "OAUTH_CORP_ALLOWED_TENANTS": "11111111-2222-3333-4444-555555555555",
 }
+GROUP_ID = "00000000-0000-4000-8000-00000000000a"
 TENANT = CORP | {
     "OAUTH_CORP_ISSUER": "https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0"
+}
+PLAIN = {
+    "OAUTH_CORP_CLIENT_ID": "corp",
+    "OAUTH_CORP_CLIENT_SECRET": "s",
+    "OAUTH_CORP_AUTHORIZATION_URL": "https://github.com/login/oauth/authorize",
+    "OAUTH_CORP_TOKEN_URL": "https://login.example.com/token",
+    "OAUTH_CORP_USERINFO_URL": "https://login.example.com/user",
+    "OAUTH_CORP_ID_FIELD": "id",
+}
+PLAIN_ENTRA = PLAIN | {
+    "OAUTH_CORP_AUTHORIZATION_URL": (
+        "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
+    ),
 }
 APPLE = CORP | {"OAUTH_CORP_ISSUER": "https://appleid.apple.com"}
 
@@ -93,6 +107,9 @@ def test_organisations_and_teams_are_groups_and_so_are_those_of_upstreams() -> N
         (CORP | {"OAUTH_CORP_HOSTED_DOMAIN": "example.com"}, "OAUTH_CORP_HOSTED_DOMAIN"),
         (CORP | {"OAUTH_CORP_TRUST_EMAIL": "maybe"}, "OAUTH_CORP_TRUST_EMAIL"),
         (ENTRA | {"OAUTH_CORP_TRUST_EMAIL": "1"}, "OAUTH_CORP_TRUST_EMAIL"),
+        (PLAIN_ENTRA | {"OAUTH_CORP_TRUST_EMAIL": "1"}, "OAUTH_CORP_TRUST_EMAIL"),
+        (ENTRA | {"OAUTH_CORP_STAFF_GROUPS": f"{GROUP_ID}, admins"}, "OAUTH_CORP_STAFF_GROUPS"),
+        (ENTRA | {"OAUTH_CORP_SUPERUSER_GROUPS": "admins"}, "OAUTH_CORP_SUPERUSER_GROUPS"),
         (GITHUB | {"OAUTH_GITHUB_TRUST_EMAIL": "1"}, "OAUTH_GITHUB_TRUST_EMAIL"),
         (GITHUB | {"OAUTH_GITHUB_ALLOWED_ORGS": "acme/dev"}, "OAUTH_GITHUB_ALLOWED_ORGS"),
         (GITHUB | {"OAUTH_GITHUB_ALLOWED_TEAMS": "acme"}, "OAUTH_GITHUB_ALLOWED_TEAMS"),
@@ -124,6 +141,8 @@ def test_list_that_cannot_be_meant_is_named(variables: dict[str, str], named: st
         (GITHUB, "OAUTH_GITHUB_ALLOWED_DOMAINS is missing"),
         (APPLE, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
         (ENTRA, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
+        (PLAIN, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
+        (PLAIN_ENTRA, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
         (CORP | GOOGLE | {"OAUTH_CORP_ALLOWED_DOMAINS": "*"}, "OAUTH_GOOGLE_ALLOWED_DOMAINS"),
         (
             CORP | GITHUB | {"SIGN_IN_ALLOWED_DOMAINS": "*", "SIGN_IN_ALLOWED_GROUPS": "a"},
@@ -144,11 +163,19 @@ def test_gateway_does_not_start_open_to_the_world_unless_it_is_meant(
         GOOGLE | {"SIGN_IN_ALLOWED_DOMAINS": "*"},
         GOOGLE | {"OAUTH_GOOGLE_HOSTED_DOMAIN": "example.com"},
         GITHUB | {"OAUTH_GITHUB_ALLOWED_TEAMS": "acme/dev"},
-        ENTRA | {"OAUTH_CORP_ALLOWED_GROUPS": "00000000-0000-4000-8000-00000000000a"},
+        ENTRA | {"OAUTH_CORP_ALLOWED_GROUPS": GROUP_ID},
     ],
 )
 def test_any_list_is_enough_and_everybody_can_be_meant(variables: dict[str, str]) -> None:
     assert local(**variables)["OPEN_PROVIDERS"] == []
+
+
+@pytest.mark.parametrize(("at", "group"), [(ENTRA, GROUP_ID), (TENANT, "admins")])
+def test_rights_are_given_by_groups_that_one_tenant_alone_can_have(
+    at: dict[str, str], group: str
+) -> None:
+    (found,) = admissions(at | {"OAUTH_CORP_STAFF_GROUPS": group}).values()
+    assert found.staff_groups == frozenset({group})
 
 
 @pytest.mark.parametrize("variables", [CORP, TENANT])

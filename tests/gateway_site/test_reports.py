@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import subprocess
@@ -139,3 +140,17 @@ def test_access_is_logged_under_uvicorn_without_the_query() -> None:
     logged = [line for line in done.stderr.splitlines() if "GET /callback HTTP/1.1" in line]
     assert len(logged) == 1, done.stderr
     assert CANARY not in done.stdout + done.stderr
+
+
+def test_request_that_is_refused_for_its_host_is_a_line_of_the_log(client: Client) -> None:
+    """Whoever looks for holes in the whole Internet would write a dozen with each request."""
+    [console] = [each for each in logging.root.handlers if type(each) is logging.StreamHandler]
+    written = io.StringIO()
+    before = console.setStream(written)
+    try:
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+    finally:
+        console.setStream(before)
+    lines = written.getvalue().splitlines()
+    assert [line for line in lines if "evil.example" in line] == lines
+    assert len(lines) == 1

@@ -13,8 +13,10 @@ from django.db import connection
 from pytest_django import Settings
 
 from oauth import rights
+from oauth.exceptions import NoLongerAllowed
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
+from tests.oauth.requests import get_token
 from tests.sessions_kms.commands import Run, run
 
 RULE = {"STAFF_GROUPS": "admins", "SUPERUSER_GROUPS": "roots"}
@@ -87,6 +89,44 @@ def test_refused_sign_in_takes_what_groups_gave_wherever_else_somebody_is_signed
     assert elsewhere.sign_in(ada.corp).status_code == 403
     assert ada.rights() == NONE
     assert ada.visitor.client.get("/admin/").status_code == 302
+
+
+def test_refused_sign_in_gives_nothing_whatever_its_groups(
+    corp: FakeProvider, other: FakeProvider, settings: Settings
+) -> None:
+    def rule(**of_corp: str) -> None:
+        variables = environment("corp", corp, CLIENT_ID="the-corp-client", **RULE, **of_corp)
+        configure(settings, variables | environment("other", other))
+
+    rule()
+    ada = Person(corp, Visitor())
+    ada.sign_in()
+    ada.visitor.connect(other)
+    ada.visitor.sign_in(other, "other")
+    corp.more_of_id_token = {"groups": ["roots"]}
+    rule(ALLOWED_EMAILS="grace@example.org")
+    assert ada.visitor.connect(corp, "corp").status_code == 403
+    assert ada.rights() == NONE
+    rule()
+    assert ada.sign_in("roots") == SUPERUSER
+    rule(ALLOWED_EMAILS="grace@example.org")
+    assert Visitor().sign_in(corp).status_code == 403
+    assert ada.rights() == NONE
+
+
+def test_refresh_that_ends_a_session_takes_what_groups_gave(
+    ada: Person, settings: Settings
+) -> None:
+    """Somebody may go on with another account, at a provider that gives no rights."""
+    configure(settings, environment("corp", ada.corp, **RULE, ALLOWED_GROUPS="admins"))
+    assert ada.sign_in("admins") == STAFF
+    user = User.objects.get(pk=ada.visitor.user_id or "")
+    ada.corp.more_of_id_token = {"groups": ["canteen"]}
+    ada.corp.clock.now += 3600  # type: ignore[attr-defined]
+    with pytest.raises(NoLongerAllowed):
+        get_token(ada.visitor)
+    user.refresh_from_db()
+    assert (user.is_staff, user.is_superuser) == NONE
 
 
 def test_account_that_is_deleted_leaves_no_rights_behind(ada: Person) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from allauth.socialaccount.models import SocialAccount
 
 from gateway_site.providers import configured, form_action_origins
 from tests.oauth.fixtures import Visitor
@@ -24,6 +25,17 @@ def test_signs_in_by_environment_alone(serve: Serve, visitor: Visitor, kind: typ
     assert held is not None
     assert held.access_token in provider.secrets
     assert provider.refused == []
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_signs_in_nobody_whom_the_lists_leave_out(
+    serve: Serve, visitor: Visitor, kind: type[Stub]
+) -> None:
+    provider = serve(kind, ALLOWED_DOMAINS="", ALLOWED_EMAILS="nobody@example.org")
+    assert sign_in(visitor, provider).status_code == 403
+    assert visitor.user_id is None
+    assert visitor.held(provider.name) is None
+    assert not SocialAccount.objects.exists()
 
 
 @pytest.mark.parametrize("kind", REFRESHING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jwt
 import pytest
 from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
@@ -12,9 +13,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.providers import configured
 from tests.oauth.fixtures import Visitor
+from tests.oauth.requests import get_token
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import GitHubEnterprise
+from tests.sessions_kms.stacks import Stack
 
 
 def test_account_is_known_by_its_number(serve: Serve, visitor: Visitor) -> None:
@@ -64,6 +67,23 @@ def test_id_token_is_neither_believed_nor_kept(serve: Serve, visitor: Visitor) -
     held = visitor.held("ghe")
     assert held is not None
     assert held.id_token is None
+
+
+def test_id_token_of_a_refresh_is_neither_believed_nor_kept(
+    serve: Serve, visitor: Visitor, store: Stack
+) -> None:
+    ghe = serve(GitHubEnterprise, ALLOWED_GROUPS="staff", GROUPS_CLAIM="company")
+    ghe.gives_refresh_token, ghe.expires_in = True, 3600
+    ghe.person |= {"company": "staff"}
+    sign_in(visitor, ghe)
+    anybody = jwt.encode({"sub": "x", "company": ["staff", "roots"]}, "k" * 32)
+    nobody = jwt.encode({"sub": "x", "company": []}, "k" * 32)
+    for told in (anybody, nobody):
+        ghe.more_of_token_response = {"id_token": told}
+        store.clock.advance(3601)
+        held = get_token(visitor, "ghe")
+        assert held.access_token in ghe.secrets
+        assert (held.id_token, held.groups) == (None, ("staff",))
 
 
 def test_code_that_is_no_good_is_refused_though_the_status_is_200(

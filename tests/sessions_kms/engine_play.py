@@ -68,6 +68,7 @@ class Play(Ledger):
         before = dict(self.live)
         if self.world.wire.arrive():
             self.settle(before, [(told, None) for told in self.undecided])
+            self.salts |= {held.salt for held in self.live.values()}  # which a request may load
         self.undecided.clear()
 
     def open(self, browser: int, process: int) -> None:

@@ -204,6 +204,20 @@ def test_one_at_a_time_asks_a_database_that_could_not_be_reached(people: People,
     assert people.caller(call(User.objects.create_user("grace"))) is not None
 
 
+def test_database_that_takes_longer_than_the_age_is_slow_and_no_error(
+    people: People, ada: User, clock: FakeClock
+) -> None:
+    slow = call(ada)
+
+    def ask() -> User:
+        clock.advance(AGE)
+        return ada
+
+    slow.user = SimpleLazyObject(ask)  # type: ignore[assignment]
+    assert people.caller(slow) == str(ada.pk)
+    assert not people._known
+
+
 def test_so_many_are_remembered_and_the_oldest_go_first(
     people: People, ada: User, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Queries
 ) -> None:

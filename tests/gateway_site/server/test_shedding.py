@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 from pytest_django import Settings
@@ -130,6 +131,18 @@ def test_what_asks_a_provider_is_told_by_its_address() -> None:
     }
     asked = {path: handler._provider_asked({"path": path}) for path in addresses}
     assert asked == addresses
+
+
+def test_page_that_leads_to_the_only_provider_asks_it_as_well(
+    settings: Settings,
+) -> None:
+    """Metadata and pushed requests of a slow provider would hold the threads of all pages."""
+    page = {"path": "/accounts/login/"}
+    settings.OAUTH_PROVIDERS = [SimpleNamespace(name="corp")]
+    settings.SKIP_PROVIDER_BUTTON = True
+    assert handler._provider_asked(page) == "corp"
+    settings.SKIP_PROVIDER_BUTTON = False
+    assert handler._provider_asked(page) is None
 
 
 def test_health_is_answered_while_all_is_busy(served: Served) -> None:
