@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 ARGS ?=
 FUZZ_EXAMPLES ?= 3000
 
+# Without byte code, each process of a run would rewrite the assertions of every file by itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A virtual environment without pip (Debian without python3-venv) is not taken for one.
 .DELETE_ON_ERROR:
 

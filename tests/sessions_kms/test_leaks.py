@@ -5,6 +5,7 @@ import inspect
 import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -128,8 +129,17 @@ OUTAGES: dict[str, Fault] = {
 }
 
 
-@pytest.mark.parametrize("loaded", [False, True])
-@pytest.mark.parametrize("outage", OUTAGES)
+@pytest.mark.parametrize(
+    ("outage", "loaded"),
+    [
+        ("dropped", False),
+        ("denied", True),
+        ("garbled", False),
+        pytest.param("dropped", True, marks=pytest.mark.long),
+        pytest.param("denied", False, marks=pytest.mark.long),
+        pytest.param("garbled", True, marks=pytest.mark.long),
+    ],
+)
 def test_error_of_the_table_shows_nothing(
     visitor: Visitor, records: EveryRecord, settings: Settings, *, outage: str, loaded: bool
 ) -> None:
@@ -245,6 +255,9 @@ def plain_reports(settings: Settings) -> Iterator[None]:
     get_filter.cache_clear()
 
 
+OURS = ["sessions_kms.middleware.StoreUnavailableMiddleware"]
+
+
 def ask(path: str, key: str, *, asynchronous: bool) -> Any:
     client: Any = (AsyncClient if asynchronous else Client)(raise_request_exception=False)
     client.cookies[live_settings.SESSION_COOKIE_NAME] = key
@@ -253,9 +266,14 @@ def ask(path: str, key: str, *, asynchronous: bool) -> Any:
 
 
 @pytest.mark.usefixtures("plain_reports")
-@pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.parametrize("ours", [[], ["sessions_kms.middleware.StoreUnavailableMiddleware"]])
+@pytest.mark.parametrize(
+    ("debug", "asynchronous", "ours"),
+    [
+        # Each two of them together; the long tier has all three.
+        pytest.param(*combined, marks=() if sum(map(bool, combined)) % 2 else pytest.mark.long)
+        for combined in product((False, True), (False, True), ([], OURS))
+    ],
+)
 def test_failing_request_shows_nothing(
     visitor: Visitor,
     records: EveryRecord,
