@@ -65,28 +65,14 @@ def store(make_stack: MakeStack, settings: Settings) -> Store:
 
 
 def new_store(settings: Settings) -> Store:
-    """Create table and key as the command leaves them, and point the settings to them."""
+    """Create table and key as the command does, and point the settings to them."""
     settings.SESSION_COOKIE_SECURE = True  # The settings of the tests are those of a local run.
     unique = uuid.uuid4().hex[:12]
-    complete_table(f"sessions-{unique}")
+    list(provisioning.create_table(client("dynamodb"), f"sessions-{unique}"))
     key = new_key()
     made = Store(f"sessions-{unique}", key, settings)
     made.configure()
     return made
-
-
-def complete_table(name: str) -> None:
-    """Make in three calls what `create_table` looks for with a dozen."""
-    dynamodb = client("dynamodb")
-    encryption = {"Enabled": True, "SSEType": "KMS"}
-    dynamodb.create_table(TableName=name, **provisioning.TABLE, SSESpecification=encryption)
-    dynamodb.update_time_to_live(
-        TableName=name,
-        TimeToLiveSpecification={"Enabled": True, "AttributeName": provisioning.TTL_ATTRIBUTE},
-    )
-    dynamodb.update_continuous_backups(
-        TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
-    )
 
 
 def new_key() -> str:
