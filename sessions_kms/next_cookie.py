@@ -28,7 +28,9 @@ from sessions_kms.record import SHORT_ID, session_id
 from sessions_kms.services import services
 from sessions_kms.tombstone import LIFETIME
 
-TRIED_MAX = 4  # keys that are tried for one cookie
+# Keys that are tried for one cookie. A page's parallel requests may change one key each while no
+# answer comes: one of the changes is made, and any of them may be that one.
+TRIED_MAX = 16
 INFIX = "-next-"
 VALUE = re.compile(rf"([a-z0-9]{{32}})\.([A-Za-z0-9_-]{{{SHORT_ID}}})")
 

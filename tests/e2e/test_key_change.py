@@ -179,9 +179,6 @@ def test_no_fault_at_a_key_change_signs_a_browser_out(
     for number in range(ROUNDS):
         at = site.urls[1 - number % 2]
         fault, doing = FAULTS[number % len(FAULTS)], DOINGS[number % len(DOINGS)]
-        if fault == "held" and doing is ten_requests:
-            # NOT HELD YET: ten changes at once, kept back and delivered late, have signed out.
-            doing = two_tabs
         before, after = key_of(visitor), number * length // ROUNDS
         changed_under(fault, site, after, partial(doing, tabs, at))
         if not all(settled(tab, at) for tab in (tabs if doing is two_tabs else tabs[:1])):
