@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
-from oauth import accounts, grants, providers, rights
+from oauth import grants, providers
 from oauth import session as tokens
 from oauth.exceptions import (
     NoLongerAllowed,
@@ -243,6 +243,8 @@ class _Access:
 
     def _take_rights(self, subject: str) -> None:
         """Take what the groups of the account gave: its person may go on with another one."""
+        from oauth import accounts, rights  # noqa: PLC0415 - models, which apps have to be ready for
+
         try:
             account = accounts.find(self._provider.name, subject)
             if account is not None:

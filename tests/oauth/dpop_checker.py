@@ -29,6 +29,7 @@ class ProofChecker:
     """Takes each proof once. With a ``nonce`` it takes those that have it only."""
 
     nonce: str | None = None
+    age_max: float = AGE_MAX
     seen: set[str] = field(default_factory=set)
     taken: list[dict[str, Any]] = field(default_factory=list)  # claims
 
@@ -50,7 +51,7 @@ class ProofChecker:
         self._require(claims["htm"] == method, "htm")
         parts = urlsplit(url)
         self._require(claims["htu"] == f"{parts.scheme}://{parts.netloc}{parts.path}", "htu")
-        self._require(abs(claims["iat"] - now) <= AGE_MAX, "iat")
+        self._require(abs(claims["iat"] - now) <= self.age_max, "iat")
         self._require(claims["jti"] not in self.seen, "jti was used before")
         self.seen.add(claims["jti"])
         hashed = None if access_token is None else _encoded(hashlib.sha256(access_token.encode()))

@@ -321,7 +321,7 @@ def test_clearing_reads_a_large_table_a_few_rows_at_a_time(
     asked = [each["sql"] for each in queries if each["sql"].startswith("SELECT")]
     reads = [sql for sql in asked if "django_session" in sql]  # not whether the connection lives
     assert reads
-    assert all("LIMIT 2" in sql for sql in reads)
+    assert all("LIMIT 2" in sql for sql in reads), reads
     assert not any(map(old_engine.is_there, ended))
 
 
