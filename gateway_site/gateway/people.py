@@ -142,7 +142,8 @@ os.register_at_fork(after_in_child=people.cache_clear)  # a thread may hold the 
 
 
 @receiver(post_save, dispatch_uid="gateway.person_saved")
-@receiver(post_delete, dispatch_uid="gateway.person_deleted")
+# Of people alone: whoever listens to all models has Django read each row that it deletes.
+@receiver(post_delete, sender=settings.AUTH_USER_MODEL, dispatch_uid="gateway.person_deleted")
 def forget(instance: Model, using: str | None = None, update_fields: Any = None, **_: Any) -> None:
     """Forget a person who changed, and look at their streams, once others can see the change.
 
