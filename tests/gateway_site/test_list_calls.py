@@ -41,9 +41,12 @@ def answers(calls: Calls) -> list[Any]:
 
 
 @pytest.fixture
-def ada(answers: list[Any], calls: Calls, corp: FakeProvider, visitor: Visitor) -> Visitor:
-    """Give somebody who may see the admin, and has many sessions."""
+def ada(
+    answers: list[Any], calls: Calls, store: Stack, corp: FakeProvider, visitor: Visitor
+) -> Visitor:
+    """Give somebody who may see the admin, and has many sessions, the present one the oldest."""
     visitor.sign_in(corp)
+    store.clock.advance(1)
     get_user_model().objects.update(is_staff=True, is_superuser=True)
     for _ in range(MANY):
         session = SessionStore()
