@@ -122,6 +122,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
                 "DATABASE_URL": f"sqlite:///{tmp_path}/gateway.sqlite3?timeout=30",
                 "ALLOWED_HOSTS": APP,
                 "PROXY_SCHEME_HEADER": "",
+                "SIGN_IN_ALLOWED_DOMAINS": "*",  # the attacker has an account as well
             }
         )
         command = [sys.executable, "-m", "tests.e2e.https_gateway", str(port)]

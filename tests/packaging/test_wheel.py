@@ -82,13 +82,15 @@ def test_installed_by_the_readme_it_keeps_an_admin_signed_in_over_a_kill(
 ) -> None:
     project = Project(tmp_path, environment_with(wheel, tmp_path / "venv"))
     project.add_settings(*readme.settings())
-    create, check = readme.commands()
-    assert (create[0], check) == ("create_session_store", ["check_session_store"])
+    create, migrate, check = readme.commands()
+    assert (create[0], migrate, check) == (
+        "create_session_store", ["migrate"], ["check_session_store"],
+    )  # fmt: skip
     arn = re.findall(r"^KEY_ID: (arn:\S+)$", project.manage(*create), re.MULTILINE)
     replace_in_settings(project, PLACEHOLDER, *arn)
 
     assert "no issues" in project.manage("check")
-    project.manage("migrate", "--verbosity=0")
+    project.manage(*migrate, "--verbosity=0")
     project.manage("createsuperuser", "--noinput", "--username=ada", "--email=a@example.com")
     with requests.Session() as browser:
         with project.serving() as url:
