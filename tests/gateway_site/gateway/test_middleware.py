@@ -74,7 +74,13 @@ def test_outage_has_a_line_a_request_with_its_id_and_one_traceback(gateway: Gate
             for _ in range(25)
         ]
     assert {answer.status_code for answer in answers} == {503}
-    log = gateway.log.read_text(encoding="utf-8")[before:]
+
+    def logged() -> str:
+        return gateway.log.read_text(encoding="utf-8")[before:]
+
+    ids = [answer.headers["X-Request-ID"] for answer in answers]
+    wait_until(lambda: all(each in logged() for each in ids), "each has its line")
+    log = logged()
     assert len(log.splitlines()) < 110, log
     for answer in answers:
         [line] = [line for line in log.splitlines() if answer.headers["X-Request-ID"] in line][-1:]
