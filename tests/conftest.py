@@ -52,6 +52,11 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def database_before_any_thread(django_db_setup: None) -> None:
+    """Make the database first: a thread that stays keeps the one that it has first heard of."""
+
+
+@pytest.fixture(scope="session", autouse=True)
 def botocore_data_read_once() -> Iterator[None]:
     """Have every session share what botocore reads of its data files, which nothing changes.
 

@@ -70,6 +70,7 @@ def test_groups_count_as_a_refresh_told_them(
 ) -> None:
     corp.more_of_id_token = {"groups": ["operators"]}
     visitor.sign_in(corp)
+    assert listed(visitor) == ["ops", "people"]
     corp.more_of_id_token = {"groups": ["canteen"]}
     corp.clock.now += 3600  # type: ignore[attr-defined]
     assert "Your groups at corp do not let you call this upstream." in tried(visitor)
