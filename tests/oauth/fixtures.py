@@ -14,7 +14,6 @@ from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import cache
 from django.db import connection, connections
-from django.db.backends.signals import connection_created
 from django.test import Client
 from pytest_django import Settings
 
@@ -166,20 +165,9 @@ def database_file(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
     database: sqlite3.Connection = connection.connection
     path = tmp_path / "db.sqlite3"
     path.write_bytes(database.serialize())
-    opened: list[Any] = []
-
-    def note(connection: Any, **_: Any) -> None:
-        opened.append(connection)
-
-    connection_created.connect(note)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(connections.settings["default"], "NAME", str(path))
         yield path
-        connection_created.disconnect(note)
-        for each in opened:  # a thread that stays would go on with this file in later tests
-            each.inc_thread_sharing()
-            each.close()
-            each.dec_thread_sharing()
 
 
 @pytest.fixture
