@@ -23,8 +23,7 @@ from tests.oauth.fixtures import Visitor
 from tests.sessions_kms.stacks import Stack
 
 # The gateway admits the call in a thread of its own, which sees what is committed.
-# With few others beside them: the process's one handler keeps the settings that it met first.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 JSON = "application/json"
 

@@ -12,8 +12,7 @@ from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 
 # The gateway admits the call in a thread of its own, which sees what is committed.
-# With few others beside them: the process's one handler keeps the settings that it met first.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
+from asgiref.local import Local
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.cache import cache
 from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.test import Client
 from pytest_django import Settings
 
@@ -160,14 +163,31 @@ def configure(settings: Settings, variables: dict[str, str]) -> None:
 
 @pytest.fixture
 def database_file(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
-    """Give the connections of other threads a database that they can share in earnest."""
+    """Give every thread a database that they can share in earnest, by connections of its own.
+
+    The ones that threads had before stay untouched aside: Django would close them under this name,
+    and the last one closed takes the database in memory with it, for all later tests.
+    """
     connection.ensure_connection()
     database: sqlite3.Connection = connection.connection
     path = tmp_path / "db.sqlite3"
     path.write_bytes(database.serialize())
+    opened: list[BaseDatabaseWrapper] = []
+
+    def note(connection: BaseDatabaseWrapper, **_: Any) -> None:
+        opened.append(connection)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(connections.settings["default"], "NAME", str(path))
+        patch.setattr(connections, "_connections", Local(thread_critical=True))
+        patch.setitem(
+            connections.settings, "default", {**connections.settings["default"], "NAME": str(path)}
+        )
+        connection_created.connect(note)
         yield path
+        connection_created.disconnect(note)
+    for each in opened:
+        each.inc_thread_sharing()
+        each.close()
 
 
 @pytest.fixture

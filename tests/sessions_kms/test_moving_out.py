@@ -196,7 +196,6 @@ def test_key_of_another_form_is_the_old_engines_own(fake: Stack) -> None:
     assert fake.services.table.calls == []  # type: ignore[attr-defined]  # the fake's
 
 
-@pytest.mark.long  # with few others: a thread that stays keeps the database that it met first
 def test_async_methods_do_the_same(fake: Stack) -> None:
     key, ended, left = sealed(a=1), sealed(b=1), saved(c=1)
     moving_in.SessionStore(left).load()
