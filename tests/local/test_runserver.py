@@ -90,7 +90,7 @@ def server(tmp_path: Path) -> Server:
 @contextmanager
 def open_stream(server: Server) -> Iterator[None]:
     """Open the event stream and read its first event; it never sends a second."""
-    with requests.get(f"{server.url}/events", stream=True, timeout=10) as response:
+    with requests.get(f"{server.url}/events", stream=True, timeout=60) as response:
         lines = response.iter_lines(chunk_size=1)  # named: requests hangs up when it is dropped
         assert next(lines) == b"data: first"
         yield
@@ -110,7 +110,7 @@ def test_events_arrive_unbuffered_and_a_reader_that_goes_closes_the_generator(
 def test_rules_of_the_gateways_own_server_hold(server: Server) -> None:
     with (
         server.serving("--noreload"),
-        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+        socket.create_connection(("127.0.0.1", server.port), timeout=60) as client,
     ):
         client.sendall(b"GET /version HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: b\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
@@ -124,7 +124,7 @@ def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
 ) -> None:
     with server.serving(*options) as process, open_stream(server):
         process.send_signal(number)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         wait_until(lambda: not is_listening(server.port), "the port is free")
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
@@ -134,7 +134,7 @@ def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
 def test_changed_module_is_reloaded(server: Server) -> None:
     def answers(version: str) -> bool:
         try:
-            return requests.get(f"{server.url}/version", timeout=10).text == version
+            return requests.get(f"{server.url}/version", timeout=60).text == version
         except requests.ConnectionError:
             return False
 
@@ -152,16 +152,16 @@ def test_changed_module_is_reloaded(server: Server) -> None:
         wait_until(noticed, "the reloader has seen it")
         wait_until(lambda: answers("two"), "it answers from the changed module")
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 @pytest.mark.stack
 def test_static_files_are_served_without_debug_only_when_asked(server: Server) -> None:
     url = f"{server.url}/static/{server.site.name}"
     with server.serving("--noreload", "--insecure"):
-        assert requests.get(url, timeout=10).content == SITE.read_bytes()
+        assert requests.get(url, timeout=60).content == SITE.read_bytes()
     with server.serving("--noreload"):
-        assert requests.get(url, timeout=10).status_code == 404
+        assert requests.get(url, timeout=60).status_code == 404
 
 
 @pytest.mark.stack
