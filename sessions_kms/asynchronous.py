@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from django.utils.asyncio import async_unsafe
 
-from sessions_kms import deadline
+from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.limits import LimitedStore
 

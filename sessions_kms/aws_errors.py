@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessions_kms.calls import error_code, is_client_error, was_not_sent
 from sessions_kms.circuit import CircuitOpen
-from sessions_kms.deadline import OutOfTime
+from sessions_kms.concurrency.deadline import OutOfTime
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 
 if TYPE_CHECKING:

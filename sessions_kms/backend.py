@@ -17,9 +17,9 @@ from django.utils.crypto import get_random_string
 from sessions_kms import about, links, next_cookie
 from sessions_kms.asynchronous import sync_only
 from sessions_kms.baseline import Baseline
+from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.fate import Tries
-from sessions_kms.lanes import BUSY
 from sessions_kms.loading import id_of, refuse
 from sessions_kms.record import SHORT_ID, SessionRecord
 from sessions_kms.saving import SavingStore, Stored

@@ -24,8 +24,9 @@ from botocore.httpsession import URLLib3Session
 from urllib3.exceptions import ConnectTimeoutError as NotConnectedInTime
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from sessions_kms import deadline, resolving
-from sessions_kms.deadline import Limits, OutOfTime
+from sessions_kms import resolving
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import Limits, OutOfTime
 
 
 class _Hasty:

@@ -10,8 +10,8 @@ from threading import Lock
 from time import monotonic, sleep
 from typing import Final
 
-from sessions_kms import deadline
-from sessions_kms.behind import start_thread
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.background import start_thread
 from sessions_kms.telemetry import telemetry
 
 TIMEOUTS: Final = 5  # in a row, after which it opens

@@ -7,10 +7,10 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms import deadline
 from sessions_kms.clock import ServerClock, signing_time
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.locking import GuardedLock
 
 if TYPE_CHECKING:
     import boto3

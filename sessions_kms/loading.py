@@ -15,9 +15,9 @@ from sessions_kms import next_cookie
 from sessions_kms.asynchronous import AsyncStore, sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.codec import Codec
+from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import InvalidRecord, SessionMoved
-from sessions_kms.locking import GuardedLock
 from sessions_kms.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services

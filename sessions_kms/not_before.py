@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from threading import Lock, RLock
 
-from sessions_kms import deadline
+from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.record import CLOCK_SKEW
 from sessions_kms.telemetry import telemetry

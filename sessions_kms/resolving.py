@@ -10,8 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from sessions_kms.deadline import OutOfTime
-from sessions_kms.lookups import Lookups, Refused
+from sessions_kms.concurrency.bounded_pool import Lookups, Refused
+from sessions_kms.concurrency.deadline import OutOfTime
 
 KEPT_MAX: Final = 64  # hosts whose last good addresses are kept
 PATIENCE: Final = 0.25  # seconds to wait for a fresh answer with a good one in hand

@@ -11,8 +11,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
-from sessions_kms import deadline
-from sessions_kms.lookups import Lookups
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.bounded_pool import Lookups
 
 FETCH: Final = 10.0  # seconds for all that one fetching asks; a call waits less
 LEAST: Final = 60  # seconds that credentials must have left, or a call waits for new ones

@@ -12,8 +12,10 @@ from functools import partial
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms import about, anonymous, deadline, links, next_cookie
+from sessions_kms import about, anonymous, links, next_cookie
 from sessions_kms.baseline import Baseline
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.lanes import BUSY, Lane, Place
 from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import (
     FateUnknown,
@@ -23,7 +25,6 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
 )
 from sessions_kms.fate import CANNOT_BE_TOLD, Standing, is_same
-from sessions_kms.lanes import BUSY, Lane, Place
 from sessions_kms.lineage import succeeding
 from sessions_kms.loading import refuse
 from sessions_kms.parts import Part

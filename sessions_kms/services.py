@@ -13,13 +13,14 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
-from sessions_kms import aws, calls, clients, conf, deadline
+from sessions_kms import aws, calls, clients, conf
 from sessions_kms.caching import CachingKeyring
 from sessions_kms.clock import ServerClock, has_passed, local_of
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.error_checking_lock import GuardedLock
+from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
-from sessions_kms.lanes import Lanes
-from sessions_kms.locking import GuardedLock
 from sessions_kms.not_before import NamedNotBefores, NotBefore
 from sessions_kms.record import Header
 from sessions_kms.table import Table

@@ -98,7 +98,7 @@ def main() -> None:
     from django.conf import settings
     from django.core.management import execute_from_command_line
 
-    from sessions_kms import deadline
+    from sessions_kms.concurrency import deadline
 
     settings.configure(
         SESSION_ENGINE="sessions_kms.backend",

@@ -12,8 +12,8 @@ import pytest
 
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import retrying, services
-from sessions_kms.behind import Background
-from sessions_kms.lanes import Lanes
+from sessions_kms.concurrency.background import Background
+from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.not_before import NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack

@@ -27,9 +27,9 @@ from moto.core.botocore_stubber import BotocoreStubber
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import provisioning, services
 from sessions_kms.caching import CachingKeyring
+from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.conf import Config
 from sessions_kms.keyring import KMSKeyring, SharedKeyring
-from sessions_kms.lanes import Lanes
 from sessions_kms.not_before import NotBefore
 from sessions_kms.record import Item
 from sessions_kms.services import Services

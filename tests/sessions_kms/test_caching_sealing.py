@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.behind import start_thread
+from sessions_kms.concurrency.background import start_thread
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.record import PublishedKey
 from tests.sessions_kms.fakes import (

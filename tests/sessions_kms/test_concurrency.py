@@ -11,10 +11,10 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 
-from sessions_kms import deadline
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.lanes import Lanes
 from tests.clock import FakeClock
 from tests.sessions_kms.stacks import Stack, another_process, install
 

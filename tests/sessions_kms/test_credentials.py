@@ -12,8 +12,9 @@ import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 
-from sessions_kms import aws, clients, deadline
-from sessions_kms.deadline import Limits
+from sessions_kms import aws, clients
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.items import ItemTable
 from sessions_kms.role_credentials import REST, FetchedCredentials

@@ -5,8 +5,8 @@ from threading import Lock
 
 import pytest
 
-from sessions_kms import deadline
-from sessions_kms.deadline import HASTY, OutOfTime
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import HASTY, OutOfTime
 from tests.clock import FakeClock
 
 

@@ -8,7 +8,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.behind import Background
+from sessions_kms.concurrency.background import Background
 from tests.sessions_kms.commands import end
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, install

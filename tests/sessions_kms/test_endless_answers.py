@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sessions_kms import aws, boto_http, circuit, clients, deadline, services
-from sessions_kms.deadline import Limits
+from sessions_kms import aws, boto_http, circuit, clients, services
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.items import ItemTable
 from sessions_kms.record import Item

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from sessions_kms import deadline
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import (
     KMSUnavailable,
     SessionMoved,

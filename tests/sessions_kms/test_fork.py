@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from sessions_kms import asynchronous, aws, calls, clients, resolving, services
 from sessions_kms.backend import SessionStore
-from sessions_kms.locking import GuardedLock
+from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, settings_of

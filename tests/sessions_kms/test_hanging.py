@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from sessions_kms import calls, circuit, deadline
+from sessions_kms import calls, circuit
 from sessions_kms.backend import SessionStore
 from sessions_kms.circuit import TIMEOUTS
-from sessions_kms.deadline import Limits
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.doctor.waits import wait_findings
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from tests.sessions_kms.faults import FaultProxy, held

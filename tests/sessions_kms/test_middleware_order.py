@@ -10,7 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.test import AsyncRequestFactory, RequestFactory
 
-from sessions_kms import deadline, next_cookie
+from sessions_kms import next_cookie
+from sessions_kms.concurrency import deadline
 from sessions_kms.middleware import StoreUnavailableMiddleware
 
 Seen = list[tuple[float | None, str | None, dict[str, str]]]

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sessions_kms.deadline import OutOfTime
-from sessions_kms.lookups import THREADS, Lookups, Refused
+from sessions_kms.concurrency.bounded_pool import THREADS, Lookups, Refused
+from sessions_kms.concurrency.deadline import OutOfTime
 from sessions_kms.resolving import Address, Resolver, connected
 
 GOOD: list[Address] = [(socket.AF_INET, ("192.0.2.1", 443))]

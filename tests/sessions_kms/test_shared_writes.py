@@ -12,12 +12,13 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms import asynchronous, deadline, lanes
+from sessions_kms import asynchronous
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline, lanes
+from sessions_kms.concurrency.backoff import PATIENCE
+from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import FateUnknown, SessionMoved, SessionTooLarge, StoreUnavailable
-from sessions_kms.lanes import Lanes
 from sessions_kms.parts import Part
-from sessions_kms.patience import PATIENCE
 from sessions_kms.record import ITEM_MAX_BYTES
 from tests.clock import FakeClock
 from tests.sessions_kms.fake_table import FakeTable

@@ -15,9 +15,10 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from sessions_kms import calls, deadline
+from sessions_kms import calls
 from sessions_kms.calls import GarbledAnswer
 from sessions_kms.circuit import TIMEOUTS
+from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.items import ItemTable
 from sessions_kms.writing import PAUSES, REPEATS_MAX

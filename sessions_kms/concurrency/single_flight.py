@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable
 from threading import Event, Lock, get_ident
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from sessions_kms import deadline
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.elapsed import Moment, Stopwatch
 from sessions_kms.exceptions import KMSUnavailable, SessionsKMSError
-from sessions_kms.stopwatch import Moment, Stopwatch
 
 FAILURES_MAX: Final = 256
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
-from sessions_kms import deadline
+from sessions_kms.concurrency import deadline
 
 PATIENCE: Final = deadline.REQUEST  # seconds, outside of requests, too
 PAUSE: Final = 0.02  # seconds at most before the second try, twice as many before each further one

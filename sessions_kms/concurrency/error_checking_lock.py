@@ -8,7 +8,7 @@ from threading import Lock, get_ident
 from types import TracebackType
 from typing import Self
 
-from sessions_kms import deadline
+from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
 
 

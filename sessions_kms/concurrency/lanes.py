@@ -11,9 +11,9 @@ from threading import Event, Lock, get_ident
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
-from sessions_kms import deadline
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.backoff import Patience
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.patience import Patience
 
 WAITING_MAX: Final = 256  # in one lane
 RESTING_MAX: Final = 1024  # names

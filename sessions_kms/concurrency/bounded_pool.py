@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from threading import Lock, Thread
 from typing import Final, Generic, TypeVar
 
-from sessions_kms.deadline import OutOfTime
+from sessions_kms.concurrency.deadline import OutOfTime
 
 THREADS: Final = 8
 
