@@ -11,8 +11,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from sessions_kms import foreign_cookies
-from sessions_kms.cookie_names import Rules, site_rules
+from sessions_kms.cookies import foreign as foreign_cookies
+from sessions_kms.cookies.names import Rules, site_rules
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 

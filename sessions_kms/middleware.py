@@ -21,9 +21,10 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
 
-from sessions_kms import foreign_cookies, next_cookie, outages
+from sessions_kms import next_cookie, outages
 from sessions_kms.concurrency import deadline
-from sessions_kms.cookie_names import Rules, site_rules
+from sessions_kms.cookies import foreign as foreign_cookies
+from sessions_kms.cookies.names import Rules, site_rules
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.next_cookie import RequestKeys
 

@@ -26,7 +26,7 @@ WITHOUT_DJANGO = {
     "sessions_kms.circuit",
     "sessions_kms.clients",
     "sessions_kms.clock",
-    "sessions_kms.cookie_names",
+    "sessions_kms.cookies.names",
     "sessions_kms.concurrency.deadline",
     "sessions_kms.doubts",
     "sessions_kms.envelope",

@@ -7,7 +7,7 @@ from django.http import parse_cookie
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.cookie_names import PREFIXES, Rules, sift, site_rules
+from sessions_kms.cookies.names import PREFIXES, Rules, sift, site_rules
 from tests.sessions_kms.test_foreign_cookies import ODD
 
 PLAIN = site_rules("sessionid", "csrftoken", "messages")

@@ -17,8 +17,8 @@ import pytest
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from sessions_kms import foreign_cookies
 from sessions_kms.backend import SessionStore
+from sessions_kms.cookies import foreign as foreign_cookies
 from tests.clock import FakeClock
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.stacks import Stack

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
-from sessions_kms.cookie_names import Rules, sift
+from sessions_kms.cookies.names import Rules, sift
 
 logger = logging.getLogger("sessions_kms")
 
