@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
-from sessions_kms.record import Item, SessionRecord, number
+from sessions_kms.format.record import Item, SessionRecord, number
 from sessions_kms.sealing import open_record, seal_session
 from sessions_kms.services import Services
 

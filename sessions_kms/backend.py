@@ -20,14 +20,14 @@ from sessions_kms.baseline import Baseline
 from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.fate import Tries
+from sessions_kms.format.record import SHORT_ID, SessionRecord
+from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.loading import id_of, refuse
-from sessions_kms.record import SHORT_ID, SessionRecord
 from sessions_kms.saving import SavingStore, Stored
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_created, session_cycled, session_ended
 from sessions_kms.table import Conflict, RecordExists
 from sessions_kms.telemetry import telemetry
-from sessions_kms.tombstone import Tombstone
 
 T = TypeVar("T")
 CREATES_MAX = 3  # keys under which a session of unknown fate is created

@@ -6,7 +6,7 @@ when its data key unwraps under our encryption context.
 
 from sessions_kms.aws import IncorrectKey
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import RecordHead, owner_prefix
+from sessions_kms.format.record import RecordHead, owner_prefix
 from sessions_kms.services import Services
 from sessions_kms.wrapped_keys import KnownKeys
 

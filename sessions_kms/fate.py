@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Final, Protocol
 
 from sessions_kms.baseline import Baseline
-from sessions_kms.lineage import ANCESTORS_MAX, descends
+from sessions_kms.format.ancestors import ANCESTORS_MAX, descends
 
 CANNOT_BE_TOLD: Final = "It cannot be told whether the session was saved."
 

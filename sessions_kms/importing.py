@@ -21,11 +21,11 @@ from django.db import close_old_connections
 from django.utils import timezone
 
 from sessions_kms import about, links, not_before
-from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
+from sessions_kms.format.record import SHORT_ID
+from sessions_kms.format.serializer import Codec
 from sessions_kms.loading import SESSION_KEY, id_of
 from sessions_kms.moved import mark
-from sessions_kms.record import SHORT_ID
 from sessions_kms.sealing import seal_session
 from sessions_kms.services import Services
 from sessions_kms.table import RecordExists

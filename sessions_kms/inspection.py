@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from sessions_kms import about, ending
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
-from sessions_kms.record import (
+from sessions_kms.format.record import (
     CLOCK_SKEW,
     Item,
     RecordHead,

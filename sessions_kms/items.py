@@ -11,7 +11,7 @@ from typing import Any
 
 from sessions_kms.aws_errors import ConditionFailed
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
-from sessions_kms.record import HEAD_ATTRIBUTES, Item
+from sessions_kms.format.record import HEAD_ATTRIBUTES, Item
 from sessions_kms.writing import REPEATS_MAX, TableCalls, is_whole
 
 OWNER_INDEX = "by-owner"

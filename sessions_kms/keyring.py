@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from sessions_kms.aws import KMS, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.record import ENCRYPTED_KEY_MAX_BYTES, PublishedKey
+from sessions_kms.format.record import ENCRYPTED_KEY_MAX_BYTES, PublishedKey
 
 PURPOSE: Final = "sessions_kms"
 DATA_KEY_BYTES: Final = 32

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.record import VERSION, Item, SessionRecord, binary, number, text
+from sessions_kms.format.record import VERSION, Item, SessionRecord, binary, number, text
 from sessions_kms.sealing import open_record, seal_session
 from sessions_kms.services import Services, services
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.record import VERSION, Item, SessionRecord
+from sessions_kms.format.record import VERSION, Item, SessionRecord
 from sessions_kms.services import Services
 
 LINKS = "_links"

@@ -23,7 +23,7 @@ fault between any two writes, the next request finds one of these lines. Whoever
 session leaves the mark, or puts one: a row that another request is about to put is dead.
 """
 
-from sessions_kms.record import VERSION, Item
+from sessions_kms.format.record import VERSION, Item
 from sessions_kms.services import Services
 
 # Seconds after the row's end: a process of the old release may have put that off.

@@ -24,9 +24,9 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from sessions_kms.record import SHORT_ID, session_id
+from sessions_kms.format.record import SHORT_ID, session_id
+from sessions_kms.format.tombstone import LIFETIME
 from sessions_kms.services import services
-from sessions_kms.tombstone import LIFETIME
 
 # Keys that are tried for one cookie. A page's parallel requests may change one key each while no
 # answer comes: one of the changes is made, and any of them may be that one.

@@ -14,7 +14,7 @@ from threading import Lock, RLock
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.record import CLOCK_SKEW
+from sessions_kms.format.record import CLOCK_SKEW
 from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger(__name__)

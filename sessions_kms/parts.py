@@ -9,9 +9,9 @@ from typing import Any
 
 from sessions_kms import links
 from sessions_kms.baseline import Baseline
-from sessions_kms.codec import Codec
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.fate import CANNOT_BE_TOLD, Fate, Standing, Tries, is_same
+from sessions_kms.format.serializer import Codec
 from sessions_kms.merge import Changes
 
 

@@ -11,8 +11,7 @@ from enum import Enum, auto
 
 from sessions_kms import about, ending
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.keyring import KMSKeyring
-from sessions_kms.record import (
+from sessions_kms.format.record import (
     ENCRYPTED_KEY_MAX_BYTES,
     Item,
     binary,
@@ -20,6 +19,7 @@ from sessions_kms.record import (
     owner_prefix,
     text,
 )
+from sessions_kms.keyring import KMSKeyring
 from sessions_kms.services import Services
 from sessions_kms.sweeping import Sweep
 from sessions_kms.wrapped_keys import KnownKeys, WrappedKey

@@ -25,16 +25,16 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
 )
 from sessions_kms.fate import CANNOT_BE_TOLD, Standing, is_same
-from sessions_kms.lineage import succeeding
+from sessions_kms.format.ancestors import succeeding
+from sessions_kms.format.record import SessionRecord
+from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.loading import refuse
 from sessions_kms.parts import Part
 from sessions_kms.rebasing import RebasingStore, live
-from sessions_kms.record import SessionRecord
 from sessions_kms.sealing import seal_session
 from sessions_kms.services import services
 from sessions_kms.table import Conflict
 from sessions_kms.telemetry import telemetry
-from sessions_kms.tombstone import Tombstone
 
 Stored = SessionRecord | Tombstone | None
 Places = list[Place[Part]]

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sessions_kms import envelope
 from sessions_kms.doubts import AHEAD, alarmed
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
-from sessions_kms.keyring import DataKey
-from sessions_kms.record import (
+from sessions_kms.format import envelope
+from sessions_kms.format.record import (
     ITEM_MAX_BYTES,
     IV_BYTES,
     SALT_BYTES,
@@ -18,6 +17,7 @@ from sessions_kms.record import (
     owner_of,
     session_id,
 )
+from sessions_kms.keyring import DataKey
 from sessions_kms.services import Services
 
 

@@ -20,11 +20,11 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.format.record import Header
+from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.not_before import NamedNotBefores, NotBefore
-from sessions_kms.record import Header
 from sessions_kms.table import Table
-from sessions_kms.tombstone import Tombstone
 
 Clock = Callable[[], float]
 

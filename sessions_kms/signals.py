@@ -8,7 +8,7 @@ from typing import Any
 
 from django.dispatch import Signal
 
-from sessions_kms.record import SHORT_ID
+from sessions_kms.format.record import SHORT_ID
 
 session_created = Signal()  # user_id: None for an anonymous one
 session_cycled = Signal()  # previous: what `session` was before its key changed; user_id

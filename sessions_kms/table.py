@@ -20,9 +20,8 @@ from sessions_kms.exceptions import (
     SessionTooLarge,
     TableUnavailable,
 )
-from sessions_kms.items import ItemTable, as_number
-from sessions_kms.lineage import descends
-from sessions_kms.record import (
+from sessions_kms.format.ancestors import descends
+from sessions_kms.format.record import (
     HEAD_ATTRIBUTES,
     ITEM_MAX_BYTES,
     VERSION,
@@ -33,7 +32,8 @@ from sessions_kms.record import (
     item_size,
     number,
 )
-from sessions_kms.tombstone import Tombstone, is_tombstone, tombstone_in
+from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
+from sessions_kms.items import ItemTable, as_number
 from sessions_kms.writing import REPEATS_MAX
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions_kms import sealing, services
-from sessions_kms.record import Item
+from sessions_kms.format.record import Item
 
 DAY = 86_400
 DAYS = 6  # over which the sessions were created, each day with a data key of its own

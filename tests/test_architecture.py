@@ -29,19 +29,19 @@ WITHOUT_DJANGO = {
     "sessions_kms.cookies.names",
     "sessions_kms.concurrency.deadline",
     "sessions_kms.doubts",
-    "sessions_kms.envelope",
+    "sessions_kms.format.envelope",
     "sessions_kms.exceptions",
     "sessions_kms.concurrency.single_flight",
     "sessions_kms.items",
     "sessions_kms.keyring",
     "sessions_kms.concurrency.lanes",
-    "sessions_kms.lineage",
+    "sessions_kms.format.ancestors",
     "sessions_kms.concurrency.error_checking_lock",
     "sessions_kms.concurrency.bounded_pool",
     "sessions_kms.merge",
     "sessions_kms.not_before",
     "sessions_kms.concurrency.backoff",
-    "sessions_kms.record",
+    "sessions_kms.format.record",
     "sessions_kms.resolving",
     "sessions_kms.retrying",
     "sessions_kms.role_credentials",
@@ -49,7 +49,7 @@ WITHOUT_DJANGO = {
     "sessions_kms.concurrency.elapsed",
     "sessions_kms.table",
     "sessions_kms.telemetry",
-    "sessions_kms.tombstone",
+    "sessions_kms.format.tombstone",
     "sessions_kms.writing",
 }
 
@@ -157,7 +157,7 @@ def test_cryptography_is_in_the_envelope_and_the_proofs_of_a_key_only() -> None:
         for each in all_imports()
         if each.package == "cryptography" and not is_under(each.of, "gateway_site.local")
     }
-    assert users == {"sessions_kms.envelope", "oauth.dpop"}
+    assert users == {"sessions_kms.format.envelope", "oauth.dpop"}
 
 
 def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:

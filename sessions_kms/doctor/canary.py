@@ -18,9 +18,9 @@ from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import trouble
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
+from sessions_kms.format.record import SHORT_ID, SessionRecord, owner_of
 from sessions_kms.leases import Leases
 from sessions_kms.loading import id_of
-from sessions_kms.record import SHORT_ID, SessionRecord, owner_of
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services
 from sessions_kms.table import Conflict

@@ -9,9 +9,9 @@ from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.ending import SESSION_ID
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
+from sessions_kms.format.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
+from sessions_kms.format.tombstone import tombstone_in
 from sessions_kms.services import build_kms_keyring, services
-from sessions_kms.tombstone import tombstone_in
 
 ITEMS = 200
 DATA_KEYS = 5

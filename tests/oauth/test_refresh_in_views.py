@@ -21,7 +21,7 @@ from oauth.renewal import LEASE, _resting
 from oauth.tokens import TokenSet
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
-from sessions_kms.record import session_id
+from sessions_kms.format.record import session_id
 from tests.clock import FakeClock
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor

@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 
 from sessions_kms import backend
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.record import Item, session_id
+from sessions_kms.format.record import Item, session_id
 from tests.sessions_kms.engine_crowd import Crowd
 from tests.sessions_kms.engine_ledger import Ledger
 from tests.sessions_kms.engine_model import (

@@ -5,8 +5,7 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.items import PAGE_ITEMS, Page
-from sessions_kms.record import (
+from sessions_kms.format.record import (
     HEAD_ATTRIBUTES,
     VERSION,
     Item,
@@ -15,8 +14,9 @@ from sessions_kms.record import (
     SessionRecord,
     number,
 )
+from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
+from sessions_kms.items import PAGE_ITEMS, Page
 from sessions_kms.table import Conflict, RecordExists, Version, _sized
-from sessions_kms.tombstone import Tombstone, is_tombstone, tombstone_in
 
 INDEX_KEY = ("id", "owner", "createdAt")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sessions_kms import envelope
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import Header, SessionRecord, session_id
+from sessions_kms.format import envelope
+from sessions_kms.format.record import Header, SessionRecord, session_id
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400

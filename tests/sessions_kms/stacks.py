@@ -29,9 +29,9 @@ from sessions_kms import provisioning, services
 from sessions_kms.caching import CachingKeyring
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.conf import Config
+from sessions_kms.format.record import Item
 from sessions_kms.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.not_before import NotBefore
-from sessions_kms.record import Item
 from sessions_kms.services import Services
 from tests.clock import FakeClock
 from tests.sessions_kms.fake_table import FakeTable

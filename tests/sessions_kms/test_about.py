@@ -11,9 +11,9 @@ from sessions_kms.about import ABOUT
 from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Clearing
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.format.record import Item
 from sessions_kms.inspection import Inspection
 from sessions_kms.loading import id_of
-from sessions_kms.record import Item
 from tests.sessions_kms.commands import run
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack

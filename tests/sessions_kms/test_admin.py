@@ -11,7 +11,7 @@ from django.test import Client
 
 from sessions_kms import inspection
 from sessions_kms.backend import SessionStore
-from sessions_kms.record import owner_of
+from sessions_kms.format.record import owner_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack
 from tests.sessions_kms.staff import (

@@ -9,9 +9,9 @@ from sessions_kms.aws import IncorrectKey
 from sessions_kms.backend import SessionStore
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.keyring import DataKey
 from sessions_kms.loading import id_of
-from sessions_kms.record import SessionRecord
 from tests.sessions_kms.stacks import Stack
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from sessions_kms.caching import CachingKeyring
 from sessions_kms.exceptions import KMSUnavailable
-from sessions_kms.record import PublishedKey
+from sessions_kms.format.record import PublishedKey
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import (
     FOREIGN_KEY,

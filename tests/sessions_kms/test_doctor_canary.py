@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sessions_kms import envelope
 from sessions_kms.doctor import Measurements, examine
-from sessions_kms.record import Header, SessionRecord
+from sessions_kms.format import envelope
+from sessions_kms.format.record import Header, SessionRecord
 from sessions_kms.signals import session_refused
 from tests.sessions_kms import checked_store
 from tests.sessions_kms.checked_store import REGION, Store, check, client, proxied, troubles

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_kms import envelope
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import ITEM_MAX_BYTES, Item, SessionRecord, session_id
+from sessions_kms.format import envelope
+from sessions_kms.format.record import ITEM_MAX_BYTES, Item, SessionRecord, session_id
 from tests.sessions_kms import reference_format as reference
 from tests.sessions_kms.sealed import (
     CANARY,

@@ -19,7 +19,7 @@ from django.views.debug import get_default_exception_reporter_filter
 from pytest_django import Settings
 
 from sessions_kms.exceptions import KMSUnavailable, SessionTooLarge, StoreUnavailable
-from sessions_kms.record import Item, session_id
+from sessions_kms.format.record import Item, session_id
 from tests.sessions_kms.faults import Fault, applied, changed, cut_off, dropped, error
 from tests.sessions_kms.faulty import MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.record import Item, SessionRecord
+from sessions_kms.format.record import Item, SessionRecord
 from sessions_kms.table import Table
 from tests.sessions_kms.faults import Fault, applied, changed, cut_off, dropped, error
 from tests.sessions_kms.faulty import MakeFaulty

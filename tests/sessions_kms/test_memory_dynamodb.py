@@ -10,8 +10,8 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from sessions_kms import provisioning
+from sessions_kms.format.record import PublishedKey, SessionRecord
 from sessions_kms.items import Page
-from sessions_kms.record import PublishedKey, SessionRecord
 from sessions_kms.table import Table
 from tests.sessions_kms.memory_dynamodb import MemoryDynamoDB
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import (
+from sessions_kms.format.record import (
     ENCRYPTED_KEY_MAX_BYTES,
     Item,
     PublishedKey,

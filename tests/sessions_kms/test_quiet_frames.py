@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.views.debug import ExceptionReporter
 
-from sessions_kms import envelope
 from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.format import envelope
 from tests.sessions_kms.sealed import OTHER_DATA_KEY, open_, seal
 
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import (
+from sessions_kms.format.record import (
     CLOCK_SKEW,
     DATA_KEY_USE,
     ITEM_MAX_BYTES,

@@ -13,7 +13,7 @@ import pytest
 from gateway_site.local.kms import LocalKMS, policy
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.record import Item
+from sessions_kms.format.record import Item
 from tests.sessions_kms.faults import Fault, dropped, error
 from tests.sessions_kms.faulty import MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture

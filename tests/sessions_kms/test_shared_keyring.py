@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.format.record import PublishedKey
 from sessions_kms.keyring import KMSKeyring, SharedKeyring
-from sessions_kms.record import PublishedKey
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import (
     FOREIGN_KEY,

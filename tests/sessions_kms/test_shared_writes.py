@@ -18,8 +18,8 @@ from sessions_kms.concurrency import deadline, lanes
 from sessions_kms.concurrency.backoff import PATIENCE
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import FateUnknown, SessionMoved, SessionTooLarge, StoreUnavailable
+from sessions_kms.format.record import ITEM_MAX_BYTES
 from sessions_kms.parts import Part
-from sessions_kms.record import ITEM_MAX_BYTES
 from tests.clock import FakeClock
 from tests.sessions_kms.fake_table import FakeTable
 from tests.sessions_kms.stacks import Stack, another_process, install

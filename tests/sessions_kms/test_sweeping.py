@@ -6,7 +6,7 @@ import pytest
 
 from sessions_kms import sweeping
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.record import Item
+from sessions_kms.format.record import Item
 from sessions_kms.sweeping import PAUSES, Sweep
 from sessions_kms.table import Table
 from tests.sessions_kms.faults import Fault, answer, applied, dropped, error

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.record import Item, PublishedKey, SessionRecord
+from sessions_kms.format.record import Item, PublishedKey, SessionRecord
 from sessions_kms.table import Table
 from sessions_kms.writing import REPEATS_MAX
 from tests.sessions_kms import wire

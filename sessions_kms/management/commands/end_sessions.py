@@ -14,6 +14,7 @@ from sessions_kms import conf, ending, key_periods, not_before, users
 from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Cleared, Clearing
 from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.format.record import owner_of
 from sessions_kms.management.base import (
     INCOMPLETE,
     OperatorCommand,
@@ -23,7 +24,6 @@ from sessions_kms.management.base import (
     shown,
     unknown,
 )
-from sessions_kms.record import owner_of
 from sessions_kms.services import build_kms_keyring, services
 
 MOVING_IN = "sessions_kms.moving_in"

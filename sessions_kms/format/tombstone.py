@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.record import CLOCK_SKEW, Item, number, text
+from sessions_kms.format.record import CLOCK_SKEW, Item, number, text
 
 VERSION: Final = 1
 LIFETIME: Final = 600  # seconds

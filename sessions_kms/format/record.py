@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sessions_kms import lineage
 from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.format import ancestors as lineage
 
 VERSION: Final = 1
 IV_BYTES: Final = 12
