@@ -9,7 +9,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from gateway_site.health import Health
 from gateway_site.readiness import Migrations
-from sessions_kms import calls
+from sessions_kms.aws import calls
 from sessions_kms.services import services
 
 

@@ -4,7 +4,7 @@ The owner says so where somebody is signed in. An anonymous record does not: it 
 when its data key unwraps under our encryption context.
 """
 
-from sessions_kms.aws import IncorrectKey
+from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.record import RecordHead, owner_prefix
 from sessions_kms.services import Services

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from sessions_kms.aws_errors import ConditionFailed
+from sessions_kms.aws.errors import ConditionFailed
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.record import HEAD_ATTRIBUTES, Item
 from sessions_kms.writing import REPEATS_MAX, TableCalls, is_whole

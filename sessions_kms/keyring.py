@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
-from sessions_kms.aws import KMS, IncorrectKey
+from sessions_kms.aws.translation import KMS, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.record import ENCRYPTED_KEY_MAX_BYTES, PublishedKey
 

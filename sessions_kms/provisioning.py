@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sessions_kms.calls import error_code, is_client_error
+from sessions_kms.aws.calls import error_code, is_client_error
 from sessions_kms.items import OWNER_INDEX
 
 TTL_ATTRIBUTE = "ttl"

@@ -13,9 +13,11 @@ from typing import Any
 
 from django.core.signals import setting_changed
 
-from sessions_kms import aws, calls, clients, conf
+from sessions_kms import conf
+from sessions_kms.aws import calls, clients
+from sessions_kms.aws import translation as aws
+from sessions_kms.aws.clock import ServerClock, has_passed, local_of
 from sessions_kms.caching import CachingKeyring
-from sessions_kms.clock import ServerClock, has_passed, local_of
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes

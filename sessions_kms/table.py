@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sessions_kms.aws_errors import ConditionFailed, TransactionCanceled
+from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
 from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import (
     FateUnknown,

@@ -171,5 +171,5 @@ def _log(error: Exception) -> None:
 
 
 PUBLIC = "sessions_kms.exceptions"
-AWS = "sessions_kms.aws_errors"  # its own errors: conditions that did not hold
+AWS = "sessions_kms.aws.errors"  # its own errors: conditions that did not hold
 telemetry = Telemetry("sessions_kms")

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.aws import call_table
-from sessions_kms.aws_errors import TransactionCanceled
+from sessions_kms.aws.errors import TransactionCanceled
+from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 

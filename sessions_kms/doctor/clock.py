@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from sessions_kms import calls, clients
-from sessions_kms.clock import OFFSET_MAX, ServerClock, local_of, moment_of
+from sessions_kms.aws import calls, clients
+from sessions_kms.aws.clock import OFFSET_MAX, ServerClock, local_of, moment_of
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded

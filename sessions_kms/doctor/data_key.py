@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from sessions_kms.aws import IncorrectKey
+from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, ok, warning
 from sessions_kms.doctor.measurements import Measurements

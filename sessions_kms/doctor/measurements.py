@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from sessions_kms import aws, clients
+from sessions_kms.aws import clients
+from sessions_kms.aws import translation as aws
 from sessions_kms.conf import Config
 
 

@@ -6,7 +6,8 @@ Seen is what can be tried without doing it: a grant is asked for only where KMS 
 import secrets
 from collections.abc import Iterator, Mapping
 
-from sessions_kms import aws, clients
+from sessions_kms.aws import clients
+from sessions_kms.aws import translation as aws
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, ok, warning
 from sessions_kms.doctor.rights import NEVER, wrapped_data_key

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from sessions_kms.aws import IncorrectKey
+from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.ending import SESSION_ID

@@ -6,7 +6,7 @@ other one may hold what an answer held.
 
 from collections.abc import Callable, Iterator
 
-from sessions_kms import calls
+from sessions_kms.aws import calls
 from sessions_kms.doctor.finding import Finding, failing, warning
 
 DENIED = frozenset({"AccessDeniedException"})

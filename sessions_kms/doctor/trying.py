@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from sessions_kms import aws
+from sessions_kms.aws import translation as aws
 from sessions_kms.doctor.trouble import DENIED, kind_of
 
 DRY_RUN = "DryRunOperationException"

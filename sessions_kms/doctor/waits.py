@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sessions_kms import calls
+from sessions_kms.aws import calls
 from sessions_kms.doctor.finding import Finding, failing, ok
 
 NAME = "waits"

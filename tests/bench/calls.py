@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sessions_kms import clients
+from sessions_kms.aws import clients
 
 EVENTS = ("before-call.dynamodb", "before-call.kms")
 TRANSACTION = "dynamodb.TransactWriteItems"

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import boto3
 
-from sessions_kms import clients
+from sessions_kms.aws import clients
 from sessions_kms.services import services
 from tests.bench.aws import REGION, TABLE
 from tests.bench.measuring import Call

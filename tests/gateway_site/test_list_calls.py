@@ -10,7 +10,7 @@ from django.contrib.admin.utils import quote
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth import get_user_model
 
-from sessions_kms import clients
+from sessions_kms.aws import clients
 from sessions_kms.backend import SessionStore
 from sessions_kms.inspection import OWNED_ROWS
 from sessions_kms.loading import id_of

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sessions_kms.aws import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
 from sessions_kms.format.record import PublishedKey
 

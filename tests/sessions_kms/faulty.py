@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from gateway_site.local.kms import LocalKMS
-from sessions_kms import retrying, services
+from sessions_kms import services
+from sessions_kms.aws import retrying
 from sessions_kms.concurrency.background import Background
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.not_before import NotBefore

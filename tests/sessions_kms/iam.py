@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sessions_kms import clients
+from sessions_kms.aws import clients
 
 ACCOUNT = "123456789012"
 TRANSACTED = {"Put": "PutItem", "Delete": "DeleteItem", "Update": "UpdateItem"}

@@ -13,7 +13,8 @@ from typing import Any
 
 import boto3
 
-from sessions_kms import clients, provisioning, services
+from sessions_kms import provisioning, services
+from sessions_kms.aws import clients
 from sessions_kms.conf import Config
 from sessions_kms.services import Services
 from tests.clock import FakeClock

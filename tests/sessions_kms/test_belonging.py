@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sessions_kms import wrapped_keys
-from sessions_kms.aws import IncorrectKey
+from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.backend import SessionStore
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable

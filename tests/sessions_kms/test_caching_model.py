@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_kms.aws import DataKeyAnswer
+from sessions_kms.aws.translation import DataKeyAnswer
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.keyring import DataKey
 from tests.clock import FakeClock

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.aws import DataKeyAnswer, IncorrectKey
+from sessions_kms.aws.translation import DataKeyAnswer, IncorrectKey
 from sessions_kms.concurrency.single_flight import _Flight
 from sessions_kms.exceptions import (
     InvalidRecord,

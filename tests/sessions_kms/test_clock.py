@@ -4,7 +4,7 @@ from email.utils import formatdate
 
 import pytest
 
-from sessions_kms.clock import (
+from sessions_kms.aws.clock import (
     OFFSET_MAX,
     ServerClock,
     has_passed,

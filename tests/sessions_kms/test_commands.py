@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from sessions_kms import clients
+from sessions_kms.aws import clients
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import FAKE_KEY
 

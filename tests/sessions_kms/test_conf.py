@@ -10,7 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 from pytest_django import Settings
 
-from sessions_kms import clients, conf, services
+from sessions_kms import conf, services
+from sessions_kms.aws import clients
 from sessions_kms.conf import Config, config
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"

@@ -12,12 +12,13 @@ import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
 
-from sessions_kms import aws, clients
+from sessions_kms.aws import clients
+from sessions_kms.aws import translation as aws
+from sessions_kms.aws.role_credentials import REST, FetchedCredentials
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.items import ItemTable
-from sessions_kms.role_credentials import REST, FetchedCredentials
 from tests.clock import FakeClock
 from tests.sessions_kms.slow_server import Manner, running_slowly
 
@@ -193,7 +194,7 @@ def test_credentials_at_their_end_are_waited_for_by_all_and_fetched_once() -> No
 def test_lack_of_credentials_is_told_at_once_for_a_second_and_then_looked_into_again(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_kms.role_credentials.monotonic", clock)
+    monkeypatch.setattr("sessions_kms.aws.role_credentials.monotonic", clock)
     found: list[Credentials | None] = [None, Credentials("key", "secret")]
     credentials = FetchedCredentials(lambda: found.pop(0))
     for _ in range(3):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sessions_kms import conf, services
-from sessions_kms.clock import ServerClock
+from sessions_kms.aws.clock import ServerClock
 from tests.sessions_kms import checked_store
 from tests.sessions_kms.checked_store import Store, proxied, troubles
 from tests.sessions_kms.faults import error

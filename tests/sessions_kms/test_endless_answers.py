@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sessions_kms import aws, boto_http, circuit, clients, services
+from sessions_kms import services
+from sessions_kms.aws import boto_http, circuit, clients
+from sessions_kms.aws import translation as aws
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from sessions_kms import asynchronous, aws, calls, clients, resolving, services
+from sessions_kms import asynchronous, services
+from sessions_kms.aws import calls, clients, resolving
+from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from tests.clock import FakeClock

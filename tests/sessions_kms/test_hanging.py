@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from sessions_kms import calls, circuit
+from sessions_kms.aws import calls, circuit
+from sessions_kms.aws.circuit import TIMEOUTS
 from sessions_kms.backend import SessionStore
-from sessions_kms.circuit import TIMEOUTS
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.doctor.waits import wait_findings

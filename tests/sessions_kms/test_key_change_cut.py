@@ -8,7 +8,8 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from pytest_django import Settings
 
-from sessions_kms import retrying, services
+from sessions_kms import services
+from sessions_kms.aws import retrying
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.cutting import CuttingProxy, cutting_proxy
 from tests.sessions_kms.key_browser import ADA, MIDDLEWARE, Browser

@@ -8,8 +8,8 @@ import boto3
 import pytest
 
 from gateway_site.local.kms import LocalKMS
-from sessions_kms import clients
-from sessions_kms.aws import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.aws import clients
+from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.keyring import KMSKeyring
 from tests.sessions_kms.fakes import FOREIGN_KEY, KEY, OLD_KEY, FakeKMS, State

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from sessions_kms import aws, retrying
+from sessions_kms.aws import retrying
+from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.faults import error

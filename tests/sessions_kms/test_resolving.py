@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from sessions_kms.aws.resolving import Address, Resolver, connected
 from sessions_kms.concurrency.bounded_pool import THREADS, Lookups, Refused
 from sessions_kms.concurrency.deadline import OutOfTime
-from sessions_kms.resolving import Address, Resolver, connected
 
 GOOD: list[Address] = [(socket.AF_INET, ("192.0.2.1", 443))]
 SOON = 0.02  # seconds that are waited for something that does not come
@@ -61,7 +61,7 @@ def test_silence_ends_and_the_name_is_asked_for_once(server: NameServer) -> None
 def test_last_good_address_serves_while_the_name_server_does_not(
     server: NameServer, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_kms.resolving.PATIENCE", SOON)
+    monkeypatch.setattr("sessions_kms.aws.resolving.PATIENCE", SOON)
     resolver = Resolver(server)
     assert resolver.addresses("a.example", 443, LONG) == GOOD
     setattr(server, trouble, True)

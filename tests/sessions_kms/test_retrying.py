@@ -2,7 +2,7 @@
 
 import pytest
 
-from sessions_kms.retrying import ATTEMPTS, Failure, Retries
+from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries
 
 THROTTLED = Failure("ThrottlingException", 400)
 NO_ANSWER = Failure()

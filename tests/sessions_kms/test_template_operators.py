@@ -10,7 +10,9 @@ import pytest
 from moto import mock_aws
 from pytest_django import Settings
 
-from sessions_kms import aws, clients, ending, provisioning, services
+from sessions_kms import ending, provisioning, services
+from sessions_kms.aws import clients
+from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
 from sessions_kms.exceptions import KMSUnavailable

@@ -8,9 +8,9 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import ending
+from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Clearing
-from sessions_kms.clock import ServerClock
 from sessions_kms.doctor import sample
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.format.tombstone import LIFETIME, Tombstone

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.contrib.sessions.backends.base import SessionBase
 
-from sessions_kms.aws import DataKeyAnswer
+from sessions_kms.aws.translation import DataKeyAnswer
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
 from tests.sessions_kms.faulty import MakeFaulty

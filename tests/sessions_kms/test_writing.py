@@ -15,9 +15,9 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from sessions_kms import calls
-from sessions_kms.calls import GarbledAnswer
-from sessions_kms.circuit import TIMEOUTS
+from sessions_kms.aws import calls
+from sessions_kms.aws.calls import GarbledAnswer
+from sessions_kms.aws.circuit import TIMEOUTS
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.items import ItemTable
@@ -94,7 +94,7 @@ def test_write_of_unknown_fate_is_sent_once(name: str, clock: FakeClock) -> None
 def test_write_that_was_certainly_not_applied_is_sent_again_and_told_so(
     name: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_kms.circuit.TIMEOUTS", 100)
+    monkeypatch.setattr("sessions_kms.aws.circuit.TIMEOUTS", 100)
     client = Client(NOT_APPLIED[name], clock)
     with pytest.raises(NotApplied):
         write(client)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from sessions_kms import clients, services
+from sessions_kms import services
+from sessions_kms.aws import clients
+from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
-from sessions_kms.clock import ServerClock
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import Services
 from tests.sessions_kms.faults import Answer, Exchange, FaultProxy, error

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from sessions_kms.aws import DataKeyAnswer
+from sessions_kms.aws.translation import DataKeyAnswer
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.fakes import FakeKMS
 

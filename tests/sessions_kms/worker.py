@@ -82,7 +82,9 @@ class Commands:
 
     def warm_up(self) -> None:
         """Make the clients, which takes long, and ask nothing but for a session that is not."""
-        from sessions_kms import aws, clients, services
+        from sessions_kms import services
+        from sessions_kms.aws import clients
+        from sessions_kms.aws import translation as aws
 
         clients.kms_client(aws.region_of(services.services().config.key_id))
         self._store_class().exists("0" * 32)

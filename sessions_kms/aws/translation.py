@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.aws_errors import WRITES, is_named, table_error
-from sessions_kms.calls import error_code, is_client_error, service
-from sessions_kms.clients import kms_client
+from sessions_kms.aws.calls import error_code, is_client_error, service
+from sessions_kms.aws.clients import kms_client
+from sessions_kms.aws.errors import WRITES, is_named, table_error
+from sessions_kms.aws.retrying import ATTEMPTS
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.retrying import ATTEMPTS
 from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.clock import ServerClock, signing_time
+from sessions_kms.aws.clock import ServerClock, signing_time
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.exceptions import TableUnavailable
@@ -28,7 +28,7 @@ def _session() -> "boto3.session.Session":
     """Return the session of all clients, those too by which boto gets credentials."""
     import boto3
 
-    from sessions_kms.boto_session import BoundedBotoSession
+    from sessions_kms.aws.boto_session import BoundedBotoSession
 
     underneath = BoundedBotoSession(signing_time=lambda: signing_time(_clock))
     underneath.register("response-received.dynamodb", _hear)

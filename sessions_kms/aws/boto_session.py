@@ -10,10 +10,10 @@ from typing import Any
 
 import botocore.session
 
-from sessions_kms.boto_http import BoundedSession
-from sessions_kms.calls import GarbledAnswer
-from sessions_kms.role_credentials import FetchedCredentials
-from sessions_kms.signing import sign_by
+from sessions_kms.aws.boto_http import BoundedSession
+from sessions_kms.aws.calls import GarbledAnswer
+from sessions_kms.aws.role_credentials import FetchedCredentials
+from sessions_kms.aws.signing import sign_by
 
 # Those of roles go by this machine's clock, as their credentials do.
 SIGNED_BY_US = {"dynamodb", "kms"}

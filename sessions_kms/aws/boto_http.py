@@ -24,7 +24,7 @@ from botocore.httpsession import URLLib3Session
 from urllib3.exceptions import ConnectTimeoutError as NotConnectedInTime
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 
-from sessions_kms import resolving
+from sessions_kms.aws import resolving
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits, OutOfTime
 

@@ -6,8 +6,8 @@ Takes boto's errors and the operation, gives an error of ours. Calls nothing.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.calls import error_code, is_client_error, was_not_sent
-from sessions_kms.circuit import CircuitOpen
+from sessions_kms.aws.calls import error_code, is_client_error, was_not_sent
+from sessions_kms.aws.circuit import CircuitOpen
 from sessions_kms.concurrency.deadline import OutOfTime
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 

@@ -6,11 +6,11 @@ A function that asks enters; its answer leaves, or boto's error. Knows no operat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from sessions_kms import clients, retrying
-from sessions_kms.circuit import Circuit, CircuitOpen, Outcome
-from sessions_kms.clock import offset_if_refused, signing_with
+from sessions_kms.aws import clients, retrying
+from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome
+from sessions_kms.aws.clock import offset_if_refused, signing_with
+from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries
 from sessions_kms.concurrency import deadline
-from sessions_kms.retrying import ATTEMPTS, Failure, Retries
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
