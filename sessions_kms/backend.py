@@ -26,7 +26,7 @@ from sessions_kms.loading import id_of, refuse
 from sessions_kms.saving import SavingStore, Stored
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_created, session_cycled, session_ended
-from sessions_kms.table import Conflict, RecordExists
+from sessions_kms.storage.table import Conflict, RecordExists
 from sessions_kms.telemetry import telemetry
 
 T = TypeVar("T")

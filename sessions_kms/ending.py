@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable
 
 from sessions_kms import about
-from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.record import RecordHead, owner_of, session_id
 from sessions_kms.links import linked_session, owner_of_link
-from sessions_kms.not_before import latest
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_ended
+from sessions_kms.storage.doubts import once_more
+from sessions_kms.storage.not_before import latest
 
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 PASSES_MAX = 20

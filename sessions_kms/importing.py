@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
-from sessions_kms import about, links, not_before
+from sessions_kms import about, links
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
@@ -28,7 +28,8 @@ from sessions_kms.loading import SESSION_KEY, id_of
 from sessions_kms.moved import mark
 from sessions_kms.sealing import seal_session
 from sessions_kms.services import Services
-from sessions_kms.table import RecordExists
+from sessions_kms.storage import not_before
+from sessions_kms.storage.table import RecordExists
 
 logger = logging.getLogger("sessions_kms")
 

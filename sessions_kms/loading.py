@@ -15,7 +15,6 @@ from sessions_kms import next_cookie
 from sessions_kms.asynchronous import AsyncStore, sync_only
 from sessions_kms.baseline import Baseline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
-from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.format.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.format.serializer import Codec
@@ -23,6 +22,7 @@ from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_refused
+from sessions_kms.storage.doubts import once_more
 from sessions_kms.telemetry import Timed, telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")

@@ -12,7 +12,6 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms import links
 from sessions_kms.baseline import Baseline
-from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.fate import CANNOT_BE_TOLD, Fate, Tries
 from sessions_kms.format.record import SessionRecord
@@ -20,6 +19,7 @@ from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.loading import Found, LoadingStore
 from sessions_kms.merge import changed_keys, merge
 from sessions_kms.services import services
+from sessions_kms.storage.doubts import once_more
 from sessions_kms.telemetry import telemetry
 
 

@@ -16,7 +16,6 @@ from sessions_kms import about, anonymous, links, next_cookie
 from sessions_kms.baseline import Baseline
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.lanes import BUSY, Lane, Place
-from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,
@@ -33,7 +32,8 @@ from sessions_kms.parts import Part
 from sessions_kms.rebasing import RebasingStore, live
 from sessions_kms.sealing import seal_session
 from sessions_kms.services import services
-from sessions_kms.table import Conflict
+from sessions_kms.storage.doubts import once_more
+from sessions_kms.storage.table import Conflict
 from sessions_kms.telemetry import telemetry
 
 Stored = SessionRecord | Tombstone | None

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sessions_kms.doubts import AHEAD, alarmed
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
 from sessions_kms.format import envelope
 from sessions_kms.format.record import (
@@ -19,6 +18,7 @@ from sessions_kms.format.record import (
 )
 from sessions_kms.keyring import DataKey
 from sessions_kms.services import Services
+from sessions_kms.storage.doubts import AHEAD, alarmed
 
 
 def seal_session(

@@ -25,8 +25,8 @@ from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import Header
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
-from sessions_kms.not_before import NamedNotBefores, NotBefore
-from sessions_kms.table import Table
+from sessions_kms.storage.not_before import NamedNotBefores, NotBefore
+from sessions_kms.storage.table import Table
 
 Clock = Callable[[], float]
 

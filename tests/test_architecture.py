@@ -28,18 +28,18 @@ WITHOUT_DJANGO = {
     "sessions_kms.aws.clock",
     "sessions_kms.cookies.names",
     "sessions_kms.concurrency.deadline",
-    "sessions_kms.doubts",
+    "sessions_kms.storage.doubts",
     "sessions_kms.format.envelope",
     "sessions_kms.exceptions",
     "sessions_kms.concurrency.single_flight",
-    "sessions_kms.items",
+    "sessions_kms.storage.items",
     "sessions_kms.keyring",
     "sessions_kms.concurrency.lanes",
     "sessions_kms.format.ancestors",
     "sessions_kms.concurrency.error_checking_lock",
     "sessions_kms.concurrency.bounded_pool",
     "sessions_kms.merge",
-    "sessions_kms.not_before",
+    "sessions_kms.storage.not_before",
     "sessions_kms.concurrency.backoff",
     "sessions_kms.format.record",
     "sessions_kms.aws.resolving",
@@ -47,10 +47,10 @@ WITHOUT_DJANGO = {
     "sessions_kms.aws.role_credentials",
     "sessions_kms.aws.signing",
     "sessions_kms.concurrency.elapsed",
-    "sessions_kms.table",
+    "sessions_kms.storage.table",
     "sessions_kms.telemetry",
     "sessions_kms.format.tombstone",
-    "sessions_kms.writing",
+    "sessions_kms.storage.writing",
 }
 
 
@@ -177,8 +177,8 @@ def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:
         ("sessions_kms.aws.errors", True),
         ("sessions_kms.aws.role_credentials", False),
         ("sessions_kms.aws.signing", False),
-        ("sessions_kms.table", True),
-        ("sessions_kms.writing", True),
+        ("sessions_kms.storage.table", True),
+        ("sessions_kms.storage.writing", True),
     }
 
 

@@ -23,7 +23,7 @@ from sessions_kms.leases import Leases
 from sessions_kms.loading import id_of
 from sessions_kms.sealing import open_record
 from sessions_kms.services import services
-from sessions_kms.table import Conflict
+from sessions_kms.storage.table import Conflict
 
 LIFETIME = 300  # seconds
 LOOKS = 5  # at an index, which lags behind

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.not_before import known_names, latest
 from sessions_kms.services import services
+from sessions_kms.storage.not_before import known_names, latest
 
 NAME = "not-before"
 ALL = "`manage.py end_sessions --all`"

@@ -8,7 +8,6 @@ from sessions_kms.aws import clients
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded
-from sessions_kms.items import OWNER_INDEX
 from sessions_kms.provisioning import (
     TTL_ATTRIBUTE,
     found,
@@ -16,6 +15,7 @@ from sessions_kms.provisioning import (
     owner_index,
     owner_index_fits,
 )
+from sessions_kms.storage.items import OWNER_INDEX
 
 Description = Mapping[str, Any]
 

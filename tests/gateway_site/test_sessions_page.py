@@ -10,7 +10,7 @@ from django.test import Client
 
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.record import session_id
-from sessions_kms.items import Page
+from sessions_kms.storage.items import Page
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor

@@ -17,9 +17,9 @@ from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
 from sessions_kms.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.loading import id_of
-from sessions_kms.not_before import NotBefore
 from sessions_kms.services import Services
-from sessions_kms.table import Table
+from sessions_kms.storage.not_before import NotBefore
+from sessions_kms.storage.table import Table
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import KEY, State
 from tests.sessions_kms.memory_dynamodb import MemoryDynamoDB

@@ -1,4 +1,4 @@
-"""The table in memory: the same contract as `sessions_kms.table.Table`, without a network."""
+"""The table in memory: `sessions_kms.storage.table.Table` again, without a network."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,8 +15,8 @@ from sessions_kms.format.record import (
     number,
 )
 from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
-from sessions_kms.items import PAGE_ITEMS, Page
-from sessions_kms.table import Conflict, RecordExists, Version, _sized
+from sessions_kms.storage.items import PAGE_ITEMS, Page
+from sessions_kms.storage.table import Conflict, RecordExists, Version, _sized
 
 INDEX_KEY = ("id", "owner", "createdAt")
 

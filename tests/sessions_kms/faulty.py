@@ -15,7 +15,7 @@ from sessions_kms import services
 from sessions_kms.aws import retrying
 from sessions_kms.concurrency.background import Background
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.not_before import NotBefore
+from sessions_kms.storage.not_before import NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.faults import FaultProxy, running_proxy

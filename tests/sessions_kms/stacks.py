@@ -31,8 +31,8 @@ from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.conf import Config
 from sessions_kms.format.record import Item
 from sessions_kms.keyring import KMSKeyring, SharedKeyring
-from sessions_kms.not_before import NotBefore
 from sessions_kms.services import Services
+from sessions_kms.storage.not_before import NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.fake_table import FakeTable
 from tests.sessions_kms.fakes import FakeKMS

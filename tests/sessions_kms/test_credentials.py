@@ -18,7 +18,7 @@ from sessions_kms.aws.role_credentials import REST, FetchedCredentials
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.items import ItemTable
+from sessions_kms.storage.items import ItemTable
 from tests.clock import FakeClock
 from tests.sessions_kms.slow_server import Manner, running_slowly
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from pytest_django import Settings
 
-from sessions_kms import not_before
+from sessions_kms.storage import not_before
 from tests.sessions_kms import checked_store
 from tests.sessions_kms.checked_store import Store, client, troubles
 from tests.sessions_kms.commands import end

@@ -7,7 +7,7 @@ import pytest
 from sessions_kms import ending, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.not_before import NAMES_MAX, NamedNotBefores, NotBefore
+from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.commands import end
 from tests.sessions_kms.fakes import together

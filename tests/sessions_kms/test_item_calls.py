@@ -9,7 +9,7 @@ import pytest
 from sessions_kms.exceptions import SessionTooLarge, TableUnavailable
 from sessions_kms.format.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.table import Conflict, RecordExists, Table
+from sessions_kms.storage.table import Conflict, RecordExists, Table
 from tests.sessions_kms.memory_dynamodb import MemoryDynamoDB, error
 from tests.sessions_kms.wire import Handle, truncated, twice
 

@@ -8,7 +8,7 @@ import pytest
 
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.record import Item, SessionRecord
-from sessions_kms.table import Table
+from sessions_kms.storage.table import Table
 from tests.sessions_kms.faults import Fault, applied, changed, cut_off, dropped, error
 from tests.sessions_kms.faulty import MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture

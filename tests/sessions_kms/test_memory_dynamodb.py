@@ -11,8 +11,8 @@ from moto import mock_aws
 
 from sessions_kms import provisioning
 from sessions_kms.format.record import PublishedKey, SessionRecord
-from sessions_kms.items import Page
-from sessions_kms.table import Table
+from sessions_kms.storage.items import Page
+from sessions_kms.storage.table import Table
 from tests.sessions_kms.memory_dynamodb import MemoryDynamoDB
 
 NOW = 1_800_000_000

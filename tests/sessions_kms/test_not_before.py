@@ -7,7 +7,7 @@ import pytest
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
-from sessions_kms.not_before import NotBefore
+from sessions_kms.storage.not_before import NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.fakes import together

@@ -11,7 +11,7 @@ import pytest
 from sessions_kms import ending, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
+from sessions_kms.storage.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.commands import end
 from tests.sessions_kms.conftest import MakeStack
@@ -154,7 +154,9 @@ def test_accepted_moment_of_a_name_is_remembered_however_many_names_follow(
 
 
 def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [record for record in caplog.records if record.name == "sessions_kms.not_before"]
+    found = [
+        record for record in caplog.records if record.name == "sessions_kms.storage.not_before"
+    ]
     assert {record.levelno for record in found} <= {logging.ERROR}
     return [record.getMessage() for record in found]
 

@@ -10,7 +10,7 @@ import pytest
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionTooLarge
 from sessions_kms.format.record import ITEM_MAX_BYTES, PublishedKey, SessionRecord, session_id
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.table import Conflict, RecordExists, Table
+from sessions_kms.storage.table import Conflict, RecordExists, Table
 from tests.sessions_kms.fakes import together
 from tests.sessions_kms.stacks import Stack
 

@@ -15,10 +15,10 @@ from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailabl
 from sessions_kms.format.record import session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.keyring import DataKey, KMSKeyring
-from sessions_kms.not_before import NotBefore
 from sessions_kms.sealing import open_record
 from sessions_kms.services import Services
-from sessions_kms.table import Table
+from sessions_kms.storage.not_before import NotBefore
+from sessions_kms.storage.table import Table
 from tests.sessions_kms import reference_format
 from tests.sessions_kms.stacks import FAKE_KEY, install
 from tests.vectors import generate

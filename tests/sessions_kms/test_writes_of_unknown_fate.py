@@ -12,8 +12,8 @@ import pytest
 
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.record import Item, PublishedKey, SessionRecord
-from sessions_kms.table import Table
-from sessions_kms.writing import REPEATS_MAX
+from sessions_kms.storage.table import Table
+from sessions_kms.storage.writing import REPEATS_MAX
 from tests.sessions_kms import wire
 from tests.sessions_kms.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.test_table import NOW, PERIOD, record

@@ -20,8 +20,8 @@ from sessions_kms.aws.calls import GarbledAnswer
 from sessions_kms.aws.circuit import TIMEOUTS
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
-from sessions_kms.items import ItemTable
-from sessions_kms.writing import PAUSES, REPEATS_MAX
+from sessions_kms.storage.items import ItemTable
+from sessions_kms.storage.writing import PAUSES, REPEATS_MAX
 from tests.clock import FakeClock
 
 URL = {"endpoint_url": "aws"}

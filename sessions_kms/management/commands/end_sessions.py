@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
-from sessions_kms import conf, ending, key_periods, not_before, users
+from sessions_kms import conf, ending, key_periods, users
 from sessions_kms.backend import SessionStore
 from sessions_kms.clearing import Cleared, Clearing
 from sessions_kms.exceptions import TableUnavailable
@@ -25,6 +25,7 @@ from sessions_kms.management.base import (
     unknown,
 )
 from sessions_kms.services import build_kms_keyring, services
+from sessions_kms.storage import not_before
 
 MOVING_IN = "sessions_kms.moving_in"
 PASSES_MAX = 20

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
-from sessions_kms.doubts import once_more
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,
@@ -33,8 +32,9 @@ from sessions_kms.format.record import (
     number,
 )
 from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
-from sessions_kms.items import ItemTable, as_number
-from sessions_kms.writing import REPEATS_MAX
+from sessions_kms.storage.doubts import once_more
+from sessions_kms.storage.items import ItemTable, as_number
+from sessions_kms.storage.writing import REPEATS_MAX
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

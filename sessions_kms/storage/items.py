@@ -12,7 +12,7 @@ from typing import Any
 from sessions_kms.aws.errors import ConditionFailed
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.record import HEAD_ATTRIBUTES, Item
-from sessions_kms.writing import REPEATS_MAX, TableCalls, is_whole
+from sessions_kms.storage.writing import REPEATS_MAX, TableCalls, is_whole
 
 OWNER_INDEX = "by-owner"
 PAGE_ITEMS = 100
