@@ -4,9 +4,9 @@ Takes a period and gives the data key that is published now. Done once: whoever 
 later, or at the same time, finds that it was replaced.
 """
 
+from sessions_kms.data_keys.keyring import PUBLISHED_FOR, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import CLOCK_SKEW, PublishedKey
-from sessions_kms.keyring import PUBLISHED_FOR, KMSKeyring
 from sessions_kms.services import Services
 
 TRIES = 5

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from sessions_kms import about, ending
+from sessions_kms.data_keys.keyring import KMSKeyring
+from sessions_kms.data_keys.known_keys import KnownKeys, WrappedKey
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.record import (
     ENCRYPTED_KEY_MAX_BYTES,
@@ -19,10 +21,8 @@ from sessions_kms.format.record import (
     owner_prefix,
     text,
 )
-from sessions_kms.keyring import KMSKeyring
 from sessions_kms.services import Services
 from sessions_kms.sweeping import Sweep
-from sessions_kms.wrapped_keys import KnownKeys, WrappedKey
 
 
 class Left(Enum):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
 from sessions_kms.format import envelope
 from sessions_kms.format.record import (
@@ -16,7 +17,6 @@ from sessions_kms.format.record import (
     owner_of,
     session_id,
 )
-from sessions_kms.keyring import DataKey
 from sessions_kms.services import Services
 from sessions_kms.storage.doubts import AHEAD, alarmed
 

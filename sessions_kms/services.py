@@ -17,14 +17,14 @@ from sessions_kms import conf
 from sessions_kms.aws import calls, clients
 from sessions_kms.aws import translation as aws
 from sessions_kms.aws.clock import ServerClock, has_passed, local_of
-from sessions_kms.caching import CachingKeyring
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import Header
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.storage.not_before import NamedNotBefores, NotBefore
 from sessions_kms.storage.table import Table
 

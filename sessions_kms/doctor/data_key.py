@@ -5,11 +5,11 @@ from functools import partial
 
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.conf import Config
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.doctor.finding import Finding, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.keyring import DataKey
 from sessions_kms.services import build_kms_keyring, services
 
 NAME = "data key"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sessions_kms.keyring import PURPOSE
+from sessions_kms.data_keys.keyring import PURPOSE
 
 ROLE_NAME_MAX = 64  # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sessions_kms.caching import CachingKeyring
 from sessions_kms.conf import Config
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.format import envelope
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
-from sessions_kms.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.loading import id_of
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore

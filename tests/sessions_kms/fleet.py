@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from sessions_kms.caching import CachingKeyring
-from sessions_kms.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
 

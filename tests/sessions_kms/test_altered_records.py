@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format import envelope
 from sessions_kms.format.record import Header, Item, SessionRecord, session_id
-from sessions_kms.keyring import KMSKeyring
 from tests.sessions_kms.fakes import FakeKMS
 from tests.sessions_kms.sealed import (
     BINARIES,

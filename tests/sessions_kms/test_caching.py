@@ -2,13 +2,13 @@
 
 import pytest
 
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
     StoreUnavailable,
     TableUnavailable,
 )
-from sessions_kms.keyring import DataKey
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import KEY, State
 from tests.sessions_kms.fleet import (

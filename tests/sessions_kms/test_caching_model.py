@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions_kms.aws.translation import DataKeyAnswer
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.keyring import DataKey
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.fleet import DAY, MAX_AGE, MAX_STALE, NOW, PERIOD, Process, kms_keyring

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from sessions_kms.caching import AHEAD
+from sessions_kms.data_keys.cached_keyring import AHEAD
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable
-from sessions_kms.keyring import DataKey
 from tests.sessions_kms.fakes import Call, State
 from tests.sessions_kms.fleet import DAY, LEAD, MAX_AGE, MAX_STALE, PERIOD, Process
 

@@ -9,11 +9,11 @@ import pytest
 
 from sessions_kms.aws.translation import DataKeyAnswer, IncorrectKey
 from sessions_kms.concurrency.single_flight import _Flight
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
 )
-from sessions_kms.keyring import DataKey
 from tests.sessions_kms.fakes import FOREIGN_KEY, KEY, OLD_KEY, Call, FakeKMS, State
 from tests.sessions_kms.fleet import (
     DAY,

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from sessions_kms.caching import CachingKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.record import PublishedKey
 from tests.clock import FakeClock

@@ -8,8 +8,8 @@ import pytest
 
 from sessions_kms.concurrency.elapsed import Stopwatch
 from sessions_kms.concurrency.single_flight import Flights, _Flight
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
-from sessions_kms.keyring import DataKey
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import Call, State, together
 from tests.sessions_kms.fleet import MAX_AGE, PERIOD, Process, kms_keyring

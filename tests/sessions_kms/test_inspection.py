@@ -8,10 +8,10 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import inspection, services
 from sessions_kms.backend import SessionStore
+from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.record import Item
 from sessions_kms.inspection import KEYS_ASKED, OWNED_ROWS, READS, ROWS, Inspection, Row
-from sessions_kms.keyring import DataKey
 from sessions_kms.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, fake_stack, install

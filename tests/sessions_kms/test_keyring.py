@@ -10,8 +10,8 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.aws import clients
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.keyring import KMSKeyring
 from tests.sessions_kms.fakes import FOREIGN_KEY, KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.fleet import PERIOD, kms_keyring
 

@@ -90,14 +90,16 @@ def test_handler_told_of_a_refused_record_does_not_hang(fake: Stack, key: str) -
 def test_handler_told_of_a_refused_kms_key_does_not_hang(fake: Stack, key: str) -> None:
     refuse_cold(fake)
     session = SessionStore(key)
-    with asking("sessions_kms.caching", lambda: session.get("a")) as handler:
+    with asking("sessions_kms.data_keys.cached_keyring", lambda: session.get("a")) as handler:
         assert isinstance(in_time(lambda: session.get("a")), StoreUnavailable)
     assert handler.refused == 1
 
 
 def test_other_session_is_refused_within_the_flight_of_its_data_key(fake: Stack, key: str) -> None:
     refuse_cold(fake)
-    with asking("sessions_kms.caching", lambda: SessionStore(key).get("a")) as handler:
+    with asking(
+        "sessions_kms.data_keys.cached_keyring", lambda: SessionStore(key).get("a")
+    ) as handler:
         assert isinstance(in_time(lambda: SessionStore(key).get("a")), StoreUnavailable)
     assert handler.refused == 1
 

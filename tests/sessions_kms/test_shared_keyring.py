@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
+from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.record import PublishedKey
-from sessions_kms.keyring import KMSKeyring, SharedKeyring
 from tests.clock import FakeClock
 from tests.sessions_kms.fakes import (
     FOREIGN_KEY,
@@ -126,7 +126,7 @@ def test_invalid_blob_is_replaced_and_raises_an_alarm(
     assert key.period == PERIOD
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert [(r.name, r.levelno) for r in caplog.records] == [
-        ("sessions_kms.keyring", logging.ERROR)
+        ("sessions_kms.data_keys.keyring", logging.ERROR)
     ]
     assert f"{PERIOD} is invalid" in caplog.text
     assert "being replaced" in caplog.text
@@ -170,7 +170,7 @@ def assert_own(
     assert keyring.unwrap(key.encrypted, 0) == key
     assert table.keys == before
     assert [(r.name, r.levelno) for r in caplog.records] == [
-        ("sessions_kms.keyring", logging.ERROR)
+        ("sessions_kms.data_keys.keyring", logging.ERROR)
     ]
     assert f"{PERIOD} cannot be used" in caplog.text
     assert "seals with its own" in caplog.text

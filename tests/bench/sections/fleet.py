@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from sessions_kms.caching import CachingKeyring
 from sessions_kms.conf import Config
-from sessions_kms.keyring import DataKey, KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, SharedKeyring
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 from tests.clock import FakeClock

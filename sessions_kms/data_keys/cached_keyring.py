@@ -18,13 +18,13 @@ from typing import Final
 from sessions_kms.concurrency.background import Background, Job, start_thread
 from sessions_kms.concurrency.elapsed import Moment, Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
+from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
     SessionsKMSError,
     StoreUnavailable,
 )
-from sessions_kms.keyring import DataKey, Keyring
 from sessions_kms.telemetry import telemetry
 
 BACK_OFF: Final = 1  # seconds after a failure during which nobody asks again
