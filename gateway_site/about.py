@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 from gateway_site.user_agents import browser_of, system_of
 from oauth.providers import provider
-from sessions_kms.about import ABOUT
+from sessions_kms.sealed_items.about import ABOUT
 
 if TYPE_CHECKING:  # a model: this is imported before all apps are ready
     from allauth.socialaccount.models import SocialLogin

@@ -36,7 +36,7 @@ from oauth.refreshing import NOT_ALLOWED, GrantRefused, refresh
 from oauth.telemetry import telemetry
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.leases import Leases
+from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import Services, services
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.providers import Provider
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.leases import Leases
+from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import Services, services
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ class MalformedTokens(ValueError):
 
 
 def new_grant_secret() -> str:
-    """Return a random name for the refresh of one token set (`sessions_kms.leases`)."""
+    """Return a random name for the refresh of one token set, as a lease has it."""
     return "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(32))
 
 

@@ -12,7 +12,7 @@ and ended only when it is known to be of this project.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sessions_kms import about, ending
+from sessions_kms import ending
 from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import (
@@ -25,6 +25,7 @@ from sessions_kms.format.record import (
     owner_prefix,
     session_id,
 )
+from sessions_kms.sealed_items import about
 from sessions_kms.services import services
 
 ROWS = 100  # of the whole table on a page

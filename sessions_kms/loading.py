@@ -19,7 +19,7 @@ from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.format.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.sealing import open_record
+from sessions_kms.sealed_items.sealing import open_record
 from sessions_kms.services import services
 from sessions_kms.signals import announce, session_refused
 from sessions_kms.storage.doubts import once_more

@@ -12,7 +12,7 @@ from functools import partial
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms import about, anonymous, links, next_cookie
+from sessions_kms import anonymous, links, next_cookie
 from sessions_kms.baseline import Baseline
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.lanes import BUSY, Lane, Place
@@ -30,7 +30,8 @@ from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.loading import refuse
 from sessions_kms.parts import Part
 from sessions_kms.rebasing import RebasingStore, live
-from sessions_kms.sealing import seal_session
+from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.sealing import seal_session
 from sessions_kms.services import services
 from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.table import Conflict

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from sessions_kms import sealing, services
+from sessions_kms import services
 from sessions_kms.format.record import Item
+from sessions_kms.sealed_items import sealing
 
 DAY = 86_400
 DAYS = 6  # over which the sessions were created, each day with a data key of its own

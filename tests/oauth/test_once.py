@@ -23,7 +23,7 @@ from oauth.renewal import LEASE, Renewal
 from oauth.tokens import TokenSet
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.leases import Leases
+from sessions_kms.sealed_items.leases import Leases
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token, request_of, stored

@@ -18,7 +18,7 @@ from oauth.exceptions import OAuthError, ReauthenticationRequired
 from oauth.renewal import LEASE, _resting
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.leases import CLOCK_DIFFERENCE
+from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import request_of

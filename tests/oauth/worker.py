@@ -57,7 +57,7 @@ class Commands:
         """Stop for ever, and say so, where the winner of a refresh comes to that."""
         from oauth import renewal
         from sessions_kms.backend import SessionStore
-        from sessions_kms.leases import Leases
+        from sessions_kms.sealed_items.leases import Leases
 
         def stop(*_: Any, **__: Any) -> None:
             say(FROZEN)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms import about
+from sessions_kms.sealed_items import about
 from tests.sessions_kms import reference_format
 from tests.sessions_kms.test_vectors import services_of
 from tests.vectors.telling import FOLDER as NAME

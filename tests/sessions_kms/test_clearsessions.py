@@ -15,7 +15,7 @@ from pytest_django import Settings
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.leases import Leases
+from sessions_kms.sealed_items.leases import Leases
 from tests.sessions_kms.commands import Run, run
 from tests.sessions_kms.stacks import Stack, install
 

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from sessions_kms import leases as module
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.leases import CLOCK_DIFFERENCE, Claim, Leases
+from sessions_kms.sealed_items import leases as module
+from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
 from tests.sessions_kms.stacks import Stack
 
 SECRET = "s" * 32

@@ -18,7 +18,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
 from sessions_kms.format.record import session_id
 from sessions_kms.inspection import Inspection
-from sessions_kms.leases import Leases
+from sessions_kms.sealed_items.leases import Leases
 from tests.clock import FakeClock
 from tests.sessions_kms.regions import HOME, OTHER, TwoRegions, two_regions
 

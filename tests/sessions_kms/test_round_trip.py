@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.record import CLOCK_SKEW, Item, SessionRecord
-from sessions_kms.sealing import open_record
+from sessions_kms.sealed_items.sealing import open_record
 from tests.sessions_kms.engine_world import World
 from tests.sessions_kms.sealed import COOKIE
 

@@ -16,7 +16,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.inspection import Inspection
-from sessions_kms.leases import Leases
+from sessions_kms.sealed_items.leases import Leases
 from tests.clock import FakeClock
 from tests.sessions_kms.deployed import Deployed, deploying, printed
 from tests.sessions_kms.iam import Enforcement, Request, some

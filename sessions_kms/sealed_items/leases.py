@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import VERSION, Item, SessionRecord, binary, number, text
-from sessions_kms.sealing import open_record, seal_session
+from sessions_kms.sealed_items.sealing import open_record, seal_session
 from sessions_kms.services import Services, services
 
 CLOCK_DIFFERENCE = 5  # seconds by which the clocks of two processes may differ

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.record import Item, SessionRecord, number
-from sessions_kms.sealing import open_record, seal_session
+from sessions_kms.sealed_items.sealing import open_record, seal_session
 from sessions_kms.services import Services
 
 ABOUT: Final = "_about"
