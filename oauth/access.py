@@ -34,8 +34,8 @@ from oauth.threads import Busy, Turns, in_turn, is_underway
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.record import SHORT_ID
-from sessions_kms.loading import id_of
 from sessions_kms.services import services
+from sessions_kms.session.loading import id_of
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The names under which a provider's back-channel logout finds a session.
 
 A token set enters, keyed digests of its issuer with its session id and its subject
-leave for the session's links (`sessions_kms.links`). Without the key nobody can tell
+leave for the session's links (`sessions_kms.session.links`). Without the key nobody can tell
 from the table who is signed in, or make up a name.
 """
 
@@ -22,7 +22,7 @@ from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderUnavailable
 from oauth.providers import Provider
 from oauth.tokens import TokenSet
-from sessions_kms.links import LINKS, LINKS_MAX
+from sessions_kms.session.links import LINKS, LINKS_MAX
 
 logger = logging.getLogger(__name__)
 

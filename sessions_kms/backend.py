@@ -14,18 +14,18 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms import links, next_cookie
-from sessions_kms.asynchronous import sync_only
-from sessions_kms.baseline import Baseline
 from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.fate import Tries
 from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.loading import id_of, refuse
-from sessions_kms.saving import SavingStore, Stored
 from sessions_kms.sealed_items import about
 from sessions_kms.services import services
+from sessions_kms.session import links, next_cookie
+from sessions_kms.session.async_methods import sync_only
+from sessions_kms.session.fate import Tries
+from sessions_kms.session.loading import id_of, refuse
+from sessions_kms.session.saving import SavingStore, Stored
+from sessions_kms.session.snapshot import Baseline
 from sessions_kms.signals import announce, session_created, session_cycled, session_ended
 from sessions_kms.storage.table import Conflict, RecordExists
 from sessions_kms.telemetry import telemetry

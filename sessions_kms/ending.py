@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.record import RecordHead, owner_of, session_id
-from sessions_kms.links import linked_session, owner_of_link
 from sessions_kms.sealed_items import about
 from sessions_kms.services import services
+from sessions_kms.session.links import linked_session, owner_of_link
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.not_before import latest

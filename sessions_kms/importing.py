@@ -20,15 +20,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
-from sessions_kms import links
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
-from sessions_kms.loading import SESSION_KEY, id_of
 from sessions_kms.moved import mark
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.sealing import seal_session
 from sessions_kms.services import Services
+from sessions_kms.session import links
+from sessions_kms.session.loading import SESSION_KEY, id_of
 from sessions_kms.storage import not_before
 from sessions_kms.storage.table import RecordExists
 

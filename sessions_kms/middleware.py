@@ -21,12 +21,13 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
 
-from sessions_kms import next_cookie, outages
+from sessions_kms import outages
 from sessions_kms.concurrency import deadline
 from sessions_kms.cookies import foreign as foreign_cookies
 from sessions_kms.cookies.names import Rules, site_rules
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.next_cookie import RequestKeys
+from sessions_kms.session import next_cookie
+from sessions_kms.session.next_cookie import RequestKeys
 
 RETRY_AFTER = 5  # seconds
 MOVED_RETRY_AFTER = 2  # seconds in which the answer with the new cookie is there

@@ -12,15 +12,16 @@ from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import router, transaction
 
-from sessions_kms import backend, next_cookie
-from sessions_kms.baseline import Baseline
+from sessions_kms import backend
 from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.importing import CHUNK
-from sessions_kms.loading import SESSION_KEY, id_of
 from sessions_kms.moved import is_marked, mark, mark_of
 from sessions_kms.sealed_items import about
 from sessions_kms.services import services
+from sessions_kms.session import next_cookie
+from sessions_kms.session.loading import SESSION_KEY, id_of
+from sessions_kms.session.snapshot import Baseline
 
 
 class MovingOut(db.SessionStore):

@@ -38,7 +38,7 @@ WITHOUT_DJANGO = {
     "sessions_kms.format.ancestors",
     "sessions_kms.concurrency.error_checking_lock",
     "sessions_kms.concurrency.bounded_pool",
-    "sessions_kms.merge",
+    "sessions_kms.session.merge",
     "sessions_kms.storage.not_before",
     "sessions_kms.concurrency.backoff",
     "sessions_kms.format.record",

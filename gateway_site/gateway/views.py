@@ -24,7 +24,7 @@ from gateway_site.gateway.upstreams import Upstream
 from gateway_site.pages import onward
 from oauth import session as token_sets
 from oauth import way_back
-from sessions_kms.loading import id_of
+from sessions_kms.session.loading import id_of
 
 CSRF_HEADER = "X-CSRFToken"
 SCOPE = "gateway"  # the ASGI scope as it came, within the one that Django sees

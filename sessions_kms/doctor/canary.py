@@ -12,18 +12,18 @@ from dataclasses import replace
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import links
 from sessions_kms.backend import SessionStore
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import trouble
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.record import SHORT_ID, SessionRecord, owner_of
-from sessions_kms.loading import id_of
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.sealing import open_record
 from sessions_kms.services import services
+from sessions_kms.session import links
+from sessions_kms.session.loading import id_of
 from sessions_kms.storage.table import Conflict
 
 LIFETIME = 300  # seconds

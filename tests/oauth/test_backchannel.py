@@ -13,7 +13,7 @@ from pytest_django import Settings
 from oauth import endpoints
 from sessions_kms import services
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.links import LINKS
+from sessions_kms.session.links import LINKS
 from tests.oauth.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.logout_fixtures import FORM, PATH, assert_refused, post
 from tests.oauth.logout_provider import ABSENT, LogoutProvider

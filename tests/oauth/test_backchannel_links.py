@@ -5,7 +5,7 @@ from __future__ import annotations
 from allauth.socialaccount.models import SocialAccount
 from pytest_django import Settings
 
-from sessions_kms.links import LINKS
+from sessions_kms.session.links import LINKS
 from tests.oauth.fixtures import Visitor
 from tests.oauth.logout_fixtures import PATH, post
 from tests.oauth.logout_provider import LogoutProvider

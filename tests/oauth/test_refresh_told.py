@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from oauth.exceptions import ReauthenticationRequired
 from oauth.signals import token_refreshed
 from oauth.telemetry import telemetry
-from sessions_kms.loading import id_of
+from sessions_kms.session.loading import id_of
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token

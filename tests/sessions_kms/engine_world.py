@@ -16,8 +16,8 @@ from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.format import envelope
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
-from sessions_kms.loading import id_of
 from sessions_kms.services import Services
+from sessions_kms.session.loading import id_of
 from sessions_kms.storage.not_before import NotBefore
 from sessions_kms.storage.table import Table
 from tests.clock import FakeClock

@@ -15,12 +15,12 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms.backend import SessionStore
 from sessions_kms.ending import end_linked, end_sessions_of
 from sessions_kms.exceptions import SessionMoved
-from sessions_kms.links import LINKS
-from sessions_kms.loading import id_of
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Leases
 from sessions_kms.services import services
+from sessions_kms.session.links import LINKS
+from sessions_kms.session.loading import id_of
 
 ADA, BOB = "1", "2"
 FIRST, SECOND = "1" * 64, "2" * 64

@@ -12,9 +12,9 @@ from sessions_kms.clearing import Clearing
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.record import Item
 from sessions_kms.inspection import Inspection
-from sessions_kms.loading import id_of
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.commands import run
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack

@@ -13,9 +13,9 @@ from django.test import AsyncClient, Client
 from django.urls import path
 from pytest_django import Settings
 
-from sessions_kms.anonymous import AnonymousSessionTooLarge
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionTooLarge
+from sessions_kms.session.anonymous import AnonymousSessionTooLarge
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, install
 

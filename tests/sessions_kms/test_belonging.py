@@ -11,7 +11,7 @@ from sessions_kms.data_keys import known_keys as wrapped_keys
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.loading import id_of
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.stacks import Stack
 
 

@@ -18,8 +18,8 @@ from sessions_kms.exceptions import (
     TableUnavailable,
 )
 from sessions_kms.inspection import Inspection
-from sessions_kms.loading import id_of
 from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.session.loading import id_of
 from sessions_kms.storage.table import Conflict
 from tests.sessions_kms.faults import Answer, Exchange, Fault, applied, changed, dropped, error
 from tests.sessions_kms.faulty import FaultyStack, MakeFaulty

@@ -7,7 +7,7 @@ import pytest
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.loading import id_of
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms import checked_store
 from tests.sessions_kms.checked_store import Store, apply, check, client, new_key, troubles
 from tests.sessions_kms.commands import end

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from sessions_kms import clearing, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.loading import id_of
+from sessions_kms.session.loading import id_of
 from sessions_kms.signals import session_ended
 from tests.sessions_kms.commands import end, run
 from tests.sessions_kms.stacks import Stack, install

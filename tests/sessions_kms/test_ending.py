@@ -9,8 +9,8 @@ from sessions_kms import ending
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.inspection import Inspection
-from sessions_kms.links import LINKS
-from sessions_kms.loading import id_of
+from sessions_kms.session.links import LINKS
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.stacks import Stack
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64

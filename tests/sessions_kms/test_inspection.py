@@ -12,7 +12,7 @@ from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.record import Item
 from sessions_kms.inspection import KEYS_ASKED, OWNED_ROWS, READS, ROWS, Inspection, Row
-from sessions_kms.loading import id_of
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, fake_stack, install
 

@@ -9,7 +9,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms import inspection
 from sessions_kms.backend import SessionStore
 from sessions_kms.inspection import Count, Inspection
-from sessions_kms.loading import id_of
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack
 

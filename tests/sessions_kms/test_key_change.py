@@ -15,9 +15,9 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.loading import id_of
-from sessions_kms.next_cookie import TRIED_MAX
 from sessions_kms.services import services
+from sessions_kms.session.loading import id_of
+from sessions_kms.session.next_cookie import TRIED_MAX
 from tests.sessions_kms import wire
 from tests.sessions_kms.engine_world import World
 from tests.sessions_kms.key_browser import ADA, MIDDLEWARE, NOBODY, Browser, send

@@ -9,9 +9,9 @@ from django.test import RequestFactory
 
 from sessions_kms import ending
 from sessions_kms.backend import SessionStore
-from sessions_kms.links import LINKS, LINKS_MAX
-from sessions_kms.loading import id_of
 from sessions_kms.sealed_items.sealing import seal_session
+from sessions_kms.session.links import LINKS, LINKS_MAX
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.leaks import TOKEN, Secrets, in_error, in_reports
 from tests.sessions_kms.stacks import Stack
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_kms.merge import changed_keys, merge
+from sessions_kms.session.merge import changed_keys, merge
 
 
 def dumps(session: dict[str, Any]) -> bytes:

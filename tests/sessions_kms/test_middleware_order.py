@@ -10,9 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.test import AsyncRequestFactory, RequestFactory
 
-from sessions_kms import next_cookie
 from sessions_kms.concurrency import deadline
 from sessions_kms.middleware import StoreUnavailableMiddleware
+from sessions_kms.session import next_cookie
 
 Seen = list[tuple[float | None, str | None, dict[str, str]]]
 

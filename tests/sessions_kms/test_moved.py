@@ -14,8 +14,8 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from sessions_kms import ending, moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.importing import Importer, OldEngine
-from sessions_kms.loading import id_of
 from sessions_kms.moved import mark, mark_of
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms import interrupted, old_engine
 from tests.sessions_kms.fake_table import FakeTable
 from tests.sessions_kms.interrupted import Calls, Killed

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from sessions_kms import asynchronous
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.session import async_methods as asynchronous
 from tests.clock import FakeClock
 from tests.sessions_kms.fake_table import FakeTable
 from tests.sessions_kms.stacks import Stack

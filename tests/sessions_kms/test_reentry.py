@@ -13,7 +13,7 @@ from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.loading import id_of
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.fakes import State
 from tests.sessions_kms.stacks import Stack
 

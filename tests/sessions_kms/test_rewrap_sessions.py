@@ -10,10 +10,10 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms import rewrapping, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
-from sessions_kms.loading import id_of
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.commands import Run, run
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.faults import error

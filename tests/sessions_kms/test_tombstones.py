@@ -15,9 +15,9 @@ from sessions_kms.doctor import sample
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.format.tombstone import LIFETIME, Tombstone
 from sessions_kms.inspection import Inspection
-from sessions_kms.loading import id_of
 from sessions_kms.rewrapping import Rewrapping
 from sessions_kms.services import services
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.stacks import Stack
 
 pytestmark = pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect=True)

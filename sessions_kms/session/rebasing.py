@@ -10,15 +10,15 @@ from typing import Any
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms import links
-from sessions_kms.baseline import Baseline
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.fate import CANNOT_BE_TOLD, Fate, Tries
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.loading import Found, LoadingStore
-from sessions_kms.merge import changed_keys, merge
 from sessions_kms.services import services
+from sessions_kms.session import links
+from sessions_kms.session.fate import CANNOT_BE_TOLD, Fate, Tries
+from sessions_kms.session.loading import Found, LoadingStore
+from sessions_kms.session.merge import changed_keys, merge
+from sessions_kms.session.snapshot import Baseline
 from sessions_kms.storage.doubts import once_more
 from sessions_kms.telemetry import telemetry
 

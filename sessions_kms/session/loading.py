@@ -11,9 +11,6 @@ from typing import Any, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import next_cookie
-from sessions_kms.asynchronous import AsyncStore, sync_only
-from sessions_kms.baseline import Baseline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.format.record import SHORT_ID, SessionRecord, session_id
@@ -21,6 +18,9 @@ from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items.sealing import open_record
 from sessions_kms.services import services
+from sessions_kms.session import next_cookie
+from sessions_kms.session.async_methods import AsyncStore, sync_only
+from sessions_kms.session.snapshot import Baseline
 from sessions_kms.signals import announce, session_refused
 from sessions_kms.storage.doubts import once_more
 from sessions_kms.telemetry import Timed, telemetry

@@ -7,12 +7,12 @@ noted here by whoever wrote, and read by the request itself. Knows no table.
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions_kms import links
-from sessions_kms.baseline import Baseline
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
-from sessions_kms.fate import CANNOT_BE_TOLD, Fate, Standing, Tries, is_same
 from sessions_kms.format.serializer import Codec
-from sessions_kms.merge import Changes
+from sessions_kms.session import links
+from sessions_kms.session.fate import CANNOT_BE_TOLD, Fate, Standing, Tries, is_same
+from sessions_kms.session.merge import Changes
+from sessions_kms.session.snapshot import Baseline
 
 
 @dataclass(eq=False, repr=False)

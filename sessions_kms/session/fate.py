@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Protocol
 
-from sessions_kms.baseline import Baseline
 from sessions_kms.format.ancestors import ANCESTORS_MAX, descends
+from sessions_kms.session.snapshot import Baseline
 
 CANNOT_BE_TOLD: Final = "It cannot be told whether the session was saved."
 

@@ -12,8 +12,6 @@ from functools import partial
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms import anonymous, links, next_cookie
-from sessions_kms.baseline import Baseline
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.lanes import BUSY, Lane, Place
 from sessions_kms.exceptions import (
@@ -23,16 +21,18 @@ from sessions_kms.exceptions import (
     SessionTooLarge,
     StoreUnavailable,
 )
-from sessions_kms.fate import CANNOT_BE_TOLD, Standing, is_same
 from sessions_kms.format.ancestors import succeeding
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.loading import refuse
-from sessions_kms.parts import Part
-from sessions_kms.rebasing import RebasingStore, live
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.sealing import seal_session
 from sessions_kms.services import services
+from sessions_kms.session import anonymous, links, next_cookie
+from sessions_kms.session.fate import CANNOT_BE_TOLD, Standing, is_same
+from sessions_kms.session.loading import refuse
+from sessions_kms.session.parts import Part
+from sessions_kms.session.rebasing import RebasingStore, live
+from sessions_kms.session.snapshot import Baseline
 from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.table import Conflict
 from sessions_kms.telemetry import telemetry

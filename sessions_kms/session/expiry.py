@@ -11,8 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
-from sessions_kms.quiet import QuietStore
 from sessions_kms.services import services
+from sessions_kms.session.redaction import QuietStore
 
 
 class LimitedStore(QuietStore):

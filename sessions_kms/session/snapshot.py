@@ -7,8 +7,8 @@ from typing import Any
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.links import names_in
 from sessions_kms.sealed_items.about import Words, words_in
+from sessions_kms.session.links import names_in
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from django.utils.asyncio import async_unsafe
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.limits import LimitedStore
+from sessions_kms.session.expiry import LimitedStore
 
 logger = logging.getLogger("sessions_kms")
 
