@@ -23,9 +23,9 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.logout_tokens import InvalidLogoutToken, LogoutToken
 from oauth.posted_form import fields_of
 from oauth.providers import Provider
-from sessions_kms.ending import end_linked
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.record import VERSION, Item
+from sessions_kms.operations.ending import end_linked
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

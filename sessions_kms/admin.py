@@ -17,8 +17,8 @@ from django.utils.html import format_html
 from sessions_kms.admin_ending import EndingAdmin
 from sessions_kms.admin_list import SessionList, label_users
 from sessions_kms.admin_pages import shown, shows_outage
-from sessions_kms.inspection import Inspection
 from sessions_kms.models import Session
+from sessions_kms.operations.listing import Inspection
 
 COLUMNS = ("user", "created", "written", "ends", "version", "key_period")
 NO_BREAK = "\N{NO-BREAK SPACE}"

@@ -18,10 +18,10 @@ from django.core.signing import BadSignature
 from django.http import HttpRequest
 from django.urls import reverse
 
-from sessions_kms import ending, users
-from sessions_kms.inspection import Inspection, Listing
 from sessions_kms.models import Session
-from sessions_kms.page_token import start_of, token_of
+from sessions_kms.operations import ending, users
+from sessions_kms.operations.listing import Inspection, Listing
+from sessions_kms.operations.page_token import start_of, token_of
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet

@@ -143,7 +143,7 @@ def check_user_sessions(**_: Any) -> list[checks.CheckMessage]:
             "allauth.usersessions keeps the session key of everybody as plain text in the"
             " database. A reader of it can be anybody who is signed in.",
             hint="Remove 'allauth.usersessions' from INSTALLED_APPS, and empty its table."
-            " sessions_kms.inspection lists a person's sessions, sessions_kms.ending ends them.",
+            " The admin of sessions_kms lists a person's sessions and ends them.",
             id="sessions_kms.W006",
         )
     ]

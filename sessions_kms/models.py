@@ -7,7 +7,7 @@ from django.db import models
 from sessions_kms.format.record import SHORT_ID
 
 if TYPE_CHECKING:
-    from sessions_kms.inspection import Row
+    from sessions_kms.operations.listing import Row
 
 
 class NoRows(models.Manager["Session"]):

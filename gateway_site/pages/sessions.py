@@ -23,13 +23,13 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.about import SignIn
-from sessions_kms import ending
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format import record
-from sessions_kms.inspection import Count, Inspection, Row
-from sessions_kms.page_token import start_of, token_of
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Count, Inspection, Row
+from sessions_kms.operations.page_token import start_of, token_of
+from sessions_kms.operations.users import user_id_of
 from sessions_kms.services import services
-from sessions_kms.users import user_id_of
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from sessions_kms.aws import translation as aws
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
-from sessions_kms.provisioning import found
+from sessions_kms.operations.provisioning import found
 
 DESCRIBE, ROTATION = "kms:DescribeKey", "kms:GetKeyRotationStatus"
 

@@ -7,10 +7,10 @@ from functools import partial
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
-from sessions_kms.ending import SESSION_ID
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
 from sessions_kms.format.tombstone import tombstone_in
+from sessions_kms.operations.ending import SESSION_ID
 from sessions_kms.services import build_kms_keyring, services
 
 ITEMS = 200

@@ -8,7 +8,7 @@ from sessions_kms.aws import clients
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded
-from sessions_kms.provisioning import (
+from sessions_kms.operations.provisioning import (
     TTL_ATTRIBUTE,
     found,
     key_schema_fits,

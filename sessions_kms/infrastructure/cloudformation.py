@@ -5,7 +5,6 @@ needs no library. A template for several Regions is one, too: deployed in the ho
 makes everything, deployed in each other with the key's ARN it makes the key's replica.
 """
 
-from sessions_kms import provisioning
 from sessions_kms.infrastructure.cloudformation_roles import (
     KEY,
     ROLE_NAMES,
@@ -18,6 +17,7 @@ from sessions_kms.infrastructure.cloudformation_roles import (
 )
 from sessions_kms.infrastructure.policies import OPERATOR, SERVICE, SERVICE_DEFAULT
 from sessions_kms.infrastructure.store import Store
+from sessions_kms.operations import provisioning
 
 REPLICA_KEY, ALIAS = "SessionsReplicaKey", "Alias"
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sessions_kms import provisioning
 from sessions_kms.infrastructure.hcl import Block, Expression, written
 from sessions_kms.infrastructure.policies import OPERATOR, ROLES, SERVICE, SERVICE_DEFAULT
 from sessions_kms.infrastructure.store import Store
@@ -16,6 +15,7 @@ from sessions_kms.infrastructure.terraform_roles import (
     roles,
     template,
 )
+from sessions_kms.operations import provisioning
 from sessions_kms.storage.items import OWNER_INDEX
 
 # The first of the provider's versions that protects replicas from deletion.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import boto3
 
-from sessions_kms import provisioning
+from sessions_kms.operations import provisioning
 from tests.bench import children
 
 REGION = "eu-west-1"

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 
 from sessions_kms.aws import clients
 from sessions_kms.backend import SessionStore
-from sessions_kms.inspection import OWNED_ROWS
+from sessions_kms.operations.listing import OWNED_ROWS
 from sessions_kms.session.loading import id_of
 from tests.oauth.counted_store import Calls, calls, local_kms, roto_url, store
 from tests.oauth.fake_provider import FakeProvider

@@ -326,7 +326,7 @@ def test_session_that_the_index_does_not_show_yet_is_listed(
 
 @pytest.fixture
 def three_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessions_kms.inspection.OWNED_ROWS", 3)
+    monkeypatch.setattr("sessions_kms.operations.listing.OWNED_ROWS", 3)
 
 
 def test_older_sessions_are_on_further_pages(
@@ -417,7 +417,7 @@ def test_home_page_counts_no_session_that_its_age_has_ended(
 def test_home_page_counts_up_to_a_bound(
     corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_kms.inspection.COUNTED", 3)
+    monkeypatch.setattr("sessions_kms.operations.listing.COUNTED", 3)
     for _ in range(4):
         here = signed_in(corp)
     assert counted(here) == ("You have 3 sessions or more. Some of them may have ended.")

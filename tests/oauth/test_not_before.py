@@ -7,9 +7,9 @@ import pytest
 import oauth
 from oauth import session as tokens
 from oauth.tokens import TokenSet
-from sessions_kms import ending
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.operations import ending
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token, request_of, stored

@@ -7,9 +7,10 @@ from typing import Any
 
 import boto3
 
-from sessions_kms import provisioning, services
+from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
+from sessions_kms.operations import provisioning
 from tests.operating.process import start
 from tests.seeding import Seeded, seed
 from tests.sessions_kms.stacks import REGION, install

@@ -18,7 +18,8 @@ import pytest
 from django.core.management import call_command
 from pytest_django import Settings
 
-from sessions_kms import provisioning, services
+from sessions_kms import services
+from sessions_kms.operations import provisioning
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.faults import FaultProxy, running_proxy
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import boto3
 
-from sessions_kms import provisioning, services
+from sessions_kms import services
 from sessions_kms.aws import clients
 from sessions_kms.conf import Config
+from sessions_kms.operations import provisioning
 from sessions_kms.services import Services
 from tests.clock import FakeClock
 from tests.sessions_kms.stacks import install

@@ -25,12 +25,13 @@ from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber
 
 from gateway_site.local.kms import LocalKMS
-from sessions_kms import provisioning, services
+from sessions_kms import services
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.format.record import Item
+from sessions_kms.operations import provisioning
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
 from tests.clock import FakeClock

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import ending
 from sessions_kms.backend import SessionStore
-from sessions_kms.clearing import Clearing
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.record import Item
-from sessions_kms.inspection import Inspection
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
+from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.session.loading import id_of

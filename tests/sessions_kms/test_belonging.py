@@ -6,11 +6,11 @@ import pytest
 
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.backend import SessionStore
-from sessions_kms.belonging import Belonging
 from sessions_kms.data_keys import known_keys as wrapped_keys
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import SessionRecord
+from sessions_kms.operations.ownership import Belonging
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.stacks import Stack
 

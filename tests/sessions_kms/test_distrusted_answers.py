@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from sessions_kms import ending
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import (
     KMSUnavailable,
@@ -17,7 +16,8 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
     TableUnavailable,
 )
-from sessions_kms.inspection import Inspection
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.session.loading import id_of
 from sessions_kms.storage.table import Conflict

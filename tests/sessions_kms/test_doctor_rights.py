@@ -8,7 +8,8 @@ import pytest
 from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS, policy
-from sessions_kms import provisioning, services
+from sessions_kms import services
+from sessions_kms.operations import provisioning
 from tests.sessions_kms import checked_store
 from tests.sessions_kms.checked_store import REGION, Store, check, client, proxied
 from tests.sessions_kms.deployed import Deployed, deploying

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms import provisioning
+from sessions_kms.operations import provisioning
 from tests.sessions_kms import checked_store
 from tests.sessions_kms.checked_store import REGION, Store, apply, client, proxied, troubles
 from tests.sessions_kms.faults import FaultProxy, changed, error

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from sessions_kms import ending, services
+from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.commands import end

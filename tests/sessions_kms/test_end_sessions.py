@@ -13,9 +13,10 @@ from django.contrib.auth import get_user_model
 from django.db import OperationalError
 from pytest_django import Settings
 
-from sessions_kms import clearing, services
+from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.operations import purging as clearing
 from sessions_kms.session.loading import id_of
 from sessions_kms.signals import session_ended
 from tests.sessions_kms.commands import end, run
@@ -126,7 +127,7 @@ def test_database_out_of_reach_is_no_reason_not_to_end_sessions(
     def down(*_: Any) -> Any:
         raise OperationalError
 
-    monkeypatch.setattr("sessions_kms.users.named", down)
+    monkeypatch.setattr("sessions_kms.operations.users.named", down)
     assert end("--user", "8").status == 0
 
 
@@ -431,7 +432,7 @@ def test_session_that_kms_cannot_tell_of_is_left_and_told(fake: Stack) -> None:
 
 
 def test_pages_are_followed_to_the_end(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sessions_kms.sweeping.ITEMS", 3)
+    monkeypatch.setattr("sessions_kms.operations.table_scan.ITEMS", 3)
     for _ in range(10):
         saved()
     assert end("--all", "--json").json["deleted"] == 10

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import ending
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.inspection import Inspection
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
 from sessions_kms.session.links import LINKS
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.stacks import Stack

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from pytest_django import Settings
 
-from sessions_kms.ending import end_linked, end_sessions_of
+from sessions_kms.operations.ending import end_linked, end_sessions_of
 from tests.sessions_kms.engine_ledger import CANARY, PROCESSES
 from tests.sessions_kms.engine_model import LINKS
 from tests.sessions_kms.engine_play import BROWSERS, Change, Play, Visit

@@ -15,10 +15,11 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
-from sessions_kms import ending, moving_in, moving_out
+from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.importing import CHUNK, AllEnded, Importer, OldEngine
+from sessions_kms.operations import ending
 from sessions_kms.session.links import LINKS
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms import old_engine

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import inspection, services
+from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.record import Item
-from sessions_kms.inspection import KEYS_ASKED, OWNED_ROWS, READS, ROWS, Inspection, Row
+from sessions_kms.operations import listing as inspection
+from sessions_kms.operations.listing import KEYS_ASKED, OWNED_ROWS, READS, ROWS, Inspection, Row
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack, fake_stack, install

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import inspection
 from sessions_kms.backend import SessionStore
-from sessions_kms.inspection import Count, Inspection
+from sessions_kms.operations import listing as inspection
+from sessions_kms.operations.listing import Count, Inspection
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.stacks import Stack

@@ -7,8 +7,8 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.test import RequestFactory
 
-from sessions_kms import ending
 from sessions_kms.backend import SessionStore
+from sessions_kms.operations import ending
 from sessions_kms.sealed_items.sealing import seal_session
 from sessions_kms.session.links import LINKS, LINKS_MAX
 from sessions_kms.session.loading import id_of

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.ending import end_linked
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.operations.ending import end_linked
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.faults import Answer, Dropped, Exchange
 from tests.sessions_kms.faulty import FaultyStack, MakeFaulty

@@ -11,10 +11,11 @@ from django.conf import settings
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 
-from sessions_kms import ending, moving_in, moving_out
+from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.importing import Importer, OldEngine
 from sessions_kms.moved import mark, mark_of
+from sessions_kms.operations import ending
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms import interrupted, old_engine
 from tests.sessions_kms.fake_table import FakeTable

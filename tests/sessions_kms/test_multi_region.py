@@ -17,7 +17,7 @@ from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
 from sessions_kms.format.record import session_id
-from sessions_kms.inspection import Inspection
+from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from tests.clock import FakeClock
 from tests.sessions_kms.regions import HOME, OTHER, TwoRegions, two_regions

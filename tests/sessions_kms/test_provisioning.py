@@ -8,8 +8,14 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from sessions_kms import provisioning
-from sessions_kms.provisioning import ATTRIBUTES, INDEX, ProvisioningError, create_key, create_table
+from sessions_kms.operations import provisioning
+from sessions_kms.operations.provisioning import (
+    ATTRIBUTES,
+    INDEX,
+    ProvisioningError,
+    create_key,
+    create_table,
+)
 
 pytestmark = [
     pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True),

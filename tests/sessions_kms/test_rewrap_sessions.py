@@ -7,9 +7,10 @@ import boto3
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import rewrapping, services
+from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
+from sessions_kms.operations import rewrapping
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.sealed_items.leases import Leases

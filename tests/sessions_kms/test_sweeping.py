@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from sessions_kms import sweeping
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.record import Item
+from sessions_kms.operations import table_scan as sweeping
+from sessions_kms.operations.table_scan import PAUSES, Sweep
 from sessions_kms.storage.table import Table
-from sessions_kms.sweeping import PAUSES, Sweep
 from tests.sessions_kms.faults import Fault, answer, applied, dropped, error
 from tests.sessions_kms.faulty import MakeFaulty
 from tests.sessions_kms.faulty import make_faulty as make_faulty_fixture

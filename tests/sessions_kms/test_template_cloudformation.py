@@ -11,8 +11,8 @@ import boto3
 import pytest
 from pytest_django import Settings
 
-from sessions_kms import provisioning
 from sessions_kms.backend import SessionStore
+from sessions_kms.operations import provisioning
 from tests.clock import FakeClock
 from tests.sessions_kms.deployed import Deployed, deploying, template
 from tests.sessions_kms.stacks import REGION

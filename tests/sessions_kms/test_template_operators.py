@@ -10,7 +10,7 @@ import pytest
 from moto import mock_aws
 from pytest_django import Settings
 
-from sessions_kms import ending, provisioning, services
+from sessions_kms import services
 from sessions_kms.aws import clients
 from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
@@ -19,8 +19,9 @@ from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.infrastructure.iam_policy import role_policy
 from sessions_kms.infrastructure.policies import ADMIN, ROLES, document, key_statements
 from sessions_kms.infrastructure.store import Store
-from sessions_kms.inspection import Inspection
 from sessions_kms.management.base import INCOMPLETE
+from sessions_kms.operations import ending, provisioning
+from sessions_kms.operations.listing import Inspection
 from tests.clock import FakeClock
 from tests.sessions_kms.commands import run
 from tests.sessions_kms.deployed import Deployed, deploying

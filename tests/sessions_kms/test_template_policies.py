@@ -11,11 +11,12 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 from pytest_django import Settings
 
-from sessions_kms import ending, services
+from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.infrastructure.policies import ROLES
-from sessions_kms.inspection import Inspection
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from tests.clock import FakeClock
 from tests.sessions_kms.deployed import Deployed, deploying, printed

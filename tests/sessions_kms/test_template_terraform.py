@@ -8,9 +8,9 @@ import hcl2
 import pytest
 from pytest_django import Settings
 
-from sessions_kms import provisioning
 from sessions_kms.infrastructure.hcl import Block, Expression, written
 from sessions_kms.infrastructure.policies import ROLES
+from sessions_kms.operations import provisioning
 from tests.sessions_kms.deployed import printed, template
 from tests.sessions_kms.iam import ACCOUNT, some
 

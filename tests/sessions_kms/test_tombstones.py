@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms import ending
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
-from sessions_kms.clearing import Clearing
 from sessions_kms.doctor import sample
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.format.tombstone import LIFETIME, Tombstone
-from sessions_kms.inspection import Inspection
-from sessions_kms.rewrapping import Rewrapping
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
+from sessions_kms.operations.purging import Clearing
+from sessions_kms.operations.rewrapping import Rewrapping
 from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.stacks import Stack

@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 
 from gateway_site.local.kms import running_kms
-from sessions_kms import provisioning
+from sessions_kms.operations import provisioning
 from tests.bench import children
 from tests.bench.aws import AWS, REGION, TABLE
 from tests.bench.gateway_environment import environment

@@ -7,11 +7,11 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.clearing import Clearing
 from sessions_kms.doctor.trouble import DENIED, kind_of
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand, UsageError, session_engine
-from sessions_kms.provisioning import TTL_ATTRIBUTE
+from sessions_kms.operations.provisioning import TTL_ATTRIBUTE
+from sessions_kms.operations.purging import Clearing
 from sessions_kms.services import services
 
 MAX_ITEMS = 100_000

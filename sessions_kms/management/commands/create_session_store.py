@@ -7,10 +7,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
-from sessions_kms import conf, provisioning
+from sessions_kms import conf
 from sessions_kms.aws import clients
-from sessions_kms.dry_run import DryClient
 from sessions_kms.management.base import OperatorCommand, UsageError
+from sessions_kms.operations import provisioning
+from sessions_kms.operations.dry_run import DryClient
 
 
 class Command(OperatorCommand):

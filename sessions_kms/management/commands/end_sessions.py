@@ -10,9 +10,8 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError
 
-from sessions_kms import conf, ending, key_periods, users
+from sessions_kms import conf
 from sessions_kms.backend import SessionStore
-from sessions_kms.clearing import Cleared, Clearing
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.record import owner_of
 from sessions_kms.management.base import (
@@ -24,6 +23,9 @@ from sessions_kms.management.base import (
     shown,
     unknown,
 )
+from sessions_kms.operations import data_key_replacement as key_periods
+from sessions_kms.operations import ending, users
+from sessions_kms.operations.purging import Cleared, Clearing
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage import not_before
 

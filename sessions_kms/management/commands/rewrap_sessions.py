@@ -8,7 +8,7 @@ from django.core.management.base import CommandError
 from sessions_kms.aws.translation import region_of
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import OperatorCommand
-from sessions_kms.rewrapping import Moved, Rewrapping
+from sessions_kms.operations.rewrapping import Moved, Rewrapping
 from sessions_kms.services import build_kms_keyring, services
 
 PASSES_MAX = 20

@@ -8,12 +8,13 @@ from typing import Any
 
 from django.conf import settings
 
-from sessions_kms import conf, provisioning
+from sessions_kms import conf
 from sessions_kms.infrastructure import cloudformation, terraform
 from sessions_kms.infrastructure.iam_policy import role_policy
 from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.infrastructure.store import Store
 from sessions_kms.management.base import OperatorCommand, UsageError
+from sessions_kms.operations import provisioning
 
 FORMATS = ("cloudformation", "terraform", "iam-policy")
 

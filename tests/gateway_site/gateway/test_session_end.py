@@ -16,8 +16,8 @@ from django.contrib.auth import SESSION_KEY
 from gateway_site.gateway import client, proxy
 from gateway_site.gateway.connections import Busy, Lease, Owner
 from gateway_site.gateway.http1 import Http1Connection
-from sessions_kms import ending
 from sessions_kms.backend import SessionStore
+from sessions_kms.operations import ending
 from sessions_kms.session.loading import id_of
 from tests.clock import FakeClock
 from tests.sessions_kms.stacks import fake_stack, install

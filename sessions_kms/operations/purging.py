@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from sessions_kms import ending
-from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.record import CLOCK_SKEW, Item, RecordHead, number
+from sessions_kms.operations import ending
+from sessions_kms.operations.ownership import Belonging
+from sessions_kms.operations.table_scan import Sweep
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
-from sessions_kms.sweeping import Sweep
 
 OTHER_KINDS = ("about#", "data-key#", "lease#", "logout#", "moved#")
 

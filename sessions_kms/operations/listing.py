@@ -12,8 +12,6 @@ and ended only when it is known to be of this project.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sessions_kms import ending
-from sessions_kms.belonging import Belonging
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import (
     CLOCK_SKEW,
@@ -25,6 +23,8 @@ from sessions_kms.format.record import (
     owner_prefix,
     session_id,
 )
+from sessions_kms.operations import ending
+from sessions_kms.operations.ownership import Belonging
 from sessions_kms.sealed_items import about
 from sessions_kms.services import services
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from sessions_kms import ending
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.known_keys import KnownKeys, WrappedKey
 from sessions_kms.exceptions import InvalidRecord
@@ -21,9 +20,10 @@ from sessions_kms.format.record import (
     owner_prefix,
     text,
 )
+from sessions_kms.operations import ending
+from sessions_kms.operations.table_scan import Sweep
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
-from sessions_kms.sweeping import Sweep
 
 
 class Left(Enum):
