@@ -10,8 +10,9 @@ from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from sessions_kms import conf, importing, moving_in
+from sessions_kms import conf, moving_in
 from sessions_kms.backend import SessionStore
+from sessions_kms.switching import importer as importing
 
 ENGINE = "sessions_kms.backend"
 MIDDLEWARE = "sessions_kms.middleware.StoreUnavailableMiddleware"

@@ -12,11 +12,11 @@ from django.core.signals import setting_changed
 
 from sessions_kms import backend, conf
 from sessions_kms.format.record import SHORT_ID
-from sessions_kms.importing import AllEnded, Importer, OldEngine, OldSession
-from sessions_kms.moved import is_marked, mark
 from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from sessions_kms.session.snapshot import Baseline
+from sessions_kms.switching.importer import AllEnded, Importer, OldEngine, OldSession
+from sessions_kms.switching.moved_marks import is_marked, mark
 
 logger = logging.getLogger("sessions_kms")
 

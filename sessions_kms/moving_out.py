@@ -15,13 +15,13 @@ from django.db import router, transaction
 from sessions_kms import backend
 from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.importing import CHUNK
-from sessions_kms.moved import is_marked, mark, mark_of
 from sessions_kms.sealed_items import about
 from sessions_kms.services import services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.loading import SESSION_KEY, id_of
 from sessions_kms.session.snapshot import Baseline
+from sessions_kms.switching.importer import CHUNK
+from sessions_kms.switching.moved_marks import is_marked, mark, mark_of
 
 
 class MovingOut(db.SessionStore):

@@ -18,10 +18,10 @@ from django.utils import timezone
 from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.importing import CHUNK, AllEnded, Importer, OldEngine
 from sessions_kms.operations import ending
 from sessions_kms.session.links import LINKS
 from sessions_kms.session.loading import id_of
+from sessions_kms.switching.importer import CHUNK, AllEnded, Importer, OldEngine
 from tests.sessions_kms import old_engine
 from tests.sessions_kms.old_engine import ENGINE, saved
 from tests.sessions_kms.stacks import Stack

@@ -13,10 +13,10 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 
 from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
-from sessions_kms.importing import Importer, OldEngine
-from sessions_kms.moved import mark, mark_of
 from sessions_kms.operations import ending
 from sessions_kms.session.loading import id_of
+from sessions_kms.switching.importer import Importer, OldEngine
+from sessions_kms.switching.moved_marks import mark, mark_of
 from tests.sessions_kms import interrupted, old_engine
 from tests.sessions_kms.fake_table import FakeTable
 from tests.sessions_kms.interrupted import Calls, Killed

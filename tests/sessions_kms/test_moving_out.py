@@ -20,9 +20,9 @@ from django.utils import timezone
 from sessions_kms import backend, moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from sessions_kms.moved import mark_of
 from sessions_kms.session import next_cookie
 from sessions_kms.session.loading import id_of
+from sessions_kms.switching.moved_marks import mark_of
 from tests.sessions_kms import old_engine
 from tests.sessions_kms.old_engine import saved
 from tests.sessions_kms.stacks import Stack

@@ -8,9 +8,9 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from sessions_kms import conf
-from sessions_kms.importing import AllEnded, Importer, OldEngine
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand, unknown
 from sessions_kms.services import services
+from sessions_kms.switching.importer import AllEnded, Importer, OldEngine
 
 ALL_ENDED = (
     "All sessions before some moment were ended, and the old engine does not say when its"

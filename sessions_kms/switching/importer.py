@@ -23,7 +23,6 @@ from django.utils import timezone
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
-from sessions_kms.moved import mark
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.sealing import seal_session
 from sessions_kms.services import Services
@@ -31,6 +30,7 @@ from sessions_kms.session import links
 from sessions_kms.session.loading import SESSION_KEY, id_of
 from sessions_kms.storage import not_before
 from sessions_kms.storage.table import RecordExists
+from sessions_kms.switching.moved_marks import mark
 
 logger = logging.getLogger("sessions_kms")
 
