@@ -14,9 +14,9 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 
-from sessions_kms.admin_ending import EndingAdmin
-from sessions_kms.admin_list import SessionList, label_users
-from sessions_kms.admin_pages import shown, shows_outage
+from sessions_kms.admin.changelist import SessionList, label_users
+from sessions_kms.admin.ending import EndingAdmin
+from sessions_kms.admin.pages import shown, shows_outage
 from sessions_kms.models import Session
 from sessions_kms.operations.listing import Inspection
 
