@@ -1,7 +1,7 @@
 """Who may sign in, by environment: `SIGN_IN_ALLOWED_…` and, for one provider, `OAUTH_<NAME>_…`.
 
 What enters are environment variables; what leaves is the member "admission" of a provider's
-settings (`oauth.admission.rule`), and what it adds to the authorization request.
+settings (`oauth.access_rule.rule`), and what it adds to the authorization request.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment import FALSE, TRUE
-from oauth.admission import issuers
-from oauth.admission.addresses import address, domain
-from oauth.admission.rule import Admission, domain_entry, github_group
+from oauth.access_rule import issuers
+from oauth.access_rule.addresses import address, domain
+from oauth.access_rule.rule import Admission, domain_entry, github_group
 
 SUFFIXES = (
     "ALLOWED_DOMAINS",

@@ -14,7 +14,7 @@ bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
 (whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
 the public authorities'), `identity` (the claims that tell an account from every other),
 `allowed_tenants` (of an issuer that has many, see `oauth.tenants`), `apple_team_id`
-(see `oauth.apple`) and `admission` (who may sign in: `oauth.admission.rule`).
+(see `oauth.apple`) and `admission` (who may sign in: `oauth.access_rule.rule`).
 
 An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider:
 `openid_configuration_overrides` then name its endpoints, as they replace single ones of
@@ -33,7 +33,7 @@ from allauth.socialaccount.providers import registry
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from oauth.admission.rule import NOTHING_SAID, Admission
+from oauth.access_rule.rule import NOTHING_SAID, Admission
 
 REFRESH_LEEWAY = 60  # seconds
 BASIC = "client_secret_basic"

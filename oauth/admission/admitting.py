@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from oauth import id_tokens
-from oauth.admission import claims
-from oauth.admission.claims import Claims
-from oauth.admission.decision import of_address, of_groups, refusal
-from oauth.admission.evidence import Evidence, Refusal
+from oauth.access_rule import claims
+from oauth.access_rule.claims import Claims
+from oauth.access_rule.decision import of_address, of_groups, refusal
+from oauth.access_rule.evidence import Evidence, Refusal
+from oauth.access_rule.rule import Admission
 from oauth.admission.gathering import gathered
-from oauth.admission.rule import Admission
 from oauth.exceptions import SignInRefused
 from oauth.id_tokens import Unreadable
 from oauth.providers import Provider

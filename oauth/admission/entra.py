@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from oauth.access_rule.issuers import GROUP_ID
 from oauth.admission.asking import Asking
-from oauth.admission.issuers import GROUP_ID
 from oauth.exceptions import ProviderUnavailable
 
 AT_ONCE = 20

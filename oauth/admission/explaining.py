@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oauth.admission import claims
-from oauth.admission.claims import Claims
-from oauth.admission.decision import refusal
-from oauth.admission.evidence import Evidence, Refusal
+from oauth.access_rule import claims
+from oauth.access_rule.claims import Claims
+from oauth.access_rule.decision import refusal
+from oauth.access_rule.evidence import Evidence, Refusal
+from oauth.access_rule.rule import EVERYBODY, Rule, github_group
 from oauth.admission.gathering import GITHUB
 from oauth.admission.github import verified_of
-from oauth.admission.rule import EVERYBODY, Rule, github_group
 from oauth.providers import Provider
 
 ASKED = "GitHub is asked for addresses and memberships at each sign-in, and no answer is kept."

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from oauth import endpoints
-from oauth.admission import claims, entra, issuers
+from oauth.access_rule import claims, issuers
+from oauth.access_rule.claims import Claims
+from oauth.access_rule.evidence import Evidence, Refusal
+from oauth.admission import entra
 from oauth.admission.asking import Asking
-from oauth.admission.claims import Claims
-from oauth.admission.evidence import Evidence, Refusal
 from oauth.admission.github import HEADERS, GitHub
 from oauth.providers import Provider
 from oauth.tokens import TokenSet

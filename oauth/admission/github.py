@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from oauth.admission.addresses import address
+from oauth.access_rule.addresses import address
+from oauth.access_rule.evidence import Evidence, Refusal
 from oauth.admission.asking import Asking, members
-from oauth.admission.evidence import Evidence, Refusal
 from oauth.exceptions import ProviderUnavailable
 from oauth.http import Answer
 

@@ -9,8 +9,8 @@ from pytest_django import Settings
 
 from gateway_site import providers
 from gateway_site.admission import SUFFIXES
-from oauth.admission.evidence import Refusal
-from oauth.admission.rule import Admission
+from oauth.access_rule.evidence import Refusal
+from oauth.access_rule.rule import Admission
 from tests.deploy_check import ROOT
 from tests.gateway_site.loading import local, production
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oauth.admission.addresses import address
-from oauth.admission.claims import Claims, evidence, groups_of
-from oauth.admission.decision import refusal
-from oauth.admission.evidence import Evidence, Refusal
-from oauth.admission.rule import Admission, Rule, domain_entry, github_group
+from oauth.access_rule.addresses import address
+from oauth.access_rule.claims import Claims, evidence, groups_of
+from oauth.access_rule.decision import refusal
+from oauth.access_rule.evidence import Evidence, Refusal
+from oauth.access_rule.rule import Admission, Rule, domain_entry, github_group
 
 ENTRA = "https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0"
 OTHER = "https://login.example.com"

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from oauth import background
 from oauth import session as tokens
-from oauth.admission import issuers
+from oauth.access_rule import issuers
 from sessions_kms.backend import SessionStore
 from tests.gateway_site.pages import assert_accessible
 from tests.oauth.fake_provider import FakeProvider

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from oauth.admission import issuers
+from oauth.access_rule import issuers
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import stored

@@ -1,6 +1,6 @@
 """Who may sign in with one provider, and what the groups of its people are for.
 
-The lists are in the form of `oauth.admission.addresses`; None is a list that is not set. What
+The lists are in the form of `oauth.access_rule.addresses`; None is a list that is not set. What
 enters is the member "admission" of an app's settings (see `oauth.providers`).
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from oauth.admission.addresses import address, domain, domain_of, lower
+from oauth.access_rule.addresses import address, domain, domain_of, lower
 
 EVERYBODY = "*"
 GROUPS_CLAIM = "groups"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from oauth.admission.evidence import Evidence, Refusal
-from oauth.admission.rule import Rule
+from oauth.access_rule.evidence import Evidence, Refusal
+from oauth.access_rule.rule import Rule
 
 
 def refusal(rule: Rule, told: Evidence) -> Refusal | None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from oauth.admission import issuers
-from oauth.admission.addresses import address, domain
-from oauth.admission.evidence import Evidence, Refusal
-from oauth.admission.rule import Admission
+from oauth.access_rule import issuers
+from oauth.access_rule.addresses import address, domain
+from oauth.access_rule.evidence import Evidence, Refusal
+from oauth.access_rule.rule import Admission
 
 Document = Mapping[str, Any]
 # Microsoft writes it as a boolean; as a number and as text it was seen as well.
