@@ -26,10 +26,10 @@ from oauth.exceptions import (
     ProviderUnavailable,
     ReauthenticationRequired,
 )
+from oauth.network.sql_connections import give_back
 from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
 from oauth.revocation import revoke_soon
 from oauth.signals import token_refreshed
-from oauth.sql_connections import give_back
 from oauth.threads import Busy, Turns, in_turn, is_underway
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable

@@ -29,10 +29,10 @@ from oauth.codes import Code
 from oauth.endpoints import reach_of
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
 from oauth.identity import telling_accounts_apart
+from oauth.network.transport import bounded
 from oauth.openid import naming_the_request
 from oauth.remedies import remedy
 from oauth.request_id import request_id
-from oauth.transport import bounded
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) 
     if isinstance(exception, ProviderUnavailable | ProviderRefused):
         return exception.code
     if isinstance(exception, requests.RequestException):
-        return Code.USERINFO_STATUS  # which alone is asked so (`oauth.transport`)
+        return Code.USERINFO_STATUS  # which alone is asked so (`oauth.network.transport`)
     if isinstance(exception, OAuth2Error):
         return Code.TOKEN_OTHER
     if exception is not None:

@@ -23,7 +23,7 @@ class OAuthConfig(AppConfig):
 
     def _tell_of_proxies(self, issuers: list[str | None]) -> None:
         """Log who has to see to it that no provider names addresses of a private network."""
-        from oauth.http import proxy_of
+        from oauth.network.http import proxy_of
 
         if any(proxy_of(issuer or "https://github.com") for issuer in issuers):
             logger.warning(

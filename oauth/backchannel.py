@@ -18,10 +18,10 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from oauth import endpoints, jwks, links, logout_tokens, providers
-from oauth.complaints import Complaints
 from oauth.exceptions import ProviderUnavailable
 from oauth.logout_tokens import InvalidLogoutToken, LogoutToken
-from oauth.posted_form import fields_of
+from oauth.network.complaints import Complaints
+from oauth.network.posted_form import fields_of
 from oauth.providers import Provider
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.record import VERSION, Item

@@ -23,9 +23,9 @@ from oauth.adapter import SocialAccountAdapter
 from oauth.apple import client_secret
 from oauth.client_authentication import assertion
 from oauth.exceptions import ProviderUnavailable
+from oauth.network.vetted_addresses import LOOPBACK_NAMES
 from oauth.providers import AUTH_METHODS, PRIVATE_KEY, Provider
 from oauth.sign_out import SignOutMiddleware
-from oauth.vetted_addresses import LOOPBACK_NAMES
 from sessions_kms.backend import SessionStore
 
 LEEWAY_MAX = 3600  # seconds

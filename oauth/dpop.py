@@ -20,7 +20,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.http import Answer
+from oauth.network.http import Answer
 
 SCHEME = "DPoP"
 PROOF, NONCE = "DPoP", "DPoP-Nonce"  # headers

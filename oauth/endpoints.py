@@ -1,7 +1,7 @@
 """A provider's endpoints, as its metadata names them, and requests to them.
 
 A `Provider` enters; `Metadata`, or the answer of its token endpoint, leaves. The
-metadata of a provider is kept for an hour (`oauth.kept_document`), for allauth's
+metadata of a provider is kept for an hour (`oauth.network.kept_document`), for allauth's
 adapters as well; while it cannot be fetched the last one serves on.
 """
 
@@ -17,13 +17,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from oauth import dpop, http, tenants
+from oauth import dpop, tenants
 from oauth.client_authentication import authenticated
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
-from oauth.kept_document import PAUSE, KeptDocument
+from oauth.network import http
+from oauth.network.kept_document import PAUSE, KeptDocument
+from oauth.network.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
 from oauth.providers import POST, Provider
-from oauth.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

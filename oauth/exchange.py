@@ -19,9 +19,9 @@ from django.http import HttpRequest
 from oauth import dpop, endpoints, providers, readable
 from oauth.admission import admitting
 from oauth.codes import Code
-from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused
+from oauth.network.concurrency_limit import ConcurrencyLimit
 from oauth.providers import POST, Provider
 from oauth.pushing import PushingClient
 from oauth.tokens import TokenSet

@@ -16,7 +16,7 @@ from typing import Any
 import jwt
 
 from oauth.codes import Code
-from oauth.http import is_shallow
+from oauth.network.http import is_shallow
 from oauth.tokens import MAX_TOKEN_LENGTH
 
 SUBJECT_MAX = 255  # ASCII characters; section 2

@@ -17,10 +17,10 @@ from typing import Any
 
 import jwt
 
-from oauth import http
 from oauth.exceptions import ProviderUnavailable
-from oauth.kept_document import KeptDocument
-from oauth.vetted_addresses import PUBLIC, Reach
+from oauth.network import http
+from oauth.network.kept_document import KeptDocument
+from oauth.network.vetted_addresses import PUBLIC, Reach
 
 KEYS_AGE = 3600  # seconds; a key that the provider withdrew is trusted no longer than that
 KEYS_MAX_STALE = 24 * 3600  # seconds, while the provider cannot be asked

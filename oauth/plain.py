@@ -14,11 +14,12 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.http import HttpRequest
 
-from oauth import apple, dpop, endpoints, http, providers, pushing
+from oauth import apple, dpop, endpoints, providers, pushing
 from oauth.codes import Code
 from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderUnavailable
 from oauth.exchange import Capturing, exchanges
+from oauth.network import http
 from oauth.providers import Provider
 from oauth.pushing import PushingClient
 from sessions_kms.services import services

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from oauth.posted_form import fields_of
+from oauth.network.posted_form import fields_of
 
 PASSED_ON = ("code", "state", "error")
 VALUE_MAX = 2048  # characters

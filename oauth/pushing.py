@@ -15,7 +15,7 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from oauth.codes import Code
 from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.http import Answer
+from oauth.network.http import Answer
 from oauth.providers import Provider
 
 # A URI; the specification bounds no length, and a browser has to take it.

@@ -15,8 +15,8 @@ from oauth import dpop, endpoints, id_tokens
 from oauth.admission import admitting
 from oauth.codes import Code
 from oauth.exceptions import OAuthError, ProviderUnavailable, SignInRefused
-from oauth.http import Answer
 from oauth.id_tokens import ForAnother, InvalidIdToken, Unreadable
+from oauth.network.http import Answer
 from oauth.providers import Provider
 from oauth.tokens import MalformedTokens, TokenSet
 

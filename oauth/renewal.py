@@ -29,8 +29,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-from oauth.complaints import Complaints
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
+from oauth.network.complaints import Complaints
 from oauth.providers import Provider
 from oauth.refreshing import NOT_ALLOWED, GrantRefused, refresh
 from oauth.telemetry import telemetry

@@ -14,8 +14,9 @@ import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
-from oauth import background, endpoints, providers
+from oauth import endpoints, providers
 from oauth.exceptions import ProviderUnavailable
+from oauth.network import background
 from oauth.providers import Provider
 from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable

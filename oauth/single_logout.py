@@ -34,11 +34,12 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from oauth import background, endpoints, logout_state, providers
+from oauth import endpoints, logout_state, providers
 from oauth import session as tokens
 from oauth.exceptions import ProviderUnavailable
+from oauth.network import background
+from oauth.network.sql_connections import give_back
 from oauth.providers import HINTED, POSTED, Provider
-from oauth.sql_connections import give_back
 from oauth.tokens import TokenSet
 
 logger = logging.getLogger(__name__)

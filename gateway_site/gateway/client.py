@@ -25,7 +25,7 @@ from gateway_site.gateway.connections import Connections, Limits, Owner
 from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.http1 import Http1Connection
 from gateway_site.gateway.upstreams import Upstream
-from oauth.vetted_addresses import is_private
+from oauth.network.vetted_addresses import is_private
 from sessions_kms.signals import session_cycled, session_ended
 
 logger = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from gateway_site.gateway.handler import gateway
 from gateway_site.gateway.upstreams import Upstream
 from oauth import providers
 from oauth import session as token_sets
-from oauth.sql_connections import give_back
+from oauth.network.sql_connections import give_back
 
 SHOWN = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds

@@ -13,7 +13,7 @@ SUFFIXES = ("ALLOW_PRIVATE", "ALLOW_HTTP", "CA_FILE")
 def read(variables: Variables) -> dict[str, Any]:
     """Return the settings of `oauth.providers`. Raises ImproperlyConfigured.
 
-    Plain http leads to private networks only (`oauth.vetted_addresses`), so whoever allows
+    Plain http leads to private networks only (`oauth.network.vetted_addresses`), so whoever allows
     the one means the other.
     """
     allow_private, allow_http = variables.flag("ALLOW_PRIVATE"), variables.flag("ALLOW_HTTP")

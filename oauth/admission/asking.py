@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from oauth import http
 from oauth.exceptions import ProviderUnavailable
-from oauth.http import Answer
-from oauth.vetted_addresses import Reach
+from oauth.network import http
+from oauth.network.http import Answer
+from oauth.network.vetted_addresses import Reach
 
 TOGETHER = 10.0  # seconds for all questions of one sign-in
 

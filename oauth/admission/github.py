@@ -14,7 +14,7 @@ from oauth.access_rule.addresses import address
 from oauth.access_rule.evidence import Evidence, Refusal
 from oauth.admission.asking import Asking, members
 from oauth.exceptions import ProviderUnavailable
-from oauth.http import Answer
+from oauth.network.http import Answer
 
 # https://docs.github.com/en/rest/about-the-rest-api/api-versions
 HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterator
 
-from oauth import http
 from oauth.doctor.remedies import PATIENCE
 from oauth.endpoints import Metadata
 from oauth.id_tokens import CLOCK_DIFFERENCE
+from oauth.network import http
 from sessions_kms.aws.clock import moment_of
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.services import services

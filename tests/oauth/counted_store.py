@@ -11,7 +11,7 @@ from django.core.cache import cache
 from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS
-from oauth import background
+from oauth.network import background
 from tests.bench.calls import counted
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import local_kms, roto_url

@@ -21,8 +21,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from gateway_site import providers
-from oauth import background
 from oauth import session as tokens
+from oauth.network import background
 from oauth.tokens import TokenSet
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock

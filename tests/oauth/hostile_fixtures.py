@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pytest_django import Settings
 
-from oauth import http
+from oauth.network import http
 from tests.oauth.fixtures import Visitor, configure
 from tests.oauth.hostile import (
     ADDRESS,

@@ -10,7 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.test import Client
 from pytest_django import Settings
 
-from oauth import background
+from oauth.network import background
 from oauth.providers import provider
 from oauth.renewal import Renewal
 from oauth.tokens import TokenSet

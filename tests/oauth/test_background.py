@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from oauth.background import Background
+from oauth.network.background import Background
 
 ROOT = Path(__file__).resolve().parents[2]
 

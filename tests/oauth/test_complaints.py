@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from oauth.complaints import DIFFERENT_MAX, EVERY, Complaints
+from oauth.network.complaints import DIFFERENT_MAX, EVERY, Complaints
 from tests.clock import FakeClock
 
 

@@ -13,7 +13,7 @@ from pytest_django import Settings
 import oauth
 from oauth import dpop, endpoints
 from oauth.doctor.client import client_findings
-from oauth.http import Answer
+from oauth.network.http import Answer
 from oauth.providers import provider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, stored

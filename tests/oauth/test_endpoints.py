@@ -13,7 +13,7 @@ from pytest_django import Settings
 from oauth import endpoints
 from oauth.endpoints import METADATA_AGE, PAUSE_OF_GRANTS, Metadata
 from oauth.exceptions import ProviderUnavailable
-from oauth.kept_document import PAUSE
+from oauth.network.kept_document import PAUSE
 from oauth.providers import provider
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import configure, environment

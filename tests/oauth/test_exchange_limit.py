@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connections
 
-from oauth import http
-from oauth.concurrency_limit import ConcurrencyLimit
 from oauth.exceptions import ProviderBusy
 from oauth.exchange import EXCHANGES, exchanges
+from oauth.network import http
+from oauth.network.concurrency_limit import ConcurrencyLimit
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 

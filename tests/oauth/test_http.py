@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from oauth import http, transport
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.http import Answer
-from oauth.vetted_addresses import ANYWHERE
+from oauth.network import http, transport
+from oauth.network.http import Answer
+from oauth.network.vetted_addresses import ANYWHERE
 
 SECRET = "canary-in-the-form"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from oauth import http, name_lookup
 from oauth.exceptions import ProviderUnavailable
-from oauth.name_lookup import LOOKUPS, Lookups, LookupsBusy
-from oauth.vetted_addresses import ANYWHERE
+from oauth.network import http, name_lookup
+from oauth.network.name_lookup import LOOKUPS, Lookups, LookupsBusy
+from oauth.network.vetted_addresses import ANYWHERE
 
 ROW = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))
 

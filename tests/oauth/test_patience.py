@@ -11,8 +11,9 @@ import pytest
 from pytest_django import Settings
 
 import oauth
-from oauth import background, endpoints
+from oauth import endpoints
 from oauth import session as tokens
+from oauth.network import background
 from oauth.providers import provider
 from oauth.renewal import KEPT, Renewal
 from oauth.tokens import new_grant_secret

@@ -11,8 +11,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from oauth import access, http
-from oauth.sql_connections import give_back
+from oauth import access
+from oauth.network import http
+from oauth.network.sql_connections import give_back
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token

@@ -9,7 +9,7 @@ import ssl
 import httpx2
 import pytest
 
-from oauth.vetted_addresses import (
+from oauth.network.vetted_addresses import (
     ANYWHERE,
     PUBLIC,
     AddressRefused,

@@ -1,6 +1,6 @@
 """Providers asked over the `Wire` of AWS's calls instead of sockets: counted and struck alike.
 
-The one way out, `oauth.http`, is taken over. What a fault of the wire raises is translated
+The one way out, `oauth.network.http`, is taken over. What a fault of the wire raises is translated
 to what the network, or a provider, would do.
 """
 
@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from oauth import http
+from oauth.network import http
 from tests.oauth.fake_provider import Answer, FakeProvider
 from tests.sessions_kms.wire import Wire
 

@@ -16,7 +16,7 @@ from itertools import zip_longest
 
 import httpx2
 
-from oauth.name_lookup import addresses_of
+from oauth.network.name_lookup import addresses_of
 
 TRIED_MAX = 3  # addresses of one name
 FIRST_CONNECT = 1.0  # seconds for an address that is not the last one to try

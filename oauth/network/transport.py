@@ -1,4 +1,4 @@
-"""What allauth asks providers by `requests`, asked by `oauth.http` instead.
+"""What allauth asks providers by `requests`, asked by `oauth.network.http` instead.
 
 A `requests.Session` is bounded neither in time nor in size, unpacks what is compressed
 and replaces a token by what a `.netrc` file says of the host.
@@ -12,17 +12,17 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 
-from oauth import http
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
-from oauth.vetted_addresses import Reach
+from oauth.network import http
+from oauth.network.vetted_addresses import Reach
 
 # Of a connection, which is not that of `requests`.
 NOT_PASSED = frozenset({"accept-encoding", "connection", "content-length", "user-agent"})
 
 
 def bounded(session: requests.Session, reach: Reach) -> requests.Session:
-    """Have a session ask by `oauth.http`; its requests then raise ProviderUnavailable."""
+    """Have a session ask by `oauth.network.http`; its requests then raise ProviderUnavailable."""
     session.trust_env = False
     for scheme in ("https://", "http://"):
         session.mount(scheme, _Transport(reach))

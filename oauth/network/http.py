@@ -7,7 +7,7 @@ Each request has a connection of its own: one kept open may have been closed by 
 provider meanwhile, and then nobody could tell whether a refresh token was spent.
 
 An address that a provider named leads to the networks that the caller allows only
-(`oauth.vetted_addresses`). Through a proxy the proxy looks names up, and must see to it.
+(`oauth.network.vetted_addresses`). Through a proxy the proxy looks names up, and must see to it.
 
 No SQL connection is held meanwhile: a slow provider would soon have them all.
 """
@@ -30,9 +30,9 @@ import httpx2
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.name_lookup import BoundedLoop
-from oauth.sql_connections import give_back
-from oauth.vetted_addresses import PUBLIC, AddressRefused, Reach, VettedTransport
+from oauth.network.name_lookup import BoundedLoop
+from oauth.network.sql_connections import give_back
+from oauth.network.vetted_addresses import PUBLIC, AddressRefused, Reach, VettedTransport
 
 logger = logging.getLogger(__name__)
 
