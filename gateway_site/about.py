@@ -14,7 +14,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from gateway_site.user_agents import browser_of, system_of
-from oauth.providers import provider
+from oauth.provider.config import provider
 from sessions_kms.sealed_items.about import ABOUT
 
 if TYPE_CHECKING:  # a model: this is imported before all apps are ready

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         ProviderUnavailable,
         ReauthenticationRequired,
     )
-    from oauth.tokens import TokenSet
+    from oauth.provider.token_set import TokenSet
 
 __all__ = [
     "NotConnected",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _HOMES = dict.fromkeys(__all__, "oauth.exceptions") | {
-    "TokenSet": "oauth.tokens",
+    "TokenSet": "oauth.provider.token_set",
     "aget_token": "oauth.access",
     "get_token": "oauth.access",
     "needs_consent": "oauth.access",

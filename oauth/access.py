@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
-from oauth import grants, providers
+from oauth import grants
 from oauth import session as tokens
 from oauth.exceptions import (
     NoLongerAllowed,
@@ -27,11 +27,12 @@ from oauth.exceptions import (
     ReauthenticationRequired,
 )
 from oauth.network.sql_connections import give_back
+from oauth.provider import config as providers
+from oauth.provider.revocation import revoke_soon
+from oauth.provider.token_set import TokenSet
 from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
-from oauth.revocation import revoke_soon
 from oauth.signals import token_refreshed
 from oauth.threads import Busy, Turns, in_turn, is_underway
-from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.services import services

@@ -22,15 +22,16 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 
-from oauth import new_accounts, pending, providers, way_back
+from oauth import new_accounts, pending, way_back
 from oauth.admission import refusing
 from oauth.capturing import capturing
 from oauth.codes import Code
-from oauth.endpoints import reach_of
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
 from oauth.identity import telling_accounts_apart
 from oauth.network.transport import bounded
 from oauth.openid import naming_the_request
+from oauth.provider import config as providers
+from oauth.provider.metadata import reach_of
 from oauth.remedies import remedy
 from oauth.request_id import request_id
 

@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from django.http import HttpRequest
 
-from oauth import endpoints, providers
 from oauth.exceptions import ProviderUnavailable
+from oauth.provider import config as providers
+from oauth.provider import metadata as endpoints
 
 FIELD, VALUE = "account", "another"  # of the form that begins the sign-in
 # OpenID Connect Core 3.1.2.1; GitHub knows it as well:

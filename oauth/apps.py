@@ -15,7 +15,7 @@ class OAuthConfig(AppConfig):
 
     def ready(self) -> None:
         from oauth import capture, checks, rights, sign_out  # noqa: F401  (they connect, register)
-        from oauth.providers import all_providers
+        from oauth.provider.config import all_providers
         from sessions_kms.storage.not_before import names_from
 
         names_from(lambda: [provider.name for provider in all_providers()])

@@ -17,12 +17,15 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from oauth import endpoints, jwks, links, logout_tokens, providers
+from oauth import links, logout_tokens
 from oauth.exceptions import ProviderUnavailable
 from oauth.logout_tokens import InvalidLogoutToken, LogoutToken
 from oauth.network.complaints import Complaints
 from oauth.network.posted_form import fields_of
-from oauth.providers import Provider
+from oauth.provider import config as providers
+from oauth.provider import jwks
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import Provider
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.record import VERSION, Item
 from sessions_kms.operations.ending import end_linked

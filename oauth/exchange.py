@@ -16,15 +16,17 @@ from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
-from oauth import dpop, endpoints, providers, readable
 from oauth.admission import admitting
 from oauth.codes import Code
-from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused
 from oauth.network.concurrency_limit import ConcurrencyLimit
-from oauth.providers import POST, Provider
-from oauth.pushing import PushingClient
-from oauth.tokens import TokenSet
+from oauth.provider import config as providers
+from oauth.provider import dpop, readable
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import POST, Provider
+from oauth.provider.metadata import Metadata, ask_token_endpoint
+from oauth.provider.pushed_requests import PushingClient
+from oauth.provider.token_set import TokenSet
 from sessions_kms.services import services
 
 # Of one provider in one process. Anybody may cause them, with codes that are made up; what else

@@ -3,8 +3,8 @@
 The sessions stay. Whoever holds tokens of such a grant must consent again.
 """
 
+from oauth.provider.token_set import TokenSet
 from oauth.threads import in_thread
-from oauth.tokens import TokenSet
 from sessions_kms.services import services
 
 

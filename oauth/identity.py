@@ -13,7 +13,7 @@ from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnec
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused
-from oauth.providers import Provider
+from oauth.provider.config import Provider
 
 
 def telling_accounts_apart(provider: OpenIDConnectProvider, configured: Provider) -> None:

@@ -17,11 +17,12 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils.crypto import salted_hmac
 
-from oauth import endpoints, providers
-from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderUnavailable
-from oauth.providers import Provider
-from oauth.tokens import TokenSet
+from oauth.provider import config as providers
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import Provider
+from oauth.provider.metadata import Metadata
+from oauth.provider.token_set import TokenSet
 from sessions_kms.session.links import LINKS, LINKS_MAX
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import Any
 
 import jwt
 
-from oauth.jwks import ALGORITHMS
+from oauth.provider.jwks import ALGORITHMS
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
 TYPES = frozenset({"logout+jwt", "jwt"})

@@ -17,11 +17,12 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from django.http import HttpRequest
 
-from oauth import id_tokens, tenants
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.id_tokens import InvalidIdToken
 from oauth.plain import Configured
+from oauth.provider import id_token as id_tokens
+from oauth.provider import tenants
+from oauth.provider.id_token import InvalidIdToken
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

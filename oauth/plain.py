@@ -14,14 +14,17 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.http import HttpRequest
 
-from oauth import apple, dpop, endpoints, providers, pushing
 from oauth.codes import Code
-from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderUnavailable
 from oauth.exchange import Capturing, exchanges
 from oauth.network import http
-from oauth.providers import Provider
-from oauth.pushing import PushingClient
+from oauth.provider import apple, dpop
+from oauth.provider import config as providers
+from oauth.provider import metadata as endpoints
+from oauth.provider import pushed_requests as pushing
+from oauth.provider.config import Provider
+from oauth.provider.metadata import Metadata
+from oauth.provider.pushed_requests import PushingClient
 from sessions_kms.services import services
 
 

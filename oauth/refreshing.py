@@ -11,14 +11,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from oauth import dpop, endpoints, id_tokens
 from oauth.admission import admitting
 from oauth.codes import Code
 from oauth.exceptions import OAuthError, ProviderUnavailable, SignInRefused
-from oauth.id_tokens import ForAnother, InvalidIdToken, Unreadable
 from oauth.network.http import Answer
-from oauth.providers import Provider
-from oauth.tokens import MalformedTokens, TokenSet
+from oauth.provider import dpop
+from oauth.provider import id_token as id_tokens
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import Provider
+from oauth.provider.id_token import ForAnother, InvalidIdToken, Unreadable
+from oauth.provider.token_set import MalformedTokens, TokenSet
 
 logger = logging.getLogger(__name__)
 

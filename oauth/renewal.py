@@ -31,10 +31,10 @@ from functools import cache
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
 from oauth.network.complaints import Complaints
-from oauth.providers import Provider
+from oauth.provider.config import Provider
+from oauth.provider.token_set import TokenSet
 from oauth.refreshing import NOT_ALLOWED, GrantRefused, refresh
 from oauth.telemetry import telemetry
-from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import Services, services

@@ -18,8 +18,8 @@ from django.db.models import F
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
 
-from oauth import providers
 from oauth.models import GroupRights
+from oauth.provider import config as providers
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import logging
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from oauth.tokens import TokenSet
+from oauth.provider.token_set import TokenSet
 from sessions_kms.backend import SessionStore
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """Which token sets a request let go, to be revoked once it is known that it did.
 
-Django's and allauth's signals enter, calls of `oauth.revocation` leave, at the end of
+Django's and allauth's signals enter, calls of `oauth.provider.revocation` leave, at the end of
 the request: the session must be gone before its grants are. allauth signs a person
 out who signs in again; the grants of the accounts that go on are left alone then, since
 some providers end the new one with the old one.
@@ -23,8 +23,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from oauth import session as tokens
-from oauth.revocation import revoke_soon
-from oauth.tokens import TokenSet
+from oauth.provider.revocation import revoke_soon
+from oauth.provider.token_set import TokenSet
 
 logger = logging.getLogger(__name__)
 

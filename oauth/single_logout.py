@@ -34,13 +34,15 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from oauth import endpoints, logout_state, providers
+from oauth import logout_state
 from oauth import session as tokens
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import background
 from oauth.network.sql_connections import give_back
-from oauth.providers import HINTED, POSTED, Provider
-from oauth.tokens import TokenSet
+from oauth.provider import config as providers
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import HINTED, POSTED, Provider
+from oauth.provider.token_set import TokenSet
 
 logger = logging.getLogger(__name__)
 

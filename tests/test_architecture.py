@@ -157,7 +157,7 @@ def test_cryptography_is_in_the_envelope_and_the_proofs_of_a_key_only() -> None:
         for each in all_imports()
         if each.package == "cryptography" and not is_under(each.of, "gateway_site.local")
     }
-    assert users == {"sessions_kms.format.envelope", "oauth.dpop"}
+    assert users == {"sessions_kms.format.envelope", "oauth.provider.dpop"}
 
 
 def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:

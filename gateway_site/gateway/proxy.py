@@ -27,8 +27,8 @@ from gateway_site.gateway.slots import Slots
 from gateway_site.gateway.standing import stands, watchers
 from gateway_site.gateway.views import Call
 from gateway_site.trusted_proxies import Address, address
-from oauth import dpop
-from oauth.tokens import TokenSet
+from oauth.provider import dpop
+from oauth.provider.token_set import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 
 logger = logging.getLogger(__name__)

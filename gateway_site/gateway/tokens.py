@@ -9,10 +9,10 @@ from django.urls import reverse
 
 from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.problems import Problem, unavailable
-from oauth import dpop
 from oauth.access import aget_token
 from oauth.exceptions import NotConnected, ProviderUnavailable, ReauthenticationRequired
-from oauth.tokens import TokenSet
+from oauth.provider import dpop
+from oauth.provider.token_set import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import services
 

@@ -23,7 +23,7 @@ from oauth import grants
 from oauth import session as tokens
 from oauth.access import aget_token
 from oauth.exceptions import OAuthError, ReauthenticationRequired
-from oauth.tokens import TokenSet
+from oauth.provider.token_set import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 
 # Scopes that are granted under another name.

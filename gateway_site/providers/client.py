@@ -21,7 +21,7 @@ METHODS = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 
 
 def read(variables: Variables) -> dict[str, Any]:
-    """Return the settings of `oauth.providers`. Raises ImproperlyConfigured."""
+    """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured."""
     variables.refuse(["TEAM_ID"], "is Apple's alone, whose provider name is OAUTH_APPLE_….")
     method, key = variables.text("TOKEN_AUTH"), variables.text("PRIVATE_KEY_FILE")
     if method and method not in METHODS:

@@ -17,7 +17,7 @@ from gateway_site.providers.provider import OPENID, Provider
 from gateway_site.providers.variables import Variables
 
 CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
-# Each reads the variables of one subject into what `oauth.providers` calls them.
+# Each reads the variables of one subject into what `oauth.provider.config` calls them.
 SUBJECTS = (endpoints, protection, tokens, network, sign_out)
 # The first makes the provider.
 SUFFIXES = (

@@ -17,7 +17,7 @@ SUFFIXES = tuple(ENDPOINTS.values())
 
 
 def read(variables: Variables) -> dict[str, Any]:
-    """Return the settings of `oauth.providers`. Raises ImproperlyConfigured."""
+    """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured."""
     found = {name: url for name, each in ENDPOINTS.items() if (url := variables.text(each))}
     for name, url in found.items():
         variables.origin(ENDPOINTS[name], url)

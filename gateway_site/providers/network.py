@@ -11,7 +11,7 @@ SUFFIXES = ("ALLOW_PRIVATE", "ALLOW_HTTP", "CA_FILE")
 
 
 def read(variables: Variables) -> dict[str, Any]:
-    """Return the settings of `oauth.providers`. Raises ImproperlyConfigured.
+    """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured.
 
     Plain http leads to private networks only (`oauth.network.vetted_addresses`), so whoever allows
     the one means the other.

@@ -12,7 +12,7 @@ AUTO = "auto"
 
 
 def read(variables: Variables) -> dict[str, Any]:
-    """Return the settings of `oauth.providers`. Raises ImproperlyConfigured."""
+    """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured."""
     pushed, found = variables.text("PAR").lower() or AUTO, dict[str, Any]()
     if pushed not in TRUE | FALSE | {AUTO}:
         raise variables.error("PAR", "must be auto, 1 or 0.")

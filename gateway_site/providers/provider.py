@@ -11,7 +11,7 @@ OPENID = "openid_connect"  # allauth's kind that may have many providers
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
-    """One configured provider. ``settings`` are what `oauth.providers` calls them."""
+    """One configured provider. ``settings`` are what `oauth.provider.config` calls them."""
 
     name: str
     label: str

@@ -12,7 +12,7 @@ SUFFIXES = ("SINGLE_LOGOUT", "BACKCHANNEL_LOGOUT")
 
 
 def read(variables: Variables) -> dict[str, Any]:
-    """Return the settings of `oauth.providers`. Raises ImproperlyConfigured."""
+    """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured."""
     found: dict[str, Any] = {}
     single = variables.text("SINGLE_LOGOUT").lower()
     if single not in TRUE | FALSE | KINDS:

@@ -12,7 +12,7 @@ LEEWAY_MAX = 3600  # seconds
 
 
 def read(variables: Variables) -> dict[str, Any]:
-    """Return the settings of `oauth.providers`. Raises ImproperlyConfigured."""
+    """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured."""
     found: dict[str, Any] = {}
     if url := variables.text("REVOCATION_URL"):
         variables.origin("REVOCATION_URL", url)

@@ -1,7 +1,7 @@
 """Who may sign in with one provider, and what the groups of its people are for.
 
 The lists are in the form of `oauth.access_rule.addresses`; None is a list that is not set. What
-enters is the member "admission" of an app's settings (see `oauth.providers`).
+enters is the member "admission" of an app's settings (see `oauth.provider.config`).
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from oauth import id_tokens
 from oauth.access_rule import claims
 from oauth.access_rule.claims import Claims
 from oauth.access_rule.decision import of_address, of_groups, refusal
@@ -18,10 +17,11 @@ from oauth.access_rule.evidence import Evidence, Refusal
 from oauth.access_rule.rule import Admission
 from oauth.admission.gathering import gathered
 from oauth.exceptions import SignInRefused
-from oauth.id_tokens import Unreadable
-from oauth.providers import Provider
-from oauth.revocation import revoke_soon
-from oauth.tokens import TokenSet
+from oauth.provider import id_token as id_tokens
+from oauth.provider.config import Provider
+from oauth.provider.id_token import Unreadable
+from oauth.provider.revocation import revoke_soon
+from oauth.provider.token_set import TokenSet
 
 
 def admitted(provider: Provider, extra_data: Mapping[str, Any], token_set: TokenSet) -> TokenSet:

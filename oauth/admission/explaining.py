@@ -17,7 +17,7 @@ from oauth.access_rule.evidence import Evidence, Refusal
 from oauth.access_rule.rule import EVERYBODY, Rule, github_group
 from oauth.admission.gathering import GITHUB
 from oauth.admission.github import verified_of
-from oauth.providers import Provider
+from oauth.provider.config import Provider
 
 ASKED = "GitHub is asked for addresses and memberships at each sign-in, and no answer is kept."
 GRAPH = "At a sign-in Microsoft Graph would be asked for them, if the token is one for Graph."

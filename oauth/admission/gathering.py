@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from oauth import endpoints
 from oauth.access_rule import claims, issuers
 from oauth.access_rule.claims import Claims
 from oauth.access_rule.evidence import Evidence, Refusal
 from oauth.admission import entra
 from oauth.admission.asking import Asking
 from oauth.admission.github import HEADERS, GitHub
-from oauth.providers import Provider
-from oauth.tokens import TokenSet
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import Provider
+from oauth.provider.token_set import TokenSet
 
 GITHUB = "github"  # allauth's kind
 

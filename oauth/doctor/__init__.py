@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from oauth import endpoints
 from oauth.doctor.authorization import redirect_findings
 from oauth.doctor.client import client_findings
 from oauth.doctor.connection import connection_findings
@@ -19,7 +18,8 @@ from oauth.doctor.keys import key_findings
 from oauth.doctor.logout import logout_findings
 from oauth.doctor.remedies import trouble
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.providers import Provider
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import Provider
 from sessions_kms.doctor.finding import Finding, ok
 
 __all__ = ["examine"]

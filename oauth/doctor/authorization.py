@@ -12,15 +12,15 @@ import secrets
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
-from oauth import pushing
 from oauth.codes import Code
 from oauth.doctor.remedies import PATIENCE, trouble
 from oauth.doctor.site import callback_address
-from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.network import http
 from oauth.openid import code_challenge
-from oauth.providers import Provider
+from oauth.provider import pushed_requests as pushing
+from oauth.provider.config import Provider
+from oauth.provider.metadata import Metadata
 from oauth.remedies import remedy
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 

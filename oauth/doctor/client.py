@@ -9,13 +9,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
-from oauth import dpop, endpoints
 from oauth.codes import Code
 from oauth.doctor.remedies import PATIENCE
 from oauth.doctor.site import callback_address
-from oauth.endpoints import Metadata
 from oauth.exceptions import ProviderRefused
-from oauth.providers import Provider
+from oauth.provider import dpop
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import Provider
+from oauth.provider.metadata import Metadata
 from oauth.remedies import remedy
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from oauth import jwks
-from oauth.endpoints import Metadata
+from oauth.provider import jwks
+from oauth.provider.metadata import Metadata
 from sessions_kms.doctor.finding import Finding, failing, ok
 
 

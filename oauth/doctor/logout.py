@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from django.urls import NoReverseMatch, reverse
 
 from oauth import links
-from oauth.endpoints import Metadata
-from oauth.providers import Provider
+from oauth.provider.config import Provider
+from oauth.provider.metadata import Metadata
 from sessions_kms.doctor.finding import Finding, ok, warning
 
 BACK = "back-channel logout"

@@ -6,7 +6,7 @@ from allauth.socialaccount.providers import registry
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from django.urls import reverse
 
-from oauth.providers import Provider
+from oauth.provider.config import Provider
 
 
 def callback_address(provider: Provider, site: str | None) -> str | None:

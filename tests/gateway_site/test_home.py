@@ -13,7 +13,7 @@ from pytest_django import Settings
 from gateway_site.pages import connected
 from gateway_site.pages.connected import missing_scope
 from oauth import session as tokens
-from oauth.tokens import TokenSet
+from oauth.provider.token_set import TokenSet
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.local.running import wait_until
 from tests.oauth.fake_provider import FakeProvider

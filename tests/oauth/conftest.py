@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth import backchannel, dpop, endpoints, jwks, renewal
+from oauth import backchannel, renewal
+from oauth.provider import dpop, jwks
+from oauth.provider import metadata as endpoints
 from tests.oauth.fixtures import (
     corp,
     database_file,

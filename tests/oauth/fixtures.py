@@ -23,7 +23,7 @@ from pytest_django import Settings
 from gateway_site import providers
 from oauth import session as tokens
 from oauth.network import background
-from oauth.tokens import TokenSet
+from oauth.provider.token_set import TokenSet
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.oauth import fake_provider

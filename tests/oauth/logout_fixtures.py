@@ -11,9 +11,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from oauth.network import background
-from oauth.providers import provider
+from oauth.provider.config import provider
+from oauth.provider.token_set import TokenSet
 from oauth.renewal import Renewal
-from oauth.tokens import TokenSet
 from tests.oauth import fake_provider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.logout_provider import LogoutProvider

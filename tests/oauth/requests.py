@@ -9,7 +9,7 @@ from django.test import RequestFactory
 
 import oauth
 from oauth import session as tokens
-from oauth.tokens import TokenSet
+from oauth.provider.token_set import TokenSet
 from sessions_kms.backend import SessionStore
 from tests.oauth.fixtures import Visitor
 

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from oauth import endpoints
+from oauth.provider import metadata as endpoints
 from sessions_kms import services
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.session.links import LINKS

@@ -11,7 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from oauth import jwks
+from oauth.provider import jwks
 from tests.oauth.fixtures import Visitor
 from tests.oauth.logout_fixtures import assert_refused, post
 from tests.oauth.logout_provider import ABSENT, LogoutProvider, SigningKey

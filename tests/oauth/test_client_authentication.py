@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from pytest_django import Settings
 
 import oauth
-from oauth.client_authentication import ASSERTION_LIFETIME, ASSERTION_TYPE, authenticated
 from oauth.exceptions import ProviderUnavailable
-from oauth.providers import Provider
+from oauth.provider.client_authentication import ASSERTION_LIFETIME, ASSERTION_TYPE, authenticated
+from oauth.provider.config import Provider
 from tests.oauth.fake_provider import CLIENT_SECRET, FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, stored

@@ -11,10 +11,11 @@ from django.db import connection
 from pytest_django import Settings
 
 import oauth
-from oauth import dpop, endpoints
 from oauth.doctor.client import client_findings
 from oauth.network.http import Answer
-from oauth.providers import provider
+from oauth.provider import dpop
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import provider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, stored
 from tests.oauth.strict_provider import StrictProvider

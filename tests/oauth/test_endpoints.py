@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from oauth import endpoints
-from oauth.endpoints import METADATA_AGE, PAUSE_OF_GRANTS, Metadata
 from oauth.exceptions import ProviderUnavailable
 from oauth.network.kept_document import PAUSE
-from oauth.providers import provider
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import provider
+from oauth.provider.metadata import METADATA_AGE, PAUSE_OF_GRANTS, Metadata
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import configure, environment
 from tests.oauth.test_provider_failures import DISCOVERY, NONSENSE

@@ -18,10 +18,10 @@ from django.test import RequestFactory
 from django.urls import resolve
 from pytest_django import Settings
 
-from oauth import endpoints
-from oauth.endpoints import NEEDED, OPTIONAL
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
+from oauth.provider import metadata as endpoints
+from oauth.provider.metadata import NEEDED, OPTIONAL
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.hostile import (

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from oauth import jwks
+from oauth.provider import jwks
 from tests.oauth.hostile import CLIENT_ID, HostileProvider
 from tests.oauth.hostile_fixtures import hostile, internet
 from tests.oauth.logout_fixtures import post

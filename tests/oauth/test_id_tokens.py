@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import oauth
-from oauth import id_tokens
-from oauth.id_tokens import InvalidIdToken, Unreadable
+from oauth.provider import id_token as id_tokens
+from oauth.provider.id_token import InvalidIdToken, Unreadable
 from tests.oauth.fixtures import Visitor
 from tests.oauth.hostile import CLIENT_ID, HostileProvider
 from tests.oauth.hostile_fixtures import come_back, hostile, internet

@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from oauth.tokens import TokenSet
+from oauth.provider.token_set import TokenSet
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.sessions_kms.stacks import Stack

@@ -6,7 +6,7 @@ import pytest
 
 import oauth
 from oauth import session as tokens
-from oauth.tokens import TokenSet
+from oauth.provider.token_set import TokenSet
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending

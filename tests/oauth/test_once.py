@@ -18,9 +18,9 @@ import oauth
 from oauth import renewal
 from oauth import session as tokens
 from oauth.exceptions import OAuthError
-from oauth.providers import provider
+from oauth.provider.config import provider
+from oauth.provider.token_set import TokenSet
 from oauth.renewal import LEASE, Renewal
-from oauth.tokens import TokenSet
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases

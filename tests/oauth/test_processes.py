@@ -22,7 +22,7 @@ import requests
 
 from gateway_site.local.kms import LocalKMS
 from oauth import session as tokens
-from oauth.tokens import TokenSet
+from oauth.provider.token_set import TokenSet
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.oauth.worker import FROZEN, Worker, digest

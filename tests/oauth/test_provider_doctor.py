@@ -14,8 +14,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from oauth import endpoints
 from oauth.network import http
+from oauth.provider import metadata as endpoints
 from tests import certificates
 from tests.oauth import fake_provider
 from tests.oauth.asking_provider import AskingProvider

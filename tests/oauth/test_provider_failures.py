@@ -13,8 +13,8 @@ import pytest
 from allauth.socialaccount.models import SocialAccount
 from pytest_django import Settings
 
-from oauth import endpoints
 from oauth.network import http
+from oauth.provider import metadata as endpoints
 from tests.oauth.fake_provider import Answer, FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.test_http import BAD, talking

@@ -9,9 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from oauth import endpoints, jwks
 from oauth.exceptions import ProviderUnavailable
-from oauth.providers import provider
+from oauth.provider import jwks
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import provider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.hostile import HostileProvider
 from tests.oauth.hostile_fixtures import come_back, hostile, internet

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from gateway_site.providers import configured, social_providers
 from oauth import checks
-from oauth.providers import REFRESH_LEEWAY, provider
+from oauth.provider.config import REFRESH_LEEWAY, provider
 
 CORP = {
     "OAUTH_CORP_CLIENT_ID": "c",

@@ -15,8 +15,8 @@ import pytest
 
 import oauth
 from oauth.exceptions import OAuthError, ReauthenticationRequired
+from oauth.provider.token_set import TokenSet
 from oauth.renewal import LEASE, _resting
-from oauth.tokens import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE
 from tests.oauth.fake_provider import FakeProvider

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from oauth.exceptions import OAuthError
-from oauth.revocation import revoke_soon
-from oauth.tokens import TokenSet
+from oauth.provider.revocation import revoke_soon
+from oauth.provider.token_set import TokenSet
 from tests.oauth.fixtures import Visitor
 from tests.oauth.logout_fixtures import held_by, refreshed, revoked, settled, sign_out
 from tests.oauth.logout_provider import LogoutProvider

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oauth import session
-from oauth.tokens import MAX_LIFETIME, TokenSet, split_scope
+from oauth.provider.token_set import MAX_LIFETIME, TokenSet, split_scope
 from sessions_kms.backend import SessionStore
 
 FULL = TokenSet(

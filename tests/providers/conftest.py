@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from oauth import endpoints
 from oauth.network import http
+from oauth.provider import metadata as endpoints
 from tests.oauth.fixtures import configure, store, visitor
 from tests.oauth.hostile import Internet
 from tests.oauth.hostile_fixtures import internet

@@ -10,8 +10,9 @@ from typing import Any
 
 from django.conf import settings
 
-from oauth import doctor, providers
-from oauth.providers import Provider
+from oauth import doctor
+from oauth.provider import config as providers
+from oauth.provider.config import Provider
 from sessions_kms.doctor.finding import Finding, Level, worst
 from sessions_kms.management.base import (
     FAILED,

@@ -15,8 +15,8 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError
 from django.db import DatabaseError
 
-from oauth import providers
 from oauth.admission.explaining import Explanation, explain
+from oauth.provider import config as providers
 from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
 
 SIZE_MAX = 64 * 1024  # bytes of a file of claims

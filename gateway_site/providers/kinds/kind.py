@@ -65,11 +65,11 @@ class Kind:
         return [self.variables.origin(suffix, url) for suffix, url in named.items() if url]
 
     def client(self) -> dict[str, Any]:
-        """Return how the token endpoint is shown who asks, as `oauth.providers` calls it."""
+        """Return how the token endpoint is shown who asks, as `oauth.provider.config` calls it."""
         return client.read(self.variables)
 
     def settings(self) -> dict[str, Any]:
-        """Return what `oauth.providers` has to know besides the rest."""
+        """Return what `oauth.provider.config` has to know besides the rest."""
         self.variables.refuse(
             ["ALLOWED_TENANTS"], "is for Entra ID's issuers common and organizations alone."
         )

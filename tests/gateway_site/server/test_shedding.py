@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from gateway_site import tally
 from gateway_site.gateway import gate, handler, lanes
-from oauth import providers
+from oauth.provider import config as providers
 from tests.gateway_site.server import urls
 from tests.gateway_site.server.served import Served, answer, ended, is_open, one_answer, serving
 from tests.local.running import wait_until

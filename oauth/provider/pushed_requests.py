@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 
 from oauth.codes import Code
-from oauth.endpoints import Metadata, ask_token_endpoint
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.network.http import Answer
-from oauth.providers import Provider
+from oauth.provider.config import Provider
+from oauth.provider.metadata import Metadata, ask_token_endpoint
 
 # A URI; the specification bounds no length, and a browser has to take it.
 REFERENCE = re.compile(r"[A-Za-z][!-~]{0,1999}")

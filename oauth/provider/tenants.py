@@ -11,8 +11,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from oauth.codes import Code
-from oauth.id_tokens import ForAnother
-from oauth.providers import Provider
+from oauth.provider.config import Provider
+from oauth.provider.id_token import ForAnother
 
 PLACE = "{tenantid}"
 

@@ -12,7 +12,7 @@ import jwt
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
-from oauth.providers import Provider
+from oauth.provider.config import Provider
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import jwt
 
 from oauth.codes import Code
 from oauth.network.http import is_shallow
-from oauth.tokens import MAX_TOKEN_LENGTH
+from oauth.provider.token_set import MAX_TOKEN_LENGTH
 
 SUBJECT_MAX = 255  # ASCII characters; section 2
 CLOCK_DIFFERENCE = 60  # seconds

@@ -15,10 +15,10 @@ from urllib.parse import quote_plus
 
 import jwt
 
-from oauth.apple import client_secret
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
-from oauth.providers import BASIC, ISSUER, POST, PRIVATE_KEY, Provider
+from oauth.provider.apple import client_secret
+from oauth.provider.config import BASIC, ISSUER, POST, PRIVATE_KEY, Provider
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from allauth.socialaccount.models import SocialAccount
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.tokens import MalformedTokens
+from oauth.provider.token_set import MalformedTokens
 
 HALVES = re.compile("[\ud800-\udfff]")
 

@@ -13,8 +13,8 @@ bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
 `allow_private` (whether its metadata may name addresses of a private network), `allow_http`
 (whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
 the public authorities'), `identity` (the claims that tell an account from every other),
-`allowed_tenants` (of an issuer that has many, see `oauth.tenants`), `apple_team_id`
-(see `oauth.apple`) and `admission` (who may sign in: `oauth.access_rule.rule`).
+`allowed_tenants` (of an issuer that has many, see `oauth.provider.tenants`), `apple_team_id`
+(see `oauth.provider.apple`) and `admission` (who may sign in: `oauth.access_rule.rule`).
 
 An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider:
 `openid_configuration_overrides` then name its endpoints, as they replace single ones of

@@ -17,14 +17,14 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from oauth import dpop, tenants
-from oauth.client_authentication import authenticated
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
 from oauth.network.kept_document import PAUSE, KeptDocument
 from oauth.network.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
-from oauth.providers import POST, Provider
+from oauth.provider import dpop, tenants
+from oauth.provider.client_authentication import authenticated
+from oauth.provider.config import POST, Provider
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

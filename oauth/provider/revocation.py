@@ -14,11 +14,12 @@ import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
-from oauth import endpoints, providers
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import background
-from oauth.providers import Provider
-from oauth.tokens import TokenSet
+from oauth.provider import config as providers
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import Provider
+from oauth.provider.token_set import TokenSet
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import Services, services

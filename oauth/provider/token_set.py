@@ -20,7 +20,7 @@ NOTHING = (None, "")  # what a field may hold for being left out
 SECRETS = frozenset({"access_token", "refresh_token", "id_token", "grant_secret", "dpop_key"})
 LISTS = ("scope", "requested_scope", "groups")
 GRANT_SECRET = re.compile(r"[a-z0-9]{32}")
-DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.dpop` makes them
+DPOP_KEY = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 bytes, as `oauth.provider.dpop` makes them
 
 
 class MalformedTokens(ValueError):
@@ -42,7 +42,7 @@ class TokenSet:
     what was granted last. ``grant_secret`` belongs to one generation of the set:
     whoever refreshes it, from whichever copy, meets the others under this name.
     ``granted_at`` is when the person consented; refreshes keep it. ``dpop_key`` is the private
-    key that the tokens are bound to, if they are (`oauth.dpop`): each sign-in makes one.
+    key that the tokens are bound to, if they are (`oauth.provider.dpop`): each sign-in makes one.
     ``groups`` are those of the person at the provider that anything here asks for, as it told
     last.
     """
