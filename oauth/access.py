@@ -17,8 +17,6 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 from django.utils.asyncio import async_unsafe
 
-from oauth import grants
-from oauth import session as tokens
 from oauth.exceptions import (
     NoLongerAllowed,
     NotConnected,
@@ -30,9 +28,11 @@ from oauth.network.sql_connections import give_back
 from oauth.provider import config as providers
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
-from oauth.renewal import WAIT_MAX, WORK_MAX, Renewal
 from oauth.signals import token_refreshed
-from oauth.threads import Busy, Turns, in_turn, is_underway
+from oauth.tokens import ended_grants as grants
+from oauth.tokens import vault as tokens
+from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Renewal
+from oauth.tokens.turns import Busy, Turns, in_turn, is_underway
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.services import services

@@ -24,9 +24,11 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth import grants, links, rights, session
+from oauth import links, rights
 from oauth.provider.token_set import TokenSet
 from oauth.sign_out import go_on, let_go
+from oauth.tokens import ended_grants as grants
+from oauth.tokens import vault as session
 
 # In the sign-in's state, which alone survives the sign-up form and the e-mail stage. It waits
 # there in the encrypted session.

@@ -22,9 +22,9 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from oauth import session as tokens
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
 
 logger = logging.getLogger(__name__)
 

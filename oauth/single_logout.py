@@ -35,7 +35,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from oauth import logout_state
-from oauth import session as tokens
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import background
 from oauth.network.sql_connections import give_back
@@ -43,6 +42,7 @@ from oauth.provider import config as providers
 from oauth.provider import metadata as endpoints
 from oauth.provider.config import HINTED, POSTED, Provider
 from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
 
 logger = logging.getLogger(__name__)
 

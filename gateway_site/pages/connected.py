@@ -19,11 +19,11 @@ from django.conf import settings
 from django.db.models import TextChoices
 from django.http import HttpRequest
 
-from oauth import grants
-from oauth import session as tokens
 from oauth.access import aget_token
 from oauth.exceptions import OAuthError, ReauthenticationRequired
 from oauth.provider.token_set import TokenSet
+from oauth.tokens import ended_grants as grants
+from oauth.tokens import vault as tokens
 from sessions_kms.exceptions import StoreUnavailable
 
 # Scopes that are granted under another name.

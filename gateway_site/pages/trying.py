@@ -26,9 +26,9 @@ from django.views.decorators.http import require_safe
 from gateway_site.gateway import client, problems, tokens
 from gateway_site.gateway.handler import gateway
 from gateway_site.gateway.upstreams import Upstream
-from oauth import session as token_sets
 from oauth.network.sql_connections import give_back
 from oauth.provider import config as providers
+from oauth.tokens import vault as token_sets
 
 SHOWN = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds

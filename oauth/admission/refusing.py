@@ -13,10 +13,11 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from oauth import accounts, rights, session
+from oauth import accounts, rights
 from oauth.another_account import FIELD, VALUE
 from oauth.exceptions import SignInRefused
 from oauth.sign_out import let_go
+from oauth.tokens import vault as session
 
 logger = logging.getLogger(__name__)
 

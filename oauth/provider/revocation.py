@@ -1,8 +1,8 @@
 """The end of a grant at its provider (RFC 7009): a token set enters, nothing leaves.
 
 Runs in the background, after the session has let the token set go. The lease of the
-token set's grant (see `oauth.renewal`) is claimed for good first: a refresh that was
-under way is waited for and what it fetched is revoked, none begins afterwards, and of
+token set's grant (see `sessions_kms.sealed_items.leases`) is claimed for good first: a refresh
+that was under way is waited for and what it fetched is revoked, none begins afterwards, and of
 several sign-outs one revokes.
 """
 

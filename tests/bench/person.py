@@ -12,8 +12,8 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
-from oauth import session as held  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
+from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 
 

@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from gateway_site.pages import connected
 from gateway_site.pages.connected import missing_scope
-from oauth import session as tokens
 from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.local.running import wait_until
 from tests.oauth.fake_provider import FakeProvider

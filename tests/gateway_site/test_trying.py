@@ -15,8 +15,8 @@ from pytest_django import Settings
 
 from gateway_site.gateway import client, upstreams
 from gateway_site.pages import trying
-from oauth import session as held_tokens
 from oauth.access import REFUSED_AGE
+from oauth.tokens import vault as held_tokens
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.oauth.fake_provider import Answer, FakeProvider
 from tests.oauth.fixtures import Visitor

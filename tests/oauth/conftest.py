@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth import backchannel, renewal
+from oauth import backchannel
 from oauth.provider import dpop, jwks
 from oauth.provider import metadata as endpoints
+from oauth.tokens import refresh_coordinator as renewal
 from tests.oauth.fixtures import (
     corp,
     database_file,

@@ -21,9 +21,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from gateway_site import providers
-from oauth import session as tokens
 from oauth.network import background
 from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.oauth import fake_provider

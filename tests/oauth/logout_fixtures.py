@@ -13,7 +13,7 @@ from pytest_django import Settings
 from oauth.network import background
 from oauth.provider.config import provider
 from oauth.provider.token_set import TokenSet
-from oauth.renewal import Renewal
+from oauth.tokens.refresh_coordinator import Renewal
 from tests.oauth import fake_provider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.logout_provider import LogoutProvider

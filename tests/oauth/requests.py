@@ -8,8 +8,8 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 
 import oauth
-from oauth import session as tokens
 from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from tests.oauth.fixtures import Visitor
 

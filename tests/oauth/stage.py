@@ -19,10 +19,10 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
 
-from oauth import session as tokens
 from oauth.network import background
 from oauth.provider import jwks
 from oauth.provider import metadata as endpoints
+from oauth.tokens import vault as tokens
 from tests.oauth.fixtures import BOB, Visitor
 from tests.oauth.logout_provider import LogoutProvider
 from tests.oauth.wired_provider import WiredProviders

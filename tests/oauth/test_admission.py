@@ -10,9 +10,9 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from oauth import session as tokens
 from oauth.access_rule import issuers
 from oauth.network import background
+from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from tests.gateway_site.pages import assert_accessible
 from tests.oauth.fake_provider import FakeProvider

@@ -9,9 +9,9 @@ import pytest
 from pytest_django import Settings
 
 import oauth
-from oauth import session as tokens
 from oauth.exceptions import NoLongerAllowed, NotConnected, ReauthenticationRequired
 from oauth.network import background
+from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment

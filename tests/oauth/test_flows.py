@@ -10,7 +10,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from pytest_django import Settings
 
-from oauth.session import session_key
+from oauth.tokens.vault import session_key
 from tests.oauth.email_stage import OutboxAdapter
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import BOB, Visitor

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import oauth
-from oauth import session as tokens
 from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending

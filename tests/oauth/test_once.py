@@ -15,12 +15,12 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 
 import oauth
-from oauth import renewal
-from oauth import session as tokens
 from oauth.exceptions import OAuthError
 from oauth.provider.config import provider
 from oauth.provider.token_set import TokenSet
-from oauth.renewal import LEASE, Renewal
+from oauth.tokens import refresh_coordinator as renewal
+from oauth.tokens import vault as tokens
+from oauth.tokens.refresh_coordinator import LEASE, Renewal
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases

@@ -11,12 +11,12 @@ import pytest
 from pytest_django import Settings
 
 import oauth
-from oauth import session as tokens
 from oauth.network import background
 from oauth.provider import metadata as endpoints
 from oauth.provider.config import provider
 from oauth.provider.token_set import new_grant_secret
-from oauth.renewal import KEPT, Renewal
+from oauth.tokens import vault as tokens
+from oauth.tokens.refresh_coordinator import KEPT, Renewal
 from sessions_kms.backend import SessionStore
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment

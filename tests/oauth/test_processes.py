@@ -21,8 +21,8 @@ import pytest
 import requests
 
 from gateway_site.local.kms import LocalKMS
-from oauth import session as tokens
 from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.oauth.worker import FROZEN, Worker, digest

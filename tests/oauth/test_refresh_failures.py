@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import oauth
-from oauth import renewal
-from oauth.renewal import BACK_OFF, REFUSAL_KEPT
+from oauth.tokens import refresh_coordinator as renewal
+from oauth.tokens.refresh_coordinator import BACK_OFF, REFUSAL_KEPT
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.fake_provider import FakeProvider

@@ -1,7 +1,7 @@
 """A refresh struck at each of its calls of AWS by each fault: no grant is spent twice or lost.
 
 Lost may only be what no protocol between two stores can keep: a process killed between the
-provider's answer and its sealing had the only copy (`oauth/renewal.py` says so).
+provider's answer and its sealing had the only copy (`oauth/tokens/refresh_coordinator.py` says so).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 import oauth
 from oauth.exceptions import OAuthError, ReauthenticationRequired
 from oauth.provider.token_set import TokenSet
-from oauth.renewal import LEASE, _resting
+from oauth.tokens.refresh_coordinator import LEASE, _resting
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE
 from tests.oauth.fake_provider import FakeProvider

@@ -15,10 +15,10 @@ from pytest_django import Settings
 
 import oauth
 from gateway_site.local.kms import LocalKMS
-from oauth import session as tokens
-from oauth import threads
 from oauth.provider.token_set import TokenSet
-from oauth.renewal import LEASE, _resting
+from oauth.tokens import turns as threads
+from oauth.tokens import vault as tokens
+from oauth.tokens.refresh_coordinator import LEASE, _resting
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.format.record import session_id

@@ -13,7 +13,7 @@ from django.http import HttpResponse
 
 import oauth
 from gateway_site.gateway import cookies
-from oauth import session as tokens
+from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import oauth
-from oauth import session as tokens
+from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved
 from tests.oauth.fake_provider import FakeProvider

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from oauth import session
 from oauth.provider.token_set import MAX_LIFETIME, TokenSet, split_scope
+from oauth.tokens import vault as session
 from sessions_kms.backend import SessionStore
 
 FULL = TokenSet(

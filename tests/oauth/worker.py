@@ -55,7 +55,7 @@ class Commands:
 
     def freeze(self, before: str) -> None:
         """Stop for ever, and say so, where the winner of a refresh comes to that."""
-        from oauth import renewal
+        from oauth.tokens import refresh_coordinator as renewal
         from sessions_kms.backend import SessionStore
         from sessions_kms.sealed_items.leases import Leases
 

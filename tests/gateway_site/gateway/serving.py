@@ -32,10 +32,10 @@ from django.middleware.security import SecurityMiddleware  # noqa: E402
 from gateway_site.asgi import application, django_application  # noqa: E402
 from gateway_site.gateway import proxy, tokens  # noqa: E402
 from gateway_site.server.options import OPTIONS  # noqa: E402
-from oauth import session as held  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
+from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
 from tests.clock import FakeClock  # noqa: E402

@@ -4,7 +4,7 @@ The sessions stay. Whoever holds tokens of such a grant must consent again.
 """
 
 from oauth.provider.token_set import TokenSet
-from oauth.threads import in_thread
+from oauth.tokens.turns import in_thread
 from sessions_kms.services import services
 
 

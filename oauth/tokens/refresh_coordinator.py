@@ -33,8 +33,8 @@ from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, Reauthenticat
 from oauth.network.complaints import Complaints
 from oauth.provider.config import Provider
 from oauth.provider.token_set import TokenSet
-from oauth.refreshing import NOT_ALLOWED, GrantRefused, refresh
 from oauth.telemetry import telemetry
+from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, refresh
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import Services, services

@@ -2,7 +2,7 @@
 
 One key each, so that two requests that change the tokens of two providers do not
 meet. No other place may hold a token, but for a lease's sealed result
-(`oauth.renewal`).
+(`oauth.tokens.refresh_coordinator`).
 """
 
 import logging
