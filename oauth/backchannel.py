@@ -17,9 +17,10 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from oauth import links, logout_tokens
 from oauth.exceptions import ProviderUnavailable
-from oauth.logout_tokens import InvalidLogoutToken, LogoutToken
+from oauth.logout import logout_token as logout_tokens
+from oauth.logout import session_links as links
+from oauth.logout.logout_token import InvalidLogoutToken, LogoutToken
 from oauth.network.complaints import Complaints
 from oauth.network.posted_form import fields_of
 from oauth.provider import config as providers

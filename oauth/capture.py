@@ -24,7 +24,8 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth import links, rights
+from oauth import rights
+from oauth.logout import session_links as links
 from oauth.provider.token_set import TokenSet
 from oauth.sign_out import go_on, let_go
 from oauth.tokens import ended_grants as grants

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from django.urls import NoReverseMatch, reverse
 
-from oauth import links
+from oauth.logout import session_links as links
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from sessions_kms.doctor.finding import Finding, ok, warning

@@ -8,7 +8,7 @@ Besides allauth's own, an app's `settings` may hold `token_auth_method`
 (PEM), `private_key_id`, `assertion_audience` (`issuer` or `endpoint`), `par` (whether
 authorization requests are pushed; without it the metadata decides), `dpop` (whether tokens are
 bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
-(`hint`, `no-hint`, `post` or `post-no-hint`, see `oauth.single_logout`), `backchannel_logout`
+(`hint`, `no-hint`, `post` or `post-no-hint`, see `logout.single_logout`), `backchannel_logout`
 (whether the provider ends sessions here; without it the provider's metadata decides),
 `allow_private` (whether its metadata may name addresses of a private network), `allow_http`
 (whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of

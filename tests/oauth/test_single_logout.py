@@ -17,9 +17,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from gateway_site.providers import configured
+from oauth.logout.single_logout import ADDRESS_MAX, METADATA_WAIT
 from oauth.network import background
 from oauth.provider import metadata as endpoints
-from oauth.single_logout import ADDRESS_MAX, METADATA_WAIT
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.logout_provider import LogoutProvider
 

@@ -34,8 +34,8 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from oauth import logout_state
 from oauth.exceptions import ProviderUnavailable
+from oauth.logout import logout_state
 from oauth.network import background
 from oauth.network.sql_connections import give_back
 from oauth.provider import config as providers
