@@ -232,7 +232,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 SKIP_PROVIDER_BUTTON = flag("SKIP_PROVIDER_BUTTON")
 SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
-# Nobody is asked for either: a form would tell what is taken (`oauth.new_accounts`).
+# Nobody is asked for either: a form would tell what is taken (`oauth.sign_in.signup_race`).
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email"]
 ACCOUNT_ADAPTER = "gateway_site.account_adapter.AccountAdapter"
 SOCIALACCOUNT_ADAPTER = "oauth.adapter.SocialAccountAdapter"

@@ -244,7 +244,8 @@ class _Access:
 
     def _take_rights(self, subject: str) -> None:
         """Take what the groups of the account gave: its person may go on with another one."""
-        from oauth import accounts, rights  # noqa: PLC0415 - models, which apps have to be ready for
+        # Models, which apps have to be ready for.
+        from oauth.sign_in import accounts, rights  # noqa: PLC0415
 
         try:
             account = accounts.find(self._provider.name, subject)

@@ -22,18 +22,19 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 
-from oauth import new_accounts, pending, way_back
-from oauth.admission import refusing
-from oauth.capturing import capturing
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
-from oauth.identity import telling_accounts_apart
 from oauth.network.transport import bounded
-from oauth.openid import naming_the_request
 from oauth.provider import config as providers
 from oauth.provider.metadata import reach_of
 from oauth.remedies import remedy
 from oauth.request_id import request_id
+from oauth.sign_in import pending, way_back
+from oauth.sign_in import refusal as refusing
+from oauth.sign_in import signup_race as new_accounts
+from oauth.sign_in.adapter_choice import capturing
+from oauth.sign_in.identity import telling_accounts_apart
+from oauth.sign_in.openid import naming_the_request
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """Return a session whose answers are bounded in time and size.
 
         It reaches the networks that the provider of this request may; OpenID providers are
-        asked otherwise (`oauth.plain`).
+        asked otherwise (`oauth.sign_in.plain`).
         """
         match = getattr(self.request, "resolver_match", None)
         name = match.kwargs.get("provider_id") if match else None

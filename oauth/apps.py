@@ -14,8 +14,10 @@ class OAuthConfig(AppConfig):
     verbose_name = "OAuth tokens"
 
     def ready(self) -> None:
-        from oauth import capture, checks, rights, sign_out  # noqa: F401  (they connect, register)
+        from oauth import checks  # noqa: F401  (it registers)
+        from oauth.logout import released  # noqa: F401  (these connect)
         from oauth.provider.config import all_providers
+        from oauth.sign_in import capture, rights  # noqa: F401
         from sessions_kms.storage.not_before import names_from
 
         names_from(lambda: [provider.name for provider in all_providers()])

@@ -18,7 +18,6 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.urls import Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
-from oauth import views
 from oauth.adapter import SocialAccountAdapter
 from oauth.exceptions import ProviderUnavailable
 from oauth.network.vetted_addresses import LOOPBACK_NAMES
@@ -26,6 +25,7 @@ from oauth.provider import config as providers
 from oauth.provider.apple import client_secret
 from oauth.provider.client_authentication import assertion
 from oauth.provider.config import AUTH_METHODS, PRIVATE_KEY, Provider
+from oauth.sign_in import views
 from oauth.sign_out import SignOutMiddleware
 from sessions_kms.backend import SessionStore
 

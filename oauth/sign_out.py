@@ -1,71 +1,17 @@
-"""Which token sets a request let go, to be revoked once it is known that it did.
-
-Django's and allauth's signals enter, calls of `oauth.provider.revocation` leave, at the end of
-the request: the session must be gone before its grants are. allauth signs a person
-out who signs in again; the grants of the accounts that go on are left alone then, since
-some providers end the new one with the old one.
-"""
+"""The end of a request that let token sets go: they are revoked once it is known that it did."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
-from allauth.socialaccount.models import SocialLogin
-from allauth.socialaccount.providers.base import AuthProcess
-from allauth.socialaccount.signals import pre_social_login
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.contrib.auth.signals import user_logged_out
-from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from oauth.provider.revocation import revoke_soon
-from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault as tokens
-
-logger = logging.getLogger(__name__)
+from oauth.logout import released
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
-ATTRIBUTE = "_oauth_leaving"
-
-
-@dataclass
-class _Leaving:
-    """What a request let go. Each token set with the session key that it must outlive."""
-
-    token_sets: list[tuple[str, TokenSet, str | None]] = field(default_factory=list, repr=False)
-    going_on: set[tuple[str, str]] = field(default_factory=set, repr=False)
-
-
-def let_go(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
-    """Revoke a token set at the end of this request, unless its account goes on."""
-    _leaving(request).token_sets.append((provider, token_set, None))
-
-
-def go_on(request: HttpRequest, provider: str, subject: str) -> None:
-    """Leave the grant of an account alone, whatever this request lets go."""
-    _leaving(request).going_on.add((provider, subject))
-
-
-@receiver(pre_social_login, dispatch_uid="oauth.note_sign_in")
-def note_sign_in(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None:
-    """Note whose account this request signs in with."""
-    if sociallogin.state.get("process") != AuthProcess.REDIRECT:
-        go_on(request, sociallogin.account.provider, sociallogin.account.uid)
-
-
-@receiver(user_logged_out, dispatch_uid="oauth.note_sign_out")
-def note_sign_out(request: HttpRequest | None, **kwargs: Any) -> None:
-    """Note what the session holds, which is about to end."""
-    session = getattr(request, "session", None)
-    if request is None or session is None:
-        return
-    for provider in tokens.providers(session):
-        if (held := tokens.load(session, provider)) is not None:
-            _leaving(request).token_sets.append((provider, held, session.session_key))
 
 
 class SignOutMiddleware:
@@ -88,43 +34,11 @@ class SignOutMiddleware:
         if self.is_async:
             return self._acall(request)
         response = cast("HttpResponseBase", self.get_response(request))
-        _settle(request, response)
+        released.settle(request, response)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        if hasattr(request, ATTRIBUTE):
-            await sync_to_async(_settle)(request, response)
+        if released.has_let_go(request):
+            await sync_to_async(released.settle)(request, response)
         return response
-
-
-def _leaving(request: HttpRequest) -> _Leaving:
-    if not hasattr(request, ATTRIBUTE):
-        setattr(request, ATTRIBUTE, _Leaving())
-    return cast("_Leaving", getattr(request, ATTRIBUTE))
-
-
-def _settle(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Revoke what is gone: of a session that ended, or of one that was saved without it.
-
-    Where that cannot be told, the session may still hold it, and it is only logged.
-    """
-    __traceback_hide__ = True
-    leaving: _Leaving | None = getattr(request, ATTRIBUTE, None)
-    if leaving is None:
-        return
-    delattr(request, ATTRIBUTE)
-    failed = response.status_code >= 500  # Django did not save the session, or could not.
-    for provider, token_set, session_key in leaving.token_sets:
-        goes_on = (provider, token_set.subject) in leaving.going_on
-        if session_key is None:
-            gone = not failed
-        else:
-            gone = request.session.session_key != session_key
-            goes_on = goes_on and not failed  # In what was to follow, which nobody has.
-        if goes_on:
-            continue
-        if gone:
-            revoke_soon(provider, token_set)
-        elif failed:
-            logger.warning("A grant of %s was not revoked: what let it go failed.", provider)

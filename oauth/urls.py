@@ -3,8 +3,8 @@
 from allauth.socialaccount import app_settings
 from django.urls import path
 
-from oauth import views
 from oauth.logout import single_logout
+from oauth.sign_in import views
 
 _PREFIX = app_settings.OPENID_CONNECT_URL_PREFIX
 _OPENID = f"{_PREFIX}/" if _PREFIX else ""

@@ -41,8 +41,8 @@ from gateway_site.gateway.views import Admitted
 from gateway_site.health import PATHS as HEALTH_PATHS
 from gateway_site.pages import sign_in
 from gateway_site.tally import Tally
-from oauth import views as sign_ins
 from oauth.backchannel import backchannel_logout
+from oauth.sign_in import views as sign_ins
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from django.http.response import HttpResponseBase
 
 from gateway_site.gateway.gate import PATIENCE, Gate
 from gateway_site.gateway.listening import Client
-from oauth.exchange import EXCHANGES
 from oauth.provider import config as providers
+from oauth.sign_in.allauth_adapters import EXCHANGES
 
 # For calls, and as many for pages: the database's pool has a connection for each.
 THREADS = 16

@@ -22,7 +22,7 @@ from gateway_site.gateway.people import people
 from gateway_site.gateway.problems import Problem, signed_out
 from gateway_site.gateway.upstreams import Upstream
 from gateway_site.pages import onward
-from oauth import way_back
+from oauth.sign_in import way_back
 from oauth.tokens import vault as token_sets
 from sessions_kms.session.loading import id_of
 

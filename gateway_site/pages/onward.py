@@ -18,7 +18,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from oauth.pending import NEXT_MAX
+from oauth.sign_in.pending import NEXT_MAX
 
 FIELD = "to"
 

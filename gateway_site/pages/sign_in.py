@@ -16,8 +16,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 
 from gateway_site.gateway import origin
-from oauth import way_back
-from oauth.views import lead_to
+from oauth.sign_in import way_back
+from oauth.sign_in.views import lead_to
 
 
 @login_not_required

@@ -17,11 +17,11 @@ from oauth.doctor.remedies import PATIENCE, trouble
 from oauth.doctor.site import callback_address
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.network import http
-from oauth.openid import code_challenge
 from oauth.provider import pushed_requests as pushing
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.remedies import remedy
+from oauth.sign_in.openid import code_challenge
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 NAME = "redirect URI"

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError
 
 from gateway_site.management.commands.staff import Command
-from oauth import accounts
+from oauth.sign_in import accounts
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.sessions_kms.commands import Run, run

@@ -9,9 +9,9 @@ import pytest
 from django.db import connections
 
 from oauth.exceptions import ProviderBusy
-from oauth.exchange import EXCHANGES, exchanges
 from oauth.network import http
 from oauth.network.concurrency_limit import ConcurrencyLimit
+from oauth.sign_in.allauth_adapters import EXCHANGES, exchanges
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 

@@ -12,8 +12,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from pytest_django import Settings
 
-from oauth import rights
 from oauth.exceptions import NoLongerAllowed
+from oauth.sign_in import rights
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from allauth.socialaccount.internal import statekit
 
-from oauth import pending
+from oauth.sign_in import pending
 from tests.clock import FakeClock
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import BOB, Visitor

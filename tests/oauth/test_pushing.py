@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from pytest_django import Settings
 
-from oauth import exchange
+from oauth.sign_in import allauth_adapters as exchange
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import stored
 from tests.oauth.strict_provider import StrictProvider

@@ -14,7 +14,7 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 
-from oauth import accounts
+from oauth.sign_in import accounts
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 

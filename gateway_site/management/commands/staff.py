@@ -12,9 +12,9 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import Q
 
-from oauth import accounts
-from oauth import rights as settled
 from oauth.provider import config as providers
+from oauth.sign_in import accounts
+from oauth.sign_in import rights as settled
 from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 

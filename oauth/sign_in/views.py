@@ -23,9 +23,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from oauth import another_account, new_accounts, pending, way_back
-from oauth.posted_answer import led_on
 from oauth.provider import config as providers
+from oauth.sign_in import another_account, pending, way_back
+from oauth.sign_in import signup_race as new_accounts
+from oauth.sign_in.posted_answer import led_on
 
 # What allauth lets a visitor add to the authorization request by the address.
 VISITORS_WISHES = ("scope", "auth_params", "action")

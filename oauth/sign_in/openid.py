@@ -19,10 +19,10 @@ from django.http import HttpRequest
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.plain import Configured
 from oauth.provider import id_token as id_tokens
 from oauth.provider import tenants
 from oauth.provider.id_token import InvalidIdToken
+from oauth.sign_in.plain import Configured
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)

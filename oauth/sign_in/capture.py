@@ -24,10 +24,10 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth import rights
 from oauth.logout import session_links as links
+from oauth.logout.released import go_on, let_go
 from oauth.provider.token_set import TokenSet
-from oauth.sign_out import go_on, let_go
+from oauth.sign_in import rights
 from oauth.tokens import ended_grants as grants
 from oauth.tokens import vault as session
 

@@ -51,7 +51,7 @@ def settle(sociallogin: SocialLogin) -> None:
 
 
 def was_made_ahead(sociallogin: SocialLogin) -> bool:
-    """Tell whether this is the first sign-in of somebody whom `oauth.accounts` made."""
+    """Tell whether this is the first sign-in of somebody whom `oauth.sign_in.accounts` made."""
     return sociallogin.account.pk is not None and sociallogin.user.last_login is None
 
 
@@ -107,5 +107,5 @@ def _again(request: HttpRequest) -> Callable[[], HttpResponse]:
         before.account.provider,
     )
     sociallogin = SocialLogin.deserialize(noted)
-    sociallogin.state = before.state  # in it is the token set (`oauth.capture`)
+    sociallogin.state = before.state  # in it is the token set (`oauth.sign_in.capture`)
     return lambda: complete_social_login(request, sociallogin)

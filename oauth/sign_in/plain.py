@@ -1,6 +1,6 @@
 """Providers that are asked at the endpoints of their metadata, or of the settings.
 
-`oauth.openid` adds what an issuer's word is worth. Without one, the userinfo alone says who
+`oauth.sign_in.openid` adds what an issuer's word is worth. Without one, the userinfo alone says who
 signs in (OAuth 2.0, RFC 6749).
 """
 
@@ -16,7 +16,6 @@ from django.http import HttpRequest
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
-from oauth.exchange import Capturing, exchanges
 from oauth.network import http
 from oauth.provider import apple, dpop
 from oauth.provider import config as providers
@@ -25,6 +24,7 @@ from oauth.provider import pushed_requests as pushing
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingClient
+from oauth.sign_in.allauth_adapters import Capturing, exchanges
 from sessions_kms.services import services
 
 

@@ -13,10 +13,10 @@ from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from oauth import accounts, rights
-from oauth.another_account import FIELD, VALUE
 from oauth.exceptions import SignInRefused
-from oauth.sign_out import let_go
+from oauth.logout.released import let_go
+from oauth.sign_in import accounts, rights
+from oauth.sign_in.another_account import FIELD, VALUE
 from oauth.tokens import vault as session
 
 logger = logging.getLogger(__name__)
