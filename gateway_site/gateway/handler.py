@@ -31,15 +31,14 @@ from django.urls import Resolver404, resolve, set_script_prefix
 
 from gateway_site import access_log
 from gateway_site.gateway import cookies, paths, problems, proxy, views
+from gateway_site.gateway.call import Admitted
 from gateway_site.gateway.gate import Busy
 from gateway_site.gateway.headers import Headers
-from gateway_site.gateway.lanes import THREADS, Lane, ProviderLane
+from gateway_site.gateway.lanes import THREADS, Lane, ProviderLane, provider_asked_by
 from gateway_site.gateway.listening import Client, ClientGone, Receive
 from gateway_site.gateway.people import CALLER
 from gateway_site.gateway.proxy import Send
-from gateway_site.gateway.views import Admitted
 from gateway_site.health import PATHS as HEALTH_PATHS
-from gateway_site.pages import sign_in
 from gateway_site.tally import Tally
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in import views as sign_ins
@@ -218,9 +217,10 @@ def _provider_asked(scope: Any) -> str | None:
         match = resolve(_path(scope))
     except Resolver404:
         return None
-    if match.func is sign_in.sign_in_page:
-        return sign_in.provider_asked()
-    return match.kwargs["provider_id"] if match.func in ASK_A_PROVIDER else None
+    if match.func in ASK_A_PROVIDER:
+        name: str = match.kwargs["provider_id"]
+        return name
+    return provider_asked_by(match.func)
 
 
 def _path(scope: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from asgiref.sync import sync_to_async
 from django.http.response import HttpResponseBase
@@ -23,6 +24,25 @@ PROVIDER_THREADS = 32
 PROVIDER_PATIENCE = 15.0
 
 Work = Callable[[], HttpResponseBase]
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+
+ATTRIBUTE = "_provider_asked"
+
+
+def asks(provider: Callable[[], str | None]) -> Callable[[View], View]:
+    """Mark a page that asks a provider, whose name is found out at each request (None: not now)."""
+
+    def mark(view: View) -> View:
+        setattr(view, ATTRIBUTE, provider)
+        return view
+
+    return mark
+
+
+def provider_asked_by(view: Callable[..., object]) -> str | None:
+    """Return the provider that a page asks at this moment, if it is marked."""
+    provider: Callable[[], str | None] | None = getattr(view, ATTRIBUTE, None)
+    return None if provider is None else provider()
 
 
 class Lane:

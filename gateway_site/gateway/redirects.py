@@ -8,9 +8,9 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from gateway_site.gateway import origin, paths
+from gateway_site.gateway.call import Call
 from gateway_site.gateway.headers import Headers, value_of
 from gateway_site.gateway.problems import Problem
-from gateway_site.gateway.views import Call
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # https://fetch.spec.whatwg.org/#redirect-status
 

@@ -8,48 +8,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
 
-from gateway_site.gateway import body, origin, paths
+from gateway_site.gateway import body, onward_address, origin, paths
+from gateway_site.gateway.call import Admitted, Call
 from gateway_site.gateway.connections import Owner
-from gateway_site.gateway.headers import Headers
 from gateway_site.gateway.people import people
 from gateway_site.gateway.problems import Problem, signed_out
 from gateway_site.gateway.upstreams import Upstream
-from gateway_site.pages import onward
 from oauth.sign_in import way_back
 from oauth.tokens import vault as token_sets
 from sessions_kms.session.loading import id_of
 
 CSRF_HEADER = "X-CSRFToken"
 SCOPE = "gateway"  # the ASGI scope as it came, within the one that Django sees
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One admitted call of an upstream. `target` is the whole URL."""
-
-    request: HttpRequest = field(repr=False)
-    owner: Owner = field(repr=False)
-    upstream: Upstream
-    method: str
-    target: str = field(repr=False)
-    headers: Headers = field(repr=False)
-    framing: Headers
-    script_name: str = ""
-
-
-class Admitted(HttpResponse):
-    """Nothing to send: the call may be made, and its answer gets this response's headers."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__()
-        self.call = call
 
 
 View = Callable[..., HttpResponse]
@@ -176,6 +152,6 @@ def _signed_out(request: HttpRequest) -> HttpResponse:
     # Browsers call whatever follows a sign-in elsewhere cross-site: by a page of our own.
     if origin.is_navigation(request):
         scope = getattr(request, "scope", {})
-        sign_in = way_back.sign_in_address(onward.address_of(scope.get(SCOPE, scope)))
+        sign_in = way_back.sign_in_address(onward_address.of_call(scope.get(SCOPE, scope)))
         return HttpResponseRedirect(sign_in, headers={"Cache-Control": "no-store"})
     raise signed_out()

@@ -16,10 +16,18 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 
 from gateway_site.gateway import origin
+from gateway_site.gateway.lanes import asks
 from oauth.sign_in import way_back
 from oauth.sign_in.views import lead_to
 
 
+def provider_asked() -> str | None:
+    """Return the only provider, which this page asks to lead to it; None where it leads nowhere."""
+    found = [each.name for each in settings.OAUTH_PROVIDERS]
+    return found[0] if settings.SKIP_PROVIDER_BUTTON and len(found) == 1 else None
+
+
+@asks(provider_asked)
 @login_not_required
 @never_cache
 def sign_in_page(request: HttpRequest) -> HttpResponse:
@@ -28,12 +36,6 @@ def sign_in_page(request: HttpRequest) -> HttpResponse:
         return cast("HttpResponse", login(request))
     [provider] = get_adapter().list_providers(request)
     return lead_to(request, get_adapter().get_provider(request, provider.sub_id))
-
-
-def provider_asked() -> str | None:
-    """Return the only provider, which this page asks to lead to it; None where it leads nowhere."""
-    found = [each.name for each in settings.OAUTH_PROVIDERS]
-    return found[0] if settings.SKIP_PROVIDER_BUTTON and len(found) == 1 else None
 
 
 def is_led_on(request: HttpRequest) -> bool:

@@ -1,0 +1,33 @@
+"""One call of an upstream that was admitted: what the view decides, and the proxy carries out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from django.http import HttpRequest, HttpResponse
+
+from gateway_site.gateway.connections import Owner
+from gateway_site.gateway.headers import Headers
+from gateway_site.gateway.upstreams import Upstream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One admitted call of an upstream. `target` is the whole URL."""
+
+    request: HttpRequest = field(repr=False)
+    owner: Owner = field(repr=False)
+    upstream: Upstream
+    method: str
+    target: str = field(repr=False)
+    headers: Headers = field(repr=False)
+    framing: Headers
+    script_name: str = ""
+
+
+class Admitted(HttpResponse):
+    """Nothing to send: the call may be made, and its answer gets this response's headers."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call = call
