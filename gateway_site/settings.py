@@ -15,8 +15,9 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
-from gateway_site import admission, branding, providers, secret_files, variables
-from gateway_site.environment import (
+from gateway_site import providers, variables
+from gateway_site.environment import admission, branding, secret_files
+from gateway_site.environment.reading import (
     LOOPBACK_HOSTS,
     database,
     flag,

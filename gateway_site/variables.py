@@ -15,9 +15,10 @@ from itertools import product
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site import admission, providers
+from gateway_site import providers
+from gateway_site.environment import admission
+from gateway_site.environment.names import FILE, SERVICE_LINK, nearest
 from gateway_site.gateway import upstreams
-from gateway_site.names import FILE, SERVICE_LINK, nearest
 
 NAMES = (
     *admission.NAMES,

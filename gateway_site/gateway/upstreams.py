@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.admission import groups
-from gateway_site.environment import (
+from gateway_site.environment.admission import groups
+from gateway_site.environment.reading import (
     FALSE,
     LOOPBACK_HOSTS,
     TRUE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway_site.environment import check_ca_file
+from gateway_site.environment.reading import check_ca_file
 from gateway_site.providers.variables import Variables
 
 SUFFIXES = ("ALLOW_PRIVATE", "ALLOW_HTTP", "CA_FILE")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway_site.environment import FALSE, TRUE
+from gateway_site.environment.reading import FALSE, TRUE
 from gateway_site.providers.variables import Variables
 
 SUFFIXES = ("PAR", "DPOP")

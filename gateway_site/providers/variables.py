@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment import FALSE, LOOPBACK_HOSTS, TRUE
+from gateway_site.environment.reading import FALSE, LOOPBACK_HOSTS, TRUE
 
 
 class Variables:

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
 from gateway_site import providers
-from gateway_site.admission import SUFFIXES
+from gateway_site.environment.admission import SUFFIXES
 from oauth.access_rule.evidence import Refusal
 from oauth.access_rule.rule import Admission
 from tests.deploy_check import ROOT

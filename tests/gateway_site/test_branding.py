@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site import branding
+from gateway_site.environment import branding
 from tests.gateway_site.loading import production
 from tests.gateway_site.pages import parse
 from tests.oauth.fake_provider import FakeProvider

@@ -11,8 +11,8 @@ from django.db import OperationalError
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
-from gateway_site.environment import BOUNDS, POOL
-from gateway_site.postgresql import POOL_BOUNDS, SERVER_OPTIONS
+from gateway_site.environment.postgresql import POOL_BOUNDS, SERVER_OPTIONS
+from gateway_site.environment.reading import BOUNDS, POOL
 from tests.deploy_check import PRODUCTION, ROOT, run
 from tests.gateway_site.loading import load_settings, local, production
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site import admission, variables
+from gateway_site import variables
+from gateway_site.environment import admission
 from tests.deploy_check import PRODUCTION, ROOT
 from tests.gateway_site.loading import load_settings, production
 

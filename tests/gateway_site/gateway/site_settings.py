@@ -3,7 +3,8 @@
 import os
 from ipaddress import ip_network
 
-from gateway_site import environment, providers
+from gateway_site import providers
+from gateway_site.environment import reading as environment
 from tests.settings import *  # noqa: F403
 
 DATABASES = {"default": environment.database("GATEWAY_TEST_DATABASE", "")}

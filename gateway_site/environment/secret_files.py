@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.names import FILE
+from gateway_site.environment.names import FILE
 
 SIZE_MAX = 64 * 1024  # bytes
 

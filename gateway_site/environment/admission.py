@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment import FALSE, TRUE
+from gateway_site.environment.reading import FALSE, TRUE
 from oauth.access_rule import issuers
 from oauth.access_rule.addresses import address, domain
 from oauth.access_rule.rule import Admission, domain_entry, github_group

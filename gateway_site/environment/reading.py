@@ -17,7 +17,7 @@ from typing import Any, cast
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
-from gateway_site.names import SERVICE_LINK, nearest
+from gateway_site.environment.names import SERVICE_LINK, nearest
 
 TRUE = frozenset({"1", "true", "yes", "on"})
 FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -133,7 +133,7 @@ def _pooled(found: dict[str, Any]) -> dict[str, Any]:
         return found
     options = {"pool": dict(POOL), **found["OPTIONS"]}
     if "options" not in options:
-        from gateway_site import postgresql  # noqa: PLC0415 - it loads the driver
+        from gateway_site.environment import postgresql  # noqa: PLC0415 - it loads the driver
 
         options["pool"] |= postgresql.POOL_BOUNDS
         options["options"] = postgresql.SERVER_OPTIONS
