@@ -18,7 +18,7 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
-from gateway_site.health import PATHS
+from gateway_site.health.shared_answer import PATHS
 from gateway_site.trusted_proxies import TRUSTED
 
 logger = logging.getLogger("gateway_site.access")

@@ -13,9 +13,9 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
 
-from gateway_site import probes
-from gateway_site.health import PATHS, READINESS
-from gateway_site.readiness import draining
+from gateway_site.health import probes
+from gateway_site.health.readiness import draining
+from gateway_site.health.shared_answer import PATHS, READINESS
 
 PROBE_TIMEOUT = 5.0  # seconds until what does not answer counts as unavailable
 VERBOSE = "verbose"

@@ -38,7 +38,7 @@ from gateway_site.gateway.lanes import THREADS, Lane, ProviderLane, provider_ask
 from gateway_site.gateway.listening import Client, ClientGone, Receive
 from gateway_site.gateway.people import CALLER
 from gateway_site.gateway.proxy import Send
-from gateway_site.health import PATHS as HEALTH_PATHS
+from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.tally import Tally
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in import views as sign_ins

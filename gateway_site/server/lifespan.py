@@ -17,7 +17,7 @@ from typing import Any
 
 from django.conf import settings
 
-from gateway_site.readiness import draining
+from gateway_site.health.readiness import draining
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]

@@ -12,8 +12,9 @@ from django.db import OperationalError
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
-from gateway_site import middleware, probes, readiness
-from gateway_site.health import Health
+from gateway_site import middleware
+from gateway_site.health import probes, readiness
+from gateway_site.health.shared_answer import Health
 from sessions_kms.exceptions import KMSUnavailable
 from tests.clock import FakeClock
 from tests.sessions_kms.stacks import Stack

@@ -7,8 +7,8 @@ from functools import cache
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
-from gateway_site.health import Health
-from gateway_site.readiness import Migrations
+from gateway_site.health.readiness import Migrations
+from gateway_site.health.shared_answer import Health
 from sessions_kms.aws import calls
 from sessions_kms.services import services
 
