@@ -11,7 +11,10 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (settings are configured above)
 from servestatic import ServeStaticASGI  # noqa: E402
 
-from gateway_site import access_log, trusted_proxies  # noqa: E402
+from gateway_site.edge import (
+    access_log,
+    trusted_proxies,
+)
 from gateway_site.gateway.handler import gateway  # noqa: E402
 from gateway_site.server import door, lifespan  # noqa: E402
 

@@ -82,15 +82,15 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "gateway_site.own_cookies.OwnCookiesMiddleware",
+    "gateway_site.edge.own_cookies.OwnCookiesMiddleware",
     "gateway_site.middleware.HealthMiddleware",
-    "gateway_site.public_address.PublicAddressMiddleware",
+    "gateway_site.edge.public_address.PublicAddressMiddleware",
     # These two need no session, and give their headers to the 503 of the third as well.
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "sessions_kms.middleware.StoreUnavailableMiddleware",
     "oauth.sign_out.SignOutMiddleware",  # outside of the session's: it acts when that has saved
-    "gateway_site.signed_out.SignedOutMiddleware",
+    "gateway_site.edge.signed_out.SignedOutMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -244,8 +244,8 @@ if SECURE:
 
 # Logs and error reports
 
-DEFAULT_EXCEPTION_REPORTER = "gateway_site.reports.ExceptionReporter"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "gateway_site.reports.ExceptionReporterFilter"
+DEFAULT_EXCEPTION_REPORTER = "gateway_site.edge.reports.ExceptionReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "gateway_site.edge.reports.ExceptionReporterFilter"
 
 LOG_LEVEL = (text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
@@ -255,9 +255,9 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "no_query": {"()": "gateway_site.reports.QueryFilter"},
-        "refusals": {"()": "gateway_site.reports.RefusalFilter"},
-        "request_ids": {"()": "gateway_site.access_log.RequestIds"},
+        "no_query": {"()": "gateway_site.edge.reports.QueryFilter"},
+        "refusals": {"()": "gateway_site.edge.reports.RefusalFilter"},
+        "request_ids": {"()": "gateway_site.edge.access_log.RequestIds"},
     },
     "formatters": {
         "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+from gateway_site.edge.listening import ClientGone, Receive
 from gateway_site.gateway.headers import Headers, value_of
-from gateway_site.gateway.listening import ClientGone, Receive
 from gateway_site.gateway.problems import Problem
 
 KEPT = 64 * 1024  # bytes of a body that can be sent a second time

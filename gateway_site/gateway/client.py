@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 from django.dispatch import receiver
 
-from gateway_site import descriptors
+from gateway_site.edge import descriptors
 from gateway_site.gateway import paths, wire
 from gateway_site.gateway.connections import Connections, Limits, Owner
 from gateway_site.gateway.headers import Headers

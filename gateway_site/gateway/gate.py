@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway_site.gateway.listening import Client, ClientGone
+from gateway_site.edge.listening import Client, ClientGone
 
 PATIENCE = 2.0  # seconds
 

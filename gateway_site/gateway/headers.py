@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import secrets
 
+from gateway_site.edge.trusted_proxies import Address
 from gateway_site.gateway.request_headers import RequestHeaders
-from gateway_site.trusted_proxies import Address
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -20,9 +20,9 @@ from django.conf import settings
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from gateway_site import trusted_proxies
-from gateway_site.descriptors import SPARE, allowed, are_few, each_way
-from gateway_site.tally import Tally
+from gateway_site.edge import trusted_proxies
+from gateway_site.edge.descriptors import SPARE, allowed, are_few, each_way
+from gateway_site.edge.tally import Tally
 
 logger = logging.getLogger(__name__)
 

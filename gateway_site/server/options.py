@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gateway_site import descriptors
+from gateway_site.edge import descriptors
 
 APPLICATION = "gateway_site.asgi:application"
 # Named as uvicorn.Config does. https://uvicorn.dev/settings/
@@ -13,7 +13,7 @@ OPTIONS: dict[str, Any] = {
     "http": "gateway_site.server.protocol:BoundedProtocol",
     "ws": "none",
     "lifespan": "auto",  # `runserver` may serve an application that has none
-    "access_log": False,  # gateway_site.access_log writes it
+    "access_log": False,  # gateway_site.edge.access_log writes it
     "proxy_headers": False,  # PROXY_SCHEME_HEADER names the one header that is believed
     # asyncio accepts as many at a time before it hands one over: each takes a descriptor.
     "backlog": descriptors.BACKLOG,

@@ -27,13 +27,13 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from gateway_site import trusted_proxies
+from gateway_site.edge import trusted_proxies
+from gateway_site.edge.listening import ANSWER_TIME
+from gateway_site.edge.tally import Tally
 from gateway_site.gateway import problems
-from gateway_site.gateway.listening import ANSWER_TIME
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.server import connections, heads
 from gateway_site.server.heads import Refusal
-from gateway_site.tally import Tally
 
 logger = logging.getLogger(__name__)
 

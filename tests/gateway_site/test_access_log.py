@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway_site import access_log, trusted_proxies
-from gateway_site.access_log import RequestIds
+from gateway_site.edge import access_log, trusted_proxies
+from gateway_site.edge.access_log import RequestIds
 
 NO_BODY: Any = None
 PROXY = {trusted_proxies.TRUSTED: True}

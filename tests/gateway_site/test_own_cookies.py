@@ -66,11 +66,11 @@ def test_csrf_token_of_somebody_else_cannot_be_planted(store: None, in_productio
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
 def test_names_that_no_standard_allows_are_nobodys(ask: Ask, settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.sessions_kms.sites.pages"
-    settings.MIDDLEWARE = ["gateway_site.own_cookies.OwnCookiesMiddleware"]
+    settings.MIDDLEWARE = ["gateway_site.edge.own_cookies.OwnCookiesMiddleware"]
     planted = b"f\xf6\xf6=1; [a]=2; bare; =3; a:b=4; _ga=5; \xa0gateway_sessionid=6"
     assert ask(planted, "/cookies/").json()[:3] == [{"_ga": "5"}, "_ga=5", "_ga=5"]
 
 
 def test_no_middleware_of_others_is_outside_of_it(settings: Settings) -> None:
-    place = settings.MIDDLEWARE.index("gateway_site.own_cookies.OwnCookiesMiddleware")
+    place = settings.MIDDLEWARE.index("gateway_site.edge.own_cookies.OwnCookiesMiddleware")
     assert all(name.startswith("gateway_site.") for name in settings.MIDDLEWARE[:place])

@@ -17,7 +17,7 @@ from django.urls import path
 from django.views.debug import get_exception_reporter_class
 from pytest_django import Settings
 
-from gateway_site.reports import ExceptionReporter, QueryFilter
+from gateway_site.edge.reports import ExceptionReporter, QueryFilter
 from tests.deploy_check import PRODUCTION, ROOT
 from tests.sessions_kms.stacks import Stack
 

@@ -9,7 +9,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
-from gateway_site import trusted_proxies
+from gateway_site.edge import trusted_proxies
 from tests.gateway_site.loading import production
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8:1::/48")]

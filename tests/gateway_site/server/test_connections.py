@@ -10,8 +10,8 @@ from ipaddress import ip_network
 import pytest
 from pytest_django import Settings
 
-from gateway_site import descriptors
-from gateway_site.descriptors import LEAST, MOST, RESERVED, SPARE, are_few, each_way
+from gateway_site.edge import descriptors
+from gateway_site.edge.descriptors import LEAST, MOST, RESERVED, SPARE, are_few, each_way
 from gateway_site.gateway import client as upstream_client
 from gateway_site.gateway.connections import Limits
 from gateway_site.server import connections
@@ -210,7 +210,7 @@ def test_descriptors_are_kept_free_for_what_a_request_needs() -> None:
 def test_idle_connections_to_upstreams_take_no_descriptor_from_what_is_kept_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway_site.descriptors.allowed", lambda: 300)
+    monkeypatch.setattr("gateway_site.edge.descriptors.allowed", lambda: 300)
     limits = upstream_client._limits()
     assert limits.in_all == each_way(300) < Limits().in_all
     assert limits.idle <= limits.in_all

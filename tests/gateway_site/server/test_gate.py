@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.gateway.gate import PATIENCE, Busy, Gate
-from gateway_site.gateway.listening import Client, ClientGone
 from tests.gateway_site.server.served import advance, on_moved_clock, turns
 
 GONE = {"type": "http.disconnect"}

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from pytest_django import Settings
 
-from gateway_site import tally
+from gateway_site.edge import tally
 from gateway_site.gateway import gate, handler, lanes
 from oauth.provider import config as providers
 from tests.gateway_site.server import urls

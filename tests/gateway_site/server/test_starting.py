@@ -18,7 +18,7 @@ import psutil
 import pytest
 import uvicorn
 
-from gateway_site.descriptors import RESERVED
+from gateway_site.edge.descriptors import RESERVED
 from gateway_site.server.options import APPLICATION, OPTIONS, arguments
 from tests.gateway_site.server.served import answer
 from tests.local.running import ROOT, free_ports, running

@@ -18,8 +18,8 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
+from gateway_site.edge.trusted_proxies import TRUSTED
 from gateway_site.health.shared_answer import PATHS
-from gateway_site.trusted_proxies import TRUSTED
 
 logger = logging.getLogger("gateway_site.access")
 
