@@ -18,7 +18,8 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
-from gateway_site.gateway import paths, problems
+from gateway_site.rules import problems
+from gateway_site.rules import url_rules as paths
 from sessions_kms.middleware import unavailable
 from sessions_kms.outages import Outage, log_refusal
 

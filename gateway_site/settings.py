@@ -31,7 +31,7 @@ from gateway_site.environment.reading import (
     text,
     whole_number,
 )
-from gateway_site.gateway import upstreams
+from gateway_site.rules import upstream as upstreams
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600

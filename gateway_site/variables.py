@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_site import providers
 from gateway_site.environment import admission
 from gateway_site.environment.names import FILE, SERVICE_LINK, nearest
-from gateway_site.gateway import upstreams
+from gateway_site.rules import upstream as upstreams
 
 NAMES = (
     *admission.NAMES,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from django.http import HttpRequest, HttpResponse
 
 from gateway_site.gateway.connections import Owner
-from gateway_site.gateway.headers import Headers
-from gateway_site.gateway.upstreams import Upstream
+from gateway_site.rules.headers import Headers
+from gateway_site.rules.upstream import Upstream
 
 
 @dataclass(frozen=True, kw_only=True)

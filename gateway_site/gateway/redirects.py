@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from gateway_site.gateway import origin, paths
 from gateway_site.gateway.call import Call
-from gateway_site.gateway.headers import Headers, value_of
-from gateway_site.gateway.problems import Problem
+from gateway_site.rules import origin
+from gateway_site.rules import url_rules as paths
+from gateway_site.rules.headers import Headers, value_of
+from gateway_site.rules.problems import Problem
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # https://fetch.spec.whatwg.org/#redirect-status
 

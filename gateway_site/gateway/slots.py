@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway_site.gateway.problems import Problem
+from gateway_site.rules.problems import Problem
 
 
 class Slots:

@@ -7,8 +7,8 @@ import re
 from django.http import HttpRequest
 from django.urls import reverse
 
-from gateway_site.gateway.headers import Headers
-from gateway_site.gateway.problems import Problem, unavailable
+from gateway_site.rules.headers import Headers
+from gateway_site.rules.problems import Problem, unavailable
 from oauth.access import aget_token
 from oauth.exceptions import NotConnected, ProviderUnavailable, ReauthenticationRequired
 from oauth.provider import dpop

@@ -14,12 +14,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
 
-from gateway_site.gateway import body, onward_address, origin, paths
+from gateway_site.gateway import onward_address
 from gateway_site.gateway.call import Admitted, Call
 from gateway_site.gateway.connections import Owner
 from gateway_site.gateway.people import people
-from gateway_site.gateway.problems import Problem, signed_out
-from gateway_site.gateway.upstreams import Upstream
+from gateway_site.rules import body, origin
+from gateway_site.rules import url_rules as paths
+from gateway_site.rules.problems import Problem, signed_out
+from gateway_site.rules.upstream import Upstream
 from oauth.sign_in import way_back
 from oauth.tokens import vault as token_sets
 from sessions_kms.session.loading import id_of

@@ -23,9 +23,10 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.gateway import client, problems, tokens
+from gateway_site.gateway import client, tokens
 from gateway_site.gateway.handler import gateway
-from gateway_site.gateway.upstreams import Upstream
+from gateway_site.rules import problems
+from gateway_site.rules.upstream import Upstream
 from oauth.network.sql_connections import give_back
 from oauth.provider import config as providers
 from oauth.tokens import vault as token_sets

@@ -19,7 +19,7 @@ from typing import Any
 
 from django.conf import settings
 
-from gateway_site.gateway import problems
+from gateway_site.rules import problems
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 IGNORED_OFFERS = (b"h2c", b"tls/")

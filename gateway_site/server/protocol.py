@@ -4,7 +4,7 @@ Relies on uvicorn's private parts; pyproject.toml holds its version for that, an
 tests/gateway_site/server notice when they change.
 
 What is over a bound never reaches the application. How long a body may take is the
-application's to say (`gateway_site.gateway.body`), so that it holds under other servers too;
+application's to say (`gateway_site.rules.body`), so that it holds under other servers too;
 here is what it cannot see: a head that does not arrive, a body that nobody reads, an answer
 that is not taken, and how many connections there are.
 """
@@ -30,8 +30,8 @@ from uvicorn.server import ServerState
 from gateway_site.edge import trusted_proxies
 from gateway_site.edge.listening import ANSWER_TIME
 from gateway_site.edge.tally import Tally
-from gateway_site.gateway import problems
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
+from gateway_site.rules import problems
 from gateway_site.server import connections, heads
 from gateway_site.server.heads import Refusal
 

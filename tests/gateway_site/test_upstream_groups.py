@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from gateway_site.gateway import upstreams
+from gateway_site.rules import upstream as upstreams
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 

@@ -12,7 +12,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpResponse
 
 import oauth
-from gateway_site.gateway import cookies
+from gateway_site.rules import cookies
 from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from tests.oauth.fake_provider import FakeProvider

@@ -13,10 +13,10 @@ from gateway_site.checks import (
     upstreams_get_no_word_on_who_calls,
     upstreams_have_a_provider,
 )
-from gateway_site.gateway.request_headers import PASSING
-from gateway_site.gateway.upstreams import SUFFIXES, configured
 from gateway_site.local import environment
 from gateway_site.local.environment import Ports, Secrets
+from gateway_site.rules.request_headers import PASSING
+from gateway_site.rules.upstream import SUFFIXES, configured
 from tests.gateway_site.loading import production
 from tests.local.running import ROOT
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway_site.gateway.body import Body, framing
-from gateway_site.gateway.headers import Headers
+from gateway_site.rules.body import Body, framing
+from gateway_site.rules.headers import Headers
 
 CHUNKED = [(b"transfer-encoding", b"chunked")]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.gateway import headers as rules
-from gateway_site.gateway.headers import Headers, to_browser, to_upstream
-from gateway_site.gateway.request_headers import LISTED
+from gateway_site.rules import headers as rules
+from gateway_site.rules.headers import Headers, to_browser, to_upstream
+from gateway_site.rules.request_headers import LISTED
 from tests.gateway_site.gateway.gateways import Gateway
 
 TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCXYZ"

@@ -10,8 +10,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.gateway import paths
-from gateway_site.gateway.paths import PathRefused
+from gateway_site.rules import url_rules as paths
+from gateway_site.rules.url_rules import PathRefused
 from tests.gateway_site.gateway.gateways import Gateway
 from tests.gateway_site.gateway.test_calls import assert_problem
 from tests.gateway_site.gateway.test_paths import ADDRESSES, ROOT_UPSTREAM, UPSTREAM

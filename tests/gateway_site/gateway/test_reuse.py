@@ -18,7 +18,7 @@ import pytest
 from gateway_site.gateway import client
 from gateway_site.gateway.connections import Owner
 from gateway_site.gateway.http1 import IN_A_ROW
-from gateway_site.gateway.upstreams import Upstream, configured
+from gateway_site.rules.upstream import Upstream, configured
 from tests import certificates
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")

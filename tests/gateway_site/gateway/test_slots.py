@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway_site.gateway.problems import Problem
 from gateway_site.gateway.slots import Slots
+from gateway_site.rules.problems import Problem
 
 
 def test_limit_holds_for_each_key_and_a_free_slot_is_taken_again() -> None:

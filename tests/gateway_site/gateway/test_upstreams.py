@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.gateway.upstreams import Upstream, configured
+from gateway_site.rules.upstream import Upstream, configured
 
 
 def one(**variables: str) -> Upstream:

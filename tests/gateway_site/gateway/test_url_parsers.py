@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.gateway import paths
-from gateway_site.gateway.paths import PathRefused
+from gateway_site.rules import url_rules as paths
+from gateway_site.rules.url_rules import PathRefused
 from tests.gateway_site.gateway.test_paths import ADDRESSES, PARTS, ROOT_UPSTREAM, UPSTREAM
 
 UPSTREAMS = (UPSTREAM, ROOT_UPSTREAM)

@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 from pytest_django import Settings
 
-from gateway_site.gateway import upstreams
+from gateway_site.rules import upstream as upstreams
 from tests.gateway_site.server.served import answer, serving
 
 PATHS = ["/", "/healthz", "/gateway/x", "/accounts/login/", "/static/gateway.css"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway_site.gateway.body import PACE, PATIENCE, Body
-from gateway_site.gateway.problems import Problem
+from gateway_site.rules.body import PACE, PATIENCE, Body
+from gateway_site.rules.problems import Problem
 from tests.gateway_site.server.served import advance, on_moved_clock
 
 CHUNKED = [(b"transfer-encoding", b"chunked")]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
 
 if TYPE_CHECKING:
-    from gateway_site.gateway.upstreams import Upstream
+    from gateway_site.rules.upstream import Upstream
 
 ROOT = "/gateway/"
 MAX_PATH = 4096  # bytes

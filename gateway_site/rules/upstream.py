@@ -21,8 +21,8 @@ from gateway_site.environment.reading import (
     check_ca_file,
     refuse_unknown,
 )
-from gateway_site.gateway import paths
-from gateway_site.gateway.request_headers import LISTED, BadEntry, RequestHeaders
+from gateway_site.rules import url_rules as paths
+from gateway_site.rules.request_headers import LISTED, BadEntry, RequestHeaders
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # TRACE would echo the token; CONNECT asks for a tunnel. RFC 9110 sections 9.3.6 and 9.3.8.

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.http import is_same_domain
 
-from gateway_site.gateway.problems import Problem
+from gateway_site.rules.problems import Problem
 
 OWN_SITES = frozenset({"same-origin", "none", None})  # None: no browser, or a very old one
 # What a page of this origin may load from an upstream. A script or a worker would run as

@@ -11,7 +11,7 @@ import re
 import secrets
 
 from gateway_site.edge.trusted_proxies import Address
-from gateway_site.gateway.request_headers import RequestHeaders
+from gateway_site.rules.request_headers import RequestHeaders
 
 Headers = list[tuple[bytes, bytes]]
 

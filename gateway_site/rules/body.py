@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from gateway_site.edge.listening import ClientGone, Receive
-from gateway_site.gateway.headers import Headers, value_of
-from gateway_site.gateway.problems import Problem
+from gateway_site.rules.headers import Headers, value_of
+from gateway_site.rules.problems import Problem
 
 KEPT = 64 * 1024  # bytes of a body that can be sent a second time
 TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})

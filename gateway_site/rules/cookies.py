@@ -18,7 +18,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from gateway_site.gateway.headers import Headers
+from gateway_site.rules.headers import Headers
 from sessions_kms.exceptions import StoreUnavailable
 
 THREADS = 4
