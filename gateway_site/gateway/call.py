@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from django.http import HttpRequest, HttpResponse
 
-from gateway_site.gateway.connections import Owner
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream
+from gateway_site.transport.connections import Owner
 
 
 @dataclass(frozen=True, kw_only=True)

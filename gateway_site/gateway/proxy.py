@@ -18,9 +18,8 @@ from django.http import HttpRequest
 
 from gateway_site.edge.listening import ANSWER_TIME, ClientGone, Receive
 from gateway_site.edge.trusted_proxies import Address, address
-from gateway_site.gateway import client, tokens
+from gateway_site.gateway import tokens
 from gateway_site.gateway.call import Call
-from gateway_site.gateway.connections import Busy
 from gateway_site.gateway.redirects import locations
 from gateway_site.gateway.slots import Slots
 from gateway_site.gateway.standing import stands, watchers
@@ -29,6 +28,8 @@ from gateway_site.rules import url_rules as paths
 from gateway_site.rules.body import TAKES_BODY, Body
 from gateway_site.rules.headers import Headers, to_browser, to_upstream
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
+from gateway_site.transport import upstream_client as client
+from gateway_site.transport.connections import Busy
 from oauth.provider import dpop
 from oauth.provider.token_set import TokenSet
 from sessions_kms.exceptions import StoreUnavailable

@@ -16,12 +16,12 @@ from django.middleware.csrf import get_token
 
 from gateway_site.gateway import onward_address
 from gateway_site.gateway.call import Admitted, Call
-from gateway_site.gateway.connections import Owner
 from gateway_site.gateway.people import people
 from gateway_site.rules import body, origin
 from gateway_site.rules import url_rules as paths
 from gateway_site.rules.problems import Problem, signed_out
 from gateway_site.rules.upstream import Upstream
+from gateway_site.transport.connections import Owner
 from oauth.sign_in import way_back
 from oauth.tokens import vault as token_sets
 from sessions_kms.session.loading import id_of

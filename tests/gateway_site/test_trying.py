@@ -13,9 +13,9 @@ from django.conf import settings
 from django.test import Client
 from pytest_django import Settings
 
-from gateway_site.gateway import client
 from gateway_site.pages import trying
 from gateway_site.rules import upstream as upstreams
+from gateway_site.transport import upstream_client as client
 from oauth.access import REFUSED_AGE
 from oauth.tokens import vault as held_tokens
 from tests.gateway_site.pages import Element, assert_accessible

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway_site.gateway.connections import Busy, Connections, Lease, Limits, Owner
+from gateway_site.transport.connections import Busy, Connections, Lease, Limits, Owner
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
 SOON, NEVER = 0.001, 60.0  # seconds of waiting: in vain, and not to its end

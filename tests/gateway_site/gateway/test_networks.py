@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from gateway_site.gateway import client
-from gateway_site.gateway.connections import Owner
 from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.transport import upstream_client as client
+from gateway_site.transport.connections import Owner
 from tests.oauth import fake_provider, hostile
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.hostile import HostileProvider, certificates, good

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_site.gateway import client
 from gateway_site.rules import url_rules as paths
 from gateway_site.rules.upstream import configured
 from gateway_site.rules.url_rules import PathRefused
+from gateway_site.transport import upstream_client as client
 
 UPSTREAM = configured(
     {

@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from gateway_site.gateway import client
-from gateway_site.gateway.connections import Owner
-from gateway_site.gateway.http1 import IN_A_ROW
 from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.transport import upstream_client as client
+from gateway_site.transport.connections import Owner
+from gateway_site.transport.http1 import IN_A_ROW
 from tests import certificates
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")

@@ -13,9 +13,10 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 
-from gateway_site.gateway import client, proxy
-from gateway_site.gateway.connections import Busy, Lease, Owner
-from gateway_site.gateway.http1 import Http1Connection
+from gateway_site.gateway import proxy
+from gateway_site.transport import upstream_client as client
+from gateway_site.transport.connections import Busy, Lease, Owner
+from gateway_site.transport.http1 import Http1Connection
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.session.loading import id_of

@@ -12,10 +12,10 @@ from pytest_django import Settings
 
 from gateway_site.edge import descriptors
 from gateway_site.edge.descriptors import LEAST, MOST, RESERVED, SPARE, are_few, each_way
-from gateway_site.gateway import client as upstream_client
-from gateway_site.gateway.connections import Limits
 from gateway_site.server import connections
 from gateway_site.server.connections import peer_of
+from gateway_site.transport import upstream_client
+from gateway_site.transport.connections import Limits
 from tests.gateway_site.server.served import (
     Application,
     Served,

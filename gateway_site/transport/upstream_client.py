@@ -20,12 +20,12 @@ import httpx2
 from django.dispatch import receiver
 
 from gateway_site.edge import descriptors
-from gateway_site.gateway import wire
-from gateway_site.gateway.connections import Connections, Limits, Owner
-from gateway_site.gateway.http1 import Http1Connection
 from gateway_site.rules import url_rules as paths
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream
+from gateway_site.transport import wire
+from gateway_site.transport.connections import Connections, Limits, Owner
+from gateway_site.transport.http1 import Http1Connection
 from oauth.network.vetted_addresses import is_private
 from sessions_kms.signals import session_cycled, session_ended
 

@@ -15,8 +15,8 @@ from typing import cast
 import h11
 import httpx2
 
-from gateway_site.gateway.wire import Wire
 from gateway_site.rules.body import TAKES_BODY
+from gateway_site.transport.wire import Wire
 
 HEAD_MAX = 100 * 1024  # bytes of an answer's head
 WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of a request
