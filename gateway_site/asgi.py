@@ -15,7 +15,7 @@ from gateway_site.edge import (
     access_log,
     trusted_proxies,
 )
-from gateway_site.gateway.handler import gateway  # noqa: E402
+from gateway_site.forwarding.handler import gateway  # noqa: E402
 from gateway_site.server import door, lifespan  # noqa: E402
 
 django_application = gateway()

@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from gateway_site.gateway import views as gateway
+from gateway_site.forwarding import admission as gateway
 from gateway_site.pages.disconnecting import DisconnectView
 from gateway_site.pages.home import home
 from gateway_site.pages.logo import site_logo
@@ -42,7 +42,7 @@ urlpatterns = [
     ),
     path("admin/", admin.site.urls),
     path("gateway/", gateway.index, name="gateway"),
-    path("gateway/<path:path>", gateway.admit),  # forwarded by gateway_site.gateway.handler
+    path("gateway/<path:path>", gateway.admit),  # forwarded by gateway_site.forwarding.handler
 ]
 
 handler500 = "gateway_site.outages.server_error"

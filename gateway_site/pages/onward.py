@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.gateway.onward_address import FIELD, leads_to_call
+from gateway_site.forwarding.onward_address import FIELD, leads_to_call
 
 
 @require_safe

@@ -15,7 +15,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 
-from gateway_site.gateway.lanes import asks
+from gateway_site.forwarding.lanes import asks
 from gateway_site.rules import origin
 from oauth.sign_in import way_back
 from oauth.sign_in.views import lead_to

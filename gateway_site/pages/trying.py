@@ -23,8 +23,8 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.gateway import tokens
-from gateway_site.gateway.handler import gateway
+from gateway_site.forwarding import bearer as tokens
+from gateway_site.forwarding.handler import gateway
 from gateway_site.rules import problems
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client as client

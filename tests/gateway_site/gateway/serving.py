@@ -30,7 +30,8 @@ from django.http import HttpRequest  # noqa: E402
 from django.middleware.security import SecurityMiddleware  # noqa: E402
 
 from gateway_site.asgi import application, django_application  # noqa: E402
-from gateway_site.gateway import proxy, tokens  # noqa: E402
+from gateway_site.forwarding import bearer as tokens  # noqa: E402
+from gateway_site.forwarding import proxy  # noqa: E402
 from gateway_site.server.options import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.provider import dpop  # noqa: E402

@@ -16,8 +16,8 @@ from django.test import RequestFactory
 from django.utils.functional import SimpleLazyObject
 from pytest_django import Settings
 
-from gateway_site.gateway import people as module
-from gateway_site.gateway.people import People
+from gateway_site.forwarding import people as module
+from gateway_site.forwarding.people import People
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.sessions_kms.stacks import fake_stack, install

@@ -21,7 +21,7 @@ from gateway_site.environment.postgresql import (
     Silence,
 )
 from gateway_site.environment.reading import POOL
-from gateway_site.gateway.lanes import PROVIDER_THREADS
+from gateway_site.forwarding.lanes import PROVIDER_THREADS
 from tests.gateway_site.gateway.gateways import Gateway, running_gateway
 from tests.gateway_site.gateway.postgresql import PostgreSQL, binaries, running_postgresql
 from tests.gateway_site.gateway.signing_in import Visitor, sign_in_at_once

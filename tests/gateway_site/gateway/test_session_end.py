@@ -13,7 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 
-from gateway_site.gateway import proxy
+from gateway_site.forwarding import proxy
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Busy, Lease, Owner
 from gateway_site.transport.http1 import Http1Connection

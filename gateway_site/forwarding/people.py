@@ -30,7 +30,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
-from gateway_site.gateway import standing
+from gateway_site.forwarding import session_watch as standing
 from sessions_kms.operations.users import user_id_of
 
 MOST = 10_000  # people of whom something is kept

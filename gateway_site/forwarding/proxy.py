@@ -18,11 +18,11 @@ from django.http import HttpRequest
 
 from gateway_site.edge.listening import ANSWER_TIME, ClientGone, Receive
 from gateway_site.edge.trusted_proxies import Address, address
-from gateway_site.gateway import tokens
-from gateway_site.gateway.call import Call
-from gateway_site.gateway.redirects import locations
-from gateway_site.gateway.slots import Slots
-from gateway_site.gateway.standing import stands, watchers
+from gateway_site.forwarding import bearer as tokens
+from gateway_site.forwarding.call import Call
+from gateway_site.forwarding.concurrency_limit import Slots
+from gateway_site.forwarding.redirects import locations
+from gateway_site.forwarding.session_watch import stands, watchers
 from gateway_site.rules import cookies
 from gateway_site.rules import url_rules as paths
 from gateway_site.rules.body import TAKES_BODY, Body

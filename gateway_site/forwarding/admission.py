@@ -14,9 +14,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
 
-from gateway_site.gateway import onward_address
-from gateway_site.gateway.call import Admitted, Call
-from gateway_site.gateway.people import people
+from gateway_site.forwarding import onward_address
+from gateway_site.forwarding.call import Admitted, Call
+from gateway_site.forwarding.people import people
 from gateway_site.rules import body, origin
 from gateway_site.rules import url_rules as paths
 from gateway_site.rules.problems import Problem, signed_out

@@ -32,12 +32,13 @@ from django.urls import Resolver404, resolve, set_script_prefix
 from gateway_site.edge import access_log
 from gateway_site.edge.listening import Client, ClientGone, Receive
 from gateway_site.edge.tally import Tally
-from gateway_site.gateway import proxy, views
-from gateway_site.gateway.call import Admitted
-from gateway_site.gateway.gate import Busy
-from gateway_site.gateway.lanes import THREADS, Lane, ProviderLane, provider_asked_by
-from gateway_site.gateway.people import CALLER
-from gateway_site.gateway.proxy import Send
+from gateway_site.forwarding import admission as views
+from gateway_site.forwarding import proxy
+from gateway_site.forwarding.call import Admitted
+from gateway_site.forwarding.gate import Busy
+from gateway_site.forwarding.lanes import THREADS, Lane, ProviderLane, provider_asked_by
+from gateway_site.forwarding.people import CALLER
+from gateway_site.forwarding.proxy import Send
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems
 from gateway_site.rules import url_rules as paths

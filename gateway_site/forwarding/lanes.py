@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.http.response import HttpResponseBase
 
 from gateway_site.edge.listening import Client
-from gateway_site.gateway.gate import PATIENCE, Gate
+from gateway_site.forwarding.gate import PATIENCE, Gate
 from oauth.provider import config as providers
 from oauth.sign_in.allauth_adapters import EXCHANGES
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from gateway_site.gateway.call import Call
+from gateway_site.forwarding.call import Call
 from gateway_site.rules import origin
 from gateway_site.rules import url_rules as paths
 from gateway_site.rules.headers import Headers, value_of
