@@ -10,4 +10,5 @@ class GatewayConfig(AppConfig):
     verbose_name = "Gateway"
 
     def ready(self) -> None:
-        from gateway_site import about, checks, runserver_check  # noqa: F401  (they register)
+        from gateway_site import checks, runserver_check  # noqa: F401  (they register)
+        from gateway_site.pages import session_label as about  # noqa: F401  (they register)

@@ -22,7 +22,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from gateway_site.about import SignIn
+from gateway_site.pages.session_label import SignIn
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format import record
 from sessions_kms.operations import ending

@@ -13,7 +13,7 @@ from allauth.account.signals import user_logged_in
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from gateway_site.user_agents import browser_of, system_of
+from gateway_site.pages.user_agents import browser_of, system_of
 from oauth.provider.config import provider
 from sessions_kms.sealed_items.about import ABOUT
 
