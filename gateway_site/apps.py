@@ -11,4 +11,4 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         from gateway_site import checks, runserver_check  # noqa: F401  (they register)
-        from gateway_site.pages import session_label as about  # noqa: F401  (they register)
+        from gateway_site.pages import session_label  # noqa: F401  (they register)

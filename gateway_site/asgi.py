@@ -11,10 +11,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (settings are configured above)
 from servestatic import ServeStaticASGI  # noqa: E402
 
-from gateway_site.edge import (
-    access_log,
-    trusted_proxies,
-)
+from gateway_site.edge import access_log, trusted_proxies  # noqa: E402
 from gateway_site.forwarding.handler import gateway  # noqa: E402
 from gateway_site.server import door, lifespan  # noqa: E402
 
