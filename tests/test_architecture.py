@@ -200,19 +200,13 @@ def test_core_imports_nothing_of_the_engine_that_does_know_django() -> None:
     assert reached <= core
 
 
-def test_decision_of_who_may_sign_in_knows_neither_django_nor_the_network() -> None:
-    pure = {"addresses", "claims", "decision", "evidence", "issuers", "rule"}
+def test_rule_of_who_may_sign_in_knows_neither_django_nor_the_network() -> None:
     reached = {
-        each.what
+        each.package
         for each in imports("oauth")
-        if each.of in {f"oauth.admission.{name}" for name in pure}
-        and each.package not in sys.stdlib_module_names
+        if is_under(each.of, "oauth.access_rule") and not is_under(each.what, "oauth.access_rule")
     }
-    assert {what.rpartition(".")[0] or what for what in reached} == {
-        "idna",
-        "oauth.admission",
-        *(f"oauth.admission.{name}" for name in pure - {"claims", "decision", "issuers"}),
-    }
+    assert reached - sys.stdlib_module_names == {"idna"}
 
 
 def test_local_stack_is_imported_by_its_command_only() -> None:

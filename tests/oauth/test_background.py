@@ -46,7 +46,7 @@ def test_process_that_ends_waits_a_second_at_most_and_tells_what_it_left(
     seconds: float, least: float, is_told: bool
 ) -> None:
     work = f"background.submit(lambda: time.sleep({seconds}))"
-    code = f"import time; from oauth import background; {work}"
+    code = f"import time; from oauth.network import background; {work}"
     started = time.monotonic()
     ended = subprocess.run(
         [sys.executable, "-c", code],

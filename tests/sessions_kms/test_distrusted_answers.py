@@ -345,7 +345,7 @@ def test_record_of_a_time_to_come_is_an_alarm_and_signs_nobody_out(
         session.load()
     assert session.session_key == key
     alarms = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert [record.name for record in alarms] == ["sessions_kms.doubts"]
+    assert [record.name for record in alarms] == ["sessions_kms.storage.doubts"]
     assert not any(record.name.startswith("django.security") for record in caplog.records)
     faulty.stack.clock.advance(100)
     assert SessionStore(key).get("_auth_user_id") == "7"

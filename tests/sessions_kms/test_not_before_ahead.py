@@ -216,7 +216,7 @@ def test_log_handler_that_asks_again_gets_an_answer(source: Source, clock: FakeC
         def emit(self, record: logging.LogRecord) -> None:
             asked.append(not_before.moment())
 
-    logger = logging.getLogger("sessions_kms.not_before")
+    logger = logging.getLogger("sessions_kms.storage.not_before")
     handler = Asking()
     logger.addHandler(handler)
     try:
