@@ -49,7 +49,7 @@ bench-here: $(VENV)/.bench-installed
 # The engine against its model, and faults at each call, at length: 3,000 examples are 150,000 steps.
 fuzz: $(VENV)/.dev-installed
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
-	  tests/sessions_kms/test_engine_model.py tests/sessions_kms/test_faults_everywhere.py \
+	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
 	  tests/oauth/test_revocation_faults.py $(ARGS)
 
 check: $(VENV)/.dev-installed

@@ -26,7 +26,7 @@ from tests.local.running import free_ports, running, wait_until
 from tests.oauth import fake_provider
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import environment
-from tests.sessions_kms.cutting import CuttingProxy, cutting_proxy
+from tests.sessions_kms.support.cutting import CuttingProxy, cutting_proxy
 
 pytestmark = [
     pytest.mark.browser,

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.signing_in import arrive, sign_in
 from tests.e2e.stack import LocalStack
-from tests.sessions_kms import reference_format
+from tests.sessions_kms.support import reference_format
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 

@@ -27,7 +27,7 @@ from tests.local.running import free_ports, running
 from tests.oauth import fake_provider
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import environment
-from tests.sessions_kms.test_foreign_cookies import ODD
+from tests.sessions_kms.cookies.test_foreign import ODD
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 

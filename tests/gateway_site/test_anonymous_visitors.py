@@ -20,7 +20,7 @@ from sessions_kms.format.record import item_size
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.sessions_kms.sites import serving
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 SIGN_IN = "/accounts/oidc/corp/login/"
 TOO_MUCH = 395 * 1024  # bytes: nearly what an item of DynamoDB takes

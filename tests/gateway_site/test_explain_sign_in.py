@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
-from tests.sessions_kms.commands import Run, run
+from tests.sessions_kms.support.commands import Run, run
 
 ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada", "email_verified": True}
 RULE = {"ALLOWED_DOMAINS": "example.com,.example.org", "ALLOWED_GROUPS": "staff"}

@@ -11,7 +11,7 @@ from pytest_django import Settings
 from tests.gateway_site.loading import production
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 HOST = "gateway.example.com"
 APPLIED = (

@@ -17,7 +17,7 @@ from gateway_site.health import probes, readiness
 from gateway_site.health.shared_answer import Health
 from sessions_kms.exceptions import KMSUnavailable
 from tests.clock import FakeClock
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 MakeHealth = Callable[..., Health]
 

@@ -18,7 +18,7 @@ from tests.gateway_site.pages import Element, assert_accessible
 from tests.local.running import wait_until
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def home(visitor: Visitor) -> Element:

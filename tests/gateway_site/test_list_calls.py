@@ -17,7 +17,7 @@ from sessions_kms.session.loading import id_of
 from tests.oauth.counted_store import Calls, calls, local_kms, roto_url, store
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["calls", "local_kms", "roto_url", "store"]
 

@@ -14,7 +14,7 @@ from gateway_site.urls import urlpatterns as project
 from tests.gateway_site.pages import assert_accessible
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def fail(request: HttpRequest) -> HttpResponse:

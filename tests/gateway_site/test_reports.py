@@ -19,7 +19,7 @@ from pytest_django import Settings
 
 from gateway_site.edge.reports import ExceptionReporter, QueryFilter
 from tests.deploy_check import PRODUCTION, ROOT
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 CANARY = "canary-" + "0123456789"  # not as one text: a report shows lines of this file
 

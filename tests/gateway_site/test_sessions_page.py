@@ -14,7 +14,7 @@ from sessions_kms.storage.items import Page
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
-from tests.sessions_kms.stacks import Stack, install
+from tests.sessions_kms.support.stacks import Stack, install
 
 LIST = "/sessions/"
 END = "/sessions/end/"

@@ -21,7 +21,7 @@ from oauth.tokens import vault as held_tokens
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.oauth.fake_provider import Answer, FakeProvider
 from tests.oauth.fixtures import Visitor
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 # The gateway admits the call in a thread of its own, which sees what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)

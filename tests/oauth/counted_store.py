@@ -15,7 +15,7 @@ from oauth.network import background
 from tests.bench.calls import counted
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import local_kms, roto_url
-from tests.sessions_kms.stacks import Stack, aws_stack, install
+from tests.sessions_kms.support.stacks import Stack, aws_stack, install
 
 __all__ = ["local_kms", "roto_url"]
 

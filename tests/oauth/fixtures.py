@@ -29,7 +29,7 @@ from tests.clock import FakeClock
 from tests.oauth import fake_provider
 from tests.oauth.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
 from tests.oauth.strict_provider import StrictProvider
-from tests.sessions_kms.stacks import Stack, fake_stack, install
+from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 
 BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
 

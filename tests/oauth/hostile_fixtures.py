@@ -21,7 +21,7 @@ from tests.oauth.hostile import (
     certificates,
     serving,
 )
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 ENVIRONMENT = {
     "OAUTH_CORP_CLIENT_ID": CLIENT_ID,

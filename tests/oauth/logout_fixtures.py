@@ -17,7 +17,7 @@ from oauth.tokens.refresh_coordinator import Renewal
 from tests.oauth import fake_provider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.logout_provider import LogoutProvider
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 PATH = "/oauth/backchannel-logout/corp"
 FORM = "application/x-www-form-urlencoded"

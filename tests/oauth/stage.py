@@ -26,8 +26,8 @@ from oauth.tokens import vault as tokens
 from tests.oauth.fixtures import BOB, Visitor
 from tests.oauth.logout_provider import LogoutProvider
 from tests.oauth.wired_provider import WiredProviders
-from tests.sessions_kms.engine_world import World
-from tests.sessions_kms.wire import Killed
+from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support.wire import Killed
 
 ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada Lovelace"}
 Answer = int | type[Killed]  # what the browser, or the provider's server, gets

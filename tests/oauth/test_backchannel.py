@@ -17,7 +17,7 @@ from sessions_kms.session.links import LINKS
 from tests.oauth.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.logout_fixtures import FORM, PATH, assert_refused, post
 from tests.oauth.logout_provider import ABSENT, LogoutProvider
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def test_token_ends_the_session_of_its_sid(idp: LogoutProvider, visitor: Visitor) -> None:

@@ -15,7 +15,7 @@ from oauth.provider import jwks
 from tests.oauth.fixtures import Visitor
 from tests.oauth.logout_fixtures import assert_refused, post
 from tests.oauth.logout_provider import ABSENT, LogoutProvider, SigningKey
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 SMALL_RSA = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - to be refused
 

@@ -9,7 +9,7 @@ from sessions_kms.session.links import LINKS
 from tests.oauth.fixtures import Visitor
 from tests.oauth.logout_fixtures import PATH, post
 from tests.oauth.logout_provider import LogoutProvider
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def test_links_say_nothing_and_depend_on_the_secret_key(

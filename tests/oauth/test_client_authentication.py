@@ -20,7 +20,7 @@ from oauth.provider.config import Provider
 from tests.oauth.fake_provider import CLIENT_SECRET, FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, stored
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 CLIENT = Provider(
     name="corp",

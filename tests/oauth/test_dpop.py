@@ -19,7 +19,7 @@ from oauth.provider.config import provider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, stored
 from tests.oauth.strict_provider import StrictProvider
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 @pytest.fixture

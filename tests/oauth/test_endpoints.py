@@ -18,7 +18,7 @@ from oauth.provider.metadata import METADATA_AGE, PAUSE_OF_GRANTS, Metadata
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import configure, environment
 from tests.oauth.test_provider_failures import DISCOVERY, NONSENSE
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def metadata(name: str = "corp", *, anonymous: bool = True) -> Metadata:

@@ -17,7 +17,7 @@ from oauth.sign_in import rights
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token
-from tests.sessions_kms.commands import Run, run
+from tests.sessions_kms.support.commands import Run, run
 
 RULE = {"STAFF_GROUPS": "admins", "SUPERUSER_GROUPS": "roots"}
 NONE, STAFF, SUPERUSER = (False, False), (True, False), (True, True)

@@ -36,7 +36,7 @@ from tests.oauth.hostile_fixtures import ENVIRONMENT, come_back, hostile, intern
 from tests.oauth.logout_fixtures import post, settled
 from tests.oauth.logout_provider import SigningKey, sign
 from tests.oauth.requests import get_token
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["hostile", "internet"]
 WORLD = {(ADDRESS, 443)}

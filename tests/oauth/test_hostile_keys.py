@@ -18,7 +18,7 @@ from tests.oauth.hostile import CLIENT_ID, HostileProvider
 from tests.oauth.hostile_fixtures import hostile, internet
 from tests.oauth.logout_fixtures import post
 from tests.oauth.logout_provider import EVENT, RSA_KEYS, SigningKey, sign
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["hostile", "internet"]
 RSA_KEY = SigningKey("k", RSA_KEYS[0], "RS256")

@@ -16,7 +16,7 @@ from tests.oauth.hostile import CLIENT_ID, HostileProvider
 from tests.oauth.hostile_fixtures import come_back, hostile, internet
 from tests.oauth.logout_provider import sign
 from tests.oauth.requests import get_token, stored
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["hostile", "internet"]
 ABSENT: Any = object()

@@ -17,7 +17,7 @@ from pytest_django import Settings
 from oauth.provider.token_set import TokenSet
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,8 +13,8 @@ from sessions_kms.operations import ending
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token, request_of, stored
-from tests.sessions_kms.commands import end
-from tests.sessions_kms.stacks import Stack, install
+from tests.sessions_kms.support.commands import end
+from tests.sessions_kms.support.stacks import Stack, install
 
 
 def end_grants(store: Stack, provider: str = "corp") -> None:

@@ -28,7 +28,7 @@ from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token, request_of, stored
 from tests.oauth.test_provider_failures import NONSENSE, answering
-from tests.sessions_kms.stacks import Stack, install
+from tests.sessions_kms.support.stacks import Stack, install
 
 MANY = 50
 

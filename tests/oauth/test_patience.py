@@ -21,7 +21,7 @@ from sessions_kms.backend import SessionStore
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, request_of, stored
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 DAY = 24 * 3600
 

@@ -27,7 +27,7 @@ from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.oauth.worker import FROZEN, Worker, digest
 from tests.sessions_kms.conftest import local_kms, roto_url
-from tests.sessions_kms.stacks import (
+from tests.sessions_kms.support.stacks import (
     Stack,
     aws_stack,
     free_port,

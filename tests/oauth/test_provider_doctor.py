@@ -21,7 +21,7 @@ from tests.oauth import fake_provider
 from tests.oauth.asking_provider import AskingProvider
 from tests.oauth.fake_provider import CLIENT_SECRET
 from tests.oauth.fixtures import configure, environment
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 SITE = "https://gateway.example.com"
 BACK = f"{SITE}/accounts/oidc/corp/login/callback/"

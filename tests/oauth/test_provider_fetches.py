@@ -18,7 +18,7 @@ from tests.oauth.hostile import HostileProvider
 from tests.oauth.hostile_fixtures import come_back, hostile, internet
 from tests.oauth.logout_fixtures import post
 from tests.oauth.logout_provider import SigningKey, sign
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["hostile", "internet"]
 DISCOVERY = "/.well-known/openid-configuration"

@@ -13,7 +13,7 @@ from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, request_of, stored
 from tests.oauth.test_provider_failures import NONSENSE
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def test_fresh_token_is_returned_without_a_call(corp: FakeProvider, signed_in: Visitor) -> None:

@@ -16,7 +16,7 @@ from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor, configure, environment
 from tests.oauth.requests import get_token, request_of, stored
 from tests.oauth.test_provider_failures import CANARY, NONSENSE, answering
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 TRANSIENT = {
     **{name: NONSENSE[name] for name in NONSENSE if name != "not found"},

@@ -22,8 +22,8 @@ from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import request_of
-from tests.sessions_kms.engine_world import DISTURBED_FOR, World
-from tests.sessions_kms.wire import FAULTS, Killed
+from tests.sessions_kms.model.world import DISTURBED_FOR, World
+from tests.sessions_kms.support.wire import FAULTS, Killed
 
 EXPIRED = 4000.0  # seconds after the sign-in
 MAX_CALLS = 40

@@ -28,9 +28,9 @@ from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import request_of, stored
 from tests.oauth.test_provider_failures import NONSENSE, answering
 from tests.sessions_kms.conftest import local_kms, roto_url
-from tests.sessions_kms.faults import applied, dropped, error
-from tests.sessions_kms.faulty import FaultyStack, behind_proxies
-from tests.sessions_kms.stacks import Stack, aws_stack
+from tests.sessions_kms.support.faults import applied, dropped, error
+from tests.sessions_kms.support.faulty import FaultyStack, behind_proxies
+from tests.sessions_kms.support.stacks import Stack, aws_stack
 
 __all__ = ["local_kms", "roto_url"]
 

@@ -18,7 +18,7 @@ from sessions_kms.backend import SessionStore
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token, request_of, stored
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def test_refreshed_token_is_saved_at_once_and_returned(

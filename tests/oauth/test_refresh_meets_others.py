@@ -13,7 +13,7 @@ from sessions_kms.exceptions import SessionMoved
 from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token, request_of, stored
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def test_key_changed_meanwhile_loses_no_grant(

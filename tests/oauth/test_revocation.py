@@ -9,7 +9,7 @@ from pytest_django import Settings
 from tests.oauth.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.logout_fixtures import disconnect, held_by, refreshed, revoked, settled, sign_out
 from tests.oauth.logout_provider import LogoutProvider
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def test_sign_out_revokes_the_refresh_token_once(idp: LogoutProvider, visitor: Visitor) -> None:

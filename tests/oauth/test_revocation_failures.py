@@ -15,7 +15,7 @@ from tests.oauth.fake_provider import Answer
 from tests.oauth.fixtures import Visitor
 from tests.oauth.logout_fixtures import held_by, revoked, settled, sign_out
 from tests.oauth.logout_provider import LogoutProvider
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 FAILING: dict[str, Callable[[], Answer]] = {
     "server error": lambda: (500, "text/plain", b"canary-of-the-body"),

@@ -18,8 +18,8 @@ import pytest
 from tests.oauth.departures import DEPARTURES, Departure
 from tests.oauth.logout_provider import LogoutProvider
 from tests.oauth.stage import Answer, Stage, key_of
-from tests.sessions_kms.engine_world import DISTURBED_FOR
-from tests.sessions_kms.wire import FAULTS, Killed
+from tests.sessions_kms.model.world import DISTURBED_FOR
+from tests.sessions_kms.support.wire import FAULTS, Killed
 
 LONG = bool(os.environ.get("FUZZ_EXAMPLES"))
 READS = ("GetItem", "Query", "Decrypt", "GET ")

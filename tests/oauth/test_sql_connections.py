@@ -18,7 +18,7 @@ from tests.oauth.fake_provider import FakeProvider
 from tests.oauth.fixtures import Visitor
 from tests.oauth.requests import get_token
 from tests.oauth.test_new_accounts import in_threads
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from oauth.network import http
 from tests.oauth.fake_provider import Answer, FakeProvider
-from tests.sessions_kms.wire import Wire
+from tests.sessions_kms.support.wire import Wire
 
 OVERLOADED: Answer = (429, "text/plain", b"")
 CUT_SHORT: Answer = (200, "application/json", b"")

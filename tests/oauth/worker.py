@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.sessions_kms.worker import Worker as EngineWorker
+from tests.sessions_kms.support.worker import Worker as EngineWorker
 
 ENVIRONMENT = "WORKER_OF_TOKENS"
 FROZEN = "frozen"

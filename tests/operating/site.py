@@ -13,7 +13,7 @@ from sessions_kms.conf import Config
 from sessions_kms.operations import provisioning
 from tests.operating.process import start
 from tests.seeding import Seeded, seed
-from tests.sessions_kms.stacks import REGION, install
+from tests.sessions_kms.support.stacks import REGION, install
 
 SAMPLE = 100  # items by which the progress of a command is watched
 

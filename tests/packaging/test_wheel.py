@@ -12,7 +12,7 @@ import requests
 from tests.packaging import readme
 from tests.packaging.building import build_sdist, build_wheel, environment_with
 from tests.sessions_kms.conftest import local_kms, make_stack, roto_url
-from tests.sessions_kms.project import Project, is_admin, sign_in
+from tests.sessions_kms.support.project import Project, is_admin, sign_in
 
 __all__ = ["local_kms", "make_stack", "roto_url"]
 

@@ -16,7 +16,7 @@ from tests.oauth.fixtures import configure, store, visitor
 from tests.oauth.hostile import Internet
 from tests.oauth.hostile_fixtures import internet
 from tests.providers.stubs.stub import Stub, serving
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["internet", "store", "visitor"]
 

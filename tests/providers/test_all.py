@@ -11,7 +11,7 @@ from tests.oauth.requests import get_token
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import ALL, GitHubEnterprise, Stub
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 REFRESHING = [each for each in ALL if each is not GitHubEnterprise]
 

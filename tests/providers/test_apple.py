@@ -18,7 +18,7 @@ from tests.providers.conftest import Serve
 from tests.providers.signing_in import FORM, post, sign_in
 from tests.providers.stubs import Apple, GitLab
 from tests.providers.stubs.stub import query_of
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 CALLBACK = "/accounts/oidc/apple/login/callback/"
 

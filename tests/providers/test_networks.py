@@ -16,7 +16,7 @@ from tests.oauth.hostile import Internet, certificates
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import GitLab
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 HOST, PRIVATE, GLOBAL = "sso.internal", "10.1.2.3", "93.184.215.14"
 

@@ -17,7 +17,7 @@ from tests.oauth.requests import get_token
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import GitHubEnterprise
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 
 def test_account_is_known_by_its_number(serve: Serve, visitor: Visitor) -> None:

@@ -22,9 +22,9 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware
 from sessions_kms.outages import Outage
-from tests.sessions_kms.fakes import KEY
 from tests.sessions_kms.sites import serving
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.fakes import KEY
+from tests.sessions_kms.support.stacks import Stack
 
 OURS = "sessions_kms.middleware.StoreUnavailableMiddleware"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"

@@ -13,7 +13,7 @@ from django.dispatch import Signal
 from sessions_kms import signals
 from sessions_kms.backend import SessionStore
 from sessions_kms.session.loading import id_of
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack
 
 SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(value, Signal)}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.sessions_kms.project import Project, is_admin, sign_in
+from tests.sessions_kms.support.project import Project, is_admin, sign_in
 
 pytestmark = [
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),

@@ -23,9 +23,9 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.record import session_id
 from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
-from tests.sessions_kms.fakes import State
-from tests.sessions_kms.fleet import DAY, MAX_AGE, PERIOD, Process, kms_keyring
-from tests.sessions_kms.stacks import Stack
+from tests.sessions_kms.support.fakes import State
+from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, Process, kms_keyring
+from tests.sessions_kms.support.stacks import Stack
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -277,7 +277,7 @@ from django.conf import settings
 settings.configure(SESSION_ENGINE="sessions_kms.backend", USE_TZ=True)
 import time
 from tests.clock import FakeClock
-from tests.sessions_kms.stacks import fake_stack, install
+from tests.sessions_kms.support.stacks import fake_stack, install
 install(fake_stack(FakeClock(time.time())).services)
 from sessions_kms.backend import SessionStore
 session = SessionStore()

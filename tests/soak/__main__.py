@@ -24,8 +24,8 @@ from tests.bench.aws import AWS, REGION, TABLE
 from tests.bench.gateway_environment import environment
 from tests.conftest import AWS_ENVIRONMENT
 from tests.oauth.fake_provider import serving
-from tests.sessions_kms.faults import running_proxy
-from tests.sessions_kms.stacks import running_roto
+from tests.sessions_kms.support.faults import running_proxy
+from tests.sessions_kms.support.stacks import running_roto
 from tests.soak.crowd import Crowd
 from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import Ledger

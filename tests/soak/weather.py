@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from tests.sessions_kms.faults import Fault, FaultProxy, dropped, error
+from tests.sessions_kms.support.faults import Fault, FaultProxy, dropped, error
 from tests.soak.fleet import Process
 from tests.soak.ledger import Ledger
 

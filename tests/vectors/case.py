@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.sessions_kms import reference_format as ref
+from tests.sessions_kms.support import reference_format as ref
 
 Item = dict[str, dict[str, Any]]
 

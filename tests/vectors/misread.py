@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.sessions_kms import reference_format as ref
+from tests.sessions_kms.support import reference_format as ref
 from tests.vectors.case import (
     DATA_KEY,
     ENCRYPTED_KEY,

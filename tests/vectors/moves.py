@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tests.sessions_kms.reference_format import session_id
+from tests.sessions_kms.support.reference_format import session_id
 from tests.vectors.case import NAMESPACE, NOW, SESSION, SESSION_KEY, Case, Item, fixed, sealed
 
 Named = Iterator[tuple[str, Case]]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.sessions_kms import reference_format as ref
+from tests.sessions_kms.support import reference_format as ref
 from tests.vectors.case import (
     DATA_KEY,
     IV,

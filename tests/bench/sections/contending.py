@@ -10,8 +10,8 @@ from statistics import median
 from tests.bench import aws
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
-from tests.sessions_kms.contention import Contention, contend, expected
-from tests.sessions_kms.worker import Worker
+from tests.sessions_kms.support.contention import Contention, contend, expected
+from tests.sessions_kms.support.worker import Worker
 
 PROCESSES, WRITERS = 4, 16
 LIMITS = {1: 20, 10: 60}  # latencies of a lone save, of the longest one, by saves each

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.gateway_site.gateway.gateways import Gateway
-from tests.sessions_kms.test_foreign_cookies import ODD
+from tests.sessions_kms.cookies.test_foreign import ODD
 
 NAME = b"gateway_sessionid"
 CALL, PAGE = b"/gateway/echo/x", b"/"

@@ -21,7 +21,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.session.loading import id_of
 from tests.clock import FakeClock
-from tests.sessions_kms.stacks import fake_stack, install
+from tests.sessions_kms.support.stacks import fake_stack, install
 
 
 @dataclass(eq=False)

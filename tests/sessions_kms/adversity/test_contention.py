@@ -1,0 +1,47 @@
+"""64 writers of one session in four processes: none lost, none refused, a write for many."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.clock import FakeClock
+from tests.sessions_kms.adversity.test_processes import real_time, saved, stored, workers
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.contention import contend, expected
+from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.worker import Worker
+
+pytestmark = [
+    pytest.mark.parametrize("make_stack", ["servers"], indirect=True),
+    pytest.mark.timeout(120),
+]
+PROCESSES, WRITERS = 4, 16
+
+
+@pytest.fixture(name="stack")
+def real_stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
+    return real_time(make_stack, clock)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(0.005, id="5 ms"),
+        pytest.param(0.05, id="50 ms", marks=pytest.mark.long),
+    ]
+)
+def processes(request: pytest.FixtureRequest, stack: Stack) -> Iterator[list[Worker]]:
+    with workers(stack, PROCESSES) as running:
+        for process in running:
+            process.ask("be_slow", seconds=request.param)
+        yield running
+
+
+@pytest.mark.parametrize("saves", [1, pytest.param(10, marks=pytest.mark.long)])
+def test_64_writers_in_4_processes_lose_nothing_and_are_refused_nothing(
+    stack: Stack, processes: list[Worker], saves: int
+) -> None:
+    key = saved(stack)
+    found = contend(processes, key, writers=WRITERS, saves=saves, alone=1)
+    assert found.told == [None] * PROCESSES * WRITERS * saves
+    assert stored(stack, key) == expected(PROCESSES, writers=WRITERS, saves=saves)
+    assert found.writes <= PROCESSES * WRITERS * saves

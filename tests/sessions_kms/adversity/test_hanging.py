@@ -1,0 +1,162 @@
+"""DynamoDB or KMS takes calls and answers none: it is not waited for again and again."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from sessions_kms.aws import calls, circuit
+from sessions_kms.aws.circuit import TIMEOUTS
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import Limits
+from sessions_kms.doctor.waits import wait_findings
+from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
+from tests.sessions_kms.support.faults import FaultProxy, held
+from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
+from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+
+make_faulty = make_faulty_fixture
+pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+
+
+@pytest.fixture
+def faulty(make_faulty: MakeFaulty, monkeypatch: pytest.MonkeyPatch) -> FaultyStack:
+    """Give a stack whose waits are short, and whose probes are sent when the test says so."""
+    monkeypatch.setattr(circuit, "PROBE_EVERY", 0.05)
+    return make_faulty()
+
+
+@pytest.fixture
+def hasty(faulty: FaultyStack, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    limits = Limits(connect=1, first_byte=0.2, attempt=0.25, call=3)
+    return lambda: monkeypatch.setattr(deadline, "HASTY", limits)
+
+
+def saved() -> str:
+    session = SessionStore()
+    session["token"] = "mine"
+    session.save()
+    return session.session_key or ""
+
+
+def load(key: str) -> object:
+    return SessionStore(key).get("token")
+
+
+def hang(proxy: FaultProxy) -> None:
+    for operation in ("GetItem", "PutItem", "Decrypt", "GenerateDataKey"):
+        proxy.on(operation, held)
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    for _ in range(1000):
+        if holds():
+            return True
+        threading.Event().wait(0.01)
+    return False
+
+
+def works(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except StoreUnavailable:
+        return False
+    return True
+
+
+def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
+    faulty: FaultyStack, hasty: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = saved()
+    hasty()
+    hang(faulty.table)
+    faulty.table.operations.clear()
+    for _ in range(TIMEOUTS):
+        with pytest.raises(TableUnavailable):
+            load(key)
+    monkeypatch.setattr(circuit, "PROBE_EVERY", 60)
+    for _ in range(50):
+        with pytest.raises(TableUnavailable):
+            load(key)
+        with pytest.raises(TableUnavailable):
+            saved()
+    asked = [request["Key"]["id"]["S"] for _, request in faulty.table.requests if "Key" in request]
+    assert len([each for each in asked if each != "probe"]) <= TIMEOUTS + 2
+    assert faulty.table.operations.count("PutItem") == 0
+
+
+def test_doctor_tells_of_a_service_that_hangs(
+    faulty: FaultyStack, hasty: Callable[[], None]
+) -> None:
+    assert [each.level for each in wait_findings()] == ["ok"]
+    key = saved()
+    hasty()
+    hang(faulty.table)
+    while not calls.service("dynamodb").circuit.is_open:
+        assert not works(lambda: load(key))
+    (found,) = wait_findings()
+    assert found.level == "failing"
+    assert found.detail.startswith("dynamodb: timed out")
+
+
+def test_table_that_answers_again_is_used_again(
+    faulty: FaultyStack, hasty: Callable[[], None]
+) -> None:
+    key = saved()
+    hasty()
+    hang(faulty.table)
+    while not calls.service("dynamodb").circuit.is_open:
+        assert not works(lambda: load(key))
+    faulty.table.heal()
+    assert until(lambda: works(lambda: load(key)))
+    assert load(key) == "mine"
+    assert saved()
+
+
+def test_who_holds_a_data_key_never_waits_for_kms(
+    faulty: FaultyStack, hasty: Callable[[], None]
+) -> None:
+    key = saved()
+    hang(faulty.kms)
+    faulty.stack.clock.advance(faulty.stack.config.data_key_cache_age - 1)
+    asked = len(faulty.kms.operations)
+    for _ in range(10):
+        assert load(key) == "mine"
+        assert saved()
+    assert len(faulty.kms.operations) == asked
+    hasty()
+    faulty.stack.clock.advance(1)
+    (circuit_of_kms,) = [
+        known.circuit for name, known in calls._services.items() if name.startswith("kms")
+    ]
+    while not circuit_of_kms.is_open:  # Whoever asks in line waits for a time-out at most.
+        assert load(key) == "mine"
+        faulty.stack.clock.advance(1)
+    asked = faulty.kms.operations.count("GenerateDataKey")
+    for _ in range(10):
+        faulty.stack.clock.advance(1)
+        assert load(key) == "mine"
+        assert saved()
+    assert faulty.kms.operations.count("GenerateDataKey") == asked
+
+
+def test_process_without_a_data_key_gets_an_answer_at_once_while_kms_hangs(
+    faulty: FaultyStack, hasty: Callable[[], None]
+) -> None:
+    key = saved()
+    faulty.restart()
+    hasty()
+    hang(faulty.kms)
+    for _ in range(3 * TIMEOUTS):
+        with pytest.raises(KMSUnavailable):
+            load(key)
+        faulty.stack.clock.advance(1)
+    assert faulty.kms.operations.count("Decrypt") < 2 * TIMEOUTS
+    faulty.kms.heal()
+
+    def loads_later() -> bool:
+        faulty.stack.clock.advance(1)
+        return works(lambda: load(key))
+
+    assert until(loads_later)

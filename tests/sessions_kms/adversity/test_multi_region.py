@@ -1,0 +1,333 @@
+"""A store in two Regions: what a failover keeps, and what last-writer-wins costs.
+
+`serve` says which Region answers the requests, `replicate` lets the replication catch up.
+docs/multi-region.md tells the same to those who operate it.
+"""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+from pytest_django import Settings
+
+from gateway_site.local.kms import LocalKMS
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
+from sessions_kms.format.record import session_id
+from sessions_kms.operations.listing import Inspection
+from sessions_kms.sealed_items.leases import Leases
+from tests.clock import FakeClock
+from tests.sessions_kms.support.regions import HOME, OTHER, TwoRegions, two_regions
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def regions(
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    local_kms: LocalKMS,
+    roto_url: str,
+) -> Iterator[TwoRegions]:
+    settings.SESSION_ENGINE = "sessions_kms.backend"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
+    with two_regions(f"sessions-{uuid.uuid4().hex[:12]}", clock) as made:
+        yield made
+
+
+def saved(**content: object) -> SessionStore:
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    return session
+
+
+def kms(region: str) -> Any:
+    return boto3.client("kms", region_name=region)
+
+
+# What a failover keeps
+
+
+def test_session_is_read_saved_and_ended_in_the_other_region(
+    regions: TwoRegions, clock: FakeClock
+) -> None:
+    key = saved(_auth_user_id="7", token="t").session_key
+    regions.table.replicate()
+
+    regions.restart(OTHER, clock)  # Nothing is cached there: KMS unwraps by the replica key.
+    there = SessionStore(key)
+    assert there["token"] == "t"
+    there["token"] = "renewed"
+    there.save()
+    assert SessionStore(key)["token"] == "renewed"
+    rows = Inspection().of_user("7").rows
+    assert [row.created_at.timestamp() for row in rows] == [int(clock())]
+    there.delete()
+    assert SessionStore(key).load() == {}
+
+
+def test_after_failing_back_the_home_region_has_what_the_other_one_did(
+    regions: TwoRegions, clock: FakeClock
+) -> None:
+    kept, ended = saved(n=1).session_key, saved(n=1).session_key
+    regions.table.replicate()
+    regions.serve(OTHER)
+    session = SessionStore(kept)
+    session["n"] = 2
+    session.save()
+    SessionStore(ended).delete()
+    created = saved(n=3).session_key
+    regions.table.replicate()
+
+    regions.serve(HOME)
+    assert SessionStore(kept)["n"] == 2
+    assert SessionStore(ended).load() == {}
+    assert SessionStore(created)["n"] == 3
+
+
+def test_key_of_a_session_is_changed_in_the_other_region(regions: TwoRegions) -> None:
+    session = saved(n=1)
+    old = session.session_key
+    regions.table.replicate()
+    regions.serve(OTHER)
+    there = SessionStore(old)
+    there.cycle_key()
+    regions.table.replicate()
+    regions.serve(HOME)
+    with pytest.raises(SessionMoved):
+        SessionStore(old).load()
+    assert SessionStore(there.session_key)["n"] == 1
+
+
+def test_published_data_key_serves_both_regions(regions: TwoRegions, clock: FakeClock) -> None:
+    saved(n=1)
+    regions.table.replicate()
+    before = regions.table.items(OTHER)
+    regions.restart(OTHER, clock)
+    saved(n=2)
+    published = {name for name in regions.table.items(OTHER) if name.startswith("data-key#")}
+    assert published == {name for name in before if name.startswith("data-key#")}
+    wrapped = [
+        item["encryptedKey"]["B"]
+        for item in regions.table.items(OTHER).values()
+        if "encryptedKey" in item
+    ]
+    assert len(wrapped) == 3
+    assert len(set(wrapped)) == 1
+
+
+def test_two_regions_that_begin_a_period_at_once_read_each_others_sessions(
+    regions: TwoRegions, clock: FakeClock
+) -> None:
+    clock.advance(DAY)
+    regions.serve(HOME)
+    here = saved(n=1).session_key
+    regions.serve(OTHER)
+    there = saved(n=2).session_key  # Nothing was replicated: it published a data key of its own.
+    regions.table.replicate()
+    for region in (HOME, OTHER):
+        regions.restart(region, clock)
+        assert (SessionStore(here)["n"], SessionStore(there)["n"]) == (1, 2)
+        saved(n=3)
+
+
+def test_finished_lease_is_known_in_the_other_region(regions: TwoRegions) -> None:
+    leases = Leases()
+    assert leases.claim("secret", "here", seconds=10).held
+    assert leases.complete("secret", "here", b"tokens", keep=60)
+    regions.table.replicate()
+    regions.serve(OTHER)
+    assert Leases().claim("secret", "there", seconds=10).result == b"tokens"
+
+
+def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(
+    regions: TwoRegions, clock: FakeClock
+) -> None:
+    assert Leases().claim("secret", "here", seconds=10).held
+    regions.table.replicate()
+    regions.serve(OTHER)
+    claim = Leases().claim("secret", "there", seconds=10)
+    assert not claim.held
+    clock.advance(claim.wait)
+    assert Leases().claim("secret", "there", seconds=10).held
+
+
+def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: FakeClock) -> None:
+    key = saved(n=1).session_key
+    assert regions.services[HOME].table.raise_not_before(int(clock()), latest=int(clock()))
+    regions.table.replicate()
+    regions.serve(OTHER)
+    clock.advance(30)
+    assert SessionStore(key).load() == {}
+
+
+def test_replication_that_arrives_during_a_request_is_merged(regions: TwoRegions) -> None:
+    key = saved(a=1).session_key
+    regions.table.replicate()
+    here = SessionStore(key)
+    here["b"] = 2
+    regions.serve(OTHER)
+    there = SessionStore(key)
+    there["c"] = 3
+    there.save()
+    regions.table.replicate()
+
+    regions.serve(HOME)
+    here.save()
+    assert dict(SessionStore(key).items()) == {"a": 1, "b": 2, "c": 3}
+
+
+# The keys of the Regions
+
+
+@pytest.mark.parametrize("region", [HOME, OTHER])
+def test_key_disabled_in_one_region_serves_on_in_the_others(
+    regions: TwoRegions, clock: FakeClock, region: str
+) -> None:
+    key = saved(n=1).session_key
+    regions.table.replicate()
+    kms(region).disable_key(KeyId=regions.keys[region])
+    regions.restart(region, clock)
+    with pytest.raises(KMSUnavailable):
+        SessionStore(key).load()
+    (other,) = {HOME, OTHER} - {region}
+    regions.restart(other, clock)
+    assert SessionStore(key)["n"] == 1
+
+
+def test_key_of_one_region_only_leaves_the_other_without_its_sessions(
+    regions: TwoRegions, clock: FakeClock
+) -> None:
+    single = kms(HOME).create_key()["KeyMetadata"]["Arn"]
+    regions.restart(HOME, clock, key_id=single)
+    key = saved(n=1).session_key
+    regions.table.replicate()
+    regions.restart(OTHER, clock)
+    with pytest.raises(StoreUnavailable):
+        SessionStore(key).load()
+    # While the home Region's KMS can be reached, naming its key there helps.
+    regions.restart(OTHER, clock, decrypt_key_ids=(single,))
+    assert SessionStore(key)["n"] == 1
+
+
+# What last-writer-wins costs: each of these holds within one Region
+
+
+def test_cost_changes_of_two_regions_at_once_are_not_merged(regions: TwoRegions) -> None:
+    key = saved(a=1).session_key
+    regions.table.replicate()
+    here = SessionStore(key)
+    here["b"] = 2
+    here.save()
+    regions.serve(OTHER)
+    there = SessionStore(key)
+    there["c"] = 3
+    there.save()
+    regions.table.replicate()
+    for region in (HOME, OTHER):
+        regions.serve(region)
+        assert dict(SessionStore(key).items()) == {"a": 1, "c": 3}  # Not b.
+
+
+def test_cost_session_ended_in_one_region_is_revived_by_a_later_save_in_another(
+    regions: TwoRegions,
+) -> None:
+    key = saved(a=1).session_key
+    regions.table.replicate()
+    SessionStore(key).delete()
+    regions.serve(OTHER)
+    there = SessionStore(key)
+    there["b"] = 2
+    there.save()
+    regions.table.replicate()
+    regions.serve(HOME)
+    assert dict(SessionStore(key).items()) == {"a": 1, "b": 2}
+
+
+def test_session_ended_after_a_save_in_another_region_stays_ended(regions: TwoRegions) -> None:
+    key = saved(a=1).session_key
+    regions.table.replicate()
+    regions.serve(OTHER)
+    there = SessionStore(key)
+    there["b"] = 2
+    there.save()
+    regions.serve(HOME)
+    SessionStore(key).delete()
+    regions.table.replicate()
+    for region in (HOME, OTHER):
+        regions.serve(region)
+        assert SessionStore(key).load() == {}
+    there["c"] = 3
+    with pytest.raises(UpdateError):
+        there.save()
+
+
+def test_cost_session_whose_key_was_changed_lives_on_under_the_old_key(
+    regions: TwoRegions,
+) -> None:
+    session = saved(a=1)
+    old = session.session_key
+    regions.table.replicate()
+    session.cycle_key()
+    regions.serve(OTHER)
+    there = SessionStore(old)
+    there["b"] = 2
+    there.save()
+    regions.table.replicate()
+    regions.serve(HOME)
+    assert SessionStore(session.session_key)["a"] == 1
+    assert SessionStore(old)["b"] == 2
+
+
+def test_cost_lease_is_held_in_both_regions(regions: TwoRegions) -> None:
+    assert Leases().claim("secret", "here", seconds=10).held
+    regions.serve(OTHER)
+    assert Leases().claim("secret", "there", seconds=10).held
+
+
+def test_cost_not_before_raised_in_two_regions_may_end_up_lower(
+    regions: TwoRegions, clock: FakeClock
+) -> None:
+    now = int(clock())
+    assert regions.services[HOME].table.raise_not_before(now, latest=now)
+    assert regions.services[OTHER].table.raise_not_before(now - 60, latest=now)
+    clock.advance(30)
+    assert regions.services[HOME].not_before.moment() == now
+    regions.table.replicate()
+    clock.advance(30)
+    assert regions.services[OTHER].not_before.moment() == now - 60
+    assert regions.services[HOME].not_before.moment() == now  # Only processes that saw it know.
+
+
+def test_cost_what_was_not_replicated_is_not_there_after_a_failover(
+    regions: TwoRegions,
+) -> None:
+    key = saved(a=1).session_key
+    regions.table.replicate()
+    session = SessionStore(key)
+    session["a"] = 2
+    session.save()
+    new = saved(b=1).session_key
+    regions.serve(OTHER)
+    assert SessionStore(key)["a"] == 1
+    assert SessionStore(new).load() == {}
+    regions.table.replicate()  # The home Region is back: its writes arrive late.
+    assert SessionStore(key)["a"] == 2
+    assert SessionStore(new)["b"] == 1
+
+
+# The model itself
+
+
+def test_regions_are_apart_until_replication(regions: TwoRegions) -> None:
+    name = session_id("django", saved(n=1).session_key or "")
+    assert regions.table.item(name, HOME) is not None
+    assert regions.table.item(name, OTHER) is None
+    regions.table.replicate()
+    assert regions.table.items(HOME) == regions.table.items(OTHER)

@@ -1,0 +1,201 @@
+"""Two processes with one table and one KMS: nothing lost, nothing resurrected, one data key."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from gateway_site.local.kms import LocalKMS
+from gateway_site.local.kms.server import serving
+from sessions_kms.backend import SessionStore
+from tests.clock import FakeClock
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.stacks import Stack, settings_of
+from tests.sessions_kms.support.worker import Worker, at_once
+
+pytestmark = [
+    pytest.mark.parametrize("make_stack", ["servers"], indirect=True),
+    pytest.mark.timeout(60),
+]
+ROUNDS = 8
+HOUR = 3600
+Pair = tuple[Worker, Worker]
+
+
+def real_time(make_stack: MakeStack, clock: FakeClock) -> Stack:
+    """Make a stack for processes, whose clocks are real."""
+    clock.now = time.time()
+    # No period may end, nor its successor be fetched ahead, while calls are counted.
+    lengths = (24 * HOUR, 23 * HOUR)
+    return make_stack(data_key_period=next(p for p in lengths if HOUR < clock.now % p < p - HOUR))
+
+
+@pytest.fixture
+def stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
+    return real_time(make_stack, clock)
+
+
+@pytest.fixture
+def pair(stack: Stack) -> Iterator[Pair]:
+    with workers(stack, 2) as (one, other):
+        yield one, other
+
+
+@contextmanager
+def workers(stack: Stack, count: int) -> Iterator[list[Worker]]:
+    """Run processes on a stack, ready to be told."""
+    settings = settings_of(stack.config) | {
+        "REGION_NAME": stack.config.region_name,
+        "DATA_KEY_PERIOD": stack.config.data_key_period,
+    }
+    with ExitStack() as made:
+        processes = [made.enter_context(Worker(settings)) for _ in range(count)]
+        for process in processes:
+            process.ask("warm_up")
+        yield processes
+
+
+def saved(stack: Stack, **content: Any) -> str:
+    stack.clock.now = time.time()
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    return session.session_key or ""
+
+
+def stored(stack: Stack, key: str) -> dict[str, Any]:
+    stack.clock.now = time.time()
+    return dict(SessionStore(key).items())
+
+
+def open_in(pair: Pair, key: str, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Have both processes load one session, each with changes of its own not yet saved."""
+    at_once((pair[0], "open", {"key": key, **mine}), (pair[1], "open", {"key": key, **theirs}))
+
+
+def race(pair: Pair, mine: str, theirs: str) -> list[Any]:
+    return at_once((pair[0], mine, {}), (pair[1], theirs, {}))
+
+
+def test_two_processes_that_create_one_key_have_one_winner(stack: Stack, pair: Pair) -> None:
+    for number in range(ROUNDS):
+        key = f"{number:032}"
+        at_once((pair[0], "open", {"by": 0}), (pair[1], "open", {"by": 1}))
+        outcome = at_once((pair[0], "create", {"key": key}), (pair[1], "create", {"key": key}))
+        assert sorted(map(str, outcome)) == ["CreateError", "None"]
+        assert stored(stack, key) == {"by": outcome.index(None)}
+
+
+def test_two_processes_that_save_different_keys_lose_nothing(stack: Stack, pair: Pair) -> None:
+    for number in range(ROUNDS):
+        key = saved(stack, a=0, b=0)
+        open_in(pair, key, {"a": number}, {"b": number})
+        assert race(pair, "save", "save") == [None, None]
+        assert stored(stack, key) == {"a": number, "b": number}
+
+
+def test_logout_against_save_leaves_no_session(stack: Stack, pair: Pair) -> None:
+    for _ in range(ROUNDS):
+        key = saved(stack, a=1)
+        open_in(pair, key, {}, {"a": 2})
+        logout, save = race(pair, "flush", "save")
+        assert logout is None
+        assert save in (None, "UpdateError")
+        assert stack.sessions() == {}
+
+
+def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack, pair: Pair) -> None:
+    for _ in range(ROUNDS):
+        key = saved(stack, a=1)
+        open_in(pair, key, {}, {})
+        logout, cycle = race(pair, "flush", "cycle")
+        moved = pair[1].ask("look")
+        # Who finds that the session has moved is told, and is not signed out.
+        assert (logout, cycle) in ((None, "SessionInterrupted"), ("SessionMoved", None))
+        assert not SessionStore().exists(key)
+        assert len(stack.sessions()) == (cycle is None)
+        if cycle is None:
+            assert stored(stack, moved["key"]) == {"a": 1}
+            SessionStore().delete(moved["key"])
+
+
+def test_cycling_against_a_token_change_loses_no_token_silently(stack: Stack, pair: Pair) -> None:
+    for _ in range(ROUNDS):
+        key = saved(stack, token="old")
+        open_in(pair, key, {}, {"token": "new"})
+        cycle, refresh = race(pair, "cycle", "save")
+        moved = pair[0].ask("look")
+        assert cycle is None
+        assert not SessionStore().exists(key)
+        # Who comes too late is told, and can put the token where the session has gone.
+        expected = {None: "new", "SessionMoved": "old"}[refresh]
+        assert stored(stack, moved["key"]) == {"token": expected}
+        SessionStore().delete(moved["key"])
+
+
+def test_first_data_key_of_a_period_is_one_for_all_processes(
+    make_stack: MakeStack, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    # Whoever generates has found nothing published. KMS answers when all three have asked, so
+    # that all three go on to publish.
+    all_ask = threading.Barrier(3)
+
+    def on_call(name: str) -> None:
+        calls.append(name)
+        if name == "GenerateDataKey":
+            with suppress(threading.BrokenBarrierError):
+                all_ask.wait(timeout=1.5)
+
+    with serving(None, 0, on_call=on_call) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", url)
+        stack = real_time(make_stack, clock)
+        with workers(stack, 3) as processes:
+            calls.clear()
+            sessions = at_once(*((process, "burst", {"threads": 6}) for process in processes))
+            first = list(calls)
+            keys = [key for found in sessions for key in found]
+            readings = [process.ask("read", keys=keys) for process in processes]
+    # One call a process, and one more for each that lost the race, to adopt the winner's.
+    assert sorted(first) == ["Decrypt"] * 2 + ["GenerateDataKey"] * 3
+    assert len([name for name in stack.items() if name.startswith("data-key#")]) == 1
+    assert len({item["encryptedKey"]["B"] for item in stack.sessions().values()}) == 1
+    # All read all, and nobody asked KMS again for that.
+    assert len(set(keys)) == 18
+    assert readings[0] == readings[1] == readings[2]
+    assert len(set(readings[0])) == 3
+    assert calls == first
+
+
+def test_later_process_adopts_the_published_data_key(stack: Stack, local_kms: LocalKMS) -> None:
+    key = saved(stack, pid=1)
+    before = len(local_kms.calls)
+    with workers(stack, 1) as (late,):
+        late.ask("burst", threads=4)
+        assert late.ask("read", keys=[key]) == [1]
+    assert local_kms.calls[before:] == ["Decrypt"]
+
+
+def test_session_saved_by_a_process_that_was_killed_is_read_by_another(pair: Pair) -> None:
+    killed, survivor = pair
+    killed.ask("open", pid="the one before")
+    killed.ask("save")
+    key = killed.ask("look")["key"]
+    killed.kill()
+    assert survivor.ask("read", keys=[key]) == ["the one before"]
+
+
+def test_process_killed_in_the_middle_of_a_save_leaves_a_whole_session(
+    stack: Stack, pair: Pair
+) -> None:
+    key = saved(stack, a=1)
+    open_in(pair, key, {"a": 2, "big": "x" * 100_000}, {"b": 1})
+    pair[0].tell("save")
+    pair[0].kill()
+    assert pair[1].ask("save") is None
+    content = stored(stack, key)
+    assert content.pop("big", None) in (None, "x" * 100_000)
+    assert content in ({"a": 1, "b": 1}, {"a": 2, "b": 1})

@@ -1,0 +1,137 @@
+"""Whoever is told in the middle of a load may ask who is signed in, and is refused, not hung."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from sessions_kms import services
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.error_checking_lock import GuardedLock
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.session.loading import id_of
+from tests.sessions_kms.support.fakes import State
+from tests.sessions_kms.support.stacks import Stack
+
+WITHIN = 10  # seconds, after which a thread counts as hung
+
+
+class Asking(logging.Handler):
+    """Asks something whenever something is logged, as an error tracker does that adds the user."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        super().__init__()
+        self._ask = ask
+        self.refused = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._ask()
+        except StoreUnavailable:
+            self.refused += 1
+
+
+@contextmanager
+def asking(logger: str, ask: Callable[[], object]) -> Iterator[Asking]:
+    handler = Asking(ask)
+    log = logging.getLogger(logger)
+    log.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        log.removeHandler(handler)
+
+
+def in_time(call: Callable[[], object]) -> object:
+    """Return what a call returns or raises, unless it hangs."""
+    outcome: list[object] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except StoreUnavailable as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(WITHIN)
+    assert outcome, "the thread hangs"
+    return outcome[0]
+
+
+def refuse_cold(fake: Stack) -> None:
+    """Have KMS refuse its key to a process that holds nothing of it."""
+    caching: Any = fake.services.keyring
+    caching._drop(lambda _entry: True)
+    caching._keyring._keyring._kms.set_state(State.REFUSING)
+
+
+@pytest.fixture
+def key(fake: Stack) -> str:
+    session = SessionStore()
+    session["a"] = 1
+    session.save()
+    return str(session.session_key)
+
+
+def test_handler_told_of_a_refused_record_does_not_hang(fake: Stack, key: str) -> None:
+    item = fake.items()[id_of(key)]
+    fake.put_item({**item, "authTag": {"B": bytes(16)}})
+    session = SessionStore(key)
+    with asking("django.security.SuspiciousSession", lambda: session.get("a")) as handler:
+        assert in_time(lambda: session.get("a")) is None
+    assert handler.refused == 1
+
+
+def test_handler_told_of_a_refused_kms_key_does_not_hang(fake: Stack, key: str) -> None:
+    refuse_cold(fake)
+    session = SessionStore(key)
+    with asking("sessions_kms.data_keys.cached_keyring", lambda: session.get("a")) as handler:
+        assert isinstance(in_time(lambda: session.get("a")), StoreUnavailable)
+    assert handler.refused == 1
+
+
+def test_other_session_is_refused_within_the_flight_of_its_data_key(fake: Stack, key: str) -> None:
+    refuse_cold(fake)
+    with asking(
+        "sessions_kms.data_keys.cached_keyring", lambda: SessionStore(key).get("a")
+    ) as handler:
+        assert isinstance(in_time(lambda: SessionStore(key).get("a")), StoreUnavailable)
+    assert handler.refused == 1
+
+
+def test_handler_told_while_the_services_are_built_does_not_hang(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {
+        "KEY_ID": "arn:aws:kms:eu-west-1:123456789012:key/abc",
+        "TABLE_NAME": "sessions",
+    }
+    services.reset()
+    logging.getLogger("botocore").setLevel(logging.INFO)
+    try:
+        with asking("botocore", services.services) as handler:
+            assert isinstance(in_time(services.services), services.Services)
+        assert handler.refused
+    finally:
+        logging.getLogger("botocore").setLevel(logging.NOTSET)
+
+
+def test_guarded_lock_lets_one_in_at_a_time_and_opens_after_an_error() -> None:
+    lock = GuardedLock()
+    with pytest.raises(ZeroDivisionError), lock:
+        raise ZeroDivisionError
+    entered = threading.Event()
+
+    def enter() -> None:
+        with lock:
+            entered.set()
+
+    with lock:
+        thread = threading.Thread(target=enter)
+        thread.start()
+        assert not entered.wait(0.05)
+    thread.join(WITHIN)
+    assert entered.is_set()

@@ -1,0 +1,88 @@
+"""Work that waited for its turn longer than its request may wait is not begun."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.session import async_methods as asynchronous
+from tests.clock import FakeClock
+from tests.sessions_kms.support.fake_table import FakeTable
+from tests.sessions_kms.support.stacks import Stack
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    steady = FakeClock(0.0)
+    monkeypatch.setattr(asynchronous, "monotonic", steady)
+    return steady
+
+
+@pytest.fixture
+def all_busy() -> Iterator[threading.Event]:
+    """Keep every thread of the engine's executor busy until the event is set."""
+    free = threading.Event()
+    jobs = [asynchronous._executor().submit(free.wait) for _ in range(asynchronous.THREADS)]
+    yield free
+    free.set()
+    for job in jobs:
+        job.result()
+
+
+def calls(stack: Stack) -> list[str]:
+    table: FakeTable = stack.services.table  # type: ignore[assignment]
+    return table.calls
+
+
+@pytest.mark.parametrize("in_request", [True, False])
+@pytest.mark.parametrize("waited", [3.5, 4.0])
+async def test_load_is_begun_unless_it_comes_too_late(
+    fake: Stack,
+    steady: FakeClock,
+    all_busy: threading.Event,
+    in_request: bool,
+    waited: float,
+) -> None:
+    is_late = waited >= deadline.REQUEST
+
+    async def load() -> bool:
+        session = SessionStore("k" * 32)
+        try:
+            await session.aload()
+        except StoreUnavailable:
+            assert session.session_key == "k" * 32  # Nobody is signed out.
+            return True
+        return False
+
+    async def visit() -> bool:
+        if not in_request:
+            return await load()
+        with deadline.request():
+            return await load()
+
+    visits = [asyncio.create_task(visit()) for _ in range(20)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    steady.advance(waited)
+    all_busy.set()
+    assert await asyncio.gather(*visits) == [is_late] * 20
+    assert calls(fake).count("get") == (0 if is_late else 20)
+
+
+async def test_next_wait_of_the_request_has_what_the_queue_has_left_it(
+    fake: Stack, steady: FakeClock, all_busy: threading.Event
+) -> None:
+    with deadline.request():
+        load = asyncio.create_task(SessionStore("k" * 32).aload())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        steady.advance(3)
+        all_busy.set()
+        await load
+        left = deadline.budget_left()
+    assert left is not None
+    assert 0.5 < left <= 1

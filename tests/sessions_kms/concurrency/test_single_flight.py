@@ -1,0 +1,286 @@
+"""Single flight: alone, and in the cache under real threads."""
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import pytest
+
+from sessions_kms.concurrency.elapsed import Stopwatch
+from sessions_kms.concurrency.single_flight import Flights, _Flight
+from sessions_kms.data_keys.keyring import DataKey
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
+from tests.clock import FakeClock
+from tests.sessions_kms.support.fakes import Call, State, together
+from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process, kms_keyring
+
+THREADS = 64
+WAITERS = 8
+
+
+class CountedFlights(Flights[bytes]):
+    """Counts who has come, so that a test knows when all others wait."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        def back_off(error: SessionsKMSError) -> float:
+            return 5 if isinstance(error, InvalidRecord) else 1
+
+        super().__init__(Stopwatch(clock, clock), back_off)
+        self.entered = threading.Semaphore(0)
+
+    def _enter(self, key: Hashable, ours: _Flight[bytes], patient: bool) -> _Flight[bytes]:
+        try:
+            return super()._enter(key, ours, patient)
+        finally:
+            self.entered.release()
+
+
+@pytest.fixture
+def flights(clock: FakeClock) -> CountedFlights:
+    return CountedFlights(clock)
+
+
+def succeed() -> bytes:
+    return b"result"
+
+
+def fail() -> bytes:
+    raise KMSUnavailable("Said once.", refused_key="arn")
+
+
+def die() -> bytes:
+    raise SystemExit
+
+
+def never() -> bytes:
+    raise AssertionError("a flight too many was started")
+
+
+def outcomes(
+    flights: CountedFlights, work: Callable[[], bytes], *, patient: bool = True
+) -> tuple[object, list[object]]:
+    """Fly while others come; return the outcome of the one who flew, and those of the others."""
+    flown: list[object] = []
+    flying = threading.Event()
+
+    def work_once_all_have_come() -> bytes:
+        flying.set()
+        for _ in range(1 + WAITERS):
+            assert flights.entered.acquire(timeout=30)
+        return work()
+
+    def fly() -> None:
+        try:
+            flown.append(flights.run("key", work_once_all_have_come))
+        except BaseException as exc:  # noqa: BLE001 - the caller asserts on it
+            flown.append(exc)
+
+    pilot = threading.Thread(target=fly)
+    pilot.start()
+    assert flying.wait(timeout=30)
+    waited = together(WAITERS, lambda _: flights.run("key", never, patient=patient))
+    pilot.join(timeout=30)
+    assert not pilot.is_alive()
+    return flown[0], waited
+
+
+def test_all_share_one_result(flights: CountedFlights) -> None:
+    assert outcomes(flights, succeed) == (b"result", [b"result"] * WAITERS)
+
+
+def test_all_share_one_failure_each_with_an_error_of_its_own(flights: CountedFlights) -> None:
+    flown, waited = outcomes(flights, fail)
+    errors = [flown, *waited]
+    assert len({id(error) for error in errors}) == 1 + WAITERS
+    for error in errors:
+        assert isinstance(error, KMSUnavailable)
+        assert (str(error), error.refused_key) == ("Said once.", "arn")
+    for error in waited:
+        assert isinstance(error, KMSUnavailable)
+        assert error.__cause__ is error.__context__ is None
+
+
+def test_thread_that_dies_leaves_nobody_waiting_and_no_failure_behind(
+    flights: CountedFlights,
+) -> None:
+    flown, waited = outcomes(flights, die)
+    assert isinstance(flown, SystemExit)
+    assert {type(error) for error in waited} == {KMSUnavailable}
+    assert flights.run("key", succeed) == b"result"
+
+
+def test_impatient_ones_get_the_last_failure_instead_of_waiting(
+    flights: CountedFlights, clock: FakeClock
+) -> None:
+    with pytest.raises(KMSUnavailable):
+        flights.run("key", fail)
+    assert flights.entered.acquire(timeout=30)
+    clock.advance(1)
+    flown, waited = outcomes(flights, succeed, patient=False)
+    assert flown == b"result"
+    assert {str(error) for error in waited} == {"Said once."}
+
+
+def test_impatient_ones_do_not_wait_for_the_flight_of_another(flights: CountedFlights) -> None:
+    flown, waited = outcomes(flights, succeed, patient=False)
+    assert flown == b"result"
+    assert {type(error) for error in waited} == {KMSUnavailable}
+
+
+@pytest.mark.parametrize(("error", "seconds"), [(KMSUnavailable(), 1), (InvalidRecord("x"), 5)])
+def test_failure_is_repeated_exactly_for_its_back_off(
+    flights: CountedFlights, clock: FakeClock, error: SessionsKMSError, seconds: int
+) -> None:
+    def raise_it() -> bytes:
+        raise error
+
+    with pytest.raises(type(error)):
+        flights.run("key", raise_it)
+    clock.advance(seconds - 0.5)
+    assert flights.resting("key")
+    with pytest.raises(type(error)):
+        flights.run("key", never)
+    clock.advance(0.5)
+    assert not flights.resting("key")
+    assert flights.run("key", succeed) == b"result"
+
+
+def test_failure_rests_no_other_key(flights: CountedFlights) -> None:
+    with pytest.raises(KMSUnavailable):
+        flights.run("key", fail)
+    assert flights.run("other", succeed) == b"result"
+
+
+def test_repeated_failure_does_not_prolong_its_back_off(
+    flights: CountedFlights, clock: FakeClock
+) -> None:
+    for _ in range(4):
+        with pytest.raises(KMSUnavailable):
+            flights.run("key", fail if clock() == 1_800_000_000 else never)
+        clock.advance(0.25)
+    assert flights.run("key", succeed) == b"result"
+
+
+def test_success_and_forgetting_end_a_failure(flights: CountedFlights) -> None:
+    with pytest.raises(KMSUnavailable):
+        flights.run("key", fail)
+    flights.forget("key")
+    assert flights.run("key", succeed) == b"result"
+    assert not flights.resting("key")
+
+
+def test_bug_in_the_work_is_raised_and_not_remembered(flights: CountedFlights) -> None:
+    with pytest.raises(ZeroDivisionError):
+        flights.run("key", lambda: bytes(1 // 0))
+    assert flights.run("key", succeed) == b"result"
+
+
+# In the cache
+
+
+def test_3000_cold_lookups_ask_kms_once() -> None:
+    process = Process()
+    key = kms_keyring(process.kms).generate(PERIOD)
+
+    def look_up(_: int) -> set[bytes]:
+        return {process.unwrap(key.encrypted, PERIOD).plaintext for _ in range(3000 // THREADS)}
+
+    assert together(THREADS, look_up) == [{key.plaintext}] * THREADS
+    assert process.kms.count("decrypt") == 1
+
+
+def test_lookup_that_comes_just_after_a_flight_landed_asks_kms_nothing() -> None:
+    process = Process()
+    key = kms_keyring(process.kms).generate(PERIOD)
+    run = process.cache._flights.run
+    overtaken = False
+
+    def be_overtaken(*args: Any, **options: Any) -> DataKey:
+        """Another lookup lands between this one's look into the cache and its own flight."""
+        nonlocal overtaken
+        if not overtaken:
+            overtaken = True
+            process.unwrap(key.encrypted, PERIOD)
+        return run(*args, **options)
+
+    process.cache._flights.run = be_overtaken  # type: ignore[method-assign]  # a seam for the race
+    assert process.unwrap(key.encrypted, PERIOD) == key
+    assert overtaken
+    assert process.kms.count("decrypt") == 1
+
+
+def test_lookups_at_the_expiry_ask_kms_once_and_fail_nobody() -> None:
+    process = Process()
+    key = kms_keyring(process.kms).generate(PERIOD)
+    process.unwrap(key.encrypted, PERIOD)
+    for renewals in range(1, 11):
+        process.clock.advance(MAX_AGE)
+        assert together(16, lambda _: process.unwrap(key.encrypted, PERIOD)) == [key] * 16
+        assert process.kms.count("decrypt") == 1 + renewals
+
+
+def test_cold_writes_in_many_threads_ask_kms_once() -> None:
+    process = Process()
+    keys = together(THREADS, lambda _: process.generate(PERIOD))
+    assert len(set(keys)) == 1
+    assert len(process.kms.calls) == 1
+
+
+def test_cold_lookups_in_an_outage_ask_kms_once_and_all_fail() -> None:
+    process = Process()
+    key = kms_keyring(process.kms).generate(PERIOD)
+    process.kms.set_state(State.UNREACHABLE)
+    errors = together(THREADS, lambda _: process.unwrap(key.encrypted, PERIOD))
+    assert {type(error) for error in errors} == {KMSUnavailable}
+    assert process.kms.count("decrypt") == 1
+
+
+def test_in_an_outage_one_probes_and_the_rest_go_on_with_the_stale_key() -> None:
+    process = Process(background=False)
+    key = process.generate(PERIOD)
+    process.kms.set_state(State.UNREACHABLE)
+    process.clock.advance(MAX_AGE)
+    process.generate(PERIOD)
+    process.clock.advance(1)
+    probing, release = threading.Event(), threading.Event()
+    released: list[bool] = []
+
+    def hang(_: Call) -> None:
+        probing.set()
+        released.append(release.wait(timeout=30))
+
+    process.kms.during = hang
+    prober = threading.Thread(target=process.generate, args=(PERIOD,))
+    prober.start()
+    try:
+        assert probing.wait(timeout=30)
+        assert together(8, lambda _: process.generate(PERIOD)) == [key] * 8
+    finally:
+        release.set()
+        prober.join(timeout=30)
+    assert released == [True], "they waited for the one who probes"
+    assert not prober.is_alive()
+
+
+def test_slow_key_holds_up_no_other() -> None:
+    process = Process()
+    slow, quick = (kms_keyring(process.kms).generate(period) for period in (PERIOD, PERIOD - 1))
+    asked, release = threading.Event(), threading.Event()
+    released: list[bool] = []
+
+    def hang(call: Call) -> None:
+        if call.context["period"] == str(PERIOD):
+            asked.set()
+            released.append(release.wait(timeout=30))
+
+    process.kms.during = hang
+    thread = threading.Thread(target=process.unwrap, args=(slow.encrypted, PERIOD))
+    thread.start()
+    try:
+        assert asked.wait(timeout=30)
+        assert process.unwrap(quick.encrypted, PERIOD - 1) == quick
+    finally:
+        release.set()
+        thread.join(timeout=30)
+    assert released == [True], "the other key waited for the slow one"
+    assert not thread.is_alive()

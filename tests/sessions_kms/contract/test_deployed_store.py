@@ -1,0 +1,57 @@
+"""The whole session contract once more, under the printed policy of the site."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from sessions_kms.infrastructure.iam_policy import role_policy
+from sessions_kms.infrastructure.policies import ROLES, WEB, document, key_statements
+from sessions_kms.infrastructure.store import Store
+from tests.clock import FakeClock
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.contract.test_sync import *  # noqa: F403 - its tests run here, too
+from tests.sessions_kms.operations.test_ending import *  # noqa: F403
+from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
+from tests.sessions_kms.support.stacks import REGION, Stack, running_stack
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/site"
+pytestmark = pytest.mark.usefixtures("stack")
+
+
+@pytest.fixture
+def make_stack(
+    request: pytest.FixtureRequest,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+) -> Iterator[MakeStack]:
+    settings.SESSION_ENGINE = "sessions_kms.backend"
+    enforced = Enforcement(ROLE, {}, {})
+
+    with running_stack("moto", clock, monkeypatch, request) as make:
+
+        def make_enforced(**config: Any) -> Stack:
+            enforced.install()
+            stack = make(**config)
+            enforced.policy, enforced.key_policy = policies_of(stack)
+            return stack
+
+        yield make_enforced
+    assert enforced.denied == set()
+
+
+def policies_of(stack: Stack) -> tuple[dict[str, Any], dict[str, Any]]:
+    config = stack.config
+    store = Store(
+        table=config.table_name,
+        namespace=config.namespace,
+        alias="alias/sessions",
+        encryption_context=config.encryption_context,
+        old_keys=config.decrypt_key_ids,
+    )
+    policy = role_policy(WEB, store, key=config.key_id, account=ACCOUNT, region=REGION)
+    roles = dict.fromkeys(ROLES, ROLE)
+    root = f"arn:aws:iam::{ACCOUNT}:root"
+    return policy, document(key_statements(store, account=root, roles=roles))

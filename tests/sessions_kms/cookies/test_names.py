@@ -1,0 +1,162 @@
+"""No cookie passes for one of the site's own, whatever bytes its name is dressed in."""
+
+import string
+
+import pytest
+from django.http import parse_cookie
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sessions_kms.cookies.names import PREFIXES, Rules, sift, site_rules
+from tests.sessions_kms.cookies.test_foreign import ODD
+
+PLAIN = site_rules("sessionid", "csrftoken", "messages")
+HOST = site_rules("__Host-sessionid", "__Host-csrftoken", "__Host-messages")
+STRICT = site_rules("gateway_sessionid", "gateway_csrftoken", "gateway_messages", strict=True)
+KINDS = pytest.mark.parametrize("kind", [PLAIN, HOST, STRICT], ids=["plain", "host", "strict"])
+NEXT = "-next-Ab3_-xyZ"
+OURS = [
+    *(name + more for name in ("sessionid", "__Host-sessionid") for more in ("", NEXT)),
+    *("csrftoken", "messages", "__Host-csrftoken", "__Host-messages"),
+    *("gateway_sessionid", "gateway_sessionid" + NEXT, "gateway_csrftoken", "gateway_messages"),
+]
+
+fragments = st.sampled_from(
+    [b"=", b";", b" ", b"\t", b"; ", b",", b'"', b"a", b"\xc2", b"\xe2\x80", b"\x00", b"\r\n "]
+    + [name.encode() for name in OURS]
+    + [b"__Host-", b"__Secure-x", b"-next-", *ODD]
+)
+headers = st.lists(fragments | st.binary(max_size=3), max_size=20).map(b"".join)
+
+
+def exact(header: bytes, name: str) -> list[bytes]:
+    """Return the pairs of a header that have a name byte for byte, as RFC 6265 splits it."""
+    start = name.encode() + b"="
+    return [pair for pair in (b";" + header).split(b";") if pair.lstrip(b" ").startswith(start)]
+
+
+@KINDS
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+@given(header=headers)
+@example(header=b"\xa0sessionid=x; __Host-sessionid=y")
+def test_django_finds_no_cookie_of_ours_but_under_its_exact_name(
+    kind: Rules, encoding: str, header: bytes
+) -> None:
+    before = parse_cookie(header.decode(encoding, "replace"))
+    after = parse_cookie(sift(header, kind).header.decode(encoding, "replace"))
+    for name in after:
+        prefixed = name.startswith(tuple(prefix.decode() for prefix in PREFIXES))
+        if prefixed or kind.is_ours(name.encode()):
+            found = exact(header, name)
+            assert len(found) == 1 if prefixed else found, name
+    assert after.keys() <= before.keys()
+
+
+@KINDS
+@given(header=headers)
+def test_sifting_what_was_sifted_changes_nothing(kind: Rules, header: bytes) -> None:
+    once = sift(header, kind).header
+    assert sift(once, kind).header == once
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(OURS) | st.text("abc!#$%&'*+-.^_`|~09", min_size=1, max_size=9),
+        st.text(string.ascii_letters + '0123456789"=, ', max_size=9),
+        max_size=9,
+    )
+)
+def test_cookies_as_a_browser_sends_them_come_through(cookies: dict[str, str]) -> None:
+    header = "; ".join(f"{name}={value.strip()}" for name, value in cookies.items()).encode()
+    for kind in (PLAIN, HOST, STRICT):
+        assert sift(header, kind).header == header.strip(b" ")
+        assert sift(header, kind).doubtful == frozenset()
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("odd", [*ODD, b"\t", b'"', b"(", b"\x00", b"\xff", b"\xef\xbb\xbf"])
+def test_name_of_ours_in_disguise_is_dropped_at_either_end(name: str, odd: bytes) -> None:
+    kind = next(kind for kind in (PLAIN, HOST, STRICT) if kind.is_ours(name.encode()))
+    bare = name.encode()
+    for disguise in (odd + bare, bare + odd, odd + b" " + bare + odd, bare + b" "):
+        header = b"a=1; " + disguise + b"=evil; b=2"
+        assert sift(header, kind).header == b"a=1; b=2", disguise
+
+
+@pytest.mark.parametrize("name", [b"\xa0__Host-other", b"__Secure-other\x85", b"\x1c__Host-"])
+def test_disguised_prefix_is_dropped_though_the_name_is_not_ours(name: bytes) -> None:
+    assert sift(name + b"=evil", PLAIN).header == b""
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        b"f\xc3\xb6\xc3\xb6=1",
+        b"[a]=1",
+        b"a b=1",
+        b"a:b=1",
+        b"\xa0other=1",
+        b'"x"=1',
+        b"bare",
+        b"=1",
+    ],
+)
+def test_odd_names_of_others_are_for_strict_sites_only_to_drop(pair: bytes) -> None:
+    assert sift(b"a=1; " + pair, PLAIN).header == b"a=1; " + pair
+    assert sift(b"a=1; " + pair, STRICT).header == b"a=1"
+
+
+def test_name_that_python_may_set_is_known_in_disguise() -> None:
+    kind = site_rules(":my:session:", "csrftoken")
+    assert sift(b":my:session:=1", kind).header == b":my:session:=1"
+    assert sift(b"\xa0:my:session:=1", kind).header == b""
+
+
+def test_next_key_is_ours_with_8_letters_only() -> None:
+    assert sift(b"\xa0sessionid-next-Ab3_-xyZ=evil", PLAIN).header == b""
+    for name in (b"\xa0sessionid-next-Ab3_-xy", b"\xa0sessionid-next-Ab3_-xyZ9", b"\xa0sessionid-"):
+        assert sift(name + b"=1", PLAIN).header == name + b"=1"
+
+
+@pytest.mark.parametrize(
+    "name", [b"__Host-sessionid", b"__Secure-theirs", b"__Host-sessionid" + NEXT.encode()]
+)
+@pytest.mark.parametrize("second", [b"1", b"2"])
+def test_prefixed_name_that_comes_twice_counts_as_neither(name: bytes, second: bytes) -> None:
+    header = name + b"=1; a=1; " + name + b"=" + second
+    for kind in (PLAIN, HOST, STRICT):
+        assert sift(header, kind).header == b"a=1"
+
+
+def test_disguise_beside_the_name_itself_is_not_its_second() -> None:
+    assert (
+        sift(b"\xa0__Host-sessionid=evil; __Host-sessionid=1", HOST).header == b"__Host-sessionid=1"
+    )
+
+
+def test_other_name_of_ours_that_comes_twice_is_left_to_django() -> None:
+    header = b"sessionid=1; sessionid=2; csrftoken=3; csrftoken=3"
+    sifted = sift(header, PLAIN)
+    assert sifted.header == header
+    assert sifted.doubtful == {"sessionid"}
+
+
+def test_strict_site_takes_no_session_that_comes_twice() -> None:
+    name = b"gateway_sessionid"
+    for session in (name, name + NEXT.encode()):
+        sifted = sift(session + b"=1; gateway_csrftoken=2; " + session + b"=3", STRICT)
+        assert sifted.header == b"gateway_csrftoken=2"
+        assert sifted.doubtful == {session.decode()}
+    both = b"gateway_csrftoken=1; gateway_csrftoken=2"
+    assert sift(both, STRICT).header == both
+
+
+def test_doubtful_are_names_of_ours_only() -> None:
+    assert sift(b"__Host-x=1; __Host-x=2; y=1; y=2", PLAIN).doubtful == frozenset()
+    assert sift(b"__Host-sessionid=1; __Host-sessionid=1", HOST).doubtful == {"__Host-sessionid"}
+
+
+def test_header_of_64_kilobytes_takes_no_quadratic_time() -> None:
+    """What takes the square of its length would take minutes here."""
+    for part in (b"\xa0", b"\xa0a", b";", b"=", b"; a=1", b"; __Host-sessionid=1"):
+        sift((part * 65536)[:65536], HOST)

@@ -1,0 +1,81 @@
+"""Ten requests of a page with the old cookie, at once, after the SECRET_KEY was replaced.
+
+Django changes the session key in each of them. Over real HTTP, from sockets of their own.
+"""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from http.cookies import SimpleCookie
+
+import pytest
+from django.conf import settings as live_settings
+from django.contrib.auth.models import User
+from pytest_django import Settings
+
+from sessions_kms.backend import SessionStore
+from tests.sessions_kms.sites import serving
+from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, TOGETHER, signed_in_content
+from tests.sessions_kms.support.stacks import Stack
+
+OLD_SECRET = "the-former-secret-key-of-this-site-0123456789-abcdefghij"
+
+
+@pytest.fixture
+def port(settings: Settings, fake: Stack, caplog: pytest.LogCaptureFixture) -> Iterator[int]:
+    settings.ROOT_URLCONF = "tests.sessions_kms.support.key_browser"
+    settings.MIDDLEWARE = MIDDLEWARE
+    settings.SESSION_COOKIE_SECURE = False
+    settings.AUTHENTICATION_BACKENDS = ["tests.sessions_kms.support.key_browser.InMemory"]
+    caplog.set_level(logging.CRITICAL)
+    with serving.asgi() as served:
+        yield served
+
+
+def get(port: int, page: str, cookies: dict[str, str]) -> tuple[int, str, SimpleCookie]:
+    """Send a request from a connection of its own; give status, body and the cookies set."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        sent = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        connection.request("GET", f"/{page}/", headers={"Cookie": sent})
+        response = connection.getresponse()
+        told = SimpleCookie()
+        for value in response.msg.get_all("Set-Cookie") or []:
+            told.load(value)
+        return response.status, response.read().decode(), told
+    finally:
+        connection.close()
+
+
+def received(cookies: dict[str, str], told: SimpleCookie) -> None:
+    for name, cookie in told.items():
+        if cookie.value:
+            cookies[name] = cookie.value
+        else:
+            cookies.pop(name, None)
+
+
+def test_page_of_ten_requests_after_a_rotation_of_the_secret_key_signs_nobody_out(
+    settings: Settings, port: int, fake: Stack
+) -> None:
+    with_old = User(pk=int(ADA), password="hashed")
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD_SECRET, []
+    content = signed_in_content(with_old)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = OLD_SECRET[::-1], [OLD_SECRET]
+    for _ in range(4):
+        session = SessionStore()
+        session.update(content)
+        session.save()
+        jar = {live_settings.SESSION_COOKIE_NAME: str(session.session_key)}
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            answers = list(pool.map(lambda _: get(port, "rotated", dict(jar)), range(TOGETHER)))  # noqa: B023
+        # More of the page's requests come as late as that the key is changed.
+        answers += [get(port, "view", dict(jar)) for _ in range(3)]
+        assert sorted({status for status, _, _ in answers}) == [200, 503]
+        assert [body for status, body, _ in answers if status == 200] == [ADA]
+        for first in range(len(answers)):  # Whichever comes last, its cookies stay.
+            mine = dict(jar)
+            for _, _, told in answers[first:] + answers[:first]:
+                received(mine, told)
+            assert get(port, "view", mine)[:2] == (200, ADA)

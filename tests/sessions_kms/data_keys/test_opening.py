@@ -1,0 +1,100 @@
+"""Data keys that are opened with are renewed ahead, so that nobody waits for KMS at their age."""
+
+import threading
+
+import pytest
+
+from sessions_kms.data_keys.cached_keyring import AHEAD
+from sessions_kms.data_keys.keyring import DataKey
+from sessions_kms.exceptions import KMSUnavailable
+from tests.sessions_kms.support.fakes import Call, State
+from tests.sessions_kms.support.fleet import DAY, LEAD, MAX_AGE, MAX_STALE, PERIOD, Process
+
+OLD_PERIOD = PERIOD - DAY
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+def opened(process: Process) -> DataKey:
+    """Return a data key of yesterday that this process has opened something with just now."""
+    key = Process(process.kms, process.table, process.clock).generate(OLD_PERIOD)
+    assert process.unwrap(key.encrypted, OLD_PERIOD) == key
+    process.kms.calls.clear()
+    process.jobs.clear()
+    return key
+
+
+def opens(process: Process, key: DataKey) -> bool:
+    return process.unwrap(key.encrypted, OLD_PERIOD).plaintext == key.plaintext
+
+
+def test_key_that_is_opened_with_is_renewed_before_its_age(process: Process) -> None:
+    key = opened(process)
+    process.clock.advance(MAX_AGE * AHEAD - 1)
+    assert opens(process, key)
+    assert process.run_jobs() == 0
+    process.clock.advance(1)
+    for _ in range(20):
+        assert opens(process, key)
+        assert process.run_jobs() == 1
+        process.clock.advance(MAX_AGE * AHEAD)
+    assert process.kms.count("decrypt") == 20
+
+
+def test_key_that_nobody_opens_with_is_not(process: Process) -> None:
+    opened(process)
+    process.clock.advance(MAX_AGE - 1)
+    process.generate(PERIOD)
+    process.run_jobs()
+    assert process.kms.count("decrypt") == 0
+
+
+def test_current_key_is_renewed_by_readers_as_by_writers(process: Process) -> None:
+    key = process.generate(PERIOD)
+    process.kms.calls.clear()
+    process.clock.advance(MAX_AGE - LEAD / 4)
+    assert process.unwrap(key.encrypted, PERIOD) == key
+    assert process.run_jobs() == 1
+    process.clock.advance(MAX_AGE / 2)
+    assert process.unwrap(key.encrypted, PERIOD) == key
+    assert process.generate(PERIOD) == key
+    assert process.kms.count("decrypt") == 1
+
+
+def test_kms_that_is_silent_lets_nobody_wait_who_holds_a_key(process: Process) -> None:
+    key = opened(process)
+    process.clock.advance(MAX_AGE * AHEAD)
+    assert opens(process, key)
+    process.kms.set_state(State.UNREACHABLE)
+    assert process.run_jobs() == 1
+    for _ in range(10):
+        process.clock.advance((MAX_STALE - MAX_AGE) / 12)
+        before = process.kms.count("decrypt")
+        assert opens(process, key)
+        assert process.kms.count("decrypt") == before
+        assert process.run_jobs() == 1  # the probe
+
+
+def test_only_one_waits_in_line_at_the_age_of_a_key_that_nobody_renewed(
+    process: Process,
+) -> None:
+    key = opened(process)
+    process.clock.advance(MAX_AGE)
+    asked, answered = threading.Event(), threading.Event()
+
+    def hang(_: Call) -> None:
+        asked.set()
+        answered.wait(30)
+        raise KMSUnavailable
+
+    process.kms.during = hang
+    first = threading.Thread(target=opens, args=(process, key))
+    first.start()
+    assert asked.wait(30)
+    for _ in range(10):
+        assert opens(process, key)
+    answered.set()
+    first.join()

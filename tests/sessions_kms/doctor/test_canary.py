@@ -1,0 +1,348 @@
+"""A store that breaks one promise at a time: the canary names it, and leaves nothing behind."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from sessions_kms.doctor import Measurements, examine
+from sessions_kms.format import envelope
+from sessions_kms.format.record import Header, SessionRecord
+from sessions_kms.signals import session_refused
+from tests.sessions_kms.support import checked_store
+from tests.sessions_kms.support.checked_store import REGION, Store, check, client, proxied, troubles
+from tests.sessions_kms.support.faults import (
+    Answer,
+    Exchange,
+    Fault,
+    FaultProxy,
+    answer,
+    error,
+    held,
+)
+
+both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+store = checked_store.store
+APPLIED = json.dumps({"ConsumedCapacity": {"CapacityUnits": 1.0}}).encode()
+SAVE = b"#revision = :revision"  # the condition of a save
+
+
+@pytest.fixture
+def proxy(store: Store, roto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    with proxied("DYNAMODB", roto_url, monkeypatch) as proxy:
+        yield proxy
+
+
+def after(count: int, fault: Fault) -> Fault:
+    """Let the first ones through."""
+    seen = 0
+
+    def strike(exchange: Exchange) -> Answer:
+        nonlocal seen
+        seen += 1
+        return fault(exchange) if seen > count else exchange.forward()
+
+    return strike
+
+
+def without_condition(url: str) -> Fault:
+    """Do as an engine that does not know conditions."""
+
+    def change(body: dict[str, Any]) -> None:
+        for name in (
+            "ConditionExpression",
+            "ExpressionAttributeNames",
+            "ExpressionAttributeValues",
+        ):
+            body.pop(name, None)
+
+    return changed(url, change)
+
+
+def changed(url: str, change: Callable[[dict[str, Any]], None]) -> Fault:
+    """Have another request carried out than was sent."""
+
+    def forward(exchange: Exchange) -> Answer:
+        body = json.loads(exchange.body)
+        change(body)
+        connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
+        try:
+            headers = {
+                "X-Amz-Target": f"DynamoDB_20120810.{exchange.operation}",
+                "Content-Type": "application/x-amz-json-1.0",
+                "Authorization": "AWS4-HMAC-SHA256 Credential=testing/20260101/"
+                f"{REGION}/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+            }
+            connection.request("POST", "/", json.dumps(body), headers)
+            got = connection.getresponse()
+            return Answer(got.status, {}, got.read())
+        finally:
+            connection.close()
+
+    return forward
+
+
+def broken_by(
+    store: Store, proxy: FaultProxy, operation: str, fault: Fault, matching: bytes = b""
+) -> dict[str, checked_store.Trouble]:
+    proxy.on(operation, fault, matching=matching)
+    found = troubles()
+    proxy.heal()
+    assert troubles() == {}
+    return found
+
+
+@servers
+def test_store_without_conditions_is_found(store: Store, proxy: FaultProxy, roto_url: str) -> None:
+    found = broken_by(store, proxy, "PutItem", without_condition(roto_url), SAVE)
+    assert list(found) == ["canary conflict", "canary delete"]
+    assert "keeps condition expressions" in found["canary conflict"].remedy
+    assert store.sessions() == []
+
+
+@servers
+def test_lost_update_is_found(store: Store, proxy: FaultProxy, roto_url: str) -> None:
+    # The third save and those after it: the two that a merge consists of.
+    found = broken_by(store, proxy, "PutItem", after(2, without_condition(roto_url)), SAVE)
+    assert list(found) == ["canary merge", "canary delete"]
+    assert "of two requests at once one lost its change" in found["canary merge"].detail
+
+
+@servers
+def test_record_taken_though_it_was_changed_is_found(store: Store, proxy: FaultProxy) -> None:
+    # The write that tampers is lost, so that what is read is whole: a record that opens.
+    found = broken_by(store, proxy, "PutItem", unconditional(answer(APPLIED)))
+    assert list(found) == ["canary tamper"]
+    assert found["canary tamper"].level == "failing"
+    assert "Please report" in found["canary tamper"].remedy
+
+
+def unconditional(fault: Fault) -> Fault:
+    def strike(exchange: Exchange) -> Answer:
+        strikes = b"encryptedData" in exchange.body and b"Condition" not in exchange.body
+        return fault(exchange) if strikes else exchange.forward()
+
+    return strike
+
+
+@servers
+def test_session_that_outlives_its_time_is_found(store: Store, proxy: FaultProxy) -> None:
+    # The save that ends it is told to be applied, and is not.
+    expiring = after(7, answer(APPLIED))
+    found = broken_by(store, proxy, "PutItem", expiring, SAVE)
+    assert next(iter(found)) == "canary expiry"
+    assert found["canary expiry"].detail == "its time is over, and it still is a session"
+
+
+@servers
+def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
+    store: Store, proxy: FaultProxy
+) -> None:
+    proxy.on("DeleteItem", answer(APPLIED), matching=b"ReturnConsumedCapacity")
+    found = troubles()
+    assert list(found) == ["canary link", "canary delete"]
+    assert {each.level for each in found.values()} == {"failing"}
+    items = [item for item in store.items() if "#" not in item["id"]["S"]]
+    left, tombstone = sorted(items, key=lambda item: "movedAt" in item)
+    assert int(left["ttl"]["N"]) <= time.time() + 300
+    assert int(tombstone["ttl"]["N"]) <= time.time() + 600
+    proxy.heal()
+    assert troubles() == {}
+
+
+@servers
+@pytest.mark.parametrize(
+    ("operation", "matching", "name"),
+    [
+        ("PutItem", b"attribute_not_exists(#id)", "canary create"),
+        ("PutItem", SAVE, "canary conflict"),
+        ("TransactWriteItems", b"", "canary cycle"),
+        ("GetItem", b"about#", "canary about"),
+        ("PutItem", b"logout#", "canary link"),
+        ("PutItem", b"lease#", "canary lease"),
+    ],
+)
+def test_step_that_is_refused_is_found_in_the_words_of_aws(
+    store: Store, proxy: FaultProxy, operation: str, matching: bytes, name: str
+) -> None:
+    found = broken_by(store, proxy, operation, error("AccessDeniedException"), matching)
+    assert found[name].level == "failing"
+    assert found[name].detail == "AccessDeniedException: injected"
+    assert "Grant the action" in found[name].remedy
+    assert store.sessions() == []
+
+
+@servers
+@pytest.mark.parametrize("code", ["UnknownOperationException", "ValidationException"])
+def test_engine_without_transactions_is_found_before_anybody_signs_in(
+    store: Store, proxy: FaultProxy, code: str
+) -> None:
+    found = broken_by(store, proxy, "TransactWriteItems", error(code))
+    assert list(found) == ["canary cycle"]
+    assert found["canary cycle"].level == "failing"
+    assert found["canary cycle"].detail.startswith(code)
+    assert store.sessions() == []
+
+
+@servers
+def test_transaction_that_is_told_to_be_made_and_is_not_is_found(
+    store: Store, proxy: FaultProxy
+) -> None:
+    applied = json.dumps({"ConsumedCapacity": [{"CapacityUnits": 1.0}]}).encode()
+    found = broken_by(store, proxy, "TransactWriteItems", answer(applied))
+    assert next(iter(found)) == "canary cycle"
+    assert "transactions" in found["canary cycle"].remedy
+
+
+@servers
+def test_key_change_that_leaves_behind_what_a_session_tells_is_found(
+    store: Store, proxy: FaultProxy, roto_url: str
+) -> None:
+    def drop(body: dict[str, Any]) -> None:
+        del body["TransactItems"][2:]
+
+    found = broken_by(store, proxy, "TransactWriteItems", changed(roto_url, drop))
+    assert list(found) == ["canary about"]
+    assert found["canary about"].level == "warning"
+    assert "times only" in found["canary about"].remedy
+    assert store.sessions() == []
+    assert not [item for item in store.items() if item["id"]["S"].startswith("about#")]
+
+
+@servers
+def test_denied_index_keeps_no_session_from_working(store: Store, proxy: FaultProxy) -> None:
+    found = broken_by(store, proxy, "Query", error("AccessDeniedException"))
+    assert {name: each.level for name, each in found.items()} == {
+        "right dynamodb:Query": "warning",
+        "canary index": "warning",
+    }
+
+
+@servers
+def test_examination_leaves_nothing_of_any_kind(store: Store) -> None:
+    assert troubles() == {}
+    left = {item["id"]["S"].partition("#")[0] for item in store.items()}
+    assert left == {"data-key"}
+
+
+@servers
+def test_body_of_an_answer_is_told_nowhere(store: Store, proxy: FaultProxy) -> None:
+    secret = b"the-secret-that-an-answer-holds"
+    found = broken_by(store, proxy, "PutItem", answer(secret, 400), SAVE)
+    assert found["canary conflict"].detail
+    assert secret.decode() not in repr(found)
+
+
+@servers
+@pytest.mark.parametrize("leak", ["value", "key"])
+def test_plaintext_in_the_item_is_found(
+    store: Store, monkeypatch: pytest.MonkeyPatch, leak: str
+) -> None:
+    seal: Callable[..., SessionRecord] = envelope.seal
+
+    def leaking(
+        payload: bytes, header: Header, *, session_key: str, **rest: bytes
+    ) -> SessionRecord:
+        value = json.loads(payload)["canary"] if leak == "value" else session_key
+        named = Header(**{**vars(header), "owner": value})
+        return seal(payload, named, session_key=session_key, **rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(envelope, "seal", leaking)
+        found = troubles()
+    assert list(found) == ["canary ciphertext"]
+    assert "in the raw item" in found["canary ciphertext"].detail
+    assert troubles() == {}
+
+
+@both
+def test_canary_is_no_alarm(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    refused: list[object] = []
+
+    def hear(**details: object) -> None:
+        refused.append(details)
+
+    session_refused.connect(hear)
+    try:
+        with caplog.at_level(logging.INFO):
+            assert troubles() == {}
+    finally:
+        session_refused.disconnect(hear)
+    assert refused == []
+    assert [each for each in caplog.records if each.name.startswith(("django", "sessions"))] == []
+
+
+@both
+def test_latencies_and_calls_of_kms_are_measured(store: Store) -> None:
+    _, first = check()
+    assert first["kms_calls"] == 1  # The data key of the period, generated.
+    assert list(first["latencies"]) == [
+        "data key",
+        "canary create",
+        "canary ciphertext",
+        "canary read",
+        "canary conflict",
+        "canary merge",
+        "canary cycle",
+        "canary about",
+        "canary index",
+        "canary link",
+        "canary lease",
+        "canary tamper",
+        "canary expiry",
+        "canary delete",
+    ]
+    assert all(taken > 0 for taken in first["latencies"].values())
+    _, again = check()
+    assert again["kms_calls"] == 0
+    _, look = check("--no-canary")
+    assert (look["latencies"], look["kms_calls"]) == ({}, 0)
+
+
+@both
+def test_examination_that_is_left_in_the_middle_leaves_no_canary(store: Store) -> None:
+    looking = examine(Measurements())
+    for finding in looking:
+        if finding.name == "canary conflict":
+            break
+    assert len(store.sessions()) == 1
+    looking.close()  # type: ignore[attr-defined]  # a generator
+    assert store.sessions() == []
+
+
+@servers
+def test_canary_of_a_killed_process_ends_by_itself(
+    store: Store, proxy: FaultProxy, tmp_path: str
+) -> None:
+    proxy.on("PutItem", held, matching=SAVE)
+    code = (
+        "import django; from django.conf import settings\n"
+        f"settings.configure(SESSIONS_KMS={store.settings.SESSIONS_KMS!r},"
+        " INSTALLED_APPS=['sessions_kms'], SESSION_ENGINE='sessions_kms.backend')\n"
+        "django.setup()\n"
+        "from django.core.management import call_command\n"
+        "call_command('check_session_store')"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not store.sessions() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    (left,) = [item for item in store.items() if "#" not in item["id"]["S"]]
+    assert 0 < int(left["ttl"]["N"]) - int(left["createdAt"]["N"]) <= 300
+    client("dynamodb").delete_item(TableName=store.table, Key={"id": left["id"]})

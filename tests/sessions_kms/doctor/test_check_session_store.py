@@ -1,0 +1,180 @@
+"""`check_session_store`: green on a good store; readable, and of use to programs."""
+
+import io
+import logging
+import re
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from sessions_kms.backend import SessionStore
+from tests.sessions_kms.support import checked_store
+from tests.sessions_kms.support.checked_store import NOT_HERE, Store, check, client, troubles
+
+servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+store = checked_store.store
+CHECKS = [
+    "settings",
+    "settings saving",
+    "table",
+    "table key schema",
+    "table index",
+    "table billing",
+    "table encryption",
+    "table deletion protection",
+    "table replicas",
+    "table TTL",
+    "table recovery",
+    "kms key",
+    "kms key type",
+    "kms key manager",
+    "kms key rotation",
+    "kms key Regions",
+    "previous kms keys",
+    "right dynamodb:GetItem",
+    "right dynamodb:PutItem",
+    "right dynamodb:DeleteItem",
+    "right dynamodb:Query",
+    "right kms:GenerateDataKey",
+    "right kms:Decrypt",
+    "over-grant context",
+    "over-grant key",
+    "over-grant table",
+    "data key",
+    "clock",
+    "not-before",
+    "canary create",
+    "canary ciphertext",
+    "canary read",
+    "canary conflict",
+    "canary merge",
+    "canary cycle",
+    "canary about",
+    "canary index",
+    "canary link",
+    "canary lease",
+    "canary tamper",
+    "canary expiry",
+    "canary delete",
+    "sample format",
+    "sample expired",
+    "sample size",
+    "sample data keys",
+    "waits",
+]
+
+
+class Terminal(io.StringIO):
+    """What a person sits at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(*options: str, to: io.StringIO | None = None) -> str:
+    out = to or io.StringIO()
+    call_command("check_session_store", *options, stdout=out)
+    return out.getvalue()
+
+
+def rotation(store: Store, *, on: bool) -> None:
+    change = client("kms").enable_key_rotation if on else client("kms").disable_key_rotation
+    change(KeyId=store.key_id)
+
+
+@both
+def test_good_store_has_every_finding_and_nothing_is_left_in_it(store: Store) -> None:
+    status, report = check()
+    assert status == 0
+    assert [each["name"] for each in report["checks"]] == CHECKS
+    assert troubles() == {}
+    assert store.sessions() == []
+
+
+@servers
+def test_look_without_a_canary_writes_nothing(store: Store) -> None:
+    _, report = check("--no-canary")
+    assert [each["name"] for each in report["checks"]] == [
+        name for name in CHECKS if not name.startswith("canary")
+    ]
+    assert store.items() == []
+
+
+@servers
+def test_exit_status_tells_warnings_only_when_strict(store: Store) -> None:
+    rotation(store, on=False)
+    assert check()[0] == 0
+    assert check("--strict")[0] == 4
+    client("kms").disable_key(KeyId=store.key_id)
+    assert check()[0] == 1
+    assert check("--strict")[0] == 1
+
+
+@servers
+def test_text_is_a_line_for_each_finding_and_one_of_figures(store: Store) -> None:
+    lines = printed().splitlines()
+    assert [line[5:].partition(": ")[0] for line in lines if line.startswith("ok   ")] == [
+        name for name in CHECKS if name not in NOT_HERE
+    ]
+    assert re.fullmatch(r"Measured: data key [\d.]+ ms, create .* ms; KMS calls: 1", lines[-2])
+    assert lines[-1] == f"{len(CHECKS) - 2} ok, 2 warnings, 0 failing"
+
+
+@servers
+def test_text_of_a_fault_has_its_remedy(store: Store) -> None:
+    rotation(store, on=False)
+    lines = printed("--no-canary").splitlines()
+    at = lines.index("WARN kms key rotation: off")
+    assert lines[at + 1] == f"     `aws kms enable-key-rotation --key-id {store.key_id}`"
+
+
+@servers
+def test_table_for_a_terminal_is_readable_at_80_columns(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rotation(store, on=False)
+    text = printed(to=Terminal())
+    plain = re.sub(r"\x1b\[[\d;]*m", "", text)
+    assert text != plain
+    rows = plain.splitlines()
+    assert max(len(row) for row in rows[:-2]) <= 80
+    assert {row.split()[0] for row in rows if not row.startswith(" ")} <= {
+        "ok", "WARN", "FAIL", "Measured:", str(len(CHECKS) - 3),
+    }  # fmt: skip
+    assert store.key_id in re.sub(r"\s", "", plain)
+    assert all(any(name in row for row in rows) for name in CHECKS)
+
+
+@servers
+def test_colours_are_left_out_on_demand(store: Store) -> None:
+    out = Terminal()
+    call_command("check_session_store", "--no-canary", "--no-color", stdout=out)
+    assert not re.search(r"\x1b\[(3|9)\d", out.getvalue())
+
+
+@servers
+def test_json_is_one_object_and_nothing_else_on_a_terminal(store: Store) -> None:
+    assert printed("--json", to=Terminal()).count("\n") == 1
+
+
+@both
+def test_neither_output_nor_log_holds_the_canary_or_its_key(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets: list[Any] = []
+    create = SessionStore.create
+
+    def recording(session: SessionStore) -> None:
+        create(session)
+        secrets.extend([session.session_key, session["canary"]])
+
+    monkeypatch.setattr(SessionStore, "create", recording)
+    with caplog.at_level(logging.DEBUG, logger="sessions_kms"):
+        text = printed() + printed("--json")
+    assert len(secrets) == 4
+    for secret in secrets:
+        assert secret not in text
+        assert secret not in caplog.text

@@ -1,0 +1,113 @@
+"""The published data key of the period: each way in which it is of no use, and its remedy."""
+
+import time
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from sessions_kms import services
+from tests.sessions_kms.support import checked_store
+from tests.sessions_kms.support.checked_store import Store, apply, client, new_key, troubles
+
+both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+store = checked_store.store
+
+
+def period() -> int:
+    now = int(time.time())
+    return now - now % 86400
+
+
+def publish(store: Store, encrypted: bytes, **changes: Any) -> None:
+    item = {
+        "id": {"S": f"data-key#django#{period()}"},
+        "version": {"N": "1"},
+        "keyPeriod": {"N": str(period())},
+        "encryptedKey": {"B": encrypted},
+        "createdAt": {"N": str(period())},
+        "ttl": {"N": str(period() + 2 * 86400)},
+    }
+    client("dynamodb").put_item(TableName=store.table, Item=item | changes)
+
+
+def wrapped_by(key: str) -> bytes:
+    context = {"purpose": "sessions_kms", "namespace": "django", "period": str(period())}
+    answer = client("kms").generate_data_key(
+        KeyId=key, KeySpec="AES_256", EncryptionContext=context
+    )
+    encrypted: bytes = answer["CiphertextBlob"]
+    return encrypted
+
+
+@servers
+def test_one_of_a_key_that_is_not_configured_is_found_and_deleted_by_the_remedy(
+    store: Store,
+) -> None:
+    publish(store, wrapped_by(new_key()))
+    found = troubles()
+    assert list(found) == ["data key"]
+    assert found["data key"].level == "warning"
+    assert found["data key"].detail.endswith("wrapped by a KMS key that is not configured")
+    apply(found["data key"].remedy)
+    assert store.items() == []
+    assert troubles() == {}
+
+
+@servers
+def test_one_of_the_previous_key_is_to_be_rewrapped(store: Store) -> None:
+    previous = new_key()
+    publish(store, wrapped_by(previous))
+    store.configure(DECRYPT_KEY_IDS=[previous])
+    found = troubles()
+    assert list(found) == ["data key"]
+    assert found["data key"].level == "warning"
+    assert found["data key"].detail == f"wrapped by the previous key {previous}"
+    assert "`manage.py rewrap_sessions`" in found["data key"].remedy
+    call_command("rewrap_sessions", "--no-input", "--no-wait", stdout=StringIO())
+    services.reset()
+    assert troubles() == {}
+
+
+@servers
+def test_one_of_a_previous_key_that_is_refused_is_found(store: Store) -> None:
+    previous = new_key()
+    publish(store, wrapped_by(previous))
+    store.configure(DECRYPT_KEY_IDS=[previous])
+    client("kms").disable_key(KeyId=previous.rpartition("/")[2])
+    found = troubles()
+    assert list(found) == ["previous kms keys", "data key"]
+    assert found["data key"].detail.endswith(f"wrapped by {previous}, which KMS refuses to use")
+    apply(found["data key"].remedy)
+    assert list(troubles()) == ["previous kms keys"]
+
+
+@both
+@pytest.mark.parametrize("encrypted", [b"damaged", b""], ids=["altered", "malformed"])
+def test_damaged_one_is_found_by_a_look_and_deleted_by_the_remedy(
+    store: Store, encrypted: bytes
+) -> None:
+    publish(store, encrypted or b"x" * 7000)
+    found = troubles("--no-canary")
+    assert list(found) == ["data key"]
+    assert "damaged" in found["data key"].detail
+    apply(found["data key"].remedy)
+    assert troubles("--no-canary") == {}
+
+
+@both
+def test_one_not_published_yet_is_no_fault(store: Store) -> None:
+    assert troubles("--no-canary") == {}
+    assert store.items() == []
+
+
+@servers
+def test_strict_mode_publishes_none_and_has_no_fault(store: Store) -> None:
+    store.configure(DATA_KEY_PERIOD=0)
+    _, report = checked_store.check()
+    assert report["kms_calls"] > 1  # one a write
+    assert store.items() == []
+    services.reset()
+    assert troubles() == {}

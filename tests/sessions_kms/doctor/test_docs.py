@@ -1,0 +1,54 @@
+"""docs/doctor.md names every finding, and nothing that is none; remedies name what there is."""
+
+import re
+from pathlib import Path
+
+from django.core.management import get_commands
+
+from sessions_kms.doctor.django_settings import DJANGOS
+from tests.sessions_kms.doctor.test_check_session_store import CHECKS
+from tests.sessions_kms.test_checks import PROVOKED
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+SOURCE = "".join(
+    path.read_text(encoding="utf-8") for path in sorted((ROOT / "sessions_kms/doctor").glob("*.py"))
+)
+
+
+def rows() -> dict[str, list[str]]:
+    cells = [line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| `")]
+    return {first: rest for first, *rest in cells}
+
+
+def test_page_names_every_finding_and_no_other() -> None:
+    named = {name for row in rows() for name in re.findall(r"`([^`]+)`", row)}
+    checks = {f"sessions_kms.{name}" for name in PROVOKED if name.startswith("W")}
+    ends = {"security.W010", "security.W012", "security.W013", "security.W015"}  # of two ranges
+    assert ends <= set(DJANGOS)
+    assert named == set(CHECKS) | checks | ends
+
+
+def test_every_finding_that_can_be_wrong_has_a_remedy() -> None:
+    without = [name for name, cells in rows().items() if not cells[0].startswith("nothing")]
+    assert all(len(rows()[name]) == 2 for name in without)
+    assert len(without) > 40
+
+
+def test_commands_that_remedies_and_page_name_exist() -> None:
+    named = set(re.findall(r"manage\.py (\w+)", SOURCE + PAGE)) - {"check"}
+    assert named
+    assert named <= set(get_commands())
+
+
+def test_bounds_of_the_page_are_those_of_the_code() -> None:
+    from sessions_kms.doctor import canary, clock, sample
+
+    assert f"by over {clock.WARN} s (warning) or {clock.FAIL} s (failing" in PAGE
+    assert f"One page of the table, {sample.ITEMS} items at most" in PAGE
+    assert f"more than {sample.OVERDUE // 3600} hours ago" in PAGE
+    assert f"above {sample.LARGE // 1024} KB" in PAGE
+    assert sample.DATA_KEYS == 5
+    assert "of five data keys" in PAGE
+    assert canary.LIFETIME == 300
+    assert "lives for five minutes at most" in PAGE

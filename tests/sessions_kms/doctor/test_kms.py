@@ -1,0 +1,238 @@
+"""Each fault of a KMS key is provoked, found, and gone when its remedy was applied."""
+
+import json
+from collections.abc import Callable, Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from gateway_site.local.kms import LocalKMS, policy
+from sessions_kms import services
+from tests.sessions_kms.support import checked_store
+from tests.sessions_kms.support.checked_store import (
+    REGION,
+    Store,
+    apply,
+    client,
+    new_key,
+    proxied,
+    troubles,
+)
+from tests.sessions_kms.support.faults import FaultProxy, changed
+
+pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+store = checked_store.store
+NO_KEY = f"arn:aws:kms:{REGION}:123456789012:key/00000000-0000-0000-0000-000000000000"
+OTHER_REGION = "eu-central-1"
+
+
+@pytest.fixture
+def proxy(
+    store: Store, local_kms: LocalKMS, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    with proxied("KMS", local_kms.url, monkeypatch) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def table_proxy(
+    store: Store, roto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FaultProxy]:
+    with proxied("DYNAMODB", roto_url, monkeypatch) as proxy:
+        yield proxy
+
+
+def describing(name: str, **members: Any) -> Callable[..., Any]:
+    def change(body: bytes) -> bytes:
+        answer = json.loads(body)
+        answer[name] |= members
+        return json.dumps(answer).encode()
+
+    return changed(change)
+
+
+def set_policy(key: str, text: str) -> None:
+    client("kms").put_key_policy(KeyId=key, PolicyName="default", Policy=text)
+
+
+def deny(store: Store, *actions: str) -> None:
+    account = store.key.split(":")[4]
+    set_policy(store.key, policy.denying(account, "testing", *actions))
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_key_that_is_not_enabled_is_found_and_enabled_by_the_remedy(
+    store: Store, pending: bool
+) -> None:
+    if pending:
+        client("kms").schedule_key_deletion(KeyId=store.key_id, PendingWindowInDays=7)
+    else:
+        client("kms").disable_key(KeyId=store.key_id)
+    found = troubles()
+    assert found["kms key"].level == "failing"
+    assert found["kms key"].detail.startswith("PendingDeletion on 20" if pending else "Disabled")
+    assert list(found) == ["kms key", "data key", "canary create"]
+    apply(found["kms key"].remedy)
+    assert troubles() == {}
+
+
+def test_key_in_a_state_that_passes_is_waited_for(store: Store, proxy: FaultProxy) -> None:
+    proxy.on("DescribeKey", describing("KeyMetadata", KeyState="Creating"))
+    found = troubles()
+    assert list(found) == ["kms key"]
+    assert found["kms key"].detail == "Creating"
+    assert "Wait" in found["kms key"].remedy
+    proxy.heal()
+    assert troubles() == {}
+
+
+def test_key_that_is_missing_is_found(store: Store) -> None:
+    store.configure(KEY_ID=NO_KEY)
+    found = troubles()
+    assert found["kms key"].detail == f"{NO_KEY} does not exist"
+    assert "NotFoundException" in found["data key"].detail
+    assert "Set KEY_ID" in found["data key"].remedy == found["kms key"].remedy
+    store.configure()
+    assert troubles() == {}
+
+
+@pytest.mark.parametrize(
+    ("members", "name", "detail"),
+    [
+        ({"KeyManager": "AWS"}, "kms key manager", "managed by AWS"),
+        (
+            {"KeySpec": "RSA_2048", "KeyUsage": "SIGN_VERIFY"},
+            "kms key type",
+            "RSA_2048 for SIGN_VERIFY",
+        ),
+        (
+            {"KeySpec": "HMAC_256", "KeyUsage": "GENERATE_VERIFY_MAC"},
+            "kms key type",
+            "HMAC_256 for GENERATE_VERIFY_MAC",
+        ),
+    ],
+)
+def test_key_of_the_wrong_kind_is_found_and_replaced_as_the_remedy_says(
+    store: Store, proxy: FaultProxy, members: dict[str, str], name: str, detail: str
+) -> None:
+    # No KMS here has keys of these kinds, so one's description is changed on the way.
+    wrong = describing("KeyMetadata", **members)
+    proxy.on("DescribeKey", wrong, matching=store.key.encode())
+    found = troubles()
+    assert list(found) == [name]
+    assert (found[name].level, found[name].detail) == ("failing", detail)
+    assert "`manage.py create_session_store --create-key`" in found[name].remedy
+    out = StringIO()
+    call_command(
+        "create_session_store", "--create-key", "--alias", f"alias/{store.table}", "--json",
+        stdout=out,
+    )  # fmt: skip
+    store.key = json.loads(out.getvalue())["key_arn"]
+    store.configure()
+    client("dynamodb").delete_item(TableName=store.table, Key=the_data_key(store))
+    assert troubles() == {}
+
+
+def the_data_key(store: Store) -> dict[str, Any]:
+    (item,) = [item for item in store.items() if item["id"]["S"].startswith("data-key#")]
+    return {"id": item["id"]}
+
+
+def test_rotation_that_is_off_is_found_and_enabled_by_the_remedy(store: Store) -> None:
+    client("kms").disable_key_rotation(KeyId=store.key_id)
+    found = troubles()
+    assert list(found) == ["kms key rotation"]
+    assert (found["kms key rotation"].level, found["kms key rotation"].detail) == ("warning", "off")
+    apply(found["kms key rotation"].remedy)
+    assert troubles() == {}
+
+
+def test_imported_key_material_is_not_asked_to_rotate(store: Store, proxy: FaultProxy) -> None:
+    client("kms").disable_key_rotation(KeyId=store.key_id)
+    proxy.on("DescribeKey", describing("KeyMetadata", Origin="EXTERNAL"))
+    assert troubles() == {}
+
+
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [("kms:DescribeKey", "kms key"), ("kms:GetKeyRotationStatus", "kms key rotation")],
+)
+def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
+    store: Store, action: str, name: str
+) -> None:
+    deny(store, action)
+    found = troubles()
+    assert list(found) == [name]
+    assert found[name].level == "warning"
+    assert found[name].detail == f"cannot be checked: AWS denies {action}"
+    assert f"grant {action}" in found[name].remedy
+    set_policy(store.key, policy.default(store.key.split(":")[4]))
+    assert troubles() == {}
+
+
+def replicated_to(region: str) -> Callable[..., Any]:
+    replica = {"RegionName": region, "ReplicaStatus": "ACTIVE"}
+    return describing("Table", Replicas=[replica])
+
+
+def test_key_of_one_region_under_a_global_table_is_found(
+    store: Store, table_proxy: FaultProxy
+) -> None:
+    table_proxy.on("DescribeTable", replicated_to(OTHER_REGION))
+    found = troubles()
+    assert list(found) == ["kms key Regions"]
+    assert found["kms key Regions"].level == "warning"
+    assert found["kms key Regions"].detail.startswith(f"of {REGION} alone")
+    table_proxy.heal()
+    assert troubles() == {}
+
+
+def test_multi_region_key_without_a_replica_is_found_and_replicated_by_the_remedy(
+    store: Store, table_proxy: FaultProxy
+) -> None:
+    made = client("kms").create_key(MultiRegion=True)["KeyMetadata"]
+    client("kms").enable_key_rotation(KeyId=made["KeyId"])
+    store.key = made["Arn"]
+    store.configure()
+    table_proxy.on("DescribeTable", replicated_to(OTHER_REGION))
+    found = troubles()
+    assert list(found) == ["kms key Regions"]
+    assert found["kms key Regions"].detail.startswith(f"no replica in {OTHER_REGION}")
+    apply(found["kms key Regions"].remedy)
+    assert troubles() == {}
+
+
+def test_previous_key_that_is_disabled_is_found(store: Store) -> None:
+    previous = new_key()
+    store.configure(DECRYPT_KEY_IDS=[previous])
+    assert troubles() == {}
+    client("kms").disable_key(KeyId=previous.rpartition("/")[2])
+    found = troubles()
+    assert list(found) == ["previous kms keys"]
+    assert found["previous kms keys"].level == "failing"
+    assert found["previous kms keys"].detail == f"{previous} is Disabled"
+    client("kms").enable_key(KeyId=previous.rpartition("/")[2])
+    assert troubles() == {}
+
+
+def test_previous_key_that_is_missing_is_found(store: Store) -> None:
+    store.configure(DECRYPT_KEY_IDS=[NO_KEY])
+    found = troubles()
+    assert found["previous kms keys"].detail == f"{NO_KEY} does not exist"
+    assert "take it from DECRYPT_KEY_IDS" in found["previous kms keys"].remedy
+    store.configure()
+    assert troubles() == {}
+
+
+def test_kms_that_is_down_is_found(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("AWS_ENDPOINT_URL_KMS", "http://127.0.0.1:9")
+        patched.setattr("botocore.endpoint.time.sleep", lambda _: None)
+        services.reset()
+        found = troubles()
+    assert found["kms key"].detail.startswith("EndpointConnectionError: Could not connect")
+    assert list(found) == ["kms key", "right kms:GenerateDataKey", "data key", "canary create"]
+    services.reset()
+    assert troubles() == {}

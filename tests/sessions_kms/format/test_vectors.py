@@ -1,0 +1,218 @@
+"""The known-answer vectors, read by the package and by the second implementation alike."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.conf import Config
+from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
+from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
+from sessions_kms.format.record import session_id
+from sessions_kms.format.serializer import Codec
+from sessions_kms.sealed_items.sealing import open_record
+from sessions_kms.services import Services
+from sessions_kms.storage.not_before import NotBefore
+from sessions_kms.storage.table import Table
+from tests.sessions_kms.support import reference_format
+from tests.sessions_kms.support.stacks import FAKE_KEY, install
+from tests.vectors import generate
+from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "format.md"
+SECURITY_LOG = "django.security.SuspiciousSession"
+
+# The others are ended, or have a malformed cookie: the engine's own checks.
+READABLE = [
+    name
+    for name in NAMES
+    if load(name).outcome in {"session", "invalid"} and "encryptedData" in load(name).item
+]
+every_vector = pytest.mark.parametrize("name", NAMES)
+
+
+class OneItem:
+    """A DynamoDB client that answers every read with one item."""
+
+    def __init__(self, item: Mapping[str, Any]) -> None:
+        self._item = item
+
+    def get_item(self, **_: Any) -> dict[str, Any]:
+        return {"Item": self._item, "ConsumedCapacity": {}}
+
+
+class VectorKeyring:
+    """Unwraps what the vector says that KMS unwraps."""
+
+    def __init__(self, vector: Vector, config: Config) -> None:
+        self._vector = vector
+        self._kms = KMSKeyring(
+            None,  # type: ignore[arg-type]  # only the encryption context is asked for
+            key_id=FAKE_KEY,
+            decrypt_key_ids=(),
+            namespace=config.namespace,
+            encryption_context=config.encryption_context,
+        )
+
+    def generate(self, period: int) -> DataKey:
+        raise NotImplementedError
+
+    def confirmed(self, key: DataKey) -> DataKey:
+        return self.unwrap(key.encrypted, key.period)
+
+    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+        plaintext = self._vector.unwrap(encrypted, self._kms.context(period))
+        if plaintext is None:
+            raise InvalidRecord("encrypted_key")
+        return DataKey(period, encrypted, plaintext, FAKE_KEY)
+
+
+def services_of(vector: Vector) -> Services:
+    config = Config(
+        key_id=FAKE_KEY,
+        table_name="vectors",
+        namespace=vector.namespace,
+        encryption_context=vector.configured_context,
+        absolute_timeout=vector.absolute_timeout,
+    )
+    client: Any = OneItem(vector.item)
+    return Services(
+        config,
+        Table(client, name="vectors", namespace=vector.namespace),
+        VectorKeyring(vector, config),
+        NotBefore(lambda: vector.not_before, at_least=0, clock=lambda: vector.now),
+        clock=lambda: vector.now,
+    )
+
+
+@every_vector
+def test_engine_loads_exactly_the_sessions(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger=SECURITY_LOG)
+    vector = load(name)
+    install(services_of(vector))
+    session = SessionStore(vector.session_key)
+    if vector.outcome in {"cannot tell", "moved"}:
+        error = SessionMoved if vector.outcome == "moved" else StoreUnavailable
+        with pytest.raises(error):
+            session.load()
+        assert session.session_key == vector.session_key
+        assert SECURITY_LOG not in {record.name for record in caplog.records}
+        return
+    assert session.load() == (json.loads(vector.plaintext) if vector.plaintext else {})
+    assert (session.session_key is None) == (vector.outcome != "session")
+    refusal = f"Session record {session_id(vector.namespace, vector.session_key)[:8]}... refused:"
+    assert caplog.messages == ([f"{refusal} {vector.reason}"] if vector.reason else [])
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_package_refuses_with_the_reason(name: str) -> None:
+    vector = load(name)
+    if vector.plaintext is not None:
+        assert opened_by_package(vector) == vector.plaintext.encode()
+        return
+    if vector.outcome == "cannot tell":
+        with pytest.raises(StoreUnavailable):
+            opened_by_package(vector)
+        return
+    with pytest.raises(InvalidRecord) as caught:
+        opened_by_package(vector)
+    assert caught.value.reason == vector.reason
+
+
+def opened_by_package(vector: Vector) -> bytes:
+    services = services_of(vector)
+    record = services.table.get(session_id(vector.namespace, vector.session_key))
+    assert record is not None
+    plaintext = open_record(services, record, vector.session_key)
+    Codec(SessionStore().serializer()).loads(plaintext)
+    return plaintext
+
+
+@every_vector
+def test_second_implementation_agrees(name: str) -> None:
+    vector = load(name)
+    if vector.plaintext is not None:
+        assert opened_by_reference(vector) == vector.plaintext.encode()
+    elif vector.outcome == "none":
+        with pytest.raises(reference_format.NoSession):
+            opened_by_reference(vector)
+    elif vector.outcome == "moved":
+        with pytest.raises(reference_format.Moved):
+            opened_by_reference(vector)
+    else:
+        error: type[Any] = reference_format.Invalid
+        if vector.outcome == "cannot tell":
+            error = reference_format.CannotTell
+        with pytest.raises(error) as caught:
+            opened_by_reference(vector)
+        assert caught.value.reason == vector.reason
+
+
+def opened_by_reference(vector: Vector) -> bytes:
+    def unwrap(encrypted_key: bytes, period: int) -> bytes:
+        context = reference_format.encryption_context(
+            vector.namespace, period, vector.configured_context
+        )
+        if (data_key := vector.unwrap(encrypted_key, context)) is None:
+            raise reference_format.Invalid("encrypted_key")
+        return data_key
+
+    return reference_format.open_item(
+        vector.item,
+        namespace=vector.namespace,
+        session_key=vector.session_key,
+        now=vector.now,
+        unwrap=unwrap,
+        absolute_timeout=vector.absolute_timeout,
+        not_before=vector.not_before,
+    )
+
+
+def test_files_are_what_the_generator_writes() -> None:
+    paths = {str(path.relative_to(FOLDER)): path for path in FOLDER.rglob("*.json")}
+    written = {name: path.read_text(encoding="ascii") for name, path in paths.items()}
+    assert written == generate.files()
+
+
+def test_most_vectors_are_failures() -> None:
+    outcomes = [load(name).outcome for name in NAMES]
+    assert outcomes.count("session") >= 10
+    assert outcomes.count("invalid") >= 5 * outcomes.count("session")
+
+
+def test_second_implementation_imports_nothing_of_the_package() -> None:
+    for path in (Path(reference_format.__file__), *FOLDER.glob("*.py")):
+        imports = re.findall(
+            r"^\s*(?:from|import) .*", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+        # The package's tests, which live beside its second implementation, are no part of it.
+        assert not re.search(r"(?<!tests\.)\bsessions_kms\b", "\n".join(imports)), path
+
+
+def test_document_shows_the_vector() -> None:
+    shown = re.findall(r"```json\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    vector = load("signed_in")
+    assert from_dynamodb_json(json.loads(shown[0])) == vector.item
+
+
+def test_document_shows_the_associated_data_and_keys() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    vector = load("signed_in")
+    blob, _, data_key = vector.kms[0]
+    key, commitment = reference_format.derive(
+        data_key, vector.session_key, vector.item["salt"]["B"]
+    )
+    fields = reference_format.associated_fields(vector.namespace, vector.item)
+    (table,) = re.findall(r"```associated-data\n(.*?)```", text, re.DOTALL)
+    shown = [line.split()[:2] for line in table.splitlines()]
+    assert [bytes.fromhex(field) for _, field in shown] == fields
+    joined = bytes.fromhex("".join(part for line in shown for part in line))
+    assert joined == reference_format.prefixed(fields)
+    assert blob == vector.item["encryptedKey"]["B"]
+    for value in (data_key.hex(), key.hex(), commitment.hex(), vector.session_key):
+        assert value in text

@@ -1,0 +1,128 @@
+"""The CloudFormation template: linted, deployed, and fit for the engine."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from pytest_django import Settings
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.operations import provisioning
+from tests.clock import FakeClock
+from tests.sessions_kms.support.deployed import Deployed, deploying, template
+from tests.sessions_kms.support.stacks import REGION
+
+OLD_KEY = f"arn:aws:kms:{REGION}:123456789012:key/99999999-2222-3333-4444-555555555555"
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Deployed]:
+    settings.SESSIONS_KMS = {}
+    with deploying(monkeypatch) as stack:
+        yield stack
+
+
+def lint(folder: Path, *templates: dict[str, Any]) -> str:
+    """Return what the linter says of templates, in one process: it takes seconds to start."""
+    files = [folder / f"{number}.json" for number in range(len(templates))]
+    for file, made in zip(files, templates, strict=True):
+        file.write_text(json.dumps(made))
+    linter = Path(sys.executable).with_name("cfn-lint")
+    command = [str(part) for part in (linter, "--regions", REGION, "--template", *files)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode == 0) == (done.stdout == "")
+    return done.stdout + done.stderr
+
+
+def test_linter_finds_nothing(settings: Settings, tmp_path: Path) -> None:
+    settings.SESSIONS_KMS = {
+        "ENCRYPTION_CONTEXT": {"stage": "prod ${x}"},
+        "DECRYPT_KEY_IDS": [OLD_KEY],
+    }
+    three_regions = template("--replica", "eu-central-1", "--replica", "us-east-1")
+    assert lint(tmp_path, template(), template("--multi-region"), three_regions) == ""
+
+
+def test_linter_would_find_a_fault(tmp_path: Path) -> None:
+    made = template()
+    made["Resources"]["SessionsTable"]["Properties"]["BillingMode"] = "FREE"
+    assert "'FREE' is not one of" in lint(tmp_path, made)
+
+
+def test_deployed_table_needs_nothing_that_moto_does_not_leave_out(deployed: Deployed) -> None:
+    client = boto3.client("dynamodb", region_name=REGION)
+    # moto's CloudFormation leaves two properties out, so provisioning completes them.
+    assert list(provisioning.create_table(client, deployed.table)) == [
+        "enabled TTL on ttl",
+        "enabled point-in-time recovery",
+    ]
+    properties = template()["Resources"]["SessionsTable"]["Properties"]
+    assert properties["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+    recovery = properties["PointInTimeRecoverySpecification"]
+    assert recovery == {"PointInTimeRecoveryEnabled": True}
+    assert properties["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
+
+
+def test_deployed_key_is_the_one_that_provisioning_would_make(deployed: Deployed) -> None:
+    client = boto3.client("kms", region_name=REGION)
+    assert provisioning.create_key(client, provisioning.DEFAULT_ALIAS) == (deployed.key, [])
+
+
+def test_session_is_kept_in_what_was_deployed(deployed: Deployed, clock: FakeClock) -> None:
+    deployed.serve_as("web", clock)
+    store = SessionStore()
+    store["cat"] = 1
+    store.save()
+    assert SessionStore(store.session_key)["cat"] == 1
+
+
+def test_table_and_key_outlive_their_stack() -> None:
+    for options in ([], ["--replica", "eu-central-1"]):
+        for name, part in template(*options)["Resources"].items():
+            kept = part["Type"].startswith(("AWS::DynamoDB::", "AWS::KMS::"))
+            if kept and part["Type"] != "AWS::KMS::Alias":
+                assert part["DeletionPolicy"] == "Retain", name
+                assert part["UpdateReplacePolicy"] == "Retain", name
+
+
+def test_site_is_assumed_by_its_service_and_the_others_by_operators(deployed: Deployed) -> None:
+    iam = boto3.client("iam", region_name=REGION)
+
+    def trusted(role: str) -> Any:
+        found: Any = iam.get_role(RoleName=f"{deployed.table}-{role}")["Role"]
+        (statement,) = found["AssumeRolePolicyDocument"]["Statement"]
+        return statement["Principal"]
+
+    assert trusted("web") == {"Service": "ecs-tasks.amazonaws.com"}
+    for role in ("admin", "doctor"):
+        assert trusted(role) == {"AWS": "arn:aws:iam::123456789012:root"}
+
+
+def test_each_region_has_the_same_policy_of_the_key() -> None:
+    resources = template("--replica", "eu-central-1")["Resources"]
+    primary, replica = resources["SessionsKey"], resources["SessionsReplicaKey"]
+    assert primary["Properties"]["KeyPolicy"] == replica["Properties"]["KeyPolicy"]
+    assert (primary["Condition"], replica["Condition"]) == ("IsHome", "IsAnother")
+
+
+def test_replicas_are_protected_and_backed_up_as_the_table_is() -> None:
+    properties = template("--replica", "eu-central-1")["Resources"]["SessionsTable"]["Properties"]
+    assert [each["Region"] for each in properties["Replicas"]] == [
+        {"Ref": "AWS::Region"},
+        "eu-central-1",
+    ]
+    for replica in properties["Replicas"]:
+        assert replica["DeletionProtectionEnabled"]
+        assert replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+
+
+def test_another_region_makes_the_replica_of_the_key_only() -> None:
+    made = template("--replica", "eu-central-1")
+    there = {name for name, part in made["Resources"].items() if part.get("Condition") != "IsHome"}
+    assert there == {"SessionsReplicaKey", "Alias"}
+    assert [name for name, part in made["Outputs"].items() if "Condition" not in part] == ["KeyArn"]

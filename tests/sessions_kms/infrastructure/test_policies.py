@@ -1,0 +1,187 @@
+"""The roles' policies, enforced: enough for what each role does, and nothing that it does not."""
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+from pytest_django import Settings
+
+from sessions_kms import services
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
+from sessions_kms.infrastructure.policies import ROLES
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
+from sessions_kms.sealed_items.leases import Leases
+from tests.clock import FakeClock
+from tests.sessions_kms.support.deployed import Deployed, deploying, printed
+from tests.sessions_kms.support.iam import Enforcement, Request, some
+from tests.sessions_kms.support.stacks import FAKE_KEY
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "aws.md"
+LINK = "0" * 64
+WEB = {
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:Query",
+    "kms:GenerateDataKey",
+    "kms:Decrypt",
+}
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Iterator[Deployed]:
+    settings.SESSION_ENGINE = "sessions_kms.backend"
+    settings.SESSIONS_KMS = {"ENCRYPTION_CONTEXT": {"stage": "${aws:username}"}}
+    with deploying(monkeypatch) as stack:
+        yield stack
+
+
+@pytest.fixture
+def config() -> dict[str, Any]:
+    return {"encryption_context": {"stage": "${aws:username}"}}
+
+
+def signed_in(user: str) -> SessionStore:
+    store = SessionStore()
+    store["_auth_user_id"] = user
+    return store
+
+
+def use_the_site() -> None:
+    """Do everything that requests make the engine do."""
+    anonymous = SessionStore()
+    anonymous["cart"] = [1]
+    anonymous.save()
+    first, second = SessionStore(anonymous.session_key), SessionStore(anonymous.session_key)
+    first["a"], second["b"] = 1, 2
+    first.save()
+    second.save()  # A conflict, merged.
+    second.cycle_key()
+    user = SessionStore(second.session_key)
+    assert (user["a"], user["b"]) == (1, 2)
+    user.update({"_auth_user_id": "7", "_links": [LINK], "_about": {"browser": "Firefox"}})
+    user.save()
+    user.cycle_key()
+    assert len(Inspection().of_user("7").rows) == 1
+    assert Inspection().count_of_user("7").number == 1
+    assert ending.end_linked(LINK) == 1
+    user["late"] = 1
+    with pytest.raises(UpdateError):
+        user.save()
+    other = signed_in("8")
+    other.save()
+    assert ending.end_sessions_of("8") == 1
+    leases, secret = Leases(), secrets.token_hex()
+    assert leases.claim(secret, "me", seconds=10).held
+    assert leases.complete(secret, "me", b"done", keep=60)
+    assert leases.claim(secret, "you", seconds=10).result == b"done"
+    services.services().probe()
+
+
+def test_site_needs_all_of_its_policy_and_nothing_else(
+    deployed: Deployed, clock: FakeClock, config: dict[str, Any]
+) -> None:
+    enforced, _ = deployed.serve_as("web", clock, **config)
+    use_the_site()
+    # A process that was started anew has to unwrap what another one published.
+    deployed_again, _ = deployed.serve_as("web", clock, **config)
+    use_the_site()
+    assert enforced.denied | deployed_again.denied == set()
+    assert enforced.used | deployed_again.used == WEB == enforced.granted()
+
+
+def test_strict_mode_needs_no_more(
+    deployed: Deployed, clock: FakeClock, config: dict[str, Any]
+) -> None:
+    enforced, _ = deployed.serve_as("web", clock, data_key_period=0, **config)
+    use_the_site()
+    assert enforced.used <= WEB
+
+
+@pytest.mark.parametrize("missing", sorted(WEB))
+def test_site_without_one_of_its_rights_says_that_it_cannot_tell(
+    deployed: Deployed, clock: FakeClock, config: dict[str, Any], missing: str
+) -> None:
+    """Enforcement enforces: each right is needed somewhere."""
+    deployed.serve_as("web", clock, **config)
+    use_the_site()
+    enforced, _ = deployed.serve_as("web", clock, **config)
+    for statement in enforced.policy["Statement"]:
+        statement["Action"] = [each for each in some(statement["Action"]) if each != missing]
+    if missing == "kms:GenerateDataKey":
+        clock.advance(24 * 3600)  # Else the data key that was published is unwrapped.
+    with pytest.raises(StoreUnavailable):
+        use_the_site()
+    assert enforced.denied == {missing}
+
+
+def test_site_may_not_look_through_the_table(
+    deployed: Deployed, clock: FakeClock, config: dict[str, Any]
+) -> None:
+    enforced, wired = deployed.serve_as("web", clock, **config)
+    with pytest.raises(TableUnavailable):
+        wired.table.page()
+    assert enforced.denied == {"dynamodb:Scan"}
+
+
+@pytest.mark.parametrize(
+    "other", [{"namespace": "another"}, {"encryption_context": {"stage": "test"}}]
+)
+def test_key_opens_nothing_for_another_namespace_or_context(
+    deployed: Deployed, clock: FakeClock, config: dict[str, Any], other: dict[str, Any]
+) -> None:
+    deployed.serve_as("web", clock, **(config | other))
+    with pytest.raises(KMSUnavailable):
+        signed_in("7").save()
+
+
+def test_policy_of_the_key_alone_keeps_the_rest_of_the_account_out(deployed: Deployed) -> None:
+    everything = {"Effect": "Allow", "Action": ["kms:*", "dynamodb:*"], "Resource": ["*"]}
+    key_policy = deployed.role("web").key_policy
+    context = {
+        "kms:EncryptionContext:purpose": "sessions_kms",
+        "kms:EncryptionContext:namespace": "gateway",
+        "kms:EncryptionContext:stage": "${aws:username}",
+    }
+
+    def may(role: str, action: str, without: str = "nothing") -> bool:
+        who = Enforcement(role, {"Statement": [everything]}, key_policy)
+        sent = {name: value for name, value in context.items() if not name.endswith(without)}
+        return who.allows(Request(f"kms:{action}", deployed.key, sent))
+
+    web, admin = deployed.outputs["WebRoleArn"], deployed.outputs["AdminRoleArn"]
+    stranger = "arn:aws:iam::123456789012:role/administrator"
+    assert may(web, "Decrypt")
+    assert not may(web, "Decrypt", without="namespace")
+    assert not may(stranger, "Decrypt")
+    assert may(admin, "ReEncryptFrom")
+    assert may(admin, "ReEncryptTo")
+    assert not may(web, "ReEncryptFrom")
+    assert not may(admin, "ReEncryptTo", without="purpose")
+    assert may(stranger, "ScheduleKeyDeletion")
+    for action in ("CreateGrant", "Encrypt", "GenerateDataKeyWithoutPlaintext"):
+        assert not may(admin, action)
+
+
+def test_every_role_may_what_the_site_may(deployed: Deployed) -> None:
+    assert all(deployed.role(role).granted() >= WEB for role in ROLES)
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+def test_no_policy_has_a_wildcard(deployed: Deployed, role: str) -> None:
+    assert "*" not in json.dumps(deployed.role(role).policy)
+
+
+def test_documented_policy_is_the_one_printed(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {}
+    blocks = re.findall(r"```json\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    options = ["--table", "gateway-sessions", "--namespace", "gateway", "--key", FAKE_KEY]
+    policy = printed("--format", "iam-policy", "--role", "web", *options)
+    assert [json.loads(block) for block in blocks] == [json.loads(policy)]

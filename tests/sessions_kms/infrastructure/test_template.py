@@ -1,0 +1,148 @@
+"""`session_store_template` as an operator runs it: where names come from, what is refused."""
+
+import json
+from typing import Any
+
+import pytest
+from django.core.management import CommandError
+from pytest_django import Settings
+
+from sessions_kms.infrastructure.policies import ROLES
+from tests.sessions_kms.support.deployed import printed, template
+
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+MULTI_REGION_KEY = "arn:aws-cn:kms:cn-north-1:123456789012:key/mrk-1111111122223333444455555555"
+
+
+def policies(*options: str) -> Any:
+    return json.loads(printed("--format", "iam-policy", *options))
+
+
+def resources(*options: str) -> list[str]:
+    """Return the ARNs that the site's policy names."""
+    found: list[str] = []
+    for statement in policies("--role", "web", *options)["Statement"]:
+        named = statement["Resource"]
+        found += [named] if isinstance(named, str) else named
+    return found
+
+
+@pytest.mark.parametrize("raw", [None, {}, "sessions"])
+def test_templates_need_no_settings(settings: Settings, raw: Any) -> None:
+    settings.SESSIONS_KMS = raw
+    table = template()["Resources"]["SessionsTable"]["Properties"]
+    assert table["TableName"] == "sessions"
+    text = printed("--format", "terraform")
+    assert 'name                        = "sessions"' in text
+    assert 'values   = ["django"]' in text
+
+
+def test_names_come_from_the_settings(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {
+        "KEY_ID": KEY,
+        "TABLE_NAME": "mine",
+        "NAMESPACE": "shop",
+        "REGION_NAME": "eu-north-1",
+        "ENCRYPTION_CONTEXT": {"stage": "prod"},
+        "DECRYPT_KEY_IDS": [KEY.replace("1111", "2222")],
+    }
+    site = policies("--role", "web")["Statement"]
+    context = {
+        "kms:EncryptionContext:purpose": "sessions_kms",
+        "kms:EncryptionContext:namespace": "shop",
+        "kms:EncryptionContext:stage": "prod",
+    }
+    assert site[0]["Resource"] == "arn:aws:dynamodb:eu-north-1:123456789012:table/mine"
+    assert site[2]["Condition"] == {"StringEquals": context}
+    assert site[2]["Resource"] == KEY
+    assert site[3] == {
+        "Sid": "PreviousDataKeys",
+        "Effect": "Allow",
+        "Action": "kms:Decrypt",
+        "Resource": KEY.replace("1111", "2222"),
+        "Condition": {"StringEquals": context},
+    }
+
+
+def test_options_come_before_the_settings(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {"KEY_ID": KEY, "TABLE_NAME": "mine", "NAMESPACE": "shop"}
+    other = KEY.replace("1111", "3333")
+    options = ["--table", "other", "--region", "eu-north-1", "--account", "210987654321"]
+    assert resources("--key", other, *options) == [
+        "arn:aws:dynamodb:eu-north-1:210987654321:table/other",
+        "arn:aws:dynamodb:eu-north-1:210987654321:table/other/index/by-owner",
+        other,
+    ]
+
+
+def test_table_named_by_its_arn_says_where_it_lies(settings: Settings) -> None:
+    table = "arn:aws:dynamodb:us-east-1:210987654321:table/mine"
+    settings.SESSIONS_KMS = {"KEY_ID": KEY, "TABLE_NAME": table, "REGION_NAME": "us-east-1"}
+    assert resources() == [table, f"{table}/index/by-owner", KEY]
+    assert template()["Resources"]["SessionsTable"]["Properties"]["TableName"] == "mine"
+
+
+def test_policies_name_table_and_key_of_every_region(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {"KEY_ID": MULTI_REGION_KEY, "TABLE_NAME": "mine"}
+    north = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/mine"
+    west = north.replace("cn-north-1", "cn-northwest-1")
+    assert resources("--replica", "cn-northwest-1") == [
+        north,
+        west,
+        f"{north}/index/by-owner",
+        f"{west}/index/by-owner",
+        MULTI_REGION_KEY,
+        MULTI_REGION_KEY.replace("cn-north-1", "cn-northwest-1"),
+    ]
+
+
+def test_without_a_role_every_policy_is_printed(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {"KEY_ID": KEY}
+    found = policies()
+    assert list(found) == list(ROLES)
+    assert all(found[role] == policies("--role", role) for role in ROLES)
+
+
+@pytest.mark.parametrize("form", ["cloudformation", "terraform", "iam-policy"])
+def test_json_is_one_object(settings: Settings, form: str) -> None:
+    settings.SESSIONS_KMS = {"KEY_ID": KEY}
+    found = json.loads(printed("--format", form, "--json"))
+    assert found["format"] == form
+    text = printed("--format", form)
+    if form == "terraform":
+        assert found["text"] == text
+    else:
+        assert found["document"] == json.loads(text)
+
+
+def test_role_names_fit_into_iams_limit() -> None:
+    made = template("--table", "t" * 255)["Resources"]
+    names = [made[f"{role.title()}Role"]["Properties"]["RoleName"] for role in ROLES]
+    assert len(set(names)) == len(ROLES)
+    assert max(map(len, names)) == 64
+
+
+@pytest.mark.parametrize(
+    ("raw", "options", "message"),
+    [
+        ({}, ["--format", "iam-policy"], "give --key ARN, or KEY_ID in SESSIONS_KMS"),
+        ({"KEY_ID": "alias/x"}, ["--format", "iam-policy"], r"SESSIONS_KMS\['KEY_ID'\] must be"),
+        ({}, ["--format", "terraform", "--table", "a/b"], "--table must be the name"),
+        ({}, ["--format", "terraform", "--namespace", "a b"], "--namespace must be 1 to 64"),
+        ({}, ["--format", "terraform", "--alias", "sessions"], "use alias/NAME"),
+        ({}, ["--format", "terraform", "--replica", "Mordor"], "--replica must be an AWS Region"),
+        ({}, ["--format", "iam-policy", "--key", KEY, "--region", "?"], "--region must be an AWS"),
+        ({}, ["--format", "iam-policy", "--key", KEY, "--account", "1"], "--account must be"),
+        (
+            {"KEY_ID": KEY},
+            ["--format", "iam-policy", "--replica", "eu-north-1"],
+            "is not a multi-Region key",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_advice(
+    settings: Settings, raw: Any, options: list[str], message: str
+) -> None:
+    settings.SESSIONS_KMS = raw
+    with pytest.raises(CommandError, match=message):
+        printed(*options)

@@ -1,0 +1,210 @@
+"""The Terraform configuration, read back and compared with what the other formats print."""
+
+import json
+import re
+from typing import Any
+
+import hcl2
+import pytest
+from pytest_django import Settings
+
+from sessions_kms.infrastructure.hcl import Block, Expression, written
+from sessions_kms.infrastructure.policies import ROLES
+from sessions_kms.operations import provisioning
+from tests.sessions_kms.support.deployed import printed, template
+from tests.sessions_kms.support.iam import ACCOUNT, some
+
+HOME, THERE = "eu-west-1", "eu-central-1"
+KEY = f"arn:aws:kms:{HOME}:{ACCOUNT}:key/mrk-11111111222233334444555555555555"
+OLD_KEY = f"arn:aws:kms:{HOME}:{ACCOUNT}:key/99999999-2222-3333-4444-555555555555"
+TABLE = f"arn:aws:dynamodb:{HOME}:{ACCOUNT}:table/sessions"
+# What Terraform would put in the place of each reference.
+VALUES = {
+    "data.aws_partition.here.partition": "aws",
+    "data.aws_caller_identity.here.account_id": ACCOUNT,
+    "local.account_root": f"arn:aws:iam::{ACCOUNT}:root",
+    "aws_dynamodb_table.sessions.arn": TABLE,
+    "aws_dynamodb_table.sessions.name": "sessions",
+    "aws_kms_key.sessions.arn": KEY,
+    f"aws_kms_replica_key.{THERE.replace('-', '_')}.arn": KEY.replace(HOME, THERE),
+    **{
+        f"aws_iam_role.{role}.arn": f"arn:aws:iam::{ACCOUNT}:role/sessions-{role}" for role in ROLES
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def named(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {
+        "TABLE_NAME": "sessions",
+        "NAMESPACE": "gateway",
+        "ENCRYPTION_CONTEXT": {"stage": 'a "${b}" %{c}\\d'},
+        "DECRYPT_KEY_IDS": [OLD_KEY],
+    }
+
+
+def parsed(*options: str) -> dict[str, dict[str, Any]]:
+    """Return the blocks with two labels by type and name, their values as Terraform sees them."""
+    read: dict[str, Any] = hcl2.loads(printed("--format", "terraform", *options))
+    return {
+        f"{plain(kind)}.{plain(name)}": plain(body)
+        for block in [*read["resource"], *read["data"]]
+        for kind, named in block.items()
+        if isinstance(named, dict)
+        for name, body in named.items()
+    }
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {plain(name): plain(each) for name, each in value.items() if name != "__is_block__"}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    if value.startswith('"'):
+        return filled(json.loads(value))
+    reference = value.removeprefix("${").removesuffix("}")
+    return VALUES.get(reference, reference)
+
+
+def filled(text: str) -> str:
+    text = re.sub(r"(?<!\$)\$\{([^}]*)\}", lambda found: VALUES[found[1]], text)
+    return text.replace("$${", "${").replace("%%{", "%{")
+
+
+def policy(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the statements that Terraform would make of a policy document."""
+    return [normal(_statement(each)) for each in document["statement"]]
+
+
+def _statement(block: dict[str, Any]) -> dict[str, Any]:
+    conditions: dict[str, Any] = {}
+    for each in block.get("condition", []):
+        conditions.setdefault(each["test"], {})[each["variable"]] = each["values"]
+    made = {
+        "Sid": block.get("sid"),
+        "Effect": "Allow",
+        "Action": block["actions"],
+        "Resource": block.get("resources"),
+        "Condition": conditions,
+        "Principal": {each["type"]: each["identifiers"] for each in block.get("principals", [])},
+    }
+    return {name: value for name, value in made.items() if value}
+
+
+def normal(value: Any) -> Any:
+    """Write what is one as a list of one: IAM reads both alike."""
+    if isinstance(value, dict):
+        return {name: normal(each) for name, each in value.items()}
+    return [normal(each) if isinstance(each, dict) else each for each in some(value)]
+
+
+@pytest.mark.parametrize("role", list(ROLES))
+@pytest.mark.parametrize("options", [[], ["--replica", THERE]])
+def test_policies_of_roles_are_those_of_iam_policy(role: str, options: list[str]) -> None:
+    arns = ["--role", role, "--key", KEY]
+    expected = json.loads(printed("--format", "iam-policy", *arns, *options))
+    found = parsed(*options)[f"aws_iam_policy_document.{role}"]
+    assert policy(found) == [normal(each) for each in expected["Statement"]]
+
+
+@pytest.mark.parametrize("options", [[], ["--replica", THERE]])
+def test_policy_of_the_key_is_that_of_cloudformation(options: list[str]) -> None:
+    key = template(*options)["Resources"]["SessionsKey"]["Properties"]["KeyPolicy"]
+    substituted = json.loads(
+        json.dumps(key).replace("${AWS::Partition}", "aws").replace("${AWS::AccountId}", ACCOUNT)
+    )
+    expected = [normal(_without_sub(each)) for each in substituted["Statement"]]
+    assert policy(parsed(*options)["aws_iam_policy_document.key"]) == expected
+
+
+def _without_sub(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.get("Fn::Sub") or {name: _without_sub(each) for name, each in value.items()}
+    return [_without_sub(each) for each in value] if isinstance(value, list) else value
+
+
+def test_table_is_the_one_that_provisioning_makes() -> None:
+    (table,) = [body for name, body in parsed().items() if name.startswith("aws_dynamodb_table.")]
+    assert table.pop("lifecycle") == [{"prevent_destroy": True}]
+    assert table == {
+        "name": "sessions",
+        "billing_mode": "PAY_PER_REQUEST",
+        "hash_key": "id",
+        "deletion_protection_enabled": True,
+        "attribute": [
+            {"name": each["AttributeName"], "type": each["AttributeType"]}
+            for each in provisioning.ATTRIBUTES
+        ],
+        "global_secondary_index": [
+            {
+                "name": "by-owner",
+                "hash_key": "owner",
+                "range_key": "createdAt",
+                "projection_type": "KEYS_ONLY",
+            }
+        ],
+        "ttl": [{"attribute_name": "ttl", "enabled": True}],
+        "point_in_time_recovery": [{"enabled": True}],
+        "server_side_encryption": [{"enabled": True}],
+    }
+
+
+def test_key_is_rotated_and_multi_region_only_where_asked() -> None:
+    for options, multi_region in ([], False), (["--multi-region"], True):
+        key = parsed(*options)["aws_kms_key.sessions"]
+        assert (key["enable_key_rotation"], key["multi_region"]) == (True, multi_region)
+
+
+def test_replicas_have_table_key_and_alias() -> None:
+    found = parsed("--replica", THERE)
+    table = found["aws_dynamodb_table.sessions"]
+    assert (table["stream_enabled"], table["stream_view_type"]) == (True, "NEW_AND_OLD_IMAGES")
+    assert table["replica"] == [
+        {
+            "region_name": THERE,
+            "point_in_time_recovery": True,
+            "deletion_protection_enabled": True,
+        }
+    ]
+    key, alias = found["aws_kms_replica_key.eu_central_1"], found["aws_kms_alias.eu_central_1"]
+    assert (key["region"], key["primary_key_arn"]) == (THERE, KEY)
+    assert (alias["region"], alias["name"]) == (THERE, "alias/sessions-kms")
+
+
+def test_every_reference_is_to_something_declared() -> None:
+    text = printed("--format", "terraform", "--replica", THERE)
+    declared = {
+        ".".join(found) for found in re.findall(r'^resource "(\w+)" "(\w+)"', text, re.MULTILINE)
+    } | {
+        ".".join(["data", *found])
+        for found in re.findall(r'^data "(\w+)" "(\w+)"', text, re.MULTILINE)
+    }
+    used = set(re.findall(r"(?<![\w.\"])(?:data\.)?aws_\w+\.\w+(?=\.)", text))
+    assert used
+    assert used <= declared
+    variables = set(re.findall(r"\bvar\.(\w+)", text))
+    assert variables == set(re.findall(r'^variable "(\w+)"', text, re.MULTILINE))
+
+
+def test_text_is_never_read_as_a_template() -> None:
+    hostile = '"${file("/etc/passwd")}" %{ if true } \\ \n ü'
+    text = written([Block("a", ("b",), {"c": hostile, "d": Expression("e.f")})])
+    assert '"\\"$${file(\\"/etc/passwd\\")}\\" %%{ if true } \\\\ \\n ü"' in text
+    assert "d = e.f" in text
+
+
+def test_arguments_are_laid_out_as_terraform_does() -> None:
+    long = ["x" * 60, "y" * 60]
+    text = written(
+        [
+            Block("a", (), {"b": 1, "longer": True, "list": long, "z": None}, (Block("c"),)),
+            Block("d", ("e",), {"f": {"g": 1, "h": "i"}}),
+        ]
+    )
+    assert text == (
+        "a {\n  b      = 1\n  longer = true\n  list = [\n"
+        f'    "{long[0]}",\n    "{long[1]}",\n  ]\n  z = null\n\n  c {{}}\n}}\n\n'
+        'd "e" {\n  f = { g = 1, h = "i" }\n}\n'
+    )

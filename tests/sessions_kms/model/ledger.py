@@ -1,0 +1,129 @@
+"""What the model knows of all sessions, held against what is really stored.
+
+Actions enter with their answers; what they may have left is worked out by `engine_model`.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from django.conf import settings
+
+from tests.sessions_kms.model.model import (
+    INTERRUPTED,
+    OK,
+    UNAVAILABLE,
+    UNKNOWN,
+    USER,
+    Told,
+    agree,
+    in_any_order,
+)
+from tests.sessions_kms.model.world import Stored, World
+
+PROCESSES = 2
+CANARY = "canary-4f0c"
+
+
+class Ledger:
+    """The ``live`` sessions by key, the ``dead`` ones, and how many have a key nobody was told."""
+
+    def __init__(self, period: int, timeout: int, *, returns_old: bool) -> None:
+        self.world = World(
+            PROCESSES, returns_old=returns_old, data_key_period=period, absolute_timeout=timeout
+        )
+        self.timeout = timeout
+        self.moment = 0  # not-before
+        self.live: dict[str, Stored] = {}
+        self.dead: set[str] = set()
+        self.unknown = 0
+        self.salts: set[bytes] = set()  # of all that stood between actions
+
+    def alive(self, key: str) -> Stored | None:
+        found = self.world.truth(key)
+        now = self.world.clock()
+        if found is None or found.ends <= now or found.created <= self.moment:
+            return None
+        return found if found.created + self.timeout > now else None
+
+    def settle(self, before: dict[str, Stored], done: list[tuple[Told, str | None]]) -> None:
+        """Hold what stands against what the model allows, and go on from it.
+
+        Each action comes with the new key of the session that it created or cycled.
+        """
+        for key in {told.seen.key for told, _ in done}:
+            held = before.get(key or "")
+            self.settle_one(key, held, [each for each in done if each[0].seen.key == key])
+        for told, new in done:
+            if new is not None:
+                found = self.alive(new)
+                assert found is not None, "acknowledged, and not there"
+                self.live[new] = found
+                if len(done) == 1:
+                    self.check_times(told, before.get(told.seen.key or ""), found)
+
+    def settle_one(
+        self, key: str | None, held: Stored | None, done: list[tuple[Told, str | None]]
+    ) -> None:
+        stands = self.alive(key) if key else None
+        told = [each if stands else may_have_been_applied(each) for each, _ in done]
+        saw = frozenset(
+            number
+            for number, each in enumerate(told)
+            if each.seen.base is not None and each.seen.base_salt not in self.salts
+        )
+        there = [self.content_of(new) for _, new in done]
+        sure = [each.answer not in UNKNOWN for each, _ in done]
+        assert any(
+            after == (stands.content if stands else None) and agree(sure, moved, there)
+            for after, moved in in_any_order(told, held, saw)
+        ), (told, held, stands, there)
+        self.unknown += len(sure) - sum(sure)
+        if key is not None and stands is None:
+            self.live.pop(key, None)
+            self.dead.add(key)
+        elif key is not None and stands is not None:
+            self.live[key] = stands
+            if len(told) == 1 and told[0].answer == OK:
+                self.check_times(told[0], held, stands)
+
+    def content_of(self, key: str | None) -> Any:
+        found = self.alive(key) if key else None
+        return found.content if found else None
+
+    def check_times(self, told: Told, held: Stored | None, found: Stored) -> None:
+        """Hold when the session began and ends against the settings."""
+        now = int(self.world.clock())
+        created = now if held is None or told.seen.starts_anew else held.created
+        idle = int(found.content.get("_session_expiry") or settings.SESSION_COOKIE_AGE or 0)
+        ends = min(now + idle, created + self.timeout)
+        assert found.created == created
+        if held is None or found.salt != held.salt:
+            assert found.ends == ends
+        else:
+            assert abs(found.ends - ends) * 10 <= idle
+        assert found.user == found.content.get(USER)
+
+    def check(self) -> None:
+        """Hold the promises that must hold at any time."""
+        self.salts |= {held.salt for held in self.live.values()}
+        for key, expected in self.live.items():
+            assert self.alive(key) == expected, "lost, or changed by nobody"
+        for key in self.dead:
+            assert self.alive(key) is None, "resurrected"
+        # A create that comes late makes a session of which nobody was told the key.
+        orphans = self.unknown + self.world.wire.delayed
+        assert self.world.sessions() <= len(self.live) + len(self.dead) + orphans
+        assert CANARY.encode() not in self.world.dump()
+
+    def check_secrecy(self) -> None:
+        for key in (*self.live, *self.dead):
+            assert key.encode() not in self.world.dump()
+            assert not any(key in str(call.context) for call in self.world.kms.calls)
+
+
+def may_have_been_applied(told: Told) -> Told:
+    """Return what is known of a save of a session that ended: it was too late, or came before.
+
+    Whoever finds nothing where an answer was lost cannot know which.
+    """
+    return replace(told, answer=UNAVAILABLE) if told.answer == INTERRUPTED else told

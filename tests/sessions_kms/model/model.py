@@ -1,0 +1,163 @@
+"""What the engine promises, as a model: a dict of sessions, and visits that change them.
+
+A visit is one request of a browser. `effects` says what each of its actions may do to the
+session that it names; two visits that overlap may have happened in either order.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+from typing import Any
+
+from tests.sessions_kms.model.world import Stored
+
+USER = "_auth_user_id"
+LINKS = "_links"
+Content = dict[str, Any]
+
+OK = "ok"
+INTERRUPTED = "interrupted"  # the session ended, or is another person's by now: 400
+UNAVAILABLE = "unavailable"  # 503
+DEAD = "dead"  # the process was killed
+UNKNOWN = (UNAVAILABLE, DEAD)
+
+
+@dataclass
+class Seen:
+    """What a visit knows: the model's view of its session object."""
+
+    key: str | None
+    base: Content | None = None  # what it loaded; None while it has not
+    base_salt: bytes = b""
+    ours: Content = field(default_factory=dict)
+    loaded: bool = False
+    modified: bool = False
+    signed_in: bool = False
+
+    @property
+    def replaced(self) -> bool:
+        """Tell whether it threw away what it never looked at."""
+        return self.loaded and self.key is not None and self.base is None
+
+    @property
+    def unchanged(self) -> bool:
+        return self.base is not None and self.ours == self.base and not self.signed_in
+
+    @property
+    def starts_anew(self) -> bool:
+        """Tell whether someone signed in since, so that the absolute timeout starts again."""
+        user = self.ours.get(USER)
+        return self.signed_in or (user is not None and user != (self.base or {}).get(USER))
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One way in which an action may end: the answer, what stands, and what has a new key."""
+
+    answer: str
+    stands: Stored | None
+    moved: Content | None = None
+
+
+def effects(seen: Seen, action: str, before: Stored | None) -> Iterator[Effect]:
+    """Yield how an action may end on what stands under the visit's key, without faults."""
+    if action == "flush":
+        yield Effect(OK, None)
+    elif seen.key is None:
+        yield Effect(OK, before, seen.ours)
+    elif before is None:
+        yield Effect(INTERRUPTED, None)
+        if seen.unchanged and action == "save":  # Nothing to save, so nobody asked.
+            yield Effect(OK, None)
+    else:
+        yield from _on_live(seen, action, before)
+
+
+def _on_live(seen: Seen, action: str, before: Stored) -> Iterator[Effect]:
+    if seen.unchanged and action == "save":
+        yield Effect(OK, before)
+    written = _laid_over(seen, before)
+    if written is None:
+        yield Effect(INTERRUPTED, before)
+    elif action == "cycle":
+        yield Effect(OK, None, written)
+    else:
+        yield Effect(OK, replace(before, content=written, salt=b"new", user=written.get(USER)))
+
+
+def _laid_over(seen: Seen, before: Stored) -> Content | None:
+    """Return what a write leaves; None where the session is another person's by now."""
+    if seen.base is None or seen.base_salt == before.salt:
+        return seen.ours
+    users = {str(each.get(USER)) for each in (seen.base, seen.ours, before.content)}
+    return None if len(users) > 1 else merged(seen.base, seen.ours, before.content)
+
+
+def merged(base: Content, ours: Content, theirs: Content) -> Content:
+    """Merge by the words of the design: deletions win, else this request's value does."""
+    found: Content = {}
+    for key in base.keys() | ours.keys() | theirs.keys():
+        deleted = key in base and (key not in ours or key not in theirs)
+        changed = key in ours and (key not in base or ours[key] != base[key])
+        if deleted:
+            continue
+        if key in theirs or changed:
+            found[key] = copy.deepcopy(ours[key] if changed else theirs[key])
+    if ours.get(LINKS) or theirs.get(LINKS):
+        before, here, there = (set(each.get(LINKS, [])) for each in (base, ours, theirs))
+        found[LINKS] = sorted((before & here & there) | ((here | there) - before))
+    return found
+
+
+@dataclass(frozen=True)
+class Told:
+    """An action of a visit, as it was when it began, and what it was answered."""
+
+    seen: Seen
+    action: str
+    answer: str
+
+
+def outcomes(told: Sequence[Told], before: Stored | None) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield what may stand after these actions in this order, and what each moved elsewhere."""
+    if not told:
+        yield None if before is None else before.content, []
+        return
+    first, *rest = told
+    for effect in _possible(first, before):
+        for stands, moved in outcomes(rest, effect.stands):
+            yield stands, [effect.moved, *moved]
+
+
+def _possible(told: Told, before: Stored | None) -> Iterator[Effect]:
+    for effect in effects(told.seen, told.action, before):
+        if told.answer in (effect.answer, *UNKNOWN):
+            yield effect
+    if told.answer in UNKNOWN:
+        yield Effect(told.answer, before)
+
+
+def in_any_order(
+    told: Sequence[Told], before: Stored | None, saw: frozenset[int] = frozenset()
+) -> Iterator[tuple[Any, list[Any]]]:
+    """Yield what may stand after overlapping actions, and what each, as listed, moved.
+
+    Those of ``saw`` loaded what another of them had written: they came after it.
+    """
+    for order in permutations(range(len(told))):
+        if any(number not in saw for number in order[len(told) - len(saw) :]):
+            continue
+        for after, moved in outcomes([told[number] for number in order], before):
+            yield after, [found for _, found in sorted(zip(order, moved, strict=True), key=first)]
+
+
+def first(pair: tuple[int, Any]) -> int:
+    return pair[0]
+
+
+def agree(sure: list[bool], expected: list[Any], found: list[Any]) -> bool:
+    """Tell whether what was moved is there, where the answer says that it was."""
+    return all(
+        not known or one == other for known, one, other in zip(sure, expected, found, strict=True)
+    )

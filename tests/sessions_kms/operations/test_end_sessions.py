@@ -1,0 +1,453 @@
+"""`end_sessions` as an operator runs it: by user and by moment."""
+
+import io
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.auth import get_user_model
+from django.db import OperationalError
+from pytest_django import Settings
+
+from sessions_kms import services
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.operations import purging as clearing
+from sessions_kms.session.loading import id_of
+from sessions_kms.signals import session_ended
+from tests.sessions_kms.support.commands import end, run
+from tests.sessions_kms.support.stacks import Stack, install
+
+NOW = 1_800_000_000
+PERIOD = NOW - NOW % 86_400
+
+
+def saved(user: str | None = None, **content: Any) -> SessionStore:
+    session = SessionStore()
+    session.update({"a": 1, **content} | ({USER_ID: user} if user else {}))
+    session.save()
+    return session
+
+
+def lives(session: SessionStore) -> bool:
+    return SessionStore().exists(session.session_key or "")
+
+
+def saved_id(session: SessionStore) -> str:
+    return id_of(session.session_key or "")
+
+
+def of_namespace(stack: Stack, namespace: str, user: str | None = None) -> None:
+    """Save a session of another project that shares the table and the KMS key."""
+    ours = services.services()
+    install(services.build(replace(ours.config, namespace=namespace), clock=stack.clock))
+    saved(user)
+    install(ours)
+
+
+class Unanswering:
+    """A keyring whose KMS is not reached."""
+
+    def unwrap(self, encrypted: bytes, period: int) -> Any:
+        raise KMSUnavailable
+
+    generate = unwrap
+
+
+# Everything until a moment
+
+
+def test_sessions_until_the_moment_are_over_and_gone_and_later_ones_stay(stack: Stack) -> None:
+    old = [saved(), saved("7")]
+    stack.clock.advance(5)
+    new = [saved(), saved("7")]
+    done = end("--before", str(NOW), "--json")
+    assert (done.status, done.json["deleted"]) == (0, 2)
+    assert (done.json["moment"], done.json["raised"]) == (NOW, True)
+    assert [lives(session) for session in old + new] == [False, False, True, True]
+    assert len(stack.sessions()) == 2
+
+
+@pytest.mark.parametrize("time", ["2027-01-15T08:00:00Z", "2027-01-15T09:00:00+01:00"])
+def test_time_may_be_written_as_a_date(fake: Stack, time: str) -> None:
+    session = saved()
+    assert end("--before", time).status == 0
+    assert not lives(session)
+
+
+def test_all_ends_what_began_until_now(stack: Stack) -> None:
+    saved(), saved("7")
+    done = end("--all", "--json")
+    assert (done.json["moment"], done.json["deleted"]) == (NOW, 2)
+    assert stack.sessions() == {}
+
+
+@pytest.fixture
+def seven(db: None) -> None:
+    """Make the user 7, ada, who has no session."""
+    get_user_model().objects.create(pk=7, username="ada", email="ada@example.com")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("8", "No user has the id 8, and no session is of that id."),
+        ("ada", "Did you mean 7 (ada)?"),
+        ("ADA@example.com", "Did you mean 7 (ada)?"),
+        ("adda", "Did you mean 7 (ada)?"),
+        ("nobody\x1b[31m", r"the id 'nobody\x1b[31m', and"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_unknown_user_is_refused_with_the_nearest(
+    fake: Stack, seven: None, given: str, told: str, more: list[str]
+) -> None:
+    done = end("--user", given, *more)
+    assert done.status == 2
+    assert told in done.err
+    assert not done.out
+
+
+def test_known_user_without_sessions_is_done(fake: Stack, seven: None) -> None:
+    assert end("--user", "7").status == 0
+
+
+def test_sessions_of_a_user_who_was_deleted_are_ended(fake: Stack, db: None) -> None:
+    saved("8")
+    assert end("--user", "8", "--json").json["ended"] == 1
+
+
+def test_database_out_of_reach_is_no_reason_not_to_end_sessions(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any) -> Any:
+        raise OperationalError
+
+    monkeypatch.setattr("sessions_kms.operations.users.named", down)
+    assert end("--user", "8").status == 0
+
+
+@pytest.mark.parametrize("which", [["--all"], ["--user", "7"], ["--all", "--dry-run"]])
+def test_sessions_of_another_engine_are_not_said_to_have_ended(
+    fake: Stack, settings: Settings, seven: None, which: list[str]
+) -> None:
+    assert "SESSION_ENGINE" not in end(*which).out
+    settings.SESSION_ENGINE = "sessions_kms.moving_out"
+    assert "rows of django_session, are not ended" in end(*which).out
+    done = end(*which, "--json")
+    assert (bool(done.json), "are not ended" in done.err) == (True, True)
+
+
+def test_rows_that_nobody_took_over_yet_are_not_said_to_have_ended(
+    fake: Stack, settings: Settings, seven: None
+) -> None:
+    settings.SESSION_ENGINE = "sessions_kms.moving_in"
+    assert "old engine only are not ended" in end("--user", "7").out
+    assert "are not ended" not in end("--all").out  # No row is taken over after that.
+
+
+def test_sessions_have_ended_before_the_first_is_deleted(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = [saved() for _ in range(3)]
+    seen: list[bool] = []
+    table: Any = fake.services.table
+    delete: Callable[..., bool] = table.delete_created
+
+    def watched(item_id: str, *, until: int) -> bool:
+        seen.append(any(lives(session) for session in sessions))
+        return delete(item_id, until=until)
+
+    monkeypatch.setattr(table, "delete_created", watched)
+    end("--all")
+    assert seen == [False] * 3
+
+
+def test_deletion_can_be_left_to_ttl(stack: Stack) -> None:
+    session = saved()
+    done = end("--all", "--no-delete")
+    assert "Nothing was deleted" in done.out
+    assert not lives(session)
+    assert len(stack.sessions()) == 1
+
+
+def test_second_run_does_the_same_and_changes_nothing(stack: Stack) -> None:
+    saved()
+    first, second = [end("--before", str(NOW), "--json").json for _ in range(2)]
+    assert (first["raised"], first["deleted"]) == (True, 1)
+    assert (second["raised"], second["deleted"]) == (False, 0)
+
+
+@pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+def test_sessions_of_another_namespace_stay(stack: Stack) -> None:
+    of_namespace(stack, "shop")
+    of_namespace(stack, "shop", "7")
+    saved(), saved("7")
+    assert end("--all", "--json").json["deleted"] == 2
+    assert len(stack.sessions()) == 2
+
+
+def test_session_that_began_meanwhile_is_not_deleted(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Signed in again under the same key, between the page and the delete.
+    session = saved()
+    session_id = next(iter(fake.sessions()))
+    table: Any = fake.services.table
+    delete: Callable[..., bool] = table.delete_created
+
+    def begun_meanwhile(item_id: str, *, until: int) -> bool:
+        fake.put_item({**table.items[item_id], "createdAt": {"N": str(NOW + 1)}})
+        return delete(item_id, until=until)
+
+    monkeypatch.setattr(table, "delete_created", begun_meanwhile)
+    assert end("--all", "--json").json["deleted"] == 0
+    assert session_id in fake.sessions()
+    assert session.session_key
+
+
+def test_items_of_other_kinds_stay(stack: Stack) -> None:
+    saved()
+    others = {name for name in stack.items() if "#" in name}
+    end("--all")
+    assert {name for name in stack.items() if "#" in name} == others | {"not-before#django"}
+
+
+def test_interrupted_it_says_how_to_go_on(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved()
+
+    def interrupted(*_: Any, **__: Any) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fake.services.table, "delete_created", interrupted)
+    done = end("--all")
+    assert done.status == 3
+    assert f"manage.py end_sessions --before {NOW}" in done.err
+    monkeypatch.undo()
+    install(fake.services)
+    assert end("--before", str(NOW), "--json").json["deleted"] == 1
+
+
+@pytest.mark.parametrize("arguments", [["--all"], ["--all", "--dry-run"]])
+def test_interrupted_before_the_first_delete_it_says_so(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> int:
+        raise KeyboardInterrupt
+
+    saved()
+    monkeypatch.setattr(fake.services.table, "estimated_items", interrupted)
+    done = end(*arguments)
+    assert (done.status, "Run the same command again" in done.err) == (3, True)
+    assert len(fake.sessions()) == 1
+
+
+def test_faulty_settings_are_told_without_a_traceback(settings: Settings) -> None:
+    settings.SESSIONS_KMS = {"KEY_ID": "alias/sessions", "TABLE_NAME": "sessions"}
+    done = end("--all")
+    assert (done.status, "SESSIONS_KMS['KEY_ID'] must be the ARN" in done.err) == (1, True)
+
+
+def test_unreachable_half_way_it_says_how_to_go_on(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved()
+
+    def lost(*_: Any, **__: Any) -> bool:
+        raise TableUnavailable
+
+    monkeypatch.setattr(fake.services.table, "delete_created", lost)
+    done = end("--all")
+    assert (done.status, "have ended" in done.err) == (3, True)
+
+
+def test_call_that_fails_for_a_moment_is_tried_again(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved()
+    table: Any = fake.services.table
+    delete: Callable[..., bool] = table.delete_created
+    failures = iter([TableUnavailable(), TableUnavailable()])
+
+    def throttled(item_id: str, *, until: int) -> bool:
+        for failure in failures:
+            raise failure
+        return delete(item_id, until=until)
+
+    monkeypatch.setattr(table, "delete_created", throttled)
+    assert end("--all", "--json").json["deleted"] == 1
+
+
+def test_unreachable_from_the_start_nothing_is_done(fake: Stack) -> None:
+    saved()
+    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    done = end("--all")
+    assert done.status == 1
+    assert "cannot be used" in done.err
+    assert len(fake.sessions()) == 1
+
+
+def test_ended_sessions_are_announced_and_expired_ones_are_not(fake: Stack) -> None:
+    expired = saved()
+    expired.set_expiry(10)
+    expired.save()
+    fake.clock.advance(60)
+    saved()
+    told: list[str] = []
+
+    def heard(session: str, **_: Any) -> None:
+        told.append(session)
+
+    session_ended.connect(heard)
+    try:
+        end("--all")
+    finally:
+        session_ended.disconnect(heard)
+    assert len(told) == 1
+    assert fake.sessions() == {}
+
+
+# One user
+
+
+def test_sessions_of_one_user_end(stack: Stack) -> None:
+    theirs, others = [saved("7"), saved("7")], [saved("8"), saved()]
+    done = end("--user", "7", "--json")
+    assert done.json == {"user": "7", "ended": 2}
+    assert [lives(session) for session in theirs + others] == [False, False, True, True]
+
+
+def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake.services.table, "owned", lambda _: [saved_id(saved("7"))])
+    done = end("--user", "7")
+    assert done.status == 3
+    assert "go on beginning" in done.err
+    assert "Run the same command again" in done.err
+
+
+# Asking, and what is refused
+
+
+@pytest.mark.parametrize("which", [["--user", "7"], ["--all"], ["--key-period", str(PERIOD)]])
+def test_dry_run_changes_nothing_and_says_what_it_would_do(stack: Stack, which: list[str]) -> None:
+    saved("7")
+    before = stack.items()
+    done = run("end_sessions", "--dry-run", *which)
+    assert (done.status, done.out.startswith("Would end")) == (0, True)
+    assert stack.items() == before
+
+
+class Terminal(io.StringIO):
+    """Where somebody types this; at its end they press Ctrl-D."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_nothing_is_done_unless_somebody_confirms(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved()
+    for typed, status, left in [("", 1, 1), ("\n", 1, 1), ("no\n", 1, 1), ("y\n", 0, 0)]:
+        monkeypatch.setattr(sys, "stdin", Terminal(typed))
+        done = run("end_sessions", "--all")
+        assert (done.status, len(fake.sessions())) == (status, left)
+        assert ("Nothing was done." in done.err) == bool(left)
+
+
+def test_ctrl_c_at_the_question_does_nothing(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> str:
+        raise KeyboardInterrupt
+
+    saved()
+    terminal = Terminal()
+    monkeypatch.setattr(terminal, "readline", interrupted)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    done = run("end_sessions", "--all")
+    assert (done.status, "Nothing was done." in done.err, len(fake.sessions())) == (1, True, 1)
+
+
+def test_question_stays_out_of_what_is_piped_on(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved()
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    done = run("end_sessions", "--all", "--json")
+    assert done.json["deleted"] == 1
+    assert "[y/N]" in done.err
+    assert capsys.readouterr().out == ""
+
+
+def test_nobody_at_the_terminal_needs_no_input(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    saved()
+    done = run("end_sessions", "--all")
+    assert (done.status, "--no-input" in done.err, len(fake.sessions())) == (1, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "required"),
+        (["--all", "--user", "7"], "not allowed"),
+        (["--before", str(NOW + 1)], "future"),
+        (["--before", "yesterday"], "says its zone"),
+        (["--before", "2027-01-15T08:00:00"], "says its zone"),
+        (["--user", ""], "--user must be"),
+        (["--user", "7", "--no-delete"], "--no-delete goes with"),
+        (["--all", "--provider", "corp"], "--provider goes with --before"),
+        (["--before", "1", "--provider", "crop"], "no provider crop"),
+        (["--key-period", "0"], "period 0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
+    fake: Stack, arguments: list[str], said: str
+) -> None:
+    saved("7")
+    done = end(*arguments)
+    assert done.status == 2
+    assert said in done.err
+    assert len(fake.sessions()) == 1
+    assert "not-before#django" not in fake.items()
+
+
+# Going through the table
+
+
+def test_session_that_kms_cannot_tell_of_is_left_and_told(fake: Stack) -> None:
+    saved(), saved("7")
+    fake.services.keyring._keyring = Unanswering()  # type: ignore[attr-defined]
+    fake.clock.advance(3600)
+    done = end("--all", "--json")
+    assert (done.status, done.json["deleted"], done.json["doubtful"]) == (3, 1, 1)
+    assert len(fake.sessions()) == 1
+
+
+def test_pages_are_followed_to_the_end(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sessions_kms.operations.table_scan.ITEMS", 3)
+    for _ in range(10):
+        saved()
+    assert end("--all", "--json").json["deleted"] == 10
+    assert clearing.Clearing(fake.services).cleared.looked_at == 0
+
+
+@pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+def test_moment_that_only_this_clock_calls_past_is_refused(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 24 * 3600)
+    stack.clock.now = real() + 24 * 3600
+    refused = end("--all")
+    assert refused.status == 2
+    assert "ahead of AWS's" in refused.err
+    assert "not-before#django" not in stack.items()
+    assert end("--before", str(int(real()) - 10), "--no-delete").status == 0

@@ -1,0 +1,208 @@
+"""`end_sessions --key-period`: the sessions of a data key that leaked, and no other key's."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms import services
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.background import Background
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.commands import end
+from tests.sessions_kms.support.stacks import Stack, install
+
+NOW = 1_800_000_000
+PERIOD = NOW - NOW % 86_400
+on_servers = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+
+
+def saved(user: str | None = None) -> SessionStore:
+    session = SessionStore()
+    session.update({"a": 1} | ({USER_ID: user} if user else {}))
+    session.save()
+    return session
+
+
+def lives(session: SessionStore) -> bool:
+    return SessionStore().exists(session.session_key or "")
+
+
+@on_servers
+def test_sessions_of_a_leaked_data_key_end_and_another_key_takes_over(stack: Stack) -> None:
+    leaked = [saved(), saved("7")]
+    before = stack.items()[f"data-key#django#{PERIOD}"]["encryptedKey"]
+    done = end("--key-period", str(PERIOD), "--json")
+    assert (done.status, done.json["deleted"]) == (0, 2)
+    assert [lives(session) for session in leaked] == [False, False]
+    item = stack.items()[f"data-key#django#{PERIOD}"]
+    assert item["encryptedKey"] != before
+    assert item["replacedAt"] == {"N": str(NOW)}
+    stack.clock.advance(300)
+    session = saved()
+    assert next(iter(stack.sessions().values()))["encryptedKey"] == item["encryptedKey"]
+    assert lives(session)
+
+
+@on_servers
+def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack()
+    saved()
+    other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
+    other.sealing_key()
+    late: list[SessionStore] = []
+
+    def time_passes(seconds: float) -> None:
+        if not late:  # Another process still holds the old data key.
+            ours = services.services()
+            install(other)
+            late.append(saved())
+            install(ours)
+        stack.clock.advance(seconds)
+
+    install(replace(stack.services, sleep=time_passes))
+    done = end("--key-period", str(PERIOD), "--json")
+    assert done.json["deleted"] == 2
+    assert stack.sessions() == {}
+    assert stack.clock() == NOW + 300
+
+
+@on_servers
+def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(data_key_cache_age=3600)
+    saved()
+    other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
+    other.keyring._background = Background(None)  # type: ignore[attr-defined]  # Not in time.
+    stack.clock.now = PERIOD + 86_400 - 100
+    other.sealing_key()
+    stack.clock.advance(500)
+    late: list[SessionStore] = []
+
+    def time_passes(seconds: float) -> None:
+        if not late:
+            ours = services.services()
+            install(other)
+            late.append(saved())
+            install(ours)
+            (record,) = stack.sessions().values()
+            assert record["keyPeriod"] == {"N": str(PERIOD)}
+        stack.clock.advance(seconds)
+
+    install(replace(stack.services, sleep=time_passes))
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 2
+    assert len(late) == 1
+    assert stack.sessions() == {}
+
+
+@on_servers
+def test_run_again_it_keeps_what_was_sealed_under_the_new_key(stack: Stack) -> None:
+    saved()
+    end("--key-period", str(PERIOD))
+    item = stack.items()[f"data-key#django#{PERIOD}"]
+    stack.clock.advance(300)
+    session = saved()
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
+    assert stack.items()[f"data-key#django#{PERIOD}"] == item
+    assert lives(session)
+
+
+@on_servers
+def test_run_again_after_the_period_it_keeps_what_was_sealed_under_the_new_key(
+    stack: Stack,
+) -> None:
+    end("--key-period", str(PERIOD))
+    stack.clock.advance(300)
+    session = saved()
+    stack.clock.now = PERIOD + 86_400 + 300
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 0
+    assert lives(session)
+
+
+@on_servers
+@pytest.mark.parametrize("encrypted", [b"", b"garbage"])
+def test_published_item_that_somebody_damaged_keeps_no_session_of_a_past_period(
+    stack: Stack, encrypted: bytes
+) -> None:
+    saved()
+    item_id = f"data-key#django#{PERIOD}"
+    stack.clock.advance(2 * 86_400)
+    stack.put_item(stack.items()[item_id] | {"encryptedKey": {"B": encrypted}})
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
+
+
+@on_servers
+def test_data_key_of_a_past_period_is_not_replaced(stack: Stack) -> None:
+    saved()
+    stack.clock.advance(86_400)
+    later = saved()
+    item = stack.items()[f"data-key#django#{PERIOD}"]
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
+    assert stack.items()[f"data-key#django#{PERIOD}"] == item
+    assert lives(later)
+
+
+@pytest.mark.parametrize("moment", [PERIOD + 1, PERIOD + 3600, NOW])
+def test_moment_at_which_no_period_began_is_refused_and_the_right_one_named(
+    stack: Stack, moment: int
+) -> None:
+    saved()
+    before = stack.items()
+    done = end("--key-period", str(moment))
+    assert done.status == 2
+    assert f"--key-period {PERIOD}." in done.err
+    assert stack.items() == before
+
+
+@on_servers
+def test_period_of_another_length_before_is_known_by_its_published_key(
+    make_stack: MakeStack,
+) -> None:
+    before = make_stack(data_key_period=3600)
+    period = NOW - NOW % 3600 + 3600
+    before.clock.advance(3600)
+    saved()
+    now = replace(before.services, config=replace(before.config, data_key_period=86_400))
+    install(now)
+    done = end("--key-period", str(period), "--json")
+    assert (done.status, done.json["deleted"]) == (0, 1)
+    assert "replacedAt" in before.items()[f"data-key#django#{period}"]
+
+
+def test_with_a_data_key_for_each_record_no_period_is_in_use(make_fake: MakeStack) -> None:
+    fake = make_fake(data_key_period=0)
+    saved()
+    done = end("--key-period", str(NOW), "--json")
+    assert (done.status, done.json["deleted"]) == (0, 0)
+    assert len(fake.items()) == 1
+
+
+@on_servers
+def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = saved()
+    table: Any = stack.services.table
+    page = table.page
+
+    def lagging(start: Any = None, *, limit: int = 100, consistent: bool = False) -> Any:
+        found = page(start, limit=limit, consistent=consistent)
+        return found if consistent else replace(found, items=[])
+
+    monkeypatch.setattr(table, "page", lagging)
+    assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
+    assert not lives(session)
+
+
+@on_servers
+def test_key_that_stays_in_use_for_good_is_told(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved()
+    monkeypatch.setattr(stack.services.table, "delete_sealed", lambda *_, **__: True)
+    done = end("--key-period", str(PERIOD))
+    assert (done.status, "goes on sealing" in done.err) == (3, True)

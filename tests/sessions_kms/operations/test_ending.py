@@ -1,0 +1,177 @@
+"""Ending sessions by user and by link, through an index that lags."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
+from sessions_kms.session.links import LINKS
+from sessions_kms.session.loading import id_of
+from tests.sessions_kms.support.stacks import Stack
+
+LINK, OTHER_LINK = "a" * 64, "b" * 64
+
+
+def signed_in(user: str, **content: Any) -> SessionStore:
+    session = SessionStore()
+    session.update({USER_ID: user, **content})
+    session.save()
+    return session
+
+
+def lives(session: SessionStore) -> bool:
+    return SessionStore().exists(session.session_key or "")
+
+
+def link_items(stack: Stack) -> set[str]:
+    return {name for name in stack.items() if name.startswith("logout#")}
+
+
+def test_nobody_has_no_sessions(stack: Stack) -> None:
+    SessionStore().create()
+    assert ending.end_sessions_of("") == 0
+    assert ending.end_sessions_of(None) == 0
+    assert len(stack.sessions()) == 1
+
+
+def test_one_session_is_ended_by_its_own_user_only(stack: Stack) -> None:
+    session = signed_in("7")
+    [info] = Inspection().of_user("7").rows
+    assert not ending.end_session(info.id, user_id="8")
+    assert not ending.end_session(info.id, user_id="")
+    assert lives(session)
+    assert ending.end_session(info.id, user_id="7")
+    assert not lives(session)
+    assert not ending.end_session(info.id, user_id="7")
+
+
+@pytest.mark.parametrize("forged", ["data-key#django#1", "not-before#django", "", "x" * 43])
+def test_other_items_cannot_be_ended_as_sessions(stack: Stack, forged: str) -> None:
+    stack.services.sealing_key()
+    before = stack.items()
+    assert not ending.end_session(forged, user_id="7")
+    assert stack.items() == before
+
+
+def test_all_others_of_a_user_are_ended(stack: Stack) -> None:
+    mine, others, stranger = signed_in("7"), [signed_in("7"), signed_in("7")], signed_in("8")
+    assert ending.end_sessions_of("7", but=mine.session_key) == 2
+    assert lives(mine)
+    assert lives(stranger)
+    assert not any(lives(session) for session in others)
+
+
+def test_session_that_the_index_shows_late_is_ended_too(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    early, late = signed_in("7"), signed_in("7")
+    owned, shown = fake.services.table.owned, iter([1, 0, 2])
+
+    def lagging(owner: str) -> list[str]:
+        return sorted(owned(owner))[: next(shown, 9)]
+
+    monkeypatch.setattr(fake.services.table, "owned", lagging)
+    assert ending.end_sessions_of("7") == 2
+    assert not lives(early)
+    assert not lives(late)
+
+
+def test_ended_session_that_the_index_still_shows_is_counted_once(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed_in("7")
+    stale = fake.services.table.owned("user#django#7")
+    monkeypatch.setattr(fake.services.table, "owned", lambda owner: stale)
+    assert ending.end_sessions_of("7") == 1
+
+
+def test_sessions_that_go_on_beginning_are_told(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def owned(_: str) -> list[str]:
+        begun.append(id_of(signed_in("7").session_key or ""))
+        return begun
+
+    monkeypatch.setattr(fake.services.table, "owned", owned)
+    with pytest.raises(StoreUnavailable, match="go on beginning"):
+        ending.end_sessions_of("7")
+    assert len(begun) == ending.PASSES_MAX
+
+
+def test_expired_sessions_are_deleted_and_not_counted(stack: Stack) -> None:
+    signed_in("7")
+    stack.clock.advance(8 * 86400)
+    signed_in("7")
+    assert ending.end_sessions_of("7") == 1
+    assert stack.sessions() == {}
+
+
+def test_linked_sessions_are_ended_and_others_are_not(stack: Stack) -> None:
+    linked, other = signed_in("7", **{LINKS: [LINK]}), signed_in("7", **{LINKS: [OTHER_LINK]})
+    assert ending.end_linked(LINK) == 1
+    assert not lives(linked)
+    assert lives(other)
+    assert ending.end_linked(LINK) == 0
+
+
+def test_link_follows_a_key_change_and_leaves_nothing_behind(stack: Stack) -> None:
+    session = signed_in("7", **{LINKS: [LINK]})
+    session.cycle_key()
+    assert len(link_items(stack)) == 1
+    assert ending.end_linked(LINK) == 1
+    assert not lives(session)
+    assert link_items(stack) == set()
+
+
+def test_link_that_is_replaced_no_longer_ends_the_session(stack: Stack) -> None:
+    session = signed_in("7", **{LINKS: [LINK]})
+    session[LINKS] = [OTHER_LINK]
+    session.save()
+    assert ending.end_linked(LINK) == 0
+    assert lives(session)
+    assert ending.end_linked(OTHER_LINK) == 1
+
+
+def test_link_is_written_before_the_session(fake: Stack) -> None:
+    signed_in("7", **{LINKS: [LINK]})
+    calls = fake.services.table.calls  # type: ignore[attr-defined]  # the fake counts
+    assert calls.index("put_item") < calls.index("create")
+
+
+def test_link_lives_as_long_as_its_session_can(stack: Stack) -> None:
+    signed_in("7", **{LINKS: [LINK], "_session_expiry": 600})
+    [item] = [item for name, item in stack.items().items() if name.startswith("logout#")]
+    assert item["ttl"] == {"N": str(1_800_000_000 + 7 * 86400)}
+
+
+@pytest.mark.parametrize("links", ["x", ["short"], [LINK] * 17, ["A" * 64], [1], {"a": 1}])
+def test_malformed_links_are_refused_at_the_save(fake: Stack, links: Any) -> None:
+    with pytest.raises(ValueError, match="link"):
+        signed_in("7", **{LINKS: links})
+
+
+def test_links_added_and_removed_by_two_requests_are_merged(stack: Stack) -> None:
+    third = "c" * 64
+    session = signed_in("7", **{LINKS: [LINK]})
+    mine, theirs = SessionStore(session.session_key), SessionStore(session.session_key)
+    mine[LINKS] = [LINK, third]
+    theirs[LINKS] = [OTHER_LINK]
+    theirs.save()
+    mine.save()
+    assert SessionStore(session.session_key)[LINKS] == [OTHER_LINK, third]
+    assert ending.end_linked(LINK) == 0
+    assert ending.end_linked(OTHER_LINK) == 1
+
+
+def test_session_without_links_costs_no_further_call(fake: Stack) -> None:
+    session = signed_in("7")
+    session["a"] = 1
+    session.save()
+    session.cycle_key()
+    assert "put_item" not in fake.services.table.calls  # type: ignore[attr-defined]  # the fake counts

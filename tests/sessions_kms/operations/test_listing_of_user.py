@@ -1,0 +1,151 @@
+"""Which sessions of a user are listed and counted: read no further than needed, none forged."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.operations import listing as inspection
+from sessions_kms.operations.listing import Count, Inspection
+from sessions_kms.session.loading import id_of
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.stacks import Stack
+
+NOW = 1_800_000_000
+DAY = 86_400
+
+
+def signed_in(**content: Any) -> str:
+    """Save a session of user 7; return its id."""
+    session = SessionStore()
+    session.update({USER_ID: "7", **content})
+    session.save()
+    return id_of(session.session_key or "")
+
+
+def listed() -> list[str]:
+    return [row.id for row in Inspection().of_user("7").rows]
+
+
+def counted() -> Count:
+    return Inspection().count_of_user("7")
+
+
+def calls(stack: Stack) -> Counter[str]:
+    found: list[str] = stack.services.table.calls  # type: ignore[attr-defined]  # the fake counts
+    return Counter(found)
+
+
+def forge(stack: Stack, name: str, of: str, **changed: str) -> None:
+    """Put a copy of a record with other numbers, as who can write to the table may."""
+    numbers = {attribute: {"N": value} for attribute, value in changed.items()}
+    stack.put_item({**stack.items()[of], "id": {"S": name * 43}, **numbers})
+
+
+def test_sessions_of_a_user_are_listed_newest_first_and_nobody_elses(stack: Stack) -> None:
+    first = SessionStore()
+    first.update({USER_ID: "7"})
+    first.save()
+    stack.clock.advance(10)
+    newest = signed_in()
+    other = SessionStore()
+    other.update({USER_ID: "8"})
+    other.save()
+    rows = Inspection(first.session_key).of_user("7").rows
+    assert [row.id for row in rows] == [newest, id_of(str(first.session_key))]
+    assert [row.current for row in rows] == [False, True]
+    assert [int(row.created_at.timestamp()) for row in rows] == [NOW + 10, NOW]
+    assert int(rows[0].ends_at.timestamp()) == NOW + 10 + 7 * DAY
+    assert counted() == Count(2, more=False)
+
+
+def test_index_is_read_only_as_far_as_is_shown(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "OWNED_ROWS", 3)
+    for _ in range(7):
+        signed_in()
+    fake.services.not_before.moment()  # Each process asks for it now and then.
+    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake counts
+    assert len(listed()) == 3
+    assert calls(fake) == {"owned_page": 1, "head": 3}
+
+
+def test_count_is_one_call_and_bounded(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "COUNTED", 3)
+    for _ in range(3):
+        signed_in()
+    assert counted() == Count(3, more=False)
+    signed_in()
+    fake.services.not_before.moment()  # Each process asks for it now and then.
+    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake counts
+    assert counted() == Count(3, more=True)
+    assert calls(fake) == {"owned_page": 1}
+
+
+def test_what_has_ended_hides_no_older_session(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "OWNED_ROWS", 3)
+    old = {signed_in() for _ in range(2)}
+    stack.clock.advance(10)
+    for _ in range(3):
+        signed_in(_session_expiry=10)
+    stack.clock.advance(60)
+    first = Inspection().of_user("7")
+    assert first.rows == []
+    assert {row.id for row in Inspection().of_user("7", first.next).rows} == old
+
+
+def test_what_has_ended_by_its_age_is_not_counted(stack: Stack) -> None:
+    signed_in()
+    stack.clock.advance(7 * DAY - 1)
+    assert counted() == Count(1, more=False)
+    stack.clock.advance(1)
+    assert (counted(), listed()) == (Count(0, more=False), [])
+
+
+def test_what_began_before_the_not_before_is_not_counted(make_stack: MakeStack) -> None:
+    stack = make_stack(not_before=NOW)
+    signed_in()
+    stack.clock.advance(1)
+    signed_in()
+    assert counted() == Count(1, more=False)
+
+
+@pytest.mark.parametrize("user_id", ["", "x" * 2000, "\ud800"])
+def test_user_that_no_session_can_name_has_none_to_count(stack: Stack, user_id: str) -> None:
+    signed_in()
+    SessionStore().create()
+    assert Inspection().count_of_user(user_id) == Count(0, more=False)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"createdAt": "9" * 30, "ttl": "9" * 31},
+        {"createdAt": str(NOW + 301), "ttl": str(NOW + 999)},
+        {"createdAt": "9" * 30, "updatedAt": "9" * 30, "ttl": "9" * 31, "keyPeriod": "0"},
+        {"keyPeriod": "1"},
+    ],
+)
+def test_record_that_no_process_can_have_sealed_now_is_not_listed(
+    stack: Stack, changed: dict[str, str]
+) -> None:
+    session = signed_in()
+    forge(stack, "A", session, **changed)
+    assert listed() == [session]
+
+
+def test_record_of_a_time_to_come_is_not_counted(stack: Stack) -> None:
+    forge(stack, "A", signed_in(), createdAt="9" * 30)
+    assert counted() == Count(1, more=False)
+
+
+def test_record_within_the_skew_of_clocks_is_listed(stack: Stack) -> None:
+    session = signed_in()
+    forge(stack, "A", session, createdAt=str(NOW + 300))
+    assert listed() == ["A" * 43, session]
+    assert counted() == Count(2, more=False)

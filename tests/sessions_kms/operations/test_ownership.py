@@ -1,0 +1,88 @@
+"""Whose a record is: KMS is asked once about each data key, whatever it answers."""
+
+from dataclasses import replace
+
+import pytest
+
+from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.backend import SessionStore
+from sessions_kms.data_keys import known_keys as wrapped_keys
+from sessions_kms.data_keys.keyring import DataKey
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
+from sessions_kms.format.record import SessionRecord
+from sessions_kms.operations.ownership import Belonging
+from sessions_kms.session.loading import id_of
+from tests.sessions_kms.support.stacks import Stack
+
+
+class Answering:
+    """A keyring that counts what it is asked, and always answers the same."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.asked = 0
+        self._error = error
+
+    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+        self.asked += 1
+        if self._error is not None:
+            raise self._error
+        return DataKey(period, encrypted, bytes(32), "")
+
+    def generate(self, period: int) -> DataKey:
+        raise NotImplementedError
+
+    def confirmed(self, key: DataKey) -> DataKey:
+        raise NotImplementedError
+
+
+def anonymous(stack: Stack) -> SessionRecord:
+    session = SessionStore()
+    session["a"] = 1
+    session.save()
+    record = stack.services.table.get(id_of(session.session_key or ""))
+    assert record is not None
+    return record
+
+
+def belonging(stack: Stack, keyring: Answering) -> Belonging:
+    return Belonging(replace(stack.services, keyring=keyring))
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [(None, True), (InvalidRecord("encrypted_key"), False), (IncorrectKey(), False)],
+)
+def test_answer_is_remembered(fake: Stack, error: Exception | None, ours: bool) -> None:
+    keyring = Answering(error)
+    belongs = belonging(fake, keyring)
+    assert [belongs(anonymous(fake)) for _ in range(3)] == [ours] * 3
+    assert keyring.asked == 1
+
+
+@pytest.mark.parametrize("error", [KMSUnavailable(), KMSUnavailable(refused_key="arn")])
+def test_what_cannot_be_told_is_asked_again(fake: Stack, error: StoreUnavailable) -> None:
+    keyring = Answering(error)
+    belongs, record = belonging(fake, keyring), anonymous(fake)
+    for _ in range(2):
+        with pytest.raises(KMSUnavailable):
+            belongs(record)
+    assert keyring.asked == 2
+
+
+def test_data_keys_remembered_are_bounded_in_number(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wrapped_keys, "REMEMBERED", 2)
+    keyring = Answering(None)
+    belongs, record = belonging(fake, keyring), anonymous(fake)
+    for blob in (b"1", b"2", b"3", b"3", b"2", b"1"):
+        assert belongs(replace(record, encrypted_key=blob))
+    assert keyring.asked == 4
+
+
+def test_owner_tells_without_asking(fake: Stack) -> None:
+    keyring = Answering(KMSUnavailable())
+    belongs, record = belonging(fake, keyring), anonymous(fake)
+    assert belongs(replace(record, owner="user#django#7"))
+    assert not belongs(replace(record, owner="user#django2#7"))
+    assert keyring.asked == 0

@@ -1,0 +1,337 @@
+"""`rewrap_sessions` on real local servers: everything moves to the present KMS key."""
+
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms import services
+from sessions_kms.backend import SessionStore
+from sessions_kms.conf import Config
+from sessions_kms.operations import rewrapping
+from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.about import ABOUT
+from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.session.loading import id_of
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.commands import Run, run
+from tests.sessions_kms.support.faults import error
+from tests.sessions_kms.support.faulty import MakeFaulty
+from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.stacks import REGION, Stack, install
+
+make_faulty = make_faulty_fixture
+pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+
+NOW = 1_800_000_000
+DAY = 86_400
+PERIOD = NOW - NOW % DAY
+WAIT = 300 + 3600  # DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE
+LEASE = "a" * 32
+
+
+def saved(user: str | None = None, **more: Any) -> str:
+    session = SessionStore()
+    session.update({"token": "t"} | more | ({USER_ID: user} if user else {}))
+    session.save()
+    assert session.session_key
+    return session.session_key
+
+
+def new_key(**more: Any) -> str:
+    client = boto3.client("kms", region_name=more.pop("region", REGION))
+    arn: str = client.create_key()["KeyMetadata"]["Arn"]
+    client.close()
+    return arn
+
+
+def restart(stack: Stack, **changed: Any) -> None:
+    """Begin as a new process does, with changed settings, whose waiting moves the clock."""
+    config = replace(stack.config, **changed)
+    stack.services = services.build(config, clock=stack.clock, sleep=stack.clock.advance)
+    install(stack.services)
+
+
+def switch(stack: Stack, **changed: Any) -> str:
+    """Have a new KMS key wrap from now on; give the previous one."""
+    old = stack.config.key_id
+    restart(stack, key_id=new_key(), decrypt_key_ids=(old,), **changed)
+    return old
+
+
+def rewrap(*arguments: str) -> Run:
+    return run("rewrap_sessions", "--no-input", "--json", *arguments)
+
+
+def opens(stack: Stack, *keys: str) -> bool:
+    """Tell whether a process that knows the present KMS key only opens all of these."""
+    restart(stack, decrypt_key_ids=())
+    return all(SessionStore(key).get("token") == "t" for key in keys)
+
+
+def blobs(stack: Stack) -> dict[str, bytes]:
+    items = stack.items().items()
+    return {name: item["encryptedKey"]["B"] for name, item in items if "encryptedKey" in item}
+
+
+def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> None:
+    keys = [saved(), saved("7", **{ABOUT: {"browser": "Firefox"}})]
+    Leases().claim(LEASE, "holder", seconds=10)
+    Leases().complete(LEASE, "holder", b"result", keep=WAIT * 2)
+    before = stack.items()
+    switch(stack)
+    done = rewrap()
+    assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 5, 0)
+    assert opens(stack, *keys)
+    assert about.read(stack.services, id_of(keys[1])) == {"browser": "Firefox"}
+    assert Leases().claim(LEASE, "other", seconds=10).result == b"result"
+    for name, item in stack.items().items():  # Nothing else of a record has changed.
+        changed = {"encryptedKey"} | ({"createdAt"} if name.startswith("data-key#") else set())
+        kept = {key: value for key, value in item.items() if key not in changed}
+        assert kept == {key: value for key, value in before[name].items() if key not in changed}
+
+
+def test_one_call_for_each_distinct_data_key_and_no_plaintext(make_faulty: MakeFaulty) -> None:
+    faulty = make_faulty()
+    for _ in range(5):
+        saved()
+    switch(faulty.stack)
+    faulty.kms.heal()
+    done = rewrap()
+    # The one that is moved, and what became of it is known.
+    assert (done.json["moved"], done.json["data_keys"]) == (6, 1)
+    assert faulty.kms.operations == ["ReEncrypt"]
+    assert not any(b"Plaintext" in answer for answer in faulty.kms.answers)
+
+
+def test_data_key_in_use_moves_first_and_the_wait_for_the_fleet_counts_from_then(
+    stack: Stack,
+) -> None:
+    saved()
+    switch(stack)
+    stack.clock.advance(7200)
+    rewrap()
+    item = stack.items()[f"data-key#django#{PERIOD}"]
+    assert item["createdAt"] == {"N": str(NOW + 7200)}
+    assert stack.clock() == NOW + 7200 + WAIT
+
+
+def test_what_a_process_seals_with_the_old_blob_meanwhile_is_found_after_the_wait(
+    stack: Stack,
+) -> None:
+    saved()
+    other = stack.services
+    other.sealing_key()
+    switch(stack)
+    late: list[str] = []
+
+    def time_passes(seconds: float) -> None:
+        if not late:
+            ours = services.services()
+            install(other)
+            late.append(saved())
+            install(ours)
+        stack.clock.advance(seconds)
+
+    stack.services = replace(stack.services, sleep=time_passes)
+    install(stack.services)
+    done = rewrap()
+    assert (done.json["moved"], done.json["passes"]) == (3, 3)
+    assert opens(stack, *late)
+
+
+def test_wait_goes_on_where_an_interrupted_one_ended(stack: Stack) -> None:
+    saved()
+    switch(stack)
+
+    def interrupted(_: float) -> None:
+        if stack.clock() >= NOW + 1000:
+            raise KeyboardInterrupt
+        stack.clock.advance(1)
+
+    install(replace(stack.services, sleep=interrupted))
+    assert rewrap().status == 3
+    install(stack.services)
+    assert rewrap().status == 0
+    assert stack.clock() == NOW + WAIT
+
+
+def test_wait_can_be_left_out(stack: Stack) -> None:
+    key = saved()
+    switch(stack)
+    assert rewrap("--no-wait").json["moved"] == 2
+    assert stack.clock() == NOW
+    assert opens(stack, key)
+
+
+def test_second_run_moves_nothing(stack: Stack) -> None:
+    saved()
+    switch(stack)
+    assert [rewrap().json["moved"] for _ in range(2)] == [2, 0]
+
+
+def test_strict_mode_moves_the_data_key_of_each_record_and_does_not_wait(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(data_key_period=0)
+    keys = [saved(), saved("7"), saved()]
+    switch(stack)
+    done = rewrap()
+    assert (done.json["moved"], done.json["data_keys"]) == (3, 3)
+    assert stack.clock() == NOW
+    assert opens(stack, *keys)
+
+
+def test_several_previous_keys_and_periods_move_at_once(stack: Stack) -> None:
+    keys = [saved()]
+    first = switch(stack)
+    stack.clock.advance(DAY)
+    keys.append(saved("7"))
+    second = switch(stack)
+    restart(stack, decrypt_key_ids=(first, second))
+    assert rewrap().json["moved"] == 4
+    assert opens(stack, *keys)
+
+
+def test_records_of_another_namespace_are_left_as_they_are(stack: Stack) -> None:
+    restart(stack, namespace="shop")
+    saved(), saved("7")
+    theirs = blobs(stack)
+    restart(stack, namespace="django")
+    saved()
+    switch(stack)
+    done = rewrap()
+    assert (done.json["moved"], done.json["invalid"]) == (2, 1)  # The anonymous one is asked about.
+    assert {name: blob for name, blob in blobs(stack).items() if name in theirs} == theirs
+
+
+def test_forged_data_key_is_not_moved(stack: Stack) -> None:
+    saved()
+    [item] = stack.sessions().values()
+    stack.put_item({**item, "encryptedKey": {"B": b"forged"}})
+    switch(stack)
+    done = rewrap()
+    assert (done.status, done.json["invalid"]) == (0, 1)
+    assert next(iter(stack.sessions().values()))["encryptedKey"] == {"B": b"forged"}
+
+
+def test_data_key_of_a_kms_key_that_is_not_ours_is_not_taken_for_ours(stack: Stack) -> None:
+    # Wrapped under our context by a key that KMS would let us use: moved, it would become valid.
+    foreign = new_key()
+    client = boto3.client("kms", region_name=REGION)
+    answer = client.generate_data_key(
+        KeyId=foreign,
+        KeySpec="AES_256",
+        EncryptionContext={
+            "purpose": "sessions_kms",
+            "namespace": "django",
+            "period": str(PERIOD),
+        },
+    )
+    client.close()
+    saved()
+    [item] = stack.sessions().values()
+    forged = answer["CiphertextBlob"]
+    stack.put_item({**item, "encryptedKey": {"B": forged}})
+    switch(stack)
+    assert rewrap().status == 0
+    assert next(iter(stack.sessions().values()))["encryptedKey"] == {"B": forged}
+
+
+def test_record_that_was_saved_meanwhile_keeps_what_was_saved(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = saved()
+    switch(stack)
+    put = rewrapping.Rewrapping._put
+
+    def saved_meanwhile(self: Any, holder: rewrapping.Holder, new: bytes) -> bool:
+        if "#" not in holder.item_id:
+            session = SessionStore(key)
+            session["more"] = 1
+            session.save()
+        return put(self, holder, new)
+
+    monkeypatch.setattr(rewrapping.Rewrapping, "_put", saved_meanwhile)
+    assert rewrap("--no-wait").status == 0
+    assert opens(stack, key)
+    assert SessionStore(key)["more"] == 1
+
+
+def test_dry_run_counts_and_changes_nothing(stack: Stack) -> None:
+    saved(), saved()
+    switch(stack)
+    before = stack.items()
+    done = run("rewrap_sessions", "--dry-run", "--json")
+    assert (done.status, done.json) == (0, {"found": 3})
+    assert stack.items() == before
+
+
+def test_without_previous_keys_there_is_nothing_to_move(stack: Stack) -> None:
+    saved()
+    assert (rewrap().status, rewrap().json) == (0, {"moved": 0})
+
+
+def test_key_of_another_region_is_refused_with_what_to_do(stack: Stack) -> None:
+    saved()
+    switch(stack)
+    restart(stack, decrypt_key_ids=(stack.config.key_id.replace(REGION, "us-east-1"),))
+    done = rewrap()
+    assert (done.status, "another Region" in done.err) == (1, True)
+
+
+def test_previous_key_that_cannot_be_used_is_named_and_nothing_is_lost(stack: Stack) -> None:
+    key = saved()
+    old = switch(stack)
+    client = boto3.client("kms", region_name=REGION)
+    client.disable_key(KeyId=old)
+    done = rewrap()
+    assert done.status == 3
+    assert "disabled" in done.err.lower()
+    assert old in done.err
+    client.enable_key(KeyId=old)
+    client.close()
+    assert rewrap().status == 0
+    assert opens(stack, key)
+
+
+@pytest.mark.parametrize("operation", ["ReEncrypt", "UpdateItem", "Scan"])
+def test_throttled_for_a_while_it_goes_on(make_faulty: MakeFaulty, operation: str) -> None:
+    faulty = make_faulty()
+    key = saved()
+    switch(faulty.stack)
+    fault = error("ThrottlingException")
+    proxy = faulty.kms if operation == "ReEncrypt" else faulty.table
+    proxy.on(operation, fault, times=7)  # The SDK tries three times for one of ours.
+    assert rewrap().json["moved"] == 2
+    assert opens(faulty.stack, key)
+
+
+def test_out_of_reach_it_says_that_another_run_goes_on(make_faulty: MakeFaulty) -> None:
+    faulty = make_faulty()
+    key = saved()
+    switch(faulty.stack)
+    faulty.table.on("UpdateItem", error("ThrottlingException"))
+    done = rewrap()
+    assert (done.status, "Run the same command again" in done.err) == (3, True)
+    faulty.table.heal()
+    assert rewrap().status == 0
+    assert opens(faulty.stack, key)
+
+
+def test_number_of_data_keys_remembered_is_bounded(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_kms.data_keys.known_keys.REMEMBERED", 2)
+    restart(stack, data_key_period=0)
+    for _ in range(5):
+        saved()
+    old = switch(stack)
+    config: Config = replace(stack.config, decrypt_key_ids=(old,))
+    made = rewrapping.Rewrapping(stack.services, services.build_kms_keyring(config))
+    assert sum(made.one_pass()) == 5
+    assert len(made._known) == 2
+    assert made.moved.moved == 5
+    assert made.moved.asked == 5

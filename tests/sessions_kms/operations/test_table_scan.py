@@ -1,0 +1,155 @@
+"""What passes over the table rest on: conditional deletes and changes, pages, patience."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.format.record import Item
+from sessions_kms.operations import table_scan as sweeping
+from sessions_kms.operations.table_scan import PAUSES, Sweep
+from sessions_kms.storage.table import Table
+from tests.sessions_kms.support.faults import Fault, answer, applied, dropped, error
+from tests.sessions_kms.support.faulty import MakeFaulty
+from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.stacks import Stack
+
+make_faulty = make_faulty_fixture
+ID = "an-id"
+ITEM: Item = {
+    "id": {"S": ID},
+    "createdAt": {"N": "100"},
+    "ttl": {"N": "200"},
+    "keyPeriod": {"N": "50"},
+    "encryptedKey": {"B": b"old"},
+}
+Do = Callable[[Table], bool]
+
+
+@pytest.mark.parametrize(
+    ("do", "done"),
+    [
+        (lambda table: table.delete_created(ID, until=100), True),
+        (lambda table: table.delete_created(ID, until=99), False),
+        (lambda table: table.delete_expired(ID, until=200), True),
+        (lambda table: table.delete_expired(ID, until=199), False),
+        (lambda table: table.delete_sealed(ID, period=50, but=None), True),
+        (lambda table: table.delete_sealed(ID, period=50, but=b"new"), True),
+        (lambda table: table.delete_sealed(ID, period=50, but=b"old"), False),
+        (lambda table: table.delete_sealed(ID, period=51, but=None), False),
+    ],
+)
+def test_item_is_deleted_only_if_what_is_meant_holds(stack: Stack, do: Do, done: bool) -> None:
+    stack.put_item(ITEM)
+    assert do(stack.services.table) is done
+    assert (ID in stack.items()) is not done
+
+
+@pytest.mark.parametrize("created_at", [None, 150])
+def test_data_key_is_rewrapped_and_nothing_else_changes(
+    stack: Stack, created_at: int | None
+) -> None:
+    stack.put_item(ITEM)
+    assert stack.services.table.rewrap(ID, old=b"old", new=b"new", created_at=created_at)
+    moved = {"encryptedKey": {"B": b"new"}, "createdAt": {"N": str(created_at or 100)}}
+    assert stack.items()[ID] == ITEM | moved
+
+
+def test_data_key_that_is_another_by_now_is_not_rewrapped(stack: Stack) -> None:
+    stack.put_item(ITEM)
+    assert not stack.services.table.rewrap(ID, old=b"other", new=b"new", created_at=None)
+    assert stack.items()[ID] == ITEM
+
+
+@pytest.mark.parametrize(
+    "do",
+    [
+        lambda table: table.delete_created(ID, until=2**40),
+        lambda table: table.delete_expired(ID, until=2**40),
+        lambda table: table.delete_sealed(ID, period=50, but=None),
+        lambda table: table.rewrap(ID, old=b"old", new=b"new", created_at=5),
+    ],
+)
+def test_item_that_is_gone_is_not_brought_back(stack: Stack, do: Do) -> None:
+    assert do(stack.services.table) is False
+    assert stack.items() == {}
+
+
+def test_pages_give_every_item_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeping, "ITEMS", 3)
+    for number in range(10):
+        stack.put_item({"id": {"S": f"id-{number}"}})
+    with Sweep(stack.services) as sweep:
+        pages = list(sweep.pages(consistent=True))
+    assert max(len(page) for page in pages) <= 3
+    found = [item["id"]["S"] for page in pages for item in page]
+    assert sorted(found) == [f"id-{number}" for number in range(10)]
+
+
+def test_results_come_in_the_order_of_the_things(fake: Stack) -> None:
+    with Sweep(fake.services) as sweep:
+        assert sweep.each(lambda number: number * 2, range(50)) == list(range(0, 100, 2))
+
+
+def test_what_goes_on_failing_is_given_up_after_some_tries(fake: Stack) -> None:
+    tries: list[int] = []
+
+    def fail(number: int) -> None:
+        tries.append(number)
+        raise TableUnavailable
+
+    with Sweep(fake.services) as sweep, pytest.raises(TableUnavailable):
+        sweep.each(fail, [1])
+    assert len(tries) == len(PAUSES) + 1
+
+
+def test_kms_key_that_is_refused_is_not_asked_again(fake: Stack) -> None:
+    tries: list[int] = []
+
+    def refuse(number: int) -> None:
+        tries.append(number)
+        raise KMSUnavailable(refused_key="arn")
+
+    with Sweep(fake.services) as sweep, pytest.raises(KMSUnavailable):
+        sweep.each(refuse, [1])
+    assert tries == [1]
+
+
+@pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+@pytest.mark.parametrize("fault", [applied(dropped), applied(answer(b"{}"))])
+def test_write_whose_answer_was_lost_is_not_made_twice(
+    make_faulty: MakeFaulty, fault: Fault
+) -> None:
+    faulty = make_faulty()
+    faulty.stack.put_item(ITEM)
+    faulty.table.on("DeleteItem", fault, times=1)
+    # Made by the first try, it is not there for the second: nothing of the kind is.
+    assert not faulty.stack.services.table.delete_created(ID, until=100)
+    assert faulty.stack.items() == {}
+
+
+@pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+def test_delete_outlasts_a_key_change_of_the_session(make_faulty: MakeFaulty) -> None:
+    faulty = make_faulty()
+    faulty.stack.put_item(ITEM)
+    faulty.table.on("DeleteItem", error("TransactionConflictException"), times=3)
+    assert faulty.stack.services.table.delete_created(ID, until=100)
+    assert faulty.stack.items() == {}
+
+
+@pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+@pytest.mark.parametrize(
+    ("operation", "do"),
+    [
+        ("DeleteItem", lambda table: table.delete_created(ID, until=100)),
+        ("UpdateItem", lambda table: table.rewrap(ID, old=b"old", new=b"new", created_at=None)),
+    ],
+)
+def test_write_without_a_whole_answer_is_an_error(
+    make_faulty: MakeFaulty, operation: str, do: Do
+) -> None:
+    faulty = make_faulty()
+    faulty.stack.put_item(ITEM)
+    faulty.table.on(operation, answer(b"{}"))
+    with pytest.raises(TableUnavailable):
+        do(faulty.stack.services.table)

@@ -1,0 +1,217 @@
+"""What a session tells of itself: where it is kept, when it moves and ends, who can read it."""
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.format.record import Item
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
+from sessions_kms.operations.purging import Clearing
+from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.about import ABOUT
+from sessions_kms.session.loading import id_of
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.commands import run
+from tests.sessions_kms.support.stacks import Stack
+
+ADA = "7"
+WORDS = {"browser": "Firefox", "system": "Windows"}
+WEEK = 7 * 86_400
+
+
+def signed_in(words: Any = WORDS, **content: Any) -> SessionStore:
+    session = SessionStore()
+    session.update({USER_ID: ADA, ABOUT: words, **content})
+    session.save()
+    return session
+
+
+def own_id(session: SessionStore) -> str:
+    return id_of(session.session_key or "")
+
+
+def told(stack: Stack, session: SessionStore) -> about.Words:
+    return about.read(stack.services, own_id(session))
+
+
+def about_items(stack: Stack) -> dict[str, Item]:
+    return {name: item for name, item in stack.items().items() if name.startswith("about#")}
+
+
+def test_sign_in_puts_what_a_session_tells_before_the_session(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SessionStore()
+    session[ABOUT] = WORDS
+    session.save()
+    assert about_items(fake) == {}, "nobody is signed in"
+    session.cycle_key()
+    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake's
+    session[USER_ID] = ADA
+    session.save()
+    assert fake.services.table.calls == ["put_item", "replace"]  # type: ignore[attr-defined]
+    assert told(fake, session) == WORDS
+
+
+def test_item_says_nothing_in_the_clear_and_ends_with_the_longest_life(stack: Stack) -> None:
+    session = signed_in(_session_expiry=3600)
+    ((name, item),) = about_items(stack).items()
+    assert name == f"about#django#{own_id(session)}"
+    assert "owner" not in item
+    assert b"Firefox" not in json.dumps(item, default=repr).encode()
+    created = int(stack.sessions()[own_id(session)]["createdAt"]["N"])
+    assert int(item["ttl"]["N"]) == created + WEEK
+
+
+def test_save_that_changes_no_word_writes_the_session_alone(fake: Stack) -> None:
+    session = signed_in()
+    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake's
+    session["more"] = 1
+    session.save()
+    assert fake.services.table.calls == ["replace"]  # type: ignore[attr-defined]
+
+
+def test_changed_words_are_put_and_removed_ones_deleted(stack: Stack) -> None:
+    session = signed_in()
+    session[ABOUT] = {"browser": "Chrome"}
+    session.save()
+    assert told(stack, session) == {"browser": "Chrome"}
+    del session[ABOUT]
+    session.save()
+    assert about_items(stack) == {}
+
+
+def test_without_an_absolute_timeout_the_item_ends_no_earlier_than_the_session(
+    make_stack: MakeStack,
+) -> None:
+    stack = make_stack(absolute_timeout=None)
+    session = signed_in()
+    stack.clock.advance(WEEK - 60)
+    session["more"] = 1
+    session.save()
+    (item,) = about_items(stack).values()
+    assert item["ttl"] == stack.sessions()[own_id(session)]["ttl"]
+
+
+def test_key_change_moves_it_in_the_same_transaction(stack: Stack) -> None:
+    session = signed_in()
+    old = own_id(session)
+    session.cycle_key()
+    assert list(about_items(stack)) == [f"about#django#{own_id(session)}"]
+    assert told(stack, session) == WORDS
+    assert about.read(stack.services, old) == {}
+
+
+def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
+    session = signed_in()
+    other = SessionStore(session.session_key)
+    assert other[USER_ID] == ADA
+    before = about_items(stack)
+    stack.services.table.end(own_id(session))
+    with pytest.raises(Exception, match="ended before"):
+        other.cycle_key()
+    assert about_items(stack) == before
+
+
+def test_end_of_a_session_ends_what_it_told(stack: Stack) -> None:
+    own, one, many, first = signed_in(), signed_in(), signed_in(), signed_in()
+    own.flush()
+    assert ending.end_session(own_id(one), user_id=ADA)
+    assert Inspection().end(own_id(first))
+    assert list(about_items(stack)) == [f"about#django#{own_id(many)}"]
+    ending.end_sessions_of(ADA)
+    assert about_items(stack) == {}
+
+
+def test_item_that_cannot_be_deleted_ends_the_session_all_the_same(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = signed_in()
+
+    def fail(item_id: str) -> None:
+        raise TableUnavailable
+
+    monkeypatch.setattr(fake.services.table, "delete", fail)
+    assert ending.end_sessions_of(ADA) == 1
+    assert not SessionStore().exists(session.session_key or "")
+
+
+def test_item_that_cannot_be_written_stops_no_sign_in(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(item: Item) -> None:
+        raise TableUnavailable
+
+    monkeypatch.setattr(fake.services.table, "put_item", fail)
+    session = signed_in()
+    assert SessionStore(session.session_key)[USER_ID] == ADA
+    assert told(fake, session) == {}
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [None, "x", ["x"], {"x": 1}, {"x": "x" * 101}, dict.fromkeys("123456789", "x")],
+)
+def test_what_is_no_word_is_kept_in_the_session_and_told_nowhere(
+    fake: Stack, malformed: Any
+) -> None:
+    session = signed_in(malformed)
+    session.cycle_key()
+    assert SessionStore(session.session_key)[ABOUT] == malformed
+    assert about_items(fake) == {}
+
+
+def test_item_of_another_session_tells_nothing(stack: Stack) -> None:
+    ada, mallory = signed_in(), signed_in({"browser": "Opera"})
+    ours, theirs = about_items(stack)[f"about#django#{own_id(ada)}"], own_id(mallory)
+    stack.put_item(ours | {"id": {"S": f"about#django#{theirs}"}})
+    assert told(stack, mallory) == {}
+    stack.put_item(ours | {"encryptedData": {"B": b"x" * 20_000}})
+    assert told(stack, ada) == {}
+
+
+def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, asked = signed_in(), []
+
+    def refuse(encrypted: bytes, period: int) -> Any:
+        asked.append(period)
+        raise KMSUnavailable
+
+    monkeypatch.setattr(fake.services.keyring, "unwrap", refuse)
+    inspection = Inspection()
+    assert [inspection.about(own_id(session)) for _ in range(3)] == [{}, {}, {}]
+    assert len(asked) == 1
+
+
+def test_clearing_by_moment_or_data_key_takes_it_along(stack: Stack) -> None:
+    signed_in()
+    stack.clock.advance(60)
+    later = signed_in()
+    until = int(stack.clock()) - 30
+    clearing = Clearing(stack.services)
+    list(clearing.created(until))
+    assert clearing.cleared.deleted == 1, "sessions are counted"
+    assert list(about_items(stack)) == [f"about#django#{own_id(later)}"]
+    period = int(stack.sessions()[own_id(later)]["keyPeriod"]["N"])
+    list(clearing.sealed(period, but=None))
+    assert about_items(stack) == {}
+
+
+def test_item_that_is_over_is_cleared(fake: Stack) -> None:
+    signed_in()
+    fake.clock.advance(2 * WEEK)
+    list(Clearing(fake.services).expired(at_most=10))
+    assert about_items(fake) == {}
+
+
+def test_dry_run_of_ending_deletes_none(fake: Stack) -> None:
+    signed_in()
+    run("end_sessions", "--all", "--dry-run", "--no-input")
+    assert len(about_items(fake)) == 1

@@ -1,0 +1,402 @@
+"""Requests that overlap: nothing lost, nothing resurrected."""
+
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from tests.clock import FakeClock
+from tests.sessions_kms.support.stacks import Stack, another_process, install
+
+
+def saved(**content: Any) -> SessionStore:
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    return session
+
+
+def opened(session: SessionStore) -> SessionStore:
+    """Give the same session as another request loads it."""
+    other = SessionStore(session.session_key)
+    other.get("anything")
+    return other
+
+
+def stored(session: SessionStore) -> dict[str, Any]:
+    return dict(SessionStore(session.session_key).items())
+
+
+def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:
+    """Run calls in threads that start together; give what each raised."""
+    barrier = threading.Barrier(len(calls))
+    errors: list[BaseException | None] = [None] * len(calls)
+
+    def run(number: int, call: Callable[[], object]) -> None:
+        barrier.wait()
+        try:
+            call()
+        except BaseException as exc:  # noqa: BLE001 - handed to the test
+            errors[number] = exc
+
+    threads = [
+        threading.Thread(target=run, args=(number, call)) for number, call in enumerate(calls)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    return errors
+
+
+def test_changes_of_two_requests_to_different_keys_are_both_kept(stack: Stack) -> None:
+    session = saved(a=1, b=1, c=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    mine["a"] = 2
+    mine.save()
+    assert stored(session) == {"a": 2, "b": 2, "c": 1}
+    assert dict(mine.items()) == {"a": 2, "b": 2, "c": 1}
+
+
+def test_merged_state_is_in_the_same_dict_and_is_the_new_baseline(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    held = mine._session
+    theirs["b"] = 2
+    theirs.save()
+    mine["a"] = 2
+    mine.save()
+    assert held is mine._session
+    del mine["b"]
+    mine.save()
+    assert stored(session) == {"a": 2}
+
+
+def test_nested_mutation_counts_as_a_change(stack: Stack) -> None:
+    session = saved(cart={"items": [1]}, other=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["other"] = 2
+    theirs.save()
+    mine["cart"]["items"].append(2)
+    assert not mine.modified
+    mine.save()
+    assert stored(session) == {"cart": {"items": [1, 2]}, "other": 2}
+
+
+def test_both_changed_one_key_and_this_request_stands(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["a"] = 2
+    theirs.save()
+    mine["a"] = 3
+    mine.save()
+    assert stored(session) == {"a": 3}
+
+
+@pytest.mark.parametrize("deleter", ["mine", "theirs"])
+def test_key_deleted_on_either_side_stays_deleted(stack: Stack, deleter: str) -> None:
+    session = saved(a=1, b=1)
+    mine, theirs = opened(session), opened(session)
+    for name, side in (("theirs", theirs), ("mine", mine)):
+        if name == deleter:
+            del side["a"]
+        else:
+            side["a"] = 2
+        side["from " + name] = True
+        side.save()
+    assert stored(session) == {"b": 1, "from theirs": True, "from mine": True}
+
+
+def test_unrelated_save_does_not_put_an_old_value_back(stack: Stack) -> None:
+    session = saved(token="old")
+    slow, refresher = opened(session), opened(session)
+    refresher["token"] = "new"
+    refresher.save()
+    slow["visited"] = True
+    slow.save()
+    assert stored(session) == {"token": "new", "visited": True}
+
+
+def test_session_that_catches_up_with_another_object_keeps_its_own_changes(stack: Stack) -> None:
+    session = saved(a=1, b=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    mine["a"] = 2
+    mine.catch_up(theirs)
+    assert dict(mine.items()) == {"a": 2, "b": 2}
+    assert stored(session) == {"a": 1, "b": 2}
+    mine.save()
+    assert stored(session) == {"a": 2, "b": 2}
+
+
+def test_session_that_caught_up_and_changed_nothing_is_not_written_again(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    before = stack.sessions()
+    mine.catch_up(theirs)
+    assert mine.modified
+    mine.save()
+    assert stack.sessions() == before
+
+
+def test_session_that_replaces_everything_takes_nothing_over(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = SessionStore(session.session_key), opened(session)
+    mine.clear()
+    theirs["b"] = 2
+    theirs.save()
+    mine.catch_up(theirs)
+    mine["c"] = 3
+    mine.save()
+    assert stored(session) == {"c": 3}
+
+
+def test_session_that_caught_up_does_not_go_back(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, earlier, later = opened(session), opened(session), opened(session)
+    earlier["a"] = 2
+    earlier.save()
+    later.load()
+    later["a"] = 3
+    later.save()
+    mine.catch_up(later)
+    mine.catch_up(earlier)
+    assert mine["a"] == 3
+
+
+def test_session_that_caught_up_and_was_ended_since_is_not_kept_alive(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs["b"] = 2
+    theirs.save()
+    mine.catch_up(theirs)
+    theirs.delete()
+    with pytest.raises(UpdateError):
+        mine.save()
+
+
+def test_session_does_not_catch_up_with_one_of_another_key(stack: Stack) -> None:
+    mine, theirs = opened(saved(a=1)), opened(saved(a=2))
+    mine.catch_up(theirs)
+    assert dict(mine.items()) == {"a": 1}
+    assert not mine.modified
+
+
+def test_session_does_not_catch_up_with_another_users(stack: Stack) -> None:
+    session = saved(**{USER_ID: "1"})
+    mine, theirs = opened(session), opened(session)
+    theirs[USER_ID] = "2"
+    theirs.save()
+    with pytest.raises(UpdateError):
+        mine.catch_up(theirs)
+    assert mine[USER_ID] == "1"
+
+
+def test_direct_load_beside_unsaved_changes_does_not_move_the_baseline(stack: Stack) -> None:
+    session = saved(a=1, b=1)
+    mine, theirs = opened(session), opened(session)
+    mine["a"] = 2
+    theirs["b"] = 2
+    theirs.save()
+    assert mine.load() == {"a": 1, "b": 2}
+    mine.save()
+    assert stored(session) == {"a": 2, "b": 2}
+
+
+def test_clear_before_any_read_replaces_everything_even_on_conflict(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = saved(a=1)
+    mine = SessionStore(session.session_key)
+    mine.clear()
+    mine["only"] = True
+    theirs, replace = opened(session), fake.services.table.replace
+
+    def save_theirs_first(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.setattr(fake.services.table, "replace", replace)
+        theirs["b"] = 2
+        theirs.save()
+        replace(*args, **kwargs)
+
+    monkeypatch.setattr(fake.services.table, "replace", save_theirs_first)
+    mine.save()
+    assert stored(session) == {"only": True}
+
+
+def test_clear_before_any_read_of_an_ended_session_raises_update_error(stack: Stack) -> None:
+    session = saved(a=1)
+    mine = SessionStore(session.session_key)
+    mine.clear()
+    session.delete()
+    with pytest.raises(UpdateError):
+        mine.save()
+
+
+def test_merge_across_a_change_of_user_is_refused(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, theirs = opened(session), opened(session)
+    theirs[USER_ID] = "7"
+    theirs.save()
+    mine["a"] = 2
+    with pytest.raises(UpdateError):
+        mine.save()
+    assert stored(session) == {"a": 1, USER_ID: "7"}
+
+
+def test_session_that_expired_meanwhile_raises_update_error(stack: Stack) -> None:
+    session = saved(a=1)
+    mine = opened(session)
+    stack.clock.advance(8 * 86400)
+    mine["a"] = 2
+    with pytest.raises(UpdateError):
+        mine.save()
+
+
+def test_revision_counts_writes_and_every_write_has_a_fresh_salt_and_iv(stack: Stack) -> None:
+    session = saved(a=1)
+    seen = set()
+    for number in range(2, 5):
+        session["a"] = number
+        session.save()
+        (item,) = stack.sessions().values()
+        assert item["revision"] == {"N": str(number)}
+        seen |= {item["salt"]["B"], item["iv"]["B"]}
+    assert len(seen) == 6
+
+
+def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steady = FakeClock(0.0)
+    install(replace(fake.services, lanes=Lanes(steady)))
+    session = saved(a=0)
+    mine, put = opened(session), fake.services.table.replace
+    rivals = itertools.count()
+
+    def always_beaten(*args: Any, **kwargs: Any) -> None:
+        monkeypatch.setattr(fake.services.table, "replace", put)
+        with another_process():
+            theirs = opened(session)
+            theirs["rival"] = next(rivals)
+            theirs.save()
+        monkeypatch.setattr(fake.services.table, "replace", always_beaten)
+        steady.advance(deadline.REQUEST / 50)
+        put(*args, **kwargs)
+
+    monkeypatch.setattr(fake.services.table, "replace", always_beaten)
+    mine["a"] = 1
+    with pytest.raises(StoreUnavailable):
+        mine.save()
+    assert 45 < stored(session).pop("rival") < 50
+    assert stored(session)["a"] == 0
+    assert steady.now < deadline.REQUEST
+
+
+def test_many_threads_save_different_keys_and_none_is_lost(stack: Stack) -> None:
+    session = saved()
+    requests = [opened(session) for _ in range(6)]
+
+    def save(number: int) -> None:
+        requests[number][f"key{number}"] = number
+        requests[number].save()
+
+    errors = at_once(*(lambda number=number: save(number) for number in range(6)))
+    assert errors == [None] * 6
+    assert stored(session) == {f"key{number}": number for number in range(6)}
+
+
+def test_two_threads_that_create_one_key_have_one_winner(stack: Stack) -> None:
+    key = "k" * 32
+    sessions = [SessionStore(), SessionStore()]
+    for number, session in enumerate(sessions):
+        session["number"] = number
+        session._session_key = key
+    errors = at_once(*(lambda s=session: s.save(must_create=True) for session in sessions))
+    assert sorted(type(error).__name__ for error in errors) == ["CreateError", "NoneType"]
+
+
+def test_logout_against_save_never_leaves_a_session(stack: Stack) -> None:
+    for _ in range(5):
+        session = saved(a=1)
+        mine, leaver = opened(session), opened(session)
+        mine["a"] = 2
+        save_error, logout_error = at_once(mine.save, leaver.flush)
+        assert logout_error is None
+        assert save_error is None or isinstance(save_error, UpdateError)
+        assert not SessionStore().exists(session.session_key or "")
+    assert stack.sessions() == {}
+
+
+def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack) -> None:
+    for _ in range(5):
+        session = saved(a=1)
+        cycler, leaver = opened(session), opened(session)
+        cycle_error, logout_error = at_once(cycler.cycle_key, leaver.flush)
+        assert not SessionStore().exists(session.session_key or "")
+        if cycle_error is None:  # It came first; the logout found that the session had moved.
+            assert isinstance(logout_error, SessionMoved)
+            assert stored(cycler) == {"a": 1}
+            cycler.delete()
+        else:
+            assert logout_error is None
+            assert isinstance(cycle_error, SessionInterrupted)
+    assert stack.sessions() == {}
+
+
+def test_cycling_of_an_ended_session_is_interrupted_and_revives_nothing(stack: Stack) -> None:
+    session = saved(a=1)
+    mine = opened(session)
+    session.delete()
+    with pytest.raises(SessionInterrupted):
+        mine.cycle_key()
+    assert stack.sessions() == {}
+
+
+def test_cycling_keeps_a_token_that_another_request_refreshed(stack: Stack) -> None:
+    session = saved(token="old", a=1)
+    cycler, refresher = opened(session), opened(session)
+    refresher["token"] = "new"
+    refresher.save()
+    cycler["a"] = 2
+    cycler.cycle_key()
+    assert stored(cycler) == {"token": "new", "a": 2}
+    assert not SessionStore().exists(session.session_key or "")
+
+
+def test_save_after_the_key_was_cycled_elsewhere_is_told_to_come_again(stack: Stack) -> None:
+    session = saved(a=1)
+    mine, cycler = opened(session), opened(session)
+    cycler.cycle_key()
+    mine["a"] = 2
+    with pytest.raises(SessionMoved):
+        mine.save()
+    assert stored(cycler) == {"a": 1}
+
+
+def test_cycling_against_a_token_change_in_threads_loses_nothing(stack: Stack) -> None:
+    for _ in range(5):
+        session = saved(token="old")
+        cycler, refresher = opened(session), opened(session)
+        refresher["token"] = "new"
+        cycle_error, refresh_error = at_once(cycler.cycle_key, refresher.save)
+        assert cycle_error is None
+        if refresh_error is None:
+            assert stored(cycler) == {"token": "new"}
+        else:  # The refresher is told, so that it can act: its token is not silently gone.
+            assert isinstance(refresh_error, SessionMoved)
+            assert stored(cycler) == {"token": "old"}

@@ -1,0 +1,370 @@
+"""A changed session key against lost answers, parallel requests, sign-outs and attackers.
+
+The real engine and middleware over the table in memory, where any call may be struck and
+any other request may come before it.
+"""
+
+import logging
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any
+
+import pytest
+from django.conf import settings as live_settings
+from django.contrib.auth import SESSION_KEY as USER_ID
+from pytest_django import Settings
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.services import services
+from sessions_kms.session.loading import id_of
+from sessions_kms.session.next_cookie import TRIED_MAX
+from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support import wire
+from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, NOBODY, Browser, send
+from tests.sessions_kms.support.wire import Handle
+
+# Everything that goes wrong but the death of the process, which nothing can heal.
+FAULTS = {name: fault for name, fault in wire.FAULTS.items() if not name.startswith("killed")}
+CALLS = 6  # more than a key change makes
+
+
+@pytest.fixture
+def world(settings: Settings, caplog: pytest.LogCaptureFixture) -> Iterator[World]:
+    settings.ROOT_URLCONF = "tests.sessions_kms.support.key_browser"
+    settings.MIDDLEWARE = MIDDLEWARE
+    settings.SESSION_ENGINE = "sessions_kms.backend"
+    settings.SESSION_COOKIE_SECURE = False
+    settings.SESSION_SAVE_EVERY_REQUEST = False
+    caplog.set_level(logging.CRITICAL)
+    made = World(processes=1)
+    with made.running(0):
+        services().not_before.moment()  # No call of a page's is for that.
+        yield made
+
+
+def browser(**content: Any) -> Browser:
+    session = SessionStore()
+    session.update({"kept": 1} | content)
+    session.save()
+    return Browser(str(session.session_key))
+
+
+def is_signed_in(world: World, visitor: Browser) -> bool:
+    """Ask as a browser does whose page is loaded anew until it is no 503; time passes."""
+    world.wire.arrive()
+    response = visitor.ask("view")
+    if response.status_code == 503:
+        assert response["Retry-After"] == response["Refresh"] == "2"
+        assert not response.cookies
+        world.clock.advance(15)
+        response = visitor.ask("view")
+    assert response.status_code == 200
+    return bool(response.content.decode() == ADA)
+
+
+def outage(world: World, calls: int) -> None:
+    """Have every call from this one of the coming ones fail."""
+    for call in range(calls, calls + 40):
+        world.wire.strike(call, wire.unreachable)
+
+
+def sign_outs(world: World, page: str, *, with_outage: bool) -> list[str]:
+    """Let each fault strike each call of a page; return those after which she is signed out."""
+    found = []
+    for name, fault in FAULTS.items():
+        for call in range(CALLS):
+            ada = browser(**{USER_ID: ADA})
+            if with_outage:
+                outage(world, call + 1)
+            world.wire.strike(call, fault)
+            ada.ask(page)
+            world.wire.heal()
+            early = ada.copy()  # It asks before what is late arrives, too.
+            if early.ask("save").status_code == 200:
+                ada.receive(early.ask("view"))
+            if not is_signed_in(world, ada):
+                found.append(f"{name} at call {call}")
+    return found
+
+
+@pytest.mark.parametrize("with_outage", [False, True])
+@pytest.mark.parametrize("page", ["rotate", "login", "replaced"])
+def test_no_fault_at_any_call_of_a_key_change_signs_out(
+    world: World, page: str, with_outage: bool
+) -> None:
+    assert sign_outs(world, page, with_outage=with_outage) == []
+
+
+def test_key_change_whose_answer_is_lost_in_an_outage_is_told_by_another_cookie(
+    world: World,
+) -> None:
+    signed_out = 0
+    for _ in range(20):
+        ada = browser(**{USER_ID: ADA})
+        outage(world, 2)
+        world.wire.strike(1, wire.lost)
+        response = ada.ask("rotate")
+        world.wire.heal()
+        assert response.status_code == 503
+        signed_out += not is_signed_in(world, ada)
+    assert signed_out == 0
+
+
+def test_undecided_key_change_that_arrives_later_signs_nobody_out(world: World) -> None:
+    ada = browser(**{USER_ID: ADA})
+    old = ada.key
+    for call in range(1, 40):
+        world.wire.strike(call, wire.delayed_for_long if call == 1 else wire.unreachable)
+    assert ada.ask("rotate").status_code == 503
+    world.wire.heal()
+    assert ada.key == old
+    assert ada.ask("view").content.decode() == ADA
+    assert world.wire.arrive()
+    assert ada.ask("view").content.decode() == ADA
+    assert ada.key not in {old, None}
+    assert world.sessions() == 1
+
+
+def test_create_of_unknown_fate_is_never_sent_again_under_its_key(world: World) -> None:
+    browser()
+    before = world.sessions()
+    world.wire.strike(0, wire.delayed_for_long)
+    ada = browser(**{USER_ID: ADA})
+    assert world.wire.calls[-3:] == ["PutItem", "GetItem", "PutItem"]
+    key = str(ada.key)
+    assert ada.ask("logout").status_code == 200
+    assert world.wire.arrive()
+    assert world.truth(key) is None, "revived"
+    assert world.sessions() == before + 1, "one whose key nobody has, until its ttl"
+
+
+# Several tabs
+
+
+def together(
+    world: World, visitor: Browser, first: str, second: str, call: int
+) -> tuple[list[Any], bool]:
+    """Have one request before some call of another; return both answers, and if there was one."""
+    answers: list[Any] = []
+
+    def meanwhile(handle: Handle) -> Any:
+        answers.append(visitor.send(second))
+        return handle()
+
+    number = world.wire.strike(call, meanwhile)
+    answers.append(visitor.send(first))
+    world.wire.spare(number)
+    return answers, len(answers) > 1
+
+
+PAIRS = [
+    ("rotate", "view"), ("rotate", "save"), ("rotate", "rotate"), ("login", "save"),
+    ("save", "rotate"), ("view", "rotate"), ("save", "login"), ("rotate", "replaced"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_two_tabs_at_once_sign_nobody_out_whichever_answer_comes_first(
+    world: World, first: str, second: str
+) -> None:
+    reached = 0
+    for call in range(CALLS):
+        for order in permutations(range(2)):
+            ada = browser(**{USER_ID: ADA})
+            answers, were_two = together(world, ada, first, second, call)
+            if not were_two:
+                break
+            reached += 1
+            for index in order:
+                ada.receive(answers[index])
+            assert is_signed_in(world, ada), (call, order)
+            assert [answer.status_code for answer in answers].count(400) == 0
+    assert reached >= 2
+
+
+def lives(world: World) -> bool:
+    """Tell whether a session of somebody who is signed in is stored."""
+    return any("owner" in item and "encryptedData" in item for item in world.table.items.values())
+
+
+@pytest.mark.parametrize("leave", ["logout", "logout_unread"])
+def test_acknowledged_logout_is_one_whatever_key_change_is_under_way(
+    world: World, leave: str
+) -> None:
+    for fault in (None, *FAULTS.values()):
+        for call in range(CALLS):
+            for pages in (("rotate", leave), (leave, "rotate")):
+                world.table.items.clear()
+                ada = browser(**{USER_ID: ADA})
+                if fault:
+                    world.wire.strike(call + 1, fault)
+                answers, were_two = together(world, ada, *pages, call)
+                world.wire.heal()
+                world.wire.arrive()
+                left = answers[0 if pages[1] == leave and were_two else -1]
+                if were_two and left.status_code != 503:
+                    assert not lives(world), (pages, fault, call)
+
+
+def test_logout_ends_the_session_that_the_request_settled_on(world: World) -> None:
+    for leave in ("logout", "logout_unread"):
+        world.table.items.clear()
+        ada = browser(**{USER_ID: ADA})
+        outage(world, 2)
+        world.wire.strike(1, wire.lost)
+        assert ada.ask("rotate").status_code == 503
+        world.wire.heal()
+        assert ada.ask(leave).status_code == 200
+        assert not lives(world)
+        assert ada.key is None
+
+
+def test_key_change_that_an_older_release_outran_is_tried_again(world: World) -> None:
+    ada = browser(**{USER_ID: ADA})
+
+    def saved_by_an_older_release(handle: Handle) -> Any:
+        ada.send("save")
+        world.table.items[id_of(str(ada.key))].pop("ancestors")
+        return handle()
+
+    world.wire.strike(1, wire.unreachable)
+    world.wire.strike(2, saved_by_an_older_release)
+    assert ada.ask("rotate").status_code == 200
+    assert is_signed_in(world, ada)
+    assert SessionStore(ada.key)["seen"] == 1
+
+
+# The cookie
+
+
+def next_cookies(response: Any) -> dict[str, Any]:
+    return {name: morsel for name, morsel in response.cookies.items() if "-next-" in name}
+
+
+def test_next_cookie_has_the_attributes_of_the_sessions_and_ten_minutes(
+    world: World, settings: Settings
+) -> None:
+    settings.SESSION_COOKIE_SECURE = True
+    settings.SESSION_COOKIE_NAME = "__Secure-here"
+    settings.SESSION_COOKIE_PATH = "/"
+    settings.SESSION_COOKIE_DOMAIN = "example.com"
+    ada = browser(**{USER_ID: ADA})
+    old = str(ada.key)
+    response = ada.ask("rotate")
+    new = str(ada.key)
+    ((name, cookie),) = next_cookies(response).items()
+    assert name == f"__Secure-here-next-{id_of(new)[:8]}"
+    assert cookie.value == f"{new}.{id_of(old)[:8]}"
+    session = response.cookies["__Secure-here"]
+    same = ("path", "domain", "secure", "httponly", "samesite")
+    assert [cookie[each] for each in same] == [session[each] for each in same]
+    assert cookie["max-age"] == 600
+
+
+def test_next_cookie_is_seen_by_no_view_and_no_error_report(world: World) -> None:
+    ada = browser(**{USER_ID: ADA})
+    ada.ask("rotate")
+    assert len(ada.cookies) == 2
+    assert ada.ask("cookies").content.decode() == str([live_settings.SESSION_COOKIE_NAME])
+
+
+def test_change_of_an_anonymous_sessions_key_sets_no_next_cookie(world: World) -> None:
+    assert next_cookies(browser().ask("rotate")) == {}
+    assert len(next_cookies(browser().ask("login"))) == 1
+
+
+def test_answer_carries_the_key_that_its_request_changed_to_whatever_its_status(
+    world: World,
+) -> None:
+    ada = browser(**{USER_ID: ADA})
+    old = ada.key
+    response = ada.ask("replaced")
+    assert response.status_code == 500
+    assert ada.key != old
+    assert len(next_cookies(response)) == 1
+    ada.cookies[live_settings.SESSION_COOKIE_NAME] = str(old)  # A late answer of another tab.
+    assert ada.ask("view").content.decode() == ADA
+    assert ada.key != old
+
+
+def test_any_of_ten_changes_that_nobody_heard_of_may_be_the_one_that_was_made(
+    world: World,
+) -> None:
+    """A page's ten requests changed a key each, while no answer came."""
+    ada = browser(**{USER_ID: ADA})
+    first = str(ada.key)
+    made = next_cookies(ada.ask("rotate"))
+    name = live_settings.SESSION_COOKIE_NAME
+    for number in range(9):
+        key = f"{number}" * 32
+        ada.cookies[f"{name}-next-{id_of(key)[:8]}"] = f"{key}.{id_of(first)[:8]}"
+    for told, cookie in made.items():  # it comes last
+        del ada.cookies[told]
+        ada.cookies[told] = cookie.value
+    ada.cookies[name] = first
+    assert is_signed_in(world, ada)
+
+
+def test_chain_of_key_changes_is_followed_so_many_keys_far(world: World) -> None:
+    for changes, followed in ((TRIED_MAX, True), (TRIED_MAX + 1, False)):
+        ada = browser(**{USER_ID: ADA})
+        first = str(ada.key)
+        for _ in range(changes):
+            ada.ask("rotate")
+        ada.cookies[live_settings.SESSION_COOKIE_NAME] = first
+        assert is_signed_in(world, ada) is followed
+
+
+# An attacker
+
+
+def attackers(world: World, key: str, **cookies: str) -> list[Any]:
+    """Return the answers to whoever holds an old key, at once and later."""
+    carried = {live_settings.SESSION_COOKIE_NAME: key} | cookies
+    answers = [send(page, carried) for page in ("view", "save", "rotate", "logout_unread")]
+    world.clock.advance(15)
+    answers += [send(page, carried) for page in ("view", "save", "rotate", "logout_unread")]
+    return answers
+
+
+@pytest.mark.parametrize("page", ["rotate", "login"])
+def test_old_key_planted_or_stolen_gives_nothing(world: World, page: str) -> None:
+    ada = browser(**({} if page == "login" else {USER_ID: ADA}))
+    planted = str(ada.key)
+    ada.ask(page)
+    for answer in attackers(world, planted):
+        assert answer.content.decode() != ADA
+        given = [cookie.value for cookie in answer.cookies.values()]
+        assert not any(str(ada.key) in value for value in given)
+    assert is_signed_in(world, ada)
+    stored = repr(world.table.items[id_of(planted)]) if id_of(planted) in world.table.items else ""
+    assert id_of(str(ada.key)) not in stored
+
+
+def test_next_cookie_of_another_session_moves_nobody(world: World) -> None:
+    mallory = browser(**{USER_ID: "13"})
+    ada = browser(**{USER_ID: ADA})
+    short, old = id_of(str(mallory.key))[:8], id_of(str(ada.key))[:8]
+    name = f"{live_settings.SESSION_COOKIE_NAME}-next-{short}"
+    for value in (f"{mallory.key}.{old}", f"{mallory.key}.{short}", f"{mallory.key}."):
+        planted = ada.copy()
+        planted.cookies[name] = value
+        assert planted.ask("view").content.decode() == ADA, "only where the record is not there"
+    del world.table.items[id_of(str(ada.key))]
+    for value in (f"{mallory.key}.{short}", f"{mallory.key}.{'x' * 8}", str(mallory.key)):
+        planted = ada.copy()
+        planted.cookies[name] = value
+        assert planted.ask("view").content.decode() == NOBODY, "not bound to this cookie"
+    planted = ada.copy()
+    planted.cookies[f"{live_settings.SESSION_COOKIE_NAME}-next-{'y' * 8}"] = f"{mallory.key}.{old}"
+    assert planted.ask("view").content.decode() == NOBODY, "the name is of another key"
+
+
+def test_planted_key_and_its_next_cookie_open_nothing_after_sign_in(world: World) -> None:
+    mallory, ada = browser(**{USER_ID: "13"}), browser()
+    short, old = id_of(str(mallory.key))[:8], id_of(str(ada.key))[:8]
+    name = f"{live_settings.SESSION_COOKIE_NAME}-next-{short}"
+    ada.cookies[name] = f"{mallory.key}.{old}"
+    ada.ask("login")
+    assert is_signed_in(world, ada)
+    assert mallory.ask("view").content.decode() == "13"

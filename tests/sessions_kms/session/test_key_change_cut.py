@@ -1,0 +1,86 @@
+"""The connection to a real DynamoDB server, cut at any byte of a key change's exchange."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from pytest_django import Settings
+
+from sessions_kms import services
+from sessions_kms.aws import retrying
+from sessions_kms.backend import SessionStore
+from tests.sessions_kms.support.cutting import CuttingProxy, cutting_proxy
+from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, Browser
+from tests.sessions_kms.support.stacks import Stack, install
+
+pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+
+
+@pytest.fixture
+def proxy(
+    stack: Stack,
+    roto_url: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[CuttingProxy]:
+    settings.ROOT_URLCONF = "tests.sessions_kms.support.key_browser"
+    settings.MIDDLEWARE = MIDDLEWARE
+    settings.SESSION_COOKIE_SECURE = False
+    caplog.set_level(logging.CRITICAL)
+    monkeypatch.setattr(retrying, "sleep", lambda _: None)
+    address = urlsplit(roto_url)
+    with cutting_proxy(str(address.hostname), int(address.port or 0)) as (made, url):
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", url)
+        services.reset()
+        install(services.build(stack.config, clock=stack.clock, sleep=lambda _: None))
+        yield made
+        services.reset()
+
+
+def signed_in() -> Browser:
+    session = SessionStore()
+    session[USER_ID] = ADA
+    session.save()
+    return Browser(str(session.session_key))
+
+
+def whole(proxy: CuttingProxy) -> int:
+    """Return how many bytes the exchange of a key change has."""
+    proxy.heal()
+    signed_in().ask("rotate")
+    assert proxy.passed > 1000
+    return proxy.passed
+
+
+def signed_out(proxy: CuttingProxy, cuts: Iterable[int], *, down_then: bool) -> list[int]:
+    """Cut after so many bytes, each in turn; return where that signed her out."""
+    found = []
+    for after in cuts:
+        proxy.heal()
+        ada = signed_in()
+        proxy.cut(after, down_then=down_then)
+        status = ada.ask("rotate").status_code
+        assert status == (503 if down_then else 200), after
+        proxy.heal()
+        if ada.ask("view").content.decode() != ADA:
+            found.append(after)
+    return found
+
+
+@pytest.mark.parametrize("down_then", [False, True])
+def test_cut_in_a_key_change_signs_nobody_out(proxy: CuttingProxy, down_then: bool) -> None:
+    length = whole(proxy)
+    cuts = [*range(0, length, 211), *range(length - 6, length)]
+    assert signed_out(proxy, cuts, down_then=down_then) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("down_then", [False, True])
+def test_cut_at_any_byte_of_a_key_change_signs_nobody_out(
+    proxy: CuttingProxy, down_then: bool
+) -> None:
+    assert signed_out(proxy, range(whole(proxy)), down_then=down_then) == []

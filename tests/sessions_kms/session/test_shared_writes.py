@@ -1,0 +1,406 @@
+"""Requests of one process that save one session at once share a write, and nothing else."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import UpdateError
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline, lanes
+from sessions_kms.concurrency.backoff import PATIENCE
+from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.exceptions import FateUnknown, SessionMoved, SessionTooLarge, StoreUnavailable
+from sessions_kms.format.record import ITEM_MAX_BYTES
+from sessions_kms.session import async_methods as asynchronous
+from sessions_kms.session.parts import Part
+from tests.clock import FakeClock
+from tests.sessions_kms.session.test_conflicts import opened, saved, stored
+from tests.sessions_kms.support.fake_table import FakeTable
+from tests.sessions_kms.support.stacks import Stack, another_process, install
+
+WITHIN = 20  # seconds, after which a thread counts as hung
+Replace = Callable[..., None]
+
+
+class Gate:
+    """Holds the writes of the table up until it is told, and counts them."""
+
+    def __init__(self, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stack = stack
+        self.table: FakeTable = stack.services.table  # type: ignore[assignment]
+        self.entered = threading.Semaphore(0)
+        self.writes = 0
+        self.then: list[Callable[[Replace], None]] = []  # done instead of the next writes
+        self._may = threading.Event()
+        self._put = self.table.replace
+        monkeypatch.setattr(self.table, "replace", self._replace)
+
+    def open(self) -> None:
+        self._may.set()
+
+    def _replace(self, *args: Any, **kwargs: Any) -> None:
+        self.writes += 1
+        self.entered.release()
+        assert self._may.wait(WITHIN)
+
+        def put() -> None:
+            self._put(*args, **kwargs)
+
+        if self.then:
+            self.then.pop(0)(put)
+        else:
+            put()
+
+    def wait_for(self, waiting: int) -> None:
+        """Wait until so many are in the lane, the one who writes among them."""
+        found = self.stack.services.lanes._lanes
+        until = time.monotonic() + WITHIN
+        while sum(len(lane.waiting()) for lane in list(found.values())) < waiting:
+            assert time.monotonic() < until
+            time.sleep(0.001)
+
+
+@pytest.fixture
+def gate(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(fake, monkeypatch)
+
+
+class Writers:
+    """Threads that save; the first is on its way to the table when the others come."""
+
+    def __init__(self, gate: Gate, sessions: list[SessionStore]) -> None:
+        self.gate = gate
+        self.told: list[BaseException | None] = [None] * len(sessions)
+        self._threads = []
+        for number, session in enumerate(sessions):
+            thread = threading.Thread(target=self._save, args=(number, session), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+            if number == 0:
+                assert gate.entered.acquire(timeout=WITHIN)
+            gate.wait_for(number + 1)
+
+    def finish(self) -> list[str]:
+        self.gate.open()
+        for thread in self._threads:
+            thread.join(WITHIN)
+            assert not thread.is_alive(), "hung"
+        assert len(self.gate.stack.services.lanes) == 0, "kept, though nobody writes"
+        return [type(error).__name__ if error else "ok" for error in self.told]
+
+    def _save(self, number: int, session: SessionStore) -> None:
+        try:
+            session.save()
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            self.told[number] = error
+
+
+def writers(session: SessionStore, number: int) -> list[SessionStore]:
+    """Give so many requests that have loaded a session and changed a key each."""
+    found = [opened(session) for _ in range(number)]
+    for each, request in enumerate(found):
+        request[f"key{each}"] = each
+    return found
+
+
+KEYS = {f"key{number}": number for number in range(5)}
+
+
+def test_those_who_come_while_one_writes_share_the_next_write(gate: Gate) -> None:
+    session = saved(a=1)
+    requests = writers(session, 5)
+    gate.writes = 0
+    assert Writers(gate, requests).finish() == ["ok"] * 5
+    assert gate.writes == 2
+    assert stored(session) == {"a": 1, **KEYS}
+    for request in requests[1:]:  # All who share it go on from what it has stored.
+        assert dict(request.items()) == {"a": 1, **KEYS}
+    requests[3]["later"] = True
+    requests[3].save()
+    assert stored(session) == {"a": 1, **KEYS, "later": True}
+    assert gate.writes == 3
+
+
+def test_changes_are_laid_over_each_other_in_the_order_in_which_they_came(gate: Gate) -> None:
+    session = saved(a=1, b=1, c=1)
+    requests = [opened(session) for _ in range(4)]
+    requests[0]["first"] = True
+    requests[1]["a"] = 2
+    del requests[1]["b"]
+    requests[2]["a"] = 3
+    requests[2]["b"] = 3
+    del requests[3]["c"]
+    assert Writers(gate, requests).finish() == ["ok"] * 4
+    assert stored(session) == {"first": True, "a": 3}
+
+
+def test_what_a_request_holds_of_its_session_stays_the_same_object(gate: Gate) -> None:
+    session = saved(cart=[1])
+    requests = writers(session, 3)
+    held = requests[1]._session, requests[1]["cart"]
+    held[1].append(2)
+    assert Writers(gate, requests).finish() == ["ok"] * 3
+    assert requests[1]._session is held[0]
+    held[1].append(3)
+    requests[1].save()
+    assert stored(session)["cart"] == [1, 2, 3]
+
+
+def test_change_that_is_too_large_fails_alone(gate: Gate) -> None:
+    session = saved(**{USER_ID: "1"})
+    requests = writers(session, 5)
+    for number in (2, 3):  # Each has room, but not beside the other.
+        requests[number]["large"] = str(number)
+        requests[number][f"large{number}"] = "x" * (ITEM_MAX_BYTES // 2)
+    told = Writers(gate, requests)
+    assert told.finish() == ["ok", "ok", "ok", "SessionTooLarge", "ok"]
+    assert isinstance(told.told[3], SessionTooLarge)
+    content = stored(session)
+    assert content.pop("large2")
+    assert content == {USER_ID: "1", "large": "2", **{k: v for k, v in KEYS.items() if v != 3}}
+
+
+def test_change_that_may_not_be_stored_by_itself_is_refused_before_it_queues(gate: Gate) -> None:
+    session = saved()
+    requests = writers(session, 3)
+    requests[1]["_links"] = ["no link"]
+    gate.open()
+    with pytest.raises(ValueError, match="hexadecimal"):
+        requests[1].save()
+    assert gate.writes == 0
+
+
+def test_somebody_who_signs_in_shares_no_write_and_others_are_told(gate: Gate) -> None:
+    session = saved(a=1)
+    requests = writers(session, 4)
+    requests[1][USER_ID] = "7"
+    # The first one is stored before, so that who signed in meets another record than they loaded.
+    assert Writers(gate, requests).finish() == ["ok", "UpdateError", "ok", "ok"]
+    assert stored(session) == {"a": 1, "key0": 0, "key2": 2, "key3": 3}
+
+
+def test_who_comes_after_a_sign_in_with_what_was_before_is_told(gate: Gate) -> None:
+    session = saved(a=1)
+    requests = writers(session, 3)
+    requests[0][USER_ID] = "7"
+    assert Writers(gate, requests).finish() == ["ok", "UpdateError", "UpdateError"]
+    assert stored(session) == {"a": 1, "key0": 0, USER_ID: "7"}
+    assert USER_ID not in requests[1]
+
+
+def test_who_replaces_everything_shares_no_write(gate: Gate) -> None:
+    session = saved(a=1)
+    requests = writers(session, 4)
+    requests[2] = SessionStore(session.session_key)
+    requests[2].clear()
+    requests[2]["only"] = True
+    assert Writers(gate, requests).finish() == ["ok"] * 4
+    assert gate.writes == 3
+    assert stored(session) == {"only": True}
+    assert dict(requests[3].items()) == {"a": 1, "key0": 0, "key1": 1, "key3": 3}
+
+
+def test_one_that_ends_in_the_middle_of_its_write_leaves_the_others_to_theirs(gate: Gate) -> None:
+    session = saved()
+
+    def dies(put: Callable[[], None]) -> None:
+        put()
+        raise SystemExit  # as an exception that a thread is sent
+
+    gate.then = [dies]
+    assert Writers(gate, writers(session, 3)).finish() == ["SystemExit", "ok", "ok"]
+    assert stored(session) == {"key0": 0, "key1": 1, "key2": 2}
+
+
+def test_lost_answer_of_a_shared_write_is_everybodys(gate: Gate) -> None:
+    session = saved(a=1)
+
+    def lost(put: Callable[[], None]) -> None:
+        put()
+        with another_process():
+            theirs = opened(session)
+            theirs["key1"] = "theirs"
+            gate.then.insert(0, lambda put: put())
+            theirs.save()
+        raise FateUnknown
+
+    gate.then = [lambda put: put(), lost]
+    assert Writers(gate, writers(session, 4)).finish() == ["ok"] * 4
+    # Not laid over what another one saved after it was applied.
+    assert stored(session) == {"a": 1, "key0": 0, "key1": "theirs", "key2": 2, "key3": 3}
+    assert gate.writes == 3
+
+
+def test_shared_write_that_was_not_applied_is_made_again_for_all(gate: Gate) -> None:
+    session = saved(a=1)
+
+    def beaten(put: Callable[[], None]) -> None:
+        with another_process():
+            theirs = opened(session)
+            theirs["theirs"] = True
+            theirs.save()
+        raise FateUnknown
+
+    gate.then = [lambda put: put(), beaten]
+    assert Writers(gate, writers(session, 3)).finish() == ["ok"] * 3
+    expected = {"a": 1, "theirs": True, "key0": 0, "key1": 1, "key2": 2}
+    assert stored(session) == expected
+
+
+@pytest.mark.parametrize(("ends", "told"), [("delete", "UpdateError"), ("cycle", "SessionMoved")])
+def test_session_that_ended_or_moved_is_told_to_all(gate: Gate, ends: str, told: str) -> None:
+    session = saved()
+    other = opened(session)
+    running = Writers(gate, writers(session, 3))
+    other.delete() if ends == "delete" else other.cycle_key()
+    assert running.finish() == [told] * 3
+    assert {type(error) for error in running.told} <= {UpdateError, SessionMoved}
+    assert len({id(error) for error in running.told}) == 3, "an error is one request's own"
+
+
+def test_who_has_no_time_left_leaves_and_is_not_written(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = saved()
+    requests = writers(session, 3)
+    steady = FakeClock(0.0)
+    install(replace(gate.stack.services, lanes=Lanes(steady)))
+    look = Part.look
+
+    def time_passes(part: Part, codec: Any) -> Any:
+        steady.advance(PATIENCE)
+        return look(part, codec)
+
+    first = threading.Thread(target=requests[0].save)
+    first.start()
+    assert gate.entered.acquire(timeout=WITHIN)
+    monkeypatch.setattr(Part, "look", time_passes)
+    with pytest.raises(StoreUnavailable):
+        requests[1].save()
+    gate.open()
+    first.join(WITHIN)
+    assert stored(session) == {"key0": 0}
+
+
+def test_request_waits_for_another_ones_write_on_its_own_account(gate: Gate) -> None:
+    session = saved()
+    requests = writers(session, 2)
+    first = threading.Thread(target=requests[0].save)
+    first.start()
+    assert gate.entered.acquire(timeout=WITHIN)
+    with deadline.request(2 * deadline.LEAST):
+        with pytest.raises(StoreUnavailable):
+            requests[1].save()
+        left = deadline.budget_left()
+    assert left is not None
+    assert left <= deadline.LEAST
+    gate.open()
+    first.join(WITHIN)
+    assert stored(session) == {"key0": 0}
+
+
+def test_more_than_may_wait_are_refused_at_once(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "WAITING_MAX", 2)
+    session = saved()
+    requests = writers(session, 3)
+    running = Writers(gate, requests[:2])
+    with pytest.raises(StoreUnavailable):
+        requests[2].save()
+    assert running.finish() == ["ok", "ok"]
+
+
+@contextmanager
+def resting(stack: Stack, latency: float) -> Iterator[tuple[Stack, list[float]]]:
+    """Have writes take so long by a clock of the test's, and note the pauses."""
+    steady, pauses = FakeClock(0.0), []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        steady.advance(seconds)
+
+    put = stack.services.table.replace
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        steady.advance(latency)
+        put(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack.services.table, "replace", slow)
+        stack.services = replace(stack.services, lanes=Lanes(steady), sleep=sleep)
+        install(stack.services)
+        yield stack, pauses
+
+
+def test_process_that_won_against_another_lets_others_in_for_one_latency(fake: Stack) -> None:
+    with resting(fake, 0.05) as (_, pauses):
+        session = saved()
+        mine = opened(session)
+        with another_process():
+            theirs = opened(session)
+            theirs["theirs"] = True
+            theirs.save()
+        mine["mine"] = 1
+        mine.save()
+        assert pauses == []
+        mine["mine"] = 2
+        mine.save()
+        assert pauses == [pytest.approx(0.05)]
+        mine["mine"] = 3
+        mine.save()
+        assert len(pauses) == 1, "nobody was met since"
+
+
+def test_process_that_meets_nobody_never_pauses(fake: Stack) -> None:
+    with resting(fake, 0.05) as (stack, pauses):
+        session = saved()
+        for number in range(5):
+            session["number"] = number
+            session.save()
+        assert pauses == []
+        assert not stack.services.lanes._rests
+
+
+def test_rests_are_not_kept(fake: Stack) -> None:
+    found: Lanes[Any] = fake.services.lanes
+    found.latency = 0.4
+    for number in range(2 * lanes.RESTING_MAX):
+        found.rest(str(number))
+    assert len(found._rests) <= lanes.RESTING_MAX
+
+
+def test_objects_of_a_shared_write_show_no_secret(gate: Gate) -> None:
+    session = saved(token="canary")
+    running = Writers(gate, writers(session, 2))
+    (lane,) = gate.stack.services.lanes._lanes.values()
+    key = session.session_key or ""
+    for shown in (lane, *lane.waiting(), *(place.wants for place in lane.waiting())):
+        assert "canary" not in repr(shown)
+        assert key not in repr(shown)
+    assert key not in repr(gate.stack.services.lanes._lanes)
+    assert running.finish() == ["ok", "ok"]
+
+
+async def test_64_who_wait_take_no_thread_of_others_loads(gate: Gate) -> None:
+    session, other = await asyncio.to_thread(lambda: (saved(), saved(other=1)))
+    requests = await asyncio.to_thread(writers, session, 64)
+    saves = [asyncio.create_task(request.asave()) for request in requests]
+    assert await asyncio.to_thread(gate.entered.acquire, timeout=WITHIN)
+    await asyncio.to_thread(gate.wait_for, 1 + asynchronous.WAITING_THREADS)
+    loads = [SessionStore(other.session_key) for _ in range(64)]
+    found = await asyncio.wait_for(asyncio.gather(*(load.aload() for load in loads)), WITHIN)
+    assert found == [{"other": 1}] * 64
+    waiting = [each for each in threading.enumerate() if each.name.startswith("sessions_kms_wait")]
+    assert len(waiting) <= asynchronous.THREADS // 2
+    gate.open()
+    await asyncio.wait_for(asyncio.gather(*saves), WITHIN)
+    assert await asyncio.to_thread(stored, session) == {f"key{each}": each for each in range(64)}
+    assert not asynchronous._writers._numbers

@@ -1,0 +1,192 @@
+"""Every write but the session's own save and key change, with its answer lost.
+
+`docs/operations.md` lists them. Each is struck before and after it is applied, and by a request
+that arrives long after: what stands is what one undisturbed write leaves, or it is 503.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.format.record import Item, PublishedKey, SessionRecord
+from sessions_kms.storage.table import Table
+from sessions_kms.storage.writing import REPEATS_MAX
+from tests.sessions_kms.storage.test_table import NOW, PERIOD, record
+from tests.sessions_kms.support import wire
+from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
+from tests.sessions_kms.support.wire import Fault, Handle, Wire
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
+LOST = ("unreachable", "lost", "late", "truncated", "delayed_by_a_call", "delayed_for_long")
+MARK: Item = {"id": {"S": "moved#django#a"}, "ttl": {"N": "1"}}
+LEASE: Item = {"id": {"S": "lease#django#a"}, "stamp": {"B": b"new"}}
+FIRST = record("a")
+NAMED: Item = {"id": {"S": "logout#django#1"}}
+
+
+def data_key(encrypted: bytes) -> PublishedKey:
+    return PublishedKey(PERIOD, encrypted, NOW, NOW + 1000)
+
+
+def with_record(table: Table) -> SessionRecord:
+    table.create(FIRST, now=NOW)
+    return FIRST
+
+
+def marked(table: Table) -> Any:
+    return table.mark(FIRST.id, expected=FIRST, mark=MARK, now=NOW)
+
+
+def given_back(table: Table) -> Any:
+    return table.give_back(FIRST.id, expected=FIRST, mark_id=MARK["id"]["S"], now=NOW)
+
+
+def rewrapped(table: Table) -> Any:
+    # Whether it was this request that did it is not always told.
+    table.rewrap(FIRST.id, old=FIRST.encrypted_key, new=b"other", created_at=None)
+
+
+def raised(table: Table) -> Any:
+    table.raise_not_before(NOW, latest=NOW + 300)
+
+
+def published(table: Table) -> Any:
+    table.publish_data_key(data_key(b"mine"))
+
+
+def replaced(table: Table) -> Any:
+    table.replace_data_key(data_key(b"mine"), old=b"old")
+
+
+Prepare = Callable[[Table], object]
+NOTHING: Prepare = lambda table: None  # noqa: E731
+# The line of the document, what is there before, the write, and whether it may meet DynamoDB twice.
+WRITES: dict[str, tuple[str, Prepare, Callable[[Table], Any]]] = {
+    "create": ("session: create", NOTHING, lambda table: table.create(FIRST, now=NOW)),
+    "end": ("session: delete", with_record, lambda table: table.end(FIRST.id)),
+    "delete": ("name of a session", with_record, lambda table: table.delete(FIRST.id)),
+    "put": ("name of a session", NOTHING, lambda table: table.put_item(NAMED)),
+    "mark": ("mark of a session", with_record, marked),
+    "take over": (
+        "session that is taken over", NOTHING,
+        lambda table: table.take_over(FIRST, mark=MARK, now=NOW),
+    ),
+    "give back": ("session that goes back", lambda t: (with_record(t), marked(t)), given_back),
+    "lease, first": ("lease:", NOTHING, lambda table: table.put_stamped(LEASE, expected=None)),
+    "lease, again": (
+        "lease:", lambda table: table.put_item(LEASE | {"stamp": {"B": b"old"}}),
+        lambda table: table.put_stamped(LEASE, expected=b"old"),
+    ),
+    "not-before": ("not-before", NOTHING, raised),
+    "not-before, with a name": (
+        "not-before", NOTHING,
+        lambda table: table.raise_not_before(NOW, "google", latest=NOW + 300) and None,
+    ),
+    "publish": ("data key: publish", NOTHING, published),
+    "replace": (
+        "data key: publish, replace",
+        lambda table: table.publish_data_key(data_key(b"old")), replaced,
+    ),
+    "rewrap": ("data key: wrapped anew", with_record, rewrapped),
+}  # fmt: skip
+
+
+class Struck(Wire):
+    """Strikes the first write of all, wherever it comes."""
+
+    fault: Fault | None = None
+    always: bool = False
+
+    def send(self, operation: str, handle: Handle) -> Any:
+        if self.fault and operation not in {"GetItem", "Query"}:
+            self.strike(0, self.fault)
+            if not self.always:
+                self.fault = None
+        return super().send(operation, handle)
+
+
+def run(name: str, fault: Fault | None = None, *, always: bool = False) -> tuple[Any, Any, Struck]:
+    """Do one write; give what it told, what stands when all has arrived, and the calls."""
+    _, prepare, write = WRITES[name]
+    struck = Struck()
+    memory = MemoryDynamoDB(struck)
+    client: Any = memory
+    table = Table(client, name="sessions", namespace="django", sleep=lambda _: None)
+    prepare(table)
+    struck.calls.clear()
+    struck.fault, struck.always = fault, always
+    try:
+        told = write(table)
+    except TableUnavailable:
+        told = TableUnavailable
+    struck.arrive()
+    return told, memory.items, struck
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_write_whose_answer_is_lost_once_is_made_once_or_told_as_unknown(name: str) -> None:
+    undisturbed, stands, _ = run(name)
+    for lost in LOST:
+        told, found, struck = run(name, wire.FAULTS[lost])
+        if name == "create" and told is TableUnavailable:  # Never again under this key.
+            assert struck.calls.count("PutItem") == 1
+            continue
+        if told is not TableUnavailable:
+            assert told in (undisturbed, False), lost
+        assert found == stands, lost
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_write_whose_answers_are_all_lost_ends_as_unknown(name: str) -> None:
+    told, _, struck = run(name, wire.FAULTS["unreachable"], always=True)
+    assert told is TableUnavailable
+    writes = [call for call in struck.calls if call != "GetItem"]
+    assert len(writes) == (1 if name == "create" else REPEATS_MAX)
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_write_that_was_certainly_not_applied_is_sent_again(name: str) -> None:
+    undisturbed, stands, _ = run(name)
+    for lost in ("unconnected", "throttled"):
+        told, found, struck = run(name, wire.FAULTS[lost])
+        assert (told, found) == (undisturbed, stands)
+        assert "GetItem" not in struck.calls or name == "mark", "nothing was to be looked for"
+
+
+def test_lease_that_another_took_after_a_lost_answer_is_not_told_as_lost() -> None:
+    told: list[Any] = []
+
+    def taken(handle: Handle) -> Any:
+        wire.handled(handle)
+        memory.items[LEASE["id"]["S"]] = LEASE | {"stamp": {"B": b"of another"}}
+        raise ConnectionError
+
+    struck = Wire()
+    memory = MemoryDynamoDB(struck)
+    client: Any = memory
+    table = Table(client, name="sessions", namespace="django", sleep=lambda _: None)
+    struck.strike(0, taken)
+    with pytest.raises(TableUnavailable):
+        told.append(table.put_stamped(LEASE, expected=None))
+    assert told == []
+
+
+def test_document_lists_every_write() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for line, _, _ in WRITES.values():
+        assert f"\n| {line}" in text
+
+
+def test_record_that_was_replaced_is_not_taken_over_by_a_late_request() -> None:
+    struck = Wire()
+    memory = MemoryDynamoDB(struck)
+    client: Any = memory
+    table = Table(client, name="sessions", namespace="django", sleep=lambda _: None)
+    struck.strike(0, wire.FAULTS["delayed_for_long"])
+    table.take_over(FIRST, mark=MARK, now=NOW)
+    assert table.end(FIRST.id)
+    struck.arrive()
+    assert table.get(FIRST.id) is None, "revived"

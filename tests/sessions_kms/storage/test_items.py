@@ -1,0 +1,231 @@
+"""What the table asks of DynamoDB: consistent reads, one call a write, whole answers."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sessions_kms.exceptions import SessionTooLarge, TableUnavailable
+from sessions_kms.format.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
+from sessions_kms.format.tombstone import Tombstone
+from sessions_kms.storage.table import Conflict, RecordExists, Table
+from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB, error
+from tests.sessions_kms.support.wire import Handle, truncated, twice
+
+NOW = 1_800_000_000
+TABLE = "sessions"
+
+
+class Sparing:
+    """DynamoDB that answers, as AWS's does, no more than it was asked for.
+
+    ``calls`` holds the operations with what was asked; ``told`` the answers to come of
+    an operation, before those of the table in memory.
+    """
+
+    def __init__(self) -> None:
+        self.memory = MemoryDynamoDB()
+        self.told: dict[str, list[dict[str, Any]]] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        def call(**asked: Any) -> dict[str, Any]:
+            self.calls.append((operation, asked))
+            if tables(asked) != {TABLE}:
+                raise error(operation, "ResourceNotFoundException")
+            if told := self.told.get(operation):
+                return told.pop(0)
+            answer: dict[str, Any] = getattr(self.memory, operation)(**asked)
+            if asked.get("ReturnConsumedCapacity") != "TOTAL":
+                answer.pop("ConsumedCapacity", None)
+            return answer
+
+        return call
+
+    def operations(self) -> list[str]:
+        return [operation for operation, _ in self.calls]
+
+
+def tables(asked: dict[str, Any]) -> set[str | None]:
+    """Return the tables that a call names."""
+    actions = asked.get("TransactItems") or [{"Call": asked}]
+    return {call.get("TableName") for action in actions for call in action.values()}
+
+
+@pytest.fixture
+def client() -> Sparing:
+    return Sparing()
+
+
+@pytest.fixture
+def table(client: Sparing) -> Table:
+    sparing: Any = client
+    return Table(sparing, name=TABLE, namespace="django")
+
+
+def record(name: str, **changes: Any) -> SessionRecord:
+    values: dict[str, Any] = {
+        "id": name,
+        "created_at": NOW,
+        "updated_at": NOW,
+        "ttl": NOW + 1000,
+        "revision": 1,
+        "key_period": 0,
+        "encrypted_key": b"wrapped",
+        "salt": os.urandom(16),
+        "commitment": bytes(32),
+        "iv": bytes(12),
+        "encrypted_data": b"sealed",
+        "auth_tag": bytes(16),
+    }
+    return SessionRecord(**(values | changes))
+
+
+def test_every_read_is_consistent(client: Sparing, table: Table) -> None:
+    table.get("a")
+    table.get_data_key(NOW)
+    table.get_not_before()
+    table.get_not_before("google")
+    assert [asked["ConsistentRead"] for _, asked in client.calls] == [True] * 4
+
+
+def test_every_write_is_one_call(client: Sparing, table: Table) -> None:
+    first, second, moved = record("a"), record("a", revision=2), record("b")
+    table.create(first, now=NOW)
+    table.replace(second, expected=first, now=NOW)
+    table.move(moved, old_id="a", expected=second, now=NOW)
+    table.delete("b")
+    writes = ["put_item", "put_item", "transact_write_items", "delete_item"]
+    assert client.operations() == writes
+    assert list(client.memory.items) == ["a"]
+    assert client.memory.items["a"] == Tombstone("a", NOW).to_item()
+
+
+def test_item_is_put_whatever_stands_under_its_id(client: Sparing, table: Table) -> None:
+    for note in ("first", "second"):
+        item: Item = {"id": {"S": "a"}, "note": {"S": note}}
+        table.put_item(item)
+        assert client.memory.items == {"a": item}
+
+
+def test_write_that_is_refused_tells_what_stands_without_a_read(
+    client: Sparing, table: Table
+) -> None:
+    stands = record("a")
+    client.memory.put_item(Item=stands.to_item())
+    with pytest.raises(RecordExists):
+        table.create(record("a"), now=NOW)
+    with pytest.raises(Conflict) as caught:
+        table.replace(record("a", revision=3), expected=record("a"), now=NOW)
+    assert caught.value.current == stands
+    assert client.operations() == ["put_item"] * 2
+
+
+def test_write_whose_answer_was_lost_is_looked_for(client: Sparing, table: Table) -> None:
+    made = record("a")
+    client.memory.wire.strike(0, truncated)
+    table.create(made, now=NOW)
+    assert client.operations() == ["put_item", "get_item"]
+    assert table.get("a") == made
+
+
+def test_delete_whose_answer_was_lost_is_made_again(client: Sparing, table: Table) -> None:
+    for fault in (truncated, nothing_done):
+        for delete in (table.delete, table.end):
+            table.create(record("a"), now=NOW)
+            client.calls.clear()
+            client.memory.wire.strike(0, fault)
+            delete("a")
+            assert client.operations() == ["delete_item"] * 2
+            assert client.memory.items == {}
+
+
+def nothing_done(_: Handle) -> dict[str, Any]:
+    """An answer without content, though the service has done nothing."""
+    return {}
+
+
+def in_conflict(_: Handle) -> dict[str, Any]:
+    """Another transaction is under way on one of the items."""
+    reasons = [{"Code": "None"}, {"Code": "TransactionConflict"}]
+    raise error("any", "TransactionCanceledException", CancellationReasons=reasons)
+
+
+def test_take_over_outlasts_another_one_of_the_same_session(client: Sparing, table: Table) -> None:
+    made, mark = record("a"), {"id": {"S": "moved#a"}}
+    client.memory.wire.strike(0, in_conflict)
+    table.take_over(made, mark=mark, now=NOW)
+    assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
+
+
+@pytest.mark.parametrize("expected", [None, b"1"])
+def test_own_stamp_is_recognised_when_the_sdk_puts_it_twice(
+    client: Sparing, table: Table, expected: bytes | None
+) -> None:
+    if expected:
+        client.memory.items["a"] = {"id": {"S": "a"}, "stamp": {"B": expected}}
+    client.memory.wire.strike(0, twice)
+    assert table.put_stamped({"id": {"S": "a"}, "stamp": {"B": b"2"}}, expected=expected)
+
+
+def test_item_of_another_id_than_was_asked_for_is_no_answer(client: Sparing, table: Table) -> None:
+    client.memory.items["a"] = record("b").to_item()
+    with pytest.raises(TableUnavailable):
+        table.get("a")
+
+
+def test_item_of_exactly_the_limit_is_taken(table: Table) -> None:
+    room = ITEM_MAX_BYTES - item_size(record("a", encrypted_data=b"").to_item())
+    table.create(record("a", encrypted_data=bytes(room)), now=NOW)
+    with pytest.raises(SessionTooLarge):
+        table.create(record("b", encrypted_data=bytes(room + 1)), now=NOW)
+
+
+# Pages, and what AWS tells of a table
+
+
+def test_pages_are_consistent_only_where_told(client: Sparing, table: Table) -> None:
+    client.told["scan"] = [{"Items": []}, {"Items": []}]
+    table.page()
+    table.page(consistent=True)
+    assert [asked["ConsistentRead"] for _, asked in client.calls] == [False, True]
+
+
+def test_all_pages_of_an_owner_are_followed(client: Sparing, table: Table) -> None:
+    ids = [{"id": {"S": name}, "owner": {"S": "user#django#7"}} for name in "abc"]
+    client.told["query"] = [
+        {"Items": ids[:1], "LastEvaluatedKey": ids[0]},
+        {"Items": ids[1:2], "LastEvaluatedKey": ids[1]},
+        {"Items": ids[2:]},
+    ]
+    assert table.owned("user#django#7") == ["a", "b", "c"]
+    asked = [each for _, each in client.calls]
+    assert [each.get("ExclusiveStartKey") for each in asked] == [None, *ids[:2]]
+    assert {each["ExpressionAttributeValues"][":owner"]["S"] for each in asked} == {"user#django#7"}
+    assert {each["Limit"] for each in asked} == {1000}
+
+
+@pytest.mark.parametrize(
+    ("status", "attribute"),
+    [("ENABLED", "ttl"), ("ENABLING", "ttl"), ("DISABLED", None), ("DISABLING", None)],
+)
+def test_expired_items_are_deleted_where_that_is_on_or_about_to_be(
+    client: Sparing, table: Table, status: str, attribute: str | None
+) -> None:
+    told = {"TimeToLiveStatus": status, "AttributeName": "ttl"}
+    client.told["describe_time_to_live"] = [{"TimeToLiveDescription": told}]
+    assert table.ttl_attribute() == attribute
+
+
+def test_time_at_aws_is_the_date_of_an_answer(client: Sparing, table: Table) -> None:
+    headers = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
+    client.told["get_item"] = [{"ResponseMetadata": {"HTTPHeaders": headers}}, {}]
+    assert table.server_time() == NOW
+    assert table.server_time() is None
+
+
+def test_estimated_items_are_those_that_aws_counted(client: Sparing, table: Table) -> None:
+    client.told["describe_table"] = [{"Table": {"ItemCount": 5}}, {}]
+    assert table.estimated_items() == 5
+    assert table.estimated_items() == 0

@@ -1,0 +1,236 @@
+"""The fleet's moment: read every 30 s, good for 60 s, never backwards, one reader at a time."""
+
+import itertools
+import threading
+
+import pytest
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
+from sessions_kms.storage.not_before import NotBefore
+from tests.clock import FakeClock
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.fakes import together
+from tests.sessions_kms.support.stacks import Stack
+
+
+class Source:
+    """What the table says, and how often it was asked."""
+
+    def __init__(self, moment: int = 0) -> None:
+        self.moment = moment
+        self.error: Exception | None = None
+        self.reads = 0
+
+    def __call__(self) -> int:
+        self.reads += 1
+        if self.error:
+            raise self.error
+        return self.moment
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source(1000)
+
+
+@pytest.fixture
+def not_before(source: Source, clock: FakeClock) -> NotBefore:
+    return NotBefore(source, at_least=0, clock=clock)
+
+
+def test_first_use_reads(not_before: NotBefore, source: Source) -> None:
+    assert source.reads == 0
+    assert not_before.moment() == 1000
+    assert source.reads == 1
+
+
+def test_it_is_read_again_at_30_seconds_and_not_before(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    not_before.moment()
+    source.moment = 2000
+    clock.advance(29.999)
+    assert (not_before.moment(), source.reads) == (1000, 1)
+    clock.advance(0.001)
+    assert (not_before.moment(), source.reads) == (2000, 2)
+
+
+def test_it_never_moves_backwards_whatever_the_table_says(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    not_before.moment()
+    source.moment = 0  # The item was deleted, or the table restored.
+    clock.advance(30)
+    assert not_before.moment() == 1000
+
+
+def test_moment_that_is_raised_during_a_read_stays_raised(clock: FakeClock) -> None:
+    def read() -> int:
+        view.at_least(100)
+        return 0
+
+    view = NotBefore(read, at_least=0, clock=clock)
+    assert view.moment() == 100
+
+
+def test_setting_holds_where_the_table_says_less(source: Source, clock: FakeClock) -> None:
+    assert NotBefore(source, at_least=5000, clock=clock).moment() == 5000
+
+
+@pytest.mark.parametrize("error", [TableUnavailable(), InvalidRecord("notBefore")])
+def test_unreadable_it_serves_below_60_seconds_and_then_nobody_can_tell(
+    not_before: NotBefore, source: Source, clock: FakeClock, error: Exception
+) -> None:
+    not_before.moment()
+    source.error = error
+    clock.advance(59.999)
+    assert not_before.moment() == 1000
+    clock.advance(0.001)
+    with pytest.raises(TableUnavailable):
+        not_before.moment()
+
+
+def test_unreadable_from_the_start_nobody_can_tell(not_before: NotBefore, source: Source) -> None:
+    source.error = TableUnavailable()
+    with pytest.raises(TableUnavailable):
+        not_before.moment()
+
+
+def test_unreadable_it_is_tried_every_5_seconds_while_it_still_serves(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    not_before.moment()
+    source.error = TableUnavailable()
+    clock.advance(30)
+    not_before.moment()
+    clock.advance(4.999)
+    not_before.moment()
+    assert source.reads == 2
+    clock.advance(0.001)
+    not_before.moment()
+    assert source.reads == 3
+
+
+def test_it_serves_again_as_soon_as_it_is_readable(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    not_before.moment()
+    source.error = TableUnavailable()
+    clock.advance(60)
+    with pytest.raises(TableUnavailable):
+        not_before.moment()
+    source.error = None
+    assert not_before.moment() == 1000
+
+
+def test_clock_set_back_makes_it_read_again(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    not_before.moment()
+    clock.advance(-3600)
+    source.moment = 2000
+    assert not_before.moment() == 2000
+
+
+@pytest.mark.parametrize("error", [None, TableUnavailable()])
+def test_threads_that_wait_for_a_read_share_its_outcome(
+    source: Source, clock: FakeClock, error: TableUnavailable | None
+) -> None:
+    threads, lock = 8, CountingLock()
+
+    def slow() -> int:
+        assert lock.asked.acquire(timeout=20)  # Until all others wait for this read.
+        return source()
+
+    source.error = error
+    not_before = NotBefore(slow, at_least=0, clock=clock)
+    not_before._reading = lock  # type: ignore[assignment]  # a lock that counts
+    lock.expected = threads - 1
+    results = together(threads, lambda _: not_before.moment())
+    assert [type(result) for result in results] == [type(error) if error else int] * threads
+    assert source.reads == 1
+
+
+class CountingLock:
+    """A lock; ``asked`` is released once as many threads as expected wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._came = itertools.count(1)
+        self.asked = threading.Semaphore(0)
+        self.expected = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if blocking and next(self._came) == self.expected:
+            self.asked.release()
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def test_no_thread_waits_for_a_read_while_a_good_moment_is_held(
+    source: Source, clock: FakeClock
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow() -> int:
+        if source.reads:
+            reading.set()
+            assert go_on.wait(20)
+        return source()
+
+    not_before = NotBefore(slow, at_least=0, clock=clock)
+    not_before.moment()
+    clock.advance(30)
+    thread = threading.Thread(target=not_before.moment)
+    thread.start()
+    assert reading.wait(10)
+    assert not_before.moment() == 1000  # The other one is still reading.
+    go_on.set()
+    thread.join(10)
+    assert source.reads == 2
+
+
+def item(moment: object, version: int = 1) -> dict[str, dict[str, str]]:
+    return {
+        "id": {"S": "not-before#django"},
+        "version": {"N": str(version)},
+        "notBefore": {"N": str(moment)},
+    }
+
+
+def saved() -> str:
+    session = SessionStore()
+    session["a"] = 1
+    session.save()
+    return session.session_key or ""
+
+
+def test_item_ends_what_was_created_up_to_it_within_30_seconds(stack: Stack) -> None:
+    key = saved()
+    assert SessionStore(key).get("a") == 1
+    stack.put_item(item(int(stack.clock())))
+    assert SessionStore(key).get("a") == 1  # Not read again yet.
+    stack.clock.advance(30)
+    assert SessionStore(key).get("a") is None
+    assert not SessionStore().exists(key)
+    assert SessionStore(saved()).get("a") == 1
+
+
+def test_setting_ends_what_was_created_up_to_it(make_fake: MakeStack, clock: FakeClock) -> None:
+    make_fake(not_before=int(clock()))
+    key = saved()
+    assert SessionStore(key).get("a") is None
+    clock.advance(1)
+    assert SessionStore(saved()).get("a") == 1
+
+
+def test_malformed_item_is_cannot_tell_once_nothing_good_is_held(stack: Stack) -> None:
+    key = saved()
+    assert SessionStore(key).get("a") == 1
+    stack.put_item(item(1, version=2))
+    stack.clock.advance(60)
+    with pytest.raises(StoreUnavailable):
+        SessionStore(key).get("a")

@@ -1,0 +1,331 @@
+"""A moment of not-before that lies far ahead: whoever writes the table, or a wrong clock, sets one.
+
+It must lock nobody out; and whatever became of the item, what has ended stays ended.
+"""
+
+import logging
+from collections.abc import Callable
+
+import pytest
+
+from sessions_kms import services
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.operations import ending
+from sessions_kms.storage.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
+from tests.clock import FakeClock
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.storage.test_not_before import Source
+from tests.sessions_kms.support.commands import end
+from tests.sessions_kms.support.fakes import together
+from tests.sessions_kms.support.stacks import Stack, install
+
+NOW = 1_800_000_000
+FAR = NOW + 100 * 365 * 86_400  # whatever the real clock of a server shows
+ITEM = "not-before#django"
+AHEAD = 300
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def not_before(source: Source, clock: FakeClock) -> NotBefore:
+    return NotBefore(source, at_least=0, clock=clock)
+
+
+def saved() -> SessionStore:
+    session = SessionStore()
+    session["a"] = 1
+    session.save()
+    return session
+
+
+def lives(session: SessionStore) -> bool:
+    return SessionStore().exists(session.session_key or "")
+
+
+def put(stack: Stack, moment: int, item_id: str = ITEM) -> None:
+    stack.put_item({"id": {"S": item_id}, "version": {"N": "1"}, "notBefore": {"N": str(moment)}})
+
+
+def stored(stack: Stack, item_id: str = ITEM) -> int:
+    return int(stack.items()[item_id]["notBefore"]["N"])
+
+
+def restarted(stack: Stack) -> None:
+    """Have another process in this one's place, which remembers nothing."""
+    install(services.build(stack.config, clock=stack.clock, **parts_of(stack)))
+
+
+def parts_of(stack: Stack) -> dict[str, object]:
+    table = stack.services.table
+    not_before = NotBefore(
+        table.get_not_before, at_least=stack.config.not_before or 0, clock=stack.clock
+    )
+    return {"table": table, "keyring": stack.services.keyring, "not_before": not_before}
+
+
+# What a process makes of it
+
+
+@pytest.mark.parametrize(("ahead", "counts"), [(0, True), (AHEAD, True), (AHEAD + 1, False)])
+def test_moment_more_than_five_minutes_ahead_does_not_count(
+    not_before: NotBefore, source: Source, ahead: int, counts: bool
+) -> None:
+    source.moment = NOW + ahead
+    assert not_before.moment() == (NOW + ahead if counts else 0)
+
+
+def test_moment_counts_once_it_is_five_minutes_ahead(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    source.moment = NOW + 600
+    assert not_before.moment() == 0
+    clock.advance(299)
+    assert not_before.moment() == 0
+    clock.advance(30)
+    assert not_before.moment() == NOW + 600
+
+
+def test_moment_far_ahead_lowers_nothing_that_was_accepted(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    source.moment = NOW - 10
+    not_before.moment()
+    for moment in (NOW + 86_400, NOW - 100, 0, FAR):
+        source.moment = moment
+        clock.advance(30)
+        assert not_before.moment() == NOW - 10
+
+
+def test_accepted_moment_outlives_a_clock_that_is_set_back(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    source.moment = NOW
+    not_before.moment()
+    clock.advance(-86_400)
+    source.moment = 0
+    assert not_before.moment() == NOW
+
+
+def test_moment_far_ahead_is_read_as_often_as_another_and_is_no_outage(
+    not_before: NotBefore, source: Source, clock: FakeClock
+) -> None:
+    source.moment = FAR
+    for reads in range(1, 5):
+        assert not_before.moment() == 0
+        assert not_before.held() == 0
+        assert source.reads == reads
+        clock.advance(30)
+
+
+def test_setting_far_ahead_does_not_count_until_it_is_near(
+    source: Source, clock: FakeClock
+) -> None:
+    source.moment = 5
+    not_before = NotBefore(source, at_least=NOW + 600, clock=clock)
+    assert not_before.moment() == 5
+    clock.advance(300)
+    assert not_before.moment() == NOW + 600
+
+
+def test_setting_that_has_passed_counts_beside_an_item_far_ahead(
+    source: Source, clock: FakeClock
+) -> None:
+    source.moment = FAR
+    assert NotBefore(source, at_least=NOW - 5, clock=clock).moment() == NOW - 5
+
+
+def test_accepted_moment_of_a_name_is_remembered_however_many_names_follow(
+    clock: FakeClock,
+) -> None:
+    moments = {"google": NOW}
+    named = NamedNotBefores(lambda name: moments.get(name, 0), clock=clock)
+    assert named.of("google").moment() == NOW
+    moments.clear()  # Somebody deletes the item.
+    for number in range(NAMES_MAX + 1):
+        named.of(f"p{number}").moment()
+    assert named.of("google").moment() == NOW
+
+
+# The alarm
+
+
+def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = [
+        record for record in caplog.records if record.name == "sessions_kms.storage.not_before"
+    ]
+    assert {record.levelno for record in found} <= {logging.ERROR}
+    return [record.getMessage() for record in found]
+
+
+def test_alarm_says_what_is_ahead_by_how_much_and_what_to_do(
+    not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.moment = NOW + 86_400
+    not_before.moment()
+    (told,) = alarms(caplog)
+    assert "86,400 s ahead" in told
+    assert "end_sessions" in told
+
+
+def test_alarm_names_the_setting_and_the_provider(
+    source: Source, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    NotBefore(source, at_least=FAR, clock=clock).moment()
+    NamedNotBefores(lambda _: FAR, clock=clock).of("google").moment()
+    setting, provider = alarms(caplog)
+    assert "NOT_BEFORE" in setting
+    assert "google" in provider
+    assert "--provider" in provider
+
+
+def test_alarm_is_repeated_hourly_and_at_each_other_moment(
+    not_before: NotBefore, source: Source, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.moment = FAR
+    for _ in range(ALARM_EVERY // 30):
+        not_before.moment()
+        clock.advance(30)
+    assert len(alarms(caplog)) == 1
+    not_before.moment()
+    assert len(alarms(caplog)) == 2
+    source.moment = FAR + 1
+    clock.advance(30)
+    not_before.moment()
+    assert len(alarms(caplog)) == 3
+
+
+def test_no_alarm_for_what_counts(
+    not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    source.moment = NOW + AHEAD
+    not_before.moment()
+    assert alarms(caplog) == []
+
+
+def test_log_handler_that_asks_again_gets_an_answer(source: Source, clock: FakeClock) -> None:
+    source.moment = FAR
+    not_before = NotBefore(source, at_least=0, clock=clock)
+    asked: list[int] = []
+
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            asked.append(not_before.moment())
+
+    logger = logging.getLogger("sessions_kms.storage.not_before")
+    handler = Asking()
+    logger.addHandler(handler)
+    try:
+        assert not_before.moment() == 0
+    finally:
+        logger.removeHandler(handler)
+    assert asked == [0]
+    assert source.reads == 1
+
+
+# Visitors, and the operator
+
+
+def test_item_far_ahead_locks_nobody_out(stack: Stack) -> None:
+    before = saved()
+    put(stack, FAR)
+    stack.clock.advance(60)
+    after = saved()
+    assert lives(before)
+    assert lives(after)
+    restarted(stack)
+    assert lives(before)
+    assert lives(after)
+
+
+def test_setting_far_ahead_locks_nobody_out(make_fake: MakeStack) -> None:
+    make_fake(not_before=FAR)
+    assert lives(saved())
+
+
+def test_item_far_ahead_hides_no_moment_from_who_knew_it(stack: Stack) -> None:
+    ended = saved()
+    ending.end_before(NOW)
+    put(stack, FAR)
+    stack.clock.advance(60)
+    assert not lives(ended)
+
+
+@pytest.mark.parametrize("ahead", [AHEAD + 1, 86_400])
+def test_moment_far_ahead_is_overwritten(fake: Stack, ahead: int) -> None:
+    put(fake, NOW + ahead)
+    assert ending.end_before(NOW - 5)
+    assert stored(fake) == NOW - 5
+
+
+def test_moment_very_far_ahead_is_overwritten_in_every_store(stack: Stack) -> None:
+    put(stack, FAR)
+    assert ending.end_before(NOW - 5)
+    assert stored(stack) == NOW - 5
+
+
+@pytest.mark.parametrize("ahead", [-4, 0, AHEAD])
+def test_later_moment_that_counts_is_not_lowered(fake: Stack, ahead: int) -> None:
+    put(fake, NOW + ahead)
+    assert not ending.end_before(NOW - 5)
+    assert stored(fake) == NOW + ahead
+
+
+def test_slow_clock_lowers_nothing_that_counts_by_the_clock_of_aws(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(fake, NOW)
+    fake.clock.advance(-3600)
+    monkeypatch.setattr(fake.services.table, "server_time", lambda: float(NOW))
+    assert not ending.end_before(NOW - 7200)
+    assert stored(fake) == NOW
+
+
+def test_of_many_that_overwrite_it_at_once_the_latest_stands(stack: Stack) -> None:
+    put(stack, FAR)
+    raised = together(8, lambda index: ending.end_before(NOW - index))
+    assert True in raised
+    assert stored(stack) == NOW
+
+
+@pytest.mark.parametrize("make_stack", ["moto"], indirect=True)
+def test_moment_that_is_set_far_ahead_again_meanwhile_is_no_success(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write was refused by what stood then; what stands now ends nothing."""
+    table = stack.services.table
+    reading: Callable[[str | None], int] = table.get_not_before
+    put(stack, NOW + 10)
+
+    def overwritten(name: str | None = None) -> int:
+        put(stack, FAR)
+        return reading(name)
+
+    monkeypatch.setattr(table, "get_not_before", overwritten)
+    with pytest.raises(TableUnavailable):
+        ending.end_before(NOW)
+
+
+def test_command_ends_all_despite_a_moment_far_ahead_and_says_so(stack: Stack) -> None:
+    ended = saved()
+    put(stack, FAR)
+    stack.clock.advance(1)
+    done = end("--all", "--no-delete", "--json")
+    assert (done.status, done.json["raised"]) == (0, True)
+    stack.clock.advance(1)
+    after = saved()
+    restarted(stack)
+    assert [lives(ended), lives(after)] == [False, True]
+
+
+def test_named_moment_far_ahead_does_not_count_and_is_overwritten(stack: Stack) -> None:
+    item_id = f"{ITEM}#google"
+    put(stack, FAR, item_id)
+    assert services.services().not_before_of("google").moment() == 0
+    assert ending.end_before_of("google", NOW)
+    assert stored(stack, item_id) == NOW
+    assert services.services().not_before_of("google").moment() == NOW

@@ -1,0 +1,171 @@
+"""A real store that is good until a test breaks it, `check_session_store` run on it, and remedies.
+
+A test module makes the fixture its own: ``store = checked_store.store``.
+"""
+
+import io
+import json
+import re
+import shlex
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from django.core.management import call_command
+from pytest_django import Settings
+
+from sessions_kms import services
+from sessions_kms.operations import provisioning
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.faults import FaultProxy, running_proxy
+
+REGION = "eu-west-1"
+# Neither stand-in evaluates conditions of a policy, nor IAM: it allows what AWS would deny.
+# tests/sessions_kms/doctor/test_rights.py looks at these, under the printed policies.
+NOT_HERE = {"over-grant context", "over-grant key"}
+
+
+@dataclass
+class Store:
+    """A store that is good until a test breaks it, and the settings that name it."""
+
+    table: str
+    key: str
+    settings: Settings
+
+    @property
+    def key_id(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    def configure(self, **changes: Any) -> None:
+        named = {"KEY_ID": self.key, "TABLE_NAME": self.table, "REGION_NAME": REGION}
+        self.settings.SESSIONS_KMS = named | changes
+
+    def new_table(self, **options: Any) -> None:
+        """Point to another table, made as somebody else might have."""
+        self.table += "-other"
+        billing = {"BillingMode": "PAY_PER_REQUEST"}
+        client("dynamodb").create_table(TableName=self.table, **(billing | options))
+        self.configure()
+
+    def items(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = client("dynamodb").scan(TableName=self.table)["Items"]
+        return found
+
+    def sessions(self) -> list[str]:
+        return [item["id"]["S"] for item in self.items() if "#" not in item["id"]["S"]]
+
+
+@pytest.fixture
+def store(make_stack: MakeStack, settings: Settings) -> Store:
+    return new_store(settings)
+
+
+def new_store(settings: Settings) -> Store:
+    """Create table and key as the command does, and point the settings to them."""
+    settings.SESSION_COOKIE_SECURE = True  # The settings of the tests are those of a local run.
+    unique = uuid.uuid4().hex[:12]
+    list(provisioning.create_table(client("dynamodb"), f"sessions-{unique}"))
+    key = new_key()
+    made = Store(f"sessions-{unique}", key, settings)
+    made.configure()
+    return made
+
+
+def new_key() -> str:
+    key, _ = provisioning.create_key(client("kms"), f"alias/test-{uuid.uuid4().hex[:12]}")
+    return key
+
+
+def client(service: str) -> Any:
+    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # a name at a time
+
+
+@contextmanager
+def proxied(service: str, url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """Put a proxy between the checks and a service of the stack."""
+    with running_proxy(url) as proxy:
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", proxy.url)
+        services.reset()
+        yield proxy
+        services.reset()
+
+
+def check(*options: str) -> tuple[int, dict[str, Any]]:
+    """Run the check; give its exit status, and its report."""
+    out = io.StringIO()
+    status = 0
+    try:
+        call_command("check_session_store", "--json", *options, stdout=out)
+    except SystemExit as exc:
+        status = int(exc.code or 0)
+    report = json.loads(out.getvalue())
+    assert set(report) == {"ok", "status", "checks", "latencies", "kms_calls"}
+    for finding in report["checks"]:
+        assert set(finding) == {"name", "level", "detail", "remedy"}
+        assert bool(finding["remedy"]) == (finding["level"] != "ok")
+        assert finding["detail"]
+    levels = [finding["level"] for finding in report["checks"]]
+    worst = next((each for each in ("failing", "warning") if each in levels), "ok")
+    assert report["status"] == worst
+    assert report["ok"] == (status != 1) == (worst != "failing")
+    return status, report
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What a finding that is not ok says."""
+
+    level: str
+    detail: str
+    remedy: str
+
+
+def troubles(*options: str) -> dict[str, Trouble]:
+    """Run the check; give what it found wrong, but for what no stand-in can have right."""
+    _, report = check(*options)
+    names = [each["name"] for each in report["checks"]]
+    assert len(names) == len(set(names))
+    return {
+        each["name"]: Trouble(each["level"], each["detail"], each["remedy"])
+        for each in report["checks"]
+        if each["level"] != "ok" and each["name"] not in NOT_HERE
+    }
+
+
+def apply(remedy: str) -> None:
+    """Run the commands that a remedy names, in their order."""
+    commands = re.findall(r"`([^`]+)`", remedy)
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        if words[0] == "aws":
+            _aws(*words[1:])
+        else:
+            assert words[0] == "manage.py"
+            call_command(*words[1:], stdout=io.StringIO())
+    services.reset()
+
+
+def _aws(service: str, operation: str, *options: str) -> None:
+    """Do what AWS's command-line client does with these words."""
+    names = ["".join(part.title() for part in each[2:].split("-")) for each in options[::2]]
+    renamed = {"SseSpecification": "SSESpecification"}
+    params = {
+        renamed.get(name, name): _value(text)
+        for name, text in zip(names, options[1::2], strict=True)
+    }
+    getattr(client(service), operation.replace("-", "_"))(**params)
+
+
+def _value(text: str) -> Any:
+    if text.startswith("{"):
+        return json.loads(text)
+    if "=" in text:  # Its shorthand.
+        pairs = dict(pair.split("=") for pair in text.split(","))
+        return {name: value == "true" or value for name, value in pairs.items()}
+    return text

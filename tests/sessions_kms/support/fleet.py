@@ -1,0 +1,76 @@
+"""A fleet of processes for the tests of data keys: one KMS, one table, a keyring each."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
+from tests.clock import FakeClock
+from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
+
+DAY = 24 * 3600
+NOW = 1_800_000_000
+PERIOD = NOW - NOW % DAY  # the period of NOW, eight hours old
+MAX_AGE = 300
+MAX_STALE = 3600
+RENEWAL_AGE = 240  # of a key fetched while chance gives one half
+LEAD = 150  # likewise, seconds before the end of a period
+
+
+def kms_keyring(
+    kms: FakeKMS, *, key_id: str = KEY, decrypt_key_ids: tuple[str, ...] = (), **context: str
+) -> KMSKeyring:
+    return KMSKeyring(
+        kms,
+        key_id=key_id,
+        decrypt_key_ids=decrypt_key_ids,
+        namespace="django",
+        encryption_context=context,
+    )
+
+
+class Process:
+    """One process. Its background renewals wait in ``jobs`` until a test runs them."""
+
+    def __init__(
+        self,
+        kms: FakeKMS | None = None,
+        table: FakeDataKeyTable | None = None,
+        clock: FakeClock | None = None,
+        *,
+        key_id: str = KEY,
+        decrypt_key_ids: tuple[str, ...] = (OLD_KEY,),
+        **options: Any,
+    ) -> None:
+        self.kms = kms or FakeKMS()
+        self.table = table or FakeDataKeyTable()
+        self.clock = clock or FakeClock(NOW)
+        self.jobs: list[Callable[[], None]] = []
+        direct = kms_keyring(self.kms, key_id=key_id, decrypt_key_ids=decrypt_key_ids)
+        self.cache = CachingKeyring(
+            SharedKeyring(direct, self.table, period_length=DAY, clock=self.clock),
+            context=direct.context,
+            clock=self.clock,
+            **{
+                "max_age": MAX_AGE,
+                "max_stale": MAX_STALE,
+                "period_length": DAY,
+                "chance": lambda: 0.5,
+                "start": self.jobs.append,
+                **options,
+            },
+        )
+        self.generate = self.cache.generate
+        self.unwrap = self.cache.unwrap
+
+    def run_jobs(self) -> int:
+        """Run the background renewals that wait, and return how many there were."""
+        jobs, self.jobs[:] = list(self.jobs), []
+        for job in jobs:
+            job()
+        return len(jobs)
+
+    def plaintexts(self) -> set[bytes]:
+        """Return all plaintext data keys that the cache holds, anywhere."""
+        held = [*self.cache._entries.values(), *self.cache._sealing]
+        return {entry.key.plaintext for entry in held}

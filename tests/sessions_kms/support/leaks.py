@@ -1,0 +1,226 @@
+"""Finding secrets: in logs at DEBUG, in errors and their frames, in Django's error reports.
+
+What the test itself holds does not count: frames of files other than Django's,
+asgiref's, the SDK's and the engine's are the caller's own.
+"""
+
+import base64
+import concurrent.futures
+import hashlib
+import json
+import logging
+import os
+import pprint
+import secrets as randomness
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import asgiref
+import boto3
+import botocore
+import django
+import pytest
+import urllib3
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.http import HttpRequest
+from django.test import RequestFactory
+from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
+
+import sessions_kms
+from sessions_kms.backend import SessionStore
+from tests.sessions_kms.support.faulty import FaultyStack
+
+TOKEN = "token-" + randomness.token_hex(16)
+OTHER = "other-" + randomness.token_hex(16)
+
+WATCHED = tuple(
+    str(Path(module.__file__ or "").parent) + os.sep
+    for module in (asgiref, boto3, botocore, concurrent.futures, django, sessions_kms, urllib3)
+)
+
+
+def forms(secret: str | bytes) -> set[str]:
+    """Return how a secret may look in text."""
+    raw = secret.encode() if isinstance(secret, str) else secret
+    # A part of it is as bad, where what shows it was cut.
+    encoded = {base64.b64encode(raw)[:20], base64.urlsafe_b64encode(raw)[:20]}
+    return {repr(raw)[2:-1], raw.hex(), *(text.decode() for text in encoded)}
+
+
+@dataclass
+class Secrets:
+    """What must not be seen. Tells where it was, never what."""
+
+    known: dict[str, set[str]] = field(default_factory=dict, repr=False)
+
+    def add(self, name: str, secret: str | bytes) -> None:
+        self.known.setdefault(name, set()).update(forms(secret))
+
+    def within(self, text: str) -> set[str]:
+        """Return the names of the secrets that a text shows."""
+        return {name for name, shapes in self.known.items() if any(s in text for s in shapes)}
+
+    def in_bytes(self, data: bytes) -> set[str]:
+        return self.within(repr(data)) | self.within(data.decode("latin-1"))
+
+
+class Visitor:
+    """Someone with a session of secrets, whose own frames show none."""
+
+    def __init__(self, faulty: FaultyStack) -> None:
+        self.faulty = faulty
+        self.secrets = Secrets()
+        self.secrets.add("token", TOKEN)
+        self.secrets.add("other token", OTHER)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a session where all works, and come back with its cookie."""
+        self.learn()
+        self.faulty.restart()
+        session = SessionStore()
+        session.update({"token": TOKEN, USER_ID: "1"})
+        session.save()
+        self.key = session.session_key or ""
+        self.come_back()
+
+    def come_back(self) -> None:
+        """Come back with the same cookie, to a new process."""
+        self.learn()
+        self.faulty.restart()
+        self.session = SessionStore(self.key)
+
+    def learn(self) -> None:
+        """Learn the data keys that KMS gave out."""
+        for body in self.faulty.kms.answers:
+            if plaintext := json.loads(body).get("Plaintext"):
+                self.secrets.add("data key", base64.b64decode(plaintext))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "key":
+            self.secrets.add("session key", value)
+            derived = hashlib.sha256(b"sessions_kms/1/secret\0" + value.encode()).digest()
+            self.secrets.add("secret of the session key", derived)
+        super().__setattr__(name, value)
+
+    def request(self) -> HttpRequest:
+        request = RequestFactory().get("/")
+        request.COOKIES[settings.SESSION_COOKIE_NAME] = self.key
+        request.META["HTTP_COOKIE"] = f"{settings.SESSION_COOKIE_NAME}={self.key}"
+        return request
+
+
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all that leads to it, told to be hidden or not."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        found = waiting.pop()
+        if id(found) not in seen:
+            seen.add(id(found))
+            yield found
+            waiting += [e for e in (found.__cause__, found.__context__) if e is not None]
+
+
+def frames(tb: TracebackType | None) -> Iterator[FrameType]:
+    while tb is not None:
+        if tb.tb_frame.f_code.co_filename.startswith(WATCHED):
+            yield tb.tb_frame
+        tb = tb.tb_next
+
+
+def in_error(error: BaseException, secrets: Secrets) -> set[str]:
+    """Return where an error and its chain show secrets, each as "place: secret"."""
+    found: set[str] = set()
+    for link in error_chain(error):
+        kind = type(link).__name__
+        told = [str(link), repr(link), repr(link.args), repr(vars(link))]
+        found |= {f"{kind}: {name}" for text in told for name in secrets.within(text)}
+        for frame in frames(link.__traceback__):
+            if frame.f_locals.get("__traceback_hide__"):
+                continue
+            where = f"{kind}: {frame.f_code.co_qualname}"
+            for variable, value in frame.f_locals.items():
+                names = secrets.within(pprint.pformat(value)) | secrets.within(repr(value))
+                found |= {f"{where}.{variable}: {name}" for name in names}
+    return found
+
+
+class ReporterFilter(SafeExceptionReporterFilter):
+    """Django's own, without the settings: they hold nothing of a visitor, and take long to show."""
+
+    def get_safe_settings(self) -> dict[str, Any]:
+        return {}
+
+
+def in_reports(error: BaseException, request: HttpRequest, secrets: Secrets) -> set[str]:
+    """Return which of Django's reports of an error show which secrets."""
+    request.exception_reporter_filter = ReporterFilter()
+    reporter = ExceptionReporter(request, type(error), error, error.__traceback__)
+    reports = {
+        "text": reporter.get_traceback_text(),
+        "html": reporter.get_traceback_html(),
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+    return {f"{kind}: {name}" for kind, text in reports.items() for name in secrets.within(text)}
+
+
+class Messages(logging.Formatter):
+    """Formats an exception without its frames: what they show is source code, and takes long."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        return "\n".join(
+            "\n".join([type(link).__name__, str(link), *getattr(link, "__notes__", [])])
+            for link in error_chain(ei[1])
+        )
+
+
+class EveryRecord(logging.Handler):
+    """Keeps the text of every log record, with its arguments."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.setFormatter(Messages())
+        self.texts: list[str] = []
+        self.loggers: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        extra = {name: value for name, value in vars(record).items() if name != "exc_info"}
+        self.texts.append(f"{record.name}: {self.format(record)} {extra!r}")
+        self.loggers.add(record.name)
+
+    def showing(self, secrets: Secrets) -> set[str]:
+        if not secrets.within("\n".join(self.texts)):  # All at once takes a fraction of the time.
+            return set()
+        return {
+            f"{text.partition(':')[0]}: {name}"
+            for text in self.texts
+            for name in secrets.within(text)
+        }
+
+
+def record_everything(monkeypatch: pytest.MonkeyPatch) -> EveryRecord:
+    """Hear every logger at DEBUG, whatever the settings say."""
+    handler = EveryRecord()
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [handler])
+    monkeypatch.setattr(root, "level", logging.DEBUG)
+    for logger in list(logging.Logger.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            monkeypatch.setattr(logger, "level", logging.NOTSET)
+            monkeypatch.setattr(logger, "propagate", True)
+            monkeypatch.setattr(logger, "disabled", False)
+            logger.manager._clear_cache()  # type: ignore[attr-defined]  # of isEnabledFor
+    return handler
+
+
+def raised_by(call: Callable[[], object]) -> BaseException | None:
+    try:
+        call()
+    except Exception as exc:  # noqa: BLE001 - handed to the test
+        return exc
+    return None

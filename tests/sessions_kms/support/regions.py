@@ -1,0 +1,142 @@
+"""Two Regions for the tests: one multi-Region key, and a global table with its replication.
+
+Each Region has a table of its own on a real server. What the engine writes is carried to
+the other Region by `replicate`, item by item, the last write of each item winning, as
+DynamoDB does it: conditions and transactions hold in the Region of the call only.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/V2globaltables_HowItWorks.html
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+
+from sessions_kms import services
+from sessions_kms.aws import clients
+from sessions_kms.conf import Config
+from sessions_kms.operations import provisioning
+from sessions_kms.services import Services
+from tests.clock import FakeClock
+from tests.sessions_kms.support.stacks import install
+
+HOME, OTHER = "eu-west-1", "eu-central-1"
+REGIONS = (HOME, OTHER)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One item that was written or deleted in a Region."""
+
+    region: str
+    item_id: str
+
+
+class GlobalTable:
+    """The replicas of a table, and the writes that only one of them has seen."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._clients = {region: boto3.client("dynamodb", region_name=region) for region in REGIONS}
+        for client in self._clients.values():
+            list(provisioning.create_table(client, name))
+        self._pending: list[Write] = []
+
+    def watch(self) -> None:
+        """Note what the engine writes from now on: its clients must not have been made yet."""
+        clients.reset()
+        events = clients._session().events
+        events.register("before-parameter-build.dynamodb.*", _remember_writes)
+        events.register("after-call.dynamodb.*", self._note)
+
+    def replicate(self) -> None:
+        """Carry over what was written, the last write of each item last."""
+        last = {write.item_id: write.region for write in self._pending}
+        self._pending = []
+        for item_id, region in last.items():
+            (there,) = [each for each in REGIONS if each != region]
+            self._put(there, item_id, self.item(item_id, region))
+
+    def item(self, item_id: str, region: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = (
+            self._clients[region]
+            .get_item(TableName=self.name, Key={"id": {"S": item_id}}, ConsistentRead=True)
+            .get("Item")
+        )
+        return found
+
+    def items(self, region: str) -> dict[str, dict[str, Any]]:
+        found = self._clients[region].scan(TableName=self.name, ConsistentRead=True)["Items"]
+        return {item["id"]["S"]: dict(item) for item in found}
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+    def _put(self, region: str, item_id: str, item: dict[str, Any] | None) -> None:
+        if item is None:
+            self._clients[region].delete_item(TableName=self.name, Key={"id": {"S": item_id}})
+        else:
+            self._clients[region].put_item(TableName=self.name, Item=item)
+
+    def _note(self, http_response: Any, context: dict[str, Any], **_: Any) -> None:
+        if http_response.status_code == 200:
+            region = context["client_region"]
+            self._pending += [Write(region, each) for each in context.get("written", [])]
+
+
+def _remember_writes(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+    parts: list[dict[str, Any]] = []
+    if model.name == "TransactWriteItems":
+        parts = [part for action in params["TransactItems"] for part in action.values()]
+    elif model.name in {"PutItem", "DeleteItem", "UpdateItem"}:
+        parts = [params]
+    context["written"] = [(part.get("Item") or part["Key"])["id"]["S"] for part in parts]
+
+
+@dataclass(frozen=True)
+class TwoRegions:
+    """A store in two Regions. A request is served by the Region that `serve` installed last."""
+
+    table: GlobalTable
+    keys: dict[str, str]
+    services: dict[str, Services]
+
+    def serve(self, region: str) -> Services:
+        """Have the next requests served in a Region."""
+        install(self.services[region])
+        return self.services[region]
+
+    def restart(self, region: str, clock: FakeClock, **config: Any) -> Services:
+        """Start the processes of a Region anew: nothing is cached."""
+        made = services.build(
+            Config(
+                **{
+                    "key_id": self.keys[region],
+                    "table_name": self.table.name,
+                    "region_name": region,
+                    **config,
+                }
+            ),
+            clock=clock,
+            sleep=lambda _: None,
+        )
+        self.services[region] = made
+        return self.serve(region)
+
+
+@contextmanager
+def two_regions(name: str, clock: FakeClock) -> Iterator[TwoRegions]:
+    """Give a store in two Regions, served in the first."""
+    kms = boto3.client("kms", region_name=HOME)
+    key = kms.create_key(MultiRegion=True)["KeyMetadata"]["Arn"]
+    replica = kms.replicate_key(KeyId=key, ReplicaRegion=OTHER)["ReplicaKeyMetadata"]["Arn"]
+    kms.close()
+    table = GlobalTable(name)
+    table.watch()
+    made = TwoRegions(table, {HOME: key, OTHER: replica}, {})
+    for region in reversed(REGIONS):
+        made.restart(region, clock)
+    yield made
+    table.close()

@@ -1,0 +1,242 @@
+"""The AWS side that a test of the engine runs on: fakes, moto in process, or real local servers.
+
+Every stack takes the same tests, so that neither the fakes nor the servers lie.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber
+
+from gateway_site.local.kms import LocalKMS
+from sessions_kms import services
+from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.conf import Config
+from sessions_kms.data_keys.cached_keyring import CachingKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.format.record import Item
+from sessions_kms.operations import provisioning
+from sessions_kms.services import Services
+from sessions_kms.storage.not_before import NotBefore
+from tests.clock import FakeClock
+from tests.sessions_kms.support.fake_table import FakeTable
+from tests.sessions_kms.support.fakes import FakeKMS
+
+REGION = "eu-west-1"
+URL = "AWS_ENDPOINT_URL"
+FAKE_KEY = f"arn:aws:kms:{REGION}:123456789012:key/11111111-2222-3333-4444-555555555555"
+# What the engine uses of a table: to protect it and its backups takes ten calls more.
+BARE_TABLE = {
+    name: part for name, part in provisioning.TABLE.items() if name != "DeletionProtectionEnabled"
+}
+Kind = Literal["fake", "moto", "servers"]
+KINDS: tuple[Kind, ...] = ("fake", "moto", "servers")
+
+
+@dataclass
+class Stack:
+    """A wired engine, and the back door to its table that an attacker or operator has."""
+
+    kind: str
+    services: Services
+    clock: FakeClock
+    items: Callable[[], dict[str, Item]]
+    put_item: Callable[[Item], None]
+    delete_item: Callable[[str], None]
+
+    @property
+    def config(self) -> Config:
+        return self.services.config
+
+    def sessions(self) -> dict[str, Item]:
+        """Return the items that are sessions; tombstones of changed keys are none."""
+        return {
+            name: item
+            for name, item in self.items().items()
+            if "#" not in name and "movedAt" not in item
+        }
+
+
+def install(made: Services) -> None:
+    """Make these the services of the process."""
+    services._services = made
+
+
+@contextmanager
+def another_process() -> Iterator[None]:
+    """Run a block as another process would: its writers do not queue with this one's."""
+    before = services.services()
+    install(replace(before, lanes=Lanes()))
+    try:
+        yield
+    finally:
+        install(before)
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    return {"KEY_ID": config.key_id, "TABLE_NAME": config.table_name}
+
+
+def fake_stack(clock: FakeClock, **config: Any) -> Stack:
+    made = Config(key_id=FAKE_KEY, table_name="sessions", **config)
+    table = FakeTable(made.namespace)
+    kms = KMSKeyring(
+        FakeKMS(FAKE_KEY),
+        key_id=FAKE_KEY,
+        decrypt_key_ids=made.decrypt_key_ids,
+        namespace=made.namespace,
+        encryption_context=made.encryption_context,
+    )
+    keyring = CachingKeyring(
+        SharedKeyring(kms, table, period_length=made.data_key_period, clock=clock)
+        if made.data_key_period
+        else kms,
+        context=kms.context,
+        max_age=made.data_key_cache_age,
+        max_stale=made.data_key_max_stale,
+        period_length=made.data_key_period,
+        clock=clock,
+        background=False,
+    )
+    not_before = NotBefore(table.get_not_before, at_least=made.not_before or 0, clock=clock)
+    wired = Services(
+        made,
+        table,  # type: ignore[arg-type]  # the fake keeps the table's contract; tests hold that
+        keyring,
+        not_before,
+        clock=clock,
+        sleep=lambda _: None,
+    )
+
+    def put_item(item: Item) -> None:
+        table.items[item["id"]["S"]] = item
+
+    def delete_item(item_id: str) -> None:
+        table.items.pop(item_id, None)
+
+    return Stack("fake", wired, clock, lambda: dict(table.items), put_item, delete_item)
+
+
+def kept_client(service: str) -> Any:
+    """Return a client of the endpoints in force that tests share: to make one takes long."""
+    endpoints = (os.environ.get(f"{URL}_{service.upper()}"), os.environ.get(URL))
+    return _client(service, endpoints)
+
+
+@cache
+def _client(service: str, endpoints: tuple[str | None, ...]) -> Any:
+    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # a name
+
+
+def aws_stack(kind: Kind, clock: FakeClock, **config: Any) -> Stack:
+    """Wire the engine to whatever answers at the endpoints in force, with a key and a table."""
+    key = kept_client("kms").create_key()["KeyMetadata"]["Arn"]
+    table = f"sessions-{uuid.uuid4().hex[:12]}"
+    client = kept_client("dynamodb")
+    client.create_table(TableName=table, **BARE_TABLE)
+    made = Config(key_id=key, table_name=table, region_name=REGION, **config)
+    wired = services.build(made, clock=clock, sleep=lambda _: None)
+
+    def items() -> dict[str, Item]:
+        pages: Any = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
+        return {item["id"]["S"]: item for page in pages for item in page["Items"]}
+
+    def put_item(item: Item) -> None:
+        client.put_item(TableName=table, Item=item)
+
+    def delete_item(item_id: str) -> None:
+        client.delete_item(TableName=table, Key={"id": {"S": item_id}})
+
+    return Stack(kind, wired, clock, items, put_item, delete_item)
+
+
+def _one_at_a_time(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Answer calls in turn: moto, in process, tests a condition and writes without a lock."""
+    lock = threading.Lock()
+
+    def answered(*args: Any, **kwargs: Any) -> Any:
+        with lock:
+            return answer(*args, **kwargs)
+
+    return answered
+
+
+@contextmanager
+def running_stack(
+    kind: Kind, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Stack]]:
+    """Give a maker of stacks of one kind; what it makes last is installed."""
+
+    def make(**config: Any) -> Stack:
+        stack = fake_stack(clock, **config) if kind == "fake" else aws_stack(kind, clock, **config)
+        install(stack.services)
+        return stack
+
+    if kind == "moto":
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        monkeypatch.setattr(BotocoreStubber, "__call__", _one_at_a_time(BotocoreStubber.__call__))
+        with mock_aws():
+            yield make
+        return
+    if kind == "servers":
+        kms: LocalKMS = request.getfixturevalue("local_kms")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("roto_url"))
+    yield make
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_roto() -> Iterator[str]:
+    """Run a roto-server of its own, in memory, and give its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    binary = Path(sys.executable).with_name("roto-server")
+    with subprocess.Popen(
+        [binary, "--ephemeral", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            wait_for(url)
+            yield url
+        finally:
+            process.kill()
+
+
+def wait_for(url: str, *, seconds: float = 10) -> None:
+    """Wait until something answers HTTP at an address."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urlopen(url, timeout=1):  # noqa: S310 - an address of this test
+                return
+        except URLError as exc:
+            if hasattr(exc, "code"):  # It answers, if only with an error.
+                exc.close()  # type: ignore[attr-defined]
+                return
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

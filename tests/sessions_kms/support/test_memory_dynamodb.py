@@ -1,0 +1,143 @@
+"""DynamoDB in memory answers as moto does, to every condition that the engine states."""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from sessions_kms.format.record import PublishedKey, SessionRecord
+from sessions_kms.operations import provisioning
+from sessions_kms.storage.items import Page
+from sessions_kms.storage.table import Table
+from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
+
+NOW = 1_800_000_000
+TABLE = "sessions"
+OWNER = "user#django#7"
+
+
+class Stored(NamedTuple):
+    """A state of the record, as a write may find it."""
+
+    revision: int
+    salt: bytes
+    ttl: int
+
+
+STATES = {
+    "absent": None,
+    "as loaded": Stored(1, b"s" * 16, NOW + 10),
+    "other revision": Stored(2, b"s" * 16, NOW + 10),
+    "other salt": Stored(1, b"t" * 16, NOW + 10),
+    "ends now": Stored(1, b"s" * 16, NOW),
+    "ended": Stored(1, b"s" * 16, NOW - 1),
+}
+EXPECTED = Stored(1, b"s" * 16, 0)
+WRITES: dict[str, Callable[[Table], object]] = {
+    "create": lambda table: table.create(record("a", b"n" * 16), now=NOW),
+    "create again": lambda table: table.create(record("a", b"s" * 16), now=NOW),
+    "replace": lambda table: table.replace(record("a", b"n" * 16), expected=EXPECTED, now=NOW),
+    "move": lambda table: table.move(
+        record("b", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW
+    ),
+    "move to one that is there": lambda table: table.move(
+        record("c", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW
+    ),
+    "delete": lambda table: table.delete("a"),
+    "end": lambda table: table.end("a"),
+    "raise": lambda table: table.raise_not_before(NOW, latest=NOW + 300),
+    "rewrap": lambda table: table.rewrap("a", old=b"wrapped", new=b"other", created_at=NOW),
+    "rewrap another": lambda table: table.rewrap("a", old=b"x", new=b"other", created_at=None),
+    "owned": lambda table: sorted(table.owned(OWNER)),
+    "get": lambda table: table.get("a"),
+    "head": lambda table: table.head("a"),
+    "owned page": lambda table: ids_of(table.owned_page(OWNER)),
+    "publish": lambda table: table.publish_data_key(PublishedKey(1, b"new", NOW, NOW)),
+    "publish again": lambda table: table.publish_data_key(PublishedKey(2, b"new", NOW, NOW)),
+    "replace key": lambda table: table.replace_data_key(
+        PublishedKey(2, b"new", NOW, NOW), old=b"key"
+    ),
+    "replace other key": lambda table: table.replace_data_key(
+        PublishedKey(2, b"new", NOW, NOW), old=b"other"
+    ),
+    "stamp": lambda table: table.put_stamped(stamped(b"2"), expected=b"1"),
+    "stamp of another": lambda table: table.put_stamped(stamped(b"2"), expected=b"3"),
+    "stamp of none": lambda table: table.put_stamped(stamped(b"2"), expected=None),
+}
+
+
+def ids_of(page: Page) -> list[str]:
+    return sorted(str(sorted(item.items())) for item in page.items)
+
+
+def record(name: str, salt: bytes, *, revision: int = 1, ttl: int = NOW + 10) -> SessionRecord:
+    return SessionRecord(
+        id=name,
+        created_at=NOW - 5,
+        updated_at=NOW,
+        ttl=ttl,
+        revision=revision,
+        owner=OWNER,
+        key_period=0,
+        encrypted_key=b"wrapped",
+        salt=salt,
+        commitment=os.urandom(32),
+        iv=os.urandom(12),
+        encrypted_data=b"sealed",
+        auth_tag=os.urandom(16),
+    )
+
+
+def stamped(stamp: bytes) -> dict[str, dict[str, Any]]:
+    return {"id": {"S": "lease#a"}, "stamp": {"B": stamp}}
+
+
+def outcome(table: Table, name: str, state: Stored | None) -> tuple[str, list[str]]:
+    """Bring a table into a state and write; give what came of it and what stands then."""
+    for item_id in ("a", "b", "c", "data-key#django#1", "lease#a"):
+        table.delete(item_id)
+    if state:
+        table.put_item(record("a", state.salt, revision=state.revision, ttl=state.ttl).to_item())
+    table.put_item(record("c", b"c" * 16).to_item())
+    table.put_item(PublishedKey(2, b"key", NOW, NOW).to_item("data-key#django#2"))
+    table.put_item(stamped(b"1"))
+    try:
+        told = WRITES[name](table)
+    except Exception as exc:  # noqa: BLE001 - its type is what is compared
+        told = type(exc)
+    found = [table.get_item(item_id) or {} for item_id in ("a", "b", "c", "lease#a")]
+    key = (table.get_item("data-key#django#2") or {}).get("encryptedKey")
+    salts = [str(item.get("salt") or item.get("stamp")) for item in found]
+    return repr(told), [*salts, str(key)]
+
+
+@pytest.fixture
+def moto_table(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with mock_aws():
+        client = boto3.client("dynamodb", region_name="eu-west-1")
+        list(provisioning.create_table(client, TABLE))
+        yield Table(client, name=TABLE, namespace="django")
+
+
+@pytest.mark.long
+def test_every_write_on_every_state_ends_as_with_moto(moto_table: Table) -> None:
+    clients: list[Any] = [MemoryDynamoDB(), MemoryDynamoDB(returns_old=False)]
+    tables = [Table(client, name=TABLE, namespace="django") for client in clients]
+    for name in WRITES:
+        for state in STATES.values():
+            expected = outcome(moto_table, name, state)
+            assert [outcome(table, name, state) for table in tables] == [expected] * 2, name
+
+
+def test_failed_condition_names_the_item_only_where_asked() -> None:
+    memory = MemoryDynamoDB()
+    memory.put_item(Item={"id": {"S": "a"}})
+    condition = {"ConditionExpression": "attribute_not_exists(id)"}
+    with pytest.raises(ClientError) as caught:
+        memory.put_item(Item={"id": {"S": "a"}}, **condition)
+    assert "Item" not in caught.value.response

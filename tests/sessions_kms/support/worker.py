@@ -1,0 +1,221 @@
+"""A process that keeps sessions: JSON commands in on stdin, one answer a line out on stdout.
+
+Run with `python -m tests.sessions_kms.support.worker`, SESSIONS_KMS in the environment as JSON.
+It works only when told, so several that are told at once race. `Worker` is the test's end.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from statistics import median
+from types import TracebackType
+from typing import IO, Any, cast
+
+ENVIRONMENT = "WORKER_SESSIONS_KMS"
+
+
+class Worker:
+    """The handle that a test has of one such process."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.sessions_kms.support.worker"],
+            env={**os.environ, ENVIRONMENT: json.dumps(settings)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+        with self._process:
+            pass
+
+    def tell(self, do: str, **arguments: Any) -> None:
+        stdin = cast("IO[str]", self._process.stdin)
+        stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        stdin.flush()
+
+    def answer(self) -> Any:
+        """Wait for the answer to what it was told."""
+        line = cast("IO[str]", self._process.stdout).readline()
+        assert line, "the worker died"
+        return json.loads(line)
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        self.tell(do, **arguments)
+        return self.answer()
+
+    def kill(self) -> None:
+        """End it without a chance to tidy up (kill -9)."""
+        self._process.kill()
+
+
+def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
+    """Tell several at one moment, then give their answers."""
+    for worker, do, arguments in told:
+        worker.tell(do, **arguments)
+    return [worker.answer() for worker, _, _ in told]
+
+
+class Commands:
+    """What the process can be told. Each acts on the session that was opened last."""
+
+    def __init__(self) -> None:
+        from sessions_kms.backend import SessionStore
+
+        self._store_class = SessionStore
+        self._store = SessionStore()
+        self._stores: list[Any] = []
+        self._writes: list[int] = []
+
+    def warm_up(self) -> None:
+        """Make the clients, which takes long, and ask nothing but for a session that is not."""
+        from sessions_kms import services
+        from sessions_kms.aws import clients
+        from sessions_kms.aws import translation as aws
+
+        clients.kms_client(aws.region_of(services.services().config.key_id))
+        self._store_class().exists("0" * 32)
+
+    def open(self, key: str | None = None, **changes: Any) -> None:
+        """Load a session as a request does, and change it without saving."""
+        self._store = self._store_class(key)
+        self._store.get("anything")
+        self._store.update(changes)
+
+    def create(self, key: str) -> None:
+        self._store._session_key = key
+        self._store.save(must_create=True)
+
+    def save(self) -> None:
+        self._store.save()
+
+    def cycle(self) -> None:
+        self._store.cycle_key()
+
+    def flush(self) -> None:
+        self._store.flush()
+
+    def look(self) -> dict[str, Any]:
+        return {"key": self._store.session_key, "content": dict(self._store.items())}
+
+    def burst(self, threads: int) -> list[str | None]:
+        """Save new sessions in threads that start together; give their keys."""
+        barrier = threading.Barrier(threads)
+        keys: list[str | None] = []
+
+        def save() -> None:
+            store = self._store_class()
+            store["pid"] = os.getpid()
+            barrier.wait(timeout=30)
+            store.save()
+            keys.append(store.session_key)
+
+        running = [threading.Thread(target=save) for _ in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join(timeout=30)
+        return keys
+
+    def be_slow(self, seconds: float) -> None:
+        """Have each call of DynamoDB take so long on its way: half there, half back."""
+        from sessions_kms.services import services
+
+        def pause(**_: Any) -> None:
+            time.sleep(seconds / 2)
+
+        def count(**_: Any) -> None:
+            self._writes.append(1)
+
+        events = services().table._client.meta.events
+        events.register("before-send.dynamodb.PutItem", count)
+        events.register_first("before-send.dynamodb", pause)
+        events.register_last("response-received.dynamodb", pause)
+
+    def save_alone(self, times: int) -> float:
+        """Give the seconds that a save takes which nobody is in the way of: their median."""
+        store = self._store_class()
+        store.save()
+        took = []
+        for number in range(times):
+            store["number"] = number
+            began = time.perf_counter()
+            store.save()
+            took.append(time.perf_counter() - began)
+        return median(took)
+
+    def load_many(self, key: str, writers: int) -> None:
+        """Load a session for so many writers."""
+        self._stores = [self._store_class(key) for _ in range(writers)]
+        for store in self._stores:
+            store.get("anything")
+
+    def save_many(self, name: str, saves: int) -> dict[str, Any]:
+        """Have each of the writers save so often, each under a name of its own, all at once.
+
+        Gives what they were told, the seconds of each save, and the number of `PutItem`s sent.
+        """
+        told: list[str | None] = []
+        took: list[float] = []
+        barrier = threading.Barrier(len(self._stores))
+        self._writes.clear()
+
+        def write(number: int, store: Any) -> None:
+            barrier.wait(timeout=30)
+            for value in range(1, saves + 1):
+                store[f"{name}.{number}"] = value
+                began = time.perf_counter()
+                try:
+                    store.save()
+                    told.append(None)
+                except Exception as exc:  # noqa: BLE001 - handed to the test
+                    told.append(type(exc).__name__)
+                took.append(time.perf_counter() - began)
+
+        running = [threading.Thread(target=write, args=each) for each in enumerate(self._stores)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join(timeout=120)
+        return {"told": told, "took": took, "writes": len(self._writes)}
+
+    def read(self, keys: list[str]) -> list[Any]:
+        return [self._store_class(key).get("pid") for key in keys]
+
+
+def main() -> None:
+    import django
+    from django.conf import settings
+
+    settings.configure(
+        SESSION_ENGINE="sessions_kms.backend",
+        SESSIONS_KMS=json.loads(os.environ[ENVIRONMENT]),
+        USE_TZ=True,
+    )
+    django.setup()
+    commands = Commands()
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = getattr(commands, command.pop("do"))(**command)
+        except Exception as exc:  # noqa: BLE001 - handed to the test
+            answer = type(exc).__name__
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

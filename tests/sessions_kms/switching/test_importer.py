@@ -1,0 +1,290 @@
+"""Sessions of Django's database engine, taken over all at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from sessions_kms import moving_in, moving_out
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.operations import ending
+from sessions_kms.session.links import LINKS
+from sessions_kms.session.loading import id_of
+from sessions_kms.switching.importer import CHUNK, AllEnded, Importer, OldEngine
+from tests.sessions_kms.support import old_engine
+from tests.sessions_kms.support.old_engine import ENGINE, saved
+from tests.sessions_kms.support.stacks import Stack
+
+LINK = "a" * 64
+WEEK = 7 * 24 * 3600
+NOTHING = dict.fromkeys(
+    ("imported", "there_already", "ended_meanwhile", "unreadable", "too_large"), 0
+)
+
+old = old_engine.in_use
+pytestmark = pytest.mark.usefixtures("old")
+
+
+def run(*arguments: str) -> tuple[dict[str, Any], int]:
+    """Run the command; return what it printed as JSON, and its exit status."""
+    out, status = StringIO(), 0
+    try:
+        call_command("import_sessions", "--json", "--no-input", *arguments, stdout=out)
+    except SystemExit as exc:
+        status = int(exc.code or 0)
+    return json.loads(out.getvalue()), status
+
+
+def stored(key: str) -> dict[str, Any]:
+    return dict(SessionStore(key).items())
+
+
+def test_live_sessions_are_stored_under_the_keys_that_visitors_hold(stack: Stack) -> None:
+    signed_in, anonymous = saved(**{USER_ID: "7", "cart": [1]}), saved(language="de")
+    assert run("--from", ENGINE) == (
+        NOTHING | {"imported": 2},
+        0,
+    )
+    assert stored(signed_in) == {USER_ID: "7", "cart": [1]}
+    assert stored(anonymous) == {"language": "de"}
+    owners = {item["id"]["S"]: item.get("owner") for item in stack.sessions().values()}
+    assert owners == {id_of(signed_in): {"S": "user#django#7"}, id_of(anonymous): None}
+
+
+@pytest.mark.parametrize(("left", "ends_in"), [(3600, 3600), (30 * 24 * 3600, WEEK)])
+def test_session_keeps_its_end_below_the_absolute_timeout(
+    fake: Stack, left: int, ends_in: int
+) -> None:
+    session = DatabaseStore()
+    session["a"] = 1
+    session.set_expiry(datetime.fromtimestamp(fake.clock.now + left, UTC))
+    session.save()
+    run()
+    (item,) = fake.sessions().values()
+    assert abs(int(item["ttl"]["N"]) - (fake.clock.now + ends_in)) <= 2
+
+
+def test_expired_session_is_left(fake: Stack) -> None:
+    session = DatabaseStore()
+    session["a"] = 1
+    session.set_expiry(timezone.now() - timedelta(seconds=1))
+    session.save()
+    assert run()[0]["imported"] == 0
+    assert fake.sessions() == {}
+
+
+def test_command_may_be_run_again(stack: Stack) -> None:
+    key = saved(a=1)
+    run()
+    moved_on = SessionStore(key)
+    moved_on["a"] = 2
+    moved_on.save()
+    assert run()[0] == NOTHING | {"there_already": 1}
+    assert stored(key) == {"a": 2}
+
+
+def test_more_rows_than_one_chunk_are_all_taken(fake: Stack) -> None:
+    keys = {saved(number=number) for number in range(CHUNK + 5)}
+    assert run()[0]["imported"] == CHUNK + 5
+    assert set(fake.sessions()) == {id_of(key) for key in keys}
+
+
+def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stack) -> None:
+    for number in range(CHUNK + 5):
+        saved(number=number)
+    importer = Importer(fake.services, OldEngine(ENGINE))
+    taken = importer.take_all()
+    assert next(taken) == CHUNK
+    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    with pytest.raises(StoreUnavailable):
+        next(taken)
+    fake.services.table.unavailable = False  # type: ignore[attr-defined]
+    assert run()[0] == NOTHING | {"imported": 5, "there_already": CHUNK}
+
+
+def test_what_cannot_be_taken_over_is_counted_and_told_by_the_exit_status(fake: Stack) -> None:
+    from django.contrib.sessions.models import Session
+
+    Session.objects.create(
+        session_key="x" * 32, session_data="forged", expire_date=timezone.now() + timedelta(days=1)
+    )
+    saved(large="x" * 500_000)
+    good = saved(a=1)
+    counts, status = run()
+    assert (counts["imported"], counts["unreadable"], counts["too_large"]) == (1, 1, 1)
+    assert status == 3
+    assert set(fake.sessions()) == {id_of(good)}
+
+
+def test_dry_run_writes_nothing(fake: Stack) -> None:
+    key = saved(a=1)
+    assert run("--dry-run") == ({"live": 1}, 0)
+    assert fake.sessions() == {}
+    assert old_engine.content(key) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "engine", ["nowhere.at_all", "django.contrib.sessions.backends.signed_cookies", "json"]
+)
+def test_engine_without_rows_is_refused(fake: Stack, engine: str) -> None:
+    with pytest.raises(CommandError):
+        call_command("import_sessions", "--no-input", "--from", engine)
+
+
+def test_missing_table_is_told(fake: Stack) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE django_session RENAME TO elsewhere")
+    try:
+        with pytest.raises(CommandError, match="cannot be read"):
+            call_command("import_sessions", "--no-input")
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE elsewhere RENAME TO django_session")
+
+
+def test_table_that_is_lost_in_the_middle_is_told(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any) -> set[str]:
+        raise OperationalError("server closed the connection")
+
+    saved(a=1)
+    monkeypatch.setattr(OldEngine, "still_there", lost)
+    with pytest.raises(CommandError, match=r"server closed.*Run it again") as caught:
+        run()
+    assert caught.value.returncode == 3
+
+
+def test_import_after_an_end_of_all_sessions_must_be_asked_for(make_fake: Any) -> None:
+    fake = make_fake(not_before=1)
+    key = saved(a=1)
+    with pytest.raises(CommandError, match="ended"):
+        run()
+    assert fake.sessions() == {}
+    assert run("--ignore-not-before")[0]["imported"] == 1
+    assert stored(key) == {"a": 1}
+
+
+def test_moment_too_far_ahead_to_count_stops_no_import(make_fake: Any) -> None:
+    far = 10**11
+    fake = make_fake(not_before=far)
+    fake.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
+                   "notBefore": {"N": str(far)}})  # fmt: skip
+    key = saved(a=1)
+    assert run()[0]["imported"] == 1
+    assert stored(key) == {"a": 1}
+
+
+def test_row_stays_for_the_old_engines_processes(fake: Stack) -> None:
+    key = saved(a=1)
+    run()
+    assert old_engine.content(key) == {"a": 1}
+
+
+def test_session_that_was_ended_after_the_import_is_not_imported_again(stack: Stack) -> None:
+    key = saved(a=1)
+    run()
+    SessionStore(key).delete()
+    assert run()[0] == NOTHING | {"there_already": 1}
+    assert moving_in.SessionStore(key).load() == {}
+
+
+@pytest.mark.parametrize("end", ["signed out", "key changed"])
+def test_session_that_ended_in_the_old_engine_meanwhile_is_not_brought_back(
+    stack: Stack, end: str
+) -> None:
+    key = saved(a=1)
+    importer = Importer(stack.services, OldEngine(ENGINE))
+    (sessions,) = OldEngine(ENGINE).sessions()
+    outcomes = [importer.seal(each, importer.moment()) for each in sessions]
+    old_process = DatabaseStore(key)
+    if end == "signed out":
+        old_process.flush()
+    else:
+        old_process.cycle_key()
+    importer._settle(sessions, outcomes)
+    assert importer.counts["ended meanwhile"] == 1
+    assert stored(key) == {}
+
+
+def test_session_that_ended_here_between_its_reading_and_its_sealing_stays_ended(
+    stack: Stack,
+) -> None:
+    key = saved(a=1)
+    importer = Importer(stack.services, OldEngine(ENGINE))
+    (sessions,) = OldEngine(ENGINE).sessions()
+    visitor = moving_in.SessionStore(key)
+    visitor.load()
+    visitor.flush()
+    assert [importer.seal(each, importer.moment()) for each in sessions] == ["there already"]
+    assert stored(key) == {}
+
+
+def test_session_whose_key_was_changed_here_meanwhile_lives_on(stack: Stack) -> None:
+    key = saved(a=1)
+    importer = Importer(stack.services, OldEngine(ENGINE))
+    (sessions,) = OldEngine(ENGINE).sessions()
+    outcomes = [importer.seal(each, importer.moment()) for each in sessions]
+    visitor = moving_in.SessionStore(key)
+    visitor.cycle_key()
+    importer._settle(sessions, outcomes)
+    assert importer.counts["imported"] == 1
+    assert importer.counts["ended meanwhile"] == 0
+    assert stored(str(visitor.session_key)) == {"a": 1}
+    assert [importer.seal(each, importer.moment()) for each in sessions] == ["there already"]
+    with pytest.raises(SessionMoved):
+        stored(key)
+
+
+def test_end_of_all_sessions_in_the_middle_of_an_import_holds_for_what_comes_later(
+    make_fake: Any,
+) -> None:
+    fake = make_fake()
+    keys = [saved(number=number) for number in range(CHUNK + 5)]
+    importer = Importer(fake.services, OldEngine(ENGINE))
+    taken = importer.take_all()
+    next(taken)
+    ending.end_before(int(fake.clock.now))
+    with pytest.raises(AllEnded):
+        next(taken)
+    fake.clock.advance(60)
+    assert [key for key in keys if stored(key)] == []
+
+
+def test_session_that_went_back_is_taken_over_again_with_its_links(stack: Stack) -> None:
+    session = SessionStore()
+    session.update({USER_ID: "7", LINKS: [LINK]})
+    session.save()
+    key = str(session.session_key)
+    assert moving_out.SessionStore(key)[USER_ID] == "7"
+    for item_id in list(stack.items()):
+        stack.delete_item(item_id)  # Their time is over.
+    assert run()[0]["imported"] == 1
+    assert stored(key) == {USER_ID: "7", LINKS: [LINK]}
+    assert ending.end_linked(LINK) == 1
+    assert stored(key) == {}
+
+
+def test_session_with_something_else_for_links_stays_good_and_is_told(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, other = saved(**{USER_ID: "7", LINKS: ["https://example.org/"]}), saved(a=1)
+    with caplog.at_level(logging.WARNING, "sessions_kms"):
+        assert run() == (NOTHING | {"imported": 2}, 0)
+    assert f"{id_of(key)[:8]}... keeps something else under '{LINKS}'" in caplog.text
+    assert id_of(other)[:8] not in caplog.text
+    session = SessionStore(key)
+    session["b"] = 1
+    session.save()
+    assert stored(key) == {USER_ID: "7", LINKS: ["https://example.org/"], "b": 1}

@@ -1,0 +1,319 @@
+"""A session's row, its sealed record and its mark: what each engine makes of them, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
+
+from sessions_kms import moving_in, moving_out
+from sessions_kms.backend import SessionStore
+from sessions_kms.operations import ending
+from sessions_kms.session.loading import id_of
+from sessions_kms.switching.importer import Importer, OldEngine
+from sessions_kms.switching.moved_marks import mark, mark_of
+from tests.sessions_kms.support import interrupted, old_engine
+from tests.sessions_kms.support.fake_table import FakeTable
+from tests.sessions_kms.support.interrupted import Calls, Killed
+from tests.sessions_kms.support.old_engine import ENGINE, saved
+from tests.sessions_kms.support.stacks import Stack
+
+old = old_engine.in_use
+pytestmark = pytest.mark.usefixtures("old")
+
+KEY = "k" * 32
+ROW, SEALED = {"is": "row", USER_ID: "7"}, {"is": "sealed", USER_ID: "7"}
+Store = type[SessionStore] | type[moving_out.SessionStore]
+ENGINES: dict[str, Store] = {"in": moving_in.SessionStore, "out": moving_out.SessionStore}
+
+# Each state, by what there is of (r)ow, (s)ealed record and (m)ark: what the session is, the
+# state that moving_in and import_sessions leave, and the one that moving_out leaves.
+STATES: dict[str, tuple[dict[str, str], str, str]] = {
+    "": ({}, "", ""),
+    "r": (ROW, "rsm", "r"),
+    "s": (SEALED, "s", "r"),
+    "sm": (SEALED, "sm", "r"),
+    "rsm": (SEALED, "rsm", "r"),
+    "rm": ({}, "rm", "m"),
+    "m": ({}, "m", "m"),
+}
+
+
+def bring_about(stack: Stack, state: str) -> None:
+    if "r" in state:
+        put_row()
+    if "s" in state:
+        ours = SessionStore(KEY)
+        ours._session_cache = dict(SEALED)
+        ours.save(must_create=True)
+    if "m" in state:
+        ends_at = int(stack.clock.now) + 1000
+        stack.put_item(mark(stack.services, id_of(KEY), row_ends_at=ends_at))
+
+
+def put_row() -> None:
+    row = DatabaseStore(KEY)
+    row.update(ROW)
+    row._session_key = KEY  # Loading it found none.
+    row.save(must_create=True)
+
+
+def state_of(stack: Stack, key: str) -> str:
+    items = stack.items()
+    here = {
+        "r": old_engine.is_there(key),
+        "s": id_of(key) in items,
+        "m": mark_of(stack.services, id_of(key)) in items,
+    }
+    return "".join(letter for letter, is_there in here.items() if is_there)
+
+
+def visit(engine: Store, key: str, **changes: Any) -> dict[str, Any]:
+    """Send a request that changes something; return what it found."""
+    session = engine(key)
+    found = dict(session.items())
+    if changes:
+        session.update(changes)
+        session.save()
+    return found
+
+
+def sign_out(engine: Store, key: str) -> None:
+    session = engine(key)
+    session.load()
+    session.flush()
+
+
+def end_unread(engine: Store, key: str) -> None:
+    engine().delete(key)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_engine_that_moves_in_finds_the_session(stack: Stack, state: str) -> None:
+    session, left, _ = STATES[state]
+    bring_about(stack, state)
+    assert visit(moving_in.SessionStore, KEY) == session
+    assert state_of(stack, KEY) == left
+    assert visit(moving_in.SessionStore, KEY) == session
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_import_leaves_the_session_what_it_is(stack: Stack, state: str) -> None:
+    session, left, _ = STATES[state]
+    bring_about(stack, state)
+    list(Importer(stack.services, OldEngine(ENGINE)).take_all())
+    assert state_of(stack, KEY) == left
+    assert visit(SessionStore, KEY) == session
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_engine_that_moves_out_makes_the_session_a_row(stack: Stack, state: str) -> None:
+    session, _, left = STATES[state]
+    bring_about(stack, state)
+    assert visit(moving_out.SessionStore, KEY) == session
+    assert state_of(stack, KEY) == left
+    assert old_engine.content(KEY) == session
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("state", STATES)
+def test_session_that_is_none_has_no_key(fake: Stack, state: str, engine: str) -> None:
+    bring_about(fake, state)
+    session = ENGINES[engine](KEY)
+    is_one = session.load() != {}
+    assert session.session_key == (KEY if is_one else None)
+
+
+@pytest.mark.parametrize("end", [sign_out, end_unread])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("state", STATES)
+def test_session_that_ended_is_none_in_either_engine(
+    fake: Stack, state: str, engine: str, end: Callable[[Store, str], None]
+) -> None:
+    bring_about(fake, state)
+    end(ENGINES[engine], KEY)
+    for store in ENGINES.values():
+        assert visit(store, KEY) == {}
+    if "r" in state:  # A process of the old release, or a slow request, puts the row once more.
+        put_row()
+        for store in ENGINES.values():
+            assert visit(store, KEY) == {}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_mark_outlives_the_row_by_90_days(fake: Stack, engine: str) -> None:
+    put_row()
+    end_unread(ENGINES[engine], KEY)
+    ends_at = fake.clock.now + (settings.SESSION_COOKIE_AGE or 0) + 90 * 24 * 3600
+    marked = fake.items()[mark_of(fake.services, id_of(KEY))]
+    assert abs(int(marked["ttl"]["N"]) - ends_at) <= 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ending_what_is_unknown_leaves_nothing(fake: Stack, engine: str) -> None:
+    end_unread(ENGINES[engine], KEY)
+    end_unread(ENGINES[engine], "not a key")
+    assert fake.items() == {}
+
+
+# There, back and there again, with a process killed between any two calls
+
+TABLE_CALLS = [
+    (FakeTable, name)
+    for name in (
+        "find",
+        "get",
+        "get_item",
+        "take_over",
+        "replace",
+        "mark",
+        "give_back",
+        "put_item",
+        "end",
+    )
+]
+ROW_CALLS = [
+    (DatabaseStore, "load"),
+    (DatabaseStore, "save"),
+    (DatabaseStore, "delete"),
+    (OldEngine, "find"),
+    (OldEngine, "end"),
+]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    return interrupted.counted(monkeypatch, *TABLE_CALLS, *ROW_CALLS)
+
+
+def repeated(calls: Calls, request: Callable[[], Any]) -> Any:
+    """Send a request, and once more if the process was killed."""
+    try:
+        return calls.run(request)
+    except Killed:
+        return calls.run(request)
+
+
+def begin_anew(stack: Stack) -> None:
+    old_engine.empty()
+    stack.delete_item(id_of(KEY))
+    stack.delete_item(mark_of(stack.services, id_of(KEY)))
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_visitor_stays_signed_in_there_and_back_and_there_again(
+    fake: Stack, calls: Calls, *, emptied: bool
+) -> None:
+    for _ in calls.each():
+        key, expected = saved(a=0), {"a": 0}
+        for number, engine in enumerate([*ENGINES.values()] * 2):
+            change = {f"change {number}": number}
+            request = partial(visit, engine, key, **change)
+            found = repeated(calls, request)
+            assert expected.items() <= found.items() <= (expected | change).items()
+            expected |= change
+            if emptied and engine is moving_in.SessionStore:
+                old_engine.empty()
+        assert visit(moving_out.SessionStore, key) == expected
+        assert state_of(fake, key) == "r"
+
+
+@pytest.mark.parametrize("end", [sign_out, end_unread])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("state", ["r", "s", "rsm"])
+def test_sign_out_that_a_killed_process_left_undone_is_done_by_the_next(
+    fake: Stack, calls: Calls, state: str, engine: str, end: Callable[[Store, str], None]
+) -> None:
+    for _ in calls.each():
+        begin_anew(fake)
+        bring_about(fake, state)
+        repeated(calls, partial(end, ENGINES[engine], KEY))
+        for store in ENGINES.values():
+            assert visit(store, KEY) == {}
+        moving_out.SessionStore.clear_expired()
+        assert old_engine.content(KEY) == {}
+
+
+# One request in the midst of another of the same visitor
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Count what a request does one after the other; that a row is put is one step."""
+    put = (moving_out.MovingOut, "_put")
+    return interrupted.counted(
+        monkeypatch, *TABLE_CALLS, put, (DatabaseStore, "load"), (OldEngine, "find")
+    )
+
+
+@pytest.mark.parametrize(
+    ("engine", "state"), [("in", "r"), ("in", "rsm"), ("out", "s"), ("out", "rsm"), ("out", "r")]
+)
+def test_what_another_request_changed_stays(
+    fake: Stack, steps: Calls, engine: str, state: str
+) -> None:
+    store = ENGINES[engine]
+    for _ in steps.each(partial(visit, store, KEY, changed=True)):
+        begin_anew(fake)
+        bring_about(fake, state)
+        session = STATES[state][0]
+        changed = session | {"changed": True}
+        assert steps.run(partial(visit, store, KEY)) in (session, changed)
+        assert visit(store, KEY) == (changed if steps.reached else session)
+
+
+@pytest.mark.parametrize("end", [sign_out, end_unread])
+@pytest.mark.parametrize(
+    ("engine", "state"), [("in", "r"), ("in", "rsm"), ("out", "s"), ("out", "rsm"), ("out", "r")]
+)
+def test_session_that_another_request_ended_stays_ended(
+    fake: Stack, steps: Calls, engine: str, state: str, end: Callable[[Store, str], None]
+) -> None:
+    store = ENGINES[engine]
+    for _ in steps.each(partial(end, store, KEY)):
+        begin_anew(fake)
+        bring_about(fake, state)
+        steps.run(partial(visit, store, KEY))
+        for each in ENGINES.values():
+            assert visit(each, KEY) == ({} if steps.reached else STATES[state][0])
+
+
+@pytest.mark.parametrize("end", [sign_out, end_unread])
+@pytest.mark.parametrize(
+    ("engine", "state"), [("in", "r"), ("in", "rsm"), ("out", "s"), ("out", "rsm"), ("out", "r")]
+)
+def test_session_that_another_request_reads_while_it_is_ended_stays_ended(
+    fake: Stack, steps: Calls, engine: str, state: str, end: Callable[[Store, str], None]
+) -> None:
+    store = ENGINES[engine]
+    for _ in steps.each(partial(visit, store, KEY)):
+        begin_anew(fake)
+        bring_about(fake, state)
+        steps.run(partial(end, store, KEY))
+        for each in ENGINES.values():
+            assert visit(each, KEY) == {}
+
+
+@pytest.mark.parametrize("state", ["s", "rsm"])
+def test_session_that_an_operator_ended_before_it_was_back_stays_ended(
+    fake: Stack, steps: Calls, state: str
+) -> None:
+    ended: list[int] = []
+    for _ in steps.each(lambda: ended.append(ending.end_sessions_of("7"))):
+        begin_anew(fake)
+        bring_about(fake, state)
+        ended.clear()
+        steps.run(partial(visit, moving_out.SessionStore, KEY))
+        assert visit(moving_out.SessionStore, KEY) == ({} if ended == [1] else SEALED)
+
+
+def test_session_exists_while_another_request_takes_it_over(fake: Stack, steps: Calls) -> None:
+    for _ in steps.each(partial(visit, moving_in.SessionStore, KEY)):
+        begin_anew(fake)
+        put_row()
+        assert steps.run(partial(moving_in.SessionStore().exists, KEY))
