@@ -50,7 +50,7 @@ bench-here: $(VENV)/.bench-installed
 fuzz: $(VENV)/.dev-installed
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
 	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
-	  tests/oauth/test_revocation_faults.py $(ARGS)
+	  tests/oauth/provider/test_revocation_faults.py $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

@@ -23,9 +23,9 @@ from playwright.sync_api import BrowserContext, Error, Locator, Page, Response, 
 from tests.e2e.signing_in import sign_in
 from tests.e2e.stack import LocalStack
 from tests.local.running import free_ports, running, wait_until
-from tests.oauth import fake_provider
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import environment
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import environment
 from tests.sessions_kms.support.cutting import CuttingProxy, cutting_proxy
 
 pytestmark = [

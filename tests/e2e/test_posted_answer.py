@@ -13,9 +13,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.stack import LocalStack
-from tests.oauth import fake_provider
-from tests.oauth.fake_provider import Answer, FakeProvider
-from tests.oauth.fixtures import environment
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fixtures import environment
 from tests.providers.stubs.apple import page_that_posts
 from tests.providers.stubs.stub import query_of
 

@@ -24,9 +24,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.deploy_check import PRODUCTION
 from tests.e2e.conftest import ARGUMENTS, CHROMIUM
 from tests.local.running import free_ports, running
-from tests.oauth import fake_provider
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import environment
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import environment
 from tests.sessions_kms.cookies.test_foreign import ODD
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]

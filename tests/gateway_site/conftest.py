@@ -1,5 +1,5 @@
 """The fixtures of these tests."""
 
-from tests.oauth.fixtures import corp, database_file, github, other, store, visitor
+from tests.oauth.support.fixtures import corp, database_file, github, other, store, visitor
 
 __all__ = ["corp", "database_file", "github", "other", "store", "visitor"]

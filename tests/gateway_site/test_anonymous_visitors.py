@@ -17,8 +17,8 @@ import pytest
 from pytest_django import Settings
 
 from sessions_kms.format.record import item_size
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.stacks import Stack
 

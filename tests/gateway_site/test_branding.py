@@ -12,7 +12,7 @@ from pytest_django import Settings
 from gateway_site.environment import branding
 from tests.gateway_site.loading import production
 from tests.gateway_site.pages import parse
-from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 

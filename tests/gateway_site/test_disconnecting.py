@@ -8,8 +8,8 @@ from pytest_django import Settings
 
 from tests.gateway_site.pages import assert_accessible
 from tests.gateway_site.test_home import buttons, cards, fields, home, links, status
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor, configure, environment
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
 
 
 def test_only_account_cannot_be_disconnected(corp: FakeProvider, visitor: Visitor) -> None:

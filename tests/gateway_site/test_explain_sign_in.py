@@ -10,8 +10,8 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import Settings
 
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor, configure, environment
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.sessions_kms.support.commands import Run, run
 
 ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada", "email_verified": True}

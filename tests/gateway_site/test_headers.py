@@ -9,8 +9,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from tests.gateway_site.loading import production
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
 
 HOST = "gateway.example.com"

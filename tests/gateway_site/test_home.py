@@ -16,8 +16,8 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault as tokens
 from tests.gateway_site.pages import Element, assert_accessible
 from tests.local.running import wait_until
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor, configure
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure
 from tests.sessions_kms.support.stacks import Stack
 
 

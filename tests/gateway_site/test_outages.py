@@ -23,8 +23,8 @@ from gateway_site import outages
 from gateway_site.outages import is_outage
 from sessions_kms.outages import QUIET, Outage
 from tests.clock import FakeClock
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 

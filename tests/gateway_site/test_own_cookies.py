@@ -11,8 +11,8 @@ from pytest_django import Settings
 
 from gateway_site.messages import MessageStorage
 from tests.gateway_site.test_headers import HOST, in_production
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.cookies.test_foreign import ODD, Ask, ask_asgi, ask_wsgi
 
 __all__ = ["in_production"]

@@ -12,8 +12,8 @@ from pytest_django import Settings
 
 from gateway_site.urls import urlpatterns as project
 from tests.gateway_site.pages import assert_accessible
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
 
 

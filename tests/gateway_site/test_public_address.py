@@ -14,8 +14,8 @@ from pytest_django import Settings
 from gateway_site.edge.public_address import PublicAddressMiddleware
 from tests.deploy_check import PRODUCTION
 from tests.gateway_site.loading import load_settings, local, production
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor, address
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, address
 
 PUBLIC = "https://gateway.example.com"
 INTERNAL = {"host": "gateway-7.internal:8000"}

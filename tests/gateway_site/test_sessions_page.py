@@ -12,8 +12,8 @@ from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.record import session_id
 from sessions_kms.storage.items import Page
 from tests.gateway_site.pages import Element, assert_accessible
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack, install
 
 LIST = "/sessions/"

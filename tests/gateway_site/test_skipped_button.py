@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 
 PAGE = {"Accept": "text/html"}
 SIGN_IN = "/accounts/login/"

@@ -12,8 +12,8 @@ from django.db import DatabaseError
 
 from gateway_site.management.commands.staff import Command
 from oauth.sign_in import accounts
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.commands import Run, run
 
 ADA = {"sub": "1001", "email": "ada@example.com", "preferred_username": "ada", "name": "Ada"}

@@ -19,8 +19,8 @@ from gateway_site.transport import upstream_client as client
 from oauth.access import REFUSED_AGE
 from oauth.tokens import vault as held_tokens
 from tests.gateway_site.pages import Element, assert_accessible
-from tests.oauth.fake_provider import Answer, FakeProvider
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
 
 # The gateway admits the call in a thread of its own, which sees what is committed.

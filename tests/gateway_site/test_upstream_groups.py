@@ -8,8 +8,8 @@ import pytest
 from pytest_django import Settings
 
 from gateway_site.rules import upstream as upstreams
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor, configure, environment
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
 
 # The gateway admits the call in a thread of its own, which sees what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,7 +8,7 @@ from oauth import backchannel
 from oauth.provider import dpop, jwks
 from oauth.provider import metadata as endpoints
 from oauth.tokens import refresh_coordinator as renewal
-from tests.oauth.fixtures import (
+from tests.oauth.support.fixtures import (
     corp,
     database_file,
     github,
@@ -18,7 +18,7 @@ from tests.oauth.fixtures import (
     strict,
     visitor,
 )
-from tests.oauth.logout_fixtures import idp, second
+from tests.oauth.support.logout_fixtures import idp, second
 
 __all__ = [
     "corp",

@@ -12,9 +12,9 @@ from pytest_django import Settings
 
 from oauth.network import http
 from oauth.provider import metadata as endpoints
-from tests.oauth.fixtures import configure, store, visitor
-from tests.oauth.hostile import Internet
-from tests.oauth.hostile_fixtures import internet
+from tests.oauth.support.fixtures import configure, store, visitor
+from tests.oauth.support.hostile import Internet
+from tests.oauth.support.hostile_fixtures import internet
 from tests.providers.stubs.stub import Stub, serving
 from tests.sessions_kms.support.stacks import Stack
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from django.test import Client
 
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fixtures import Visitor
 from tests.providers.stubs import Stub
 from tests.providers.stubs.apple import posted_by
 

@@ -6,8 +6,8 @@ import pytest
 from allauth.socialaccount.models import SocialAccount
 
 from gateway_site.providers import configured, form_action_origins
-from tests.oauth.fixtures import Visitor
-from tests.oauth.requests import get_token
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import get_token
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import ALL, GitHubEnterprise, Stub

@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.providers import configured
 from oauth import checks
-from tests.oauth.fake_provider import CLIENT_ID
-from tests.oauth.fixtures import Visitor
+from tests.oauth.support.fake_provider import CLIENT_ID
+from tests.oauth.support.fixtures import Visitor
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import FORM, post, sign_in
 from tests.providers.stubs import Apple, GitLab

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.oauth.fixtures import Visitor
-from tests.oauth.hostile import Internet
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.hostile import Internet
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import GitLab

@@ -9,10 +9,10 @@ import pytest
 from pytest_django import Settings
 
 from oauth.provider import metadata as endpoints
-from tests.oauth import fake_provider
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.fixtures import Visitor, configure, environment
-from tests.oauth.hostile import Internet, certificates
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.hostile import Internet, certificates
 from tests.providers.conftest import Serve
 from tests.providers.signing_in import sign_in
 from tests.providers.stubs import GitLab

@@ -23,7 +23,7 @@ from tests.bench import children
 from tests.bench.aws import AWS, REGION, TABLE
 from tests.bench.gateway_environment import environment
 from tests.conftest import AWS_ENVIRONMENT
-from tests.oauth.fake_provider import serving
+from tests.oauth.support.fake_provider import serving
 from tests.sessions_kms.support.faults import running_proxy
 from tests.sessions_kms.support.stacks import running_roto
 from tests.soak.crowd import Crowd

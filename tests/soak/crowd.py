@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from tests.oauth.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fake_provider import Answer, FakeProvider
 
 
 @dataclass

@@ -17,8 +17,8 @@ from tests.bench.calls import counted, deletes, puts, reads
 from tests.bench.gateway_environment import environment
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
-from tests.oauth import fake_provider
-from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import FakeProvider
 
 PER = 1000
 LOGIN = "/accounts/oidc/corp/login/"

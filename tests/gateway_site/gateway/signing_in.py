@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import requests
 
 from tests.gateway_site.gateway.gateways import Gateway
-from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.support.fake_provider import FakeProvider
 
 PATIENCE = 60  # seconds until a visitor gives up
 

@@ -12,9 +12,9 @@ import pytest
 from gateway_site.rules.upstream import Upstream, configured
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
-from tests.oauth import fake_provider, hostile
-from tests.oauth.fake_provider import FakeProvider
-from tests.oauth.hostile import HostileProvider, certificates, good
+from tests.oauth.support import fake_provider, hostile
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.hostile import HostileProvider, certificates, good
 
 ADA = Owner("session-a", "1")
 

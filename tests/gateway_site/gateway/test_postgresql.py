@@ -26,8 +26,8 @@ from tests.gateway_site.gateway.gateways import Gateway, running_gateway
 from tests.gateway_site.gateway.postgresql import PostgreSQL, binaries, running_postgresql
 from tests.gateway_site.gateway.signing_in import Visitor, sign_in_at_once
 from tests.local.running import wait_until
-from tests.oauth import fake_provider
-from tests.oauth.fake_provider import FakeProvider
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import FakeProvider
 
 AT_ONCE = 8
 MANY = 60

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 
 import uvicorn
 
-from tests.oauth.dpop_checker import ProofChecker, Refused
+from tests.oauth.support.dpop_checker import ProofChecker, Refused
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

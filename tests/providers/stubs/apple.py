@@ -14,7 +14,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.oauth.fake_provider import Answer
+from tests.oauth.support.fake_provider import Answer
 from tests.providers.stubs.stub import Stub, query_of
 
 TEAM_ID, KEY_ID = "TEAM123456", "KEY1234567"

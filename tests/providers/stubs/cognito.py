@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tests.oauth.fake_provider import Answer
+from tests.oauth.support.fake_provider import Answer
 from tests.providers.stubs.stub import Stub
 
 POOL = "/eu-central-1_EXAMPLE"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from tests.oauth.fake_provider import Answer
+from tests.oauth.support.fake_provider import Answer
 from tests.providers.stubs.stub import Stub
 
 

@@ -13,8 +13,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
 
-from tests.oauth.fake_provider import CLIENT_ID, CLIENT_SECRET, Answer, FakeProvider, _Handler
-from tests.oauth.hostile import Internet, _Server, certificates
+from tests.oauth.support.fake_provider import (
+    CLIENT_ID,
+    CLIENT_SECRET,
+    Answer,
+    FakeProvider,
+    _Handler,
+)
+from tests.oauth.support.hostile import Internet, _Server, certificates
 
 ADDRESS = "93.184.215.14"  # of the whole world
 GATEWAY = "http://testserver"

@@ -1,0 +1,127 @@
+"""Who is let in with GitHub: by verified addresses, organisations and teams."""
+
+from __future__ import annotations
+
+import pytest
+from pytest_django import Settings
+
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.github_api import GitHubApi, mail
+from tests.oauth.support.requests import stored
+
+
+@pytest.fixture
+def api(github: FakeProvider, monkeypatch: pytest.MonkeyPatch) -> GitHubApi:
+    api = GitHubApi(github)
+    monkeypatch.setattr(github, "answer", api.answer)
+    return api
+
+
+def ruled(settings: Settings, api: GitHubApi, **variables: str) -> None:
+    own = {"ISSUER": "", "ALLOW_PRIVATE": "1"}
+    configure(settings, environment("github", api.provider, **own, **variables))
+
+
+def code_of(visitor: Visitor, api: GitHubApi) -> tuple[int, str]:
+    response = visitor.sign_in(api.provider, "github")
+    page = response.content.decode()
+    return response.status_code, page.partition("<code>")[2].partition("</code>")[0]
+
+
+IN = (302, "")
+
+
+@pytest.mark.parametrize(
+    ("emails", "outcome"),
+    [
+        ([mail("ada@users.noreply.github.com"), mail("Ada@example.com")], IN),
+        ([mail("ada@example.com", verified=False)], (403, "email_not_verified")),
+        ([mail("ada@example.org")], (403, "not_allowed_domain")),
+        ([mail(f"ada{number}@elsewhere.example") for number in range(150)], None),
+    ],
+)
+def test_verified_addresses_of_all_pages_count(
+    api: GitHubApi,
+    visitor: Visitor,
+    settings: Settings,
+    emails: list[dict[str, object]],
+    outcome: tuple[int, str] | None,
+) -> None:
+    ruled(settings, api, ALLOWED_DOMAINS="example.com")
+    api.provider.person["email"] = "ada@example.com"  # chosen for the profile: of no account
+    api.emails = emails if outcome else [*emails, mail("ada@example.com")]
+    assert code_of(visitor, api) == (outcome or IN)
+    assert api.asked == ["/user/emails"] * (1 if outcome else 2)
+
+
+@pytest.mark.parametrize(
+    ("variables", "states", "restricted", "outcome"),
+    [
+        ({"ALLOWED_ORGS": "Acme"}, {"acme": "active"}, set(), IN),
+        ({"ALLOWED_ORGS": "acme"}, {"acme": "pending"}, set(), (403, "not_allowed_group")),
+        ({"ALLOWED_ORGS": "acme"}, {"other": "active"}, set(), (403, "not_allowed_group")),
+        ({"ALLOWED_TEAMS": "acme/dev"}, {"acme/dev": "active"}, set(), IN),
+        ({"ALLOWED_TEAMS": "acme/dev"}, {"acme/dev": "pending"}, set(), (403, "not_allowed_group")),
+        ({"ALLOWED_TEAMS": "acme/dev"}, {"acme": "active"}, set(), (403, "not_allowed_group")),
+        (
+            {"ALLOWED_ORGS": "acme"},
+            {"acme": "active"},
+            {"acme"},
+            (403, "organization_restricted"),
+        ),
+        (
+            {"ALLOWED_ORGS": "acme,open", "ALLOWED_TEAMS": "acme/dev"},
+            {"open": "active"},
+            {"acme"},
+            IN,
+        ),
+    ],
+)
+def test_only_active_members_are_let_in_and_who_cannot_be_seen_is_none(
+    *,
+    caplog: pytest.LogCaptureFixture,
+    api: GitHubApi,
+    visitor: Visitor,
+    settings: Settings,
+    variables: dict[str, str],
+    states: dict[str, str],
+    restricted: set[str],
+    outcome: tuple[int, str],
+) -> None:
+    ruled(settings, api, **variables)
+    api.states, api.restricted = states, restricted
+    caplog.set_level("INFO")
+    assert code_of(visitor, api) == outcome
+    assert "memberships/ada" not in caplog.text
+    if outcome == IN:
+        active = {group for group in states if states[group] == "active"}
+        assert set(stored(visitor, "github").groups) == active
+
+
+def test_scopes_are_asked_for_only_where_a_rule_needs_them(
+    api: GitHubApi, visitor: Visitor, settings: Settings
+) -> None:
+    ruled(settings, api, ALLOWED_DOMAINS="*")
+    assert code_of(visitor, api) == IN
+    assert api.provider.authorizations[-1].get("scope", "") == ""
+    assert api.asked == []
+    ruled(settings, api, ALLOWED_EMAILS="a@b.example", STAFF_GROUPS="acme", SCOPES="repo")
+    visitor.start("github")
+    assert Visitor().sign_in(api.provider, "github").status_code == 403
+    asked = api.provider.authorizations[-1]["scope"].split()
+    assert sorted(asked) == ["read:org", "repo", "user:email"]
+
+
+@pytest.mark.parametrize("failure", ["limit", "server", "odd"])
+def test_what_cannot_be_told_now_is_503_and_no_refusal(
+    api: GitHubApi, visitor: Visitor, settings: Settings, failure: str
+) -> None:
+    ruled(settings, api, ALLOWED_ORGS="acme")
+    api.limited = failure == "limit"
+    answers = {"server": (502, "text/html", b"<html>"), "odd": (200, "application/json", b"[]")}
+    if failure in answers:
+        api.provider.failing["/user/memberships/orgs/acme"] = lambda: answers[failure]
+    response = visitor.sign_in(api.provider, "github")
+    assert (response.status_code, "Retry-After" in response.headers) == (503, True)
+    assert visitor.user_id is None

@@ -1,0 +1,214 @@
+"""What `check_providers` tells without a person, each from a provider that has one fault."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from oauth.network import http
+from oauth.provider import metadata as endpoints
+from tests import certificates
+from tests.oauth.support import fake_provider
+from tests.oauth.support.asking_provider import AskingProvider
+from tests.oauth.support.fake_provider import CLIENT_SECRET
+from tests.oauth.support.fixtures import configure, environment
+from tests.sessions_kms.support.stacks import Stack
+
+SITE = "https://gateway.example.com"
+BACK = f"{SITE}/accounts/oidc/corp/login/callback/"
+
+
+@pytest.fixture
+def corp(store: Stack, settings: Settings) -> Iterator[AskingProvider]:
+    """Serve a provider that nothing is wrong with, but for its plain http."""
+    with fake_provider.serving(AskingProvider) as provider:
+        provider.clock = store.clock
+        provider.redirect_uris = {BACK}
+        configure(settings, environment("corp", provider, SINGLE_LOGOUT="1"))
+        yield provider
+
+
+def check(*arguments: str) -> tuple[int, dict[str, tuple[str, str, str]]]:
+    """Return the exit status, and each finding's level, detail and remedy."""
+    out, status = StringIO(), 0
+    try:
+        call_command("check_providers", *arguments, "--json", "--url", SITE, stdout=out)
+    except SystemExit as exc:
+        status = int(exc.code or 0)
+    told: dict[str, Any] = json.loads(out.getvalue())
+    found = {
+        each["name"]: (each["level"], each["detail"], each["remedy"])
+        for each in told["providers"]["corp"]
+    }
+    assert all(remedy for level, _, remedy in found.values() if level != "ok")
+    assert told["ok"] is (status != 1)
+    return status, found
+
+
+def test_good_provider_is_found_good(corp: AskingProvider, capfd: Any) -> None:
+    status, found = check("corp")
+    levels = {name: level for name, (level, _, _) in found.items()}
+    assert levels == {
+        "metadata": "ok",
+        "TLS": "warning",  # plain http
+        "clock": "ok",
+        "keys": "ok",
+        "client": "ok",
+        "redirect URI": "ok",
+        "back-channel logout": "ok",
+        "single logout": "ok",
+    }
+    assert status == 0
+    assert found["redirect URI"][1] == f"{BACK} is accepted"
+    assert f"{SITE}/oauth/backchannel-logout/corp" in found["back-channel logout"][1]
+    assert f"{SITE}/accounts/logout/done/" in found["single logout"][1]
+    assert len(corp.asked) <= 6
+    assert check("corp", "--strict")[0] == 4
+    told = repr(found) + "".join(capfd.readouterr())
+    assert [secret for secret in (CLIENT_SECRET, *corp.secrets) if secret in told] == []
+
+
+def test_wrong_secret_is_told_from_a_wrong_code(corp: AskingProvider, settings: Settings) -> None:
+    configure(settings, environment("corp", corp, CLIENT_SECRET="another-secret"))
+    status, found = check()
+    level, detail, remedy = found["client"]
+    assert (status, level) == (1, "failing")
+    assert "token_invalid_client" in detail
+    assert "OAUTH_CORP_CLIENT_SECRET" not in detail
+    assert "OAUTH_CORP_CLIENT_ID" in remedy
+    assert "another-secret" not in repr(found)
+
+
+def test_provider_that_takes_any_code_fails(corp: AskingProvider) -> None:
+    corp.failing["/token"] = lambda: (200, "application/json", b'{"access_token": "x"}')
+    assert check()[1]["client"][0] == "failing"
+
+
+@pytest.mark.parametrize("knows_prompt", [True, False])
+def test_redirect_uri_that_is_not_registered_fails(
+    corp: AskingProvider, knows_prompt: bool
+) -> None:
+    corp.knows_prompt = knows_prompt
+    assert check()[1]["redirect URI"][0] == "ok"
+    corp.redirect_uris = {f"{BACK}another"}
+    level, _, remedy = check()[1]["redirect URI"]
+    assert level == "failing"
+    assert remedy.endswith(BACK)
+
+
+def test_provider_that_shows_anybody_a_page_leaves_the_redirect_uri_open(
+    corp: AskingProvider,
+) -> None:
+    corp.failing["/authorize"] = lambda: (200, "text/html", b"who is there?")
+    assert check()[1]["redirect URI"][0] == "warning"
+
+
+def test_pushed_request_is_tried_where_the_provider_insists(corp: AskingProvider) -> None:
+    corp.wants_pushed = True
+    corp.more_of_metadata = {
+        "require_pushed_authorization_requests": True,
+        "pushed_authorization_request_endpoint": f"{corp.issuer}/par",
+    }
+    found = check()[1]
+    assert (found["PAR"][0], found["redirect URI"][0]) == ("ok", "ok")
+    corp.redirect_uris = set()
+    level, detail, _ = check()[1]["PAR"]
+    assert level == "failing"
+    assert "par_refused" in detail
+
+
+def test_endpoint_for_pushed_requests_that_is_not_safe_is_not_asked(corp: AskingProvider) -> None:
+    corp.more_of_metadata = {
+        "require_pushed_authorization_requests": True,
+        "pushed_authorization_request_endpoint": "http://evil.example/par",
+    }
+    level, detail, _ = check()[1]["metadata"]
+    assert level == "failing"
+    assert "metadata_endpoint" in detail
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, "ok"), (-30, "warning"), (90, "failing")])
+def test_clock_is_compared_with_the_provider_s(
+    corp: AskingProvider, store: Stack, seconds: int, level: str
+) -> None:
+    store.clock.advance(seconds)
+    assert check()[1]["clock"][0] == level
+
+
+def test_keys_of_no_kind_that_is_accepted_fail(corp: AskingProvider) -> None:
+    corp.failing["/jwks"] = lambda: (200, "application/json", b'{"keys": [{"kty": "oct"}]}')
+    level, _, remedy = check()[1]["keys"]
+    assert level == "failing"
+    assert "P-256" in remedy
+
+
+def test_logout_that_is_on_here_alone_is_a_warning(
+    corp: AskingProvider, settings: Settings
+) -> None:
+    configure(settings, environment("corp", corp, SINGLE_LOGOUT="1", BACKCHANNEL_LOGOUT="1"))
+    corp.announces_backchannel = False
+    corp.more_of_metadata = {"end_session_endpoint": None}
+    found = check()[1]
+    assert (found["back-channel logout"][0], found["single logout"][0]) == ("warning", "warning")
+
+
+def test_metadata_that_cannot_be_had_is_the_only_finding(corp: AskingProvider) -> None:
+    corp.more_of_metadata = {"issuer": "https://evil.example"}
+    status, found = check()
+    assert status == 1
+    ((name, (level, detail, remedy)),) = found.items()
+    assert (name, level) == ("metadata", "failing")
+    assert "metadata_issuer" in detail
+    assert "OAUTH_CORP_ISSUER" in remedy
+
+
+def test_unknown_provider_is_refused_with_the_nearest_name(corp: AskingProvider) -> None:
+    with pytest.raises(CommandError, match=r"Did you mean corp\?") as raised:
+        call_command("check_providers", "crop")
+    assert raised.value.returncode == 2
+    assert corp.asked == []
+
+
+def test_certificate_of_nobody_known_is_told_from_a_closed_port(
+    corp: AskingProvider, settings: Settings, tmp_path: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.written(tmp_path / "tls.pem"))
+    with fake_provider._Server(("127.0.0.1", 0), fake_provider._Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            issuer = f"https://127.0.0.1:{server.server_address[1]}"
+            configure(settings, environment("corp", corp, ISSUER=issuer))
+            assert "(tls)" in check()[1]["metadata"][1]
+        finally:
+            server.shutdown()
+            thread.join()
+    endpoints.forget()
+    assert "(unreachable)" in check()[1]["metadata"][1]
+
+
+def test_provider_that_hangs_is_told_in_time(
+    corp: AskingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "GET_TIMEOUT", 0.2)
+    end_of_test = threading.Event()
+
+    def hang() -> None:
+        end_of_test.wait(10)
+
+    corp.hooks["/.well-known/openid-configuration"] = hang
+    try:
+        assert "(timeout)" in check()[1]["metadata"][1]
+    finally:
+        end_of_test.set()

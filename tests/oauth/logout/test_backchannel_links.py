@@ -1,0 +1,77 @@
+"""Back-channel logout: the links by which a provider's sign-out finds the sessions."""
+
+from __future__ import annotations
+
+from allauth.socialaccount.models import SocialAccount
+from pytest_django import Settings
+
+from sessions_kms.session.links import LINKS
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.logout_fixtures import PATH, post
+from tests.oauth.support.logout_provider import LogoutProvider
+from tests.sessions_kms.support.stacks import Stack
+
+
+def test_links_say_nothing_and_depend_on_the_secret_key(
+    idp: LogoutProvider, visitor: Visitor, store: Stack, settings: Settings
+) -> None:
+    visitor.sign_in(idp)
+    links = visitor.session[LINKS]
+    assert len(links) == 2
+    items = [name for name in store.items() if name.startswith("logout#")]
+    assert len(items) == 2
+    assert "1001" not in repr(items)
+    settings.SECRET_KEY = "another-secret-key-0123456789abcdefghijklmnopqrstuvwxyz"
+    second = Visitor()
+    second.sign_in(idp)
+    assert not set(second.session[LINKS]) & set(links)
+
+
+def test_rotated_secret_key_loses_no_link(
+    idp: LogoutProvider, visitor: Visitor, settings: Settings
+) -> None:
+    visitor.sign_in(idp)
+    old, settings.SECRET_KEY = settings.SECRET_KEY, "a-new-key-0123456789abcdefghijklmnopqrstuvwxyz"
+    settings.SECRET_KEY_FALLBACKS = [old]
+    second = Visitor()
+    second.sign_in(idp)
+    assert post(idp.logout_token()).status_code == 200
+    assert "_auth_user_id" not in visitor.session
+    assert second.user_id is None
+
+
+def test_signing_in_again_replaces_the_links(idp: LogoutProvider, visitor: Visitor) -> None:
+    visitor.sign_in(idp)
+    first = set(visitor.session[LINKS])
+    old = idp.logout_token()
+    idp.session_id = "the-next-session"
+    visitor.sign_in(idp)
+    assert len(first & set(visitor.session[LINKS])) == 1  # that of the subject
+    assert post(old).status_code == 200
+    assert visitor.user_id is not None
+    assert post(idp.logout_token()).status_code == 200
+    assert visitor.user_id is None
+
+
+def test_each_connected_provider_ends_the_session(
+    idp: LogoutProvider, second: LogoutProvider
+) -> None:
+    for provider, path in ((idp, PATH), (second, "/oauth/backchannel-logout/other")):
+        visitor = Visitor()
+        visitor.sign_in(idp)
+        visitor.connect(second)
+        assert len(visitor.session[LINKS]) == 4
+        assert post(provider.logout_token(), path).status_code == 200
+        assert visitor.user_id is None
+
+
+def test_disconnected_provider_ends_nothing(
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    account = SocialAccount.objects.get(provider="other")
+    visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    assert len(visitor.session[LINKS]) == 2
+    assert post(second.logout_token(), "/oauth/backchannel-logout/other").status_code == 200
+    assert visitor.user_id is not None

@@ -1,0 +1,60 @@
+"""The background is bounded, and holds up no process that ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from oauth.network.background import Background
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_background_is_bounded_and_runs_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Background(threads=1, waiting=2)
+    started, go_on = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        started.set()
+        return go_on.wait(10)
+
+    futures = [pool.submit(work)]
+    assert started.wait(10)
+    futures += [pool.submit(work) for _ in range(3)]
+    assert [future.cancelled() for future in futures] == [False, False, False, True]
+    assert "something was dropped" in caplog.text
+    assert not pool.drain(0)
+    go_on.set()
+    assert pool.drain(10)
+    assert [future.result(0) for future in futures[:3]] == [True] * 3
+
+
+def test_error_in_the_background_ends_no_thread() -> None:
+    pool = Background(threads=1)
+    failed = pool.submit(lambda: 1 // 0)
+    assert pool.submit(lambda: 7).result(10) == 7
+    assert isinstance(failed.exception(0), ZeroDivisionError)
+
+
+@pytest.mark.parametrize(("seconds", "least", "is_told"), [(0.1, 0.1, False), (600.0, 1.0, True)])
+def test_process_that_ends_waits_a_second_at_most_and_tells_what_it_left(
+    seconds: float, least: float, is_told: bool
+) -> None:
+    work = f"background.submit(lambda: time.sleep({seconds}))"
+    code = f"import time; from oauth.network import background; {work}"
+    started = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        check=True,
+        timeout=100,  # far less than the longer work takes
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert time.monotonic() - started >= least
+    assert ("something left to be done" in ended.stderr) == is_told

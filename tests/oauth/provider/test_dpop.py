@@ -1,0 +1,188 @@
+"""Tokens are bound to a key that only the session holds (DPoP, RFC 9449)."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import Any
+
+import pytest
+from django.db import connection
+from pytest_django import Settings
+
+import oauth
+from oauth.doctor.client import client_findings
+from oauth.network.http import Answer
+from oauth.provider import dpop
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import provider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.requests import get_token, stored
+from tests.oauth.support.strict_provider import StrictProvider
+from tests.sessions_kms.support.stacks import Stack
+
+
+@pytest.fixture
+def binding(strict: StrictProvider, settings: Settings) -> StrictProvider:
+    """Give a provider that takes nothing without a proof, nor one without its nonce."""
+    strict.wants_proofs = True
+    strict.checker.nonce = "nonce-1"
+    configure(settings, environment("corp", strict, DPOP="1"))
+    return strict
+
+
+def key_of(visitor: Visitor) -> str:
+    key = stored(visitor).dpop_key
+    assert key is not None
+    return key
+
+
+def test_sign_in_proves_its_key_at_each_request(binding: StrictProvider, visitor: Visitor) -> None:
+    visitor.sign_in(binding)
+    held = stored(visitor)
+    assert (held.token_type, held.access_token in binding.keys) == ("DPoP", True)
+    assert [claims["htu"] for claims in binding.checker.taken] == [
+        f"{binding.issuer}/token",
+        f"{binding.issuer}/userinfo",
+    ]
+    assert len({claims["jti"] for claims in binding.checker.taken}) == 2
+
+
+def test_refresh_proves_the_same_key_and_takes_the_newest_nonce(
+    binding: StrictProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(binding)
+    key = key_of(visitor)
+    for nonce in ("nonce-2", "nonce-3"):
+        binding.checker.nonce = nonce
+        store.clock.advance(4000)
+        assert get_token(visitor) == stored(visitor)
+        assert key_of(visitor) == key
+        assert binding.checker.taken[-1]["nonce"] == nonce
+    assert len(binding.refreshes) == 2  # what was refused for its nonce spent no token
+
+
+def test_new_sign_in_makes_a_new_key(binding: StrictProvider, visitor: Visitor) -> None:
+    visitor.sign_in(binding)
+    first = stored(visitor)
+    binding.gives_refresh_token = False
+    visitor.sign_in(binding)
+    assert key_of(visitor) != first.dpop_key
+    assert stored(visitor).refresh_token is None  # the old one is bound to the old key
+
+
+def test_grant_from_before_it_was_switched_on_is_bound_at_its_next_refresh(
+    strict: StrictProvider, visitor: Visitor, store: Stack, settings: Settings
+) -> None:
+    visitor.sign_in(strict)
+    assert stored(visitor).dpop_key is None
+    strict.wants_proofs = True
+    configure(settings, environment("corp", strict, DPOP="1"))
+    store.clock.advance(4000)
+    assert get_token(visitor).access_token in strict.keys
+    assert stored(visitor).token_type == "DPoP"
+
+
+def test_answer_without_a_bound_token_is_no_sign_in(
+    binding: StrictProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    binding.answers_bearer = True
+    assert visitor.sign_in(binding).status_code == 401
+    assert visitor.user_id is None
+    assert dpop.NOT_BOUND in caplog.text
+    assert "token_not_bound" in caplog.text
+
+
+def test_refresh_without_a_bound_token_keeps_the_old_one(
+    binding: StrictProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(binding)
+    before = stored(visitor)
+    binding.answers_bearer = True
+    store.clock.advance(4000)
+    with pytest.raises(oauth.ProviderUnavailable):
+        get_token(visitor)
+    assert stored(visitor) == before
+
+
+def test_nonce_that_changes_with_every_answer_is_not_asked_for_forever(
+    binding: StrictProvider, visitor: Visitor
+) -> None:
+    url, asked = visitor.callback_address(binding), []
+
+    def change() -> None:
+        asked.append(1)
+        binding.checker.nonce = f"another-{len(asked)}"
+
+    binding.hooks["/token"] = change
+    assert visitor.client.get(url).status_code == 401
+    assert len(asked) == 2
+
+
+def test_key_is_in_no_database_log_or_repr(
+    binding: StrictProvider,
+    visitor: Visitor,
+    store: Stack,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        visitor.sign_in(binding)
+        store.clock.advance(4000)
+        get_token(visitor)
+    key = key_of(visitor)
+    connection.ensure_connection()
+    database: sqlite3.Connection = connection.connection
+    dump = "\n".join(database.iterdump())
+    assert "ada@example.com" in dump
+    items: Any = store.services.table
+    assert key not in dump + caplog.text + repr(stored(visitor)) + repr(vars(items))
+
+
+@pytest.mark.parametrize("nonce", ["", "a b", "a\tb", 'a"b', "a\\b", "é", "a" * 513, None])
+def test_what_is_no_nonce_is_not_remembered(nonce: str | None) -> None:
+    dpop.nonces.remember("https://a.example/x", "good")
+    dpop.nonces.remember("https://a.example/y?z", nonce)
+    assert dpop.nonces.of("https://a.example/") == "good"
+    assert dpop.nonces.of("https://a.example:444/") is None
+
+
+def test_nonces_of_so_many_origins_are_remembered() -> None:
+    for number in range(dpop.ORIGINS_MAX + 10):
+        dpop.nonces.remember(f"https://{number}.example/", "n")
+    assert len(dpop.nonces._by_origin) == dpop.ORIGINS_MAX
+
+
+class Shared(dpop.Nonces):
+    """The nonces of a process in which another call learns a newer one after each of ours."""
+
+    def remember(self, url: str, nonce: str | None) -> str | None:
+        found = super().remember(url, nonce)
+        super().remember(url, "anothers")
+        return found
+
+
+@pytest.mark.parametrize(("named", "asked"), [("of-this", ["old", "of-this"]), (None, ["old"])])
+def test_request_is_made_again_with_the_nonce_that_its_own_refusal_named(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, asked: list[str]
+) -> None:
+    """Others share what is known, and a nonce may serve once only."""
+    url, nonces = "https://a.example/", []
+    dpop.nonces.remember(url, "old")
+    shared = Shared()
+    shared._by_origin = dpop.nonces._by_origin
+    monkeypatch.setattr(dpop, "nonces", shared)
+
+    def ask(nonce: str | None) -> Answer:
+        nonces.append(nonce)
+        body = b'{"error": "use_dpop_nonce"}'
+        return Answer(400, "application/json", body, dpop_nonce=named)
+
+    assert dpop.asked(url, ask).status == 400
+    assert nonces == asked
+
+
+def test_doctor_proves_a_key_as_sign_ins_do(binding: StrictProvider) -> None:
+    corp = provider("corp")
+    assert corp is not None
+    (finding,) = client_findings(corp, endpoints.metadata(corp), None)
+    assert (finding.name, finding.level) == ("client", "ok")

@@ -1,0 +1,120 @@
+"""Authorization requests are pushed where the provider or the configuration wants it (RFC 9126)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pytest_django import Settings
+
+from oauth.sign_in import allauth_adapters as exchange
+from tests.oauth.provider.test_client_authentication import KEYS, key_file
+from tests.oauth.sign_in.test_provider_failures import (
+    CANARY,
+    NONSENSE,
+    answering,
+    assert_says_that_the_provider_is_down,
+)
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.requests import stored
+from tests.oauth.support.strict_provider import StrictProvider
+
+
+def query_of(response: Any) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(response["Location"]).query)
+
+
+def test_required_request_is_pushed_and_only_its_reference_is_shown(
+    strict: StrictProvider, visitor: Visitor
+) -> None:
+    strict.takes_pushed_only = True
+    assert set(query_of(visitor.start())) == {"client_id", "request_uri"}
+
+    visitor.sign_in(strict)
+
+    assert stored(visitor).access_token in strict.secrets
+    pushed = strict.pushes[-1]
+    assert {"state", "nonce", "code_challenge", "scope", "redirect_uri"} <= set(pushed)
+    assert pushed["response_type"] == "code"
+
+
+@pytest.mark.parametrize(
+    ("setting", "required"), [("", False), ("auto", False), ("1", False), ("0", True)]
+)
+def test_setting_decides_before_the_metadata(
+    strict: StrictProvider,
+    visitor: Visitor,
+    settings: Settings,
+    setting: str,
+    required: bool,
+) -> None:
+    is_pushed = setting == "1"
+    strict.takes_pushed_only = required
+    configure(settings, environment("corp", strict, PAR=setting))
+    assert ("request_uri" in query_of(visitor.start())) is is_pushed
+    assert len(strict.pushes) == is_pushed
+
+
+def test_push_shows_the_private_key_and_names_the_issuer(
+    strict: StrictProvider, visitor: Visitor, settings: Settings, tmp_path: Any
+) -> None:
+    more = {
+        "PAR": "1",
+        "TOKEN_AUTH": "private_key_jwt",
+        "PRIVATE_KEY_FILE": str(key_file(tmp_path, "ES256")),
+        "CLIENT_SECRET": "",
+    }
+    configure(settings, environment("corp", strict, **more))
+    strict.auth_method, strict.public_key = "private_key_jwt", KEYS["ES256"].public_key()
+    visitor.sign_in(strict)
+    assert visitor.held() is not None
+    assert len({claims["jti"] for claims in strict.assertions}) == 2  # the push, the exchange
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *[NONSENSE[what] for what in ("server error", "redirect", "no json", "null", "huge")],
+        answering(201, b"{}"),
+        answering(201, b'{"request_uri": ["urn:a"]}'),
+        answering(201, b'{"request_uri": "urn: a"}'),
+        answering(201, json.dumps({"request_uri": "u" * 3000}).encode()),
+    ],
+)
+def test_push_that_cannot_be_read_is_a_page(
+    strict: StrictProvider, visitor: Visitor, answer: Any
+) -> None:
+    strict.takes_pushed_only = True
+    strict.failing["/par"] = answer
+    assert_says_that_the_provider_is_down(visitor.start())
+
+
+def test_push_to_nowhere_is_a_page(strict: StrictProvider, visitor: Visitor) -> None:
+    strict.takes_pushed_only = True
+    strict.more_of_metadata = {"pushed_authorization_request_endpoint": None}
+    assert_says_that_the_provider_is_down(visitor.start())
+
+
+def test_refused_push_is_a_page_with_nothing_of_the_answer(
+    strict: StrictProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    strict.takes_pushed_only = True
+    body = json.dumps({"error": "invalid_request", "error_description": CANARY}).encode()
+    strict.failing["/par"] = answering(400, body)
+    response = visitor.start()
+    assert response.status_code == 401
+    assert CANARY not in response.content.decode() + caplog.text
+    assert "par_refused" in response.content.decode()
+    assert "par_refused" in caplog.text
+
+
+def test_pushes_of_a_crowd_are_bounded(
+    strict: StrictProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict.takes_pushed_only = True
+    monkeypatch.setattr(exchange.exchanges, "_most", 0)
+    response = visitor.start()
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
+    assert strict.pushes == []

@@ -1,0 +1,207 @@
+"""Signing out revokes the grant at the provider: afterwards, and never the wrong one."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+from pytest_django import Settings
+
+from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
+from tests.oauth.support.logout_fixtures import (
+    disconnect,
+    held_by,
+    refreshed,
+    revoked,
+    settled,
+    sign_out,
+)
+from tests.oauth.support.logout_provider import LogoutProvider
+from tests.sessions_kms.support.stacks import Stack
+
+
+def test_sign_out_revokes_the_refresh_token_once(idp: LogoutProvider, visitor: Visitor) -> None:
+    visitor.sign_in(idp)
+    held = held_by(visitor)
+    sign_out(visitor)
+    assert visitor.user_id is None
+    assert revoked(idp) == [held.refresh_token]
+    assert idp.revocations[0]["token_type_hint"] == "refresh_token"
+    assert idp.refresh_tokens == set()
+
+
+def test_without_refresh_token_the_access_token_is_revoked(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    idp.gives_refresh_token = False
+    visitor.sign_in(idp)
+    held = held_by(visitor)
+    sign_out(visitor)
+    assert revoked(idp) == [held.access_token]
+    assert idp.revocations[0]["token_type_hint"] == "access_token"
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_client_authenticates_as_at_the_token_endpoint(
+    idp: LogoutProvider, visitor: Visitor, method: str
+) -> None:
+    idp.auth_method = method
+    visitor.sign_in(idp)
+    sign_out(visitor)
+    assert len(revoked(idp)) == 1
+
+
+def test_session_is_gone_before_the_grant_is(
+    idp: LogoutProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(idp)
+    there: list[int] = []
+    idp.hooks["/revoke"] = lambda: there.append(len(store.sessions()))
+    sign_out(visitor)
+    settled()
+    assert there == [0]
+
+
+def test_every_connected_provider_is_asked(
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    first, other = held_by(visitor), held_by(visitor, "other")
+    sign_out(visitor)
+    assert revoked(idp) == [first.refresh_token]
+    assert revoked(second) == [other.refresh_token]
+
+
+def test_administrations_own_sign_out_revokes_too(idp: LogoutProvider, visitor: Visitor) -> None:
+    visitor.sign_in(idp)
+    get_user_model().objects.update(is_staff=True)
+    assert visitor.client.post("/admin/logout/").status_code == 200
+    assert len(revoked(idp)) == 1
+
+
+def test_provider_without_revocation_is_left_alone(idp: LogoutProvider, visitor: Visitor) -> None:
+    idp.more_of_metadata = {"revocation_endpoint": None}
+    visitor.sign_in(idp)
+    sign_out(visitor)
+    assert revoked(idp) == []
+
+
+# Not the wrong one
+
+
+def test_signing_in_again_revokes_nothing(idp: LogoutProvider, visitor: Visitor) -> None:
+    visitor.sign_in(idp)
+    visitor.sign_in(idp)
+    assert revoked(idp) == []
+    assert held_by(visitor).refresh_token in idp.refresh_tokens
+
+
+def test_signing_in_again_without_a_new_refresh_token_keeps_the_old_one_alive(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    first = held_by(visitor)
+    idp.gives_refresh_token = False
+    visitor.sign_in(idp)
+    assert revoked(idp) == []
+    assert held_by(visitor).refresh_token == first.refresh_token
+    idp.gives_refresh_token = True
+    assert refreshed(visitor, held_by(visitor)).refresh_token in idp.refresh_tokens
+
+
+def test_signing_in_again_revokes_nothing_of_the_other_providers(
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    visitor.sign_in(idp)
+    assert held_by(visitor, "other").refresh_token in second.refresh_tokens
+    assert (revoked(idp), revoked(second)) == ([], [])
+
+
+def test_signing_in_again_revokes_nothing_while_a_stage_is_pending(
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor, settings: Settings
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    settings.ROOT_URLCONF = "tests.oauth.support.email_stage"
+    settings.SOCIALACCOUNT_ONLY = False
+    settings.ACCOUNT_ADAPTER = "tests.oauth.support.email_stage.OutboxAdapter"
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    settings.ACCOUNT_EMAIL_VERIFICATION_BY_CODE_ENABLED = True
+    settings.ACCOUNT_SIGNUP_FIELDS = ["username*", "email*"]
+
+    response = visitor.sign_in(idp)
+
+    assert response["Location"] == "/accounts/confirm-email/"
+    assert visitor.user_id is None
+    assert (revoked(idp), revoked(second)) == ([], [])
+
+
+def test_connecting_again_revokes_nothing(
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    visitor.connect(second)
+    assert revoked(second) == []
+
+
+def test_signing_in_as_another_revokes_the_first_ones_grant(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    ada = held_by(visitor)
+    idp.person = BOB
+    visitor.sign_in(idp)
+    assert held_by(visitor).subject == "2002"
+    assert revoked(idp) == [ada.refresh_token]
+    assert held_by(visitor).refresh_token in idp.refresh_tokens
+
+
+def test_connecting_another_account_revokes_the_grant_whose_place_it_takes(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    ada = held_by(visitor)
+    idp.person = BOB
+    visitor.connect(idp, "corp")
+    assert held_by(visitor).subject == "2002"
+    assert revoked(idp) == [ada.refresh_token]
+    assert held_by(visitor).refresh_token in idp.refresh_tokens
+
+
+def test_signing_in_with_another_account_of_ones_own_revokes_the_first_ones_grant(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    ada = idp.person
+    visitor.sign_in(idp)
+    idp.person = BOB
+    visitor.connect(idp, "corp")
+    bob, user_id = held_by(visitor), visitor.user_id
+    idp.person = ada
+    visitor.sign_in(idp)
+    assert (held_by(visitor).subject, visitor.user_id) == ("1001", user_id)
+    assert revoked(idp)[1:] == [bob.refresh_token]
+    assert held_by(visitor).refresh_token in idp.refresh_tokens
+
+
+def test_disconnecting_revokes_that_grant_and_no_other(
+    idp: LogoutProvider, second: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+    other = held_by(visitor, "other")
+    disconnect(visitor, "other")
+    assert revoked(second) == [other.refresh_token]
+    assert revoked(idp) == []
+    assert visitor.user_id is not None
+
+
+def test_token_of_another_client_is_not_shown_to_this_one(
+    idp: LogoutProvider, visitor: Visitor, settings: Settings
+) -> None:
+    visitor.sign_in(idp)
+    configure(settings, environment("corp", idp, CLIENT_ID="the-client-of-today"))
+    sign_out(visitor)
+    assert revoked(idp) == []

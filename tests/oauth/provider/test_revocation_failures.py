@@ -1,0 +1,146 @@
+"""A provider or a store that fails at a sign-out: asked again, logged, and nobody waits for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from allauth.socialaccount.models import SocialAccount
+
+from sessions_kms.exceptions import TableUnavailable
+from tests.oauth.support.fake_provider import Answer
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.logout_fixtures import held_by, revoked, settled, sign_out
+from tests.oauth.support.logout_provider import LogoutProvider
+from tests.sessions_kms.support.stacks import Stack
+
+FAILING: dict[str, Callable[[], Answer]] = {
+    "server error": lambda: (500, "text/plain", b"canary-of-the-body"),
+    "overloaded": lambda: (429, "text/plain", b""),
+}
+
+
+@pytest.mark.parametrize("how", FAILING)
+def test_provider_that_cannot_answer_is_asked_again_a_few_times(
+    idp: LogoutProvider, visitor: Visitor, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    visitor.sign_in(idp)
+    idp.failing["/revoke"] = FAILING[how]
+    asked: list[int] = []
+    idp.hooks["/revoke"] = lambda: asked.append(1)
+    sign_out(visitor)
+    settled()
+    assert len(asked) == 3
+    assert "A grant of corp was not revoked: ProviderUnavailable" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_provider_that_recovers_gets_it(idp: LogoutProvider, visitor: Visitor) -> None:
+    visitor.sign_in(idp)
+    idp.failing["/revoke"] = FAILING["server error"]
+    asked: list[int] = []
+
+    def recover() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            idp.failing.clear()
+
+    idp.hooks["/revoke"] = recover
+    sign_out(visitor)
+    assert len(revoked(idp)) == 1
+
+
+def test_refusal_is_logged_and_not_repeated(
+    idp: LogoutProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    visitor.sign_in(idp)
+    idp.failing["/revoke"] = lambda: (400, "application/json", b'{"error": "canary"}')
+    sign_out(visitor)
+    settled()
+    assert "A grant of corp was not revoked: the provider refuses." in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_provider_that_hangs_does_not_delay_the_sign_out(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    may_answer, gave_up = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        if not may_answer.wait(60):
+            gave_up.set()
+
+    idp.hooks["/revoke"] = hang
+    sign_out(visitor)
+    assert not gave_up.is_set()  # The provider has not answered yet.
+    assert visitor.user_id is None
+    may_answer.set()
+    settled()
+
+
+def test_sign_out_that_failed_revokes_nothing(
+    idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.sign_in(idp)
+
+    def down(*args: Any) -> None:
+        raise TableUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.services.table, "end", down)
+        assert visitor.client.post("/accounts/logout/").status_code == 503
+    assert visitor.user_id is not None
+    assert revoked(idp) == []
+
+
+def test_disconnect_that_was_not_saved_revokes_nothing(
+    idp: LogoutProvider,
+    second: LogoutProvider,
+    visitor: Visitor,
+    store: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    visitor.sign_in(idp)
+    visitor.connect(second)
+
+    def down(*args: Any, **kwargs: Any) -> None:
+        raise TableUnavailable
+
+    account = SocialAccount.objects.get(provider="other")
+    visitor.client.raise_request_exception = False
+    with monkeypatch.context() as patch:
+        patch.setattr(store.services.table, "replace", down)
+        response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    assert response.status_code == 503
+    assert held_by(visitor, "other").refresh_token in second.refresh_tokens
+    assert revoked(second) == []
+
+
+def test_store_that_fails_afterwards_does_not_keep_the_grant_alive(
+    idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.sign_in(idp)
+
+    def down(*args: Any, **kwargs: Any) -> None:
+        raise TableUnavailable
+
+    monkeypatch.setattr(store.services.table, "put_stamped", down)
+    sign_out(visitor)
+    assert len(revoked(idp)) == 1
+
+
+def test_logs_hold_no_token(
+    idp: LogoutProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        visitor.sign_in(idp)
+        sign_out(visitor)
+        settled()
+    said = "\n".join([caplog.text, *(repr(vars(record)) for record in caplog.records)])
+    assert "A grant of corp was revoked." in said
+    assert len(idp.secrets) > 3
+    assert [secret for secret in idp.secrets if secret in said] == []

@@ -1,0 +1,168 @@
+"""A departure struck at each of its calls by each fault: nobody's grant ends too soon, or unseen.
+
+The calls are those of AWS and of the providers, found by departing once. A session whose
+end was acknowledged is gone; one whose end failed stands with its grants and can be ended by
+a second try. A grant is revoked when no session holds it any more, or it is logged that it
+was not. Unseen may only be what a process let go that was killed before it had revoked it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.oauth.support.departures import DEPARTURES, Departure
+from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.stage import Answer, Stage, key_of
+from tests.sessions_kms.model.world import DISTURBED_FOR
+from tests.sessions_kms.support.wire import FAULTS, Killed
+
+LONG = bool(os.environ.get("FUZZ_EXAMPLES"))
+READS = ("GetItem", "Query", "Decrypt", "GET ")
+# The others differ from these in what is written, and do so at the writes.
+FAULTS_OF_READS = ("unreachable", "truncated", "killed")
+MAX_CALLS = 60
+SUCCESS = {200, 302}
+REFUSED = 400  # as a logout token is that was used
+NOT_FOUND = 404
+EACH_DEPARTURE = pytest.mark.parametrize("name", DEPARTURES)
+
+Log = pytest.LogCaptureFixture
+
+
+@pytest.fixture
+def stage(idp: LogoutProvider, second: LogoutProvider, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    made = Stage(idp, second)
+    made.open(monkeypatch)
+    return made
+
+
+@pytest.fixture
+def log(caplog: Log) -> Log:
+    caplog.set_level(logging.DEBUG)
+    return caplog
+
+
+def calls_of(stage: Stage, departure: Departure) -> list[str]:
+    """Depart once without a fault, and return the calls that it takes."""
+    with stage.set_up(departure.person):
+        assert stage.answer(departure.act) in SUCCESS
+        calls = list(stage.world.wire.calls)
+    assert len(calls) < MAX_CALLS
+    assert calls.count("POST /revoke") == len(departure.leaves)
+    return calls
+
+
+def strikes(calls: list[str], after: str | None) -> Iterator[tuple[int, str]]:
+    """Yield the calls that are struck, each with the faults that it is struck by."""
+    first = 0 if after is None else calls.index(after)
+    for number, call in list(enumerate(calls))[first:]:
+        few = call.startswith(READS) and not LONG
+        yield from ((number, fault) for fault in (FAULTS_OF_READS if few else FAULTS))
+
+
+@contextmanager
+def struck(stage: Stage, departure: Departure, number: int, fault: str) -> Iterator[Answer]:
+    """Depart with a fault at one call, give the answer, and heal what was struck."""
+    with stage.set_up(departure.person):
+        wire = stage.world.wire
+        wire.strike(number, FAULTS[fault])
+        if fault.startswith("killed"):  # A process that was killed calls nobody any more.
+            for later in range(number + 1, MAX_CALLS):
+                wire.strike(later, FAULTS["killed"])
+        answer = stage.answer(departure.act)
+        call = wire.calls[number]
+        stage.begin_anew()
+        try:
+            yield answer
+        except AssertionError as failed:
+            failed.add_note(f"Struck: call {number}, {call}, {fault}; answered: {answer}")
+            raise
+
+
+def check_too_soon(stage: Stage) -> None:
+    """No grant was revoked that a session held at that moment, or holds now."""
+    for name, held in stage.held.items():
+        revoked = stage.revoked(name)
+        assert set(revoked) <= {held}
+        assert held not in stage.live() or not revoked
+        for live in stage.standing[name]:
+            assert held not in live, "a session held it when it was revoked"
+    assert stage.grants(stage.bobs_key) == stage.bobs
+
+
+def check_unseen(stage: Stage, departure: Departure, log: Log) -> None:
+    """A grant that no session holds is revoked, or it is logged that it was not."""
+    live = stage.live()
+    for name, held in stage.held.items():
+        if held not in live and not is_succeeded(stage, departure, name):
+            assert stage.revoked(name) or f"A grant of {name} was not revoked" in log.text
+
+
+def is_succeeded(stage: Stage, departure: Departure, name: str) -> bool:
+    """Tell whether the account's next grant is there: some providers end it with the old one."""
+    return name not in departure.leaves and name in stage.grants(key_of(stage.visitor))
+
+
+def check_acknowledged(stage: Stage, departure: Departure) -> None:
+    """Everything stands that is to stand after a departure, and nothing else."""
+    staying = {name: held for name, held in stage.held.items() if name not in departure.leaves}
+    now = stage.grants(key_of(stage.visitor))
+    assert stage.stands != departure.ends
+    if departure.begins:
+        assert now.pop("corp") not in stage.held.values()
+        staying.pop("corp", None)
+    assert now == ({} if departure.ends and not departure.begins else staying)
+
+
+def check_failed(stage: Stage, departure: Departure) -> None:
+    """The session stands with all its grants, unless what was asked for was done to it."""
+    before = stage.grants(stage.key)
+    if before != stage.held:
+        assert stage.stands != departure.ends
+        assert not before.keys() & set(departure.leaves)
+
+
+def check_second_try(stage: Stage, departure: Departure) -> None:
+    """A second try ends what is left."""
+    left = [name for name in stage.grants(stage.key) if name in departure.leaves]
+    stood = stage.stands
+    stage.world.clock.advance(DISTURBED_FOR + 1)
+    answer = stage.answer(departure.again)
+    already = (answer == REFUSED and not stood and not departure.reads) or (
+        answer == NOT_FOUND and not left  # as an account is that was disconnected
+    )
+    assert answer in SUCCESS or already
+    assert not (stage.stands and departure.ends)
+    assert not stage.live() & {stage.held[name] for name in departure.leaves}
+    assert [name for name in left if stage.revoked(name)] == left
+
+
+@EACH_DEPARTURE
+def test_any_fault_at_any_call_ends_no_grant_too_soon_or_unseen(
+    stage: Stage, log: Log, name: str
+) -> None:
+    departure = DEPARTURES[name]
+    tried_again: list[object] = []
+    for number, fault in strikes(calls_of(stage, departure), departure.after):
+        log.clear()
+        with struck(stage, departure, number, fault) as answer:
+            assert (answer is Killed) == fault.startswith("killed")
+            check_too_soon(stage)
+            if departure.reads and answer is not Killed:
+                check_unseen(stage, departure, log)
+            if answer in SUCCESS:
+                check_acknowledged(stage, departure)
+                asked = [name for name in departure.leaves if stage.revoked(name)]
+                assert asked == [*departure.leaves]
+            else:
+                check_failed(stage, departure)
+                if (state := stage.state()) not in tried_again:
+                    tried_again.append(state)
+                    check_second_try(stage, departure)
+                    check_too_soon(stage)
+            assert [secret for secret in stage.secrets() if secret in log.text] == []

@@ -1,0 +1,65 @@
+"""A grant is revoked once, and with what a refresh made of it meanwhile."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from oauth.exceptions import OAuthError
+from oauth.provider.revocation import revoke_soon
+from oauth.provider.token_set import TokenSet
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.logout_fixtures import held_by, refreshed, revoked, settled, sign_out
+from tests.oauth.support.logout_provider import LogoutProvider
+
+
+def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: Visitor) -> None:
+    visitor.sign_in(idp)
+    held = held_by(visitor)
+    for _ in range(2):
+        revoke_soon("corp", held)
+    assert revoked(idp) == [held.refresh_token]
+
+
+def test_no_refresh_begins_after_the_sign_out(idp: LogoutProvider, visitor: Visitor) -> None:
+    visitor.sign_in(idp)
+    held = held_by(visitor)
+    sign_out(visitor)
+    settled()
+    with pytest.raises(OAuthError):
+        refreshed(visitor, held)
+    assert idp.refreshes == []
+
+
+def test_what_a_refresh_fetched_before_is_revoked(idp: LogoutProvider, visitor: Visitor) -> None:
+    visitor.sign_in(idp)
+    new = refreshed(visitor, held_by(visitor))  # and its save was lost
+    sign_out(visitor)
+    assert revoked(idp) == [new.refresh_token]
+    assert idp.refresh_tokens == set()
+
+
+def test_refresh_under_way_at_the_sign_out_leaves_no_live_grant(
+    idp: LogoutProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(idp)
+    held = held_by(visitor)
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        asked.set()
+        assert may_answer.wait(10)
+
+    idp.hooks["/token"] = slow
+    found: list[TokenSet] = []
+    refreshing = threading.Thread(target=lambda: found.append(refreshed(visitor, held)))
+    refreshing.start()
+    assert asked.wait(10)
+    sign_out(visitor)
+    assert idp.revocations == []
+    may_answer.set()
+    refreshing.join(10)
+    assert revoked(idp) == [found[0].refresh_token]
+    assert idp.refresh_tokens == set()
+    assert not idp.reused

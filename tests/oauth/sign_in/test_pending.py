@@ -1,0 +1,109 @@
+"""What sign-ins keep until their provider answers: bounded, and enough for those who mean it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from allauth.socialaccount.internal import statekit
+
+from oauth.sign_in import pending
+from tests.clock import FakeClock
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import BOB, Visitor
+
+LONGEST = "/" + "x" * (pending.NEXT_MAX - 1)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Have each sign-in begin a second after the one before."""
+    made = FakeClock(1_800_000_000)
+
+    class Time:
+        @staticmethod
+        def time() -> float:
+            made.advance(1)
+            return made()
+
+    monkeypatch.setattr(statekit, "time", Time)
+    return made
+
+
+def waiting(visitor: Visitor) -> dict[str, Any]:
+    found: dict[str, Any] = visitor.session.get("socialaccount_states", {})
+    return found
+
+
+def started(visitor: Visitor, **form: str) -> str:
+    response = visitor.start(**form)
+    assert response.status_code == 302
+    address: str = response["Location"]
+    return address
+
+
+def test_ten_sign_ins_wait_and_the_oldest_goes_first(corp: FakeProvider, visitor: Visitor) -> None:
+    oldest = started(visitor, next="/0")
+    rest = [started(visitor, next=f"/{number}") for number in range(1, 11)]
+    assert len(waiting(visitor)) == pending.AT_ONCE
+    assert {state[0]["next"] for state in waiting(visitor).values()} == {
+        f"/{number}" for number in range(1, 11)
+    }
+    assert visitor.client.get(corp.consent(oldest))["Location"] == "/accounts/login/?again=1"
+    assert visitor.client.get(corp.consent(rest[0]))["Location"] == "/1"
+
+
+def test_longest_address_that_is_let_in_is_gone_to(corp: FakeProvider, visitor: Visitor) -> None:
+    for _ in range(8):
+        started(visitor, next=LONGEST)
+    assert visitor.sign_in(corp, next=LONGEST)["Location"] == LONGEST
+    assert len(waiting(visitor)) == 2  # three of this length fit
+
+
+def test_no_more_waits_than_its_size_in_bytes(corp: FakeProvider, visitor: Visitor) -> None:
+    for number in range(12):
+        started(visitor, next=f"/{number}" + "\N{EURO SIGN}" * 300)
+        session = visitor.session
+        size = len(session.serializer().dumps(dict(session.items())))
+        assert size <= pending.SIZE_MAX
+    assert len(waiting(visitor)) == 4
+
+
+@pytest.mark.parametrize("process", ["login", "connect", "redirect", ""])
+def test_known_processes_begin(corp: FakeProvider, visitor: Visitor, process: str) -> None:
+    started(visitor, process=process)
+
+
+@pytest.mark.parametrize("process", ["Login", "reauthenticate", "login ", "login\0", "x" * 99])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_other_processes_are_refused_before_anything_is_fetched(
+    corp: FakeProvider, visitor: Visitor, process: str, method: str
+) -> None:
+    asked: list[str] = []
+    corp.hooks["/.well-known/openid-configuration"] = lambda: asked.append("metadata")
+    ask = getattr(visitor.client, method)
+    assert ask("/accounts/oidc/corp/login/", {"process": process}).status_code == 400
+    assert asked == []
+
+
+def test_somebody_signed_in_who_connects_is_held_to_it_too(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    for _ in range(12):
+        visitor.start("other", process="connect", next=LONGEST)
+    assert len(waiting(visitor)) == 3
+    assert visitor.start("other", next="/" + "\x01" * 1999).status_code == 400
+    assert visitor.held() is not None
+    assert visitor.connect(other)["Location"] == "/"
+    assert visitor.held("other") is not None
+
+
+def test_other_peoples_sign_ins_are_not_dropped(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.person = BOB
+    bystander = Visitor()
+    begun = started(bystander)
+    for _ in range(12):
+        started(visitor, next=LONGEST)
+    assert bystander.client.get(corp.consent(begun)).status_code == 302
+    assert bystander.held() is not None

@@ -1,0 +1,425 @@
+"""A provider that is down, slow or talks nonsense gets a page; its words get nowhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from allauth.socialaccount.models import SocialAccount
+from pytest_django import Settings
+
+from oauth.network import http
+from oauth.provider import metadata as endpoints
+from tests.oauth.network.test_http import BAD, talking
+from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fixtures import Visitor
+
+CANARY = "canary-in-the-body-of-the-answer"
+DISCOVERY = "/.well-known/openid-configuration"
+
+
+def answering(status: int, body: bytes, kind: str = "application/json") -> Callable[[], Answer]:
+    return lambda: (status, kind, body)
+
+
+def assert_says_that_the_provider_is_down(response: Any) -> None:
+    assert response.status_code == 503
+    assert int(response["Retry-After"]) > 0
+    page = response.content.decode()
+    assert "Corp cannot be reached" in page
+    assert 'href="/accounts/login/"' in page
+    assert CANARY not in page
+
+
+NONSENSE = {
+    "not found": answering(404, b"{}"),
+    "server error": answering(500, CANARY.encode()),
+    "redirect": answering(302, b"", "http://127.0.0.1:9/"),
+    "redirect with an answer": answering(302, b'{"sub": "1001"}', "http://127.0.0.1:9/"),
+    "no json": answering(200, f"<html>{CANARY}".encode(), "text/html"),
+    "a list": answering(200, b"[]"),
+    "a number": answering(200, b"7"),
+    "null": answering(200, b"null"),
+    "a text": answering(200, b'"text"'),
+    "no UTF-8": answering(200, b'{"issuer": "\xff\xfe"}'),
+    "huge": answering(200, b'{"x": "%s"}' % (b"x" * 300_000)),
+    "empty": answering(200, b""),
+    "an object without anything": answering(200, b"{}"),
+    "deep": answering(200, b"[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_bad_discovery_at_the_start_is_a_page(
+    corp: FakeProvider, visitor: Visitor, what: str
+) -> None:
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    assert_says_that_the_provider_is_down(visitor.start())
+
+
+@pytest.mark.parametrize("what", NONSENSE)
+def test_bad_discovery_at_the_callback_of_another_process_is_a_page(
+    corp: FakeProvider, visitor: Visitor, what: str
+) -> None:
+    url = visitor.callback_address(corp)
+    endpoints.forget()
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"issuer": "https://evil.example"},
+        {"issuer": "http://127.0.0.1:9"},
+        {"issuer": None},
+        {"token_endpoint": None},
+        {"token_endpoint": "ftp://127.0.0.1/token"},
+        {"authorization_endpoint": "/authorize"},
+        {"authorization_endpoint": ["https://evil.example"]},
+        {"authorization_endpoint": "https://["},
+        {"jwks_uri": 7},
+        {"revocation_endpoint": {}},
+        {"end_session_endpoint": True},
+        {"token_endpoint_auth_methods_supported": "client_secret_post"},
+        {"token_endpoint_auth_methods_supported": {"client_secret_post": True}},
+        {"token_endpoint_auth_signing_alg_values_supported": 7},
+    ],
+)
+def test_unusable_metadata_is_a_page(
+    corp: FakeProvider, visitor: Visitor, metadata: dict[str, Any]
+) -> None:
+    corp.more_of_metadata = metadata
+    assert_says_that_the_provider_is_down(visitor.start())
+
+
+def test_metadata_that_is_null_counts_as_left_out(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.auth_method = "client_secret_basic"  # which is meant then
+    corp.more_of_metadata = {"token_endpoint_auth_methods_supported": None}
+    assert visitor.sign_in(corp).status_code == 302
+    assert visitor.held() is not None
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("null", "it is no JSON object, with the status 200."),
+        ("no json", "it is HTML, with the status 200."),
+    ],
+)
+def test_log_says_why_a_document_cannot_be_read(
+    corp: FakeProvider,
+    visitor: Visitor,
+    caplog: pytest.LogCaptureFixture,
+    what: str,
+    reason: str,
+) -> None:
+    corp.failing[DISCOVERY] = NONSENSE[what]
+    visitor.start()
+    assert "Sign-in with corp did not work (answer_unreadable), request " in caplog.text
+    assert f": The provider's answer cannot be read: {reason}" in caplog.text
+
+
+def test_reason_of_a_failure_is_logged_in_our_own_words(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    corp.more_of_metadata = {"issuer": f"http://{CANARY}"}
+    visitor.start()
+    assert "Sign-in with corp did not work (metadata_issuer), request " in caplog.text
+    assert ": The provider's metadata names another issuer." in caplog.text
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "server error",
+        "redirect",
+        "redirect with an answer",
+        "no json",
+        "a number",
+        "null",
+        "a text",
+        "a list",
+        "no UTF-8",
+        "huge",
+        "an object without anything",
+        "empty",
+        "deep",
+    ],
+)
+def test_bad_userinfo_leaves_the_id_token(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    url = visitor.callback_address(corp)
+    corp.failing["/userinfo"] = NONSENSE[what]
+    assert visitor.client.get(url).status_code == 302
+    assert SocialAccount.objects.get().uid == "1001"
+    assert "The id token has to do." in caplog.text
+    assert CANARY not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "what", ["server error", "redirect", "a number", "null", "a text", "no json", "huge"]
+)
+def test_bad_token_endpoint_is_a_page(corp: FakeProvider, visitor: Visitor, what: str) -> None:
+    url = visitor.callback_address(corp)
+    corp.failing["/token"] = NONSENSE[what]
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"expires_in": "soon"},
+        {"expires_in": 1e400},
+        {"expires_in": [3600]},
+        {"access_token": 7},
+        {"refresh_token": {"a": 1}},
+        {"scope": 7},
+        {"id_token": "x" * 40_000},
+        {"access_token": "x" * 40_000},
+    ],
+)
+def test_malformed_token_response_is_a_page(
+    corp: FakeProvider, visitor: Visitor, answer: dict[str, Any]
+) -> None:
+    corp.more_of_token_response = answer
+    response = visitor.sign_in(corp)
+    assert response.status_code in {401, 503}
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"expires_in": "3600"},
+        {"expires_in": "3599.5"},
+        {"expires_in": 3599.5},
+        {"expires_in": 1e12},
+        {"expires_in": None},
+        {"expires_in": 0},
+        {"expires_in": -1},
+        {"token_type": "BEARER"},
+        {"token_type": None},
+        {"scope": ["openid", "email"]},
+        {"scope": None},
+        {"error": None},
+    ],
+)
+def test_unusual_token_response_signs_in(
+    corp: FakeProvider, visitor: Visitor, answer: dict[str, Any]
+) -> None:
+    corp.more_of_token_response = answer
+    assert visitor.sign_in(corp)["Location"] == "/"
+    assert visitor.client.get("/").status_code == 200
+    held = visitor.held()
+    assert held is not None
+    assert held.scope in {("openid", "email"), ("openid", "profile", "email")}
+
+
+@pytest.mark.parametrize(
+    "claims", [{"name": "Ada\0"}, {"name": "\ud800"}, {"nested": [{"\ud800": 1}]}]
+)
+def test_text_that_no_database_takes_is_a_page(
+    corp: FakeProvider, visitor: Visitor, claims: dict[str, Any]
+) -> None:
+    corp.more_of_userinfo = claims
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_number_that_no_database_takes_is_a_page(
+    corp: FakeProvider, visitor: Visitor, number: float
+) -> None:
+    """JSON has none of them, but Python reads their names, and `1e400` as infinity."""
+    corp.more_of_userinfo = {"age": [number]}
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize("name", ["\\u0000", "Ада 😀", "a\\"])
+def test_any_other_text_is_a_name(corp: FakeProvider, visitor: Visitor, name: str) -> None:
+    corp.more_of_userinfo = {"name": name}
+    visitor.sign_in(corp)
+    assert visitor.user_id is not None
+
+
+def test_redirected_token_request_carries_the_code_nowhere(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    asked: list[str] = []
+
+    def elsewhere() -> Answer:
+        asked.append("elsewhere")
+        return 200, "application/json", b"{}"
+
+    url = visitor.callback_address(corp)
+    corp.failing["/token"] = answering(302, b"", f"{corp.issuer}/elsewhere")
+    corp.failing["/elsewhere"] = elsewhere
+
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+    assert asked == []
+
+
+def test_refused_code_is_a_page_and_its_answer_is_not_repeated(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = visitor.callback_address(corp)
+    body = json.dumps({"error": "invalid_grant", "error_description": CANARY}).encode()
+    corp.failing["/token"] = answering(400, body)
+
+    with caplog.at_level(logging.DEBUG):
+        response = visitor.client.get(url)
+
+    assert response.status_code == 401
+    assert "did not work" in response.content.decode()
+    assert CANARY not in response.content.decode()
+    assert CANARY not in caplog.text
+    assert "corp did not work (token_invalid_grant), request " in caplog.text
+    assert "docs/providers.md has a row for `token_invalid_grant`." in caplog.text
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_answer_at_the_start_is_given_up_in_time(
+    corp: FakeProvider,
+    visitor: Visitor,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    """Some never end: without its time-out this would not, either."""
+    monkeypatch.setattr(http, "GET_TIMEOUT", 0.4)
+    with talking(BAD[what]) as url:
+        app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
+        app["settings"]["server_url"] = url
+        assert_says_that_the_provider_is_down(visitor.start())
+
+
+def test_userinfo_of_any_size_is_given_up(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.more_of_userinfo = {"picture": "x" * http.ANSWER_MAX}
+    assert visitor.sign_in(corp).status_code == 302
+    assert SocialAccount.objects.get().extra_data["userinfo"] == {}
+
+
+def test_userinfo_is_asked_with_the_token_whatever_a_netrc_file_says(
+    corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    visitor.sign_in(corp)
+
+    assert visitor.held() is not None
+
+
+def test_closed_port_is_a_page(corp: FakeProvider, visitor: Visitor, settings: Settings) -> None:
+    app = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0]
+    app["settings"]["server_url"] = "http://127.0.0.1:9"
+    assert_says_that_the_provider_is_down(visitor.start())
+
+
+def test_slow_provider_is_given_up(
+    corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "GET_TIMEOUT", 0.1)
+    end_of_test = threading.Event()
+
+    def wait() -> Answer:
+        end_of_test.wait(10)
+        return 200, "application/json", b"{}"
+
+    corp.failing[DISCOVERY] = wait
+    try:
+        assert_says_that_the_provider_is_down(visitor.start())
+    finally:
+        end_of_test.set()
+
+
+def test_provider_that_says_it_is_down_gets_the_same_page(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    started = visitor.start()
+    url = corp.consent(started["Location"], error="temporarily_unavailable")
+    assert_says_that_the_provider_is_down(visitor.client.get(url))
+
+
+def test_error_without_a_state_says_nothing_about_the_provider(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    response = visitor.client.get("/accounts/oidc/corp/login/callback/?error=server_error")
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/?again=1")
+
+
+def test_denied_consent_gets_a_friendly_page(corp: FakeProvider, visitor: Visitor) -> None:
+    started = visitor.start()
+    response = visitor.client.get(corp.consent(started["Location"], error="access_denied"))
+    assert response["Location"] == "/accounts/3rdparty/login/cancelled/"
+    page = visitor.client.get(response["Location"])
+    assert page.status_code == 200
+    assert "You did not sign in" in page.content.decode()
+
+
+def test_denied_consent_of_somebody_signed_in_does_not_say_they_are_not(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    started = visitor.start(process="connect")
+    denied = visitor.client.get(corp.consent(started["Location"], error="access_denied"))
+    page = visitor.client.get(denied["Location"]).content.decode()
+    assert "You did not sign in" not in page
+    assert "You are still signed in" in page
+    assert 'href="/accounts/login/"' not in page
+
+
+def test_failed_answer_to_somebody_signed_in_leads_back_to_their_connections(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    address = visitor.callback_address(corp)
+    page = visitor.client.get(address.replace("code=", "code=x"))
+    assert page.status_code == 401
+    assert "You are still signed in" in page.content.decode()
+    assert 'href="/accounts/login/"' not in page.content.decode()
+
+
+def test_description_of_an_error_is_not_shown(corp: FakeProvider, visitor: Visitor) -> None:
+    started = visitor.start()
+    url = corp.consent(started["Location"], error="invalid_scope")
+    response = visitor.client.get(f"{url}&error_description={CANARY}")
+    assert response.status_code == 401
+    assert CANARY not in response.content.decode()
+
+
+def test_failed_sign_in_leaves_the_one_before_alone(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    held = visitor.held()
+    corp.failing["/token"] = NONSENSE["server error"]
+    visitor.sign_in(corp)
+    assert visitor.held() == held
+
+
+def test_github_error_in_a_good_answer_is_a_page(github: FakeProvider, visitor: Visitor) -> None:
+    body = f"error=bad_verification_code&error_description={CANARY}".encode()
+    github.failing["/login/oauth/access_token"] = answering(
+        200, body, "application/x-www-form-urlencoded"
+    )
+    response = visitor.sign_in(github, "github")
+    assert response.status_code == 401
+    assert CANARY not in response.content.decode()
+
+
+def test_github_that_is_down_is_a_page(github: FakeProvider, visitor: Visitor) -> None:
+    github.failing["/user"] = answering(502, b"")
+    response = visitor.sign_in(github, "github")
+    assert response.status_code == 503
+    assert "GitHub cannot be reached" in response.content.decode()

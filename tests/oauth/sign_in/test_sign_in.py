@@ -1,0 +1,327 @@
+"""A whole sign-in: what is kept, for whom, and what is not."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount, SocialApp
+from django.contrib.auth import get_user_model
+
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+
+
+def test_sign_in_keeps_the_whole_token_set(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.more_of_token_response = {"refresh_expires_in": 86400}
+    before = int(time.time())
+
+    response = visitor.sign_in(corp)
+
+    assert (response.status_code, response["Location"]) == (302, "/")
+    held = visitor.held()
+    assert held is not None
+    assert held.access_token in corp.secrets
+    assert held.refresh_token in corp.secrets
+    assert held.id_token in corp.secrets
+    assert held.scope == ("openid", "profile", "email")
+    assert held.token_type == "bearer"
+    assert held.subject == "1001"
+    assert held.client_id == corp.client_id
+    assert held.expires_at is not None
+    assert held.refresh_expires_at is not None
+    assert before + 3600 <= held.expires_at <= time.time() + 3600
+    assert before + 86400 <= held.refresh_expires_at <= time.time() + 86400
+
+
+def test_sign_in_uses_pkce_with_s256_and_a_state(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+
+    (query,) = corp.authorizations
+    assert query["code_challenge_method"] == "S256"
+    assert len(query["code_challenge"]) == 43
+    assert len(query["state"]) >= 16
+
+
+@pytest.mark.parametrize("knows_pkce", [True, False])
+def test_code_of_another_sign_in_is_refused(
+    corp: FakeProvider, visitor: Visitor, knows_pkce: bool
+) -> None:
+    corp.knows_pkce = knows_pkce
+    stolen = _query(Visitor().callback_address(corp))["code"]
+    own = _query(visitor.callback_address(corp))["state"]
+
+    response = visitor.client.get(
+        "/accounts/oidc/corp/login/callback/", {"code": stolen, "state": own}
+    )
+
+    assert response.status_code == 401
+    assert visitor.user_id is None
+
+
+@pytest.mark.parametrize("nonce", [None, "", "another", 7])
+def test_id_token_of_another_request_is_refused(
+    corp: FakeProvider, visitor: Visitor, nonce: object
+) -> None:
+    corp.more_of_id_token = {"nonce": nonce}
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
+def test_get_of_the_sign_in_address_only_asks(corp: FakeProvider, visitor: Visitor) -> None:
+    response = visitor.client.get("/accounts/oidc/corp/login/")
+
+    assert response.status_code == 200
+    assert b'method="post"' in response.content
+    assert corp.authorizations == []
+
+
+def test_scope_and_parameters_of_the_address_are_not_passed_on(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    response = visitor.client.post(
+        "/accounts/oidc/corp/login/?scope=admin&auth_params=prompt%3Dnone&action=reauthenticate"
+    )
+
+    query = parse_qs(urlsplit(response["Location"]).query)
+    assert sorted(query["scope"][0].split()) == ["email", "openid", "profile"]
+    assert "prompt" not in query
+
+
+def test_granted_scope_is_kept_rather_than_the_requested_one(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.scope = "openid"
+    visitor.sign_in(corp)
+    assert (held := visitor.held()) is not None
+    assert held.scope == ("openid",)
+
+
+def test_response_without_scope_grants_the_requested_one(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.scope = None
+    visitor.sign_in(corp)
+    assert (held := visitor.held()) is not None
+    assert held.scope == ("openid", "profile", "email")
+
+
+def test_github_token_without_end_and_refresh_is_kept(
+    github: FakeProvider, visitor: Visitor
+) -> None:
+    response = visitor.sign_in(github, "github")
+
+    assert (response.status_code, response["Location"]) == (302, "/")
+    held = visitor.held("github")
+    assert held is not None
+    assert held.access_token in github.secrets
+    assert (held.refresh_token, held.id_token, held.expires_at) == (None, None, None)
+    assert held.scope == ("read:user", "user:email")
+    assert held.subject == "77"
+
+
+def test_github_sign_in_uses_pkce(github: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(github, "github")
+    assert github.authorizations[0]["code_challenge_method"] == "S256"
+
+
+def test_session_key_is_cycled_at_sign_in(corp: FakeProvider, visitor: Visitor) -> None:
+    url = visitor.callback_address(corp)
+    before = visitor.session.session_key
+    visitor.client.get(url)
+    assert visitor.session.session_key not in (None, before)
+
+
+def test_missing_state_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+    url = visitor.callback_address(corp)
+    response = visitor.client.get(url.partition("&state=")[0])
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/?again=1")
+    assert visitor.user_id is None
+
+
+def test_wrong_state_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+    url = visitor.callback_address(corp)
+    response = visitor.client.get(url.partition("&state=")[0] + "&state=" + "x" * 16)
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/?again=1")
+    assert visitor.user_id is None
+
+
+def test_state_of_another_browser_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+    url = visitor.callback_address(corp)
+    victim = Visitor()
+    assert victim.client.get(url).status_code == 302
+    assert victim.user_id is None
+
+
+def test_state_of_another_provider_is_refused(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    url = visitor.callback_address(other, "other").replace("/oidc/other/", "/oidc/corp/")
+    assert visitor.client.get(url).status_code == 302
+    assert visitor.user_id is None
+
+
+def test_state_serves_once(corp: FakeProvider, visitor: Visitor) -> None:
+    url = visitor.callback_address(corp)
+    assert visitor.client.get(url).status_code == 302
+    held = visitor.held()
+    assert visitor.client.get(url).status_code == 302
+    assert visitor.held() == held
+
+
+def test_answer_of_another_issuer_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+    url = visitor.callback_address(corp)
+    response = visitor.client.get(url + "&iss=https%3A%2F%2Fevil.example")
+    assert response.status_code == 401
+    assert visitor.user_id is None
+    assert len(corp.codes) == 1  # the code was not sent
+
+
+def test_answer_without_an_issuer_is_refused_where_one_is_announced(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.more_of_metadata = {"authorization_response_iss_parameter_supported": True}
+    url = visitor.callback_address(corp)
+
+    assert visitor.client.get(url).status_code == 401
+    assert visitor.user_id is None
+    assert len(corp.codes) == 1  # the code was not sent
+
+    named = visitor.callback_address(corp)
+    assert visitor.client.get(named, {"iss": corp.issuer, **_query(named)}).status_code == 302
+
+
+def test_answer_of_the_expected_issuer_is_accepted(corp: FakeProvider, visitor: Visitor) -> None:
+    url = visitor.callback_address(corp)
+    assert visitor.client.get(url, {"iss": corp.issuer, **_query(url)}).status_code == 302
+    assert visitor.held() is not None
+
+
+def _query(url: str) -> dict[str, str]:
+    return {key: values[0] for key, values in parse_qs(urlsplit(url).query).items()}
+
+
+def test_userinfo_of_another_subject_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.more_of_userinfo = {"sub": "somebody-else"}
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+    assert not get_user_model().objects.exists()
+
+
+@pytest.mark.parametrize(("length", "status"), [(191, 302), (192, 401)])
+def test_subject_that_is_longer_than_the_database_takes_is_refused(
+    corp: FakeProvider, visitor: Visitor, length: int, status: int
+) -> None:
+    corp.person = corp.person | {"sub": "x" * length}
+    assert visitor.sign_in(corp).status_code == status
+
+
+def test_id_token_without_a_subject_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.more_of_id_token = {"sub": None}
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
+def test_null_subject_is_nobody(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.person["sub"] = None
+    assert visitor.sign_in(corp).status_code == 401
+    assert not get_user_model().objects.exists()
+
+
+def test_null_id_of_github_is_nobody(github: FakeProvider, visitor: Visitor) -> None:
+    github.person["id"] = None
+    assert visitor.sign_in(github, "github").status_code == 401
+    assert not get_user_model().objects.exists()
+
+
+def test_userinfo_without_a_subject_is_not_used(corp: FakeProvider, visitor: Visitor) -> None:
+    """OpenID Connect Core 5.3.2: whose it is, nobody knows."""
+    corp.more_of_userinfo = {"sub": None, "email": "mallory@example.com", "email_verified": True}
+    corp.more_of_id_token = {"email": "ada@example.com"}
+    assert visitor.sign_in(corp).status_code == 302
+    assert [each.email for each in EmailAddress.objects.all()] == ["ada@example.com"]
+
+
+def test_provider_without_userinfo_is_not_asked_for_it(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.more_of_metadata = {"userinfo_endpoint": None}
+    corp.more_of_id_token = {"email": "ada@example.com", "email_verified": True}
+    corp.failing["/userinfo"] = lambda: pytest.fail("It has no such endpoint.")
+    assert visitor.sign_in(corp).status_code == 302
+    (account,) = SocialAccount.objects.all()
+    assert account.uid == "1001"
+    assert EmailAddress.objects.get(email="ada@example.com").verified
+
+
+def test_id_token_for_another_client_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.more_of_id_token = {"aud": "another-client"}
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
+def test_token_response_without_id_token_is_refused(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.more_of_token_response = {"id_token": None}
+    assert visitor.sign_in(corp).status_code == 401
+    assert visitor.user_id is None
+
+
+def test_next_leads_to_the_same_site(corp: FakeProvider, visitor: Visitor) -> None:
+    assert visitor.sign_in(corp, next="/accounts/3rdparty/")["Location"] == "/accounts/3rdparty/"
+
+
+def test_next_to_another_site_is_ignored(corp: FakeProvider, visitor: Visitor) -> None:
+    for target in ("https://evil.example/", "//evil.example/", "javascript:alert(1)"):
+        assert Visitor().sign_in(corp, next=target)["Location"] == "/", target
+
+
+def test_sign_out_ends_the_session(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    key = visitor.session.session_key
+
+    response = visitor.client.post("/accounts/logout/")
+
+    assert (response.status_code, response["Location"]) == (302, "/")
+    assert key is not None
+    assert not type(visitor.session)().exists(key)
+    assert visitor.held() is None
+
+
+def test_sign_out_by_link_only_asks(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    assert visitor.client.get("/accounts/logout/").status_code == 200
+    assert visitor.held() is not None
+
+
+def test_provider_of_the_database_is_none(corp: FakeProvider, visitor: Visitor) -> None:
+    SocialApp.objects.create(
+        provider="openid_connect",
+        provider_id="another",
+        client_id="another-client",
+        settings={"server_url": corp.issuer},
+    )
+    assert visitor.client.get("/accounts/oidc/another/login/").status_code == 404
+    assert visitor.sign_in(corp).status_code == 302
+
+
+def test_unknown_provider_is_not_found(corp: FakeProvider, visitor: Visitor) -> None:
+    assert visitor.client.get("/accounts/oidc/nobody/login/").status_code == 404
+    assert visitor.client.get("/accounts/oidc/nobody/login/callback/").status_code == 404
+    assert visitor.client.get("/accounts/github/login/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("claim", "verified"),
+    [(True, True), (False, False), ("true", True), ("false", False), (None, False), ([1], False)],
+)
+def test_address_is_verified_if_the_provider_says_so_be_it_as_text(
+    corp: FakeProvider, visitor: Visitor, claim: object, verified: bool
+) -> None:
+    corp.more_of_userinfo = {"email_verified": claim}
+
+    response = visitor.sign_in(corp)
+
+    assert (response.status_code, response["Location"]) == (302, "/")
+    assert EmailAddress.objects.get(email="ada@example.com").verified is verified

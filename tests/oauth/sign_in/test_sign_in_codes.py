@@ -1,0 +1,159 @@
+"""Why a sign-in did not work is one word: on the page, in the log with the request, in a table."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import RequestFactory
+
+from oauth.codes import Code
+from oauth.remedies import remedy
+from oauth.request_id import request_id
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+
+ROOT = Path(__file__).resolve().parents[3]
+ROW = re.compile(r"\| `([a-z_]+)` \| ([^|]+) \| ([^|]+) \|")
+LINE = re.compile(r"Sign-in with (\w+) did not work \((\w+)\), request (\w+): (.+)")
+
+
+def rows() -> dict[str, tuple[str, str]]:
+    page = (ROOT / "docs/providers.md").read_text(encoding="utf-8")
+    part = page.partition("## When sign-in does not work\n")[2]
+    return {code: (cause, remedy) for code, cause, remedy in ROW.findall(part)}
+
+
+def test_every_code_has_a_row_and_every_row_is_of_a_code() -> None:
+    assert sorted(rows()) == sorted(Code)
+
+
+def test_every_code_is_one_that_the_product_gives() -> None:
+    product = [path for name in ("oauth", "gateway_site") for path in (ROOT / name).rglob("*.py")]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in product)
+    unused = [
+        code
+        for code in Code
+        if f"Code.{code.name}" not in text
+        # `of_answer` makes these of what the provider says.
+        and not code.startswith(("authorization_", "token_"))
+    ]
+    assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "error", "code"),
+    [
+        ("token", "invalid_client", Code.TOKEN_INVALID_CLIENT),
+        ("token", "incorrect_client_credentials", Code.TOKEN_INVALID_CLIENT),
+        ("token", "access_denied", Code.TOKEN_OTHER),  # of the other endpoint
+        ("token", "status", Code.TOKEN_OTHER),  # no error, but a word of ours
+        ("token", {"a": 1}, Code.TOKEN_OTHER),
+        ("token", None, Code.TOKEN_OTHER),
+        ("authorization", "login_required", Code.AUTHORIZATION_OTHER),
+        ("authorization", "invalid_scope", Code.AUTHORIZATION_INVALID_SCOPE),
+    ],
+)
+def test_word_of_a_provider_is_ours_or_none(endpoint: str, error: object, code: Code) -> None:
+    assert Code.of_answer(endpoint, error) is code
+
+
+def failing_in(what: str, corp: FakeProvider) -> None:
+    """Have the provider fail in a way that ends in this code."""
+    ways: dict[str, dict[str, Any]] = {
+        "id_token_issuer": {"more_of_id_token": {"iss": "https://evil.example"}},
+        "id_token_audience": {"more_of_id_token": {"aud": "another"}},
+        "id_token_time": {"more_of_id_token": {"exp": 1}},
+        "id_token_nonce": {"more_of_id_token": {"nonce": "another"}},
+        "id_token_missing": {"more_of_token_response": {"id_token": None}},
+        "userinfo_subject": {"more_of_userinfo": {"sub": "another"}},
+        "token_invalid_client": {"auth_method": "client_secret_basic"},
+        "text": {"more_of_userinfo": {"name": "\0"}},
+        "token_status": {"failing": {"/token": lambda: (500, "text/plain", b"")}},
+        "answer_unreadable": {"failing": {"/token": lambda: (200, "text/html", b"<html>")}},
+        "token_invalid_scope": {
+            "failing": {"/token": lambda: (400, "application/json", b'{"error":"invalid_scope"}')}
+        },
+    }
+    for name, value in ways[what].items():
+        setattr(corp, name, value)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "id_token_issuer",
+        "id_token_audience",
+        "id_token_time",
+        "id_token_nonce",
+        "id_token_missing",
+        "userinfo_subject",
+        "token_invalid_client",
+        "token_invalid_scope",
+        "token_status",
+        "answer_unreadable",
+        "text",
+    ],
+)
+def test_page_and_log_say_the_same_word_and_request(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    address = visitor.callback_address(corp)
+    failing_in(code, corp)
+    page = visitor.client.get(address).content.decode()
+    ((provider, told, number, reason),) = LINE.findall(caplog.text)
+    assert (provider, told) == ("corp", code)
+    assert f"did not work ({code})" in page
+    assert re.search(rf"request number:\s+{number}", page)
+    assert remedy(Code(code)).replace("<NAME>", "CORP") in reason
+    assert reason
+    secrets = [*corp.secrets, *address.partition("?")[2].split("&")]
+    assert [secret for secret in secrets if secret in page + told + reason] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ({"error": "invalid_scope"}, "authorization_invalid_scope"),
+        ({"error": "<b>"}, "authorization_other"),
+        ({"error": "server_error"}, "authorization_server_error"),
+        ({"error": "access_denied"}, "authorization_access_denied"),
+        ({}, "code_missing"),
+    ],
+)
+def test_error_of_the_authorization_endpoint_is_a_word(
+    corp: FakeProvider,
+    visitor: Visitor,
+    caplog: pytest.LogCaptureFixture,
+    query: dict[str, str],
+    code: str,
+) -> None:
+    caplog.set_level(logging.INFO)
+    started = visitor.start()
+    back = corp.consent(started["Location"], error="none")
+    path, _, sent = back.partition("?")
+    state = sent.partition("state=")[2]
+    response = visitor.client.get(path, {**query, "state": state}, follow=True)
+    assert f"corp did not work ({code}), request " in caplog.text
+    assert code == "authorization_access_denied" or f"({code})" in response.content.decode()
+
+
+def test_answer_to_another_browser_is_a_word(
+    corp: FakeProvider, visitor: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    address = visitor.callback_address(corp)
+    page = Visitor().client.get(address, follow=True).content.decode()
+    assert "begun elsewhere (state_unknown)" in page
+    assert "did not work (state_unknown), request " in caplog.text
+
+
+def test_request_keeps_the_id_that_it_was_given() -> None:
+    request = RequestFactory().get("/")
+    request.request_id = "of-the-proxy"  # type: ignore[attr-defined]  # as a middleware would
+    assert request_id(request) == "of-the-proxy"
+    another = RequestFactory().get("/")
+    assert request_id(another) == request_id(another) != request_id(RequestFactory().get("/"))

@@ -1,0 +1,201 @@
+"""A gateway with providers that answer over real HTTP, and a visitor with a browser's cookies."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from allauth.socialaccount.providers.github.views import GitHubOAuth2Adapter
+from asgiref.local import Local
+from django.contrib.sessions.backends.base import SessionBase
+from django.core.cache import cache
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
+from django.test import Client
+from pytest_django import Settings
+
+from gateway_site import providers
+from oauth.network import background
+from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
+from sessions_kms.backend import SessionStore
+from tests.clock import FakeClock
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
+from tests.oauth.support.strict_provider import StrictProvider
+from tests.sessions_kms.support.stacks import Stack, fake_stack, install
+
+BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
+
+
+def environment(name: str, provider: FakeProvider, **more: str) -> dict[str, str]:
+    """Return the variables that configure a provider."""
+    prefix = f"OAUTH_{name.upper()}_"
+    variables = {
+        "CLIENT_ID": CLIENT_ID,
+        "CLIENT_SECRET": CLIENT_SECRET,
+        "ISSUER": provider.issuer,
+    } | more
+    return {prefix + key: value for key, value in variables.items() if value}
+
+
+class Visitor:
+    """Somebody at a browser: the gateway's pages in process, the provider's over HTTP."""
+
+    def __init__(self) -> None:
+        self.client = Client()
+
+    def start(self, provider: str = "corp", **form: str) -> Any:
+        return self.client.post(address(provider), form)
+
+    def sign_in(self, at: FakeProvider, provider: str = "corp", **form: str) -> Any:
+        """Go there and back; the answer is the callback's."""
+        return self.client.get(self.callback_address(at, provider, **form))
+
+    def connect(self, at: FakeProvider, provider: str = "other") -> Any:
+        return self.sign_in(at, provider, process="connect")
+
+    def callback_address(self, at: FakeProvider, provider: str = "corp", **form: str) -> str:
+        started = self.start(provider, **form)
+        assert started.status_code == 302, started.content
+        return at.consent(started["Location"])
+
+    @property
+    def session(self) -> SessionBase:
+        return self.client.session
+
+    def held(self, provider: str = "corp") -> TokenSet | None:
+        return tokens.load(self.session, provider)
+
+    @property
+    def user_id(self) -> str | None:
+        user_id: str | None = self.session.get("_auth_user_id")
+        return user_id
+
+
+def address(provider: str) -> str:
+    folder = "github" if provider == "github" else f"oidc/{provider}"
+    return f"/accounts/{folder}/login/"
+
+
+def wait_a_moment(seconds: float) -> None:
+    """Wait in earnest, if not for long: what is polled for comes from threads and over HTTP."""
+    time.sleep(min(seconds, 0.1))
+
+
+@pytest.fixture
+def store(aws_environment: None, db: None, settings: Settings) -> Iterator[Stack]:
+    """Install the real engine over a table and a KMS in memory."""
+    settings.SESSION_ENGINE = "sessions_kms.backend"
+    assert SessionStore.__module__ == settings.SESSION_ENGINE
+    cache.clear()
+    anonymous_max_size = settings.SESSIONS_KMS["ANONYMOUS_MAX_SIZE"]
+    stack = fake_stack(FakeClock(time.time()), anonymous_max_size=anonymous_max_size)
+    stack.services = replace(stack.services, sleep=wait_a_moment)
+    install(stack.services)
+    yield stack
+    assert background.drain(20)
+
+
+@pytest.fixture
+def corp(store: Stack, settings: Settings) -> Iterator[FakeProvider]:
+    """Serve an OpenID provider, configured as `corp`."""
+    with fake_provider.serving(FakeProvider) as provider:
+        provider.clock = store.clock
+        configure(settings, environment("corp", provider))
+        yield provider
+
+
+@pytest.fixture
+def strict(store: Stack, settings: Settings) -> Iterator[StrictProvider]:
+    """Serve a provider that a test makes as strict as it wants, configured as `corp`."""
+    with fake_provider.serving(StrictProvider) as provider:
+        provider.clock = store.clock
+        configure(settings, environment("corp", provider))
+        yield provider
+
+
+@pytest.fixture
+def other(corp: FakeProvider, settings: Settings) -> Iterator[FakeProvider]:
+    """Serve a second OpenID provider, configured as `other`."""
+    with fake_provider.serving(FakeProvider) as provider:
+        provider.clock = corp.clock
+        configure(
+            settings,
+            environment("corp", corp, CLIENT_ID="the-corp-client") | environment("other", provider),
+        )
+        corp.client_id = "the-corp-client"
+        yield provider
+
+
+@pytest.fixture
+def github(
+    store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeProvider]:
+    """Serve GitHub's dialect; its tokens do not expire and it knows no refresh."""
+    with fake_provider.serving(FakeProvider) as provider:
+        provider.person = {"id": 77, "login": "ada", "email": None, "name": "Ada"}
+        provider.scope = "read:user,user:email"
+        provider.expires_in = None
+        provider.gives_refresh_token = False
+        configure(settings, environment("github", provider, ISSUER="", ALLOW_PRIVATE="1"))
+        for name, path in {
+            "authorize_url": "/login/oauth/authorize",
+            "access_token_url": "/login/oauth/access_token",
+            "profile_url": "/user",
+        }.items():
+            monkeypatch.setattr(GitHubOAuth2Adapter, name, provider.issuer + path)
+        yield provider
+
+
+def configure(settings: Settings, variables: dict[str, str]) -> None:
+    """Put into the settings what the environment would."""
+    found = providers.configured(variables)
+    settings.OAUTH_PROVIDERS = found
+    settings.SOCIALACCOUNT_PROVIDERS = providers.social_providers(found)
+
+
+@pytest.fixture
+def database_file(transactional_db: None, tmp_path: Path) -> Iterator[Path]:
+    """Give every thread a database that they can share in earnest, by connections of its own.
+
+    The ones that threads had before stay untouched aside: Django would close them under this name,
+    and the last one closed takes the database in memory with it, for all later tests.
+    """
+    connection.ensure_connection()
+    database: sqlite3.Connection = connection.connection
+    path = tmp_path / "db.sqlite3"
+    path.write_bytes(database.serialize())
+    opened: list[BaseDatabaseWrapper] = []
+
+    def note(connection: BaseDatabaseWrapper, **_: Any) -> None:
+        opened.append(connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "_connections", Local(thread_critical=True))
+        patch.setitem(
+            connections.settings, "default", {**connections.settings["default"], "NAME": str(path)}
+        )
+        connection_created.connect(note)
+        yield path
+        connection_created.disconnect(note)
+    for each in opened:
+        each.inc_thread_sharing()
+        each.close()
+
+
+@pytest.fixture
+def visitor(store: Stack) -> Visitor:
+    return Visitor()
+
+
+@pytest.fixture
+def signed_in(corp: FakeProvider, visitor: Visitor) -> Visitor:
+    visitor.sign_in(corp)
+    return visitor

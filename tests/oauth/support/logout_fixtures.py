@@ -1,0 +1,95 @@
+"""A gateway whose provider knows sign-out in all its forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from allauth.socialaccount.models import SocialAccount
+from django.test import Client
+from pytest_django import Settings
+
+from oauth.network import background
+from oauth.provider.config import provider
+from oauth.provider.token_set import TokenSet
+from oauth.tokens.refresh_coordinator import Renewal
+from tests.oauth.support import fake_provider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.logout_provider import LogoutProvider
+from tests.sessions_kms.support.stacks import Stack
+
+PATH = "/oauth/backchannel-logout/corp"
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture
+def idp(store: Stack, settings: Settings) -> Iterator[LogoutProvider]:
+    """Serve a provider that logs out, configured as `corp`."""
+    with fake_provider.serving(LogoutProvider) as provider:
+        provider.clock = store.clock
+        configure(settings, environment("corp", provider))
+        yield provider
+
+
+@pytest.fixture
+def second(idp: LogoutProvider, settings: Settings) -> Iterator[LogoutProvider]:
+    """Serve another one, configured as `other`."""
+    with fake_provider.serving(LogoutProvider) as provider:
+        provider.clock = idp.clock
+        idp.client_id, provider.session_id = "the-corp-client", "the-session-at-the-other"
+        corp = environment("corp", idp, CLIENT_ID=idp.client_id)
+        configure(settings, corp | environment("other", provider))
+        yield provider
+
+
+def post(token: str, path: str = PATH, **headers: Any) -> Any:
+    """Be the provider's server: no cookie, no CSRF token, but with Django's CSRF checks on."""
+    client = Client(enforce_csrf_checks=True)
+    return client.post(path, f"logout_token={token}", content_type=FORM, **headers)
+
+
+def assert_refused(response: Any) -> None:
+    """Expect what section 2.8 of OpenID Connect Back-Channel Logout 1.0 asks for."""
+    assert response.status_code == 400, response.content
+    assert response["Cache-Control"] == "no-store"
+    assert response["Content-Type"] == "application/json"
+    answer = response.json()
+    assert answer["error"] == "invalid_request"
+    assert answer["error_description"]
+
+
+def held_by(visitor: Visitor, name: str = "corp") -> TokenSet:
+    held = visitor.held(name)
+    assert held is not None
+    return held
+
+
+def sign_out(visitor: Visitor) -> Any:
+    response = visitor.client.post("/accounts/logout/")
+    assert response.status_code == 302
+    return response
+
+
+def disconnect(visitor: Visitor, name: str) -> None:
+    account = SocialAccount.objects.get(provider=name)
+    visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+
+
+def settled() -> None:
+    """Wait for what was still to be done in the background."""
+    assert background.drain(20)
+
+
+def revoked(idp: LogoutProvider) -> list[str]:
+    settled()
+    return [form["token"] for form in idp.revocations]
+
+
+def refreshed(visitor: Visitor, held: TokenSet) -> TokenSet:
+    """Refresh what a visitor holds, as a request of theirs would."""
+    corp = provider("corp")
+    assert corp is not None
+    successor = Renewal(corp).successor(held, is_current=lambda: True, patient=True)
+    assert successor is not None
+    return successor.token_set

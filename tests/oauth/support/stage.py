@@ -1,0 +1,156 @@
+"""A person who is signed in with two providers, and somebody else, over stores in memory.
+
+The calls of AWS and of the providers go over one `Wire`. All is set up anew as often as needed.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from allauth.socialaccount.models import SocialAccount
+from django.conf import settings
+from django.core.cache import cache
+from django.db import transaction
+
+from oauth.network import background
+from oauth.provider import jwks
+from oauth.provider import metadata as endpoints
+from oauth.tokens import vault as tokens
+from tests.oauth.support.fixtures import BOB, Visitor
+from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.wired_provider import WiredProviders
+from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support.wire import Killed
+
+ADA = {"sub": "1001", "email": "ada@example.com", "name": "Ada Lovelace"}
+Answer = int | type[Killed]  # what the browser, or the provider's server, gets
+
+
+class Stage:
+    """``held`` is the grants of the person, by their providers, as they are before."""
+
+    def __init__(self, idp: LogoutProvider, second: LogoutProvider) -> None:
+        self.world = World(1)
+        self.world.clock.now = time.time()
+        self.world.sleep = self.world.clock.advance
+        self.providers = {"corp": idp, "other": second}
+        idp.clock = second.clock = self.world.clock
+        self.visitor, self.bystander = Visitor(), Visitor()
+        self.visitor.client.raise_request_exception = False
+        self.standing: dict[str, list[set[str]]] = {}
+
+    def open(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Sign everybody in, and keep what there is then."""
+        WiredProviders(self.world.wire, *self.providers.values()).take_over(monkeypatch)
+        # At once is the earliest that anything in the background may run.
+        monkeypatch.setattr(background, "submit", lambda call: call())
+        corp, other = self.providers.values()
+        self.begin_anew()
+        with self.world.running(0):
+            self.visitor.sign_in(corp)
+            self.visitor.connect(other)
+            self.logout_token = corp.logout_token()
+            corp.person, session_id, corp.session_id = BOB, corp.session_id, "of-bob"
+            self.bystander.sign_in(corp)
+            corp.session_id = session_id
+            self.callback = self.visitor.callback_address(corp)
+        self.key, self.bobs_key = key_of(self.visitor), key_of(self.bystander)
+        self.held, self.bobs = self.grants(self.key), self.grants(self.bobs_key)
+        self.account = SocialAccount.objects.get(provider="other").pk
+        self.now = self.world.clock.now
+        self.items = copy.deepcopy(self.world.table.items)
+        self.codes = dict(corp.codes)
+        self.given = {name: list(provider.secrets) for name, provider in self.providers.items()}
+        for name, provider in self.providers.items():
+            provider.hooks["/revoke"] = partial(self._note, name)
+
+    @contextmanager
+    def set_up(self, person: dict[str, Any] = ADA) -> Iterator[None]:
+        """Put everything back; what a block does to the database does not outlive it."""
+        self.world.clock.now = self.now
+        self.world.table.items = copy.deepcopy(self.items)
+        self.visitor.client.cookies.clear()
+        self.visitor.client.cookies[settings.SESSION_COOKIE_NAME] = self.key
+        cache.clear()  # allauth counts sign-ins there
+        self.providers["corp"].person = person
+        self.providers["corp"].codes = dict(self.codes)
+        for name, provider in self.providers.items():
+            provider.secrets = list(self.given[name])
+            provider.revocations.clear()
+            self.standing[name] = []
+        self.begin_anew()
+        with transaction.atomic():
+            yield
+            transaction.set_rollback(True)
+
+    def begin_anew(self) -> None:
+        """Go on as a process that remembers nothing."""
+        self.world.wire.heal()
+        self.world.wire.calls.clear()
+        self.world.restart(0)
+        endpoints.forget()
+        jwks.forget()
+
+    def answer(self, act: Callable[[Stage], Any]) -> Answer:
+        with self.world.running(0):
+            try:
+                status: int = act(self).status_code
+            except Killed:
+                return Killed
+        return status
+
+    def grants(self, key: str) -> dict[str, str]:
+        """Return the refresh tokens of a session as they lie in the table, by their providers."""
+        stored = self.world.truth(key)
+        content = stored.content if stored else {}
+        prefix = tokens.PREFIX
+        return {
+            name.removeprefix(prefix): data["refresh_token"]
+            for name, data in content.items()
+            if name.startswith(prefix)
+        }
+
+    def live(self) -> set[str]:
+        """Return the refresh tokens of all sessions that anybody has the cookie of."""
+        return {token for key in self._keys() for token in self.grants(key).values()}
+
+    @property
+    def stands(self) -> bool:
+        """Tell whether the session is still there."""
+        return self.world.truth(self.key) is not None
+
+    def state(self) -> object:
+        """Return what tells one state of the stores from another."""
+        kinds = Counter(item_id.partition("#")[0] for item_id in self.others())
+        return self.stands, self.grants(self.key), kinds, SocialAccount.objects.count()
+
+    def others(self) -> list[str]:
+        """Return the ids of all items but the sessions'."""
+        return [item_id for item_id in self.world.table.items if "#" in item_id]
+
+    def secrets(self) -> list[str]:
+        """Return what must be in no log: tokens, codes, the client's secret, cookies."""
+        known = [secret for provider in self.providers.values() for secret in provider.secrets]
+        return [*known, *self._keys(), self.logout_token]
+
+    def revoked(self, name: str) -> list[str]:
+        return [form["token"] for form in self.providers[name].revocations]
+
+    def _note(self, name: str) -> None:
+        """Note what sessions hold while a provider revokes."""
+        self.standing[name].append(self.live())
+
+    def _keys(self) -> set[str]:
+        return {self.key, self.bobs_key, key_of(self.visitor)} - {""}
+
+
+def key_of(visitor: Visitor) -> str:
+    cookie = visitor.client.cookies.get(settings.SESSION_COOKIE_NAME)
+    return cookie.value if cookie else ""

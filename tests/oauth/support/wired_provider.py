@@ -1,0 +1,59 @@
+"""Providers asked over the `Wire` of AWS's calls instead of sockets: counted and struck alike.
+
+The one way out, `oauth.network.http`, is taken over. What a fault of the wire raises is translated
+to what the network, or a provider, would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
+
+from oauth.network import http
+from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.sessions_kms.support.wire import Wire
+
+OVERLOADED: Answer = (429, "text/plain", b"")
+CUT_SHORT: Answer = (200, "application/json", b"")
+
+
+class WiredProviders:
+    """Providers by their issuers; each call of one is named `POST /revoke`, say."""
+
+    def __init__(self, wire: Wire, *providers: FakeProvider) -> None:
+        self._wire = wire
+        self._providers = {provider.issuer: provider for provider in providers}
+
+    def take_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Answer whatever this process asks a provider from now on."""
+
+        async def ask(
+            method: str, url: str, headers: Mapping[str, str], body: bytes | None, **_: Any
+        ) -> http.Answer:
+            form = dict(parse_qsl((body or b"").decode()))
+            status, kind, content = self.answer(method, url, form, headers)
+            return http.Answer(status, kind, content)
+
+        monkeypatch.setattr(http, "_ask", ask)
+
+    def answer(
+        self, method: str, url: str, form: dict[str, str], headers: Mapping[str, str]
+    ) -> Answer:
+        parts = urlsplit(url)
+        provider = self._providers[f"{parts.scheme}://{parts.netloc}"]
+        authorization = headers.get("Authorization", "")
+        parameters = form | dict(parse_qsl(parts.query))
+        try:
+            answer: Answer | None = self._wire.send(
+                f"{method} {parts.path}",
+                lambda: provider.respond(parts.path, parameters, authorization),
+            )
+        except (EndpointConnectionError, ReadTimeoutError):
+            raise TimeoutError from None
+        except ClientError:
+            return OVERLOADED
+        return answer or CUT_SHORT

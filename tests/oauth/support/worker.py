@@ -1,0 +1,157 @@
+"""A process of the gateway that asks for tokens: JSON commands in on stdin, answers on stdout.
+
+Run with `python -m tests.oauth.support.worker`, its settings in the environment as JSON. Its
+clock is the machine's plus the seconds in a file, so that a test moves that of all.
+`Worker` is the test's end.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tests.sessions_kms.support.worker import Worker as EngineWorker
+
+ENVIRONMENT = "WORKER_OF_TOKENS"
+FROZEN = "frozen"
+
+
+def digest(access_token: str) -> str:
+    """Return what a worker shows instead of a token."""
+    return hashlib.sha256(access_token.encode()).hexdigest()
+
+
+class Worker(EngineWorker):
+    """The handle that a test has of one such process."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.oauth.support.worker"],
+            env={**os.environ, ENVIRONMENT: json.dumps(settings)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+
+def say(what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+class Commands:
+    """What the process can be told."""
+
+    def ready(self) -> bool:
+        return True
+
+    def freeze(self, before: str) -> None:
+        """Stop for ever, and say so, where the winner of a refresh comes to that."""
+        from oauth.tokens import refresh_coordinator as renewal
+        from sessions_kms.backend import SessionStore
+        from sessions_kms.sealed_items.leases import Leases
+
+        def stop(*_: Any, **__: Any) -> None:
+            say(FROZEN)
+            threading.Event().wait()
+
+        place: tuple[Any, str] = {
+            "refresh": (renewal, "refresh"),
+            "seal": (Leases, "complete"),
+            "save": (SessionStore, "save"),
+        }[before]
+        setattr(*place, stop)
+
+    def threads(self, key: str, count: int) -> list[str]:
+        """Ask in threads that start together; give a digest of each token, or the error."""
+        import oauth
+
+        barrier = threading.Barrier(count)
+
+        def ask(_: int) -> str:
+            request = _request(key)
+            barrier.wait(timeout=30)
+            return _outcome(lambda: oauth.get_token(request, "corp").access_token)
+
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(ask, range(count)))
+
+    def tasks(self, key: str, count: int) -> list[str]:
+        """Ask in tasks of one event loop."""
+        import oauth
+
+        async def ask() -> str:
+            try:
+                return digest((await oauth.aget_token(_request(key), "corp")).access_token)
+            except Exception as exc:  # noqa: BLE001 - handed to the test
+                return type(exc).__name__
+
+        async def ask_all() -> list[str]:
+            return await asyncio.gather(*(ask() for _ in range(count)))
+
+        return asyncio.run(ask_all())
+
+
+def _outcome(token: Callable[[], str]) -> str:
+    try:
+        return digest(token())
+    except Exception as exc:  # noqa: BLE001 - handed to the test
+        return type(exc).__name__
+
+
+def _request(key: str) -> Any:
+    from django.http import HttpRequest
+
+    from sessions_kms.backend import SessionStore
+
+    request = HttpRequest()
+    request.session = SessionStore(key)
+    return request
+
+
+def set_up(settings: dict[str, Any]) -> None:
+    import django
+    from django.conf import settings as configuration
+
+    configuration.configure(
+        INSTALLED_APPS=[
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "allauth",
+            "allauth.account",
+            "allauth.socialaccount",
+            "allauth.socialaccount.providers.openid_connect",
+        ],
+        MIDDLEWARE=["allauth.account.middleware.AccountMiddleware"],
+        SESSION_ENGINE="sessions_kms.backend",
+        SESSIONS_KMS=settings["sessions"],
+        SOCIALACCOUNT_PROVIDERS=settings["providers"],
+        USE_TZ=True,
+    )
+    django.setup()
+    from sessions_kms import conf, services
+
+    ahead = Path(settings["clock"])
+    services._services = services.build(
+        conf.config(), clock=lambda: time.time() + float(ahead.read_text() or 0)
+    )
+
+
+def main() -> None:
+    set_up(json.loads(os.environ[ENVIRONMENT]))
+    commands = Commands()
+    for line in sys.stdin:
+        command = json.loads(line)
+        say(getattr(commands, command.pop("do"))(**command))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""Consent is asked for again when more is asked of the provider, and only then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import oauth
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.requests import request_of
+
+
+def test_consent_is_needed_when_more_is_asked(
+    corp: FakeProvider, signed_in: Visitor, settings: Any
+) -> None:
+    assert not oauth.needs_consent(request_of(signed_in), "corp")
+    configure(settings, environment("corp", corp, SCOPES="openid,email,calendar"))
+    assert oauth.needs_consent(request_of(signed_in), "corp")
+    configure(settings, environment("corp", corp, SCOPES="openid"))
+    assert not oauth.needs_consent(request_of(signed_in), "corp")
+    assert not oauth.needs_consent(request_of(signed_in), "nobody")
+
+
+def test_scope_that_was_asked_for_and_not_granted_needs_no_consent(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.scope = "openid"
+    visitor.sign_in(corp)
+    assert not oauth.needs_consent(request_of(visitor), "corp")

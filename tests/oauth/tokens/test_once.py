@@ -1,0 +1,345 @@
+"""Many at once in one process: one refresh, one outcome, nobody blocked for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.core.exceptions import SynchronousOnlyOperation
+from django.http import HttpRequest
+
+import oauth
+from oauth.exceptions import OAuthError
+from oauth.provider.config import provider
+from oauth.provider.token_set import TokenSet
+from oauth.tokens import refresh_coordinator as renewal
+from oauth.tokens import vault as tokens
+from oauth.tokens.refresh_coordinator import LEASE, Renewal
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.sealed_items.leases import Leases
+from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.stacks import Stack, install
+
+MANY = 50
+
+
+@pytest.fixture
+def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
+    visitor.sign_in(corp)
+    store.clock.advance(4000)
+    return visitor
+
+
+def in_threads(visitor: Visitor, count: int = MANY) -> list[TokenSet | Exception]:
+    """Ask at one moment, each request with a session object of its own."""
+    requests = [request_of(visitor) for _ in range(count)]
+    barrier = threading.Barrier(count)
+
+    def ask(request: HttpRequest) -> TokenSet | Exception:
+        barrier.wait(timeout=30)
+        try:
+            return oauth.get_token(request, "corp")
+        except OAuthError as exc:
+            return exc
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(ask, requests))
+
+
+async def in_tasks(requests: list[HttpRequest]) -> list[Any]:
+    return await asyncio.gather(
+        *(oauth.aget_token(request, "corp") for request in requests), return_exceptions=True
+    )
+
+
+def test_threads_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
+    answers = in_threads(expired)
+    assert answers == [stored(expired)] * MANY
+    assert len(corp.refreshes) == 1
+    assert not corp.reused
+
+
+def test_tasks_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
+    requests = [request_of(expired) for _ in range(MANY)]
+    answers = asyncio.run(in_tasks(requests))
+    assert answers == [stored(expired)] * MANY
+    assert len(corp.refreshes) == 1
+    assert {tokens.load(request.session, "corp") for request in requests} == {stored(expired)}
+
+
+def test_tasks_of_one_request_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
+    answers = asyncio.run(in_tasks([request_of(expired)] * MANY))
+    assert answers == [stored(expired)] * MANY
+    assert len(corp.refreshes) == 1
+
+
+def test_threads_and_tasks_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
+    requests = [request_of(expired) for _ in range(MANY)]
+    with ThreadPoolExecutor(1) as pool:
+        threads = pool.submit(in_threads, expired)
+        tasks = asyncio.run(in_tasks(requests))
+    assert [*threads.result(), *tasks] == [stored(expired)] * (2 * MANY)
+    assert len(corp.refreshes) == 1
+
+
+def test_refused_token_is_refreshed_once(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(corp)
+    store.clock.advance(60)
+    refused = get_token(visitor)
+    requests = [request_of(visitor) for _ in range(MANY)]
+
+    async def ask() -> list[TokenSet]:
+        return await asyncio.gather(
+            *(oauth.aget_token(request, "corp", refused) for request in requests)
+        )
+
+    assert set(asyncio.run(ask())) == {stored(visitor)}
+    assert len(corp.refreshes) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (NONSENSE["server error"], oauth.ProviderUnavailable),
+        (answering(400, b'{"error": "invalid_grant"}'), oauth.ReauthenticationRequired),
+    ],
+)
+def test_failure_is_shared(
+    corp: FakeProvider, expired: Visitor, answer: Any, error: type[Exception]
+) -> None:
+    asked: list[int] = []
+    corp.hooks["/token"] = lambda: asked.append(1)
+    corp.failing["/token"] = answer
+    answers = in_threads(expired)
+    answers += asyncio.run(in_tasks([request_of(expired) for _ in range(MANY)]))
+    assert {type(answer) for answer in answers} == {error}
+    assert len(asked) == 1
+
+
+def test_token_that_lasts_is_returned_while_another_refreshes(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(corp)
+    before = stored(visitor)
+    store.clock.now = (before.expires_at or 0) - 30
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        assert go_on.wait(30)
+
+    corp.hooks["/token"] = hold
+    with ThreadPoolExecutor(1) as pool:
+        winner = pool.submit(get_token, visitor)
+        assert asked.wait(30)
+        try:
+            assert get_token(visitor) == before
+            (found,) = asyncio.run(in_tasks([request_of(visitor)]))
+            assert found == before
+        finally:
+            go_on.set()
+    assert winner.result() == stored(visitor) != before
+    assert len(corp.refreshes) == 1
+
+
+def test_sync_call_in_an_event_loop_is_an_error(corp: FakeProvider, expired: Visitor) -> None:
+    request = request_of(expired)
+
+    async def ask() -> None:
+        oauth.get_token(request, "corp")
+
+    with pytest.raises(SynchronousOnlyOperation, match="aget_token"):
+        asyncio.run(ask())
+
+
+def test_refresh_of_a_cancelled_request_is_finished(corp: FakeProvider, expired: Visitor) -> None:
+    request = request_of(expired)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        assert go_on.wait(30)
+
+    async def ask_and_leave() -> None:
+        task = asyncio.ensure_future(oauth.aget_token(request, "corp"))
+        await asyncio.to_thread(asked.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        later = request_of(expired)
+        assert (await oauth.aget_token(later, "corp")).refresh_token in corp.refresh_tokens
+
+    corp.hooks["/token"] = hold
+    asyncio.run(ask_and_leave())
+    assert len(corp.refreshes) == 1
+
+
+# The lease
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def made_by(visitor: Visitor, held: TokenSet) -> renewal.Successor | None:
+    """Be another process: one that knows nothing of this one's turns."""
+    configured = provider("corp")
+    assert configured is not None
+    return Renewal(configured).successor(held, is_current=lambda: True, patient=True)
+
+
+def test_lease_is_renewed_while_the_provider_is_slow(
+    corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "RENEW_EVERY", 0.02)
+    monkeypatch.setattr(renewal, "WORK_MAX", 1000.0)
+    renewals: list[bool] = []
+    renew = Leases.renew
+
+    def counted(self: Leases, secret: str, holder: str, *, seconds: int) -> bool:
+        store.clock.advance(seconds - 1)
+        renewals.append(renew(self, secret, holder, seconds=seconds))
+        return renewals[-1]
+
+    monkeypatch.setattr(Leases, "renew", counted)
+    corp.hooks["/token"] = lambda: until(lambda: len(renewals) >= 3)
+    assert get_token(expired).refresh_token in corp.refresh_tokens
+    assert all(renewals)
+
+
+def test_lease_of_a_dead_process_is_taken_over(
+    corp: FakeProvider, expired: Visitor, store: Stack
+) -> None:
+    install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
+    held = stored(expired)
+    Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
+    with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
+        get_token(expired)
+    renewal._resting.clear()
+    store.clock.advance(LEASE + 6)
+    assert get_token(expired).refresh_token in corp.refresh_tokens
+
+
+def test_successor_that_another_process_made_is_saved_by_who_finds_it(
+    corp: FakeProvider, expired: Visitor
+) -> None:
+    found = made_by(expired, stored(expired))
+    assert found is not None
+    assert found.made
+    assert get_token(expired) == found.token_set == stored(expired)
+    assert len(corp.refreshes) == 1
+
+
+def test_chain_of_successors_is_followed(
+    corp: FakeProvider, expired: Visitor, store: Stack
+) -> None:
+    held = stored(expired)
+    corp.expires_in = 600
+    for _ in range(2):
+        found = made_by(expired, held)
+        assert found is not None
+        held = found.token_set
+        store.clock.advance(600)
+    newest = get_token(expired)
+    assert newest.refresh_token in corp.refresh_tokens
+    assert not corp.reused
+
+
+def test_answer_is_sealed_again_when_the_table_fails_at_first(
+    corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = Leases.complete
+    failures = iter([True, True, False])
+
+    def failing(self: Leases, *args: Any, **kwargs: Any) -> bool:
+        if next(failures):
+            raise StoreUnavailable
+        return complete(self, *args, **kwargs)
+
+    monkeypatch.setattr(Leases, "complete", failing)
+    held = stored(expired)
+    new = get_token(expired)
+    assert made_by(expired, held) == renewal.Successor(new, made=False)
+
+
+def test_answer_that_cannot_be_sealed_is_saved_in_the_session_all_the_same(
+    corp: FakeProvider,
+    expired: Visitor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def failing(self: Leases, *args: Any, **kwargs: Any) -> bool:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(Leases, "complete", failing)
+    assert get_token(expired) == stored(expired)
+    assert "could not be sealed" in caplog.text
+
+
+def test_lease_item_shows_no_token_and_no_secret(
+    corp: FakeProvider, expired: Visitor, store: Stack
+) -> None:
+    old = stored(expired)
+    get_token(expired)
+    items = repr(store.items())
+    assert "lease#" in items
+    for secret in (*corp.secrets, old.grant_secret, stored(expired).grant_secret):
+        assert secret not in items
+
+
+def test_sessions_are_not_held_up_by_each_other(
+    corp: FakeProvider, expired: Visitor, store: Stack
+) -> None:
+    slow, fast = expired, Visitor()
+    store.clock.advance(-4000)
+    corp.person = {**corp.person, "sub": "2002", "email": "bob@example.com"}
+    fast.sign_in(corp)
+    store.clock.advance(4000)
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hold_the_first() -> None:
+        del corp.hooks["/token"]
+        asked.set()
+        assert go_on.wait(30)
+
+    corp.person = {**corp.person, "sub": "1001"}
+    corp.hooks["/token"] = hold_the_first
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(get_token, slow)
+        assert asked.wait(30)
+        corp.person = {**corp.person, "sub": "2002"}
+        try:
+            assert get_token(fast) == stored(fast)
+        finally:
+            corp.person = {**corp.person, "sub": "1001"}
+            go_on.set()
+    assert first.result() == stored(slow)
+
+
+def test_token_of_a_session_that_is_not_stored_yet_stays_in_it(
+    corp: FakeProvider, expired: Visitor
+) -> None:
+    request = request_of(expired)
+    held = stored(expired)
+    request.session = SessionStore()
+    tokens.store(request.session, "corp", held)
+    new = oauth.get_token(request, "corp")
+    assert tokens.load(request.session, "corp") == new != held
+    assert request.session.session_key is None
+    assert request.session.modified

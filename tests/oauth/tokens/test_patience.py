@@ -1,0 +1,137 @@
+"""Providers that are slow, and processes that died: no refresh token is spent twice for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from pytest_django import Settings
+
+import oauth
+from oauth.network import background
+from oauth.provider import metadata as endpoints
+from oauth.provider.config import provider
+from oauth.provider.token_set import new_grant_secret
+from oauth.tokens import vault as tokens
+from oauth.tokens.refresh_coordinator import KEPT, Renewal
+from sessions_kms.backend import SessionStore
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.stacks import Stack
+
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
+    visitor.sign_in(corp)
+    store.clock.advance(4000)
+    return visitor
+
+
+def renewal() -> Renewal:
+    configured = provider("corp")
+    assert configured is not None
+    return Renewal(configured)
+
+
+@pytest.mark.long
+def test_answer_that_is_slow_is_waited_for(corp: FakeProvider, expired: Visitor) -> None:
+    corp.hooks["/token"] = lambda: time.sleep(6)  # longer than other answers are waited for
+    get_token(expired)
+    assert len(corp.refreshes) == 1
+    assert not corp.reused
+
+
+@pytest.mark.parametrize("away", [KEPT - 1, KEPT + 1, 6 * DAY])
+def test_result_of_a_winner_that_died_before_its_save_is_found_as_long_as_the_session_lives(
+    corp: FakeProvider, expired: Visitor, store: Stack, away: int
+) -> None:
+    found = renewal().successor(stored(expired), is_current=lambda: True, patient=True)
+    assert found is not None
+    assert found.made
+    store.clock.advance(away)
+    get_token(expired)
+    assert not corp.reused
+    assert len(corp.refreshes) == len(set(corp.refreshes)) == 2
+
+
+def test_result_that_was_saved_is_kept_for_an_hour(
+    corp: FakeProvider, expired: Visitor, store: Stack
+) -> None:
+    get_token(expired)
+    ends = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
+    assert ends == [int(store.clock.now) + KEPT]
+
+
+def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
+    corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hour is only thrift: without it the result lies there as long as a session may."""
+    made = renewal()
+    held = stored(expired)
+    made.successor(held, is_current=lambda: True, patient=True)
+    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    made.saved(held)
+    store.services.table.unavailable = False  # type: ignore[attr-defined]
+    (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
+    assert end == int(store.clock.now) + 7 * DAY
+
+
+def test_provider_that_is_silent_does_not_hold_up_another(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(corp)
+    visitor.connect(other)
+    held = tokens.load(visitor.session, "corp")
+    assert held is not None
+    keys = []
+    for _ in range(40):
+        session = SessionStore()
+        tokens.store(session, "corp", replace(held, grant_secret=new_grant_secret()))
+        session.save()
+        keys.append(session.session_key)
+    go_on = threading.Event()
+
+    def keep_silent() -> None:
+        go_on.wait(30)
+
+    corp.hooks["/token"] = keep_silent
+    store.clock.advance(4000)
+
+    async def run() -> bool:
+        slow = [
+            asyncio.ensure_future(oauth.aget_token(request_of(visitor, key), "corp"))
+            for key in keys
+        ]
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(oauth.aget_token(request_of(visitor), "other"), 20)
+        waiting = not any(task.done() for task in slow)
+        go_on.set()
+        await asyncio.gather(*slow, return_exceptions=True)
+        return waiting
+
+    assert asyncio.run(run())
+
+
+def test_single_logout_happens_while_revocations_hang(
+    corp: FakeProvider, visitor: Visitor, settings: Settings
+) -> None:
+    configure(settings, environment("corp", corp, SINGLE_LOGOUT="1"))
+    corp.more_of_metadata = {"end_session_endpoint": f"{corp.issuer}/end"}
+    visitor.sign_in(corp)
+    configured = provider("corp")
+    assert configured is not None
+    assert endpoints.metadata(configured).end_session_endpoint
+    go_on = threading.Event()
+    for _ in range(background.THREADS):
+        background.submit(lambda: go_on.wait(30))
+    try:
+        response = visitor.client.post("/accounts/logout/")
+    finally:
+        go_on.set()
+    assert f"{corp.issuer}/end" in response.content.decode()

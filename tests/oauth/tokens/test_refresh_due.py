@@ -1,0 +1,166 @@
+"""When a token is refreshed, and when it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import oauth
+from oauth.access import REFUSED_AGE
+from sessions_kms.exceptions import StoreUnavailable
+from tests.oauth.sign_in.test_provider_failures import NONSENSE
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.stacks import Stack
+
+
+def test_fresh_token_is_returned_without_a_call(corp: FakeProvider, signed_in: Visitor) -> None:
+    assert get_token(signed_in) == stored(signed_in)
+    assert corp.refreshes == []
+
+
+@pytest.mark.parametrize(("left", "refreshes"), [(61, 0), (60, 1), (1, 1), (0, 1), (-9999, 1)])
+def test_token_is_refreshed_within_the_leeway(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, left: int, refreshes: int
+) -> None:
+    end = stored(signed_in).expires_at or 0
+    store.clock.now = end - left
+    get_token(signed_in)
+    assert len(corp.refreshes) == refreshes
+
+
+def test_leeway_is_configurable(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, settings: Any
+) -> None:
+    configure(settings, environment("corp", corp, REFRESH_LEEWAY="600"))
+    store.clock.now = (stored(signed_in).expires_at or 0) - 599
+    get_token(signed_in)
+    assert len(corp.refreshes) == 1
+
+
+def test_short_token_is_not_refreshed_at_each_call(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    corp.expires_in = 40
+    visitor.sign_in(corp)
+    store.clock.advance(15)
+    get_token(visitor)
+    assert corp.refreshes == []
+    store.clock.advance(10)
+    get_token(visitor)
+    get_token(visitor)
+    assert len(corp.refreshes) == 1
+
+
+def test_token_without_end_is_returned_as_it_is(
+    github: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(github, "github")
+    store.clock.advance(24 * 3600)
+    assert get_token(visitor, "github") == stored(visitor, "github")
+
+
+def test_token_without_refresh_token_serves_to_its_end(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    corp.gives_refresh_token = False
+    visitor.sign_in(corp)
+    store.clock.now = (stored(visitor).expires_at or 0) - 1
+    assert get_token(visitor).access_token in corp.secrets
+    store.clock.advance(1)
+    with pytest.raises(oauth.ReauthenticationRequired):
+        get_token(visitor)
+
+
+def test_expired_refresh_token_is_not_sent(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    corp.more_of_token_response = {"refresh_expires_in": 7200}
+    visitor.sign_in(corp)
+    store.clock.advance(7200)
+    with pytest.raises(oauth.ReauthenticationRequired):
+        get_token(visitor)
+    assert corp.refreshes == []
+
+
+def test_refresh_token_of_another_client_is_not_sent(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, settings: Any
+) -> None:
+    configure(settings, environment("corp", corp, CLIENT_ID="another-client"))
+    store.clock.advance(4000)
+    with pytest.raises(oauth.ReauthenticationRequired):
+        get_token(signed_in)
+    assert corp.refreshes == []
+
+
+def test_token_that_lasts_is_handed_out_while_the_lease_cannot_be_had(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = stored(signed_in)
+    request = request_of(signed_in)
+    request.session.load()
+    store.clock.now = (held.expires_at or 0) - 30
+
+    def down(*args: Any, **kwargs: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(store.services.table, "put_stamped", down)
+    assert oauth.get_token(request, "corp") == held
+    store.clock.now = held.expires_at or 0
+    with pytest.raises(StoreUnavailable):
+        oauth.get_token(request, "corp")
+    assert corp.refreshes == []
+
+
+def test_nothing_held_is_not_connected(corp: FakeProvider, visitor: Visitor) -> None:
+    with pytest.raises(oauth.NotConnected):
+        get_token(visitor)
+
+
+def test_unknown_provider_is_not_connected(corp: FakeProvider, signed_in: Visitor) -> None:
+    with pytest.raises(oauth.NotConnected):
+        get_token(signed_in, "nobody")
+
+
+# Refused by an upstream
+
+
+def test_refused_token_is_refreshed_before_its_end(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(REFUSED_AGE)
+    refused = get_token(signed_in)
+    new = get_token(signed_in, refused=refused)
+    assert new.access_token != refused.access_token
+    assert get_token(signed_in, refused=refused) == new
+    assert len(corp.refreshes) == 1
+
+
+def test_refused_token_that_was_just_issued_comes_back(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(REFUSED_AGE - 1)
+    refused = get_token(signed_in)
+    assert get_token(signed_in, refused=refused) == refused
+    assert corp.refreshes == []
+
+
+def test_refused_token_is_not_returned_when_it_cannot_be_refreshed(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(REFUSED_AGE)
+    refused = get_token(signed_in)
+    corp.failing["/token"] = NONSENSE["server error"]
+    with pytest.raises(oauth.ProviderUnavailable):
+        get_token(signed_in, refused=refused)
+
+
+def test_refused_token_without_refresh_token_needs_a_sign_in(
+    github: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(github, "github")
+    store.clock.advance(REFUSED_AGE)
+    with pytest.raises(oauth.ReauthenticationRequired):
+        get_token(visitor, "github", refused=stored(visitor, "github"))

@@ -1,0 +1,183 @@
+"""A refresh that fails: the old token stays, nobody is hammered, a provider's words get nowhere."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+import oauth
+from oauth.tokens import refresh_coordinator as renewal
+from oauth.tokens.refresh_coordinator import BACK_OFF, REFUSAL_KEPT
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
+from tests.oauth.sign_in.test_provider_failures import CANARY, NONSENSE, answering
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.stacks import Stack
+
+TRANSIENT = {
+    **{name: NONSENSE[name] for name in NONSENSE if name != "not found"},
+    "too many requests": answering(429, b'{"error": "invalid_grant"}'),
+    "server error with a code": answering(500, b'{"error": "invalid_grant"}'),
+    "too long": answering(200, b" " * 300_000),
+    "no token": answering(200, b'{"token_type": "bearer"}'),
+    "unknown error": answering(400, b'{"error": "slow_down"}'),
+    "error that is no text": answering(400, b'{"error": ["invalid_grant"]}'),
+    "not this client": answering(401, b'{"error": "invalid_client"}'),
+    "malformed id token": answering(200, b'{"access_token": "a", "id_token": "b"}'),
+}
+
+
+@pytest.mark.parametrize("what", TRANSIENT)
+def test_transient_failure_keeps_the_old_token(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, what: str
+) -> None:
+    before = stored(signed_in)
+    store.clock.advance(4000)
+    corp.failing["/token"] = TRANSIENT[what]
+    with pytest.raises(oauth.ProviderUnavailable):
+        get_token(signed_in)
+    assert stored(signed_in) == before
+
+    corp.failing.clear()
+    store.clock.advance(BACK_OFF)
+    assert get_token(signed_in).access_token != before.access_token
+
+
+def test_reason_of_a_failed_refresh_is_logged_once(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    corp.failing["/token"] = NONSENSE["no json"]
+    store.clock.advance(4000)
+    for _ in range(3):
+        with pytest.raises(oauth.ProviderUnavailable):
+            get_token(signed_in)
+        store.clock.advance(BACK_OFF)
+    assert caplog.text.count("A refresh at corp failed: ") == 1
+    assert "cannot be read: it is HTML, with the status 200." in caplog.text
+    assert CANARY not in caplog.text
+
+
+def test_provider_that_is_down_is_a_transient_failure(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, settings: Any
+) -> None:
+    store.clock.advance(4000)
+    configure(settings, environment("corp", corp, ISSUER="http://127.0.0.1:9"))
+    with pytest.raises(oauth.ProviderUnavailable):
+        get_token(signed_in)
+
+
+def test_failure_is_remembered_for_a_moment(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    asked = []
+    corp.hooks["/token"] = lambda: asked.append(1)
+    corp.failing["/token"] = NONSENSE["server error"]
+    store.clock.advance(4000)
+    for _ in range(5):
+        with pytest.raises(oauth.ProviderUnavailable):
+            get_token(signed_in)
+    assert len(asked) == 1
+
+
+def test_token_that_lasts_some_seconds_is_returned_while_the_provider_fails(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    before = stored(signed_in)
+    corp.failing["/token"] = NONSENSE["server error"]
+    store.clock.now = (before.expires_at or 0) - 1
+    assert get_token(signed_in) == before
+    store.clock.advance(1)
+    with pytest.raises(oauth.ProviderUnavailable):
+        get_token(signed_in)
+
+
+@pytest.mark.parametrize("error", ["invalid_grant", "interaction_required", "bad_refresh_token"])
+@pytest.mark.parametrize("status", [200, 400])
+def test_dead_grant_needs_a_sign_in_and_is_not_hammered(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, error: str, status: int
+) -> None:
+    asked = []
+    corp.hooks["/token"] = lambda: asked.append(1)
+    corp.failing["/token"] = answering(status, f'{{"error": "{error}"}}'.encode())
+    store.clock.advance(4000)
+    for _ in range(5):
+        with pytest.raises(oauth.ReauthenticationRequired):
+            get_token(signed_in)
+        renewal._resting.clear()  # the lease remembers, for all processes
+    assert len(asked) == 1
+
+    store.clock.advance(REFUSAL_KEPT + 1)
+    corp.failing.clear()
+    assert get_token(signed_in).refresh_token in corp.refresh_tokens
+
+
+def test_client_that_is_not_accepted_is_told_loudly(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.clock.advance(4000)
+    corp.failing["/token"] = TRANSIENT["not this client"]
+    with pytest.raises(oauth.ProviderUnavailable):
+        get_token(signed_in)
+    (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]
+    assert "corp does not accept this gateway as its client (invalid_client)" in record.message
+
+
+def test_redirect_of_a_refresh_is_not_followed(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    asked = []
+    corp.hooks["/elsewhere"] = lambda: asked.append(1)
+    corp.failing["/token"] = answering(302, b"", f"{corp.issuer}/elsewhere")
+    store.clock.advance(4000)
+    with pytest.raises(oauth.ProviderUnavailable):
+        get_token(signed_in)
+    assert asked == []
+
+
+def test_words_of_a_failure_get_nowhere(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = f'{{"error": "{CANARY}", "error_description": "{CANARY}"}}'.encode()
+    corp.failing["/token"] = answering(400, body)
+    store.clock.advance(4000)
+    with caplog.at_level(logging.DEBUG), pytest.raises(oauth.ProviderUnavailable) as caught:
+        get_token(signed_in)
+    assert CANARY not in caplog.text
+    assert CANARY not in str(caught.value)
+
+
+def test_table_that_fails_after_the_answer_loses_nothing(
+    corp: FakeProvider,
+    signed_in: Visitor,
+    store: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(self: SessionStore, must_create: bool = False) -> None:
+        raise StoreUnavailable
+
+    store.clock.advance(4000)
+    with monkeypatch.context() as broken:
+        broken.setattr(SessionStore, "save", fail)
+        with pytest.raises(StoreUnavailable):
+            get_token(signed_in)
+
+    new = get_token(signed_in)
+    assert new == stored(signed_in)
+    assert new.refresh_token in corp.refresh_tokens
+    assert len(corp.refreshes) == 1
+
+
+def test_store_that_fails_before_the_provider_is_asked_spends_nothing(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    request.session.get("x")
+    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    with pytest.raises(StoreUnavailable):
+        oauth.get_token(request, "corp")
+    assert corp.refreshes == []

@@ -1,0 +1,214 @@
+"""What a refresh keeps: in the session, in the request's own changes, and of the old tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from django.conf import settings
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpResponse
+
+import oauth
+from gateway_site.rules import cookies
+from oauth.tokens import vault as tokens
+from sessions_kms.backend import SessionStore
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.stacks import Stack
+
+
+def test_refreshed_token_is_saved_at_once_and_returned(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    before = stored(signed_in)
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+
+    new = oauth.get_token(request, "corp")
+
+    assert new == stored(signed_in) == tokens.load(request.session, "corp")
+    assert new.access_token != before.access_token
+    assert new.refresh_token in corp.refresh_tokens
+    assert new.grant_secret != before.grant_secret
+    assert (new.expires_at or 0) == int(store.clock.now) + 3600
+    assert corp.refreshes == [before.refresh_token]
+
+
+def test_refresh_renews_the_cookie_and_the_middleware_stores_nothing_more(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    oauth.get_token(request, "corp")
+    saved = store.sessions()
+
+    response = SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
+
+    cookie = response.cookies[settings.SESSION_COOKIE_NAME]
+    assert cookie["max-age"] == request.session.get_expiry_age() > 0
+    assert store.sessions() == saved
+
+
+def test_request_that_found_anothers_refresh_renews_the_cookie_too(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    first, second = request_of(signed_in), request_of(signed_in)
+    second.session["of the second"] = "a change"
+    oauth.get_token(first, "corp")
+    assert oauth.get_token(second, "corp") == stored(signed_in)
+    assert second.session.modified
+    second.session.save()
+    assert signed_in.session["of the second"] == "a change"
+    assert stored(signed_in) == tokens.load(first.session, "corp")
+
+
+def test_cookie_of_a_session_that_ended_meanwhile_is_not_renewed(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    oauth.get_token(request, "corp")
+    SessionStore(request.session.session_key).delete()
+    assert asyncio.run(cookies.renewed(request, [])) == []
+    with pytest.raises(SessionInterrupted):
+        SessionMiddleware(lambda _: HttpResponse()).process_response(request, HttpResponse())
+
+
+def test_views_changes_beside_a_refresh_are_kept(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    switching, interval = 1e-5, sys.getswitchinterval()
+
+    async def view() -> int:
+        await request.session.aget("x")
+        refreshing = asyncio.ensure_future(oauth.aget_token(request, "corp"))
+        count = 0
+        while not refreshing.done():
+            request.session[f"key {count % 50}"] = count
+            count += 1
+            await asyncio.sleep(0)
+        await refreshing
+        return count
+
+    sys.setswitchinterval(switching)
+    try:
+        count = asyncio.run(view())
+    finally:
+        sys.setswitchinterval(interval)
+    last = {f"key {number % 50}": number for number in range(count)}
+    assert {key: request.session.get(key) for key in last} == last
+    assert tokens.load(request.session, "corp") == stored(signed_in)
+
+
+def test_successors_are_refreshed_in_their_turn(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    for _ in range(4):
+        store.clock.advance(4000)
+        get_token(signed_in)
+    assert len(set(corp.refreshes)) == len(corp.refreshes) == 4
+    assert not corp.reused
+
+
+def test_answer_without_refresh_token_scope_and_id_token_keeps_the_old_ones(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    before = stored(signed_in)
+    corp.rotates = False
+    corp.scope = None
+    corp.more_of_token_response = {"id_token": None}
+    store.clock.advance(4000)
+    new = get_token(signed_in)
+    assert new.refresh_token == before.refresh_token
+    assert new.scope == before.scope
+    assert new.id_token == before.id_token
+    assert new.access_token != before.access_token
+
+
+def test_scope_that_shrank_is_noticed(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    corp.scope = "openid profile"
+    store.clock.advance(4000)
+    assert get_token(signed_in).scope == ("openid", "profile")
+    store.clock.advance(4000)
+    get_token(signed_in)
+    assert caplog.text.count("granted less at a refresh than before: ['email'] is gone") == 1
+
+
+@pytest.mark.parametrize("claim", ["sub", "iss", "aud"])
+def test_id_token_of_another_subject_issuer_or_client_is_refused(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, claim: str
+) -> None:
+    before = stored(signed_in)
+    corp.more_of_id_token = {claim: "another"}
+    store.clock.advance(4000)
+    with pytest.raises(oauth.ReauthenticationRequired):
+        get_token(signed_in)
+    assert stored(signed_in) == before
+
+
+def test_id_token_for_several_clients_is_accepted(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    corp.more_of_id_token = {"aud": ["another", corp.client_id], "azp": corp.client_id}
+    store.clock.advance(4000)
+    assert get_token(signed_in).id_token == corp.secrets[-1]
+
+
+def test_other_changes_of_the_request_are_not_saved_with_it(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    request.session["half"] = "done"
+    new = oauth.get_token(request, "corp")
+
+    assert "half" not in SessionStore(request.session.session_key)
+    request.session.save()
+    assert SessionStore(request.session.session_key)["half"] == "done"
+    assert stored(signed_in) == new
+
+
+def test_long_request_does_not_put_an_old_token_back(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    long = request_of(signed_in)
+    oauth.get_token(long, "corp")
+    long.session["late"] = True
+    store.clock.advance(4000)
+    newest = get_token(signed_in)
+
+    long.session.save()
+
+    assert stored(signed_in) == newest
+    assert SessionStore(long.session.session_key)["late"] is True
+
+
+def test_unrelated_save_of_an_older_request_leaves_the_new_token(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    unrelated = request_of(signed_in)
+    unrelated.session["x"] = 1
+    store.clock.advance(4000)
+    new = get_token(signed_in)
+    unrelated.session.save()
+    assert stored(signed_in) == new
+
+
+def test_key_changed_by_the_same_request_keeps_the_new_token(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    store.clock.advance(4000)
+    request = request_of(signed_in)
+    new = oauth.get_token(request, "corp")
+    request.session.cycle_key()
+    assert tokens.load(SessionStore(request.session.session_key), "corp") == new

@@ -1,0 +1,88 @@
+"""A refresh that meets a sign-out, a sign-in or a key change: no grant is lost or revived."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import oauth
+from oauth.tokens import vault as tokens
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import SessionMoved
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.stacks import Stack
+
+
+def test_key_changed_meanwhile_loses_no_grant(
+    corp: FakeProvider,
+    signed_in: Visitor,
+    store: Stack,
+) -> None:
+    moved = request_of(signed_in)
+    store.clock.advance(4000)
+    corp.hooks["/token"] = moved.session.cycle_key
+    with pytest.raises(SessionMoved):
+        get_token(signed_in)
+    corp.hooks.clear()
+
+    new = oauth.get_token(request_of(signed_in, moved.session.session_key), "corp")
+
+    assert new.refresh_token in corp.refresh_tokens
+    assert len(corp.refreshes) == 1
+
+
+def test_session_ended_meanwhile_gets_no_token(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    ending = request_of(signed_in)
+    store.clock.advance(4000)
+    corp.hooks["/token"] = ending.session.flush
+    with pytest.raises(oauth.NotConnected):
+        get_token(signed_in)
+    assert store.sessions() == {}
+
+
+def test_connection_dropped_meanwhile_stays_dropped(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    def drop() -> None:
+        request = request_of(signed_in)
+        tokens.drop(request.session, "corp")
+        request.session.save()
+
+    store.clock.advance(4000)
+    corp.hooks["/token"] = drop
+    with pytest.raises(oauth.NotConnected):
+        get_token(signed_in)
+    assert tokens.load(SessionStore(signed_in.session.session_key), "corp") is None
+
+
+def test_sign_in_meanwhile_wins(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
+    newer = replace(stored(signed_in), access_token="newer", grant_secret="n" * 32)
+    newer = replace(newer, expires_at=int(store.clock.now) + 9000)
+
+    def sign_in_again() -> None:
+        request = request_of(signed_in)
+        tokens.store(request.session, "corp", newer)
+        request.session.save()
+
+    store.clock.advance(4000)
+    corp.hooks["/token"] = sign_in_again
+    assert get_token(signed_in) == newer == stored(signed_in)
+
+
+def test_old_copy_adopts_the_successor(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    old = stored(signed_in)
+    store.clock.advance(4000)
+    new = get_token(signed_in)
+    session = SessionStore(signed_in.session.session_key)
+    tokens.store(session, "corp", old)
+    session.save()
+
+    assert get_token(signed_in) == new == stored(signed_in)
+    assert len(corp.refreshes) == 1

@@ -1,0 +1,80 @@
+"""Who is told of a refresh: the audit trail by a signal, the operator by metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from oauth.exceptions import ReauthenticationRequired
+from oauth.signals import token_refreshed
+from oauth.telemetry import telemetry
+from sessions_kms.session.loading import id_of
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import get_token
+from tests.sessions_kms.support.stacks import Stack
+
+
+@pytest.fixture
+def told() -> Iterator[list[dict[str, Any]]]:
+    found: list[dict[str, Any]] = []
+
+    def receive(signal: object, sender: object, **details: Any) -> None:
+        found.append(details)
+
+    token_refreshed.connect(receive)
+    yield found
+    token_refreshed.disconnect(receive)
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    monkeypatch.setattr(telemetry, "_counters", {})
+    monkeypatch.setattr(telemetry, "_histograms", {})
+    monkeypatch.setitem(vars(telemetry), "_meter", provider.get_meter("oauth"))
+    yield reader
+    provider.shutdown()
+
+
+def test_refresh_is_told_once_with_the_session_shortened(
+    corp: FakeProvider, visitor: Visitor, store: Stack, told: list[dict[str, Any]]
+) -> None:
+    visitor.sign_in(corp)
+    get_token(visitor)
+    assert told == []
+    store.clock.advance(4000)
+    get_token(visitor)
+    get_token(visitor)
+    key = visitor.session.session_key or ""
+    assert told == [{"provider": "corp", "session": id_of(key)[:8]}]
+
+
+def test_refreshes_are_measured_by_provider_and_outcome(
+    corp: FakeProvider, visitor: Visitor, store: Stack, reader: InMemoryMetricReader
+) -> None:
+    visitor.sign_in(corp)
+    store.clock.advance(4000)
+    get_token(visitor)
+    store.clock.advance(4000)
+    corp.refresh_tokens.clear()
+    with pytest.raises(ReauthenticationRequired):
+        get_token(visitor)
+    data = reader.get_metrics_data()
+    assert data is not None
+    metrics = {
+        metric.name: [dict(point.attributes or {}) for point in metric.data.data_points]
+        for scope in data.resource_metrics[0].scope_metrics
+        for metric in scope.metrics
+    }
+    told = {"operation": "refresh", "provider": "corp"}
+    assert metrics["oauth.refresh"] == [
+        {**told, "outcome": "ok"},
+        {**told, "outcome": "error", "error.type": "GrantRefused"},
+    ]
+    assert metrics["oauth.lease.wait"] == [{"provider": "corp"}]
