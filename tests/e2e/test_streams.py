@@ -38,7 +38,7 @@ class Reader:
 def test_client_reconnects_with_its_last_event_and_the_same_session(
     stack: LocalStack, feed: int, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "tests.gateway_site.gateway.upstream", str(feed)]
+    command = [sys.executable, "-m", "tests.gateway_site.support.upstream", str(feed)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     with running(command, environment, tmp_path / "upstream.log", feed), signed_in(stack) as client:
         key = client.cookies["gateway_sessionid"]

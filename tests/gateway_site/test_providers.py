@@ -6,7 +6,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.providers import configured, form_action_origins, social_providers
-from tests.gateway_site.loading import production
+from tests.gateway_site.support.loading import production
 
 CORP = {
     "OAUTH_CORP_CLIENT_ID": "corp-client",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway_site.gateway.gateways import Gateway, running_gateway
+from tests.gateway_site.support.gateways import Gateway, running_gateway
 
 
 @pytest.fixture(scope="session")

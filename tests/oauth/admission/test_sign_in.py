@@ -14,7 +14,7 @@ from oauth.access_rule import issuers
 from oauth.network import background
 from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
-from tests.gateway_site.pages import assert_accessible
+from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import stored

@@ -1,0 +1,72 @@
+"""What a sibling host, or another port of this machine, plants is no session of the gateway's.
+
+Raw sockets to a running gateway, whose names have no prefix: a local run's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway_site.support.gateways import Gateway
+from tests.sessions_kms.cookies.test_foreign import ODD
+
+NAME = b"gateway_sessionid"
+CALL, PAGE = b"/gateway/echo/x", b"/"
+
+
+def answer(gateway: Gateway, path: bytes, *cookies: bytes) -> bytes:
+    """Send a request with these Cookie headers as they are; give all that comes back."""
+    lines = [b"GET " + path + b" HTTP/1.1", b"Host: {host}", b"Connection: close"]
+    lines += [b"Cookie: " + cookie for cookie in cookies]
+    return gateway.raw(b"\r\n".join(lines) + b"\r\n\r\n")
+
+
+def is_signed_in(found: bytes) -> bool:
+    return b"Bearer token-of-" in found or b"Sign out" in found
+
+
+def cookies_of(gateway: Gateway) -> tuple[bytes, bytes]:
+    """Give two persons' session cookies."""
+    return NAME + b"=" + gateway.keys[0].encode(), NAME + b"=" + gateway.keys[-1].encode()
+
+
+def disguises(gateway: Gateway) -> Iterator[bytes]:
+    key = gateway.keys[-1].encode()
+    for odd in ODD:
+        yield odd + NAME + b"=" + key
+        yield NAME + odd + b"=" + key
+
+
+def test_call_has_the_session_of_no_disguised_cookie(gateway: Gateway) -> None:
+    assert is_signed_in(answer(gateway, CALL, cookies_of(gateway)[1]))
+    passed = {
+        cookie for cookie in disguises(gateway) if is_signed_in(answer(gateway, CALL, cookie))
+    }
+    assert passed == set()
+
+
+@pytest.mark.parametrize("odd", [b"\x85", b"\xa0"])
+def test_page_has_the_session_of_no_disguised_cookie(gateway: Gateway, odd: bytes) -> None:
+    _, key = cookies_of(gateway)[1].split(b"=")
+    assert is_signed_in(answer(gateway, PAGE, NAME + b"=" + key))
+    for name in (odd + NAME, NAME + odd, b"a=1; " + odd + NAME):
+        found = answer(gateway, PAGE, name + b"=" + key)
+        assert b" 200 " in found.splitlines()[0]
+        assert not is_signed_in(found), name
+
+
+@pytest.mark.parametrize("path", [CALL, PAGE])
+def test_session_cookie_that_comes_twice_is_none(gateway: Gateway, path: bytes) -> None:
+    hers, theirs = cookies_of(gateway)
+    for cookies in ([hers + b"; " + theirs], [theirs + b";" + hers], [hers, theirs], [hers, hers]):
+        assert not is_signed_in(answer(gateway, path, *cookies)), cookies
+
+
+@pytest.mark.parametrize("path", [CALL, PAGE])
+def test_own_session_is_kept_beside_what_others_set(gateway: Gateway, path: bytes) -> None:
+    hers, theirs = cookies_of(gateway)
+    for others in (b"\xa0" + theirs, b"f\xc3\xb6\xc3\xb6=1", b"[a]=b", b"bare", b"_ga=GA1.2.3"):
+        for cookies in ([others + b"; " + hers], [hers + b"; " + others], [others, hers]):
+            assert is_signed_in(answer(gateway, path, *cookies)), cookies

@@ -1,0 +1,203 @@
+"""Who may sign in, by environment: what it becomes, and which mistakes are named."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.checks import Tags, run_checks
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
+
+from gateway_site import providers
+from gateway_site.environment.admission import SUFFIXES
+from oauth.access_rule.evidence import Refusal
+from oauth.access_rule.rule import Admission
+from tests.deploy_check import ROOT
+from tests.gateway_site.support.loading import local, production
+
+CORP = {
+    "OAUTH_CORP_CLIENT_ID": "corp",
+    "OAUTH_CORP_CLIENT_SECRET": "s",
+    "OAUTH_CORP_ISSUER": "https://login.example.com",
+}
+GOOGLE = {"OAUTH_GOOGLE_CLIENT_ID": "google", "OAUTH_GOOGLE_CLIENT_SECRET": "s"}
+GITHUB = {"OAUTH_GITHUB_CLIENT_ID": "github", "OAUTH_GITHUB_CLIENT_SECRET": "s"}
+ENTRA = CORP | {
+    "OAUTH_CORP_ISSUER": "https://login.microsoftonline.com/common/v2.0",
+    "OAUTH_CORP_ALLOWED_TENANTS": "11111111-2222-3333-4444-555555555555",
+}
+GROUP_ID = "00000000-0000-4000-8000-00000000000a"
+TENANT = CORP | {
+    "OAUTH_CORP_ISSUER": "https://login.microsoftonline.com/8eaef023-2b34-4da1-9baa-8bc8c9d6a490/v2.0"
+}
+PLAIN = {
+    "OAUTH_CORP_CLIENT_ID": "corp",
+    "OAUTH_CORP_CLIENT_SECRET": "s",
+    "OAUTH_CORP_AUTHORIZATION_URL": "https://github.com/login/oauth/authorize",
+    "OAUTH_CORP_TOKEN_URL": "https://login.example.com/token",
+    "OAUTH_CORP_USERINFO_URL": "https://login.example.com/user",
+    "OAUTH_CORP_ID_FIELD": "id",
+}
+PLAIN_ENTRA = PLAIN | {
+    "OAUTH_CORP_AUTHORIZATION_URL": (
+        "https://login.microsoftonline.com/common/oauth2/v2.0/authorize"
+    ),
+}
+APPLE = CORP | {"OAUTH_CORP_ISSUER": "https://appleid.apple.com"}
+
+
+def admissions(variables: dict[str, str]) -> dict[str, Admission]:
+    """Return what each provider's settings say."""
+    kinds = providers.social_providers(providers.configured(variables))
+    return {
+        app.get("provider_id", kind): Admission.from_settings(app["settings"].get("admission", {}))
+        for kind, configuration in kinds.items()
+        for app in configuration["APPS"]
+    }
+
+
+def test_list_of_a_provider_replaces_the_general_one_of_its_kind() -> None:
+    found = admissions(
+        CORP
+        | GOOGLE
+        | {
+            "SIGN_IN_ALLOWED_DOMAINS": "Example.com, .example.com",
+            "SIGN_IN_ALLOWED_EMAILS": "Guest@example.org",
+            "OAUTH_CORP_ALLOWED_DOMAINS": "bücher.example",
+        }
+    )
+    assert found["google"].rule.domains == frozenset({"example.com", ".example.com"})
+    assert found["corp"].rule.domains == frozenset({"xn--bcher-kva.example"})
+    assert (
+        found["corp"].rule.emails == found["google"].rule.emails == frozenset({"guest@example.org"})
+    )
+
+
+def test_groups_have_blanks_and_commas_in_their_names() -> None:
+    named = "Domain Users, cn=staff\\,dc=example"
+    (corp,) = admissions(CORP | {"SIGN_IN_ALLOWED_GROUPS": named}).values()
+    assert corp.rule.groups == frozenset({"Domain Users", "cn=staff,dc=example"})
+
+
+def test_organisations_and_teams_are_groups_and_so_are_those_of_upstreams() -> None:
+    found = admissions(
+        GITHUB
+        | {
+            "SIGN_IN_ALLOWED_GROUPS": "elsewhere",
+            "OAUTH_GITHUB_ALLOWED_ORGS": "Acme",
+            "OAUTH_GITHUB_ALLOWED_TEAMS": "acme/Dev",
+            "UPSTREAM_API_PROVIDER": "github",
+            "UPSTREAM_API_ALLOWED_GROUPS": "Acme/Ops",
+        }
+    )["github"]
+    assert found.rule.groups == frozenset({"acme", "acme/dev"})
+    assert found.named_groups == {"acme", "acme/dev", "acme/ops"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        (CORP | {"OAUTH_CORP_ALLOWED_DOMAINS": "*.example.com"}, "OAUTH_CORP_ALLOWED_DOMAINS"),
+        (CORP | {"OAUTH_CORP_ALLOWED_DOMAINS": "@example.com"}, "OAUTH_CORP_ALLOWED_DOMAINS"),
+        (CORP | {"SIGN_IN_ALLOWED_DOMAINS": "BÜCHER.example"}, "SIGN_IN_ALLOWED_DOMAINS"),
+        (CORP | {"SIGN_IN_ALLOWED_DOMAINS": ","}, "SIGN_IN_ALLOWED_DOMAINS"),
+        (CORP | {"OAUTH_CORP_ALLOWED_EMAILS": "example.com"}, "OAUTH_CORP_ALLOWED_EMAILS"),
+        (CORP | {"OAUTH_CORP_ALLOWED_EMAILS": "*"}, "OAUTH_CORP_ALLOWED_EMAILS"),
+        (CORP | {"OAUTH_CORP_ALLOWED_GROUPS": "*"}, "OAUTH_CORP_ALLOWED_GROUPS"),
+        (CORP | {"OAUTH_CORP_ALLOWED_ORGS": "acme"}, "OAUTH_CORP_ALLOWED_ORGS"),
+        (CORP | {"OAUTH_CORP_HOSTED_DOMAIN": "example.com"}, "OAUTH_CORP_HOSTED_DOMAIN"),
+        (CORP | {"OAUTH_CORP_TRUST_EMAIL": "maybe"}, "OAUTH_CORP_TRUST_EMAIL"),
+        (ENTRA | {"OAUTH_CORP_TRUST_EMAIL": "1"}, "OAUTH_CORP_TRUST_EMAIL"),
+        (PLAIN_ENTRA | {"OAUTH_CORP_TRUST_EMAIL": "1"}, "OAUTH_CORP_TRUST_EMAIL"),
+        (ENTRA | {"OAUTH_CORP_STAFF_GROUPS": f"{GROUP_ID}, admins"}, "OAUTH_CORP_STAFF_GROUPS"),
+        (ENTRA | {"OAUTH_CORP_SUPERUSER_GROUPS": "admins"}, "OAUTH_CORP_SUPERUSER_GROUPS"),
+        (GITHUB | {"OAUTH_GITHUB_TRUST_EMAIL": "1"}, "OAUTH_GITHUB_TRUST_EMAIL"),
+        (GITHUB | {"OAUTH_GITHUB_ALLOWED_ORGS": "acme/dev"}, "OAUTH_GITHUB_ALLOWED_ORGS"),
+        (GITHUB | {"OAUTH_GITHUB_ALLOWED_TEAMS": "acme"}, "OAUTH_GITHUB_ALLOWED_TEAMS"),
+        (GITHUB | {"OAUTH_GITHUB_GROUPS_CLAIM": "teams"}, "OAUTH_GITHUB_GROUPS_CLAIM"),
+        (GOOGLE | {"OAUTH_GOOGLE_ALLOWED_GROUPS": "a"}, "OAUTH_GOOGLE_ALLOWED_GROUPS"),
+        (GOOGLE | {"OAUTH_GOOGLE_STAFF_GROUPS": "a"}, "OAUTH_GOOGLE_STAFF_GROUPS"),
+        (GOOGLE | {"SIGN_IN_ALLOWED_GROUPS": "a"}, "SIGN_IN_ALLOWED_GROUPS"),
+        (GOOGLE | {"OAUTH_GOOGLE_HOSTED_DOMAIN": "*"}, "OAUTH_GOOGLE_HOSTED_DOMAIN"),
+        (APPLE | {"OAUTH_CORP_SUPERUSER_GROUPS": "a"}, "OAUTH_CORP_SUPERUSER_GROUPS"),
+        (
+            GOOGLE | {"UPSTREAM_X_PROVIDER": "google", "UPSTREAM_X_ALLOWED_GROUPS": "a"},
+            "UPSTREAM_X_ALLOWED_GROUPS",
+        ),
+        (
+            CORP | {"OAUTH_CORP_ALLOWED_GROUPS": ",".join(map(str, range(101)))},
+            "OAUTH_CORP_…_GROUPS",
+        ),
+    ],
+)
+def test_list_that_cannot_be_meant_is_named(variables: dict[str, str], named: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"^{named} "):
+        providers.configured(variables)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        (GOOGLE, "OAUTH_GOOGLE_ALLOWED_DOMAINS is missing"),
+        (GITHUB, "OAUTH_GITHUB_ALLOWED_DOMAINS is missing"),
+        (APPLE, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
+        (ENTRA, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
+        (PLAIN, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
+        (PLAIN_ENTRA, "OAUTH_CORP_ALLOWED_DOMAINS is missing"),
+        (CORP | GOOGLE | {"OAUTH_CORP_ALLOWED_DOMAINS": "*"}, "OAUTH_GOOGLE_ALLOWED_DOMAINS"),
+        (
+            CORP | GITHUB | {"SIGN_IN_ALLOWED_DOMAINS": "*", "SIGN_IN_ALLOWED_GROUPS": "a"},
+            "SIGN_IN_ALLOWED_GROUPS is for one provider alone",
+        ),
+    ],
+)
+def test_gateway_does_not_start_open_to_the_world_unless_it_is_meant(
+    variables: dict[str, str], named: str
+) -> None:
+    with pytest.raises(ImproperlyConfigured, match=named):
+        local(**variables)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        GOOGLE | {"SIGN_IN_ALLOWED_DOMAINS": "*"},
+        GOOGLE | {"OAUTH_GOOGLE_HOSTED_DOMAIN": "example.com"},
+        GITHUB | {"OAUTH_GITHUB_ALLOWED_TEAMS": "acme/dev"},
+        ENTRA | {"OAUTH_CORP_ALLOWED_GROUPS": GROUP_ID},
+    ],
+)
+def test_any_list_is_enough_and_everybody_can_be_meant(variables: dict[str, str]) -> None:
+    assert local(**variables)["OPEN_PROVIDERS"] == []
+
+
+@pytest.mark.parametrize(("at", "group"), [(ENTRA, GROUP_ID), (TENANT, "admins")])
+def test_rights_are_given_by_groups_that_one_tenant_alone_can_have(
+    at: dict[str, str], group: str
+) -> None:
+    (found,) = admissions(at | {"OAUTH_CORP_STAFF_GROUPS": group}).values()
+    assert found.staff_groups == frozenset({group})
+
+
+@pytest.mark.parametrize("variables", [CORP, TENANT])
+def test_provider_that_has_its_own_people_is_warned_of(
+    settings: Settings, variables: dict[str, str]
+) -> None:
+    found = local(**variables)
+    settings.OPEN_PROVIDERS = found["OPEN_PROVIDERS"]
+    (warning,) = [
+        each for each in run_checks(tags=[Tags.security]) if each.id == "gateway_site.W008"
+    ]
+    assert "corp" in warning.msg
+
+
+def test_whom_to_ask_is_a_setting() -> None:
+    assert production(SIGN_IN_CONTACT="it@example.com")["SIGN_IN_CONTACT"] == "it@example.com"
+
+
+def test_every_code_and_variable_is_described() -> None:
+    page = (ROOT / "docs/who-may-sign-in.md").read_text(encoding="utf-8")
+    codes = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert {each.value for each in Refusal} == {code for code in codes if code.islower()}
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    for suffix in SUFFIXES:
+        assert f"_{suffix}=" in example

@@ -1,0 +1,345 @@
+"""Calls of an upstream through a running gateway."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from http.cookies import SimpleCookie
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from tests.gateway_site.support.gateways import TOKEN, Gateway
+
+PROBLEM = "application/problem+json"
+
+
+def assert_problem(response: requests.Response, status: int, code: str) -> dict[str, Any]:
+    """Assert that a response is a problem document (RFC 9457) that gives nothing away."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == PROBLEM
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    document: dict[str, Any] = response.json()
+    assert document["status"] == status
+    assert document["type"] == "about:blank"
+    assert document["code"] == code
+    assert TOKEN not in response.text
+    return document
+
+
+def test_call_reaches_the_upstream_with_the_token(gateway: Gateway) -> None:
+    response = gateway.get("echo/a/b%20c?q=1&r=%5B")
+    got = response.json()
+    assert (got["method"], got["path"], got["query"]) == ("GET", "/a/b%20c", "q=1&r=%5B")
+    assert dict(got["headers"])["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("path", "reached"),
+    [
+        ("echo", "/"),
+        ("echo/", "/"),
+        ("deep", "/v1/x"),
+        ("deep/", "/v1/x/"),
+        ("deep/y/", "/v1/x/y/"),
+        ("echo/users/@me/calendars/ada@example.com/events:batch", None),
+        ("echo/%E2%82%AC/caf%C3%A9", None),
+        ("narrow/user", None),
+        ("narrow/repos/a/b", None),
+    ],
+)
+def test_path_goes_on_as_it_came(gateway: Gateway, path: str, reached: str | None) -> None:
+    expected = reached or "/" + path.partition("/")[2]
+    assert gateway.get(path).json()["path"] == expected
+
+
+@pytest.mark.parametrize("path", ["narrow/users", "narrow/", "narrow", "narrow/repos2/a"])
+def test_path_that_is_not_offered_is_not_found(gateway: Gateway, path: str) -> None:
+    assert_problem(gateway.get(path), 404, "unknown_path")
+
+
+def test_unknown_upstream_is_not_found(gateway: Gateway) -> None:
+    assert_problem(gateway.get("nothing/x"), 404, "unknown_upstream")
+
+
+def test_upstream_of_an_unconfigured_provider_asks_to_connect(gateway: Gateway) -> None:
+    problem = assert_problem(gateway.get("other/x"), 401, "not_connected")
+    assert problem["provider"] == "absent"
+    assert problem["sign_in_url"] == "/accounts/oidc/absent/login/?process=connect"
+
+
+def test_method_that_is_not_declared_is_refused(gateway: Gateway) -> None:
+    with gateway.writer() as client:
+        response = client.delete(f"{gateway.url}/gateway/narrow/user", timeout=10)
+    assert_problem(response, 405, "method_not_allowed")
+    assert response.headers["Allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_body_goes_on_framed_as_it_came(gateway: Gateway, method: str, chunked: bool) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one,"
+        yield b"two"
+
+    with gateway.writer() as client:
+        response = client.request(
+            method,
+            f"{gateway.url}/gateway/echo/x",
+            data=pieces() if chunked else b"one,two",
+            headers={"Content-Type": "text/plain"},
+            timeout=10,
+        )
+    got = response.json()
+    headers = dict(got["headers"])
+    assert (got["method"], got["body"]) == (method, "one,two")
+    assert headers["content-type"] == "text/plain"
+    framing = ("transfer-encoding", "chunked") if chunked else ("content-length", "7")
+    assert framing in headers.items()
+    assert ("content-length" in headers) != ("transfer-encoding" in headers)
+
+
+def test_form_is_not_read_by_the_gateway(gateway: Gateway) -> None:
+    with gateway.writer() as client:
+        form = {"csrfmiddlewaretoken": "x", "a": "1"}
+        response = client.post(f"{gateway.url}/gateway/echo/x", data=form, timeout=10)
+    assert response.json()["body"] == "csrfmiddlewaretoken=x&a=1"
+
+
+def test_multipart_body_goes_on_as_it_came(gateway: Gateway) -> None:
+    with gateway.writer() as client:
+        response = client.post(
+            f"{gateway.url}/gateway/echo/x", files={"f": ("n", b"content")}, timeout=10
+        )
+    got = response.json()
+    boundary = dict(got["headers"])["content-type"].partition("boundary=")[2]
+    assert got["body"].startswith(f"--{boundary}\r\n")
+    assert "content" in got["body"]
+
+
+def test_head_has_the_headers_and_no_body(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        url = f"{gateway.url}/gateway/echo/download?size=1000&length"
+        response = client.head(url, timeout=10)
+    assert response.status_code == 200
+    assert response.headers["Content-Length"] == "1000"
+    assert response.content == b""
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_answer_without_body_ends_properly(gateway: Gateway, status: int) -> None:
+    headers = json.dumps([["etag", '"1"'], ["content-length", "0"]])
+    with gateway.client() as client:
+        for _ in range(2):  # the connection is good for another request
+            response = client.get(
+                f"{gateway.url}/gateway/echo/answer",
+                params={"status": str(status), "headers": headers},
+                timeout=10,
+            )
+            assert (response.status_code, response.content) == (status, b"")
+            assert response.headers["ETag"] == '"1"'
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_answer_without_body_has_no_length(gateway: Gateway, status: str) -> None:
+    """Whoever believed it would take the beginning of the next answer for this one's body."""
+    answer = f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: 5\r\n\r\n'
+    gateway.canned.answers["/bodiless"] = answer.encode()
+    response = gateway.get("canned/bodiless")
+    assert response.headers["ETag"] == '"1"'
+    assert "Content-Length" not in response.headers
+
+
+def test_compressed_answer_stays_as_it_is(gateway: Gateway) -> None:
+    headers = json.dumps([["content-encoding", "gzip"], ["content-type", "text/plain"]])
+    gateway_answer = gateway.raw(
+        b"GET /gateway/echo/answer?body=not-really-gzip&headers="
+        + quote(headers).encode()
+        + b" HTTP/1.1\r\nHost: {host}\r\n{cookie}\r\nConnection: close\r\n\r\n"
+    )
+    assert b"content-encoding: gzip" in gateway_answer
+    assert b"not-really-gzip" in gateway_answer
+
+
+def test_errors_of_the_upstream_pass(gateway: Gateway) -> None:
+    for status in (400, 403, 404, 418, 429, 500, 503):
+        response = gateway.get(f"echo/answer?status={status}&body=mine")
+        assert (response.status_code, response.text) == (status, "mine")
+
+
+def test_continue_is_sent_only_when_the_body_is_wanted(gateway: Gateway) -> None:
+    with gateway.writer() as client:
+        token, cookie = client.headers["X-CSRFToken"], client.cookies["gateway_csrftoken"]
+    head = (
+        b"POST /gateway/%b HTTP/1.1\r\nHost: {host}\r\n{cookie}\r\nX-CSRFToken: "
+        + str(token).encode()
+        + b"\r\nContent-Length: 5000\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    )
+    extra = f"; gateway_csrftoken={cookie}"
+    refused = gateway.raw(head % b"small/x", cookie=extra)
+    assert refused.startswith(b"HTTP/1.1 413 ")
+    taken = gateway.raw(head % b"echo/x" + b"y" * 5000, cookie=extra)
+    assert taken.startswith(b"HTTP/1.1 100 Continue\r\n")
+    assert b"HTTP/1.1 200 OK" in taken
+    assert b"expect" not in taken.lower().partition(b"\r\n\r\n")[2]
+
+
+# Failures
+
+
+def test_upstream_that_is_not_there_is_a_bad_gateway(gateway: Gateway) -> None:
+    assert_problem(gateway.get("dead/x"), 502, "upstream_failed")
+
+
+def test_upstream_that_does_not_answer_is_a_time_out(gateway: Gateway) -> None:
+    assert_problem(gateway.get("hasty/hang"), 504, "upstream_timeout")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\x7fb\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000 + b"\r\n\r\n",
+    ],
+    ids=[
+        "nothing",
+        "nonsense",
+        "999",
+        "101",
+        "two lengths",
+        "bare CR",
+        "control",
+        "DEL",
+        "odd",
+        "huge",
+    ],
+)
+def test_answer_that_is_not_http_is_a_bad_gateway(gateway: Gateway, answer: bytes) -> None:
+    gateway.canned.answers["/odd"] = answer
+    assert_problem(gateway.get("canned/odd"), 502, "upstream_failed")
+
+
+@pytest.mark.parametrize("framing", ["", "?length"])
+def test_answer_that_breaks_off_is_not_ended_cleanly(gateway: Gateway, framing: str) -> None:
+    with gateway.client() as client:
+        url = f"{gateway.url}/gateway/echo/half{framing}"
+        with client.get(url, stream=True, timeout=10) as response:
+            assert response.raw.read(4) == b"half"
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                list(response.iter_content(100))
+
+
+def test_answer_that_stalls_is_aborted(gateway: Gateway) -> None:
+    with (
+        gateway.client() as client,
+        client.get(f"{gateway.url}/gateway/hasty/half?silent", stream=True, timeout=10) as response,
+        pytest.raises(requests.exceptions.ChunkedEncodingError),
+    ):
+        list(response.iter_content(100))
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_body_that_is_too_large_is_refused(gateway: Gateway, chunked: bool) -> None:
+    body = b"x" * 1001
+    with gateway.writer() as client:
+        response = client.post(
+            f"{gateway.url}/gateway/small/upload",
+            data=iter([body]) if chunked else body,
+            timeout=10,
+        )
+    assert_problem(response, 413, "too_large")
+
+
+def test_too_many_calls_of_one_person_are_refused(gateway: Gateway) -> None:
+    """In whichever session: everybody can sign in as often as they like."""
+    url = f"{gateway.url}/gateway/small/events"
+    with (
+        gateway.client(1) as one,
+        gateway.client(2) as same,
+        gateway.client(-1) as another,
+        one.get(url, stream=True, timeout=10),
+        same.get(url, stream=True, timeout=10),
+    ):
+        for client in (one, same):
+            response = client.get(url, stream=True, timeout=10)
+            assert_problem(response, 429, "too_many_calls")
+            assert response.headers["Retry-After"] == "1"
+        assert another.get(f"{gateway.url}/gateway/small/x", timeout=10).status_code == 200
+
+
+# An upstream's 401
+
+
+def test_refused_token_is_refreshed_once_and_the_call_made_again(gateway: Gateway) -> None:
+    body = b"x" * 65536
+    with gateway.writer() as client:
+        url = f"{gateway.url}/gateway/echo/guarded?token={TOKEN}-2"
+        response = client.post(url, data=body, timeout=10)
+    assert response.status_code == 200
+    assert hashlib.sha256(response.content).digest() == hashlib.sha256(body).digest()
+
+
+def test_refresh_renews_the_cookie_with_the_answer(gateway: Gateway) -> None:
+    path = f"echo/guarded?token={TOKEN}-2"
+    assert "Set-Cookie" not in gateway.get(path).headers
+    response = gateway.get(path, headers={"X-Test-Refresh": "stored"})
+    assert response.status_code == 200
+    assert_renewed(response, gateway.keys[0])
+
+
+def test_refresh_renews_the_cookie_though_the_call_fails(gateway: Gateway) -> None:
+    response = gateway.get("dead/x", headers={"X-Test-Refresh": "due"})
+    assert_problem(response, 502, "upstream_failed")
+    assert_renewed(response, gateway.keys[0])
+
+
+def assert_renewed(response: requests.Response, key: str) -> None:
+    cookie = SimpleCookie(response.headers["Set-Cookie"])["gateway_sessionid"]
+    assert cookie.value == key
+    assert (int(cookie["max-age"]) > 0, cookie["httponly"]) == (True, True)
+
+
+def test_second_401_goes_back_as_it_is(gateway: Gateway) -> None:
+    before = gateway.state().get("refused", 0)
+    response = gateway.get("echo/guarded?token=another")
+    assert (response.status_code, response.text) == (401, "refused")
+    assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    assert gateway.state()["refused"] == before + 2
+
+
+def test_401_to_a_body_that_was_not_kept_goes_back_as_it_is(gateway: Gateway) -> None:
+    before = gateway.state().get("refused", 0)
+    with gateway.writer() as client:
+        url = f"{gateway.url}/gateway/echo/guarded?token={TOKEN}-2"
+        response = client.post(url, data=b"x" * 65537, timeout=10)
+    assert (response.status_code, response.text) == (401, "refused")
+    assert gateway.state()["refused"] == before + 1
+
+
+def test_store_that_fails_at_the_refresh_is_unavailable(gateway: Gateway) -> None:
+    response = gateway.get(
+        f"echo/guarded?token={TOKEN}-2", headers={"X-Test-Refresh": "unavailable"}
+    )
+    assert_problem(response, 503, "store_unavailable")
+    assert response.headers["Retry-After"] == "5"
+
+
+def test_nothing_of_a_token_is_in_the_log(gateway: Gateway) -> None:
+    gateway.get("dead/x")
+    log = gateway.log.read_text(encoding="utf-8")
+    assert re.search(r"Upstream dead at http://127\.0\.0\.1:\d+ failed: ConnectError\.", log)
+    assert TOKEN not in log
+    assert gateway.keys[0] not in log

@@ -1,0 +1,109 @@
+"""An MCP server of the official SDK as an upstream, its real client with a session cookie."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import requests
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+
+from tests.gateway_site.support.gateways import TOKEN, Gateway
+from tests.local.running import ROOT, running
+
+
+@pytest.fixture(scope="module")
+def tools(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    command = [sys.executable, "-m", "tests.gateway_site.support.mcp_server", str(gateway.mcp_port)]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    log: Path = tmp_path_factory.mktemp("mcp") / "log"
+    with running(command, environment, log, gateway.mcp_port):
+        yield gateway
+
+
+def seen(gateway: Gateway) -> list[dict[str, Any]]:
+    url = f"http://127.0.0.1:{gateway.mcp_port}/_seen"
+    found: list[dict[str, Any]] = requests.get(url, timeout=10).json()
+    return found
+
+
+@asynccontextmanager
+async def connected(gateway: Gateway, mode: str) -> AsyncIterator[Client]:
+    """Connect as the documentation tells a client that is no browser."""
+    cookies = {"gateway_sessionid": gateway.keys[0]}
+    async with httpx2.AsyncClient(cookies=cookies, timeout=20) as http:
+        told = (await http.get(f"{gateway.url}/gateway/")).json()
+        http.headers[told["csrf_header"]] = told["csrf_token"]
+        http.headers["Origin"] = gateway.url
+        transport = streamable_http_client(f"{gateway.url}/gateway/tools", http_client=http)
+        async with Client(transport, mode=mode) as client:
+            yield client
+
+
+def text(result: Any) -> str:
+    return str(result.content[0].text)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_tools_are_called_with_the_token(tools: Gateway, mode: str) -> None:
+    async with connected(tools, mode) as client:
+        names = {tool.name for tool in (await client.list_tools()).tools}
+        assert names == {"whoami", "count", "interrupted"}
+        assert text(await client.call_tool("whoami")) == f"Bearer {TOKEN}"
+    for request in seen(tools):
+        assert request["headers"]["authorization"] == f"Bearer {TOKEN}"
+        assert "cookie" not in request["headers"]
+        assert "origin" not in request["headers"]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+async def test_progress_arrives_while_the_tool_works(tools: Gateway, mode: str) -> None:
+    steps: list[float] = []
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:
+        steps.append(progress)
+
+    async with connected(tools, mode) as client:
+        result = await client.call_tool("count", {"to": 3}, progress_callback=note)
+    assert text(result) == "counted to 3"
+    assert steps == [1, 2, 3]
+
+
+async def test_session_is_kept_listened_to_and_ended(tools: Gateway) -> None:
+    before = len(seen(tools))
+    async with connected(tools, "legacy") as client:
+        await client.call_tool("whoami")
+    requests_ = seen(tools)[before:]
+    assert {"POST", "GET", "DELETE"} == {request["method"] for request in requests_}
+    sessions = {request["headers"].get("mcp-session-id") for request in requests_[1:]}
+    assert len(sessions) == 1
+    assert None not in sessions
+    versions = {request["headers"].get("mcp-protocol-version") for request in requests_[1:]}
+    assert len(versions) == 1
+    assert None not in versions
+
+
+async def test_interrupted_stream_is_resumed_by_its_last_event(tools: Gateway) -> None:
+    before = len(seen(tools))
+    async with connected(tools, "legacy") as client:
+        assert text(await client.call_tool("interrupted")) == "resumed"
+    assert any(
+        request["method"] == "GET" and "last-event-id" in request["headers"]
+        for request in seen(tools)[before:]
+    )
+
+
+async def test_client_without_the_csrf_token_is_refused(tools: Gateway) -> None:
+    before = len(seen(tools))
+    cookies = {"gateway_sessionid": tools.keys[0]}
+    async with httpx2.AsyncClient(cookies=cookies, timeout=20) as http:
+        response = await http.post(f"{tools.url}/gateway/tools", json={"jsonrpc": "2.0"})
+    assert response.status_code == 403
+    assert len(seen(tools)) == before

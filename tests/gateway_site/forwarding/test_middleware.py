@@ -1,0 +1,135 @@
+"""What Django's middleware does for every page holds for calls of an upstream too."""
+
+from __future__ import annotations
+
+import re
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.gateway_site.forwarding.test_calls import assert_problem
+from tests.gateway_site.support.gateways import Gateway
+from tests.local.running import wait_until
+
+
+@pytest.fixture
+def without_store(gateway: Gateway) -> Iterator[None]:
+    gateway.control("store/down")
+    yield
+    gateway.control("store/up")
+
+
+def test_answers_carry_the_security_headers(gateway: Gateway) -> None:
+    headers = gateway.get("echo/x").headers
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    policy = "sandbox; default-src 'none'; frame-ancestors 'none'"
+    assert headers["Content-Security-Policy"] == policy
+    assert headers["Cache-Control"] == "private, no-store"
+    assert headers["Vary"] == "Cookie"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "evil@127.0.0.1", "a/b"]
+)
+def test_other_host_is_refused_before_any_call(gateway: Gateway, host: str) -> None:
+    before = gateway.state().get("calls", 0)
+    assert_problem(gateway.get("echo/x", headers={"Host": host}), 400, "bad_request")
+    assert gateway.state().get("calls", 0) == before
+
+
+def test_http_is_redirected_where_https_is_demanded(gateway: Gateway) -> None:
+    gateway.control("https/1")
+    try:
+        response = gateway.get("echo/x?a=1", allow_redirects=False)
+        assert response.status_code == 301
+        assert response.headers["Location"] == f"{gateway.url}/gateway/echo/x?a=1".replace(
+            "http:", "https:"
+        )
+        assert gateway.get("echo/x", headers={"X-Forwarded-Proto": "https"}).status_code == 200
+    finally:
+        gateway.control("https/0")
+
+
+@pytest.mark.usefixtures("without_store")
+def test_store_that_is_down_is_unavailable_and_the_cookie_kept(gateway: Gateway) -> None:
+    response = gateway.get("echo/x")
+    assert_problem(response, 503, "service_unavailable")
+    assert response.headers["Retry-After"] == "5"
+    assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.usefixtures("without_store")
+def test_outage_has_a_line_a_request_with_its_id_and_one_traceback(gateway: Gateway) -> None:
+    before = gateway.log.stat().st_size
+    with gateway.client() as client:
+        answers = [
+            client.get(f"{gateway.url}/{path}", timeout=20)
+            for path in ("gateway/echo/x", "", "sessions/", "gateway/")
+            for _ in range(25)
+        ]
+    assert {answer.status_code for answer in answers} == {503}
+
+    def logged() -> str:
+        return gateway.log.read_text(encoding="utf-8")[before:]
+
+    ids = [answer.headers["X-Request-ID"] for answer in answers]
+    wait_until(lambda: all(each in logged() for each in ids), "each has its line")
+    log = logged()
+    assert len(log.splitlines()) < 110, log
+    for answer in answers:
+        [line] = [line for line in log.splitlines() if answer.headers["X-Request-ID"] in line][-1:]
+        assert " 503 user=" in line
+    assert log.count("Traceback") <= 1  # none where another test began it
+
+
+def test_call_is_logged_with_who_and_where_and_without_its_query(gateway: Gateway) -> None:
+    answer = gateway.get("echo/x?secret=canary", headers={"X-Request-ID": "of-the-proxy"})
+    request_id = answer.headers["X-Request-ID"]
+    assert request_id == "of-the-proxy"  # which loopback is trusted to be here
+    wait_until(lambda: request_id in gateway.log.read_text(encoding="utf-8"), "it is logged")
+    log = gateway.log.read_text(encoding="utf-8")
+    [line] = [line for line in log.splitlines() if request_id in line]
+    assert re.search(r"GET /gateway/echo/x 200 user=\d+ upstream=echo ms=\d+$", line)
+    assert "user=-" not in line
+    assert "canary" not in log
+
+
+def test_ordinary_pages_are_served_by_the_same_application(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        response = client.get(f"{gateway.url}/accounts/login/", timeout=10, allow_redirects=False)
+        assert response.status_code == 302  # signed in already
+        assert client.get(f"{gateway.url}/healthz", timeout=10).json() == {"status": "ok"}
+        assert client.get(f"{gateway.url}/gateway", timeout=10).url == f"{gateway.url}/gateway/"
+
+
+@pytest.mark.parametrize("path", ["accounts/login/", "healthz", "nothing/here"])
+def test_body_without_an_end_is_refused_at_a_page(gateway: Gateway, path: str) -> None:
+    """Anybody may send one; Django would write it to the disk before it looks at the address."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=20) as connection:
+        connection.sendall(
+            f"POST /{path} HTTP/1.1\r\nHost: 127.0.0.1:{gateway.port}\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        sent = 0
+        while not select.select([connection], [], [], 0)[0]:
+            assert sent < 256, "nothing but the end of the body would have brought an answer"
+            connection.sendall(b"100000\r\n" + b"x" * 0x100000 + b"\r\n")
+            sent += 1
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_page_takes_as_much_as_django_parses(gateway: Gateway) -> None:
+    with gateway.client() as client:
+        url = f"{gateway.url}/accounts/login/"
+        for size, status in {2_621_440: 403, 2_621_441: 413}.items():  # 403: no CSRF token
+            assert client.post(url, data=b"x" * size, timeout=20).status_code == status
+
+
+def test_call_neither_writes_nor_renews_the_session(gateway: Gateway) -> None:
+    assert "Set-Cookie" not in gateway.get("echo/x").headers

@@ -1,0 +1,105 @@
+"""Disconnecting an account: asked first, one's own only, and never the last."""
+
+from __future__ import annotations
+
+from allauth.socialaccount.models import SocialAccount
+from django.test import Client
+from pytest_django import Settings
+
+from tests.gateway_site.pages.test_home import buttons, cards, fields, home, links, status
+from tests.gateway_site.support.page_requests import assert_accessible
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure, environment
+
+
+def test_only_account_cannot_be_disconnected(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    assert links(cards(home(visitor))["Corp"]) == {}
+    account = SocialAccount.objects.get()
+
+    response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+
+    page = assert_accessible(response.content.decode())
+    (alert,) = [e for e in page.all("div") if e.attributes.get("role") == "alert"]
+    assert "last remaining" in alert.text
+    assert SocialAccount.objects.filter(pk=account.pk).exists()
+    assert visitor.held() is not None
+
+
+def test_disconnecting_asks_first_and_then_does_it(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    visitor.connect(other)
+    (address,) = links(cards(home(visitor))["Other"]).values()
+
+    response = visitor.client.get(address)
+    assert "no-store" in response["Cache-Control"]
+    page = assert_accessible(response.content.decode())
+    assert page.all("h1")[0].text == "Disconnect Other?"
+    assert SocialAccount.objects.filter(provider="other").exists()
+    (form,) = page.all("main")[0].all("form")
+    assert buttons(form) == ["Disconnect Other"]
+    response = visitor.client.post(form.attributes["action"], fields(form), follow=True)
+
+    assert response.redirect_chain == [("/", 302)]
+    assert "disconnected" in response.content.decode()
+    found = cards(home(visitor))
+    assert status(found["Other"]) == "Not connected"
+    assert status(found["Corp"]) == "Token held"
+
+
+def test_two_accounts_at_one_provider_are_told_apart(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    corp.person = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
+    visitor.connect(corp, "corp")
+
+    card = cards(home(visitor))["Corp"]
+
+    accounts = [item.text for item in card.all("dd")[:2]]
+    assert "holds the token" not in accounts[0]
+    assert accounts[1].startswith("bob@example.com holds the token")
+    assert list(links(card)) == [
+        "Disconnect ada@example.com of Corp",
+        "Disconnect bob@example.com of Corp",
+    ]
+
+
+def test_another_persons_account_cannot_be_disconnected(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    visitor.connect(other)
+    account = SocialAccount.objects.get(provider="other")
+    corp.person = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
+    somebody = Visitor()
+    somebody.sign_in(corp)
+
+    assert somebody.client.get(f"/accounts/3rdparty/?account={account.pk}").status_code == 404
+    assert somebody.client.post("/accounts/3rdparty/", {"account": account.pk}).status_code == 404
+    assert somebody.client.get("/accounts/3rdparty/?account=x").status_code == 404
+
+    assert SocialAccount.objects.filter(pk=account.pk).exists()
+
+
+def test_disconnecting_needs_the_csrf_token(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    visitor.connect(other)
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = visitor.client.cookies
+    account = SocialAccount.objects.get(provider="other")
+    assert strict.post("/accounts/3rdparty/", {"account": account.pk}).status_code == 403
+    assert SocialAccount.objects.filter(pk=account.pk).exists()
+
+
+def test_account_whose_provider_is_gone_is_left_out(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor, settings: Settings
+) -> None:
+    visitor.sign_in(corp)
+    visitor.connect(other)
+    configure(settings, environment("corp", corp, CLIENT_ID="the-corp-client"))
+    assert list(cards(home(visitor))) == ["Corp"]
+    page = assert_accessible(visitor.client.get("/accounts/3rdparty/").content.decode())
+    assert [heading.text for heading in page.all("h2")] == ["Corp"]

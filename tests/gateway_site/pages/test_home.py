@@ -1,0 +1,323 @@
+"""The home page: what a visitor sees, signed out and signed in."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from gateway_site.pages import connected
+from gateway_site.pages.connected import missing_scope
+from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault as tokens
+from tests.gateway_site.support.page_requests import Element, assert_accessible
+from tests.local.running import wait_until
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor, configure
+from tests.sessions_kms.support.stacks import Stack
+
+
+def home(visitor: Visitor) -> Element:
+    response = visitor.client.get("/")
+    assert response.status_code == 200
+    return assert_accessible(response.content.decode())
+
+
+def facts(card: Element) -> dict[str, str]:
+    terms = (term.text for term in card.all("dt"))
+    return dict(zip(terms, (item.text for item in card.all("dd")), strict=True))
+
+
+def fields(form: Element) -> dict[str, str]:
+    return {field.attributes["name"]: field.attributes["value"] for field in form.all("input")}
+
+
+def cards(page: Element) -> dict[str, Element]:
+    named = {each.attributes["aria-labelledby"]: each for each in page.all("section")}
+    items = named["connections"].all("li")
+    found = [item for item in items if item.attributes.get("class") == "card"]
+    return {card.all("h3")[0].text: card for card in found}
+
+
+def status(card: Element) -> str:
+    (state,) = [e for e in card.all("span") if "state" in e.attributes.get("class", "").split()]
+    return state.text
+
+
+def buttons(card: Element) -> list[str]:
+    return [button.text for button in card.all("button")]
+
+
+def links(card: Element) -> dict[str, str]:
+    return {link.text: link.attributes["href"] for link in card.all("a")}
+
+
+def test_signed_out_there_is_a_form_for_each_provider(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    page = home(visitor)
+    forms = {form.all("button")[0].text: form.attributes for form in page.all("form")}
+    assert forms == {
+        "Sign in with Corp": {"method": "post", "action": "/accounts/oidc/corp/login/"},
+        "Sign in with Other": {"method": "post", "action": "/accounts/oidc/other/login/"},
+    }
+    assert all(
+        form.all("input")[0].attributes["name"] == "csrfmiddlewaretoken"
+        for form in page.all("form")
+    )
+
+
+def test_signed_out_without_a_provider_the_page_says_so(
+    store: Stack, settings: Settings, visitor: Visitor
+) -> None:
+    configure(settings, {})
+    assert "No sign-in provider is configured" in home(visitor).text
+
+
+def test_signed_in_the_page_says_who_and_what_is_held(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    page = home(visitor)
+
+    assert page.all("h1")[0].text == "Signed in as ada"
+    found = cards(page)
+    assert status(found["Corp"]) == "Token held"
+    held = facts(found["Corp"])
+    assert held["Account"] == "ada@example.com"
+    assert held["Refresh token"] == "Held"
+    assert held["Scopes"] == "openid profile email"
+    assert "59 minutes" in held["Expires"] or "1 hour" in held["Expires"]
+    assert "Not granted" not in held
+    assert buttons(found["Corp"]) == ["Re-authenticate with Corp"]
+    assert status(found["Other"]) == "Not connected"
+    assert facts(found["Other"]) == {}
+    assert buttons(found["Other"]) == ["Connect Other"]
+
+
+def test_times_are_readable_by_machines_and_in_the_future(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    ends = [
+        datetime.fromisoformat(time.attributes["datetime"]) for time in home(visitor).all("time")
+    ]
+    session_end, token_end = ends[:2]
+    now = datetime.now(UTC)
+    assert 0 < (token_end - now).total_seconds() <= 3600
+    assert 6.9 < (session_end - now).total_seconds() / 86400 <= 7
+
+
+def test_session_end_is_the_absolute_one(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(corp)
+    before = home(visitor).all("time")[0].attributes["datetime"]
+    store.clock.advance(3600)
+    assert home(visitor).all("time")[0].attributes["datetime"] == before
+
+
+def test_token_without_end_is_called_that(github: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(github, "github")
+    held = facts(cards(home(visitor))["GitHub"])
+    assert held["Expires"] == "The provider names no end"
+    assert held["Refresh token"] == "None held"
+    assert held["Scopes"] == "read:user user:email"
+
+
+def test_expired_token_is_renewed_by_looking_at_it(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.expires_in = 0
+    visitor.sign_in(corp)
+    corp.expires_in = 3600
+
+    card = cards(home(visitor))["Corp"]
+
+    assert status(card) == "Token held"
+    assert len(corp.refreshes) == 1
+    assert "hour" in facts(card)["Expires"] or "59 minutes" in facts(card)["Expires"]
+    home(visitor)
+    assert len(corp.refreshes) == 1
+
+
+def test_expired_token_that_cannot_be_refreshed_asks_for_a_sign_in(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.expires_in = 0
+    corp.gives_refresh_token = False
+    visitor.sign_in(corp)
+    card = cards(home(visitor))["Corp"]
+    assert status(card) == "Token expired: please re-authenticate"
+    assert "Expired" in facts(card)
+    assert buttons(card) == ["Re-authenticate with Corp"]
+
+
+def test_refused_refresh_asks_for_a_sign_in_which_mends_it(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.expires_in = 0
+    visitor.sign_in(corp)
+    corp.refresh_tokens.clear()
+    card = cards(home(visitor))["Corp"]
+    assert status(card) == "Token expired: please re-authenticate"
+
+    corp.expires_in = 3600
+    (form,) = card.all("form")
+    visitor.client.get(
+        corp.consent(visitor.client.post(form.attributes["action"], fields(form))["Location"])
+    )
+
+    assert status(cards(home(visitor))["Corp"]) == "Token held"
+
+
+def test_unreachable_provider_leaves_the_page_whole(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.expires_in = 0
+    visitor.sign_in(corp)
+    corp.failing["/token"] = lambda: (503, "text/plain", b"")
+    card = cards(home(visitor))["Corp"]
+    assert status(card) == "Token expired, to be renewed at its next use"
+    assert buttons(card) == ["Re-authenticate with Corp"]
+
+
+def test_page_does_not_wait_for_a_slow_provider_whose_answer_is_kept(
+    corp: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corp.expires_in = 0
+    visitor.sign_in(corp)
+    corp.expires_in = 3600
+    monkeypatch.setattr(connected, "RENEWAL_TIMEOUT", 0.05)
+    answered = threading.Event()
+    corp.hooks["/token"] = lambda: wait_for(answered)
+    try:
+        card = cards(home(visitor))["Corp"]
+    finally:
+        answered.set()
+    assert status(card) == "Token expired, to be renewed at its next use"
+    wait_until(lambda: status(cards(home(visitor))["Corp"]) == "Token held", "it is renewed")
+    assert len(corp.refreshes) == 1
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(20)
+
+
+def test_other_providers_can_be_connected(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    (form,) = cards(home(visitor))["Other"].all("form")
+    assert fields(form)["process"] == "connect"
+
+    visitor.client.get(
+        other.consent(visitor.client.post(form.attributes["action"], fields(form))["Location"])
+    )
+
+    found = cards(home(visitor))
+    assert status(found["Other"]) == "Token held"
+    assert status(found["Corp"]) == "Token held"
+
+
+def test_connection_of_another_session_shows_that_this_one_holds_no_token(
+    corp: FakeProvider, other: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    visitor.connect(other)
+    elsewhere = Visitor()
+    elsewhere.sign_in(corp)
+
+    card = cards(home(elsewhere))["Other"]
+
+    assert status(card) == "Connected, but this session holds no token"
+    assert facts(card) == {"Account": "ada@example.com Disconnect ada@example.com of Other"}
+    assert buttons(card) == ["Re-authenticate with Other"]
+
+
+def test_scope_that_was_not_granted_can_be_asked_for_again(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.scope = "openid profile"
+    visitor.sign_in(corp)
+    card = cards(home(visitor))["Corp"]
+    assert facts(card)["Not granted"] == "email"
+    assert buttons(card) == ["Ask again Corp for what was not granted"]
+
+    corp.scope = "openid profile email"
+    (form,) = card.all("form")
+    started = visitor.client.post(form.attributes["action"], fields(form))
+    assert set(corp.authorizations[-1]["scope"].split()) == {"openid", "profile", "email"}
+    visitor.client.get(corp.consent(started["Location"]))
+
+    assert "Not granted" not in facts(cards(home(visitor))["Corp"])
+
+
+@pytest.mark.parametrize(
+    ("granted", "wanted", "missing"),
+    [
+        (("openid", "https://www.googleapis.com/auth/userinfo.email"), ("openid", "email"), ()),
+        (("user",), ("user:email", "read:user"), ()),
+        (("openid",), ("openid", "offline_access"), ()),
+        (("openid",), ("openid", "calendar"), ("calendar",)),
+    ],
+)
+def test_scope_that_providers_name_otherwise_is_not_called_missing(
+    granted: tuple[str, ...], wanted: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    held = TokenSet(
+        access_token="access",
+        token_type="Bearer",
+        scope=granted,
+        subject="1",
+        client_id="c",
+        refresh_token="refresh",
+    )
+    assert missing_scope(held, wanted) == missing
+    without = replace(held, refresh_token=None)
+    assert ("offline_access" in missing_scope(without, wanted)) == ("offline_access" in wanted)
+
+
+def test_unreadable_token_set_counts_as_none(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    session = visitor.session
+    session[tokens.session_key("corp")] = {"version": 99}
+    session.save()
+    card = cards(home(visitor))["Corp"]
+    assert status(card) == "Connected, but this session holds no token"
+
+
+def test_no_token_is_on_the_page(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    held, content = visitor.held(), visitor.client.get("/").content.decode()
+    assert held is not None
+    assert held.refresh_token is not None
+    assert held.id_token is not None
+    for secret in (held.access_token, held.refresh_token, held.id_token, held.grant_secret):
+        assert secret not in content
+
+
+def test_names_from_the_provider_are_escaped(corp: FakeProvider, visitor: Visitor) -> None:
+    corp.scope = "openid <script>alert(1)</script>"
+    visitor.sign_in(corp)
+    content = visitor.client.get("/").content.decode()
+    assert "<script>" not in content
+    assert "&lt;script&gt;" in content
+
+
+def test_message_is_shown_once(corp: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(corp)
+    (status,) = [e for e in home(visitor).all("div") if e.attributes.get("role") == "status"]
+    assert "ada" in status.text
+    assert not [e for e in home(visitor).all("div") if e.attributes.get("role") == "status"]
+
+
+def test_only_get_is_answered(store: Stack) -> None:
+    assert Client().post("/").status_code == 405
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+def test_page_is_not_cached(corp: FakeProvider, visitor: Visitor, signed_in: bool) -> None:
+    if signed_in:
+        visitor.sign_in(corp)
+    assert "no-store" in visitor.client.get("/").headers["Cache-Control"]

@@ -1,0 +1,141 @@
+"""Every page that can be reached has the same look, the error pages without a session."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.test import Client, override_settings
+from django.urls import path
+from pytest_django import Settings
+
+from gateway_site.urls import urlpatterns as project
+from tests.gateway_site.support.page_requests import assert_accessible
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.sessions_kms.support.stacks import Stack
+
+
+def fail(request: HttpRequest) -> HttpResponse:
+    raise RuntimeError("canary")
+
+
+urlpatterns = [path("fail", fail), *project]
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("/", 200),
+        ("/accounts/login/", 200),
+        ("/accounts/login/?next=/x", 200),
+        ("/accounts/inactive/", 200),
+        ("/accounts/oidc/corp/login/", 200),
+        ("/accounts/oidc/corp/login/?process=connect", 200),
+        ("/accounts/3rdparty/login/cancelled/", 200),
+        ("/accounts/3rdparty/login/error/", 401),
+        ("/accounts/login/?again=1", 200),
+        ("/not-there", 404),
+    ],
+)
+def test_page_of_a_stranger(corp: FakeProvider, address: str, status: int) -> None:
+    response = Client().get(address)
+    assert response.status_code == status
+    assert_accessible(response.content.decode())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/",
+        "/accounts/logout/",
+        "/accounts/3rdparty/",
+        "/accounts/3rdparty/login/cancelled/",
+        "/accounts/3rdparty/login/error/",
+        "/nothing",
+    ],
+)
+def test_page_of_somebody_signed_in(corp: FakeProvider, visitor: Visitor, address: str) -> None:
+    visitor.sign_in(corp)
+    assert_accessible(visitor.client.get(address).content.decode())
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_sign_up_that_an_earlier_release_left_pending_leads_to_no_form(
+    corp: FakeProvider, visitor: Visitor, method: str
+) -> None:
+    with override_settings(SOCIALACCOUNT_AUTO_SIGNUP=False):
+        address = visitor.sign_in(corp)["Location"]
+    assert address == "/accounts/3rdparty/signup/"
+    response = getattr(visitor.client, method)(address, {"username": "ada", "email": "a@b.example"})
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
+    assert visitor.user_id is None
+
+
+def test_closed_sign_up() -> None:
+    assert_accessible(render_to_string("account/signup_closed.html"))
+
+
+@pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
+def test_error_page_needs_no_request(name: str) -> None:
+    assert_accessible(render_to_string(f"{name}.html"))
+
+
+def test_error_page_asks_no_session(
+    corp: FakeProvider, visitor: Visitor, store: Stack, settings: Settings
+) -> None:
+    visitor.sign_in(corp)
+    settings.ROOT_URLCONF = __name__
+    visitor.client.raise_request_exception = False
+    before = len(store.services.table.calls)  # type: ignore[attr-defined]  # the fake table's
+
+    response = visitor.client.get("/fail")
+
+    assert response.status_code == 500
+    assert "canary" not in response.content.decode()
+    assert len(store.services.table.calls) == before  # type: ignore[attr-defined]
+    assert visitor.client.get("/nothing").status_code == 404
+    assert len(store.services.table.calls) == before  # type: ignore[attr-defined]
+
+
+def test_store_outage_gives_the_503_page_with_every_header_and_keeps_the_cookie(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(corp)
+    store.services.table.unavailable = True  # type: ignore[attr-defined]
+    visitor.client.raise_request_exception = False
+
+    response = visitor.client.get("/")
+
+    assert response.status_code == 503
+    assert "If you were signed in, you still are" in response.content.decode()
+    assert_accessible(response.content.decode())
+    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert not response.cookies
+    store.services.table.unavailable = False  # type: ignore[attr-defined]
+    assert b"Signed in as" in visitor.client.get("/").content
+
+
+def test_admin_leads_to_the_providers(store: Stack) -> None:
+    response = Client().get("/admin/", follow=True)
+    assert response.redirect_chain[-1][0] == "/accounts/login/?next=%2Fadmin%2F"
+    response = Client().post("/admin/login/", {"username": "a", "password": "b"})
+    assert response.headers["Location"].startswith("/accounts/login/")
+
+
+def test_admin_opens_to_staff_who_signed_in_by_a_provider(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    assert visitor.client.get("/admin/", follow=True).status_code == 403
+
+    get_user_model().objects.update(is_staff=True, is_superuser=True)
+    page = visitor.client.get("/admin/").content.decode()
+
+    assert "Gateway administration" in page
+    assert "Social accounts" in page
+    assert "Social applications" not in page  # they would hold secrets
+    assert "Social application tokens" not in page
+    assert 'href="/admin/"' in visitor.client.get("/").content.decode()

@@ -1,0 +1,287 @@
+"""Trying a connection: a call through the gateway itself, its answer shown without a token."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from pytest_django import Settings
+
+from gateway_site.pages import trying
+from gateway_site.rules import upstream as upstreams
+from gateway_site.transport import upstream_client as client
+from oauth.access import REFUSED_AGE
+from oauth.tokens import vault as held_tokens
+from tests.gateway_site.support.page_requests import Element, assert_accessible
+from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.sessions_kms.support.stacks import Stack
+
+# The gateway admits the call in a thread of its own, which sees what is committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+JSON = "application/json"
+
+
+@pytest.fixture
+def upstream(corp: FakeProvider, settings: Settings) -> FakeProvider:
+    """Declare the provider's userinfo as the upstream `people`."""
+    settings.UPSTREAMS = declared(corp, PATHS="/userinfo,/other")
+    return corp
+
+
+def declared(provider: FakeProvider, **more: str) -> dict[str, upstreams.Upstream]:
+    variables = {"URL": provider.issuer, "PROVIDER": "corp", **more}
+    return upstreams.configured({f"UPSTREAM_PEOPLE_{k}": value for k, value in variables.items()})
+
+
+def response_to(visitor: Visitor, **headers: str) -> Any:
+    """Ask as a browser does: Django's test client sends no Host by itself."""
+    return visitor.client.get("/try/people/", headers={"Host": "testserver", **headers})
+
+
+def tried(visitor: Visitor, **headers: str) -> Element:
+    response = response_to(visitor, **headers)
+    assert response.status_code == 200
+    assert "no-store" in response["Cache-Control"]
+    return assert_accessible(response.content.decode())
+
+
+def shown(page: Element) -> str:
+    (answer,) = page.all("pre")
+    return answer.text
+
+
+def status(page: Element) -> str:
+    (found,) = [e for e in page.all("span") if e.attributes.get("role") == "status"]
+    return " ".join([*(part.text for part in found.all("span")), *"".join(found.own_text).split()])
+
+
+def test_call_in_a_loop_of_its_own_leaves_no_connection_behind(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    """Django's test client asks by WSGI."""
+    visitor.sign_in(upstream)
+    before = set(client._pools)
+    assert response_to(visitor).status_code == 200
+    assert set(client._pools) <= before
+
+
+def answering(body: bytes, kind: str = JSON, status: int = 200) -> Callable[[], Answer]:
+    return lambda: (status, kind, body)
+
+
+def test_card_offers_what_can_be_tried(upstream: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(upstream)
+    assert 'href="/try/people/"' in visitor.client.get("/").content.decode()
+
+
+def test_answer_of_the_upstream_is_shown(upstream: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(upstream)
+    page = tried(visitor)
+    assert status(page) == "200 OK , from " + upstream.issuer
+    assert json.loads(shown(page)) == upstream.person
+    assert "GET /gateway/people/userinfo" in page.text
+
+
+def test_markup_of_the_upstream_is_text(upstream: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(upstream)
+    upstream.failing["/userinfo"] = answering(b"<script>alert(1)</script>", "text/html")
+    content = response_to(visitor).content.decode()
+    assert "<script>" not in content
+    assert "&lt;script&gt;" in content
+
+
+def test_token_that_the_upstream_repeats_is_not_shown(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    held = visitor.held()
+    assert held is not None
+    body = f'{{"Authorization": "Bearer {held.access_token}"}}'.encode()
+    upstream.failing["/userinfo"] = answering(body)
+    content = response_to(visitor).content.decode()
+    assert held.access_token not in content
+    assert "[a token, not shown]" in content
+
+
+def test_token_that_another_request_replaces_meanwhile_is_not_shown(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    held = visitor.held()
+    assert held is not None
+
+    def refreshed_elsewhere() -> None:
+        stored = visitor.session
+        held_tokens.store(stored, "corp", replace(held, access_token="its-successor"))
+        stored.save()
+
+    upstream.hooks["/userinfo"] = refreshed_elsewhere
+    upstream.failing["/userinfo"] = answering(f"{held.access_token} its-successor".encode())
+    assert shown(tried(visitor)) == "[a token, not shown] [a token, not shown]"
+
+
+def test_expired_token_is_renewed_by_the_call_and_the_cookie_with_it(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    upstream.expires_in = 0
+    visitor.sign_in(upstream)
+    upstream.expires_in = 3600
+    response = response_to(visitor)
+    assert status(assert_accessible(response.content.decode())).startswith("200 OK")
+    assert len(upstream.refreshes) == 1
+    assert response.cookies[settings.SESSION_COOKIE_NAME].value == visitor.session.session_key
+
+
+def test_page_without_a_refresh_sets_no_session_cookie(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    assert settings.SESSION_COOKIE_NAME not in response_to(visitor).cookies
+
+
+def test_token_that_the_upstream_refuses_is_refreshed_once_and_the_call_made_again(
+    upstream: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(upstream)
+    store.clock.advance(REFUSED_AGE)  # a token fresh from the provider is not to blame
+    upstream.people_of_tokens.clear()
+    assert status(tried(visitor)).startswith("200 OK")
+    assert len(upstream.refreshes) == 1
+
+
+def test_problem_document_of_the_upstream_is_not_taken_for_the_gateways(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    said = {"detail": "Call us at once", "sign_in_url": "/sessions/end-others/"}
+    upstream.failing["/userinfo"] = answering(
+        json.dumps(said).encode(), "application/problem+json", 400
+    )
+    page = tried(visitor)
+    assert status(page).startswith("400 Bad Request , from http")
+    assert page.all("main")[0].all("form") == []
+
+
+def test_token_that_must_be_renewed_by_the_person_offers_that(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    upstream.expires_in = 0
+    visitor.sign_in(upstream)
+    upstream.refresh_tokens.clear()
+
+    page = tried(visitor)
+
+    assert status(page) == "401 Unauthorized , from the gateway"
+    assert "The provider asks for a new sign-in." in page.text
+    (form,) = page.all("main")[0].all("form")
+    assert form.attributes["action"] == "/accounts/oidc/corp/login/?process=connect"
+    assert [button.text for button in form.all("button")] == ["Re-authenticate with Corp"]
+    ways = {field.attributes["name"]: field.attributes["value"] for field in form.all("input")}
+    assert ways["next"] == "/try/people/"
+
+
+def test_unreachable_upstream_is_explained(
+    upstream: FakeProvider, visitor: Visitor, settings: Settings
+) -> None:
+    visitor.sign_in(upstream)
+    settings.UPSTREAMS = declared(upstream, URL="http://127.0.0.1:9", PATHS="/userinfo")
+    page = tried(visitor)
+    assert status(page).endswith("from the gateway")
+    assert status(page).startswith("502")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (b"", JSON, "The answer has no content."),
+        (b"\x89PNG\0\0", "image/png", "The answer is not text, so it is not shown."),
+        (b"{not json", JSON, "{not json"),
+        (b"[" * 30_000, JSON, "[[["),
+        ("naïve".encode("latin-1"), "text/plain", "na\N{REPLACEMENT CHARACTER}ve"),
+        (b'{"a": [1]}', "application/vnd.x+json; charset=utf-8", '"a": [ 1 ]'),
+    ],
+)
+def test_whatever_is_answered_makes_a_page(
+    upstream: FakeProvider, visitor: Visitor, body: bytes, kind: str, expected: str
+) -> None:
+    visitor.sign_in(upstream)
+    upstream.failing["/userinfo"] = answering(body, kind)
+    assert expected in tried(visitor).text
+
+
+def test_long_answer_is_shown_from_its_beginning(upstream: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(upstream)
+    upstream.failing["/userinfo"] = answering(b"x" * 1_000_000, "text/plain")
+    page = tried(visitor)
+    assert "The beginning of the answer" in page.text
+    assert shown(page) == "x" * trying.SHOWN
+
+
+def test_slow_upstream_is_left_after_a_while(
+    upstream: FakeProvider, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visitor.sign_in(upstream)
+    monkeypatch.setattr(trying, "TIMEOUT", 0)
+    seen = threading.Event()
+    upstream.hooks["/userinfo"] = lambda: wait_for(seen)
+    try:
+        page = tried(visitor)
+    finally:
+        seen.set()
+    assert status(page) == "None within ten seconds"
+    assert not page.all("pre")
+
+
+def wait_for(event: threading.Event) -> None:
+    assert event.wait(20)
+
+
+def test_error_of_the_upstream_is_its_own(upstream: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(upstream)
+    upstream.failing["/userinfo"] = answering(b"no", "text/plain", 418)
+    assert status(tried(visitor)).startswith("418 ")
+    upstream.failing["/userinfo"] = answering(b"no", "text/plain", 599)
+    assert status(tried(visitor)).startswith("599 ,")
+
+
+def test_request_of_another_site_is_refused_by_the_gateway(
+    upstream: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(upstream)
+    page = tried(visitor, **{"Sec-Fetch-Site": "cross-site"})
+    assert status(page) == "403 Forbidden , from the gateway"
+
+
+@pytest.mark.parametrize("name", ["nothing", "people/userinfo", "PEOPLE", "..", "%2e%2e"])
+def test_nothing_but_declared_upstreams_can_be_tried(
+    upstream: FakeProvider, visitor: Visitor, name: str
+) -> None:
+    visitor.sign_in(upstream)
+    assert visitor.client.get(f"/try/{name}/").status_code == 404
+
+
+def test_upstream_without_get_is_not_offered(
+    upstream: FakeProvider, visitor: Visitor, settings: Settings
+) -> None:
+    settings.UPSTREAMS = declared(upstream, METHODS="POST")
+    visitor.sign_in(upstream)
+    assert "/try/people/" not in visitor.client.get("/").content.decode()
+    assert visitor.client.get("/try/people/").status_code == 404
+
+
+def test_stranger_is_sent_to_sign_in(upstream: FakeProvider) -> None:
+    response = Client().get("/try/people/")
+    assert response["Location"] == "/accounts/login/?next=/try/people/"
+
+
+def test_only_get_is_answered(upstream: FakeProvider, visitor: Visitor) -> None:
+    visitor.sign_in(upstream)
+    assert visitor.client.post("/try/people/").status_code == 405

@@ -1,0 +1,106 @@
+"""What the project's settings, checks and local run make of upstreams."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from gateway_site.checks import (
+    upstreams_are_told_the_clients_address,
+    upstreams_get_no_word_on_who_calls,
+    upstreams_have_a_provider,
+)
+from gateway_site.local import environment
+from gateway_site.local.environment import Ports, Secrets
+from gateway_site.rules.request_headers import PASSING
+from gateway_site.rules.upstream import SUFFIXES, configured
+from tests.gateway_site.support.loading import production
+from tests.local.running import ROOT
+
+PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4)
+SECRETS = Secrets("the-secret-key", "the-client-secret")
+DECLARED = {
+    "UPSTREAM_API_URL": "https://api.example.com",
+    "UPSTREAM_API_PROVIDER": "corp",
+}
+
+
+def local(inherited: dict[str, str]) -> dict[str, str]:
+    return environment.passed_on(inherited) | environment.gateway(
+        inherited, PORTS, Path("/state"), SECRETS
+    )
+
+
+def test_settings_hold_the_environments_upstreams() -> None:
+    assert production()["UPSTREAMS"] == {}
+    assert production(**DECLARED)["UPSTREAMS"]["api"].origin == "https://api.example.com"
+
+
+def test_upstream_of_a_configured_provider_passes_the_check(settings: Settings) -> None:
+    loaded = production(**DECLARED)
+    settings.UPSTREAMS, settings.OAUTH_PROVIDERS = loaded["UPSTREAMS"], loaded["OAUTH_PROVIDERS"]
+    assert upstreams_have_a_provider(None) == []
+
+
+def test_upstream_of_another_provider_fails_the_check(settings: Settings) -> None:
+    loaded = production(**DECLARED | {"UPSTREAM_API_PROVIDER": "crop"})
+    settings.UPSTREAMS, settings.OAUTH_PROVIDERS = loaded["UPSTREAMS"], loaded["OAUTH_PROVIDERS"]
+    (error,) = upstreams_have_a_provider(None)
+    assert error.id == "gateway_site.E005"
+    assert "UPSTREAM_API_PROVIDER" in error.msg
+
+
+def test_local_run_offers_the_local_provider_as_an_upstream() -> None:
+    upstream = configured(local({}))["provider"]
+    assert (upstream.origin, upstream.provider) == ("http://127.0.0.1:2", "local")
+    assert upstream.methods == {"GET", "HEAD"}
+    assert upstream.paths == ("/identity/o/api/userinfo",)
+
+
+def test_local_run_passes_on_the_callers_upstreams() -> None:
+    assert sorted(configured(local(DECLARED))) == ["api", "provider"]
+    other = {"OAUTH_GOOGLE_CLIENT_ID": "id", "OAUTH_GOOGLE_CLIENT_SECRET": "secret"}
+    assert sorted(configured(local(DECLARED | other))) == ["api"]
+
+
+def test_every_variable_of_an_upstream_is_in_the_example() -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    for suffix in SUFFIXES:
+        assert f"# UPSTREAM_API_{suffix}=" in example
+
+
+DOUBTFUL = (
+    "x-user-id", "remote-user", "x-auth-request-email", "x-ms-client-principal", "cf-ray",
+    "x-amzn-oidc-data", "private-token", "x-api-key", "grpc-metadata-tenant", "x-*",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", DOUBTFUL)
+def test_added_request_header_that_tells_who_is_calling_is_warned_of(
+    settings: Settings, entry: str
+) -> None:
+    added = f"{entry}, Notion-Version, User-Agent, x-amz-*"
+    settings.UPSTREAMS = configured(DECLARED | {"UPSTREAM_API_REQUEST_HEADERS": added})
+    (warning,) = upstreams_get_no_word_on_who_calls(None)
+    assert warning.id == "gateway_site.W006"
+    assert f"UPSTREAM_API_REQUEST_HEADERS has {entry}:" in warning.msg
+
+
+def test_address_of_a_proxy_that_is_not_named_is_warned_of(settings: Settings) -> None:
+    settings.UPSTREAMS = configured(DECLARED | {"UPSTREAM_API_CLIENT_ADDRESS": "1"})
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.TRUSTED_PROXIES = []
+    (warning,) = upstreams_are_told_the_clients_address(None)
+    assert warning.id == "gateway_site.W009"
+    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
+    assert upstreams_are_told_the_clients_address(None) == []
+
+
+def test_every_header_that_passes_is_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8").lower()
+    for _, entries in PASSING:
+        for entry in entries.split():
+            assert f"`{entry}`" in page

@@ -1,0 +1,244 @@
+"""Which headers pass: the lists, and as properties of any headers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway_site.rules import headers as rules
+from gateway_site.rules.headers import Headers, to_browser, to_upstream
+from gateway_site.rules.request_headers import LISTED
+from tests.gateway_site.support.gateways import Gateway
+
+TOKEN_CHARACTERS = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCXYZ"
+LISTED_NAMES = {name.encode() for name in LISTED.names}
+KNOWN = sorted(LISTED_NAMES | rules.NOT_RETURNED | {b"cookie", b"x-forwarded-for", b"vary"})
+NAMES = st.one_of(
+    st.sampled_from(KNOWN),
+    st.sampled_from([name.upper() for name in KNOWN]),
+    st.text(TOKEN_CHARACTERS, min_size=1, max_size=12).map(str.encode),
+)
+VALUES = st.one_of(
+    st.text(" -~", max_size=30).map(str.encode),
+    st.lists(st.sampled_from(KNOWN), max_size=3).map(b", ".join),
+)
+LISTS: st.SearchStrategy[Headers] = st.lists(st.tuples(NAMES, VALUES), max_size=12)
+SET = {b"via", b"forwarded", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-prefix"}
+
+
+def sent(headers: Headers) -> Headers:
+    return to_upstream(
+        headers, LISTED, host="gateway.example", scheme="https", prefix="/gateway/api"
+    )
+
+
+@given(LISTS)
+def test_nothing_of_the_browsers_own_goes_up(headers: Headers) -> None:
+    found = sent(headers)
+    names = [name for name, _ in found]
+    passed = set(names) - SET - LISTED_NAMES
+    assert all(name.startswith((*map(str.encode, LISTED.prefixes), b"mcp-")) for name in passed)
+    for name in SET:
+        assert names.count(name) == 1
+    assert dict(found)[b"x-forwarded-host"] == b"gateway.example"
+    assert dict(found)[b"forwarded"] == b'for=unknown;host="gateway.example";proto=https'
+    assert names.count(b"traceparent") == 1
+    assert rules.TRACEPARENT.fullmatch(dict(found)[b"traceparent"])
+
+
+@given(LISTS)
+def test_what_connection_names_ends_here(headers: Headers) -> None:
+    named = rules.named_by_connection(headers)
+    ours = SET | {b"traceparent"}
+    assert not {name for name, _ in sent(headers)} & named - ours
+    set_here = {
+        b"cache-control",
+        b"vary",
+        b"content-security-policy",
+        b"cross-origin-resource-policy",
+        b"x-content-type-options",
+    }
+    assert not {name for name, _ in to_browser(headers)} & named - set_here
+
+
+@given(LISTS)
+def test_nothing_about_an_origin_comes_back(headers: Headers) -> None:
+    found = to_browser(headers)
+    names = [name for name, _ in found]
+    assert b"set-cookie" not in names
+    assert not [name for name in names if name.startswith((b"access-control-", b"x-accel-"))]
+    assert b"location" not in names
+    for name, value in (
+        (b"content-security-policy", rules.CONTENT_SECURITY_POLICY),
+        (b"cross-origin-resource-policy", b"same-origin"),
+        (b"x-content-type-options", b"nosniff"),
+    ):
+        assert [v for n, v in found if n == name] == [value]
+    (cache,) = [value for name, value in found if name == b"cache-control"]
+    directives = [item.strip().lower() for item in cache.split(b",")]
+    assert b"private" in directives
+    assert b"public" not in directives
+    assert not [item for item in directives if item.startswith(b"s-maxage")]
+    (vary,) = [value for name, value in found if name == b"vary"]
+    assert b"*" in vary or b"cookie" in vary.lower()
+
+
+@given(LISTS)
+def test_everything_else_passes_in_both_directions(headers: Headers) -> None:
+    own = [(b"Content-Type", b"a/b"), (b"Content-Digest", b"x"), (b"Mcp-Session-Id", b"s")]
+    named = rules.named_by_connection(headers)
+    kept = [(name.lower(), value) for name, value in own if name.lower() not in named]
+    assert [pair for pair in sent(headers + own) if pair in kept][-len(kept) :] == kept
+    assert [pair for pair in to_browser(headers + own) if pair in kept][-len(kept) :] == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], "private, no-store"),
+        (["max-age=60"], "private, max-age=60"),
+        (["public, max-age=60, s-maxage=600"], "private, max-age=60"),
+        (["Public", "must-revalidate"], "private, must-revalidate"),
+        (["no-store"], "private, no-store"),
+        (['private="x-a", max-age=1'], "private, max-age=1"),
+        (["public"], "private, no-store"),
+    ],
+)
+def test_cache_control_is_private(given: list[str], expected: str) -> None:
+    headers = [(b"cache-control", value.encode()) for value in given]
+    assert dict(to_browser(headers))[b"cache-control"].decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], "Cookie"),
+        (["Accept"], "Accept, Cookie"),
+        (["Accept", "cookie"], "Accept, cookie"),
+        (["*"], "*"),
+    ],
+)
+def test_answers_vary_by_cookie(given: list[str], expected: str) -> None:
+    headers = [(b"Vary", value.encode()) for value in given]
+    assert dict(to_browser(headers))[b"vary"].decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("challenge", "passes"),
+    [
+        ('Bearer error="invalid_token", resource_metadata="https://x.example"', True),
+        ('Basic realm="x"', False),
+        ('Bearer, BASIC realm="x"', False),
+        ("Negotiate", False),
+        ("NTLM", False),
+        ('Digest nonce="x"', False),
+    ],
+)
+def test_no_browser_is_made_to_ask_for_a_password(challenge: str, passes: bool) -> None:
+    found = to_browser([(b"WWW-Authenticate", challenge.encode())])
+    assert (b"www-authenticate" in dict(found)) is passes
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "kept"),
+    [
+        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
+        ("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
+        ("ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", False),
+        ("00-00000000000000000000000000000000-b7ad6b7169203331-01", False),
+        ("00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01", False),
+        ("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", False),
+        ("x", False),
+    ],
+)
+def test_trace_context_is_kept_or_started(traceparent: str, kept: bool) -> None:
+    found = dict(sent([(b"traceparent", traceparent.encode()), (b"tracestate", b"a=1")]))
+    assert (found[b"traceparent"] == traceparent.encode()) is kept
+    assert (b"tracestate" in found) is kept
+
+
+def test_answer_of_a_hostile_upstream_is_made_harmless(gateway: Gateway) -> None:
+    hostile = [
+        ["Set-Cookie", "gateway_sessionid=evil"],
+        ["Set-Cookie", "other=1"],
+        ["Strict-Transport-Security", "max-age=0"],
+        ["Clear-Site-Data", '"*"'],
+        ["Access-Control-Allow-Origin", "*"],
+        ["Access-Control-Allow-Credentials", "true"],
+        ["Content-Security-Policy", "script-src *"],
+        ["X-Frame-Options", "ALLOWALL"],
+        ["X-Accel-Redirect", "/etc/passwd"],
+        ["X-Sendfile", "/etc/passwd"],
+        ["Refresh", "0;url=https://evil.example"],
+        ["Service-Worker-Allowed", "/"],
+        ["Alt-Svc", 'h3="evil.example:443"'],
+        ["Content-Type", "text/html"],
+        ["Cache-Control", "public, max-age=600"],
+        ["Link", '<https://x.example>; rel="next"'],
+        ["X-Kept", "1"],
+    ]
+    response = gateway.get(
+        "echo/answer", params={"headers": json.dumps(hostile), "body": "<script>x</script>"}
+    )
+    assert response.status_code == 200
+    assert set(response.headers) == {
+        "date", "server", "content-type", "content-length", "link", "x-kept", "cache-control",
+        "vary", "content-security-policy", "cross-origin-resource-policy",
+        "x-content-type-options", "x-frame-options", "referrer-policy",
+        "cross-origin-opener-policy", "x-request-id",
+    }  # fmt: skip
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["Cache-Control"] == "private, max-age=600"
+    assert response.headers["Content-Security-Policy"].startswith("sandbox;")
+    assert response.headers["Server"] == "uvicorn"
+    assert not response.cookies
+
+
+def test_length_that_contradicts_the_transfer_encoding_does_not_come_back() -> None:
+    came = [(b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"5"), (b"X-Kept", b"1")]
+    names = [name for name, _ in to_browser(came)]
+    assert b"x-kept" in names
+    assert b"content-length" not in names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CDN-Cache-Control",
+        "Akamai-Cache-Control",
+        "Netlify-CDN-Cache-Control",
+        "Edge-Control",
+        "Secure-Session-Registration",
+        "Secure-Session-Challenge",
+        "Use-As-Dictionary",
+    ],
+)
+def test_order_to_a_cache_or_to_the_browser_does_not_come_back(name: str) -> None:
+    assert name.lower().encode() not in dict(to_browser([(name.encode(), b"x")]))
+
+
+def test_upstream_cannot_answer_as_the_gateway() -> None:
+    assert b"x-gateway-problem" not in dict(to_browser([(b"X-Gateway-Problem", b"signed_out")]))
+
+
+FORGED = {"Forwarded": "for=198.51.100.1", "X-Real-IP": "198.51.100.1"}
+
+
+@pytest.mark.parametrize(
+    ("client", "node"), [("203.0.113.9", "203.0.113.9"), ("2001:db8::9", '"[2001:db8::9]"')]
+)
+def test_client_address_is_told_to_who_may_know_it_and_nobody_else(
+    gateway: Gateway, client: str, node: str
+) -> None:
+    headers = {**FORGED, "X-Forwarded-For": f"198.51.100.1, {client}"}
+    told = gateway.get("told/x", headers=headers).json()["headers"]
+    assert [value for name, value in told if name == "x-forwarded-for"] == [client]
+    [forwarded] = [value for name, value in told if name == "forwarded"]
+    assert forwarded.startswith(f"for={node};host=")
+    assert "198.51.100.1" not in json.dumps(told)
+    untold = json.dumps(gateway.get("echo/x", headers=headers).json()["headers"])
+    assert client not in untold
+    assert "for=unknown" in untold

@@ -1,0 +1,210 @@
+"""An upstream that takes HTTP lightly, in every way by which answers reach the wrong person.
+
+    python -m tests.gateway_site.support.careless PORT
+
+Written on sockets, from RFC 9112 and from what servers are seen to do. `/plain/<mark>` is
+answered as it should be, with the mark and the token that came with it; the first part of any
+other path names what is done wrong. What is sent beyond an answer is a whole answer again, so
+that whoever reads it takes it for theirs. Each connection is one thread, and remembers nothing
+of another.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+LATE = 0.05  # seconds, after which a connection has surely gone idle
+LARGE = 300_000  # bytes: several reads of any client
+
+
+def whole(body: bytes, *headers: bytes) -> bytes:
+    """Return an answer as it should be."""
+    lines = [b"HTTP/1.1 200 OK", b"Content-Length: %d" % len(body), *headers, b"", body]
+    return b"\r\n".join(lines)
+
+
+class Connection:
+    """One client's connection, as long as it lasts."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self.peer = peer
+        self.rest = b""  # what came and was not read as a request yet
+        self.first_token = b""  # as servers do that authenticate a connection, not a request
+        self.owed: bytes | None = None  # the last answer, of one that is an answer behind
+        self.count = 0
+
+    def serve(self) -> None:
+        with self.peer:
+            try:
+                while head := self._head():
+                    self._answer(head)
+            except OSError:
+                return
+
+    def _head(self) -> bytes:
+        while b"\r\n\r\n" not in self.rest:
+            piece = self.peer.recv(65536)
+            if not piece:
+                return b""
+            self.rest += piece
+        head, _, self.rest = self.rest.partition(b"\r\n\r\n")
+        start = head.rfind(b"GET /planted/")  # whatever stands before it, such as a chunk's length
+        return head[start:] if start > 0 else head
+
+    def _answer(self, head: bytes) -> None:
+        line, *headers = head.split(b"\r\n")
+        _, way, mark = line.split(b" ")[1].split(b"/")[-3:]
+        token = next((h[14:].strip() for h in headers if h.lower()[:14] == b"authorization:"), b"")
+        self.first_token = self.first_token or token
+        told = mark + b" by " + token
+        extra = whole(b"extra " + told)
+        if way == b"plain":
+            self._drop_body(headers)
+            self._plainly(told)
+            return
+        if self.owed is not None:
+            self._plainly(told)
+            return
+        WAYS[way.decode()](self, told, extra)
+
+    def _plainly(self, told: bytes) -> None:
+        """Answer, or give what the connection is in for."""
+        if self.owed is not None:
+            told, self.owed = self.owed, told
+        self.peer.sendall(whole(told))
+
+    def _drop_body(self, headers: list[bytes]) -> None:
+        length = next((int(h[15:]) for h in headers if h.lower()[:15] == b"content-length:"), 0)
+        while len(self.rest) < length:
+            self.rest += self.peer.recv(65536)
+        self.rest = self.rest[length:]
+
+
+def unread(to: Connection, told: bytes, extra: bytes) -> None:
+    """Leave the body, which is then read as the next request, as `http.server` does."""
+    to.peer.sendall(whole(told))
+
+
+def with_body(to: Connection, told: bytes, extra: bytes) -> None:
+    """Answer HEAD as if it were GET."""
+    to.peer.sendall(whole(extra))
+
+
+def no_content(to: Connection, told: bytes, extra: bytes) -> None:
+    to.peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n" + extra)
+
+
+def no_content_of_a_length(to: Connection, told: bytes, extra: bytes) -> None:
+    """Send the body of a 204 when the connection has gone idle."""
+    to.peer.sendall(b"HTTP/1.1 204 No Content\r\nContent-Length: %d\r\n\r\n" % len(extra))
+    time.sleep(LATE)
+    to.peer.sendall(extra)
+
+
+def not_modified(to: Connection, told: bytes, extra: bytes) -> None:
+    to.peer.sendall(b"HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n" + extra)
+
+
+def interim_before(to: Connection, told: bytes, extra: bytes) -> None:
+    """Give an interim answer a body, which is an answer."""
+    early = b"HTTP/1.1 103 Early Hints\r\nContent-Length: %d\r\n\r\n" % len(extra)
+    to.peer.sendall(early + extra + whole(told))
+
+
+def interim_after(to: Connection, told: bytes, extra: bytes) -> None:
+    to.peer.sendall(whole(told) + b"HTTP/1.1 103 Early Hints\r\n\r\n" + extra)
+
+
+def switching(to: Connection, told: bytes, extra: bytes) -> None:
+    to.peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n" + extra)
+
+
+def overlong(to: Connection, told: bytes, extra: bytes) -> None:
+    """Send more than Content-Length says."""
+    to.peer.sendall(whole(told) + extra)
+
+
+def large_and_overlong(to: Connection, told: bytes, extra: bytes) -> None:
+    to.peer.sendall(whole(told + b"." * LARGE) + extra)
+
+
+def second(to: Connection, told: bytes, extra: bytes) -> None:
+    to.peer.sendall(whole(told))
+    to.peer.sendall(extra)
+
+
+def late(to: Connection, told: bytes, extra: bytes) -> None:
+    to.peer.sendall(whole(told))
+    time.sleep(LATE)
+    to.peer.sendall(extra)
+
+
+def chunks_and_more(to: Connection, told: bytes, extra: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    to.peer.sendall(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(told), told) + extra)
+
+
+def both_lengths(to: Connection, told: bytes, extra: bytes) -> None:
+    """Delimit the answer in two ways; who goes by the chunks finds an answer after them."""
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(told), told)
+    headers = b"Transfer-Encoding: chunked\r\nContent-Length: %d\r\n\r\n"
+    to.peer.sendall(b"HTTP/1.1 200 OK\r\n" + headers % (len(chunks) + len(extra)))
+    to.peer.sendall(chunks)
+    time.sleep(LATE)
+    to.peer.sendall(extra)
+
+
+def length_twice(to: Connection, told: bytes, extra: bytes) -> None:
+    again = b"Content-Length: %d" % len(told)
+    to.peer.sendall(whole(told, again) + extra)
+
+
+def behind(to: Connection, told: bytes, extra: bytes) -> None:
+    """Keep the next answer until the request after it: nothing gives it away meanwhile."""
+    to.owed = b"extra " + told
+    to.peer.sendall(whole(told))
+
+
+def first_who_called(to: Connection, told: bytes, extra: bytes) -> None:
+    """Take all later requests for those of whoever made the first, and note what they ask."""
+    to.owed = b"extra " + told.partition(b" by ")[0] + b" by " + to.first_token
+    to.peer.sendall(whole(told))
+
+
+Way = Callable[[Connection, bytes, bytes], None]
+WAYS: dict[str, Way] = {
+    "unread": unread,
+    "planted": unread,
+    "with-body": with_body,
+    "no-content": no_content,
+    "no-content-of-a-length": no_content_of_a_length,
+    "not-modified": not_modified,
+    "interim-before": interim_before,
+    "interim-after": interim_after,
+    "switching": switching,
+    "overlong": overlong,
+    "large-and-overlong": large_and_overlong,
+    "second": second,
+    "late": late,
+    "chunks-and-more": chunks_and_more,
+    "both-lengths": both_lengths,
+    "length-twice": length_twice,
+    "behind": behind,
+    "first-who-called": first_who_called,
+}
+
+
+def main() -> None:
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=128)
+    while True:
+        peer, _ = listener.accept()
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        threading.Thread(target=Connection(peer).serve, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

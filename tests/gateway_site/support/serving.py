@@ -1,0 +1,142 @@
+"""A gateway in a process of its own, with people who are signed in already.
+
+    python -m tests.gateway_site.support.serving PORT SESSIONS
+
+It prints the session keys as JSON, the last of them another person's, then serves. The engine
+is the real one over a table and a KMS in memory. `/_control/…` changes what a test cannot reach
+otherwise.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+import django
+import uvicorn
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.gateway_site.support.site_settings"
+django.setup(set_prefix=False)
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
+from django.contrib.auth.models import User  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.http import HttpRequest  # noqa: E402
+from django.middleware.security import SecurityMiddleware  # noqa: E402
+
+from gateway_site.asgi import application, django_application  # noqa: E402
+from gateway_site.forwarding import bearer as tokens  # noqa: E402
+from gateway_site.forwarding import proxy  # noqa: E402
+from gateway_site.server.options import OPTIONS  # noqa: E402
+from oauth.access import aget_token  # noqa: E402
+from oauth.provider import dpop  # noqa: E402
+from oauth.provider.token_set import TokenSet  # noqa: E402
+from oauth.tokens import vault as held  # noqa: E402
+from sessions_kms.backend import SessionStore  # noqa: E402
+from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
+from tests.clock import FakeClock  # noqa: E402
+from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
+from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
+
+TOKEN = "token-of-the-person"
+ANOTHERS_TOKEN = "token-of-another-person"
+KEY = dpop.new_key()
+stack = fake_stack(FakeClock(time.time()))
+
+
+async def refreshing(
+    request: HttpRequest, provider: str, refused: TokenSet | None = None
+) -> TokenSet:
+    """Refresh without a provider: after `token` comes `token-2`."""
+    token, wish = await aget_token(request, provider), request.headers.get("X-Test-Refresh")
+    if refused is None and wish != "due":
+        return token
+    if wish == "unavailable":
+        raise StoreUnavailable
+    if wish in {"stored", "due"}:
+        stored = SessionStore(request.session.session_key)
+        await stored.aset("refreshed", time.time())
+        await stored.asave()
+        request.session.catch_up(stored)  # type: ignore[attr-defined]  # the engine's own
+    return replace(token, access_token=f"{token.access_token}-2")
+
+
+def thumbprint(key: str) -> str:
+    """Return what a server calls a key by that made a proof."""
+    shown = dpop.proof(key, "GET", "https://a.example/", now=0)
+    return ProofChecker().check([shown], "GET", "https://a.example/", None, now=0)
+
+
+def sign_in(user: User, access_token: str = TOKEN) -> str:
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    token = TokenSet(
+        access_token=access_token,
+        token_type="Bearer",
+        scope=("openid",),
+        subject="1",
+        client_id="gateway",
+        issued_at=int(time.time()),
+    )
+    held.store(session, "corp", token)
+    bound = replace(token, access_token=f"{access_token}-{thumbprint(KEY)}", token_type="dpop")
+    held.store(session, "bound", replace(bound, dpop_key=KEY))
+    session.save()
+    return str(session.session_key)
+
+
+def set_https(demanded: bool) -> None:
+    """Redirect to https from now on, as production does."""
+    middleware: Any = inspect.unwrap(vars(django_application.admission)["_middleware_chain"])
+    while not isinstance(middleware, SecurityMiddleware):
+        middleware = inspect.unwrap(middleware.get_response)
+    middleware.redirect = demanded
+
+
+async def with_control(scope: Any, receive: Any, send: Any) -> None:
+    """Serve the gateway, and the back door of its tests."""
+    if scope["type"] != "http" or not scope["path"].startswith("/_control/"):
+        await application(scope, receive, send)
+        return
+    what, _, value = scope["path"].removeprefix("/_control/").partition("/")
+    if what == "store":
+        stack.services.table.unavailable = value == "down"  # type: ignore[attr-defined]  # the fake's
+    if what == "end":
+        await SessionStore().adelete(value)
+    if what == "check":
+        proxy.SESSION_CHECK = float(value)
+    if what == "reader":
+        proxy.READER_TIMEOUT = float(value)
+    if what == "active":
+        async for user in User.objects.all():
+            user.is_active = value == "1"
+            await user.asave()
+    if what == "https":
+        set_https(value == "1")
+    if what == "slots":
+        value = str(len(proxy.slots))
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": value.encode()})
+
+
+def main() -> None:
+    setattr(tokens, "aget_token", refreshing)  # noqa: B010 - for mypy it is not the module's own
+    install(stack.services)
+    call_command("migrate", verbosity=0)
+    ada, grace = User.objects.create_user("ada"), User.objects.create_user("grace")
+    keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace, ANOTHERS_TOKEN)]
+    sys.stdout.write(json.dumps(keys) + "\n")
+    sys.stdout.flush()
+    options = {**OPTIONS, "backlog": 2048}
+    uvicorn.run(with_control, port=int(sys.argv[1]), log_config=None, **options)
+
+
+if __name__ == "__main__":
+    main()
