@@ -1,0 +1,99 @@
+"""Work that is written once, and done by a thread or by an event loop.
+
+A function whose work waits for others is a generator of steps: it yields what it waits for (a
+`Wait`), is sent the outcome or thrown the error, and returns its result. `run` does it in this
+thread, `arun` in the event loop; neither shows inside. A cancelled task ends its steps at the
+one that they wait in, with GeneratorExit's rules: what they hold is given back by `finally`.
+No lock of threads may be held across a yield: others in the same loop would wait for ever.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class Wait(Protocol):
+    """Something to wait for: in a thread, or in an event loop. Both raise what there is to."""
+
+    def blocking(self) -> Any:
+        """Wait in this thread, and return the outcome."""
+        ...
+
+    async def looping(self) -> Any:
+        """Wait in the event loop, and return the outcome."""
+        ...
+
+
+Steps: TypeAlias = Generator[Wait, Any, T]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that blocks; an event loop has it made in a thread. Its arguments may be secrets."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = field(default=(), repr=False)
+
+    def blocking(self) -> Any:
+        """Make it here."""
+        return self.function(*self.args)
+
+    async def looping(self) -> Any:
+        """Make it in a thread, with this task's context."""
+        return await asyncio.to_thread(self.function, *self.args)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """So many seconds."""
+
+    seconds: float
+
+    def blocking(self) -> None:
+        """Sleep in this thread."""
+        time.sleep(self.seconds)
+
+    async def looping(self) -> None:
+        """Let the event loop go on meanwhile."""
+        await asyncio.sleep(self.seconds)
+
+
+def run(steps: Steps[T]) -> T:
+    """Do the work in this thread; return its result, or raise its error."""
+    __traceback_hide__ = True
+    try:
+        wait = next(steps)
+        while True:
+            try:
+                outcome = wait.blocking()
+            except BaseException as exc:  # noqa: BLE001 - the steps decide
+                wait = steps.throw(exc)
+            else:
+                wait = steps.send(outcome)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+async def arun(steps: Steps[T]) -> T:
+    """Do the work in the event loop; return its result, or raise its error.
+
+    A cancellation is thrown into the steps where they wait, and raised once they have ended.
+    """
+    __traceback_hide__ = True
+    try:
+        wait = next(steps)
+        while True:
+            try:
+                outcome = await wait.looping()
+            except BaseException as exc:  # noqa: BLE001 - the steps decide
+                wait = steps.throw(exc)
+            else:
+                wait = steps.send(outcome)
+    except StopIteration as end:
+        result: T = end.value
+        return result

@@ -1,0 +1,100 @@
+"""Steps give the same in a thread and in an event loop, and end wherever they are cancelled."""
+
+import asyncio
+from collections.abc import Callable
+from threading import current_thread, main_thread
+from typing import Any
+
+import pytest
+
+from sessions_kms.concurrency.steps import Call, Pause, Steps, arun, run
+
+Driver = Callable[[Steps[Any]], Any]
+
+DRIVERS = pytest.mark.parametrize(
+    "drive", [run, lambda steps: asyncio.run(arun(steps))], ids=["thread", "loop"]
+)
+
+
+def halved(number: int) -> int:
+    if number % 2:
+        raise ValueError(number)
+    return number // 2
+
+
+def halving(number: int) -> Steps[list[int]]:
+    """Halve until it is odd, which is told by the error."""
+    found = [number]
+    try:
+        while True:
+            yield Pause(0)
+            found.append((yield Call(halved, (found[-1],))))
+    except ValueError:
+        return found
+
+
+@DRIVERS
+def test_outcomes_are_sent_and_errors_are_thrown_into_the_steps(drive: Driver) -> None:
+    assert drive(halving(12)) == [12, 6, 3]
+
+
+def twice(number: int) -> Steps[list[int]]:
+    first = yield from halving(number)
+    return first + (yield from halving(number + 4))
+
+
+@DRIVERS
+def test_steps_are_made_of_steps(drive: Driver) -> None:
+    assert drive(twice(2)) == [2, 1, 6, 3]
+
+
+def failing() -> Steps[None]:
+    yield Call(halved, (1,))
+
+
+@DRIVERS
+def test_error_that_the_steps_let_pass_is_raised(drive: Driver) -> None:
+    with pytest.raises(ValueError, match="1"):
+        drive(failing())
+
+
+@DRIVERS
+def test_steps_that_wait_for_nothing_are_done(drive: Driver) -> None:
+    def at_once() -> Steps[int]:
+        yield from ()
+        return 7
+
+    assert drive(at_once()) == 7
+
+
+def test_event_loop_makes_a_blocking_call_in_a_thread() -> None:
+    def there() -> Steps[bool]:
+        is_here: bool = yield Call(lambda: current_thread() is main_thread())
+        return is_here
+
+    assert run(there())
+    assert not asyncio.run(arun(there()))
+
+
+def test_cancelled_task_ends_its_steps_where_they_wait() -> None:
+    ended = []
+
+    def waiting() -> Steps[None]:
+        try:
+            yield Pause(3600)
+        finally:
+            ended.append(True)
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(arun(waiting()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancelled())
+    assert ended == [True]
+
+
+def test_repr_of_a_call_shows_no_argument() -> None:
+    assert "secret" not in repr(Call(print, ("secret",)))
