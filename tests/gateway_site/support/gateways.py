@@ -167,7 +167,7 @@ def running_gateway(
             "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?timeout=30",
             **variables,
         }
-        module = "tests.gateway_site.gateway"
+        module = "tests.gateway_site.support"
         log = folder / "gateway.log"
         with (
             log.open("wb") as output,
