@@ -5,61 +5,75 @@ stands; if another request saved meanwhile, what this one changed is laid over
 that, and the save is tried again.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, cast
 
+from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms.concurrency.lanes import BUSY
+from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.turn import Turn
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.format.record import SHORT_ID, SessionRecord
-from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.sealed_items import about
-from sessions_kms.services import services
-from sessions_kms.session import links, next_cookie
-from sessions_kms.session.async_methods import sync_only
-from sessions_kms.session.fate import Tries
-from sessions_kms.session.loading import id_of, refuse
-from sessions_kms.session.saving import SavingStore, Stored
-from sessions_kms.session.snapshot import Baseline
+from sessions_kms.format.record import SHORT_ID, session_id
+from sessions_kms.format.serializer import Codec
+from sessions_kms.services import Services, services
+from sessions_kms.session import next_cookie, rebasing
+from sessions_kms.session.async_methods import AsyncMethods, sync_only
+from sessions_kms.session.draft import Draft
+from sessions_kms.session.expiry import Expiry
+from sessions_kms.session.lifetime import Lifetime
+from sessions_kms.session.loading import SESSION_KEY, Found, refuse
+from sessions_kms.session.redaction import Redaction
+from sessions_kms.session.repository import Repository
+from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announce, session_created, session_cycled, session_ended
-from sessions_kms.storage.table import Conflict, RecordExists
 from sessions_kms.telemetry import telemetry
 
-T = TypeVar("T")
 CREATES_MAX = 3  # keys under which a session of unknown fate is created
 
 
-class SessionStore(SavingStore):
-    """Sessions sealed under AWS KMS and the visitor's cookie, kept in DynamoDB."""
+class SessionStore(AsyncMethods, Expiry, Redaction):
+    """Sessions sealed under AWS KMS and the visitor's cookie, kept in DynamoDB.
+
+    What it does is written once, as steps (`_loaded`, `_saving`, …), which the methods of
+    Django's contract do in their thread. Only `_go_on_from` sets the baseline.
+    """
+
+    _baseline: Snapshot | None = None
+    _session_cache: dict[str, Any]
+
+    def __init__(self, session_key: str | None = None) -> None:
+        super().__init__(session_key)
+        self._codec = Codec(self.serializer())
+        self._signed_in = False
+        self._caught_up = False
+        self._turn = Turn()
+
+    # Django's contract
+
+    def load(self) -> dict[str, Any]:
+        """Return what is stored; for a session that is not, or not valid, {} and no key."""
+        __traceback_hide__ = True
+        sync_only()
+        found = run(self._loaded())
+        return {} if found is None else found[1]
+
+    def exists(self, session_key: str) -> bool:
+        """Tell whether a live session has this key."""
+        __traceback_hide__ = True
+        sync_only()
+        return self._validate_session_key(session_key) and run(
+            self._repository().exists(session_key)
+        )
 
     def create(self) -> None:
         """Store the session under a new key."""
         __traceback_hide__ = True
         sync_only()
-        before = self.session_key
-        try:
-            self._create()
-        except BaseException:
-            self._session_key = before  # The cookie of a session that was not stored is no use.
-            raise
-        self.modified = True
-
-    def _create(self) -> None:
-        """Try one key after another: one that may yet be stored is never used again."""
-        __traceback_hide__ = True
-        for _ in range(CREATES_MAX):
-            self._session_key = _new_session_key()
-            try:
-                self.save(must_create=True)
-            except (CreateError, FateUnknown):
-                continue
-            return
-        raise StoreUnavailable
+        run(self._creating())
 
     def save(self, must_create: bool = False) -> None:
         """Store the session.
@@ -68,17 +82,9 @@ class SessionStore(SavingStore):
         meanwhile, SessionTooLarge (of its kind AnonymousSessionTooLarge, which is a 400
         to Django), or StoreUnavailable.
         """
+        __traceback_hide__ = True
         sync_only()
-        if self.session_key is None:
-            self.create()
-            return
-        self._get_session(no_load=must_create)
-        if must_create:
-            self._put_new()
-        elif not self.session_key:  # Nothing was there to load.
-            self.create()
-        else:
-            self._update()
+        run(self._saving(must_create))
 
     def cycle_key(self) -> None:
         """Move the session to a new key, in one transaction.
@@ -86,14 +92,167 @@ class SessionStore(SavingStore):
         Raises SessionInterrupted if another request ended it, StoreUnavailable if another
         moved it, or if it cannot be told: then it may have moved, or may yet.
         """
+        __traceback_hide__ = True
         sync_only()
-        self._get_session()
-        if self.session_key is None:
-            self.create()
+        run(self._cycling())
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session with this key, or this session.
+
+        Raises StoreUnavailable, also where it lives on under a key that nobody told.
+        """
+        __traceback_hide__ = True
+        sync_only()
+        run(self._deleting(session_key))
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Do nothing: DynamoDB deletes expired items by their `ttl`."""
+
+    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
+        self.accessed = True
+        if not hasattr(self, "_session_cache"):
+            if self.session_key is not None and not no_load:
+                sync_only()  # Before the turn, which a thread may have for as long as it loads.
+            run(self._filling(no_load))
+        return self._session_cache
+
+    _session = property(_get_session)
+
+    def _validate_session_key(self, key: str | None) -> bool:
+        return key is not None and SESSION_KEY.fullmatch(key) is not None
+
+    # Beyond it
+
+    def catch_up(self, other: "SessionStore") -> None:
+        """Go on from what another object of this session has just loaded or stored.
+
+        What this one changed so far is laid over it and saved as usual. The response
+        renews the cookie, whose age may have moved. Raises UpdateError when it is no
+        longer the same person's session.
+        """
+        __traceback_hide__ = True
+        mine, theirs = self._baseline, other._baseline
+        if mine is None or theirs is None or mine.session_key != theirs.session_key:
             return
+        if theirs.revision > mine.revision and not mine.replaced:
+            session = self._session_cache
+            rebasing.catch_up(self._codec, session, session.get(USER_ID), mine, theirs)
+            self._go_on_from(theirs)
+        self._caught_up = self.modified = True
+
+    def created(self) -> int | None:
+        """Return when the absolute timeout began (epoch seconds), None for a session not saved."""
+        if (base := self._known_of(self.session_key)) is None:
+            return None
+        user_id = self._session_cache.get(USER_ID) if hasattr(self, "_session_cache") else None
+        begins_anew = base.is_followed_by_sign_in(user_id, told=self._signed_in)
+        return None if begins_anew else base.created_at
+
+    # The steps
+
+    def _filling(self, no_load: bool = False) -> Steps[dict[str, Any]]:
+        """Have the content: concurrent threads and tasks of one request share one load."""
+        __traceback_hide__ = True
+        self.accessed = True
+        if hasattr(self, "_session_cache"):
+            return self._session_cache
+        yield from self._turn.take()
         try:
-            previous = self._id()
-            self._stored_by("cycle", self._move_to, _new_session_key())  # one for all tries
+            if not hasattr(self, "_session_cache"):
+                self._session_cache = yield from self._first_content(no_load)
+        finally:
+            self._turn.give_back()
+        return self._session_cache
+
+    def _first_content(self, no_load: bool) -> Steps[dict[str, Any]]:
+        __traceback_hide__ = True
+        if no_load or self.session_key is None:
+            return {}
+        found = yield from self._loaded()
+        self._go_on_from(found and found[0])
+        return {} if found is None else found[1]
+
+    def _loaded(self) -> Steps[Found | None]:
+        """Load; a session that is not, or not valid, has no key."""
+        __traceback_hide__ = True
+        found = (yield from self._read()) if self.session_key else None
+        if found is None:
+            self._session_key = None
+        return found
+
+    def _read(self) -> Steps[Found | None]:
+        __traceback_hide__ = True
+        found = yield from self._repository().load(self._key)
+        if found is not None and (key := found[0].session_key) != self.session_key:
+            self._session_key = key
+            next_cookie.settled(self)
+        return found
+
+    def _creating(self) -> Steps[None]:
+        __traceback_hide__ = True
+        before = self.session_key
+        try:
+            yield from self._created_under_some_key()
+        except BaseException:
+            self._session_key = before  # The cookie of a session that was not stored is no use.
+            raise
+        self.modified = True
+
+    def _created_under_some_key(self) -> Steps[None]:
+        """Try one key after another: one that may yet be stored is never used again."""
+        __traceback_hide__ = True
+        for _ in range(CREATES_MAX):
+            self._session_key = _new_session_key()
+            try:
+                yield from self._saving(must_create=True)
+            except (CreateError, FateUnknown):
+                continue
+            return
+        raise StoreUnavailable
+
+    def _saving(self, must_create: bool = False) -> Steps[None]:
+        __traceback_hide__ = True
+        if self.session_key is not None:
+            yield from self._filling(no_load=must_create)
+        if not self.session_key:  # Nor was anything there to load.
+            yield from self._creating()
+        elif must_create:
+            yield from self._putting()
+        else:
+            yield from self._updating()
+
+    def _putting(self) -> Steps[None]:
+        __traceback_hide__ = True
+        draft = self._draft()
+        made = yield from self._repository().create(draft)
+        self._stored(draft, made)
+        announce(session_created, made.id, user_id=made.user_id)
+
+    def _updating(self) -> Steps[None]:
+        __traceback_hide__ = True
+        draft, base = self._draft(), self._known_of(self.session_key)
+        if base is None or not draft.is_as_stored(base, self._services.clock()):
+            yield from self._told("save", self._replacing(draft))
+        elif self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
+            yield from self._repository().must_be_there(self._key)
+
+    def _replacing(self, draft: Draft) -> Steps[None]:
+        __traceback_hide__ = True
+        base = yield from self._expected()
+        draft = replace(draft, session_key=base.session_key)
+        made = yield from self._repository().save(draft, base)
+        self._stored(draft, made)
+
+    def _cycling(self) -> Steps[None]:
+        __traceback_hide__ = True
+        yield from self._filling()
+        if self.session_key is None:
+            yield from self._creating()
+            return
+        previous = self._id()
+        try:
+            yield from self._told("cycle", self._moving(_new_session_key()))  # one for all tries
         except SessionMoved:
             next_cookie.not_changed()
             raise
@@ -104,150 +263,98 @@ class SessionStore(SavingStore):
         user_id = self._baseline.user_id if self._baseline else None
         announce(session_cycled, self._id(), previous=previous[:SHORT_ID], user_id=user_id)
 
-    def delete(self, session_key: str | None = None) -> None:
-        """End the session with this key, or this session.
-
-        Raises StoreUnavailable, also where it lives on under a key that nobody told.
-        """
+    def _moving(self, new_key: str) -> Steps[None]:
         __traceback_hide__ = True
-        sync_only()
-        key = self._own_key() if session_key is None else session_key
-        if key is not None and self._validate_session_key(key):
-            with telemetry.spanned("operation", "delete"):
-                if not services().table.end(id_of(key)):
-                    raise SessionMoved
-                if self._baseline and self._baseline.session_key == key and self._baseline.about:
-                    about.drop(services(), id_of(key))
-            announce(session_ended, id_of(key))
+        base = yield from self._expected()
+        draft = self._draft()
+        made = yield from self._repository().move(draft, base, new_key)
+        self._session_key = made.session_key
+        next_cookie.changed(self)
+        self._stored(draft, made)
 
-    def _own_key(self) -> str | None:
+    def _deleting(self, session_key: str | None = None) -> Steps[None]:
+        __traceback_hide__ = True
+        key = (yield from self._own_key()) if session_key is None else session_key
+        if key is not None and self._validate_session_key(key):
+            yield from self._repository().end(key, self._known_of(key))
+            announce(session_ended, session_id(self._services.config.namespace, key))
+
+    def _own_key(self) -> Steps[str | None]:
         """Return the key of this session; one that was not loaded may have another by now."""
         __traceback_hide__ = True
         key = self.session_key
-        is_loaded = self._baseline is not None and self._baseline.session_key == key
-        if key is None or is_loaded or not self._validate_session_key(key):
+        if key is None or self._known_of(key) or not self._validate_session_key(key):
             return key
-        if next_cookie.follows(key):
-            self._read()
+        if next_cookie.follows(key, self._services.config.namespace):
+            yield from self._read()
         return self.session_key
 
-    @classmethod
-    def clear_expired(cls) -> None:
-        """Do nothing: DynamoDB deletes expired items by their `ttl`."""
-
-    def _put_new(self) -> None:
+    def _expected(self) -> Steps[Snapshot]:
+        """Return the baseline of this key; one that is only looked up now is never merged."""
         __traceback_hide__ = True
-        payload = self._codec.dumps(self._session_cache)
-        record, baseline = self._seal(self._key, None, payload)
-        links.write(services(), record, baseline.links)
-        about.write(services(), record, about.told(baseline))
-        try:
-            with telemetry.spanned("operation", "create"):
-                services().table.create(record, now=record.updated_at)
-        except RecordExists:
-            raise CreateError from None
-        self._stored(baseline)
-        announce(session_created, record.id, user_id=baseline.user_id)
+        if (base := self._known_of(self.session_key)) is None:
+            found = yield from self._read()
+            if found is None:
+                raise UpdateError
+            base = replace(found[0], replaced=True)
+            self._go_on_from(base)
+        return base
 
-    def _update(self) -> None:
-        __traceback_hide__ = True
-        baseline = self._baseline
-        payload = self._codec.dumps(self._session_cache)
-        if (
-            baseline is None
-            or baseline.session_key != self.session_key
-            or not self._may_stay(baseline, payload)
-        ):
-            self._stored_by("save", self._save_shared, payload)
-        elif self._caught_up:
-            self._must_be_there()
-
-    def _must_be_there(self) -> None:
-        """Raise where nothing is to be written, but a dead cookie is not to be renewed."""
-        __traceback_hide__ = True
-        if self.exists(self._key):
-            return
-        if isinstance(services().table.find(self._id()), Tombstone):
-            raise SessionMoved
-        raise UpdateError
-
-    def _stored_by(self, operation: str, write: Callable[[T], None], what: T) -> None:
+    def _told(self, operation: str, write: Steps[None]) -> Steps[None]:
+        """Write, and tell how it went."""
         __traceback_hide__ = True
         try:
             with telemetry.spanned("operation", operation):
-                write(what)
+                yield from write
         except InvalidRecord as exc:
             refuse(self._id(), exc)
         else:
             return
         raise UpdateError  # Outside the handler: frames of the record's error hold keys.
 
-    def _move_to(self, new_key: str) -> None:
-        """Try to change the key until the baseline that a try expects stands, or time is over."""
-        __traceback_hide__ = True
-        baseline, tries, patience = self._expected(), Tries(), services().lanes.patience()
-        while True:
-            try:
-                self._move(new_key, baseline, tries)
-            except Conflict as exc:
-                current = exc.current
-                telemetry.count("conflicts")
-            except FateUnknown:
-                tries.pending = True
-                current = self._standing(self._id())
-            else:
-                self._moved(baseline, tries.made[-1])
-                return
-            if (applied := self._applied(current, tries)) is not None:
-                self._moved(baseline, applied)
-                return
-            expected, baseline = baseline, self._next_base(baseline, current, tries)
-            if patience.is_over:
-                raise StoreUnavailable(BUSY)
-            if baseline is expected:  # One may arrive yet.
-                services().wait(patience.pause())
+    # What they use
 
-    def _move(self, new_key: str, expected: Baseline, tries: Tries) -> None:
-        __traceback_hide__ = True
-        payload = self._codec.dumps(self._session_cache)
-        record, baseline = self._seal(new_key, replace(expected, revision=0), payload)
-        tries.made.append(baseline)
-        links.write(services(), record, baseline.links)
-        next_cookie.may_change(self._key, new_key)  # Whatever fails from now on.
-        words = about.told(baseline)
-        services().table.move(
-            record,
-            old_id=self._id(),
-            expected=expected,
-            now=record.updated_at,
-            put=about.sealed(services(), record, words) if words else None,
-            delete=about.id_of(services(), self._id()) if expected.about else None,
-        )
+    @property
+    def _services(self) -> Services:
+        return services()
 
-    def _applied(self, current: Stored, tries: Tries) -> Baseline | None:
-        """Return the try that was applied, by what stands under the old id, then the new one."""
-        __traceback_hide__ = True
-        if not isinstance(current, SessionRecord):
-            current = self._standing(id_of(tries.made[-1].session_key))
-        return tries.applied(current) if isinstance(current, SessionRecord) else None
+    def _repository(self) -> Repository:
+        return Repository(services(), self._codec)
 
-    def _moved(self, expected: Baseline, made: Baseline) -> None:
-        """Go on from the try that was applied."""
+    def _draft(self) -> Draft:
         __traceback_hide__ = True
-        old_key = self._key
-        links.drop(services(), self._id(), expected.links)
-        self._session_key = made.session_key
-        next_cookie.changed(self, old_key, made.session_key)
-        self._stored(made)
+        content = self._session_cache
+        absolute = self._services.config.absolute_timeout
+        lifetime = Lifetime(self.get_session_cookie_age(), absolute)
+        payload = self._codec.dumps(content)
+        return Draft(self._key, content, payload, self._signed_in, lifetime)
 
-    def _may_stay(self, baseline: Baseline, payload: bytes) -> bool:
-        """Tell whether what is stored says the same, and ends at about the same time."""
+    def _stored(self, draft: Draft, made: Snapshot) -> None:
+        """Go on from what was stored, which others may have had a part in."""
         __traceback_hide__ = True
-        if self._starts_anew(baseline) or payload != baseline.payload:
-            return False
-        now = services().clock()
-        moved = abs(self._ttl(now, baseline.created_at) - baseline.ttl)
-        return moved * 10 <= self._idle_age(now)
+        if made.payload != draft.payload:
+            content = self._codec.loads(made.payload)
+            rebasing.go_on_with(self._codec, self._session_cache, draft.payload, content)
+        self._go_on_from(made)
+        self._signed_in = False
+        next_cookie.written(self)
+
+    def _go_on_from(self, snapshot: Snapshot | None) -> None:
+        self._baseline = snapshot
+
+    def _known_of(self, session_key: str | None) -> Snapshot | None:
+        """Return the baseline, if it is of this key."""
+        __traceback_hide__ = True
+        base = self._baseline
+        return None if base is None or base.session_key != session_key else base
+
+    @property
+    def _key(self) -> str:
+        """The session key, where there must be one."""
+        return cast("str", self.session_key)
+
+    def _id(self) -> str:
+        return session_id(self._services.config.namespace, self._key)
 
 
 def _new_session_key() -> str:

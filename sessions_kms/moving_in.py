@@ -11,10 +11,11 @@ from typing import Any
 from django.core.signals import setting_changed
 
 from sessions_kms import backend, conf
+from sessions_kms.concurrency.steps import Call, Steps, run
 from sessions_kms.format.record import SHORT_ID
-from sessions_kms.services import services
-from sessions_kms.session.loading import id_of
-from sessions_kms.session.snapshot import Baseline
+from sessions_kms.services import Services, services
+from sessions_kms.session.loading import SESSION_KEY, Found, Loading, id_of
+from sessions_kms.session.repository import Repository
 from sessions_kms.switching.importer import AllEnded, Importer, OldEngine, OldSession
 from sessions_kms.switching.moved_marks import is_marked, mark
 
@@ -41,7 +42,7 @@ class SessionStore(backend.SessionStore):
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session, here and there."""
         __traceback_hide__ = True
-        key = self._own_key() if session_key is None else session_key
+        key = run(self._own_key()) if session_key is None else session_key
         if key is None or not self._validate_session_key(key):
             return
         if (old := _old().find(key)) is not None:
@@ -51,29 +52,52 @@ class SessionStore(backend.SessionStore):
         super().delete(key)
         _old().end(key)
 
-    def _read(self) -> tuple[Baseline, dict[str, Any]] | None:
-        found = super()._read()
-        if found is not None or (old := self._row(self._key)) is None:
-            return found
-        if not is_marked(services(), self._id()):
-            try:
-                Importer(services(), _old()).take(old)
-            except AllEnded:
-                return None
-        return super()._read()  # It may be another request that has taken it over meanwhile.
+    def _repository(self) -> Repository:
+        loading = Loading(services(), self._codec)
+        return Repository(services(), self._codec, TakingOver(services(), loading))
 
     def _is_there(self, session_key: str) -> bool:
         __traceback_hide__ = True
-        row = self._row(session_key)
+        row = _row(services(), session_key)
         return row is not None and not is_marked(services(), id_of(session_key))
 
-    def _row(self, session_key: str) -> OldSession | None:
-        """Return the old engine's session of this key, unless it can only have ended."""
+
+class TakingOver:
+    """Loads a session from the table, or takes it over from the old engine before."""
+
+    def __init__(self, services: Services, loading: Loading) -> None:
+        self._services = services
+        self._loading = loading
+
+    def load(self, session_key: str) -> Steps[Found | None]:
+        """Return what a key opens, here or there. Raises what `Loading.load` raises."""
         __traceback_hide__ = True
-        if not self._validate_session_key(session_key):
-            return None
-        old = _old().find(session_key)
-        return None if old is None or services().not_before.moment() > 0 else old
+        found = yield from self._loading.load(session_key)
+        if found is not None or not (yield Call(self._is_taken_over, (session_key,))):
+            return found
+        # It may be another request that has taken it over meanwhile.
+        return (yield from self._loading.load(session_key))
+
+    def _is_taken_over(self, session_key: str) -> bool:
+        """Take a session over, unless it was before; False where there is none to be."""
+        __traceback_hide__ = True
+        if (old := _row(self._services, session_key)) is None:
+            return False
+        if not is_marked(self._services, id_of(session_key)):
+            try:
+                Importer(self._services, _old()).take(old)
+            except AllEnded:
+                return False
+        return True
+
+
+def _row(services: Services, session_key: str) -> OldSession | None:
+    """Return the old engine's session of a key, unless it can only have ended."""
+    __traceback_hide__ = True
+    if not SESSION_KEY.fullmatch(session_key):
+        return None
+    old = _old().find(session_key)
+    return None if old is None or services.not_before.moment() > 0 else old
 
 
 def _end_former(session_key: str) -> None:

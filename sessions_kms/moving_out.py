@@ -14,12 +14,15 @@ from django.db import router, transaction
 
 from sessions_kms import backend
 from sessions_kms.concurrency.lanes import BUSY
+from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
 from sessions_kms.services import services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.loading import SESSION_KEY, id_of
-from sessions_kms.session.snapshot import Baseline
+from sessions_kms.session.repository import Repository
+from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.switching.importer import CHUNK
 from sessions_kms.switching.moved_marks import is_marked, mark, mark_of
 
@@ -38,13 +41,14 @@ class MovingOut(db.SessionStore):
             return self._row()
         patience = services().lanes.patience()
         while True:
-            baseline, content = backend.SessionStore(key)._load()
-            if baseline is None:
+            found = run(Repository(services(), Codec(self.serializer())).load(key))
+            if found is None:
                 return self._row_unless_ended(key)
-            if baseline.session_key != key:  # The cookie's session had its key changed.
-                key = self._session_key = baseline.session_key
+            sealed, content = found
+            if sealed.session_key != key:  # The cookie's session had its key changed.
+                key = self._session_key = sealed.session_key
                 next_cookie.settled(self)
-            if self._take_back(baseline, content) and self._in_transaction():
+            if self._take_back(sealed, content) and self._in_transaction():
                 return self._row()  # Nobody else sees it, and the sealed one stays, until then.
             if patience.is_over:
                 raise StoreUnavailable(BUSY)
@@ -130,7 +134,7 @@ class MovingOut(db.SessionStore):
         row_ends_at = int(services().clock()) + self.get_session_cookie_age()
         services().table.put_item(mark(services(), id_of(key), row_ends_at=row_ends_at))
 
-    def _take_back(self, sealed: Baseline, content: dict[str, Any]) -> bool:
+    def _take_back(self, sealed: Snapshot, content: dict[str, Any]) -> bool:
         """Make a sealed session a row; False if another request changed either meanwhile."""
         __traceback_hide__ = True
         key, now = sealed.session_key, int(services().clock())
@@ -146,12 +150,12 @@ class MovingOut(db.SessionStore):
             mark_id = mark_of(services(), session_id)
             services().table.give_back(session_id, expected=sealed, mark_id=mark_id, now=now)
             if sealed.about:
-                about.drop(services(), session_id)
+                run(about.drop(services(), session_id))
 
         self._on_commit(give_back)
         return True
 
-    def _mark(self, sealed: Baseline, row: db.SessionStore, now: int) -> bool:
+    def _mark(self, sealed: Snapshot, row: db.SessionStore, now: int) -> bool:
         """Let the sealed session be the one until it is gone; False if it is, or was changed."""
         __traceback_hide__ = True
         session_id = id_of(sealed.session_key)

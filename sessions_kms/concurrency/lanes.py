@@ -1,18 +1,21 @@
 """Those of one process who change the same thing: one works for all, the others wait.
 
 Names enter, with what each wants done; who is to work leaves. Whoever leads sees what all want,
-settles what it can, and gives the lead to the one who has waited longest. Knows nothing of
-sessions or of tables, and keeps nothing of a name that nobody changes.
+settles what it can, and gives the lead to the one who has waited longest. Threads and tasks of
+event loops wait in one lane. Knows nothing of sessions or of tables, and keeps nothing of a name
+that nobody changes.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
-from threading import Event, Lock, get_ident
+from threading import Lock
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.backoff import Patience
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.waking import Wakeup, hold, is_held_here, let_go
 from sessions_kms.exceptions import StoreUnavailable
 
 WAITING_MAX: Final = 256  # in one lane
@@ -34,19 +37,21 @@ class Place(Generic[T]):
         self.wants = wants
         self.patience = patience
         self.is_settled = False
-        self._woken: Event | None = None  # of those who wait only
+        self._woken: Wakeup | None = None  # of those who wait only
 
     @property
     def has_waited(self) -> bool:
         """Tell whether another one led when this one came."""
         return self._woken is not None
 
-    def leads(self) -> bool:
+    def leads(self) -> Steps[bool]:
         """Wait for the lead; False once another one has settled this.
 
         Raises OutOfTime when the time is over.
         """
-        return not self.is_settled and self.lane.leads(self)
+        if self.is_settled:
+            return False
+        return (yield from self.lane.leads(self))
 
     def settle(self) -> None:
         """Let it go: what it wants is done, or cannot be."""
@@ -58,22 +63,23 @@ class Place(Generic[T]):
 
     def must_wait(self) -> None:
         """Have it sleep until it is woken."""
-        self._woken = Event()
+        self._woken = Wakeup()
 
     def wake(self) -> None:
         """Have it look again."""
         if self._woken is not None:
-            self._woken.set()
+            self._woken.wake()
 
-    def sleep(self) -> bool:
+    def sleep(self) -> Steps[bool]:
         """Wait to be woken, on the request's account; False when the time is over."""
-        if self._woken is None:
+        if self._woken is None or self._woken.is_woken:
             return True
         try:
             with deadline.waiting():
-                return self._woken.wait(max(0.0, self.patience.left()))
+                came: bool = yield self._woken.within(max(0.0, self.patience.left()))
+                return came
         except deadline.OutOfTime:
-            return self._woken.is_set()
+            return self._woken.is_woken
 
 
 class Lane(Generic[T]):
@@ -83,7 +89,7 @@ class Lane(Generic[T]):
     ``contended`` says that another process was met since the last write that was made.
     """
 
-    __slots__ = ("_lanes", "_leader", "_name", "_places", "_thread", "contended", "known")
+    __slots__ = ("_lanes", "_leader", "_name", "_places", "contended", "known")
 
     def __init__(self, lanes: "Lanes[T]", name: str) -> None:
         self.known: Any = None
@@ -92,7 +98,6 @@ class Lane(Generic[T]):
         self._name = name
         self._places: list[Place[T]] = []
         self._leader: Place[T] | None = None
-        self._thread: int | None = None  # the leader's
 
     # The lock of all lanes is held.
 
@@ -101,13 +106,17 @@ class Lane(Generic[T]):
             raise StoreUnavailable(BUSY)
         self._places.append(place)
         if self._leader is None:
-            self._leader, self._thread = place, get_ident()
+            self._lead(place)
         else:
             place.must_wait()
 
     @property
     def is_led_from_here(self) -> bool:
-        return self._thread == get_ident()
+        return self._leader is not None and is_held_here(self._leader)
+
+    def _lead(self, place: Place[T]) -> None:
+        self._leader = place
+        hold(place)
 
     # It is not.
 
@@ -116,13 +125,13 @@ class Lane(Generic[T]):
         with self._lanes.lock:
             return list(self._places)
 
-    def leads(self, place: Place[T]) -> bool:
-        is_woken = place.sleep()
+    def leads(self, place: Place[T]) -> Steps[bool]:
+        is_woken = yield from place.sleep()
         with self._lanes.lock:
             if place.is_settled:
                 return False
-            if self._leader is place:
-                self._thread = get_ident()
+            if self._leader is place and not is_held_here(place):
+                hold(place)
         if not is_woken or place.patience.is_over:
             raise deadline.OutOfTime
         return True
@@ -135,12 +144,13 @@ class Lane(Generic[T]):
         place.wake()
 
     def leave(self, place: Place[T]) -> None:
+        let_go(place)
         with self._lanes.lock:
             if place in self._places:
                 self._places.remove(place)
             if self._leader is not place:
                 return
-            self._leader, self._thread = next(iter(self._places), None), None
+            self._leader = next(iter(self._places), None)
             if self._leader is None:
                 self._lanes.forget(self._name, self)
             else:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import trouble
@@ -215,7 +216,7 @@ class Canary:
         flipped = {"B": bytes([data[0] ^ 1]) + data[1:]}
         services().table.put_item(whole | {"encryptedData": flipped})
         try:
-            open_record(services(), self._record(), self._key)
+            run(open_record(services(), self._record(), self._key))
         except InvalidRecord:
             return ok("canary tamper", "one flipped bit, no session")
         finally:

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from sessions_kms.concurrency.steps import Call, Steps, run
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.record import Item, SessionRecord, number
-from sessions_kms.sealed_items.sealing import open_record, seal_session
+from sessions_kms.sealed_items.sealing import open_record, ready, seal_session
 from sessions_kms.services import Services
 
 ABOUT: Final = "_about"
@@ -26,7 +27,7 @@ Words = dict[str, str]
 
 
 class Telling(Protocol):
-    """What is known to be stored of a session (`baseline.Baseline`)."""
+    """What is known to be stored of a session (`snapshot.Snapshot`)."""
 
     @property
     def created_at(self) -> int: ...
@@ -63,33 +64,38 @@ def is_due(services: Services, record: SessionRecord, after: Telling, before: Te
     return bool(told(after)) and (moved or told(after) != told(before))
 
 
-def sealed(services: Services, record: SessionRecord, words: Words) -> Item:
+def sealed(services: Services, record: SessionRecord, words: Words) -> Steps[Item]:
     """Return the item about a session, which ends when that can end at the latest."""
+    __traceback_hide__ = True
     timeout = services.config.absolute_timeout
-    ends = record.ttl if timeout is None else record.created_at + timeout
     item_id = id_of(services, record.id)
+    payload = json.dumps(words).encode()
+    seal = yield from ready(services, payload)
     return seal_session(
         services,
-        json.dumps(words).encode(),
+        payload,
+        seal,
         session_key=item_id,
         revision=1,
         created_at=record.created_at,
-        ttl=lambda *_: ends,
+        ttl=record.ttl if timeout is None else record.created_at + timeout,
         item_id=item_id,
     ).to_item()
 
 
-def write(services: Services, record: SessionRecord, words: Words) -> None:
+def write(services: Services, record: SessionRecord, words: Words) -> Steps[None]:
     """Write the item of a session that is about to be stored, if that can be done now."""
+    __traceback_hide__ = True
     if words:
         with suppress(StoreUnavailable):
-            services.table.put_item(sealed(services, record, words))
+            item = yield from sealed(services, record, words)
+            yield Call(services.table.put_item, (item,))
 
 
-def drop(services: Services, session_id: str) -> None:
+def drop(services: Services, session_id: str) -> Steps[None]:
     """Delete the item of a session that has ended; DynamoDB does so later if that fails."""
     with suppress(StoreUnavailable):
-        services.table.delete(id_of(services, session_id))
+        yield Call(services.table.delete, (id_of(services, session_id),))
 
 
 def read(services: Services, session_id: str) -> Words:
@@ -97,6 +103,7 @@ def read(services: Services, session_id: str) -> Words:
 
     Raises StoreUnavailable.
     """
+    __traceback_hide__ = True
     item = services.table.get_item(id_of(services, session_id))
     if item is None:
         return {}
@@ -112,7 +119,7 @@ def _opened(services: Services, item: Item) -> bytes:
     record = SessionRecord.from_item(item)
     if len(record.encrypted_data) > BYTES_MAX:
         raise InvalidRecord("encryptedData")
-    return open_record(services, record, record.id)
+    return run(open_record(services, record, record.id))
 
 
 def _words(found: object) -> Words:

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import VERSION, Item, SessionRecord, binary, number, text
-from sessions_kms.sealed_items.sealing import open_record, seal_session
+from sessions_kms.sealed_items.sealing import open_record, ready, seal_session
 from sessions_kms.services import Services, services
 
 CLOCK_DIFFERENCE = 5  # seconds by which the clocks of two processes may differ
@@ -127,13 +128,15 @@ class Leases:
 
     def _sealed(self, secret: str, result: bytes, keep: int) -> SessionRecord:
         __traceback_hide__ = True
+        seal = run(ready(self._services, result))
         return seal_session(
             self._services,
             result,
+            seal,
             session_key=secret,
             revision=1,
-            created_at=None,
-            ttl=lambda now, _: math.floor(now) + keep,
+            created_at=seal.now,
+            ttl=seal.now + keep,
             item_id=self.id_of(secret),
         )
 
@@ -154,7 +157,7 @@ class Leases:
             record = SessionRecord.from_item(lease.item)
             if record.id != self.id_of(secret):
                 raise InvalidRecord("id")
-            return open_record(self._services, record, secret)
+            return run(open_record(self._services, record, secret))
 
         return _refusing(opened)
 

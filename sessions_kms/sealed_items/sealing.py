@@ -1,10 +1,13 @@
-"""Serialized bytes -> record, and back, with the data key, the clock and the randomness of now."""
+"""Serialized bytes -> record, and back, with the data key, the clock and the randomness of now.
+
+Both are steps where they wait for a data key; to seal with one takes no time.
+"""
 
 import os
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from sessions_kms.concurrency.steps import Call, Steps
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
 from sessions_kms.format import envelope
@@ -21,45 +24,59 @@ from sessions_kms.services import Services
 from sessions_kms.storage.doubts import AHEAD, alarmed
 
 
-def seal_session(
-    services: Services,
-    payload: bytes,
-    *,
-    session_key: str,
-    revision: int,
-    created_at: int | None,
-    ttl: Callable[[float, int], int],
-    user_id: Any = None,
-    item_id: str | None = None,
-    ancestors: bytes = b"",
-) -> SessionRecord:
-    """Seal a serialized session. Without ``created_at`` it is created now.
+@dataclass(frozen=True)
+class Seal:
+    """The data key to seal with, and the moment (epoch seconds) at which it is used."""
 
-    ``item_id`` is what the session key leads to, where that is known already; or of another
-    item than a session, whose secret takes the place of the session key.
+    data_key: DataKey
+    now: int
 
-    ``ttl`` is asked for the end of a session saved at a time and created at another.
+
+def ready(services: Services, payload: bytes) -> Steps[Seal]:
+    """Return what a payload is to be sealed with now.
+
     Raises SessionTooLarge (what the record adds is counted by the table) or StoreUnavailable.
     """
     __traceback_hide__ = True
     if len(payload) > ITEM_MAX_BYTES:
         raise SessionTooLarge(len(payload), ITEM_MAX_BYTES)
-    data_key = services.sealing_key()
+    data_key: DataKey = yield Call(services.sealing_key)
     # A data key must not seal before its period, even if the clock was set back meanwhile.
-    now = max(int(services.clock()), data_key.period)
-    created_at = now if created_at is None else created_at
+    return Seal(data_key, max(int(services.clock()), data_key.period))
+
+
+def seal_session(
+    services: Services,
+    payload: bytes,
+    seal: Seal,
+    *,
+    session_key: str,
+    revision: int,
+    created_at: int,
+    ttl: int,
+    user_id: Any = None,
+    item_id: str | None = None,
+    ancestors: bytes = b"",
+) -> SessionRecord:
+    """Seal a serialized session that was created at a moment and ends at another.
+
+    ``item_id`` is what the session key leads to, where that is known already; or of another
+    item than a session, whose secret takes the place of the session key.
+    """
+    __traceback_hide__ = True
+    namespace, data_key = services.config.namespace, seal.data_key
     header = Header(
-        id=item_id or session_id(services.config.namespace, session_key),
+        id=item_id or session_id(namespace, session_key),
         created_at=created_at,
-        updated_at=now,
-        ttl=ttl(now, created_at),
+        updated_at=seal.now,
+        ttl=ttl,
         revision=revision,
-        owner=owner_of(services.config.namespace, user_id),
+        owner=owner_of(namespace, user_id),
     )
     record = envelope.seal(
         payload,
         header,
-        namespace=services.config.namespace,
+        namespace=namespace,
         session_key=session_key,
         data_key=data_key.plaintext,
         encrypted_key=data_key.encrypted,
@@ -70,20 +87,21 @@ def seal_session(
     return replace(record, ancestors=ancestors)
 
 
-def open_record(services: Services, record: SessionRecord, session_key: str) -> bytes:
+def open_record(services: Services, record: SessionRecord, session_key: str) -> Steps[bytes]:
     """Open a record. Raises InvalidRecord or StoreUnavailable."""
     __traceback_hide__ = True
     if record.is_ahead(services.clock()):
         raise alarmed("updated_in_future", AHEAD)
     record.check_times()
-    data_key = services.keyring.unwrap(record.encrypted_key, record.key_period)
+    keyring = services.keyring
+    data_key = yield Call(keyring.unwrap, (record.encrypted_key, record.key_period))
     try:
         return _opened(services, record, session_key, data_key)
     except InvalidRecord as exc:
         if exc.reason != "commitment":
             raise
     # Another data key than the record's: before that is its fault, KMS is asked once more.
-    again = services.keyring.confirmed(data_key)
+    again = yield Call(keyring.confirmed, (data_key,))
     try:
         return _opened(services, record, session_key, again)
     except InvalidRecord:

@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from functools import cache
 from threading import Lock
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.backends.base import SessionBase
 from django.utils.asyncio import async_unsafe
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.session.expiry import LimitedStore
 
 logger = logging.getLogger("sessions_kms")
 
@@ -40,8 +40,12 @@ def sync_only() -> None:
     """
 
 
-class AsyncStore(LimitedStore):
+class AsyncMethods(SessionBase):
     """A session whose async methods never block the loop."""
+
+    if TYPE_CHECKING:  # Missing in Django's stubs.
+
+        def _get_session(self, no_load: bool = False) -> dict[str, Any]: ...
 
     async def _aget_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True

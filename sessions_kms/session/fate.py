@@ -9,13 +9,13 @@ from enum import Enum, auto
 from typing import Final, Protocol
 
 from sessions_kms.format.ancestors import ANCESTORS_MAX, descends
-from sessions_kms.session.snapshot import Baseline
+from sessions_kms.session.snapshot import Snapshot
 
 CANNOT_BE_TOLD: Final = "It cannot be told whether the session was saved."
 
 
 class Standing(Protocol):
-    """What stands, or stood when it was looked at last: a record, or a baseline."""
+    """What stands, or stood when it was looked at last: a record, or a snapshot."""
 
     @property
     def revision(self) -> int: ...
@@ -40,15 +40,15 @@ class Fate(Enum):
 
 @dataclass
 class Tries:
-    """The tries of one save: what each of them would have made the baseline.
+    """The tries of one save: the snapshot that each of them would have made.
 
-    ``pending`` says that one on the present baseline may have been applied, or may be yet.
+    ``pending`` says that one on what is expected now may have been applied, or may be yet.
     """
 
-    made: list[Baseline] = field(default_factory=list)
+    made: list[Snapshot] = field(default_factory=list)
     pending: bool = False
 
-    def begin(self, made: Baseline) -> bool:
+    def begin(self, made: Snapshot) -> bool:
         """Note a try before it is sent: whatever ends its thread meanwhile, its fate is unknown.
 
         Gives whether one was pending before, for one that is certainly not applied.
@@ -57,7 +57,7 @@ class Tries:
         self.made.append(made)
         return before
 
-    def applied(self, current: Standing) -> Baseline | None:
+    def applied(self, current: Standing) -> Snapshot | None:
         """Return the try that a record shows to have been applied: it is that one or its heir."""
         for each in reversed(self.made):
             if each.salt == current.salt or descends(current.ancestors, each.salt):
@@ -73,7 +73,7 @@ class Tries:
         self.pending = False
         del self.made[: -ANCESTORS_MAX - 1]
 
-    def fate(self, expected: Baseline, current: Standing) -> Fate:
+    def fate(self, expected: Snapshot, current: Standing) -> Fate:
         """Tell the fate of tries of which the record shows none to have been applied."""
         if is_same(current, expected):
             return Fate.UNDECIDED
@@ -85,6 +85,6 @@ class Tries:
             return Fate.UNKNOWN
         return Fate.OVERTAKEN
 
-    def _moves(self, expected: Baseline) -> bool:
+    def _moves(self, expected: Snapshot) -> bool:
         """Tell whether they change the key: applied, they would have left no record."""
         return self.made[-1].session_key != expected.session_key

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
+from sessions_kms.concurrency.steps import Call, Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.record import VERSION, Item, SessionRecord
 from sessions_kms.services import Services
@@ -20,7 +21,7 @@ NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class HasLinks(Protocol):
-    """What is known to be stored of a session (`baseline.Baseline`)."""
+    """What is known to be stored of a session (`snapshot.Snapshot`)."""
 
     @property
     def created_at(self) -> int: ...
@@ -81,13 +82,13 @@ def due(
     return after.links if moved else after.links - before.links
 
 
-def write(services: Services, record: SessionRecord, names: Iterable[str]) -> None:
+def write(services: Services, record: SessionRecord, names: Iterable[str]) -> Steps[None]:
     """Write the items of a session that is about to be stored. Raises TableUnavailable."""
     for name in names:
-        services.table.put_item(_item(services, record, name))
+        yield Call(services.table.put_item, (_item(services, record, name),))
 
 
-def drop(services: Services, session_id: str, names: Iterable[str]) -> None:
+def drop(services: Services, session_id: str, names: Iterable[str]) -> Steps[None]:
     """Delete the items of a session that it no longer has, if that can be done now.
 
     DynamoDB deletes them later otherwise; the session itself is stored by then.
@@ -95,7 +96,7 @@ def drop(services: Services, session_id: str, names: Iterable[str]) -> None:
     with suppress(TableUnavailable):
         for name in names:
             owner = owner_of_link(services.config.namespace, name)
-            services.table.delete(f"{owner}#{session_id}")
+            yield Call(services.table.delete, (f"{owner}#{session_id}",))
 
 
 def _is_name(name: object) -> bool:

@@ -1,158 +1,131 @@
-"""What is stored, loaded: the session's content, and the baseline that a save starts from.
+"""What is stored, loaded: the session's content, and the snapshot that a save starts from.
 
-A session key enters; content and `Baseline` leave. Whatever is not, or not valid, is no
+A session key enters; content and `Snapshot` leave. Whatever is not, or not valid, is no
 session; what cannot be told is StoreUnavailable.
 """
 
 import logging
 import re
-from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, TypeAlias
 
-from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms.concurrency.error_checking_lock import GuardedLock
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.format.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items.sealing import open_record
-from sessions_kms.services import services
-from sessions_kms.session import next_cookie
-from sessions_kms.session.async_methods import AsyncStore, sync_only
-from sessions_kms.session.snapshot import Baseline
+from sessions_kms.services import Services, services
+from sessions_kms.session import calls, next_cookie
+from sessions_kms.session.calls import Stored
+from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announce, session_refused
-from sessions_kms.storage.doubts import once_more
 from sessions_kms.telemetry import Timed, telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
 SESSION_KEY = re.compile(r"[a-z0-9]{32}")
 
-Found = tuple[Baseline, dict[str, Any]]
+Found: TypeAlias = tuple[Snapshot, dict[str, Any]]
 
 
-class LoadingStore(AsyncStore):
-    """A session that can be read."""
+class Loads(Protocol):
+    """Where sessions are loaded from."""
 
-    def __init__(self, session_key: str | None = None) -> None:
-        super().__init__(session_key)
-        self._codec = Codec(self.serializer())
-        self._baseline: Baseline | None = None
-        self._signed_in = False
-        self._caught_up = False
-        self._loading = GuardedLock()
+    def load(self, session_key: str) -> Steps[Found | None]:
+        """Return what a key opens, or one that the request's cookies say has followed it."""
+        ...
 
-    def exists(self, session_key: str) -> bool:
-        """Tell whether a live session has this key."""
-        __traceback_hide__ = True
-        sync_only()
-        if not self._validate_session_key(session_key):
-            return False
-        try:
-            record = once_more(partial(services().table.get, id_of(session_key)))
-        except InvalidRecord as exc:
-            refuse(id_of(session_key), exc)
-            return False
-        return record is not None and services().is_live(record)
 
-    def load(self) -> dict[str, Any]:
-        """Return what is stored; for a session that is not, or not valid, {} and no key."""
-        sync_only()
-        return self._load()[1]
+class Loading:
+    """Loads sessions from the table."""
 
-    def _load(self) -> tuple[Baseline | None, dict[str, Any]]:
-        found = self._read() if self.session_key else None
-        if found is None:
-            self._session_key = None
-            return None, {}
-        return found
+    def __init__(self, services: Services, codec: Codec) -> None:
+        self._services = services
+        self._codec = codec
+        self._namespace = services.config.namespace
 
-    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
-        self.accessed = True
-        if not hasattr(self, "_session_cache"):
-            if self.session_key is not None and not no_load:
-                sync_only()  # Before the lock, which a thread may hold for as long as it loads.
-            with self._loading:  # Concurrent tasks of one request share one load.
-                if not hasattr(self, "_session_cache"):
-                    self._session_cache = self._first_content(no_load)
-        return self._session_cache
+    def load(self, session_key: str) -> Steps[Found | None]:
+        """Return what a key opens, or one that the request's cookies say has followed it.
 
-    _session = property(_get_session)
-
-    def _first_content(self, no_load: bool) -> dict[str, Any]:
-        if no_load or self.session_key is None:
-            return {}
-        self._baseline, content = self._load()
-        return content
-
-    def _read(self) -> Found | None:
-        """Read what the key opens, or one that the request's cookies say has followed it."""
+        None where that is no session. Raises SessionMoved where it may have a key that no
+        cookie tells, StoreUnavailable where it cannot be told.
+        """
         __traceback_hide__ = True
         unsettled = False
         with telemetry.spanned("operation", "load") as done:
             done.outcome = "none"
-            for key in next_cookie.chain(self._key):
-                found = self._look_up(key, done)
+            for key in next_cookie.chain(session_key, self._namespace):
+                found = yield from self._look_up(key, done)
                 if isinstance(found, Tombstone):
-                    unsettled |= services().is_unsettled(found)
+                    unsettled |= self._services.is_unsettled(found)
                 elif found is not None:
                     done.outcome = "ok"
-                    self._settle(key)
                     return found
             if unsettled:
                 raise SessionMoved
             return None
 
-    def _look_up(self, key: str, done: Timed) -> Found | Tombstone | None:
+    def exists(self, session_key: str) -> Steps[bool]:
+        """Tell whether a live session has this key."""
+        __traceback_hide__ = True
+        record_id = session_id(self._namespace, session_key)
+        try:
+            stands = yield from calls.standing(self._services, record_id)
+        except InvalidRecord as exc:
+            refuse(record_id, exc)
+            return False
+        if not isinstance(stands, SessionRecord):
+            return False
+        return (yield from calls.is_live(self._services, stands))
+
+    def opened(self, record: SessionRecord, session_key: str) -> Steps[Found]:
+        """Open a record. Raises InvalidRecord or StoreUnavailable."""
+        __traceback_hide__ = True
+        payload = yield from open_record(self._services, record, session_key)
+        content = self._codec.loads(payload)
+        return Snapshot.of(record, session_key, payload, content), content
+
+    def surely_opened(self, record: SessionRecord, session_key: str) -> Steps[Found]:
+        """Open a record that came with an answer; what is not valid is read once more."""
         __traceback_hide__ = True
         try:
-            return once_more(partial(self._look, key))
+            return (yield from self.opened(record, session_key))
         except InvalidRecord as exc:
-            refuse(id_of(key), exc)
+            telemetry.count("doubts", reason=exc.reason)
+        stands = yield from calls.find(self._services, record.id)
+        again = yield from self.live(stands)
+        return (yield from self.opened(again, session_key))
+
+    def live(self, stands: Stored) -> Steps[SessionRecord]:
+        """Return what stands where it is a session. Raises UpdateError, SessionMoved."""
+        if isinstance(stands, Tombstone):
+            raise SessionMoved
+        if stands is None or not (yield from calls.is_live(self._services, stands)):
+            raise UpdateError
+        return stands
+
+    def _look_up(self, key: str, done: Timed) -> Steps[Found | Tombstone | None]:
+        __traceback_hide__ = True
+        try:
+            try:
+                return (yield from self._look(key))
+            except InvalidRecord as exc:
+                telemetry.count("doubts", reason=exc.reason)
+            return (yield from self._look(key))
+        except InvalidRecord as exc:
+            refuse(session_id(self._namespace, key), exc)
             done.outcome = "refused"
             return None
 
-    def _look(self, key: str) -> Found | Tombstone | None:
+    def _look(self, key: str) -> Steps[Found | Tombstone | None]:
         __traceback_hide__ = True
-        stands = services().table.find(id_of(key))
+        stands = yield from calls.find(self._services, session_id(self._namespace, key))
         if not isinstance(stands, SessionRecord):
             return stands
-        return self._open(stands, key) if services().is_live(stands) else None
-
-    def _settle(self, key: str) -> None:
-        __traceback_hide__ = True
-        if key != self.session_key:
-            self._session_key = key
-            next_cookie.settled(self)
-
-    def _open(self, record: SessionRecord, key: str) -> Found:
-        __traceback_hide__ = True
-        payload = open_record(services(), record, key)
-        content = self._codec.loads(payload)
-        return Baseline.of(record, key, payload, content), content
-
-    def created(self) -> int | None:
-        baseline = self._baseline
-        if baseline is None or baseline.session_key != self.session_key:
-            return None
-        return None if self._starts_anew(baseline) else baseline.created_at
-
-    def _starts_anew(self, baseline: Baseline) -> bool:
-        """Tell whether someone signed in since, so that the absolute timeout starts again."""
-        user_id = self._session_cache.get(USER_ID) if hasattr(self, "_session_cache") else None
-        return self._signed_in or (user_id is not None and user_id != baseline.user_id)
-
-    @property
-    def _key(self) -> str:
-        """The session key, where there must be one."""
-        return cast("str", self.session_key)
-
-    def _id(self) -> str:
-        return id_of(self._key)
-
-    def _validate_session_key(self, key: str | None) -> bool:
-        return key is not None and SESSION_KEY.fullmatch(key) is not None
+        is_live = yield from calls.is_live(self._services, stands)
+        return (yield from self.opened(stands, key)) if is_live else None
 
 
 def id_of(session_key: str) -> str:

@@ -26,7 +26,6 @@ from django.utils.cache import patch_vary_headers
 
 from sessions_kms.format.record import SHORT_ID, session_id
 from sessions_kms.format.tombstone import LIFETIME
-from sessions_kms.services import services
 
 # Keys that are tried for one cookie. A page's parallel requests may change one key each while no
 # answer comes: one of the changes is made, and any of them may be that one.
@@ -35,31 +34,48 @@ INFIX = "-next-"
 VALUE = re.compile(rf"([a-z0-9]{{32}})\.([A-Za-z0-9_-]{{{SHORT_ID}}})")
 
 
+@dataclass(frozen=True, repr=False)
+class KeyChange:
+    """A key that follows another. ``old_id`` and ``new_id`` are the beginnings of their ids."""
+
+    old_id: str
+    new_key: str
+    new_id: str
+
+    @classmethod
+    def between(cls, old: str, new: str, namespace: str) -> "KeyChange":
+        """Return the change of one key to another."""
+        __traceback_hide__ = True
+        return cls(_short_id(old, namespace), new, _short_id(new, namespace))
+
+
 @dataclass(repr=False)
 class RequestKeys:
     """The session keys of one request.
 
     ``cookie`` is the key that came with it; ``named`` are the ends of the names and the values of
     its `-next` cookies, as they came.
-    ``session`` is the one that has another key than the cookie by now. ``changed`` is the old
-    and the new key of a change that was made or may be made yet, ``undecided`` which of them.
+    ``session`` is the one that has another key than the cookie by now. ``changed`` is a change
+    that was made or may be made yet, ``undecided`` which of them.
     """
 
     cookie: str | None
     named: tuple[tuple[str, str], ...]
     session: SessionBase | None = None
-    changed: tuple[str, str] | None = None
+    changed: KeyChange | None = None
     undecided: bool = False
 
-    def following(self, session_key: str) -> list[str]:
+    def following(self, session_key: str, namespace: str) -> list[str]:
         """Return the keys that cookies name for one that opens nothing."""
         __traceback_hide__ = True
-        old = _short_id(session_key)
+        if not self.named:
+            return []
+        old = _short_id(session_key, namespace)
         found = [(end, VALUE.fullmatch(value)) for end, value in self.named]
         return [
             match[1]
             for end, match in found
-            if match and match[2] == old and end == _short_id(match[1])
+            if match and match[2] == old and end == _short_id(match[1], namespace)
         ]
 
     def concerns(self, session_key: str) -> bool:
@@ -75,10 +91,10 @@ class RequestKeys:
         key = self.session.session_key if self.session else None
         if self.session and key and name not in response.cookies:
             _set(response, name, key, _age(self.session))
-        if self.changed and (self.undecided or self._has_user(self.changed[1])):
-            old, new = self.changed
-            value = f"{new}.{_short_id(old)}"
-            _set(response, f"{name}{INFIX}{_short_id(new)}", value, LIFETIME)
+        change = self.changed
+        if change and (self.undecided or self._has_user(change.new_key)):
+            value = f"{change.new_key}.{change.old_id}"
+            _set(response, f"{name}{INFIX}{change.new_id}", value, LIFETIME)
         return response
 
     def _has_user(self, session_key: str) -> bool:
@@ -118,7 +134,7 @@ def _taken(cookies: dict[str, str]) -> Iterator[tuple[str, str]]:
 # What the engine tells and asks; outside of a request that is nothing.
 
 
-def chain(session_key: str) -> Iterator[str]:
+def chain(session_key: str, namespace: str) -> Iterator[str]:
     """Yield a key, and those that the request's cookies say have followed its own one."""
     __traceback_hide__ = True
     yield session_key
@@ -127,16 +143,16 @@ def chain(session_key: str) -> Iterator[str]:
         return
     known = [session_key]
     for key in known:
-        for following in kept.following(key):
+        for following in kept.following(key, namespace):
             if following not in known and len(known) <= TRIED_MAX:
                 known.append(following)
                 yield following
 
 
-def follows(session_key: str) -> bool:
+def follows(session_key: str, namespace: str) -> bool:
     """Tell whether the request's cookies name a key that follows its own one."""
     __traceback_hide__ = True
-    return len(list(chain(session_key))) > 1
+    return len(list(chain(session_key, namespace))) > 1
 
 
 def settled(session: SessionBase) -> None:
@@ -151,18 +167,17 @@ def written(session: SessionBase) -> None:
         kept.session = session
 
 
-def may_change(old: str, new: str) -> None:
+def may_change(old: str, new: str, namespace: str) -> None:
     """Note a key change of unknown fate."""
     __traceback_hide__ = True
     if kept := _keys.get():
-        kept.changed, kept.undecided = (old, new), True
+        kept.changed, kept.undecided = KeyChange.between(old, new, namespace), True
 
 
-def changed(session: SessionBase, old: str, new: str) -> None:
-    """Note a key change that was made."""
-    __traceback_hide__ = True
+def changed(session: SessionBase) -> None:
+    """Note that the key change that was noted last was made, and who has the new key."""
     if kept := _keys.get():
-        kept.session, kept.changed, kept.undecided = session, (old, new), False
+        kept.session, kept.undecided = session, False
 
 
 def not_changed() -> None:
@@ -171,9 +186,9 @@ def not_changed() -> None:
         kept.changed, kept.undecided = None, False
 
 
-def _short_id(session_key: str) -> str:
+def _short_id(session_key: str, namespace: str) -> str:
     __traceback_hide__ = True
-    return session_id(services().config.namespace, session_key)[:SHORT_ID]
+    return session_id(namespace, session_key)[:SHORT_ID]
 
 
 def _age(session: SessionBase) -> int | None:

@@ -10,36 +10,35 @@ from typing import Any
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.serializer import Codec
 from sessions_kms.session import links
+from sessions_kms.session.draft import Draft
 from sessions_kms.session.fate import CANNOT_BE_TOLD, Fate, Standing, Tries, is_same
 from sessions_kms.session.merge import Changes
-from sessions_kms.session.snapshot import Baseline
+from sessions_kms.session.snapshot import Snapshot
 
 
 @dataclass(eq=False, repr=False)
 class Part:
-    """What one request wants stored; ``payload`` is the whole session, serialized.
+    """What one request wants stored, and the snapshot that it started from.
 
-    ``written`` is the baseline to go on from once it is stored, ``error`` why it is not.
+    ``written`` is the snapshot to go on from once it is stored, ``error`` why it is not.
     """
 
-    baseline: Baseline
-    payload: bytes
-    user_id: str | None
-    signed_in: bool
+    base: Snapshot
+    draft: Draft
     tries: Tries = field(default_factory=Tries)
     changes: Changes | None = None
     met: bool = False  # whether what it started from was looked at by whoever leads
-    written: Baseline | None = None
+    written: Snapshot | None = None
     error: Exception | None = None
 
     @property
     def is_plain(self) -> bool:
         """Tell whether it can share a write: it leaves the user, and what it never looked at."""
-        return not self.baseline.replaced and self.baseline.user_id == self.user_id
+        return not self.base.replaced and self.base.user_id == self.draft.user_id
 
-    def starts_from(self, known: Baseline) -> bool:
+    def starts_from(self, known: Snapshot) -> bool:
         """Tell whether it is to be stored as it is, if it comes first."""
-        return is_same(self.baseline, known)
+        return is_same(self.base, known)
 
     def look(self, codec: Codec) -> Changes:
         """Find what it changes, once.
@@ -49,7 +48,7 @@ class Part:
         __traceback_hide__ = True
         if self.changes is None:
             try:
-                base, ours = codec.loads(self.baseline.payload), codec.loads(self.payload)
+                base, ours = codec.loads(self.base.payload), codec.loads(self.draft.payload)
                 self.changes = Changes.between(base, ours, codec.dumps)
             except InvalidRecord:
                 pass
@@ -63,8 +62,8 @@ class Part:
         changes = self.look(codec)
         return changes.over(content) | links.merged(changes.base, changes.ours, content)
 
-    def outcome(self) -> Baseline:
-        """Return the baseline to go on from. Raises why there is none."""
+    def outcome(self) -> Snapshot:
+        """Return the snapshot to go on from. Raises why there is none."""
         if self.error is not None:
             raise self.error
         if self.written is None:
@@ -76,7 +75,7 @@ class Part:
         self.written = self.tries.applied(stands)
         return self.written is not None
 
-    def is_lost(self, expected: Baseline, stands: Standing) -> bool:
+    def is_lost(self, expected: Snapshot, stands: Standing) -> bool:
         """Tell whether it can never be told; else it is to be tried again."""
         fate = self.tries.fate(expected, stands)
         if fate is Fate.UNKNOWN:

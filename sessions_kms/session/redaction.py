@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib.sessions.backends.base import SessionBase
 
 
-class QuietStore(SessionBase):
+class Redaction(SessionBase):
     """Django's session, whose methods keep values, and defaults for them, to themselves."""
 
     if TYPE_CHECKING:  # Missing in Django's stubs.

@@ -7,13 +7,13 @@ stored go on from that; what cannot be laid over the others' waits, or fails alo
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from typing import cast
 
-from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.lanes import BUSY, Lane, Place
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,
@@ -21,82 +21,84 @@ from sessions_kms.exceptions import (
     SessionTooLarge,
     StoreUnavailable,
 )
-from sessions_kms.format.ancestors import succeeding
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.format.tombstone import Tombstone
+from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.sealing import seal_session
-from sessions_kms.services import services
-from sessions_kms.session import anonymous, links, next_cookie
+from sessions_kms.services import Services
+from sessions_kms.session import calls, links
+from sessions_kms.session.calls import Stored
+from sessions_kms.session.draft import Draft, check, sealed
 from sessions_kms.session.fate import CANNOT_BE_TOLD, Standing, is_same
-from sessions_kms.session.loading import refuse
+from sessions_kms.session.loading import Loading, refuse
 from sessions_kms.session.parts import Part
-from sessions_kms.session.rebasing import RebasingStore, live
-from sessions_kms.session.snapshot import Baseline
-from sessions_kms.storage.doubts import once_more
+from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.storage.table import Conflict
 from sessions_kms.telemetry import telemetry
 
-Stored = SessionRecord | Tombstone | None
 Places = list[Place[Part]]
 
 NOT_STORABLE = (SessionTooLarge, ValueError, TypeError)  # told before anything is sent
 
 
-class SavingStore(RebasingStore):
-    """A session that can be stored again."""
+class Saving:
+    """One request's save. ``draft`` is what it wants stored, ``base`` what it started from."""
 
-    def _save_shared(self, payload: bytes) -> None:
+    def __init__(
+        self, services: Services, codec: Codec, loading: Loading, draft: Draft, base: Snapshot
+    ) -> None:
+        self._services = services
+        self._codec = codec
+        self._loading = loading
+        self._draft = draft
+        self._part = Part(base, draft)
+
+    def saved(self) -> Steps[Snapshot]:
         """Write the session, or have it written by another request of this process.
 
-        Raises UpdateError, StoreUnavailable, and for what may not be stored SessionTooLarge or
-        ValueError.
+        Gives the snapshot to go on from. Raises InvalidRecord for what stands, UpdateError,
+        StoreUnavailable, and for what may not be stored SessionTooLarge or ValueError.
         """
         __traceback_hide__ = True
-        baseline = self._expected()
-        self._check_size(baseline, payload)  # What may not be stored by itself is told at once.
-        self._check_links(baseline)
-        part = Part(baseline, payload, self._session_cache.get(USER_ID), self._signed_in)
-        place = services().lanes.join(baseline.id, part)
+        part = self._part
+        # What may not be stored by itself is told at once.
+        check(self._services, self._codec, part.draft, part.base)
+        place = self._services.lanes.join(part.base.id, part)
         try:
             if place.has_waited and part.is_plain:  # Whoever leads waits for DynamoDB meanwhile.
                 part.look(self._codec)
-            while place.leads():
-                self._round(place)
+            while (yield from place.leads()):
+                yield from self._round(place)
         except deadline.OutOfTime:
             raise StoreUnavailable(CANNOT_BE_TOLD if part.tries.pending else BUSY) from None
         finally:
             place.leave()
-        made = part.outcome()
-        if made.payload != payload:
-            self._go_on_with(payload, self._codec.loads(made.payload))
-        self._stored(made)
+        return part.outcome()
 
-    def _round(self, own: Place[Part]) -> None:
+    def _round(self, own: Place[Part]) -> Steps[None]:
         """Write once for all who wait, and settle those whose fate is known by then."""
         __traceback_hide__ = True
         lane = own.lane
-        services().wait(lane.pause())
+        yield from calls.rest(self._services, lane.pause())
         waiting = lane.waiting()
         for place in waiting:
             _meet(lane, place)
         try:
             taken = _together(lane, [place for place in waiting if not place.is_settled])
-            while taken and not self._is_tried(own, taken):
+            while taken and not (yield from self._is_tried(own, taken)):
                 taken = taken[: len(taken) // 2]  # One asks too much: who, is told when alone.
         except InvalidRecord as exc:  # what stands
-            refuse(self._id(), exc)
+            refuse(self._part.base.id, exc)
             _fail(lane.waiting(), UpdateError)
 
-    def _is_tried(self, own: Place[Part], taken: Places) -> bool:
+    def _is_tried(self, own: Place[Part], taken: Places) -> Steps[bool]:
         """Try to write for these; False where that may not be stored, but fewer may."""
         __traceback_hide__ = True
         lane = own.lane
-        known: Baseline = lane.known
+        known: Snapshot = lane.known
         try:
-            writer, payload = self._writer(own, taken, known)
-            record, made = writer._seal(self._key, known, payload)
-            found = self._sent(lane, taken, record, made)
+            draft = self._together(own, taken, known)
+            record, made = yield from sealed(self._services, self._codec, draft, known)
+            found = yield from self._sent(lane, taken, record, made)
         except NOT_STORABLE as exc:
             if taken == [own]:
                 raise
@@ -104,53 +106,48 @@ class SavingStore(RebasingStore):
                 error = exc.with_traceback(None)  # whose frames are another request's
                 _fail(taken, lambda: error)
             return len(taken) == 1
-        if not isinstance(found, Baseline):
-            self._judge(own, found)
+        if not isinstance(found, Snapshot):
+            yield from self._judge(own, found)
             return True
         lane.known = made
         lane.won()
         _succeed(own, taken, known, made)
-        links.drop(services(), record.id, known.links - made.links)
+        yield from links.drop(self._services, record.id, known.links - made.links)
         if about.told(known) and not about.told(made):
-            about.drop(services(), record.id)
+            yield from about.drop(self._services, record.id)
         return True
 
-    def _writer(
-        self, own: Place[Part], taken: Places, known: Baseline
-    ) -> "tuple[SavingStore, bytes]":
-        """Return a session that holds what all of these want stored, and that serialized."""
+    def _together(self, own: Place[Part], taken: Places, known: Snapshot) -> Draft:
+        """Return what all of these want stored."""
         __traceback_hide__ = True
         first = taken[0].wants
-        as_it_is = first.baseline.replaced or first.starts_from(known)
+        as_it_is = first.base.replaced or first.starts_from(known)
         if len(taken) > 1 or not as_it_is:
             content = self._codec.loads(known.payload)
             for place in taken:
                 content = place.wants.laid_over(content, self._codec)
             payload = self._codec.dumps(content)
         elif taken == [own] and not own.has_waited:
-            return self, first.payload
+            return self._draft
         else:
-            payload, content = first.payload, self._codec.loads(first.payload)
-        writer = type(self)(self.session_key)
-        writer._session_cache = content
-        writer._signed_in = any(place.wants.signed_in for place in taken)
-        return writer, payload
+            payload, content = first.draft.payload, self._codec.loads(first.draft.payload)
+        signed_in = any(place.wants.draft.signed_in for place in taken)
+        return replace(self._draft, content=content, payload=payload, signed_in=signed_in)
 
     def _sent(
-        self, lane: Lane[Part], taken: Places, record: SessionRecord, made: Baseline
-    ) -> Baseline | Stored:
+        self, lane: Lane[Part], taken: Places, record: SessionRecord, made: Snapshot
+    ) -> Steps[Snapshot | Stored]:
         """Send a write; return what it made, or else what stands."""
         __traceback_hide__ = True
-        known: Baseline = lane.known
-        lanes = services().lanes
-        links.write(services(), record, links.due(services(), record, made, known))
-        if about.is_due(services(), record, made, known):
-            about.write(services(), record, about.told(made))
+        services, known = self._services, cast("Snapshot", lane.known)
+        yield from links.write(services, record, links.due(services, record, made, known))
+        if about.is_due(services, record, made, known):
+            yield from about.write(services, record, about.told(made))
         tries = [place.wants.tries for place in taken]
         before = [each.begin(made) for each in tries]
-        began = lanes.steady()
+        began = services.lanes.steady()
         try:
-            services().table.replace(record, expected=known, now=record.updated_at)
+            yield from calls.replace(services, record, known)
         except (Conflict, SessionTooLarge) as exc:
             for each, was_pending in zip(tries, before, strict=True):
                 each.pending = was_pending
@@ -158,84 +155,32 @@ class SavingStore(RebasingStore):
                 raise
             lane.contended = True
             telemetry.count("conflicts")
-            found: Baseline | Stored = exc.current
+            found: Snapshot | Stored = exc.current
         except FateUnknown:
-            return self._standing(record.id)
+            return (yield from calls.standing(services, record.id))
         else:
             found = made
-        lanes.took(lanes.steady() - began)
+        services.lanes.took(services.lanes.steady() - began)
         return found
 
-    def _judge(self, own: Place[Part], current: Stored) -> None:
+    def _judge(self, own: Place[Part], current: Stored) -> Steps[None]:
         """Settle those whose fate what stands now tells, and go on from it."""
         __traceback_hide__ = True
         lane = own.lane
         if isinstance(current, SessionRecord):
             _recognize(lane, current)
         try:
-            stands = live(current)
+            stands = yield from self._loading.live(current)
         except (SessionMoved, UpdateError) as exc:
             _fail(lane.waiting(), type(exc))
             return
-        known: Baseline = lane.known
+        known: Snapshot = lane.known
         _give_up(lane, known, stands)
         if is_same(known, stands):  # One may arrive yet.
-            services().wait(own.patience.pause())
+            yield from calls.rest(self._services, own.patience.pause())
         else:
-            lane.known = self._open_surely(stands)[0]
-
-    def _standing(self, record_id: str) -> Stored:
-        """Return what stands under an id; what is not valid is read once more."""
-        return once_more(partial(services().table.find, record_id))
-
-    def _stored(self, baseline: Baseline) -> None:
-        self._baseline = baseline
-        self._signed_in = False
-        next_cookie.written(self)
-
-    def _seal(
-        self, session_key: str, expected: Baseline | None, payload: bytes
-    ) -> tuple[SessionRecord, Baseline]:
-        """Seal the session, serialized as it is now, to follow what is expected to be stored."""
-        __traceback_hide__ = True
-        self._check_size(expected, payload)
-        self._check_links(expected)
-        session = self._session_cache
-        anew = expected is None or self._starts_anew(expected)
-        record = seal_session(
-            services(),
-            payload,
-            session_key=session_key,
-            revision=(expected.revision if expected else 0) + 1,
-            created_at=None if anew or expected is None else expected.created_at,
-            ttl=self._ttl,
-            user_id=session.get(USER_ID),
-            item_id=expected.id if expected and expected.session_key == session_key else None,
-            ancestors=succeeding(expected.salt, expected.ancestors) if expected else b"",
-        )
-        return record, Baseline.of(record, session_key, payload, session)
-
-    def _check_size(self, expected: Baseline | None, payload: bytes) -> None:
-        """Refuse more than may be kept for nobody. Raises AnonymousSessionTooLarge."""
-        __traceback_hide__ = True
-        if self._session_cache.get(USER_ID) is not None:
-            return
-        was_anonymous = expected is not None and expected.user_id is None
-        anonymous.check_size(
-            len(payload),
-            services().config.anonymous_max_size,
-            stored=len(expected.payload) if expected is not None and was_anonymous else None,
-        )
-
-    def _check_links(self, expected: Baseline | None) -> None:
-        """Refuse malformed links, unless they were stored before: then they are only ignored."""
-        __traceback_hide__ = True
-        listed = self._session_cache.get(links.LINKS, [])
-        fault = links.fault_in(listed)
-        if fault is None:
-            return
-        if expected is None or self._codec.loads(expected.payload).get(links.LINKS) != listed:
-            raise ValueError(fault)
+            key = self._draft.session_key
+            lane.known = (yield from self._loading.surely_opened(stands, key))[0]
 
 
 def _meet(lane: Lane[Part], place: Place[Part]) -> None:
@@ -244,7 +189,7 @@ def _meet(lane: Lane[Part], place: Place[Part]) -> None:
     if part.met:  # Once: what the table tells later is newer, whatever its number.
         return
     part.met = True
-    known, found = lane.known, part.baseline
+    known, found = lane.known, part.base
     if known is None or found.revision > known.revision:
         if known is not None:
             _recognize(lane, found)
@@ -254,14 +199,14 @@ def _meet(lane: Lane[Part], place: Place[Part]) -> None:
 
 def _together(lane: Lane[Part], waiting: Places) -> Places:
     """Return those who can share the next write, and fail those who cannot be written at all."""
-    known: Baseline = lane.known
+    known: Snapshot = lane.known
     if waiting and not waiting[0].wants.is_plain:
         first = waiting[0].wants
-        if first.baseline.replaced or first.starts_from(known):
+        if first.base.replaced or first.starts_from(known):
             return waiting[:1]
         _fail(waiting[:1], UpdateError)
     plain = [place for place in waiting if place.wants.is_plain]
-    others = [place for place in plain if place.wants.user_id != known.user_id]
+    others = [place for place in plain if place.wants.draft.user_id != known.user_id]
     _fail(others, UpdateError)
     return [place for place in plain if place not in others] if others else plain
 
@@ -273,17 +218,17 @@ def _recognize(lane: Lane[Part], stands: Standing) -> None:
             place.settle()
 
 
-def _give_up(lane: Lane[Part], expected: Baseline, stands: Standing) -> None:
+def _give_up(lane: Lane[Part], expected: Snapshot, stands: Standing) -> None:
     """Fail those of which it can never be told whether they are."""
     for place in lane.waiting():
         if place.wants.is_lost(expected, stands):
             place.settle()
 
 
-def _succeed(own: Place[Part], taken: Places, known: Baseline, made: Baseline) -> None:
+def _succeed(own: Place[Part], taken: Places, known: Snapshot, made: Snapshot) -> None:
     for place in taken:
         part = place.wants
-        if not part.starts_from(known) and not part.baseline.replaced:
+        if not part.starts_from(known) and not part.base.replaced:
             telemetry.count("merges")
         if place is not own:
             telemetry.count("shared")

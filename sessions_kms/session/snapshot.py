@@ -12,7 +12,7 @@ from sessions_kms.session.links import names_in
 
 
 @dataclass(frozen=True, kw_only=True)
-class Baseline:
+class Snapshot:
     """The record that was loaded or written last, and what it held."""
 
     session_key: str = field(repr=False)
@@ -31,8 +31,8 @@ class Baseline:
     @classmethod
     def of(
         cls, record: SessionRecord, session_key: str, payload: bytes, content: Mapping[str, Any]
-    ) -> "Baseline":
-        """Return the baseline that a record is, with what it seals."""
+    ) -> "Snapshot":
+        """Return the snapshot of a record, with what it seals."""
         __traceback_hide__ = True
         return cls(
             session_key=session_key,
@@ -47,3 +47,9 @@ class Baseline:
             links=names_in(content),
             about=words_in(content),
         )
+
+    def is_followed_by_sign_in(self, user_id: Any, *, told: bool) -> bool:
+        """Tell whether a session of this user, that goes on from it, begins anew: someone has
+        signed in since, which was ``told``, or shows.
+        """
+        return told or (user_id is not None and user_id != self.user_id)

@@ -20,11 +20,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
+from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.sealing import seal_session
+from sessions_kms.sealed_items.sealing import ready, seal_session
 from sessions_kms.services import Services
 from sessions_kms.session import links
 from sessions_kms.session.loading import SESSION_KEY, id_of
@@ -177,19 +178,21 @@ class Importer:
         __traceback_hide__ = True
         timeout = self._services.config.absolute_timeout
         end = old.ends_at if timeout is None else min(old.ends_at, now + timeout)
+        payload = self._codec.dumps(content)
         record = seal_session(
             self._services,
-            self._codec.dumps(content),
+            payload,
+            run(ready(self._services, payload)),
             session_key=old.key,
             revision=1,
             created_at=now,
-            ttl=lambda *_: end,
+            ttl=end,
             user_id=content.get(USER_ID),
         )
         # A session that was here before, and went back, has names by which it may be ended.
-        links.write(self._services, record, links.names_in(content))
+        run(links.write(self._services, record, links.names_in(content)))
         if content.get(USER_ID) is not None:
-            about.write(self._services, record, about.words_in(content))
+            run(about.write(self._services, record, about.words_in(content)))
         self._services.table.take_over(
             record,
             mark=mark(self._services, record.id, row_ends_at=old.ends_at),

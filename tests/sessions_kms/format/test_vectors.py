@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
@@ -128,7 +129,7 @@ def opened_by_package(vector: Vector) -> bytes:
     services = services_of(vector)
     record = services.table.get(session_id(vector.namespace, vector.session_key))
     assert record is not None
-    plaintext = open_record(services, record, vector.session_key)
+    plaintext = run(open_record(services, record, vector.session_key))
     Codec(SessionStore().serializer()).loads(plaintext)
     return plaintext
 

@@ -1,0 +1,81 @@
+"""One at a time, for steps: whoever has the turn holds no lock of threads while it waits.
+
+Who has it does not wait for itself. Log handlers and signal receivers run in the middle of
+what they are told of; one that asks who is signed in would wait for its own caller for good.
+"""
+
+from collections import deque
+from threading import Lock
+
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.waking import Wakeup, hold, is_held_here, let_go
+from sessions_kms.exceptions import StoreUnavailable
+
+
+class Turn:
+    """Taken, and given back to whoever has waited longest."""
+
+    __slots__ = ("_is_taken", "_lock", "_waiting")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._is_taken = False
+        self._waiting: deque[Wakeup] = deque()
+
+    def take(self) -> Steps[None]:
+        """Wait for those who came before, as long as the request may. Whoever takes gives back.
+
+        Raises StoreUnavailable, also where it is taken from here already.
+        """
+        if is_held_here(self):
+            raise StoreUnavailable("The session is asked for within its own loading.")
+        if (woken := self._queued()) is not None:
+            came = False
+            try:
+                came = yield from _told(woken)
+            finally:
+                if not came:
+                    self._leave(woken)
+            if not came:
+                raise StoreUnavailable
+        hold(self)
+
+    def give_back(self) -> None:
+        """Let the next one have it."""
+        let_go(self)
+        self._pass_on()
+
+    def _queued(self) -> Wakeup | None:
+        """Take it at once, or else a place among those who wait."""
+        with self._lock:
+            if not self._is_taken:
+                self._is_taken = True
+                return None
+            self._waiting.append(woken := Wakeup())
+            return woken
+
+    def _leave(self, woken: Wakeup) -> None:
+        """Wait no longer; what has been given meanwhile is passed on."""
+        with self._lock:
+            if woken in self._waiting:
+                self._waiting.remove(woken)
+                return
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().wake()
+            else:
+                self._is_taken = False
+
+
+def _told(woken: Wakeup) -> Steps[bool]:
+    """Wait to be woken, on the request's account; False where its time is over."""
+    try:
+        with deadline.waiting() as left:
+            came: bool = yield woken.within(left)
+            return came
+    except deadline.OutOfTime:
+        return False

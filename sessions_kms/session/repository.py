@@ -1,0 +1,101 @@
+"""Sessions, stored: what loads, creates, saves, moves and ends them, put together.
+
+Keys, drafts and snapshots enter; snapshots leave, and the one who asked goes on from them. Each
+verb is steps, for a thread or an event loop. Knows no `SessionStore`, and remembers nothing.
+"""
+
+from dataclasses import replace
+
+from django.contrib.sessions.backends.base import CreateError, UpdateError
+
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.exceptions import SessionMoved
+from sessions_kms.format.record import session_id
+from sessions_kms.format.serializer import Codec
+from sessions_kms.format.tombstone import Tombstone
+from sessions_kms.sealed_items import about
+from sessions_kms.services import Services
+from sessions_kms.session import calls, links
+from sessions_kms.session.draft import Draft, sealed
+from sessions_kms.session.loading import Found, Loading, Loads
+from sessions_kms.session.moving import Moving
+from sessions_kms.session.saving import Saving
+from sessions_kms.session.snapshot import Snapshot
+from sessions_kms.storage.table import RecordExists
+from sessions_kms.telemetry import telemetry
+
+
+class Repository:
+    """The sessions of one namespace, as one serializer writes them.
+
+    ``loads`` is where they are loaded from, if not from the table alone. Every verb raises
+    StoreUnavailable where it cannot tell.
+    """
+
+    def __init__(self, services: Services, codec: Codec, loads: Loads | None = None) -> None:
+        self._services = services
+        self._codec = codec
+        self._loading = Loading(services, codec)
+        self._loads = loads or self._loading
+
+    def load(self, session_key: str) -> Steps[Found | None]:
+        """Return what a key opens, or one that the request's cookies say has followed it."""
+        return self._loads.load(session_key)
+
+    def exists(self, session_key: str) -> Steps[bool]:
+        """Tell whether a live session has this key."""
+        return self._loading.exists(session_key)
+
+    def create(self, draft: Draft) -> Steps[Snapshot]:
+        """Store a draft where no live session is.
+
+        Raises CreateError where there is one, FateUnknown where it may be stored yet,
+        SessionTooLarge or ValueError for what may not be stored.
+        """
+        __traceback_hide__ = True
+        services = self._services
+        record, made = yield from sealed(services, self._codec, draft, None)
+        yield from links.write(services, record, made.links)
+        yield from about.write(services, record, about.told(made))
+        try:
+            with telemetry.spanned("operation", "create"):
+                yield from calls.create(services, record)
+        except RecordExists:
+            raise CreateError from None
+        return made
+
+    def save(self, draft: Draft, base: Snapshot) -> Steps[Snapshot]:
+        """Store a draft that started from a snapshot (`Saving.saved`)."""
+        __traceback_hide__ = True
+        return Saving(self._services, self._codec, self._loading, draft, base).saved()
+
+    def move(self, draft: Draft, base: Snapshot, new_key: str) -> Steps[Snapshot]:
+        """Store a draft under a new key, and end what stands under the old one (`Moving.moved`)."""
+        __traceback_hide__ = True
+        draft = replace(draft, session_key=new_key)
+        return Moving(self._services, self._codec, self._loading, draft, base).moved()
+
+    def end(self, session_key: str, base: Snapshot | None) -> Steps[None]:
+        """End a session, of which this is known.
+
+        Raises SessionMoved where it lives on under a key that nobody told.
+        """
+        __traceback_hide__ = True
+        record_id = self._id(session_key)
+        with telemetry.spanned("operation", "delete"):
+            if not (yield from calls.end(self._services, record_id)):
+                raise SessionMoved
+            if base is not None and base.about:
+                yield from about.drop(self._services, record_id)
+
+    def must_be_there(self, session_key: str) -> Steps[None]:
+        """Raise UpdateError where no session has this key, SessionMoved where one had."""
+        __traceback_hide__ = True
+        if (yield from self._loading.exists(session_key)):
+            return
+        stands = yield from calls.find(self._services, self._id(session_key))
+        raise SessionMoved if isinstance(stands, Tombstone) else UpdateError
+
+    def _id(self, session_key: str) -> str:
+        __traceback_hide__ = True
+        return session_id(self._services.config.namespace, session_key)
