@@ -36,7 +36,7 @@ def end_session(ended_id: str, *, user_id: object) -> bool:
         return False
     if not services().table.end(record.id):  # It got another id meanwhile, and lives on.
         return False
-    about.drop(services(), record.id)
+    about.About(services()).drop(record.id)
     _announce_end(record)
     return True
 
@@ -120,7 +120,7 @@ def end_record(record: RecordHead) -> bool:
     if not services().table.end(record.id):
         return False
     if record.owner is not None:
-        about.drop(services(), record.id)
+        about.About(services()).drop(record.id)
     return _announce_end(record)
 
 
