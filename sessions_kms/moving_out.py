@@ -17,7 +17,7 @@ from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.serializer import Codec
-from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.about import About
 from sessions_kms.services import services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.loading import SESSION_KEY, id_of
@@ -150,7 +150,7 @@ class MovingOut(db.SessionStore):
             mark_id = mark_of(services(), session_id)
             services().table.give_back(session_id, expected=sealed, mark_id=mark_id, now=now)
             if sealed.about:
-                run(about.drop(services(), session_id))
+                About(services()).drop(session_id)
 
         self._on_commit(give_back)
         return True

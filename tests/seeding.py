@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions_kms import services
-from sessions_kms.concurrency.steps import run
 from sessions_kms.format.record import Item
 from sessions_kms.sealed_items import sealing
 
@@ -62,17 +61,9 @@ def _put(then: services.Services, numbers: range) -> list[Seeded]:
         key = "".join(CHARACTERS[byte % 36] for byte in os.urandom(32))
         user = str(number // 10) if number % 3 else None
         content = {"number": number, "count": 0} | ({"_auth_user_id": user} if user else {})
-        payload = json.dumps(content).encode()
-        seal = run(sealing.ready(then, payload))
-        record = sealing.seal_session(
-            then,
-            payload,
-            seal,
-            session_key=key,
-            revision=1,
-            created_at=seal.now,
-            ttl=seal.now + IDLE,
-            user_id=user,
+        seal = sealing.Sealing(then).seal(json.dumps(content).encode())
+        record = seal.record(
+            key, revision=1, created_at=seal.now, ttl=seal.now + IDLE, user_id=user
         )
         items.append(record.to_item())
         seeded.append(Seeded(key, record.id, record.created_at))

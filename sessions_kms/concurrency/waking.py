@@ -71,6 +71,8 @@ class Waking:
 
     async def looping(self) -> bool:
         """Wait in the event loop."""
-        if not self.woken.done():
-            await asyncio.wait([asyncio.wrap_future(self.woken)], timeout=self.seconds)
+        with suppress(TimeoutError):
+            # Not `asyncio.wait`, which leaves behind what would yet wake a loop that is closed.
+            async with asyncio.timeout(self.seconds):
+                await asyncio.wrap_future(self.woken)
         return self.woken.done()

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable
 
-from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.record import RecordHead, owner_of, session_id
 from sessions_kms.sealed_items import about
@@ -37,7 +36,7 @@ def end_session(ended_id: str, *, user_id: object) -> bool:
         return False
     if not services().table.end(record.id):  # It got another id meanwhile, and lives on.
         return False
-    run(about.drop(services(), record.id))
+    about.About(services()).drop(record.id)
     _announce_end(record)
     return True
 
@@ -121,7 +120,7 @@ def end_record(record: RecordHead) -> bool:
     if not services().table.end(record.id):
         return False
     if record.owner is not None:
-        run(about.drop(services(), record.id))
+        about.About(services()).drop(record.id)
     return _announce_end(record)
 
 

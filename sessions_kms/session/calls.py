@@ -1,4 +1,4 @@
-"""What the session's steps wait for, by name: the table, the not-before moment, and pauses."""
+"""What the session's steps wait for, by name: records in the table, and pauses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Call, Pause, Steps
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import Header, Item, SessionRecord
+from sessions_kms.format.record import Item, SessionRecord
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.services import Services
 from sessions_kms.storage.table import Version
@@ -60,12 +60,6 @@ def end(services: Services, session_id: str) -> Steps[bool]:
     """Delete a record; False where its tombstone is."""
     is_ended: bool = yield Call(services.table.end, (session_id,))
     return is_ended
-
-
-def is_live(services: Services, record: Header) -> Steps[bool]:
-    """Tell whether a record is still a session."""
-    found: bool = yield Call(services.is_live, (record,))
-    return found
 
 
 def rest(services: Services, seconds: float) -> Steps[None]:

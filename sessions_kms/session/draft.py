@@ -13,7 +13,7 @@ from sessions_kms.concurrency.steps import Steps
 from sessions_kms.format.ancestors import succeeding
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
-from sessions_kms.sealed_items.sealing import ready, seal_session
+from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
 from sessions_kms.session import anonymous, links
 from sessions_kms.session.lifetime import Lifetime
@@ -90,14 +90,11 @@ def sealed(
     """
     __traceback_hide__ = True
     check(services, codec, draft, base)
-    seal = yield from ready(services, draft.payload)
+    seal = yield from SealingSteps(services).seal(draft.payload)
     created = seal.now if base is None or draft.starts_anew(base) else base.created_at
     stays = base is not None and base.session_key == draft.session_key
-    record = seal_session(
-        services,
-        draft.payload,
-        seal,
-        session_key=draft.session_key,
+    record = seal.record(
+        draft.session_key,
         revision=base.revision + 1 if base and stays else 1,
         created_at=created,
         ttl=draft.lifetime.ttl(draft.content, seal.now, created),

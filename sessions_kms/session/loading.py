@@ -15,7 +15,7 @@ from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.format.record import SHORT_ID, SessionRecord, session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.sealed_items.sealing import open_record
+from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services, services
 from sessions_kms.session import calls, next_cookie
 from sessions_kms.session.calls import Stored
@@ -44,6 +44,7 @@ class Loading:
     def __init__(self, services: Services, codec: Codec) -> None:
         self._services = services
         self._codec = codec
+        self._sealing = SealingSteps(services)
         self._namespace = services.config.namespace
 
     def load(self, session_key: str) -> Steps[Found | None]:
@@ -78,12 +79,12 @@ class Loading:
             return False
         if not isinstance(stands, SessionRecord):
             return False
-        return (yield from calls.is_live(self._services, stands))
+        return (yield from self._services.steps.is_live(stands))
 
     def opened(self, record: SessionRecord, session_key: str) -> Steps[Found]:
         """Open a record. Raises InvalidRecord or StoreUnavailable."""
         __traceback_hide__ = True
-        payload = yield from open_record(self._services, record, session_key)
+        payload = yield from self._sealing.open(record, session_key)
         content = self._codec.loads(payload)
         return Snapshot.of(record, session_key, payload, content), content
 
@@ -102,7 +103,7 @@ class Loading:
         """Return what stands where it is a session. Raises UpdateError, SessionMoved."""
         if isinstance(stands, Tombstone):
             raise SessionMoved
-        if stands is None or not (yield from calls.is_live(self._services, stands)):
+        if stands is None or not (yield from self._services.steps.is_live(stands)):
             raise UpdateError
         return stands
 
@@ -124,7 +125,7 @@ class Loading:
         stands = yield from calls.find(self._services, session_id(self._namespace, key))
         if not isinstance(stands, SessionRecord):
             return stands
-        is_live = yield from calls.is_live(self._services, stands)
+        is_live = yield from self._services.steps.is_live(stands)
         return (yield from self.opened(stands, key)) if is_live else None
 
 

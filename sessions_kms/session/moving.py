@@ -8,6 +8,7 @@ from sessions_kms.exceptions import FateUnknown, StoreUnavailable
 from sessions_kms.format.record import SessionRecord, session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.about import AboutSteps
 from sessions_kms.services import Services
 from sessions_kms.session import calls, links, next_cookie
 from sessions_kms.session.calls import Stored
@@ -87,7 +88,7 @@ class Moving:
             record,
             old_id=self._old_id,
             expected=base,
-            put=(yield from about.sealed(services, record, words)) if words else None,
+            put=(yield from AboutSteps(services).sealed(record, words)) if words else None,
             delete=about.id_of(services, self._old_id) if base.about else None,
         )
 

@@ -14,6 +14,7 @@ from sessions_kms.format.record import session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.about import AboutSteps
 from sessions_kms.services import Services
 from sessions_kms.session import calls, links
 from sessions_kms.session.draft import Draft, sealed
@@ -56,7 +57,7 @@ class Repository:
         services = self._services
         record, made = yield from sealed(services, self._codec, draft, None)
         yield from links.write(services, record, made.links)
-        yield from about.write(services, record, about.told(made))
+        yield from AboutSteps(services).write(record, about.told(made))
         try:
             with telemetry.spanned("operation", "create"):
                 yield from calls.create(services, record)
@@ -86,7 +87,7 @@ class Repository:
             if not (yield from calls.end(self._services, record_id)):
                 raise SessionMoved
             if base is not None and base.about:
-                yield from about.drop(self._services, record_id)
+                yield from AboutSteps(self._services).drop(record_id)
 
     def must_be_there(self, session_key: str) -> Steps[None]:
         """Raise UpdateError where no session has this key, SessionMoved where one had."""

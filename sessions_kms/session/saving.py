@@ -24,6 +24,7 @@ from sessions_kms.exceptions import (
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.about import AboutSteps
 from sessions_kms.services import Services
 from sessions_kms.session import calls, links
 from sessions_kms.session.calls import Stored
@@ -114,7 +115,7 @@ class Saving:
         _succeed(own, taken, known, made)
         yield from links.drop(self._services, record.id, known.links - made.links)
         if about.told(known) and not about.told(made):
-            yield from about.drop(self._services, record.id)
+            yield from AboutSteps(self._services).drop(record.id)
         return True
 
     def _together(self, own: Place[Part], taken: Places, known: Snapshot) -> Draft:
@@ -142,7 +143,7 @@ class Saving:
         services, known = self._services, cast("Snapshot", lane.known)
         yield from links.write(services, record, links.due(services, record, made, known))
         if about.is_due(services, record, made, known):
-            yield from about.write(services, record, about.told(made))
+            yield from AboutSteps(services).write(record, about.told(made))
         tries = [place.wants.tries for place in taken]
         before = [each.begin(made) for each in tries]
         began = services.lanes.steady()

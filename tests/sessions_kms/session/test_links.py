@@ -8,9 +8,8 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.test import RequestFactory
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run
 from sessions_kms.operations import ending
-from sessions_kms.sealed_items.sealing import ready, seal_session
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.session.links import LINKS, LINKS_MAX
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
@@ -50,18 +49,8 @@ def link_items(stack: Stack) -> set[str]:
 def imported(stack: Stack, **content: Any) -> SessionStore:
     """Store a session without looking at its links, as one of another engine is taken over."""
     store = SessionStore(KEY)
-    payload = store._codec.dumps({USER_ID: "7", **content})
-    seal = run(ready(stack.services, payload))
-    record = seal_session(
-        stack.services,
-        payload,
-        seal,
-        session_key=KEY,
-        revision=1,
-        created_at=seal.now,
-        ttl=seal.now + 3600,
-        user_id="7",
-    )
+    seal = Sealing(stack.services).seal(store._codec.dumps({USER_ID: "7", **content}))
+    record = seal.record(KEY, revision=1, created_at=seal.now, ttl=seal.now + 3600, user_id="7")
     stack.services.table.create(record, now=record.updated_at)
     return store
 
