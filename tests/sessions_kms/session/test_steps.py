@@ -1,0 +1,442 @@
+"""The engine's steps in an event loop: awaited, shared, and cancelled at each of them.
+
+The table is the one in memory; what it holds in truth is opened past the engine.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY as USER_ID
+from django.contrib.sessions.backends.base import UpdateError
+from django.http import HttpRequest
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline, waking
+from sessions_kms.concurrency.lanes import Lane
+from sessions_kms.concurrency.steps import Steps, Wait, arun, run
+from sessions_kms.concurrency.turn import Turn
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.session import next_cookie
+from sessions_kms.session.links import LINKS
+from sessions_kms.signals import session_refused
+from sessions_kms.storage.table import Conflict
+from tests.sessions_kms.model.world import World
+from tests.sessions_kms.support.stacks import another_process, install
+
+T = TypeVar("T")
+Content = dict[str, Any]
+
+NEW = {"a": 1, USER_ID: "7", LINKS: ["1" * 64]}
+WITHIN = 20  # seconds, after which something counts as hung
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(1)
+    install(made.processes[0])
+    return made
+
+
+def saved(**content: Any) -> str:
+    """Store a session, in this thread; give its key."""
+    session = SessionStore()
+    session._session_cache = content
+    run(session._saving())
+    return str(session.session_key)
+
+
+async def opened(key: str, **changes: Any) -> SessionStore:
+    """Load a session, and change it."""
+    session = SessionStore(key)
+    content = await arun(session._filling())
+    content.update(changes)
+    return session
+
+
+# Cancelled at any step
+
+
+@dataclass
+class Cut:
+    """A wait in which the task is cancelled; what it waits for is done before, later or never."""
+
+    wait: Wait
+    done: str
+    late: list[Wait] = field(default_factory=list)
+
+    def blocking(self) -> Any:
+        raise NotImplementedError
+
+    async def looping(self) -> Any:
+        if self.done == "before":
+            with suppress(Conflict):  # Nobody gets the answer.
+                await self.wait.looping()
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    def finish(self) -> None:
+        """Do what is still on its way."""
+        if self.done == "later":
+            with suppress(Conflict):
+                self.wait.blocking()
+
+
+def cut(steps: Steps[T], at: int, done: str, cuts: list[Cut]) -> Steps[T]:
+    """Do steps, and have the task cancelled in the wait of this number."""
+    try:
+        wait = next(steps)
+        for number in count():
+            if number == at:
+                cuts.append(Cut(wait, done))
+            try:
+                outcome = yield cuts[0] if number == at else wait
+            except BaseException as error:  # noqa: BLE001 - the steps decide
+                wait = steps.throw(error)
+            else:
+                wait = steps.send(outcome)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise AssertionError
+
+
+class Story:
+    """One thing that a request does, and what may stand afterwards."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.key: str | None = saved(**NEW)
+        self.session = SessionStore(self.key)
+
+    async def prepare(self) -> None:
+        """Do what comes before it, which is not cancelled."""
+
+    def steps(self) -> Steps[Any]:
+        """Do it."""
+        raise NotImplementedError
+
+    def may_stand(self) -> Iterator[Content | None]:
+        """Yield what the session of this key may hold afterwards, whatever was cancelled."""
+        yield NEW
+
+
+class Loads(Story):
+    def steps(self) -> Steps[Any]:
+        return self.session._loaded()
+
+
+class Creates(Story):
+    """What is created under a key that nobody is told is as good as not created."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.session = SessionStore()
+        self.session._session_cache = dict(NEW)
+
+    def steps(self) -> Steps[Any]:
+        return self.session._saving()
+
+
+class Saves(Story):
+    theirs: ClassVar[Content] = {}
+
+    async def prepare(self) -> None:
+        self.session = await opened(str(self.key), mine=1)
+
+    def steps(self) -> Steps[Any]:
+        return self.session._saving()
+
+    def may_stand(self) -> Iterator[Content | None]:
+        yield NEW | self.theirs
+        yield NEW | self.theirs | {"mine": 1}
+
+
+class SavesOverAnother(Saves):
+    theirs: ClassVar[Content] = {"theirs": 1}
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        with another_process():
+            await arun((await opened(str(self.key), theirs=1))._saving())
+
+
+class SavesWithoutALook(Saves):
+    """Replaces what it never looked at."""
+
+    async def prepare(self) -> None:
+        self.session = SessionStore(self.key)
+        self.session._session_cache = {"mine": 1}
+
+    def may_stand(self) -> Iterator[Content | None]:
+        yield NEW
+        yield {"mine": 1}
+
+
+class ChangesItsKey(Story):
+    theirs: ClassVar[Content] = {}
+
+    async def prepare(self) -> None:
+        self.session = await opened(str(self.key), mine=1)
+
+    def steps(self) -> Steps[Any]:
+        return self.session._cycling()
+
+    def may_stand(self) -> Iterator[Content | None]:
+        yield NEW | self.theirs
+        yield None
+
+
+class ChangesItsKeyOverAnother(ChangesItsKey):
+    theirs: ClassVar[Content] = {"theirs": 1}
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        with another_process():
+            await arun((await opened(str(self.key), theirs=1))._saving())
+
+
+class Ends(Story):
+    async def prepare(self) -> None:
+        self.session = await opened(str(self.key))
+
+    def steps(self) -> Steps[Any]:
+        return self.session._deleting()
+
+    def may_stand(self) -> Iterator[Content | None]:
+        yield NEW
+        yield None
+
+
+STORIES = [
+    Loads,
+    Creates,
+    Saves,
+    SavesOverAnother,
+    SavesWithoutALook,
+    ChangesItsKey,
+    ChangesItsKeyOverAnother,
+    Ends,
+]
+
+
+def request_with(key: str | None) -> HttpRequest:
+    request = HttpRequest()
+    if key:
+        request.COOKIES[settings.SESSION_COOKIE_NAME] = key
+    return request
+
+
+async def is_cut(story: Story, at: int, done: str) -> bool:
+    """Do a story, cancelled at a step; False when it ended before. Check what is left."""
+    cuts: list[Cut] = []
+    with next_cookie.keys_of(request_with(story.key)) as keys, deadline.request():
+        await story.prepare()
+        task = asyncio.ensure_future(arun(cut(story.steps(), at, done, cuts)))
+        await asyncio.wait([task])
+        assert task.cancelled() is bool(cuts)
+        if not cuts:
+            await task
+        assert len(story.world.processes[0].lanes) == 0
+        assert waking._held.get() == ()
+        for each in cuts:
+            await asyncio.to_thread(each.finish)
+    stands = story.world.truth(str(story.key))
+    found = None if stands is None else stands.content
+    assert found in list(story.may_stand()), (at, done)
+    if found is None and isinstance(story, ChangesItsKey):
+        moved = story.world.truth(keys.changed.new_key) if keys.changed else None
+        assert moved is not None, "the session is lost"
+        assert moved.content == NEW | story.theirs | {"mine": 1}
+        story.key = keys.changed.new_key if keys.changed else None
+        found = moved.content
+    await goes_on(story, found)
+    return bool(cuts)
+
+
+async def goes_on(story: Story, found: Content | None) -> None:
+    """See the next request read and change what there is, and this one do what is left to do."""
+    if found is None:
+        assert await arun(SessionStore(story.key)._loaded()) is None or story.key is None
+        return
+    await arun((await opened(str(story.key), later=1))._saving())
+    stands = story.world.truth(str(story.key))
+    assert stands is not None
+    assert stands.content == found | {"later": 1}
+    try:
+        await arun(story.session._saving())
+    except (SessionMoved, UpdateError):
+        assert story.session.session_key != story.key
+
+
+@pytest.mark.parametrize("done", ["before", "later", "never"])
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
+async def test_what_is_cancelled_at_any_step_leaves_what_may_stand_and_holds_nothing(
+    story: type[Story], done: str
+) -> None:
+    for at in count():
+        world = World(1)
+        install(world.processes[0])
+        if not await is_cut(story(world), at, done):
+            break
+    assert at, "nothing was waited for"
+
+
+# Shared
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN):
+        while not is_so():  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
+
+
+async def in_lanes(world: World) -> list[Lane[Any]]:
+    """Wait until somebody saves; return the lanes."""
+    lanes = world.processes[0].lanes
+    await until(lambda: len(lanes) > 0)
+    return list(lanes._lanes.values())
+
+
+async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
+    key = saved(a=1)
+    requests = [await opened(key, **{f"key{each}": each}) for each in range(5)]
+    world.wire.calls.clear()
+    await asyncio.gather(*(arun(request._saving()) for request in requests))
+    stands = world.truth(key)
+    assert stands is not None
+    assert stands.content == {"a": 1, **{f"key{each}": each for each in range(5)}}
+    assert world.wire.calls.count("PutItem") == 2
+    assert len(world.processes[0].lanes) == 0
+
+
+@pytest.mark.parametrize("who", [0, 1])
+async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int) -> None:
+    key = saved(a=1)
+    requests = [await opened(key, **{f"key{each}": each}) for each in range(3)]
+    tasks = [asyncio.ensure_future(arun(request._saving())) for request in requests]
+    (lane,) = await in_lanes(world)
+    await until(lambda: len(lane.waiting()) == len(tasks))
+    tasks[who].cancel()
+    told = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), WITHIN)
+    assert [type(each) for each in told].count(asyncio.CancelledError) == 1
+    stands = world.truth(key)
+    assert stands is not None
+    kept = {f"key{each}": each for each in range(3) if each != who}
+    assert stands.content | {f"key{who}": who} == {"a": 1, f"key{who}": who, **kept}
+    assert len(world.processes[0].lanes) == 0
+
+
+async def test_threads_and_tasks_wait_in_one_lane(world: World) -> None:
+    key = saved(a=1)
+    requests = [await opened(key, **{f"key{each}": each}) for each in range(6)]
+    threads = [threading.Thread(target=run, args=(each._saving(),)) for each in requests[::2]]
+    for thread in threads:
+        thread.start()
+    await asyncio.wait_for(
+        asyncio.gather(*(arun(each._saving()) for each in requests[1::2])), WITHIN
+    )
+    for thread in threads:
+        await asyncio.to_thread(thread.join, WITHIN)
+    stands = world.truth(key)
+    assert stands is not None
+    assert stands.content == {"a": 1, **{f"key{each}": each for each in range(6)}}
+
+
+async def test_tasks_of_one_request_share_one_load(world: World) -> None:
+    session = SessionStore(saved(a=1))
+    await opened(str(session.session_key))  # The not-before moment is known from now on.
+    world.wire.calls.clear()
+    found = await asyncio.gather(*(arun(session._filling()) for _ in range(5)))
+    assert found == [{"a": 1}] * 5
+    assert world.wire.calls.count("GetItem") == 1
+
+
+async def test_task_whose_own_load_asks_for_the_session_is_refused(world: World) -> None:
+    session = SessionStore(saved(a=1))
+    item = world.table.items
+    for each in item.values():
+        if "authTag" in each:
+            each["authTag"] = {"B": bytes(16)}
+    asked: list[BaseException] = []
+
+    def ask(**_: Any) -> None:
+        try:
+            run(session._filling())
+        except StoreUnavailable as error:
+            asked.append(error)
+
+    session_refused.connect(ask)
+    try:
+        await asyncio.wait_for(arun(session._filling()), WITHIN)
+    finally:
+        session_refused.disconnect(ask)
+    assert len(asked) == 1
+
+
+# The turn
+
+
+def taking(turn: Turn, told: list[str], name: str) -> Steps[None]:
+    yield from turn.take()
+    told.append(name)
+    turn.give_back()
+
+
+async def test_turn_goes_to_whoever_has_waited_longest_and_past_those_who_left() -> None:
+    turn, told = Turn(), list[str]()
+    await arun(turn.take())
+    others = []
+    for name in ("first", "second", "third"):
+        context = Context()
+        others.append(asyncio.Task(arun(taking(turn, told, name)), context=context))
+        await until(lambda: len(turn._waiting) == len(others))
+    others[0].cancel()
+    await asyncio.wait([others[0]])
+    turn.give_back()
+    await asyncio.wait_for(asyncio.gather(*others[1:]), WITHIN)
+    assert told == ["second", "third"]
+    assert not turn._is_taken
+
+
+async def test_turn_that_was_given_to_one_who_is_cancelled_is_passed_on() -> None:
+    turn, told = Turn(), list[str]()
+    await arun(turn.take())
+    context = Context()
+    other = asyncio.Task(arun(taking(turn, told, "other")), context=context)
+    await until(lambda: len(turn._waiting) == 1)
+    turn.give_back()  # It is woken, and has not run yet.
+    other.cancel()
+    await asyncio.wait([other])
+    await asyncio.wait_for(arun(taking(turn, told, "next")), WITHIN)
+    assert told == ["next"]
+
+
+def test_turn_is_waited_for_on_the_requests_account() -> None:
+    turn = Turn()
+    run(turn.take())
+    told: list[BaseException] = []
+
+    def come() -> None:
+        try:
+            with deadline.request(2 * deadline.LEAST):
+                run(turn.take())
+        except StoreUnavailable as error:
+            told.append(error)
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    thread.join(WITHIN)
+    assert len(told) == 1
+    turn.give_back()
+    run(turn.take())
+    turn.give_back()
