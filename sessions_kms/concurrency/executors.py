@@ -1,6 +1,7 @@
-"""Pools of threads: one of each name in a process, made at first use and anew in a forked child.
+"""Pools of threads for blocking work of one kind: what hangs there holds up nothing else.
 
-A name and a number of threads enter; a pool leaves. Knows nothing of what is done there.
+A pool is made at its first use and stays. A forked process has none of its parent's threads, so
+it begins with no pools.
 """
 
 import asyncio
@@ -8,44 +9,33 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from time import monotonic
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 
-from sessions_kms.concurrency import deadline
-from sessions_kms.exceptions import StoreUnavailable
-
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _made: Final[dict[str, ThreadPoolExecutor]] = {}
 
 
 def executor(name: str, threads: int) -> ThreadPoolExecutor:
-    """Return this process's pool of a name, with so many threads at most.
+    """Return the pool of this name, with so many threads at most."""
+    # Of two that are made at once one is dropped; it has started no thread yet.
+    return _made.get(name) or _made.setdefault(
+        name, ThreadPoolExecutor(threads, thread_name_prefix=name)
+    )
 
-    Its threads are named so. Pools that lose the race to be made have started none.
-    """
-    found = _made.get(name)
-    return found or _made.setdefault(name, ThreadPoolExecutor(threads, thread_name_prefix=name))
 
+async def in_thread(
+    pool: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Do blocking work in a thread of a pool, with this task's context; return its result.
 
-async def in_thread(pool: ThreadPoolExecutor, call: Callable[..., T], *args: object) -> T:
-    """Make a call that blocks in a thread of a pool, with this task's context.
-
-    The time until it begins is on the request's account. Raises StoreUnavailable where it would
-    begin too late, or what the call raises. Cancelled, it goes on by itself once it has begun.
+    Cancelled, it goes on by itself if it has begun.
     """
     __traceback_hide__ = True
-    asked_at = monotonic()
-
-    def begin() -> T:
-        __traceback_hide__ = True
-        try:
-            deadline.queued(monotonic() - asked_at)
-        except deadline.OutOfTime:
-            raise StoreUnavailable("Too many wait for the session store.") from None
-        return call(*args)
-
-    return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, begin)
+    call = partial(copy_context().run, work, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(pool, call)
 
 
-os.register_at_fork(after_in_child=_made.clear)  # the threads are the parent's
+os.register_at_fork(after_in_child=_made.clear)

@@ -11,13 +11,15 @@ steps themselves, and `noun.verb(…)` does them in this thread (`blocking`).
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import wraps
+from time import monotonic, sleep
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from sessions_kms.concurrency import executors
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.exceptions import StoreUnavailable
 
 CALLS: Final = 32  # that block, of all event loops of the process at one time
 
@@ -54,9 +56,20 @@ class Call:
         return self.function(*self.args)
 
     async def looping(self) -> Any:
-        """Make it in a thread of a bounded pool, with this task's context."""
-        pool = executors.executor("sessions_kms-calls", CALLS)
-        return await executors.in_thread(pool, self.function, *self.args)
+        """Make it in a thread of a bounded pool, with this task's context.
+
+        The time until it begins is on the request's account. Raises StoreUnavailable where it
+        would begin too late.
+        """
+        pool = executor("sessions_kms-calls", CALLS)
+        return await in_thread(pool, self._in_time, monotonic())
+
+    def _in_time(self, asked_at: float) -> Any:
+        try:
+            deadline.queued(monotonic() - asked_at)
+        except deadline.OutOfTime:
+            raise StoreUnavailable("Too many wait for the session store.") from None
+        return self.blocking()
 
 
 @dataclass(frozen=True)
@@ -67,7 +80,7 @@ class Pause:
 
     def blocking(self) -> None:
         """Sleep in this thread."""
-        time.sleep(self.seconds)
+        sleep(self.seconds)
 
     async def looping(self) -> None:
         """Let the event loop go on meanwhile."""

@@ -114,6 +114,8 @@ class CachingKeyringSteps:
         if period == 0:
             return (yield from self._fetch_own())
         self._look_ahead(period)
+        if fresh := self._held_to_seal(period, self._max_age):
+            return _from_cache("seal", fresh)
         held = partial(self._held_to_seal, period)
         ask = partial(self._fetch, period)
         return (yield from self._serve("seal", _generation(period), held, ask))
@@ -125,6 +127,8 @@ class CachingKeyringSteps:
         """
         cache_key = self._cache_key(encrypted, period)
         self._background.run(lambda: self._renewal_of_opened(cache_key, period))
+        if fresh := self._held_to_open(cache_key, self._max_age):
+            return _from_cache("open", fresh)
         held = partial(self._held_to_open, cache_key)
         ask = partial(self._unwrap, cache_key, period)
         return (yield from self._serve("open", cache_key, held, ask))
@@ -149,10 +153,7 @@ class CachingKeyringSteps:
         held: Callable[[float], Entry | None],
         ask: Ask,
     ) -> Steps[DataKey]:
-        """Return a fresh key, held or asked for, else in an outage a stale one."""
-        if entry := held(self._max_age):
-            telemetry.count("data_keys", use=use, source="cache")
-            return entry.key
+        """Return the key that is asked for, else in an outage a stale one."""
 
         def ask_if_still_needed() -> Steps[DataKey]:
             entry = held(self._max_age)
@@ -321,6 +322,11 @@ class CachingKeyringSteps:
             if self._clock() < due - entry.lead or any(e.period == due for e in self._sealing):
                 return None
         return None if self._flights.resting(_generation(due)) else due
+
+
+def _from_cache(use: str, entry: Entry) -> DataKey:
+    telemetry.count("data_keys", use=use, source="cache")
+    return entry.key
 
 
 def _generation(period: int) -> Hashable:
