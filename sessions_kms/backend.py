@@ -240,7 +240,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _replacing(self, draft: Draft) -> Steps[None]:
         __traceback_hide__ = True
         base = yield from self._expected()
-        draft = replace(draft, session_key=base.session_key)
+        if draft.session_key != base.session_key:  # The key that was looked up just now.
+            draft = replace(draft, session_key=base.session_key)
         made = yield from self._repository().save(draft, base)
         self._stored(draft, made)
 

@@ -18,7 +18,8 @@ def is_held_here(thing: object) -> bool:
 
     The thread does not tell: all tasks of an event loop have one, and one task works in several.
     """
-    return any(each is thing for each in _held.get())
+    held = _held.get()
+    return bool(held) and any(each is thing for each in held)
 
 
 def hold(thing: object) -> None:
@@ -29,7 +30,9 @@ def hold(thing: object) -> None:
 def let_go(thing: object) -> None:
     """Note that it is not."""
     # Not by a token: steps that nobody ended are closed in whatever context is there.
-    _held.set(tuple(each for each in _held.get() if each is not thing))
+    held = _held.get()
+    is_last = bool(held) and held[-1] is thing
+    _held.set(held[:-1] if is_last else tuple(each for each in held if each is not thing))
 
 
 class Wakeup:
