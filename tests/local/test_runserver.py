@@ -116,7 +116,14 @@ def test_rules_of_the_gateways_own_server_hold(server: Server) -> None:
         assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.fixture
+def signals_as_in_a_terminal() -> None:
+    """Children ignore Ctrl-C where a shell runs the tests themselves in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.stack
+@pytest.mark.usefixtures("signals_as_in_a_terminal")
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
@@ -131,6 +138,7 @@ def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
 
 @pytest.mark.stack
 @pytest.mark.long
+@pytest.mark.usefixtures("signals_as_in_a_terminal")
 def test_changed_module_is_reloaded(server: Server) -> None:
     def answers(version: str) -> bool:
         try:
@@ -165,6 +173,7 @@ def test_static_files_are_served_without_debug_only_when_asked(server: Server) -
 
 
 @pytest.mark.stack
+@pytest.mark.usefixtures("signals_as_in_a_terminal")
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
 def test_port_in_use_is_said_in_one_line(server: Server, options: list[str]) -> None:
     with socket.create_server(("127.0.0.1", server.port)):
