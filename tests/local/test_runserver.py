@@ -173,7 +173,6 @@ def test_static_files_are_served_without_debug_only_when_asked(server: Server) -
 
 
 @pytest.mark.stack
-@pytest.mark.usefixtures("signals_as_in_a_terminal")
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
 def test_port_in_use_is_said_in_one_line(server: Server, options: list[str]) -> None:
     with socket.create_server(("127.0.0.1", server.port)):
