@@ -1,0 +1,290 @@
+"""Every kind of item in the table: its id, owner, attributes and versions, and who tends it.
+
+The one place that knows them. Who walks the table asks here what an item is, so a new kind
+is added here alone; docs/format.md has a table that is made from this one.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.format.attributes import Item, as_number, as_text, is_text, number
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of 32 bytes
+
+# Name -> type of DynamoDB.
+Attributes = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kind:
+    """One kind of item.
+
+    Its ids are ``word``, the namespace, the ``fixed`` parts and then names, with `#` between
+    them; ``names`` spells those for people. Ids of sessions are digests, and have no word.
+
+    ``readable`` are the versions that this release reads and ``written`` the one that it
+    writes, of this kind alone. A version becomes readable one release before it is written,
+    and stays readable: while a fleet is being updated, each process reads what the others
+    write. ``unknown`` says what a reader makes of any other.
+    """
+
+    name: str
+    word: str = ""
+    fixed: tuple[str, ...] = ()
+    names: str
+    owner: str = ""
+    attributes: Attributes
+    optional: Attributes = field(default_factory=dict)
+    unknown: str
+    ends_with_sessions: bool = False  # `end_sessions` deletes it with those of its time or key
+    readable: frozenset[int] = frozenset({1})
+    written: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a kind that is written as it cannot be read."""
+        if self.written not in self.readable:
+            raise ValueError(f"A {self.name} would be written in a version that is not readable.")
+
+    @property
+    def is_rewrapped(self) -> bool:
+        """Whether it holds a data key, which `rewrap_sessions` moves to another KMS key."""
+        return "encryptedKey" in {*self.attributes, *self.optional}
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether it ends, so that DynamoDB deletes it, or else `clearsessions`."""
+        return "ttl" in self.attributes
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether lists of sessions show it."""
+        return self is SESSION
+
+    def id_in(self, namespace: str, *names: str) -> str:
+        """Return the id of the item of these names in a namespace."""
+        return "#".join((self.word, namespace, *self.fixed, *names))
+
+    def is_in(self, namespace: str, item_id: str) -> bool:
+        """Tell whether this is the id of an item of this kind with a name, in a namespace."""
+        return item_id.startswith(self.id_in(namespace, ""))
+
+    def item(self, item_id: str) -> Item:
+        """Return the beginning of an item: its id, and the version that is written."""
+        return {"id": as_text(item_id), "version": as_number(self.written)}
+
+    def version_of(self, item: Mapping[str, Any]) -> int:
+        """Return the version of an item of this kind.
+
+        Raises InvalidRecord where it is none that this release reads.
+        """
+        version = number(item, "version")
+        if version not in self.readable:
+            raise InvalidRecord("version")
+        return version
+
+
+_SEALED: Final[Attributes] = {
+    "id": "S",
+    "version": "N",
+    "encryptedData": "B",
+    "iv": "B",
+    "authTag": "B",
+    "encryptedKey": "B",
+    "keyPeriod": "N",
+    "salt": "B",
+    "commitment": "B",
+    "createdAt": "N",
+    "updatedAt": "N",
+    "ttl": "N",
+    "revision": "N",
+}
+
+SESSION: Final = Kind(
+    name="session",
+    names="<digest>",
+    owner="user#<NAMESPACE>#<user id>",
+    attributes=_SEALED,
+    optional={"owner": "S", "ancestors": "B"},
+    unknown="is invalid: no session",
+)
+TOMBSTONE: Final = Kind(
+    name="tombstone",
+    names="<digest>",  # that of the session that moved
+    attributes={"id": "S", "version": "N", "movedAt": "N", "ttl": "N"},
+    unknown="is invalid: no session",
+)
+DATA_KEY: Final = Kind(
+    name="data key",
+    word="data-key",
+    names="#<period>",
+    attributes={
+        "id": "S",
+        "version": "N",
+        "keyPeriod": "N",
+        "encryptedKey": "B",
+        "createdAt": "N",
+        "ttl": "N",
+    },
+    optional={"replacedAt": "N"},
+    unknown="is not used: each process seals with a data key of its own",
+)
+NOT_BEFORE: Final = Kind(
+    name="not-before",
+    word="not-before",
+    names="[#<name>]",
+    attributes={"id": "S", "version": "N", "notBefore": "N"},
+    unknown="cannot tell",
+)
+MOVED: Final = Kind(
+    name="moved mark",
+    word="moved",
+    names="#<session id>",
+    attributes={"id": "S", "version": "N", "ttl": "N"},
+    unknown="counts: only its being there is read",
+)
+LEASE: Final = Kind(
+    name="lease",
+    word="lease",
+    names="#<digest>",
+    attributes={
+        "id": "S",
+        "version": "N",
+        "ttl": "N",
+        "holder": "S",
+        "ends": "N",
+        "stamp": "B",
+    },
+    optional=_SEALED,
+    unknown="cannot tell",
+)
+LINK: Final = Kind(
+    name="logout link",
+    word="logout",
+    names="#<name>#<session id>",
+    owner="logout#<NAMESPACE>#<name>",
+    attributes={"id": "S", "version": "N", "owner": "S", "createdAt": "N", "ttl": "N"},
+    unknown="counts: only its being there is read",
+)
+LOGOUT_TOKEN: Final = Kind(
+    name="used logout token",
+    word="logout",
+    fixed=("jti",),
+    names="#<digest>",
+    attributes={"id": "S", "version": "N", "ttl": "N", "stamp": "B"},
+    unknown="counts: only its being there is read",
+)
+ABOUT: Final = Kind(
+    name="about",
+    word="about",
+    names="#<session id>",
+    attributes=_SEALED,
+    unknown="tells nothing",
+    ends_with_sessions=True,
+)
+KINDS: Final = (
+    SESSION,
+    TOMBSTONE,
+    DATA_KEY,
+    NOT_BEFORE,
+    MOVED,
+    LEASE,
+    LINK,
+    LOGOUT_TOKEN,
+    ABOUT,
+)
+
+# The kinds whose ids begin with a word; of two with the same one, the narrower comes first.
+_BY_WORD: Final = {
+    word: sorted((kind for kind in KINDS if kind.word == word), key=lambda kind: -len(kind.fixed))
+    for word in {kind.word for kind in KINDS if kind.word}
+}
+
+
+def of(item_id: str) -> Kind | None:
+    """Return the kind of the item under an id, of whatever namespace; None for none of ours.
+
+    A tombstone stands under a session's id, and counts as one: `tombstone` tells them apart.
+    """
+    if is_session_id(item_id):
+        return SESSION
+    word, *rest = item_id.split("#")
+    for kind in _BY_WORD.get(word, ()) if rest else ():
+        if tuple(rest[1 : 1 + len(kind.fixed)]) == kind.fixed:
+            return kind
+    return None
+
+
+def is_session_id(item_id: str) -> bool:
+    """Tell whether a session, or its tombstone, may stand under this id."""
+    return _SESSION_ID.fullmatch(item_id) is not None
+
+
+def session_id(namespace: str, session_key: str) -> str:
+    """Return the id of a session: a digest, so that the table gives no cookie away."""
+    return _digest(b"sessions_kms/1/id", namespace, session_key)
+
+
+def lease_id(namespace: str, secret: str) -> str:
+    """Return the id of the lease of a secret."""
+    return LEASE.id_in(namespace, _digest(b"sessions_kms/1/lease", namespace, secret))
+
+
+def data_key_id(namespace: str, period: int) -> str:
+    """Return the id of the data key that is published for a period."""
+    return DATA_KEY.id_in(namespace, str(period))
+
+
+def not_before_id(namespace: str, name: str | None = None) -> str:
+    """Return the id of the moment before which no session counts, or nothing of another name."""
+    return NOT_BEFORE.id_in(namespace, *([] if name is None else [name]))
+
+
+def link_id(namespace: str, name: str, of_session: str) -> str:
+    """Return the id of the link of a name to the session of an id."""
+    return LINK.id_in(namespace, name, of_session)
+
+
+def link_owner(namespace: str, name: str) -> str:
+    """Return what the index finds the links of a name by."""
+    return LINK.id_in(namespace, name)
+
+
+def linked_session(item_id: str) -> str:
+    """Return the id of the session that a link leads to."""
+    return item_id.rpartition("#")[2]
+
+
+def logout_token_id(namespace: str, issuer: str, token_id: str) -> str:
+    """Return the id of the mark that a logout token of an issuer was used."""
+    named = f"{len(issuer)}:{issuer}{token_id}"
+    # JSON can name halves of UTF-16 characters, and a token's id may be any text.
+    digest = hashlib.sha256(named.encode(errors="surrogatepass")).digest()
+    return LOGOUT_TOKEN.id_in(namespace, _base64url(digest))
+
+
+def owner_of(namespace: str, user_id: object) -> str | None:
+    """Return the owner attribute of a user's sessions, or None where it cannot be indexed."""
+    if user_id is None or user_id == "":
+        return None
+    owner = f"{owner_prefix(namespace)}{user_id}"
+    return owner if is_text(owner) else None
+
+
+def owner_prefix(namespace: str) -> str:
+    """Return what the owners of a namespace's sessions begin with; the user's id follows."""
+    return f"user#{namespace}#"
+
+
+def _digest(purpose: bytes, namespace: str, secret: str) -> str:
+    __traceback_hide__ = True
+    parts = (purpose, namespace.encode(), secret.encode())
+    return _base64url(hashlib.sha256(b"\0".join(parts)).digest())
+
+
+def _base64url(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
