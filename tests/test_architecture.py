@@ -31,6 +31,7 @@ WITHOUT_DJANGO = {
     "sessions_kms.storage.doubts",
     "sessions_kms.format.attributes",
     "sessions_kms.format.envelope",
+    "sessions_kms.format.kind",
     "sessions_kms.format.kinds",
     "sessions_kms.format.published_key",
     "sessions_kms.exceptions",

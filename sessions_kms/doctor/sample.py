@@ -9,7 +9,7 @@ from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
-from sessions_kms.format.kinds import is_session_id, owner_prefix
+from sessions_kms.format.kinds import SESSION, is_session_id, owner_prefix
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
 from sessions_kms.services import build_kms_keyring, services
@@ -59,10 +59,13 @@ def _add(sample: Sample, item: Item) -> None:
 
 def _format(sample: Sample) -> Finding:
     if not sample.foreign:
-        return ok("sample format", f"{len(sample.records)} sessions, all of version 1")
+        return ok(
+            "sample format", f"{len(sample.records)} sessions, all of version {SESSION.versions}"
+        )
     return warning(
         "sample format",
-        f"{sample.foreign} of {len(sample.records) + sample.foreign} sessions are not of version 1",
+        f"{sample.foreign} of {len(sample.records) + sample.foreign} sessions are not of version"
+        f" {SESSION.versions}",
         "Update sessions_kms here if a newer release wrote them; else find out who writes to the"
         " table, and who may. They are no sessions to this release.",
     )

@@ -1,96 +1,23 @@
 """Every kind of item in the table: its id, owner, attributes and versions, and who tends it.
 
-The one place that knows them. Who walks the table asks here what an item is, so a new kind
-is added here alone; docs/format.md has a table that is made from this one.
+The one place that knows them. Who walks the table asks here what an item is: one that holds
+a data key is wrapped anew, and one that ends is cleared, without another word. The table of
+kinds in docs/format.md is made from this one.
 """
 
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.attributes import Item, as_number, as_text, is_text, number
+from sessions_kms.format.attributes import is_text
+from sessions_kms.format.kind import Attributes, Kind
 
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of 32 bytes
 
-# Name -> type of DynamoDB.
-Attributes = Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Kind:
-    """One kind of item.
-
-    Its ids are ``word``, the namespace, the ``fixed`` parts and then names, with `#` between
-    them; ``names`` spells those for people. Ids of sessions are digests, and have no word.
-
-    ``readable`` are the versions that this release reads and ``written`` the one that it
-    writes, of this kind alone. A version becomes readable one release before it is written,
-    and stays readable: while a fleet is being updated, each process reads what the others
-    write. ``unknown`` says what a reader makes of any other.
-    """
-
-    name: str
-    word: str = ""
-    fixed: tuple[str, ...] = ()
-    names: str
-    owner: str = ""
-    attributes: Attributes
-    optional: Attributes = field(default_factory=dict)
-    unknown: str
-    ends_with_sessions: bool = False  # `end_sessions` deletes it with those of its time or key
-    readable: frozenset[int] = frozenset({1})
-    written: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuse a kind that is written as it cannot be read."""
-        if self.written not in self.readable:
-            raise ValueError(f"A {self.name} would be written in a version that is not readable.")
-
-    @property
-    def is_rewrapped(self) -> bool:
-        """Whether it holds a data key, which `rewrap_sessions` moves to another KMS key."""
-        return "encryptedKey" in {*self.attributes, *self.optional}
-
-    @property
-    def is_cleared(self) -> bool:
-        """Whether it ends, so that DynamoDB deletes it, or else `clearsessions`."""
-        return "ttl" in self.attributes
-
-    @property
-    def is_listed(self) -> bool:
-        """Whether lists of sessions show it."""
-        return self is SESSION
-
-    def id_in(self, namespace: str, *names: str) -> str:
-        """Return the id of the item of these names in a namespace."""
-        return "#".join((self.word, namespace, *self.fixed, *names))
-
-    def is_in(self, namespace: str, item_id: str) -> bool:
-        """Tell whether this is the id of an item of this kind with a name, in a namespace."""
-        return item_id.startswith(self.id_in(namespace, ""))
-
-    def item(self, item_id: str) -> Item:
-        """Return the beginning of an item: its id, and the version that is written."""
-        return {"id": as_text(item_id), "version": as_number(self.written)}
-
-    def version_of(self, item: Mapping[str, Any]) -> int:
-        """Return the version of an item of this kind.
-
-        Raises InvalidRecord where it is none that this release reads.
-        """
-        version = number(item, "version")
-        if version not in self.readable:
-            raise InvalidRecord("version")
-        return version
-
-
+_EVERY: Final[Attributes] = {"id": "S", "version": "N"}
 _SEALED: Final[Attributes] = {
-    "id": "S",
-    "version": "N",
+    **_EVERY,
     "encryptedData": "B",
     "iv": "B",
     "authTag": "B",
@@ -111,11 +38,12 @@ SESSION: Final = Kind(
     attributes=_SEALED,
     optional={"owner": "S", "ancestors": "B"},
     unknown="is invalid: no session",
+    is_listed=True,
 )
 TOMBSTONE: Final = Kind(
     name="tombstone",
     names="<digest>",  # that of the session that moved
-    attributes={"id": "S", "version": "N", "movedAt": "N", "ttl": "N"},
+    attributes={**_EVERY, "movedAt": "N", "ttl": "N"},
     unknown="is invalid: no session",
 )
 DATA_KEY: Final = Kind(
@@ -123,8 +51,7 @@ DATA_KEY: Final = Kind(
     word="data-key",
     names="#<period>",
     attributes={
-        "id": "S",
-        "version": "N",
+        **_EVERY,
         "keyPeriod": "N",
         "encryptedKey": "B",
         "createdAt": "N",
@@ -137,14 +64,14 @@ NOT_BEFORE: Final = Kind(
     name="not-before",
     word="not-before",
     names="[#<name>]",
-    attributes={"id": "S", "version": "N", "notBefore": "N"},
+    attributes={**_EVERY, "notBefore": "N"},
     unknown="cannot tell",
 )
 MOVED: Final = Kind(
     name="moved mark",
     word="moved",
     names="#<session id>",
-    attributes={"id": "S", "version": "N", "ttl": "N"},
+    attributes={**_EVERY, "ttl": "N"},
     unknown="counts: only its being there is read",
 )
 LEASE: Final = Kind(
@@ -152,8 +79,7 @@ LEASE: Final = Kind(
     word="lease",
     names="#<digest>",
     attributes={
-        "id": "S",
-        "version": "N",
+        **_EVERY,
         "ttl": "N",
         "holder": "S",
         "ends": "N",
@@ -167,7 +93,7 @@ LINK: Final = Kind(
     word="logout",
     names="#<name>#<session id>",
     owner="logout#<NAMESPACE>#<name>",
-    attributes={"id": "S", "version": "N", "owner": "S", "createdAt": "N", "ttl": "N"},
+    attributes={**_EVERY, "owner": "S", "createdAt": "N", "ttl": "N"},
     unknown="counts: only its being there is read",
 )
 LOGOUT_TOKEN: Final = Kind(
@@ -175,7 +101,7 @@ LOGOUT_TOKEN: Final = Kind(
     word="logout",
     fixed=("jti",),
     names="#<digest>",
-    attributes={"id": "S", "version": "N", "ttl": "N", "stamp": "B"},
+    attributes={**_EVERY, "ttl": "N", "stamp": "B"},
     unknown="counts: only its being there is read",
 )
 ABOUT: Final = Kind(

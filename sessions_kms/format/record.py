@@ -21,7 +21,8 @@ from sessions_kms.format.attributes import (
     number,
     text,
 )
-from sessions_kms.format.kinds import SESSION, Kind
+from sessions_kms.format.kind import Kind
+from sessions_kms.format.kinds import SESSION
 
 IV_BYTES: Final = 12
 TAG_BYTES: Final = 16

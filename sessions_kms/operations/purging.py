@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, number
+from sessions_kms.format.kind import Kind
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
 from sessions_kms.operations.ownership import Belonging
@@ -124,7 +125,7 @@ def _records(items: list[Item]) -> Iterator[RecordHead]:
             yield from _head(item, kinds.SESSION)
 
 
-def _head(item: Item, kind: kinds.Kind) -> Iterator[RecordHead]:
+def _head(item: Item, kind: Kind) -> Iterator[RecordHead]:
     """Yield what an item says in the clear; nothing where it is not what the format says."""
     with suppress(InvalidRecord):
         yield RecordHead.from_item(item, kind)

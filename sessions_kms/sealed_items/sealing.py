@@ -9,7 +9,8 @@ from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
 from sessions_kms.format import envelope
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
-from sessions_kms.format.kinds import SESSION, Kind, owner_of, session_id
+from sessions_kms.format.kind import Kind
+from sessions_kms.format.kinds import SESSION, owner_of, session_id
 from sessions_kms.format.record import IV_BYTES, SALT_BYTES, Header, SessionRecord
 from sessions_kms.services import Services
 from sessions_kms.storage.doubts import AHEAD, alarmed
