@@ -37,14 +37,14 @@ SESSION: Final = Kind(
     owner="user#<NAMESPACE>#<user id>",
     attributes=_SEALED,
     optional={"owner": "S", "ancestors": "B"},
-    unknown="is invalid: no session",
+    unknown="invalid: no session",
     is_listed=True,
 )
 TOMBSTONE: Final = Kind(
     name="tombstone",
     names="<digest>",  # that of the session that moved
     attributes={**_EVERY, "movedAt": "N", "ttl": "N"},
-    unknown="is invalid: no session",
+    unknown="invalid: no session",
 )
 DATA_KEY: Final = Kind(
     name="data key",
@@ -58,7 +58,7 @@ DATA_KEY: Final = Kind(
         "ttl": "N",
     },
     optional={"replacedAt": "N"},
-    unknown="is not used: each process seals with a data key of its own",
+    unknown="not used: each process seals with a data key of its own",
 )
 NOT_BEFORE: Final = Kind(
     name="not-before",

@@ -140,10 +140,10 @@ KNOWN: dict[str, Any] = {
 }
 # What is seen of an item of a version that is not known, by what the table of kinds says of it.
 UNKNOWN = {
-    "is invalid: no session": None,
+    "invalid: no session": None,
     "cannot tell": "TableUnavailable",
     "tells nothing": {},
-    "is not used: each process seals with a data key of its own": False,
+    "not used: each process seals with a data key of its own": False,
 }
 
 
