@@ -139,7 +139,7 @@ KNOWN: dict[str, Any] = {
     "about": WORDS,
 }
 # What is seen of an item of a version that is not known, by what the table of kinds says of it.
-UNKNOWN = {
+UNKNOWN: dict[str, Any] = {
     "invalid: no session": None,
     "cannot tell": "TableUnavailable",
     "tells nothing": {},
