@@ -24,7 +24,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.pages.session_label import SignIn
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format import record
+from sessions_kms.format.kinds import session_id
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Count, Inspection, Row
 from sessions_kms.operations.page_token import start_of, token_of
@@ -161,7 +161,7 @@ def _log(error: StoreUnavailable) -> None:
 
 
 def _current_id(request: HttpRequest) -> str:
-    return record.session_id(services().config.namespace, request.session.session_key or "")
+    return session_id(services().config.namespace, request.session.session_key or "")
 
 
 def _counted(ended: int) -> str:
