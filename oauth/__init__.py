@@ -7,6 +7,9 @@ be imported before Django's apps are ready.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from oauth.old_paths import OLD_PATHS
+from sessions_kms.old_paths import OldPaths
+
 if TYPE_CHECKING:
     from oauth.access import aget_token, get_token, needs_consent
     from oauth.exceptions import (
@@ -40,3 +43,6 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+OldPaths(__name__, OLD_PATHS).install()

@@ -1,0 +1,7 @@
+from sessions_kms.old_paths import names_of
+
+__getattr__ = names_of(
+    "sessions_kms.aws.translation",
+    ("KMS", "DataKeyAnswer", "IncorrectKey", "call_kms", "call_table", "region_of"),
+    room=__name__,
+)
