@@ -27,7 +27,7 @@ from oauth.provider import config as providers
 from oauth.provider import jwks
 from oauth.provider import metadata as endpoints
 from oauth.provider.config import Provider
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms import StoreUnavailable
 from sessions_kms.format.record import VERSION, Item
 from sessions_kms.operations.ending import end_linked
 from sessions_kms.services import services

@@ -80,10 +80,10 @@ def test_name_of_a_module_that_became_a_room_is_still_there(
 
 
 def test_warning_is_of_the_line_that_imports() -> None:
-    for statement in ("import sessions_kms.about", "from sessions_kms import about"):
+    for statement in ("import sessions_kms.merge", "from sessions_kms import merge"):
         done = in_new_process(statement, "-W", "always")
         assert done.returncode == 0
-        assert done.stderr.startswith("<string>:1: DeprecationWarning: sessions_kms.about is ")
+        assert done.stderr.startswith("<string>:1: DeprecationWarning: sessions_kms.merge is ")
         assert done.stderr.count("DeprecationWarning") == 1
 
 

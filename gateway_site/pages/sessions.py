@@ -23,13 +23,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.pages.session_label import SignIn
-from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format import record
+from sessions_kms import StoreUnavailable, id_of, user_id_of
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Count, Inspection, Row
 from sessions_kms.operations.page_token import start_of, token_of
-from sessions_kms.operations.users import user_id_of
-from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +158,7 @@ def _log(error: StoreUnavailable) -> None:
 
 
 def _current_id(request: HttpRequest) -> str:
-    return record.session_id(services().config.namespace, request.session.session_key or "")
+    return id_of(request.session.session_key or "")
 
 
 def _counted(ended: int) -> str:
