@@ -108,7 +108,7 @@ def _end(token: LogoutToken) -> int:
         names = links.known_links(token.issuer, links.SESSION, token.session_id)
     else:
         names = links.known_links(token.issuer, links.SUBJECT, token.subject or "")
-    ended = sum(end_linked(name) for name in names)
+    ended = sum(end_linked(services(), name) for name in names)
     services().table.put_stamped(_used(used, token.ends_at), expected=None)
     return ended
 
