@@ -27,7 +27,7 @@ from oauth.provider.client_authentication import assertion
 from oauth.provider.config import AUTH_METHODS, PRIVATE_KEY, Provider
 from oauth.sign_in import views
 from oauth.sign_out import SignOutMiddleware
-from sessions_kms.backend import SessionStore
+from sessions_kms import SessionStore
 
 LEEWAY_MAX = 3600  # seconds
 

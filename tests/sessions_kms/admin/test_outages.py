@@ -140,11 +140,8 @@ def test_whole_table_that_cannot_be_used_keeps_the_readers_cookie(root: Staff, f
 
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-def test_time_that_only_this_clock_calls_past_is_refused(
-    stack: Stack, db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_time_that_only_this_clock_calls_past_is_refused(stack: Stack, db: None) -> None:
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 200)
     stack.clock.now = real() + 200
     root = Staff("root", superuser=True)
     for ahead, refused in [(-10, False), (190, True)]:

@@ -440,11 +440,8 @@ def test_pages_are_followed_to_the_end(fake: Stack, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-def test_moment_that_only_this_clock_calls_past_is_refused(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moment_that_only_this_clock_calls_past_is_refused(stack: Stack) -> None:
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 24 * 3600)
     stack.clock.now = real() + 24 * 3600
     refused = end("--all")
     assert refused.status == 2
