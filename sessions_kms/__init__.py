@@ -72,6 +72,7 @@ PUBLIC_MODULES = (
     "sessions_kms.moving_in",
     "sessions_kms.moving_out",
     "sessions_kms.middleware",
+    "sessions_kms.checks",  # what is wrong with the settings, for checks of one's own
     "sessions_kms.exceptions",
     "sessions_kms.signals",
     "sessions_kms.services",  # the clock, the table and the keyring of this process

@@ -1,3 +1,5 @@
+"""AWS: clients, signatures, deadlines, retries, circuits, the clock. Boto is imported here only."""
+
 from typing import TYPE_CHECKING
 
 from sessions_kms.old_paths import names_of
