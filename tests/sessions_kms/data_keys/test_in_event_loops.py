@@ -99,12 +99,16 @@ def pilot_in_a_loop(process: Process, key: DataKey) -> Iterator[Callable[[], Non
         await asyncio.wait([task])
         assert task.cancelled()
 
+    def cancel() -> None:
+        ((loop, task),) = tasks
+        loop.call_soon_threadsafe(task.cancel)
+
     process.kms.during = hang
     thread = threading.Thread(target=lambda: asyncio.run(fly()))
     thread.start()
     assert flying.wait(WITHIN)
     try:
-        yield lambda: tasks[0][0].call_soon_threadsafe(tasks[0][1].cancel) and None
+        yield cancel
     finally:
         release.set()
         thread.join(WITHIN)
