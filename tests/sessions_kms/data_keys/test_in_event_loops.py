@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Steps, Wait, arun, run
+from sessions_kms.concurrency.steps import Steps, arun, run
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from tests.sessions_kms.support.fakes import Call, together
 from tests.sessions_kms.support.fleet import PERIOD, Process, kms_keyring
-from tests.sessions_kms.support.stepping import DRIVERS, Driver, cancelled_at
+from tests.sessions_kms.support.stepping import DRIVERS, Driver, cancelled_at, waits_in
 
 THREADS, LOOPS, TASKS = 8, 3, 8
 ALL = THREADS + LOOPS * TASKS
@@ -231,9 +231,12 @@ def test_blocking_call_in_the_loop_whose_task_flies_is_refused(
 
 def test_loop_goes_on_while_kms_is_asked(process: Process, key: DataKey) -> None:
     ticked = threading.Event()
-    process.kms.during = lambda _: ticked.wait(WITHIN)
+
+    def wait_for_the_loop(_: Call) -> None:
+        assert ticked.wait(WITHIN)
 
     async def ask() -> DataKey:
+        process.kms.during = wait_for_the_loop
         task = asyncio.ensure_future(arun(process.cache.unwrap(key.encrypted, PERIOD)))
         await asyncio.sleep(0)
         ticked.set()
@@ -250,18 +253,6 @@ VERBS: dict[str, Callable[[Process, DataKey], Steps[DataKey]]] = {
     "unwrap": lambda process, key: process.cache.unwrap(key.encrypted, PERIOD),
     "confirmed": lambda process, key: process.cache.confirmed(key),
 }
-
-
-def waits_in(steps: Steps[object]) -> Iterator[Wait]:
-    """Do steps in this thread; give what they wait for."""
-    outcome: Any = None
-    try:
-        while True:
-            wait = steps.send(outcome)
-            yield wait
-            outcome = wait.blocking()
-    except StopIteration:
-        pass
 
 
 @pytest.mark.parametrize("name", ["generate", "unwrap", "confirmed"])

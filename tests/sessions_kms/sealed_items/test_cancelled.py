@@ -12,7 +12,7 @@ from sessions_kms.sealed_items.leases import Claim, Leases
 from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import cancelled_at
+from tests.sessions_kms.support.stepping import cancelled_at, waits_in
 
 SECRET = "s" * 32
 WORDS = {"browser": "Firefox"}
@@ -111,6 +111,24 @@ def test_it_is_done_in_a_loop_and_can_be_cancelled_anywhere(
             assert run(begin(prepared)) == outcome
         at += 1
     assert at > 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_lock_of_threads_is_held_while_it_waits(fake: Stack, name: str) -> None:
+    prepare, begin, _ = CASES[name]
+    prepared = prepare(fake)
+    forget(fake)
+    keyring: Any = fake.services.keyring.steps
+    views: list[Any] = [fake.services.not_before, fake.services.not_before_of("provider")]
+    parts = [keyring, keyring._flights, keyring._background, fake.services.lanes]
+    parts += [part for view in views for part in (view.steps, view.steps._reading)]
+    locks = [lock for part in parts for lock in vars(part).values() if hasattr(lock, "locked")]
+    assert len(locks) >= len(parts)
+    waits = 0
+    for _wait in waits_in(begin(prepared)):
+        waits += 1
+        assert not any(lock.locked() for lock in locks)
+    assert waits
 
 
 def nobody_flies(stack: Stack) -> bool:

@@ -1,7 +1,7 @@
 """Steps in tests: a call that blocks as steps, and both drivers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
@@ -25,6 +25,18 @@ def as_steps(call: Callable[..., T]) -> Callable[..., Steps[T]]:
         return outcome
 
     return steps
+
+
+def waits_in(steps: Steps[object]) -> Iterator[Wait]:
+    """Do steps in this thread; give what they wait for."""
+    outcome: Any = None
+    try:
+        while True:
+            wait = steps.send(outcome)
+            yield wait
+            outcome = wait.blocking()
+    except StopIteration:
+        pass
 
 
 class Hanging:
