@@ -17,7 +17,8 @@ from django.utils.crypto import get_random_string
 from sessions_kms.concurrency.steps import Steps, run
 from sessions_kms.concurrency.turn import Turn
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.format.record import SHORT_ID, session_id
+from sessions_kms.format.kinds import session_id
+from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
 from sessions_kms.services import Services, services
 from sessions_kms.session import next_cookie, rebasing

@@ -25,7 +25,8 @@ from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.record import Header, PublishedKey
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import Header
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.not_before import NamedNotBefores, NotBefore
 from sessions_kms.storage.table import Table

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
 from sessions_kms.concurrency.steps import Call, Steps, blocking
 from sessions_kms.exceptions import KMSUnavailable
-from sessions_kms.format.record import ENCRYPTED_KEY_MAX_BYTES
+from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES
 
 PURPOSE: Final = "sessions_kms"
 DATA_KEY_BYTES: Final = 32

@@ -13,7 +13,7 @@ from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.concurrency.steps import HasSteps, Steps, blocking
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, KMSKeyringSteps
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.format.record import PublishedKey
+from sessions_kms.format.published_key import PublishedKey
 
 PUBLISHED_FOR: Final = 24 * 3600  # seconds after its period's end that a published key stays
 

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Call, Pause, Steps
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import Item, SessionRecord
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.services import Services
 from sessions_kms.storage.table import Version

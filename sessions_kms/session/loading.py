@@ -12,7 +12,8 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import InvalidRecord, SessionMoved
-from sessions_kms.format.record import SHORT_ID, SessionRecord, session_id
+from sessions_kms.format.kinds import session_id
+from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items.sealing import SealingSteps

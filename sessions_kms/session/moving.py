@@ -5,7 +5,8 @@ from dataclasses import replace
 from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable
-from sessions_kms.format.record import SessionRecord, session_id
+from sessions_kms.format.kinds import session_id
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import AboutSteps

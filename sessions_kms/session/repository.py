@@ -10,7 +10,7 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import SessionMoved
-from sessions_kms.format.record import session_id
+from sessions_kms.format.kinds import session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items import about

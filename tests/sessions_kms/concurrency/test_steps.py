@@ -1,19 +1,14 @@
 """Steps give the same in a thread and in an event loop, and end wherever they are cancelled."""
 
 import asyncio
-from collections.abc import Callable
 from threading import current_thread, main_thread
-from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency import deadline, steps
 from sessions_kms.concurrency.steps import Call, Pause, Steps, arun, run
-
-Driver = Callable[[Steps[Any]], Any]
-
-DRIVERS = pytest.mark.parametrize(
-    "drive", [run, lambda steps: asyncio.run(arun(steps))], ids=["thread", "loop"]
-)
+from sessions_kms.exceptions import StoreUnavailable
+from tests.sessions_kms.support.stepping import DRIVERS, Driver
 
 
 def halved(number: int) -> int:
@@ -94,6 +89,21 @@ def test_cancelled_task_ends_its_steps_where_they_wait() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(cancelled())
     assert ended == [True]
+
+
+def test_call_that_waits_for_a_thread_too_long_is_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moments = iter([0.0, deadline.REQUEST])
+    monkeypatch.setattr(steps, "monotonic", lambda: next(moments))
+    begun: list[int] = []
+
+    def calling() -> Steps[None]:
+        yield Call(begun.append, (1,))
+
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(arun(calling()))
+    assert begun == []
 
 
 def test_repr_of_a_call_shows_no_argument() -> None:

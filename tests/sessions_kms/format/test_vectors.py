@@ -14,7 +14,7 @@ from sessions_kms.concurrency.steps import Steps
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.format.record import session_id
+from sessions_kms.format.kinds import session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services

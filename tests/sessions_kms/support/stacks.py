@@ -31,7 +31,7 @@ from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
 from sessions_kms.services import PublishedKeys, Services, read_not_before
 from sessions_kms.storage.not_before import NotBefore
