@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment import admission
-from gateway_site.environment.reading import refuse_unknown
+from gateway_site.environment.names import refuse_unknown
 from gateway_site.providers import client, endpoints, network, protection, sign_out, tokens
 from gateway_site.providers.kinds import kind, kind_of
 from gateway_site.providers.provider import OPENID, Provider
