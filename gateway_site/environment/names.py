@@ -25,7 +25,22 @@ def nearest(name: str, known: Iterable[str], cutoff: float) -> str | None:
     return found[0] if found else None
 
 
-def refuse_unknown(
+def declared(environment: Mapping[str, str], kind: str, suffixes: Sequence[str]) -> list[str]:
+    """Return the <NAME>s whose variable `<KIND>_<NAME>_<first suffix>` is set.
+
+    Raises ImproperlyConfigured for one of their variables that has none of the suffixes.
+    """
+    first = re.compile(rf"{kind}_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_{suffixes[0]}")
+    names = sorted(
+        match[1]
+        for variable, value in environment.items()
+        if (match := first.fullmatch(variable)) and value.strip()
+    )
+    _refuse_unknown(environment, kind, names, suffixes)
+    return names
+
+
+def _refuse_unknown(
     environment: Mapping[str, str], kind: str, names: Iterable[str], suffixes: Sequence[str]
 ) -> None:
     """Raise ImproperlyConfigured for a variable that begins with one of the names and is not its.

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment.addresses import LOOPBACK_HOSTS
 from gateway_site.environment.admission import groups
-from gateway_site.environment.names import refuse_unknown
+from gateway_site.environment.names import declared
 from gateway_site.environment.reading import Variables
 from gateway_site.rules import url_rules as paths
 from gateway_site.rules.request_headers import LISTED, BadEntry, RequestHeaders
@@ -43,7 +43,6 @@ SUFFIXES = (
     "ALLOWED_GROUPS",
     *NUMBERS,
 )
-URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
 NAME_LENGTH = 40
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
@@ -87,12 +86,7 @@ def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
 
     Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
     """
-    names = sorted(
-        match[1]
-        for variable, value in environment.items()
-        if (match := URL.fullmatch(variable)) and value.strip()
-    )
-    refuse_unknown(environment, "UPSTREAM", names, SUFFIXES)
+    names = declared(environment, "UPSTREAM", SUFFIXES)
     return {name.lower(): _Variables(environment, name).upstream() for name in names}
 
 
