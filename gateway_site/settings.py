@@ -26,7 +26,7 @@ from gateway_site.environment.addresses import (
 )
 from gateway_site.environment.database import database
 from gateway_site.environment.reading import Variables
-from gateway_site.rules import upstream as upstreams
+from gateway_site.rules import upstream
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600
@@ -215,7 +215,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-UPSTREAMS = upstreams.configured(os.environ)
+UPSTREAMS = upstream.configured(os.environ)
 # Seconds for which a call of an upstream may go by what the database said of its person.
 PERSON_CACHE_AGE = _env.whole_number("PERSON_CACHE_AGE", 2, maximum=60)
 

@@ -17,7 +17,7 @@ from gateway_site.environment.addresses import LOOPBACK_HOSTS
 from gateway_site.environment.admission import groups
 from gateway_site.environment.names import declared
 from gateway_site.environment.reading import Variables
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import url_rules
 from gateway_site.rules.request_headers import LISTED, BadEntry, RequestHeaders
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -184,7 +184,7 @@ class _Variables(Variables):
 
 def _is_path(path: str) -> bool:
     try:
-        paths.check(path)
-    except paths.PathRefused:
+        url_rules.check(path)
+    except url_rules.PathRefused:
         return False
     return True
