@@ -30,14 +30,14 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve, set_script_prefix
 
 from gateway_site.edge import access_log
-from gateway_site.edge.listening import Client, ClientGone, Receive
+from gateway_site.edge.asgi import Receive, Send
+from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
 from gateway_site.forwarding import admission, proxy
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.gate import Busy
 from gateway_site.forwarding.lanes import THREADS, Lane, ProviderLane, provider_asked_by
 from gateway_site.forwarding.people import CALLER
-from gateway_site.forwarding.proxy import Send
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems, url_rules
 from gateway_site.rules.headers import Headers

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
@@ -16,7 +16,8 @@ import httpx2
 from django import db
 from django.http import HttpRequest
 
-from gateway_site.edge.listening import ANSWER_TIME, ClientGone, Receive
+from gateway_site.edge.asgi import Receive, Send
+from gateway_site.edge.listening import ANSWER_TIME, ClientGone
 from gateway_site.edge.trusted_proxies import Address, address
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.call import Call
@@ -35,7 +36,6 @@ from sessions_kms.exceptions import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Content = AsyncGenerator[bytes, None]
 
 SESSION_CHECK = 60.0  # seconds between two looks at whether the session and its person stand
