@@ -16,8 +16,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from gateway_site.rules.headers import Headers
+from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.executors import executor, in_thread
-from sessions_kms.exceptions import StoreUnavailable
 
 THREADS = 4  # of its own: in those of the event loop it would hold up look-ups of hosts
 
