@@ -24,7 +24,7 @@ from oauth.provider import config as providers
 from oauth.provider import jwks
 from oauth.provider import metadata as endpoints
 from oauth.provider.config import Provider
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms import StoreUnavailable
 from sessions_kms.operations import used_tokens
 from sessions_kms.operations.ending import end_linked
 from sessions_kms.services import services
@@ -98,14 +98,14 @@ def _end(token: LogoutToken) -> int:
     It is remembered afterwards, so that a provider may send it again after a failure;
     two at once end the same sessions.
     """
-    if used_tokens.was_used(token.issuer, token.id):
+    if used_tokens.was_used(services(), token.issuer, token.id):
         raise InvalidLogoutToken("The logout token was used before.")
     if token.session_id is not None:
         names = links.known_links(token.issuer, links.SESSION, token.session_id)
     else:
         names = links.known_links(token.issuer, links.SUBJECT, token.subject or "")
-    ended = sum(end_linked(name) for name in names)
-    used_tokens.remember_used(token.issuer, token.id, until=token.ends_at)
+    ended = sum(end_linked(services(), name) for name in names)
+    used_tokens.remember_used(services(), token.issuer, token.id, until=token.ends_at)
     return ended
 
 

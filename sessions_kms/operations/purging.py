@@ -111,7 +111,7 @@ class Clearing:
     def _announce(self, records: list[RecordHead], deleted: list[bool]) -> None:
         now = self.services.clock()
         for record, was_deleted in zip(records, deleted, strict=True):
-            if was_deleted and ending.ends_at(record) > now:
+            if was_deleted and ending.ends_at(self.services, record) > now:
                 announce(session_ended, record.id)
 
     def _looked_at(self, items: list[Item]) -> int:

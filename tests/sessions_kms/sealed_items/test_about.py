@@ -14,6 +14,7 @@ from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
+from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import run
@@ -121,10 +122,10 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
 def test_end_of_a_session_ends_what_it_told(stack: Stack) -> None:
     own, one, many, first = signed_in(), signed_in(), signed_in(), signed_in()
     own.flush()
-    assert ending.end_session(own_id(one), user_id=ADA)
-    assert Inspection().end(own_id(first))
+    assert ending.end_session(services(), own_id(one), user_id=ADA)
+    assert Inspection(services()).end(own_id(first))
     assert list(about_items(stack)) == [f"about#django#{own_id(many)}"]
-    ending.end_sessions_of(ADA)
+    ending.end_sessions_of(services(), ADA)
     assert about_items(stack) == {}
 
 
@@ -137,7 +138,7 @@ def test_item_that_cannot_be_deleted_ends_the_session_all_the_same(
         raise TableUnavailable
 
     monkeypatch.setattr(fake.services.table, "delete", fail)
-    assert ending.end_sessions_of(ADA) == 1
+    assert ending.end_sessions_of(services(), ADA) == 1
     assert not SessionStore().exists(session.session_key or "")
 
 
@@ -185,7 +186,7 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
         raise KMSUnavailable
 
     monkeypatch.setattr(fake.services.keyring, "unwrap", refuse)
-    inspection = Inspection()
+    inspection = Inspection(services())
     assert [inspection.about(own_id(session)) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1
 

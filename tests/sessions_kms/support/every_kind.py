@@ -60,7 +60,7 @@ def kind_of(item: Item) -> Kind | None:
 
 
 def write() -> Names:
-    end_before(MOMENT)
+    end_before(services(), MOMENT)
     session = SessionStore()
     session.update({"_auth_user_id": "7", "value": 1, LINKS: [LINK], about.ABOUT: WORDS})
     session.save()
@@ -71,7 +71,7 @@ def write() -> Names:
     Leases().claim(SECRET, "one", seconds=30)
     assert Leases().complete(SECRET, "one", b"result", keep=600)
     now = int(services().clock())
-    remember_used(ISSUER, "token", until=now + 600)
+    remember_used(services(), ISSUER, "token", until=now + 600)
     services().table.put_item(moved_marks.mark(services(), "elsewhere", row_ends_at=now))
     return names
 
@@ -108,7 +108,7 @@ def _link(names: Names) -> bool:
 
 
 def _logout_token(_: Names) -> bool:
-    return was_used(ISSUER, "token")
+    return was_used(services(), ISSUER, "token")
 
 
 def _about(names: Names) -> about.Words:

@@ -57,8 +57,9 @@ class ReleaseCommands(Commands):
 
     def end_before_of(self, name: str, moment: int) -> bool:
         from sessions_kms.operations.ending import end_before_of
+        from sessions_kms.services import services
 
-        return end_before_of(name, moment)
+        return end_before_of(services(), name, moment)
 
     def moment_of(self, name: str) -> int:
         from sessions_kms.services import services
