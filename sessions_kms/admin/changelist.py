@@ -18,8 +18,9 @@ from django.core.signing import BadSignature
 from django.http import HttpRequest
 from django.urls import reverse
 
+from sessions_kms.format.kinds import is_session_id
 from sessions_kms.models import Session
-from sessions_kms.operations import ending, users
+from sessions_kms.operations import users
 from sessions_kms.operations.listing import Inspection, Listing
 from sessions_kms.operations.page_token import start_of, token_of
 from sessions_kms.services import services
@@ -61,7 +62,7 @@ class SessionList(ChangeList):
     def _read(self, request: HttpRequest) -> Listing:
         inspection = Inspection(services(), request.session.session_key)
         if text := self.query.strip():
-            found = inspection.find(text) if ending.SESSION_ID.fullmatch(text) else None
+            found = inspection.find(text) if is_session_id(text) else None
             if found is not None:
                 return Listing([found])
             matches = users.matching(text)

@@ -4,20 +4,24 @@ The index is eventually consistent: a session just created may be missing from i
 one just ended may still be in it. So ending is repeated until nothing new shows up.
 """
 
-import re
 from collections.abc import Callable
 
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
-from sessions_kms.format.record import RecordHead, owner_of, session_id
+from sessions_kms.format.kinds import (
+    is_session_id,
+    link_owner,
+    linked_session,
+    owner_of,
+    session_id,
+)
+from sessions_kms.format.record import RecordHead
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
-from sessions_kms.session.links import linked_session, owner_of_link
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.not_before import latest
 
-SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")
 PASSES_MAX = 20
 EMPTY_PASSES = 2
 BETWEEN_PASSES = 0.5  # seconds; an index is usually not further behind
@@ -57,7 +61,7 @@ def end_linked(services: Services, name: str) -> int:
 
     Raises StoreUnavailable.
     """
-    return _end_all(services, owner_of_link(services.config.namespace, name), set(), _end_by_link)
+    return _end_all(services, link_owner(services.config.namespace, name), set(), _end_by_link)
 
 
 def end_before(services: Services, moment: int) -> bool:
@@ -185,7 +189,7 @@ def stored_head(services: Services, found: str) -> RecordHead | None:
 
     Raises TableUnavailable.
     """
-    if not SESSION_ID.fullmatch(found):  # Another kind of item, or what somebody typed.
+    if not is_session_id(found):  # Another kind of item, or what somebody typed.
         return None
     try:
         return once_more(lambda: services.table.head(found))

@@ -13,16 +13,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
-from sessions_kms.format.record import (
-    CLOCK_SKEW,
-    Item,
-    RecordHead,
-    item_size,
-    number,
-    owner_of,
-    owner_prefix,
-    session_id,
-)
+from sessions_kms.format import kinds
+from sessions_kms.format.attributes import Item, item_size, number
+from sessions_kms.format.kinds import owner_of, owner_prefix, session_id
+from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
 from sessions_kms.operations.ownership import Belonging
 from sessions_kms.sealed_items import about
@@ -171,10 +165,11 @@ class Inspection:
         return ending.end_record(self._services, record)
 
     def _listed(self, item: Item) -> Row | None:
-        if not ending.SESSION_ID.fullmatch(item["id"]["S"]):
+        kind = kinds.of(item["id"]["S"])
+        if kind is None or not kind.is_listed:
             return None
         try:
-            record = RecordHead.from_item(item)
+            record = RecordHead.from_item(item, kind)
         except InvalidRecord:
             return None
         if not self._services.is_live(record):

@@ -6,7 +6,7 @@ that are shown: signed, it opens the listing that it was made for and no other.
 
 from django.core import signing
 
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.services import Services
 
 

@@ -16,7 +16,7 @@ from pytest_django import Settings
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
-from sessions_kms.format.record import session_id
+from sessions_kms.format.kinds import session_id
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services

@@ -10,7 +10,7 @@ from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import KEYS_ASKED, OWNED_ROWS, READS, ROWS, Inspection, Row
 from sessions_kms.session.loading import id_of

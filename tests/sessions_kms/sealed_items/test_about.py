@@ -8,7 +8,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
