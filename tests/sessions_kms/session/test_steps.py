@@ -129,6 +129,9 @@ class Story:
         """Yield what the session of this key may hold afterwards, whatever was cancelled."""
         yield NEW
 
+    def check(self) -> None:
+        """See that the request itself was left as it may be, when it was cancelled."""
+
 
 class Loads(Story):
     def steps(self) -> Steps[Any]:
@@ -145,6 +148,9 @@ class Creates(Story):
 
     def steps(self) -> Steps[Any]:
         return self.session._saving()
+
+    def check(self) -> None:
+        assert self.session.session_key is None
 
 
 class Saves(Story):
@@ -249,6 +255,7 @@ async def is_cut(story: Story, at: int, done: str) -> bool:
         assert len(story.world.processes[0].lanes) == 0
         assert waking._held.get() == ()
         for each in cuts:
+            story.check()
             await asyncio.to_thread(each.finish)
     stands = story.world.truth(str(story.key))
     found = None if stands is None else stands.content
