@@ -22,12 +22,12 @@ from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
 from sessions_kms.services import Services, services
 from sessions_kms.session import next_cookie, rebasing
-from sessions_kms.session.async_methods import AsyncMethods, sync_only
 from sessions_kms.session.draft import Draft
-from sessions_kms.session.expiry import Expiry
 from sessions_kms.session.lifetime import Lifetime
 from sessions_kms.session.loading import SESSION_KEY, Found, refuse
-from sessions_kms.session.redaction import Redaction
+from sessions_kms.session.mixins.async_methods import AsyncMethods, sync_only
+from sessions_kms.session.mixins.expiry import Expiry
+from sessions_kms.session.mixins.redaction import Redaction
 from sessions_kms.session.repository import Repository
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announce, session_created, session_cycled, session_ended

@@ -9,7 +9,7 @@ import pytest
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.session import async_methods as asynchronous
+from sessions_kms.session.mixins import async_methods as asynchronous
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fake_table import FakeTable
 from tests.sessions_kms.support.stacks import Stack

@@ -9,7 +9,7 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.exceptions import SynchronousOnlyOperation
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.session.async_methods import THREADS, _executor
+from sessions_kms.session.mixins.async_methods import THREADS, _executor
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.usefixtures("stack")

@@ -1,0 +1,1 @@
+"""What `SessionStore` has of Django's contract beside the storing: none knows the others."""
