@@ -16,8 +16,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.stacks import Stack
-
-WITHIN = 10  # seconds, after which a thread counts as hung
+from tests.sessions_kms.support.stepping import WITHIN, in_time
 
 
 class Asking(logging.Handler):
@@ -44,23 +43,6 @@ def asking(logger: str, ask: Callable[[], object]) -> Iterator[Asking]:
         yield handler
     finally:
         log.removeHandler(handler)
-
-
-def in_time(call: Callable[[], object]) -> object:
-    """Return what a call returns or raises, unless it hangs."""
-    outcome: list[object] = []
-
-    def run() -> None:
-        try:
-            outcome.append(call())
-        except StoreUnavailable as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(WITHIN)
-    assert outcome, "the thread hangs"
-    return outcome[0]
 
 
 def refuse_cold(fake: Stack) -> None:

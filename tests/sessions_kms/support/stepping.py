@@ -1,12 +1,16 @@
 """Steps in tests: a call that blocks as steps, and both drivers."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
 
 from sessions_kms.concurrency.steps import Call, Steps, Wait, arun, run
+from sessions_kms.exceptions import StoreUnavailable
+
+WITHIN = 10  # seconds, after which a thread counts as hung
 
 T = TypeVar("T")
 
@@ -25,6 +29,23 @@ def as_steps(call: Callable[..., T]) -> Callable[..., Steps[T]]:
         return outcome
 
     return steps
+
+
+def in_time(call: Callable[[], object]) -> object:
+    """Return what a call returns, or the StoreUnavailable that it raises, unless it hangs."""
+    outcome: list[object] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except StoreUnavailable as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(WITHIN)
+    assert outcome, "the thread hangs"
+    return outcome[0]
 
 
 def waits_in(steps: Steps[object]) -> Iterator[Wait]:
