@@ -8,7 +8,8 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.data_keys.keyring import DataKey
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import listing as inspection
@@ -287,18 +288,18 @@ class Counting:
 
     def __init__(self, stack: Stack, *, outage: bool = False) -> None:
         self.count = 0
-        self._inner = stack.services.keyring
+        self._inner = stack.services.keyring.steps
         self._outage = outage
-        stack.services = dataclasses.replace(stack.services, keyring=self)
+        stack.services = dataclasses.replace(stack.services, keyring=Keyring(self))
         install(stack.services)
 
-    def generate(self, period: int) -> DataKey:
+    def generate(self, period: int) -> Steps[DataKey]:
         return self._inner.generate(period)
 
-    def confirmed(self, key: DataKey) -> DataKey:
+    def confirmed(self, key: DataKey) -> Steps[DataKey]:
         return self._inner.confirmed(key)
 
-    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
         self.count += 1
         if self._outage:
             raise KMSUnavailable

@@ -37,7 +37,7 @@ def own_id(session: SessionStore) -> str:
 
 
 def told(stack: Stack, session: SessionStore) -> about.Words:
-    return about.read(stack.services, own_id(session))
+    return about.About(stack.services).read(own_id(session))
 
 
 def about_items(stack: Stack) -> dict[str, Item]:
@@ -105,7 +105,7 @@ def test_key_change_moves_it_in_the_same_transaction(stack: Stack) -> None:
     session.cycle_key()
     assert list(about_items(stack)) == [f"about#django#{own_id(session)}"]
     assert told(stack, session) == WORDS
-    assert about.read(stack.services, old) == {}
+    assert about.About(stack.services).read(old) == {}
 
 
 def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
@@ -185,7 +185,7 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
         asked.append(period)
         raise KMSUnavailable
 
-    monkeypatch.setattr(fake.services.keyring, "unwrap", refuse)
+    monkeypatch.setattr(fake.services.keyring.steps, "unwrap", refuse)
     inspection = Inspection(services())
     assert [inspection.about(own_id(session)) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1

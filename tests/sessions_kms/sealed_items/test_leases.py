@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items import leases as module
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
@@ -175,15 +176,15 @@ def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(
     """The holder's own renewal comes between the read and the write of its result."""
     worker, waiter = Leases(stack.services), Leases(stack.services)
     worker.claim(SECRET, "one", seconds=30)
-    read = worker._get
+    read = worker.steps._get
 
-    def read_and_renewed(secret: str) -> object:
-        found = read(secret)
+    def read_and_renewed(secret: str) -> Steps[object]:
+        found = yield from read(secret)
         monkeypatch.undo()
         assert waiter.renew(secret, "one", seconds=30)
         return found
 
-    monkeypatch.setattr(worker, "_get", read_and_renewed)
+    monkeypatch.setattr(worker.steps, "_get", read_and_renewed)
     assert worker.complete(SECRET, "one", RESULT, keep=600)
     assert waiter.claim(SECRET, "two", seconds=30).result == RESULT
 
