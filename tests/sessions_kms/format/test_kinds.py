@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -16,35 +17,37 @@ def digest(text: bytes) -> str:
 
 
 SESSION_ID = digest(b"sessions_kms/1/id\0shop\0" + b"c" * 32)
-IDS = {
-    SESSION_ID: (kinds.session_id("shop", "c" * 32), kinds.SESSION),
-    "data-key#shop#86400": (kinds.data_key_id("shop", 86_400), kinds.DATA_KEY),
-    "not-before#shop": (kinds.not_before_id("shop"), kinds.NOT_BEFORE),
-    "not-before#shop#corp": (kinds.not_before_id("shop", "corp"), kinds.NOT_BEFORE),
-    f"moved#shop#{SESSION_ID}": (kinds.MOVED.id_in("shop", SESSION_ID), kinds.MOVED),
+IDS: dict[str, tuple[Kind, Callable[..., str], tuple[object, ...]]] = {
+    SESSION_ID: (kinds.SESSION, kinds.session_id, ("c" * 32,)),
+    "data-key#shop#86400": (kinds.DATA_KEY, kinds.data_key_id, (86_400,)),
+    "not-before#shop": (kinds.NOT_BEFORE, kinds.not_before_id, ()),
+    "not-before#shop#corp": (kinds.NOT_BEFORE, kinds.not_before_id, ("corp",)),
+    f"moved#shop#{SESSION_ID}": (kinds.MOVED, kinds.MOVED.id_in, (SESSION_ID,)),
     "lease#shop#" + digest(b"sessions_kms/1/lease\0shop\0" + b"s" * 32): (
-        kinds.lease_id("shop", "s" * 32),
         kinds.LEASE,
+        kinds.lease_id,
+        ("s" * 32,),
     ),
-    f"logout#shop#abc#{SESSION_ID}": (kinds.link_id("shop", "abc", SESSION_ID), kinds.LINK),
-    "logout#shop#jti#" + digest(b"12:https://a.ex" + b"the token"): (
-        kinds.logout_token_id("shop", "https://a.ex", "the token"),
+    f"logout#shop#abc#{SESSION_ID}": (kinds.LINK, kinds.link_id, ("abc", SESSION_ID)),
+    "logout#shop#jti#" + digest(b"12:https://a.exthe token\xed\xa0\x80"): (
         kinds.LOGOUT_TOKEN,
+        kinds.logout_token_id,
+        ("https://a.ex", "the token\ud800"),
     ),
-    f"about#shop#{SESSION_ID}": (kinds.ABOUT.id_in("shop", SESSION_ID), kinds.ABOUT),
+    f"about#shop#{SESSION_ID}": (kinds.ABOUT, kinds.ABOUT.id_in, (SESSION_ID,)),
 }
 
 
 @pytest.mark.parametrize("item_id", IDS, ids=lambda item_id: item_id[:20])
 def test_ids_are_what_they_always_were_and_tell_the_kind(item_id: str) -> None:
-    made, kind = IDS[item_id]
-    assert made == item_id
+    kind, made, names = IDS[item_id]
+    assert made("shop", *names) == item_id
     assert kinds.of(item_id) is kind
 
 
 def test_every_kind_has_an_id_here() -> None:
     # A tombstone's is that of the session that moved.
-    assert {kind for _, kind in IDS.values()} == set(kinds.KINDS) - {kinds.TOMBSTONE}
+    assert {kind for kind, *_ in IDS.values()} == set(kinds.KINDS) - {kinds.TOMBSTONE}
 
 
 @pytest.mark.parametrize(
@@ -60,8 +63,9 @@ def test_id_is_in_its_namespace_alone(other: str) -> None:
     assert not kinds.LEASE.is_in("shop", other)
 
 
-def test_owner_of_links_is_what_it_always_was() -> None:
+def test_links_are_found_by_their_name_and_lead_to_a_session() -> None:
     assert kinds.link_owner("shop", "abc") == "logout#shop#abc"
+    assert kinds.linked_session(kinds.link_id("shop", "abc", SESSION_ID)) == SESSION_ID
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: kind.name)
