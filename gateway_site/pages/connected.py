@@ -25,6 +25,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import ended_grants as grants
 from oauth.tokens import vault as tokens
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.services import services
 
 # Scopes that are granted under another name.
 # https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps#normalized-scopes
@@ -171,7 +172,7 @@ def _refused_renewal(request: HttpRequest, provider: str) -> bool:
 
 
 def _status(provider: str, held: TokenSet) -> Status:
-    if grants.standing(provider, held) is None:
+    if grants.standing(services(), provider, held) is None:
         return Status.REAUTHENTICATE
     if not _is_over(held.expires_at):
         return Status.HELD

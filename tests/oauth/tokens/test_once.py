@@ -16,18 +16,23 @@ from django.http import HttpRequest
 
 import oauth
 from oauth.exceptions import OAuthError
-from oauth.provider.config import provider
+from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import refresh_coordinator as renewal
 from oauth.tokens import vault as tokens
-from oauth.tokens.refresh_coordinator import LEASE, Renewal
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import (
+    Successor,
+    get_token,
+    request_of,
+    stored,
+    successor_of,
+)
 from tests.sessions_kms.support.stacks import Stack, install
 
 MANY = 50
@@ -197,13 +202,6 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def made_by(visitor: Visitor, held: TokenSet) -> renewal.Successor | None:
-    """Be another process: one that knows nothing of this one's turns."""
-    configured = provider("corp")
-    assert configured is not None
-    return Renewal(configured).successor(held, is_current=lambda: True, patient=True)
-
-
 def test_lease_is_renewed_while_the_provider_is_slow(
     corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,8 +237,7 @@ def test_lease_of_a_dead_process_is_taken_over(
 def test_successor_that_another_process_made_is_saved_by_who_finds_it(
     corp: FakeProvider, expired: Visitor
 ) -> None:
-    found = made_by(expired, stored(expired))
-    assert found is not None
+    found = successor_of(stored(expired))
     assert found.made
     assert get_token(expired) == found.token_set == stored(expired)
     assert len(corp.refreshes) == 1
@@ -252,9 +249,7 @@ def test_chain_of_successors_is_followed(
     held = stored(expired)
     corp.expires_in = 600
     for _ in range(2):
-        found = made_by(expired, held)
-        assert found is not None
-        held = found.token_set
+        held = successor_of(held).token_set
         store.clock.advance(600)
     newest = get_token(expired)
     assert newest.refresh_token in corp.refresh_tokens
@@ -275,7 +270,7 @@ def test_answer_is_sealed_again_when_the_table_fails_at_first(
     monkeypatch.setattr(Leases, "complete", failing)
     held = stored(expired)
     new = get_token(expired)
-    assert made_by(expired, held) == renewal.Successor(new, made=False)
+    assert successor_of(held) == Successor(new, made=False)
 
 
 def test_answer_that_cannot_be_sealed_is_saved_in_the_session_all_the_same(

@@ -15,10 +15,11 @@ from pytest_django import Settings
 
 import oauth
 from gateway_site.local.kms import LocalKMS
+from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import turns as threads
 from oauth.tokens import vault as tokens
-from oauth.tokens.refresh_coordinator import LEASE, _resting
+from oauth.tokens.refresh_coordinator import _resting
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.format.record import session_id

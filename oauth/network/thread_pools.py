@@ -1,0 +1,46 @@
+"""Threads for calls that block, apart by name: what hangs in one pool holds up no other.
+
+A name and a call enter, a `Future` leaves. Knows nothing of what is called.
+"""
+
+import asyncio
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+THREADS = 16  # of each pool; there are a few for each configured provider
+
+
+@cache
+def pool(name: str) -> ThreadPoolExecutor:
+    """Return the pool of this name. A forked child, which has no threads, begins with new ones."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"oauth-{name}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The wait for what a thread makes (`sessions_kms.concurrency.steps`), so many seconds long.
+
+    Raises TimeoutError where it takes longer; the thread goes on.
+    """
+
+    future: "Future[Any]" = field(repr=False)
+    seconds: float
+
+    def blocking(self) -> Any:
+        """Wait in this thread."""
+        return self.future.result(self.seconds)
+
+    async def looping(self) -> Any:
+        """Wait in the event loop."""
+        waited = asyncio.wrap_future(self.future)
+        await asyncio.wait([waited], timeout=self.seconds)
+        if not self.future.done():
+            waited.add_done_callback(lambda each: each.cancelled() or each.exception())  # Seen.
+            raise TimeoutError
+        return self.future.result()
+
+
+os.register_at_fork(after_in_child=pool.cache_clear)
