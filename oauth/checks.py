@@ -197,9 +197,9 @@ def _can_sign(provider: Provider) -> bool:
         return False
     try:
         made = (
-            client_secret(provider)
+            client_secret(provider, now=0)  # Nobody is shown it.
             if provider.apple_team_id
-            else assertion(provider, None, "check")
+            else assertion(provider, None, "check", now=0)
         )
         return bool(made)
     except ProviderUnavailable:

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from oauth.logout import released
+from sessions_kms.services import services
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
@@ -34,11 +35,12 @@ class SignOutMiddleware:
         if self.is_async:
             return self._acall(request)
         response = cast("HttpResponseBase", self.get_response(request))
-        released.settle(request, response)
+        if released.has_let_go(request):
+            released.settle(services(), request, response)
         return response
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
         if released.has_let_go(request):
-            await sync_to_async(released.settle)(request, response)
+            await sync_to_async(released.settle)(services(), request, response)
         return response

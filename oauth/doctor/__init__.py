@@ -25,17 +25,21 @@ from sessions_kms.doctor.finding import Finding, ok
 __all__ = ["examine"]
 
 
-def examine(provider: Provider, site: str | None) -> Iterator[Finding]:
+def examine(
+    provider: Provider, site: str | None, *, clock: Callable[[], float]
+) -> Iterator[Finding]:
     """Look at everything in turn; without metadata there is nothing else to look at.
 
     ``site`` is the origin under which browsers know this site, None where that is not known.
     """
-    for finding in _findings(provider, site):
+    for finding in _findings(provider, site, clock):
         named = finding.remedy.replace("<NAME>", provider.name.upper())
         yield replace(finding, remedy=named)
 
 
-def _findings(provider: Provider, site: str | None) -> Iterator[Finding]:
+def _findings(
+    provider: Provider, site: str | None, clock: Callable[[], float]
+) -> Iterator[Finding]:
     try:
         found = endpoints.metadata(provider, anonymous=False)
     except ProviderUnavailable as exc:
@@ -44,9 +48,9 @@ def _findings(provider: Provider, site: str | None) -> Iterator[Finding]:
     if provider.issuer is not None:
         yield ok("metadata", f"is of {found.issuer}")
         yield from _guarded("keys", lambda: key_findings(found))
-    yield from _guarded("connection", lambda: connection_findings(found))
-    yield from _guarded("client", lambda: client_findings(provider, found, site))
-    yield from _guarded("redirect URI", lambda: redirect_findings(provider, found, site))
+    yield from _guarded("connection", lambda: connection_findings(found, clock))
+    yield from _guarded("client", lambda: client_findings(provider, found, site, clock))
+    yield from _guarded("redirect URI", lambda: redirect_findings(provider, found, site, clock))
     yield from logout_findings(provider, found, site)
 
 

@@ -9,7 +9,7 @@ tells anything then.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from oauth.codes import Code
@@ -32,7 +32,9 @@ NOBODY_THERE = frozenset(
 )
 
 
-def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> Iterator[Finding]:
+def redirect_findings(
+    provider: Provider, found: Metadata, site: str | None, clock: Callable[[], float]
+) -> Iterator[Finding]:
     """Ask for a code as nobody. Raises ProviderUnavailable."""
     back = callback_address(provider, site)
     if back is None:
@@ -43,7 +45,7 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
     asked = _parameters(provider, back)
     if pushing.is_wanted(provider, found):
         try:
-            reference = pushing.pushed(provider, found, asked)
+            reference = pushing.pushed(provider, found, asked, clock=clock)
         except (ProviderRefused, ProviderUnavailable) as exc:
             yield trouble(PUSHED, exc)
             return

@@ -13,7 +13,6 @@ import jwt
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.provider.config import Provider
-from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +21,13 @@ CANCELLED = "user_cancelled_authorize"
 LIFETIME = 300  # seconds; Apple takes six months at most, and a stolen one serves as long
 
 
-def client_secret(provider: Provider) -> str:
-    """Return a new secret, signed with the P-256 key that Apple knows by its id.
+def client_secret(provider: Provider, *, now: int) -> str:
+    """Return a new secret of this moment, signed with the P-256 key that Apple knows by its id.
 
     The key is read each time, so that it may be replaced while the gateway runs. Raises
     ProviderUnavailable when it cannot be used.
     """
     __traceback_hide__ = True
-    now = int(services().clock())
     claims = {
         "iss": provider.apple_team_id,
         "iat": now,

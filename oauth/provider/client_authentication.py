@@ -19,7 +19,6 @@ from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.provider.apple import client_secret
 from oauth.provider.config import BASIC, ISSUER, POST, PRIVATE_KEY, Provider
-from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +37,7 @@ def authenticated(
     endpoint: str,
     methods: Sequence[str],
     algorithms: Sequence[str] = (),
+    now: int,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the form and the headers of a request that shows who this client is.
 
@@ -49,19 +49,21 @@ def authenticated(
     if method == PRIVATE_KEY:
         proof = {
             "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": assertion(provider, issuer, endpoint, algorithms),
+            "client_assertion": assertion(provider, issuer, endpoint, algorithms, now=now),
         }
         return {**form, "client_id": provider.client_id, **proof}, {}
     if method == BASIC:
         # Both parts are form-encoded first: RFC 6749 section 2.3.1.
         pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret)}"
         return dict(form), {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-    proof = {"client_secret": _secret(provider)} if method == POST else {}
+    proof = {"client_secret": _secret(provider, now)} if method == POST else {}
     return {**form, "client_id": provider.client_id, **proof}, {}
 
 
-def _secret(provider: Provider) -> str:
-    return provider.client_secret if provider.apple_team_id is None else client_secret(provider)
+def _secret(provider: Provider, now: int) -> str:
+    if provider.apple_team_id is None:
+        return provider.client_secret
+    return client_secret(provider, now=now)
 
 
 def method_of(provider: Provider, methods: Sequence[str]) -> str | None:
@@ -78,7 +80,12 @@ def method_of(provider: Provider, methods: Sequence[str]) -> str | None:
 
 
 def assertion(
-    provider: Provider, issuer: str | None, endpoint: str, algorithms: Sequence[str] = ()
+    provider: Provider,
+    issuer: str | None,
+    endpoint: str,
+    algorithms: Sequence[str] = (),
+    *,
+    now: int,
 ) -> str:
     """Return a signed assertion, good once and for a minute (RFC 7523, OIDC Core section 9).
 
@@ -89,7 +96,6 @@ def assertion(
     The key is read each time, so that it may be replaced while the gateway runs.
     """
     __traceback_hide__ = True
-    now = int(services().clock())
     is_for_issuer = issuer is not None and provider.assertion_audience == ISSUER
     claims: dict[str, object] = {
         "iss": provider.client_id,

@@ -16,12 +16,13 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.network import background
 from oauth.provider import config as providers
 from oauth.provider import metadata as endpoints
+from oauth.provider import token_endpoint
 from oauth.provider.config import Provider
 from oauth.provider.grant_lease import GrantLease, Outcome, Taken
 from oauth.provider.token_set import TokenSet
 from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.services import Services, services
+from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +33,13 @@ T = TypeVar("T")
 REVOKED = Outcome(refused="revoked")
 
 
-def revoke_soon(name: str, token_set: TokenSet) -> None:
+def revoke_soon(services: Services, name: str, token_set: TokenSet) -> None:
     """Revoke a token set that nobody holds any more, in the background."""
     provider = providers.provider(name)
     if provider is None or provider.client_id != token_set.client_id:
         logger.warning("A grant of %s was not revoked: its client is not configured.", name)
         return
-    revocation = _Revocation(provider, services())
+    revocation = _Revocation(provider, services)
     background.submit(lambda: revocation.run(token_set))
 
 
@@ -106,8 +107,9 @@ class _Revocation:
         form = {"token": held.access_token, "token_type_hint": "access_token"}
         if held.refresh_token is not None:
             form = {"token": held.refresh_token, "token_type_hint": "refresh_token"}
-        answer = endpoints.ask_token_endpoint(
-            self._provider, found, form, url=found.revocation_endpoint
+        url = found.revocation_endpoint
+        answer = token_endpoint.ask(
+            self._provider, found, form, clock=self._services.clock, url=url
         )
         if answer.is_overloaded:
             raise ProviderUnavailable("The provider cannot revoke a token now.")

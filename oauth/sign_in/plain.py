@@ -25,7 +25,6 @@ from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingClient
 from oauth.sign_in.allauth_adapters import Capturing, exchanges
-from sessions_kms.services import services
 
 
 class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth has no types
@@ -76,7 +75,7 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
     def _pushed(self, authorization_request: Mapping[str, str]) -> str:
         configured = self._configured
         with exchanges.one(configured.name):
-            return pushing.pushed(configured, self._found, authorization_request)
+            return pushing.pushed(configured, self._found, authorization_request, clock=self._clock)
 
     def _metadata(self, provider: Provider) -> Metadata:
         return self._found
@@ -89,7 +88,7 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
 
         def ask(nonce: str | None) -> http.Answer:
             __traceback_hide__ = True
-            now = services().clock()
+            now = self._clock()
             headers = {"Authorization": f"Bearer {access_token}"}
             if key is not None:
                 headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)

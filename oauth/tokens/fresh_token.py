@@ -125,7 +125,7 @@ class FreshToken:
         if others is None:
             return
         for name, token_set in others.items():
-            revoke_soon(name, token_set)
+            revoke_soon(self.services, name, token_set)
         yield Call(self._tell_refused, (subject,))
 
     def _tell_refused(self, subject: str) -> None:

@@ -130,7 +130,7 @@ class Refresh:
         lifetime = self._services.config.absolute_timeout or KEPT_UNSAVED
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
-                new = refresh(self._provider, self.held, now=int(self._services.clock()))
+                new = refresh(self._services, self._provider, self.held)
         except GrantRefused as exc:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
             keep = lifetime if exc.reason == NOT_ALLOWED else REFUSAL_KEPT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from typing import Any
 
 import pytest
@@ -184,5 +185,5 @@ def test_request_is_made_again_with_the_nonce_that_its_own_refusal_named(
 def test_doctor_proves_a_key_as_sign_ins_do(binding: StrictProvider) -> None:
     corp = provider("corp")
     assert corp is not None
-    (finding,) = client_findings(corp, endpoints.metadata(corp), None)
+    (finding,) = client_findings(corp, endpoints.metadata(corp), None, time.time)
     assert (finding.name, finding.level) == ("client", "ok")
