@@ -18,7 +18,7 @@ from oauth.doctor.keys import key_findings
 from oauth.doctor.logout import logout_findings
 from oauth.doctor.remedies import trouble
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from oauth.provider.config import Provider
 from sessions_kms.doctor.finding import Finding, ok
 
@@ -41,7 +41,7 @@ def _findings(
     provider: Provider, site: str | None, clock: Callable[[], float]
 ) -> Iterator[Finding]:
     try:
-        found = endpoints.metadata(provider, anonymous=False)
+        found = metadata.of(provider, anonymous=False)
     except ProviderUnavailable as exc:
         yield trouble("metadata", exc)
         return

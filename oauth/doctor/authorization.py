@@ -17,7 +17,7 @@ from oauth.doctor.remedies import PATIENCE, trouble
 from oauth.doctor.site import callback_address
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.network import http
-from oauth.provider import pushed_requests as pushing
+from oauth.provider import pushed_requests
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.remedies import remedy
@@ -43,9 +43,9 @@ def redirect_findings(
         )
         return
     asked = _parameters(provider, back)
-    if pushing.is_wanted(provider, found):
+    if pushed_requests.is_wanted(provider, found):
         try:
-            reference = pushing.pushed(provider, found, asked, clock=clock)
+            reference = pushed_requests.pushed(provider, found, asked, clock=clock)
         except (ProviderRefused, ProviderUnavailable) as exc:
             yield trouble(PUSHED, exc)
             return

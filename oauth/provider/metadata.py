@@ -59,7 +59,7 @@ class Metadata:
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def metadata(provider: Provider, *, anonymous: bool = True) -> Metadata:
+def of(provider: Provider, *, anonymous: bool = True) -> Metadata:
     """Return the provider's metadata. Raises ProviderUnavailable when it is not to be had.
 
     Nobody ``anonymous``, without a grant of the provider, causes a fetch more than once a minute.

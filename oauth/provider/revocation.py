@@ -14,9 +14,7 @@ from typing import TypeVar
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import background
-from oauth.provider import config as providers
-from oauth.provider import metadata as endpoints
-from oauth.provider import token_endpoint
+from oauth.provider import config, metadata, token_endpoint
 from oauth.provider.config import Provider
 from oauth.provider.grant_lease import GrantLease, Outcome, Taken
 from oauth.provider.token_set import TokenSet
@@ -35,7 +33,7 @@ REVOKED = Outcome(refused="revoked")
 
 def revoke_soon(services: Services, name: str, token_set: TokenSet) -> None:
     """Revoke a token set that nobody holds any more, in the background."""
-    provider = providers.provider(name)
+    provider = config.provider(name)
     if provider is None or provider.client_id != token_set.client_id:
         logger.warning("A grant of %s was not revoked: its client is not configured.", name)
         return
@@ -55,7 +53,7 @@ class _Revocation:
         __traceback_hide__ = True
         name = self._provider.name
         try:
-            found = self._patiently(lambda: endpoints.metadata(self._provider, anonymous=False))
+            found = self._patiently(lambda: metadata.of(self._provider, anonymous=False))
             if found.revocation_endpoint is None:
                 return
             last = self._last(token_set)
@@ -103,7 +101,7 @@ class _Revocation:
 
     def _revoke(self, held: TokenSet) -> bool:
         __traceback_hide__ = True
-        found = endpoints.metadata(self._provider, anonymous=False)
+        found = metadata.of(self._provider, anonymous=False)
         form = {"token": held.access_token, "token_type_hint": "access_token"}
         if held.refresh_token is not None:
             form = {"token": held.refresh_token, "token_type_hint": "refresh_token"}

@@ -35,7 +35,7 @@ def ask(
     address = url or found.token_endpoint
     given_up_at = time.monotonic() + (http.POST_TIMEOUT if patience is None else patience)
 
-    def ask(nonce: str | None) -> http.Answer:
+    def posted(nonce: str | None) -> http.Answer:
         __traceback_hide__ = True
         proven, headers = authenticated(
             provider,
@@ -51,4 +51,4 @@ def ask(
         left = max(given_up_at - time.monotonic(), 0.001)
         return http.post(address, proven, headers, reach=found.reach, patience=left)
 
-    return ask(None) if dpop_key is None else dpop.asked(address, ask)
+    return posted(None) if dpop_key is None else dpop.asked(address, posted)

@@ -20,9 +20,7 @@ from oauth.admission import admitting
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused
 from oauth.network.concurrency_limit import ConcurrencyLimit
-from oauth.provider import config as providers
-from oauth.provider import dpop, readable, token_endpoint
-from oauth.provider import metadata as endpoints
+from oauth.provider import config, dpop, metadata, readable, token_endpoint
 from oauth.provider.config import POST, Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingClient
@@ -73,7 +71,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         pkce_code_verifier: str | None,
     ) -> Any:
         __traceback_hide__ = True
-        configured = providers.provider(self.get_provider().sub_id)
+        configured = config.provider(self.get_provider().sub_id)
         plain = type(client) in {OAuth2Client, PushingClient}
         plain = plain and client.access_token_method == "POST"  # noqa: S105 - a verb
         with readable.or_refused():
@@ -104,7 +102,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             issuer=None,
             token_endpoint=self.access_token_url,
             auth_methods=(POST,),
-            reach=endpoints.reach_of(provider),
+            reach=metadata.reach_of(provider),
         )
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
@@ -144,7 +142,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         Before allauth asks the database for the account, or puts anything there.
         """
         __traceback_hide__ = True
-        configured = providers.provider(self.get_provider().sub_id)
+        configured = config.provider(self.get_provider().sub_id)
         if configured is None:
             return token_set
         return admitting.admitted(services(), configured, login.account.extra_data, token_set)

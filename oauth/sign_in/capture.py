@@ -24,7 +24,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth.logout import session_links as links
+from oauth.logout import session_links
 from oauth.logout.released import go_on, let_go
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
@@ -91,7 +91,7 @@ def drop_removed(request: HttpRequest, socialaccount: SocialAccount, **kwargs: A
     held = vault.load(request.session, socialaccount.provider)
     if held is not None and held.subject == socialaccount.uid:
         vault.drop(request.session, socialaccount.provider)
-        links.drop(request.session, socialaccount.provider)
+        session_links.drop(request.session, socialaccount.provider)
         let_go(request, socialaccount.provider, held)
 
 
@@ -109,7 +109,7 @@ def _keep(request: HttpRequest, sociallogin: SocialLogin) -> None:
 
 def _hold(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
     vault.store(request.session, provider, token_set)
-    links.keep(request.session, provider, token_set)
+    session_links.keep(request.session, provider, token_set)
 
 
 def _others(request: HttpRequest, sociallogin: SocialLogin) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from django.dispatch import receiver
 
 from oauth.models import GroupRights
 from oauth.network.sql_connections import give_back
-from oauth.provider import config as providers
+from oauth.provider import config
 from oauth.sign_in import accounts
 from oauth.tokens.fresh_token import account_refused
 
@@ -91,7 +91,7 @@ def take_refused(provider: str, subject: str, **kwargs: Any) -> None:
 
 
 def _given(provider: str, groups: frozenset[str]) -> Rights:
-    configured = providers.provider(provider)
+    configured = config.provider(provider)
     if configured is None:
         return dict.fromkeys(FLAGS, False)
     superuser = bool(groups & configured.admission.superuser_groups)
@@ -111,7 +111,7 @@ def _locked(user_id: Any) -> AbstractUser:
     users.update(is_staff=F("is_staff"))
     giving = {
         each.name
-        for each in providers.all_providers()
+        for each in config.all_providers()
         if each.admission.staff_groups or each.admission.superuser_groups
     }
     rows = GroupRights.objects.filter(account__user=user_id)

@@ -1,0 +1,4 @@
+"""The tokens of a session: kept in it, judged, and refreshed once however many ask.
+
+`fresh_token` is where to begin. Knows nothing of how somebody signed in, or signs out.
+"""

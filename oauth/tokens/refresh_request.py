@@ -15,9 +15,8 @@ from oauth.admission import admitting
 from oauth.codes import Code
 from oauth.exceptions import OAuthError, ProviderUnavailable, SignInRefused
 from oauth.network.http import Answer
-from oauth.provider import dpop, token_endpoint
+from oauth.provider import dpop, metadata, token_endpoint
 from oauth.provider import id_token as id_tokens
-from oauth.provider import metadata as endpoints
 from oauth.provider.config import Provider
 from oauth.provider.id_token import ForAnother, InvalidIdToken, Unreadable
 from oauth.provider.token_set import MalformedTokens, TokenSet
@@ -72,7 +71,7 @@ def refresh(services: Services, provider: Provider, token_set: TokenSet) -> Toke
     """
     __traceback_hide__ = True
     now = int(services.clock())
-    found = endpoints.metadata(provider, anonymous=False)
+    found = metadata.of(provider, anonymous=False)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
     key = _key(provider, token_set)
     answer = token_endpoint.ask(

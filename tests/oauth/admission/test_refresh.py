@@ -11,7 +11,7 @@ from pytest_django import Settings
 import oauth
 from oauth.exceptions import NoLongerAllowed, NotConnected, ReauthenticationRequired
 from oauth.network import background
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
@@ -94,7 +94,7 @@ def test_whoever_comes_with_an_old_copy_finds_the_session_ended(
     corp: FakeProvider, ada: Visitor
 ) -> None:
     request = request_of(ada)
-    assert tokens.load(request.session, "corp") is not None
+    assert vault.load(request.session, "corp") is not None
     with pytest.raises(NoLongerAllowed):
         refreshed(corp, ada, {"groups": []})
     with pytest.raises((NotConnected, ReauthenticationRequired)):
@@ -114,7 +114,7 @@ def test_connection_alone_ends_where_the_session_was_begun_with_another_account(
     corp.clock.now += 3600  # type: ignore[attr-defined]
     with pytest.raises(NoLongerAllowed):
         get_token(visitor, "other")
-    assert tokens.providers(visitor.session) == ["corp"]
+    assert vault.providers(visitor.session) == ["corp"]
     assert visitor.user_id is not None
 
 

@@ -11,7 +11,7 @@ from django.test import RequestFactory
 import oauth
 from oauth.provider.config import provider as configured
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import Refresh
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.steps import run
@@ -31,7 +31,7 @@ def get_token(visitor: Visitor, provider: str = "corp", **more: Any) -> TokenSet
 
 def stored(visitor: Visitor, provider: str = "corp") -> TokenSet:
     """Return what the session holds as it lies in the table."""
-    held = tokens.load(SessionStore(visitor.session.session_key), provider)
+    held = vault.load(SessionStore(visitor.session.session_key), provider)
     assert held is not None
     return held
 

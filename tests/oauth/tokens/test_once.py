@@ -18,8 +18,7 @@ import oauth
 from oauth.exceptions import OAuthError
 from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import refresh_coordinator as renewal
-from oauth.tokens import vault as tokens
+from oauth.tokens import refresh_coordinator, vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
@@ -79,7 +78,7 @@ def test_tasks_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
     answers = asyncio.run(in_tasks(requests))
     assert answers == [stored(expired)] * MANY
     assert len(corp.refreshes) == 1
-    assert {tokens.load(request.session, "corp") for request in requests} == {stored(expired)}
+    assert {vault.load(request.session, "corp") for request in requests} == {stored(expired)}
 
 
 def test_tasks_of_one_request_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
@@ -205,8 +204,8 @@ def until(condition: Callable[[], bool]) -> None:
 def test_lease_is_renewed_while_the_provider_is_slow(
     corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renewal, "RENEW_EVERY", 0.02)
-    monkeypatch.setattr(renewal, "WORK_MAX", 1000.0)
+    monkeypatch.setattr(refresh_coordinator, "RENEW_EVERY", 0.02)
+    monkeypatch.setattr(refresh_coordinator, "WORK_MAX", 1000.0)
     renewals: list[bool] = []
     renew = Leases.renew
 
@@ -229,7 +228,7 @@ def test_lease_of_a_dead_process_is_taken_over(
     Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
         get_token(expired)
-    renewal._resting.clear()
+    refresh_coordinator._resting.clear()
     store.clock.advance(LEASE + 6)
     assert get_token(expired).refresh_token in corp.refresh_tokens
 
@@ -333,8 +332,8 @@ def test_token_of_a_session_that_is_not_stored_yet_stays_in_it(
     request = request_of(expired)
     held = stored(expired)
     request.session = SessionStore()
-    tokens.store(request.session, "corp", held)
+    vault.store(request.session, "corp", held)
     new = oauth.get_token(request, "corp")
-    assert tokens.load(request.session, "corp") == new != held
+    assert vault.load(request.session, "corp") == new != held
     assert request.session.session_key is None
     assert request.session.modified

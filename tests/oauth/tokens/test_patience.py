@@ -12,10 +12,10 @@ from pytest_django import Settings
 
 import oauth
 from oauth.network import background
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from oauth.provider.config import provider
 from oauth.provider.token_set import new_grant_secret
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import KEPT
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.steps import run
@@ -86,12 +86,12 @@ def test_provider_that_is_silent_does_not_hold_up_another(
 ) -> None:
     visitor.sign_in(corp)
     visitor.connect(other)
-    held = tokens.load(visitor.session, "corp")
+    held = vault.load(visitor.session, "corp")
     assert held is not None
     keys = []
     for _ in range(40):
         session = SessionStore()
-        tokens.store(session, "corp", replace(held, grant_secret=new_grant_secret()))
+        vault.store(session, "corp", replace(held, grant_secret=new_grant_secret()))
         session.save()
         keys.append(session.session_key)
     go_on = threading.Event()
@@ -125,7 +125,7 @@ def test_single_logout_happens_while_revocations_hang(
     visitor.sign_in(corp)
     configured = provider("corp")
     assert configured is not None
-    assert endpoints.metadata(configured).end_session_endpoint
+    assert metadata.of(configured).end_session_endpoint
     go_on = threading.Event()
     for _ in range(background.THREADS):
         background.submit(lambda: go_on.wait(30))
