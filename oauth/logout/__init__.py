@@ -1,4 +1,4 @@
 """The end: which grants a request let go, and who ends whose session, here or at the provider.
 
-Knows nothing of how somebody signs in.
+Of signing in it knows no more than allauth's signal.
 """

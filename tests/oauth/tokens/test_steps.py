@@ -1,0 +1,92 @@
+"""The steps of a refresh: the same in a thread and in an event loop, and ended at any of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.http import HttpRequest
+
+import oauth
+from oauth.provider.config import provider
+from oauth.provider.grant_lease import LEASE
+from oauth.tokens.fresh_token import FreshToken
+from oauth.tokens.refresh_coordinator import _resting
+from oauth.tokens.turns import InTurn
+from sessions_kms.concurrency.steps import Steps, Wait, arun
+from sessions_kms.services import services
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.stacks import Stack
+
+
+@pytest.fixture
+def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
+    visitor.sign_in(corp)
+    store.clock.advance(4000)
+    return visitor
+
+
+def turn_of(request: HttpRequest) -> InTurn:
+    """Go as far as the turn, which is to be waited for next."""
+    corp = provider("corp")
+    assert corp is not None
+    steps = FreshToken(services(), request.session, corp).steps()
+    wait: Wait = next(steps)
+    while not isinstance(wait, InTurn):
+        wait = steps.send(wait.blocking())
+    return wait
+
+
+def was_cancelled(steps: Steps[Any], number: int) -> bool:
+    """Do the steps, cancelled in the wait of this number; False where there are fewer."""
+    count = 0
+    try:
+        wait = next(steps)
+        while True:
+            count += 1
+            if count == number:
+                wait = steps.throw(asyncio.CancelledError())
+            else:
+                wait = steps.send(wait.blocking())
+    except asyncio.CancelledError:
+        return True
+    except StopIteration:
+        return False
+
+
+def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
+    corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def without_a_thread(turn: InTurn) -> Any:
+        return await arun(turn.steps())
+
+    monkeypatch.setattr(InTurn, "looping", without_a_thread)
+    new = asyncio.run(oauth.aget_token(request_of(expired), "corp"))
+    assert new == stored(expired)
+    assert len(corp.refreshes) == 1
+
+
+def test_refresh_that_is_cancelled_at_any_step_spends_no_token_twice(
+    corp: FakeProvider, expired: Visitor, store: Stack
+) -> None:
+    number = 1
+    while was_cancelled(turn_of(request_of(expired)).steps(), number):
+        store.clock.advance(LEASE + 6)  # A lease that was taken without knowing it lapses.
+        _resting.clear()
+        assert get_token(expired) == stored(expired)
+        assert stored(expired).refresh_token in corp.refresh_tokens
+        assert not corp.reused
+        store.clock.advance(4000)
+        number += 1
+    assert number > 10
+
+
+def test_refresh_that_is_cancelled_before_it_began_leaves_its_lease(
+    corp: FakeProvider, expired: Visitor
+) -> None:
+    was_cancelled(turn_of(request_of(expired)).steps(), 5)  # with the lease, looking once more
+    assert corp.refreshes == []
+    assert get_token(expired) == stored(expired)
