@@ -21,7 +21,7 @@ from oauth.signals import token_refreshed
 from oauth.tokens.freshness import Freshness
 from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Refresh
 from oauth.tokens.repository import Stored, TokenRepository
-from oauth.tokens.turns import InTurn
+from oauth.tokens.turns import Busy, InTurn
 from sessions_kms.concurrency.steps import Call, Steps
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.record import SHORT_ID
@@ -51,14 +51,12 @@ class FreshToken:
             return held
         lasts = self._freshness.lasts(held)
         try:
-            stored = yield self._in_turn(held, patient=not lasts)
-        except NoLongerAllowed:  # However long the token would last.
-            raise
-        except (ProviderUnavailable, ReauthenticationRequired, StoreUnavailable):
-            if lasts:
-                return held
-            raise
-        return self._repository.adopt(stored)
+            stored = yield self._in_turn(held, lasts)
+        except Busy:
+            if not lasts:
+                raise
+            return held
+        return held if stored is None else self._repository.adopt(stored)
 
     @property
     def _repository(self) -> TokenRepository:
@@ -68,21 +66,29 @@ class FreshToken:
     def _freshness(self) -> Freshness:
         return Freshness(self.provider, self.services.clock, self.refused)
 
-    def _in_turn(self, held: TokenSet, *, patient: bool) -> InTurn:
+    def _in_turn(self, held: TokenSet, lasts: bool) -> InTurn:
         return InTurn(
             held.grant_secret,
             self.provider.name,
-            patience=WAIT_MAX + WORK_MAX if patient else 0,
-            steps=lambda: self._turn(held.subject, patient=patient),
+            patience=0 if lasts else WAIT_MAX + WORK_MAX,
+            steps=lambda: self._turn(held.subject, lasts),
         )
 
-    def _turn(self, subject: str, *, patient: bool) -> Steps[Stored]:
-        """Do what is finished even if the caller is cancelled."""
+    def _turn(self, subject: str, lasts: bool) -> Steps[Stored | None]:
+        """Refresh, which is finished even if the caller is cancelled.
+
+        None where that cannot be done, and what is held ``lasts``. Whoever may not sign in any
+        more gets nothing, however long it would last.
+        """
         try:
-            return (yield from self._refreshed(patient=patient))
+            return (yield from self._refreshed(patient=not lasts))
         except NoLongerAllowed:
             yield from self._end(subject)
             raise
+        except (ProviderUnavailable, ReauthenticationRequired, StoreUnavailable):
+            if not lasts:
+                raise
+            return None
 
     def _refreshed(self, *, patient: bool) -> Steps[Stored]:
         """Return the good token set that the session holds, or holds from now on."""

@@ -13,6 +13,7 @@ from oauth.exceptions import NoLongerAllowed, NotConnected, ReauthenticationRequ
 from oauth.network import background
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import get_token, request_of, stored
@@ -138,3 +139,17 @@ def test_all_grants_of_the_session_that_ends_are_revoked(
         refreshed(corp, visitor, {"groups": []})
     assert background.drain(10)
     assert set(revoked) == {"corp", "other"}
+
+
+def test_nobody_gets_a_token_where_the_session_of_one_who_may_not_cannot_be_ended(
+    corp: FakeProvider, ada: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_: SessionStore) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(SessionStore, "flush", unreachable)
+    with pytest.raises(StoreUnavailable):
+        refreshed(corp, ada, {"groups": []}, left=30)  # good for a while, too
+    monkeypatch.undo()
+    with pytest.raises(NoLongerAllowed):
+        get_token(ada)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from oauth.provider.grant_lease import LEASE
 from oauth.tokens.fresh_token import FreshToken
 from oauth.tokens.refresh_coordinator import _resting
 from oauth.tokens.turns import InTurn
-from sessions_kms.concurrency.steps import Steps, Wait, arun
+from sessions_kms.concurrency.steps import Steps, Wait, arun, run
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -40,21 +42,39 @@ def turn_of(request: HttpRequest) -> InTurn:
     return wait
 
 
-def was_cancelled(steps: Steps[Any], number: int) -> bool:
-    """Do the steps, cancelled in the wait of this number; False where there are fewer."""
-    count = 0
+@dataclass(frozen=True)
+class Cancelled:
+    """A wait that is cancelled instead."""
+
+    def blocking(self) -> Any:
+        raise asyncio.CancelledError
+
+    async def looping(self) -> Any:
+        raise asyncio.CancelledError
+
+
+def cancelled(steps: Steps[Any], number: int) -> Steps[Any]:
+    """The steps, cancelled in the wait of this number."""
     try:
         wait = next(steps)
-        while True:
-            count += 1
-            if count == number:
-                wait = steps.throw(asyncio.CancelledError())
+        for count in itertools.count(1):
+            try:
+                outcome = yield Cancelled() if count == number else wait
+            except BaseException as exc:  # noqa: BLE001 - the steps decide
+                wait = steps.throw(exc)
             else:
-                wait = steps.send(wait.blocking())
+                wait = steps.send(outcome)
+    except StopIteration as end:
+        return end.value
+
+
+def was_cancelled(steps: Steps[Any], number: int) -> bool:
+    """Do the steps, cancelled in the wait of this number; False where there are fewer."""
+    try:
+        run(cancelled(steps, number))
     except asyncio.CancelledError:
         return True
-    except StopIteration:
-        return False
+    return False
 
 
 def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
