@@ -36,11 +36,17 @@ class Result:
     async def looping(self) -> Any:
         """Wait in the event loop."""
         waited = asyncio.wrap_future(self.future)
+        waited.add_done_callback(_seen)
         await asyncio.wait([waited], timeout=self.seconds)
         if not self.future.done():
-            waited.add_done_callback(lambda each: each.cancelled() or each.exception())  # Seen.
             raise TimeoutError
         return self.future.result()
+
+
+def _seen(waited: "asyncio.Future[Any]") -> None:
+    """Look at an error, which asyncio would complain of: nobody may be waiting by now."""
+    if not waited.cancelled():
+        waited.exception()
 
 
 os.register_at_fork(after_in_child=pool.cache_clear)

@@ -61,7 +61,10 @@ class Claimed:
 
 
 class GrantLease:
-    """The lease of one token set's grant, for one who would spend its refresh token."""
+    """The lease of one token set's grant, for one who would spend its refresh token.
+
+    All of it waits in steps, but `complete`, which is called in the thread that has the answer.
+    """
 
     def __init__(self, services: Services, held: TokenSet) -> None:
         self._services = services

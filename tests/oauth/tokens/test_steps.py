@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,11 @@ from django.http import HttpRequest
 
 import oauth
 from oauth.provider.config import provider
-from oauth.provider.grant_lease import LEASE
+from oauth.tokens import refresh_coordinator
 from oauth.tokens.fresh_token import FreshToken
-from oauth.tokens.refresh_coordinator import _resting
 from oauth.tokens.turns import InTurn
 from sessions_kms.concurrency.steps import Steps, Wait, arun, run
+from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -89,24 +90,37 @@ def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
     assert len(corp.refreshes) == 1
 
 
-def test_refresh_that_is_cancelled_at_any_step_spends_no_token_twice(
+def test_slow_answer_is_waited_for_in_an_event_loop_too(
+    corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresh_coordinator, "RENEW_EVERY", 0.01)
+    monkeypatch.setattr(refresh_coordinator, "WORK_MAX", 1000.0)
+    renewals: list[str] = []
+    go_on = threading.Event()
+
+    def renew(*_: object, **__: object) -> bool:
+        renewals.append("renewed")
+        if len(renewals) == 2:
+            go_on.set()
+        return True
+
+    def hold() -> None:
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(Leases, "renew", renew)
+    corp.hooks["/token"] = hold
+    asyncio.run(arun(turn_of(request_of(expired)).steps()))
+    assert stored(expired).refresh_token in corp.refresh_tokens
+
+
+def test_refresh_that_is_cancelled_at_any_step_spends_nothing_twice_and_keeps_no_lease(
     corp: FakeProvider, expired: Visitor, store: Stack
 ) -> None:
     number = 1
     while was_cancelled(turn_of(request_of(expired)).steps(), number):
-        store.clock.advance(LEASE + 6)  # A lease that was taken without knowing it lapses.
-        _resting.clear()
         assert get_token(expired) == stored(expired)
         assert stored(expired).refresh_token in corp.refresh_tokens
         assert not corp.reused
         store.clock.advance(4000)
         number += 1
     assert number > 10
-
-
-def test_refresh_that_is_cancelled_before_it_began_leaves_its_lease(
-    corp: FakeProvider, expired: Visitor
-) -> None:
-    was_cancelled(turn_of(request_of(expired)).steps(), 5)  # with the lease, looking once more
-    assert corp.refreshes == []
-    assert get_token(expired) == stored(expired)
