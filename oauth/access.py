@@ -14,7 +14,7 @@ from django.utils.asyncio import async_unsafe
 from oauth.exceptions import NotConnected
 from oauth.provider import config
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault
+from oauth.tokens import ended_grants, vault
 from oauth.tokens.fresh_token import FreshToken
 from sessions_kms.concurrency.steps import Steps, arun, run
 from sessions_kms.services import services
@@ -57,6 +57,11 @@ def needs_consent(request: HttpRequest, provider: str) -> bool:
     if held is None or configured is None:
         return False
     return not set(configured.scope) <= {*held.requested_scope, *held.scope}
+
+
+def standing(provider: str, held: TokenSet | None) -> TokenSet | None:
+    """Return a token set unless an operator ended its grant. Raises StoreUnavailable."""
+    return ended_grants.standing(services(), provider, held)
 
 
 def _fresh_token(request: HttpRequest, provider: str, refused: TokenSet | None) -> Steps[TokenSet]:

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from sessions_kms.format.record import ITEM_MAX_BYTES
+from sessions_kms.format.attributes import ITEM_MAX_BYTES
 
 SETTING = "SESSIONS_KMS"
 DAY = 24 * 3600
@@ -48,6 +48,11 @@ class Config:
     data_key_max_stale: int = 3600
     migrate_from: str = "django.contrib.sessions.backends.db"
     anonymous_max_size: int | None = None  # bytes
+
+    def period_of(self, moment: float) -> int:
+        """Return the start of the data key's period that a moment lies in; 0 in strict mode."""
+        length = self.data_key_period
+        return int(moment) - int(moment) % length if length else 0
 
 
 class Fault(NamedTuple):

@@ -17,14 +17,12 @@ from django.middleware.csrf import get_token
 from gateway_site.forwarding import onward_address
 from gateway_site.forwarding.call import Admitted, Call
 from gateway_site.forwarding.people import people
-from gateway_site.rules import body, origin
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import body, origin, url_rules
 from gateway_site.rules.problems import Problem, signed_out
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
-from oauth.sign_in import way_back
-from oauth.tokens import vault as token_sets
-from sessions_kms.session.loading import id_of
+from oauth import sign_in_address, token_set_of
+from sessions_kms import id_of
 
 CSRF_HEADER = "X-CSRFToken"
 SCOPE = "gateway"  # the ASGI scope as it came, within the one that Django sees
@@ -111,7 +109,7 @@ def callable_by(request: HttpRequest) -> list[Upstream]:
 
 def _groups(request: HttpRequest, provider: str) -> tuple[str, ...]:
     __traceback_hide__ = True
-    held = token_sets.load(request.session, provider)
+    held = token_set_of(request.session, provider)
     return () if held is None else held.groups
 
 
@@ -130,8 +128,8 @@ def _address(scope: dict[str, Any]) -> tuple[str, str]:
         raise Problem(501, "no_raw_path", "This ASGI server does not tell the path as it came.")
     path = raw.partition(b"?")[0].decode("latin-1")
     try:
-        return paths.split(path.removeprefix(_script_name(scope)))
-    except paths.PathRefused as refused:
+        return url_rules.split(path.removeprefix(_script_name(scope)))
+    except url_rules.PathRefused as refused:
         raise Problem(400, "bad_path", str(refused)) from None
 
 
@@ -141,11 +139,11 @@ def _script_name(scope: dict[str, Any]) -> str:
 
 
 def _target(upstream: Upstream, scope: dict[str, Any], rest: str) -> str:
-    if not paths.is_allowed(upstream, rest):
+    if not url_rules.is_allowed(upstream, rest):
         raise Problem(404, "unknown_path", "This path is not offered by the gateway.")
     try:
-        return paths.target(upstream, rest, scope.get("query_string", b""))
-    except paths.PathRefused as refused:
+        return url_rules.target(upstream, rest, scope.get("query_string", b""))
+    except url_rules.PathRefused as refused:
         raise Problem(400, "bad_query", str(refused)) from None
 
 
@@ -154,6 +152,6 @@ def _signed_out(request: HttpRequest) -> HttpResponse:
     # Browsers call whatever follows a sign-in elsewhere cross-site: by a page of our own.
     if origin.is_navigation(request):
         scope = getattr(request, "scope", {})
-        sign_in = way_back.sign_in_address(onward_address.of_call(scope.get(SCOPE, scope)))
+        sign_in = sign_in_address(onward_address.of_call(scope.get(SCOPE, scope)))
         return HttpResponseRedirect(sign_in, headers={"Cache-Control": "no-store"})
     raise signed_out()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -9,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from gateway_site.health.readiness import Migrations
 from gateway_site.health.shared_answer import Health
-from sessions_kms.aws import calls
+from sessions_kms import hanging
 from sessions_kms.services import services
 
 
@@ -21,7 +22,7 @@ def migrations() -> Health:
 
 def circuits() -> str:
     """Return which services of AWS are not waited for at the moment."""
-    return ", ".join(f"open: {name}" for name in calls.hanging()) or "closed"
+    return ", ".join(f"open: {name}" for name in hanging()) or "closed"
 
 
 def _ask_database() -> None:
@@ -44,3 +45,7 @@ SHARED: Mapping[str, Callable[[], None]] = {
 def shared() -> Mapping[str, Health]:
     """Return this process's probes of what is shared, by name."""
     return {name: Health(name, probe) for name, probe in SHARED.items()}
+
+
+for _kept in (migrations, shared):
+    os.register_at_fork(after_in_child=_kept.cache_clear)  # their threads are the parent's

@@ -23,14 +23,13 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.forwarding import bearer as tokens
+from gateway_site.forwarding import bearer
 from gateway_site.forwarding.handler import gateway
 from gateway_site.rules import problems
 from gateway_site.rules.upstream import Upstream
-from gateway_site.transport import upstream_client as client
-from oauth.network.sql_connections import give_back
+from gateway_site.transport import upstream_client
+from oauth import give_back_sql_connections, token_set_of
 from oauth.provider import config as providers
-from oauth.tokens import vault as token_sets
 
 SHOWN = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds
@@ -81,7 +80,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
     # Under WSGI, which has no scope, the call has an event loop of its own.
     call = _called if hasattr(request, "scope") else _called_alone
-    give_back()  # the call may take long
+    give_back_sql_connections()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))
     provider = providers.provider(upstream.provider)
     context = {
@@ -90,7 +89,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
         "path": path,
         "answer": answer,
         "problem": _problem(answer),
-        "sign_in_url": tokens.sign_in_url(upstream.provider),
+        "sign_in_url": bearer.sign_in_url(upstream.provider),
         "text": _without_tokens(request, upstream, _text(answer)),
     }
     response = render(request, "try.html", context)
@@ -155,7 +154,7 @@ async def _called_alone(scope: dict[str, Any]) -> Answer:
     try:
         return await _called(scope)
     finally:
-        await client.close()
+        await upstream_client.close()
 
 
 def _problem(answer: Answer) -> dict[str, Any] | None:
@@ -184,7 +183,7 @@ def _without_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
     The session is read again, since the call, or another request, may have refreshed the token.
     """
     for session in (request.session, type(request.session)(request.session.session_key)):
-        held = token_sets.load(session, upstream.provider)
+        held = token_set_of(session, upstream.provider)
         for secret in (held.access_token, held.refresh_token, held.id_token) if held else ():
             text = text.replace(secret, HIDDEN) if secret else text
     return text

@@ -20,13 +20,13 @@ import httpx2
 from django.dispatch import receiver
 
 from gateway_site.edge import descriptors
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import url_rules
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import wire
 from gateway_site.transport.connections import Connections, Limits, Owner
 from gateway_site.transport.http1 import Http1Connection
-from oauth.network.vetted_addresses import is_private
+from oauth import is_private
 from sessions_kms.signals import session_cycled, session_ended
 
 logger = logging.getLogger(__name__)
@@ -103,9 +103,9 @@ def request(
     if (
         read != target
         or url.userinfo
-        or not paths.is_target(upstream, read, scheme=url.scheme, host=host, port=url.port)
+        or not url_rules.is_target(upstream, read, scheme=url.scheme, host=host, port=url.port)
     ):
-        raise paths.PathRefused("The address cannot be passed on.")
+        raise url_rules.PathRefused("The address cannot be passed on.")
     named = [(b"host", url.netloc), *headers]
     return httpx2.Request(method, url, headers=named, stream=Content(content))
 

@@ -1,4 +1,4 @@
-"""The end: which grants a request let go, and who ends whose session, here or at the provider.
+"""What ends with a session: back-channel logout, sign-out at the provider, what was let go.
 
 Of signing in it knows no more than allauth's signal.
 """

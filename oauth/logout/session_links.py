@@ -22,7 +22,7 @@ from oauth.provider import config, metadata
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.token_set import TokenSet
-from sessions_kms.session.links import LINKS, LINKS_MAX
+from sessions_kms import LINKS, LINKS_MAX
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""How anything of a provider is asked: vetted addresses, bounded calls, threads, documents kept.
+"""Asking providers: bounded in time and size, at vetted addresses, few at once.
 
 Knows no provider's configuration and no token.
 """

@@ -4,19 +4,18 @@ A name and a call enter, a `Future` leaves. Knows nothing of what is called.
 """
 
 import asyncio
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
+
+from sessions_kms.concurrency.executors import executor
 
 THREADS = 16  # of each pool; there are a few for each configured provider
 
 
-@cache
 def pool(name: str) -> ThreadPoolExecutor:
-    """Return the pool of this name. A forked child, which has no threads, begins with new ones."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"oauth-{name}")
+    """Return the pool of this name."""
+    return executor(f"oauth-{name}", THREADS)
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,3 @@ def _seen(waited: "asyncio.Future[Any]") -> None:
     """Look at an error, which asyncio would complain of: nobody may be waiting by now."""
     if not waited.cancelled():
         waited.exception()
-
-
-os.register_at_fork(after_in_child=pool.cache_clear)

@@ -1,4 +1,4 @@
-"""What a provider is, what it says of itself, and how this client speaks with it.
+"""What a provider is and what is asked of it: settings, metadata, keys, tokens, proofs.
 
 Knows no session and no request of a browser.
 """

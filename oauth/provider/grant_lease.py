@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from oauth.provider.token_set import TokenSet
-from sessions_kms.concurrency.steps import Call, Pause, Steps
-from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.sealed_items.leases import Claim, Leases
+from sessions_kms import Leases, StoreUnavailable
+from sessions_kms.concurrency.steps import Pause, Steps
 from sessions_kms.services import Services
 
 LEASE = 15  # seconds; longer than a provider may take for one answer
@@ -80,7 +79,7 @@ class GrantLease:
         __traceback_hide__ = True
         waited = 0.0
         while True:
-            claim: Claim = yield Call(self._claim)
+            claim = yield from self._leases.steps.claim(self._secret, self._holder, seconds=LEASE)
             if claim.result is not None:
                 return Claimed(Outcome.opened(claim.result), waited)
             if claim.held:
@@ -91,24 +90,20 @@ class GrantLease:
             yield Pause(pause, self._services.sleep)
             waited += pause
 
-    def _claim(self) -> Claim:
-        return self._leases.claim(self._secret, self._holder, seconds=LEASE)
-
     def renewed(self) -> Steps[None]:
         """Hold it longer. Where that cannot be done now, it may be done later."""
         with suppress(StoreUnavailable):
-            yield Call(self._renew)
-
-    def _renew(self) -> None:
-        self._leases.renew(self._secret, self._holder, seconds=LEASE)
+            yield from self._leases.steps.renew(self._secret, self._holder, seconds=LEASE)
 
     def released(self) -> Steps[None]:
         """Give it up with no outcome. Where that cannot be done, it ends by itself."""
         with suppress(StoreUnavailable):
-            yield Call(self._release)
+            yield from self._leases.steps.release(self._secret, self._holder)
 
-    def _release(self) -> None:
-        self._leases.release(self._secret, self._holder)
+    def shortened(self, *, keep: int) -> Steps[None]:
+        """Keep an outcome for so many seconds at most. That is only thrift: it may fail."""
+        with suppress(StoreUnavailable):
+            yield from self._leases.steps.shorten(self._secret, keep=keep)
 
     def complete(self, outcome: Outcome, *, keep: int) -> bool:
         """Keep the outcome for so many seconds; False when the lease went to another.
@@ -117,8 +112,3 @@ class GrantLease:
         """
         __traceback_hide__ = True
         return self._leases.complete(self._secret, self._holder, outcome.sealed(), keep=keep)
-
-    def shortened(self, *, keep: int) -> Steps[None]:
-        """Keep an outcome for so many seconds at most. That is only thrift: it may fail."""
-        with suppress(StoreUnavailable):
-            yield Call(lambda: self._leases.shorten(self._secret, keep=keep))

@@ -18,8 +18,8 @@ from oauth.provider import config, metadata, token_endpoint
 from oauth.provider.config import Provider
 from oauth.provider.grant_lease import GrantLease, Outcome, Taken
 from oauth.provider.token_set import TokenSet
+from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.steps import run
-from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Signing in, around allauth: its adapters and signals, the pages of a sign-in, rights by groups.
+"""Signing in: allauth's own flow, held to stricter rules, and what it leaves in the session.
 
-Knows nothing of this package's doors, which put it where allauth and Django look for it.
+Knows nothing of the doors, which put it where allauth and Django look for it.
 """

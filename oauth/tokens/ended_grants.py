@@ -5,8 +5,9 @@ The sessions stay. Whoever holds tokens of such a grant must consent again.
 
 from dataclasses import dataclass
 
+from oauth.network.thread_pools import pool
 from oauth.provider.token_set import TokenSet
-from oauth.tokens.turns import in_thread
+from sessions_kms.concurrency.executors import in_thread
 from sessions_kms.services import Services
 
 
@@ -27,7 +28,7 @@ class EndedUntil:
     async def looping(self) -> int:
         """Wait in the event loop, and for nobody where the moment is known."""
         moment = self.services.not_before_of(self.provider).held()
-        return await in_thread(self.provider, self.blocking) if moment is None else moment
+        return await in_thread(pool(self.provider), self.blocking) if moment is None else moment
 
 
 def is_ended(held: TokenSet, until: int) -> bool:

@@ -22,11 +22,9 @@ from oauth.tokens.freshness import Freshness
 from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Refresh
 from oauth.tokens.repository import Stored, TokenRepository
 from oauth.tokens.turns import Busy, InTurn
+from sessions_kms import SHORT_ID, StoreUnavailable, id_of
 from sessions_kms.concurrency.steps import Call, Steps
-from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.record import SHORT_ID
 from sessions_kms.services import Services
-from sessions_kms.session.loading import id_of
 
 GENERATIONS = 5  # of token sets that one call passes through
 

@@ -30,8 +30,8 @@ from oauth.provider.grant_lease import GrantLease, Outcome, Taken
 from oauth.provider.token_set import TokenSet
 from oauth.telemetry import telemetry
 from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, refresh
+from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.steps import Call, Steps
-from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)

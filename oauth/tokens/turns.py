@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
-
 from oauth.exceptions import ProviderUnavailable
 from oauth.network.sql_connections import give_back
 from oauth.network.thread_pools import pool
+from sessions_kms.concurrency.executors import in_thread
 from sessions_kms.concurrency.steps import Steps, run
 
 T = TypeVar("T")
@@ -91,16 +90,11 @@ class InTurn:
         return await _after_leader(self)
 
 
-async def in_thread(provider: str, work: Callable[[], T]) -> T:
-    """Run blocking work in a thread of a pool: what hangs holds up nobody outside of it."""
-    return await sync_to_async(work, thread_sensitive=False, executor=pool(provider))()
-
-
 async def _after_leader(turn: InTurn) -> Any:
     key = (asyncio.get_running_loop(), turn.name)
     if (leader := _underway.get(key)) is not None:
         await asyncio.wait([leader])
-    task: asyncio.Task[Any] = asyncio.ensure_future(in_thread(turn.provider, turn.blocking))
+    task: asyncio.Task[Any] = asyncio.ensure_future(in_thread(pool(turn.provider), turn.blocking))
     if _underway.setdefault(key, task) is task:
         task.add_done_callback(lambda _: _underway.pop(key, None))
     _running.add(task)  # The loop itself holds tasks weakly.

@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from sessions_kms import conf
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.record import owner_of
+from sessions_kms.format.kinds import owner_of
 from sessions_kms.management.base import (
     INCOMPLETE,
     OperatorCommand,
@@ -23,8 +23,7 @@ from sessions_kms.management.base import (
     shown,
     unknown,
 )
-from sessions_kms.operations import data_key_replacement as key_periods
-from sessions_kms.operations import ending, users
+from sessions_kms.operations import data_key_replacement, ending, users
 from sessions_kms.operations.purging import Cleared, Clearing
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage import not_before
@@ -126,7 +125,7 @@ class Command(OperatorCommand):
             return
         self.confirm(f"End {about}?")
         with self.resumable("Run the same command again to go on."):
-            ended = ending.end_sessions_of(user_id)
+            ended = ending.end_sessions_of(services(), user_id)
         if settings.SESSION_ENGINE == MOVING_IN:
             self.say(
                 "Sessions that are still in the old engine only are not ended: end them there."
@@ -159,7 +158,7 @@ class Command(OperatorCommand):
             return
         self._require_past(moment)
         self.confirm(f"End {what}? {self._told_estimate()}")
-        raised = ending.end_before(moment)
+        raised = ending.end_before(services(), moment)
         self.say(
             f"Ended {what}: in force on every process within a minute."
             if raised
@@ -183,7 +182,7 @@ class Command(OperatorCommand):
             raise UsageError(
                 "Sessions of period 0 have a data key each: end them by --before or --all."
             )
-        in_use = key_periods.is_in_use(services(), period)
+        in_use = data_key_replacement.is_in_use(services(), period)
         if in_use:
             self._require_begun(period)
         what = f"every session sealed under the data key of {_shown(period)}"
@@ -198,7 +197,7 @@ class Command(OperatorCommand):
 
     def _require_begun(self, period: int) -> None:
         """Refuse a moment in the midst of a period: its data key would go on in use."""
-        begun = key_periods.begun(services(), period)
+        begun = data_key_replacement.begun(services(), period)
         if begun != period:
             raise UsageError(
                 f"No period began at {_shown(period)}: it lies in the one of {_shown(begun)}."
@@ -209,7 +208,7 @@ class Command(OperatorCommand):
         passes = []
         clearing = Clearing(services())
         if in_use:
-            published = key_periods.replaced(
+            published = data_key_replacement.replaced(
                 services(), build_kms_keyring(services().config), period
             )
             kept: bytes | None = published.encrypted
@@ -220,7 +219,7 @@ class Command(OperatorCommand):
                 "Waiting until every process has taken it",
             )
         else:  # One that took its place in time sealed on until the period's end.
-            replacement = key_periods.replacement(services(), period)
+            replacement = data_key_replacement.replacement(services(), period)
             kept = None if replacement is None else replacement.encrypted
         for _ in range(PASSES_MAX):
             passes.append(self._pass(clearing, clearing.sealed(period, but=kept)))
@@ -242,7 +241,7 @@ class Command(OperatorCommand):
             return
         self._require_past(moment)
         self.confirm(f"End {what}? The sessions stay; people consent again.")
-        raised = ending.end_before_of(provider, moment)
+        raised = ending.end_before_of(services(), provider, moment)
         self.conclude(
             {"provider": provider, "moment": moment, "raised": raised},
             f"Ended {what}: in force on every process within a minute."
@@ -255,7 +254,7 @@ class Command(OperatorCommand):
     def _require_past(self, moment: int) -> None:
         """Refuse a moment that only this machine's clock calls past."""
         try:
-            ending.require_past(moment)
+            ending.require_past(services(), moment)
         except ValueError as exc:
             raise UsageError(str(exc)) from exc
 

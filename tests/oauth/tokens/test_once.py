@@ -20,8 +20,9 @@ from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import refresh_coordinator, vault
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.sealed_items.leases import Leases, LeaseSteps
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -207,14 +208,14 @@ def test_lease_is_renewed_while_the_provider_is_slow(
     monkeypatch.setattr(refresh_coordinator, "RENEW_EVERY", 0.02)
     monkeypatch.setattr(refresh_coordinator, "WORK_MAX", 1000.0)
     renewals: list[bool] = []
-    renew = Leases.renew
+    renew = LeaseSteps.renew
 
-    def counted(self: Leases, secret: str, holder: str, *, seconds: int) -> bool:
+    def counted(self: LeaseSteps, secret: str, holder: str, *, seconds: int) -> Steps[bool]:
         store.clock.advance(seconds - 1)
-        renewals.append(renew(self, secret, holder, seconds=seconds))
+        renewals.append((yield from renew(self, secret, holder, seconds=seconds)))
         return renewals[-1]
 
-    monkeypatch.setattr(Leases, "renew", counted)
+    monkeypatch.setattr(LeaseSteps, "renew", counted)
     corp.hooks["/token"] = lambda: until(lambda: len(renewals) >= 3)
     assert get_token(expired).refresh_token in corp.refresh_tokens
     assert all(renewals)

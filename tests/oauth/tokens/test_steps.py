@@ -16,8 +16,8 @@ from oauth.provider.config import provider
 from oauth.tokens import refresh_coordinator
 from oauth.tokens.fresh_token import FreshToken
 from oauth.tokens.turns import InTurn
-from sessions_kms.concurrency.steps import Steps, Wait, arun, run
-from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.concurrency.steps import Pause, Steps, Wait, arun, run
+from sessions_kms.sealed_items.leases import LeaseSteps
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -98,7 +98,8 @@ def test_slow_answer_is_waited_for_in_an_event_loop_too(
     renewals: list[str] = []
     go_on = threading.Event()
 
-    def renew(*_: object, **__: object) -> bool:
+    def renew(*_: object, **__: object) -> Steps[bool]:
+        yield Pause(0)
         renewals.append("renewed")
         if len(renewals) == 2:
             go_on.set()
@@ -107,7 +108,7 @@ def test_slow_answer_is_waited_for_in_an_event_loop_too(
     def hold() -> None:
         assert go_on.wait(30)
 
-    monkeypatch.setattr(Leases, "renew", renew)
+    monkeypatch.setattr(LeaseSteps, "renew", renew)
     corp.hooks["/token"] = hold
     asyncio.run(arun(turn_of(request_of(expired)).steps()))
     assert stored(expired).refresh_token in corp.refresh_tokens

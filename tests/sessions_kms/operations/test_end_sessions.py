@@ -14,7 +14,9 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from sessions_kms import services
+from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.operations import purging as clearing
 from sessions_kms.session.loading import id_of
@@ -52,7 +54,8 @@ def of_namespace(stack: Stack, namespace: str, user: str | None = None) -> None:
 class Unanswering:
     """A keyring whose KMS is not reached."""
 
-    def unwrap(self, encrypted: bytes, period: int) -> Any:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[Any]:
+        yield from ()
         raise KMSUnavailable
 
     generate = unwrap
@@ -424,7 +427,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
 
 def test_session_that_kms_cannot_tell_of_is_left_and_told(fake: Stack) -> None:
     saved(), saved("7")
-    fake.services.keyring._keyring = Unanswering()  # type: ignore[attr-defined]
+    fake.services.keyring.steps._keyring = Unanswering()  # type: ignore[attr-defined]
     fake.clock.advance(3600)
     done = end("--all", "--json")
     assert (done.status, done.json["deleted"], done.json["doubtful"]) == (3, 1, 1)
@@ -440,12 +443,10 @@ def test_pages_are_followed_to_the_end(fake: Stack, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-def test_moment_that_only_this_clock_calls_past_is_refused(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moment_that_only_this_clock_calls_past_is_refused(stack: Stack) -> None:
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 24 * 3600)
     stack.clock.now = real() + 24 * 3600
+    install(services.build(stack.config, clock=ServerClock(stack.clock)))
     refused = end("--all")
     assert refused.status == 2
     assert "ahead of AWS's" in refused.err

@@ -8,12 +8,13 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
+from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import run
@@ -36,7 +37,7 @@ def own_id(session: SessionStore) -> str:
 
 
 def told(stack: Stack, session: SessionStore) -> about.Words:
-    return about.read(stack.services, own_id(session))
+    return about.About(stack.services).read(own_id(session))
 
 
 def about_items(stack: Stack) -> dict[str, Item]:
@@ -104,7 +105,7 @@ def test_key_change_moves_it_in_the_same_transaction(stack: Stack) -> None:
     session.cycle_key()
     assert list(about_items(stack)) == [f"about#django#{own_id(session)}"]
     assert told(stack, session) == WORDS
-    assert about.read(stack.services, old) == {}
+    assert about.About(stack.services).read(old) == {}
 
 
 def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
@@ -121,10 +122,10 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
 def test_end_of_a_session_ends_what_it_told(stack: Stack) -> None:
     own, one, many, first = signed_in(), signed_in(), signed_in(), signed_in()
     own.flush()
-    assert ending.end_session(own_id(one), user_id=ADA)
-    assert Inspection().end(own_id(first))
+    assert ending.end_session(services(), own_id(one), user_id=ADA)
+    assert Inspection(services()).end(own_id(first))
     assert list(about_items(stack)) == [f"about#django#{own_id(many)}"]
-    ending.end_sessions_of(ADA)
+    ending.end_sessions_of(services(), ADA)
     assert about_items(stack) == {}
 
 
@@ -137,7 +138,7 @@ def test_item_that_cannot_be_deleted_ends_the_session_all_the_same(
         raise TableUnavailable
 
     monkeypatch.setattr(fake.services.table, "delete", fail)
-    assert ending.end_sessions_of(ADA) == 1
+    assert ending.end_sessions_of(services(), ADA) == 1
     assert not SessionStore().exists(session.session_key or "")
 
 
@@ -184,24 +185,26 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
         asked.append(period)
         raise KMSUnavailable
 
-    monkeypatch.setattr(fake.services.keyring, "unwrap", refuse)
-    inspection = Inspection()
+    monkeypatch.setattr(fake.services.keyring.steps, "unwrap", refuse)
+    inspection = Inspection(services())
     assert [inspection.about(own_id(session)) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1
 
 
 def test_clearing_by_moment_or_data_key_takes_it_along(stack: Stack) -> None:
     signed_in()
+    (ours,) = about_items(stack).values()
+    stack.put_item(ours | {"id": {"S": "about#django2#x"}})
     stack.clock.advance(60)
     later = signed_in()
     until = int(stack.clock()) - 30
     clearing = Clearing(stack.services)
     list(clearing.created(until))
     assert clearing.cleared.deleted == 1, "sessions are counted"
-    assert list(about_items(stack)) == [f"about#django#{own_id(later)}"]
+    assert about_items(stack).keys() == {f"about#django#{own_id(later)}", "about#django2#x"}
     period = int(stack.sessions()[own_id(later)]["keyPeriod"]["N"])
     list(clearing.sealed(period, but=None))
-    assert about_items(stack) == {}
+    assert list(about_items(stack)) == ["about#django2#x"]
 
 
 def test_item_that_is_over_is_cleared(fake: Stack) -> None:

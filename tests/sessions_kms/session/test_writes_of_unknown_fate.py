@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.record import Item, PublishedKey, SessionRecord
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.table import Table
 from sessions_kms.storage.writing import REPEATS_MAX
 from tests.sessions_kms.storage.test_table import NOW, PERIOD, record
