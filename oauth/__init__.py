@@ -24,7 +24,7 @@ from oauth.old_paths import OLD_PATHS
 from sessions_kms.old_paths import OldPaths
 
 if TYPE_CHECKING:
-    from oauth.access import aget_token, get_token, needs_consent
+    from oauth.access import aget_token, get_token, needs_consent, standing
     from oauth.exceptions import (
         NotConnected,
         OAuthError,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from oauth.sign_in.allauth_adapters import EXCHANGES
     from oauth.sign_in.pending import NEXT_MAX
     from oauth.sign_in.way_back import AGAIN, sign_in_address
-    from oauth.tokens.ended_grants import standing
     from oauth.tokens.vault import load as token_set_of
 
 __all__ = [
@@ -92,7 +91,7 @@ _HOMES = {
     "is_private": "network.vetted_addresses:is_private",
     "needs_consent": "access:needs_consent",
     "sign_in_address": "sign_in.way_back:sign_in_address",
-    "standing": "tokens.ended_grants:standing",
+    "standing": "access:standing",
     "token_set_of": "tokens.vault:load",
 }
 

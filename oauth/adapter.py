@@ -25,12 +25,10 @@ from django.shortcuts import redirect, render, resolve_url
 from oauth.codes import Code, remedy
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
 from oauth.network.transport import bounded
-from oauth.provider import config as providers
+from oauth.provider import config
 from oauth.provider.metadata import reach_of
 from oauth.request_id import request_id
-from oauth.sign_in import pending, way_back
-from oauth.sign_in import refusal as refusing
-from oauth.sign_in import signup_race as new_accounts
+from oauth.sign_in import pending, refusal, signup_race, way_back
 from oauth.sign_in.adapter_choice import capturing
 from oauth.sign_in.identity import telling_accounts_apart
 from oauth.sign_in.openid import naming_the_request
@@ -71,7 +69,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         allauth fetches keys for each.
         """
         provider = super().get_provider(*args, **kwargs)
-        configured = providers.provider(provider.sub_id)
+        configured = config.provider(provider.sub_id)
         has_issuer = configured is not None and configured.issuer is not None
         if isinstance(provider, OpenIDConnectProvider) and configured is not None:
             telling_accounts_apart(provider, configured)
@@ -92,7 +90,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """
         match = getattr(self.request, "resolver_match", None)
         name = match.kwargs.get("provider_id") if match else None
-        reach = reach_of(providers.provider(name) if name else None)
+        reach = reach_of(config.provider(name) if name else None)
         return bounded(super().get_requests_session(), reach)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
@@ -100,15 +98,15 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
 
         Somebody who was made ahead of it gets the name that the provider tells.
         """
-        new_accounts.note(request, sociallogin)
-        if new_accounts.was_made_ahead(sociallogin):
+        signup_race.note(request, sociallogin)
+        if signup_race.was_made_ahead(sociallogin):
             told = sociallogin.provider.extract_common_fields(sociallogin.account.extra_data)
             self.populate_user(request, sociallogin, told)
-            new_accounts.introduce(request, sociallogin)
+            signup_race.introduce(request, sociallogin)
 
     def is_auto_signup_allowed(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
         """Save somebody new without a form, unless the project wants one."""
-        new_accounts.settle(sociallogin)
+        signup_race.settle(sociallogin)
         return bool(super().is_auto_signup_allowed(request, sociallogin))
 
     def save_user(
@@ -146,7 +144,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """
         if isinstance(exception, SignInRefused):
             state = (extra_context or {}).get("state") or {}
-            raise ImmediateHttpResponse(refusing.page(request, provider, exception, state))
+            raise ImmediateHttpResponse(refusal.page(request, provider, exception, state))
         next_url = way_back.wanted(request)
         context = {} if extra_context is None else extra_context
         code = _code(request, exception, answered=bool(context.get("state")))

@@ -15,14 +15,11 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.logout import logout_token as logout_tokens
-from oauth.logout import session_links as links
+from oauth.logout import logout_token, session_links
 from oauth.logout.logout_token import InvalidLogoutToken, LogoutToken
 from oauth.network.complaints import Complaints
 from oauth.network.posted_form import fields_of
-from oauth.provider import config as providers
-from oauth.provider import jwks
-from oauth.provider import metadata as endpoints
+from oauth.provider import config, jwks, metadata
 from oauth.provider.config import Provider
 from sessions_kms import StoreUnavailable
 from sessions_kms.operations import used_tokens
@@ -45,7 +42,7 @@ def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
     had better try again, which it may after errors that pass (section 2.5) and will not after 400.
     A key that is not known yet is such an error, as long as the set cannot be fetched again.
     """
-    provider = providers.provider(provider_id)
+    provider = config.provider(provider_id)
     if provider is None or provider.issuer is None:
         return _refusal("There is no such provider.", status=404)
     if request.method != "POST":
@@ -77,11 +74,11 @@ def _posted_token(request: HttpRequest) -> str:
 
 
 def _read(provider: Provider, token: str) -> LogoutToken:
-    found = endpoints.metadata(provider)
-    if not links.allows(provider, found):
+    found = metadata.of(provider)
+    if not session_links.allows(provider, found):
         raise InvalidLogoutToken("Back-channel logout is not enabled for this provider.")
     issuer, url = found.issuer or "", found.jwks_uri or ""  # OpenID metadata has both
-    return logout_tokens.read(
+    return logout_token.read(
         token,
         issuer=issuer,
         client_id=provider.client_id,
@@ -101,9 +98,9 @@ def _end(token: LogoutToken) -> int:
     if used_tokens.was_used(services(), token.issuer, token.id):
         raise InvalidLogoutToken("The logout token was used before.")
     if token.session_id is not None:
-        names = links.known_links(token.issuer, links.SESSION, token.session_id)
+        names = session_links.known_links(token.issuer, session_links.SESSION, token.session_id)
     else:
-        names = links.known_links(token.issuer, links.SUBJECT, token.subject or "")
+        names = session_links.known_links(token.issuer, session_links.SUBJECT, token.subject or "")
     ended = sum(end_linked(services(), name) for name in names)
     used_tokens.remember_used(services(), token.issuer, token.id, until=token.ends_at)
     return ended

@@ -8,6 +8,7 @@ from django.http.response import HttpResponseBase
 from oauth.logout import released
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread, SyncAndAsyncMiddleware
+from sessions_kms.services import services
 
 
 class SignOutMiddleware(SyncAndAsyncMiddleware):
@@ -20,5 +21,5 @@ class SignOutMiddleware(SyncAndAsyncMiddleware):
         """Pass the request on, and look at what it left behind."""
         response: HttpResponseBase = yield from self.answer(request)
         if released.has_let_go(request):
-            yield CallInDjangosThread(released.settle, (request, response))
+            yield CallInDjangosThread(released.settle, (services(), request, response))
         return response

@@ -22,9 +22,12 @@ from oauth.provider.config import Provider
 from oauth.provider.id_token import Unreadable
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
+from sessions_kms.services import Services
 
 
-def admitted(provider: Provider, extra_data: Mapping[str, Any], token_set: TokenSet) -> TokenSet:
+def admitted(
+    services: Services, provider: Provider, extra_data: Mapping[str, Any], token_set: TokenSet
+) -> TokenSet:
     """Return the token set of a sign-in, with the groups. Raises SignInRefused, and
     ProviderUnavailable where the provider cannot be asked for what decides.
     """
@@ -32,12 +35,12 @@ def admitted(provider: Provider, extra_data: Mapping[str, Any], token_set: Token
     told = gathered(provider, extra_data, token_set)
     reason = refusal(provider.admission.rule, told)
     if reason is not None:
-        revoke_soon(provider.name, token_set)
+        revoke_soon(services, provider.name, token_set)
         raise SignInRefused(reason, token_set.subject)
     return replace(token_set, groups=_kept(told.groups, provider.admission))
 
 
-def at_refresh(provider: Provider, old: TokenSet, new: TokenSet) -> TokenSet:
+def at_refresh(services: Services, provider: Provider, old: TokenSet, new: TokenSet) -> TokenSet:
     """Return the refreshed token set with its groups. Raises SignInRefused.
 
     Only what the new id token tells counts: many hold less than that of the sign-in did, and
@@ -52,7 +55,7 @@ def at_refresh(provider: Provider, old: TokenSet, new: TokenSet) -> TokenSet:
     groups = _kept(told.groups, provider.admission) if has_groups else new.groups
     reason = _told_against(provider, told, has_groups, before=_claims(old.id_token), now=now)
     if reason is not None:
-        revoke_soon(provider.name, new)
+        revoke_soon(services, provider.name, new)
         raise SignInRefused(reason, new.subject)
     return replace(new, groups=groups)
 

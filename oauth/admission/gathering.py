@@ -16,7 +16,7 @@ from oauth.access_rule.evidence import Evidence, Refusal
 from oauth.admission import entra
 from oauth.admission.asking import Asking
 from oauth.admission.github import HEADERS, GitHub
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from oauth.provider.config import Provider
 from oauth.provider.token_set import TokenSet
 
@@ -42,7 +42,7 @@ def _of_github(provider: Provider, extra_data: Mapping[str, Any], token_set: Tok
         return Evidence()
     profile = provider.fixed_endpoint("profile_url") or ""
     login = str(extra_data.get("login") or "")
-    asking = Asking(token_set.access_token, endpoints.reach_of(provider), HEADERS)
+    asking = Asking(token_set.access_token, metadata.reach_of(provider), HEADERS)
     person = GitHub(profile.removesuffix("/user"), login, asking)
     return person.evidence(wants_addresses=wants_addresses, groups=groups)
 
@@ -52,6 +52,6 @@ def _with_graph(provider: Provider, issuer: str, told: Evidence, token_set: Toke
     graph = issuers.graph(issuer)
     if not provider.admission.named_groups or not entra.may_ask(token_set.scope, graph):
         return told
-    asking = Asking(token_set.access_token, endpoints.reach_of(provider), {})
+    asking = Asking(token_set.access_token, metadata.reach_of(provider), {})
     found = entra.groups(graph, provider.admission.named_groups, asking)
     return told if found is None else replace(told, groups=found, no_group=Refusal.GROUP)

@@ -18,35 +18,39 @@ from oauth.doctor.keys import key_findings
 from oauth.doctor.logout import logout_findings
 from oauth.doctor.remedies import trouble
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from oauth.provider.config import Provider
 from sessions_kms.doctor.finding import Finding, ok
 
 __all__ = ["examine"]
 
 
-def examine(provider: Provider, site: str | None) -> Iterator[Finding]:
+def examine(
+    provider: Provider, site: str | None, *, clock: Callable[[], float]
+) -> Iterator[Finding]:
     """Look at everything in turn; without metadata there is nothing else to look at.
 
     ``site`` is the origin under which browsers know this site, None where that is not known.
     """
-    for finding in _findings(provider, site):
+    for finding in _findings(provider, site, clock):
         named = finding.remedy.replace("<NAME>", provider.name.upper())
         yield replace(finding, remedy=named)
 
 
-def _findings(provider: Provider, site: str | None) -> Iterator[Finding]:
+def _findings(
+    provider: Provider, site: str | None, clock: Callable[[], float]
+) -> Iterator[Finding]:
     try:
-        found = endpoints.metadata(provider, anonymous=False)
+        found = metadata.of(provider, anonymous=False)
     except ProviderUnavailable as exc:
         yield trouble("metadata", exc)
         return
     if provider.issuer is not None:
         yield ok("metadata", f"is of {found.issuer}")
         yield from _guarded("keys", lambda: key_findings(found))
-    yield from _guarded("connection", lambda: connection_findings(found))
-    yield from _guarded("client", lambda: client_findings(provider, found, site))
-    yield from _guarded("redirect URI", lambda: redirect_findings(provider, found, site))
+    yield from _guarded("connection", lambda: connection_findings(found, clock))
+    yield from _guarded("client", lambda: client_findings(provider, found, site, clock))
+    yield from _guarded("redirect URI", lambda: redirect_findings(provider, found, site, clock))
     yield from logout_findings(provider, found, site)
 
 

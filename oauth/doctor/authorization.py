@@ -9,7 +9,7 @@ tells anything then.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 from oauth.codes import Code, remedy
@@ -17,7 +17,7 @@ from oauth.doctor.remedies import PATIENCE, trouble
 from oauth.doctor.site import callback_address
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.network import http
-from oauth.provider import pushed_requests as pushing
+from oauth.provider import pushed_requests
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.sign_in.openid import code_challenge
@@ -31,7 +31,9 @@ NOBODY_THERE = frozenset(
 )
 
 
-def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> Iterator[Finding]:
+def redirect_findings(
+    provider: Provider, found: Metadata, site: str | None, clock: Callable[[], float]
+) -> Iterator[Finding]:
     """Ask for a code as nobody. Raises ProviderUnavailable."""
     back = callback_address(provider, site)
     if back is None:
@@ -40,9 +42,9 @@ def redirect_findings(provider: Provider, found: Metadata, site: str | None) -> 
         )
         return
     asked = _parameters(provider, back)
-    if pushing.is_wanted(provider, found):
+    if pushed_requests.is_wanted(provider, found):
         try:
-            reference = pushing.pushed(provider, found, asked)
+            reference = pushed_requests.pushed(provider, found, asked, clock=clock)
         except (ProviderRefused, ProviderUnavailable) as exc:
             yield trouble(PUSHED, exc)
             return

@@ -7,14 +7,13 @@ credentials, `invalid_grant` about the code alone.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from oauth.codes import Code, remedy
 from oauth.doctor.remedies import PATIENCE
 from oauth.doctor.site import callback_address
 from oauth.exceptions import ProviderRefused
-from oauth.provider import dpop
-from oauth.provider import metadata as endpoints
+from oauth.provider import dpop, token_endpoint
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
@@ -23,7 +22,9 @@ NAME = "client"
 ELSEWHERE = "https://gateway.invalid/"  # RFC 6761: where this site's own address is not known
 
 
-def client_findings(provider: Provider, found: Metadata, site: str | None) -> Iterator[Finding]:
+def client_findings(
+    provider: Provider, found: Metadata, site: str | None, clock: Callable[[], float]
+) -> Iterator[Finding]:
     """Try to exchange a code that nobody was given. Raises ProviderUnavailable."""
     form = {
         "grant_type": "authorization_code",
@@ -32,7 +33,7 @@ def client_findings(provider: Provider, found: Metadata, site: str | None) -> It
         "code_verifier": secrets.token_urlsafe(32),
     }
     key = dpop.new_key() if provider.dpop else None
-    answer = endpoints.ask_token_endpoint(provider, found, form, dpop_key=key, patience=PATIENCE)
+    answer = token_endpoint.ask(provider, found, form, clock=clock, dpop_key=key, patience=PATIENCE)
     try:
         answer.tokens()
     except ProviderRefused as exc:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from oauth.doctor.remedies import PATIENCE
 from oauth.network import http
@@ -11,16 +11,15 @@ from oauth.provider.id_token import CLOCK_DIFFERENCE
 from oauth.provider.metadata import Metadata
 from sessions_kms import moment_of
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
-from sessions_kms.services import services
 
 DAYS_LEFT = 14
 CLOCK_WARNING = 10  # seconds
 
 
-def connection_findings(found: Metadata) -> Iterator[Finding]:
+def connection_findings(found: Metadata, clock: Callable[[], float]) -> Iterator[Finding]:
     """Ask for nothing there, and look at how it answers. Raises ProviderUnavailable."""
     answer = http.get(found.token_endpoint, reach=found.reach, patience=PATIENCE)
-    now = services().clock()
+    now = clock()
     yield _certificate(found.token_endpoint, answer.certificate_end, now)
     yield _clock(moment_of(answer.date), now)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from django.urls import NoReverseMatch, reverse
 
-from oauth.logout import session_links as links
+from oauth.logout import session_links
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from sessions_kms.doctor.finding import Finding, ok, warning
@@ -25,7 +25,7 @@ def logout_findings(provider: Provider, found: Metadata, site: str | None) -> It
 
 
 def _back_channel(provider: Provider, found: Metadata, site: str | None) -> Finding:
-    if not links.allows(provider, found):
+    if not session_links.allows(provider, found):
         return ok(BACK, "is off, or not offered")
     if not found.backchannel_logout:
         return warning(

@@ -22,7 +22,8 @@ from django.http.response import HttpResponseBase
 
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
+from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,8 @@ def note_sign_out(request: HttpRequest | None, **kwargs: Any) -> None:
     session = getattr(request, "session", None)
     if request is None or session is None:
         return
-    for provider in tokens.providers(session):
-        if (held := tokens.load(session, provider)) is not None:
+    for provider in vault.providers(session):
+        if (held := vault.load(session, provider)) is not None:
             _leaving(request).token_sets.append((provider, held, session.session_key))
 
 
@@ -76,7 +77,7 @@ def has_let_go(request: HttpRequest) -> bool:
     return hasattr(request, ATTRIBUTE)
 
 
-def settle(request: HttpRequest, response: HttpResponseBase) -> None:
+def settle(services: Services, request: HttpRequest, response: HttpResponseBase) -> None:
     """Revoke what is gone: of a session that ended, or of one that was saved without it.
 
     Where that cannot be told, the session may still hold it, and it is only logged.
@@ -97,6 +98,6 @@ def settle(request: HttpRequest, response: HttpResponseBase) -> None:
         if goes_on:
             continue
         if gone:
-            revoke_soon(provider, token_set)
+            revoke_soon(services, provider, token_set)
         elif failed:
             logger.warning("A grant of %s was not revoked: what let it go failed.", provider)

@@ -18,8 +18,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.utils.crypto import salted_hmac
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.provider import config as providers
-from oauth.provider import metadata as endpoints
+from oauth.provider import config, metadata
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.token_set import TokenSet
@@ -35,7 +34,7 @@ SUBJECT = "sub"
 
 def keep(session: SessionBase, name: str, token_set: TokenSet) -> None:
     """Link the session to the one at the provider, if the provider may end it from there."""
-    provider = providers.provider(name)
+    provider = config.provider(name)
     if provider is None or not is_offered(provider):
         drop(session, name)
         return
@@ -62,7 +61,7 @@ def is_offered(provider: Provider) -> bool:
     if provider.issuer is None:
         return False
     try:
-        found = endpoints.metadata(provider)
+        found = metadata.of(provider)
     except ProviderUnavailable:
         return provider.backchannel_logout is not False
     return allows(provider, found)

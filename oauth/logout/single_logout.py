@@ -38,11 +38,10 @@ from oauth.exceptions import ProviderUnavailable
 from oauth.logout import logout_state
 from oauth.network import background
 from oauth.network.sql_connections import give_back
-from oauth.provider import config as providers
-from oauth.provider import metadata as endpoints
+from oauth.provider import config, metadata
 from oauth.provider.config import HINTED, POSTED, Provider
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ def returned(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated:
         return response
     name = logout_state.provider_left(request)
-    provider = providers.provider(name) if name is not None else None
+    provider = config.provider(name) if name is not None else None
     if provider is None:
         messages.info(request, "You are signed out here.")
     else:
@@ -103,9 +102,9 @@ def _ending(request: HttpRequest) -> _Ending | None:
     if not request.user.is_authenticated:
         return None
     signed_in_with = [record.get("provider") for record in get_authentication_records(request)]
-    names = sorted(tokens.providers(request.session), key=lambda name: name not in signed_in_with)
+    names = sorted(vault.providers(request.session), key=lambda name: name not in signed_in_with)
     for name in names:
-        provider, held = providers.provider(name), tokens.load(request.session, name)
+        provider, held = config.provider(name), vault.load(request.session, name)
         if provider is not None and provider.single_logout and held is not None:
             return _Ending(provider, held)
     return None
@@ -113,9 +112,9 @@ def _ending(request: HttpRequest) -> _Ending | None:
 
 def _end_session_endpoint(provider: Provider) -> str | None:
     """Return where the provider ends its session, if that is known or soon found out."""
-    if (known := endpoints.known(provider)) is not None:
+    if (known := metadata.known(provider)) is not None:
         return known.end_session_endpoint
-    looked_up = background.submit(lambda: endpoints.metadata(provider))
+    looked_up = background.submit(lambda: metadata.of(provider))
     give_back()
     try:
         return looked_up.result(METADATA_WAIT).end_session_endpoint

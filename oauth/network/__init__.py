@@ -1,1 +1,4 @@
-"""Asking providers: bounded in time and size, at vetted addresses, few at once."""
+"""Asking providers: bounded in time and size, at vetted addresses, few at once.
+
+Knows no provider's configuration and no token.
+"""

@@ -9,9 +9,11 @@ it has it fetched at once, which pauses on its own: a fetch for its age is not i
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, TypeVarTuple
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
@@ -20,7 +22,15 @@ from sessions_kms.services import services
 PAUSE = 60  # seconds between two fetches of whatever outcome
 WAIT_MAX = 6.0  # seconds that another's fetch is waited for; it takes 5 at most
 
+KEPT_MAX = 64  # documents of a kind; there are about as many as providers are configured
+
+Ts = TypeVarTuple("Ts")
 T = TypeVar("T")
+
+
+def _clock() -> float:
+    # Documents are kept for the whole process, and so is what tells their age.
+    return services().clock()
 
 
 class KeptDocument(Generic[T]):
@@ -67,7 +77,7 @@ class KeptDocument(Generic[T]):
 
     def lacks(self) -> None:
         """Note that even a new one lacks what somebody looked for: the next may wait."""
-        self._missed_at = services().clock()
+        self._missed_at = _clock()
 
     @property
     def fresh(self) -> T | None:
@@ -88,11 +98,11 @@ class KeptDocument(Generic[T]):
         self.fetches += 1
         try:
             self._document, self._failure = self._fetch(), None
-            self._fetched_at, self._number = services().clock(), self.fetches
+            self._fetched_at, self._number = _clock(), self.fetches
         except ProviderUnavailable as exc:
             self._failure = ProviderUnavailable(str(exc), exc.code)  # without its frames
         finally:
-            self._tried_at = services().clock()  # afterwards: a failure may take its time
+            self._tried_at = _clock()  # afterwards: a failure may take its time
 
     def _has_just_tried(self, pause: float) -> bool:
         return self._was_within(self._tried_at, pause)
@@ -101,7 +111,7 @@ class KeptDocument(Generic[T]):
         """Return the seconds until somebody who misses something may have it fetched again."""
         failed_at = self._tried_at if self._failure is not None else None
         moments = [moment for moment in (self._missed_at, failed_at) if moment is not None]
-        now = services().clock()
+        now = _clock()
         return max((PAUSE - (now - each) for each in moments if each <= now), default=0.0)
 
     def _unavailable(self, *, retry_after: int | None = None) -> ProviderUnavailable:
@@ -121,4 +131,29 @@ class KeptDocument(Generic[T]):
     @staticmethod
     def _was_within(moment: float | None, seconds: float) -> bool:
         """Tell whether that was no longer ago; a clock that was set back prolongs nothing."""
-        return moment is not None and 0 <= services().clock() - moment < seconds
+        return moment is not None and 0 <= _clock() - moment < seconds
+
+
+class KeptDocuments(Generic[*Ts, T]):
+    """Documents of one kind, each by what it is fetched with; all are forgotten at too many."""
+
+    def __init__(
+        self, fetch: Callable[[*Ts], T], *, max_age: float, max_stale: float | None = None
+    ) -> None:
+        self._fetch = fetch
+        self._max_age = max_age
+        self._max_stale = max_stale
+        self._kept: dict[tuple[object, ...], KeptDocument[T]] = {}
+        os.register_at_fork(after_in_child=self.forget)  # The parent may have held a lock.
+
+    def of(self, *args: *Ts) -> KeptDocument[T]:
+        """Return the document that is fetched with these arguments."""
+        if args not in self._kept and len(self._kept) >= KEPT_MAX:
+            self.forget()
+        fetch = partial(self._fetch, *args)
+        made = KeptDocument(fetch, max_age=self._max_age, max_stale=self._max_stale)
+        return self._kept.setdefault(args, made)
+
+    def forget(self) -> None:
+        """Forget all of them, and that any could not be fetched."""
+        self._kept.clear()

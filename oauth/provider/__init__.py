@@ -1,1 +1,4 @@
-"""What a provider is and what is asked of it: settings, metadata, keys, tokens, proofs."""
+"""What a provider is and what is asked of it: settings, metadata, keys, tokens, proofs.
+
+Knows no session and no request of a browser.
+"""

@@ -7,21 +7,13 @@ of what is asked for.
 from __future__ import annotations
 
 import base64
-import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from urllib.parse import quote_plus
 
-import jwt
-
-from oauth.codes import Code
-from oauth.exceptions import ProviderUnavailable
+from oauth.provider import client_key
 from oauth.provider.apple import client_secret
 from oauth.provider.config import BASIC, ISSUER, POST, PRIVATE_KEY, Provider
-from sessions_kms.services import services
-
-logger = logging.getLogger(__name__)
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_KIND = "client-authentication+jwt"
@@ -38,6 +30,7 @@ def authenticated(
     endpoint: str,
     methods: Sequence[str],
     algorithms: Sequence[str] = (),
+    now: int,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the form and the headers of a request that shows who this client is.
 
@@ -49,19 +42,21 @@ def authenticated(
     if method == PRIVATE_KEY:
         proof = {
             "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": assertion(provider, issuer, endpoint, algorithms),
+            "client_assertion": assertion(provider, issuer, endpoint, algorithms, now=now),
         }
         return {**form, "client_id": provider.client_id, **proof}, {}
     if method == BASIC:
         # Both parts are form-encoded first: RFC 6749 section 2.3.1.
         pair = f"{quote_plus(provider.client_id)}:{quote_plus(provider.client_secret)}"
         return dict(form), {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
-    proof = {"client_secret": _secret(provider)} if method == POST else {}
+    proof = {"client_secret": _secret(provider, now)} if method == POST else {}
     return {**form, "client_id": provider.client_id, **proof}, {}
 
 
-def _secret(provider: Provider) -> str:
-    return provider.client_secret if provider.apple_team_id is None else client_secret(provider)
+def _secret(provider: Provider, now: int) -> str:
+    if provider.apple_team_id is None:
+        return provider.client_secret
+    return client_secret(provider, now=now)
 
 
 def method_of(provider: Provider, methods: Sequence[str]) -> str | None:
@@ -78,18 +73,21 @@ def method_of(provider: Provider, methods: Sequence[str]) -> str | None:
 
 
 def assertion(
-    provider: Provider, issuer: str | None, endpoint: str, algorithms: Sequence[str] = ()
+    provider: Provider,
+    issuer: str | None,
+    endpoint: str,
+    algorithms: Sequence[str] = (),
+    *,
+    now: int,
 ) -> str:
     """Return a signed assertion, good once and for a minute (RFC 7523, OIDC Core section 9).
 
     Its only audience is the issuer, and its type says so (RFC 10070 section 4): an assertion
     for an endpoint can be had by a provider that claims another one's endpoint as its own.
-    `assertion_audience` is for the providers that document the endpoint, and no type.
-
-    The key is read each time, so that it may be replaced while the gateway runs.
+    `assertion_audience` is for the providers that document the endpoint, and no type. Raises
+    ProviderUnavailable when the key cannot be used.
     """
     __traceback_hide__ = True
-    now = int(services().clock())
     is_for_issuer = issuer is not None and provider.assertion_audience == ISSUER
     claims: dict[str, object] = {
         "iss": provider.client_id,
@@ -102,27 +100,5 @@ def assertion(
     headers = {"typ": ASSERTION_KIND if is_for_issuer else "JWT"}
     if provider.private_key_id:
         headers["kid"] = provider.private_key_id
-    try:
-        pem = Path(provider.private_key_file or "").read_bytes()
-        for algorithm in ALGORITHMS:
-            if algorithms and algorithm not in algorithms:
-                continue
-            if (token := _signed(claims, pem, algorithm, headers)) is not None:
-                return token
-    except (OSError, ValueError):
-        pass
-    logger.error("The private key of the provider %s cannot be used.", provider.name)
-    raise ProviderUnavailable(
-        "This gateway cannot authenticate itself to the provider.", Code.CLIENT_KEY
-    )
-
-
-def _signed(
-    claims: dict[str, object], pem: bytes, algorithm: str, headers: dict[str, str]
-) -> str | None:
-    """Sign with this algorithm; None where it is not one of this kind of key."""
-    __traceback_hide__ = True
-    try:
-        return jwt.encode(claims, pem, algorithm, headers)
-    except (jwt.PyJWTError, TypeError, ValueError):
-        return None
+    fitting = [each for each in ALGORITHMS if not algorithms or each in algorithms]
+    return client_key.signed(provider, claims, fitting, headers)

@@ -9,23 +9,20 @@ a key by now. What a set may cost is bounded when it is read.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jwt
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.network.kept_document import KeptDocument
+from oauth.network.kept_document import KeptDocuments
 from oauth.network.vetted_addresses import PUBLIC, Reach
 
 KEYS_AGE = 3600  # seconds; a key that the provider withdrew is trusted no longer than that
 KEYS_MAX_STALE = 24 * 3600  # seconds, while the provider cannot be asked
 KEYS_MAX = 64
-SETS_MAX = 64
 RSA_BITS = range(2048, 8192 + 1)  # RFC 7518 section 3.3; a longer one costs too much
 RSA_EXPONENTS = range(3, 2**32, 2)  # odd; with a long one to verify costs as much as to sign
 
@@ -74,7 +71,7 @@ def signing_keys(
     Without a key id there must be one key only that fits (OpenID Connect Core 10.1).
     Raises ProviderUnavailable when the keys cannot be fetched, or not so soon again.
     """
-    kept = _kept(url, reach)
+    kept = _sets.of(url, reach)
     seen = kept.fetches
     if found := _fitting(kept.get(), key_id, algorithm):
         return found
@@ -85,12 +82,12 @@ def signing_keys(
 
 def usable_keys(url: str, reach: Reach = PUBLIC) -> KeySet:
     """Return the keys of a set that signatures are accepted by. Raises ProviderUnavailable."""
-    return _kept(url, reach).get()
+    return _sets.of(url, reach).get()
 
 
 def forget() -> None:
     """Forget all keys."""
-    _sets.clear()
+    _sets.forget()
 
 
 def _fitting(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:
@@ -102,15 +99,6 @@ def _fitting(keys: KeySet, key_id: str | None, algorithm: str) -> list[Any]:
         and each.algorithm in (None, algorithm)
     ]
     return fitting if key_id is not None or len(fitting) == 1 else []
-
-
-def _kept(url: str, reach: Reach) -> KeptDocument[KeySet]:
-    if (url, reach) not in _sets and len(_sets) >= SETS_MAX:
-        _sets.clear()
-    made: KeptDocument[KeySet] = KeptDocument(
-        partial(_fetched, url, reach), max_age=KEYS_AGE, max_stale=KEYS_MAX_STALE
-    )
-    return _sets.setdefault((url, reach), made)
 
 
 def _fetched(url: str, reach: Reach) -> KeySet:
@@ -154,5 +142,4 @@ def _number(text: str) -> int:
     return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
 
 
-_sets: dict[tuple[str, Reach], KeptDocument[KeySet]] = {}
-os.register_at_fork(after_in_child=forget)  # the parent may have forked while it held a lock
+_sets = KeptDocuments(_fetched, max_age=KEYS_AGE, max_stale=KEYS_MAX_STALE)

@@ -1,38 +1,32 @@
-"""A provider's endpoints, as its metadata names them, and requests to them.
+"""A provider's endpoints, as its metadata names them.
 
-A `Provider` enters; `Metadata`, or the answer of its token endpoint, leaves. The
-metadata of a provider is kept for an hour (`oauth.network.kept_document`), for allauth's
-adapters as well; while it cannot be fetched the last one serves on.
+A `Provider` enters, `Metadata` leaves. It is kept for an hour
+(`oauth.network.kept_document`), for allauth's adapters as well; while it cannot be fetched the
+last one serves on.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.network.kept_document import PAUSE, KeptDocument
+from oauth.network.kept_document import PAUSE, KeptDocuments
 from oauth.network.vetted_addresses import ANYWHERE, LOOPBACK_NAMES, PUBLIC, Reach
-from oauth.provider import dpop, tenants
-from oauth.provider.client_authentication import authenticated
+from oauth.provider import tenants
 from oauth.provider.config import POST, Provider
-from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
 METADATA_AGE = 3600  # seconds
 # Seconds between two fetches for somebody who holds a grant; any others cause one a minute.
 PAUSE_OF_GRANTS = 5
-METADATA_MAX = 64  # providers; there are as many as are configured
 WELL_KNOWN = "/.well-known/openid-configuration"
 NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 OPTIONAL = (
@@ -65,26 +59,28 @@ class Metadata:
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def metadata(provider: Provider, *, anonymous: bool = True) -> Metadata:
+def of(provider: Provider, *, anonymous: bool = True) -> Metadata:
     """Return the provider's metadata. Raises ProviderUnavailable when it is not to be had.
 
     Nobody ``anonymous``, without a grant of the provider, causes a fetch more than once a minute.
     """
     if provider.issuer is None:
         return _without_discovery(provider)
-    return _kept(provider, provider.issuer).get(pause=PAUSE if anonymous else PAUSE_OF_GRANTS)
+    return _documents.of(provider, provider.issuer).get(
+        pause=PAUSE if anonymous else PAUSE_OF_GRANTS
+    )
 
 
 def known(provider: Provider) -> Metadata | None:
     """Return the provider's metadata if nobody has to be asked for it."""
     if provider.issuer is None:
         return None
-    return _kept(provider, provider.issuer).fresh
+    return _documents.of(provider, provider.issuer).fresh
 
 
 def forget() -> None:
     """Forget all metadata, and that any could not be fetched."""
-    _documents.clear()
+    _documents.forget()
 
 
 def reach_of(provider: Provider | None, *, issuer_at: str | None = None) -> Reach:
@@ -98,44 +94,6 @@ def reach_of(provider: Provider | None, *, issuer_at: str | None = None) -> Reac
         return replace(ANYWHERE, ca_file=ca_file)
     found = PUBLIC if issuer_at is None else PUBLIC.with_network_of(issuer_at)
     return replace(found, ca_file=ca_file)
-
-
-def ask_token_endpoint(
-    provider: Provider,
-    found: Metadata,
-    form: Mapping[str, str],
-    *,
-    url: str | None = None,
-    dpop_key: str | None = None,
-    patience: float | None = None,
-) -> http.Answer:
-    """Post a form as this client, to the token endpoint or another one that wants the same proof.
-
-    With ``dpop_key`` the request also proves that this client holds that key; it is sent again
-    where the proof lacked the provider's nonce. ``patience`` is in seconds, for both. Raises
-    ProviderUnavailable.
-    """
-    __traceback_hide__ = True
-    address = url or found.token_endpoint
-    given_up_at = time.monotonic() + (http.POST_TIMEOUT if patience is None else patience)
-
-    def ask(nonce: str | None) -> http.Answer:
-        __traceback_hide__ = True
-        proven, headers = authenticated(
-            provider,
-            form,
-            issuer=found.issuer,
-            endpoint=address,
-            methods=found.auth_methods,
-            algorithms=found.auth_algorithms,
-        )
-        if dpop_key is not None:
-            now = services().clock()
-            headers[dpop.PROOF] = dpop.proof(dpop_key, "POST", address, now=now, nonce=nonce)
-        left = max(given_up_at - time.monotonic(), 0.001)
-        return http.post(address, proven, headers, reach=found.reach, patience=left)
-
-    return ask(None) if dpop_key is None else dpop.asked(address, ask)
 
 
 def read_metadata(
@@ -210,13 +168,6 @@ def _names(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(each for each in listed if isinstance(each, str))
 
 
-def _kept(provider: Provider, issuer: str) -> KeptDocument[Metadata]:
-    if provider not in _documents and len(_documents) >= METADATA_MAX:
-        _documents.clear()
-    fetch = partial(_fetched, provider, issuer)
-    return _documents.setdefault(provider, KeptDocument(fetch, max_age=METADATA_AGE))
-
-
 def _fetched(provider: Provider, issuer: str) -> Metadata:
     try:
         return _discovered(provider, issuer)
@@ -276,5 +227,4 @@ def _without_discovery(provider: Provider) -> Metadata:
     )
 
 
-_documents: dict[Provider, KeptDocument[Metadata]] = {}
-os.register_at_fork(after_in_child=forget)  # the parent may have forked while it held a lock
+_documents = KeptDocuments(_fetched, max_age=METADATA_AGE)

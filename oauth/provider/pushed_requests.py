@@ -15,8 +15,9 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.network.http import Answer
+from oauth.provider import token_endpoint
 from oauth.provider.config import Provider
-from oauth.provider.metadata import Metadata, ask_token_endpoint
+from oauth.provider.metadata import Metadata
 
 # A URI; the specification bounds no length, and a browser has to take it.
 REFERENCE = re.compile(r"[A-Za-z][!-~]{0,1999}")
@@ -42,7 +43,13 @@ def is_wanted(provider: Provider, found: Metadata) -> bool:
     return found.requires_pushing if provider.par is None else provider.par
 
 
-def pushed(provider: Provider, found: Metadata, request: Mapping[str, str]) -> str:
+def pushed(
+    provider: Provider,
+    found: Metadata,
+    request: Mapping[str, str],
+    *,
+    clock: Callable[[], float],
+) -> str:
     """Push an authorization request; return the reference to it.
 
     Raises ProviderUnavailable, and ProviderRefused.
@@ -53,7 +60,8 @@ def pushed(provider: Provider, found: Metadata, request: Mapping[str, str]) -> s
             "The provider's metadata has no pushed_authorization_request_endpoint.",
             Code.PAR_ENDPOINT,
         )
-    return _reference(ask_token_endpoint(provider, found, request, url=found.pushing_endpoint))
+    url = found.pushing_endpoint
+    return _reference(token_endpoint.ask(provider, found, request, clock=clock, url=url))
 
 
 def _reference(answer: Answer) -> str:

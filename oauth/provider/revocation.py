@@ -1,46 +1,43 @@
 """The end of a grant at its provider (RFC 7009): a token set enters, nothing leaves.
 
 Runs in the background, after the session has let the token set go. The lease of the
-token set's grant (see `sessions_kms.sealed_items.leases`) is claimed for good first: a refresh
+token set's grant (`oauth.provider.grant_lease`) is claimed for good first: a refresh
 that was under way is waited for and what it fetched is revoked, none begins afterwards, and of
 several sign-outs one revokes.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import secrets
 from collections.abc import Callable
 from typing import TypeVar
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import background
-from oauth.provider import config as providers
-from oauth.provider import metadata as endpoints
+from oauth.provider import config, metadata, token_endpoint
 from oauth.provider.config import Provider
+from oauth.provider.grant_lease import GrantLease, Outcome, Taken
 from oauth.provider.token_set import TokenSet
-from sessions_kms import Leases, StoreUnavailable
-from sessions_kms.services import Services, services
+from sessions_kms import StoreUnavailable
+from sessions_kms.concurrency.steps import run
+from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
-LEASE = 15  # seconds
 KEPT = 3600  # seconds for which old copies of the token set find that it is revoked
 WAIT_MAX = 60.0  # seconds that a refresh is waited for
-POLL = 0.2  # seconds
 PAUSES = (1.0, 5.0)  # seconds before the provider is asked again
 T = TypeVar("T")
-REVOKED = json.dumps({"refused": "revoked"}).encode()
+REVOKED = Outcome(refused="revoked")
 
 
-def revoke_soon(name: str, token_set: TokenSet) -> None:
+def revoke_soon(services: Services, name: str, token_set: TokenSet) -> None:
     """Revoke a token set that nobody holds any more, in the background."""
-    provider = providers.provider(name)
+    provider = config.provider(name)
     if provider is None or provider.client_id != token_set.client_id:
         logger.warning("A grant of %s was not revoked: its client is not configured.", name)
         return
-    revocation = _Revocation(provider, services())
+    revocation = _Revocation(provider, services)
     background.submit(lambda: revocation.run(token_set))
 
 
@@ -56,7 +53,7 @@ class _Revocation:
         __traceback_hide__ = True
         name = self._provider.name
         try:
-            found = self._patiently(lambda: endpoints.metadata(self._provider, anonymous=False))
+            found = self._patiently(lambda: metadata.of(self._provider, anonymous=False))
             if found.revocation_endpoint is None:
                 return
             last = self._last(token_set)
@@ -74,22 +71,20 @@ class _Revocation:
     def _last(self, held: TokenSet) -> TokenSet | None:
         """Return the newest token set of the grant; None if it is dead or revoked already."""
         __traceback_hide__ = True
-        leases, holder = Leases(self._services), secrets.token_hex(16)
-        waited = 0.0
+        patience = WAIT_MAX
         try:
-            while waited < WAIT_MAX:
-                claim = leases.claim(held.grant_secret, holder, seconds=LEASE)
-                if claim.result is not None:
-                    outcome = json.loads(claim.result)
-                    if "token_set" not in outcome:
+            while True:
+                lease = GrantLease(self._services, held)
+                claimed = run(lease.claimed(patience))
+                patience -= claimed.waited
+                if claimed.outcome is not None:
+                    if claimed.outcome.token_set is None:
                         return None
-                    held = TokenSet.from_session(outcome["token_set"])
-                elif claim.held:
-                    if leases.complete(held.grant_secret, holder, REVOKED, keep=KEPT):
-                        return held
-                else:
-                    self._services.sleep(POLL)
-                    waited += POLL
+                    held = claimed.outcome.token_set
+                elif lease.complete(REVOKED, keep=KEPT):
+                    return held
+        except Taken:
+            pass  # Whoever holds it may have died, and the grant ends all the same.
         except StoreUnavailable:
             logger.warning("A grant is revoked without its lease.")
         return held
@@ -106,12 +101,13 @@ class _Revocation:
 
     def _revoke(self, held: TokenSet) -> bool:
         __traceback_hide__ = True
-        found = endpoints.metadata(self._provider, anonymous=False)
+        found = metadata.of(self._provider, anonymous=False)
         form = {"token": held.access_token, "token_type_hint": "access_token"}
         if held.refresh_token is not None:
             form = {"token": held.refresh_token, "token_type_hint": "refresh_token"}
-        answer = endpoints.ask_token_endpoint(
-            self._provider, found, form, url=found.revocation_endpoint
+        url = found.revocation_endpoint
+        answer = token_endpoint.ask(
+            self._provider, found, form, clock=self._services.clock, url=url
         )
         if answer.is_overloaded:
             raise ProviderUnavailable("The provider cannot revoke a token now.")

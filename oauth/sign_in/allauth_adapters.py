@@ -7,7 +7,7 @@ tokens in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
@@ -20,11 +20,9 @@ from oauth.admission import admitting
 from oauth.codes import Code
 from oauth.exceptions import ProviderRefused
 from oauth.network.concurrency_limit import ConcurrencyLimit
-from oauth.provider import config as providers
-from oauth.provider import dpop, readable
-from oauth.provider import metadata as endpoints
+from oauth.provider import config, dpop, metadata, readable, token_endpoint
 from oauth.provider.config import POST, Provider
-from oauth.provider.metadata import Metadata, ask_token_endpoint
+from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingClient
 from oauth.provider.token_set import TokenSet
 from sessions_kms.services import services
@@ -40,6 +38,11 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
 
     _dpop_key: str | None = None  # what the tokens of this sign-in are bound to
 
+    @property
+    def _clock(self) -> Callable[[], float]:
+        # allauth makes adapters and has no services to give them: this is their door.
+        return services().clock
+
     def get_access_token_data(
         self,
         request: HttpRequest,
@@ -53,8 +56,12 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         Raises ProviderBusy when too many are exchanged.
         """
         __traceback_hide__ = True
+        self._check_response(pkce_code_verifier)
         with exchanges.one(self.get_provider().sub_id):
             return self._exchanged(request, app, client, pkce_code_verifier)
+
+    def _check_response(self, code_verifier: str | None) -> None:
+        """Look at what brought the code, before it is exchanged: nothing to see without issuer."""
 
     def _exchanged(
         self,
@@ -64,7 +71,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         pkce_code_verifier: str | None,
     ) -> Any:
         __traceback_hide__ = True
-        configured = providers.provider(self.get_provider().sub_id)
+        configured = config.provider(self.get_provider().sub_id)
         plain = type(client) in {OAuth2Client, PushingClient}
         plain = plain and client.access_token_method == "POST"  # noqa: S105 - a verb
         with readable.or_refused():
@@ -79,7 +86,9 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
                 form["code_verifier"] = pkce_code_verifier
             self._dpop_key = dpop.new_key() if configured.dpop else None
             found = self._metadata(configured)
-            answer = ask_token_endpoint(configured, found, form, dpop_key=self._dpop_key)
+            answer = token_endpoint.ask(
+                configured, found, form, clock=self._clock, dpop_key=self._dpop_key
+            )
             self.did_fetch_access_token = True
             tokens = answer.tokens()
         if self._dpop_key is not None and not dpop.is_bound(str(tokens.get("token_type"))):
@@ -93,7 +102,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
             issuer=None,
             token_endpoint=self.access_token_url,
             auth_methods=(POST,),
-            reach=endpoints.reach_of(provider),
+            reach=metadata.reach_of(provider),
         )
 
     def parse_token(self, data: Mapping[str, Any]) -> SocialToken:
@@ -119,7 +128,7 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
                 subject=login.account.uid,
                 client_id=app.client_id,
                 requested_scope=tuple(self.get_provider().get_scope()),
-                now=int(services().clock()),
+                now=int(self._clock()),
                 dpop_key=self._dpop_key,
             )
         login.token_set = self._admitted(login, token_set)
@@ -133,10 +142,10 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         Before allauth asks the database for the account, or puts anything there.
         """
         __traceback_hide__ = True
-        configured = providers.provider(self.get_provider().sub_id)
+        configured = config.provider(self.get_provider().sub_id)
         if configured is None:
             return token_set
-        return admitting.admitted(configured, login.account.extra_data, token_set)
+        return admitting.admitted(services(), configured, login.account.extra_data, token_set)
 
 
 def is_true(claim: object) -> bool:

@@ -8,8 +8,7 @@ from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from django.http import HttpRequest
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.provider import config as providers
-from oauth.provider import metadata as endpoints
+from oauth.provider import config, metadata
 
 FIELD, VALUE = "account", "another"  # of the form that begins the sign-in
 # OpenID Connect Core 3.1.2.1; GitHub knows it as well:
@@ -39,9 +38,9 @@ def _wanted(name: str) -> str:
 
     https://openid.net/specs/openid-connect-prompt-create-1_0.html#section-4.1
     """
-    configured = providers.provider(name)
+    configured = config.provider(name)
     try:
-        found = endpoints.metadata(configured) if configured and configured.issuer else None
+        found = metadata.of(configured) if configured and configured.issuer else None
     except ProviderUnavailable:
         return CHOOSE  # The request that follows tells that.
     known = found.document.get("prompt_values_supported") if found else None

@@ -24,12 +24,12 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from oauth.logout import session_links as links
+from oauth.logout import session_links
 from oauth.logout.released import go_on, let_go
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in import rights
-from oauth.tokens import ended_grants as grants
-from oauth.tokens import vault as session
+from oauth.tokens import ended_grants, vault
+from sessions_kms.services import services
 
 # In the sign-in's state, which alone survives the sign-up form and the e-mail stage. It waits
 # there in the encrypted session.
@@ -49,9 +49,11 @@ def carry(request: HttpRequest, sociallogin: SocialLogin, **kwargs: Any) -> None
     if token_set is None:
         return
     if _is_own(request, sociallogin):
-        held = session.load(request.session, sociallogin.account.provider)
+        held = vault.load(request.session, sociallogin.account.provider)
         provider = sociallogin.account.provider
-        token_set = token_set.keeping_refresh_token(grants.standing(provider, held))
+        token_set = token_set.keeping_refresh_token(
+            ended_grants.standing(services(), provider, held)
+        )
         if sociallogin.state.get("process") not in {AuthProcess.CONNECT, AuthProcess.REDIRECT}:
             sociallogin.state[OTHERS] = others = _others(request, sociallogin)
             for name, data in others.items():
@@ -70,7 +72,7 @@ def keep_sign_in(
     if sociallogin is None or sociallogin.user != user:
         return
     for provider, data in sociallogin.state.pop(OTHERS, {}).items():
-        if session.load(request.session, provider) is None:
+        if vault.load(request.session, provider) is None:
             _hold(request, provider, TokenSet.from_session(data))
     _keep(request, sociallogin)
 
@@ -86,10 +88,10 @@ def keep_connection(request: HttpRequest, sociallogin: SocialLogin, **kwargs: An
 @receiver(social_account_removed, dispatch_uid="oauth.drop_removed")
 def drop_removed(request: HttpRequest, socialaccount: SocialAccount, **kwargs: Any) -> None:
     """Drop the tokens of an account that was disconnected."""
-    held = session.load(request.session, socialaccount.provider)
+    held = vault.load(request.session, socialaccount.provider)
     if held is not None and held.subject == socialaccount.uid:
-        session.drop(request.session, socialaccount.provider)
-        links.drop(request.session, socialaccount.provider)
+        vault.drop(request.session, socialaccount.provider)
+        session_links.drop(request.session, socialaccount.provider)
         let_go(request, socialaccount.provider, held)
 
 
@@ -98,24 +100,21 @@ def _keep(request: HttpRequest, sociallogin: SocialLogin) -> None:
     if token_set is not None:
         rights.settle(sociallogin.account, token_set.groups)
         provider = sociallogin.account.provider
-        held = session.load(request.session, provider)
-        kept = grants.standing(provider, held)
+        held = vault.load(request.session, provider)
+        kept = ended_grants.standing(services(), provider, held)
         _hold(request, provider, token_set.keeping_refresh_token(kept))
         if held is not None:
             let_go(request, provider, held)
 
 
 def _hold(request: HttpRequest, provider: str, token_set: TokenSet) -> None:
-    session.store(request.session, provider, token_set)
-    links.keep(request.session, provider, token_set)
+    vault.store(request.session, provider, token_set)
+    session_links.keep(request.session, provider, token_set)
 
 
 def _others(request: HttpRequest, sociallogin: SocialLogin) -> dict[str, Any]:
-    held = {
-        name: session.load(request.session, name) for name in session.providers(request.session)
-    }
-    held.pop(sociallogin.account.provider, None)
-    return {name: token_set.to_session() for name, token_set in held.items() if token_set}
+    held = vault.others(request.session, sociallogin.account.provider)
+    return {name: token_set.to_session() for name, token_set in held.items()}
 
 
 def _token_set(sociallogin: SocialLogin) -> TokenSet | None:

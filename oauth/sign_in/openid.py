@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 from allauth.socialaccount.models import SocialApp, SocialLogin, SocialToken
-from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from django.http import HttpRequest
 
@@ -23,7 +22,6 @@ from oauth.provider import id_token as id_tokens
 from oauth.provider import tenants
 from oauth.provider.id_token import InvalidIdToken
 from oauth.sign_in.plain import Configured
-from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +49,8 @@ class OpenID(Configured):
     _code_verifier: str | None = None
     _claims: Mapping[str, Any] = MappingProxyType({})
 
-    def get_access_token_data(
-        self,
-        request: HttpRequest,
-        app: SocialApp,
-        client: OAuth2Client,
-        pkce_code_verifier: str | None = None,
-    ) -> Any:
-        """Exchange the code, unless another issuer than the expected one sent it.
+    def _check_response(self, code_verifier: str | None) -> None:
+        """Refuse a code that another issuer than the expected one sent.
 
         One that announces to name itself in its answers must do so (RFC 9207 section 2.4).
         """
@@ -69,8 +61,7 @@ class OpenID(Configured):
                 "The authorization response does not name the expected issuer.",
                 Code.RESPONSE_ISSUER,
             )
-        self._code_verifier = pkce_code_verifier
-        return super().get_access_token_data(request, app, client, pkce_code_verifier)
+        self._code_verifier = code_verifier
 
     def complete_login(
         self, request: HttpRequest, app: SocialApp, token: SocialToken, **kwargs: Any
@@ -97,7 +88,7 @@ class OpenID(Configured):
                 ),
                 client_id=app.client_id,
                 access_token=str(response.get("access_token")),
-                now=services().clock(),
+                now=self._clock(),
             )
         except InvalidIdToken as exc:
             raise ProviderRefused(str(exc), exc.code) from None

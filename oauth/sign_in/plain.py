@@ -17,15 +17,11 @@ from django.http import HttpRequest
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.provider import apple, dpop
-from oauth.provider import config as providers
-from oauth.provider import metadata as endpoints
-from oauth.provider import pushed_requests as pushing
+from oauth.provider import apple, config, dpop, metadata, pushed_requests
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingClient
 from oauth.sign_in.allauth_adapters import Capturing, exchanges
-from sessions_kms.services import services
 
 
 class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth has no types
@@ -48,14 +44,14 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
 
     @property
     def _configured(self) -> Provider:
-        configured = providers.provider(self.get_provider().sub_id)
+        configured = config.provider(self.get_provider().sub_id)
         if configured is None:
             raise ProviderUnavailable("The provider is not configured.")
         return configured
 
     @property
     def _found(self) -> Metadata:
-        return endpoints.metadata(self._configured)
+        return metadata.of(self._configured)
 
     @property
     def basic_auth(self) -> bool:
@@ -64,7 +60,7 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
 
     def get_client(self, request: HttpRequest, app: SocialApp) -> OAuth2Client:
         """Return a client that pushes its authorization requests, where they are to be."""
-        if self.client_class is not OAuth2Client or not pushing.is_wanted(
+        if self.client_class is not OAuth2Client or not pushed_requests.is_wanted(
             self._configured, self._found
         ):
             return super().get_client(request, app)
@@ -76,7 +72,9 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
     def _pushed(self, authorization_request: Mapping[str, str]) -> str:
         configured = self._configured
         with exchanges.one(configured.name):
-            return pushing.pushed(configured, self._found, authorization_request)
+            return pushed_requests.pushed(
+                configured, self._found, authorization_request, clock=self._clock
+            )
 
     def _metadata(self, provider: Provider) -> Metadata:
         return self._found
@@ -89,7 +87,7 @@ class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  
 
         def ask(nonce: str | None) -> http.Answer:
             __traceback_hide__ = True
-            now = services().clock()
+            now = self._clock()
             headers = {"Authorization": f"Bearer {access_token}"}
             if key is not None:
                 headers = dpop.headers(key, access_token, "GET", url, now=now, nonce=nonce)

@@ -17,7 +17,7 @@ from oauth.exceptions import SignInRefused
 from oauth.logout.released import let_go
 from oauth.sign_in import accounts, rights
 from oauth.sign_in.another_account import FIELD, VALUE
-from oauth.tokens import vault as session
+from oauth.tokens import vault
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +64,11 @@ def _take(request: HttpRequest, provider: str, subject: str) -> None:
     if account is None:
         return
     rights.settle(account, ())
-    held = session.load(request.session, provider)
+    held = vault.load(request.session, provider)
     if request.user.pk != account.user_id or held is None or held.subject != subject:
         return
-    if session.is_signed_in_with(request.session, provider, subject):
+    if vault.is_signed_in_with(request.session, provider, subject):
         logout(request)
     else:
-        session.drop(request.session, provider)
+        vault.drop(request.session, provider)
         let_go(request, provider, held)

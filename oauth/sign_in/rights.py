@@ -13,13 +13,16 @@ from typing import Any
 from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
 
 from oauth.models import GroupRights
-from oauth.provider import config as providers
+from oauth.network.sql_connections import give_back
+from oauth.provider import config
+from oauth.sign_in import accounts
+from oauth.tokens.fresh_token import account_refused
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +77,21 @@ def take(instance: GroupRights, **kwargs: Any) -> None:
         get_user_model()._default_manager.filter(pk=user_id).update(**taken)
 
 
+@receiver(account_refused, dispatch_uid="oauth.take_refused")
+def take_refused(provider: str, subject: str, **kwargs: Any) -> None:
+    """Take what the groups of the account gave: its person may go on with another one."""
+    try:
+        account = accounts.find(provider, subject)
+        if account is not None:
+            settle(account, ())
+    except DatabaseError as exc:
+        logger.warning("Rights by groups were not taken: %s.", type(exc).__name__)
+    finally:
+        give_back()
+
+
 def _given(provider: str, groups: frozenset[str]) -> Rights:
-    configured = providers.provider(provider)
+    configured = config.provider(provider)
     if configured is None:
         return dict.fromkeys(FLAGS, False)
     superuser = bool(groups & configured.admission.superuser_groups)
@@ -95,7 +111,7 @@ def _locked(user_id: Any) -> AbstractUser:
     users.update(is_staff=F("is_staff"))
     giving = {
         each.name
-        for each in providers.all_providers()
+        for each in config.all_providers()
         if each.admission.staff_groups or each.admission.superuser_groups
     }
     rows = GroupRights.objects.filter(account__user=user_id)

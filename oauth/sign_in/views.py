@@ -23,9 +23,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
-from oauth.provider import config as providers
-from oauth.sign_in import another_account, pending, way_back
-from oauth.sign_in import signup_race as new_accounts
+from oauth.provider import config
+from oauth.sign_in import another_account, pending, signup_race, way_back
 from oauth.sign_in.posted_answer import led_on
 
 # What allauth lets a visitor add to the authorization request by the address.
@@ -63,7 +62,7 @@ def lead_to(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
 def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Take the provider's answer; allauth checks the state, and signs in or connects."""
     if request.method == "POST":
-        configured = providers.provider(provider_id)
+        configured = config.provider(provider_id)
         if configured is None or not configured.posts_answers:
             return HttpResponseNotAllowed(["GET"])
         return led_on(request)
@@ -72,7 +71,7 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
         return elsewhere
     view = OAuth2CallbackView.adapter_view(provider.get_oauth2_adapter(request))
     return _answered(
-        request, provider, lambda: new_accounts.completed(request, lambda: view(request))
+        request, provider, lambda: signup_race.completed(request, lambda: view(request))
     )
 
 

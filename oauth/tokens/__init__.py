@@ -1,4 +1,7 @@
-"""Token sets in the session: kept, handed out, and refreshed once however many ask."""
+"""Token sets in the session: kept, handed out, and refreshed once however many ask.
+
+`fresh_token` is where to begin. Knows nothing of how somebody signed in, or signs out.
+"""
 
 from typing import TYPE_CHECKING
 

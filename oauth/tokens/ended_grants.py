@@ -3,25 +3,32 @@
 The sessions stay. Whoever holds tokens of such a grant must consent again.
 """
 
+from dataclasses import dataclass
+
+from oauth.network.thread_pools import pool
 from oauth.provider.token_set import TokenSet
-from oauth.tokens.turns import in_thread
-from sessions_kms.services import services
+from sessions_kms.concurrency.executors import in_thread
+from sessions_kms.services import Services
 
 
-def ended_until(provider: str) -> int:
-    """Return the moment until which a provider's grants are ended; 0 for none.
+@dataclass(frozen=True)
+class EndedUntil:
+    """The wait for the moment until which a provider's grants are ended; 0 for none.
 
     Raises StoreUnavailable.
     """
-    return services().not_before_of(provider).moment()
 
+    services: Services
+    provider: str
 
-async def aended_until(provider: str) -> int:
-    """Do what `ended_until` does, without blocking the event loop."""
-    moment = services().not_before_of(provider).held()
-    if moment is not None:
-        return moment
-    return await in_thread(provider, lambda: ended_until(provider))
+    def blocking(self) -> int:
+        """Wait in this thread."""
+        return self.services.not_before_of(self.provider).moment()
+
+    async def looping(self) -> int:
+        """Wait in the event loop, and for nobody where the moment is known."""
+        moment = self.services.not_before_of(self.provider).held()
+        return await in_thread(pool(self.provider), self.blocking) if moment is None else moment
 
 
 def is_ended(held: TokenSet, until: int) -> bool:
@@ -29,6 +36,8 @@ def is_ended(held: TokenSet, until: int) -> bool:
     return until > 0 and held.granted_at <= until
 
 
-def standing(provider: str, held: TokenSet | None) -> TokenSet | None:
+def standing(services: Services, provider: str, held: TokenSet | None) -> TokenSet | None:
     """Return a token set unless its grant was ended. Raises StoreUnavailable."""
-    return None if held is None or is_ended(held, ended_until(provider)) else held
+    if held is None or is_ended(held, EndedUntil(services, provider).blocking()):
+        return None
+    return held

@@ -1,172 +1,152 @@
 """The successor of a token set, made once, however many processes ask for it.
 
 Every token set has a random grant secret, and every refresh makes a new one. The
-lease of that name decides who asks the provider. The winner seals the new token set
-into the lease before anything else; whoever comes with an old copy (a session not
-yet saved, one saved before a crash or a key change) finds it there and never spends
-the old refresh token again. A refusal is kept in the same way, for a minute.
+lease of that name (`oauth.provider.grant_lease`) decides who asks the provider. The winner
+seals the new token set into the lease before anything else; whoever comes with an old copy
+(a session not yet saved, one saved before a crash or a key change) finds it there and never
+spends the old refresh token again. A refusal is kept in the same way, for a minute.
 
 What cannot be made good: a process that dies, or loses DynamoDB for longer than
 it tries, between the provider's answer and the sealing has the only copy of the new
 tokens, and a provider that rotates refresh tokens has spent the old one. The same
 holds for an answer that is lost on the way, or comes later than it is waited for
-(`refreshing.PATIENCE`). The next refresh is then refused, and the person signs in again.
+(`refresh_request.PATIENCE`). The next refresh is then refused, and the person signs in again.
 The window is one `GetItem` and one `PutItem` wide, tens of milliseconds a refresh, and no
 protocol between two stores closes it.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import random
-import secrets
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
 from oauth.network.complaints import Complaints
+from oauth.network.thread_pools import Result, pool
 from oauth.provider.config import Provider
+from oauth.provider.grant_lease import GrantLease, Outcome, Taken
 from oauth.provider.token_set import TokenSet
 from oauth.telemetry import telemetry
 from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, refresh
-from sessions_kms import Leases, StoreUnavailable
-from sessions_kms.services import Services, services
+from sessions_kms import StoreUnavailable
+from sessions_kms.concurrency.steps import Call, Steps
+from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
-LEASE = 15  # seconds; longer than the provider may take for one answer
 RENEW_EVERY = 5.0  # seconds
 WORK_MAX = 30.0  # seconds that one waits for the provider, its metadata included
 WAIT_MAX = 30.0  # seconds that one waits for another: a dead one's lease, then a refresh
-POLL = (0.05, 0.25)  # seconds between two looks at another's lease
 KEPT = 3600  # seconds after the save for which old copies of a token set find its successor
 KEPT_UNSAVED = 90 * 24 * 3600  # seconds, where no session ends by itself earlier
 REFUSAL_KEPT = 60  # seconds for which a dead refresh token is not tried again
 BACK_OFF = 5.0  # seconds after a failure during which this process does not ask again
 RESTING_MAX = 10_000  # grants
 SEAL_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between tries to seal an answer
-CALLS = 16  # answers of one provider that one process awaits at once
 
 
-@dataclass(frozen=True)
-class Successor:
-    """The token set that follows another; ``made`` just now, or found."""
+class Refresh:
+    """The refresh of one token set that is ``held``: found made by another, or made here.
 
-    token_set: TokenSet
-    made: bool
+    Whoever does not find it holds the lease from then on, until it is `made` or `given_up`.
+    """
 
-
-class Renewal:
-    """Finds or makes the successors of one provider's token sets."""
-
-    def __init__(self, provider: Provider, made: Services | None = None) -> None:
+    def __init__(self, services: Services, provider: Provider, held: TokenSet) -> None:
+        self.held = held
+        self.is_made = False  # here, just now
+        self._services = services
         self._provider = provider
-        self._services = made or services()
-        self._leases = Leases(self._services)
-        self._holder = secrets.token_hex(16)
+        self._lease = GrantLease(services, held)
+        self._work: Future[TokenSet] | None = None
+        self._is_decided = False  # The provider answered, and the lease keeps what.
 
-    def successor(
-        self, held: TokenSet, *, is_current: Callable[[], bool], patient: bool
-    ) -> Successor | None:
-        """Return the successor of a token set; None when the session has another one by now.
+    def found(self, *, patient: bool) -> Steps[TokenSet | None]:
+        """Return the successor that another made; None where it is to be made here.
 
-        ``is_current`` looks again whether the session still holds this one. Who is not
-        patient does not wait for another's refresh. Raises ReauthenticationRequired,
+        Who is not patient does not wait for another's refresh. Raises ReauthenticationRequired,
         ProviderUnavailable or StoreUnavailable.
         """
-        if _resting.holds(held.grant_secret, self._services.clock()):
+        if _resting.holds(self.held.grant_secret, self._services.clock()):
             raise ProviderUnavailable("The provider could not be asked a moment ago.")
-        waited = 0.0
-        while True:
-            claim = self._leases.claim(held.grant_secret, self._holder, seconds=LEASE)
-            if claim.held or claim.result is not None:
-                telemetry.record("lease.wait", waited, provider=self._provider.name)
-            if claim.result is not None:
-                return Successor(_unpacked(claim.result), made=False)
-            if claim.held:
-                return self._work(held, is_current)
-            if not patient:
-                raise ProviderUnavailable("Another request is refreshing the token.")
-            if waited >= WAIT_MAX:
-                self._rest(held)
-                raise ProviderUnavailable("Another request does not finish refreshing the token.")
-            pause = min(random.uniform(*POLL), max(claim.wait, POLL[0]))  # noqa: S311 - spreads
-            self._services.sleep(pause)
-            waited += pause
-
-    def _work(self, held: TokenSet, is_current: Callable[[], bool]) -> Successor | None:
-        work: Future[TokenSet] | None = None
-        finished = False
         try:
-            if not is_current():
-                return None
+            claimed = yield from self._lease.claimed(WAIT_MAX if patient else 0)
+        except Taken:
+            if patient:
+                self._rest()
+            raise _unfinished(patient=patient) from None
+        telemetry.record("lease.wait", claimed.waited, provider=self._provider.name)
+        return None if claimed.outcome is None else _token_set(claimed.outcome)
+
+    def made(self) -> Steps[TokenSet]:
+        """Ask the provider for the successor, and keep it for all. Raises as `found` does."""
+        try:
             # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
-            self._services.sealing_key()
-            work = _calls(self._provider.name).submit(self._refresh_and_seal, held)
-            token_set = self._awaited(work, held)
-            finished = True
+            yield Call(self._services.sealing_key)
+            self._work = pool(f"{self._provider.name}-refresh").submit(self._refresh_and_seal)
+            token_set = yield from self._awaited(self._work)
         except ProviderUnavailable:
-            self._rest(held)
+            self._rest()
             raise
         except GrantRefused as exc:
-            finished = True
+            self._is_decided = True
             raise _reauthentication(exc.reason) from None
-        finally:
-            # A call that still runs may yet bring an answer: its lease ends by itself.
-            if not finished and (work is None or work.cancel() or work.done()):
-                with suppress(StoreUnavailable):
-                    self._leases.release(held.grant_secret, self._holder)
-        return Successor(token_set, made=True)
+        self._is_decided = self.is_made = True
+        return token_set
 
-    def _awaited(self, work: Future[TokenSet], held: TokenSet) -> TokenSet:
+    def given_up(self) -> Steps[None]:
+        """Leave the lease to others, unless it keeps an answer, or may yet.
+
+        A call that still runs may bring one: its lease ends by itself.
+        """
+        if self._is_decided:
+            return
+        if self._work is None or self._work.cancel() or self._work.done():
+            yield from self._lease.released()
+
+    def saved(self) -> Steps[None]:
+        """Keep the successor no longer than stale copies may need it."""
+        yield from self._lease.shortened(keep=KEPT)
+
+    def _awaited(self, work: Future[TokenSet]) -> Steps[TokenSet]:
         """Wait for the answer, renewing the lease meanwhile."""
         waited = 0.0
         while True:
             try:
-                return work.result(timeout=RENEW_EVERY)
+                token_set: TokenSet = yield Result(work, RENEW_EVERY)
             except TimeoutError:
                 waited += RENEW_EVERY
+            else:
+                return token_set
             if waited >= WORK_MAX:
                 raise ProviderUnavailable("The provider answers too slowly.")
-            with suppress(StoreUnavailable):
-                self._leases.renew(held.grant_secret, self._holder, seconds=LEASE)
+            yield from self._lease.renewed()
 
-    def _refresh_and_seal(self, held: TokenSet) -> TokenSet:
+    def _refresh_and_seal(self) -> TokenSet:
         """Ask the provider and keep what it says. Runs in a thread that nobody cancels."""
         __traceback_hide__ = True
         # Until it is known to be saved it is kept as long as a session may hold the old one.
         lifetime = self._services.config.absolute_timeout or KEPT_UNSAVED
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
-                new = refresh(self._provider, held, now=int(self._services.clock()))
+                new = refresh(self._services, self._provider, self.held)
         except GrantRefused as exc:
             logger.info("%s refuses to refresh a grant: %s.", self._provider.name, exc.reason)
             keep = lifetime if exc.reason == NOT_ALLOWED else REFUSAL_KEPT
-            self._seal(held, {"refused": exc.reason}, keep)
+            self._seal(Outcome(refused=exc.reason), keep)
             raise
         except ProviderUnavailable as exc:
             _failures.add(self._provider.name, str(exc))
             raise
-        self._seal(held, {"token_set": new.to_session()}, lifetime)
+        self._seal(Outcome(new), lifetime)
         return new
 
-    def saved(self, held: TokenSet) -> None:
-        """Keep the successor of a token set no longer than stale copies may need it."""
-        with suppress(StoreUnavailable):
-            self._leases.shorten(held.grant_secret, keep=KEPT)
-
-    def _seal(self, held: TokenSet, outcome: dict[str, object], keep: int) -> None:
+    def _seal(self, outcome: Outcome, keep: int) -> None:
         __traceback_hide__ = True
-        result = json.dumps(outcome).encode()
         for pause in (*SEAL_PAUSES, None):
             try:
-                kept = self._leases.complete(held.grant_secret, self._holder, result, keep=keep)
+                kept = self._lease.complete(outcome, keep=keep)
             except StoreUnavailable:
                 if pause is not None:
                     self._services.sleep(pause)
@@ -178,8 +158,8 @@ class Renewal:
             return
         logger.error("A refreshed token of %s could not be sealed.", self._provider.name)
 
-    def _rest(self, held: TokenSet) -> None:
-        _resting.add(held.grant_secret, self._services.clock())
+    def _rest(self) -> None:
+        _resting.add(self.held.grant_secret, self._services.clock())
 
 
 class _Resting:
@@ -205,25 +185,23 @@ class _Resting:
         self._until.clear()
 
 
-def _unpacked(result: bytes) -> TokenSet:
-    __traceback_hide__ = True
-    outcome = json.loads(result)
-    if "refused" in outcome:
-        raise _reauthentication(outcome["refused"])
-    return TokenSet.from_session(outcome["token_set"])
+def _token_set(outcome: Outcome) -> TokenSet:
+    if outcome.token_set is None:
+        raise _reauthentication(outcome.refused)
+    return outcome.token_set
 
 
-def _reauthentication(reason: object) -> ReauthenticationRequired:
+def _reauthentication(reason: str) -> ReauthenticationRequired:
     if reason == NOT_ALLOWED:
         return NoLongerAllowed("The provider told that the person may not sign in any more.")
     return ReauthenticationRequired("The provider refuses to refresh the token.")
 
 
-@cache
-def _calls(provider: str) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(CALLS, thread_name_prefix=f"oauth-{provider}-refresh")
+def _unfinished(*, patient: bool) -> ProviderUnavailable:
+    if patient:
+        return ProviderUnavailable("Another request does not finish refreshing the token.")
+    return ProviderUnavailable("Another request is refreshing the token.")
 
 
 _resting = _Resting()
 _failures = Complaints(logger, "A refresh at %s failed: %s")
-os.register_at_fork(after_in_child=_calls.cache_clear)

@@ -15,12 +15,12 @@ from oauth.admission import admitting
 from oauth.codes import Code
 from oauth.exceptions import OAuthError, ProviderUnavailable, SignInRefused
 from oauth.network.http import Answer
-from oauth.provider import dpop
+from oauth.provider import dpop, metadata, token_endpoint
 from oauth.provider import id_token as id_tokens
-from oauth.provider import metadata as endpoints
 from oauth.provider.config import Provider
 from oauth.provider.id_token import ForAnother, InvalidIdToken, Unreadable
 from oauth.provider.token_set import MalformedTokens, TokenSet
+from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
@@ -63,21 +63,24 @@ class GrantRefused(OAuthError):
         self.reason = reason
 
 
-def refresh(provider: Provider, token_set: TokenSet, *, now: int) -> TokenSet:
+def refresh(services: Services, provider: Provider, token_set: TokenSet) -> TokenSet:
     """Return the successor of a token set that has a refresh token.
 
     Raises GrantRefused, or ProviderUnavailable when the provider cannot be asked, is
     overloaded, talks nonsense, or does not accept this gateway as its client.
     """
     __traceback_hide__ = True
-    found = endpoints.metadata(provider, anonymous=False)
+    now = int(services.clock())
+    found = metadata.of(provider, anonymous=False)
     form = {"grant_type": "refresh_token", "refresh_token": token_set.refresh_token or ""}
     key = _key(provider, token_set)
-    answer = endpoints.ask_token_endpoint(provider, found, form, dpop_key=key, patience=PATIENCE)
+    answer = token_endpoint.ask(
+        provider, found, form, clock=services.clock, dpop_key=key, patience=PATIENCE
+    )
     new = _read(provider, token_set, answer, key, now)
     new = _with_good_id_token(provider, token_set, new, found.issuer, now)
     _notice_less_scope(provider, token_set, new)
-    return _still_admitted(provider, token_set, new)
+    return _still_admitted(services, provider, token_set, new)
 
 
 def _key(provider: Provider, token_set: TokenSet) -> str | None:
@@ -156,11 +159,13 @@ def _with_good_id_token(
     return replace(new, id_token=old.id_token)
 
 
-def _still_admitted(provider: Provider, old: TokenSet, new: TokenSet) -> TokenSet:
+def _still_admitted(
+    services: Services, provider: Provider, old: TokenSet, new: TokenSet
+) -> TokenSet:
     """Return the new token set with its groups, if its person may still sign in."""
     __traceback_hide__ = True
     try:
-        return admitting.at_refresh(provider, old, new)
+        return admitting.at_refresh(services, provider, old, new)
     except SignInRefused as exc:
         reason = exc.reason
     logger.warning("%s told at a refresh that somebody may not sign in: %s.", provider.name, reason)

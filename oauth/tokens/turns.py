@@ -9,20 +9,25 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
+from oauth.exceptions import ProviderUnavailable
+from oauth.network.sql_connections import give_back
+from oauth.network.thread_pools import pool
+from sessions_kms.concurrency.executors import in_thread
+from sessions_kms.concurrency.steps import Steps, run
 
-THREADS = 16  # of each pool; there is one for each configured provider
 T = TypeVar("T")
 
 
-class Busy(Exception):
-    """Another thread has its turn, for longer than one wants to wait."""
+class Busy(ProviderUnavailable):
+    """Somebody else in this process has the turn, for longer than one wants to wait."""
+
+    def __init__(self) -> None:
+        super().__init__("Other requests are refreshing the token.")
 
 
 class Turns:
@@ -59,22 +64,37 @@ class Turns:
                 self._locks[name] = lock, wanted - 1
 
 
-def is_underway(name: str) -> bool:
-    """Tell whether a task of this event loop has its turn."""
-    return (asyncio.get_running_loop(), name) in _underway
+@dataclass(frozen=True)
+class InTurn:
+    """The wait for steps that one at a time does in this process, of all with the same name.
+
+    ``patience`` is how many seconds the turn is waited for. Raises Busy, and what the steps
+    raise.
+    """
+
+    name: str = field(repr=False)  # a grant secret
+    provider: str
+    patience: float
+    steps: Callable[[], Steps[Any]] = field(repr=False)
+
+    def blocking(self) -> Any:
+        """Do the steps in this thread."""
+        give_back()  # The turn, the lease and the provider may all take long.
+        with _turns.taken(self.name, patience=self.patience):
+            return run(self.steps())
+
+    async def looping(self) -> Any:
+        """Have them done in a thread, after the task of this event loop that has the turn."""
+        if not self.patience and (asyncio.get_running_loop(), self.name) in _underway:
+            raise Busy
+        return await _after_leader(self)
 
 
-async def in_thread(pool: str, work: Callable[[], T]) -> T:
-    """Run blocking work in a thread of a pool: what hangs holds up nobody outside of it."""
-    return await sync_to_async(work, thread_sensitive=False, executor=_executor(pool))()
-
-
-async def in_turn(name: str, pool: str, work: Callable[[], T]) -> T:
-    """Run blocking work in a thread, after the task of this loop that has the turn, if any."""
-    key = (asyncio.get_running_loop(), name)
+async def _after_leader(turn: InTurn) -> Any:
+    key = (asyncio.get_running_loop(), turn.name)
     if (leader := _underway.get(key)) is not None:
         await asyncio.wait([leader])
-    task: asyncio.Task[T] = asyncio.ensure_future(in_thread(pool, work))
+    task: asyncio.Task[Any] = asyncio.ensure_future(in_thread(pool(turn.provider), turn.blocking))
     if _underway.setdefault(key, task) is task:
         task.add_done_callback(lambda _: _underway.pop(key, None))
     _running.add(task)  # The loop itself holds tasks weakly.
@@ -88,11 +108,12 @@ def _ended(task: asyncio.Task[Any]) -> None:
         task.exception()  # Seen: the caller may have been cancelled meanwhile.
 
 
-@cache
-def _executor(pool: str) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix=f"oauth-{pool}")
+def _forget_turns() -> None:
+    global _turns  # noqa: PLW0603 - the parent may have forked while a thread had its turn
+    _turns = Turns()
 
 
+_turns = Turns()
 _underway: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Any]] = {}
 _running: set[asyncio.Task[Any]] = set()
-os.register_at_fork(after_in_child=_executor.cache_clear)
+os.register_at_fork(after_in_child=_forget_turns)

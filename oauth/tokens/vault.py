@@ -2,7 +2,7 @@
 
 One key each, so that two requests that change the tokens of two providers do not
 meet. No other place may hold a token, but for a lease's sealed result
-(`oauth.tokens.refresh_coordinator`).
+(`oauth.provider.grant_lease`).
 """
 
 import logging
@@ -31,6 +31,12 @@ def providers(session: SessionBase) -> list[str]:
 def load(session: SessionBase, provider: str) -> TokenSet | None:
     """Return the token set held for a provider; None where there is none that can be read."""
     return read(session.get(session_key(provider)), provider)
+
+
+def others(session: SessionBase, provider: str) -> dict[str, TokenSet]:
+    """Return the token sets held for other providers, by their names."""
+    held = {name: load(session, name) for name in providers(session) if name != provider}
+    return {name: token_set for name, token_set in held.items() if token_set is not None}
 
 
 def read(data: object, provider: str) -> TokenSet | None:

@@ -74,13 +74,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Pause:
-    """So many seconds."""
+    """So many seconds; ``sleep`` is how a thread sleeps."""
 
     seconds: float
+    sleep: Callable[[float], None] = sleep
 
     def blocking(self) -> None:
         """Sleep in this thread."""
-        sleep(self.seconds)
+        self.sleep(self.seconds)
 
     async def looping(self) -> None:
         """Let the event loop go on meanwhile."""

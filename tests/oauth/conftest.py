@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from oauth import backchannel
-from oauth.provider import dpop, jwks
-from oauth.provider import metadata as endpoints
-from oauth.tokens import refresh_coordinator as renewal
+from oauth.provider import dpop, jwks, metadata
+from oauth.tokens import refresh_coordinator
 from tests.oauth.support.fixtures import (
     corp,
     database_file,
@@ -37,9 +36,9 @@ __all__ = [
 @pytest.fixture(autouse=True)
 def no_memory() -> Iterator[None]:
     yield
-    endpoints.forget()
+    metadata.forget()
     jwks.forget()
     dpop.nonces.clear()
-    for failures in (renewal._failures, backchannel._failures):
+    for failures in (refresh_coordinator._failures, backchannel._failures):
         failures.forget()
-    renewal._resting.clear()
+    refresh_coordinator._resting.clear()

@@ -11,7 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from oauth.network import http
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from tests.oauth.support.fixtures import configure, store, visitor
 from tests.oauth.support.hostile import Internet
 from tests.oauth.support.hostile_fixtures import internet
@@ -26,7 +26,7 @@ Serve = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def no_memory() -> Iterator[None]:
     yield
-    endpoints.forget()
+    metadata.forget()
     http._tls.cache_clear()
 
 

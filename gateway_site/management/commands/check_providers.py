@@ -22,6 +22,7 @@ from sessions_kms.management.base import (
     shown,
     unknown,
 )
+from sessions_kms.services import services
 
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
@@ -56,7 +57,8 @@ class Command(OperatorCommand):
         chosen = _chosen(options["name"])
         with self.progress("Examining", total=len(chosen)) as advance:
             for provider in chosen:
-                found[provider.name] = list(doctor.examine(provider, site))
+                looked = doctor.examine(provider, site, clock=services().clock)
+                found[provider.name] = list(looked)
                 advance()
         level = worst(each for findings in found.values() for each in findings)
         self.conclude(

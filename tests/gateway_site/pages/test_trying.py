@@ -16,8 +16,8 @@ from pytest_django import Settings
 from gateway_site.pages import trying
 from gateway_site.rules import upstream as upstreams
 from gateway_site.transport import upstream_client as client
-from oauth.access import REFUSED_AGE
 from oauth.tokens import vault as held_tokens
+from oauth.tokens.freshness import REFUSED_AGE
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import Answer, FakeProvider
 from tests.oauth.support.fixtures import Visitor

@@ -11,8 +11,9 @@ from pytest_django import Settings
 import oauth
 from oauth.exceptions import NoLongerAllowed, NotConnected, ReauthenticationRequired
 from oauth.network import background
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import get_token, request_of, stored
@@ -94,7 +95,7 @@ def test_whoever_comes_with_an_old_copy_finds_the_session_ended(
     corp: FakeProvider, ada: Visitor
 ) -> None:
     request = request_of(ada)
-    assert tokens.load(request.session, "corp") is not None
+    assert vault.load(request.session, "corp") is not None
     with pytest.raises(NoLongerAllowed):
         refreshed(corp, ada, {"groups": []})
     with pytest.raises((NotConnected, ReauthenticationRequired)):
@@ -114,7 +115,7 @@ def test_connection_alone_ends_where_the_session_was_begun_with_another_account(
     corp.clock.now += 3600  # type: ignore[attr-defined]
     with pytest.raises(NoLongerAllowed):
         get_token(visitor, "other")
-    assert tokens.providers(visitor.session) == ["corp"]
+    assert vault.providers(visitor.session) == ["corp"]
     assert visitor.user_id is not None
 
 
@@ -138,3 +139,17 @@ def test_all_grants_of_the_session_that_ends_are_revoked(
         refreshed(corp, visitor, {"groups": []})
     assert background.drain(10)
     assert set(revoked) == {"corp", "other"}
+
+
+def test_nobody_gets_a_token_where_the_session_of_one_who_may_not_cannot_be_ended(
+    corp: FakeProvider, ada: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(_: SessionStore) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(SessionStore, "flush", unreachable)
+    with pytest.raises(StoreUnavailable):
+        refreshed(corp, ada, {"groups": []}, left=30)  # good for a while, too
+    monkeypatch.undo()
+    with pytest.raises(NoLongerAllowed):
+        get_token(ada)

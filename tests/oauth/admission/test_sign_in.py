@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from oauth.access_rule import issuers
 from oauth.network import background
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
@@ -154,7 +154,7 @@ def test_refused_account_is_not_connected_and_takes_nothing_of_the_other_one(
 
     assert response.status_code == 403
     assert 'name="process" value="connect"' in response.content.decode()
-    assert tokens.providers(visitor.session) == ["corp"]
+    assert vault.providers(visitor.session) == ["corp"]
     assert SocialAccount.objects.filter(provider="other").count() == 0
     assert visitor.user_id is not None
 
@@ -169,7 +169,7 @@ def test_refused_account_that_was_connected_loses_its_connection_alone(
 
     assert visitor.connect(other).status_code == 403
 
-    assert tokens.providers(visitor.session) == ["corp"]
+    assert vault.providers(visitor.session) == ["corp"]
     assert visitor.user_id is not None
 
 

@@ -22,7 +22,7 @@ import requests
 
 from gateway_site.local.kms import LocalKMS
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.oauth.support.worker import FROZEN, Worker, digest
@@ -136,7 +136,7 @@ class Fleet:
         replacement.replace(self.clock)
 
     def held(self) -> TokenSet:
-        held = tokens.load(SessionStore(self.key), "corp")
+        held = vault.load(SessionStore(self.key), "corp")
         assert held is not None
         return held
 
@@ -156,7 +156,7 @@ def servers(
 @pytest.fixture
 def fleet(toolkit: Toolkit, servers: Stack, tmp_path: Path) -> Iterator[Fleet]:
     session = SessionStore()
-    tokens.store(session, "corp", toolkit.grant())
+    vault.store(session, "corp", toolkit.grant())
     session.save()
     assert session.session_key is not None
     clock = tmp_path / "clock"

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from oauth.network import http
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from tests import certificates
 from tests.oauth.support import fake_provider
 from tests.oauth.support.asking_provider import AskingProvider
@@ -194,7 +194,7 @@ def test_certificate_of_nobody_known_is_told_from_a_closed_port(
         finally:
             server.shutdown()
             thread.join()
-    endpoints.forget()
+    metadata.forget()
     assert "(unreachable)" in check()[1]["metadata"][1]
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from sessions_kms import services
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.session.links import LINKS
@@ -176,7 +176,7 @@ def test_provider_that_is_down_is_asked_rarely(
         return 500, "text/plain", b""
 
     visitor.sign_in(idp)
-    endpoints.forget()
+    metadata.forget()
     idp.failing["/.well-known/openid-configuration"] = failing
     assert [post(idp.logout_token()).status_code for _ in range(20)] == [503] * 20
     assert len(asked) == 1

@@ -20,7 +20,7 @@ from pytest_django import Settings
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from oauth.provider.metadata import NEEDED, OPTIONAL
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
@@ -303,7 +303,7 @@ def test_endpoint_without_tls_or_with_anything_odd_is_refused(
     for endpoint in (*NEEDED, *OPTIONAL):  # those, too, that only the browser is led to
         hostile.more_of_metadata = {endpoint: url}
         assert visitor.start().status_code == 503
-        endpoints.forget()
+        metadata.forget()
     assert set(internet.reached) == WORLD
 
 

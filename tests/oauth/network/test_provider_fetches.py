@@ -10,8 +10,7 @@ from contextlib import suppress
 import pytest
 
 from oauth.exceptions import ProviderUnavailable
-from oauth.provider import jwks
-from oauth.provider import metadata as endpoints
+from oauth.provider import jwks, metadata
 from oauth.provider.config import provider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.hostile import HostileProvider
@@ -110,7 +109,7 @@ def test_forty_at_once_are_one_flight(hostile: HostileProvider, fails: bool) -> 
     def ask(_: int) -> bool:
         barrier.wait(30)
         with suppress(ProviderUnavailable):
-            return bool(endpoints.metadata(corp).token_endpoint)
+            return bool(metadata.of(corp).token_endpoint)
         return False
 
     with ThreadPoolExecutor(40) as pool:

@@ -11,9 +11,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 
-from oauth import access
 from oauth.network import http
 from oauth.network.sql_connections import give_back
+from oauth.tokens.fresh_token import FreshToken
 from tests.oauth.sign_in.test_signup_race import in_threads
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -64,7 +64,7 @@ def test_refresh_in_a_view_holds_none(
 
     in_threads(lambda each: each.sign_in(corp), [visitor])
     store.clock.advance(4000)
-    with noted(access._Access, "_renewed") as held:
+    with noted(FreshToken, "_turn") as held:
         in_threads(use, [visitor])
     assert held == [False]
 

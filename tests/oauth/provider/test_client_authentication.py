@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,13 @@ KEYS: dict[str, Any] = {
 def proof(provider: Provider, *methods: str, **more: Any) -> tuple[dict[str, str], dict[str, str]]:
     endpoint = "https://login.example.com/par"
     return authenticated(
-        provider, {"a": "b"}, issuer=provider.issuer, endpoint=endpoint, methods=methods, **more
+        provider,
+        {"a": "b"},
+        issuer=provider.issuer,
+        endpoint=endpoint,
+        methods=methods,
+        now=int(time.time()),
+        **more,
     )
 
 

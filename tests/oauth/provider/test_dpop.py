@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from typing import Any
 
 import pytest
@@ -13,8 +14,7 @@ from pytest_django import Settings
 import oauth
 from oauth.doctor.client import client_findings
 from oauth.network.http import Answer
-from oauth.provider import dpop
-from oauth.provider import metadata as endpoints
+from oauth.provider import dpop, metadata
 from oauth.provider.config import provider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import get_token, stored
@@ -184,5 +184,5 @@ def test_request_is_made_again_with_the_nonce_that_its_own_refusal_named(
 def test_doctor_proves_a_key_as_sign_ins_do(binding: StrictProvider) -> None:
     corp = provider("corp")
     assert corp is not None
-    (finding,) = client_findings(corp, endpoints.metadata(corp), None)
+    (finding,) = client_findings(corp, metadata.of(corp), None, time.time)
     assert (finding.name, finding.level) == ("client", "ok")

@@ -24,7 +24,7 @@ from tests.sessions_kms.support.stacks import Stack
 def metadata(name: str = "corp", *, anonymous: bool = True) -> Metadata:
     configured = provider(name)
     assert configured is not None
-    return endpoints.metadata(configured, anonymous=anonymous)
+    return endpoints.of(configured, anonymous=anonymous)
 
 
 def counting(corp: FakeProvider) -> list[int]:

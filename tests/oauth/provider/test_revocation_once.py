@@ -9,6 +9,7 @@ import pytest
 from oauth.exceptions import OAuthError
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
+from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import held_by, refreshed, revoked, settled, sign_out
 from tests.oauth.support.logout_provider import LogoutProvider
@@ -18,7 +19,7 @@ def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: 
     visitor.sign_in(idp)
     held = held_by(visitor)
     for _ in range(2):
-        revoke_soon("corp", held)
+        revoke_soon(services(), "corp", held)
     assert revoked(idp) == [held.refresh_token]
 
 

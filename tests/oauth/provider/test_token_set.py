@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from oauth.provider.token_set import MAX_LIFETIME, TokenSet, split_scope
-from oauth.tokens import vault as session
+from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 
 FULL = TokenSet(
@@ -133,7 +133,7 @@ def test_other_session_data_is_refused(change: dict[str, Any]) -> None:
 def test_unreadable_session_data_counts_as_none(caplog: pytest.LogCaptureFixture) -> None:
     store = SessionStore()
     store._session_cache = {"oauth:corp": {"version": 9, "access_token": "canary"}}
-    assert session.load(store, "corp") is None
+    assert vault.load(store, "corp") is None
     assert "unreadable token set for corp" in caplog.text
     assert "canary" not in caplog.text
 

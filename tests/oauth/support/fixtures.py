@@ -23,7 +23,7 @@ from pytest_django import Settings
 from gateway_site import providers
 from oauth.network import background
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.oauth.support import fake_provider
@@ -71,7 +71,7 @@ class Visitor:
         return self.client.session
 
     def held(self, provider: str = "corp") -> TokenSet | None:
-        return tokens.load(self.session, provider)
+        return vault.load(self.session, provider)
 
     @property
     def user_id(self) -> str | None:

@@ -11,12 +11,11 @@ from django.test import Client
 from pytest_django import Settings
 
 from oauth.network import background
-from oauth.provider.config import provider
 from oauth.provider.token_set import TokenSet
-from oauth.tokens.refresh_coordinator import Renewal
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.oauth.support.requests import successor_of
 from tests.sessions_kms.support.stacks import Stack
 
 PATH = "/oauth/backchannel-logout/corp"
@@ -88,8 +87,4 @@ def revoked(idp: LogoutProvider) -> list[str]:
 
 def refreshed(visitor: Visitor, held: TokenSet) -> TokenSet:
     """Refresh what a visitor holds, as a request of theirs would."""
-    corp = provider("corp")
-    assert corp is not None
-    successor = Renewal(corp).successor(held, is_current=lambda: True, patient=True)
-    assert successor is not None
-    return successor.token_set
+    return successor_of(held).token_set

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.http import HttpRequest
 from django.test import RequestFactory
 
 import oauth
+from oauth.provider.config import provider as configured
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
+from oauth.tokens.refresh_coordinator import Refresh
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run
+from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor
 
 
@@ -26,6 +31,27 @@ def get_token(visitor: Visitor, provider: str = "corp", **more: Any) -> TokenSet
 
 def stored(visitor: Visitor, provider: str = "corp") -> TokenSet:
     """Return what the session holds as it lies in the table."""
-    held = tokens.load(SessionStore(visitor.session.session_key), provider)
+    held = vault.load(SessionStore(visitor.session.session_key), provider)
     assert held is not None
     return held
+
+
+@dataclass(frozen=True)
+class Successor:
+    """The token set that follows another; ``made`` just now, or found."""
+
+    token_set: TokenSet
+    made: bool
+
+
+def refresh_of(held: TokenSet) -> Refresh:
+    corp = configured("corp")
+    assert corp is not None
+    return Refresh(services(), corp, held)
+
+
+def successor_of(held: TokenSet) -> Successor:
+    """Be another process: one that knows nothing of this one's turns, and saves no session."""
+    refresh = refresh_of(held)
+    found = run(refresh.found(patient=True))
+    return Successor(found or run(refresh.made()), made=found is None)

@@ -20,9 +20,8 @@ from django.core.cache import cache
 from django.db import transaction
 
 from oauth.network import background
-from oauth.provider import jwks
-from oauth.provider import metadata as endpoints
-from oauth.tokens import vault as tokens
+from oauth.provider import jwks, metadata
+from oauth.tokens import vault
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.oauth.support.wired_provider import WiredProviders
@@ -95,7 +94,7 @@ class Stage:
         self.world.wire.heal()
         self.world.wire.calls.clear()
         self.world.restart(0)
-        endpoints.forget()
+        metadata.forget()
         jwks.forget()
 
     def answer(self, act: Callable[[Stage], Any]) -> Answer:
@@ -110,7 +109,7 @@ class Stage:
         """Return the refresh tokens of a session as they lie in the table, by their providers."""
         stored = self.world.truth(key)
         content = stored.content if stored else {}
-        prefix = tokens.PREFIX
+        prefix = vault.PREFIX
         return {
             name.removeprefix(prefix): data["refresh_token"]
             for name, data in content.items()

@@ -55,7 +55,7 @@ class Commands:
 
     def freeze(self, before: str) -> None:
         """Stop for ever, and say so, where the winner of a refresh comes to that."""
-        from oauth.tokens import refresh_coordinator as renewal
+        from oauth.tokens import refresh_coordinator
         from sessions_kms.backend import SessionStore
         from sessions_kms.sealed_items.leases import Leases
 
@@ -64,7 +64,7 @@ class Commands:
             threading.Event().wait()
 
         place: tuple[Any, str] = {
-            "refresh": (renewal, "refresh"),
+            "refresh": (refresh_coordinator, "refresh"),
             "seal": (Leases, "complete"),
             "save": (SessionStore, "save"),
         }[before]

@@ -6,7 +6,7 @@ import pytest
 
 import oauth
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending
@@ -123,7 +123,7 @@ def test_token_set_without_a_time_of_grant_is_good_until_any_are_ended(
     signed_in: Visitor, store: Stack
 ) -> None:
     session = SessionStore(signed_in.session.session_key)
-    del session[tokens.session_key("corp")]["granted_at"]
+    del session[vault.session_key("corp")]["granted_at"]
     session.save()
     assert stored(signed_in).granted_at == 0
     get_token(signed_in)

@@ -16,18 +16,23 @@ from django.http import HttpRequest
 
 import oauth
 from oauth.exceptions import OAuthError
-from oauth.provider.config import provider
+from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import refresh_coordinator as renewal
-from oauth.tokens import vault as tokens
-from oauth.tokens.refresh_coordinator import LEASE, Renewal
+from oauth.tokens import refresh_coordinator, vault
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.sealed_items.leases import Leases, LeaseSteps
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import (
+    Successor,
+    get_token,
+    request_of,
+    stored,
+    successor_of,
+)
 from tests.sessions_kms.support.stacks import Stack, install
 
 MANY = 50
@@ -74,7 +79,7 @@ def test_tasks_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
     answers = asyncio.run(in_tasks(requests))
     assert answers == [stored(expired)] * MANY
     assert len(corp.refreshes) == 1
-    assert {tokens.load(request.session, "corp") for request in requests} == {stored(expired)}
+    assert {vault.load(request.session, "corp") for request in requests} == {stored(expired)}
 
 
 def test_tasks_of_one_request_share_one_refresh(corp: FakeProvider, expired: Visitor) -> None:
@@ -197,27 +202,20 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def made_by(visitor: Visitor, held: TokenSet) -> renewal.Successor | None:
-    """Be another process: one that knows nothing of this one's turns."""
-    configured = provider("corp")
-    assert configured is not None
-    return Renewal(configured).successor(held, is_current=lambda: True, patient=True)
-
-
 def test_lease_is_renewed_while_the_provider_is_slow(
     corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(renewal, "RENEW_EVERY", 0.02)
-    monkeypatch.setattr(renewal, "WORK_MAX", 1000.0)
+    monkeypatch.setattr(refresh_coordinator, "RENEW_EVERY", 0.02)
+    monkeypatch.setattr(refresh_coordinator, "WORK_MAX", 1000.0)
     renewals: list[bool] = []
-    renew = Leases.renew
+    renew = LeaseSteps.renew
 
-    def counted(self: Leases, secret: str, holder: str, *, seconds: int) -> bool:
+    def counted(self: LeaseSteps, secret: str, holder: str, *, seconds: int) -> Steps[bool]:
         store.clock.advance(seconds - 1)
-        renewals.append(renew(self, secret, holder, seconds=seconds))
+        renewals.append((yield from renew(self, secret, holder, seconds=seconds)))
         return renewals[-1]
 
-    monkeypatch.setattr(Leases, "renew", counted)
+    monkeypatch.setattr(LeaseSteps, "renew", counted)
     corp.hooks["/token"] = lambda: until(lambda: len(renewals) >= 3)
     assert get_token(expired).refresh_token in corp.refresh_tokens
     assert all(renewals)
@@ -231,7 +229,7 @@ def test_lease_of_a_dead_process_is_taken_over(
     Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
         get_token(expired)
-    renewal._resting.clear()
+    refresh_coordinator._resting.clear()
     store.clock.advance(LEASE + 6)
     assert get_token(expired).refresh_token in corp.refresh_tokens
 
@@ -239,8 +237,7 @@ def test_lease_of_a_dead_process_is_taken_over(
 def test_successor_that_another_process_made_is_saved_by_who_finds_it(
     corp: FakeProvider, expired: Visitor
 ) -> None:
-    found = made_by(expired, stored(expired))
-    assert found is not None
+    found = successor_of(stored(expired))
     assert found.made
     assert get_token(expired) == found.token_set == stored(expired)
     assert len(corp.refreshes) == 1
@@ -252,9 +249,7 @@ def test_chain_of_successors_is_followed(
     held = stored(expired)
     corp.expires_in = 600
     for _ in range(2):
-        found = made_by(expired, held)
-        assert found is not None
-        held = found.token_set
+        held = successor_of(held).token_set
         store.clock.advance(600)
     newest = get_token(expired)
     assert newest.refresh_token in corp.refresh_tokens
@@ -275,7 +270,7 @@ def test_answer_is_sealed_again_when_the_table_fails_at_first(
     monkeypatch.setattr(Leases, "complete", failing)
     held = stored(expired)
     new = get_token(expired)
-    assert made_by(expired, held) == renewal.Successor(new, made=False)
+    assert successor_of(held) == Successor(new, made=False)
 
 
 def test_answer_that_cannot_be_sealed_is_saved_in_the_session_all_the_same(
@@ -338,8 +333,8 @@ def test_token_of_a_session_that_is_not_stored_yet_stays_in_it(
     request = request_of(expired)
     held = stored(expired)
     request.session = SessionStore()
-    tokens.store(request.session, "corp", held)
+    vault.store(request.session, "corp", held)
     new = oauth.get_token(request, "corp")
-    assert tokens.load(request.session, "corp") == new != held
+    assert vault.load(request.session, "corp") == new != held
     assert request.session.session_key is None
     assert request.session.modified

@@ -12,15 +12,22 @@ from pytest_django import Settings
 
 import oauth
 from oauth.network import background
-from oauth.provider import metadata as endpoints
+from oauth.provider import metadata
 from oauth.provider.config import provider
 from oauth.provider.token_set import new_grant_secret
-from oauth.tokens import vault as tokens
-from oauth.tokens.refresh_coordinator import KEPT, Renewal
+from oauth.tokens import vault
+from oauth.tokens.refresh_coordinator import KEPT
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import run
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
-from tests.oauth.support.requests import get_token, request_of, stored
+from tests.oauth.support.requests import (
+    get_token,
+    refresh_of,
+    request_of,
+    stored,
+    successor_of,
+)
 from tests.sessions_kms.support.stacks import Stack
 
 DAY = 24 * 3600
@@ -31,12 +38,6 @@ def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
     visitor.sign_in(corp)
     store.clock.advance(4000)
     return visitor
-
-
-def renewal() -> Renewal:
-    configured = provider("corp")
-    assert configured is not None
-    return Renewal(configured)
 
 
 @pytest.mark.long
@@ -51,9 +52,7 @@ def test_answer_that_is_slow_is_waited_for(corp: FakeProvider, expired: Visitor)
 def test_result_of_a_winner_that_died_before_its_save_is_found_as_long_as_the_session_lives(
     corp: FakeProvider, expired: Visitor, store: Stack, away: int
 ) -> None:
-    found = renewal().successor(stored(expired), is_current=lambda: True, patient=True)
-    assert found is not None
-    assert found.made
+    assert successor_of(stored(expired)).made
     store.clock.advance(away)
     get_token(expired)
     assert not corp.reused
@@ -72,11 +71,11 @@ def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
     corp: FakeProvider, expired: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hour is only thrift: without it the result lies there as long as a session may."""
-    made = renewal()
-    held = stored(expired)
-    made.successor(held, is_current=lambda: True, patient=True)
+    refresh = refresh_of(stored(expired))
+    assert run(refresh.found(patient=True)) is None
+    run(refresh.made())
     store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
-    made.saved(held)
+    run(refresh.saved())
     store.services.table.unavailable = False  # type: ignore[attr-defined]
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + 7 * DAY
@@ -87,12 +86,12 @@ def test_provider_that_is_silent_does_not_hold_up_another(
 ) -> None:
     visitor.sign_in(corp)
     visitor.connect(other)
-    held = tokens.load(visitor.session, "corp")
+    held = vault.load(visitor.session, "corp")
     assert held is not None
     keys = []
     for _ in range(40):
         session = SessionStore()
-        tokens.store(session, "corp", replace(held, grant_secret=new_grant_secret()))
+        vault.store(session, "corp", replace(held, grant_secret=new_grant_secret()))
         session.save()
         keys.append(session.session_key)
     go_on = threading.Event()
@@ -126,7 +125,7 @@ def test_single_logout_happens_while_revocations_hang(
     visitor.sign_in(corp)
     configured = provider("corp")
     assert configured is not None
-    assert endpoints.metadata(configured).end_session_endpoint
+    assert metadata.of(configured).end_session_endpoint
     go_on = threading.Event()
     for _ in range(background.THREADS):
         background.submit(lambda: go_on.wait(30))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import oauth
-from oauth.access import REFUSED_AGE
+from oauth.tokens.freshness import REFUSED_AGE
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.sign_in.test_provider_failures import NONSENSE
 from tests.oauth.support.fake_provider import FakeProvider

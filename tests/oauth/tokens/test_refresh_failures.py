@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import oauth
-from oauth.tokens import refresh_coordinator as renewal
+from oauth.tokens import refresh_coordinator
 from oauth.tokens.refresh_coordinator import BACK_OFF, REFUSAL_KEPT
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
@@ -107,7 +107,7 @@ def test_dead_grant_needs_a_sign_in_and_is_not_hammered(
     for _ in range(5):
         with pytest.raises(oauth.ReauthenticationRequired):
             get_token(signed_in)
-        renewal._resting.clear()  # the lease remembers, for all processes
+        refresh_coordinator._resting.clear()  # the lease remembers, for all processes
     assert len(asked) == 1
 
     store.clock.advance(REFUSAL_KEPT + 1)

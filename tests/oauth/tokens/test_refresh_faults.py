@@ -15,8 +15,9 @@ import pytest
 
 import oauth
 from oauth.exceptions import OAuthError, ReauthenticationRequired
+from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
-from oauth.tokens.refresh_coordinator import LEASE, _resting
+from oauth.tokens.refresh_coordinator import _resting
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE
 from tests.oauth.support.fake_provider import FakeProvider

@@ -15,10 +15,10 @@ from pytest_django import Settings
 
 import oauth
 from gateway_site.local.kms import LocalKMS
+from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import turns as threads
-from oauth.tokens import vault as tokens
-from oauth.tokens.refresh_coordinator import LEASE, _resting
+from oauth.tokens import turns, vault
+from oauth.tokens.refresh_coordinator import _resting
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.format.kinds import session_id
@@ -100,7 +100,7 @@ def test_event_loop_is_not_blocked_by_a_refresh(corp: FakeProvider, expired: Vis
 
     asyncio.run(refresh())
     assert beats == 10
-    assert threads._running == set()
+    assert turns._running == set()
 
 
 # A table that fails
@@ -126,7 +126,7 @@ def expired_session(corp: FakeProvider, faulty: FaultyStack) -> Any:
     refresh_token = corp._secret()
     corp.refresh_tokens.add(refresh_token)
     session = SessionStore()
-    tokens.store(
+    vault.store(
         session,
         "corp",
         TokenSet(
@@ -171,7 +171,7 @@ def test_table_that_fails_between_refresh_and_save_loses_nothing(
 
     assert new.refresh_token in corp.refresh_tokens
     assert len(corp.refreshes) == 1
-    assert tokens.load(SessionStore(request.session.session_key), "corp") == new
+    assert vault.load(SessionStore(request.session.session_key), "corp") == new
 
 
 def test_lost_answers_of_the_table_cost_no_second_refresh(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import oauth
-from oauth.tokens import vault as tokens
+from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved
 from tests.oauth.support.fake_provider import FakeProvider
@@ -50,14 +50,14 @@ def test_connection_dropped_meanwhile_stays_dropped(
 ) -> None:
     def drop() -> None:
         request = request_of(signed_in)
-        tokens.drop(request.session, "corp")
+        vault.drop(request.session, "corp")
         request.session.save()
 
     store.clock.advance(4000)
     corp.hooks["/token"] = drop
     with pytest.raises(oauth.NotConnected):
         get_token(signed_in)
-    assert tokens.load(SessionStore(signed_in.session.session_key), "corp") is None
+    assert vault.load(SessionStore(signed_in.session.session_key), "corp") is None
 
 
 def test_sign_in_meanwhile_wins(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
@@ -66,7 +66,7 @@ def test_sign_in_meanwhile_wins(corp: FakeProvider, signed_in: Visitor, store: S
 
     def sign_in_again() -> None:
         request = request_of(signed_in)
-        tokens.store(request.session, "corp", newer)
+        vault.store(request.session, "corp", newer)
         request.session.save()
 
     store.clock.advance(4000)
@@ -81,7 +81,7 @@ def test_old_copy_adopts_the_successor(
     store.clock.advance(4000)
     new = get_token(signed_in)
     session = SessionStore(signed_in.session.session_key)
-    tokens.store(session, "corp", old)
+    vault.store(session, "corp", old)
     session.save()
 
     assert get_token(signed_in) == new == stored(signed_in)

@@ -1,0 +1,48 @@
+"""Threads for calls that block, apart by name: what hangs in one pool holds up no other.
+
+A name and a call enter, a `Future` leaves. Knows nothing of what is called.
+"""
+
+import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessions_kms.concurrency.executors import executor
+
+THREADS = 16  # of each pool; there are a few for each configured provider
+
+
+def pool(name: str) -> ThreadPoolExecutor:
+    """Return the pool of this name."""
+    return executor(f"oauth-{name}", THREADS)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The wait for what a thread makes (`sessions_kms.concurrency.steps`), so many seconds long.
+
+    Raises TimeoutError where it takes longer; the thread goes on.
+    """
+
+    future: "Future[Any]" = field(repr=False)
+    seconds: float
+
+    def blocking(self) -> Any:
+        """Wait in this thread."""
+        return self.future.result(self.seconds)
+
+    async def looping(self) -> Any:
+        """Wait in the event loop."""
+        waited = asyncio.wrap_future(self.future)
+        waited.add_done_callback(_seen)
+        await asyncio.wait([waited], timeout=self.seconds)
+        if not self.future.done():
+            raise TimeoutError
+        return self.future.result()
+
+
+def _seen(waited: "asyncio.Future[Any]") -> None:
+    """Look at an error, which asyncio would complain of: nobody may be waiting by now."""
+    if not waited.cancelled():
+        waited.exception()

@@ -1,0 +1,127 @@
+"""The steps of a refresh: the same in a thread and in an event loop, and ended at any of them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.http import HttpRequest
+
+import oauth
+from oauth.provider.config import provider
+from oauth.tokens import refresh_coordinator
+from oauth.tokens.fresh_token import FreshToken
+from oauth.tokens.turns import InTurn
+from sessions_kms.concurrency.steps import Pause, Steps, Wait, arun, run
+from sessions_kms.sealed_items.leases import LeaseSteps
+from sessions_kms.services import services
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.stacks import Stack
+
+
+@pytest.fixture
+def expired(corp: FakeProvider, visitor: Visitor, store: Stack) -> Visitor:
+    visitor.sign_in(corp)
+    store.clock.advance(4000)
+    return visitor
+
+
+def turn_of(request: HttpRequest) -> InTurn:
+    """Go as far as the turn, which is to be waited for next."""
+    corp = provider("corp")
+    assert corp is not None
+    steps = FreshToken(services(), request.session, corp).steps()
+    wait: Wait = next(steps)
+    while not isinstance(wait, InTurn):
+        wait = steps.send(wait.blocking())
+    return wait
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """A wait that is cancelled instead."""
+
+    def blocking(self) -> Any:
+        raise asyncio.CancelledError
+
+    async def looping(self) -> Any:
+        raise asyncio.CancelledError
+
+
+def cancelled(steps: Steps[Any], number: int) -> Steps[Any]:
+    """The steps, cancelled in the wait of this number."""
+    try:
+        wait = next(steps)
+        for count in itertools.count(1):
+            try:
+                outcome = yield Cancelled() if count == number else wait
+            except BaseException as exc:  # noqa: BLE001 - the steps decide
+                wait = steps.throw(exc)
+            else:
+                wait = steps.send(outcome)
+    except StopIteration as end:
+        return end.value
+
+
+def was_cancelled(steps: Steps[Any], number: int) -> bool:
+    """Do the steps, cancelled in the wait of this number; False where there are fewer."""
+    try:
+        run(cancelled(steps, number))
+    except asyncio.CancelledError:
+        return True
+    return False
+
+
+def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
+    corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def without_a_thread(turn: InTurn) -> Any:
+        return await arun(turn.steps())
+
+    monkeypatch.setattr(InTurn, "looping", without_a_thread)
+    new = asyncio.run(oauth.aget_token(request_of(expired), "corp"))
+    assert new == stored(expired)
+    assert len(corp.refreshes) == 1
+
+
+def test_slow_answer_is_waited_for_in_an_event_loop_too(
+    corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresh_coordinator, "RENEW_EVERY", 0.01)
+    monkeypatch.setattr(refresh_coordinator, "WORK_MAX", 1000.0)
+    renewals: list[str] = []
+    go_on = threading.Event()
+
+    def renew(*_: object, **__: object) -> Steps[bool]:
+        yield Pause(0)
+        renewals.append("renewed")
+        if len(renewals) == 2:
+            go_on.set()
+        return True
+
+    def hold() -> None:
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(LeaseSteps, "renew", renew)
+    corp.hooks["/token"] = hold
+    asyncio.run(arun(turn_of(request_of(expired)).steps()))
+    assert stored(expired).refresh_token in corp.refresh_tokens
+
+
+def test_refresh_that_is_cancelled_at_any_step_spends_nothing_twice_and_keeps_no_lease(
+    corp: FakeProvider, expired: Visitor, store: Stack
+) -> None:
+    number = 1
+    while was_cancelled(turn_of(request_of(expired)).steps(), number):
+        assert get_token(expired) == stored(expired)
+        assert stored(expired).refresh_token in corp.refresh_tokens
+        assert not corp.reused
+        store.clock.advance(4000)
+        number += 1
+    assert number > 10
