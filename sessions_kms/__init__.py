@@ -86,6 +86,7 @@ PUBLIC_MODULES = (
     "sessions_kms.operations.ending",
     "sessions_kms.operations.listing",
     "sessions_kms.operations.page_token",
+    "sessions_kms.operations.used_tokens",
     "sessions_kms.doctor.finding",  # for a doctor of one's own, and a command that shows it
     "sessions_kms.management.base",
 )

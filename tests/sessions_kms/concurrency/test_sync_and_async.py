@@ -34,7 +34,7 @@ def test_steps_surround_a_view_in_the_event_loop_and_call_in_the_thread_of_the_r
     async def view(request: list[str]) -> list[str]:
         return [*request, "view"]
 
-    middleware = Around(view)
+    middleware: Any = Around(view)
     assert iscoroutinefunction(middleware)
     assert async_to_sync(middleware)([]) == ["before", "view", "after"]
     assert middleware.thread is threading.current_thread()
