@@ -1,4 +1,7 @@
-"""Counts what clients cause and logs the number now and then: a flood is no flood of lines."""
+"""Counts what clients cause and logs the number now and then: a flood is no flood of lines.
+
+`oauth.network.complaints` begins alike, and keeps something else: what it has said, and no number.
+"""
 
 from __future__ import annotations
 
