@@ -1,7 +1,6 @@
 """Who may import whom, read from the source, so that no test has to run into it."""
 
 import ast
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+from tests.support.processes import printed_by
+
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 MAX_LINES = 350
 BOTO = {"boto3", "botocore", "mypy_boto3_dynamodb", "mypy_boto3_kms"}
@@ -224,21 +225,6 @@ def test_no_file_is_long(package: str) -> None:
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
 
 
-def in_new_process(code: str) -> str:
-    """Run code in a Python without settings; give what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={"PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def test_importing_the_backend_reads_no_setting_and_imports_no_boto() -> None:
     code = """
 import sys
@@ -246,7 +232,7 @@ import sessions_kms.backend
 from django.conf import settings
 print(settings.configured, [name for name in sys.modules if name.startswith("boto")])
 """
-    assert in_new_process(code) == "False []"
+    assert printed_by(code, {"PATH": ""}) == "False []"
 
 
 def test_whole_engine_but_its_commands_and_admin_is_imported_without_settings() -> None:
@@ -259,7 +245,7 @@ def test_whole_engine_but_its_commands_and_admin_is_imported_without_settings() 
         and "admin" not in path.parts
     ]
     code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
-    assert in_new_process(code) == ""
+    assert printed_by(code, {"PATH": ""}) == ""
 
 
 def test_reader_sees_every_kind_of_import() -> None:

@@ -19,7 +19,7 @@ from gateway_site.local.state import (
     write_private,
 )
 from gateway_site.local.supervisor import StopRequestedError, Supervisor
-from tests.local.running import free_ports, is_listening, wait_until
+from tests.support.processes import free_ports, is_listening, wait_until
 
 pytestmark = pytest.mark.stack
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,8 +23,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, Process, kms_keyring
 from tests.sessions_kms.support.stacks import Stack
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.processes import printed_by
 
 
 class Recorded:
@@ -262,11 +258,7 @@ with telemetry.spanned("operation", "load"): pass
 print("fine")
 """
     environment = os.environ | {"OTEL_PYTHON_METER_PROVIDER": "nobody"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert done.stdout.split() == ["fine"]
+    assert printed_by(code, environment) == "fine"
 
 
 def test_engine_works_where_opentelemetry_is_not_installed() -> None:
@@ -285,12 +277,4 @@ session["a"] = 1
 session.save()
 print(SessionStore(session.session_key)["a"], session.cycle_key())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.split() == ["1", "None"]
+    assert printed_by(code) == "1 None"

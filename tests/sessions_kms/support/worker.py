@@ -1,65 +1,22 @@
-"""A process that keeps sessions: JSON commands in on stdin, one answer a line out on stdout.
-
-Run with `python -m tests.sessions_kms.support.worker`, SESSIONS_KMS in the environment as JSON.
-It works only when told, so several that are told at once race. `Worker` is the test's end.
-"""
+"""A process that keeps sessions as it is told to; `Worker` is the test's end."""
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from statistics import median
-from types import TracebackType
-from typing import IO, Any, cast
+from typing import Any
+
+from tests.support.talking_process import TalkingProcess, obey
 
 ENVIRONMENT = "WORKER_SESSIONS_KMS"
 
 
-class Worker:
+class Worker(TalkingProcess):
     """The handle that a test has of one such process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sessions_kms.support.worker"],
-            env={**os.environ, ENVIRONMENT: json.dumps(settings)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
-        with self._process:
-            pass
-
-    def tell(self, do: str, **arguments: Any) -> None:
-        stdin = cast("IO[str]", self._process.stdin)
-        stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        stdin.flush()
-
-    def answer(self) -> Any:
-        """Wait for the answer to what it was told."""
-        line = cast("IO[str]", self._process.stdout).readline()
-        assert line, "the worker died"
-        return json.loads(line)
-
-    def ask(self, do: str, **arguments: Any) -> Any:
-        self.tell(do, **arguments)
-        return self.answer()
-
-    def kill(self) -> None:
-        """End it without a chance to tidy up (kill -9)."""
-        self._process.kill()
+        super().__init__("tests.sessions_kms.support.worker", ENVIRONMENT, settings)
 
 
 def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
@@ -206,15 +163,7 @@ def main() -> None:
         USE_TZ=True,
     )
     django.setup()
-    commands = Commands()
-    for line in sys.stdin:
-        command = json.loads(line)
-        try:
-            answer = getattr(commands, command.pop("do"))(**command)
-        except Exception as exc:  # noqa: BLE001 - handed to the test
-            answer = type(exc).__name__
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+    obey(Commands())
 
 
 if __name__ == "__main__":
