@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 
 from tests import ROOT
-from tests.support.processes import finished, free_ports, lines_until, wait_until
+from tests.support.processes import finished, free_ports, lines_until
+from tests.support.waiting import wait_until
 
 
 class LocalStack:

@@ -26,7 +26,8 @@ from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import environment
 from tests.sessions_kms.support.cutting import CuttingProxy, cutting_proxy
-from tests.support.processes import free_ports, running, wait_until
+from tests.support.processes import free_ports, running
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.browser,

@@ -26,8 +26,8 @@ from tests.support.processes import (
     is_listening,
     lines_until,
     started,
-    wait_until,
 )
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 

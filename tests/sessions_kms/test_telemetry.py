@@ -22,6 +22,7 @@ from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, Process, kms_keyring
+from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.processes import printed_by
 
@@ -92,13 +93,6 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
     monkeypatch.setitem(vars(telemetry), "tracer", made.tracers.get_tracer("sessions_kms"))
     yield made
     made.close()
-
-
-def saved(**content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
 
 
 def test_operations_are_told_with_their_outcome(stack: Stack, recorded: Recorded) -> None:

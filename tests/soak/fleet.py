@@ -8,7 +8,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from tests import ROOT
-from tests.support.processes import free_ports, wait_until
+from tests.support.processes import free_ports
+from tests.support.waiting import wait_until
 
 START_WITHIN = 60  # seconds
 

@@ -27,7 +27,7 @@ from tests.gateway_site.support.postgresql import PostgreSQL, binaries, running_
 from tests.gateway_site.support.signing_in import Visitor, sign_in_at_once
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.support.processes import wait_until
+from tests.support.waiting import wait_until
 
 AT_ONCE = 8
 MANY = 60

@@ -18,7 +18,7 @@ from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure
 from tests.sessions_kms.support.stacks import Stack
-from tests.support.processes import wait_until
+from tests.support.waiting import wait_until
 
 
 def home(visitor: Visitor) -> Element:

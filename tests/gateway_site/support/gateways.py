@@ -17,7 +17,8 @@ import psutil
 import requests
 
 from tests import ROOT
-from tests.support.processes import free_ports, is_listening, module, started, wait_until
+from tests.support.processes import free_ports, is_listening, module, started
+from tests.support.waiting import wait_until
 
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"

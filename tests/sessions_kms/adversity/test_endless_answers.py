@@ -24,6 +24,7 @@ from sessions_kms.storage.items import ItemTable
 from tests.clock import FakeClock
 from tests.sessions_kms.support.slow_server import MANNERS, Manner, running_slowly
 from tests.support.certificates import server_context
+from tests.support.waiting import until
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 HASTY = Limits(connect=0.1, first_byte=0.1, attempt=0.2, call=0.3)
@@ -106,14 +107,6 @@ def test_two_hundred_of_them_leave_no_thread_and_no_socket(
         assert server.accepted > 32  # the rest may be out of time before, on a busy machine
         assert threads() <= before[0]
         assert sockets(server.port) == before[1] == 0
-
-
-def until(holds: Callable[[], bool]) -> bool:
-    for _ in range(1000):
-        if holds():
-            return True
-        threading.Event().wait(0.01)
-    return False
 
 
 def failures(call: Callable[[int], object], times: int) -> int:

@@ -28,7 +28,8 @@ from tests.sessions_kms.support.faults import (
     error,
     held,
 )
-from tests.support.processes import started, wait_until
+from tests.support.processes import started
+from tests.support.waiting import wait_until
 
 both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)

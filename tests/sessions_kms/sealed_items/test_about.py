@@ -14,9 +14,9 @@ from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
-from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import run
+from tests.sessions_kms.support.sessions import id_of_record
 from tests.sessions_kms.support.stacks import Stack
 
 ADA = "7"
@@ -31,12 +31,8 @@ def signed_in(words: Any = WORDS, **content: Any) -> SessionStore:
     return session
 
 
-def own_id(session: SessionStore) -> str:
-    return id_of(session.session_key or "")
-
-
 def told(stack: Stack, session: SessionStore) -> about.Words:
-    return about.read(stack.services, own_id(session))
+    return about.read(stack.services, id_of_record(session))
 
 
 def about_items(stack: Stack) -> dict[str, Item]:
@@ -61,10 +57,10 @@ def test_sign_in_puts_what_a_session_tells_before_the_session(
 def test_item_says_nothing_in_the_clear_and_ends_with_the_longest_life(stack: Stack) -> None:
     session = signed_in(_session_expiry=3600)
     ((name, item),) = about_items(stack).items()
-    assert name == f"about#django#{own_id(session)}"
+    assert name == f"about#django#{id_of_record(session)}"
     assert "owner" not in item
     assert b"Firefox" not in json.dumps(item, default=repr).encode()
-    created = int(stack.sessions()[own_id(session)]["createdAt"]["N"])
+    created = int(stack.sessions()[id_of_record(session)]["createdAt"]["N"])
     assert int(item["ttl"]["N"]) == created + WEEK
 
 
@@ -95,14 +91,14 @@ def test_without_an_absolute_timeout_the_item_ends_no_earlier_than_the_session(
     session["more"] = 1
     session.save()
     (item,) = about_items(stack).values()
-    assert item["ttl"] == stack.sessions()[own_id(session)]["ttl"]
+    assert item["ttl"] == stack.sessions()[id_of_record(session)]["ttl"]
 
 
 def test_key_change_moves_it_in_the_same_transaction(stack: Stack) -> None:
     session = signed_in()
-    old = own_id(session)
+    old = id_of_record(session)
     session.cycle_key()
-    assert list(about_items(stack)) == [f"about#django#{own_id(session)}"]
+    assert list(about_items(stack)) == [f"about#django#{id_of_record(session)}"]
     assert told(stack, session) == WORDS
     assert about.read(stack.services, old) == {}
 
@@ -112,7 +108,7 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
     other = SessionStore(session.session_key)
     assert other[USER_ID] == ADA
     before = about_items(stack)
-    stack.services.table.end(own_id(session))
+    stack.services.table.end(id_of_record(session))
     with pytest.raises(Exception, match="ended before"):
         other.cycle_key()
     assert about_items(stack) == before
@@ -121,9 +117,9 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
 def test_end_of_a_session_ends_what_it_told(stack: Stack) -> None:
     own, one, many, first = signed_in(), signed_in(), signed_in(), signed_in()
     own.flush()
-    assert ending.end_session(own_id(one), user_id=ADA)
-    assert Inspection().end(own_id(first))
-    assert list(about_items(stack)) == [f"about#django#{own_id(many)}"]
+    assert ending.end_session(id_of_record(one), user_id=ADA)
+    assert Inspection().end(id_of_record(first))
+    assert list(about_items(stack)) == [f"about#django#{id_of_record(many)}"]
     ending.end_sessions_of(ADA)
     assert about_items(stack) == {}
 
@@ -168,7 +164,7 @@ def test_what_is_no_word_is_kept_in_the_session_and_told_nowhere(
 
 def test_item_of_another_session_tells_nothing(stack: Stack) -> None:
     ada, mallory = signed_in(), signed_in({"browser": "Opera"})
-    ours, theirs = about_items(stack)[f"about#django#{own_id(ada)}"], own_id(mallory)
+    ours, theirs = about_items(stack)[f"about#django#{id_of_record(ada)}"], id_of_record(mallory)
     stack.put_item(ours | {"id": {"S": f"about#django#{theirs}"}})
     assert told(stack, mallory) == {}
     stack.put_item(ours | {"encryptedData": {"B": b"x" * 20_000}})
@@ -186,7 +182,7 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
 
     monkeypatch.setattr(fake.services.keyring, "unwrap", refuse)
     inspection = Inspection()
-    assert [inspection.about(own_id(session)) for _ in range(3)] == [{}, {}, {}]
+    assert [inspection.about(id_of_record(session)) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1
 
 
@@ -198,8 +194,8 @@ def test_clearing_by_moment_or_data_key_takes_it_along(stack: Stack) -> None:
     clearing = Clearing(stack.services)
     list(clearing.created(until))
     assert clearing.cleared.deleted == 1, "sessions are counted"
-    assert list(about_items(stack)) == [f"about#django#{own_id(later)}"]
-    period = int(stack.sessions()[own_id(later)]["keyPeriod"]["N"])
+    assert list(about_items(stack)) == [f"about#django#{id_of_record(later)}"]
+    period = int(stack.sessions()[id_of_record(later)]["keyPeriod"]["N"])
     list(clearing.sealed(period, but=None))
     assert about_items(stack) == {}
 

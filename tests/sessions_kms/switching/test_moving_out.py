@@ -25,6 +25,7 @@ from sessions_kms.session.loading import id_of
 from sessions_kms.switching.moved_marks import mark_of
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import saved
+from tests.sessions_kms.support.sessions import stored
 from tests.sessions_kms.support.stacks import Stack
 
 old = old_engine.in_use
@@ -41,10 +42,6 @@ def sealed(**content: Any) -> str:
     session.update(content)
     session.save()
     return str(session.session_key)
-
-
-def stored(key: str) -> dict[str, Any]:
-    return dict(SessionStore(key).items())
 
 
 def test_sealed_session_goes_back_when_it_is_read(stack: Stack) -> None:
