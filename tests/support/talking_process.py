@@ -58,6 +58,11 @@ class TalkingProcess:
     def kill(self) -> None:
         """End it without a chance to tidy up (kill -9)."""
         self._process.kill()
+        self._process.wait()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
 
 
 def say(what: Any) -> None:

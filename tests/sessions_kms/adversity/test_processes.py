@@ -39,19 +39,39 @@ def stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
     return real_time(make_stack, clock)
 
 
+@pytest.fixture(scope="module")
+def kept() -> Iterator[list[Worker]]:
+    """Give the processes that live on from test to test: to start one takes long."""
+    processes: list[Worker] = []
+    yield processes
+    for process in processes:
+        with process:
+            pass
+
+
 @pytest.fixture
-def pair(stack: Stack) -> Iterator[Pair]:
-    with workers(stack, 2) as (one, other):
-        yield one, other
+def pair(stack: Stack, kept: list[Worker]) -> Pair:
+    settings = settings_for(stack)
+    alive = [process for process in kept if process.is_alive]
+    kept += [Worker(settings) for _ in range(len(alive), 2)]
+    one, other = (process for process in kept if process.is_alive)
+    for process in (one, other):
+        assert process.ask("use", settings=settings) is None
+        process.ask("warm_up")
+    return one, other
+
+
+def settings_for(stack: Stack) -> dict[str, Any]:
+    return settings_of(stack.config) | {
+        "REGION_NAME": stack.config.region_name,
+        "DATA_KEY_PERIOD": stack.config.data_key_period,
+    }
 
 
 @contextmanager
 def workers(stack: Stack, count: int) -> Iterator[list[Worker]]:
-    """Run processes on a stack, ready to be told."""
-    settings = settings_of(stack.config) | {
-        "REGION_NAME": stack.config.region_name,
-        "DATA_KEY_PERIOD": stack.config.data_key_period,
-    }
+    """Run new processes on a stack, ready to be told."""
+    settings = settings_for(stack)
     with ExitStack() as made:
         processes = [made.enter_context(Worker(settings)) for _ in range(count)]
         for process in processes:

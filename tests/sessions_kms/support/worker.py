@@ -37,6 +37,15 @@ class Commands:
         self._stores: list[Any] = []
         self._writes: list[int] = []
 
+    def use(self, settings: dict[str, Any]) -> None:
+        """Go on with this table and this KMS key, as a process that has just started."""
+        from django.conf import settings as configuration
+        from django.core.signals import setting_changed
+
+        configuration.SESSIONS_KMS = settings
+        setting_changed.send(sender=None, setting="SESSIONS_KMS", value=settings, enter=True)
+        self.__init__()  # type: ignore[misc]  # nothing of before is left
+
     def warm_up(self) -> None:
         """Make the clients, which takes long, and ask nothing but for a session that is not."""
         from sessions_kms import services
