@@ -12,17 +12,9 @@ from enum import Enum, auto
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.known_keys import KnownKeys, WrappedKey
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import (
-    ENCRYPTED_KEY_MAX_BYTES,
-    Item,
-    binary,
-    number,
-    owner_prefix,
-    text,
-)
-from sessions_kms.operations import ending
+from sessions_kms.format import kinds
+from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES, Item, binary, number, text
 from sessions_kms.operations.table_scan import Sweep
-from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 
 
@@ -60,14 +52,8 @@ class Rewrapping:
         self._services = services
         self._keyring = keyring
         self._dry_run = dry_run
-        namespace = services.config.namespace
-        self._owner_prefix = owner_prefix(namespace)
-        self._published_prefix = f"data-key#{namespace}#"
-        self._other_prefixes = (
-            self._published_prefix,
-            f"lease#{namespace}#",
-            about.prefix(services),
-        )
+        self._namespace = services.config.namespace
+        self._owner_prefix = kinds.owner_prefix(self._namespace)
         self._known: KnownKeys[bytes | Left] = KnownKeys()
 
     def move_published(self) -> None:
@@ -105,7 +91,7 @@ class Rewrapping:
                 yield len(items)
 
     def _published(self, period: int) -> Item | None:
-        return self._services.table.get_item(f"{self._published_prefix}{period}")
+        return self._services.table.get_item(kinds.data_key_id(self._namespace, period))
 
     def _move(self, sweep: Sweep, items: list[Item]) -> None:
         holders = [holder for item in items if (holder := self._holder(item)) is not None]
@@ -139,7 +125,7 @@ class Rewrapping:
                 self._known[outcome, key[1]] = Left.PRESENT
 
     def _put(self, holder: Holder, new: bytes) -> bool:
-        is_published = holder.item_id.startswith(self._published_prefix)
+        is_published = kinds.of(holder.item_id) is kinds.DATA_KEY
         return self._services.table.rewrap(
             holder.item_id,
             old=holder.key[0],
@@ -159,8 +145,11 @@ class Rewrapping:
             return None
 
     def _may_be_ours(self, item: Item, item_id: str) -> bool:
-        if not ending.SESSION_ID.fullmatch(item_id):
-            return item_id.startswith(self._other_prefixes)
+        kind = kinds.of(item_id)
+        if kind is None or not kind.is_rewrapped:
+            return False
+        if kind is not kinds.SESSION:
+            return kind.is_in(self._namespace, item_id)
         try:
             return "owner" not in item or text(item, "owner").startswith(self._owner_prefix)
         except InvalidRecord:

@@ -11,7 +11,8 @@ from typing import Any
 
 from sessions_kms.aws.errors import ConditionFailed
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
-from sessions_kms.format.record import HEAD_ATTRIBUTES, Item
+from sessions_kms.format.attributes import Item, as_binary, as_number
+from sessions_kms.format.record import HEAD_ATTRIBUTES
 from sessions_kms.storage.writing import REPEATS_MAX, TableCalls, is_whole
 
 OWNER_INDEX = "by-owner"
@@ -112,7 +113,8 @@ class ItemTable(TableCalls):
         """Delete what was sealed in a period, but under this data key; False when nothing is."""
         condition, values = "keyPeriod = :period", {":period": as_number(period)}
         if but is not None:
-            condition, values = f"{condition} AND encryptedKey <> :but", values | {":but": _b(but)}
+            condition += " AND encryptedKey <> :but"
+            values[":but"] = as_binary(but)
         return self._delete_if(item_id, condition, values)
 
     def rewrap(self, item_id: str, *, old: bytes, new: bytes, created_at: int | None) -> bool:
@@ -120,7 +122,7 @@ class ItemTable(TableCalls):
 
         With ``created_at`` that becomes the item's time.
         """
-        change, values = "SET encryptedKey = :new", {":new": _b(new), ":old": _b(old)}
+        change, values = "SET encryptedKey = :new", {":new": as_binary(new), ":old": as_binary(old)}
         if created_at is not None:
             change, values = f"{change}, createdAt = :at", values | {":at": as_number(created_at)}
         return self._write_if(
@@ -254,12 +256,3 @@ def _is_of(item: Any, name: str, value: str) -> bool:
 def _is_text(item: Any, name: str) -> bool:
     attribute = item.get(name) if isinstance(item, dict) else None
     return isinstance(attribute, dict) and isinstance(attribute.get("S"), str)
-
-
-def as_number(value: int) -> dict[str, Any]:
-    """Return a number in the attribute form."""
-    return {"N": str(value)}
-
-
-def _b(value: bytes) -> dict[str, Any]:
-    return {"B": value}

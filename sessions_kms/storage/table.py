@@ -20,20 +20,13 @@ from sessions_kms.exceptions import (
     TableUnavailable,
 )
 from sessions_kms.format.ancestors import descends
-from sessions_kms.format.record import (
-    HEAD_ATTRIBUTES,
-    ITEM_MAX_BYTES,
-    VERSION,
-    Item,
-    PublishedKey,
-    RecordHead,
-    SessionRecord,
-    item_size,
-    number,
-)
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, as_number, item_size, number
+from sessions_kms.format.kinds import NOT_BEFORE, data_key_id, not_before_id
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import HEAD_ATTRIBUTES, RecordHead, SessionRecord
 from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
 from sessions_kms.storage.doubts import once_more
-from sessions_kms.storage.items import ItemTable, as_number
+from sessions_kms.storage.items import ItemTable
 from sessions_kms.storage.writing import REPEATS_MAX
 
 if TYPE_CHECKING:
@@ -197,7 +190,7 @@ class Table(ItemTable):
         return once_more(partial(self._data_key, period))
 
     def _data_key(self, period: int) -> PublishedKey | None:
-        item = self.get_item(self._data_key_id(period))
+        item = self.get_item(data_key_id(self._namespace, period))
         if item is None:
             return None
         key = PublishedKey.from_item(item)
@@ -222,11 +215,10 @@ class Table(ItemTable):
 
         With a name it is the moment of something else that began, such as a grant of tokens.
         """
-        item = self.get_item(self._not_before_id(name))
+        item = self.get_item(not_before_id(self._namespace, name))
         if item is None:
             return 0
-        if number(item, "version") != VERSION:
-            raise InvalidRecord("version")
+        NOT_BEFORE.version_of(item)
         return number(item, "notBefore")
 
     def raise_not_before(self, moment: int, name: str | None = None, *, latest: int) -> bool:
@@ -234,16 +226,12 @@ class Table(ItemTable):
 
         False when it stands as high already, and counts.
         """
-        item_id = self._not_before_id(name)
+        item_id = not_before_id(self._namespace, name)
         try:
             self._repeated(
                 "put_item",
                 TableName=self._name,
-                Item={
-                    "id": {"S": item_id},
-                    "version": {"N": str(VERSION)},
-                    "notBefore": as_number(moment),
-                },
+                Item=NOT_BEFORE.item(item_id) | {"notBefore": as_number(moment)},
                 ConditionExpression=(
                     "attribute_not_exists(id) OR notBefore < :moment OR notBefore > :latest"
                 ),
@@ -258,13 +246,6 @@ class Table(ItemTable):
                 raise TableUnavailable from None
             return False
         return True
-
-    def _data_key_id(self, period: int) -> str:
-        return f"data-key#{self._namespace}#{period}"
-
-    def _not_before_id(self, name: str | None) -> str:
-        named = "" if name is None else f"#{name}"
-        return f"not-before#{self._namespace}{named}"
 
     def _put(self, record: SessionRecord, condition: str, values: Item) -> None:
         self._write(
@@ -283,7 +264,7 @@ class Table(ItemTable):
             self._repeated(
                 "put_item",
                 TableName=self._name,
-                Item=key.to_item(self._data_key_id(key.period)),
+                Item=key.to_item(data_key_id(self._namespace, key.period)),
                 **condition,
             )
         except ConditionFailed:

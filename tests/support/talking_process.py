@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
@@ -17,11 +18,11 @@ from tests.support.processes import module
 class TalkingProcess:
     """The handle that a test has of one such process, which dies with the block."""
 
-    def __init__(self, name: str, environment: str, settings: dict[str, Any]) -> None:
-        """Run the module of that name; it finds the settings in this variable, as JSON."""
+    def __init__(self, name: str, variables: Mapping[str, str]) -> None:
+        """Run the module of that name, with these variables beside those of the test."""
         self._process = subprocess.Popen(
             module(name),
-            env={**os.environ, environment: json.dumps(settings)},
+            env={**os.environ, **variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

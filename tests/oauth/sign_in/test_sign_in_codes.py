@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
-from oauth.codes import Code
-from oauth.remedies import remedy
+from oauth.codes import Code, remedy
 from oauth.request_id import request_id
 from tests import ROOT
 from tests.oauth.support.fake_provider import FakeProvider

@@ -29,7 +29,7 @@ class Worker(TalkingProcess):
     """The handle that a test has of one such process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        super().__init__("tests.oauth.support.worker", ENVIRONMENT, settings)
+        super().__init__("tests.oauth.support.worker", {ENVIRONMENT: json.dumps(settings)})
 
 
 class Commands:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.record import Item, PublishedKey, SessionRecord
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.table import Table
 from sessions_kms.storage.writing import REPEATS_MAX
 from tests import ROOT

@@ -5,15 +5,10 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.record import (
-    HEAD_ATTRIBUTES,
-    VERSION,
-    Item,
-    PublishedKey,
-    RecordHead,
-    SessionRecord,
-    number,
-)
+from sessions_kms.format.attributes import Item, number
+from sessions_kms.format.kinds import NOT_BEFORE, data_key_id, not_before_id
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import HEAD_ATTRIBUTES, RecordHead, SessionRecord
 from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
 from sessions_kms.storage.items import PAGE_ITEMS, Page
 from sessions_kms.storage.table import Conflict, RecordExists, Version, _sized
@@ -119,7 +114,7 @@ class FakeTable:
 
     def get_data_key(self, period: int) -> PublishedKey | None:
         with self._call("get_data_key"):
-            item = self.items.get(self._data_key_id(period))
+            item = self.items.get(data_key_id(self._namespace, period))
             key = PublishedKey.from_item(item) if item else None
             if key and key.period != period:
                 raise InvalidRecord("keyPeriod")
@@ -127,7 +122,7 @@ class FakeTable:
 
     def publish_data_key(self, key: PublishedKey) -> bool:
         with self._call("publish_data_key"):
-            item_id = self._data_key_id(key.period)
+            item_id = data_key_id(self._namespace, key.period)
             if item_id in self.items:
                 return False
             self.items[item_id] = key.to_item(item_id)
@@ -135,7 +130,7 @@ class FakeTable:
 
     def replace_data_key(self, key: PublishedKey, *, old: bytes) -> bool:
         with self._call("replace_data_key"):
-            item_id = self._data_key_id(key.period)
+            item_id = data_key_id(self._namespace, key.period)
             if self.items.get(item_id, {}).get("encryptedKey") != {"B": old}:
                 return False
             self.items[item_id] = key.to_item(item_id)
@@ -239,28 +234,16 @@ class FakeTable:
         with self._call("raise_not_before"):
             if moment <= self._not_before(name) <= latest:
                 return False
-            item_id = self._not_before_id(name)
-            self.items[item_id] = {
-                "id": {"S": item_id},
-                "version": {"N": str(VERSION)},
-                "notBefore": {"N": str(moment)},
-            }
+            item_id = not_before_id(self._namespace, name)
+            self.items[item_id] = NOT_BEFORE.item(item_id) | {"notBefore": {"N": str(moment)}}
             return True
 
     def _not_before(self, name: str | None) -> int:
-        item = self.items.get(self._not_before_id(name))
+        item = self.items.get(not_before_id(self._namespace, name))
         if item is None:
             return 0
-        if number(item, "version") != VERSION:
-            raise InvalidRecord("version")
+        NOT_BEFORE.version_of(item)
         return number(item, "notBefore")
-
-    def _not_before_id(self, name: str | None) -> str:
-        named = "" if name is None else f"#{name}"
-        return f"not-before#{self._namespace}{named}"
-
-    def _data_key_id(self, period: int) -> str:
-        return f"data-key#{self._namespace}#{period}"
 
     def _record(self, session_id: str) -> SessionRecord | None:
         item = self.items.get(session_id)

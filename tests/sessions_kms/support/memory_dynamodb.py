@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from tests.sessions_kms.support.wire import Wire
 
 Answer = dict[str, Any]

@@ -22,7 +22,7 @@ class Mortals(TalkingProcess):
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._pids: queue.Queue[int] = queue.Queue()
-        super().__init__("tests.sessions_kms.support.mortal", ENVIRONMENT, settings)
+        super().__init__("tests.sessions_kms.support.mortal", {ENVIRONMENT: json.dumps(settings)})
 
     def run(self, operation: str, scene: Scene) -> tuple[str, Scene]:
         """Have a child act; give its answer, and the scene as far as it told of it."""

@@ -9,7 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from sessions_kms.format.record import PublishedKey, SessionRecord
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations import provisioning
 from sessions_kms.storage.items import Page
 from sessions_kms.storage.table import Table

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
@@ -15,8 +16,10 @@ ENVIRONMENT = "WORKER_SESSIONS_KMS"
 class Worker(TalkingProcess):
     """The handle that a test has of one such process."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        super().__init__("tests.sessions_kms.support.worker", ENVIRONMENT, settings)
+    module = "tests.sessions_kms.support.worker"
+
+    def __init__(self, settings: dict[str, Any], more: Mapping[str, str] = {}) -> None:
+        super().__init__(self.module, {ENVIRONMENT: json.dumps(settings), **more})
 
 
 def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
@@ -162,7 +165,7 @@ class Commands:
         return [self._store_class(key).get("pid") for key in keys]
 
 
-def main() -> None:
+def main(made: Callable[[], Any] = Commands) -> None:
     import django
     from django.conf import settings
 
@@ -172,7 +175,7 @@ def main() -> None:
         USE_TZ=True,
     )
     django.setup()
-    obey(Commands())
+    obey(made())
 
 
 if __name__ == "__main__":
