@@ -8,9 +8,8 @@ Nothing of the caller's environment but the path gets in, and no network is used
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support.processes import finished
 
 PRODUCTION = {
     "DJANGO_SECRET_KEY": "deploy-check-only-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ",
@@ -34,18 +33,12 @@ PRODUCTION = {
 def run(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Run the check under exactly this environment; what it writes is in `stderr`."""
     command = [sys.executable, "-W", "error", "manage.py", "check", "--deploy"]
-    return subprocess.run(
-        [*command, "--fail-level", "WARNING"],
-        cwd=ROOT,
-        env=environment | {"PATH": os.environ.get("PATH", "")},
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+    path = {"PATH": os.environ.get("PATH", "")}
+    return finished([*command, "--fail-level", "WARNING"], environment | path)
 
 
 if __name__ == "__main__":
-    finished = run(PRODUCTION)
-    sys.stdout.write(finished.stdout)
-    sys.stderr.write(finished.stderr)
-    sys.exit(finished.returncode)
+    done = run(PRODUCTION)
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    sys.exit(done.returncode)

@@ -1,14 +1,15 @@
 """Who may import whom, and how large files and folders are, read from the source."""
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
 import grimp
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests import ROOT
+from tests.support.processes import finished, printed_by
+
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 SERVICES = "sessions_kms.services"
 GIVEN_SERVICES = ("operations", "switching")
@@ -28,14 +29,7 @@ def module_of(path: Path) -> str:
 def test_imports_are_in_the_declared_order() -> None:
     """In a process of its own: import-linter switches off every logger that there is."""
     code = "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = finished([sys.executable, "-c", code], seconds=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -83,21 +77,6 @@ def test_no_folder_is_crowded(package: str) -> None:
     assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
 
 
-def in_new_process(code: str) -> str:
-    """Run code in a Python without settings; give what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={"PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 def test_importing_the_backend_reads_no_setting_and_imports_no_boto() -> None:
     code = """
 import sys
@@ -105,7 +84,7 @@ import sessions_kms.backend
 from django.conf import settings
 print(settings.configured, [name for name in sys.modules if name.startswith("boto")])
 """
-    assert in_new_process(code) == "False []"
+    assert printed_by(code, {"PATH": ""}) == "False []"
 
 
 def test_whole_engine_but_its_commands_and_admin_is_imported_without_settings() -> None:
@@ -118,4 +97,4 @@ def test_whole_engine_but_its_commands_and_admin_is_imported_without_settings() 
         and "admin" not in path.parts
     ]
     code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
-    assert in_new_process(code) == ""
+    assert printed_by(code, {"PATH": ""}) == ""

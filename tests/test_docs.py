@@ -21,8 +21,8 @@ import sessions_kms.exceptions
 import sessions_kms.signals
 from sessions_kms.conf import FIELDS, Config
 from sessions_kms.management.base import OperatorCommand
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 COMMANDS = sorted(
     path.stem

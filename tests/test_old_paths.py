@@ -4,14 +4,14 @@ import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 import oauth.old_paths
 import sessions_kms.old_paths
+from tests import ROOT
+from tests.support.processes import finished
 
-ROOT = Path(__file__).resolve().parents[1]
 TABLES = {
     "sessions_kms": sessions_kms.old_paths.OLD_PATHS,
     "oauth": oauth.old_paths.OLD_PATHS,
@@ -40,15 +40,7 @@ def _forgetting() -> Iterator[None]:
 
 
 def in_new_process(code: str, *options: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, *options, "-c", code],
-        cwd=ROOT,
-        env={"PATH": ""},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return finished([sys.executable, *options, "-c", code], {"PATH": ""})
 
 
 def test_each_old_path_warns_once_and_is_the_module_of_today() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 import oauth
 import sessions_kms
+from tests import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 FACES = [sessions_kms, oauth]
 USERS = {"sessions_kms": ("oauth", "gateway_site"), "oauth": ("gateway_site",)}
 # Goes with the old paths: how a package that is built on ours keeps its own.

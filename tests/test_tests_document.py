@@ -1,11 +1,12 @@
-"""docs/tests.md names tests that exist, and has an answer to each of the 28 points."""
+"""docs/contributing/tests.md names tests that exist, and has an answer to each of the 28 points."""
 
 import ast
 import re
-from pathlib import Path
 
-TESTS = Path(__file__).parent
-DOCUMENT = TESTS.parent / "docs" / "tests.md"
+from tests import ROOT
+
+TESTS = ROOT / "tests"
+DOCUMENT = ROOT / "docs" / "contributing" / "tests.md"
 POINTS = 28
 PATH = re.compile(r"`([\w/]+/test_\w+\.py)`")
 NAME = re.compile(r"`(test_\w+)`")

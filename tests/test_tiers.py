@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.processes import finished
+
 MAKE = shutil.which("make")
 NOTHING_COLLECTED = 5  # https://docs.pytest.org/en/stable/reference/exit-codes.html
 SKIPPED = """
@@ -30,7 +30,8 @@ def test_other() -> None:
 )
 def test_goal_selects_its_tier(goal: str, selected: str) -> None:
     assert MAKE is not None
-    told = subprocess.run([MAKE, "-n", goal], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = finished([MAKE, "-n", goal])
+    assert told.returncode == 0, told.stderr
     (command,) = [line for line in told.stdout.splitlines() if "-m pytest" in line]
     assert command.rstrip().endswith(f" {selected}")
 
@@ -54,11 +55,5 @@ def test_run_that_tests_nothing_fails(tmp_path: Path, processes: list[str]) -> N
 def outcome(path: Path, selected: str, *options: str) -> int:
     """Run a file of tests as those of this folder are run; return how that ended."""
     command = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-c", "pyproject.toml"]
-    return subprocess.run(
-        [*command, "-p", "no:cacheprovider", "-m", selected, *options, str(path)],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"]},
-        capture_output=True,
-        check=False,
-        timeout=60,
-    ).returncode
+    command += ["-p", "no:cacheprovider", "-m", selected, *options, str(path)]
+    return finished(command, {"PATH": os.environ["PATH"]}).returncode

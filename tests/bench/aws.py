@@ -17,6 +17,7 @@ import boto3
 
 from sessions_kms.operations import provisioning
 from tests.bench import children
+from tests.support.processes import free_port
 
 REGION = "eu-west-1"
 TABLE = "sessions"
@@ -59,7 +60,7 @@ def _dynamodb(kind: Kind, folder: Path) -> Iterator[str]:
         with children.python("tests.bench.answering", log=folder / "dynamodb.log") as process:
             yield f"http://127.0.0.1:{process.said}"
         return
-    port = children.free_port()
+    port = free_port()
     roto = Path(sysconfig.get_path("scripts")) / "roto-server"
     command = [str(roto), "--ephemeral", "--host", "127.0.0.1", "--port", str(port)]
     with children.server(command, port, log=folder / "dynamodb.log"):

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from tests.bench import children
 from tests.bench.aws import PLAIN_TABLE, REGION
+from tests.support.processes import free_port
 
 VARIABLE = "BENCH_SITE"  # how a child is told its settings
 REDIS = "redis-server"
@@ -27,7 +28,7 @@ def redis(folder: Path) -> Iterator[str | None]:
     if shutil.which(REDIS) is None or find_spec("redis") is None:
         yield None
         return
-    port = children.free_port()
+    port = free_port()
     command = [
         REDIS,
         "--port",

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from tests.bench import plots, report
 from tests.bench.content import KB, content
 from tests.bench.measuring import Contestant, Times, compete, percentile, ratio, ratio_of
 from tests.bench.result import Plot, Section, Table, Target
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
+BENCHMARKS = ROOT / "docs" / "benchmarks"
 SECTION = Section(
     "A section",
     ["A note."],

@@ -63,3 +63,13 @@ def give_cookies(context: BrowserContext, session: requests.Session) -> None:
                 }
             ]
         )
+
+
+def expect_signed_in(page: Page) -> None:
+    page.reload()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def expect_signed_out(page: Page) -> None:
+    page.reload()
+    expect(page.get_by_role("button", name="Sign in with Local provider")).to_be_visible()

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.local.running import ROOT, free_ports, wait_until
+from tests import ROOT
+from tests.support.processes import finished, free_ports, lines_until
+from tests.support.waiting import wait_until
 
 
 class LocalStack:
@@ -44,7 +46,7 @@ class LocalStack:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._await_address(self.process)
+        lines_until(self.process, "Logs are in")
 
     def end(self) -> None:
         """Ask it to end, and wait until it has."""
@@ -71,14 +73,7 @@ class LocalStack:
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a management command against the running stack."""
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            env=self.environment(),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return finished([sys.executable, "manage.py", *arguments], self.environment())
 
     def _command(self) -> list[str]:
         ports = {
@@ -89,12 +84,3 @@ class LocalStack:
         }
         options = [word for option, port in ports.items() for word in (option, str(port))]
         return [sys.executable, "manage.py", "runlocal", "--state", str(self.state), *options]
-
-    def _await_address(self, process: "subprocess.Popen[str]") -> None:
-        assert process.stdout is not None
-        said = []
-        for line in process.stdout:
-            said.append(line)
-            if line.startswith("Logs are in"):
-                return
-        raise AssertionError("".join(said))

@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.keyboard import press_until_focused
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
@@ -173,14 +174,6 @@ def test_focus_is_visible_and_goes_to_the_message_after_an_action(
     while not looked_at.evaluate(AT_THE_END):
         assert looked_at.evaluate(OUTLINE) != "none"
         looked_at.keyboard.press("Tab")
-
-
-def press_until_focused(page: Page, wanted: Locator) -> None:
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        if wanted.evaluate("element => element === document.activeElement"):
-            return
-    raise AssertionError("The keyboard does not get there.")
 
 
 def test_sign_in_trying_and_sign_out_by_keyboard_alone_without_javascript(

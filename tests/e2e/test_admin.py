@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.signing_in import arrive
+from tests.e2e.keyboard import press_until_focused
+from tests.e2e.signing_in import arrive, expect_signed_in, expect_signed_out
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
@@ -38,24 +39,6 @@ def found(admin: Page, text: str) -> Locator:
     admin.get_by_role("button", name="Search").click()
     expect(admin.get_by_text("newest first")).to_be_visible()
     return admin.locator("#result_list tbody tr")
-
-
-def expect_signed_out(page: Page) -> None:
-    page.reload()
-    expect(page.get_by_role("button", name="Sign in with Local provider")).to_be_visible()
-
-
-def expect_signed_in(page: Page) -> None:
-    page.reload()
-    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
-
-
-def press_until_focused(page: Page, wanted: Locator) -> None:
-    for _ in range(80):
-        page.keyboard.press("Tab")
-        if wanted.evaluate("element => element === document.activeElement"):
-            return
-    raise AssertionError("The keyboard does not get there.")
 
 
 def test_own_session_is_marked_and_its_page_names_what_it_holds(admin: Page) -> None:

@@ -22,11 +22,12 @@ from playwright.sync_api import BrowserContext, Error, Locator, Page, Response, 
 
 from tests.e2e.signing_in import sign_in
 from tests.e2e.stack import LocalStack
-from tests.local.running import free_ports, running, wait_until
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import environment
 from tests.sessions_kms.support.cutting import CuttingProxy, cutting_proxy
+from tests.support.processes import free_ports, running
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.browser,

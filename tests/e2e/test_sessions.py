@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.signing_in import arrive, sign_in
+from tests.e2e.signing_in import arrive, expect_signed_in, expect_signed_out, sign_in
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
@@ -40,16 +40,6 @@ def show_sessions(page: Page, stack: LocalStack) -> None:
 
 def rows(page: Page) -> Locator:
     return page.get_by_role("region", name="Your sessions").get_by_role("listitem")
-
-
-def expect_signed_out(page: Page) -> None:
-    page.reload()
-    expect(page.get_by_role("button", name="Sign in with Local provider")).to_be_visible()
-
-
-def expect_signed_in(page: Page) -> None:
-    page.reload()
-    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
 def end_all_others(page: Page) -> None:

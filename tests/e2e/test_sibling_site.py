@@ -23,11 +23,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.deploy_check import PRODUCTION
 from tests.e2e.conftest import ARGUMENTS, CHROMIUM
-from tests.local.running import free_ports, running
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import environment
 from tests.sessions_kms.cookies.test_foreign import ODD
+from tests.support.processes import free_ports, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 

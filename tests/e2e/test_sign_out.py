@@ -14,10 +14,11 @@ from playwright.sync_api import Browser, Page, expect
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 from tests.e2e.test_restart import BackDoor, session_key_of
-from tests.local.running import free_ports, running, wait_until
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fixtures import environment
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
+from tests.support.processes import free_ports, running
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.long]
 

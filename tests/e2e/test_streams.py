@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests import ROOT
 from tests.e2e.signing_in import signed_in
 from tests.e2e.stack import LocalStack
-from tests.local.running import ROOT, running
+from tests.support.processes import running
 
 
 class Reader:

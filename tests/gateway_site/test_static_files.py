@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import pytest
 from pytest_django import Settings
 
 from gateway_site.storage import HashedStaticFilesStorage
-from tests.deploy_check import PRODUCTION, ROOT
+from tests import ROOT
+from tests.deploy_check import PRODUCTION
+from tests.support.processes import finished
 
 PROGRAM = """
 import asyncio, django, sys
@@ -49,21 +50,14 @@ print(asyncio.run(get("/static/../settings.py"))[0])
 
 
 def serve(root: Path, state: str) -> list[str]:
-    finished = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PROGRAM, str(root), state],
-        cwd=ROOT,
-        env=PRODUCTION
-        | {
-            "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
-            "DATABASE_URL": f"sqlite:///{root.parent / 'db.sqlite3'}",
-            "PATH": os.environ.get("PATH", ""),
-        },
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout.splitlines()
+    environment = PRODUCTION | {
+        "DJANGO_SETTINGS_MODULE": "gateway_site.settings",
+        "DATABASE_URL": f"sqlite:///{root.parent / 'db.sqlite3'}",
+        "PATH": os.environ.get("PATH", ""),
+    }
+    done = finished([sys.executable, "-W", "error", "-c", PROGRAM, str(root), state], environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 def test_collected_files_are_served_under_their_hash(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.openid_provider import OpenIDProvider
-from tests.local.running import running
+from tests.support.processes import running
 
 PASSWORD = "a password that is long enough"
 

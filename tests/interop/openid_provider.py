@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from tests.local.running import free_ports, running
+from tests.support.processes import free_ports, running
 
 FOLDER = Path(__file__).parent / "provider"
 CLIENT_ID, CLIENT_SECRET = "gateway", "secret-of-the-gateway-at-its-provider"

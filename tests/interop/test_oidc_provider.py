@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 from tests.e2e.stack import LocalStack
 from tests.interop.openid_provider import OpenIDProvider
 from tests.interop.person import Person
-from tests.local.running import wait_until
+from tests.support.waiting import wait_until
 
 # Three parts: the ciphertext of a session, which boto logs at DEBUG, may begin like one.
 JWT = re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.")

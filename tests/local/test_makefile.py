@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.running import ROOT
+from tests import ROOT
 
 MAKE = shutil.which("make")
 # A Python that makes an environment and, without a file `whole`, then fails, as Debian's does

@@ -18,7 +18,7 @@ import requests
 
 from gateway_site.local.people import PEOPLE
 from tests.local.form import submit
-from tests.local.running import free_ports, running
+from tests.support.processes import free_ports, running
 
 pytestmark = pytest.mark.stack
 

@@ -19,8 +19,15 @@ import requests
 from gateway_site.local.environment import Ports
 from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack
-from tests.local.running import ROOT, free_ports, is_listening, wait_until
 from tests.local.test_runlocal_environment import HOSTILE
+from tests.support.processes import (
+    finished,
+    free_ports,
+    is_listening,
+    lines_until,
+    started,
+)
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 
@@ -60,30 +67,18 @@ class Run:
     @contextmanager
     def serving(self) -> Iterator["subprocess.Popen[str]"]:
         """Run it until it has told the address; the last line it printed is then `Logs are…`."""
-        with subprocess.Popen(
+        with started(
             self.command(),
-            env=self.environment,
-            cwd=ROOT,
+            self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            end=subprocess.Popen.terminate,
         ) as process:
-            try:
-                yield process
-            finally:
-                process.terminate()
+            yield process
 
     def refusal(self, *options: str) -> str:
         """What it says when it does not start: one line of what is wrong, and no traceback."""
-        answer = subprocess.run(
-            self.command(*options),
-            env=self.environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        answer = finished(self.command(*options), self.environment)
         assert answer.returncode == 1
         said = [line for line in answer.stdout.splitlines() if not line.startswith("Not taken")]
         assert said in ([], ["Configuration: read."])
@@ -97,14 +92,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def read_welcome(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith("Logs are in"):
-            return "".join(lines)
-    assert process.stderr is not None
-    raise AssertionError(process.stderr.read())
+    return "".join(lines_until(process, "Logs are in"))
 
 
 def children_of(process: "subprocess.Popen[str]") -> dict[str, psutil.Process]:
@@ -129,15 +117,7 @@ def manage(run: Run, command: str) -> "subprocess.CompletedProcess[str]":
     told = json.loads((run.state / "variables.json").read_text(encoding="utf-8"))
     stated = {name: value for name, value in told.items() if not name.startswith("AWS_")}
     script = f". {run.state}/aws.env && exec {sys.executable} manage.py {command}"
-    return subprocess.run(
-        ["/bin/sh", "-c", script],
-        env=run.environment | stated,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return finished(["/bin/sh", "-c", script], run.environment | stated)
 
 
 def test_hostile_environment_serves_a_page_that_offers_the_local_provider_and_ctrl_c_ends_all(
@@ -268,14 +248,6 @@ def test_other_addresses_than_loopback_are_refused(run: Run, host: str) -> None:
 
 
 def test_port_out_of_range_is_refused(run: Run) -> None:
-    answer = subprocess.run(
-        run.command("--kms-port", "65536"),
-        env=run.environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    answer = finished(run.command("--kms-port", "65536"), run.environment)
     assert answer.returncode == 2
     assert "--kms-port: invalid port value: '65536'" in answer.stderr

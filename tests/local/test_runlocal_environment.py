@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from gateway_site.local import environment
 from gateway_site.local.environment import Ports, Secrets
 from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack, key_arn, require_loopback
-from tests.local.running import ROOT
+from tests.support.processes import finished, module
 
 PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4)
 SECRETS = Secrets("the-secret-key", "the-client-secret")
@@ -54,15 +52,9 @@ def outer(inherited: dict[str, str]) -> dict[str, str]:
 
 
 def ask_endpoints(variables: dict[str, str]) -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway_site.local.endpoints"],
-        env=variables,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    ).stdout
+    done = finished(module("gateway_site.local.endpoints"), variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_nothing_of_a_hostile_environment_reaches_a_child() -> None:

@@ -19,7 +19,8 @@ from gateway_site.local.state import (
     write_private,
 )
 from gateway_site.local.supervisor import StopRequestedError, Supervisor
-from tests.local.running import free_ports, is_listening, wait_until
+from tests.support.processes import free_ports, is_listening
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 

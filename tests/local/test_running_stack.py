@@ -9,7 +9,7 @@ import pytest
 
 from gateway_site.local import running_stack
 from gateway_site.local.state import is_locked, lock
-from tests.local.running import ROOT
+from tests import ROOT
 
 TOLD = {"KMS_KEY_ARN": "arn:local", "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:3"}
 BARE = {"PATH": "/bin", "DJANGO_SETTINGS_MODULE": "gateway_site.settings"}

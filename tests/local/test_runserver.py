@@ -18,7 +18,9 @@ from django.core.management import get_commands
 from django.test import override_settings
 
 from gateway_site.runserver_check import runserver_is_asgi
-from tests.local.running import ROOT, free_ports, is_listening, running, wait_until
+from tests import ROOT
+from tests.support.processes import free_ports, is_listening, running
+from tests.support.waiting import wait_until
 
 SITE = Path(__file__).with_name("streaming_site.py")
 
@@ -61,7 +63,7 @@ class Server:
         return [*manage, *options]
 
     @contextmanager
-    def serving(self, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+    def serving(self, *options: str) -> Iterator["subprocess.Popen[str]"]:
         command = self.command(*options)
         with running(command, self.environment, self.log, self.port) as process:
             yield process

@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.support.processes import lines_until, module
+
 ENVIRONMENT = "OPERATED_SESSIONS_KMS"
 
 
 def start(settings: dict[str, Any], *arguments: str) -> "subprocess.Popen[str]":
     """Start such a process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.operating.process", *arguments],
+        module("tests.operating.process", *arguments),
         env={**os.environ, ENVIRONMENT: json.dumps(settings)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -48,8 +50,7 @@ def under_load(
             assert process.stdin
             process.stdin.write(json.dumps(share) + "\n")
             process.stdin.flush()
-            assert process.stdout
-            assert process.stdout.readline() == "ready\n"
+            assert lines_until(process) == ["ready\n"]
         yield reports
         for process in running:
             out, err = process.communicate(timeout=60)

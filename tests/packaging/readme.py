@@ -2,9 +2,10 @@
 
 import re
 import shlex
-from pathlib import Path
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+from tests import ROOT
+
+README = ROOT / "README.md"
 HEADING = "## The engine, in five lines of settings"
 
 

@@ -6,11 +6,11 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests import ROOT
+
 OURS = {"sessions_kms", "oauth", "gateway_site"}
 # Parts of a requirement that is named, by its own documentation.
 COMES_WITH = {"asgiref": "django", "botocore": "boto3", "urllib3": "boto3"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests import ROOT
 from tests.packaging import readme
 from tests.packaging.building import build_sdist, build_wheel, environment_with
 from tests.sessions_kms.conftest import local_kms, make_stack, roto_url
@@ -19,7 +20,6 @@ __all__ = ["local_kms", "make_stack", "roto_url"]
 pytest.importorskip(
     "hatchling", reason="NO PACKAGE WAS BUILT: install hatchling, which requirements/dev.txt holds"
 )
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sessions_kms"
 WHAT_IS_THERE = """
 import json, sessions_kms

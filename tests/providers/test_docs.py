@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from gateway_site.providers import Provider, configured
+from tests import ROOT
 from tests.providers.stubs import ALL, Stub
 
-PAGE = (Path(__file__).parents[2] / "docs/providers.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/providers.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```\n(OAUTH_.*?)^```", re.MULTILINE | re.DOTALL)
 VARIABLE = re.compile(r"(OAUTH_[A-Z0-9_]+)=(.+)")
 TENANT = "aaaabbbb-0000-cccc-1111-dddd2222eeee"

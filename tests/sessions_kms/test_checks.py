@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from django.core import checks as django_checks
 from pytest_django import Settings
 
 from sessions_kms import checks, conf
+from tests import ROOT
+from tests.support.processes import finished, module
 
-ROOT = Path(__file__).resolve().parents[2]
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 GOOD = {"KEY_ID": KEY, "TABLE_NAME": "sessions"}
 IN_ORDER = [checks.MIDDLEWARE, checks.SESSION_MIDDLEWARE]
@@ -139,13 +139,8 @@ def manage_check(folder: Path, *lines: str) -> "subprocess.CompletedProcess[str]
         "\n".join(['INSTALLED_APPS = ["sessions_kms"]', 'SECRET_KEY = "x"', *lines])
     )
     path = os.pathsep.join([str(folder), str(ROOT)])
-    return subprocess.run(
-        [sys.executable, "-m", "django", "check", "--settings", "bare_settings"],
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    return finished(
+        module("django", "check", "--settings", "bare_settings"), os.environ | {"PYTHONPATH": path}
     )
 
 

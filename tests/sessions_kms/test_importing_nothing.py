@@ -1,22 +1,15 @@
 """`import_sessions` in a project that has no sessions in its database."""
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.processes import finished
 
 
 def test_app_that_is_not_installed_is_told() -> None:
-    done = subprocess.run(
+    done = finished(
         [sys.executable, "manage.py", "import_sessions", "--no-input"],
-        cwd=ROOT,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"},
     )
     assert done.returncode == 1
     assert "INSTALLED_APPS" in done.stderr

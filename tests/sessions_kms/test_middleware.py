@@ -18,12 +18,12 @@ from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from sessions_kms import outages
-from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware
 from sessions_kms.outages import Outage
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.fakes import KEY
+from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
 
 OURS = "sessions_kms.middleware.StoreUnavailableMiddleware"
@@ -63,13 +63,6 @@ def templates(settings: Settings, sources: dict[str, str]) -> None:
             },
         }
     ]
-
-
-def saved() -> str:
-    session = SessionStore()
-    session["name"] = "old"
-    session.save()
-    return str(session.session_key)
 
 
 Ask = Callable[[str, str], Any]
@@ -149,7 +142,7 @@ def test_store_unavailable_is_503_and_keeps_the_cookie(
     settings.DEBUG = debug
     settings.MIDDLEWARE = [OURS, SESSION, AUTH, *where.middleware]
     settings.SESSION_SAVE_EVERY_REQUEST = where.every_request
-    key, table = saved(), fake.services.table
+    key, table = saved_key(name="old"), fake.services.table
     with monkeypatch.context() as outage:
         if where.failing:
             outage.setattr(table, where.failing, unavailable)
@@ -176,7 +169,7 @@ def unavailable(*_: object, **__: object) -> None:
 def test_environment_of_which_no_client_can_be_made_is_503(
     ask: Ask, variable: str, value: str | None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = saved()
+    key = saved_key(name="old")
     settings.SESSIONS_KMS = {"KEY_ID": KEY, "TABLE_NAME": "sessions"}  # The real store, not a fake.
     if value is None:
         monkeypatch.delenv(variable)
@@ -189,7 +182,7 @@ def test_environment_of_which_no_client_can_be_made_is_503(
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
 def test_other_errors_stay_500(ask: Ask, debug: bool, settings: Settings) -> None:
     settings.DEBUG = debug
-    response = ask("/broken/", saved())
+    response = ask("/broken/", saved_key(name="old"))
     assert response.status_code == 500
     assert (b"not the store" in response.content) == debug
     assert "Retry-After" not in response
@@ -199,7 +192,7 @@ def test_other_errors_stay_500(ask: Ask, debug: bool, settings: Settings) -> Non
 def test_session_ended_meanwhile_stays_400(
     ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, table = saved(), fake.services.table
+    key, table = saved_key(name="old"), fake.services.table
     replace = table.replace
 
     def end_first(record: Any, **kwargs: Any) -> None:
@@ -214,7 +207,7 @@ def test_session_ended_meanwhile_stays_400(
 def test_page_without_a_session_works_in_an_outage(
     ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = saved()
+    key = saved_key(name="old")
     monkeypatch.setattr(fake.services.table, "unavailable", True)
     assert ask("/anonymous/", key).content == b"anonymous"
 
@@ -227,7 +220,7 @@ def test_page_of_the_project_is_shown(
     settings.MIDDLEWARE = [OURS, SESSION, AUTH, f"{SITES}.middlewares.reads_before"]
     # A page that looks at its context must not ask the store again.
     templates(settings, {"503.html": "<p>Back soon{{ user }}{{ request }}</p>"})
-    key = saved()
+    key = saved_key(name="old")
     monkeypatch.setattr(fake.services.table, "unavailable", True)
     response = ask(path, key)
     assert (response.status_code, response["Retry-After"]) == (503, str(RETRY_AFTER))
@@ -248,7 +241,7 @@ def test_refused_request_has_a_line_of_its_own_and_no_traceback(
     known = {TableUnavailable: Outage(logging.getLogger("tests.outage"), "table", "The table")}
     monkeypatch.setattr(outages, "OUTAGES", known)
     caplog.set_level(logging.ERROR, logger=LINES)  # the gateway silences it
-    key = saved()
+    key = saved_key(name="old")
     monkeypatch.setattr(fake.services.table, "unavailable", True)
     for ask in (ask_wsgi, ask_asgi):
         assert_unavailable(ask(path, key))
@@ -279,7 +272,7 @@ def test_request_finishes_once(
 ) -> None:
     """Django closes database connections then, which outer middlewares may still use."""
     settings.MIDDLEWARE = [OURS, SESSION, f"{SITES}.middlewares.reads_after"]
-    key = saved()
+    key = saved_key(name="old")
     monkeypatch.setattr(fake.services.table, "unavailable", True)
     finished: list[object] = []
 
@@ -320,7 +313,7 @@ def test_stream_that_first_reads_in_its_body_fails_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The status is out before a stream's first byte: it must read its session before."""
-    key = saved()
+    key = saved_key(name="old")
     monkeypatch.setattr(fake.services.table, "unavailable", True)
     response = ask(path, key)
     assert (response.status_code, len(response.cookies)) == (200, 0)
@@ -333,7 +326,7 @@ def test_template_operator_swallows_the_error_and_the_cookie_is_kept(
     ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Django's `and`, `or`, `not` in a template take any error for False."""
-    key = saved()
+    key = saved_key(name="old")
     monkeypatch.setattr(fake.services.table, "unavailable", True)
     response = ask("/template/and/", key)
     assert (response.content, len(response.cookies)) == (b"out", 0)
@@ -389,7 +382,7 @@ def test_real_server_answers_503_and_recovers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.MIDDLEWARE = [OURS, SESSION, AUTH, f"{SITES}.middlewares.reads_after"]
-    key = saved()
+    key = saved_key(name="old")
     with serve() as port:
         for path in ("/read/", "/async-read/", "/anonymous/", "/write/"):
             with monkeypatch.context() as outage:
@@ -408,7 +401,7 @@ def test_stream_broken_by_an_outage_shows_nobody_a_whole_answer(
 ) -> None:
     # A captured record would keep the traceback, and with it the body, beyond this test.
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
-    key = saved()
+    key = saved_key(name="old")
     monkeypatch.setattr(fake.services.table, "unavailable", True)
     with serving.wsgi() as port:  # wsgiref sends its status with the first byte.
         assert get(port, "/stream/", key)[0].status == 500

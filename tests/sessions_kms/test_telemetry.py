@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +22,9 @@ from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, Process, kms_keyring
+from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.processes import printed_by
 
 
 class Recorded:
@@ -96,13 +93,6 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
     monkeypatch.setitem(vars(telemetry), "tracer", made.tracers.get_tracer("sessions_kms"))
     yield made
     made.close()
-
-
-def saved(**content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
 
 
 def test_operations_are_told_with_their_outcome(stack: Stack, recorded: Recorded) -> None:
@@ -262,11 +252,7 @@ with telemetry.spanned("operation", "load"): pass
 print("fine")
 """
     environment = os.environ | {"OTEL_PYTHON_METER_PROVIDER": "nobody"}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    assert done.stdout.split() == ["fine"]
+    assert printed_by(code, environment) == "fine"
 
 
 def test_engine_works_where_opentelemetry_is_not_installed() -> None:
@@ -285,12 +271,4 @@ session["a"] = 1
 session.save()
 print(SessionStore(session.session_key)["a"], session.cycle_key())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.split() == ["1", "None"]
+    assert printed_by(code) == "1 None"

@@ -1,1 +1,1 @@
-"""Mixed traffic for a long time, with kills, outages and new data keys: docs/soak.md."""
+"""Mixed traffic for a long time, with kills, outages, new data keys: docs/contributing/soak.md."""

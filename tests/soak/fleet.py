@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from tests.local.running import ROOT, free_ports, wait_until
+from tests import ROOT
+from tests.support.processes import free_ports
+from tests.support.waiting import wait_until
 
 START_WITHIN = 60  # seconds
 

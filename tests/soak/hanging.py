@@ -2,7 +2,8 @@
 
 The load that this machine sustains is measured; then 60 % of it goes on, whatever comes
 back, while the DynamoDB is stopped (SIGSTOP) for twenty seconds and goes on again. Prints
-what came back; exits with 1 when it was not what `docs/soak.md` promises. Needs no AWS.
+what came back; exits with 1 when it was not what `docs/contributing/soak.md` promises.
+Needs no AWS.
 """
 
 import asyncio

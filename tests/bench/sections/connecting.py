@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from tests import certificates
 from tests.bench import children, proxies
 from tests.bench.load import Load, generate, generator
 from tests.bench.measuring import ratio_of
 from tests.bench.proxies import GATEWAY
 from tests.bench.result import Section, Table
 from tests.bench.scale import Scale
+from tests.support import certificates
 
 KEPT, FRESH = "", "once"  # what is asked for: the upstream closes after the second
 NAMES = {KEPT: "a connection kept", FRESH: "a connection each"}

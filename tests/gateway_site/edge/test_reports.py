@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import os
-import subprocess
 import sys
 from types import TracebackType
 from typing import Any
@@ -18,8 +17,9 @@ from django.views.debug import get_exception_reporter_class
 from pytest_django import Settings
 
 from gateway_site.edge.reports import ExceptionReporter, QueryFilter
-from tests.deploy_check import PRODUCTION, ROOT
+from tests.deploy_check import PRODUCTION
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.processes import finished
 
 CANARY = "canary-" + "0123456789"  # not as one text: a report shows lines of this file
 
@@ -128,14 +128,7 @@ def test_access_is_logged_under_uvicorn_without_the_query() -> None:
         f"asked = '127.0.0.1:1', 'GET', '/callback?code={CANARY}', '1.1', 302\n"
         "logging.getLogger('uvicorn.access').info(message, *asked)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", log],
-        cwd=ROOT,
-        env=PRODUCTION | {"PATH": os.environ["PATH"]},
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+    done = finished([sys.executable, "-c", log], PRODUCTION | {"PATH": os.environ["PATH"]})
     assert done.returncode == 0, done.stderr
     logged = [line for line in done.stderr.splitlines() if "GET /callback HTTP/1.1" in line]
     assert len(logged) == 1, done.stderr

@@ -11,7 +11,7 @@ from gateway_site import providers
 from gateway_site.environment.admission import SUFFIXES
 from oauth.access_rule.evidence import Refusal
 from oauth.access_rule.rule import Admission
-from tests.deploy_check import ROOT
+from tests import ROOT
 from tests.gateway_site.support.loading import local, production
 
 CORP = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -13,8 +12,9 @@ from pytest_django import DjangoDbBlocker
 
 from gateway_site.environment.database import BOUNDS, POOL
 from gateway_site.environment.postgresql import POOL_BOUNDS, SERVER_OPTIONS
-from tests.deploy_check import PRODUCTION, ROOT, run
+from tests.deploy_check import PRODUCTION, run
 from tests.gateway_site.support.loading import load_settings, local, production
+from tests.support.processes import finished
 
 SAFE = {
     "DEBUG": False,
@@ -265,12 +265,5 @@ def test_nothing_local_is_imported_in_production() -> None:
         "import gateway_site.asgi, gateway_site.urls, sys;"
         "sys.exit(', '.join(n for n in sys.modules if n.startswith('gateway_site.local')) or 0)"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=PRODUCTION,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert (finished.returncode, finished.stderr) == (0, "")
+    done = finished([sys.executable, "-c", program], PRODUCTION)
+    assert (done.returncode, done.stderr) == (0, "")

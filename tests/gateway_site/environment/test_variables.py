@@ -12,7 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site import variables
 from gateway_site.environment import admission
-from tests.deploy_check import PRODUCTION, ROOT
+from tests import ROOT
+from tests.deploy_check import PRODUCTION
 from tests.gateway_site.support.loading import load_settings, production
 
 READERS = {"database", "flag", "hosts", "items", "proxy_header", "text", "whole_number"}

@@ -15,8 +15,9 @@ import requests
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests import ROOT
 from tests.gateway_site.support.gateways import TOKEN, Gateway
-from tests.local.running import ROOT, running
+from tests.support.processes import running
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.gateway_site.forwarding.test_calls import assert_problem
 from tests.gateway_site.support.gateways import Gateway
-from tests.local.running import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

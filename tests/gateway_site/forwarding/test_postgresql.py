@@ -25,9 +25,9 @@ from gateway_site.forwarding.lanes import PROVIDER_THREADS
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.gateway_site.support.postgresql import PostgreSQL, binaries, running_postgresql
 from tests.gateway_site.support.signing_in import Visitor, sign_in_at_once
-from tests.local.running import wait_until
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
+from tests.support.waiting import wait_until
 
 AT_ONCE = 8
 MANY = 60

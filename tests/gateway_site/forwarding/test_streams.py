@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.gateway_site.support.gateways import Gateway
-from tests.local.running import wait_until
+from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 AT_ONCE = 16  # that are asked for: as many as find a thread without waiting

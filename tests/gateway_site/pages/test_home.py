@@ -15,10 +15,10 @@ from gateway_site.pages.connected import missing_scope
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault as tokens
 from tests.gateway_site.support.page_requests import Element, assert_accessible
-from tests.local.running import wait_until
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.waiting import wait_until
 
 
 def home(visitor: Visitor) -> Element:

@@ -17,8 +17,8 @@ from gateway_site.local import environment
 from gateway_site.local.environment import Ports, Secrets
 from gateway_site.rules.request_headers import PASSING
 from gateway_site.rules.upstream import SUFFIXES, configured
+from tests import ROOT
 from tests.gateway_site.support.loading import production
-from tests.local.running import ROOT
 
 PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4)
 SECRETS = Secrets("the-secret-key", "the-client-secret")

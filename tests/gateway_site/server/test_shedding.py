@@ -15,7 +15,7 @@ from gateway_site.forwarding import gate, handler, lanes
 from oauth.provider import config as providers
 from tests.gateway_site.server import urls
 from tests.gateway_site.server.served import Served, answer, ended, is_open, one_answer, serving
-from tests.local.running import wait_until
+from tests.support.waiting import wait_until
 
 PAGE = b"GET /page HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 CALL = PAGE.replace(b"/page", b"/gateway/x/y")

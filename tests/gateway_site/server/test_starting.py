@@ -20,8 +20,9 @@ import uvicorn
 
 from gateway_site.edge.descriptors import RESERVED
 from gateway_site.server.options import APPLICATION, OPTIONS, arguments
+from tests import ROOT
 from tests.gateway_site.server.served import answer
-from tests.local.running import ROOT, free_ports, running
+from tests.support.processes import free_ports, running
 
 DESCRIPTORS = 300
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"

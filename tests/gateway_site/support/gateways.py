@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,9 @@ from typing import Any
 import psutil
 import requests
 
-from tests.local.running import ROOT, free_ports, is_listening, wait_until
+from tests import ROOT
+from tests.support.processes import free_ports, is_listening, module, started
+from tests.support.waiting import wait_until
 
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
@@ -167,18 +168,20 @@ def running_gateway(
             "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?timeout=30",
             **variables,
         }
-        module = "tests.gateway_site.support"
+        package = "tests.gateway_site.support"
         log = folder / "gateway.log"
         with (
             log.open("wb") as output,
-            started([f"{module}.upstream", str(upstream_port)], environment, output),
-            started([f"{module}.careless", str(careless_port)], environment, output),
+            started(module(f"{package}.upstream", str(upstream_port)), environment, stderr=output),
+            started(module(f"{package}.careless", str(careless_port)), environment, stderr=output),
             started(
-                [f"{module}.serving", str(port), str(sessions)], environment, output
+                module(f"{package}.serving", str(port), str(sessions)),
+                environment,
+                stdout=subprocess.PIPE,
+                stderr=output,
             ) as process,
         ):
-            assert process.stdout is not None
-            line = process.stdout.readline()
+            line = process.stdout.readline() if process.stdout else ""
             assert line, log.read_text(encoding="utf-8")
             ports = (port, upstream_port, careless_port)
             wait_until(lambda: all(map(is_listening, ports)), "all listen")
@@ -191,17 +194,3 @@ def running_gateway(
                 json.loads(line),
                 log,
             )
-
-
-@contextmanager
-def started(
-    arguments: list[str], environment: dict[str, str], log: Any
-) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", *arguments]
-    with subprocess.Popen(
-        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()

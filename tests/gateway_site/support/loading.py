@@ -5,7 +5,8 @@ import runpy
 from typing import Any
 from unittest.mock import patch
 
-from tests.deploy_check import PRODUCTION, ROOT
+from tests import ROOT
+from tests.deploy_check import PRODUCTION
 
 
 def load_settings(environment: dict[str, str]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from tests.local.running import free_ports, is_listening, wait_until
+from tests.support.processes import free_ports, is_listening
+from tests.support.waiting import wait_until
 
 DEBIAN = Path("/usr/lib/postgresql")  # which keeps its servers off the PATH
 

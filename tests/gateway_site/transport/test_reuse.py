@@ -19,7 +19,7 @@ from gateway_site.rules.upstream import Upstream, configured
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
 from gateway_site.transport.http1 import IN_A_ROW
-from tests import certificates
+from tests.support import certificates
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
 OK = b"HTTP/1.1 200 OK\r\n"

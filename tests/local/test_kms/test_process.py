@@ -20,11 +20,9 @@ from botocore.exceptions import BotoCoreError
 from gateway_site.local.kms import CannotStart, LocalKMS, running_kms
 from gateway_site.local.kms.keys import Key, KeyStore
 from tests.local.test_kms.clients import clients, fails
+from tests.support.processes import lines_until, printed_by, started
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 -- it must be refused
-
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_the_state_is_private_to_its_owner(tmp_path: Path) -> None:
@@ -81,22 +79,15 @@ def test_a_change_that_fails_is_wholly_undone(tmp_path: Path) -> None:
 def process(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
     """Start the command; kill it at the end if it still runs."""
     command = [sys.executable, "-W", "error", "-m", "gateway_site.local.kms", *map(str, arguments)]
-    started = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with started:
-        try:
-            yield started
-        finally:
-            started.kill()
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        yield running
 
 
-def listening(started: subprocess.Popen[str]) -> str:
+def listening(running: subprocess.Popen[str]) -> str:
     """Wait for the line that names the address."""
-    assert started.stdout is not None
-    line = started.stdout.readline()
+    (line,) = lines_until(running)
     found = re.fullmatch(r"kms listening on (http://127\.0\.0\.1:\d+)\n", line)
-    assert found, (line, started.stderr and started.stderr.read())
+    assert found, line
     return found[1]
 
 
@@ -192,7 +183,4 @@ def test_it_imports_neither_django_nor_the_other_packages() -> None:
         "print([m for m in sys.modules"
         " if m.split('.')[0] in ('django', 'sessions_kms', 'oauth', 'boto3', 'botocore')])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "[]\n"
+    assert printed_by(program) == "[]"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +34,7 @@ from tests.sessions_kms.support.stacks import (
     settings_of,
     wait_for,
 )
+from tests.support.processes import lines_until, module, started
 
 __all__ = ["local_kms", "roto_url"]
 
@@ -100,22 +100,12 @@ def toolkit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Toolkit]:
         "TOOLKIT_DATABASE": str(database),
         "OAUTHLIB_INSECURE_TRANSPORT": "1",  # plain http on loopback
     }
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.oauth.toolkit_site", str(port)],
-        env=environment,
-        cwd=Path(__file__).parents[3],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            prepared = process.stdout.readline()
-            assert prepared, "the site did not start"
-            url = f"http://127.0.0.1:{port}"
-            wait_for(url)
-            yield Toolkit(url, json.loads(prepared))
-        finally:
-            process.kill()
+    command = module("tests.oauth.toolkit_site", str(port))
+    with started(command, environment, stdout=subprocess.PIPE) as process:
+        (prepared,) = lines_until(process)
+        url = f"http://127.0.0.1:{port}"
+        wait_for(url)
+        yield Toolkit(url, json.loads(prepared))
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
 import threading
 from collections.abc import Iterator
 from io import StringIO
@@ -15,13 +14,18 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from oauth.network import http
+<<<<<<< HEAD
 from oauth.provider import metadata
 from tests import certificates
+=======
+from oauth.provider import metadata as endpoints
+>>>>>>> testkit
 from tests.oauth.support import fake_provider
 from tests.oauth.support.asking_provider import AskingProvider
 from tests.oauth.support.fake_provider import CLIENT_SECRET
 from tests.oauth.support.fixtures import configure, environment
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.certificates import server_context
 
 SITE = "https://gateway.example.com"
 BACK = f"{SITE}/accounts/oidc/corp/login/callback/"
@@ -181,8 +185,7 @@ def test_unknown_provider_is_refused_with_the_nearest_name(corp: AskingProvider)
 def test_certificate_of_nobody_known_is_told_from_a_closed_port(
     corp: AskingProvider, settings: Settings, tmp_path: Path
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates.written(tmp_path / "tls.pem"))
+    context = server_context(tmp_path / "tls.pem")
     with fake_provider._Server(("127.0.0.1", 0), fake_provider._Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -6,13 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from oauth.network.background import Background
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests import ROOT
 
 
 def test_background_is_bounded_and_runs_the_rest(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +11,10 @@ from django.test import RequestFactory
 
 from oauth.codes import Code, remedy
 from oauth.request_id import request_id
+from tests import ROOT
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 
-ROOT = Path(__file__).resolve().parents[3]
 ROW = re.compile(r"\| `([a-z_]+)` \| ([^|]+) \| ([^|]+) \|")
 LINE = re.compile(r"Sign-in with (\w+) did not work \((\w+)\), request (\w+): (.+)")
 

@@ -1,16 +1,12 @@
-"""A process of the gateway that asks for tokens: JSON commands in on stdin, answers on stdout.
+"""A process of the gateway that asks for tokens as it is told to; `Worker` is the test's end.
 
-Run with `python -m tests.oauth.support.worker`, its settings in the environment as JSON. Its
-clock is the machine's plus the seconds in a file, so that a test moves that of all.
-`Worker` is the test's end.
+Its clock is the machine's plus the seconds in a file, so that a test moves that of all.
 """
 
 import asyncio
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.sessions_kms.support.worker import Worker as EngineWorker
+from tests.support.talking_process import TalkingProcess, obey, say
 
 ENVIRONMENT = "WORKER_OF_TOKENS"
 FROZEN = "frozen"
@@ -29,22 +25,11 @@ def digest(access_token: str) -> str:
     return hashlib.sha256(access_token.encode()).hexdigest()
 
 
-class Worker(EngineWorker):
+class Worker(TalkingProcess):
     """The handle that a test has of one such process."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.oauth.support.worker"],
-            env={**os.environ, ENVIRONMENT: json.dumps(settings)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-
-def say(what: Any) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
+        super().__init__("tests.oauth.support.worker", {ENVIRONMENT: json.dumps(settings)})
 
 
 class Commands:
@@ -147,10 +132,7 @@ def set_up(settings: dict[str, Any]) -> None:
 
 def main() -> None:
     set_up(json.loads(os.environ[ENVIRONMENT]))
-    commands = Commands()
-    for line in sys.stdin:
-        command = json.loads(line)
-        say(getattr(commands, command.pop("do"))(**command))
+    obey(Commands())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from sessions_kms.outages import Outage
 from sessions_kms.services import build
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.staff import Staff, record_id, signed_in
+from tests.support.processes import finished
 
 CONFIRM = {"post": "yes"}
 BEFORE = {"before_0": "2027-01-15", "before_1": "08:00"}
@@ -187,12 +187,5 @@ print([name for name in sys.modules if name.startswith(unwanted)])
 """
     without_app = code.replace('["sessions_kms"]', "[]").replace("backend, models", "backend")
     for each in (code, without_app):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", each],
-            env={"PATH": ""},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = finished([sys.executable, "-W", "error", "-c", each], {"PATH": ""})
         assert done.stdout.strip() == "[]", done.stderr

@@ -10,8 +10,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
 from sessions_kms.backend import SessionStore
+from tests.sessions_kms.support.sessions import lives
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.staff import SESSIONS, Staff, lives, record_id, signed_in
+from tests.sessions_kms.support.staff import SESSIONS, Staff, record_id, signed_in
 
 pytestmark = pytest.mark.django_db
 CONFIRM = {"post": "yes"}

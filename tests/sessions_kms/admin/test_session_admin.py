@@ -13,12 +13,12 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.format.kinds import owner_of
 from sessions_kms.operations import listing as inspection
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.sessions import lives
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.staff import (
     SESSIONS,
     Staff,
     link,
-    lives,
     messages,
     record_id,
     rows,

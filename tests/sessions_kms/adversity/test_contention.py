@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clock import FakeClock
-from tests.sessions_kms.adversity.test_processes import real_time, saved, stored, workers
+from tests.sessions_kms.adversity.test_processes import real_time, saved_now, stored_now, workers
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.contention import contend, expected
 from tests.sessions_kms.support.stacks import Stack
@@ -40,8 +40,8 @@ def processes(request: pytest.FixtureRequest, stack: Stack) -> Iterator[list[Wor
 def test_64_writers_in_4_processes_lose_nothing_and_are_refused_nothing(
     stack: Stack, processes: list[Worker], saves: int
 ) -> None:
-    key = saved(stack)
+    key = saved_now(stack)
     found = contend(processes, key, writers=WRITERS, saves=saves, alone=1)
     assert found.told == [None] * PROCESSES * WRITERS * saves
-    assert stored(stack, key) == expected(PROCESSES, writers=WRITERS, saves=saves)
+    assert stored_now(stack, key) == expected(PROCESSES, writers=WRITERS, saves=saves)
     assert found.writes <= PROCESSES * WRITERS * saves

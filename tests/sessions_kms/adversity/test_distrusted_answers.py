@@ -33,6 +33,7 @@ from tests.sessions_kms.support.faults import (
 )
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.sessions import saved_key
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -43,13 +44,6 @@ OTHER_OWNER = "user#django#8"
 @pytest.fixture
 def faulty(make_faulty: MakeFaulty) -> FaultyStack:
     return make_faulty()
-
-
-def saved(user: str = "7") -> str:
-    session = SessionStore()
-    session["_auth_user_id"] = user
-    session.save()
-    return session.session_key or ""
 
 
 def is_unavailable(call: Callable[[], object]) -> bool:
@@ -107,7 +101,7 @@ OTHERS: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_another_item_than_was_asked_for_is_no_answer(
     faulty: FaultyStack, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key, other = saved(), saved()
+    key, other = saved_key("7"), saved_key("7")
     faulty.table.on("GetItem", with_item(OTHERS[what]))
     late = SessionStore(key)
     for call in (
@@ -147,7 +141,7 @@ def refused_with_item(
 def test_garbled_item_of_a_failed_condition_is_read_once_more(
     faulty: FaultyStack, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    key = saved()
+    key = saved_key("7")
     mine, theirs = SessionStore(key), SessionStore(key)
     mine["mine"] = 1
     theirs["theirs"] = 1
@@ -160,7 +154,7 @@ def test_garbled_item_of_a_failed_condition_is_read_once_more(
 def test_session_that_moves_before_it_is_read_once_more_is_not_refused(
     faulty: FaultyStack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = saved()
+    key = saved_key("7")
     mine, theirs = SessionStore(key), SessionStore(key)
     mine["mine"] = 1
     theirs["theirs"] = 1
@@ -179,7 +173,7 @@ def test_session_that_moves_before_it_is_read_once_more_is_not_refused(
 def test_garbled_look_for_a_write_whose_answer_was_lost_is_taken_once_more(
     faulty: FaultyStack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = saved()
+    key = saved_key("7")
     session = SessionStore(key)
     session["mine"] = 1
     faulty.table.on("PutItem", applied(dropped), times=1)
@@ -201,14 +195,14 @@ def test_another_lease_than_was_asked_for_is_no_answer(faulty: FaultyStack) -> N
 
 
 def test_published_key_of_another_id_is_no_answer(faulty: FaultyStack) -> None:
-    saved()
+    saved_key("7")
     faulty.restart()
     faulty.table.on("GetItem", with_item(OTHERS["another id"]), matching=b"data-key#")
-    assert is_unavailable(saved)
+    assert is_unavailable(lambda: saved_key("7"))
 
 
 def test_sessions_of_another_owner_are_no_answer(faulty: FaultyStack) -> None:
-    saved()
+    saved_key("7")
     faulty.table.on("Query", with_item(lambda item: item.update(owner={"S": OTHER_OWNER})))
     assert is_unavailable(lambda: faulty.stack.services.table.owned("user#django#7"))
 
@@ -216,7 +210,7 @@ def test_sessions_of_another_owner_are_no_answer(faulty: FaultyStack) -> None:
 def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
     faulty: FaultyStack,
 ) -> None:
-    key = saved()
+    key = saved_key("7")
     table = faulty.stack.services.table
     stale = table.get(id_of(key))
     assert stale is not None
@@ -247,7 +241,7 @@ def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
 def test_garbled_record_is_read_once_more_before_it_is_refused(
     faulty: FaultyStack, times: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = saved()
+    key = saved_key("7")
     assert SessionStore().exists(key)
     faulty.table.operations.clear()
     faulty.table.on("GetItem", with_item(other_letter), times=times)
@@ -259,7 +253,7 @@ def test_garbled_record_is_read_once_more_before_it_is_refused(
 
 @pytest.mark.parametrize("times", [1, None])
 def test_body_of_another_checksum_is_no_answer(faulty: FaultyStack, times: int | None) -> None:
-    key = saved()
+    key = saved_key("7")
     garbled = summed(lambda body: body.replace(b'"revision"', b'"revision "'))
     faulty.table.on("GetItem", garbled, times=times)
     session = SessionStore(key)
@@ -290,7 +284,7 @@ def wrong_plaintext(*bytes_given: int) -> Fault:
 def test_wrong_data_key_is_asked_for_once_more(
     faulty: FaultyStack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys = [saved() for _ in range(3)]
+    keys = [saved_key("7") for _ in range(3)]
     faulty.restart()
     faulty.kms.on("Decrypt", wrong_plaintext(1), times=1)
     assert [SessionStore(key).get("_auth_user_id") for key in keys] == ["7"] * 3
@@ -300,7 +294,7 @@ def test_wrong_data_key_is_asked_for_once_more(
 
 
 def test_data_key_that_is_another_one_each_time_signs_nobody_out(faulty: FaultyStack) -> None:
-    key = saved()
+    key = saved_key("7")
     faulty.restart()
     faulty.kms.on("Decrypt", wrong_plaintext(*range(200)))
     for _ in range(10):
@@ -313,7 +307,7 @@ def test_data_key_that_is_another_one_each_time_signs_nobody_out(faulty: FaultyS
 def test_wrong_record_has_kms_asked_once_for_its_data_key_however_often_it_comes(
     faulty: FaultyStack,
 ) -> None:
-    good, bad = saved(), saved()
+    good, bad = saved_key("7"), saved_key("7")
     for item in faulty.stack.sessions().values():
         if item["id"]["S"] == ending._id_of(services(), bad):
             faulty.stack.put_item(item | {"commitment": {"B": b"c" * 32}})
@@ -329,7 +323,7 @@ def test_wrong_record_has_kms_asked_once_for_its_data_key_however_often_it_comes
 def test_wrong_record_is_not_refused_while_kms_cannot_confirm_its_data_key(
     faulty: FaultyStack,
 ) -> None:
-    key = saved()
+    key = saved_key("7")
     (item,) = faulty.stack.sessions().values()
     faulty.stack.put_item(item | {"commitment": {"B": b"c" * 32}})
     faulty.restart()
@@ -347,7 +341,7 @@ def test_wrong_record_is_not_refused_while_kms_cannot_confirm_its_data_key(
 def test_record_of_a_time_to_come_is_an_alarm_and_signs_nobody_out(
     faulty: FaultyStack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = saved()
+    key = saved_key("7")
     faulty.stack.clock.advance(-400)
     session = SessionStore(key)
     with pytest.raises(StoreUnavailable):

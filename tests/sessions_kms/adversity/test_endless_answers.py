@@ -22,8 +22,9 @@ from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnava
 from sessions_kms.format.attributes import Item
 from sessions_kms.storage.items import ItemTable
 from tests.clock import FakeClock
-from tests.sessions_kms.support.certificates import server_context
 from tests.sessions_kms.support.slow_server import MANNERS, Manner, running_slowly
+from tests.support.certificates import server_context
+from tests.support.waiting import until
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 HASTY = Limits(connect=0.1, first_byte=0.1, attempt=0.2, call=0.3)
@@ -51,7 +52,8 @@ def scheme(request: pytest.FixtureRequest) -> str:
 def test_answer_without_end_is_unavailable(
     manner: Manner, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context, trusted = server_context(tmp_path)
+    trusted = tmp_path / "certificate.pem"
+    context = server_context(trusted)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted))
     with running_slowly(manner, context if scheme == "https" else None) as server:
         table = reaching(f"{scheme}://127.0.0.1:{server.port}", monkeypatch)
@@ -105,14 +107,6 @@ def test_two_hundred_of_them_leave_no_thread_and_no_socket(
         assert server.accepted > 32  # the rest may be out of time before, on a busy machine
         assert threads() <= before[0]
         assert sockets(server.port) == before[1] == 0
-
-
-def until(holds: Callable[[], bool]) -> bool:
-    for _ in range(1000):
-        if holds():
-            return True
-        threading.Event().wait(0.01)
-    return False
 
 
 def failures(call: Callable[[int], object], times: int) -> int:

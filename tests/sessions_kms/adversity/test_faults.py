@@ -6,7 +6,6 @@ StoreUnavailable, and whoever looks afterwards finds the old session or the new 
 
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -34,6 +33,8 @@ from tests.sessions_kms.support.faults import (
 )
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.operations import stored
+from tests.sessions_kms.support.sessions import saved
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -140,20 +141,6 @@ ACTIONS = {
     "seal": Action("GenerateDataKey", "kms", SessionStore.save, {"data_key_period": 0}),
 }
 EACH_ACTION = pytest.mark.parametrize("name", ACTIONS)
-
-
-def saved(**content: object) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
-
-
-def stored(session_key: str | None) -> dict[str, Any]:
-    """Return what a key opens; nothing where it was changed."""
-    with suppress(SessionMoved):
-        return dict(SessionStore(session_key).items())
-    return {}
 
 
 def proxy_of(faulty: FaultyStack, action: Action) -> FaultProxy:

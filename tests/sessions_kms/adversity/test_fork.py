@@ -23,6 +23,7 @@ from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.session.mixins import async_methods as asynchronous
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack, settings_of
 
 pytestmark = [
@@ -89,16 +90,9 @@ def held(*locks: Any) -> Iterator[None]:
         thread.join(10)
 
 
-def saved(**content: Any) -> str:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session.session_key or ""
-
-
 def reads_and_saves(key: str) -> Callable[[], Any]:
     """Give the work of a request: read a session, and save a new one."""
-    return lambda: [SessionStore(key).get("a"), SessionStore(saved(b=2)).get("b")]
+    return lambda: [SessionStore(key).get("a"), SessionStore(saved_key(b=2)).get("b")]
 
 
 def is_lock(value: Any) -> bool:
@@ -127,13 +121,13 @@ def locks_of(stack: Stack) -> list[Any]:
 
 
 def test_child_forked_while_every_lock_is_held_uses_sessions(stack: Stack) -> None:
-    key = saved(a=1)
+    key = saved_key(a=1)
     with held(*locks_of(stack)):
         assert in_child(reads_and_saves(key)) == [1, 2]
 
 
 def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(stack: Stack) -> None:
-    key = saved(a=1)
+    key = saved_key(a=1)
     mine = SessionStore(key)
     mine["b"] = 2
     baseline = mine._baseline
@@ -174,12 +168,12 @@ def test_child_forked_in_the_middle_of_a_flight_makes_one_of_its_own(
 
     monkeypatch.setattr(aws.KMS, "generate_data_key", slow_in_the_parent)
     keys: list[str] = []
-    thread = threading.Thread(target=lambda: keys.append(saved(a=1)))
+    thread = threading.Thread(target=lambda: keys.append(saved_key(a=1)))
     thread.start()
     try:
         assert flying.wait(10)
         # Its own flight publishes first; the parent's then adopts that data key.
-        assert in_child(lambda: SessionStore(saved(b=2)).get("b")) == 2
+        assert in_child(lambda: SessionStore(saved_key(b=2)).get("b")) == 2
     finally:
         go_on.set()
         thread.join(20)
@@ -188,7 +182,7 @@ def test_child_forked_in_the_middle_of_a_flight_makes_one_of_its_own(
 
 
 def test_child_has_clients_and_services_of_its_own(stack: Stack) -> None:
-    saved(a=1)
+    saved_key(a=1)
     mine = (
         id(services.services()),
         id(clients.kms_client("eu-west-1")),
@@ -209,10 +203,10 @@ def test_child_has_clients_and_services_of_its_own(stack: Stack) -> None:
 
 
 def test_records_of_parent_and_child_never_share_randomness(stack: Stack) -> None:
-    saved(warm=True)
+    saved_key(warm=True)
 
     def save_some() -> list[str]:
-        return [saved(number=number) for number in range(SESSIONS)]
+        return [saved_key(number=number) for number in range(SESSIONS)]
 
     keys = {*in_child(save_some), *in_child(save_some), *save_some()}
     assert len(keys) == 3 * SESSIONS

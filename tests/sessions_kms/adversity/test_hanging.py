@@ -1,6 +1,5 @@
 """DynamoDB or KMS takes calls and answers none: it is not waited for again and again."""
 
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +14,8 @@ from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnava
 from tests.sessions_kms.support.faults import FaultProxy, held
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.sessions import saved_key
+from tests.support.waiting import until
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -33,13 +34,6 @@ def hasty(faulty: FaultyStack, monkeypatch: pytest.MonkeyPatch) -> Callable[[], 
     return lambda: monkeypatch.setattr(deadline, "HASTY", limits)
 
 
-def saved() -> str:
-    session = SessionStore()
-    session["token"] = "mine"
-    session.save()
-    return session.session_key or ""
-
-
 def load(key: str) -> object:
     return SessionStore(key).get("token")
 
@@ -47,14 +41,6 @@ def load(key: str) -> object:
 def hang(proxy: FaultProxy) -> None:
     for operation in ("GetItem", "PutItem", "Decrypt", "GenerateDataKey"):
         proxy.on(operation, held)
-
-
-def until(holds: Callable[[], bool]) -> bool:
-    for _ in range(1000):
-        if holds():
-            return True
-        threading.Event().wait(0.01)
-    return False
 
 
 def works(call: Callable[[], object]) -> bool:
@@ -68,7 +54,7 @@ def works(call: Callable[[], object]) -> bool:
 def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
     faulty: FaultyStack, hasty: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = saved()
+    key = saved_key(token="mine")
     hasty()
     hang(faulty.table)
     faulty.table.operations.clear()
@@ -80,7 +66,7 @@ def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
         with pytest.raises(TableUnavailable):
             load(key)
         with pytest.raises(TableUnavailable):
-            saved()
+            saved_key(token="mine")
     asked = [request["Key"]["id"]["S"] for _, request in faulty.table.requests if "Key" in request]
     assert len([each for each in asked if each != "probe"]) <= TIMEOUTS + 2
     assert faulty.table.operations.count("PutItem") == 0
@@ -90,7 +76,7 @@ def test_doctor_tells_of_a_service_that_hangs(
     faulty: FaultyStack, hasty: Callable[[], None]
 ) -> None:
     assert [each.level for each in wait_findings()] == ["ok"]
-    key = saved()
+    key = saved_key(token="mine")
     hasty()
     hang(faulty.table)
     while not calls.service("dynamodb").circuit.is_open:
@@ -103,7 +89,7 @@ def test_doctor_tells_of_a_service_that_hangs(
 def test_table_that_answers_again_is_used_again(
     faulty: FaultyStack, hasty: Callable[[], None]
 ) -> None:
-    key = saved()
+    key = saved_key(token="mine")
     hasty()
     hang(faulty.table)
     while not calls.service("dynamodb").circuit.is_open:
@@ -111,19 +97,19 @@ def test_table_that_answers_again_is_used_again(
     faulty.table.heal()
     assert until(lambda: works(lambda: load(key)))
     assert load(key) == "mine"
-    assert saved()
+    assert saved_key(token="mine")
 
 
 def test_who_holds_a_data_key_never_waits_for_kms(
     faulty: FaultyStack, hasty: Callable[[], None]
 ) -> None:
-    key = saved()
+    key = saved_key(token="mine")
     hang(faulty.kms)
     faulty.stack.clock.advance(faulty.stack.config.data_key_cache_age - 1)
     asked = len(faulty.kms.operations)
     for _ in range(10):
         assert load(key) == "mine"
-        assert saved()
+        assert saved_key(token="mine")
     assert len(faulty.kms.operations) == asked
     hasty()
     faulty.stack.clock.advance(1)
@@ -137,14 +123,14 @@ def test_who_holds_a_data_key_never_waits_for_kms(
     for _ in range(10):
         faulty.stack.clock.advance(1)
         assert load(key) == "mine"
-        assert saved()
+        assert saved_key(token="mine")
     assert faulty.kms.operations.count("GenerateDataKey") == asked
 
 
 def test_process_without_a_data_key_gets_an_answer_at_once_while_kms_hangs(
     faulty: FaultyStack, hasty: Callable[[], None]
 ) -> None:
-    key = saved()
+    key = saved_key(token="mine")
     faulty.restart()
     hasty()
     hang(faulty.kms)

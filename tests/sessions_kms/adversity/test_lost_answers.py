@@ -17,22 +17,11 @@ from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.faults import Answer, Dropped, Exchange
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.sessions import saved_key, stored
 from tests.sessions_kms.support.stacks import another_process
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-
-
-def saved(**content: object) -> str:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    assert session.session_key
-    return session.session_key
-
-
-def stored(session_key: str | None) -> dict[str, Any]:
-    return dict(SessionStore(session_key).items())
 
 
 def lose_next_answer(
@@ -74,7 +63,7 @@ def test_save_whose_answer_is_lost_is_not_laid_over_a_later_acknowledged_one(
 ) -> None:
     change, others_change, expected = CHANGES[name]
     faulty = make_faulty()
-    key = saved(a="old", b=[1])
+    key = saved_key(a="old", b=[1])
     mine = SessionStore(key)
     change(mine)
 
@@ -92,7 +81,7 @@ def test_key_change_whose_answer_is_lost_signs_nobody_out(make_faulty: MakeFault
     faulty = make_faulty()
     signed_out = 0
     for _ in range(20):
-        key = saved(_auth_user_id="7")
+        key = saved_key(_auth_user_id="7")
         session = SessionStore(key)
         lose_next_answer(faulty, "TransactWriteItems")
         try:
@@ -108,7 +97,7 @@ def test_save_that_a_program_without_ancestors_outran_is_not_merged(
     make_faulty: MakeFaulty,
 ) -> None:
     faulty = make_faulty()
-    key = saved(a="old")
+    key = saved_key(a="old")
     mine = SessionStore(key)
     mine["a"] = "mine"
 
@@ -130,7 +119,7 @@ def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
 ) -> None:
     faulty = make_faulty()
     for others, told in ((16, None), (17, StoreUnavailable)):
-        key = saved(n=0)
+        key = saved_key(n=0)
         mine = SessionStore(key)
         mine["mine"] = True
 
@@ -151,7 +140,7 @@ def test_save_that_sixteen_others_followed_is_recognised_and_seventeen_are_not(
 
 def test_second_save_after_a_lost_answer_loses_nothing_of_others(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
-    key = saved(a=0, b=0)
+    key = saved_key(a=0, b=0)
     mine = SessionStore(key)
     mine["a"] = 1
 
@@ -171,7 +160,7 @@ def test_name_that_another_added_again_after_a_lost_answer_still_ends_the_sessio
     make_faulty: MakeFaulty,
 ) -> None:
     faulty, link = make_faulty(), "1" * 64
-    key = saved(a=0, **{LINKS: [link]})
+    key = saved_key(a=0, **{LINKS: [link]})
     mine = SessionStore(key)
     mine[LINKS] = []
 

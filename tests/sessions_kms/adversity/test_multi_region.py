@@ -22,6 +22,7 @@ from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.clock import FakeClock
 from tests.sessions_kms.support.regions import HOME, OTHER, TwoRegions, two_regions
+from tests.sessions_kms.support.sessions import saved
 
 DAY = 24 * 3600
 
@@ -39,13 +40,6 @@ def regions(
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
     with two_regions(f"sessions-{uuid.uuid4().hex[:12]}", clock) as made:
         yield made
-
-
-def saved(**content: object) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
 
 
 def kms(region: str) -> Any:

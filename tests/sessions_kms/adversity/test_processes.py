@@ -13,6 +13,7 @@ from gateway_site.local.kms.server import serving
 from sessions_kms.backend import SessionStore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.sessions import saved_key, stored
 from tests.sessions_kms.support.stacks import Stack, settings_of
 from tests.sessions_kms.support.worker import Worker, at_once
 
@@ -38,19 +39,39 @@ def stack(make_stack: MakeStack, clock: FakeClock) -> Stack:
     return real_time(make_stack, clock)
 
 
+@pytest.fixture(scope="module")
+def kept() -> Iterator[list[Worker]]:
+    """Give the processes that live on from test to test: to start one takes long."""
+    processes: list[Worker] = []
+    yield processes
+    for process in processes:
+        with process:
+            pass
+
+
 @pytest.fixture
-def pair(stack: Stack) -> Iterator[Pair]:
-    with workers(stack, 2) as (one, other):
-        yield one, other
+def pair(stack: Stack, kept: list[Worker]) -> Pair:
+    settings = settings_for(stack)
+    alive = [process for process in kept if process.is_alive]
+    kept += [Worker(settings) for _ in range(len(alive), 2)]
+    one, other = (process for process in kept if process.is_alive)
+    for process in (one, other):
+        assert process.ask("use", settings=settings) is None
+        process.ask("warm_up")
+    return one, other
+
+
+def settings_for(stack: Stack) -> dict[str, Any]:
+    return settings_of(stack.config) | {
+        "REGION_NAME": stack.config.region_name,
+        "DATA_KEY_PERIOD": stack.config.data_key_period,
+    }
 
 
 @contextmanager
 def workers(stack: Stack, count: int) -> Iterator[list[Worker]]:
-    """Run processes on a stack, ready to be told."""
-    settings = settings_of(stack.config) | {
-        "REGION_NAME": stack.config.region_name,
-        "DATA_KEY_PERIOD": stack.config.data_key_period,
-    }
+    """Run new processes on a stack, ready to be told."""
+    settings = settings_for(stack)
     with ExitStack() as made:
         processes = [made.enter_context(Worker(settings)) for _ in range(count)]
         for process in processes:
@@ -58,17 +79,14 @@ def workers(stack: Stack, count: int) -> Iterator[list[Worker]]:
         yield processes
 
 
-def saved(stack: Stack, **content: Any) -> str:
+def saved_now(stack: Stack, **content: Any) -> str:
     stack.clock.now = time.time()
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session.session_key or ""
+    return saved_key(**content)
 
 
-def stored(stack: Stack, key: str) -> dict[str, Any]:
+def stored_now(stack: Stack, key: str) -> dict[str, Any]:
     stack.clock.now = time.time()
-    return dict(SessionStore(key).items())
+    return stored(key)
 
 
 def open_in(pair: Pair, key: str, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -86,20 +104,20 @@ def test_two_processes_that_create_one_key_have_one_winner(stack: Stack, pair: P
         at_once((pair[0], "open", {"by": 0}), (pair[1], "open", {"by": 1}))
         outcome = at_once((pair[0], "create", {"key": key}), (pair[1], "create", {"key": key}))
         assert sorted(map(str, outcome)) == ["CreateError", "None"]
-        assert stored(stack, key) == {"by": outcome.index(None)}
+        assert stored_now(stack, key) == {"by": outcome.index(None)}
 
 
 def test_two_processes_that_save_different_keys_lose_nothing(stack: Stack, pair: Pair) -> None:
     for number in range(ROUNDS):
-        key = saved(stack, a=0, b=0)
+        key = saved_now(stack, a=0, b=0)
         open_in(pair, key, {"a": number}, {"b": number})
         assert race(pair, "save", "save") == [None, None]
-        assert stored(stack, key) == {"a": number, "b": number}
+        assert stored_now(stack, key) == {"a": number, "b": number}
 
 
 def test_logout_against_save_leaves_no_session(stack: Stack, pair: Pair) -> None:
     for _ in range(ROUNDS):
-        key = saved(stack, a=1)
+        key = saved_now(stack, a=1)
         open_in(pair, key, {}, {"a": 2})
         logout, save = race(pair, "flush", "save")
         assert logout is None
@@ -109,7 +127,7 @@ def test_logout_against_save_leaves_no_session(stack: Stack, pair: Pair) -> None
 
 def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack, pair: Pair) -> None:
     for _ in range(ROUNDS):
-        key = saved(stack, a=1)
+        key = saved_now(stack, a=1)
         open_in(pair, key, {}, {})
         logout, cycle = race(pair, "flush", "cycle")
         moved = pair[1].ask("look")
@@ -118,13 +136,13 @@ def test_cycling_against_logout_leaves_at_most_the_moved_session(stack: Stack, p
         assert not SessionStore().exists(key)
         assert len(stack.sessions()) == (cycle is None)
         if cycle is None:
-            assert stored(stack, moved["key"]) == {"a": 1}
+            assert stored_now(stack, moved["key"]) == {"a": 1}
             SessionStore().delete(moved["key"])
 
 
 def test_cycling_against_a_token_change_loses_no_token_silently(stack: Stack, pair: Pair) -> None:
     for _ in range(ROUNDS):
-        key = saved(stack, token="old")
+        key = saved_now(stack, token="old")
         open_in(pair, key, {}, {"token": "new"})
         cycle, refresh = race(pair, "cycle", "save")
         moved = pair[0].ask("look")
@@ -132,7 +150,7 @@ def test_cycling_against_a_token_change_loses_no_token_silently(stack: Stack, pa
         assert not SessionStore().exists(key)
         # Who comes too late is told, and can put the token where the session has gone.
         expected = {None: "new", "SessionMoved": "old"}[refresh]
-        assert stored(stack, moved["key"]) == {"token": expected}
+        assert stored_now(stack, moved["key"]) == {"token": expected}
         SessionStore().delete(moved["key"])
 
 
@@ -171,7 +189,7 @@ def test_first_data_key_of_a_period_is_one_for_all_processes(
 
 
 def test_later_process_adopts_the_published_data_key(stack: Stack, local_kms: LocalKMS) -> None:
-    key = saved(stack, pid=1)
+    key = saved_now(stack, pid=1)
     before = len(local_kms.calls)
     with workers(stack, 1) as (late,):
         late.ask("burst", threads=4)
@@ -191,11 +209,11 @@ def test_session_saved_by_a_process_that_was_killed_is_read_by_another(pair: Pai
 def test_process_killed_in_the_middle_of_a_save_leaves_a_whole_session(
     stack: Stack, pair: Pair
 ) -> None:
-    key = saved(stack, a=1)
+    key = saved_now(stack, a=1)
     open_in(pair, key, {"a": 2, "big": "x" * 100_000}, {"b": 1})
     pair[0].tell("save")
     pair[0].kill()
     assert pair[1].ask("save") is None
-    content = stored(stack, key)
+    content = stored_now(stack, key)
     assert content.pop("big", None) in (None, "x" * 100_000)
     assert content in ({"a": 1, "b": 1}, {"a": 2, "b": 1})

@@ -17,6 +17,7 @@ from sessions_kms.format.attributes import Item
 from tests.sessions_kms.support.faults import Fault, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import REGION, Stack
 
 if TYPE_CHECKING:
@@ -30,17 +31,6 @@ ACCESS_KEY_ID = "testing"
 DENIED = error("AccessDeniedException")
 THROTTLED = error("ThrottlingException")
 FAILING = error("KMSInternalException", 500)
-
-
-def saved(**content: object) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
-
-
-def stored(session_key: str | None) -> dict[str, Any]:
-    return dict(SessionStore(session_key).items())
 
 
 def read_and_write(session_key: str | None, number: int) -> None:

@@ -21,6 +21,7 @@ from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.storage.items import ItemTable
 from tests.clock import FakeClock
 from tests.sessions_kms.support.slow_server import Manner, running_slowly
+from tests.support.waiting import until
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 HINDERED = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
@@ -134,14 +135,6 @@ def ending_in(seconds: float, source: Source) -> FetchedCredentials:
     assert credentials.get_frozen_credentials().access_key == "key 1"
     credentials._found._expiry_time = in_seconds(seconds)
     return credentials
-
-
-def until(holds: Callable[[], bool]) -> bool:
-    for _ in range(1000):
-        if holds():
-            return True
-        threading.Event().wait(0.01)
-    return False
 
 
 def test_credentials_that_never_end_are_looked_for_once() -> None:

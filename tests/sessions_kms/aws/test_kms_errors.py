@@ -16,6 +16,7 @@ from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.faults import error
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.sessions import saved_key
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -59,13 +60,6 @@ CODES = {
 }
 
 
-def saved() -> str:
-    session = SessionStore()
-    session["token"] = "mine"
-    session.save()
-    return session.session_key or ""
-
-
 @pytest.fixture
 def faulty(make_faulty: MakeFaulty) -> FaultyStack:
     return make_faulty()
@@ -91,7 +85,7 @@ def ask(operation: str, key: str) -> object:
 
 
 def test_every_error_keeps_or_drops_the_keys_that_are_held(faulty: FaultyStack) -> None:
-    key = saved()
+    key = saved_key(token="mine")
     for code, expected in CODES.items():
         faulty.restart()
         faulty.stack.clock.now += 1
@@ -109,7 +103,7 @@ def test_every_error_keeps_or_drops_the_keys_that_are_held(faulty: FaultyStack) 
 
 
 def test_every_unwrap_names_the_key_and_the_whole_context(faulty: FaultyStack) -> None:
-    key = saved()
+    key = saved_key(token="mine")
     faulty.restart()
     assert SessionStore(key).get("token") == "mine"
     asked = [request for operation, request in faulty.kms.requests if operation == "Decrypt"]

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from sessions_kms.aws.resolving import Address, Resolver, connected
 from sessions_kms.concurrency.bounded_pool import THREADS, Lookups, Refused
 from sessions_kms.concurrency.deadline import OutOfTime
+from tests.support.waiting import until
 
 GOOD: list[Address] = [(socket.AF_INET, ("192.0.2.1", 443))]
 SOON = 0.02  # seconds that are waited for something that does not come
@@ -94,14 +95,6 @@ def test_hung_names_hold_so_many_threads_and_the_next_is_refused_at_once(
     server.silent = False
     assert until(lambda: lookups.busy() == 0)
     assert resolver.addresses("200.example", 443, LONG) == GOOD
-
-
-def until(holds: Callable[[], bool]) -> bool:
-    for _ in range(1000):
-        if holds():
-            return True
-        threading.Event().wait(0.01)
-    return False
 
 
 def test_flight_without_a_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

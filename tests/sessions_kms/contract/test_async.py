@@ -10,24 +10,14 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.session.mixins.async_methods import THREADS, _executor
+from tests.sessions_kms.support.sessions import again, asaved
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.usefixtures("stack")
 
 
-async def saved(**content: object) -> SessionStore:
-    session = SessionStore()
-    await session.aupdate(content)
-    await session.asave()
-    return session
-
-
-def reloaded(session: SessionStore) -> SessionStore:
-    return SessionStore(session.session_key)
-
-
 async def test_stored_values_are_read_back() -> None:
-    session = reloaded(await saved(cat=1))
+    session = again(await asaved(cat=1))
     assert await session.aget("cat") == 1
     assert await session.ahas_key("cat")
     assert list(await session.aitems()) == [("cat", 1)]
@@ -52,23 +42,23 @@ async def test_create_exists_and_delete() -> None:
 
 async def test_must_create_of_an_existing_key_raises_create_error() -> None:
     with pytest.raises(CreateError):
-        await reloaded(await saved(cat=1)).asave(must_create=True)
+        await again(await asaved(cat=1)).asave(must_create=True)
 
 
 async def test_flush_and_cycle_key() -> None:
-    session = await saved(cat=1)
+    session = await asaved(cat=1)
     before = session.session_key or ""
     await session.acycle_key()
     assert session.session_key != before
-    assert await reloaded(session).aget("cat") == 1
+    assert await again(session).aget("cat") == 1
     assert not await session.aexists(before)
     await session.aflush()
     assert session.session_key is None
 
 
 async def test_save_does_not_resurrect() -> None:
-    session = await saved(cat=1)
-    mine = reloaded(session)
+    session = await asaved(cat=1)
+    mine = again(session)
     await mine.aset("cat", 2)
     await session.adelete()
     with pytest.raises(UpdateError):
@@ -76,7 +66,7 @@ async def test_save_does_not_resurrect() -> None:
 
 
 async def test_expiry_is_the_same_as_of_the_sync_methods(stack: Stack) -> None:
-    session = await saved(cat=1)
+    session = await asaved(cat=1)
     await session.aset_expiry(90)
     assert await session.aget_expiry_age() == 90
     assert (await session.aget_expiry_date()).timestamp() == stack.clock() + 90
@@ -85,7 +75,7 @@ async def test_expiry_is_the_same_as_of_the_sync_methods(stack: Stack) -> None:
 
 
 async def test_sync_load_in_an_event_loop_is_an_error_not_a_blocked_loop() -> None:
-    session = reloaded(await saved(cat=1))
+    session = again(await asaved(cat=1))
     with pytest.raises(SynchronousOnlyOperation):
         session.get("cat")
     for method in (session.save, session.create, session.delete, session.cycle_key, session.load):
@@ -96,7 +86,7 @@ async def test_sync_load_in_an_event_loop_is_an_error_not_a_blocked_loop() -> No
 async def test_sync_access_while_another_task_loads_is_an_error_not_a_blocked_loop(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = reloaded(await saved(cat=1))
+    session = again(await asaved(cat=1))
     begun, go_on = threading.Event(), threading.Event()
     find = fake.services.table.find
 
@@ -129,23 +119,23 @@ async def test_visitor_without_a_session_waits_for_no_thread(key: str | None) ->
 
 
 async def test_loaded_session_may_be_used_synchronously_in_an_event_loop() -> None:
-    session = reloaded(await saved(cat=1))
+    session = again(await asaved(cat=1))
     await session.aget("cat")
     session["dog"] = 2
     assert session["cat"] == 1
 
 
 async def test_concurrent_tasks_of_one_request_share_one_load() -> None:
-    session = reloaded(await saved(cat=1))
+    session = again(await asaved(cat=1))
     await asyncio.gather(*(session.aset(f"key{number}", number) for number in range(20)))
     await session.asave()
-    assert len(await reloaded(session).akeys()) == 21
+    assert len(await again(session).akeys()) == 21
 
 
 async def test_write_of_a_cancelled_request_is_finished(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = await saved(cat=1)
+    session = await asaved(cat=1)
     begun, go_on = threading.Event(), threading.Event()
     replace = fake.services.table.replace
 

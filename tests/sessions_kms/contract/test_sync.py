@@ -7,20 +7,10 @@ from django.contrib.sessions.backends.base import CreateError, UpdateError
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
+from tests.sessions_kms.support.sessions import again, saved
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.usefixtures("stack")
-
-
-def saved(**content: object) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
-
-
-def reloaded(session: SessionStore) -> SessionStore:
-    return SessionStore(session.session_key)
 
 
 def test_new_session_is_neither_accessed_nor_modified() -> None:
@@ -39,11 +29,11 @@ def test_missing_value_is_none_and_counts_as_access() -> None:
 
 def test_stored_values_are_read_back() -> None:
     content = {"text": "ü€😀", "nested": {"list": [1, 2.5, None, True]}, "": "empty key"}
-    assert dict(reloaded(saved(**content)).items()) == content
+    assert dict(again(saved(**content)).items()) == content
 
 
 def test_pop_of_a_missing_key_gives_the_default_and_does_not_modify() -> None:
-    session = reloaded(saved(cat=1))
+    session = again(saved(cat=1))
     assert session.pop("dog", "none") == "none"
     with pytest.raises(KeyError):
         session.pop("dog")
@@ -51,7 +41,7 @@ def test_pop_of_a_missing_key_gives_the_default_and_does_not_modify() -> None:
 
 
 def test_pop_of_a_key_modifies() -> None:
-    session = reloaded(saved(cat=1))
+    session = again(saved(cat=1))
     assert session.pop("cat") == 1
     assert session.modified
 
@@ -76,8 +66,8 @@ def test_clear_empties_but_keeps_the_key() -> None:
     session = saved(cat=1)
     session.clear()
     session.save()
-    assert list(reloaded(session).items()) == []
-    assert reloaded(session).exists(session.session_key or "")
+    assert list(again(session).items()) == []
+    assert again(session).exists(session.session_key or "")
 
 
 def test_save_without_a_key_creates_one() -> None:
@@ -97,15 +87,15 @@ def test_create_keeps_what_the_session_holds() -> None:
     session = SessionStore()
     session["cat"] = 1
     session.create()
-    assert reloaded(session)["cat"] == 1
+    assert again(session)["cat"] == 1
 
 
 def test_must_create_of_an_existing_key_raises_create_error() -> None:
     session = saved(cat=1)
-    other = reloaded(session)
+    other = again(session)
     with pytest.raises(CreateError):
         other.save(must_create=True)
-    assert reloaded(session)["cat"] == 1
+    assert again(session)["cat"] == 1
 
 
 def test_delete_ends_the_session_and_may_be_repeated() -> None:
@@ -113,7 +103,7 @@ def test_delete_ends_the_session_and_may_be_repeated() -> None:
     session.delete(session.session_key)
     session.delete()
     assert not session.exists(session.session_key or "")
-    assert reloaded(session).get("cat") is None
+    assert again(session).get("cat") is None
 
 
 def test_delete_without_a_key_does_nothing(stack: Stack) -> None:
@@ -139,7 +129,7 @@ def test_cycle_key_moves_the_content_and_the_old_key_is_dead(stack: Stack) -> No
     session["dog"] = 2
     session.cycle_key()
     assert session.session_key != before
-    assert dict(reloaded(session).items()) == {"cat": 1, "dog": 2}
+    assert dict(again(session).items()) == {"cat": 1, "dog": 2}
     assert not session.exists(before)
     assert len(stack.sessions()) == 1
     assert session.modified
@@ -149,12 +139,12 @@ def test_cycle_key_without_a_key_creates_the_session() -> None:
     session = SessionStore()
     session["cat"] = 1
     session.cycle_key()
-    assert reloaded(session)["cat"] == 1
+    assert again(session)["cat"] == 1
 
 
 def test_save_does_not_resurrect_a_session_that_another_request_ended(stack: Stack) -> None:
     session = saved(cat=1)
-    mine = reloaded(session)
+    mine = again(session)
     mine["cat"] = 2
     session.delete()
     with pytest.raises(UpdateError):
@@ -217,7 +207,7 @@ def test_session_set_to_end_in_the_past_is_no_session() -> None:
     session["cat"] = 1
     session.set_expiry(-3600)
     session.save()
-    assert reloaded(session).get("cat") is None
+    assert again(session).get("cat") is None
 
 
 def test_naive_expiry_dates_work_without_time_zones(settings: Settings, stack: Stack) -> None:
@@ -226,9 +216,9 @@ def test_naive_expiry_dates_work_without_time_zones(settings: Settings, stack: S
     local = datetime.fromtimestamp(stack.clock())  # noqa: DTZ006 - as Django without USE_TZ
     session.set_expiry(local + timedelta(seconds=60))
     session.save()
-    assert reloaded(session).get_expiry_age() == 60
+    assert again(session).get_expiry_age() == 60
     stack.clock.advance(61)
-    assert reloaded(session).get("_session_expiry") is None
+    assert again(session).get("_session_expiry") is None
 
 
 def test_test_cookie() -> None:

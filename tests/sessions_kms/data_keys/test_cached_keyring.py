@@ -2,7 +2,6 @@
 
 import pytest
 
-from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
@@ -18,22 +17,14 @@ from tests.sessions_kms.support.fleet import (
     NOW,
     PERIOD,
     Process,
-    kms_keyring,
+    decrypts,
+    earlier_key,
 )
 
 
 @pytest.fixture
 def process() -> Process:
     return Process(background=False)
-
-
-def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
-    """Return a data key that another process generated, which this one has not unwrapped yet."""
-    return kms_keyring(process.kms, key_id=key_id).generate(period)
-
-
-def decrypts(process: Process) -> int:
-    return process.kms.count("decrypt")
 
 
 # Age

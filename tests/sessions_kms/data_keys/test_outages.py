@@ -22,22 +22,14 @@ from tests.sessions_kms.support.fleet import (
     PERIOD,
     RENEWAL_AGE,
     Process,
-    kms_keyring,
+    decrypts,
+    earlier_key,
 )
 
 
 @pytest.fixture
 def process() -> Process:
     return Process(background=False)
-
-
-def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
-    """Return a data key that another process generated, which this one has not unwrapped yet."""
-    return kms_keyring(process.kms, key_id=key_id).generate(period)
-
-
-def decrypts(process: Process) -> int:
-    return process.kms.count("decrypt")
 
 
 # Outages

@@ -27,6 +27,7 @@ from tests.sessions_kms.support.fleet import (
     RENEWAL_AGE,
     Process,
     kms_keyring,
+    put_clock,
 )
 
 NEXT = PERIOD + DAY
@@ -37,15 +38,11 @@ def process() -> Process:
     return Process()
 
 
-def at(process: Process, moment: float) -> None:
-    process.clock.advance(moment - process.clock())
-
-
 # The change of periods
 
 
 def test_next_key_is_fetched_ahead_and_seals_from_its_period_on(process: Process) -> None:
-    at(process, NEXT - LEAD - 1)
+    put_clock(process, NEXT - LEAD - 1)
     key = process.generate(PERIOD)
     assert process.jobs == []
     process.clock.advance(1)
@@ -54,7 +51,7 @@ def test_next_key_is_fetched_ahead_and_seals_from_its_period_on(process: Process
     assert set(process.table.keys) == {PERIOD, NEXT}
     assert process.generate(PERIOD) == key
     assert process.jobs == []
-    at(process, NEXT)
+    put_clock(process, NEXT)
     before = len(process.kms.calls)
     following = process.generate(NEXT)
     assert (following.period, following.encrypted) == (NEXT, process.table.keys[NEXT].encrypted)
@@ -65,7 +62,7 @@ def test_next_key_is_fetched_ahead_and_seals_from_its_period_on(process: Process
 @pytest.mark.parametrize(("chance", "lead"), [(0.0, 75), (0.5, 150), (1.0, 225)])
 def test_lead_is_jittered(chance: float, lead: float) -> None:
     process = Process(chance=lambda: chance)
-    at(process, NEXT - lead - 1)
+    put_clock(process, NEXT - lead - 1)
     process.generate(PERIOD)
     process.generate(PERIOD)
     assert process.jobs == []
@@ -77,7 +74,7 @@ def test_lead_is_jittered(chance: float, lead: float) -> None:
 
 def test_next_key_is_not_evicted_before_its_period(process: Process) -> None:
     process = Process(max_entries=2)
-    at(process, NEXT - LEAD)
+    put_clock(process, NEXT - LEAD)
     process.generate(PERIOD)
     process.generate(PERIOD)
     process.run_jobs()
@@ -85,7 +82,7 @@ def test_next_key_is_not_evicted_before_its_period(process: Process) -> None:
         key = kms_keyring(process.kms).generate(PERIOD - DAY)
         process.unwrap(key.encrypted, PERIOD - DAY)
     before = len(process.kms.calls)
-    at(process, NEXT)
+    put_clock(process, NEXT)
     process.generate(NEXT)
     assert len(process.kms.calls) == before
 
@@ -93,9 +90,9 @@ def test_next_key_is_not_evicted_before_its_period(process: Process) -> None:
 def test_period_that_rolled_over_unprepared_is_sealed_with_the_last_key_meanwhile(
     process: Process,
 ) -> None:
-    at(process, NEXT - LEAD - 1)
+    put_clock(process, NEXT - LEAD - 1)
     key = process.generate(PERIOD)
-    at(process, NEXT)
+    put_clock(process, NEXT)
     assert process.generate(NEXT) == key
     assert len(process.kms.calls) == 1
     process.run_jobs()
@@ -105,7 +102,7 @@ def test_period_that_rolled_over_unprepared_is_sealed_with_the_last_key_meanwhil
 
 def test_key_of_a_period_that_has_not_begun_never_seals(process: Process) -> None:
     """A clock set back, or another thread that read it just before midnight."""
-    at(process, NEXT)
+    put_clock(process, NEXT)
     process.generate(NEXT)
     process.clock.advance(-1)
     for _ in range(3):
@@ -119,7 +116,7 @@ def test_key_of_a_period_that_has_not_begun_never_seals(process: Process) -> Non
 def test_key_of_a_period_that_has_not_begun_does_not_seal_in_an_outage_either(
     process: Process,
 ) -> None:
-    at(process, NEXT)
+    put_clock(process, NEXT)
     process.generate(NEXT)
     process.kms.set_state(State.UNREACHABLE)
     process.clock.advance(-1)
@@ -128,11 +125,11 @@ def test_key_of_a_period_that_has_not_begun_does_not_seal_in_an_outage_either(
 
 
 def test_next_key_that_grew_old_is_renewed_before_it_seals(process: Process) -> None:
-    at(process, NEXT - LEAD)
+    put_clock(process, NEXT - LEAD)
     process.generate(PERIOD)
     process.generate(PERIOD)
     process.run_jobs()
-    at(process, NEXT - LEAD + MAX_AGE)
+    put_clock(process, NEXT - LEAD + MAX_AGE)
     before = process.kms.count("decrypt")
     assert process.generate(NEXT).period == NEXT
     assert process.kms.count("decrypt") == before + 1
@@ -142,7 +139,7 @@ def test_a_week_of_steady_writing_asks_in_line_only_once() -> None:
     process = Process()
     in_line = 0
     for moment in range(NOW, NOW + 7 * DAY, 10):
-        at(process, moment)
+        put_clock(process, moment)
         before = len(process.kms.calls)
         key = process.generate(moment - moment % DAY)
         in_line += len(process.kms.calls) - before

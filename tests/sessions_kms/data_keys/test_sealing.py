@@ -24,6 +24,7 @@ from tests.sessions_kms.support.fleet import (
     RENEWAL_AGE,
     Process,
     kms_keyring,
+    put_clock,
 )
 
 NEXT = PERIOD + DAY
@@ -32,10 +33,6 @@ NEXT = PERIOD + DAY
 @pytest.fixture
 def process() -> Process:
     return Process()
-
-
-def at(process: Process, moment: float) -> None:
-    process.clock.advance(moment - process.clock())
 
 
 # Renewal ahead of its age
@@ -286,12 +283,12 @@ def test_reading_does_not_prolong_how_long_a_key_seals_unrenewed(process: Proces
 
 
 def test_last_key_seals_after_the_end_of_its_period_in_an_outage(process: Process) -> None:
-    at(process, NEXT - 10)
+    put_clock(process, NEXT - 10)
     key = process.generate(PERIOD)
     process.kms.set_state(State.UNREACHABLE)
-    at(process, NEXT - 10 + MAX_STALE - 0.5)
+    put_clock(process, NEXT - 10 + MAX_STALE - 0.5)
     assert process.generate(NEXT) == key
-    at(process, NEXT - 10 + MAX_STALE)
+    put_clock(process, NEXT - 10 + MAX_STALE)
     with pytest.raises(KMSUnavailable):
         process.generate(NEXT)
 
@@ -318,7 +315,7 @@ def test_revocation_stops_writing_at_the_maximum_age(process: Process) -> None:
 
 
 def test_refusal_drops_the_next_key_too(process: Process) -> None:
-    at(process, NEXT - LEAD)
+    put_clock(process, NEXT - LEAD)
     process.generate(PERIOD)
     process.generate(PERIOD)
     process.run_jobs()

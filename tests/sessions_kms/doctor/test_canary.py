@@ -3,12 +3,11 @@
 import json
 import logging
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
+from subprocess import DEVNULL
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,6 +28,8 @@ from tests.sessions_kms.support.faults import (
     error,
     held,
 )
+from tests.support.processes import started
+from tests.support.waiting import wait_until
 
 both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -333,16 +334,9 @@ def test_canary_of_a_killed_process_ends_by_itself(
         "from django.core.management import call_command\n"
         "call_command('check_session_store')"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=os.environ | {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        deadline = time.monotonic() + 60
-        while not store.sessions() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
+    environment = os.environ | {"AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
+    with started([sys.executable, "-c", code], environment, stdout=DEVNULL, stderr=DEVNULL):
+        wait_until(lambda: bool(store.sessions()), "the canary is there", seconds=60)
     (left,) = [item for item in store.items() if "#" not in item["id"]["S"]]
     assert 0 < int(left["ttl"]["N"]) - int(left["createdAt"]["N"]) <= 300
     client("dynamodb").delete_item(TableName=store.table, Key={"id": left["id"]})

@@ -1,15 +1,14 @@
 """docs/doctor.md names every finding, and nothing that is none; remedies name what there is."""
 
 import re
-from pathlib import Path
 
 from django.core.management import get_commands
 
 from sessions_kms.doctor.django_settings import DJANGOS
+from tests import ROOT
 from tests.sessions_kms.doctor.test_check_session_store import CHECKS
 from tests.sessions_kms.test_checks import PROVOKED
 
-ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
 SOURCE = "".join(
     path.read_text(encoding="utf-8") for path in sorted((ROOT / "sessions_kms/doctor").glob("*.py"))

@@ -11,17 +11,11 @@ from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import Store, apply, check, client, new_key, troubles
 from tests.sessions_kms.support.commands import end
+from tests.sessions_kms.support.sessions import saved
 
 both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
-
-
-def saved(**content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
 
 
 def change(store: Store, session: SessionStore, **attributes: Any) -> None:

@@ -18,6 +18,7 @@ from sessions_kms.backend import SessionStore
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, Moved, NoSession
+from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import REGION, Stack
 
 CONTENT = {"_auth_user_id": "42", "access_token": "canary-7d11", "name": "Zoë", "visits": [1, 2.5]}
@@ -121,23 +122,14 @@ def refused(reason: str) -> Iterator[None]:
     assert caught.value.reason == reason
 
 
-def saved(**content: Any) -> str:
-    """Have the engine save a session; return its cookie."""
-    session = SessionStore()
-    session.update(content or CONTENT)
-    session.save()
-    assert session.session_key is not None
-    return session.session_key
-
-
 @on_aws
 def test_second_program_opens_what_the_engine_saved(program: SecondProgram) -> None:
-    assert program.open(saved()) == CONTENT
+    assert program.open(saved_key(**CONTENT)) == CONTENT
 
 
 @on_aws
 def test_second_program_opens_each_later_state(program: SecondProgram) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     session = SessionStore(cookie)
     session["more"] = True
     session.save()
@@ -153,8 +145,8 @@ def test_second_program_opens_each_later_state(program: SecondProgram) -> None:
 
 @on_aws
 def test_stored_attributes_are_those_of_the_format(program: SecondProgram) -> None:
-    saved()
-    saved(anonymous=True)
+    saved_key(**CONTENT)
+    saved_key(anonymous=True)
     signed_in, anonymous = sorted(program.stack.sessions().values(), key=len, reverse=True)
     assert set(signed_in) == ATTRIBUTES
     assert set(anonymous) == ATTRIBUTES - {"owner"}
@@ -167,7 +159,7 @@ def test_stored_attributes_are_those_of_the_format(program: SecondProgram) -> No
 
 @on_aws
 def test_index_by_owner_lists_the_session(program: SecondProgram) -> None:
-    saved()
+    saved_key(**CONTENT)
     found = program.dynamodb.query(
         TableName=program.stack.config.table_name,
         IndexName="by-owner",
@@ -181,7 +173,7 @@ def test_index_by_owner_lists_the_session(program: SecondProgram) -> None:
 
 @on_aws
 def test_wrong_cookie_opens_nothing(program: SecondProgram) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     other = cookie[::-1]
     with pytest.raises(NoSession):
         program.open(other)
@@ -195,7 +187,7 @@ def test_wrong_cookie_opens_nothing(program: SecondProgram) -> None:
 
 @on_aws
 def test_wrong_encryption_context_opens_nothing(program: SecondProgram) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     with refused("encrypted_key"):
         program.open(cookie, context={"environment": "other"})
     (item,) = program.stack.sessions().values()
@@ -211,7 +203,7 @@ def test_wrong_encryption_context_opens_nothing(program: SecondProgram) -> None:
 def test_configured_encryption_context_is_needed(make_stack: MakeStack) -> None:
     context = {"environment": "production"}
     stack = make_stack(encryption_context=context, namespace="shop")
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     with running_program(stack) as program:
         assert program.open(cookie, namespace="shop", context=context) == CONTENT
         with refused("encrypted_key"):
@@ -220,7 +212,7 @@ def test_configured_encryption_context_is_needed(make_stack: MakeStack) -> None:
 
 @on_strict_kms
 def test_disabled_key_opens_nothing(program: SecondProgram) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     program.kms.disable_key(KeyId=program.stack.config.key_id)
     with pytest.raises(CannotTell):
         program.open(cookie)
@@ -230,7 +222,7 @@ def test_disabled_key_opens_nothing(program: SecondProgram) -> None:
 
 @on_aws
 def test_without_kms_nothing_opens(program: SecondProgram) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     nowhere = "http://127.0.0.1:9"
     with (
         closing(
@@ -243,7 +235,7 @@ def test_without_kms_nothing_opens(program: SecondProgram) -> None:
 
 @on_aws
 def test_another_kms_key_opens_nothing(program: SecondProgram) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     other = program.kms.create_key()["KeyMetadata"]["Arn"]
     with pytest.raises(CannotTell):
         program.open(cookie, key_arn=other)
@@ -253,7 +245,7 @@ def test_another_kms_key_opens_nothing(program: SecondProgram) -> None:
 def test_data_key_wrapped_anew_opens_under_the_other_kms_key_alone(
     program: SecondProgram,
 ) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     (item,) = program.stack.sessions().values()
     other = program.kms.create_key()["KeyMetadata"]["Arn"]
     context = reference_format.encryption_context("django", int(item["keyPeriod"]["N"]))
@@ -281,7 +273,7 @@ def test_data_key_wrapped_anew_opens_under_the_other_kms_key_alone(
 def test_any_length_of_period_opens(make_stack: MakeStack, period: int) -> None:
     stack = make_stack(data_key_period=period)
     with running_program(stack) as program:
-        assert program.open(saved()) == CONTENT
+        assert program.open(saved_key(**CONTENT)) == CONTENT
     (item,) = stack.sessions().values()
     number = int(item["keyPeriod"]["N"])
     assert number == (stack.clock() // period * period if period else 0)
@@ -300,7 +292,7 @@ def test_engine_opens_what_the_second_program_sealed(program: SecondProgram) -> 
 
 @on_aws
 def test_session_ends_at_its_ttl_for_both(program: SecondProgram) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     (item,) = program.stack.sessions().values()
     program.stack.clock.now = int(item["ttl"]["N"])
     with pytest.raises(NoSession):
@@ -310,14 +302,14 @@ def test_session_ends_at_its_ttl_for_both(program: SecondProgram) -> None:
 
 @on_aws
 def test_not_before_item_ends_what_was_created_up_to_it(program: SecondProgram) -> None:
-    ended = saved()
+    ended = saved_key(**CONTENT)
     now = int(program.stack.clock())
     program.stack.put_item(
         {"id": {"S": "not-before#django"}, "version": {"N": "1"}, "notBefore": {"N": str(now)}}
     )
     program.stack.clock.advance(31)  # Each process reads it every 30 seconds.
     assert SessionStore(ended).load() == {}
-    later = saved()
+    later = saved_key(**CONTENT)
     assert SessionStore(later).load() == CONTENT
 
 
@@ -325,7 +317,7 @@ def test_not_before_item_ends_what_was_created_up_to_it(program: SecondProgram) 
 def test_older_record_put_back_is_not_detected_as_the_document_says(
     program: SecondProgram,
 ) -> None:
-    cookie = saved()
+    cookie = saved_key(**CONTENT)
     (old,) = program.stack.sessions().values()
     session = SessionStore(cookie)
     session["later"] = True

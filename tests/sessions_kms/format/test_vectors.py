@@ -20,13 +20,14 @@ from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
 from sessions_kms.storage.table import Table
+from tests import ROOT
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.stacks import FAKE_KEY, install
 from tests.sessions_kms.support.stepping import as_steps
 from tests.vectors import generate
 from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "format.md"
+DOCUMENT = ROOT / "docs" / "format.md"
 SECURITY_LOG = "django.security.SuspiciousSession"
 
 # The others are ended, or have a malformed cookie: the engine's own checks.

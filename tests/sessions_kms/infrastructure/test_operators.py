@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import boto3
 import pytest
@@ -22,13 +21,14 @@ from sessions_kms.infrastructure.store import Store
 from sessions_kms.management.base import INCOMPLETE
 from sessions_kms.operations import ending, provisioning
 from sessions_kms.operations.listing import Inspection
+from tests import ROOT
 from tests.clock import FakeClock
 from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.deployed import Deployed, deploying
 from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
 from tests.sessions_kms.support.stacks import REGION, install
 
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "aws.md"
+DOCS = ROOT / "docs" / "aws.md"
 DAY = 24 * 3600
 # What the doctor tries in order to find rights that nobody should have.
 BEYOND = {

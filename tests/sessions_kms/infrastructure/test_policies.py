@@ -4,7 +4,6 @@ import json
 import re
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,12 +17,13 @@ from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
+from tests import ROOT
 from tests.clock import FakeClock
 from tests.sessions_kms.support.deployed import Deployed, deploying, printed
 from tests.sessions_kms.support.iam import Enforcement, Request, some
 from tests.sessions_kms.support.stacks import FAKE_KEY
 
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "aws.md"
+DOCS = ROOT / "docs" / "aws.md"
 LINK = "0" * 64
 WEB = {
     "dynamodb:GetItem",

@@ -17,16 +17,10 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from tests.sessions_kms.support.commands import Run, run
+from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack, install
 
 WEEK = 7 * 86_400
-
-
-def saved() -> SessionStore:
-    session = SessionStore()
-    session["a"] = 1
-    session.save()
-    return session
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ import json
 import uuid
 from typing import Any
 
-import boto3
 import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from sessions_kms.aws import clients
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.checked_store import client
 from tests.sessions_kms.support.stacks import FAKE_KEY
 
 pytestmark = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
@@ -29,10 +29,6 @@ def one_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
 def names() -> tuple[str, str]:
     unique = uuid.uuid4().hex[:12]
     return f"sessions-{unique}", f"alias/test-{unique}"
-
-
-def client(service: str) -> Any:
-    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # a name at a time
 
 
 def run(*command: str) -> str:

@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 
 from sessions_kms import services
-from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.services import read_not_before
@@ -17,22 +16,12 @@ from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.faults import Fault, answer, applied, dropped
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stepping import as_steps
 
 make_faulty = make_faulty_fixture
 NOW = 1_800_000_000
-
-
-def saved() -> SessionStore:
-    session = SessionStore()
-    session["a"] = 1
-    session.save()
-    return session
-
-
-def lives(session: SessionStore) -> bool:
-    return SessionStore().exists(session.session_key or "")
 
 
 def item(stack: Stack, name: str = "not-before#django") -> dict[str, str]:

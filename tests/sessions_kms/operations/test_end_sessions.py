@@ -8,39 +8,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth import get_user_model
 from django.db import OperationalError
 from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.operations import purging as clearing
-from sessions_kms.session.loading import id_of
 from sessions_kms.signals import session_ended
 from tests.sessions_kms.support.commands import end, run
+from tests.sessions_kms.support.sessions import id_of_record, lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
-
-
-def saved(user: str | None = None, **content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update({"a": 1, **content} | ({USER_ID: user} if user else {}))
-    session.save()
-    return session
-
-
-def lives(session: SessionStore) -> bool:
-    return SessionStore().exists(session.session_key or "")
-
-
-def saved_id(session: SessionStore) -> str:
-    return id_of(session.session_key or "")
 
 
 def of_namespace(stack: Stack, namespace: str, user: str | None = None) -> None:
@@ -327,7 +310,7 @@ def test_sessions_of_one_user_end(stack: Stack) -> None:
 def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake.services.table, "owned", lambda _: [saved_id(saved("7"))])
+    monkeypatch.setattr(fake.services.table, "owned", lambda _: [id_of_record(saved("7"))])
     done = end("--user", "7")
     assert done.status == 3
     assert "go on beginning" in done.err

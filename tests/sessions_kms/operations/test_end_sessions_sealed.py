@@ -4,29 +4,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.background import Background
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
+from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
 on_servers = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
-
-
-def saved(user: str | None = None) -> SessionStore:
-    session = SessionStore()
-    session.update({"a": 1} | ({USER_ID: user} if user else {}))
-    session.save()
-    return session
-
-
-def lives(session: SessionStore) -> bool:
-    return SessionStore().exists(session.session_key or "")
 
 
 @on_servers

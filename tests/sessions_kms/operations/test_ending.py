@@ -12,6 +12,7 @@ from sessions_kms.operations.listing import Inspection
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from sessions_kms.session.loading import id_of
+from tests.sessions_kms.support.sessions import link_items, lives
 from tests.sessions_kms.support.stacks import Stack
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
@@ -22,14 +23,6 @@ def signed_in(user: str, **content: Any) -> SessionStore:
     session.update({USER_ID: user, **content})
     session.save()
     return session
-
-
-def lives(session: SessionStore) -> bool:
-    return SessionStore().exists(session.session_key or "")
-
-
-def link_items(stack: Stack) -> set[str]:
-    return {name for name in stack.items() if name.startswith("logout#")}
 
 
 def test_nobody_has_no_sessions(stack: Stack) -> None:

@@ -16,18 +16,11 @@ from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import KEYS_ASKED, OWNED_ROWS, READS, ROWS, Inspection, Row
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 
 NOW = 1_800_000_000
 DAY = 86400
-
-
-def stored(user: str | None = None, **content: object) -> str:
-    """Store a session; give the id of its record."""
-    session = SessionStore()
-    session.update(content | ({} if user is None else {USER_ID: user}))
-    session.save()
-    return id_of(session.session_key or "")
 
 
 def pages() -> list[list[Row]]:
@@ -74,8 +67,8 @@ def test_row_tells_what_the_record_says_in_the_clear(stack: Stack) -> None:
 
 
 def test_whole_table_is_seen_once_page_by_page(stack: Stack, few_rows: None) -> None:
-    made = {stored("7") for _ in range(5)} | {stored() for _ in range(5)}
-    made |= {stored("7", _about={"browser": "Firefox"})}  # which is an item of its own
+    made = {saved_id("7") for _ in range(5)} | {saved_id() for _ in range(5)}
+    made |= {saved_id("7", _about={"browser": "Firefox"})}  # which is an item of its own
     stack.put_item(lease(1))
     found = pages()
     assert sorted(row.id for page in found for row in page) == sorted(made)
@@ -83,7 +76,7 @@ def test_whole_table_is_seen_once_page_by_page(stack: Stack, few_rows: None) -> 
 
 
 def test_pages_go_on_where_an_item_was_deleted(stack: Stack, few_rows: None) -> None:
-    made = {stored("7") for _ in range(10)}
+    made = {saved_id("7") for _ in range(10)}
     first = Inspection(services.services()).whole_table()
     for row in first.rows:  # Among them the one that the next page starts after.
         stack.delete_item(row.id)
@@ -98,9 +91,9 @@ def test_pages_go_on_where_an_item_was_deleted(stack: Stack, few_rows: None) -> 
 def test_users_pages_go_on_where_an_item_was_deleted(stack: Stack, few_rows: None) -> None:
     made: list[str] = []
     for _ in range(5):
-        made.insert(0, stored("7"))
+        made.insert(0, saved_id("7"))
         stack.clock.advance(1)
-    stored("8")
+    saved_id("8")
     first = Inspection(services.services()).of_user("7")
     assert ids(first.rows) == made[:3]
     assert first.next is not None
@@ -123,7 +116,7 @@ def test_page_is_a_bounded_number_of_calls_among_many_other_items(fake: Stack) -
 
 def test_page_of_sessions_is_one_call(fake: Stack) -> None:
     for _ in range(ROWS + 50):
-        stored("7")
+        saved_id("7")
     calls = fake.services.table.calls  # type: ignore[attr-defined]  # the fake counts
     calls.clear()
     listing = Inspection(services.services()).whole_table()
@@ -136,13 +129,13 @@ def test_page_of_sessions_is_one_call(fake: Stack) -> None:
 
 
 def test_what_is_no_live_session_is_not_shown(stack: Stack) -> None:
-    expired = stored("7", _session_expiry=60)
+    expired = saved_id("7", _session_expiry=60)
     stack.clock.advance(120)
-    broken = stored("7")
+    broken = saved_id("7")
     stack.put_item(stack.items()[broken] | {"iv": {"B": b"short"}})
-    future = stored("7")
+    future = saved_id("7")
     stack.put_item(stack.items()[future] | {"version": {"N": "2"}})
-    live = stored("7")
+    live = saved_id("7")
     assert {expired, broken, future, live} <= set(stack.items())
     assert ids(Inspection(services.services()).whole_table().rows) == [live]
     assert ids(Inspection(services.services()).of_user("7").rows) == [live]
@@ -157,13 +150,13 @@ def test_what_is_no_live_session_is_not_shown(stack: Stack) -> None:
 
 def test_sessions_before_the_not_before_are_not_shown(make_stack: MakeStack) -> None:
     make_stack(not_before=NOW)
-    stored("7")
+    saved_id("7")
     assert Inspection(services.services()).whole_table().rows == []
 
 
 @pytest.mark.parametrize("given", ["data-key#django#1799971200", "", "x" * 43, "é" * 43, "x" * 44])
 def test_no_other_item_is_found(stack: Stack, given: str) -> None:
-    stored()
+    saved_id()
     before = stack.items()
     assert Inspection(services.services()).find(given) is None
     assert not Inspection(services.services()).end(given)
@@ -171,7 +164,7 @@ def test_no_other_item_is_found(stack: Stack, given: str) -> None:
 
 
 def test_forged_times_are_shown_as_the_latest(stack: Stack) -> None:
-    made = stored("7")
+    made = saved_id("7")
     far = {"N": "9" * 38}
     item = stack.items()[made] | {"createdAt": far, "updatedAt": far, "ttl": far}
     stack.put_item(item | {"keyPeriod": far, "revision": far})
@@ -181,12 +174,12 @@ def test_forged_times_are_shown_as_the_latest(stack: Stack) -> None:
 
 @pytest.mark.parametrize("user_id", ["", "x" * 2000, "\ud800"])
 def test_user_that_no_session_can_name_has_none(stack: Stack, user_id: str) -> None:
-    stored("7")
+    saved_id("7")
     assert Inspection(services.services()).of_user(user_id) == inspection.Listing([])
 
 
 def test_session_is_ended_once(stack: Stack) -> None:
-    made, anonymous, other = stored("7"), stored(), stored("7")
+    made, anonymous, other = saved_id("7"), saved_id(), saved_id("7")
     assert Inspection(services.services()).end(made)
     assert not Inspection(services.services()).end(made)
     assert Inspection(services.services()).end(anonymous)
@@ -196,7 +189,7 @@ def test_session_is_ended_once(stack: Stack) -> None:
 def stored_by(neighbour: Stack, ours: Stack, user: str | None = None) -> str:
     """Store a session of another project in the table that it shares with ours."""
     install(neighbour.services)
-    made = stored(user)
+    made = saved_id(user)
     install(ours.services)
     ours.put_item(neighbour.items()[made])
     return made
@@ -211,7 +204,7 @@ def neighbour_of(stack: Stack) -> Stack:
 
 
 def assert_hidden(stack: Stack, foreign: list[str]) -> None:
-    ours = [stored("7"), stored()]
+    ours = [saved_id("7"), saved_id()]
     assert set(foreign) < set(stack.items())
     assert sorted(ids(Inspection(services.services()).whole_table().rows)) == sorted(ours)
     for each in foreign:
@@ -234,7 +227,7 @@ def test_sessions_under_another_projects_kms_key_are_not_shown(make_stack: MakeS
 def test_kms_is_asked_about_few_data_keys_for_a_page(make_fake: MakeStack) -> None:
     stack = make_fake(data_key_period=0)
     for _ in range(KEYS_ASKED + 20):
-        stored()
+        saved_id()
     asked = Counting(stack)
     rows = Inspection(services.services()).whole_table().rows
     assert len(rows) == KEYS_ASKED + 20
@@ -243,16 +236,16 @@ def test_kms_is_asked_about_few_data_keys_for_a_page(make_fake: MakeStack) -> No
 
 
 def test_signed_in_sessions_are_shown_without_kms(fake: Stack) -> None:
-    stored("7")
+    saved_id("7")
     asked = Counting(fake)
     assert len(Inspection(services.services()).whole_table().rows) == 1
     assert asked.count == 0
 
 
 def test_kms_outage_leaves_anonymous_sessions_in_doubt_and_is_met_once(fake: Stack) -> None:
-    anonymous, signed_in = stored(), stored("7")
+    anonymous, signed_in = saved_id(), saved_id("7")
     fake.clock.advance(2 * DAY)
-    stored()
+    saved_id()
     asked = Counting(fake, outage=True)
     doubtful = {row.id: row.doubtful for row in Inspection(services.services()).whole_table().rows}
     assert (doubtful[anonymous], doubtful[signed_in]) == (True, False)
@@ -261,7 +254,7 @@ def test_kms_outage_leaves_anonymous_sessions_in_doubt_and_is_met_once(fake: Sta
 
 
 def test_session_in_doubt_is_not_ended(fake: Stack) -> None:
-    anonymous = stored()
+    anonymous = saved_id()
     Counting(fake, outage=True)
     with pytest.raises(KMSUnavailable):
         Inspection(services.services()).end(anonymous)
@@ -271,7 +264,7 @@ def test_session_in_doubt_is_not_ended(fake: Stack) -> None:
 
 
 def test_unreachable_table_is_told(fake: Stack) -> None:
-    made = stored("7")
+    made = saved_id("7")
     fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
     for look in (
         Inspection(services.services()).whole_table,

@@ -5,7 +5,6 @@ from typing import Any
 
 import boto3
 import pytest
-from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
@@ -20,6 +19,7 @@ from tests.sessions_kms.support.commands import Run, run
 from tests.sessions_kms.support.faults import error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
+from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import REGION, Stack, install
 
 make_faulty = make_faulty_fixture
@@ -30,14 +30,6 @@ DAY = 86_400
 PERIOD = NOW - NOW % DAY
 WAIT = 300 + 3600  # DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE
 LEASE = "a" * 32
-
-
-def saved(user: str | None = None, **more: Any) -> str:
-    session = SessionStore()
-    session.update({"token": "t"} | more | ({USER_ID: user} if user else {}))
-    session.save()
-    assert session.session_key
-    return session.session_key
 
 
 def new_key(**more: Any) -> str:
@@ -77,7 +69,7 @@ def blobs(stack: Stack) -> dict[str, bytes]:
 
 
 def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> None:
-    keys = [saved(), saved("7", **{ABOUT: {"browser": "Firefox"}})]
+    keys = [saved_key(token="t"), saved_key("7", token="t", **{ABOUT: {"browser": "Firefox"}})]
     Leases().claim(LEASE, "holder", seconds=10)
     Leases().complete(LEASE, "holder", b"result", keep=WAIT * 2)
     before = stack.items()
@@ -96,7 +88,7 @@ def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> Non
 def test_one_call_for_each_distinct_data_key_and_no_plaintext(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
     for _ in range(5):
-        saved()
+        saved_key(token="t")
     switch(faulty.stack)
     faulty.kms.heal()
     done = rewrap()
@@ -109,7 +101,7 @@ def test_one_call_for_each_distinct_data_key_and_no_plaintext(make_faulty: MakeF
 def test_data_key_in_use_moves_first_and_the_wait_for_the_fleet_counts_from_then(
     stack: Stack,
 ) -> None:
-    saved()
+    saved_key(token="t")
     switch(stack)
     stack.clock.advance(7200)
     rewrap()
@@ -121,7 +113,7 @@ def test_data_key_in_use_moves_first_and_the_wait_for_the_fleet_counts_from_then
 def test_what_a_process_seals_with_the_old_blob_meanwhile_is_found_after_the_wait(
     stack: Stack,
 ) -> None:
-    saved()
+    saved_key(token="t")
     other = stack.services
     other.sealing_key()
     switch(stack)
@@ -131,7 +123,7 @@ def test_what_a_process_seals_with_the_old_blob_meanwhile_is_found_after_the_wai
         if not late:
             ours = services.services()
             install(other)
-            late.append(saved())
+            late.append(saved_key(token="t"))
             install(ours)
         stack.clock.advance(seconds)
 
@@ -143,7 +135,7 @@ def test_what_a_process_seals_with_the_old_blob_meanwhile_is_found_after_the_wai
 
 
 def test_wait_goes_on_where_an_interrupted_one_ended(stack: Stack) -> None:
-    saved()
+    saved_key(token="t")
     switch(stack)
 
     def interrupted(_: float) -> None:
@@ -159,7 +151,7 @@ def test_wait_goes_on_where_an_interrupted_one_ended(stack: Stack) -> None:
 
 
 def test_wait_can_be_left_out(stack: Stack) -> None:
-    key = saved()
+    key = saved_key(token="t")
     switch(stack)
     assert rewrap("--no-wait").json["moved"] == 2
     assert stack.clock() == NOW
@@ -167,7 +159,7 @@ def test_wait_can_be_left_out(stack: Stack) -> None:
 
 
 def test_second_run_moves_nothing(stack: Stack) -> None:
-    saved()
+    saved_key(token="t")
     switch(stack)
     assert [rewrap().json["moved"] for _ in range(2)] == [2, 0]
 
@@ -176,7 +168,7 @@ def test_strict_mode_moves_the_data_key_of_each_record_and_does_not_wait(
     make_stack: MakeStack,
 ) -> None:
     stack = make_stack(data_key_period=0)
-    keys = [saved(), saved("7"), saved()]
+    keys = [saved_key(token="t"), saved_key("7", token="t"), saved_key(token="t")]
     switch(stack)
     done = rewrap()
     assert (done.json["moved"], done.json["data_keys"]) == (3, 3)
@@ -185,10 +177,10 @@ def test_strict_mode_moves_the_data_key_of_each_record_and_does_not_wait(
 
 
 def test_several_previous_keys_and_periods_move_at_once(stack: Stack) -> None:
-    keys = [saved()]
+    keys = [saved_key(token="t")]
     first = switch(stack)
     stack.clock.advance(DAY)
-    keys.append(saved("7"))
+    keys.append(saved_key("7", token="t"))
     second = switch(stack)
     restart(stack, decrypt_key_ids=(first, second))
     assert rewrap().json["moved"] == 4
@@ -197,10 +189,10 @@ def test_several_previous_keys_and_periods_move_at_once(stack: Stack) -> None:
 
 def test_records_of_another_namespace_are_left_as_they_are(stack: Stack) -> None:
     restart(stack, namespace="shop")
-    saved(), saved("7")
+    saved_key(token="t"), saved_key("7", token="t")
     theirs = blobs(stack)
     restart(stack, namespace="django")
-    saved()
+    saved_key(token="t")
     switch(stack)
     done = rewrap()
     assert (done.json["moved"], done.json["invalid"]) == (2, 1)  # The anonymous one is asked about.
@@ -208,7 +200,7 @@ def test_records_of_another_namespace_are_left_as_they_are(stack: Stack) -> None
 
 
 def test_forged_data_key_is_not_moved(stack: Stack) -> None:
-    saved()
+    saved_key(token="t")
     [item] = stack.sessions().values()
     stack.put_item({**item, "encryptedKey": {"B": b"forged"}})
     switch(stack)
@@ -231,7 +223,7 @@ def test_data_key_of_a_kms_key_that_is_not_ours_is_not_taken_for_ours(stack: Sta
         },
     )
     client.close()
-    saved()
+    saved_key(token="t")
     [item] = stack.sessions().values()
     forged = answer["CiphertextBlob"]
     stack.put_item({**item, "encryptedKey": {"B": forged}})
@@ -243,7 +235,7 @@ def test_data_key_of_a_kms_key_that_is_not_ours_is_not_taken_for_ours(stack: Sta
 def test_record_that_was_saved_meanwhile_keeps_what_was_saved(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = saved()
+    key = saved_key(token="t")
     switch(stack)
     put = rewrapping.Rewrapping._put
 
@@ -261,7 +253,7 @@ def test_record_that_was_saved_meanwhile_keeps_what_was_saved(
 
 
 def test_dry_run_counts_and_changes_nothing(stack: Stack) -> None:
-    saved(), saved()
+    saved_key(token="t"), saved_key(token="t")
     switch(stack)
     before = stack.items()
     done = run("rewrap_sessions", "--dry-run", "--json")
@@ -270,12 +262,12 @@ def test_dry_run_counts_and_changes_nothing(stack: Stack) -> None:
 
 
 def test_without_previous_keys_there_is_nothing_to_move(stack: Stack) -> None:
-    saved()
+    saved_key(token="t")
     assert (rewrap().status, rewrap().json) == (0, {"moved": 0})
 
 
 def test_key_of_another_region_is_refused_with_what_to_do(stack: Stack) -> None:
-    saved()
+    saved_key(token="t")
     switch(stack)
     restart(stack, decrypt_key_ids=(stack.config.key_id.replace(REGION, "us-east-1"),))
     done = rewrap()
@@ -283,7 +275,7 @@ def test_key_of_another_region_is_refused_with_what_to_do(stack: Stack) -> None:
 
 
 def test_previous_key_that_cannot_be_used_is_named_and_nothing_is_lost(stack: Stack) -> None:
-    key = saved()
+    key = saved_key(token="t")
     old = switch(stack)
     client = boto3.client("kms", region_name=REGION)
     client.disable_key(KeyId=old)
@@ -300,7 +292,7 @@ def test_previous_key_that_cannot_be_used_is_named_and_nothing_is_lost(stack: St
 @pytest.mark.parametrize("operation", ["ReEncrypt", "UpdateItem", "Scan"])
 def test_throttled_for_a_while_it_goes_on(make_faulty: MakeFaulty, operation: str) -> None:
     faulty = make_faulty()
-    key = saved()
+    key = saved_key(token="t")
     switch(faulty.stack)
     fault = error("ThrottlingException")
     proxy = faulty.kms if operation == "ReEncrypt" else faulty.table
@@ -311,7 +303,7 @@ def test_throttled_for_a_while_it_goes_on(make_faulty: MakeFaulty, operation: st
 
 def test_out_of_reach_it_says_that_another_run_goes_on(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
-    key = saved()
+    key = saved_key(token="t")
     switch(faulty.stack)
     faulty.table.on("UpdateItem", error("ThrottlingException"))
     done = rewrap()
@@ -327,7 +319,7 @@ def test_number_of_data_keys_remembered_is_bounded(
     monkeypatch.setattr("sessions_kms.data_keys.known_keys.REMEMBERED", 2)
     restart(stack, data_key_period=0)
     for _ in range(5):
-        saved()
+        saved_key(token="t")
     old = switch(stack)
     config: Config = replace(stack.config, decrypt_key_ids=(old,))
     made = rewrapping.Rewrapping(stack.services, services.build_kms_keyring(config))

@@ -15,9 +15,9 @@ from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.services import services
-from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import run
+from tests.sessions_kms.support.sessions import id_of_record
 from tests.sessions_kms.support.stacks import Stack
 
 ADA = "7"
@@ -32,12 +32,8 @@ def signed_in(words: Any = WORDS, **content: Any) -> SessionStore:
     return session
 
 
-def own_id(session: SessionStore) -> str:
-    return id_of(session.session_key or "")
-
-
 def told(stack: Stack, session: SessionStore) -> about.Words:
-    return about.About(stack.services).read(own_id(session))
+    return about.About(stack.services).read(id_of_record(session))
 
 
 def about_items(stack: Stack) -> dict[str, Item]:
@@ -62,10 +58,10 @@ def test_sign_in_puts_what_a_session_tells_before_the_session(
 def test_item_says_nothing_in_the_clear_and_ends_with_the_longest_life(stack: Stack) -> None:
     session = signed_in(_session_expiry=3600)
     ((name, item),) = about_items(stack).items()
-    assert name == f"about#django#{own_id(session)}"
+    assert name == f"about#django#{id_of_record(session)}"
     assert "owner" not in item
     assert b"Firefox" not in json.dumps(item, default=repr).encode()
-    created = int(stack.sessions()[own_id(session)]["createdAt"]["N"])
+    created = int(stack.sessions()[id_of_record(session)]["createdAt"]["N"])
     assert int(item["ttl"]["N"]) == created + WEEK
 
 
@@ -96,14 +92,14 @@ def test_without_an_absolute_timeout_the_item_ends_no_earlier_than_the_session(
     session["more"] = 1
     session.save()
     (item,) = about_items(stack).values()
-    assert item["ttl"] == stack.sessions()[own_id(session)]["ttl"]
+    assert item["ttl"] == stack.sessions()[id_of_record(session)]["ttl"]
 
 
 def test_key_change_moves_it_in_the_same_transaction(stack: Stack) -> None:
     session = signed_in()
-    old = own_id(session)
+    old = id_of_record(session)
     session.cycle_key()
-    assert list(about_items(stack)) == [f"about#django#{own_id(session)}"]
+    assert list(about_items(stack)) == [f"about#django#{id_of_record(session)}"]
     assert told(stack, session) == WORDS
     assert about.About(stack.services).read(old) == {}
 
@@ -113,7 +109,7 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
     other = SessionStore(session.session_key)
     assert other[USER_ID] == ADA
     before = about_items(stack)
-    stack.services.table.end(own_id(session))
+    stack.services.table.end(id_of_record(session))
     with pytest.raises(Exception, match="ended before"):
         other.cycle_key()
     assert about_items(stack) == before
@@ -122,9 +118,9 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
 def test_end_of_a_session_ends_what_it_told(stack: Stack) -> None:
     own, one, many, first = signed_in(), signed_in(), signed_in(), signed_in()
     own.flush()
-    assert ending.end_session(services(), own_id(one), user_id=ADA)
-    assert Inspection(services()).end(own_id(first))
-    assert list(about_items(stack)) == [f"about#django#{own_id(many)}"]
+    assert ending.end_session(services(), id_of_record(one), user_id=ADA)
+    assert Inspection(services()).end(id_of_record(first))
+    assert list(about_items(stack)) == [f"about#django#{id_of_record(many)}"]
     ending.end_sessions_of(services(), ADA)
     assert about_items(stack) == {}
 
@@ -169,7 +165,7 @@ def test_what_is_no_word_is_kept_in_the_session_and_told_nowhere(
 
 def test_item_of_another_session_tells_nothing(stack: Stack) -> None:
     ada, mallory = signed_in(), signed_in({"browser": "Opera"})
-    ours, theirs = about_items(stack)[f"about#django#{own_id(ada)}"], own_id(mallory)
+    ours, theirs = about_items(stack)[f"about#django#{id_of_record(ada)}"], id_of_record(mallory)
     stack.put_item(ours | {"id": {"S": f"about#django#{theirs}"}})
     assert told(stack, mallory) == {}
     stack.put_item(ours | {"encryptedData": {"B": b"x" * 20_000}})
@@ -187,7 +183,7 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
 
     monkeypatch.setattr(fake.services.keyring.steps, "unwrap", refuse)
     inspection = Inspection(services())
-    assert [inspection.about(own_id(session)) for _ in range(3)] == [{}, {}, {}]
+    assert [inspection.about(id_of_record(session)) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1
 
 
@@ -201,8 +197,8 @@ def test_clearing_by_moment_or_data_key_takes_it_along(stack: Stack) -> None:
     clearing = Clearing(stack.services)
     list(clearing.created(until))
     assert clearing.cleared.deleted == 1, "sessions are counted"
-    assert about_items(stack).keys() == {f"about#django#{own_id(later)}", "about#django2#x"}
-    period = int(stack.sessions()[own_id(later)]["keyPeriod"]["N"])
+    assert about_items(stack).keys() == {f"about#django#{id_of_record(later)}", "about#django2#x"}
+    period = int(stack.sessions()[id_of_record(later)]["keyPeriod"]["N"])
     list(clearing.sealed(period, but=None))
     assert list(about_items(stack)) == ["about#django2#x"]
 

@@ -17,6 +17,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionTooLarge
 from sessions_kms.session.anonymous import AnonymousSessionTooLarge
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack, install
 
 LIMIT = 2048
@@ -25,13 +26,6 @@ FITS = "x" * (LIMIT - FRAME)
 TOO_MUCH = FITS + "x"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 OURS = "sessions_kms.middleware.StoreUnavailableMiddleware"
-
-
-def saved(**content: object) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
 
 
 @pytest.fixture

@@ -16,14 +16,8 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from tests.clock import FakeClock
+from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
-
-
-def saved(**content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
 
 
 def opened(session: SessionStore) -> SessionStore:
@@ -31,10 +25,6 @@ def opened(session: SessionStore) -> SessionStore:
     other = SessionStore(session.session_key)
     other.get("anything")
     return other
-
-
-def stored(session: SessionStore) -> dict[str, Any]:
-    return dict(SessionStore(session.session_key).items())
 
 
 def at_once(*calls: Callable[[], object]) -> list[BaseException | None]:

@@ -14,6 +14,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fake_table import FakeTable
+from tests.sessions_kms.support.sessions import again, saved
 from tests.sessions_kms.support.stacks import Stack, install
 
 HOUR = 3600
@@ -27,18 +28,6 @@ ABSOLUTE = 5000
 def stack(make_fake: MakeStack, settings: Settings) -> Stack:
     settings.SESSION_COOKIE_AGE = IDLE
     return make_fake(absolute_timeout=ABSOLUTE)
-
-
-def saved(**content: Any) -> SessionStore:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session
-
-
-def again(session: SessionStore) -> SessionStore:
-    """Give the session as the next request has it."""
-    return SessionStore(session.session_key)
 
 
 def touched(session: SessionStore) -> SessionStore:

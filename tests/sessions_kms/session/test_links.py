@@ -14,6 +14,7 @@ from sessions_kms.services import services
 from sessions_kms.session.links import LINKS, LINKS_MAX
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
+from tests.sessions_kms.support.sessions import again, link_items, lives
 from tests.sessions_kms.support.stacks import Stack
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
@@ -33,18 +34,6 @@ def linked(*names: str, **content: Any) -> SessionStore:
     session.update({USER_ID: "7", LINKS: list(names), **content})
     session.save()
     return session
-
-
-def again(session: SessionStore) -> SessionStore:
-    return SessionStore(session.session_key)
-
-
-def lives(session: SessionStore) -> bool:
-    return SessionStore().exists(session.session_key or "")
-
-
-def link_items(stack: Stack) -> set[str]:
-    return {name for name in stack.items() if name.startswith("logout#")}
 
 
 def imported(stack: Stack, **content: Any) -> SessionStore:

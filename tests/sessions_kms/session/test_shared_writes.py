@@ -21,8 +21,9 @@ from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.mixins import async_methods as asynchronous
 from sessions_kms.session.parts import Part
 from tests.clock import FakeClock
-from tests.sessions_kms.session.test_conflicts import opened, saved, stored
+from tests.sessions_kms.session.test_conflicts import opened
 from tests.sessions_kms.support.fake_table import FakeTable
+from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 
 WITHIN = 20  # seconds, after which a thread counts as hung

@@ -5,7 +5,6 @@ that arrives long after: what stands is what one undisturbed write leaves, or it
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +15,13 @@ from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.table import Table
 from sessions_kms.storage.writing import REPEATS_MAX
+from tests import ROOT
 from tests.sessions_kms.storage.test_table import NOW, PERIOD, record
 from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.wire import Fault, Handle, Wire
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
+DOCUMENT = ROOT / "docs" / "operations.md"
 LOST = ("unreachable", "lost", "late", "truncated", "delayed_by_a_call", "delayed_for_long")
 MARK: Item = {"id": {"S": "moved#django#a"}, "ttl": {"N": "1"}}
 LEASE: Item = {"id": {"S": "lease#django#a"}, "stamp": {"B": b"new"}}

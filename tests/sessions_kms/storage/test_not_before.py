@@ -11,6 +11,7 @@ from sessions_kms.storage.not_before import NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import together
+from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import as_steps
 
@@ -193,34 +194,27 @@ def item(moment: object, version: int = 1) -> dict[str, dict[str, str]]:
     }
 
 
-def saved() -> str:
-    session = SessionStore()
-    session["a"] = 1
-    session.save()
-    return session.session_key or ""
-
-
 def test_item_ends_what_was_created_up_to_it_within_30_seconds(stack: Stack) -> None:
-    key = saved()
+    key = saved_key(a=1)
     assert SessionStore(key).get("a") == 1
     stack.put_item(item(int(stack.clock())))
     assert SessionStore(key).get("a") == 1  # Not read again yet.
     stack.clock.advance(30)
     assert SessionStore(key).get("a") is None
     assert not SessionStore().exists(key)
-    assert SessionStore(saved()).get("a") == 1
+    assert SessionStore(saved_key(a=1)).get("a") == 1
 
 
 def test_setting_ends_what_was_created_up_to_it(make_fake: MakeStack, clock: FakeClock) -> None:
     make_fake(not_before=int(clock()))
-    key = saved()
+    key = saved_key(a=1)
     assert SessionStore(key).get("a") is None
     clock.advance(1)
-    assert SessionStore(saved()).get("a") == 1
+    assert SessionStore(saved_key(a=1)).get("a") == 1
 
 
 def test_malformed_item_is_cannot_tell_once_nothing_good_is_held(stack: Stack) -> None:
-    key = saved()
+    key = saved_key(a=1)
     assert SessionStore(key).get("a") == 1
     stack.put_item(item(1, version=2))
     stack.clock.advance(60)

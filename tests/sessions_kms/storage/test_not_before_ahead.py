@@ -10,7 +10,6 @@ from functools import partial
 import pytest
 
 from sessions_kms import services
-from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.services import read_not_before
@@ -20,6 +19,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.storage.test_not_before import Source
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.fakes import together
+from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stepping import as_steps
 
@@ -37,17 +37,6 @@ def source() -> Source:
 @pytest.fixture
 def not_before(source: Source, clock: FakeClock) -> NotBefore:
     return NotBefore(as_steps(source), at_least=0, clock=clock)
-
-
-def saved() -> SessionStore:
-    session = SessionStore()
-    session["a"] = 1
-    session.save()
-    return session
-
-
-def lives(session: SessionStore) -> bool:
-    return SessionStore().exists(session.session_key or "")
 
 
 def put(stack: Stack, moment: int, item_id: str = ITEM) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
-from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
+from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
@@ -77,3 +77,17 @@ class Process:
         """Return all plaintext data keys that the cache holds, anywhere."""
         held = [*self.cache._entries.values(), *self.cache._sealing]
         return {entry.key.plaintext for entry in held}
+
+
+def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
+    """Return a data key that another process generated, which this one has not unwrapped yet."""
+    return kms_keyring(process.kms, key_id=key_id).generate(period)
+
+
+def decrypts(process: Process) -> int:
+    """Return how often it asked KMS to unwrap a data key."""
+    return process.kms.count("decrypt")
+
+
+def put_clock(process: Process, moment: float) -> None:
+    process.clock.advance(moment - process.clock())

@@ -1,11 +1,10 @@
 """The table of kinds in docs/format.md: ``python -m tests.sessions_kms.support.kinds_table``."""
 
-from pathlib import Path
-
 from sessions_kms.format.kind import Attributes, Kind
 from sessions_kms.format.kinds import KINDS, SESSION
+from tests import ROOT
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "format.md"
+PAGE = ROOT / "docs" / "format.md"
 BEGIN = "<!-- the table of kinds: begin -->\n"
 END = "<!-- the table of kinds: end -->\n"
 COLUMNS = ("kind", "`id`", "`owner`", "attributes", "read", "written", "another version", "who")

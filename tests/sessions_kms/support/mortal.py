@@ -1,60 +1,37 @@
 """Processes that are killed: a warm one forks another for each operation, and buries it.
 
-Run with `python -m tests.sessions_kms.support.mortal`, SESSIONS_KMS in the environment as JSON. The
-child says its number before it acts, so that whoever handles one of its calls can kill it.
+The child says its number before it acts, so that whoever handles one of its calls can kill it.
 """
 
 import json
 import os
 import queue
 import signal
-import subprocess
 import sys
 from dataclasses import asdict
-from types import TracebackType
-from typing import IO, Any, cast
+from typing import Any
 
 from tests.sessions_kms.support.faults import Answer, Dropped, Exchange, Fault
 from tests.sessions_kms.support.operations import OPERATIONS, Scene
 from tests.sessions_kms.support.worker import ENVIRONMENT
+from tests.support.talking_process import TalkingProcess, say
 
 
-class Mortals:
+class Mortals(TalkingProcess):
     """The test's end: runs operations in children, each in a process of its own."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._pids: queue.Queue[int] = queue.Queue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sessions_kms.support.mortal"],
-            env={**os.environ, ENVIRONMENT: json.dumps(settings)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> "Mortals":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        with self._process:
-            pass
+        super().__init__("tests.sessions_kms.support.mortal", {ENVIRONMENT: json.dumps(settings)})
 
     def run(self, operation: str, scene: Scene) -> tuple[str, Scene]:
         """Have a child act; give its answer, and the scene as far as it told of it."""
-        stdin = cast("IO[str]", self._process.stdin)
-        stdin.write(json.dumps({"do": operation, "scene": asdict(scene)}) + "\n")
-        stdin.flush()
-        self._pids.put(self._said())
-        told = self._said()
+        self.tell(operation, scene=asdict(scene))
+        self._pids.put(self.answer())
+        told = self.answer()
         return told["answer"], Scene(**told["scene"])
 
-    def kill(self) -> None:
+    def kill_child(self) -> None:
         """Kill the child that acts (kill -9)."""
         os.kill(self._pids.get(timeout=10), signal.SIGKILL)
 
@@ -63,11 +40,6 @@ class Mortals:
         while not self._pids.empty():
             self._pids.get()
 
-    def _said(self) -> Any:
-        line = cast("IO[str]", self._process.stdout).readline()
-        assert line, "the process died"
-        return json.loads(line)
-
 
 def killing(mortals: Mortals, *, applied: bool) -> Fault:
     """Kill the child whose call this is, before or after the service has handled it."""
@@ -75,14 +47,10 @@ def killing(mortals: Mortals, *, applied: bool) -> Fault:
     def fault(exchange: Exchange) -> Answer:
         if applied:
             exchange.forward()
-        mortals.kill()
+        mortals.kill_child()
         raise Dropped
 
     return fault
-
-
-def say(what: Any) -> None:
-    os.write(1, json.dumps(what).encode() + b"\n")
 
 
 def act(operation: str, scene: Scene) -> None:

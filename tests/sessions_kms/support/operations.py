@@ -21,6 +21,7 @@ from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Leases
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from sessions_kms.session.loading import id_of
+from tests.sessions_kms.support.sessions import saved_key
 
 ADA, BOB = "1", "2"
 FIRST, SECOND = "1" * 64, "2" * 64
@@ -49,19 +50,12 @@ class Scene:
 def prepare() -> Scene:
     """Make the sessions that all operations start from."""
     return Scene(
-        ada=saved(OLD),
-        also_ada=saved({USER_ID: ADA, "token": "other"}),
-        bob=saved({USER_ID: BOB, "token": "his"}),
-        anonymous=saved(ANONYMOUS),
+        ada=saved_key(**OLD),
+        also_ada=saved_key(ADA, token="other"),
+        bob=saved_key(BOB, token="his"),
+        anonymous=saved_key(**ANONYMOUS),
         secret=secrets.token_hex(16),
     )
-
-
-def saved(content: dict[str, Any]) -> str:
-    session = SessionStore()
-    session.update(content)
-    session.save()
-    return session.session_key or ""
 
 
 def stored(key: str | None) -> dict[str, Any]:
@@ -83,7 +77,7 @@ def load(scene: Scene) -> None:
 
 
 def create(scene: Scene) -> None:
-    scene.moved = saved({"token": "new"})
+    scene.moved = saved_key(token="new")
 
 
 def save(scene: Scene) -> None:

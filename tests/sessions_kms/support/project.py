@@ -12,9 +12,10 @@ from pathlib import Path
 
 import requests
 
-from tests.local.running import free_ports, running
+from tests import ROOT
+from tests.support.processes import free_ports, running
 
-PACKAGE = Path(__file__).resolve().parents[3] / "sessions_kms"
+PACKAGE = ROOT / "sessions_kms"
 PASSWORD = "correct horse battery staple"
 REGION = "eu-west-1"
 

@@ -58,10 +58,6 @@ def record_id(session: SessionStore) -> str:
     return id_of(session.session_key or "")
 
 
-def lives(session: SessionStore) -> bool:
-    return SessionStore().exists(session.session_key or "")
-
-
 def rows(page: str) -> list[str]:
     """Return the text of each row of the list."""
     body = re.search(r"<tbody>(.*?)</tbody>", page, re.DOTALL)

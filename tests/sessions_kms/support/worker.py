@@ -1,68 +1,25 @@
-"""A process that keeps sessions: JSON commands in on stdin, one answer a line out on stdout.
-
-Run with `python -m tests.sessions_kms.support.worker`, SESSIONS_KMS in the environment as JSON.
-It works only when told, so several that are told at once race. `Worker` is the test's end.
-"""
+"""A process that keeps sessions as it is told to; `Worker` is the test's end."""
 
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
-from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import Any
+
+from tests.support.talking_process import TalkingProcess, obey
 
 ENVIRONMENT = "WORKER_SESSIONS_KMS"
 
 
-class Worker:
+class Worker(TalkingProcess):
     """The handle that a test has of one such process."""
 
     module = "tests.sessions_kms.support.worker"
 
     def __init__(self, settings: dict[str, Any], more: Mapping[str, str] = {}) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", self.module],
-            env={**os.environ, ENVIRONMENT: json.dumps(settings), **more},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.kill()
-        with self._process:
-            pass
-
-    def tell(self, do: str, **arguments: Any) -> None:
-        stdin = cast("IO[str]", self._process.stdin)
-        stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        stdin.flush()
-
-    def answer(self) -> Any:
-        """Wait for the answer to what it was told."""
-        line = cast("IO[str]", self._process.stdout).readline()
-        assert line, "the worker died"
-        return json.loads(line)
-
-    def ask(self, do: str, **arguments: Any) -> Any:
-        self.tell(do, **arguments)
-        return self.answer()
-
-    def kill(self) -> None:
-        """End it without a chance to tidy up (kill -9)."""
-        self._process.kill()
+        super().__init__(self.module, {ENVIRONMENT: json.dumps(settings), **more})
 
 
 def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
@@ -82,6 +39,15 @@ class Commands:
         self._store = SessionStore()
         self._stores: list[Any] = []
         self._writes: list[int] = []
+
+    def use(self, settings: dict[str, Any]) -> None:
+        """Go on with this table and this KMS key, as a process that has just started."""
+        from django.conf import settings as configuration
+        from django.core.signals import setting_changed
+
+        configuration.SESSIONS_KMS = settings
+        setting_changed.send(sender=None, setting="SESSIONS_KMS", value=settings, enter=True)
+        self.__init__()  # type: ignore[misc]  # nothing of before is left
 
     def warm_up(self) -> None:
         """Make the clients, which takes long, and ask nothing but for a session that is not."""
@@ -209,15 +175,7 @@ def main(made: Callable[[], Any] = Commands) -> None:
         USE_TZ=True,
     )
     django.setup()
-    commands = made()
-    for line in sys.stdin:
-        command = json.loads(line)
-        try:
-            answer = getattr(commands, command.pop("do"))(**command)
-        except Exception as exc:  # noqa: BLE001 - handed to the test
-            answer = type(exc).__name__
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+    obey(made())
 
 
 if __name__ == "__main__":

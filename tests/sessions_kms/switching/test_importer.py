@@ -25,6 +25,7 @@ from sessions_kms.session.loading import id_of
 from sessions_kms.switching.importer import CHUNK, AllEnded, Importer, OldEngine
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import ENGINE, saved
+from tests.sessions_kms.support.sessions import stored
 from tests.sessions_kms.support.stacks import Stack
 
 LINK = "a" * 64
@@ -45,10 +46,6 @@ def run(*arguments: str) -> tuple[dict[str, Any], int]:
     except SystemExit as exc:
         status = int(exc.code or 0)
     return json.loads(out.getvalue()), status
-
-
-def stored(key: str) -> dict[str, Any]:
-    return dict(SessionStore(key).items())
 
 
 def test_live_sessions_are_stored_under_the_keys_that_visitors_hold(stack: Stack) -> None:

@@ -19,14 +19,11 @@ from sessions_kms.switching.importer import OldEngine
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.leaks import Secrets, in_error, in_reports, raised_by
 from tests.sessions_kms.support.old_engine import saved
+from tests.sessions_kms.support.sessions import stored
 from tests.sessions_kms.support.stacks import Stack
 
 old = old_engine.in_use
 pytestmark = pytest.mark.usefixtures("old")
-
-
-def stored(key: str) -> dict[str, Any]:
-    return dict(SessionStore(key).items())
 
 
 def test_session_of_the_old_engine_is_taken_over_when_it_is_read(stack: Stack) -> None:

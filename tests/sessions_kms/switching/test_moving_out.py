@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,13 +20,16 @@ from django.utils import timezone
 
 from sessions_kms import backend, moving_in, moving_out
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
 from sessions_kms.session.loading import id_of
 from sessions_kms.switching.moved_marks import mark_of
+from tests.clock import FakeClock
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import saved
-from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.sessions import stored
+from tests.sessions_kms.support.stacks import Stack, install
 
 old = old_engine.in_use
 pytestmark = pytest.mark.usefixtures("old")
@@ -41,10 +45,6 @@ def sealed(**content: Any) -> str:
     session.update(content)
     session.save()
     return str(session.session_key)
-
-
-def stored(key: str) -> dict[str, Any]:
-    return dict(SessionStore(key).items())
 
 
 def test_sealed_session_goes_back_when_it_is_read(stack: Stack) -> None:
@@ -162,7 +162,8 @@ def test_row_that_an_old_process_changes_meanwhile_is_not_taken_for_the_session(
 def test_session_that_others_change_all_the_time_is_unavailable(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = sealed(a=1)
+    key, steady = sealed(a=1), FakeClock(0.0)
+    install(replace(fake.services, lanes=Lanes(steady), sleep=steady.advance))
     monkeypatch.setattr(moving_out.MovingOut, "_put", lambda *_: False)
     with pytest.raises(StoreUnavailable):
         moving_out.SessionStore(key).load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,3 +31,10 @@ def written(path: Path) -> Path:
     private = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, unencrypted)
     path.write_bytes(private + certificate.public_bytes(PEM))
     return path
+
+
+def server_context(path: Path) -> ssl.SSLContext:
+    """Return a server's context with a new certificate, which the file then holds."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(written(path))
+    return context

@@ -1,0 +1,59 @@
+"""Sessions of the engine that tests save, and what the next request finds of them."""
+
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY as USER_ID
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.format.kinds import session_id
+from sessions_kms.services import services
+from tests.sessions_kms.support.stacks import Stack
+
+
+def saved(user: str | None = None, /, **content: Any) -> SessionStore:
+    """Save a new session, that of a user who is signed in or an anonymous one."""
+    session = SessionStore()
+    session.update(content | ({} if user is None else {USER_ID: user}))
+    session.save()
+    return session
+
+
+async def asaved(**content: Any) -> SessionStore:
+    session = SessionStore()
+    await session.aupdate(content)
+    await session.asave()
+    return session
+
+
+def saved_key(user: str | None = None, /, **content: Any) -> str:
+    """Save a new session; give its cookie."""
+    return str(saved(user, **content).session_key)
+
+
+def saved_id(user: str | None = None, /, **content: Any) -> str:
+    """Save a new session; give the id of its record."""
+    return id_of_record(saved(user, **content))
+
+
+def id_of_record(session: SessionStore) -> str:
+    return session_id(services().config.namespace, session.session_key or "")
+
+
+def again(session: SessionStore) -> SessionStore:
+    """Give the session as the next request has it."""
+    return SessionStore(session.session_key)
+
+
+def stored(session: SessionStore | str | None) -> dict[str, Any]:
+    """Return what the next request finds in a session, or under a key."""
+    key = session.session_key if isinstance(session, SessionStore) else session
+    return dict(SessionStore(key).items())
+
+
+def lives(session: SessionStore) -> bool:
+    return SessionStore().exists(session.session_key or "")
+
+
+def link_items(stack: Stack) -> set[str]:
+    """Return the ids of the items that links are kept in."""
+    return {name for name in stack.items() if name.startswith("logout#")}

@@ -1,0 +1,108 @@
+"""Real processes on ephemeral ports: started, waited for, and killed at the end."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from tests import ROOT
+from tests.support.waiting import wait_until
+
+Stream = IO[bytes] | int | None
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of Python."""
+    return [sys.executable, "-m", name, *arguments]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on, all different."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listener.getsockname()[1] for listener in sockets]
+    for listener in sockets:
+        listener.close()
+    return ports
+
+
+def free_port() -> int:
+    return free_ports(1)[0]
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def started(
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    *,
+    stdout: Stream = None,
+    stderr: Stream = None,
+    end: Callable[["subprocess.Popen[str]"], None] = subprocess.Popen.kill,
+) -> Iterator["subprocess.Popen[str]"]:
+    """Start a command at the root of the project; kill it at the end, if it still runs."""
+    with subprocess.Popen(
+        command, env=env, cwd=ROOT, stdout=stdout, stderr=stderr, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            end(process)
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path], env: Mapping[str, str], log: Path, port: int
+) -> Iterator["subprocess.Popen[str]"]:
+    """Run a command until the block ends, which begins once it listens on its port."""
+    with (
+        log.open("ab") as output,
+        started(command, env, stdout=output, stderr=output) as process,
+    ):
+        wait_until(lambda: process.poll() is not None or is_listening(port), f"port {port} answers")
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        yield process
+
+
+def lines_until(process: "subprocess.Popen[str]", beginning: str = "") -> list[str]:
+    """Wait for the line that begins so, by which a process says that it is ready.
+
+    Gives what it has said until then, that line with it.
+    """
+    assert process.stdout is not None
+    said: list[str] = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith(beginning):
+            return said
+    errors = process.stderr.read() if process.stderr else ""
+    raise AssertionError("It ended before it was ready:\n" + "".join(said) + errors)
+
+
+def finished(
+    command: Sequence[str | Path], env: Mapping[str, str] | None = None, seconds: float = 60
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command at the root of the project to its end; what it printed is in the answer."""
+    return subprocess.run(
+        command,
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def printed_by(code: str, env: Mapping[str, str] | None = None) -> str:
+    """Run code in a Python of its own; give what it printed. It may not fail."""
+    done = finished([sys.executable, "-c", code], env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
