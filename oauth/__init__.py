@@ -32,17 +32,18 @@ if TYPE_CHECKING:
         ReauthenticationRequired,
     )
     from oauth.network.sql_connections import give_back as give_back_sql_connections
-    from oauth.network.vetted_addresses import is_private
+    from oauth.network.vetted_addresses import is_private as is_private_address
     from oauth.provider.token_set import TokenSet
-    from oauth.sign_in.allauth_adapters import EXCHANGES
-    from oauth.sign_in.pending import NEXT_MAX
-    from oauth.sign_in.way_back import AGAIN, sign_in_address
+    from oauth.sign_in.allauth_adapters import EXCHANGES as EXCHANGES_MAX
+    from oauth.sign_in.pending import NEXT_MAX as NEXT_URL_MAX
+    from oauth.sign_in.way_back import AGAIN as SIGN_IN_AGAIN
+    from oauth.sign_in.way_back import sign_in_address
     from oauth.tokens.vault import load as token_set_of
 
 __all__ = [
-    "AGAIN",
-    "EXCHANGES",
-    "NEXT_MAX",
+    "EXCHANGES_MAX",
+    "NEXT_URL_MAX",
+    "SIGN_IN_AGAIN",
     "NotConnected",
     "OAuthError",
     "ProviderUnavailable",
@@ -51,7 +52,7 @@ __all__ = [
     "aget_token",
     "get_token",
     "give_back_sql_connections",
-    "is_private",
+    "is_private_address",
     "needs_consent",
     "sign_in_address",
     "standing",
@@ -77,9 +78,9 @@ PUBLIC_MODULES = (
 
 # Within this package; after the colon what it is called there.
 _HOMES = {
-    "AGAIN": "sign_in.way_back:AGAIN",
-    "EXCHANGES": "sign_in.allauth_adapters:EXCHANGES",
-    "NEXT_MAX": "sign_in.pending:NEXT_MAX",
+    "EXCHANGES_MAX": "sign_in.allauth_adapters:EXCHANGES",
+    "NEXT_URL_MAX": "sign_in.pending:NEXT_MAX",
+    "SIGN_IN_AGAIN": "sign_in.way_back:AGAIN",
     "NotConnected": "exceptions:NotConnected",
     "OAuthError": "exceptions:OAuthError",
     "ProviderUnavailable": "exceptions:ProviderUnavailable",
@@ -88,7 +89,7 @@ _HOMES = {
     "aget_token": "access:aget_token",
     "get_token": "access:get_token",
     "give_back_sql_connections": "network.sql_connections:give_back",
-    "is_private": "network.vetted_addresses:is_private",
+    "is_private_address": "network.vetted_addresses:is_private",
     "needs_consent": "access:needs_consent",
     "sign_in_address": "sign_in.way_back:sign_in_address",
     "standing": "access:standing",

@@ -18,9 +18,9 @@ class OAuthConfig(AppConfig):
         from oauth.logout import released  # noqa: F401  (these connect)
         from oauth.provider.config import all_providers
         from oauth.sign_in import capture, rights  # noqa: F401
-        from sessions_kms import names_from
+        from sessions_kms import not_before_names_from
 
-        names_from(lambda: [provider.name for provider in all_providers()])
+        not_before_names_from(lambda: [provider.name for provider in all_providers()])
         self._tell_of_proxies([provider.issuer for provider in all_providers()])
 
     def _tell_of_proxies(self, issuers: list[str | None]) -> None:

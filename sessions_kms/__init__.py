@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 from sessions_kms.old_paths import OLD_PATHS, OldPaths
 
 if TYPE_CHECKING:
-    from sessions_kms.aws.calls import hanging
-    from sessions_kms.aws.clock import moment_of
+    from sessions_kms.aws.calls import hanging as open_circuits
+    from sessions_kms.aws.clock import moment_of as moment_of_date
     from sessions_kms.backend import SessionStore
     from sessions_kms.exceptions import (
         InvalidRecord,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from sessions_kms.session.anonymous import AnonymousSessionTooLarge
     from sessions_kms.session.links import LINKS, LINKS_MAX
     from sessions_kms.session.loading import id_of
-    from sessions_kms.storage.not_before import names_from
+    from sessions_kms.storage.not_before import names_from as not_before_names_from
 
 __all__ = [
     "LINKS",
@@ -60,10 +60,10 @@ __all__ = [
     "StoreUnavailable",
     "TableUnavailable",
     "about",
-    "hanging",
     "id_of",
-    "moment_of",
-    "names_from",
+    "moment_of_date",
+    "not_before_names_from",
+    "open_circuits",
     "user_id_of",
 ]
 
@@ -106,10 +106,10 @@ _HOMES = {
     "StoreUnavailable": "exceptions:StoreUnavailable",
     "TableUnavailable": "exceptions:TableUnavailable",
     "about": "sealed_items.about",
-    "hanging": "aws.calls:hanging",
     "id_of": "session.loading:id_of",
-    "moment_of": "aws.clock:moment_of",
-    "names_from": "storage.not_before:names_from",
+    "moment_of_date": "aws.clock:moment_of",
+    "not_before_names_from": "storage.not_before:names_from",
+    "open_circuits": "aws.calls:hanging",
     "user_id_of": "operations.users:user_id_of",
 }
 

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 
 from gateway_site.edge.listening import Client
 from gateway_site.forwarding.gate import PATIENCE, Gate
-from oauth import EXCHANGES
+from oauth import EXCHANGES_MAX
 from oauth.provider import config as providers
 from sessions_kms.concurrency.executors import in_thread
 
@@ -65,7 +65,7 @@ class ProviderLane:
     def __init__(self) -> None:
         self._lane = Lane("gateway-providers", PROVIDER_THREADS, PROVIDER_PATIENCE)
         self._gates: defaultdict[str, Gate] = defaultdict(
-            lambda: Gate(EXCHANGES, PROVIDER_PATIENCE)
+            lambda: Gate(EXCHANGES_MAX, PROVIDER_PATIENCE)
         )
 
     async def run(self, client: Client, work: Work, *, provider: str) -> HttpResponseBase:

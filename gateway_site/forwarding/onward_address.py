@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from oauth import NEXT_MAX
+from oauth import NEXT_URL_MAX
 
 FIELD = "to"
 
@@ -18,10 +18,10 @@ def of_call(scope: dict[str, Any]) -> str | None:
     query = b"?" + scope["query_string"] if scope.get("query_string") else b""
     call = ((scope.get("raw_path") or b"").partition(b"?")[0] + query).decode("latin-1")
     address = f"{reverse('onward')}?{urlencode({FIELD: call})}"
-    return address if leads_to_call(call) and len(address) <= NEXT_MAX else None
+    return address if leads_to_call(call) and len(address) <= NEXT_URL_MAX else None
 
 
 def leads_to_call(address: str) -> bool:
     """Tell whether an address is that of a call of an upstream of ours."""
     own = address.isascii() and url_has_allowed_host_and_scheme(address, allowed_hosts=None)
-    return own and address.startswith(reverse("gateway")) and len(address) <= NEXT_MAX
+    return own and address.startswith(reverse("gateway")) and len(address) <= NEXT_URL_MAX

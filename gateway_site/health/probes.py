@@ -10,7 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from gateway_site.health.readiness import Migrations
 from gateway_site.health.shared_answer import Health
-from sessions_kms import hanging
+from sessions_kms import open_circuits
 from sessions_kms.services import services
 
 
@@ -22,7 +22,7 @@ def migrations() -> Health:
 
 def circuits() -> str:
     """Return which services of AWS are not waited for at the moment."""
-    return ", ".join(f"open: {name}" for name in hanging()) or "closed"
+    return ", ".join(f"open: {name}" for name in open_circuits()) or "closed"
 
 
 def _ask_database() -> None:

@@ -26,7 +26,7 @@ from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import wire
 from gateway_site.transport.connections import Connections, Limits, Owner
 from gateway_site.transport.http1 import Http1Connection
-from oauth import is_private
+from oauth import is_private_address
 from sessions_kms.signals import session_cycled, session_ended
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ async def _connected(upstream: Upstream, url: httpx2.URL, patience: float) -> Ht
     host, port = url.raw_host.decode("ascii"), url.port or (443 if tls else 80)
     try:
         made = await wire.connected(host, port, tls, patience=patience)
-        if tls is None and not is_private(made.peer):
+        if tls is None and not is_private_address(made.peer):
             made.close()
             logger.error("%s is in the Internet, and is not asked without TLS.", upstream.name)
             raise httpx2.ConnectError("The upstream was not reached.")

@@ -9,7 +9,7 @@ from oauth.doctor.remedies import PATIENCE
 from oauth.network import http
 from oauth.provider.id_token import CLOCK_DIFFERENCE
 from oauth.provider.metadata import Metadata
-from sessions_kms import moment_of
+from sessions_kms import moment_of_date
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 DAYS_LEFT = 14
@@ -21,7 +21,7 @@ def connection_findings(found: Metadata, clock: Callable[[], float]) -> Iterator
     answer = http.get(found.token_endpoint, reach=found.reach, patience=PATIENCE)
     now = clock()
     yield _certificate(found.token_endpoint, answer.certificate_end, now)
-    yield _clock(moment_of(answer.date), now)
+    yield _clock(moment_of_date(answer.date), now)
 
 
 def _certificate(url: str, end: str | None, now: float) -> Finding:

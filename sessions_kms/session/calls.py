@@ -1,7 +1,6 @@
 """What the session's steps wait for, by name: records in the table, and pauses."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sessions_kms.concurrency import deadline
@@ -66,21 +65,8 @@ def end(services: Services, session_id: str) -> Steps[bool]:
 def rest(services: Services, seconds: float) -> Steps[None]:
     """Pause, on the request's account."""
     if seconds > 0:
-        yield _Rest(seconds, services.wait)
-
-
-@dataclass(frozen=True)
-class _Rest(Pause):
-    """A pause whose thread sleeps as the services say."""
-
-    wait: Callable[[float], None]
-
-    def blocking(self) -> None:
-        self.wait(self.seconds)
-
-    async def looping(self) -> None:
-        await super().looping()
-        deadline.spend(self.seconds)
+        yield Pause(seconds, services.sleep)
+        deadline.spend(seconds)
 
 
 def _named(function: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Call:

@@ -144,7 +144,7 @@ def test_what_all_share_is_told_and_is_no_reason(
     store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake table's
     probe.error = OperationalError("canary")
     clock.advance(5)
-    monkeypatch.setattr("gateway_site.health.probes.hanging", lambda: ["dynamodb"])
+    monkeypatch.setattr("gateway_site.health.probes.open_circuits", lambda: ["dynamodb"])
 
     response = Client().get("/readyz?verbose")
 

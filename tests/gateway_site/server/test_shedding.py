@@ -34,7 +34,7 @@ def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
         "django.middleware.common.CommonMiddleware",
     ]
     monkeypatch.setattr(handler, "THREADS", PLACES)
-    monkeypatch.setattr(lanes, "EXCHANGES", PLACES)
+    monkeypatch.setattr(lanes, "EXCHANGES_MAX", PLACES)
     monkeypatch.setattr(lanes, "PROVIDER_THREADS", PLACES_OF_PROVIDERS)
     urls.go_on.clear()
     urls.reached.clear()

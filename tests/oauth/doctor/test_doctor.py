@@ -14,12 +14,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from oauth.network import http
-<<<<<<< HEAD
 from oauth.provider import metadata
-from tests import certificates
-=======
-from oauth.provider import metadata as endpoints
->>>>>>> testkit
 from tests.oauth.support import fake_provider
 from tests.oauth.support.asking_provider import AskingProvider
 from tests.oauth.support.fake_provider import CLIENT_SECRET
