@@ -152,11 +152,13 @@ def is_session_id(item_id: str) -> bool:
 
 def session_id(namespace: str, session_key: str) -> str:
     """Return the id of a session: a digest, so that the table gives no cookie away."""
+    __traceback_hide__ = True
     return _digest(b"sessions_kms/1/id", namespace, session_key)
 
 
 def lease_id(namespace: str, secret: str) -> str:
     """Return the id of the lease of a secret."""
+    __traceback_hide__ = True
     return LEASE.id_in(namespace, _digest(b"sessions_kms/1/lease", namespace, secret))
 
 

@@ -57,6 +57,13 @@ def test_record_without_owner_has_no_such_attribute() -> None:
     assert set(replace(good_record(), owner=None).to_item()) == set(ATTRIBUTES) - {"owner"}
 
 
+def test_ancestors_are_kept_and_left_out_where_there_are_none() -> None:
+    descendant = replace(good_record(), ancestors=b"12345678")
+    item = good_record().to_item() | {"ancestors": {"B": b"12345678"}}
+    assert descendant.to_item() == item
+    assert SessionRecord.from_item(item) == descendant
+
+
 def test_unknown_attributes_are_ignored() -> None:
     more = good_item() | {"later": {"M": {"a": {"N": "1"}}}, "empty": {}}
     assert SessionRecord.from_item(more) == good_record()
