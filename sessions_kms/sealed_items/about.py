@@ -28,7 +28,7 @@ Words = dict[str, str]
 
 
 class Telling(Protocol):
-    """What is known to be stored of a session (`baseline.Baseline`)."""
+    """What is known to be stored of a session (`session.snapshot.Snapshot`)."""
 
     @property
     def created_at(self) -> int: ...

@@ -23,7 +23,7 @@ NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class HasLinks(Protocol):
-    """What is known to be stored of a session (`snapshot.Snapshot`)."""
+    """What is known to be stored of a session (`session.snapshot.Snapshot`)."""
 
     @property
     def created_at(self) -> int: ...
