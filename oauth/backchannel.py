@@ -102,7 +102,7 @@ def _end(token: LogoutToken) -> int:
     two at once end the same sessions.
     """
     used = _used_id(token)
-    if services().table.get_item(used) is not None:
+    if services().table.get(used) is not None:
         raise InvalidLogoutToken("The logout token was used before.")
     if token.session_id is not None:
         names = links.known_links(token.issuer, links.SESSION, token.session_id)

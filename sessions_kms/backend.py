@@ -27,7 +27,7 @@ from sessions_kms.session.loading import id_of, refuse
 from sessions_kms.session.saving import SavingStore, Stored
 from sessions_kms.session.snapshot import Baseline
 from sessions_kms.signals import announce, session_created, session_cycled, session_ended
-from sessions_kms.storage.table import Conflict, RecordExists
+from sessions_kms.storage.session_items import Conflict, RecordExists
 from sessions_kms.telemetry import telemetry
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class SessionStore(SavingStore):
         key = self._own_key() if session_key is None else session_key
         if key is not None and self._validate_session_key(key):
             with telemetry.spanned("operation", "delete"):
-                if not services().table.end(id_of(key)):
+                if not services().session_items.end(id_of(key)):
                     raise SessionMoved
                 if self._baseline and self._baseline.session_key == key and self._baseline.about:
                     about.drop(services(), id_of(key))
@@ -143,7 +143,7 @@ class SessionStore(SavingStore):
         about.write(services(), record, about.told(baseline))
         try:
             with telemetry.spanned("operation", "create"):
-                services().table.create(record, now=record.updated_at)
+                services().session_items.create(record, now=record.updated_at)
         except RecordExists:
             raise CreateError from None
         self._stored(baseline)
@@ -167,7 +167,7 @@ class SessionStore(SavingStore):
         __traceback_hide__ = True
         if self.exists(self._key):
             return
-        if isinstance(services().table.find(self._id()), Tombstone):
+        if isinstance(services().session_items.find(self._id()), Tombstone):
             raise SessionMoved
         raise UpdateError
 
@@ -215,7 +215,7 @@ class SessionStore(SavingStore):
         links.write(services(), record, baseline.links)
         next_cookie.may_change(self._key, new_key)  # Whatever fails from now on.
         words = about.told(baseline)
-        services().table.move(
+        services().session_items.move(
             record,
             old_id=self._id(),
             expected=expected,

@@ -20,12 +20,16 @@ from sessions_kms.aws.clock import ServerClock, has_passed, local_of
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.steps import Call, Pause, Wait
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import Header
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.storage.not_before import NamedNotBefores, NotBefore
+from sessions_kms.storage.data_key_items import DataKeyItems
+from sessions_kms.storage.description import Description
+from sessions_kms.storage.not_before import NamedNotBefores, NotBefore, NotBeforeItems
+from sessions_kms.storage.session_items import SessionItems
 from sessions_kms.storage.table import Table
 
 Clock = Callable[[], float]
@@ -42,6 +46,26 @@ class Services:
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
     lanes: Lanes[Any] = field(default_factory=Lanes, repr=False)  # of those who write a session
+
+    @cached_property
+    def session_items(self) -> SessionItems:
+        """The records of sessions in the table."""
+        return SessionItems(self.table)
+
+    @cached_property
+    def data_key_items(self) -> DataKeyItems:
+        """The data keys of this namespace in the table."""
+        return DataKeyItems(self.table, self.config.namespace)
+
+    @cached_property
+    def not_before_items(self) -> NotBeforeItems:
+        """The moments of this namespace in the table."""
+        return NotBeforeItems(self.table, self.config.namespace)
+
+    @cached_property
+    def description(self) -> Description:
+        """What AWS tells of the whole table."""
+        return Description(self.table)
 
     def wait(self, seconds: float) -> None:
         """Sleep, on the request's account."""
@@ -81,7 +105,7 @@ class Services:
 
     @cached_property
     def _named_not_befores(self) -> NamedNotBefores:
-        return NamedNotBefores(self.table.get_not_before, clock=local_of(self.clock))
+        return NamedNotBefores(self.not_before_items.get, clock=local_of(self.clock))
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
@@ -91,7 +115,7 @@ class Services:
     def probe_table(self) -> None:
         """Read the table once. Raises TableUnavailable."""
         try:
-            self.table.get_not_before()
+            self.not_before_items.get()
         except InvalidRecord as exc:
             raise TableUnavailable from exc
 
@@ -111,11 +135,12 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
     table = Table(
         clients.dynamodb_client(config.region_name),
         name=config.table_name,
-        namespace=config.namespace,
-        sleep=parts.get("sleep", time.sleep),
+        pause=_pausing(parts.get("sleep")),
     )
     not_before = NotBefore(
-        table.get_not_before, at_least=config.not_before or 0, clock=local_of(clock)
+        NotBeforeItems(table, config.namespace).get,
+        at_least=config.not_before or 0,
+        clock=local_of(clock),
     )
     defaults: dict[str, Any] = {
         "table": table,
@@ -125,11 +150,17 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
     return Services(config, clock=clock, **(defaults | parts))
 
 
+def _pausing(sleep: Callable[[float], None] | None) -> Callable[[float], Wait]:
+    """Return what makes the pauses of the table."""
+    return Pause if sleep is None else lambda seconds: Call(sleep, (seconds,))
+
+
 def build_keyring(config: conf.Config, table: Table, clock: Clock) -> ConfirmingKeyring:
     """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
     kms = build_kms_keyring(config)
+    published = DataKeyItems(table, config.namespace)
     shared = (
-        SharedKeyring(kms, table, period_length=config.data_key_period, clock=clock)
+        SharedKeyring(kms, published, period_length=config.data_key_period, clock=clock)
         if config.data_key_period
         else kms
     )

@@ -32,7 +32,11 @@ WITHOUT_DJANGO = {
     "sessions_kms.format.envelope",
     "sessions_kms.exceptions",
     "sessions_kms.concurrency.single_flight",
-    "sessions_kms.storage.items",
+    "sessions_kms.storage.condition",
+    "sessions_kms.storage.data_key_items",
+    "sessions_kms.storage.description",
+    "sessions_kms.storage.sending",
+    "sessions_kms.storage.session_items",
     "sessions_kms.data_keys.keyring",
     "sessions_kms.concurrency.lanes",
     "sessions_kms.format.ancestors",
@@ -48,9 +52,9 @@ WITHOUT_DJANGO = {
     "sessions_kms.aws.signing",
     "sessions_kms.concurrency.elapsed",
     "sessions_kms.storage.table",
+    "sessions_kms.concurrency.steps",
     "sessions_kms.telemetry",
     "sessions_kms.format.tombstone",
-    "sessions_kms.storage.writing",
 }
 
 
@@ -178,7 +182,7 @@ def test_boto_is_in_few_modules_and_in_two_more_for_type_checkers() -> None:
         ("sessions_kms.aws.role_credentials", False),
         ("sessions_kms.aws.signing", False),
         ("sessions_kms.storage.table", True),
-        ("sessions_kms.storage.writing", True),
+        ("sessions_kms.storage.sending", True),
     }
 
 

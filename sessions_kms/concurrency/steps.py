@@ -11,8 +11,12 @@ import asyncio
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
+P = ParamSpec("P")
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
 
 
@@ -97,3 +101,25 @@ async def arun(steps: Steps[T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+class HasSteps(Protocol[S_co]):
+    """Something whose methods are those of ``steps``, each done in the thread that calls it."""
+
+    @property
+    def steps(self) -> S_co: ...
+
+
+def blocking(
+    method: Callable[Concatenate[S, P], Steps[T]],
+) -> Callable[Concatenate[HasSteps[S], P], T]:
+    """Return the method that does what one of ``steps`` does, in this thread."""
+    name = method.__name__
+
+    @wraps(method)
+    def done(face: HasSteps[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        __traceback_hide__ = True
+        steps: Steps[T] = getattr(face.steps, name)(*args, **kwargs)
+        return run(steps)
+
+    return done

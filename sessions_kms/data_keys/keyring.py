@@ -64,12 +64,12 @@ class ConfirmingKeyring(Keyring, Protocol):
         ...
 
 
-class DataKeyTable(Protocol):
-    """Where the fleet publishes its data keys (`table.Table`)."""
+class PublishedKeys(Protocol):
+    """Where the fleet publishes its data keys (`data_key_items.DataKeyItems`)."""
 
-    def get_data_key(self, period: int) -> PublishedKey | None: ...
-    def publish_data_key(self, key: PublishedKey) -> bool: ...
-    def replace_data_key(self, key: PublishedKey, *, old: bytes) -> bool: ...
+    def get(self, period: int) -> PublishedKey | None: ...
+    def publish(self, key: PublishedKey) -> bool: ...
+    def replace(self, key: PublishedKey, *, old: bytes) -> bool: ...
 
 
 class KMSKeyring:
@@ -154,13 +154,13 @@ class SharedKeyring:
     def __init__(
         self,
         keyring: KMSKeyring,
-        table: DataKeyTable,
+        published: PublishedKeys,
         *,
         period_length: int,
         clock: Callable[[], float],
     ) -> None:
         self._keyring = keyring
-        self._table = table
+        self._published_keys = published
         self._period_length = period_length
         self._clock = clock
 
@@ -186,21 +186,21 @@ class SharedKeyring:
         return self._keyring.unwrap(encrypted, period)
 
     def _shared(self, period: int) -> DataKey:
-        published = self._table.get_data_key(period)
+        published = self._published_keys.get(period)
         if published is None:
-            return self._share(period, self._table.publish_data_key)
+            return self._share(period, self._published_keys.publish)
         try:
             return self._keyring.unwrap(published.encrypted, period)
         except InvalidRecord:
             _alarm(period, "is invalid, says KMS. It is being replaced.")
-        return self._share(period, partial(self._table.replace_data_key, old=published.encrypted))
+        return self._share(period, partial(self._published_keys.replace, old=published.encrypted))
 
     def _share(self, period: int, put: Callable[[PublishedKey], bool]) -> DataKey:
         """Generate a data key and put it, or adopt the one that another process put first."""
         ours = self._keyring.generate(period)
         if put(self._published(ours)):
             return ours
-        theirs = self._table.get_data_key(period)
+        theirs = self._published_keys.get(period)
         # A put whose answer was lost is retried by the SDK and then meets our own item.
         # With nothing there (deleted meanwhile) ours serves unpublished: records carry it.
         if theirs is None or theirs.encrypted == ours.encrypted:

@@ -34,7 +34,7 @@ def end_session(ended_id: str, *, user_id: object) -> bool:
     record = stored_head(ended_id)
     if owner is None or record is None or record.owner != owner:
         return False
-    if not services().table.end(record.id):  # It got another id meanwhile, and lives on.
+    if not services().session_items.end(record.id):  # It got another id meanwhile, and lives on.
         return False
     about.drop(services(), record.id)
     _announce_end(record)
@@ -76,7 +76,7 @@ def require_past(moment: int) -> None:
 
     Raises TableUnavailable.
     """
-    there = services().table.server_time()
+    there = services().description.server_time()
     ahead = 0 if there is None else round(time.time() - there)
     if ahead > AHEAD_MAX and moment > time.time() - ahead + GRAIN:
         raise ValueError(
@@ -101,14 +101,14 @@ def _raised(moment: int, name: str | None = None) -> bool:
     if moment > services().clock():
         raise ValueError("The moment lies in the future: nobody could sign in until then.")
     try:
-        return services().table.raise_not_before(moment, name, latest=_latest())
+        return services().not_before_items.raise_to(moment, name, latest=_latest())
     except InvalidRecord as exc:
         raise TableUnavailable("The moment in the table cannot be read.") from exc
 
 
 def _latest() -> int:
     """Return the latest moment that counts, by AWS's clock where this machine's is behind."""
-    there = services().table.server_time()
+    there = services().description.server_time()
     return latest(max(services().clock(), there or 0))
 
 
@@ -117,7 +117,7 @@ def end_record(record: RecordHead) -> bool:
 
     Raises StoreUnavailable.
     """
-    if not services().table.end(record.id):
+    if not services().session_items.end(record.id):
         return False
     if record.owner is not None:
         about.drop(services(), record.id)
@@ -139,7 +139,9 @@ def _end_all(owner: str, kept: set[str | None], end: Callable[[str], bool | None
     over = set(kept)
     ended = empty = 0
     for _ in range(PASSES_MAX):
-        outcomes = {each: end(each) for each in services().table.owned(owner) if each not in over}
+        outcomes = {
+            each: end(each) for each in services().table.owned_ids(owner) if each not in over
+        }
         news = {each: was_live for each, was_live in outcomes.items() if was_live is not None}
         over |= news.keys()
         ended += sum(news.values())
@@ -154,7 +156,7 @@ def _end(ended_id: str) -> bool:
     record = stored_head(ended_id)
     if record is not None:
         return end_record(record)
-    services().table.end(ended_id)
+    services().session_items.end(ended_id)
     return False
 
 
@@ -180,7 +182,7 @@ def stored_head(found: str) -> RecordHead | None:
     if not SESSION_ID.fullmatch(found):  # Another kind of item, or what somebody typed.
         return None
     try:
-        return once_more(lambda: services().table.head(found))
+        return once_more(lambda: services().session_items.head(found))
     except InvalidRecord:
         return None
 

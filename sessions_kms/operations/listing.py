@@ -95,7 +95,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = services().table.page(start, limit=ROWS - len(rows))
+            page = services().table.scan(start, limit=ROWS - len(rows))
             rows += [row for item in page.items if (row := self._listed(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -107,7 +107,7 @@ class Inspection:
         owner = owner_of(self._namespace, user_id)
         if owner is None:
             return Listing([])
-        page = services().table.owned_page(owner, start, limit=OWNED_ROWS)
+        page = services().table.owned(owner, start, limit=OWNED_ROWS)
         found = [ending.stored_head(item["id"]["S"]) for item in page.items]
         return Listing(
             [
@@ -126,7 +126,7 @@ class Inspection:
         owner = owner_of(self._namespace, user_id)
         if owner is None:
             return Count(0, more=False)
-        page = services().table.owned_page(owner, limit=COUNTED)
+        page = services().table.owned(owner, limit=COUNTED)
         return Count(sum(map(_may_be_live, page.items)), page.next is not None)
 
     def find(self, item_id: str) -> Row | None:
@@ -153,7 +153,7 @@ class Inspection:
     def size(self, item_id: str) -> int | None:
         """Return how many bytes the item of a session has, which reads all of it."""
         try:
-            record = services().table.get(item_id)
+            record = services().session_items.get(item_id)
         except InvalidRecord:
             return None
         return None if record is None else item_size(record.to_item())

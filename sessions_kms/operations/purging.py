@@ -16,6 +16,7 @@ from sessions_kms.operations.table_scan import Sweep
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
+from sessions_kms.storage.condition import Condition, as_bytes, as_number
 
 OTHER_KINDS = ("about#", "data-key#", "lease#", "logout#", "moved#")
 
@@ -42,18 +43,18 @@ class Clearing:
 
     def created(self, until: int) -> Iterator[int]:
         """Delete this namespace's sessions that were created until a moment."""
-        table = self.services.table
+        table, created = self.services.table, created_until(until)
         return self._sessions(
             lambda record: record.created_at <= until,
-            lambda record: table.delete_created(record.id, until=until),
+            lambda record: table.delete(record.id, when=created),
         )
 
     def sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
         """Delete this namespace's sessions that were sealed in a period, but under a data key."""
-        table = self.services.table
+        table, sealed = self.services.table, sealed_in(period, but=but)
         return self._sessions(
             lambda record: record.key_period == period and record.encrypted_key != but,
-            lambda record: table.delete_sealed(record.id, period=period, but=but),
+            lambda record: table.delete(record.id, when=sealed),
             consistent=True,  # Nothing else ends what a scan that lags behind would miss.
         )
 
@@ -61,13 +62,13 @@ class Clearing:
         """Delete what has expired, of every namespace and kind, as DynamoDB's TTL would."""
         # The clock that set the end may be behind this one.
         until = int(self.services.clock()) - CLOCK_SKEW
-        table = self.services.table
+        table, ended = self.services.table, ended_until(until)
         with Sweep(self.services) as sweep:
             for items in sweep.pages():
                 left = at_most - self.cleared.deleted
                 ids = [item["id"]["S"] for item in items if _is_expired(item, until)][:left]
                 self.cleared.deleted += sum(
-                    sweep.each(lambda item_id: table.delete_expired(item_id, until=until), ids)
+                    sweep.each(lambda item_id: table.delete(item_id, when=ended), ids)
                 )
                 yield self._looked_at(items)
                 if self.cleared.deleted >= at_most:
@@ -113,6 +114,24 @@ class Clearing:
     def _looked_at(self, items: list[Item]) -> int:
         self.cleared.looked_at += len(items)
         return len(items)
+
+
+def created_until(moment: int) -> Condition:
+    """Return the condition that an item was created until a moment."""
+    return Condition("#createdAt <= :until", {":until": as_number(moment)})
+
+
+def ended_until(moment: int) -> Condition:
+    """Return the condition that an item ended until a moment."""
+    return Condition("#ttl <= :until", {":until": as_number(moment)})
+
+
+def sealed_in(period: int, *, but: bytes | None) -> Condition:
+    """Return the condition that an item was sealed in a period, but under this data key."""
+    if but is None:
+        return Condition("#keyPeriod = :period", {":period": as_number(period)})
+    values = {":period": as_number(period), ":but": as_bytes(but)}
+    return Condition("#keyPeriod = :period AND #encryptedKey <> :but", values)
 
 
 def _records(items: list[Item]) -> Iterator[RecordHead]:

@@ -24,6 +24,8 @@ from sessions_kms.operations import ending
 from sessions_kms.operations.table_scan import Sweep
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
+from sessions_kms.storage.condition import as_bytes, as_number, equal
+from sessions_kms.storage.table import Table
 
 
 class Left(Enum):
@@ -105,7 +107,7 @@ class Rewrapping:
                 yield len(items)
 
     def _published(self, period: int) -> Item | None:
-        return self._services.table.get_item(f"{self._published_prefix}{period}")
+        return self._services.table.get(f"{self._published_prefix}{period}")
 
     def _move(self, sweep: Sweep, items: list[Item]) -> None:
         holders = [holder for item in items if (holder := self._holder(item)) is not None]
@@ -140,12 +142,8 @@ class Rewrapping:
 
     def _put(self, holder: Holder, new: bytes) -> bool:
         is_published = holder.item_id.startswith(self._published_prefix)
-        return self._services.table.rewrap(
-            holder.item_id,
-            old=holder.key[0],
-            new=new,
-            created_at=int(self._services.clock()) if is_published else None,
-        )
+        now = int(self._services.clock()) if is_published else None
+        return put_wrapped(self._services.table, holder, new, created_at=now)
 
     def _holder(self, item: Item) -> Holder | None:
         """Return what an item holds; None for one of another namespace or without a data key."""
@@ -165,3 +163,15 @@ class Rewrapping:
             return "owner" not in item or text(item, "owner").startswith(self._owner_prefix)
         except InvalidRecord:
             return False
+
+
+def put_wrapped(table: Table, holder: Holder, new: bytes, *, created_at: int | None) -> bool:
+    """Put a wrapped data key in the place of the one held; False when it is not there any more.
+
+    With ``created_at`` that becomes the item's time.
+    """
+    changes = {"encryptedKey": as_bytes(new)}
+    if created_at is not None:
+        changes["createdAt"] = as_number(created_at)
+    held = equal("encryptedKey", as_bytes(holder.key[0]))
+    return table.update(holder.item_id, changes, when=held)

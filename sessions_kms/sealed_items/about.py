@@ -83,7 +83,7 @@ def write(services: Services, record: SessionRecord, words: Words) -> None:
     """Write the item of a session that is about to be stored, if that can be done now."""
     if words:
         with suppress(StoreUnavailable):
-            services.table.put_item(sealed(services, record, words))
+            services.table.put(sealed(services, record, words))
 
 
 def drop(services: Services, session_id: str) -> None:
@@ -97,7 +97,7 @@ def read(services: Services, session_id: str) -> Words:
 
     Raises StoreUnavailable.
     """
-    item = services.table.get_item(id_of(services, session_id))
+    item = services.table.get(id_of(services, session_id))
     if item is None:
         return {}
     try:

@@ -144,7 +144,7 @@ class Leases:
 
     def _get(self, secret: str) -> _Lease | None:
         __traceback_hide__ = True
-        item = self._services.table.get_item(self.id_of(secret))
+        item = self._services.table.get(self.id_of(secret))
         return None if item is None else _refusing(lambda: _Lease.of(item))
 
     def _open(self, lease: _Lease, secret: str) -> bytes:

@@ -84,7 +84,7 @@ def due(
 def write(services: Services, record: SessionRecord, names: Iterable[str]) -> None:
     """Write the items of a session that is about to be stored. Raises TableUnavailable."""
     for name in names:
-        services.table.put_item(_item(services, record, name))
+        services.table.put(_item(services, record, name))
 
 
 def drop(services: Services, session_id: str, names: Iterable[str]) -> None:

@@ -50,7 +50,7 @@ class LoadingStore(AsyncStore):
         if not self._validate_session_key(session_key):
             return False
         try:
-            record = once_more(partial(services().table.get, id_of(session_key)))
+            record = once_more(partial(services().session_items.get, id_of(session_key)))
         except InvalidRecord as exc:
             refuse(id_of(session_key), exc)
             return False
@@ -115,7 +115,7 @@ class LoadingStore(AsyncStore):
 
     def _look(self, key: str) -> Found | Tombstone | None:
         __traceback_hide__ = True
-        stands = services().table.find(id_of(key))
+        stands = services().session_items.find(id_of(key))
         if not isinstance(stands, SessionRecord):
             return stands
         return self._open(stands, key) if services().is_live(stands) else None

@@ -88,7 +88,7 @@ class RebasingStore(LoadingStore):
 
     def _read_record(self) -> SessionRecord:
         __traceback_hide__ = True
-        return live(services().table.find(self._id()))
+        return live(services().session_items.find(self._id()))
 
     def _lay_over(self, baseline: Baseline, theirs: Baseline, content: dict[str, Any]) -> None:
         """Lay the changes since a baseline over other content. Raises UpdateError."""

@@ -34,7 +34,7 @@ from sessions_kms.session.parts import Part
 from sessions_kms.session.rebasing import RebasingStore, live
 from sessions_kms.session.snapshot import Baseline
 from sessions_kms.storage.doubts import once_more
-from sessions_kms.storage.table import Conflict
+from sessions_kms.storage.session_items import Conflict
 from sessions_kms.telemetry import telemetry
 
 Stored = SessionRecord | Tombstone | None
@@ -150,7 +150,7 @@ class SavingStore(RebasingStore):
         before = [each.begin(made) for each in tries]
         began = lanes.steady()
         try:
-            services().table.replace(record, expected=known, now=record.updated_at)
+            services().session_items.replace(record, expected=known, now=record.updated_at)
         except (Conflict, SessionTooLarge) as exc:
             for each, was_pending in zip(tries, before, strict=True):
                 each.pending = was_pending
@@ -186,7 +186,7 @@ class SavingStore(RebasingStore):
 
     def _standing(self, record_id: str) -> Stored:
         """Return what stands under an id; what is not valid is read once more."""
-        return once_more(partial(services().table.find, record_id))
+        return once_more(partial(services().session_items.find, record_id))
 
     def _stored(self, baseline: Baseline) -> None:
         self._baseline = baseline

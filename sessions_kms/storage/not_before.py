@@ -13,8 +13,11 @@ from functools import partial
 from threading import Lock, RLock
 
 from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.record import CLOCK_SKEW
+from sessions_kms.format.record import CLOCK_SKEW, VERSION, Item, number
+from sessions_kms.storage.condition import Condition, as_number
+from sessions_kms.storage.table import Table, TableSteps, held
 from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,68 @@ def known_names() -> set[str]:
 def latest(now: float) -> int:
     """Return the latest moment that counts at a time: one beyond is a wrong clock's, or forged."""
     return int(now) + CLOCK_SKEW
+
+
+class NotBeforeItemSteps:
+    """The items of one namespace in which the moments are, as steps.
+
+    With a name it is the moment of something else that began, such as a grant of tokens.
+    """
+
+    def __init__(self, table: TableSteps, namespace: str) -> None:
+        self._table = table
+        self._namespace = namespace
+
+    def get(self, name: str | None = None) -> Steps[int]:
+        """Return the moment in the table; 0 when none is set. Raises InvalidRecord."""
+        item = yield from self._table.get(self._id(name))
+        if item is None:
+            return 0
+        if number(item, "version") != VERSION:
+            raise InvalidRecord("version")
+        return number(item, "notBefore")
+
+    def raise_to(self, moment: int, name: str | None = None, *, latest: int) -> Steps[bool]:
+        """Move that moment forward; back only from one after ``latest``, which counts for nobody.
+
+        False when it stands as high already, and counts.
+        """
+        if (
+            yield from held(self._table.put(self._item(name, moment), when=_lower(moment, latest)))
+        ):
+            return True
+        # It stands as high, or nothing is known.
+        if not moment <= (yield from self.get(name)) <= latest:
+            raise TableUnavailable
+        return False
+
+    def _item(self, name: str | None, moment: int) -> Item:
+        return {
+            "id": {"S": self._id(name)},
+            "version": {"N": str(VERSION)},
+            "notBefore": as_number(moment),
+        }
+
+    def _id(self, name: str | None) -> str:
+        named = "" if name is None else f"#{name}"
+        return f"not-before#{self._namespace}{named}"
+
+
+def _lower(moment: int, latest: int) -> Condition:
+    return Condition(
+        "attribute_not_exists(#id) OR #notBefore < :moment OR #notBefore > :latest",
+        {":moment": as_number(moment), ":latest": as_number(latest)},
+    )
+
+
+class NotBeforeItems:
+    """The same, each done in the thread that calls it."""
+
+    def __init__(self, table: Table, namespace: str) -> None:
+        self.steps = NotBeforeItemSteps(table.steps, namespace)
+
+    get = blocking(NotBeforeItemSteps.get)
+    raise_to = blocking(NotBeforeItemSteps.raise_to)
 
 
 class NotBefore:

@@ -11,7 +11,6 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session import async_methods as asynchronous
 from tests.clock import FakeClock
-from tests.sessions_kms.support.fake_table import FakeTable
 from tests.sessions_kms.support.stacks import Stack
 
 
@@ -34,8 +33,7 @@ def all_busy() -> Iterator[threading.Event]:
 
 
 def calls(stack: Stack) -> list[str]:
-    table: FakeTable = stack.services.table  # type: ignore[assignment]
-    return table.calls
+    return stack.dynamodb.calls
 
 
 @pytest.mark.parametrize("in_request", [True, False])

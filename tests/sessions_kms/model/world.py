@@ -18,12 +18,12 @@ from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
 from sessions_kms.services import Services
 from sessions_kms.session.loading import id_of
-from sessions_kms.storage.not_before import NotBefore
-from sessions_kms.storage.table import Table
+from sessions_kms.storage.data_key_items import DataKeyItems
+from sessions_kms.storage.not_before import NotBefore, NotBeforeItems
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, State
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
-from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.stacks import install, table_over
 from tests.sessions_kms.support.wire import Wire, WiredKMS
 
 NEVER = -(10**9)
@@ -57,12 +57,12 @@ class World:
 
     def started(self) -> Services:
         """Return the services of a process that starts now."""
-        client: Any = self.table
-        namespace = self.config.namespace
-        table = Table(client, name="sessions", namespace=namespace, sleep=lambda _: None)
+        table, namespace = table_over(self.table), self.config.namespace
         kms = self._kms_keyring()
         length = self.config.data_key_period
-        shared = SharedKeyring(kms, table, period_length=length, clock=self.clock)
+        shared = SharedKeyring(
+            kms, DataKeyItems(table, namespace), period_length=length, clock=self.clock
+        )
         keyring = CachingKeyring(
             shared if length else kms,
             context=kms.context,
@@ -73,7 +73,7 @@ class World:
             monotonic=self.clock,
             background=False,
         )
-        not_before = NotBefore(table.get_not_before, at_least=0, clock=self.clock)
+        not_before = NotBefore(NotBeforeItems(table, namespace).get, at_least=0, clock=self.clock)
         return Services(self.config, table, keyring, not_before, clock=self.clock, sleep=self.sleep)
 
     def restart(self, process: int) -> None:

@@ -165,6 +165,6 @@ def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -
 
 
 def _start_anew(stack: Stack) -> None:
-    table = stack.services.table
-    not_before = NotBefore(table.get_not_before, at_least=0, clock=stack.clock)
+    read = stack.services.not_before_items.get
+    not_before = NotBefore(read, at_least=0, clock=stack.clock)
     install(replace(stack.services, not_before=not_before))

@@ -134,17 +134,17 @@ class FakeDataKeyTable:
         self.before_put: Callable[[PublishedKey], object] = lambda _key: None
         self.puts = 0
 
-    def get_data_key(self, period: int) -> PublishedKey | None:
+    def get(self, period: int) -> PublishedKey | None:
         self._check_reachable()
         if period in self.malformed:
             raise InvalidRecord("encryptedKey")
         with self._lock:
             return self.keys.get(period)
 
-    def publish_data_key(self, key: PublishedKey) -> bool:
+    def publish(self, key: PublishedKey) -> bool:
         return self._put(key, lambda current: current is None)
 
-    def replace_data_key(self, key: PublishedKey, *, old: bytes) -> bool:
+    def replace(self, key: PublishedKey, *, old: bytes) -> bool:
         return self._put(key, lambda current: current is not None and current.encrypted == old)
 
     def _put(self, key: PublishedKey, condition: Callable[[PublishedKey | None], bool]) -> bool:

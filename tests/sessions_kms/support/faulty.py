@@ -43,7 +43,7 @@ class FaultyStack:
         self.stack.services = dataclasses.replace(
             self.stack.services,
             keyring=keyring,
-            not_before=NotBefore(table.get_not_before, at_least=0, clock=clock),
+            not_before=NotBefore(self.stack.services.not_before_items.get, at_least=0, clock=clock),
         )
         install(self.stack.services)
         self.table.heal()
