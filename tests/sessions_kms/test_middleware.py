@@ -385,7 +385,7 @@ def test_real_server_answers_503_and_recovers(
     with serve() as port:
         for path in ("/read/", "/async-read/", "/anonymous/", "/write/"):
             with monkeypatch.context() as outage:
-                outage.setattr(fake.services.table, "unavailable", True)
+                outage.setattr(fake.dynamodb, "unavailable", True)
                 response, body = get(port, path, key)
             assert (response.status, body.decode()) == (503, TEXT), path
             assert response.headers["Retry-After"] == str(RETRY_AFTER)

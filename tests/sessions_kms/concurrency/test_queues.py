@@ -68,7 +68,7 @@ async def test_load_is_begun_unless_it_comes_too_late(
     steady.advance(waited)
     all_busy.set()
     assert await asyncio.gather(*visits) == [is_late] * 20
-    assert calls(fake).count("get") == (0 if is_late else 20)
+    assert calls(fake).count("GetItem session") == (0 if is_late else 20)
 
 
 async def test_next_wait_of_the_request_has_what_the_queue_has_left_it(

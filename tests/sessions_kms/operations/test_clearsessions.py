@@ -46,9 +46,8 @@ def ttl(stack: Stack, *, enabled: bool) -> None:
 
 
 def disable_ttl(stack: Stack) -> None:
-    table: Any = stack.services.table
     if stack.kind == "fake":
-        table.ttl = None
+        stack.dynamodb.ttl = None
         return
     ttl(stack, enabled=False)
 

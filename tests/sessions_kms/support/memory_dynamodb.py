@@ -290,7 +290,7 @@ def _page(items: list[Item], call: Answer, place: Callable[[Item], Any]) -> Answ
         items = [item for item in items if place(item) > place(start)]
     shown = items[: call.get("Limit")]
     answer: Answer = {"Items": [_projected(item, call) for item in shown]}
-    if len(shown) == call.get("Limit"):  # DynamoDB does not look whether there is another one.
+    if len(shown) < len(items):
         names = INDEX_ATTRIBUTES if "IndexName" in call else ("id",)
         answer["LastEvaluatedKey"] = {name: shown[-1][name] for name in names}
     return answer
