@@ -1,11 +1,27 @@
 """The tokens of a signed-in person: captured at sign-in, refreshed once, handed to upstream calls.
 
-What applications use is here; it is imported at first use, so that this package can
-be imported before Django's apps are ready.
+What a project uses is the names of this package and the modules that `PUBLIC_MODULES` lists. A name
+is imported at its first use, so that this package can be imported before Django's apps are ready.
 """
 
-from importlib import import_module
+# The rooms, from left to right: each imports only from those before it (`.importlinter`).
+#
+#   codes  exceptions  signals  telemetry   the ground
+#   access_rule                             who may sign in: pure
+#   network                                 bounded, vetted HTTP, and what is fetched and kept
+#   provider                                what a provider is, and what is asked of it
+#   admission                               who may sign in: what a provider told
+#   tokens                                  token sets in the session, and their refresh
+#   logout                                  what ends with a session, here and at the provider
+#   sign_in                                 allauth's flow, and what it leaves in the session
+#   access  adapter  backchannel  urls      the doors: what code and settings name,
+#   sign_out  checks  apps  admin             and what Django finds
+#   doctor                                  can people sign in with a provider?
+
 from typing import TYPE_CHECKING, Any
+
+from oauth.old_paths import OLD_PATHS
+from sessions_kms.old_paths import OldPaths
 
 if TYPE_CHECKING:
     from oauth.access import aget_token, get_token, needs_consent
@@ -15,9 +31,19 @@ if TYPE_CHECKING:
         ProviderUnavailable,
         ReauthenticationRequired,
     )
+    from oauth.network.sql_connections import give_back as give_back_sql_connections
+    from oauth.network.vetted_addresses import is_private
     from oauth.provider.token_set import TokenSet
+    from oauth.sign_in.allauth_adapters import EXCHANGES
+    from oauth.sign_in.pending import NEXT_MAX
+    from oauth.sign_in.way_back import AGAIN, sign_in_address
+    from oauth.tokens.ended_grants import standing
+    from oauth.tokens.vault import load as token_set_of
 
 __all__ = [
+    "AGAIN",
+    "EXCHANGES",
+    "NEXT_MAX",
     "NotConnected",
     "OAuthError",
     "ProviderUnavailable",
@@ -25,18 +51,59 @@ __all__ = [
     "TokenSet",
     "aget_token",
     "get_token",
+    "give_back_sql_connections",
+    "is_private",
     "needs_consent",
+    "sign_in_address",
+    "standing",
+    "token_set_of",
 ]
 
-_HOMES = dict.fromkeys(__all__, "oauth.exceptions") | {
-    "TokenSet": "oauth.provider.token_set",
-    "aget_token": "oauth.access",
-    "get_token": "oauth.access",
-    "needs_consent": "oauth.access",
+PUBLIC_MODULES = (
+    "oauth.adapter",  # SOCIALACCOUNT_ADAPTER
+    "oauth.urls",
+    "oauth.sign_out",  # its middleware
+    "oauth.backchannel",
+    "oauth.exceptions",
+    "oauth.signals",
+    "oauth.access_rule",
+    "oauth.provider.config",  # which providers are configured
+    "oauth.provider.dpop",
+    "oauth.sign_in.views",
+    "oauth.sign_in.accounts",  # these two for commands of an operator
+    "oauth.sign_in.rights",
+    "oauth.admission.explaining",
+    "oauth.doctor",
+)
+
+# Within this package; after the colon what it is called there.
+_HOMES = {
+    "AGAIN": "sign_in.way_back:AGAIN",
+    "EXCHANGES": "sign_in.allauth_adapters:EXCHANGES",
+    "NEXT_MAX": "sign_in.pending:NEXT_MAX",
+    "NotConnected": "exceptions:NotConnected",
+    "OAuthError": "exceptions:OAuthError",
+    "ProviderUnavailable": "exceptions:ProviderUnavailable",
+    "ReauthenticationRequired": "exceptions:ReauthenticationRequired",
+    "TokenSet": "provider.token_set:TokenSet",
+    "aget_token": "access:aget_token",
+    "get_token": "access:get_token",
+    "give_back_sql_connections": "network.sql_connections:give_back",
+    "is_private": "network.vetted_addresses:is_private",
+    "needs_consent": "access:needs_consent",
+    "sign_in_address": "sign_in.way_back:sign_in_address",
+    "standing": "tokens.ended_grants:standing",
+    "token_set_of": "tokens.vault:load",
 }
 
+if not TYPE_CHECKING:  # a type checker is to know the names, and no others
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from pkgutil import resolve_name  # noqa: PLC0415 - nor is this imported before
+
+        return resolve_name(f"{__name__}.{_HOMES[name]}")
+
+
+OldPaths(__name__, OLD_PATHS).install()

@@ -33,10 +33,8 @@ from oauth.tokens import ended_grants as grants
 from oauth.tokens import vault as tokens
 from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Renewal
 from oauth.tokens.turns import Busy, Turns, in_turn, is_underway
-from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.record import SHORT_ID
+from sessions_kms import SHORT_ID, StoreUnavailable, id_of
 from sessions_kms.services import services
-from sessions_kms.session.loading import id_of
 
 logger = logging.getLogger(__name__)
 

@@ -22,12 +22,11 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render, resolve_url
 
-from oauth.codes import Code
+from oauth.codes import Code, remedy
 from oauth.exceptions import ProviderRefused, ProviderUnavailable, SignInRefused
 from oauth.network.transport import bounded
 from oauth.provider import config as providers
 from oauth.provider.metadata import reach_of
-from oauth.remedies import remedy
 from oauth.request_id import request_id
 from oauth.sign_in import pending, way_back
 from oauth.sign_in import refusal as refusing

@@ -18,7 +18,7 @@ class OAuthConfig(AppConfig):
         from oauth.logout import released  # noqa: F401  (these connect)
         from oauth.provider.config import all_providers
         from oauth.sign_in import capture, rights  # noqa: F401
-        from sessions_kms.storage.not_before import names_from
+        from sessions_kms import names_from
 
         names_from(lambda: [provider.name for provider in all_providers()])
         self._tell_of_proxies([provider.issuer for provider in all_providers()])

@@ -8,10 +8,7 @@ can read them, and the provider ends its own grants.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import logging
-import os
 
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -27,8 +24,8 @@ from oauth.provider import config as providers
 from oauth.provider import jwks
 from oauth.provider import metadata as endpoints
 from oauth.provider.config import Provider
-from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.record import VERSION, Item
+from sessions_kms import StoreUnavailable
+from sessions_kms.operations import used_tokens
 from sessions_kms.operations.ending import end_linked
 from sessions_kms.services import services
 
@@ -101,33 +98,15 @@ def _end(token: LogoutToken) -> int:
     It is remembered afterwards, so that a provider may send it again after a failure;
     two at once end the same sessions.
     """
-    used = _used_id(token)
-    if services().table.get(used) is not None:
+    if used_tokens.was_used(services(), token.issuer, token.id):
         raise InvalidLogoutToken("The logout token was used before.")
     if token.session_id is not None:
         names = links.known_links(token.issuer, links.SESSION, token.session_id)
     else:
         names = links.known_links(token.issuer, links.SUBJECT, token.subject or "")
-    ended = sum(end_linked(name) for name in names)
-    services().table.put_stamped(_used(used, token.ends_at), expected=None)
+    ended = sum(end_linked(services(), name) for name in names)
+    used_tokens.remember_used(services(), token.issuer, token.id, until=token.ends_at)
     return ended
-
-
-def _used_id(token: LogoutToken) -> str:
-    named = f"{len(token.issuer)}:{token.issuer}{token.id}"
-    # JSON can name halves of UTF-16 characters, and a token's id may be any text.
-    digest = hashlib.sha256(named.encode(errors="surrogatepass")).digest()
-    shown = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-    return f"logout#{services().config.namespace}#jti#{shown}"
-
-
-def _used(item_id: str, ends_at: int) -> Item:
-    return {
-        "id": {"S": item_id},
-        "version": {"N": str(VERSION)},
-        "ttl": {"N": str(ends_at)},
-        "stamp": {"B": os.urandom(16)},
-    }
 
 
 def _not_now(seconds: int) -> HttpResponse:

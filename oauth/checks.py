@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,7 +10,7 @@ from urllib.parse import urlsplit
 from allauth.socialaccount import app_settings
 from allauth.socialaccount.providers import registry
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
-from django.apps import AppConfig, apps
+from django.apps import AppConfig
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.core.checks import CheckMessage, Error, Tags, register
@@ -27,7 +26,11 @@ from oauth.provider.client_authentication import assertion
 from oauth.provider.config import AUTH_METHODS, PRIVATE_KEY, Provider
 from oauth.sign_in import views
 from oauth.sign_out import SignOutMiddleware
-from sessions_kms.backend import SessionStore
+from sessions_kms.checks import (
+    session_keys_are_in_sql,
+    sessions_are_sealed,
+    tokens_are_in_sql,
+)
 
 LEEWAY_MAX = 3600  # seconds
 
@@ -37,7 +40,7 @@ def tokens_stay_out_of_the_database(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Refuse allauth's own token storage, which is plain text in SQL."""
-    if not app_settings.STORE_TOKENS:
+    if not tokens_are_in_sql():
         return []
     return [
         Error(
@@ -53,11 +56,7 @@ def sessions_are_encrypted(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Refuse a session engine whose store is not sessions_kms's, or a subclass of it."""
-    try:
-        store = import_module(settings.SESSION_ENGINE).SessionStore
-    except (ImportError, AttributeError):
-        store = object
-    if issubclass(store, SessionStore):
+    if sessions_are_sealed():
         return []
     return [
         Error(
@@ -120,7 +119,7 @@ def session_keys_stay_out_of_the_database(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Refuse allauth's usersessions, which keeps each session key as plain text in SQL."""
-    if not apps.is_installed("allauth.usersessions"):
+    if not session_keys_are_in_sql():
         return []
     return [
         Error(

@@ -1,0 +1,122 @@
+"""Django sessions, envelope-encrypted with AWS KMS and stored in DynamoDB.
+
+What a project uses is the names of this package and the modules that `PUBLIC_MODULES` lists; all
+else may change in any release. A name is imported at its first use: importing the package reads no
+setting, and needs neither Django nor boto3.
+"""
+
+# The rooms, from left to right: each imports only from those before it (`.importlinter`).
+#
+#   exceptions  telemetry  outages                 the ground: errors, metrics, what a 503 logs
+#   concurrency | cookies                          threads, steps and locks | names that count
+#   format                                         session dict <-> bytes <-> record: the envelope
+#   conf                                           the SESSIONS_KMS setting
+#   aws -> storage                                 how AWS is reached -> items of the table
+#   data_keys                                      data keys: from KMS, shared, cached
+#   services  signals                              what a process needs, put together | who is told
+#   sealed_items                                   what is sealed beside the sessions
+#   session                                        load, save, merge, expiry of one session
+#   operations | switching                         of many sessions | from and to another engine
+#   backend  moving_in  moving_out  middleware     the doors: what settings name,
+#   checks  apps  models                             and what Django finds
+#   doctor | infrastructure | admin -> management  what operators and administrators use
+
+from typing import TYPE_CHECKING, Any
+
+from sessions_kms.old_paths import OLD_PATHS, OldPaths
+
+if TYPE_CHECKING:
+    from sessions_kms.aws.calls import hanging
+    from sessions_kms.aws.clock import moment_of
+    from sessions_kms.backend import SessionStore
+    from sessions_kms.exceptions import (
+        InvalidRecord,
+        KMSUnavailable,
+        SessionsKMSError,
+        SessionTooLarge,
+        StoreUnavailable,
+        TableUnavailable,
+    )
+    from sessions_kms.format.record import SHORT_ID
+    from sessions_kms.operations.users import user_id_of
+    from sessions_kms.sealed_items import about
+    from sessions_kms.sealed_items.leases import Leases
+    from sessions_kms.session.anonymous import AnonymousSessionTooLarge
+    from sessions_kms.session.links import LINKS, LINKS_MAX
+    from sessions_kms.session.loading import id_of
+    from sessions_kms.storage.not_before import names_from
+
+__all__ = [
+    "LINKS",
+    "LINKS_MAX",
+    "SHORT_ID",
+    "AnonymousSessionTooLarge",
+    "InvalidRecord",
+    "KMSUnavailable",
+    "Leases",
+    "SessionStore",
+    "SessionTooLarge",
+    "SessionsKMSError",
+    "StoreUnavailable",
+    "TableUnavailable",
+    "about",
+    "hanging",
+    "id_of",
+    "moment_of",
+    "names_from",
+    "user_id_of",
+]
+
+PUBLIC_MODULES = (
+    "sessions_kms.backend",  # SESSION_ENGINE, as the next two
+    "sessions_kms.moving_in",
+    "sessions_kms.moving_out",
+    "sessions_kms.middleware",
+    "sessions_kms.checks",  # what is wrong with the settings, for checks of one's own
+    "sessions_kms.exceptions",
+    "sessions_kms.signals",
+    "sessions_kms.services",  # the clock, the table and the keyring of this process
+    "sessions_kms.outages",  # what a 503 logs
+    "sessions_kms.telemetry",
+    "sessions_kms.cookies.foreign",
+    "sessions_kms.cookies.names",
+    "sessions_kms.operations.ending",
+    "sessions_kms.operations.listing",
+    "sessions_kms.operations.page_token",
+    "sessions_kms.doctor.finding",  # for a doctor of one's own, and a command that shows it
+    "sessions_kms.management.base",
+)
+
+# Within this package; after the colon what it is called there.
+_HOMES = {
+    "LINKS": "session.links:LINKS",
+    "LINKS_MAX": "session.links:LINKS_MAX",
+    "SHORT_ID": "format.record:SHORT_ID",
+    "AnonymousSessionTooLarge": "session.anonymous:AnonymousSessionTooLarge",
+    "InvalidRecord": "exceptions:InvalidRecord",
+    "KMSUnavailable": "exceptions:KMSUnavailable",
+    "Leases": "sealed_items.leases:Leases",
+    "SessionStore": "backend:SessionStore",
+    "SessionTooLarge": "exceptions:SessionTooLarge",
+    "SessionsKMSError": "exceptions:SessionsKMSError",
+    "StoreUnavailable": "exceptions:StoreUnavailable",
+    "TableUnavailable": "exceptions:TableUnavailable",
+    "about": "sealed_items.about",
+    "hanging": "aws.calls:hanging",
+    "id_of": "session.loading:id_of",
+    "moment_of": "aws.clock:moment_of",
+    "names_from": "storage.not_before:names_from",
+    "user_id_of": "operations.users:user_id_of",
+}
+
+if not TYPE_CHECKING:  # a type checker is to know the names, and no others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from pkgutil import resolve_name  # noqa: PLC0415 - nor is this imported before
+
+        return resolve_name(f"{__name__}.{_HOMES[name]}")
+
+
+OldPaths(__name__, OLD_PATHS).install()

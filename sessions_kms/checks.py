@@ -31,7 +31,7 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
 
 def check_engine(**_: Any) -> list[checks.CheckMessage]:
     """Warn when the app is installed and neither its engine nor one derived from it is used."""
-    if issubclass(_store(), SessionStore):
+    if sessions_are_sealed():
         return []
     return [
         checks.Warning(
@@ -40,6 +40,11 @@ def check_engine(**_: Any) -> list[checks.CheckMessage]:
             id="sessions_kms.W001",
         )
     ]
+
+
+def sessions_are_sealed() -> bool:
+    """Tell whether the sessions' engine is ours, or one derived from it."""
+    return issubclass(_store(), SessionStore)
 
 
 def _store() -> type:
@@ -137,7 +142,7 @@ def check_clearsessions(**_: Any) -> list[checks.CheckMessage]:
 
 def check_user_sessions(**_: Any) -> list[checks.CheckMessage]:
     """Warn about allauth's list of sessions."""
-    if not apps.is_installed("allauth.usersessions"):
+    if not session_keys_are_in_sql():
         return []
     return [
         checks.Warning(
@@ -150,9 +155,14 @@ def check_user_sessions(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def session_keys_are_in_sql() -> bool:
+    """Tell whether allauth's list of sessions is installed, which keeps their keys in the clear."""
+    return apps.is_installed("allauth.usersessions")
+
+
 def check_stored_tokens(**_: Any) -> list[checks.CheckMessage]:
     """Warn about allauth's own storage of provider tokens."""
-    if not getattr(settings, "SOCIALACCOUNT_STORE_TOKENS", False):
+    if not tokens_are_in_sql():
         return []
     return [
         checks.Warning(
@@ -162,6 +172,11 @@ def check_stored_tokens(**_: Any) -> list[checks.CheckMessage]:
             id="sessions_kms.W007",
         )
     ]
+
+
+def tokens_are_in_sql() -> bool:
+    """Tell whether allauth stores providers' tokens, which it does in the clear."""
+    return bool(getattr(settings, "SOCIALACCOUNT_STORE_TOKENS", False))
 
 
 def check_serializer(**_: Any) -> list[checks.CheckMessage]:

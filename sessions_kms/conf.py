@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from sessions_kms.format.record import ITEM_MAX_BYTES
+from sessions_kms.format.attributes import ITEM_MAX_BYTES
 
 SETTING = "SESSIONS_KMS"
 DAY = 24 * 3600

@@ -14,9 +14,17 @@ Messages are fixed sentences: they hold no session key, no plaintext, no key
 material and nothing that an upstream service answered.
 """
 
+from typing import ClassVar
+
 
 class SessionsKMSError(Exception):
     """Root of all errors raised here."""
+
+    telemetry_name: ClassVar[str]  # in metrics: an error that is not of this page has its base's
+
+    def __init_subclass__(cls) -> None:
+        if cls.__module__ == __name__:
+            cls.telemetry_name = cls.__name__
 
 
 class InvalidRecord(SessionsKMSError):

@@ -150,11 +150,10 @@ class Timed:
 
 
 def _failure(kind: type[BaseException]) -> dict[str, str]:
-    """Return how an error is told: by its public class, and a condition that failed as no error."""
-    name = next((each.__name__ for each in kind.__mro__ if each.__module__ == PUBLIC), None)
-    if name is None and kind.__module__ == AWS:
-        return {"outcome": "condition"}
-    return {"outcome": "error", ERROR_TYPE: name or kind.__name__}
+    """Return how an error is told: as its class says itself, by `telemetry_…`, else by its name."""
+    if outcome := getattr(kind, "telemetry_outcome", None):
+        return {"outcome": outcome}
+    return {"outcome": "error", ERROR_TYPE: getattr(kind, "telemetry_name", kind.__name__)}
 
 
 @contextmanager
@@ -170,6 +169,4 @@ def _log(error: Exception) -> None:
     logger.warning("OpenTelemetry failed: %s", type(error).__name__)
 
 
-PUBLIC = "sessions_kms.exceptions"
-AWS = "sessions_kms.aws.errors"  # its own errors: conditions that did not hold
 telemetry = Telemetry("sessions_kms")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions_kms import services
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.sealed_items import sealing
 
 DAY = 86_400

@@ -1,0 +1,1 @@
+"""What surrounds every request: proxies, the site's own cookies, logs and reports."""

@@ -14,9 +14,18 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment.reading import FALSE, TRUE
-from oauth.access_rule import issuers
-from oauth.access_rule.addresses import address, domain
-from oauth.access_rule.rule import Admission, domain_entry, github_group
+from oauth.access_rule import (
+    GROUP_ID,
+    Admission,
+    address,
+    domain,
+    domain_entry,
+    github_group,
+    is_apple,
+    is_google,
+    is_open,
+    is_shared_entra,
+)
 
 SUFFIXES = (
     "ALLOWED_DOMAINS",
@@ -90,7 +99,7 @@ def require_lists(environment: Mapping[str, str], providers: Iterable[Provider])
         )
     without = [each for each in found if not _has_rule(environment, each)]
     for each in without:
-        if each.name.upper() == GITHUB or any(map(issuers.is_open, _addresses(each))):
+        if each.name.upper() == GITHUB or any(map(is_open, _addresses(each))):
             prefix = f"OAUTH_{each.name.upper()}_ALLOWED_"
             raise ImproperlyConfigured(
                 f"{prefix}DOMAINS is missing: anybody may open an account at {each.name}, and "
@@ -160,8 +169,8 @@ class _Variables:
     def _rights(self, suffix: str) -> frozenset[str]:
         """Return the groups that give rights here."""
         found = self._groups(self._prefix + suffix)
-        by_name = any(not issuers.GROUP_ID.fullmatch(each) for each in found)
-        if by_name and issuers.is_shared_entra(self._issuer):
+        by_name = any(not GROUP_ID.fullmatch(each) for each in found)
+        if by_name and is_shared_entra(self._issuer):
             raise ImproperlyConfigured(
                 f"{self._prefix}{suffix} must be object ids of groups with the issuers common and "
                 "organizations: whoever manages one of their tenants may make a group, or give "
@@ -202,7 +211,7 @@ class _Variables:
             raise ImproperlyConfigured(
                 f"{variable} is not for GitHub, which tells which addresses it has verified."
             )
-        shared = map(issuers.is_shared_entra, (self._issuer, self._text("AUTHORIZATION_URL")))
+        shared = map(is_shared_entra, (self._issuer, self._text("AUTHORIZATION_URL")))
         if value in TRUE and any(shared):
             raise ImproperlyConfigured(
                 f"{variable} would let everybody in: the manager of a tenant of Entra ID may "
@@ -212,7 +221,7 @@ class _Variables:
 
     def _hosted_domain(self) -> str | None:
         variable, value = self._prefix + "HOSTED_DOMAIN", self._text("HOSTED_DOMAIN")
-        if value and not issuers.is_google(self._issuer):
+        if value and not is_google(self._issuer):
             raise ImproperlyConfigured(f"{variable} is for Google alone: use ALLOWED_DOMAINS.")
         try:
             return domain(value) if value else None
@@ -244,9 +253,9 @@ class _Variables:
                     )
 
     def _without_groups(self) -> str | None:
-        if issuers.is_google(self._issuer):
+        if is_google(self._issuer):
             return "Google"
-        return "Apple" if issuers.is_apple(self._issuer) else None
+        return "Apple" if is_apple(self._issuer) else None
 
     def _about_groups(self) -> Iterable[str]:
         own = ("ALLOWED_GROUPS", "STAFF_GROUPS", "SUPERUSER_GROUPS", "GROUPS_CLAIM")

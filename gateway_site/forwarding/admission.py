@@ -22,9 +22,8 @@ from gateway_site.rules import url_rules as paths
 from gateway_site.rules.problems import Problem, signed_out
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
-from oauth.sign_in import way_back
-from oauth.tokens import vault as token_sets
-from sessions_kms.session.loading import id_of
+from oauth import sign_in_address, token_set_of
+from sessions_kms import id_of
 
 CSRF_HEADER = "X-CSRFToken"
 SCOPE = "gateway"  # the ASGI scope as it came, within the one that Django sees
@@ -111,7 +110,7 @@ def callable_by(request: HttpRequest) -> list[Upstream]:
 
 def _groups(request: HttpRequest, provider: str) -> tuple[str, ...]:
     __traceback_hide__ = True
-    held = token_sets.load(request.session, provider)
+    held = token_set_of(request.session, provider)
     return () if held is None else held.groups
 
 
@@ -154,6 +153,6 @@ def _signed_out(request: HttpRequest) -> HttpResponse:
     # Browsers call whatever follows a sign-in elsewhere cross-site: by a page of our own.
     if origin.is_navigation(request):
         scope = getattr(request, "scope", {})
-        sign_in = way_back.sign_in_address(onward_address.of_call(scope.get(SCOPE, scope)))
+        sign_in = sign_in_address(onward_address.of_call(scope.get(SCOPE, scope)))
         return HttpResponseRedirect(sign_in, headers={"Cache-Control": "no-store"})
     raise signed_out()

@@ -9,11 +9,15 @@ from django.urls import reverse
 
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.problems import Problem, unavailable
-from oauth.access import aget_token
-from oauth.exceptions import NotConnected, ProviderUnavailable, ReauthenticationRequired
+from oauth import (
+    NotConnected,
+    ProviderUnavailable,
+    ReauthenticationRequired,
+    TokenSet,
+    aget_token,
+)
 from oauth.provider import dpop
-from oauth.provider.token_set import TokenSet
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms import StoreUnavailable
 from sessions_kms.services import services
 
 B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1

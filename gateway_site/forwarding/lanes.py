@@ -12,8 +12,8 @@ from django.http.response import HttpResponseBase
 
 from gateway_site.edge.listening import Client
 from gateway_site.forwarding.gate import PATIENCE, Gate
+from oauth import EXCHANGES
 from oauth.provider import config as providers
-from oauth.sign_in.allauth_adapters import EXCHANGES
 
 # For calls, and as many for pages: the database's pool has a connection for each.
 THREADS = 16

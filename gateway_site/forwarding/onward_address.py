@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from oauth.sign_in.pending import NEXT_MAX
+from oauth import NEXT_MAX
 
 FIELD = "to"
 

@@ -31,7 +31,7 @@ from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
 from gateway_site.forwarding import session_watch as standing
-from sessions_kms.operations.users import user_id_of
+from sessions_kms import user_id_of
 
 MOST = 10_000  # people of whom something is kept
 CALLER = "_gateway_caller"  # the request's attribute for a person whom Django was not asked for

@@ -30,9 +30,9 @@ from gateway_site.rules.headers import Headers, to_browser, to_upstream
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Busy
+from oauth import TokenSet
 from oauth.provider import dpop
-from oauth.provider.token_set import TokenSet
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from gateway_site.health.readiness import Migrations
 from gateway_site.health.shared_answer import Health
-from sessions_kms.aws import calls
+from sessions_kms import hanging
 from sessions_kms.services import services
 
 
@@ -21,7 +21,7 @@ def migrations() -> Health:
 
 def circuits() -> str:
     """Return which services of AWS are not waited for at the moment."""
-    return ", ".join(f"open: {name}" for name in calls.hanging()) or "closed"
+    return ", ".join(f"open: {name}" for name in hanging()) or "closed"
 
 
 def _ask_database() -> None:

@@ -19,12 +19,15 @@ from django.conf import settings
 from django.db.models import TextChoices
 from django.http import HttpRequest
 
-from oauth.access import aget_token
-from oauth.exceptions import OAuthError, ReauthenticationRequired
-from oauth.provider.token_set import TokenSet
-from oauth.tokens import ended_grants as grants
-from oauth.tokens import vault as tokens
-from sessions_kms.exceptions import StoreUnavailable
+from oauth import (
+    OAuthError,
+    ReauthenticationRequired,
+    TokenSet,
+    aget_token,
+    standing,
+    token_set_of,
+)
+from sessions_kms import StoreUnavailable
 
 # Scopes that are granted under another name.
 # https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps#normalized-scopes
@@ -129,7 +132,7 @@ def _connection(
 ) -> Connection:
     name: str = provider.sub_id
     refused = _refused_renewal(request, name)
-    held = tokens.load(request.session, name)
+    held = token_set_of(request.session, name)
     own = [account for account in accounts if account.provider == name]
     described = {
         "provider": name,
@@ -154,7 +157,7 @@ def _connection(
 
 def _refused_renewal(request: HttpRequest, provider: str) -> bool:
     """Tell whether an expired token is known not to be renewable; a page does not wait long."""
-    held = tokens.load(request.session, provider)
+    held = token_set_of(request.session, provider)
     if held is None or _status(provider, held) != Status.RENEWABLE:
         return False
 
@@ -171,7 +174,7 @@ def _refused_renewal(request: HttpRequest, provider: str) -> bool:
 
 
 def _status(provider: str, held: TokenSet) -> Status:
-    if grants.standing(provider, held) is None:
+    if standing(provider, held) is None:
         return Status.REAUTHENTICATE
     if not _is_over(held.expires_at):
         return Status.HELD

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_safe
 from gateway_site.pages.connected import connections_of
 from gateway_site.pages.sessions import count_of
 from gateway_site.pages.sign_in import is_led_on
-from sessions_kms.backend import SessionStore
+from sessions_kms import SessionStore
 
 
 @require_safe

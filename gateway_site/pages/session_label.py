@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 from gateway_site.pages.user_agents import browser_of, system_of
 from oauth.provider.config import provider
-from sessions_kms.sealed_items.about import ABOUT
+from sessions_kms import about
 
 if TYPE_CHECKING:  # a model: this is imported before all apps are ready
     from allauth.socialaccount.models import SocialLogin
@@ -49,4 +49,4 @@ def tell(request: HttpRequest, sociallogin: SocialLogin | None = None, **_: Any)
         SYSTEM: system_of(user_agent),
         PROVIDER: sociallogin.account.provider if sociallogin else None,
     }
-    request.session[ABOUT] = {name: word for name, word in words.items() if word}
+    request.session[about.ABOUT] = {name: word for name, word in words.items() if word}

@@ -23,12 +23,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.pages.session_label import SignIn
-from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format import record
+from sessions_kms import StoreUnavailable, id_of, user_id_of
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Count, Inspection, Row
 from sessions_kms.operations.page_token import start_of, token_of
-from sessions_kms.operations.users import user_id_of
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -95,13 +93,13 @@ def _page(request: HttpRequest) -> Page:
     """Read the page of the address. Raises BadSignature or StoreUnavailable."""
     name = f"sessions of {_user_id(request)}"
     token = request.GET.get(AFTER)
-    start = None if token is None else start_of(token, listing=name)
+    start = None if token is None else start_of(services(), token, listing=name)
     inspection = _inspection(request)
     found = inspection.of_user(_user_id(request), start)
     rows = [row for row in found.rows if not row.current]
     if start is None and (present := _present(inspection, found.rows)) is not None:
         rows.insert(0, present)
-    older = found.next and urlencode({AFTER: token_of(found.next, listing=name)})
+    older = found.next and urlencode({AFTER: token_of(services(), found.next, listing=name)})
     return Page(
         [Shown(row, SignIn.told_by(inspection.about(row.id))) for row in rows],
         older_url=f"?{older}" if older else "",
@@ -123,7 +121,7 @@ def end_one(request: HttpRequest) -> HttpResponse:
     if session_id == _current_id(request):
         return redirect("account_logout")
     try:
-        ended = ending.end_session(session_id, user_id=request.user.pk)
+        ended = ending.end_session(services(), session_id, user_id=request.user.pk)
     except StoreUnavailable:
         messages.error(request, UNKNOWN)
         return redirect("sessions")
@@ -140,7 +138,7 @@ def end_one(request: HttpRequest) -> HttpResponse:
 def end_others(request: HttpRequest) -> HttpResponse:
     """End every session of this user but the present one, and tell how many."""
     try:
-        ended = ending.end_sessions_of(request.user.pk, but=request.session.session_key)
+        ended = ending.end_sessions_of(services(), request.user.pk, but=request.session.session_key)
     except StoreUnavailable:
         messages.error(request, UNKNOWN)
         return redirect("sessions")
@@ -149,7 +147,7 @@ def end_others(request: HttpRequest) -> HttpResponse:
 
 
 def _inspection(request: HttpRequest) -> Inspection:
-    return Inspection(request.session.session_key)
+    return Inspection(services(), request.session.session_key)
 
 
 def _user_id(request: HttpRequest) -> str:
@@ -161,7 +159,7 @@ def _log(error: StoreUnavailable) -> None:
 
 
 def _current_id(request: HttpRequest) -> str:
-    return record.session_id(services().config.namespace, request.session.session_key or "")
+    return id_of(request.session.session_key or "")
 
 
 def _counted(ended: int) -> str:

@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 
 from gateway_site.forwarding.lanes import asks
 from gateway_site.rules import origin
-from oauth.sign_in import way_back
+from oauth import AGAIN
 from oauth.sign_in.views import lead_to
 
 
@@ -44,7 +44,7 @@ def is_led_on(request: HttpRequest) -> bool:
         provider_asked() is not None
         and not request.user.is_authenticated
         and not request.COOKIES.get(settings.SIGNED_OUT_COOKIE_NAME)
-        and way_back.AGAIN not in request.GET
+        and AGAIN not in request.GET
         and origin.is_navigation(request)
         and "Sec-Purpose" not in request.headers  # a page that is only made ready
     )

@@ -28,9 +28,8 @@ from gateway_site.forwarding.handler import gateway
 from gateway_site.rules import problems
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client as client
-from oauth.network.sql_connections import give_back
+from oauth import give_back_sql_connections, token_set_of
 from oauth.provider import config as providers
-from oauth.tokens import vault as token_sets
 
 SHOWN = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds
@@ -81,7 +80,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
     # Under WSGI, which has no scope, the call has an event loop of its own.
     call = _called if hasattr(request, "scope") else _called_alone
-    give_back()  # the call may take long
+    give_back_sql_connections()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))
     provider = providers.provider(upstream.provider)
     context = {
@@ -184,7 +183,7 @@ def _without_tokens(request: HttpRequest, upstream: Upstream, text: str) -> str:
     The session is read again, since the call, or another request, may have refreshed the token.
     """
     for session in (request.session, type(request.session)(request.session.session_key)):
-        held = token_sets.load(session, upstream.provider)
+        held = token_set_of(session, upstream.provider)
         for secret in (held.access_token, held.refresh_token, held.id_token) if held else ():
             text = text.replace(secret, HIDDEN) if secret else text
     return text

@@ -19,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from gateway_site.rules.headers import Headers
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms import StoreUnavailable
 
 THREADS = 4
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
-
-if TYPE_CHECKING:
-    from gateway_site.rules.upstream import Upstream
 
 ROOT = "/gateway/"
 MAX_PATH = 4096  # bytes
@@ -37,6 +34,19 @@ PLAIN_HOST = re.compile(
     r"|(?:(?:0|[1-9][0-9]{0,2})\.){3}(?:0|[1-9][0-9]{0,2})"
     r"|[0-9a-f:.]*:[0-9a-f:.]*"
 )
+
+
+class Place(Protocol):
+    """Where an upstream's URLs lie, as its declaration has it (`gateway_site.rules.upstream`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def origin(self) -> str: ...
+    @property
+    def prefix(self) -> str: ...
+    @property
+    def paths(self) -> tuple[str, ...]: ...
 
 
 class PathRefused(Exception):
@@ -97,14 +107,14 @@ def _check_encoded(run: str) -> None:
         raise PathRefused("The path has an encoded control character.")
 
 
-def is_allowed(upstream: Upstream, rest: str) -> bool:
+def is_allowed(upstream: Place, rest: str) -> bool:
     """Tell whether a path lies under one of the upstream's prefixes, on a segment's border."""
     return not upstream.paths or any(
         rest == prefix or rest.startswith(prefix + "/") for prefix in upstream.paths
     )
 
 
-def target(upstream: Upstream, rest: str, query: bytes) -> str:
+def target(upstream: Place, rest: str, query: bytes) -> str:
     """Return the URL to call. Raises PathRefused when the query cannot be passed on."""
     if len(query) > MAX_QUERY:
         raise PathRefused("The query is too long.")
@@ -114,7 +124,7 @@ def target(upstream: Upstream, rest: str, query: bytes) -> str:
     return upstream.origin + path + ("?" + quote(query, safe=QUERY) if query else "")
 
 
-def is_target(upstream: Upstream, url: str, *, scheme: str, host: str, port: int | None) -> bool:
+def is_target(upstream: Place, url: str, *, scheme: str, host: str, port: int | None) -> bool:
     """Tell whether a URL, as the HTTP client read it, is within the upstream.
 
     The second lock: it does not use what `target` was made from.
@@ -126,7 +136,7 @@ def is_target(upstream: Upstream, url: str, *, scheme: str, host: str, port: int
     return url == base or url.startswith((base + "/", base + "?"))
 
 
-def within(upstream: Upstream, base: str, reference: str) -> str | None:
+def within(upstream: Place, base: str, reference: str) -> str | None:
     """Return the gateway's address for a reference that an upstream gave, relative to `base`.
 
     None where it leads out of the upstream. Raises PathRefused for one that is read

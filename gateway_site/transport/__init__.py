@@ -1,0 +1,1 @@
+"""Connections to upstreams: each serves one person, over HTTP/1.1."""

@@ -26,7 +26,7 @@ from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import wire
 from gateway_site.transport.connections import Connections, Limits, Owner
 from gateway_site.transport.http1 import Http1Connection
-from oauth.network.vetted_addresses import is_private
+from oauth import is_private
 from sessions_kms.signals import session_cycled, session_ended
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
-from oauth.codes import Code
+from oauth.codes import Code, remedy
 from oauth.doctor.remedies import PATIENCE, trouble
 from oauth.doctor.site import callback_address
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
@@ -20,7 +20,6 @@ from oauth.network import http
 from oauth.provider import pushed_requests as pushing
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
-from oauth.remedies import remedy
 from oauth.sign_in.openid import code_challenge
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 

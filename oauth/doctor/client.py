@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
-from oauth.codes import Code
+from oauth.codes import Code, remedy
 from oauth.doctor.remedies import PATIENCE
 from oauth.doctor.site import callback_address
 from oauth.exceptions import ProviderRefused
@@ -17,7 +17,6 @@ from oauth.provider import dpop
 from oauth.provider import metadata as endpoints
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
-from oauth.remedies import remedy
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 NAME = "client"

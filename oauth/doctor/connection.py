@@ -9,7 +9,7 @@ from oauth.doctor.remedies import PATIENCE
 from oauth.network import http
 from oauth.provider.id_token import CLOCK_DIFFERENCE
 from oauth.provider.metadata import Metadata
-from sessions_kms.aws.clock import moment_of
+from sessions_kms import moment_of
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.services import services
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from oauth.codes import remedy
 from oauth.exceptions import ProviderRefused, ProviderUnavailable
-from oauth.remedies import remedy
 from sessions_kms.doctor.finding import Finding, failing
 
 PATIENCE = 5.0  # seconds for each request

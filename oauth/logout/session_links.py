@@ -23,7 +23,7 @@ from oauth.provider import metadata as endpoints
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.token_set import TokenSet
-from sessions_kms.session.links import LINKS, LINKS_MAX
+from sessions_kms import LINKS, LINKS_MAX
 
 logger = logging.getLogger(__name__)
 

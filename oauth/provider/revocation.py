@@ -20,8 +20,7 @@ from oauth.provider import config as providers
 from oauth.provider import metadata as endpoints
 from oauth.provider.config import Provider
 from oauth.provider.token_set import TokenSet
-from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.sealed_items.leases import Leases
+from sessions_kms import Leases, StoreUnavailable
 from sessions_kms.services import Services, services
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
 
-from sessions_kms.session.anonymous import AnonymousSessionTooLarge
+from sessions_kms import AnonymousSessionTooLarge
 
 AT_ONCE = 10  # sign-ins of one session
 SIZE_MAX = 8 * 1024  # bytes of all of them, serialized

@@ -1,0 +1,10 @@
+from typing import TYPE_CHECKING
+
+from sessions_kms.old_paths import names_of
+
+if not TYPE_CHECKING:  # a type checker is not to know the old ones
+    __getattr__ = names_of(
+        "oauth.provider.token_set",
+        ("MalformedTokens", "TokenSet", "new_grant_secret", "split_scope"),
+        room=__name__,
+    )

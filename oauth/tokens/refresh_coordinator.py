@@ -35,8 +35,7 @@ from oauth.provider.config import Provider
 from oauth.provider.token_set import TokenSet
 from oauth.telemetry import telemetry
 from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, refresh
-from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.sealed_items.leases import Leases
+from sessions_kms import Leases, StoreUnavailable
 from sessions_kms.services import Services, services
 
 logger = logging.getLogger(__name__)

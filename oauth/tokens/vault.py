@@ -10,7 +10,7 @@ import logging
 from django.contrib.sessions.backends.base import SessionBase
 
 from oauth.provider.token_set import TokenSet
-from sessions_kms.backend import SessionStore
+from sessions_kms import SessionStore
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,12 @@ from django.core.signing import BadSignature
 from django.http import HttpRequest
 from django.urls import reverse
 
+from sessions_kms.format.kinds import is_session_id
 from sessions_kms.models import Session
-from sessions_kms.operations import ending, users
+from sessions_kms.operations import users
 from sessions_kms.operations.listing import Inspection, Listing
 from sessions_kms.operations.page_token import start_of, token_of
+from sessions_kms.services import services
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -58,9 +60,9 @@ class SessionList(ChangeList):
         self.user_name = None if user is None else user.get_username()
 
     def _read(self, request: HttpRequest) -> Listing:
-        inspection = Inspection(request.session.session_key)
+        inspection = Inspection(services(), request.session.session_key)
         if text := self.query.strip():
-            found = inspection.find(text) if ending.SESSION_ID.fullmatch(text) else None
+            found = inspection.find(text) if is_session_id(text) else None
             if found is not None:
                 return Listing([found])
             matches = users.matching(text)
@@ -80,7 +82,7 @@ class SessionList(ChangeList):
         start = None
         if token := request.GET.get(AFTER):
             try:
-                start = start_of(token, listing=name)
+                start = start_of(services(), token, listing=name)
             except BadSignature:
                 text = "The link to that page is not valid any more. This is the first page."
                 messages.warning(request, text)
@@ -91,7 +93,7 @@ class SessionList(ChangeList):
         else:
             listing = inspection.of_user(self.user_id, start)
         if listing.next is not None:
-            token = token_of(listing.next, listing=name)
+            token = token_of(services(), listing.next, listing=name)
             self.next_url = "?" + urlencode(of_user | {AFTER: token})
         return listing
 

@@ -49,7 +49,7 @@ class BeforeForm(forms.Form):
         if not passed:
             raise forms.ValidationError("Name a time that has passed, after 1970.")
         try:
-            ending.require_past(int(moment.timestamp()))
+            ending.require_past(services(), int(moment.timestamp()))
         except ValueError as exc:
             raise forms.ValidationError(str(exc)) from exc
         return moment
@@ -64,7 +64,7 @@ class EndingAdmin(AdminPages):
     ) -> HttpResponse:
         """End the session of an id."""
         self._require_permission(request)
-        inspection = Inspection(request.session.session_key)
+        inspection = Inspection(services(), request.session.session_key)
         row = inspection.find(unquote(object_id))
         if row is None:
             messages.warning(request, "There is no such session: it may have ended already.")
@@ -83,7 +83,7 @@ class EndingAdmin(AdminPages):
         self, request: HttpRequest, queryset: "QuerySet[Session]"
     ) -> HttpResponse | None:
         """End the sessions that are selected. The name is that of Django's own action."""
-        inspection = Inspection(request.session.session_key)
+        inspection = Inspection(services(), request.session.session_key)
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)[:ROWS]
         found = [row for each in selected if (row := inspection.find(each)) is not None]
         rows = [row for row in found if not row.current]
@@ -115,7 +115,7 @@ class EndingAdmin(AdminPages):
         if request.method == "POST":
             # First, since what fails on the way has ended some.
             self._log(request, f"all sessions of {name}")
-            ended = ending.end_sessions_of(user_id, but=request.session.session_key)
+            ended = ending.end_sessions_of(services(), user_id, but=request.session.session_key)
             messages.success(request, f"{_count(ended)} of {name} ended.")
             return self.to_list()
         return self.confirmation(
@@ -136,7 +136,7 @@ class EndingAdmin(AdminPages):
         until = shown(moment)
         if "post" in request.POST:
             self._log(request, f"all sessions created until {until}")
-            ending.end_before(int(moment.timestamp()))
+            ending.end_before(services(), int(moment.timestamp()))
             messages.success(
                 request, f"Sessions created until {until} end on every server within a minute."
             )

@@ -19,6 +19,7 @@ from sessions_kms.admin.ending import EndingAdmin
 from sessions_kms.admin.pages import shown, shows_outage
 from sessions_kms.models import Session
 from sessions_kms.operations.listing import Inspection
+from sessions_kms.services import services
 
 COLUMNS = ("user", "created", "written", "ends", "version", "key_period")
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -95,7 +96,7 @@ class SessionAdmin(EndingAdmin):
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Session | None:
         """Return the live session of an id. Raises StoreUnavailable."""
-        inspection = Inspection(request.session.session_key)
+        inspection = Inspection(services(), request.session.session_key)
         row = inspection.find(object_id)
         if row is None:
             return None

@@ -11,7 +11,7 @@ from typing import Any
 import botocore.session
 
 from sessions_kms.aws.boto_http import BoundedSession
-from sessions_kms.aws.calls import GarbledAnswer
+from sessions_kms.aws.retrying import GarbledAnswer
 from sessions_kms.aws.role_credentials import FetchedCredentials
 from sessions_kms.aws.signing import sign_by
 

@@ -33,10 +33,6 @@ SIGNATURE_REFUSED = frozenset(
 )
 
 
-class GarbledAnswer(Exception):
-    """The body of an answer is not the one that was sent."""
-
-
 class Service:
     """What this process knows of one service: its circuit, and what retries may yet cost."""
 
@@ -126,7 +122,7 @@ def _failure(exc: Exception) -> Failure | None:
     if is_client_error(exc):
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return Failure(error_code(exc), status)
-    unanswered = (exceptions.ConnectionError, exceptions.HTTPClientError, GarbledAnswer)
+    unanswered = (exceptions.ConnectionError, exceptions.HTTPClientError, retrying.GarbledAnswer)
     return Failure() if isinstance(exc, unanswered) else None
 
 

@@ -4,7 +4,7 @@ Takes boto's errors and the operation, gives an error of ours. Calls nothing.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sessions_kms.aws.calls import error_code, is_client_error, was_not_sent
 from sessions_kms.aws.circuit import CircuitOpen
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 CONDITION_FAILED = "ConditionalCheckFailedException"
+DENIED = frozenset({"AccessDeniedException"})
 TRANSACTION_CANCELED = "TransactionCanceledException"
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
 TRANSACTION_CONFLICT = "TransactionConflictException"
@@ -32,7 +33,13 @@ THROTTLED = frozenset(
 )
 
 
-class ConditionFailed(Exception):
+class Unmet(Exception):
+    """An answer that a write provides for, which is no failure."""
+
+    telemetry_outcome: ClassVar = "condition"
+
+
+class ConditionFailed(Unmet):
     """A write's precondition did not hold; ``item`` is what the table returned of it, if any."""
 
     def __init__(self, item: dict[str, Any] | None) -> None:
@@ -40,7 +47,7 @@ class ConditionFailed(Exception):
         self.item = item
 
 
-class TransactionCanceled(Exception):
+class TransactionCanceled(Unmet):
     """A transaction was not applied, for reasons in the order of its items."""
 
     def __init__(self, reasons: list[str]) -> None:
@@ -85,3 +92,9 @@ def _is_refusal(exc: "ClientError") -> bool:
 def is_named(exc: "ClientError") -> bool:
     """Tell whether AWS named the error: without a name, its message may be the whole body."""
     return error_code(exc).isalpha()
+
+
+def kind_of(exc: Exception) -> str:
+    """Return the name that AWS gave to an error, else that of its class."""
+    code = error_code(exc) if is_client_error(exc) else ""
+    return code if code.isalpha() else type(exc).__name__

@@ -38,6 +38,10 @@ TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 TOO_MANY = 429
 
 
+class GarbledAnswer(Exception):
+    """The body of an answer is not the one that was sent."""
+
+
 class Failure(NamedTuple):
     """An attempt that failed: the name and status of AWS's error, or neither: no answer."""
 

@@ -1,0 +1,1 @@
+"""Data keys: generated and unwrapped by KMS, shared in the table, cached in the process."""

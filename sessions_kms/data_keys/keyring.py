@@ -12,7 +12,8 @@ from typing import Final, Protocol
 
 from sessions_kms.aws.translation import KMS, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.format.record import ENCRYPTED_KEY_MAX_BYTES, PublishedKey
+from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES
+from sessions_kms.format.published_key import PublishedKey
 
 PURPOSE: Final = "sessions_kms"
 DATA_KEY_BYTES: Final = 32

@@ -17,7 +17,8 @@ from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import trouble
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
-from sessions_kms.format.record import SHORT_ID, SessionRecord, owner_of
+from sessions_kms.format.kinds import link_id, not_before_id, owner_of
+from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.sealing import open_record
@@ -112,7 +113,7 @@ class Canary:
             "canary read",
             "another value, or no session",
             "If NOT_BEFORE, in the settings or in the table's item"
-            f" not-before#{services().config.namespace}, lies in the future, correct it. Else:"
+            f" {not_before_id(services().config.namespace)}, lies in the future, correct it. Else:"
             f" {REPORT}",
         )
 
@@ -178,8 +179,7 @@ class Canary:
         )
 
     def _linked(self) -> Finding:
-        owner = links.owner_of_link(services().config.namespace, self._link)
-        item_id = f"{owner}#{self._id}"
+        item_id = link_id(services().config.namespace, self._link, self._id)
         self._left.append(item_id)
         self._save(**{links.LINKS: [self._link]})
         written = services().table.get(item_id) is not None

@@ -10,6 +10,7 @@ from sessions_kms.doctor.finding import Finding, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.format.kinds import data_key_id
 from sessions_kms.services import build_kms_keyring, services
 
 NAME = "data key"
@@ -62,7 +63,7 @@ def _usable(config: Config, key: DataKey) -> Finding:
 
 def _useless(config: Config, period: int, what: str) -> Finding:
     """Return the finding of an item that costs KMS calls: each process seals with its own key."""
-    item_id = f"data-key#{config.namespace}#{period}"
+    item_id = data_key_id(config.namespace, period)
     return warning(
         NAME,
         f"the published one cannot be used: it is {what}",

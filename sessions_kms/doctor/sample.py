@@ -8,9 +8,10 @@ from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
+from sessions_kms.format.kinds import SESSION, is_session_id, owner_prefix
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
-from sessions_kms.operations.ending import SESSION_ID
 from sessions_kms.services import build_kms_keyring, services
 
 ITEMS = 200
@@ -38,7 +39,7 @@ def sample_findings() -> Iterator[Finding]:
 def _findings() -> Iterator[Finding]:
     sample = Sample()
     for item in services().table.scan(limit=ITEMS, whole=True).items:
-        if SESSION_ID.fullmatch(item["id"]["S"]):
+        if is_session_id(item["id"]["S"]):
             _add(sample, item)
     yield _format(sample)
     yield _overdue(sample)
@@ -58,10 +59,13 @@ def _add(sample: Sample, item: Item) -> None:
 
 def _format(sample: Sample) -> Finding:
     if not sample.foreign:
-        return ok("sample format", f"{len(sample.records)} sessions, all of version 1")
+        return ok(
+            "sample format", f"{len(sample.records)} sessions, all of version {SESSION.versions}"
+        )
     return warning(
         "sample format",
-        f"{sample.foreign} of {len(sample.records) + sample.foreign} sessions are not of version 1",
+        f"{sample.foreign} of {len(sample.records) + sample.foreign} sessions are not of version"
+        f" {SESSION.versions}",
         "Update sessions_kms here if a newer release wrote them; else find out who writes to the"
         " table, and who may. They are no sessions to this release.",
     )
@@ -98,7 +102,7 @@ def _data_keys(sample: Sample) -> Iterator[Finding]:
     Those of a lost KMS key that have ended, and wait for TTL, are no loss any more.
     """
     name = "sample data keys"
-    prefix = f"user#{services().config.namespace}#"
+    prefix = owner_prefix(services().config.namespace)
     wrapped = dict.fromkeys(
         (record.encrypted_key, record.key_period)
         for record in sample.records

@@ -7,9 +7,9 @@ other one may hold what an answer held.
 from collections.abc import Callable, Iterator
 
 from sessions_kms.aws import calls
+from sessions_kms.aws.errors import DENIED, kind_of
 from sessions_kms.doctor.finding import Finding, failing, warning
 
-DENIED = frozenset({"AccessDeniedException"})
 CREATE = "Run `manage.py create_session_store`."
 # In this order: a second table, in a wrong Region, would hide the mistake.
 ELSEWHERE = (
@@ -82,12 +82,6 @@ def trouble(name: str, exc: Exception, *, needs: str | None = None) -> Finding:
             " `manage.py session_store_template --format iam-policy --role doctor` prints it.",
         )
     return failing(name, _told(kind, cause), REMEDIES.get(kind, _ELSE))
-
-
-def kind_of(exc: Exception) -> str:
-    """Return the name that AWS gave to an error, else that of its class."""
-    code = calls.error_code(exc) if calls.is_client_error(exc) else ""
-    return code if code.isalpha() else type(exc).__name__
 
 
 def _told(kind: str, exc: Exception) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from sessions_kms.aws import translation as aws
-from sessions_kms.doctor.trouble import DENIED, kind_of
+from sessions_kms.aws.errors import DENIED, kind_of
 
 DRY_RUN = "DryRunOperationException"
 # What AWS says only to who has the right.

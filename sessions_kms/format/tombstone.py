@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import CLOCK_SKEW, Item, number, text
+from sessions_kms.format.attributes import Item, as_number, number, text
+from sessions_kms.format.kinds import TOMBSTONE
+from sessions_kms.format.record import CLOCK_SKEW
 
-VERSION: Final = 1
 LIFETIME: Final = 600  # seconds
 UNSETTLED: Final = 15  # seconds in which a browser may yet get the new key
 
@@ -25,11 +25,9 @@ class Tombstone:
 
     def to_item(self) -> Item:
         """Return it as a DynamoDB item."""
-        return {
-            "id": {"S": self.id},
-            "version": {"N": str(VERSION)},
-            "movedAt": {"N": str(self.moved_at)},
-            "ttl": {"N": str(self.moved_at + LIFETIME)},
+        return TOMBSTONE.item(self.id) | {
+            "movedAt": as_number(self.moved_at),
+            "ttl": as_number(self.moved_at + LIFETIME),
         }
 
     @property
@@ -54,6 +52,5 @@ def tombstone_in(item: Mapping[str, Any]) -> Tombstone | None:
     """Return the tombstone that an item is; None for any other. Raises InvalidRecord."""
     if not is_tombstone(item):
         return None
-    if number(item, "version") != VERSION:
-        raise InvalidRecord("version")
+    TOMBSTONE.version_of(item)
     return Tombstone(text(item, "id"), number(item, "movedAt"))

@@ -6,7 +6,8 @@ later, or at the same time, finds that it was replaced.
 
 from sessions_kms.data_keys.keyring import PUBLISHED_FOR, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.record import CLOCK_SKEW, PublishedKey
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import CLOCK_SKEW
 from sessions_kms.services import Services
 
 TRIES = 5

@@ -13,20 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
-from sessions_kms.format.record import (
-    CLOCK_SKEW,
-    Item,
-    RecordHead,
-    item_size,
-    number,
-    owner_of,
-    owner_prefix,
-    session_id,
-)
+from sessions_kms.format import kinds
+from sessions_kms.format.attributes import Item, item_size, number
+from sessions_kms.format.kinds import owner_of, owner_prefix, session_id
+from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
 from sessions_kms.operations.ownership import Belonging
 from sessions_kms.sealed_items import about
-from sessions_kms.services import services
+from sessions_kms.services import Services
 
 ROWS = 100  # of the whole table on a page
 OWNED_ROWS = 25  # of one user on a page; each is read by itself
@@ -77,13 +71,14 @@ class Count:
 class Inspection:
     """What one request looks at. All methods raise StoreUnavailable."""
 
-    def __init__(self, current: str | None = None) -> None:
+    def __init__(self, services: Services, current: str | None = None) -> None:
         """``current`` is the session key of the one that asks."""
         __traceback_hide__ = True
-        namespace = services().config.namespace
+        namespace = services.config.namespace
+        self._services = services
         self._namespace = namespace
         self._current_id = None if current is None else session_id(namespace, current)
-        self._belongs = Belonging(services())
+        self._belongs = Belonging(services)
         self._asked: set[tuple[bytes, int]] = set()
         self._kms_answers = True
         self._about_answers = True
@@ -95,7 +90,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = services().table.scan(start, limit=ROWS - len(rows))
+            page = self._services.table.scan(start, limit=ROWS - len(rows))
             rows += [row for item in page.items if (row := self._listed(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -107,13 +102,15 @@ class Inspection:
         owner = owner_of(self._namespace, user_id)
         if owner is None:
             return Listing([])
-        page = services().table.owned(owner, start, limit=OWNED_ROWS)
-        found = [ending.stored_head(item["id"]["S"]) for item in page.items]
+        page = self._services.table.owned(owner, start, limit=OWNED_ROWS)
+        found = [ending.stored_head(self._services, item["id"]["S"]) for item in page.items]
         return Listing(
             [
                 self._row(record)
                 for record in found
-                if record is not None and record.owner == owner and _is_listed(record)
+                if record is not None
+                and record.owner == owner
+                and _is_listed(self._services, record)
             ],
             page.next,
         )
@@ -126,13 +123,15 @@ class Inspection:
         owner = owner_of(self._namespace, user_id)
         if owner is None:
             return Count(0, more=False)
-        page = services().table.owned(owner, limit=COUNTED)
-        return Count(sum(map(_may_be_live, page.items)), page.next is not None)
+        page = self._services.table.owned(owner, limit=COUNTED)
+        return Count(
+            sum(_may_be_live(self._services, key) for key in page.items), page.next is not None
+        )
 
     def find(self, item_id: str) -> Row | None:
         """Return the live session of an id, if it is of this project."""
-        record = ending.stored_head(item_id)
-        if record is None or not services().is_live(record) or not self._belongs(record):
+        record = ending.stored_head(self._services, item_id)
+        if record is None or not self._services.is_live(record) or not self._belongs(record):
             return None
         return self._row(record)
 
@@ -145,7 +144,7 @@ class Inspection:
         if not self._about_answers:
             return {}
         try:
-            return about.read(services(), item_id)
+            return about.read(self._services, item_id)
         except StoreUnavailable:
             self._about_answers = False  # Nor is it waited for with the next one.
             return {}
@@ -153,26 +152,27 @@ class Inspection:
     def size(self, item_id: str) -> int | None:
         """Return how many bytes the item of a session has, which reads all of it."""
         try:
-            record = services().session_items.get(item_id)
+            record = self._services.session_items.get(item_id)
         except InvalidRecord:
             return None
         return None if record is None else item_size(record.to_item())
 
     def end(self, item_id: str) -> bool:
         """End a session of this project; False when there is none of that id any more."""
-        record = ending.stored_head(item_id)
+        record = ending.stored_head(self._services, item_id)
         if record is None or not self._belongs(record):
             return False
-        return ending.end_record(record)
+        return ending.end_record(self._services, record)
 
     def _listed(self, item: Item) -> Row | None:
-        if not ending.SESSION_ID.fullmatch(item["id"]["S"]):
+        kind = kinds.of(item["id"]["S"])
+        if kind is None or not kind.is_listed:
             return None
         try:
-            record = RecordHead.from_item(item)
+            record = RecordHead.from_item(item, kind)
         except InvalidRecord:
             return None
-        if not services().is_live(record):
+        if not self._services.is_live(record):
             return None
         ours = self._seems_ours(record)
         return None if ours is False else self._row(record, doubtful=ours is None)
@@ -201,31 +201,31 @@ class Inspection:
             current=record.id == self._current_id,
             created_at=time_of(record.created_at),
             updated_at=time_of(record.updated_at),
-            ends_at=time_of(ending.ends_at(record)),
+            ends_at=time_of(ending.ends_at(self._services, record)),
             version=record.version,
             revision=record.revision,
             key_period=record.key_period,
         )
 
 
-def _is_listed(record: RecordHead) -> bool:
+def _is_listed(services: Services, record: RecordHead) -> bool:
     """Tell whether a record is live, and not one that somebody forged with a time to come."""
-    if record.is_ahead(services().clock()):
+    if record.is_ahead(services.clock()):
         return False
     try:
         record.check_times()
     except InvalidRecord:
         return False
-    return services().is_live(record)
+    return services.is_live(record)
 
 
-def _may_be_live(key: Item) -> bool:
+def _may_be_live(services: Services, key: Item) -> bool:
     """Tell whether what a key of the index says leaves room for a live session."""
     try:
         created_at = number(key, "createdAt")
     except InvalidRecord:
         return False
-    return created_at <= services().clock() + CLOCK_SKEW and services().may_go_on(created_at)
+    return created_at <= services.clock() + CLOCK_SKEW and services.may_go_on(created_at)
 
 
 def time_of(seconds: int) -> datetime:

@@ -7,7 +7,8 @@ when its data key unwraps under our encryption context.
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.data_keys.known_keys import KnownKeys
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import RecordHead, owner_prefix
+from sessions_kms.format.kinds import owner_prefix
+from sessions_kms.format.record import RecordHead
 from sessions_kms.services import Services
 
 

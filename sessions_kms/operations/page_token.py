@@ -6,21 +6,21 @@ that are shown: signed, it opens the listing that it was made for and no other.
 
 from django.core import signing
 
-from sessions_kms.format.record import Item
-from sessions_kms.services import services
+from sessions_kms.format.attributes import Item
+from sessions_kms.services import Services
 
 
-def token_of(start: Item, *, listing: str) -> str:
+def token_of(services: Services, start: Item, *, listing: str) -> str:
     """Return the token of a start in a listing, which is named by any text."""
-    return signing.dumps(start, salt=_salt(listing))
+    return signing.dumps(start, salt=_salt(services, listing))
 
 
-def start_of(token: str, *, listing: str) -> Item:
+def start_of(services: Services, token: str, *, listing: str) -> Item:
     """Return the start that a token names. Raises django.core.signing.BadSignature."""
-    start: Item = signing.loads(token, salt=_salt(listing))
+    start: Item = signing.loads(token, salt=_salt(services, listing))
     return start
 
 
-def _salt(listing: str) -> str:
-    config = services().config
+def _salt(services: Services, listing: str) -> str:
+    config = services.config
     return f"sessions_kms.page:{config.table_name}:{config.namespace}:{listing}"

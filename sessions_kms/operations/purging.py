@@ -4,21 +4,21 @@ Each delete states its reason as a condition, so that what was renewed or create
 meanwhile stays. Yields how many items were looked at; `Cleared` counts the rest.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from sessions_kms.format.record import CLOCK_SKEW, Item, RecordHead, number
+from sessions_kms.format import kinds
+from sessions_kms.format.attributes import Item, as_binary, as_number, number
+from sessions_kms.format.kind import Kind
+from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
 from sessions_kms.operations.ownership import Belonging
 from sessions_kms.operations.table_scan import Sweep
-from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
-from sessions_kms.storage.condition import Condition, as_bytes, as_number
-
-OTHER_KINDS = ("about#", "data-key#", "lease#", "logout#", "moved#")
+from sessions_kms.storage.condition import Condition
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Clearing:
 
     def __post_init__(self) -> None:
         """Remember which data keys are ours from one pass to the next."""
+        self._namespace = self.services.config.namespace
         self._belongs = Belonging(self.services)
 
     def created(self, until: int) -> Iterator[int]:
@@ -85,7 +86,7 @@ class Clearing:
         with Sweep(self.services) as sweep:
             for items in sweep.pages(consistent=consistent):
                 found = [record for record in _records(items) if chosen(record)]
-                told = [each for each in _heads(self._about(items)) if chosen(each)]
+                told = [each for each in self._told(items) if chosen(each)]
                 sweep.each(delete, told)
                 ours = [record for record in found if self._is_ours(record)]
                 deleted = sweep.each(delete, ours)
@@ -93,10 +94,13 @@ class Clearing:
                 self._announce(ours, deleted)
                 yield self._looked_at(items)
 
-    def _about(self, items: list[Item]) -> list[Item]:
-        """Return the items about this namespace's sessions, which end with those."""
-        prefix = about.prefix(self.services)
-        return [item for item in items if item["id"]["S"].startswith(prefix)]
+    def _told(self, items: list[Item]) -> Iterator[RecordHead]:
+        """Yield what this namespace keeps beside its sessions, which ends with those."""
+        for item in items:
+            item_id = item["id"]["S"]
+            kind = kinds.of(item_id)
+            if kind and kind.ends_with_sessions and kind.is_in(self._namespace, item_id):
+                yield from _head(item, kind)
 
     def _is_ours(self, record: RecordHead) -> bool:
         try:
@@ -108,7 +112,7 @@ class Clearing:
     def _announce(self, records: list[RecordHead], deleted: list[bool]) -> None:
         now = self.services.clock()
         for record, was_deleted in zip(records, deleted, strict=True):
-            if was_deleted and ending.ends_at(record) > now:
+            if was_deleted and ending.ends_at(self.services, record) > now:
                 announce(session_ended, record.id)
 
     def _looked_at(self, items: list[Item]) -> int:
@@ -130,23 +134,25 @@ def sealed_in(period: int, *, but: bytes | None) -> Condition:
     """Return the condition that an item was sealed in a period, but under this data key."""
     if but is None:
         return Condition("#keyPeriod = :period", {":period": as_number(period)})
-    values = {":period": as_number(period), ":but": as_bytes(but)}
+    values = {":period": as_number(period), ":but": as_binary(but)}
     return Condition("#keyPeriod = :period AND #encryptedKey <> :but", values)
 
 
 def _records(items: list[Item]) -> Iterator[RecordHead]:
-    return _heads(item for item in items if ending.SESSION_ID.fullmatch(item["id"]["S"]))
-
-
-def _heads(items: Iterable[Item]) -> Iterator[RecordHead]:
     for item in items:
-        with suppress(InvalidRecord):
-            yield RecordHead.from_item(item)
+        if kinds.is_session_id(item["id"]["S"]):
+            yield from _head(item, kinds.SESSION)
+
+
+def _head(item: Item, kind: Kind) -> Iterator[RecordHead]:
+    """Yield what an item says in the clear; nothing where it is not what the format says."""
+    with suppress(InvalidRecord):
+        yield RecordHead.from_item(item, kind)
 
 
 def _is_expired(item: Item, until: int) -> bool:
-    item_id = item["id"]["S"]
-    if not ending.SESSION_ID.fullmatch(item_id) and not item_id.startswith(OTHER_KINDS):
+    kind = kinds.of(item["id"]["S"])
+    if kind is None or not kind.is_cleared:
         return False
     try:
         return number(item, "ttl") <= until

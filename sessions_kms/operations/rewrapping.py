@@ -12,19 +12,19 @@ from enum import Enum, auto
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.known_keys import KnownKeys, WrappedKey
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import (
+from sessions_kms.format import kinds
+from sessions_kms.format.attributes import (
     ENCRYPTED_KEY_MAX_BYTES,
     Item,
+    as_binary,
+    as_number,
     binary,
     number,
-    owner_prefix,
     text,
 )
-from sessions_kms.operations import ending
 from sessions_kms.operations.table_scan import Sweep
-from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
-from sessions_kms.storage.condition import as_bytes, as_number, equal
+from sessions_kms.storage.condition import equal
 from sessions_kms.storage.table import Table
 
 
@@ -62,14 +62,8 @@ class Rewrapping:
         self._services = services
         self._keyring = keyring
         self._dry_run = dry_run
-        namespace = services.config.namespace
-        self._owner_prefix = owner_prefix(namespace)
-        self._published_prefix = f"data-key#{namespace}#"
-        self._other_prefixes = (
-            self._published_prefix,
-            f"lease#{namespace}#",
-            about.prefix(services),
-        )
+        self._namespace = services.config.namespace
+        self._owner_prefix = kinds.owner_prefix(self._namespace)
         self._known: KnownKeys[bytes | Left] = KnownKeys()
 
     def move_published(self) -> None:
@@ -107,7 +101,7 @@ class Rewrapping:
                 yield len(items)
 
     def _published(self, period: int) -> Item | None:
-        return self._services.table.get(f"{self._published_prefix}{period}")
+        return self._services.table.get(kinds.data_key_id(self._namespace, period))
 
     def _move(self, sweep: Sweep, items: list[Item]) -> None:
         holders = [holder for item in items if (holder := self._holder(item)) is not None]
@@ -141,7 +135,7 @@ class Rewrapping:
                 self._known[outcome, key[1]] = Left.PRESENT
 
     def _put(self, holder: Holder, new: bytes) -> bool:
-        is_published = holder.item_id.startswith(self._published_prefix)
+        is_published = kinds.of(holder.item_id) is kinds.DATA_KEY
         now = int(self._services.clock()) if is_published else None
         return put_wrapped(self._services.table, holder, new, created_at=now)
 
@@ -157,8 +151,11 @@ class Rewrapping:
             return None
 
     def _may_be_ours(self, item: Item, item_id: str) -> bool:
-        if not ending.SESSION_ID.fullmatch(item_id):
-            return item_id.startswith(self._other_prefixes)
+        kind = kinds.of(item_id)
+        if kind is None or not kind.is_rewrapped:
+            return False
+        if kind is not kinds.SESSION:
+            return kind.is_in(self._namespace, item_id)
         try:
             return "owner" not in item or text(item, "owner").startswith(self._owner_prefix)
         except InvalidRecord:
@@ -170,8 +167,8 @@ def put_wrapped(table: Table, holder: Holder, new: bytes, *, created_at: int | N
 
     With ``created_at`` that becomes the item's time.
     """
-    changes = {"encryptedKey": as_bytes(new)}
+    changes = {"encryptedKey": as_binary(new)}
     if created_at is not None:
         changes["createdAt"] = as_number(created_at)
-    held = equal("encryptedKey", as_bytes(holder.key[0]))
+    held = equal("encryptedKey", as_binary(holder.key[0]))
     return table.update(holder.item_id, changes, when=held)

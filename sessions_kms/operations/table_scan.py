@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.services import Services
 
 THREADS = 8  # calls at once: some hundred writes a second

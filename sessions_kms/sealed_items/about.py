@@ -12,12 +12,13 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
-from sessions_kms.format.record import Item, SessionRecord, number
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.kinds import ABOUT as ABOUT_ITEM
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import open_record, seal_session
 from sessions_kms.services import Services
 
 ABOUT: Final = "_about"
-VERSION: Final = 1
 WORDS_MAX: Final = 8
 LETTERS_MAX: Final = 100  # of a name or a word
 BYTES_MAX: Final = 16 * 1024  # that WORDS_MAX have at most, however JSON spells them
@@ -44,12 +45,7 @@ def words_in(session: Mapping[str, Any]) -> Words:
 
 def id_of(services: Services, session_id: str) -> str:
     """Return the id of the item about a session."""
-    return f"{prefix(services)}{session_id}"
-
-
-def prefix(services: Services) -> str:
-    """Return what the ids of this namespace's items begin with."""
-    return f"about#{services.config.namespace}#"
+    return ABOUT_ITEM.id_in(services.config.namespace, session_id)
 
 
 def told(state: Telling) -> Words:
@@ -76,6 +72,7 @@ def sealed(services: Services, record: SessionRecord, words: Words) -> Item:
         created_at=record.created_at,
         ttl=lambda *_: ends,
         item_id=item_id,
+        kind=ABOUT_ITEM,
     ).to_item()
 
 
@@ -107,9 +104,7 @@ def read(services: Services, session_id: str) -> Words:
 
 
 def _opened(services: Services, item: Item) -> bytes:
-    if number(item, "version") != VERSION:
-        raise InvalidRecord("version")
-    record = SessionRecord.from_item(item)
+    record = SessionRecord.from_item(item, ABOUT_ITEM)
     if len(record.encrypted_data) > BYTES_MAX:
         raise InvalidRecord("encryptedData")
     return open_record(services, record, record.id)

@@ -6,8 +6,6 @@ result, sealed under the data key and that secret as a session is under its
 cookie. Whoever comes later, or takes over from a holder that died, finds it there.
 """
 
-import base64
-import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -15,7 +13,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.record import VERSION, Item, SessionRecord, binary, number, text
+from sessions_kms.format.attributes import Item, as_binary, as_number, as_text, binary, number, text
+from sessions_kms.format.kinds import LEASE, lease_id
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import open_record, seal_session
 from sessions_kms.services import Services, services
 
@@ -61,8 +61,7 @@ class _Lease:
 
     @classmethod
     def of(cls, item: Item) -> "_Lease":
-        if number(item, "version") != VERSION:
-            raise InvalidRecord("version")
+        LEASE.version_of(item)
         return cls(
             text(item, "holder"),
             number(item, "ends"),
@@ -135,6 +134,7 @@ class Leases:
             created_at=None,
             ttl=lambda now, _: math.floor(now) + keep,
             item_id=self.id_of(secret),
+            kind=LEASE,
         )
 
     def _held(self, secret: str, holder: str) -> _Lease | None:
@@ -151,7 +151,7 @@ class Leases:
         __traceback_hide__ = True
 
         def opened() -> bytes:
-            record = SessionRecord.from_item(lease.item)
+            record = SessionRecord.from_item(lease.item, LEASE)
             if record.id != self.id_of(secret):
                 raise InvalidRecord("id")
             return open_record(self._services, record, secret)
@@ -161,11 +161,7 @@ class Leases:
     def _put(self, secret: str, holder: str, seconds: int, before: _Lease | None) -> bool:
         __traceback_hide__ = True
         now = math.floor(self._services.clock())
-        item: Item = {
-            "id": {"S": self.id_of(secret)},
-            "version": {"N": str(VERSION)},
-            "ttl": {"N": str(now + KEPT_UNFINISHED)},
-        }
+        item = LEASE.item(self.id_of(secret)) | {"ttl": as_number(now + KEPT_UNFINISHED)}
         return self._put_item(item | _holding(holder, now + seconds), before)
 
     def _put_item(self, item: Item, before: _Lease | None) -> bool:
@@ -174,18 +170,14 @@ class Leases:
     def id_of(self, secret: str) -> str:
         """Return the id of the item that a lease of this secret is kept in."""
         __traceback_hide__ = True
-        namespace = self._services.config.namespace
-        digest = hashlib.sha256(
-            b"sessions_kms/1/lease\0" + namespace.encode() + b"\0" + secret.encode()
-        ).digest()
-        return f"lease#{namespace}#{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+        return lease_id(self._services.config.namespace, secret)
 
 
 def _holding(holder: str, ends: int) -> Item:
     return {
-        "holder": {"S": holder},
-        "ends": {"N": str(max(0, ends))},
-        "stamp": {"B": os.urandom(STAMP_BYTES)},
+        "holder": as_text(holder),
+        "ends": as_number(max(0, ends)),
+        "stamp": as_binary(os.urandom(STAMP_BYTES)),
     }
 
 

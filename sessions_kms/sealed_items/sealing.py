@@ -8,15 +8,10 @@ from typing import Any
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
 from sessions_kms.format import envelope
-from sessions_kms.format.record import (
-    ITEM_MAX_BYTES,
-    IV_BYTES,
-    SALT_BYTES,
-    Header,
-    SessionRecord,
-    owner_of,
-    session_id,
-)
+from sessions_kms.format.attributes import ITEM_MAX_BYTES
+from sessions_kms.format.kind import Kind
+from sessions_kms.format.kinds import SESSION, owner_of, session_id
+from sessions_kms.format.record import IV_BYTES, SALT_BYTES, Header, SessionRecord
 from sessions_kms.services import Services
 from sessions_kms.storage.doubts import AHEAD, alarmed
 
@@ -31,12 +26,13 @@ def seal_session(
     ttl: Callable[[float, int], int],
     user_id: Any = None,
     item_id: str | None = None,
+    kind: Kind = SESSION,
     ancestors: bytes = b"",
 ) -> SessionRecord:
     """Seal a serialized session. Without ``created_at`` it is created now.
 
     ``item_id`` is what the session key leads to, where that is known already; or of another
-    item than a session, whose secret takes the place of the session key.
+    ``kind`` of item, whose secret takes the place of the session key.
 
     ``ttl`` is asked for the end of a session saved at a time and created at another.
     Raises SessionTooLarge (what the record adds is counted by the table) or StoreUnavailable.
@@ -55,6 +51,7 @@ def seal_session(
         ttl=ttl(now, created_at),
         revision=revision,
         owner=owner_of(services.config.namespace, user_id),
+        version=kind.written,
     )
     record = envelope.seal(
         payload,

@@ -1,0 +1,1 @@
+"""One session: loaded, saved, merged with what others saved, moved to another key, expired."""

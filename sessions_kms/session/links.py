@@ -11,7 +11,9 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.record import VERSION, Item, SessionRecord
+from sessions_kms.format.attributes import Item, as_number, as_text
+from sessions_kms.format.kinds import LINK, link_id, link_owner
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.services import Services
 
 LINKS = "_links"
@@ -63,16 +65,6 @@ def merged(
     return {LINKS: sorted((here | there) - (before - here) - (before - there))[:LINKS_MAX]}
 
 
-def owner_of_link(namespace: str, name: str) -> str:
-    """Return what the index finds the items of a link by."""
-    return f"logout#{namespace}#{name}"
-
-
-def linked_session(item_id: str) -> str:
-    """Return the id of the session that a link's item names."""
-    return item_id.rpartition("#")[2]
-
-
 def due(
     services: Services, record: SessionRecord, after: HasLinks, before: HasLinks
 ) -> frozenset[str]:
@@ -94,8 +86,7 @@ def drop(services: Services, session_id: str, names: Iterable[str]) -> None:
     """
     with suppress(TableUnavailable):
         for name in names:
-            owner = owner_of_link(services.config.namespace, name)
-            services.table.delete(f"{owner}#{session_id}")
+            services.table.delete(link_id(services.config.namespace, name, session_id))
 
 
 def _is_name(name: object) -> bool:
@@ -103,12 +94,9 @@ def _is_name(name: object) -> bool:
 
 
 def _item(services: Services, record: SessionRecord, name: str) -> Item:
-    owner = owner_of_link(services.config.namespace, name)
-    timeout = services.config.absolute_timeout
-    return {
-        "id": {"S": f"{owner}#{record.id}"},
-        "version": {"N": str(VERSION)},
-        "owner": {"S": owner},
-        "createdAt": {"N": str(record.created_at)},
-        "ttl": {"N": str(record.ttl if timeout is None else record.created_at + timeout)},
+    namespace, timeout = services.config.namespace, services.config.absolute_timeout
+    return LINK.item(link_id(namespace, name, record.id)) | {
+        "owner": as_text(link_owner(namespace, name)),
+        "createdAt": as_number(record.created_at),
+        "ttl": as_number(record.ttl if timeout is None else record.created_at + timeout),
     }

@@ -13,7 +13,8 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.exceptions import InvalidRecord, SessionMoved
-from sessions_kms.format.record import SHORT_ID, SessionRecord, session_id
+from sessions_kms.format.kinds import session_id
+from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items.sealing import open_record

@@ -24,7 +24,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from sessions_kms.format.record import SHORT_ID, session_id
+from sessions_kms.format.kinds import session_id
+from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.tombstone import LIFETIME
 from sessions_kms.services import services
 

@@ -1,0 +1,1 @@
+"""Items of the DynamoDB table: each read and write with its precondition."""

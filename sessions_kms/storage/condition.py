@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 
 _NAME = re.compile(r"#(\w+)")
 
@@ -91,16 +91,6 @@ def stated(when: Condition | None) -> dict[str, Any]:
 def key_of(item_id: str) -> Item:
     """Return the primary key of an item."""
     return {"id": {"S": item_id}}
-
-
-def as_number(value: int) -> dict[str, Any]:
-    """Return a number in the attribute form."""
-    return {"N": str(value)}
-
-
-def as_bytes(value: bytes) -> dict[str, Any]:
-    """Return bytes in the attribute form."""
-    return {"B": value}
 
 
 @lru_cache(maxsize=64)  # The expressions are some twenty.

@@ -7,8 +7,10 @@ from functools import partial
 
 from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import PublishedKey
-from sessions_kms.storage.condition import ABSENT, Condition, as_bytes, equal
+from sessions_kms.format.attributes import as_binary
+from sessions_kms.format.kinds import data_key_id
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.storage.condition import ABSENT, Condition, equal
 from sessions_kms.storage.doubts import once_more_in_steps
 from sessions_kms.storage.table import Table, TableSteps, held
 
@@ -25,7 +27,7 @@ class DataKeyItemSteps:
         return (yield from once_more_in_steps(partial(self._get, period)))
 
     def _get(self, period: int) -> Steps[PublishedKey | None]:
-        item = yield from self._table.get(self._id(period))
+        item = yield from self._table.get(data_key_id(self._namespace, period))
         if item is None:
             return None
         key = PublishedKey.from_item(item)
@@ -39,15 +41,12 @@ class DataKeyItemSteps:
 
     def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]:
         """Put a data key in the place of the one with exactly the old blob; False if it is not."""
-        return (yield from self._put(key, equal("encryptedKey", as_bytes(old))))
+        return (yield from self._put(key, equal("encryptedKey", as_binary(old))))
 
     def _put(self, key: PublishedKey, when: Condition) -> Steps[bool]:
         """Put a data key; sent again it meets itself, which whoever asked recognises."""
-        item = key.to_item(self._id(key.period))
+        item = key.to_item(data_key_id(self._namespace, key.period))
         return (yield from held(self._table.put(item, when=when)))
-
-    def _id(self, period: int) -> str:
-        return f"data-key#{self._namespace}#{period}"
 
 
 class DataKeyItems:

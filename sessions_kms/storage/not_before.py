@@ -15,8 +15,10 @@ from threading import Lock, RLock
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.record import CLOCK_SKEW, VERSION, Item, number
-from sessions_kms.storage.condition import Condition, as_number
+from sessions_kms.format.attributes import Item, as_number, number
+from sessions_kms.format.kinds import NOT_BEFORE, not_before_id
+from sessions_kms.format.record import CLOCK_SKEW
+from sessions_kms.storage.condition import Condition
 from sessions_kms.storage.table import Table, TableSteps, held
 from sessions_kms.telemetry import telemetry
 
@@ -58,11 +60,10 @@ class NotBeforeItemSteps:
 
     def get(self, name: str | None = None) -> Steps[int]:
         """Return the moment in the table; 0 when none is set. Raises InvalidRecord."""
-        item = yield from self._table.get(self._id(name))
+        item = yield from self._table.get(not_before_id(self._namespace, name))
         if item is None:
             return 0
-        if number(item, "version") != VERSION:
-            raise InvalidRecord("version")
+        NOT_BEFORE.version_of(item)
         return number(item, "notBefore")
 
     def raise_to(self, moment: int, name: str | None = None, *, latest: int) -> Steps[bool]:
@@ -80,15 +81,8 @@ class NotBeforeItemSteps:
         return False
 
     def _item(self, name: str | None, moment: int) -> Item:
-        return {
-            "id": {"S": self._id(name)},
-            "version": {"N": str(VERSION)},
-            "notBefore": as_number(moment),
-        }
-
-    def _id(self, name: str | None) -> str:
-        named = "" if name is None else f"#{name}"
-        return f"not-before#{self._namespace}{named}"
+        item_id = not_before_id(self._namespace, name)
+        return NOT_BEFORE.item(item_id) | {"notBefore": as_number(moment)}
 
 
 def _lower(moment: int, latest: int) -> Condition:

@@ -20,14 +20,8 @@ from sessions_kms.exceptions import (
     TableUnavailable,
 )
 from sessions_kms.format.ancestors import descends
-from sessions_kms.format.record import (
-    HEAD_ATTRIBUTES,
-    ITEM_MAX_BYTES,
-    Item,
-    RecordHead,
-    SessionRecord,
-    item_size,
-)
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, as_binary, as_number, item_size
+from sessions_kms.format.record import HEAD_ATTRIBUTES, RecordHead, SessionRecord
 from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
 from sessions_kms.storage.condition import (
     ABSENT,
@@ -35,8 +29,6 @@ from sessions_kms.storage.condition import (
     Condition,
     Delete,
     Put,
-    as_bytes,
-    as_number,
 )
 from sessions_kms.storage.sending import REPEATS_MAX
 from sessions_kms.storage.table import Table, TableSteps, held
@@ -255,7 +247,7 @@ def _unchanged(expected: Version, now: int) -> Condition:
         "#revision = :revision AND #salt = :salt AND #ttl > :now",
         {
             ":revision": as_number(expected.revision),
-            ":salt": as_bytes(expected.salt),
+            ":salt": as_binary(expected.salt),
             ":now": as_number(now),
         },
     )

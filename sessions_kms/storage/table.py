@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
 from sessions_kms.concurrency.steps import Pause, Steps, Wait, blocking
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
-from sessions_kms.format.record import HEAD_ATTRIBUTES, Item
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.record import HEAD_ATTRIBUTES
 from sessions_kms.storage.condition import (
     ABSENT,
     Action,

@@ -1,0 +1,1 @@
+"""From another session engine to this one and back, without a sign-out."""

@@ -23,7 +23,8 @@ fault between any two writes, the next request finds one of these lines. Whoever
 session leaves the mark, or puts one: a row that another request is about to put is dead.
 """
 
-from sessions_kms.format.record import VERSION, Item
+from sessions_kms.format.attributes import Item, as_number
+from sessions_kms.format.kinds import MOVED
 from sessions_kms.services import Services
 
 # Seconds after the row's end: a process of the old release may have put that off.
@@ -32,16 +33,13 @@ MARKED_FOR = 90 * 24 * 3600
 
 def mark_of(services: Services, session_id: str) -> str:
     """Return the id of a session's mark."""
-    return f"moved#{services.config.namespace}#{session_id}"
+    return MOVED.id_in(services.config.namespace, session_id)
 
 
 def mark(services: Services, session_id: str, *, row_ends_at: int) -> Item:
     """Return the mark of a session whose row ends at this time."""
-    return {
-        "id": {"S": mark_of(services, session_id)},
-        "version": {"N": str(VERSION)},
-        "ttl": {"N": str(row_ends_at + MARKED_FOR)},
-    }
+    marked = MOVED.item(mark_of(services, session_id))
+    return marked | {"ttl": as_number(row_ends_at + MARKED_FOR)}
 
 
 def is_marked(services: Services, session_id: str) -> bool:

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import pytest
 from pytest_django import Settings
 
-from sessions_kms.format.record import item_size
+from sessions_kms.format.attributes import item_size
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.sites import serving

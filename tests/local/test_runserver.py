@@ -116,7 +116,14 @@ def test_rules_of_the_gateways_own_server_hold(server: Server) -> None:
         assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.fixture
+def signals_as_in_a_terminal() -> None:
+    """Children ignore Ctrl-C where a shell runs the tests themselves in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.stack
+@pytest.mark.usefixtures("signals_as_in_a_terminal")
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
@@ -131,6 +138,7 @@ def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
 
 @pytest.mark.stack
 @pytest.mark.long
+@pytest.mark.usefixtures("signals_as_in_a_terminal")
 def test_changed_module_is_reloaded(server: Server) -> None:
     def answers(version: str) -> bool:
         try:

@@ -4,10 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-import oauth
-
 
 def test_package_is_imported_before_there_are_settings() -> None:
     code = "import oauth, sys; print([name for name in sys.modules if 'django' in name])"
@@ -20,13 +16,3 @@ def test_package_is_imported_before_there_are_settings() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("name", oauth.__all__)
-def test_name_is_there(name: str) -> None:
-    assert getattr(oauth, name).__name__ == name
-
-
-def test_other_name_is_not() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'token'"):
-        oauth.token  # noqa: B018 - that is the test

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.record import session_id
+from sessions_kms.format.kinds import session_id
 from sessions_kms.telemetry import telemetry
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import State

@@ -6,8 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from sessions_kms.aws.errors import DENIED, kind_of
 from sessions_kms.backend import SessionStore
-from sessions_kms.doctor.trouble import DENIED, kind_of
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.management.base import INCOMPLETE, OperatorCommand, UsageError, session_engine
 from sessions_kms.operations.provisioning import TTL_ATTRIBUTE

@@ -13,7 +13,7 @@ from django.db import DatabaseError
 from sessions_kms import conf
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.record import owner_of
+from sessions_kms.format.kinds import owner_of
 from sessions_kms.management.base import (
     INCOMPLETE,
     OperatorCommand,
@@ -126,7 +126,7 @@ class Command(OperatorCommand):
             return
         self.confirm(f"End {about}?")
         with self.resumable("Run the same command again to go on."):
-            ended = ending.end_sessions_of(user_id)
+            ended = ending.end_sessions_of(services(), user_id)
         if settings.SESSION_ENGINE == MOVING_IN:
             self.say(
                 "Sessions that are still in the old engine only are not ended: end them there."
@@ -159,7 +159,7 @@ class Command(OperatorCommand):
             return
         self._require_past(moment)
         self.confirm(f"End {what}? {self._told_estimate()}")
-        raised = ending.end_before(moment)
+        raised = ending.end_before(services(), moment)
         self.say(
             f"Ended {what}: in force on every process within a minute."
             if raised
@@ -242,7 +242,7 @@ class Command(OperatorCommand):
             return
         self._require_past(moment)
         self.confirm(f"End {what}? The sessions stay; people consent again.")
-        raised = ending.end_before_of(provider, moment)
+        raised = ending.end_before_of(services(), provider, moment)
         self.conclude(
             {"provider": provider, "moment": moment, "raised": raised},
             f"Ended {what}: in force on every process within a minute."
@@ -255,7 +255,7 @@ class Command(OperatorCommand):
     def _require_past(self, moment: int) -> None:
         """Refuse a moment that only this machine's clock calls past."""
         try:
-            ending.require_past(moment)
+            ending.require_past(services(), moment)
         except ValueError as exc:
             raise UsageError(str(exc)) from exc
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions_kms.format import envelope
-from sessions_kms.format.record import IV_BYTES, SALT_BYTES, Header, SessionRecord, session_id
+from sessions_kms.format.kinds import session_id
+from sessions_kms.format.record import IV_BYTES, SALT_BYTES, Header, SessionRecord
 from tests.bench.content import KB
 from tests.bench.measuring import Call, Contestant, Timed, compete, ratio
 from tests.bench.result import Plot, Section, Table

@@ -19,6 +19,7 @@ from gateway_site.transport.connections import Busy, Lease, Owner
 from gateway_site.transport.http1 import Http1Connection
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
+from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from tests.clock import FakeClock
 from tests.sessions_kms.support.stacks import fake_stack, install
@@ -86,11 +87,11 @@ def end_by_key(visitor: Visitor) -> None:
 
 def end_by_id(visitor: Visitor) -> None:
     """End it from the list of sessions, or in the admin."""
-    assert ending.end_session(visitor.owner.holder, user_id=visitor.owner.person)
+    assert ending.end_session(services(), visitor.owner.holder, user_id=visitor.owner.person)
 
 
 def end_all(visitor: Visitor) -> None:
-    assert ending.end_sessions_of(visitor.owner.person) == 1
+    assert ending.end_sessions_of(services(), visitor.owner.person) == 1
 
 
 @pytest.mark.parametrize("end", [flush, cycle_key, end_by_key, end_by_id, end_all])

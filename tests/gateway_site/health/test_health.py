@@ -142,7 +142,7 @@ def test_what_all_share_is_told_and_is_no_reason(
     store.dynamodb.unavailable = True
     probe.error = OperationalError("canary")
     clock.advance(5)
-    monkeypatch.setattr("sessions_kms.aws.calls.hanging", lambda: ["dynamodb"])
+    monkeypatch.setattr("gateway_site.health.probes.hanging", lambda: ["dynamodb"])
 
     response = Client().get("/readyz?verbose")
 

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.record import session_id
+from sessions_kms.format.kinds import session_id
 from sessions_kms.storage.table import Page
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider

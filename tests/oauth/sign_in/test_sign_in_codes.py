@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
-from oauth.codes import Code
-from oauth.remedies import remedy
+from oauth.codes import Code, remedy
 from oauth.request_id import request_id
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor

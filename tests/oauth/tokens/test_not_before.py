@@ -10,6 +10,7 @@ from oauth.tokens import vault as tokens
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending
+from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token, request_of, stored
@@ -19,7 +20,7 @@ from tests.sessions_kms.support.stacks import Stack, install
 
 def end_grants(store: Stack, provider: str = "corp") -> None:
     """End the grants given until now, a second before what follows."""
-    ending.end_before_of(provider, int(store.clock()))
+    ending.end_before_of(services(), provider, int(store.clock()))
     store.clock.advance(1)
 
 
@@ -59,19 +60,19 @@ def test_refresh_does_not_make_a_grant_younger(
     store.clock.advance(4000)
     get_token(signed_in)
     assert stored(signed_in).granted_at == granted_at
-    ending.end_before_of("corp", granted_at)
+    ending.end_before_of(services(), "corp", granted_at)
     with pytest.raises(oauth.ReauthenticationRequired):
         get_token(signed_in)
 
 
 def test_grants_of_another_provider_stand(other: FakeProvider, signed_in: Visitor) -> None:
     signed_in.connect(other)
-    ending.end_before_of("corp", stored(signed_in, "other").granted_at)
+    ending.end_before_of(services(), "corp", stored(signed_in, "other").granted_at)
     assert get_token(signed_in, "other") == stored(signed_in, "other")
 
 
 def test_grant_of_a_later_time_stands(corp: FakeProvider, signed_in: Visitor, store: Stack) -> None:
-    ending.end_before_of("corp", stored(signed_in).granted_at - 1)
+    ending.end_before_of(services(), "corp", stored(signed_in).granted_at - 1)
     assert get_token(signed_in) == stored(signed_in)
 
 
@@ -110,7 +111,7 @@ def test_kept_refresh_token_keeps_the_time_of_its_grant(
     signed_in.connect(corp, "corp")
     kept = stored(signed_in)
     assert (kept.refresh_token, kept.granted_at) == (first.refresh_token, first.granted_at)
-    ending.end_before_of("corp", first.granted_at)
+    ending.end_before_of(services(), "corp", first.granted_at)
     with pytest.raises(oauth.ReauthenticationRequired):
         get_token(signed_in)
     store.clock.advance(1)
@@ -126,7 +127,7 @@ def test_token_set_without_a_time_of_grant_is_good_until_any_are_ended(
     session.save()
     assert stored(signed_in).granted_at == 0
     get_token(signed_in)
-    ending.end_before_of("corp", 1)
+    ending.end_before_of(services(), "corp", 1)
     with pytest.raises(oauth.ReauthenticationRequired):
         get_token(signed_in)
 

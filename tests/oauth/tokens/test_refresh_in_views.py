@@ -21,7 +21,7 @@ from oauth.tokens import vault as tokens
 from oauth.tokens.refresh_coordinator import LEASE, _resting
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.format.record import session_id
+from sessions_kms.format.kinds import session_id
 from tests.clock import FakeClock
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider

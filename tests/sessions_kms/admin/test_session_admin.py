@@ -10,7 +10,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.format.record import owner_of
+from sessions_kms.format.kinds import owner_of
 from sessions_kms.operations import listing as inspection
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack

@@ -19,6 +19,7 @@ from sessions_kms.exceptions import (
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from sessions_kms.storage.session_items import Conflict
 from tests.sessions_kms.support.faults import (
@@ -113,7 +114,7 @@ def test_another_item_than_was_asked_for_is_no_answer(
         late.load,
         lambda: SessionStore().exists(key),
         lambda: SessionStore(other).update({"a": 1}),
-        lambda: Inspection().find(next(iter(faulty.stack.sessions()))),
+        lambda: Inspection(services()).find(next(iter(faulty.stack.sessions()))),
     ):
         assert is_unavailable(call)
     assert late.session_key == key
@@ -314,7 +315,7 @@ def test_wrong_record_has_kms_asked_once_for_its_data_key_however_often_it_comes
 ) -> None:
     good, bad = saved(), saved()
     for item in faulty.stack.sessions().values():
-        if item["id"]["S"] == ending._id_of(bad):
+        if item["id"]["S"] == ending._id_of(services(), bad):
             faulty.stack.put_item(item | {"commitment": {"B": b"c" * 32}})
     faulty.restart()
     assert SessionStore(good).get("_auth_user_id") == "7"

@@ -19,7 +19,7 @@ from sessions_kms.aws import translation as aws
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.storage.table import Table
 from tests.clock import FakeClock
 from tests.sessions_kms.support.certificates import server_context

@@ -19,7 +19,8 @@ from django.views.debug import get_default_exception_reporter_filter
 from pytest_django import Settings
 
 from sessions_kms.exceptions import KMSUnavailable, SessionTooLarge, StoreUnavailable
-from sessions_kms.format.record import Item, session_id
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.kinds import session_id
 from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture

@@ -12,6 +12,7 @@ import pytest
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_linked
+from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.faults import Answer, Dropped, Exchange
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
@@ -182,5 +183,5 @@ def test_name_that_another_added_again_after_a_lost_answer_still_ends_the_sessio
     lose_next_answer(faulty, "PutItem", meanwhile)
     mine.save()
     assert stored(key)[LINKS] == [link]
-    assert end_linked(link) == 1
+    assert end_linked(services(), link) == 1
     assert stored(key) == {}

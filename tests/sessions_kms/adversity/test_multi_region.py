@@ -16,9 +16,10 @@ from pytest_django import Settings
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, StoreUnavailable
-from sessions_kms.format.record import session_id
+from sessions_kms.format.kinds import session_id
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.services import services
 from tests.clock import FakeClock
 from tests.sessions_kms.support.regions import HOME, OTHER, TwoRegions, two_regions
 
@@ -66,7 +67,7 @@ def test_session_is_read_saved_and_ended_in_the_other_region(
     there["token"] = "renewed"
     there.save()
     assert SessionStore(key)["token"] == "renewed"
-    rows = Inspection().of_user("7").rows
+    rows = Inspection(services()).of_user("7").rows
     assert [row.created_at.timestamp() for row in rows] == [int(clock())]
     there.delete()
     assert SessionStore(key).load() == {}

@@ -13,7 +13,7 @@ import pytest
 from gateway_site.local.kms import LocalKMS, policy
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from tests.sessions_kms.support.faults import Fault, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture

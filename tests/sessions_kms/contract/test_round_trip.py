@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
-from sessions_kms.format.record import CLOCK_SKEW, Item, SessionRecord
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.record import CLOCK_SKEW, SessionRecord
 from sessions_kms.sealed_items.sealing import open_record
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.sealed import COOKIE

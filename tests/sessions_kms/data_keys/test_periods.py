@@ -6,7 +6,7 @@ import pytest
 
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.exceptions import KMSUnavailable
-from sessions_kms.format.record import PublishedKey
+from sessions_kms.format.published_key import PublishedKey
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import (
     FOREIGN_KEY,

@@ -8,7 +8,7 @@ import pytest
 
 from sessions_kms.concurrency.background import start_thread
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.record import PublishedKey
+from sessions_kms.format.published_key import PublishedKey
 from tests.sessions_kms.support.fakes import (
     KEY,
     Call,

@@ -7,7 +7,7 @@ import pytest
 
 from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.record import PublishedKey
+from sessions_kms.format.published_key import PublishedKey
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import (
     FOREIGN_KEY,

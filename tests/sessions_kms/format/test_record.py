@@ -9,16 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import (
-    CLOCK_SKEW,
-    DATA_KEY_USE,
-    ITEM_MAX_BYTES,
-    Item,
-    PublishedKey,
-    SessionRecord,
-    owner_of,
-    session_id,
-)
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item
+from sessions_kms.format.kinds import owner_of, session_id
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import CLOCK_SKEW, DATA_KEY_USE, SessionRecord
 from tests.vectors.vector import load
 
 NOW = 1_800_000_000

@@ -16,7 +16,7 @@ from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.operations.rewrapping import Rewrapping
-from sessions_kms.services import services
+from sessions_kms.services import Services, services
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.stacks import Stack
 
@@ -49,9 +49,9 @@ def test_tombstone_says_when_and_not_where_or_whose(stack: Stack, moved: tuple[s
 
 def test_sessions_of_a_user_are_those_that_live_on(moved: tuple[str, str]) -> None:
     old, new = moved
-    assert [each.id for each in Inspection().of_user("7").rows] == [id_of(new)]
-    assert not ending.end_session(id_of(old), user_id="7")
-    assert ending.end_sessions_of("7") == 1
+    assert [each.id for each in Inspection(services()).of_user("7").rows] == [id_of(new)]
+    assert not ending.end_session(services(), id_of(old), user_id="7")
+    assert ending.end_sessions_of(services(), "7") == 1
     with pytest.raises(SessionMoved):
         SessionStore(old).load()
     assert SessionStore(new).load() == {}
@@ -66,17 +66,17 @@ def test_session_that_moves_while_it_is_ended_is_not_told_as_ended(
     old = id_of(str(session.session_key))
     read = ending.stored_head
 
-    def read_then_moved(found: str) -> Any:
-        record = read(found)
+    def read_then_moved(made: Services, found: str) -> Any:
+        record = read(made, found)
         if record is not None and found == old:
             session.cycle_key()
         return record
 
     monkeypatch.setattr(ending, "stored_head", read_then_moved)
-    assert not ending.end_session(old, user_id="7")
+    assert not ending.end_session(services(), old, user_id="7")
     assert SessionStore().exists(str(session.session_key))
     old = id_of(str(session.session_key))
-    assert ending.end_sessions_of("7") == 1, "its new key was not found"
+    assert ending.end_sessions_of(services(), "7") == 1, "its new key was not found"
     assert stack.sessions() == {}
 
 
@@ -99,7 +99,7 @@ def test_its_time_is_over_only_if_the_last_answer_says_so_too(stack: Stack) -> N
 
 def test_admin_lists_and_ends_none(moved: tuple[str, str]) -> None:
     old, new = moved
-    inspection = Inspection()
+    inspection = Inspection(services())
     assert [row.id for row in inspection.whole_table().rows] == [id_of(new)]
     assert inspection.find(id_of(old)) is None
     assert not inspection.end(id_of(old))

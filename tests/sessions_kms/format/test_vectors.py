@@ -13,7 +13,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.format.record import session_id
+from sessions_kms.format.kinds import session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items.sealing import open_record
 from sessions_kms.services import Services

@@ -69,15 +69,15 @@ def use_the_site() -> None:
     user.update({"_auth_user_id": "7", "_links": [LINK], "_about": {"browser": "Firefox"}})
     user.save()
     user.cycle_key()
-    assert len(Inspection().of_user("7").rows) == 1
-    assert Inspection().count_of_user("7").number == 1
-    assert ending.end_linked(LINK) == 1
+    assert len(Inspection(services.services()).of_user("7").rows) == 1
+    assert Inspection(services.services()).count_of_user("7").number == 1
+    assert ending.end_linked(services.services(), LINK) == 1
     user["late"] = 1
     with pytest.raises(UpdateError):
         user.save()
     other = signed_in("8")
     other.save()
-    assert ending.end_sessions_of("8") == 1
+    assert ending.end_sessions_of(services.services(), "8") == 1
     leases, secret = Leases(), secrets.token_hex()
     assert leases.claim(secret, "me", seconds=10).held
     assert leases.complete(secret, "me", b"done", keep=60)

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from pytest_django import Settings
 
 from sessions_kms.operations.ending import end_linked, end_sessions_of
+from sessions_kms.services import services
 from tests.sessions_kms.model.ledger import CANARY, PROCESSES
 from tests.sessions_kms.model.model import LINKS
 from tests.sessions_kms.model.play import BROWSERS, Change, Play, Visit
@@ -222,13 +223,15 @@ class Engine(RuleBasedStateMachine):
 
     @rule(user=USERS, process=PROCESS)
     def end_all_of_a_user(self, user: str, process: int) -> None:
-        self.play.end_many(process, lambda: end_sessions_of(user), lambda held: held.user == user)
+        self.play.end_many(
+            process, lambda: end_sessions_of(services(), user), lambda held: held.user == user
+        )
 
     @rule(name=LINK_NAMES, process=PROCESS)
     def end_by_link(self, name: str, process: int) -> None:
         self.play.end_many(
             process,
-            lambda: end_linked(name),
+            lambda: end_linked(services(), name),
             lambda held: name in held.content.get(LINKS, []),
             lambda key: self.play.has_link(key, name),
         )

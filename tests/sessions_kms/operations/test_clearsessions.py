@@ -144,10 +144,11 @@ def test_session_that_was_renewed_meanwhile_is_not_deleted(
     fake.clock.advance(2 * WEEK)
 
     def renew() -> None:
-        for item in fake.sessions().values():
+        for item in fake.items().values():
             fake.put_item(item | {"ttl": {"N": str(int(fake.clock()) + WEEK)}})
 
-    fake.dynamodb.on("DeleteItem session", after(renew))
+    for kind in ("session", "data-key"):
+        fake.dynamodb.on(f"DeleteItem {kind}", after(renew))
     assert clear("--force", "--json").json["deleted"] == 0
     assert len(fake.sessions()) == 1
 

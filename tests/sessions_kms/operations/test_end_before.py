@@ -41,28 +41,28 @@ def test_sessions_created_until_the_moment_end_and_later_ones_stay(stack: Stack)
     before, at = saved(), saved()
     stack.clock.advance(1)
     after = saved()
-    assert ending.end_before(NOW)
+    assert ending.end_before(services.services(), NOW)
     assert [lives(session) for session in (before, at, after)] == [False, False, True]
     assert item(stack) == {"id": "not-before#django", "version": "1", "notBefore": str(NOW)}
 
 
 def test_nothing_is_deleted(stack: Stack) -> None:
     saved()
-    ending.end_before(NOW)
+    ending.end_before(services.services(), NOW)
     assert len(stack.sessions()) == 1
 
 
 def test_moment_is_raised_and_never_lowered(stack: Stack) -> None:
-    assert ending.end_before(NOW - 10)
-    assert ending.end_before(NOW - 5)
-    assert not ending.end_before(NOW - 5)
-    assert not ending.end_before(NOW - 7)
+    assert ending.end_before(services.services(), NOW - 10)
+    assert ending.end_before(services.services(), NOW - 5)
+    assert not ending.end_before(services.services(), NOW - 5)
+    assert not ending.end_before(services.services(), NOW - 7)
     assert item(stack)["notBefore"] == str(NOW - 5)
 
 
 def test_moment_to_come_is_refused(stack: Stack) -> None:
     with pytest.raises(ValueError, match="future"):
-        ending.end_before(NOW + 1)
+        ending.end_before(services.services(), NOW + 1)
     assert stack.items() == {}
 
 
@@ -70,7 +70,7 @@ def test_moment_to_come_is_refused(stack: Stack) -> None:
 def test_another_process_obeys_within_30_seconds(stack: Stack) -> None:
     other = services.build(stack.config, clock=stack.clock)
     assert other.not_before.moment() == 0
-    ending.end_before(NOW)
+    ending.end_before(services.services(), NOW)
     stack.clock.advance(30)
     assert other.not_before.moment() == NOW
 
@@ -78,19 +78,19 @@ def test_another_process_obeys_within_30_seconds(stack: Stack) -> None:
 def test_own_process_obeys_at_once(stack: Stack) -> None:
     session = saved()
     assert lives(session)
-    ending.end_before(NOW)
+    ending.end_before(services.services(), NOW)
     assert not lives(session)
 
 
 def test_of_many_that_raise_it_at_once_the_latest_stands(stack: Stack) -> None:
-    raised = together(8, lambda index: ending.end_before(NOW - index))
+    raised = together(8, lambda index: ending.end_before(services.services(), NOW - index))
     assert True in raised
     assert item(stack)["notBefore"] == str(NOW)
 
 
 def test_named_moment_ends_no_session(stack: Stack) -> None:
     session = saved()
-    assert ending.end_before_of("google", NOW)
+    assert ending.end_before_of(services.services(), "google", NOW)
     assert lives(session)
     assert item(stack, "not-before#django#google")["notBefore"] == str(NOW)
     assert services.services().not_before_of("google").moment() == NOW
@@ -100,7 +100,7 @@ def test_named_moment_ends_no_session(stack: Stack) -> None:
 def test_unreadable_moment_is_told_and_not_overwritten(stack: Stack) -> None:
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"}})
     with pytest.raises(TableUnavailable, match="cannot be read"):
-        ending.end_before(NOW)
+        ending.end_before(services.services(), NOW)
     assert "notBefore" not in item(stack)
 
 
@@ -109,7 +109,7 @@ def test_unreadable_moment_is_told_and_not_overwritten(stack: Stack) -> None:
 def test_lost_answer_is_no_error(make_faulty: MakeFaulty, fault: Fault) -> None:
     faulty = make_faulty()
     faulty.table.on("PutItem", fault, times=1)
-    ending.end_before(NOW)
+    ending.end_before(services.services(), NOW)
     assert item(faulty.stack)["notBefore"] == str(NOW)
 
 
@@ -120,7 +120,7 @@ def test_answer_without_content_of_a_write_that_was_not_made_is_an_error(
     faulty = make_faulty()
     faulty.table.on("PutItem", answer(b"{}"))
     with pytest.raises(TableUnavailable):
-        ending.end_before(NOW)
+        ending.end_before(services.services(), NOW)
 
 
 def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
@@ -150,7 +150,7 @@ def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock
 
 def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -> None:
     ended = saved()
-    ending.end_before(NOW)  # As the admin does, which deletes nothing.
+    ending.end_before(services.services(), NOW)  # As the admin does, which deletes nothing.
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
                     "notBefore": {"N": str(NOW + 100 * 365 * 86_400)}})  # fmt: skip
     _start_anew(stack)

@@ -13,6 +13,7 @@ from django.db import OperationalError
 from pytest_django import Settings
 
 from sessions_kms import services
+from sessions_kms.aws.clock import ServerClock
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.operations import purging as clearing
@@ -426,12 +427,10 @@ def test_pages_are_followed_to_the_end(fake: Stack, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-def test_moment_that_only_this_clock_calls_past_is_refused(
-    stack: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moment_that_only_this_clock_calls_past_is_refused(stack: Stack) -> None:
     real = time.time
-    monkeypatch.setattr(time, "time", lambda: real() + 24 * 3600)
     stack.clock.now = real() + 24 * 3600
+    install(services.build(stack.config, clock=ServerClock(stack.clock)))
     refused = end("--all")
     assert refused.status == 2
     assert "ahead of AWS's" in refused.err

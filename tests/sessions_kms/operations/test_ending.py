@@ -9,6 +9,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
+from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.stacks import Stack
@@ -33,33 +34,33 @@ def link_items(stack: Stack) -> set[str]:
 
 def test_nobody_has_no_sessions(stack: Stack) -> None:
     SessionStore().create()
-    assert ending.end_sessions_of("") == 0
-    assert ending.end_sessions_of(None) == 0
+    assert ending.end_sessions_of(services(), "") == 0
+    assert ending.end_sessions_of(services(), None) == 0
     assert len(stack.sessions()) == 1
 
 
 def test_one_session_is_ended_by_its_own_user_only(stack: Stack) -> None:
     session = signed_in("7")
-    [info] = Inspection().of_user("7").rows
-    assert not ending.end_session(info.id, user_id="8")
-    assert not ending.end_session(info.id, user_id="")
+    [info] = Inspection(services()).of_user("7").rows
+    assert not ending.end_session(services(), info.id, user_id="8")
+    assert not ending.end_session(services(), info.id, user_id="")
     assert lives(session)
-    assert ending.end_session(info.id, user_id="7")
+    assert ending.end_session(services(), info.id, user_id="7")
     assert not lives(session)
-    assert not ending.end_session(info.id, user_id="7")
+    assert not ending.end_session(services(), info.id, user_id="7")
 
 
 @pytest.mark.parametrize("forged", ["data-key#django#1", "not-before#django", "", "x" * 43])
 def test_other_items_cannot_be_ended_as_sessions(stack: Stack, forged: str) -> None:
     stack.services.sealing_key()
     before = stack.items()
-    assert not ending.end_session(forged, user_id="7")
+    assert not ending.end_session(services(), forged, user_id="7")
     assert stack.items() == before
 
 
 def test_all_others_of_a_user_are_ended(stack: Stack) -> None:
     mine, others, stranger = signed_in("7"), [signed_in("7"), signed_in("7")], signed_in("8")
-    assert ending.end_sessions_of("7", but=mine.session_key) == 2
+    assert ending.end_sessions_of(services(), "7", but=mine.session_key) == 2
     assert lives(mine)
     assert lives(stranger)
     assert not any(lives(session) for session in others)
@@ -75,7 +76,7 @@ def test_session_that_the_index_shows_late_is_ended_too(
         return sorted(owned(owner))[: next(shown, 9)]
 
     monkeypatch.setattr(fake.services.table, "owned_ids", lagging)
-    assert ending.end_sessions_of("7") == 2
+    assert ending.end_sessions_of(services(), "7") == 2
     assert not lives(early)
     assert not lives(late)
 
@@ -86,7 +87,7 @@ def test_ended_session_that_the_index_still_shows_is_counted_once(
     signed_in("7")
     stale = fake.services.table.owned_ids("user#django#7")
     monkeypatch.setattr(fake.services.table, "owned_ids", lambda owner: stale)
-    assert ending.end_sessions_of("7") == 1
+    assert ending.end_sessions_of(services(), "7") == 1
 
 
 def test_sessions_that_go_on_beginning_are_told(
@@ -100,7 +101,7 @@ def test_sessions_that_go_on_beginning_are_told(
 
     monkeypatch.setattr(fake.services.table, "owned_ids", owned)
     with pytest.raises(StoreUnavailable, match="go on beginning"):
-        ending.end_sessions_of("7")
+        ending.end_sessions_of(services(), "7")
     assert len(begun) == ending.PASSES_MAX
 
 
@@ -108,23 +109,23 @@ def test_expired_sessions_are_deleted_and_not_counted(stack: Stack) -> None:
     signed_in("7")
     stack.clock.advance(8 * 86400)
     signed_in("7")
-    assert ending.end_sessions_of("7") == 1
+    assert ending.end_sessions_of(services(), "7") == 1
     assert stack.sessions() == {}
 
 
 def test_linked_sessions_are_ended_and_others_are_not(stack: Stack) -> None:
     linked, other = signed_in("7", **{LINKS: [LINK]}), signed_in("7", **{LINKS: [OTHER_LINK]})
-    assert ending.end_linked(LINK) == 1
+    assert ending.end_linked(services(), LINK) == 1
     assert not lives(linked)
     assert lives(other)
-    assert ending.end_linked(LINK) == 0
+    assert ending.end_linked(services(), LINK) == 0
 
 
 def test_link_follows_a_key_change_and_leaves_nothing_behind(stack: Stack) -> None:
     session = signed_in("7", **{LINKS: [LINK]})
     session.cycle_key()
     assert len(link_items(stack)) == 1
-    assert ending.end_linked(LINK) == 1
+    assert ending.end_linked(services(), LINK) == 1
     assert not lives(session)
     assert link_items(stack) == set()
 
@@ -133,9 +134,9 @@ def test_link_that_is_replaced_no_longer_ends_the_session(stack: Stack) -> None:
     session = signed_in("7", **{LINKS: [LINK]})
     session[LINKS] = [OTHER_LINK]
     session.save()
-    assert ending.end_linked(LINK) == 0
+    assert ending.end_linked(services(), LINK) == 0
     assert lives(session)
-    assert ending.end_linked(OTHER_LINK) == 1
+    assert ending.end_linked(services(), OTHER_LINK) == 1
 
 
 def test_link_is_written_before_the_session(fake: Stack) -> None:
@@ -165,8 +166,8 @@ def test_links_added_and_removed_by_two_requests_are_merged(stack: Stack) -> Non
     theirs.save()
     mine.save()
     assert SessionStore(session.session_key)[LINKS] == [OTHER_LINK, third]
-    assert ending.end_linked(LINK) == 0
-    assert ending.end_linked(OTHER_LINK) == 1
+    assert ending.end_linked(services(), LINK) == 0
+    assert ending.end_linked(services(), OTHER_LINK) == 1
 
 
 def test_session_without_links_costs_no_further_call(fake: Stack) -> None:

@@ -9,6 +9,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import Count, Inspection
+from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
@@ -26,11 +27,11 @@ def signed_in(**content: Any) -> str:
 
 
 def listed() -> list[str]:
-    return [row.id for row in Inspection().of_user("7").rows]
+    return [row.id for row in Inspection(services()).of_user("7").rows]
 
 
 def counted() -> Count:
-    return Inspection().count_of_user("7")
+    return Inspection(services()).count_of_user("7")
 
 
 def calls(stack: Stack) -> Counter[str]:
@@ -53,7 +54,7 @@ def test_sessions_of_a_user_are_listed_newest_first_and_nobody_elses(stack: Stac
     other = SessionStore()
     other.update({USER_ID: "8"})
     other.save()
-    rows = Inspection(first.session_key).of_user("7").rows
+    rows = Inspection(services(), first.session_key).of_user("7").rows
     assert [row.id for row in rows] == [newest, id_of(str(first.session_key))]
     assert [row.current for row in rows] == [False, True]
     assert [int(row.created_at.timestamp()) for row in rows] == [NOW + 10, NOW]
@@ -94,9 +95,9 @@ def test_what_has_ended_hides_no_older_session(
     for _ in range(3):
         signed_in(_session_expiry=10)
     stack.clock.advance(60)
-    first = Inspection().of_user("7")
+    first = Inspection(services()).of_user("7")
     assert first.rows == []
-    assert {row.id for row in Inspection().of_user("7", first.next).rows} == old
+    assert {row.id for row in Inspection(services()).of_user("7", first.next).rows} == old
 
 
 def test_what_has_ended_by_its_age_is_not_counted(stack: Stack) -> None:
@@ -119,7 +120,7 @@ def test_what_began_before_the_not_before_is_not_counted(make_stack: MakeStack) 
 def test_user_that_no_session_can_name_has_none_to_count(stack: Stack, user_id: str) -> None:
     signed_in()
     SessionStore().create()
-    assert Inspection().count_of_user(user_id) == Count(0, more=False)
+    assert Inspection(services()).count_of_user(user_id) == Count(0, more=False)
 
 
 @pytest.mark.parametrize(

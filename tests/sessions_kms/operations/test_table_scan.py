@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import table_scan as sweeping
 from sessions_kms.operations.purging import created_until, ended_until, sealed_in
 from sessions_kms.operations.rewrapping import Holder, put_wrapped

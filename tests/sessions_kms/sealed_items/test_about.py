@@ -8,12 +8,13 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import KMSUnavailable
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
+from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import run
@@ -122,10 +123,10 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
 def test_end_of_a_session_ends_what_it_told(stack: Stack) -> None:
     own, one, many, first = signed_in(), signed_in(), signed_in(), signed_in()
     own.flush()
-    assert ending.end_session(own_id(one), user_id=ADA)
-    assert Inspection().end(own_id(first))
+    assert ending.end_session(services(), own_id(one), user_id=ADA)
+    assert Inspection(services()).end(own_id(first))
     assert list(about_items(stack)) == [f"about#django#{own_id(many)}"]
-    ending.end_sessions_of(ADA)
+    ending.end_sessions_of(services(), ADA)
     assert about_items(stack) == {}
 
 
@@ -134,7 +135,7 @@ def test_item_that_cannot_be_deleted_ends_the_session_all_the_same(
 ) -> None:
     session = signed_in()
     fake.dynamodb.on("DeleteItem about", refused)
-    assert ending.end_sessions_of(ADA) == 1
+    assert ending.end_sessions_of(services(), ADA) == 1
     assert not SessionStore().exists(session.session_key or "")
 
 
@@ -179,7 +180,7 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
         raise KMSUnavailable
 
     monkeypatch.setattr(fake.services.keyring, "unwrap", refuse)
-    inspection = Inspection()
+    inspection = Inspection(services())
     assert [inspection.about(own_id(session)) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1
 

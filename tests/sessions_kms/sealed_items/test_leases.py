@@ -119,7 +119,7 @@ def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
     stack: Stack, leases: Leases
 ) -> None:
     from sessions_kms.backend import SessionStore
-    from sessions_kms.format.record import session_id
+    from sessions_kms.format.kinds import session_id
 
     leases.claim(SECRET, "one", seconds=30)
     leases.complete(SECRET, "one", b'{"_auth_user_id": "1"}', keep=600)

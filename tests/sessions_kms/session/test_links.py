@@ -10,6 +10,7 @@ from django.test import RequestFactory
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.sealed_items.sealing import seal_session
+from sessions_kms.services import services
 from sessions_kms.session.links import LINKS, LINKS_MAX
 from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
@@ -83,12 +84,11 @@ def before(
 def test_session_that_is_being_stored_while_its_link_is_ended_can_be_ended_later(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before(
-        monkeypatch, stack.services.session_items.steps, "create", lambda: ending.end_linked(LINK)
-    )
+    items = stack.services.session_items.steps
+    before(monkeypatch, items, "create", lambda: ending.end_linked(services(), LINK))
     session = linked(LINK)
     assert lives(session)
-    assert ending.end_linked(LINK) == 1
+    assert ending.end_linked(services(), LINK) == 1
     assert not lives(session)
 
 
@@ -109,7 +109,7 @@ def test_session_that_is_stored_between_two_looks_is_ended_at_once(
         return owned(owner)
 
     monkeypatch.setattr(fake.services.table, "owned_ids", looked)
-    assert ending.end_linked(LINK) == 1
+    assert ending.end_linked(services(), LINK) == 1
     assert not lives(session)
     assert link_items(fake) == set()
 
@@ -135,7 +135,7 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
             return found
 
         fake.dynamodb.on("GetItem session", look)
-        ended.append(ending.end_linked(LINK))
+        ended.append(ending.end_linked(services(), LINK))
         return moved[0]
 
     monkeypatch.setattr(
@@ -150,7 +150,7 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
 def test_link_of_a_session_that_is_gone_stays_and_ends_nothing(stack: Stack) -> None:
     session = linked(LINK)
     session.delete()
-    assert ending.end_linked(LINK) == 0
+    assert ending.end_linked(services(), LINK) == 0
     assert len(link_items(stack)) == 1
 
 
@@ -177,8 +177,8 @@ def test_stored_links_beyond_the_bound_and_what_is_none_are_ignored(stack: Stack
     session = SessionStore(KEY)
     session.cycle_key()
     assert len(link_items(stack)) == LINKS_MAX
-    assert ending.end_linked(names[-1]) == 0
-    assert ending.end_linked(names[0]) == 1
+    assert ending.end_linked(services(), names[-1]) == 0
+    assert ending.end_linked(services(), names[0]) == 1
     assert not lives(session)
 
 
@@ -209,7 +209,7 @@ def test_malformed_links_can_be_mended(stack: Stack) -> None:
     session = SessionStore(KEY)
     session[LINKS] = [LINK]
     session.save()
-    assert ending.end_linked(LINK) == 1
+    assert ending.end_linked(services(), LINK) == 1
 
 
 def test_links_that_two_requests_added_are_cut_to_what_a_session_may_list(stack: Stack) -> None:

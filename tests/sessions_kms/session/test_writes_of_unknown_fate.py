@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.record import Item, PublishedKey, SessionRecord
-from sessions_kms.storage.condition import as_bytes, equal
+from sessions_kms.format.attributes import Item, as_binary
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import SessionRecord
+from sessions_kms.storage.condition import equal
 from sessions_kms.storage.sending import REPEATS_MAX
 from tests.sessions_kms.storage.test_session_items import NOW, PERIOD, record
 from tests.sessions_kms.support import wire
@@ -47,8 +49,8 @@ def given_back(items: Items) -> Any:
 
 def rewrapped(items: Items) -> Any:
     # Whether it was this request that did it is not always told.
-    old = equal("encryptedKey", as_bytes(FIRST.encrypted_key))
-    items.table.update(FIRST.id, {"encryptedKey": as_bytes(b"other")}, when=old)
+    old = equal("encryptedKey", as_binary(FIRST.encrypted_key))
+    items.table.update(FIRST.id, {"encryptedKey": as_binary(b"other")}, when=old)
 
 
 def raised(items: Items) -> Any:

@@ -3,7 +3,7 @@
 import pytest
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.record import PublishedKey
+from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.storage.data_key_items import DataKeyItems
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.stacks import Stack

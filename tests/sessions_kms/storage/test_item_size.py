@@ -5,7 +5,9 @@ from dataclasses import replace
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.format.record import Item, SessionRecord, item_size, owner_of
+from sessions_kms.format.attributes import Item, item_size
+from sessions_kms.format.kinds import owner_of
+from sessions_kms.format.record import SessionRecord
 from tests.vectors.vector import load
 
 NOW = 1_800_000_000

@@ -251,7 +251,7 @@ def test_setting_far_ahead_locks_nobody_out(make_fake: MakeStack) -> None:
 
 def test_item_far_ahead_hides_no_moment_from_who_knew_it(stack: Stack) -> None:
     ended = saved()
-    ending.end_before(NOW)
+    ending.end_before(services.services(), NOW)
     put(stack, FAR)
     stack.clock.advance(60)
     assert not lives(ended)
@@ -260,20 +260,20 @@ def test_item_far_ahead_hides_no_moment_from_who_knew_it(stack: Stack) -> None:
 @pytest.mark.parametrize("ahead", [AHEAD + 1, 86_400])
 def test_moment_far_ahead_is_overwritten(fake: Stack, ahead: int) -> None:
     put(fake, NOW + ahead)
-    assert ending.end_before(NOW - 5)
+    assert ending.end_before(services.services(), NOW - 5)
     assert stored(fake) == NOW - 5
 
 
 def test_moment_very_far_ahead_is_overwritten_in_every_store(stack: Stack) -> None:
     put(stack, FAR)
-    assert ending.end_before(NOW - 5)
+    assert ending.end_before(services.services(), NOW - 5)
     assert stored(stack) == NOW - 5
 
 
 @pytest.mark.parametrize("ahead", [-4, 0, AHEAD])
 def test_later_moment_that_counts_is_not_lowered(fake: Stack, ahead: int) -> None:
     put(fake, NOW + ahead)
-    assert not ending.end_before(NOW - 5)
+    assert not ending.end_before(services.services(), NOW - 5)
     assert stored(fake) == NOW + ahead
 
 
@@ -283,13 +283,13 @@ def test_slow_clock_lowers_nothing_that_counts_by_the_clock_of_aws(
     put(fake, NOW)
     fake.clock.advance(-3600)
     monkeypatch.setattr(fake.services.description, "server_time", lambda: float(NOW))
-    assert not ending.end_before(NOW - 7200)
+    assert not ending.end_before(services.services(), NOW - 7200)
     assert stored(fake) == NOW
 
 
 def test_of_many_that_overwrite_it_at_once_the_latest_stands(stack: Stack) -> None:
     put(stack, FAR)
-    raised = together(8, lambda index: ending.end_before(NOW - index))
+    raised = together(8, lambda index: ending.end_before(services.services(), NOW - index))
     assert True in raised
     assert stored(stack) == NOW
 
@@ -309,7 +309,7 @@ def test_moment_that_is_set_far_ahead_again_meanwhile_is_no_success(
 
     monkeypatch.setattr(items, "get", overwritten)
     with pytest.raises(TableUnavailable):
-        ending.end_before(NOW)
+        ending.end_before(services.services(), NOW)
 
 
 def test_command_ends_all_despite_a_moment_far_ahead_and_says_so(stack: Stack) -> None:
@@ -328,6 +328,6 @@ def test_named_moment_far_ahead_does_not_count_and_is_overwritten(stack: Stack) 
     item_id = f"{ITEM}#google"
     put(stack, FAR, item_id)
     assert services.services().not_before_of("google").moment() == 0
-    assert ending.end_before_of("google", NOW)
+    assert ending.end_before_of(services.services(), "google", NOW)
     assert stored(stack, item_id) == NOW
     assert services.services().not_before_of("google").moment() == NOW

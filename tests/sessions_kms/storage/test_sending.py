@@ -17,8 +17,8 @@ from botocore.exceptions import (
 )
 
 from sessions_kms.aws import calls
-from sessions_kms.aws.calls import GarbledAnswer
 from sessions_kms.aws.circuit import TIMEOUTS
+from sessions_kms.aws.retrying import GarbledAnswer
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Pause, Steps, arun, run
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionTooLarge
-from sessions_kms.format.record import ITEM_MAX_BYTES, SessionRecord, session_id
+from sessions_kms.format.attributes import ITEM_MAX_BYTES
+from sessions_kms.format.kinds import session_id
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from tests.sessions_kms.support.fakes import together

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import SessionTooLarge, TableUnavailable
-from sessions_kms.format.record import ITEM_MAX_BYTES, Item, SessionRecord, item_size
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.description import Description

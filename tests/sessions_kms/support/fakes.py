@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
-from sessions_kms.format.record import PublishedKey
+from sessions_kms.format.published_key import PublishedKey
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 OLD_KEY = "arn:aws:kms:eu-west-1:111122223333:key/22222222-2222-4222-8222-222222222222"

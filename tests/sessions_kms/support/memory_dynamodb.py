@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from tests.sessions_kms.support.wire import Fault, Handle, Wire
 
 Answer = dict[str, Any]
@@ -199,13 +199,13 @@ def after(do: Callable[[], object]) -> Fault:
 
 
 def refused(_: Handle) -> Any:
-    """The call is not allowed: it is not handled, and not sent again."""
+    """The call is refused: it is not handled, and not sent again."""
     raise refusal("any")
 
 
 def refusal(operation: str) -> ClientError:
-    """Return the error that a call which is not allowed gets."""
-    return error(operation, "AccessDeniedException", status=400)
+    """Return the error of a call that was not handled and is not to be sent again."""
+    return error(operation, "ValidationException", status=400)
 
 
 def error(operation: str, code: str, *, status: int = 500, **members: Any) -> ClientError:

@@ -130,11 +130,11 @@ def flush(scene: Scene) -> None:
 
 
 def end_all(scene: Scene) -> None:
-    end_sessions_of(ADA)
+    end_sessions_of(services(), ADA)
 
 
 def end_by_link(scene: Scene) -> None:
-    end_linked(FIRST)
+    end_linked(services(), FIRST)
 
 
 def work_once(scene: Scene) -> None:
@@ -169,7 +169,7 @@ def changed(scene: Scene, answer: Answer) -> None:
 def linked(scene: Scene, answer: Answer) -> None:
     found, new = stored(scene.ada), OLD | {"token": "new", LINKS: [SECOND]}
     assert found in ([new] if answer == "ok" else [OLD, new])
-    end_linked(found[LINKS][0])
+    end_linked(services(), found[LINKS][0])
     assert stored(scene.ada) == {}, "what a session lists does not end it"
 
 
@@ -180,7 +180,7 @@ def cycled(scene: Scene, answer: Answer) -> None:
         assert stored(scene.ada) == {}
         assert told(scene.ada) == {}
         assert told(scene.moved or "") == WORDS
-        end_linked(FIRST)
+        end_linked(services(), FIRST)
         assert stored(scene.moved) == {}, "what a session lists does not end it"
     elif answer == "unavailable" and scene.faults == 1:
         assert stored(scene.ada) == OLD
@@ -206,13 +206,13 @@ def flushed(scene: Scene, answer: Answer) -> None:
 
 def ended(scene: Scene, answer: Answer) -> None:
     if answer != "ok":
-        end_sessions_of(ADA)  # It can be done again, and is then whole.
+        end_sessions_of(services(), ADA)  # It can be done again, and is then whole.
     assert stored(scene.ada) == stored(scene.also_ada) == {}
 
 
 def ended_by_link(scene: Scene, answer: Answer) -> None:
     if answer != "ok":
-        end_linked(FIRST)
+        end_linked(services(), FIRST)
     assert stored(scene.ada) == {}
     assert stored(scene.also_ada)
 

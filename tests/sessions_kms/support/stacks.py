@@ -31,7 +31,7 @@ from sessions_kms.concurrency.steps import Pause
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyring
 from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
-from sessions_kms.format.record import Item
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
 from sessions_kms.services import Services
 from sessions_kms.storage.data_key_items import DataKeyItems

@@ -9,9 +9,11 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from sessions_kms.format.record import PublishedKey, SessionRecord
+from sessions_kms.format.attributes import as_binary, as_number
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations import provisioning
-from sessions_kms.storage.condition import as_bytes, as_number, equal
+from sessions_kms.storage.condition import equal
 from sessions_kms.storage.table import Page
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
@@ -37,7 +39,7 @@ STATES = {
     "ends now": Stored(1, b"s" * 16, NOW),
     "ended": Stored(1, b"s" * 16, NOW - 1),
 }
-ANEW = {"encryptedKey": as_bytes(b"other"), "createdAt": as_number(NOW)}
+ANEW = {"encryptedKey": as_binary(b"other"), "createdAt": as_number(NOW)}
 EXPECTED = Stored(1, b"s" * 16, 0)
 WRITES: dict[str, Callable[[Items], object]] = {
     "create": lambda items: items.sessions.create(record("a", b"n" * 16), now=NOW),
@@ -55,10 +57,10 @@ WRITES: dict[str, Callable[[Items], object]] = {
     "end": lambda items: items.sessions.end("a"),
     "raise": lambda items: items.moments.raise_to(NOW, latest=NOW + 300),
     "rewrap": lambda items: items.table.update(
-        "a", ANEW, when=equal("encryptedKey", as_bytes(b"wrapped"))
+        "a", ANEW, when=equal("encryptedKey", as_binary(b"wrapped"))
     ),
     "rewrap another": lambda items: items.table.update(
-        "a", ANEW, when=equal("encryptedKey", as_bytes(b"x"))
+        "a", ANEW, when=equal("encryptedKey", as_binary(b"x"))
     ),
     "owned": lambda items: sorted(items.table.owned_ids(OWNER)),
     "get": lambda items: items.sessions.get("a"),

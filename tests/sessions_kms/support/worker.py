@@ -10,9 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from statistics import median
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 ENVIRONMENT = "WORKER_SESSIONS_KMS"
 
@@ -20,16 +21,18 @@ ENVIRONMENT = "WORKER_SESSIONS_KMS"
 class Worker:
     """The handle that a test has of one such process."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    module = "tests.sessions_kms.support.worker"
+
+    def __init__(self, settings: dict[str, Any], more: Mapping[str, str] = {}) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.sessions_kms.support.worker"],
-            env={**os.environ, ENVIRONMENT: json.dumps(settings)},
+            [sys.executable, "-m", self.module],
+            env={**os.environ, ENVIRONMENT: json.dumps(settings), **more},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def __enter__(self) -> "Worker":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -196,7 +199,7 @@ class Commands:
         return [self._store_class(key).get("pid") for key in keys]
 
 
-def main() -> None:
+def main(made: Callable[[], Any] = Commands) -> None:
     import django
     from django.conf import settings
 
@@ -206,7 +209,7 @@ def main() -> None:
         USE_TZ=True,
     )
     django.setup()
-    commands = Commands()
+    commands = made()
     for line in sys.stdin:
         command = json.loads(line)
         try:

@@ -19,6 +19,7 @@ from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.operations import ending
+from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from sessions_kms.session.loading import id_of
 from sessions_kms.switching.importer import CHUNK, AllEnded, Importer, OldEngine
@@ -255,7 +256,7 @@ def test_end_of_all_sessions_in_the_middle_of_an_import_holds_for_what_comes_lat
     importer = Importer(fake.services, OldEngine(ENGINE))
     taken = importer.take_all()
     next(taken)
-    ending.end_before(int(fake.clock.now))
+    ending.end_before(services(), int(fake.clock.now))
     with pytest.raises(AllEnded):
         next(taken)
     fake.clock.advance(60)
@@ -272,7 +273,7 @@ def test_session_that_went_back_is_taken_over_again_with_its_links(stack: Stack)
         stack.delete_item(item_id)  # Their time is over.
     assert run()[0]["imported"] == 1
     assert stored(key) == {USER_ID: "7", LINKS: [LINK]}
-    assert ending.end_linked(LINK) == 1
+    assert ending.end_linked(services(), LINK) == 1
     assert stored(key) == {}
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.record import Item, SessionRecord
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.storage.session_items import SessionItems
 from tests.sessions_kms.storage.test_session_items import NOW, following, stored
 from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, dropped, error

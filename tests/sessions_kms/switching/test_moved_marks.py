@@ -14,6 +14,7 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
+from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
 from sessions_kms.storage.sending import Send
 from sessions_kms.switching.importer import Importer, OldEngine
@@ -293,7 +294,7 @@ def test_session_that_an_operator_ended_before_it_was_back_stays_ended(
     fake: Stack, steps: Calls, state: str
 ) -> None:
     ended: list[int] = []
-    for _ in steps.each(lambda: ended.append(ending.end_sessions_of("7"))):
+    for _ in steps.each(lambda: ended.append(ending.end_sessions_of(services(), "7"))):
         begin_anew(fake)
         bring_about(fake, state)
         ended.clear()

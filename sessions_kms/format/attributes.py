@@ -1,0 +1,97 @@
+"""Attributes of a DynamoDB item in the low-level form: made, and read with every check.
+
+A value is one tag with one value, such as ``{"N": "1"}``. Knows no kind of item.
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sessions_kms.exceptions import InvalidRecord
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+ITEM_MAX_BYTES: Final = 400 * 1024
+TEXT_MAX_BYTES: Final = 1024  # DynamoDB takes 2048 for the key of an index
+# https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html (CiphertextBlob)
+ENCRYPTED_KEY_MAX_BYTES: Final = 6144
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,37}")  # DynamoDB keeps 38 digits
+
+Attribute = dict[str, Any]
+Item = dict[str, Attribute]
+
+
+def as_number(value: int) -> Attribute:
+    """Return a number in the attribute form."""
+    return {"N": str(value)}
+
+
+def as_binary(value: bytes) -> Attribute:
+    """Return bytes in the attribute form."""
+    return {"B": value}
+
+
+def as_text(value: str) -> Attribute:
+    """Return text in the attribute form."""
+    return {"S": value}
+
+
+def number(item: Mapping[str, Any], name: str) -> int:
+    """Return a whole, non-negative number in canonical form. Raises InvalidRecord."""
+    value = _typed(item, name, "N", str)
+    if not _NUMBER.fullmatch(value):
+        raise InvalidRecord(name)
+    return int(value)
+
+
+def binary(item: Mapping[str, Any], name: str, at_least: int, at_most: int | None = None) -> bytes:
+    """Return bytes of a length within bounds (of exactly one length by default).
+
+    Raises InvalidRecord.
+    """
+    value: bytes = _typed(item, name, "B", bytes)
+    if not at_least <= len(value) <= (at_least if at_most is None else at_most):
+        raise InvalidRecord(name)
+    return value
+
+
+def text(item: Mapping[str, Any], name: str) -> str:
+    """Return text that is not empty, at most as long as an owner. Raises InvalidRecord."""
+    value: str = _typed(item, name, "S", str)
+    if not is_text(value):
+        raise InvalidRecord(name)
+    return value
+
+
+def is_text(value: str) -> bool:
+    """Tell whether this is text as the format takes it: not empty, and not too long."""
+    try:
+        return 1 <= len(value.encode()) <= TEXT_MAX_BYTES
+    except UnicodeEncodeError:  # A lone surrogate, which JSON can spell, has no UTF-8 form.
+        return False
+
+
+def item_size(item: Item) -> int:
+    """Return an upper bound of the bytes that DynamoDB counts for an item.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+    """
+    return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
+
+
+def _typed(item: Mapping[str, Any], name: str, tag: str, kind: type) -> Any:
+    attribute = item.get(name)
+    if not isinstance(attribute, dict) or len(attribute) != 1:
+        raise InvalidRecord(name)
+    value = attribute.get(tag)
+    if not isinstance(value, kind):
+        raise InvalidRecord(name)
+    return value
+
+
+def _value_size(value: Mapping[str, Any]) -> int:
+    if "N" in value:
+        return len(value["N"]) // 2 + 2
+    content = value["S"].encode() if "S" in value else value["B"]
+    return len(content)

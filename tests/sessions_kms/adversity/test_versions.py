@@ -1,0 +1,56 @@
+"""Each kind of item has a version of its own: one that is new is no matter to the others."""
+
+import pytest
+
+from sessions_kms import services
+from sessions_kms.format import kinds
+from sessions_kms.format.kind import Kind
+from tests.sessions_kms.support import every_kind
+from tests.sessions_kms.support.every_kind import AHEAD, KNOWN, Names, release, unknown, versions_in
+from tests.sessions_kms.support.stacks import Stack, install
+
+pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
+every = pytest.mark.parametrize("kind", kinds.KINDS, ids=lambda kind: kind.name)
+
+
+def seen(stack: Stack, names: Names) -> dict[str, object]:
+    """Return what a new process sees."""
+
+    def afresh() -> None:
+        install(services.build(stack.config, clock=stack.clock, sleep=lambda _: None))
+
+    return every_kind.read(names, afresh)
+
+
+def test_all_kinds_are_written_as_the_table_of_kinds_says(stack: Stack) -> None:
+    every_kind.write()
+    items = list(stack.items().values())
+    assert {every_kind.kind_of(item) for item in items} == set(kinds.KINDS)
+    for item in items:
+        kind = every_kind.kind_of(item)
+        assert kind is not None
+        types = {name: next(iter(value)) for name, value in item.items()}
+        assert types.items() >= kind.attributes.items()
+        assert types.items() <= {**kind.attributes, **kind.optional}.items()
+
+
+@every
+def test_version_1_of_every_kind_is_read_while_one_is_written_as_2(
+    stack: Stack, kind: Kind
+) -> None:
+    names = every_kind.write()
+    with release(kind):
+        assert seen(stack, names) == KNOWN
+
+
+@every
+def test_version_2_of_a_kind_is_read_ahead_and_else_refused_for_that_kind_alone(
+    stack: Stack, kind: Kind
+) -> None:
+    with release(kind):
+        names = every_kind.write()
+    others = {each.name: {"1"} for each in kinds.KINDS}
+    assert versions_in(stack.items()) == others | {kind.name: {"2"}}
+    with release(kind, versions=AHEAD):
+        assert seen(stack, names) == KNOWN
+    assert seen(stack, names) == unknown(kind)

@@ -1,0 +1,178 @@
+"""One item of each kind, written and read as the engine does; and releases that differ in versions.
+
+``write`` gives what another process needs to ``read`` them: JSON, so that it can be handed over.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.format import kinds
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.kind import Kind
+from sessions_kms.format.tombstone import is_tombstone
+from sessions_kms.operations.ending import end_before
+from sessions_kms.operations.used_tokens import remember_used, was_used
+from sessions_kms.sealed_items import about
+from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.services import services
+from sessions_kms.session.links import LINKS
+from sessions_kms.switching import moved_marks
+
+LINK = "1f" * 32
+SECRET = "s" * 32
+ISSUER = "https://idp.example.com"
+WORDS = {"browser": "Firefox"}
+MOMENT = 86_400  # before all sessions
+
+Names = dict[str, str]
+# The versions that are read, and the one that is written, by the name of a kind.
+Versions = Mapping[str, tuple[list[int], int]]
+BEFORE = ([1], 1)
+AHEAD = ([1, 2], 1)  # the release that reads what the next one writes
+AFTER = ([1, 2], 2)
+
+
+def put(kind: Kind, readable: list[int], written: int) -> None:
+    """Make this process one of a release with these versions of a kind."""
+    changed = replace(kind, readable=frozenset(readable), written=written)
+    for name in ("readable", "written"):
+        object.__setattr__(kind, name, getattr(changed, name))
+
+
+@contextmanager
+def release(*changed: Kind, versions: tuple[list[int], int] = AFTER) -> Iterator[None]:
+    """Run a block as a release with these versions of some kinds."""
+    for kind in changed:
+        put(kind, *versions)
+    try:
+        yield
+    finally:
+        for kind in changed:
+            put(kind, *BEFORE)
+
+
+def kind_of(item: Item) -> Kind | None:
+    return kinds.TOMBSTONE if is_tombstone(item) else kinds.of(item["id"]["S"])
+
+
+def write() -> Names:
+    end_before(services(), MOMENT)
+    session = SessionStore()
+    session.update({"_auth_user_id": "7", "value": 1, LINKS: [LINK], about.ABOUT: WORDS})
+    session.save()
+    moved = SessionStore()
+    moved.save()
+    names = {"session": session.session_key or "", "old": moved.session_key or ""}
+    moved.cycle_key()
+    Leases().claim(SECRET, "one", seconds=30)
+    assert Leases().complete(SECRET, "one", b"result", keep=600)
+    now = int(services().clock())
+    remember_used(services(), ISSUER, "token", until=now + 600)
+    services().table.put(moved_marks.mark(services(), "elsewhere", row_ends_at=now))
+    return names
+
+
+def _session(names: Names) -> Any:
+    return SessionStore(names["session"]).get("value")
+
+
+def _tombstone(names: Names) -> Any:
+    return SessionStore(names["old"]).get("value")
+
+
+def _data_key(_: Names) -> bool:
+    """Whether the published one is used."""
+    return services().sealing_key().period != 0
+
+
+def _not_before(_: Names) -> int:
+    return services().not_before.moment()
+
+
+def _moved(_: Names) -> bool:
+    return moved_marks.is_marked(services(), "elsewhere")
+
+
+def _lease(_: Names) -> str:
+    return (Leases().claim(SECRET, "two", seconds=30).result or b"").decode()
+
+
+def _link(names: Names) -> bool:
+    namespace = services().config.namespace
+    item_id = kinds.link_id(namespace, LINK, kinds.session_id(namespace, names["session"]))
+    return services().table.owned_ids(kinds.link_owner(namespace, LINK)) == [item_id]
+
+
+def _logout_token(_: Names) -> bool:
+    return was_used(services(), ISSUER, "token")
+
+
+def _about(names: Names) -> about.Words:
+    session_id = kinds.session_id(services().config.namespace, names["session"])
+    return about.read(services(), session_id)
+
+
+READINGS: dict[Kind, Callable[[Names], Any]] = {
+    kinds.SESSION: _session,
+    kinds.TOMBSTONE: _tombstone,
+    kinds.DATA_KEY: _data_key,
+    kinds.NOT_BEFORE: _not_before,
+    kinds.MOVED: _moved,
+    kinds.LEASE: _lease,
+    kinds.LINK: _link,
+    kinds.LOGOUT_TOKEN: _logout_token,
+    kinds.ABOUT: _about,
+}
+KNOWN: dict[str, Any] = {
+    "session": 1,
+    "tombstone": "SessionMoved",
+    "data key": True,
+    "not-before": MOMENT,
+    "moved mark": True,
+    "lease": "result",
+    "logout link": True,
+    "used logout token": True,
+    "about": WORDS,
+}
+# What is seen of an item of a version that is not known, by what the table of kinds says of it.
+UNKNOWN: dict[str, Any] = {
+    "invalid: no session": None,
+    "cannot tell": "TableUnavailable",
+    "tells nothing": {},
+    "not used: each process seals with a data key of its own": False,
+}
+
+
+def unknown(kind: Kind) -> dict[str, Any]:
+    """Return what a release sees that does not know the version of one kind."""
+    seen = KNOWN | {kind.name: UNKNOWN.get(kind.unknown, KNOWN[kind.name])}
+    if kind is kinds.NOT_BEFORE:  # without it nobody can tell whether a session counts
+        seen["session"] = "TableUnavailable"
+    return seen
+
+
+def read(names: Names, afresh: Callable[[], None]) -> dict[str, Any]:
+    """Return what is seen of each kind by a process that has read nothing before."""
+    return {kind.name: _seen(READINGS[kind], names, afresh) for kind in kinds.KINDS}
+
+
+def _seen(reading: Callable[[Names], Any], names: Names, afresh: Callable[[], None]) -> Any:
+    afresh()
+    try:
+        return reading(names)
+    except StoreUnavailable as exc:
+        return type(exc).__name__
+
+
+def versions_in(items: Mapping[str, Item]) -> dict[str, set[str]]:
+    """Return the versions of the items of each kind."""
+    found: dict[str, set[str]] = {}
+    for item in items.values():
+        kind = kind_of(item)
+        assert kind is not None
+        found.setdefault(kind.name, set()).add(item["version"]["N"])
+    return found
