@@ -148,7 +148,7 @@ class MovingOut(db.SessionStore):
                 session_id, expected=sealed, mark_id=mark_id, now=now
             )
             if sealed.about:
-                about.drop(services(), session_id)
+                about.About(services()).drop(session_id)
 
         self._on_commit(give_back)
         return True

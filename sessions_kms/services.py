@@ -20,19 +20,52 @@ from sessions_kms.aws.clock import ServerClock, has_passed, local_of
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import Call, Pause, Wait
-from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
+from sessions_kms.concurrency.steps import Call, Pause, Steps, Wait, blocking
+from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import Header
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.description import Description
-from sessions_kms.storage.not_before import NamedNotBefores, NotBefore, NotBeforeItems
+from sessions_kms.storage.not_before import NamedNotBefores, NotBefore
+from sessions_kms.storage.not_before_items import NotBeforeItems
 from sessions_kms.storage.session_items import SessionItems
 from sessions_kms.storage.table import Table
 
 Clock = Callable[[], float]
+
+
+class ServiceSteps:
+    """What services do that waits for the table or KMS, as steps."""
+
+    def __init__(self, services: "Services") -> None:
+        self._services = services
+
+    def sealing_key(self) -> Steps[DataKey]:
+        """Return the data key to seal with now. Raises StoreUnavailable."""
+        services = self._services
+        if isinstance(services.clock, ServerClock) and not services.clock.has_heard:
+            # Nothing is sealed by a clock that nobody has confirmed.
+            yield from services.not_before.steps.moment()
+        return (yield from services.keyring.steps.generate(services.period()))
+
+    def is_live(self, record: Header) -> Steps[bool]:
+        """Tell whether a record is still a session. Raises TableUnavailable."""
+        if has_passed(self._services.clock, record.ttl):
+            return False
+        return (yield from self.may_go_on(record.created_at))
+
+    def may_go_on(self, created_at: int) -> Steps[bool]:
+        """Tell whether a session that was created then has not ended by its age alone.
+
+        Raises TableUnavailable.
+        """
+        services, timeout = self._services, self._services.config.absolute_timeout
+        if timeout is not None and has_passed(services.clock, created_at + timeout):
+            return False
+        return created_at > (yield from services.not_before.steps.moment())
 
 
 @dataclass(frozen=True)
@@ -41,7 +74,7 @@ class Services:
 
     config: conf.Config
     table: Table
-    keyring: ConfirmingKeyring
+    keyring: Keyring
     not_before: NotBefore
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -73,26 +106,18 @@ class Services:
             self.sleep(seconds)
             deadline.spend(seconds)
 
-    def sealing_key(self) -> DataKey:
-        """Return the data key to seal with now. Raises StoreUnavailable."""
-        if isinstance(self.clock, ServerClock) and not self.clock.has_heard:
-            self.not_before.moment()  # Nothing is sealed by a clock that nobody has confirmed.
-        length = self.config.data_key_period
-        now = int(self.clock())
-        return self.keyring.generate(now - now % length if length else 0)
+    @cached_property
+    def steps(self) -> ServiceSteps:
+        """What waits for the table or KMS, as steps."""
+        return ServiceSteps(self)
 
-    def is_live(self, record: Header) -> bool:
-        """Tell whether a record is still a session. Raises TableUnavailable."""
-        return not has_passed(self.clock, record.ttl) and self.may_go_on(record.created_at)
+    sealing_key = blocking(ServiceSteps.sealing_key)
+    is_live = blocking(ServiceSteps.is_live)
+    may_go_on = blocking(ServiceSteps.may_go_on)
 
-    def may_go_on(self, created_at: int) -> bool:
-        """Tell whether a session that was created then has not ended by its age alone.
-
-        Raises TableUnavailable.
-        """
-        timeout = self.config.absolute_timeout
-        is_over = timeout is not None and has_passed(self.clock, created_at + timeout)
-        return not is_over and created_at > self.not_before.moment()
+    def period(self) -> int:
+        """Return the period of now, 0 in strict mode. Raises StoreUnavailable."""
+        return self.config.period_of(self.clock())
 
     def is_unsettled(self, tombstone: Tombstone) -> bool:
         """Tell whether the answer with the new key of a session may still be on its way."""
@@ -105,7 +130,7 @@ class Services:
 
     @cached_property
     def _named_not_befores(self) -> NamedNotBefores:
-        return NamedNotBefores(self.not_before_items.get, clock=local_of(self.clock))
+        return NamedNotBefores(self.not_before_items.steps.get, clock=local_of(self.clock))
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
@@ -138,7 +163,7 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
         pause=_pausing(parts.get("sleep")),
     )
     not_before = NotBefore(
-        NotBeforeItems(table, config.namespace).get,
+        NotBeforeItems(table, config.namespace).steps.get,
         at_least=config.not_before or 0,
         clock=local_of(clock),
     )
@@ -150,29 +175,27 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
     return Services(config, clock=clock, **(defaults | parts))
 
 
+def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
+    """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
+    kms = build_kms_keyring(config)
+    published, length = DataKeyItems(table, config.namespace), config.data_key_period
+    shared = SharedKeyring(kms, published, period_length=length, clock=clock) if length else kms
+    return Keyring(
+        CachingKeyringSteps(
+            shared.steps,
+            context=kms.context,
+            max_age=config.data_key_cache_age,
+            max_stale=config.data_key_max_stale,
+            period_length=length,
+            clock=clock,
+            wall=local_of(clock),
+        )
+    )
+
+
 def _pausing(sleep: Callable[[float], None] | None) -> Callable[[float], Wait]:
     """Return what makes the pauses of the table."""
     return Pause if sleep is None else lambda seconds: Call(sleep, (seconds,))
-
-
-def build_keyring(config: conf.Config, table: Table, clock: Clock) -> ConfirmingKeyring:
-    """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
-    kms = build_kms_keyring(config)
-    published = DataKeyItems(table, config.namespace)
-    shared = (
-        SharedKeyring(kms, published, period_length=config.data_key_period, clock=clock)
-        if config.data_key_period
-        else kms
-    )
-    return CachingKeyring(
-        shared,
-        context=kms.context,
-        max_age=config.data_key_cache_age,
-        max_stale=config.data_key_max_stale,
-        period_length=config.data_key_period,
-        clock=clock,
-        wall=local_of(clock),
-    )
 
 
 def build_kms_keyring(config: conf.Config) -> KMSKeyring:

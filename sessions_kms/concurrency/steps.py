@@ -5,14 +5,23 @@ A function whose work waits for others is a generator of steps: it yields what i
 thread, `arun` in the event loop; neither shows inside. A cancelled task ends its steps at the
 one that they wait in, with GeneratorExit's rules: what they hold is given back by `finally`.
 No lock of threads may be held across a yield: others in the same loop would wait for ever.
+
+What has verbs for both has two faces: `noun.steps.verb(…)` gives the steps, for those who are
+steps themselves, and `noun.verb(…)` does them in this thread (`blocking`).
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
+from time import monotonic, sleep
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar
+
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.exceptions import StoreUnavailable
+
+CALLS: Final = 32  # that block, of all event loops of the process at one time
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -47,8 +56,20 @@ class Call:
         return self.function(*self.args)
 
     async def looping(self) -> Any:
-        """Make it in a thread, with this task's context."""
-        return await asyncio.to_thread(self.function, *self.args)
+        """Make it in a thread of a bounded pool, with this task's context.
+
+        The time until it begins is on the request's account. Raises StoreUnavailable where it
+        would begin too late.
+        """
+        pool = executor("sessions_kms-calls", CALLS)
+        return await in_thread(pool, self._in_time, monotonic())
+
+    def _in_time(self, asked_at: float) -> Any:
+        try:
+            deadline.queued(monotonic() - asked_at)
+        except deadline.OutOfTime:
+            raise StoreUnavailable("Too many wait for the session store.") from None
+        return self.blocking()
 
 
 @dataclass(frozen=True)
@@ -59,7 +80,7 @@ class Pause:
 
     def blocking(self) -> None:
         """Sleep in this thread."""
-        time.sleep(self.seconds)
+        sleep(self.seconds)
 
     async def looping(self) -> None:
         """Let the event loop go on meanwhile."""

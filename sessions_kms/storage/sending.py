@@ -5,7 +5,6 @@ was certainly not applied is sent again at once. One whose answer was lost is, t
 be applied twice is no harm; else it raises FateUnknown, and the caller decides.
 """
 
-import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Pause, Steps, Wait
+from sessions_kms.concurrency.steps import Call, Pause, Steps, Wait
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 
 if TYPE_CHECKING:
@@ -43,8 +42,9 @@ class Send:
         return call_table(self.client, self.operation, **self.params)
 
     async def looping(self) -> Answer:
-        """Send it in a thread, which this task's deadline binds."""
-        return await asyncio.to_thread(self.blocking)
+        """Send it in a thread, which this task's deadline binds. Raises StoreUnavailable, too."""
+        answer: Answer = await Call(self.blocking).looping()
+        return answer
 
 
 class Sender:

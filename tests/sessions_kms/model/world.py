@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format import envelope
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
 from sessions_kms.services import Services
 from sessions_kms.session.loading import id_of
 from sessions_kms.storage.data_key_items import DataKeyItems
-from sessions_kms.storage.not_before import NotBefore, NotBeforeItems
+from sessions_kms.storage.not_before import NotBefore
+from sessions_kms.storage.not_before_items import NotBeforeItems
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, State
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
@@ -63,17 +65,21 @@ class World:
         shared = SharedKeyring(
             kms, DataKeyItems(table, namespace), period_length=length, clock=self.clock
         )
-        keyring = CachingKeyring(
-            shared if length else kms,
-            context=kms.context,
-            max_age=self.config.data_key_cache_age,
-            max_stale=self.config.data_key_max_stale,
-            period_length=length,
-            clock=self.clock,
-            monotonic=self.clock,
-            background=False,
+        keyring = Keyring(
+            CachingKeyringSteps(
+                shared.steps if length else kms.steps,
+                context=kms.context,
+                max_age=self.config.data_key_cache_age,
+                max_stale=self.config.data_key_max_stale,
+                period_length=length,
+                clock=self.clock,
+                monotonic=self.clock,
+                background=False,
+            )
         )
-        not_before = NotBefore(NotBeforeItems(table, namespace).get, at_least=0, clock=self.clock)
+        not_before = NotBefore(
+            NotBeforeItems(table, namespace).steps.get, at_least=0, clock=self.clock
+        )
         return Services(self.config, table, keyring, not_before, clock=self.clock, sleep=self.sleep)
 
     def restart(self, process: int) -> None:

@@ -16,6 +16,7 @@ from tests.sessions_kms.support.faults import Fault, answer, applied, dropped
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stepping import as_steps
 
 make_faulty = make_faulty_fixture
 NOW = 1_800_000_000
@@ -130,7 +131,7 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
         asked.append(name)
         return 5
 
-    named = NamedNotBefores(read, clock=clock)
+    named = NamedNotBefores(as_steps(read), clock=clock)
     for number in range(NAMES_MAX + 1):
         named.of(f"p{number}").moment()
     assert named.of(f"p{NAMES_MAX}").moment() == 5
@@ -140,7 +141,7 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
 
 
 def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock) -> None:
-    named = NamedNotBefores(lambda _: 5, clock=clock)
+    named = NamedNotBefores(as_steps(lambda _: 5), clock=clock)
     assert named.of("a").held() is None
     named.of("a").moment()
     assert named.of("a").held() == 5
@@ -165,6 +166,6 @@ def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -
 
 
 def _start_anew(stack: Stack) -> None:
-    read = stack.services.not_before_items.get
+    read = stack.services.not_before_items.steps.get
     not_before = NotBefore(read, at_least=0, clock=stack.clock)
     install(replace(stack.services, not_before=not_before))

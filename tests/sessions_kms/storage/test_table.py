@@ -12,7 +12,7 @@ from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.description import Description
-from sessions_kms.storage.not_before import NotBeforeItems
+from sessions_kms.storage.not_before_items import NotBeforeItems
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB, error

@@ -29,13 +29,15 @@ from sessions_kms import services
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.concurrency.steps import Pause
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
 from sessions_kms.services import Services
 from sessions_kms.storage.data_key_items import DataKeyItems
-from sessions_kms.storage.not_before import NotBefore, NotBeforeItems
+from sessions_kms.storage.not_before import NotBefore
+from sessions_kms.storage.not_before_items import NotBeforeItems
 from sessions_kms.storage.session_items import SessionItems
 from sessions_kms.storage.table import Table
 from tests.clock import FakeClock
@@ -130,23 +132,22 @@ def fake_stack(clock: FakeClock, **config: Any) -> Stack:
         namespace=made.namespace,
         encryption_context=made.encryption_context,
     )
-    keyring = CachingKeyring(
-        SharedKeyring(
-            kms,
-            DataKeyItems(table, made.namespace),
-            period_length=made.data_key_period,
-            clock=clock,
-        )
-        if made.data_key_period
-        else kms,
-        context=kms.context,
-        max_age=made.data_key_cache_age,
-        max_stale=made.data_key_max_stale,
-        period_length=made.data_key_period,
-        clock=clock,
-        background=False,
+    length = made.data_key_period
+    shared = SharedKeyring(
+        kms, DataKeyItems(table, made.namespace), period_length=length, clock=clock
     )
-    moments = NotBeforeItems(table, made.namespace)
+    keyring = Keyring(
+        CachingKeyringSteps(
+            shared.steps if length else kms.steps,
+            context=kms.context,
+            max_age=made.data_key_cache_age,
+            max_stale=made.data_key_max_stale,
+            period_length=length,
+            clock=clock,
+            background=False,
+        )
+    )
+    moments = NotBeforeItems(table, made.namespace).steps
     not_before = NotBefore(moments.get, at_least=made.not_before or 0, clock=clock)
     wired = Services(
         made,
