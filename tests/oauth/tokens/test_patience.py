@@ -75,9 +75,9 @@ def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
     made = renewal()
     held = stored(expired)
     made.successor(held, is_current=lambda: True, patient=True)
-    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    store.dynamodb.unavailable = True
     made.saved(held)
-    store.services.table.unavailable = False  # type: ignore[attr-defined]
+    store.dynamodb.unavailable = False
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + 7 * DAY
 
