@@ -48,7 +48,7 @@ class SessionStore(backend.SessionStore):
         if (old := _old().find(key)) is not None:
             # Another request may be about to take it over; and its row may outlast an error.
             ended = mark(services(), id_of(key), row_ends_at=old.ends_at)
-            services().table.put_item(ended)
+            services().table.put(ended)
         super().delete(key)
         _old().end(key)
 

@@ -48,7 +48,7 @@ OLD_PATHS = {
     "foreign_cookies": "cookies.foreign",
     "importing": "switching.importer",
     "inspection": "operations.listing",
-    "items": "storage.items",
+    "items": "storage.table",
     "key_periods": "operations.data_key_replacement",
     "keyring": "data_keys.keyring",
     "lanes": "concurrency.lanes",
@@ -83,7 +83,7 @@ OLD_PATHS = {
     "tombstone": "format.tombstone",
     "users": "operations.users",
     "wrapped_keys": "data_keys.known_keys",
-    "writing": "storage.writing",
+    "writing": "storage.sending",
 }
 
 

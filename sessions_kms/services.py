@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -20,15 +20,18 @@ from sessions_kms.aws.clock import ServerClock, has_passed, local_of
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import Call, Steps, blocking
+from sessions_kms.concurrency.steps import Call, Pause, Steps, Wait, blocking
 from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
-from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import Header
 from sessions_kms.format.tombstone import Tombstone
+from sessions_kms.storage.data_key_items import DataKeyItems
+from sessions_kms.storage.description import Description
 from sessions_kms.storage.not_before import NamedNotBefores, NotBefore
+from sessions_kms.storage.not_before_items import NotBeforeItems
+from sessions_kms.storage.session_items import SessionItems
 from sessions_kms.storage.table import Table
 
 Clock = Callable[[], float]
@@ -39,6 +42,13 @@ class ServiceSteps:
 
     def __init__(self, services: "Services") -> None:
         self._services = services
+
+    def wait(self, seconds: float) -> Steps[None]:
+        """Pause, on the request's account."""
+        if seconds > 0:
+            sleep = self._services.sleep
+            yield Pause(seconds) if sleep is time.sleep else Call(sleep, (seconds,))
+            deadline.spend(seconds)
 
     def sealing_key(self) -> Steps[DataKey]:
         """Return the data key to seal with now. Raises StoreUnavailable."""
@@ -77,17 +87,32 @@ class Services:
     sleep: Callable[[float], None] = time.sleep
     lanes: Lanes[Any] = field(default_factory=Lanes, repr=False)  # of those who write a session
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, on the request's account."""
-        if seconds > 0:
-            self.sleep(seconds)
-            deadline.spend(seconds)
+    @cached_property
+    def session_items(self) -> SessionItems:
+        """The records of sessions in the table."""
+        return SessionItems(self.table)
+
+    @cached_property
+    def data_key_items(self) -> DataKeyItems:
+        """The data keys of this namespace in the table."""
+        return DataKeyItems(self.table, self.config.namespace)
+
+    @cached_property
+    def not_before_items(self) -> NotBeforeItems:
+        """The moments of this namespace in the table."""
+        return NotBeforeItems(self.table, self.config.namespace)
+
+    @cached_property
+    def description(self) -> Description:
+        """What AWS tells of the whole table."""
+        return Description(self.table)
 
     @cached_property
     def steps(self) -> ServiceSteps:
         """What waits for the table or KMS, as steps."""
         return ServiceSteps(self)
 
+    wait = blocking(ServiceSteps.wait)
     sealing_key = blocking(ServiceSteps.sealing_key)
     is_live = blocking(ServiceSteps.is_live)
     may_go_on = blocking(ServiceSteps.may_go_on)
@@ -107,7 +132,7 @@ class Services:
 
     @cached_property
     def _named_not_befores(self) -> NamedNotBefores:
-        return NamedNotBefores(partial(read_not_before, self.table), clock=local_of(self.clock))
+        return NamedNotBefores(self.not_before_items.steps.get, clock=local_of(self.clock))
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
@@ -117,7 +142,7 @@ class Services:
     def probe_table(self) -> None:
         """Read the table once. Raises TableUnavailable."""
         try:
-            self.table.get_not_before()
+            self.not_before_items.get()
         except InvalidRecord as exc:
             raise TableUnavailable from exc
 
@@ -137,11 +162,10 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
     table = Table(
         clients.dynamodb_client(config.region_name),
         name=config.table_name,
-        namespace=config.namespace,
-        sleep=parts.get("sleep", time.sleep),
+        pause=_pausing(parts.get("sleep")),
     )
     not_before = NotBefore(
-        partial(read_not_before, table),
+        NotBeforeItems(table, config.namespace).steps.get,
         at_least=config.not_before or 0,
         clock=local_of(clock),
     )
@@ -156,12 +180,8 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
 def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
     """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
     kms = build_kms_keyring(config)
-    length = config.data_key_period
-    shared = (
-        SharedKeyring(kms, PublishedKeys(table), period_length=length, clock=clock)
-        if length
-        else kms
-    )
+    published, length = DataKeyItems(table, config.namespace), config.data_key_period
+    shared = SharedKeyring(kms, published, period_length=length, clock=clock) if length else kms
     return Keyring(
         CachingKeyringSteps(
             shared.steps,
@@ -175,30 +195,9 @@ def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
     )
 
 
-class PublishedKeys:
-    """The data keys in the table, as steps."""
-
-    def __init__(self, table: Table) -> None:
-        self.steps = self
-        self._table = table
-
-    def get(self, period: int) -> Steps[PublishedKey | None]:
-        found: PublishedKey | None = yield Call(self._table.get_data_key, (period,))
-        return found
-
-    def publish(self, key: PublishedKey) -> Steps[bool]:
-        done: bool = yield Call(self._table.publish_data_key, (key,))
-        return done
-
-    def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]:
-        done: bool = yield Call(partial(self._table.replace_data_key, key, old=old))
-        return done
-
-
-def read_not_before(table: Table, name: str | None = None) -> Steps[int]:
-    """Read a moment in the table."""
-    moment: int = yield Call(table.get_not_before, (name,))
-    return moment
+def _pausing(sleep: Callable[[float], None] | None) -> Callable[[float], Wait]:
+    """Return what makes the pauses of the table."""
+    return Pause if sleep is None else lambda seconds: Call(sleep, (seconds,))
 
 
 def build_kms_keyring(config: conf.Config) -> KMSKeyring:

@@ -72,10 +72,10 @@ def _put(then: services.Services, numbers: range) -> list[Seeded]:
 
 
 def _write(then: services.Services, items: list[Item]) -> None:
-    table = then.table
-    left: Any = {table._name: [{"PutRequest": {"Item": item}} for item in items]}
+    sender = then.table.steps._sender
+    left: Any = {sender.name: [{"PutRequest": {"Item": item}} for item in items]}
     while left:
-        left = table._client.batch_write_item(RequestItems=left).get("UnprocessedItems")
+        left = sender.client.batch_write_item(RequestItems=left).get("UnprocessedItems")
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import services
 from sessions_kms.session import links
 from sessions_kms.session.loading import id_of
-from sessions_kms.storage.table import Conflict
+from sessions_kms.storage.session_items import Conflict
 
 LIFETIME = 300  # seconds
 LOOKS = 5  # at an index, which lags behind
@@ -118,7 +118,7 @@ class Canary:
         )
 
     def _ciphertext(self) -> Finding:
-        item = services().table.get_item(self._id) or {}
+        item = services().table.get(self._id) or {}
         stored = repr(item).encode() + b"".join(part.get("B", b"") for part in item.values())
         if self._value.encode() in stored or self._key.encode() in stored:
             return failing(
@@ -130,7 +130,7 @@ class Canary:
         stale = self._record()
         self._save(conflict=1)
         try:
-            services().table.replace(stale, expected=stale, now=int(services().clock()))
+            services().session_items.replace(stale, expected=stale, now=int(services().clock()))
         except Conflict:
             return ok("canary conflict", "a save over another one's is refused")
         return failing("canary conflict", "a save over another one's was taken", CONDITIONS)
@@ -169,7 +169,7 @@ class Canary:
 
     def _index(self) -> Finding:
         owner = owner_of(services().config.namespace, self._user) or ""
-        if self._seen(lambda: self._id in services().table.owned(owner)):
+        if self._seen(lambda: self._id in services().table.owned_ids(owner)):
             return ok("canary index", "found by its owner")
         return warning(
             "canary index",
@@ -182,9 +182,9 @@ class Canary:
         item_id = link_id(services().config.namespace, self._link, self._id)
         self._left.append(item_id)
         self._save(**{links.LINKS: [self._link]})
-        written = services().table.get_item(item_id) is not None
+        written = services().table.get(item_id) is not None
         self._save(**{links.LINKS: []})
-        if written and services().table.get_item(item_id) is None:
+        if written and services().table.get(item_id) is None:
             return ok("canary link", "written with the session, and deleted")
         return failing("canary link", "its link is not there, or stays", CONDITIONS)
 
@@ -210,16 +210,16 @@ class Canary:
         return False
 
     def _tamper(self) -> Finding:
-        whole = services().table.get_item(self._id) or {}
+        whole = services().table.get(self._id) or {}
         data = whole["encryptedData"]["B"]
         flipped = {"B": bytes([data[0] ^ 1]) + data[1:]}
-        services().table.put_item(whole | {"encryptedData": flipped})
+        services().table.put(whole | {"encryptedData": flipped})
         try:
             Sealing(services()).open(self._record(), self._key)
         except InvalidRecord:
             return ok("canary tamper", "one flipped bit, no session")
         finally:
-            services().table.put_item(whole)
+            services().table.put(whole)
         return failing("canary tamper", "one flipped bit, and still a session", REPORT)
 
     def _expire(self) -> Finding:
@@ -236,7 +236,7 @@ class Canary:
         now = int(services().clock())
         revived = replace(stale, ttl=now + LIFETIME)
         try:
-            services().table.replace(revived, expected=stale, now=0)
+            services().session_items.replace(revived, expected=stale, now=0)
         except Conflict as exc:
             self._deleted = exc.current is None
         if self._deleted:
@@ -262,7 +262,7 @@ class Canary:
         session.save()
 
     def _record(self) -> SessionRecord:
-        record = services().table.get(self._id)
+        record = services().session_items.get(self._id)
         if record is None:
             raise TableUnavailable
         return record

@@ -35,7 +35,7 @@ def _findings(measured: Measurements, writes: bool) -> Iterator[Finding]:
 def _published(config: Config) -> Finding:
     period = services().period()
     try:
-        item = services().table.get_data_key(period)
+        item = services().data_key_items.get(period)
         if item is None:
             return ok(NAME, "not published yet: the first write of the period does that")
         key = build_kms_keyring(config).unwrap(item.encrypted, period)

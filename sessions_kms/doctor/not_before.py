@@ -26,7 +26,7 @@ def _finding(name: str | None) -> Finding:
     whose = "the item" if name is None else f"the item of {name}"
     again = ALL if name is None else f"`manage.py end_sessions --before <now> --provider {name}`"
     try:
-        ahead = round(services().table.get_not_before(name) - services().clock())
+        ahead = round(services().not_before_items.get(name) - services().clock())
     except InvalidRecord:
         return failing(
             NAME, f"{whose} cannot be read: visitors get 503", f"Delete it, and at once: {again}."

@@ -15,7 +15,7 @@ from sessions_kms.doctor.trouble import POLICY, trouble
 from sessions_kms.doctor.trying import Call, asking, is_permitted
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.services import build_kms_keyring
-from sessions_kms.storage.items import OWNER_INDEX
+from sessions_kms.storage.table import OWNER_INDEX
 
 QUERY, GENERATE, DECRYPT = "dynamodb:Query", "kms:GenerateDataKey", "kms:Decrypt"
 NEVER = "attribute_exists(id)"  # of an id that nothing has

@@ -38,7 +38,7 @@ def sample_findings() -> Iterator[Finding]:
 
 def _findings() -> Iterator[Finding]:
     sample = Sample()
-    for item in services().table.page(limit=ITEMS, whole=True).items:
+    for item in services().table.scan(limit=ITEMS, whole=True).items:
         if is_session_id(item["id"]["S"]):
             _add(sample, item)
     yield _format(sample)

@@ -13,7 +13,7 @@ from sessions_kms.infrastructure.policies import (
     role_statements,
 )
 from sessions_kms.infrastructure.store import Store
-from sessions_kms.storage.items import OWNER_INDEX
+from sessions_kms.storage.table import OWNER_INDEX
 
 TABLE, KEY = "SessionsTable", "SessionsKey"
 ROLE_NAMES = {WEB: "WebRole", ADMIN: "AdminRole", DOCTOR: "DoctorRole"}

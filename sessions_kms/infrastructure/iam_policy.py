@@ -4,7 +4,7 @@ from typing import Any
 
 from sessions_kms.infrastructure.policies import Resources, document, role_statements
 from sessions_kms.infrastructure.store import Store
-from sessions_kms.storage.items import OWNER_INDEX
+from sessions_kms.storage.table import OWNER_INDEX
 
 
 def role_policy(role: str, store: Store, *, key: str, account: str, region: str) -> dict[str, Any]:

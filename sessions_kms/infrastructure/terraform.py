@@ -16,7 +16,7 @@ from sessions_kms.infrastructure.terraform_roles import (
     template,
 )
 from sessions_kms.operations import provisioning
-from sessions_kms.storage.items import OWNER_INDEX
+from sessions_kms.storage.table import OWNER_INDEX
 
 # The first of the provider's versions that protects replicas from deletion.
 PROVIDER = "~> 6.9"

@@ -12,7 +12,7 @@ from sessions_kms.infrastructure.policies import (
     role_statements,
 )
 from sessions_kms.infrastructure.store import Store
-from sessions_kms.storage.items import OWNER_INDEX
+from sessions_kms.storage.table import OWNER_INDEX
 
 TABLE, KEY = "aws_dynamodb_table.sessions", "aws_kms_key.sessions"
 PARTITION = "${data.aws_partition.here.partition}"

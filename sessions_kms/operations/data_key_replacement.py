@@ -39,7 +39,7 @@ def replacement(services: Services, period: int) -> PublishedKey | None:
     Raises TableUnavailable.
     """
     try:
-        published = services.table.get_data_key(period)
+        published = services.data_key_items.get(period)
     except InvalidRecord:  # Nobody can have sealed under what cannot be read.
         return None
     return published if published is not None and published.replaced_at is not None else None
@@ -64,14 +64,14 @@ def replaced(services: Services, keyring: KMSKeyring, period: int) -> PublishedK
         )
         # What was put is read again: the answer may be lost, or another have been first.
         if published is None:
-            services.table.publish_data_key(key)
+            services.data_key_items.publish(key)
         else:
-            services.table.replace_data_key(key, old=published.encrypted)
+            services.data_key_items.replace(key, old=published.encrypted)
     raise TableUnavailable("The published data key is changed by others all the time.")
 
 
 def _published(services: Services, period: int) -> PublishedKey | None:
     try:
-        return services.table.get_data_key(period)
+        return services.data_key_items.get(period)
     except InvalidRecord as exc:
         raise TableUnavailable("The published data key of this period cannot be read.") from exc

@@ -38,7 +38,7 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
     record = stored_head(services, ended_id)
     if owner is None or record is None or record.owner != owner:
         return False
-    if not services.table.end(record.id):  # It got another id meanwhile, and lives on.
+    if not services.session_items.end(record.id):  # It got another id meanwhile, and lives on.
         return False
     about.About(services).drop(record.id)
     _announce_end(services, record)
@@ -80,7 +80,7 @@ def require_past(services: Services, moment: int) -> None:
 
     Raises TableUnavailable.
     """
-    there = services.table.server_time()
+    there = services.description.server_time()
     if there is None or not isinstance(services.clock, ServerClock):  # One that is given is right.
         return
     ahead = round(services.clock.local() - there)
@@ -107,14 +107,14 @@ def _raised(services: Services, moment: int, name: str | None = None) -> bool:
     if moment > services.clock():
         raise ValueError("The moment lies in the future: nobody could sign in until then.")
     try:
-        return services.table.raise_not_before(moment, name, latest=_latest(services))
+        return services.not_before_items.raise_to(moment, name, latest=_latest(services))
     except InvalidRecord as exc:
         raise TableUnavailable("The moment in the table cannot be read.") from exc
 
 
 def _latest(services: Services) -> int:
     """Return the latest moment that counts, by AWS's clock where this machine's is behind."""
-    there = services.table.server_time()
+    there = services.description.server_time()
     return latest(max(services.clock(), there or 0))
 
 
@@ -123,7 +123,7 @@ def end_record(services: Services, record: RecordHead) -> bool:
 
     Raises StoreUnavailable.
     """
-    if not services.table.end(record.id):
+    if not services.session_items.end(record.id):
         return False
     if record.owner is not None:
         about.About(services).drop(record.id)
@@ -150,7 +150,7 @@ def _end_all(
     over = set(kept)
     ended = empty = 0
     for _ in range(PASSES_MAX):
-        found = [each for each in services.table.owned(owner) if each not in over]
+        found = [each for each in services.table.owned_ids(owner) if each not in over]
         outcomes = {each: end(services, each) for each in found}
         news = {each: was_live for each, was_live in outcomes.items() if was_live is not None}
         over |= news.keys()
@@ -166,7 +166,7 @@ def _end(services: Services, ended_id: str) -> bool:
     record = stored_head(services, ended_id)
     if record is not None:
         return end_record(services, record)
-    services.table.end(ended_id)
+    services.session_items.end(ended_id)
     return False
 
 
@@ -192,7 +192,7 @@ def stored_head(services: Services, found: str) -> RecordHead | None:
     if not is_session_id(found):  # Another kind of item, or what somebody typed.
         return None
     try:
-        return once_more(lambda: services.table.head(found))
+        return once_more(lambda: services.session_items.head(found))
     except InvalidRecord:
         return None
 

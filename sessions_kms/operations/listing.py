@@ -90,7 +90,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = self._services.table.page(start, limit=ROWS - len(rows))
+            page = self._services.table.scan(start, limit=ROWS - len(rows))
             rows += [row for item in page.items if (row := self._listed(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -102,7 +102,7 @@ class Inspection:
         owner = owner_of(self._namespace, user_id)
         if owner is None:
             return Listing([])
-        page = self._services.table.owned_page(owner, start, limit=OWNED_ROWS)
+        page = self._services.table.owned(owner, start, limit=OWNED_ROWS)
         found = [ending.stored_head(self._services, item["id"]["S"]) for item in page.items]
         return Listing(
             [
@@ -123,7 +123,7 @@ class Inspection:
         owner = owner_of(self._namespace, user_id)
         if owner is None:
             return Count(0, more=False)
-        page = self._services.table.owned_page(owner, limit=COUNTED)
+        page = self._services.table.owned(owner, limit=COUNTED)
         return Count(
             sum(_may_be_live(self._services, key) for key in page.items), page.next is not None
         )
@@ -152,7 +152,7 @@ class Inspection:
     def size(self, item_id: str) -> int | None:
         """Return how many bytes the item of a session has, which reads all of it."""
         try:
-            record = self._services.table.get(item_id)
+            record = self._services.session_items.get(item_id)
         except InvalidRecord:
             return None
         return None if record is None else item_size(record.to_item())

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sessions_kms.aws.calls import error_code, is_client_error
-from sessions_kms.storage.items import OWNER_INDEX
+from sessions_kms.storage.table import OWNER_INDEX
 
 TTL_ATTRIBUTE = "ttl"
 DEFAULT_ALIAS = "alias/sessions-kms"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format import kinds
-from sessions_kms.format.attributes import Item, number
+from sessions_kms.format.attributes import Item, as_binary, as_number, number
 from sessions_kms.format.kind import Kind
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
@@ -18,6 +18,7 @@ from sessions_kms.operations.ownership import Belonging
 from sessions_kms.operations.table_scan import Sweep
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
+from sessions_kms.storage.condition import Condition
 
 
 @dataclass
@@ -43,18 +44,18 @@ class Clearing:
 
     def created(self, until: int) -> Iterator[int]:
         """Delete this namespace's sessions that were created until a moment."""
-        table = self.services.table
+        table, created = self.services.table, created_until(until)
         return self._sessions(
             lambda record: record.created_at <= until,
-            lambda record: table.delete_created(record.id, until=until),
+            lambda record: table.delete(record.id, when=created),
         )
 
     def sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
         """Delete this namespace's sessions that were sealed in a period, but under a data key."""
-        table = self.services.table
+        table, sealed = self.services.table, sealed_in(period, but=but)
         return self._sessions(
             lambda record: record.key_period == period and record.encrypted_key != but,
-            lambda record: table.delete_sealed(record.id, period=period, but=but),
+            lambda record: table.delete(record.id, when=sealed),
             consistent=True,  # Nothing else ends what a scan that lags behind would miss.
         )
 
@@ -62,13 +63,13 @@ class Clearing:
         """Delete what has expired, of every namespace and kind, as DynamoDB's TTL would."""
         # The clock that set the end may be behind this one.
         until = int(self.services.clock()) - CLOCK_SKEW
-        table = self.services.table
+        table, ended = self.services.table, ended_until(until)
         with Sweep(self.services) as sweep:
             for items in sweep.pages():
                 left = at_most - self.cleared.deleted
                 ids = [item["id"]["S"] for item in items if _is_expired(item, until)][:left]
                 self.cleared.deleted += sum(
-                    sweep.each(lambda item_id: table.delete_expired(item_id, until=until), ids)
+                    sweep.each(lambda item_id: table.delete(item_id, when=ended), ids)
                 )
                 yield self._looked_at(items)
                 if self.cleared.deleted >= at_most:
@@ -117,6 +118,24 @@ class Clearing:
     def _looked_at(self, items: list[Item]) -> int:
         self.cleared.looked_at += len(items)
         return len(items)
+
+
+def created_until(moment: int) -> Condition:
+    """Return the condition that an item was created until a moment."""
+    return Condition("#createdAt <= :until", {":until": as_number(moment)})
+
+
+def ended_until(moment: int) -> Condition:
+    """Return the condition that an item ended until a moment."""
+    return Condition("#ttl <= :until", {":until": as_number(moment)})
+
+
+def sealed_in(period: int, *, but: bytes | None) -> Condition:
+    """Return the condition that an item was sealed in a period, but under this data key."""
+    if but is None:
+        return Condition("#keyPeriod = :period", {":period": as_number(period)})
+    values = {":period": as_number(period), ":but": as_binary(but)}
+    return Condition("#keyPeriod = :period AND #encryptedKey <> :but", values)
 
 
 def _records(items: list[Item]) -> Iterator[RecordHead]:

@@ -13,9 +13,19 @@ from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.known_keys import KnownKeys, WrappedKey
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format import kinds
-from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES, Item, binary, number, text
+from sessions_kms.format.attributes import (
+    ENCRYPTED_KEY_MAX_BYTES,
+    Item,
+    as_binary,
+    as_number,
+    binary,
+    number,
+    text,
+)
 from sessions_kms.operations.table_scan import Sweep
 from sessions_kms.services import Services
+from sessions_kms.storage.condition import equal
+from sessions_kms.storage.table import Table
 
 
 class Left(Enum):
@@ -90,7 +100,7 @@ class Rewrapping:
                 yield len(items)
 
     def _published(self, period: int) -> Item | None:
-        return self._services.table.get_item(kinds.data_key_id(self._namespace, period))
+        return self._services.table.get(kinds.data_key_id(self._namespace, period))
 
     def _move(self, sweep: Sweep, items: list[Item]) -> None:
         holders = [holder for item in items if (holder := self._holder(item)) is not None]
@@ -125,12 +135,8 @@ class Rewrapping:
 
     def _put(self, holder: Holder, new: bytes) -> bool:
         is_published = kinds.of(holder.item_id) is kinds.DATA_KEY
-        return self._services.table.rewrap(
-            holder.item_id,
-            old=holder.key[0],
-            new=new,
-            created_at=int(self._services.clock()) if is_published else None,
-        )
+        now = int(self._services.clock()) if is_published else None
+        return put_wrapped(self._services.table, holder, new, created_at=now)
 
     def _holder(self, item: Item) -> Holder | None:
         """Return what an item holds; None for one of another namespace or without a data key."""
@@ -153,3 +159,15 @@ class Rewrapping:
             return "owner" not in item or text(item, "owner").startswith(self._owner_prefix)
         except InvalidRecord:
             return False
+
+
+def put_wrapped(table: Table, holder: Holder, new: bytes, *, created_at: int | None) -> bool:
+    """Put a wrapped data key in the place of the one held; False when it is not there any more.
+
+    With ``created_at`` that becomes the item's time.
+    """
+    changes = {"encryptedKey": as_binary(new)}
+    if created_at is not None:
+        changes["createdAt"] = as_number(created_at)
+    held = equal("encryptedKey", as_binary(holder.key[0]))
+    return table.update(holder.item_id, changes, when=held)

@@ -40,7 +40,7 @@ class Sweep:
         start: Item | None = None
         while True:
             page = self._patiently(
-                lambda start=start: self._services.table.page(  # type: ignore[misc]
+                lambda start=start: self._services.table.scan(  # type: ignore[misc]
                     start, limit=ITEMS, consistent=consistent
                 )
             )

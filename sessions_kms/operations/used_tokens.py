@@ -11,7 +11,7 @@ STAMP_BYTES = 16
 
 def was_used(services: Services, issuer: str, token_id: str) -> bool:
     """Tell whether a logout token was used. Raises TableUnavailable."""
-    return services.table.get_item(_id(services, issuer, token_id)) is not None
+    return services.table.get(_id(services, issuer, token_id)) is not None
 
 
 def remember_used(services: Services, issuer: str, token_id: str, *, until: int) -> None:

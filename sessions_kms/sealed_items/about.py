@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from sessions_kms.concurrency.steps import Call, Steps, blocking
+from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.kinds import ABOUT as ABOUT_ITEM
@@ -28,7 +28,7 @@ Words = dict[str, str]
 
 
 class Telling(Protocol):
-    """What is known to be stored of a session (`baseline.Baseline`)."""
+    """What is known to be stored of a session (`session.snapshot.Snapshot`)."""
 
     @property
     def created_at(self) -> int: ...
@@ -99,12 +99,12 @@ class AboutSteps:
         if words:
             with suppress(StoreUnavailable):
                 item = yield from self.sealed(record, words)
-                yield Call(self._services.table.put_item, (item,))
+                yield from self._services.table.steps.put(item)
 
     def drop(self, session_id: str) -> Steps[None]:
         """Delete the item of a session that has ended; DynamoDB does so later if that fails."""
         with suppress(StoreUnavailable):
-            yield Call(self._services.table.delete, (id_of(self._services, session_id),))
+            yield from self._services.table.steps.delete(id_of(self._services, session_id))
 
     def read(self, session_id: str) -> Steps[Words]:
         """Return the words about a session; none where they are not there or not readable.
@@ -112,7 +112,7 @@ class AboutSteps:
         Raises StoreUnavailable.
         """
         item_id = id_of(self._services, session_id)
-        item: Item | None = yield Call(self._services.table.get_item, (item_id,))
+        item = yield from self._services.table.steps.get(item_id)
         if item is None:
             return {}
         try:

@@ -11,9 +11,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
-from sessions_kms.concurrency.steps import Call, Steps, blocking
+from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, as_number, as_text, binary, number, text
 from sessions_kms.format.kinds import LEASE, lease_id
@@ -145,7 +144,7 @@ class LeaseSteps:
 
     def _get(self, secret: str) -> Steps[_Lease | None]:
         __traceback_hide__ = True
-        item: Item | None = yield Call(self._services.table.get_item, (self.id_of(secret),))
+        item = yield from self._services.table.steps.get(self.id_of(secret))
         with _refusing():
             return None if item is None else _Lease.of(item)
 
@@ -166,8 +165,7 @@ class LeaseSteps:
     def _put_item(self, item: Item, before: _Lease | None) -> Steps[bool]:
         __traceback_hide__ = True
         stamp = before.stamp if before else None
-        done: bool = yield Call(partial(self._services.table.put_stamped, item, expected=stamp))
-        return done
+        return (yield from self._services.table.steps.put_stamped(item, expected=stamp))
 
     def id_of(self, secret: str) -> str:
         """Return the id of the item that a lease of this secret is kept in."""

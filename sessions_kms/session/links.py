@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from sessions_kms.concurrency.steps import Call, Steps
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_number, as_text
 from sessions_kms.format.kinds import LINK, link_id, link_owner
@@ -23,7 +23,7 @@ NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class HasLinks(Protocol):
-    """What is known to be stored of a session (`snapshot.Snapshot`)."""
+    """What is known to be stored of a session (`session.snapshot.Snapshot`)."""
 
     @property
     def created_at(self) -> int: ...
@@ -77,7 +77,7 @@ def due(
 def write(services: Services, record: SessionRecord, names: Iterable[str]) -> Steps[None]:
     """Write the items of a session that is about to be stored. Raises TableUnavailable."""
     for name in names:
-        yield Call(services.table.put_item, (_item(services, record, name),))
+        yield from services.table.steps.put(_item(services, record, name))
 
 
 def drop(services: Services, session_id: str, names: Iterable[str]) -> Steps[None]:
@@ -88,7 +88,7 @@ def drop(services: Services, session_id: str, names: Iterable[str]) -> Steps[Non
     with suppress(TableUnavailable):
         for name in names:
             item_id = link_id(services.config.namespace, name, session_id)
-            yield Call(services.table.delete, (item_id,))
+            yield from services.table.steps.delete(item_id)
 
 
 def _is_name(name: object) -> bool:

@@ -6,6 +6,7 @@ session; what cannot be told is StoreUnavailable.
 
 import logging
 import re
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from django.contrib.sessions.backends.base import UpdateError
@@ -18,10 +19,11 @@ from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services, services
-from sessions_kms.session import calls, next_cookie
-from sessions_kms.session.calls import Stored
+from sessions_kms.session import next_cookie
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announce, session_refused
+from sessions_kms.storage.doubts import once_more_in_steps
+from sessions_kms.storage.session_items import Stored
 from sessions_kms.telemetry import Timed, telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")
@@ -46,6 +48,7 @@ class Loading:
         self._services = services
         self._codec = codec
         self._sealing = SealingSteps(services)
+        self._items = services.session_items.steps
         self._namespace = services.config.namespace
 
     def load(self, session_key: str) -> Steps[Found | None]:
@@ -74,13 +77,17 @@ class Loading:
         __traceback_hide__ = True
         record_id = session_id(self._namespace, session_key)
         try:
-            stands = yield from calls.standing(self._services, record_id)
+            stands = yield from self.standing(record_id)
         except InvalidRecord as exc:
             refuse(record_id, exc)
             return False
         if not isinstance(stands, SessionRecord):
             return False
         return (yield from self._services.steps.is_live(stands))
+
+    def standing(self, record_id: str) -> Steps[Stored]:
+        """Return what stands under an id; what is not valid is read once more."""
+        return once_more_in_steps(partial(self._items.find, record_id))
 
     def opened(self, record: SessionRecord, session_key: str) -> Steps[Found]:
         """Open a record. Raises InvalidRecord or StoreUnavailable."""
@@ -96,7 +103,7 @@ class Loading:
             return (yield from self.opened(record, session_key))
         except InvalidRecord as exc:
             telemetry.count("doubts", reason=exc.reason)
-        stands = yield from calls.find(self._services, record.id)
+        stands = yield from self._items.find(record.id)
         again = yield from self.live(stands)
         return (yield from self.opened(again, session_key))
 
@@ -111,11 +118,7 @@ class Loading:
     def _look_up(self, key: str, done: Timed) -> Steps[Found | Tombstone | None]:
         __traceback_hide__ = True
         try:
-            try:
-                return (yield from self._look(key))
-            except InvalidRecord as exc:
-                telemetry.count("doubts", reason=exc.reason)
-            return (yield from self._look(key))
+            return (yield from once_more_in_steps(partial(self._look, key)))
         except InvalidRecord as exc:
             refuse(session_id(self._namespace, key), exc)
             done.outcome = "refused"
@@ -123,7 +126,7 @@ class Loading:
 
     def _look(self, key: str) -> Steps[Found | Tombstone | None]:
         __traceback_hide__ = True
-        stands = yield from calls.find(self._services, session_id(self._namespace, key))
+        stands = yield from self._items.find(session_id(self._namespace, key))
         if not isinstance(stands, SessionRecord):
             return stands
         is_live = yield from self._services.steps.is_live(stands)

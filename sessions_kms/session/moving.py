@@ -11,14 +11,13 @@ from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import AboutSteps
 from sessions_kms.services import Services
-from sessions_kms.session import calls, links, next_cookie
-from sessions_kms.session.calls import Stored
+from sessions_kms.session import links, next_cookie
 from sessions_kms.session.draft import Draft, sealed
 from sessions_kms.session.fate import CANNOT_BE_TOLD, Fate, Tries
 from sessions_kms.session.loading import Loading
 from sessions_kms.session.rebasing import rebased
 from sessions_kms.session.snapshot import Snapshot
-from sessions_kms.storage.table import Conflict
+from sessions_kms.storage.session_items import Conflict, Stored
 from sessions_kms.telemetry import telemetry
 
 
@@ -56,7 +55,7 @@ class Moving:
             if patience.is_over:
                 raise StoreUnavailable(BUSY)
             if self._base is expected:  # One may arrive yet.
-                yield from calls.rest(self._services, patience.pause())
+                yield from self._services.steps.wait(patience.pause())
 
     def _tried(self) -> Steps[Snapshot | None]:
         """Try once; return what was applied by now, or have the next try expect what stands."""
@@ -68,7 +67,7 @@ class Moving:
             telemetry.count("conflicts")
         except FateUnknown:
             self._tries.pending = True
-            current = yield from calls.standing(self._services, self._old_id)
+            current = yield from self._loading.standing(self._old_id)
         else:
             return self._tries.made[-1]
         if (applied := (yield from self._applied(current))) is None:
@@ -84,11 +83,11 @@ class Moving:
         # Whatever fails from now on.
         next_cookie.may_change(self._old_key, made.session_key, services.config.namespace)
         words = about.told(made)
-        yield from calls.move(
-            services,
+        yield from services.session_items.steps.move(
             record,
             old_id=self._old_id,
             expected=base,
+            now=record.updated_at,
             put=(yield from AboutSteps(services).sealed(record, words)) if words else None,
             delete=about.id_of(services, self._old_id) if base.about else None,
         )
@@ -97,7 +96,7 @@ class Moving:
         """Return the try that was applied, by what stands under the old id, then the new one."""
         __traceback_hide__ = True
         if not isinstance(current, SessionRecord):
-            current = yield from calls.standing(self._services, self._new_id)
+            current = yield from self._loading.standing(self._new_id)
         return self._tries.applied(current) if isinstance(current, SessionRecord) else None
 
     def _go_on_from(self, current: Stored) -> Steps[None]:

@@ -16,13 +16,13 @@ from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import AboutSteps
 from sessions_kms.services import Services
-from sessions_kms.session import calls, links
+from sessions_kms.session import links
 from sessions_kms.session.draft import Draft, sealed
 from sessions_kms.session.loading import Found, Loading, Loads
 from sessions_kms.session.moving import Moving
 from sessions_kms.session.saving import Saving
 from sessions_kms.session.snapshot import Snapshot
-from sessions_kms.storage.table import RecordExists
+from sessions_kms.storage.session_items import RecordExists
 from sessions_kms.telemetry import telemetry
 
 
@@ -60,7 +60,7 @@ class Repository:
         yield from AboutSteps(services).write(record, about.told(made))
         try:
             with telemetry.spanned("operation", "create"):
-                yield from calls.create(services, record)
+                yield from services.session_items.steps.create(record, now=record.updated_at)
         except RecordExists:
             raise CreateError from None
         return made
@@ -84,7 +84,7 @@ class Repository:
         __traceback_hide__ = True
         record_id = self._id(session_key)
         with telemetry.spanned("operation", "delete"):
-            if not (yield from calls.end(self._services, record_id)):
+            if not (yield from self._services.session_items.steps.end(record_id)):
                 raise SessionMoved
             if base is not None and base.about:
                 yield from AboutSteps(self._services).drop(record_id)
@@ -94,7 +94,7 @@ class Repository:
         __traceback_hide__ = True
         if (yield from self._loading.exists(session_key)):
             return
-        stands = yield from calls.find(self._services, self._id(session_key))
+        stands = yield from self._services.session_items.steps.find(self._id(session_key))
         raise SessionMoved if isinstance(stands, Tombstone) else UpdateError
 
     def _id(self, session_key: str) -> str:

@@ -26,14 +26,13 @@ from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import AboutSteps
 from sessions_kms.services import Services
-from sessions_kms.session import calls, links
-from sessions_kms.session.calls import Stored
+from sessions_kms.session import links
 from sessions_kms.session.draft import Draft, check, sealed
 from sessions_kms.session.fate import CANNOT_BE_TOLD, Standing, is_same
 from sessions_kms.session.loading import Loading, refuse
 from sessions_kms.session.parts import Part
 from sessions_kms.session.snapshot import Snapshot
-from sessions_kms.storage.table import Conflict
+from sessions_kms.storage.session_items import Conflict, Stored
 from sessions_kms.telemetry import telemetry
 
 Places = list[Place[Part]]
@@ -79,7 +78,7 @@ class Saving:
         """Write once for all who wait, and settle those whose fate is known by then."""
         __traceback_hide__ = True
         lane = own.lane
-        yield from calls.rest(self._services, lane.pause())
+        yield from self._services.steps.wait(lane.pause())
         waiting = lane.waiting()
         for place in waiting:
             _meet(lane, place)
@@ -148,7 +147,8 @@ class Saving:
         before = [each.begin(made) for each in tries]
         began = services.lanes.steady()
         try:
-            yield from calls.replace(services, record, known)
+            now = record.updated_at
+            yield from services.session_items.steps.replace(record, expected=known, now=now)
         except (Conflict, SessionTooLarge) as exc:
             for each, was_pending in zip(tries, before, strict=True):
                 each.pending = was_pending
@@ -158,7 +158,7 @@ class Saving:
             telemetry.count("conflicts")
             found: Snapshot | Stored = exc.current
         except FateUnknown:
-            return (yield from calls.standing(services, record.id))
+            return (yield from self._loading.standing(record.id))
         else:
             found = made
         services.lanes.took(services.lanes.steady() - began)
@@ -178,7 +178,7 @@ class Saving:
         known: Snapshot = lane.known
         _give_up(lane, known, stands)
         if is_same(known, stands):  # One may arrive yet.
-            yield from calls.rest(self._services, own.patience.pause())
+            yield from self._services.steps.wait(own.patience.pause())
         else:
             key = self._draft.session_key
             lane.known = (yield from self._loading.surely_opened(stands, key))[0]

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.telemetry import telemetry
 
@@ -27,6 +28,16 @@ def once_more(read: Callable[[], T]) -> T:
     except InvalidRecord as exc:
         telemetry.count("doubts", reason=exc.reason)
     return read()
+
+
+def once_more_in_steps(read: Callable[[], Steps[T]]) -> Steps[T]:
+    """Read as `once_more` does, in steps."""
+    __traceback_hide__ = True
+    try:
+        return (yield from read())
+    except InvalidRecord as exc:
+        telemetry.count("doubts", reason=exc.reason)
+    return (yield from read())
 
 
 def alarmed(reason: str, alarm: str) -> StoreUnavailable:

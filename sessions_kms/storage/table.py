@@ -1,331 +1,238 @@
-"""The DynamoDB table: every read consistent, every write with its precondition.
+"""The DynamoDB table: items of any kind, each under its id.
 
-Takes and gives records, each under its id. Knows neither session keys nor
-plaintext. All methods raise TableUnavailable when the answer cannot be told, and
-InvalidRecord when an item that they read is not what the format says.
+Every read is consistent, but those of the index; every write states its precondition, or that
+it has none. All verbs raise TableUnavailable when the answer cannot be told. They are written
+once, as steps (`TableSteps`); `Table` does each in the thread that calls it.
 """
 
-import re
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
-from sessions_kms.exceptions import (
-    FateUnknown,
-    InvalidRecord,
-    SessionTooLarge,
-    TableUnavailable,
+from sessions_kms.concurrency.steps import Pause, Steps, Wait, blocking
+from sessions_kms.exceptions import FateUnknown, TableUnavailable
+from sessions_kms.format.attributes import Item
+from sessions_kms.format.record import HEAD_ATTRIBUTES
+from sessions_kms.storage.condition import (
+    ABSENT,
+    Action,
+    Condition,
+    Delete,
+    Put,
+    equal,
+    key_of,
+    update_of,
 )
-from sessions_kms.format.ancestors import descends
-from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, as_number, item_size, number
-from sessions_kms.format.kinds import NOT_BEFORE, data_key_id, not_before_id
-from sessions_kms.format.published_key import PublishedKey
-from sessions_kms.format.record import HEAD_ATTRIBUTES, RecordHead, SessionRecord
-from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
-from sessions_kms.storage.doubts import once_more
-from sessions_kms.storage.items import ItemTable
-from sessions_kms.storage.writing import REPEATS_MAX
+from sessions_kms.storage.sending import REPEATS_MAX, Answer, Sender, is_whole
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-_ABSENT = "attribute_not_exists(#id) OR #ttl <= :now"
-_UNCHANGED = "#revision = :revision AND #salt = :salt AND #ttl > :now"
+OWNER_INDEX = "by-owner"
+PAGE_ITEMS = 100
+INDEX_PAGE_ITEMS = 1000
 
 
-class Version(Protocol):
-    """The state of a stored record that a write expects to find."""
+@dataclass(frozen=True)
+class Page:
+    """Items in DynamoDB's own order; ``next`` is where the following page starts, None at the end.
 
-    @property
-    def revision(self) -> int: ...
-    @property
-    def salt(self) -> bytes: ...
+    It names the last item looked at, and stays good when that item is deleted.
+    """
 
-
-class RecordExists(Exception):
-    """Another live record has this id."""
+    items: list[Item]
+    next: Item | None
 
 
-class Conflict(Exception):
-    """The record is not as it was loaded; ``current`` is what stands now, None for nothing."""
-
-    def __init__(self, current: SessionRecord | Tombstone | None) -> None:
-        super().__init__("The session record was changed meanwhile.")
-        self.current = current
-
-
-class Table(ItemTable):
-    """One namespace of one table."""
+class TableSteps:
+    """The verbs of one table, as steps. ``pause`` makes the wait between two tries."""
 
     def __init__(
-        self,
-        client: "DynamoDBClient",
-        *,
-        name: str,
-        namespace: str,
-        sleep: Callable[[float], None] = time.sleep,
+        self, client: "DynamoDBClient", *, name: str, pause: Callable[[float], Wait] = Pause
     ) -> None:
-        super().__init__(client, name=name, sleep=sleep)
-        self._namespace = namespace
+        self._sender = Sender(client, name=name, pause=pause)
 
-    def find(self, session_id: str) -> SessionRecord | Tombstone | None:
-        """Return what stands under this id, expired or not."""
-        item = self.get_item(session_id)
-        return None if item is None else _stored(item)
+    def get(self, item_id: str, *, only: Sequence[str] = ()) -> Steps[Item | None]:
+        """Return an item as it is stored; of some of its attributes only, where told."""
+        params = {"Key": key_of(item_id), "ConsistentRead": True, **_projection(only)}
+        answer = yield from self.read("get_item", params | {"ReturnConsumedCapacity": "TOTAL"})
+        item: Item | None = answer.get("Item")
+        # boto parses a body cut short to an empty answer: only one that is whole is a miss.
+        if item is None and not is_whole(answer):
+            raise TableUnavailable
+        if item is not None and not _is_of(item, "id", item_id):
+            raise TableUnavailable("The table answered with another item than was asked for.")
+        return item
 
-    def get(self, session_id: str) -> SessionRecord | None:
-        """Return the record of this id, expired or not; a tombstone is none."""
-        found = self.find(session_id)
-        return found if isinstance(found, SessionRecord) else None
+    def put(self, item: Item, *, when: Condition | None = None, once: bool = False) -> Steps[None]:
+        """Put an item. Raises ConditionFailed.
 
-    def head(self, session_id: str) -> RecordHead | None:
-        """Return the record of this id, expired or not, without its ciphertext."""
-        item = self.get_item(session_id, only=HEAD_ATTRIBUTES)
-        return None if item is None or is_tombstone(item) else RecordHead.from_item(item)
-
-    def create(self, record: SessionRecord, *, now: int) -> None:
-        """Put a record where none is, or only an expired one.
-
-        Raises RecordExists, or FateUnknown: then it may appear later under this id.
+        It is sent again when its answer is lost, and may then meet itself. With ``once`` it is
+        not, and raises FateUnknown: it may be applied yet. Then what stands where the condition
+        failed comes with that error, from engines that return it.
         """
-        try:
-            self._put(record, _ABSENT, {":now": as_number(now)})
-        except ConditionFailed as exc:
-            if not _is_ours(record, self._current(record.id, exc)):
-                raise RecordExists from exc
-        except FateUnknown:
-            if not _is_ours(record, self.find(record.id)):
-                raise
+        params = Put(item, when).params()
+        if not once:
+            yield from self._sender.repeated("put_item", **params)
+            return
+        if when is not None:
+            params["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
+        yield from self._sender.written("put_item", **params)
 
-    def replace(self, record: SessionRecord, *, expected: Version, now: int) -> None:
-        """Put a record in the place of the one that was loaded.
+    def put_stamped(self, item: Item, *, expected: bytes | None) -> Steps[bool]:
+        """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
 
-        Raises Conflict, also for what an earlier request put, or FateUnknown.
+        False when something else is there. Sent twice it is applied once: the stamp changes.
         """
-        try:
-            self._put(record, _UNCHANGED, _unchanged_values(expected, now))
-        except ConditionFailed as exc:
-            raise Conflict(self._current(record.id, exc)) from exc
-
-    def move(
-        self,
-        record: SessionRecord,
-        *,
-        old_id: str,
-        expected: Version,
-        now: int,
-        put: Item | None = None,
-        delete: str | None = None,
-    ) -> None:
-        """Put a record under a new id and a tombstone over the one that was loaded, or neither.
-
-        With it an item of another kind is put and one deleted, where told. Raises Conflict with
-        what stands under the old id, also if an earlier request put it there, or FateUnknown.
-        """
-        buried = self._unchanged(old_id, expected, now)
-        del buried["Key"]
-        try:
-            self._transact(
-                {"Put": self._new(record, now)},
-                {"Put": buried | {"Item": Tombstone(old_id, now).to_item()}},
-                *([{"Put": {"TableName": self._name, "Item": put}}] if put else []),
-                *([{"Delete": self._one(delete)}] if delete else []),
-            )
-        except TransactionCanceled as exc:
-            raise Conflict(self.find(old_id)) from exc
-
-    def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
-        """Put a record and an item that says so for good, both or neither.
-
-        Raises RecordExists where either is there already, or was. Sent again, also late, it
-        does nothing: the mark stays.
-        """
-        unmarked = {"ConditionExpression": "attribute_not_exists(id)"}
+        when = ABSENT if expected is None else equal("stamp", {"B": expected})
+        was_sent = False
         for _ in range(REPEATS_MAX):
             try:
-                self._transact(
-                    {"Put": self._new(record, now)},
-                    {"Put": {"TableName": self._name, "Item": mark, **unmarked}},
-                )
-            except TransactionCanceled as exc:
-                if _is_ours(record, self.find(record.id)):
-                    return
-                raise RecordExists from exc
+                yield from self._sender.written("put_item", **Put(item, when).params())
+            except ConditionFailed:
+                return (yield from self._is_stamped(item, is_sure=not was_sent))
             except FateUnknown:
-                if not _is_ours(record, self.find(record.id)):
-                    continue
-            return
+                was_sent = True
+            else:
+                return True
         raise TableUnavailable
 
-    def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> bool:
-        """Put an item if a record is as it was loaded; False if not.
-
-        The record is put as it is: only to check it would be a right of its own in AWS. So
-        it may be sent again, also late.
-        """
-        unchanged = self._unchanged(session_id, expected, now)
-        del unchanged["Key"]
-        record = self.get(session_id)
-        if record is None:
+    def _is_stamped(self, item: Item, *, is_sure: bool) -> Steps[bool]:
+        """Tell whether what stands is this; another may stand over it if it was sent before."""
+        current = yield from self.get(item["id"]["S"])
+        if (current or {}).get("stamp") == item["stamp"]:
+            return True
+        if is_sure:
             return False
-        return self._transact_if(
-            lambda: self.get_item(mark["id"]["S"]) == mark,
-            {"Put": unchanged | {"Item": record.to_item()}},
-            {"Put": {"TableName": self._name, "Item": mark}},
-        )
+        raise TableUnavailable
 
-    def give_back(self, session_id: str, *, expected: Version, mark_id: str, now: int) -> None:
-        """Delete a record and its mark, both or neither: neither if it is not as it was loaded."""
-        self._transact_if(
-            lambda: self.get(session_id) is None,
-            {"Delete": self._unchanged(session_id, expected, now)},
-            {"Delete": self._one(mark_id)},
-        )
-
-    def get_data_key(self, period: int) -> PublishedKey | None:
-        """Return the published data key of a period."""
-        return once_more(partial(self._data_key, period))
-
-    def _data_key(self, period: int) -> PublishedKey | None:
-        item = self.get_item(data_key_id(self._namespace, period))
-        if item is None:
-            return None
-        key = PublishedKey.from_item(item)
-        if key.period != period:
-            raise InvalidRecord("keyPeriod")
-        return key
-
-    def publish_data_key(self, key: PublishedKey) -> bool:
-        """Publish the data key of its period; False when one is there already."""
-        return self._put_data_key(key, ConditionExpression="attribute_not_exists(id)")
-
-    def replace_data_key(self, key: PublishedKey, *, old: bytes) -> bool:
-        """Put a data key in the place of the one with exactly the old blob; False if it is not."""
-        return self._put_data_key(
-            key,
-            ConditionExpression="encryptedKey = :old",
-            ExpressionAttributeValues={":old": {"B": old}},
-        )
-
-    def get_not_before(self, name: str | None = None) -> int:
-        """Return the moment before which no session may have been created; 0 when none is set.
-
-        With a name it is the moment of something else that began, such as a grant of tokens.
+    def update(self, item_id: str, changes: Item, *, when: Condition) -> Steps[bool]:
+        """Set attributes of an item; False where the condition does not hold, if only since it
+        was done before: it is sent again when its answer is lost.
         """
-        item = self.get_item(not_before_id(self._namespace, name))
-        if item is None:
-            return 0
-        NOT_BEFORE.version_of(item)
-        return number(item, "notBefore")
+        params = update_of(item_id, changes, when)
+        return (yield from held(self._sender.repeated("update_item", **params)))
 
-    def raise_not_before(self, moment: int, name: str | None = None, *, latest: int) -> bool:
-        """Move that moment forward; back only from one after ``latest``, which counts for nobody.
-
-        False when it stands as high already, and counts.
+    def delete(self, item_id: str, *, when: Condition | None = None) -> Steps[bool]:
+        """Delete the item of an id, if there is one; False where the condition does not hold, if
+        only since it was done before: it is sent again when its answer is lost.
         """
-        item_id = not_before_id(self._namespace, name)
-        try:
-            self._repeated(
-                "put_item",
-                TableName=self._name,
-                Item=NOT_BEFORE.item(item_id) | {"notBefore": as_number(moment)},
-                ConditionExpression=(
-                    "attribute_not_exists(id) OR notBefore < :moment OR notBefore > :latest"
-                ),
-                ExpressionAttributeValues={
-                    ":moment": as_number(moment),
-                    ":latest": as_number(latest),
-                },
-            )
-        except ConditionFailed:
-            # It stands as high, or nothing is known.
-            if not moment <= self.get_not_before(name) <= latest:
-                raise TableUnavailable from None
-            return False
-        return True
+        params = Delete(item_id, when).params()
+        return (yield from held(self._sender.repeated("delete_item", **params)))
 
-    def _put(self, record: SessionRecord, condition: str, values: Item) -> None:
-        self._write(
-            "put_item",
-            TableName=self._name,
-            Item=_sized(record.to_item()),
-            ConditionExpression=condition,
-            ExpressionAttributeNames=_names_in(condition),
-            ExpressionAttributeValues=values,
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
+    def transact(self, *actions: Action) -> Steps[None]:
+        """Put and delete, all of it or nothing.
 
-    def _put_data_key(self, key: PublishedKey, **condition: Any) -> bool:
-        """Put a data key; sent again it meets itself, which whoever asked recognises."""
-        try:
-            self._repeated(
-                "put_item",
-                TableName=self._name,
-                Item=key.to_item(data_key_id(self._namespace, key.period)),
-                **condition,
-            )
-        except ConditionFailed:
-            return False
-        return True
+        Raises TransactionCanceled where a condition does not hold, or FateUnknown: it is not
+        sent again when its answer is lost.
+        """
+        yield from self._sender.transacted([self._member(each) for each in actions])
 
-    def _new(self, record: SessionRecord, now: int) -> dict[str, Any]:
-        return {
-            "TableName": self._name,
-            "Item": _sized(record.to_item()),
-            "ConditionExpression": _ABSENT,
-            "ExpressionAttributeNames": _names_in(_ABSENT),
-            "ExpressionAttributeValues": {":now": as_number(now)},
+    def _member(self, action: Action) -> dict[str, Any]:
+        return {type(action).__name__: {"TableName": self._sender.name} | action.params()}
+
+    def scan(
+        self,
+        start: Item | None = None,
+        *,
+        limit: int = PAGE_ITEMS,
+        consistent: bool = False,
+        whole: bool = False,
+    ) -> Steps[Page]:
+        """Return the next items of the whole table, of all kinds and namespaces.
+
+        Reads at most ``limit`` items, in one call; without their ciphertext, unless whole.
+        """
+        attributes = () if whole else HEAD_ATTRIBUTES
+        params = {"Limit": limit, "ConsistentRead": consistent, **_projection(attributes)}
+        return (yield from self._page("scan", start, params))
+
+    def owned(
+        self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS
+    ) -> Steps[Page]:
+        """Return the next keys under an owner in the index, newest first; the index lags behind.
+
+        Each item has `id`, `owner` and `createdAt` only.
+        """
+        params = {
+            "IndexName": OWNER_INDEX,
+            "KeyConditionExpression": "#owner = :owner",
+            "ExpressionAttributeNames": {"#owner": "owner"},
+            "ExpressionAttributeValues": {":owner": {"S": owner}},
+            "ScanIndexForward": False,
+            "Limit": limit,
         }
+        page = yield from self._page("query", start, params)
+        if not all(_is_of(item, "owner", owner) for item in page.items):
+            raise TableUnavailable("The index answered with another owner than was asked for.")
+        return page
 
-    def _one(self, item_id: str) -> dict[str, Any]:
-        return {"TableName": self._name, "Key": {"id": {"S": item_id}}}
+    def owned_ids(self, owner: str) -> Steps[list[str]]:
+        """Return all ids under an owner in the index, newest first; the index lags behind."""
+        page = yield from self.owned(owner, limit=INDEX_PAGE_ITEMS)
+        ids = [item["id"]["S"] for item in page.items]
+        while page.next is not None:
+            page = yield from self.owned(owner, page.next, limit=INDEX_PAGE_ITEMS)
+            ids += [item["id"]["S"] for item in page.items]
+        return ids
 
-    def _unchanged(self, session_id: str, expected: Version, now: int) -> dict[str, Any]:
-        return {
-            **self._one(session_id),
-            "ConditionExpression": _UNCHANGED,
-            "ExpressionAttributeNames": _names_in(_UNCHANGED),
-            "ExpressionAttributeValues": _unchanged_values(expected, now),
-        }
+    def _page(self, operation: str, start: Item | None, params: dict[str, Any]) -> Steps[Page]:
+        if start is not None:
+            params["ExclusiveStartKey"] = start
+        answer = yield from self.read(operation, params)
+        if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):
+            raise TableUnavailable
+        return Page(answer["Items"], answer.get("LastEvaluatedKey"))
 
-    def _current(
-        self, session_id: str, failure: ConditionFailed
-    ) -> SessionRecord | Tombstone | None:
-        # Not every DynamoDB-compatible engine returns the item of a failed condition; another
-        # one than was asked for counts for nothing, and what is not valid is read once more.
-        if failure.item and failure.item.get("id") == {"S": session_id}:
-            with suppress(InvalidRecord):
-                return _stored(failure.item)
-        return self.find(session_id)
-
-
-def _stored(item: Item) -> SessionRecord | Tombstone:
-    return tombstone_in(item) or SessionRecord.from_item(item)
+    def read(self, operation: str, params: Mapping[str, Any] | None = None) -> Steps[Answer]:
+        """Return the answer to what asks about this table, or in it, and changes nothing."""
+        return (yield from self._sender.read(operation, **(params or {})))
 
 
-def _is_ours(record: SessionRecord, current: SessionRecord | Tombstone | None) -> bool:
-    """Tell whether a first record was put although its answer was lost: its salt is fresh."""
-    if not isinstance(current, SessionRecord):
+class Table:
+    """The same verbs, each done in the thread that calls it."""
+
+    def __init__(
+        self, client: "DynamoDBClient", *, name: str, pause: Callable[[float], Wait] = Pause
+    ) -> None:
+        self.steps = TableSteps(client, name=name, pause=pause)
+
+    get = blocking(TableSteps.get)
+    put = blocking(TableSteps.put)
+    put_stamped = blocking(TableSteps.put_stamped)
+    update = blocking(TableSteps.update)
+    delete = blocking(TableSteps.delete)
+    transact = blocking(TableSteps.transact)
+    scan = blocking(TableSteps.scan)
+    owned = blocking(TableSteps.owned)
+    owned_ids = blocking(TableSteps.owned_ids)
+    read = blocking(TableSteps.read)
+
+
+def held(write: Steps[None]) -> Steps[bool]:
+    """Write; tell whether its conditions held."""
+    try:
+        yield from write
+    except (ConditionFailed, TransactionCanceled):
         return False
-    return current.salt == record.salt or descends(current.ancestors, record.salt)
+    return True
 
 
-def _sized(item: Item) -> Item:
-    if (size := item_size(item)) > ITEM_MAX_BYTES:
-        raise SessionTooLarge(size, ITEM_MAX_BYTES)
-    return item
-
-
-def _unchanged_values(expected: Version, now: int) -> Item:
+def _projection(names: Sequence[str]) -> dict[str, Any]:
+    """Ask for these attributes only; for all, where none is named."""
+    if not names:
+        return {}
     return {
-        ":revision": as_number(expected.revision),
-        ":salt": {"B": expected.salt},
-        ":now": as_number(now),
+        "ProjectionExpression": ", ".join(f"#{name}" for name in names),
+        "ExpressionAttributeNames": {f"#{name}": name for name in names},
     }
 
 
-def _names_in(condition: str) -> dict[str, str]:
-    return {f"#{name}": name for name in re.findall(r"#(\w+)", condition)}
+def _is_of(item: Any, name: str, value: str) -> bool:
+    return isinstance(item, dict) and item.get(name) == {"S": value}
+
+
+def _is_text(item: Any, name: str) -> bool:
+    attribute = item.get(name) if isinstance(item, dict) else None
+    return isinstance(attribute, dict) and isinstance(attribute.get("S"), str)

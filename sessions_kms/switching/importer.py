@@ -30,7 +30,7 @@ from sessions_kms.services import Services
 from sessions_kms.session import links
 from sessions_kms.session.loading import SESSION_KEY, id_of
 from sessions_kms.storage import not_before
-from sessions_kms.storage.table import RecordExists
+from sessions_kms.storage.session_items import RecordExists
 from sessions_kms.switching.moved_marks import mark
 
 logger = logging.getLogger("sessions_kms")
@@ -154,7 +154,7 @@ class Importer:
         """
         now = int(self._services.clock())
         try:
-            told = (self._services.config.not_before or 0, self._services.table.get_not_before())
+            told = (self._services.config.not_before or 0, self._services.not_before_items.get())
         except InvalidRecord as exc:
             raise TableUnavailable from exc
         ended = any(0 < moment <= not_before.latest(now) for moment in told)
@@ -190,7 +190,7 @@ class Importer:
         run(links.write(self._services, record, links.names_in(content)))
         if content.get(USER_ID) is not None:
             about.About(self._services).write(record, about.words_in(content))
-        self._services.table.take_over(
+        self._services.session_items.take_over(
             record,
             mark=mark(self._services, record.id, row_ends_at=old.ends_at),
             now=record.updated_at,
@@ -209,7 +209,7 @@ class Importer:
         for old, outcome in zip(sessions, outcomes, strict=True):
             gone = outcome == "imported" and old.key not in alive
             # One that changed its key here meanwhile lives on.
-            gone = gone and self._services.table.end(id_of(old.key))
+            gone = gone and self._services.session_items.end(id_of(old.key))
             self.counts["ended meanwhile" if gone else outcome] += 1
 
 

@@ -44,4 +44,4 @@ def mark(services: Services, session_id: str, *, row_ends_at: int) -> Item:
 
 def is_marked(services: Services, session_id: str) -> bool:
     """Tell whether a session without a record has ended. Raises TableUnavailable."""
-    return services.table.get_item(mark_of(services, session_id)) is not None
+    return services.table.get(mark_of(services, session_id)) is not None

@@ -139,7 +139,7 @@ class ItemPeer:
 
 def _seen(operation: str, call: Call) -> dict[str, Any]:
     """Return the parameters of the operation on a session that a call of the engine's makes."""
-    events = services().table._client.meta.events
+    events = services().table.steps._sender.client.meta.events
     found: list[dict[str, Any]] = []
     name = f"provide-client-params.dynamodb.{operation}"
 

@@ -21,8 +21,10 @@ from sessions_kms import outages
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware
 from sessions_kms.outages import Outage
+from sessions_kms.session.loading import id_of
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.fakes import KEY
+from tests.sessions_kms.support.memory_dynamodb import after, refused
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
 
@@ -115,10 +117,10 @@ WHERE = {
     ),
     "middleware after the view": Where("/anonymous/", (f"{SITES}.middlewares.reads_after",)),
     "login required": Where("/anonymous/", (LOGIN_REQUIRED,)),
-    "save": Where("/write/", failing="replace"),
-    "save after an async view": Where("/async-write/", failing="replace"),
-    "new key": Where("/cycle/", failing="move"),
-    "logout": Where("/flush/", failing="end"),
+    "save": Where("/write/", failing="PutItem session"),
+    "save after an async view": Where("/async-write/", failing="PutItem session"),
+    "new key": Where("/cycle/", failing="TransactWriteItems session session"),
+    "logout": Where("/flush/", failing="DeleteItem session"),
     "save every request": Where("/anonymous/", every_request=True),
     "save every request after a failing view": Where("/read/", every_request=True),
     "stream that reads first": Where("/read-then-stream/"),
@@ -142,19 +144,15 @@ def test_store_unavailable_is_503_and_keeps_the_cookie(
     settings.DEBUG = debug
     settings.MIDDLEWARE = [OURS, SESSION, AUTH, *where.middleware]
     settings.SESSION_SAVE_EVERY_REQUEST = where.every_request
-    key, table = saved_key(name="old"), fake.services.table
-    with monkeypatch.context() as outage:
-        if where.failing:
-            outage.setattr(table, where.failing, unavailable)
-        else:
-            outage.setattr(table, "unavailable", True)
-        assert_unavailable(ask(where.path, key))
+    key = saved_key(name="old")
+    if where.failing:
+        fake.dynamodb.on(where.failing, refused)
+    else:
+        fake.dynamodb.unavailable = True
+    assert_unavailable(ask(where.path, key))
+    fake.dynamodb.heal()
     settings.MIDDLEWARE = [OURS, SESSION]
     assert ask("/read/", key).content == b"name=old"
-
-
-def unavailable(*_: object, **__: object) -> None:
-    raise TableUnavailable
 
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])
@@ -192,14 +190,8 @@ def test_other_errors_stay_500(ask: Ask, debug: bool, settings: Settings) -> Non
 def test_session_ended_meanwhile_stays_400(
     ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, table = saved_key(name="old"), fake.services.table
-    replace = table.replace
-
-    def end_first(record: Any, **kwargs: Any) -> None:
-        fake.delete_item(record.id)
-        replace(record, **kwargs)
-
-    monkeypatch.setattr(table, "replace", end_first)
+    key = saved_key(name="old")
+    fake.dynamodb.on("PutItem session", after(lambda: fake.delete_item(id_of(key))))
     assert ask("/write/", key).status_code == 400
 
 
@@ -208,7 +200,7 @@ def test_page_without_a_session_works_in_an_outage(
     ask: Ask, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = saved_key(name="old")
-    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     assert ask("/anonymous/", key).content == b"anonymous"
 
 
@@ -221,7 +213,7 @@ def test_page_of_the_project_is_shown(
     # A page that looks at its context must not ask the store again.
     templates(settings, {"503.html": "<p>Back soon{{ user }}{{ request }}</p>"})
     key = saved_key(name="old")
-    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     response = ask(path, key)
     assert (response.status_code, response["Retry-After"]) == (503, str(RETRY_AFTER))
     assert response.content == b"<p>Back soon</p>"
@@ -242,7 +234,7 @@ def test_refused_request_has_a_line_of_its_own_and_no_traceback(
     monkeypatch.setattr(outages, "OUTAGES", known)
     caplog.set_level(logging.ERROR, logger=LINES)  # the gateway silences it
     key = saved_key(name="old")
-    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     for ask in (ask_wsgi, ask_asgi):
         assert_unavailable(ask(path, key))
     told = [record for record in caplog.records if record.name != "asyncio"]
@@ -273,7 +265,7 @@ def test_request_finishes_once(
     """Django closes database connections then, which outer middlewares may still use."""
     settings.MIDDLEWARE = [OURS, SESSION, f"{SITES}.middlewares.reads_after"]
     key = saved_key(name="old")
-    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     finished: list[object] = []
 
     def finish(sender: object, **_: object) -> None:
@@ -314,7 +306,7 @@ def test_stream_that_first_reads_in_its_body_fails_there(
 ) -> None:
     """The status is out before a stream's first byte: it must read its session before."""
     key = saved_key(name="old")
-    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     response = ask(path, key)
     assert (response.status_code, len(response.cookies)) == (200, 0)
     with pytest.raises(StoreUnavailable):
@@ -327,7 +319,7 @@ def test_template_operator_swallows_the_error_and_the_cookie_is_kept(
 ) -> None:
     """Django's `and`, `or`, `not` in a template take any error for False."""
     key = saved_key(name="old")
-    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     response = ask("/template/and/", key)
     assert (response.content, len(response.cookies)) == (b"out", 0)
 
@@ -386,7 +378,7 @@ def test_real_server_answers_503_and_recovers(
     with serve() as port:
         for path in ("/read/", "/async-read/", "/anonymous/", "/write/"):
             with monkeypatch.context() as outage:
-                outage.setattr(fake.services.table, "unavailable", True)
+                outage.setattr(fake.dynamodb, "unavailable", True)
                 response, body = get(port, path, key)
             assert (response.status, body.decode()) == (503, TEXT), path
             assert response.headers["Retry-After"] == str(RETRY_AFTER)
@@ -402,7 +394,7 @@ def test_stream_broken_by_an_outage_shows_nobody_a_whole_answer(
     # A captured record would keep the traceback, and with it the body, beyond this test.
     monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", True)
     key = saved_key(name="old")
-    monkeypatch.setattr(fake.services.table, "unavailable", True)
+    monkeypatch.setattr(fake.dynamodb, "unavailable", True)
     with serving.wsgi() as port:  # wsgiref sends its status with the first byte.
         assert get(port, "/stream/", key)[0].status == 500
     with serving.asgi() as port, pytest.raises(IncompleteRead):

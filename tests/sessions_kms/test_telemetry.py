@@ -178,7 +178,7 @@ def test_moment_too_far_ahead_is_counted_at_each_reading(fake: Stack, recorded: 
 
 def test_outage_is_told_by_the_errors_class_alone(fake: Stack, recorded: Recorded) -> None:
     session = saved(a=1)
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
         SessionStore(session.session_key).load()
     attributes = {"operation": "load", "outcome": "error", "error.type": "TableUnavailable"}
@@ -239,7 +239,7 @@ def test_broken_instruments_stop_nothing(fake: Stack, monkeypatch: pytest.Monkey
     monkeypatch.setitem(vars(telemetry), "tracer", Broken())
     session = saved(a=1)
     assert SessionStore(session.session_key)["a"] == 1
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
         SessionStore(session.session_key).load()
 

@@ -96,7 +96,7 @@ class Command(OperatorCommand):
 def _deletes_by_itself() -> bool:
     """Tell whether TTL is on; where this role may not ask, it is taken to be off."""
     try:
-        return services().table.ttl_attribute() == TTL_ATTRIBUTE
+        return services().description.ttl_attribute() == TTL_ATTRIBUTE
     except TableUnavailable as exc:
         if isinstance(exc.__cause__, Exception) and kind_of(exc.__cause__) in DENIED:
             return False

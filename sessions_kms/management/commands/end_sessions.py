@@ -115,7 +115,7 @@ class Command(OperatorCommand):
         owner = owner_of(services().config.namespace, user_id)
         if owner is None:
             raise UsageError("--user must be the id of a user, at most about 1,000 bytes long.")
-        known = len(services().table.owned(owner))
+        known = len(services().table.owned_ids(owner))
         if not known:
             with suppress(DatabaseError):  # that is out of reach is no reason not to end sessions
                 self._require_user(user_id)
@@ -282,7 +282,7 @@ class Command(OperatorCommand):
     @cached_property
     def _items(self) -> int | None:
         try:
-            return services().table.estimated_items()
+            return services().description.estimated_items()
         except TableUnavailable:  # This role may not ask.
             return None
 

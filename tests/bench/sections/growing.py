@@ -49,10 +49,10 @@ def run(scale: Scale, folder: Path) -> Section:
 
 def _fill(count: int) -> None:
     """Put copies of a sealed record under ids of their own."""
-    client: Any = services().table._client
+    client: Any = services().table.steps._sender.client
     sealed = EnginePeer(OURS)
     sealed.store(content(1 * KB))
-    template = services().table.get_item(sealed._engine(sealed.key)._id())
+    template = services().table.get(sealed._engine(sealed.key)._id())
     assert template is not None
     for start in range(0, count, BATCH):
         puts = [

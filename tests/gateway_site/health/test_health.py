@@ -141,7 +141,7 @@ def test_what_all_share_is_told_and_is_no_reason(
         make_health(probes.SHARED[name], name)
     assert set(Client().get("/readyz?verbose").json()["shared"].values()) == {"ok", "closed"}
 
-    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake table's
+    store.dynamodb.unavailable = True
     probe.error = OperationalError("canary")
     clock.advance(5)
     monkeypatch.setattr("gateway_site.health.probes.open_circuits", lambda: ["dynamodb"])
@@ -216,11 +216,11 @@ def test_no_session_is_touched(
     make_health: MakeHealth, probe: Probe, store: Stack, path: str
 ) -> None:
     make_health(probe)
-    store.services.table.unavailable = True  # type: ignore[attr-defined]
+    store.dynamodb.unavailable = True
     client = Client()
     client.cookies["gateway_sessionid"] = "a" * 32
     assert client.get(path).status_code == 200
-    assert store.services.table.calls == []  # type: ignore[attr-defined]
+    assert store.dynamodb.calls == []
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz"])

@@ -89,7 +89,7 @@ def test_anonymous_page_sets_no_session_cookie_and_asks_no_store(
     browser: Client, store: Stack, settings: Settings
 ) -> None:
     settings.SOCIALACCOUNT_PROVIDERS = production()["SOCIALACCOUNT_PROVIDERS"]
-    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake table's
+    store.dynamodb.unavailable = True
     response = browser.get("/", secure=True)
     assert response.status_code == 200
     assert set(response.cookies) == {"__Host-csrftoken"}

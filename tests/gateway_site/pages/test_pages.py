@@ -88,22 +88,22 @@ def test_error_page_asks_no_session(
     visitor.sign_in(corp)
     settings.ROOT_URLCONF = __name__
     visitor.client.raise_request_exception = False
-    before = len(store.services.table.calls)  # type: ignore[attr-defined]  # the fake table's
+    before = len(store.dynamodb.calls)
 
     response = visitor.client.get("/fail")
 
     assert response.status_code == 500
     assert "canary" not in response.content.decode()
-    assert len(store.services.table.calls) == before  # type: ignore[attr-defined]
+    assert len(store.dynamodb.calls) == before
     assert visitor.client.get("/nothing").status_code == 404
-    assert len(store.services.table.calls) == before  # type: ignore[attr-defined]
+    assert len(store.dynamodb.calls) == before
 
 
 def test_store_outage_gives_the_503_page_with_every_header_and_keeps_the_cookie(
     corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
-    store.services.table.unavailable = True  # type: ignore[attr-defined]
+    store.dynamodb.unavailable = True
     visitor.client.raise_request_exception = False
 
     response = visitor.client.get("/")
@@ -114,7 +114,7 @@ def test_store_outage_gives_the_503_page_with_every_header_and_keeps_the_cookie(
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert not response.cookies
-    store.services.table.unavailable = False  # type: ignore[attr-defined]
+    store.dynamodb.unavailable = False
     assert b"Signed in as" in visitor.client.get("/").content
 
 

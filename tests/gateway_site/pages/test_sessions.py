@@ -10,7 +10,7 @@ from django.test import Client
 
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.kinds import session_id
-from sessions_kms.storage.items import Page
+from sessions_kms.storage.table import Page
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -320,7 +320,7 @@ def test_session_that_the_index_does_not_show_yet_is_listed(
     corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(corp)
-    monkeypatch.setattr(store.services.table, "owned_page", lambda *_, **__: Page([], None))
+    monkeypatch.setattr(store.services.table, "owned", lambda *_, **__: Page([], None))
     assert shown(rows(visitor)) == [own_id(visitor)[:8]]
 
 
@@ -427,7 +427,7 @@ def test_home_page_counts_the_present_session_though_the_index_lags(
     corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(corp)
-    monkeypatch.setattr(store.services.table, "owned_page", lambda *_, **__: Page([], None))
+    monkeypatch.setattr(store.services.table, "owned", lambda *_, **__: Page([], None))
     assert counted(visitor) == "This seems to be your only session."
 
 

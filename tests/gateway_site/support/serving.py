@@ -107,7 +107,7 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
         return
     what, _, value = scope["path"].removeprefix("/_control/").partition("/")
     if what == "store":
-        stack.services.table.unavailable = value == "down"  # type: ignore[attr-defined]  # the fake's
+        stack.dynamodb.unavailable = value == "down"
     if what == "end":
         await SessionStore().adelete(value)
     if what == "check":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from django.test import Client
@@ -12,11 +11,11 @@ from pytest_django import Settings
 
 from oauth.provider import metadata
 from sessions_kms import services
-from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.session.links import LINKS
 from tests.oauth.support.fixtures import BOB, Visitor, configure, environment
 from tests.oauth.support.logout_fixtures import FORM, PATH, assert_refused, post
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
+from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 
 
@@ -152,15 +151,11 @@ def test_store_that_is_down_asks_the_provider_to_try_again(
 ) -> None:
     visitor.sign_in(idp)
     token = idp.logout_token()
-
-    def down(*args: Any) -> None:
-        raise TableUnavailable
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store.services.table, "owned", down)
-        response = post(token)
-        assert (response.status_code, response["Retry-After"]) == (503, "10")
-        assert response["Cache-Control"] == "no-store"
+    store.dynamodb.on("Query logout", refused)
+    response = post(token)
+    assert (response.status_code, response["Retry-After"]) == (503, "10")
+    assert response["Cache-Control"] == "no-store"
+    store.dynamodb.heal()
     assert visitor.user_id is not None
     assert post(token).status_code == 200
     assert visitor.user_id is None

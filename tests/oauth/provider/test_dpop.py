@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -134,8 +133,7 @@ def test_key_is_in_no_database_log_or_repr(
     database: sqlite3.Connection = connection.connection
     dump = "\n".join(database.iterdump())
     assert "ada@example.com" in dump
-    items: Any = store.services.table
-    assert key not in dump + caplog.text + repr(stored(visitor)) + repr(vars(items))
+    assert key not in dump + caplog.text + repr(stored(visitor)) + repr(store.items())
 
 
 @pytest.mark.parametrize("nonce", ["", "a b", "a\tb", 'a"b', "a\\b", "é", "a" * 513, None])

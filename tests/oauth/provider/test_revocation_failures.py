@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
 
-from sessions_kms.exceptions import TableUnavailable
 from tests.oauth.support.fake_provider import Answer
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import held_by, revoked, settled, sign_out
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 
 FAILING: dict[str, Callable[[], Answer]] = {
@@ -86,13 +85,9 @@ def test_sign_out_that_failed_revokes_nothing(
     idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(idp)
-
-    def down(*args: Any) -> None:
-        raise TableUnavailable
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store.services.table, "end", down)
-        assert visitor.client.post("/accounts/logout/").status_code == 503
+    store.dynamodb.on("DeleteItem session", refused)
+    assert visitor.client.post("/accounts/logout/").status_code == 503
+    store.dynamodb.heal()
     assert visitor.user_id is not None
     assert revoked(idp) == []
 
@@ -106,15 +101,11 @@ def test_disconnect_that_was_not_saved_revokes_nothing(
 ) -> None:
     visitor.sign_in(idp)
     visitor.connect(second)
-
-    def down(*args: Any, **kwargs: Any) -> None:
-        raise TableUnavailable
-
     account = SocialAccount.objects.get(provider="other")
     visitor.client.raise_request_exception = False
-    with monkeypatch.context() as patch:
-        patch.setattr(store.services.table, "replace", down)
-        response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    store.dynamodb.on("PutItem session", refused)
+    response = visitor.client.post("/accounts/3rdparty/", {"account": account.pk})
+    store.dynamodb.heal()
     assert response.status_code == 503
     assert held_by(visitor, "other").refresh_token in second.refresh_tokens
     assert revoked(second) == []
@@ -124,11 +115,7 @@ def test_store_that_fails_afterwards_does_not_keep_the_grant_alive(
     idp: LogoutProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visitor.sign_in(idp)
-
-    def down(*args: Any, **kwargs: Any) -> None:
-        raise TableUnavailable
-
-    monkeypatch.setattr(store.services.table, "put_stamped", down)
+    store.dynamodb.on("PutItem lease", refused)
     sign_out(visitor)
     assert len(revoked(idp)) == 1
 

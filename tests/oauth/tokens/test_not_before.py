@@ -142,17 +142,16 @@ def test_time_of_grant_must_be_whole_seconds(signed_in: Visitor, moment: object)
 def test_moment_is_read_every_30_seconds_and_not_at_each_call(
     signed_in: Visitor, store: Stack
 ) -> None:
-    table = store.services.table
     for _ in range(3):
         get_token(signed_in)
-    calls: list[str] = table.calls  # type: ignore[attr-defined]  # the fake's
+    calls = store.dynamodb.calls
     calls.clear()
     get_token(signed_in)
-    assert "get_not_before" not in calls
+    assert "GetItem not-before" not in calls
     store.clock.advance(30)
     get_token(signed_in)
     get_token(signed_in)
-    assert calls.count("get_not_before") == 2  # that of the sessions, and the provider's
+    assert calls.count("GetItem not-before") == 2  # that of the sessions, and the provider's
 
 
 def test_moment_far_ahead_takes_no_token_and_is_overwritten(

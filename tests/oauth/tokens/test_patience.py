@@ -74,9 +74,9 @@ def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
     refresh = refresh_of(stored(expired))
     assert run(refresh.found(patient=True)) is None
     run(refresh.made())
-    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    store.dynamodb.unavailable = True
     run(refresh.saved())
-    store.services.table.unavailable = False  # type: ignore[attr-defined]
+    store.dynamodb.unavailable = False
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + 7 * DAY
 

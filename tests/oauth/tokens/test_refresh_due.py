@@ -13,6 +13,7 @@ from tests.oauth.sign_in.test_provider_failures import NONSENSE
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import get_token, request_of, stored
+from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 
 
@@ -102,11 +103,7 @@ def test_token_that_lasts_is_handed_out_while_the_lease_cannot_be_had(
     request = request_of(signed_in)
     request.session.load()
     store.clock.now = (held.expires_at or 0) - 30
-
-    def down(*args: Any, **kwargs: Any) -> None:
-        raise StoreUnavailable
-
-    monkeypatch.setattr(store.services.table, "put_stamped", down)
+    store.dynamodb.on("PutItem lease", refused)
     assert oauth.get_token(request, "corp") == held
     store.clock.now = held.expires_at or 0
     with pytest.raises(StoreUnavailable):

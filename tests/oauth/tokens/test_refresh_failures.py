@@ -177,7 +177,7 @@ def test_store_that_fails_before_the_provider_is_asked_spends_nothing(
     store.clock.advance(4000)
     request = request_of(signed_in)
     request.session.get("x")
-    store.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    store.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
         oauth.get_token(request, "corp")
     assert corp.refreshes == []

@@ -20,7 +20,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import turns, vault
 from oauth.tokens.refresh_coordinator import _resting
 from sessions_kms.backend import SessionStore
-from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
+from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from tests.clock import FakeClock
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
@@ -30,6 +30,7 @@ from tests.oauth.support.requests import request_of, stored
 from tests.sessions_kms.conftest import local_kms, roto_url
 from tests.sessions_kms.support.faults import applied, dropped, error
 from tests.sessions_kms.support.faulty import FaultyStack, behind_proxies
+from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, aws_stack
 
 __all__ = ["local_kms", "roto_url"]
@@ -236,7 +237,9 @@ def test_no_secret_is_in_the_logs_or_in_the_report_of_an_error(
         assert secret not in seen
 
 
-@pytest.mark.parametrize("operation", ["find", "get_item", "put_stamped", "replace"])
+@pytest.mark.parametrize(
+    "operation", ["GetItem session", "GetItem lease", "PutItem lease", "PutItem session"]
+)
 def test_no_secret_is_in_the_report_of_a_store_that_fails(
     corp: FakeProvider,
     expired: Visitor,
@@ -244,17 +247,13 @@ def test_no_secret_is_in_the_report_of_a_store_that_fails(
     monkeypatch: pytest.MonkeyPatch,
     operation: str,
 ) -> None:
-    def fail(*args: Any, **kwargs: Any) -> None:
-        raise TableUnavailable
-
     held = stored(expired)
     request = request_of(expired)
     request.session.get("x")
     key = request.session.session_key
-    with monkeypatch.context() as broken:
-        broken.setattr(store.services.table, operation, fail)
-        with pytest.raises(StoreUnavailable) as caught:
-            oauth.get_token(request, "corp")
+    store.dynamodb.on(operation, refused)
+    with pytest.raises(StoreUnavailable) as caught:
+        oauth.get_token(request, "corp")
     seen = report(caught.value)
     for secret in [*corp.secrets, held.grant_secret, key or ""]:
         assert secret not in seen

@@ -19,6 +19,7 @@ from sessions_kms.aws.clock import ServerClock
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.outages import Outage
 from sessions_kms.services import build
+from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.staff import Staff, record_id, signed_in
 from tests.support.processes import finished
@@ -45,19 +46,19 @@ def assert_outage(page: str) -> None:
 
 @pytest.mark.parametrize(
     ("call", "path"),
-    [("page", ""), ("owned_page", "?user=7")],
+    [("Scan", ""), ("Query user", "?user=7")],
 )
 def test_list_that_cannot_be_read_says_so(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, call: str, path: str
 ) -> None:
-    monkeypatch.setattr(fake.services.table, call, fail)
+    fake.dynamodb.on(call, refused)
     assert_outage(root.get(path, status=503))
 
 
 def test_reason_is_in_the_log_once(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fake.services.table, "page", fail)
+    monkeypatch.setattr(fake.services.table, "scan", fail)
     known = {StoreUnavailable: Outage(logging.getLogger("tests.outage"), "store", "The store")}
     monkeypatch.setattr(outages, "OUTAGES", known)
     caplog.set_level(logging.ERROR, logger="sessions_kms.refused")  # the gateway silences it
@@ -95,7 +96,7 @@ def test_ending_that_fails_says_so_and_logs_what_was_done(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = [signed_in("7") for _ in range(3)]
-    end = fake.services.table.end
+    end = fake.services.session_items.end
     deleted: list[str] = []
 
     def end_one(item_id: str) -> bool:
@@ -104,7 +105,7 @@ def test_ending_that_fails_says_so_and_logs_what_was_done(
         deleted.append(item_id)
         return end(item_id)
 
-    monkeypatch.setattr(fake.services.table, "end", end_one)
+    monkeypatch.setattr(fake.services.session_items, "end", end_one)
     chosen = [record_id(each) for each in sessions]
     form = {"action": "delete_selected", "_selected_action": chosen} | CONFIRM
     assert_outage(root.post("", form, status=503))
@@ -114,9 +115,9 @@ def test_ending_that_fails_says_so_and_logs_what_was_done(
 @pytest.mark.parametrize(
     ("call", "path"),
     [
-        ("end", "{id}/delete/"),
-        ("owned", "end-of-user/?user=7"),
-        ("raise_not_before", "end-before/"),
+        ("DeleteItem session", "{id}/delete/"),
+        ("Query user", "end-of-user/?user=7"),
+        ("PutItem not-before", "end-before/"),
     ],
 )
 def test_store_that_fails_on_the_way_is_shown(
@@ -127,17 +128,17 @@ def test_store_that_fails_on_the_way_is_shown(
     path: str,
 ) -> None:
     session = signed_in("7")
-    monkeypatch.setattr(fake.services.table, call, fail)
+    fake.dynamodb.on(call, refused)
     assert_outage(
         root.post(path.format(id=quote(record_id(session))), BEFORE | CONFIRM, status=503)
     )
 
 
 def test_whole_table_that_cannot_be_used_keeps_the_readers_cookie(root: Staff, fake: Stack) -> None:
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     page = root.get("", status=503)
     assert "If you were signed in, you still are" in page
-    fake.services.table.unavailable = False  # type: ignore[attr-defined]
+    fake.dynamodb.unavailable = False
     root.get()
 
 
@@ -147,15 +148,15 @@ def test_time_that_only_this_clock_calls_past_is_refused(stack: Stack, db: None)
     stack.clock.now = real() + 200
     install(build(stack.config, clock=ServerClock(stack.clock)))
     root = Staff("root", superuser=True)
-    for ahead, refused in [(-10, False), (190, True)]:
+    for ahead, is_refused in [(-10, False), (190, True)]:
         now = datetime.fromtimestamp(real() + ahead, UTC)
         form = {"before_0": f"{now:%Y-%m-%d}", "before_1": f"{now:%H:%M:%S}"}
         page = root.post("end-before/", form)
-        assert ("Name a time that has passed" in page) is refused
-        assert ("This cannot be taken back." in page) is not refused
-        if refused:
+        assert ("Name a time that has passed" in page) is is_refused
+        assert ("This cannot be taken back." in page) is not is_refused
+        if is_refused:
             root.post("end-before/", form | CONFIRM)
-            assert stack.services.table.get_not_before() == 0
+            assert stack.services.not_before_items.get() == 0
 
 
 @pytest.mark.parametrize("options", [[], ["--all"]])

@@ -349,7 +349,7 @@ def test_sessions_before_a_time_are_ended_after_a_question(root: Staff, stack: S
     page = staff.post("end-before/", form | CONFIRM)
     assert "end on every server within a minute" in messages(page)[0]
     assert (lives(early), lives(late)) == (False, True)
-    assert stack.services.table.get_not_before() == 1_800_001_800
+    assert stack.services.not_before_items.get() == 1_800_001_800
     assert log() == ["all sessions created until Jan. 15, 2027, 8:30 a.m."]
 
 
@@ -370,7 +370,7 @@ def test_time_that_has_not_passed_or_is_none_is_refused(
     form = {"before_0": date, "before_1": time} | CONFIRM
     page = root.post("end-before/", form)
     assert "Please correct the error" in page
-    assert stack.services.table.get_not_before() == 0
+    assert stack.services.not_before_items.get() == 0
     assert log() == []
 
 

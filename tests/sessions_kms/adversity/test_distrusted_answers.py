@@ -21,7 +21,7 @@ from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
-from sessions_kms.storage.table import Conflict
+from sessions_kms.storage.session_items import Conflict
 from tests.sessions_kms.support.faults import (
     Answer,
     Exchange,
@@ -204,15 +204,15 @@ def test_published_key_of_another_id_is_no_answer(faulty: FaultyStack) -> None:
 def test_sessions_of_another_owner_are_no_answer(faulty: FaultyStack) -> None:
     saved_key("7")
     faulty.table.on("Query", with_item(lambda item: item.update(owner={"S": OTHER_OWNER})))
-    assert is_unavailable(lambda: faulty.stack.services.table.owned("user#django#7"))
+    assert is_unavailable(lambda: faulty.stack.services.table.owned_ids("user#django#7"))
 
 
 def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
     faulty: FaultyStack,
 ) -> None:
     key = saved_key("7")
-    table = faulty.stack.services.table
-    stale = table.get(id_of(key))
+    records = faulty.stack.services.session_items
+    stale = records.get(id_of(key))
     assert stale is not None
     session, other = SessionStore(key), SessionStore(key)
     session["mine"], other["theirs"] = 1, 1
@@ -230,7 +230,7 @@ def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
 
     faulty.table.on("PutItem", altered)
     with pytest.raises(Conflict) as caught:
-        table.replace(stale, expected=stale, now=int(faulty.stack.clock()))
+        records.replace(stale, expected=stale, now=int(faulty.stack.clock()))
     assert caught.value.current is not None
     assert caught.value.current.id == stale.id
     session.save()

@@ -20,7 +20,7 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
-from sessions_kms.storage.items import ItemTable
+from sessions_kms.storage.table import Table
 from tests.clock import FakeClock
 from tests.sessions_kms.support.slow_server import MANNERS, Manner, running_slowly
 from tests.support.certificates import server_context
@@ -36,10 +36,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadline, "HASTY", HASTY)
 
 
-def reaching(url: str, monkeypatch: pytest.MonkeyPatch) -> ItemTable:
+def reaching(url: str, monkeypatch: pytest.MonkeyPatch) -> Table:
     monkeypatch.setenv("AWS_ENDPOINT_URL", url)
     services.reset()
-    return ItemTable(clients.dynamodb_client("eu-west-1"), name="sessions")
+    return Table(clients.dynamodb_client("eu-west-1"), name="sessions")
 
 
 @pytest.fixture(params=["http", "https"])
@@ -58,9 +58,9 @@ def test_answer_without_end_is_unavailable(
     with running_slowly(manner, context if scheme == "https" else None) as server:
         table = reaching(f"{scheme}://127.0.0.1:{server.port}", monkeypatch)
         with pytest.raises(TableUnavailable):
-            table.get_item("any")
+            table.get("any")
         with pytest.raises(TableUnavailable):
-            table.put_item(BIG)
+            table.put(BIG)
         with pytest.raises(KMSUnavailable):
             aws.KMS().generate_data_key(KEY, {})
         assert until(lambda: server.accepted >= 3)
@@ -70,7 +70,7 @@ def test_handshake_without_end_is_unavailable(monkeypatch: pytest.MonkeyPatch) -
     with running_slowly("silent") as server:
         table = reaching(f"https://127.0.0.1:{server.port}", monkeypatch)
         with pytest.raises(TableUnavailable):
-            table.get_item("any")
+            table.get("any")
 
 
 def test_handshake_has_what_the_connection_has_left_it(
@@ -101,9 +101,9 @@ def test_two_hundred_of_them_leave_no_thread_and_no_socket(
     with running_slowly(manner) as server:
         table = reaching(server.url, monkeypatch)
         with pytest.raises(TableUnavailable):
-            table.get_item("any")
+            table.get("any")
         before = threads(), sockets(server.port)
-        assert failures(lambda number: table.get_item(str(number)), 200) == 200
+        assert failures(lambda number: table.get(str(number)), 200) == 200
         assert server.accepted > 32  # the rest may be out of time before, on a busy machine
         assert threads() <= before[0]
         assert sockets(server.port) == before[1] == 0
@@ -160,6 +160,6 @@ def test_two_hundred_calls_of_a_name_that_hangs_hold_one_thread(
 ) -> None:
     monkeypatch.setattr(circuit, "TIMEOUTS", 1000)
     table = reaching("http://dynamodb.invalid", monkeypatch)
-    assert failures(lambda number: table.get_item(str(number)), 200) == 200
+    assert failures(lambda number: table.get(str(number)), 200) == 200
     assert silent_names == ["dynamodb.invalid"]
     assert threads("sessions_kms-lookup") == 1

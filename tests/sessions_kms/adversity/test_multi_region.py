@@ -155,7 +155,7 @@ def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(
 
 def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: FakeClock) -> None:
     key = saved(n=1).session_key
-    assert regions.services[HOME].table.raise_not_before(int(clock()), latest=int(clock()))
+    assert regions.services[HOME].not_before_items.raise_to(int(clock()), latest=int(clock()))
     regions.table.replicate()
     regions.serve(OTHER)
     clock.advance(30)
@@ -290,8 +290,8 @@ def test_cost_not_before_raised_in_two_regions_may_end_up_lower(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
     now = int(clock())
-    assert regions.services[HOME].table.raise_not_before(now, latest=now)
-    assert regions.services[OTHER].table.raise_not_before(now - 60, latest=now)
+    assert regions.services[HOME].not_before_items.raise_to(now, latest=now)
+    assert regions.services[OTHER].not_before_items.raise_to(now - 60, latest=now)
     clock.advance(30)
     assert regions.services[HOME].not_before.moment() == now
     regions.table.replicate()

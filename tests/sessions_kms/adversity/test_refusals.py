@@ -245,10 +245,10 @@ def test_record_that_is_not_ours_is_no_session_and_one_warning(
     ((name, item),) = fake.sessions().items()
     fake.put_item(BAD_RECORDS[what](item))
     before = fake.items()
-    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake counts
+    fake.dynamodb.calls.clear()
     session = SessionStore(key)
     assert (dict(session.items()), session.session_key) == ({}, None)
-    assert set(fake.services.table.calls) <= {"get", "get_not_before"}  # type: ignore[attr-defined]
+    assert set(fake.dynamodb.calls) <= {"GetItem session", "GetItem not-before"}
     assert fake.items() == before
     (warning,) = caplog.records
     assert (warning.name, warning.levelno) == (

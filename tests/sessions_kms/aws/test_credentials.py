@@ -18,7 +18,7 @@ from sessions_kms.aws.role_credentials import REST, FetchedCredentials
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
-from sessions_kms.storage.items import ItemTable
+from sessions_kms.storage.table import Table
 from tests.clock import FakeClock
 from tests.sessions_kms.support.slow_server import Manner, running_slowly
 from tests.support.waiting import until
@@ -47,9 +47,9 @@ def silent_sts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.mark.timeout(30)
 @pytest.mark.usefixtures("silent_sts")
 def test_credentials_that_do_not_come_make_the_table_unavailable_and_nobody_hang() -> None:
-    table = ItemTable(clients.dynamodb_client("eu-west-1"), name="sessions")
+    table = Table(clients.dynamodb_client("eu-west-1"), name="sessions")
     with pytest.raises(TableUnavailable):
-        table.get_item("any")
+        table.get("any")
 
 
 @pytest.mark.timeout(30)
@@ -80,12 +80,12 @@ def test_metadata_without_end_is_unavailable_and_asked_for_once(
         else:
             monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url)
         clients.reset()
-        table = ItemTable(clients.dynamodb_client("eu-west-1"), name="sessions")
+        table = Table(clients.dynamodb_client("eu-west-1"), name="sessions")
         assert server.accepted == 0  # Whoever makes a client waits for nothing.
 
         def ask(number: int) -> bool:
             with pytest.raises(TableUnavailable):
-                table.get_item(str(number))
+                table.get(str(number))
             return True
 
         with ThreadPoolExecutor(32) as pool:

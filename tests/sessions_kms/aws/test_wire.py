@@ -139,7 +139,7 @@ def test_objects_show_no_secret(visitor: Visitor) -> None:
         keyring.steps._entries,
         keyring.steps._sealing,
         keyring.steps._flights,
-        services.table.get(item),
+        services.session_items.get(item),
         DataKeyAnswer("arn", TOKEN.encode(), b""),
         copy.copy(session),
     ]

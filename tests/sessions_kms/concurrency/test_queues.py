@@ -11,7 +11,6 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session.mixins import async_methods as asynchronous
 from tests.clock import FakeClock
-from tests.sessions_kms.support.fake_table import FakeTable
 from tests.sessions_kms.support.stacks import Stack
 
 
@@ -34,8 +33,7 @@ def all_busy() -> Iterator[threading.Event]:
 
 
 def calls(stack: Stack) -> list[str]:
-    table: FakeTable = stack.services.table  # type: ignore[assignment]
-    return table.calls
+    return stack.dynamodb.calls
 
 
 @pytest.mark.parametrize("in_request", [True, False])
@@ -70,7 +68,7 @@ async def test_load_is_begun_unless_it_comes_too_late(
     steady.advance(waited)
     all_busy.set()
     assert await asyncio.gather(*visits) == [is_late] * 20
-    assert calls(fake).count("get") == (0 if is_late else 20)
+    assert calls(fake).count("GetItem session") == (0 if is_late else 20)
 
 
 async def test_next_wait_of_the_request_has_what_the_queue_has_left_it(

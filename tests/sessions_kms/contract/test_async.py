@@ -10,6 +10,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.session.mixins.async_methods import THREADS, _executor
+from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import again, asaved
 from tests.sessions_kms.support.stacks import Stack
 
@@ -88,14 +89,14 @@ async def test_sync_access_while_another_task_loads_is_an_error_not_a_blocked_lo
 ) -> None:
     session = again(await asaved(cat=1))
     begun, go_on = threading.Event(), threading.Event()
-    find = fake.services.table.find
+    find = fake.services.session_items.steps.find
 
     def slow_find(session_id: str) -> Any:
         begun.set()
         go_on.wait(5)
         return find(session_id)
 
-    monkeypatch.setattr(fake.services.table, "find", slow_find)
+    monkeypatch.setattr(fake.services.session_items.steps, "find", slow_find)
     task = asyncio.ensure_future(session.aget("cat"))
     assert await asyncio.to_thread(begun.wait, 10)
     with pytest.raises(SynchronousOnlyOperation):
@@ -137,14 +138,12 @@ async def test_write_of_a_cancelled_request_is_finished(
 ) -> None:
     session = await asaved(cat=1)
     begun, go_on = threading.Event(), threading.Event()
-    replace = fake.services.table.replace
 
-    def slow_replace(*args: object, **kwargs: object) -> None:
+    def wait() -> None:
         begun.set()
         assert go_on.wait(10)
-        replace(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fake.services.table, "replace", slow_replace)
+    fake.dynamodb.on("PutItem session", after(wait))
     await session.aset("cat", 2)
     task = asyncio.ensure_future(session.asave())
     await asyncio.to_thread(begun.wait, 10)

@@ -161,7 +161,7 @@ def test_malformed_key_is_no_session_and_costs_no_call(fake: Stack, key: str) ->
     assert session.get("cat") is None
     assert not session.exists(key)
     session.delete(key)
-    assert fake.services.table.calls == []  # type: ignore[attr-defined]  # the fake counts
+    assert fake.dynamodb.calls == []
 
 
 def test_unknown_key_loads_nothing_writes_nothing_and_gets_a_new_key_on_save(stack: Stack) -> None:

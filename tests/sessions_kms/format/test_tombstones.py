@@ -81,7 +81,7 @@ def test_session_that_moves_while_it_is_ended_is_not_told_as_ended(
 
 
 def test_it_has_no_head_and_is_no_fault(stack: Stack, moved: tuple[str, str]) -> None:
-    assert stack.services.table.head(id_of(moved[0])) is None
+    assert stack.services.session_items.head(id_of(moved[0])) is None
 
 
 def test_its_time_is_over_only_if_the_last_answer_says_so_too(stack: Stack) -> None:
@@ -121,11 +121,11 @@ def test_clearing_deletes_it_when_its_time_is_over(stack: Stack, moved: tuple[st
 def test_rewrapping_and_the_doctors_sample_pass_it_over(moved: tuple[str, str]) -> None:
     keyring: Any = None  # No data key is found that would be asked about.
     holders = [
-        Rewrapping(services(), keyring)._holder(item) for item in services().table.page().items
+        Rewrapping(services(), keyring)._holder(item) for item in services().table.scan().items
     ]
     assert id_of(moved[0]) not in [holder.item_id for holder in holders if holder]
     seen = sample.Sample()
-    for item in services().table.page(whole=True).items:
+    for item in services().table.scan(whole=True).items:
         if "#" not in item["id"]["S"]:
             sample._add(seen, item)
     assert (len(seen.records), seen.foreign) == (1, 0)

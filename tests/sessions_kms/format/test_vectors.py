@@ -87,7 +87,7 @@ def services_of(vector: Vector) -> Services:
     client: Any = OneItem(vector.item)
     return Services(
         config,
-        Table(client, name="vectors", namespace=vector.namespace),
+        Table(client, name="vectors"),
         Keyring(VectorKeyring(vector, config)),
         NotBefore(as_steps(lambda: vector.not_before), at_least=0, clock=lambda: vector.now),
         clock=lambda: vector.now,
@@ -130,7 +130,7 @@ def test_package_refuses_with_the_reason(name: str) -> None:
 
 def opened_by_package(vector: Vector) -> bytes:
     services = services_of(vector)
-    record = services.table.get(session_id(vector.namespace, vector.session_key))
+    record = services.session_items.get(session_id(vector.namespace, vector.session_key))
     assert record is not None
     plaintext = Sealing(services).open(record, vector.session_key)
     Codec(SessionStore().serializer()).loads(plaintext)

@@ -127,7 +127,7 @@ def test_site_may_not_look_through_the_table(
 ) -> None:
     enforced, wired = deployed.serve_as("web", clock, **config)
     with pytest.raises(TableUnavailable):
-        wired.table.page()
+        wired.table.scan()
     assert enforced.denied == {"dynamodb:Scan"}
 
 

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from sessions_kms.conf import Config
@@ -18,14 +17,15 @@ from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format import envelope
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
-from sessions_kms.services import PublishedKeys, Services, read_not_before
+from sessions_kms.services import Services
 from sessions_kms.session.loading import id_of
+from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.not_before import NotBefore
-from sessions_kms.storage.table import Table
+from sessions_kms.storage.not_before_items import NotBeforeItems
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, State
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
-from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.stacks import install, table_over
 from tests.sessions_kms.support.wire import Wire, WiredKMS
 
 NEVER = -(10**9)
@@ -59,12 +59,12 @@ class World:
 
     def started(self) -> Services:
         """Return the services of a process that starts now."""
-        client: Any = self.table
-        namespace = self.config.namespace
-        table = Table(client, name="sessions", namespace=namespace, sleep=lambda _: None)
+        table, namespace = table_over(self.table), self.config.namespace
         kms = self._kms_keyring()
         length = self.config.data_key_period
-        shared = SharedKeyring(kms, PublishedKeys(table), period_length=length, clock=self.clock)
+        shared = SharedKeyring(
+            kms, DataKeyItems(table, namespace), period_length=length, clock=self.clock
+        )
         keyring = Keyring(
             CachingKeyringSteps(
                 shared.steps if length else kms.steps,
@@ -77,7 +77,9 @@ class World:
                 background=False,
             )
         )
-        not_before = NotBefore(partial(read_not_before, table), at_least=0, clock=self.clock)
+        not_before = NotBefore(
+            NotBeforeItems(table, namespace).steps.get, at_least=0, clock=self.clock
+        )
         return Services(self.config, table, keyring, not_before, clock=self.clock, sleep=self.sleep)
 
     def restart(self, process: int) -> None:

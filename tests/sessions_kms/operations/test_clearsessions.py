@@ -17,6 +17,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from tests.sessions_kms.support.commands import Run, run
+from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack, install
 
@@ -39,9 +40,8 @@ def ttl(stack: Stack, *, enabled: bool) -> None:
 
 
 def disable_ttl(stack: Stack) -> None:
-    table: Any = stack.services.table
     if stack.kind == "fake":
-        table.ttl = None
+        stack.dynamodb.ttl = None
         return
     ttl(stack, enabled=False)
 
@@ -82,7 +82,7 @@ def test_where_the_role_may_not_ask_it_says_so(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeTimeToLive")
-    monkeypatch.setattr(fake.services.table, "ttl_attribute", lambda: refuse(denied))
+    monkeypatch.setattr(fake.services.description, "ttl_attribute", lambda: refuse(denied))
     done = clear()
     assert (done.status, "this role may not ask" in done.out) == (3, True)
     assert clear("--force").status == 0
@@ -94,7 +94,7 @@ def refuse(cause: Exception) -> NoReturn:
 
 @pytest.mark.parametrize("arguments", [[], ["--force"], ["--dry-run"]])
 def test_outage_is_not_told_as_a_ttl_that_is_off(fake: Stack, arguments: list[str]) -> None:
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     done = clear(*arguments)
     assert (done.status, done.out) == (1, "")
     assert "The session table cannot be used at the moment." in done.err
@@ -136,15 +136,13 @@ def test_session_that_was_renewed_meanwhile_is_not_deleted(
     disable_ttl(fake)
     saved()
     fake.clock.advance(2 * WEEK)
-    table: Any = fake.services.table
-    delete = table.delete_expired
 
-    def renewed_meanwhile(item_id: str, *, until: int) -> bool:
-        renewed = {"ttl": {"N": str(int(fake.clock()) + WEEK)}}
-        fake.put_item({**table.items[item_id], **renewed})
-        return bool(delete(item_id, until=until))
+    def renew() -> None:
+        for item in fake.items().values():
+            fake.put_item(item | {"ttl": {"N": str(int(fake.clock()) + WEEK)}})
 
-    monkeypatch.setattr(table, "delete_expired", renewed_meanwhile)
+    for kind in ("session", "data-key"):
+        fake.dynamodb.on(f"DeleteItem {kind}", after(renew))
     assert clear("--force", "--json").json["deleted"] == 0
     assert len(fake.sessions()) == 1
 

@@ -1,14 +1,12 @@
 """Raising the moment before which no session counts, and the moments that have names."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
 from sessions_kms import services
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
-from sessions_kms.services import read_not_before
 from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.support.commands import end
@@ -157,6 +155,6 @@ def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -
 
 
 def _start_anew(stack: Stack) -> None:
-    table = stack.services.table
-    not_before = NotBefore(partial(read_not_before, table), at_least=0, clock=stack.clock)
+    read = stack.services.not_before_items.steps.get
+    not_before = NotBefore(read, at_least=0, clock=stack.clock)
     install(replace(stack.services, not_before=not_before))

@@ -3,7 +3,6 @@
 import io
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +14,14 @@ from pytest_django import Settings
 from sessions_kms import services
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.concurrency.steps import Steps
-from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.operations import purging as clearing
 from sessions_kms.signals import session_ended
 from tests.sessions_kms.support.commands import end, run
+from tests.sessions_kms.support.memory_dynamodb import after, refused, unharmed
 from tests.sessions_kms.support.sessions import id_of_record, lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.wire import Handle
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
@@ -141,14 +142,11 @@ def test_sessions_have_ended_before_the_first_is_deleted(
 ) -> None:
     sessions = [saved() for _ in range(3)]
     seen: list[bool] = []
-    table: Any = fake.services.table
-    delete: Callable[..., bool] = table.delete_created
 
-    def watched(item_id: str, *, until: int) -> bool:
+    def look() -> None:
         seen.append(any(lives(session) for session in sessions))
-        return delete(item_id, until=until)
 
-    monkeypatch.setattr(table, "delete_created", watched)
+    fake.dynamodb.on("DeleteItem session", after(look))
     end("--all")
     assert seen == [False] * 3
 
@@ -183,14 +181,11 @@ def test_session_that_began_meanwhile_is_not_deleted(
     # Signed in again under the same key, between the page and the delete.
     session = saved()
     session_id = next(iter(fake.sessions()))
-    table: Any = fake.services.table
-    delete: Callable[..., bool] = table.delete_created
 
-    def begun_meanwhile(item_id: str, *, until: int) -> bool:
-        fake.put_item({**table.items[item_id], "createdAt": {"N": str(NOW + 1)}})
-        return delete(item_id, until=until)
+    def begin() -> None:
+        fake.put_item(fake.items()[session_id] | {"createdAt": {"N": str(NOW + 1)}})
 
-    monkeypatch.setattr(table, "delete_created", begun_meanwhile)
+    fake.dynamodb.on("DeleteItem session", after(begin))
     assert end("--all", "--json").json["deleted"] == 0
     assert session_id in fake.sessions()
     assert session.session_key
@@ -209,12 +204,11 @@ def test_interrupted_it_says_how_to_go_on(fake: Stack, monkeypatch: pytest.Monke
     def interrupted(*_: Any, **__: Any) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fake.services.table, "delete_created", interrupted)
+    fake.dynamodb.on("DeleteItem session", interrupted)
     done = end("--all")
     assert done.status == 3
     assert f"manage.py end_sessions --before {NOW}" in done.err
-    monkeypatch.undo()
-    install(fake.services)
+    fake.dynamodb.heal()
     assert end("--before", str(NOW), "--json").json["deleted"] == 1
 
 
@@ -226,7 +220,7 @@ def test_interrupted_before_the_first_delete_it_says_so(
         raise KeyboardInterrupt
 
     saved()
-    monkeypatch.setattr(fake.services.table, "estimated_items", interrupted)
+    fake.dynamodb.on("DescribeTable", interrupted)
     done = end(*arguments)
     assert (done.status, "Run the same command again" in done.err) == (3, True)
     assert len(fake.sessions()) == 1
@@ -242,11 +236,7 @@ def test_unreachable_half_way_it_says_how_to_go_on(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved()
-
-    def lost(*_: Any, **__: Any) -> bool:
-        raise TableUnavailable
-
-    monkeypatch.setattr(fake.services.table, "delete_created", lost)
+    fake.dynamodb.on("DeleteItem session", refused)
     done = end("--all")
     assert (done.status, "have ended" in done.err) == (3, True)
 
@@ -255,22 +245,18 @@ def test_call_that_fails_for_a_moment_is_tried_again(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved()
-    table: Any = fake.services.table
-    delete: Callable[..., bool] = table.delete_created
-    failures = iter([TableUnavailable(), TableUnavailable()])
+    failures = iter([refused, refused])
 
-    def throttled(item_id: str, *, until: int) -> bool:
-        for failure in failures:
-            raise failure
-        return delete(item_id, until=until)
+    def fail_first(handle: Handle) -> Any:
+        return next(failures, unharmed)(handle)
 
-    monkeypatch.setattr(table, "delete_created", throttled)
+    fake.dynamodb.on("DeleteItem session", fail_first)
     assert end("--all", "--json").json["deleted"] == 1
 
 
 def test_unreachable_from_the_start_nothing_is_done(fake: Stack) -> None:
     saved()
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     done = end("--all")
     assert done.status == 1
     assert "cannot be used" in done.err
@@ -310,7 +296,7 @@ def test_sessions_of_one_user_end(stack: Stack) -> None:
 def test_user_whose_sessions_go_on_beginning_is_not_called_signed_out(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fake.services.table, "owned", lambda _: [id_of_record(saved("7"))])
+    monkeypatch.setattr(fake.services.table, "owned_ids", lambda _: [id_of_record(saved("7"))])
     done = end("--user", "7")
     assert done.status == 3
     assert "go on beginning" in done.err

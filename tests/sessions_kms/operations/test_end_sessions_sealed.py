@@ -176,13 +176,13 @@ def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
 ) -> None:
     session = saved()
     table: Any = stack.services.table
-    page = table.page
+    page = table.scan
 
     def lagging(start: Any = None, *, limit: int = 100, consistent: bool = False) -> Any:
         found = page(start, limit=limit, consistent=consistent)
         return found if consistent else replace(found, items=[])
 
-    monkeypatch.setattr(table, "page", lagging)
+    monkeypatch.setattr(table, "scan", lagging)
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
     assert not lives(session)
 
@@ -192,6 +192,6 @@ def test_key_that_stays_in_use_for_good_is_told(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved()
-    monkeypatch.setattr(stack.services.table, "delete_sealed", lambda *_, **__: True)
+    monkeypatch.setattr(stack.services.table, "delete", lambda *_, **__: True)
     done = end("--key-period", str(PERIOD))
     assert (done.status, "goes on sealing" in done.err) == (3, True)

@@ -106,26 +106,26 @@ def test_users_pages_go_on_where_an_item_was_deleted(stack: Stack, few_rows: Non
 def test_page_is_a_bounded_number_of_calls_among_many_other_items(fake: Stack) -> None:
     for number in range(5000):
         fake.put_item(lease(number))
-    calls = fake.services.table.calls  # type: ignore[attr-defined]  # the fake counts
+    calls = fake.dynamodb.calls
     calls.clear()
     listing = Inspection(services.services()).whole_table()
     assert listing.rows == []
     assert listing.next is not None
-    assert calls == ["page"] * READS
+    assert calls == ["Scan"] * READS
 
 
 def test_page_of_sessions_is_one_call(fake: Stack) -> None:
     for _ in range(ROWS + 50):
         saved_id("7")
-    calls = fake.services.table.calls  # type: ignore[attr-defined]  # the fake counts
+    calls = fake.dynamodb.calls
     calls.clear()
     listing = Inspection(services.services()).whole_table()
     # The data key stands among them: a second call for the row in its place, if it came up.
     assert len(listing.rows) == ROWS
-    assert calls.count("page") <= 2
+    assert calls.count("Scan") <= 2
     calls.clear()
     assert len(Inspection(services.services()).of_user("7").rows) == OWNED_ROWS
-    assert (calls.count("owned_page"), calls.count("head")) == (1, OWNED_ROWS)
+    assert (calls.count("Query user"), calls.count("GetItem session")) == (1, OWNED_ROWS)
 
 
 def test_what_is_no_live_session_is_not_shown(stack: Stack) -> None:
@@ -265,7 +265,7 @@ def test_session_in_doubt_is_not_ended(fake: Stack) -> None:
 
 def test_unreachable_table_is_told(fake: Stack) -> None:
     made = saved_id("7")
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     for look in (
         Inspection(services.services()).whole_table,
         lambda: Inspection(services.services()).of_user("7"),

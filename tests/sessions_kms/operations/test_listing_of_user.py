@@ -35,7 +35,7 @@ def counted() -> Count:
 
 
 def calls(stack: Stack) -> Counter[str]:
-    found: list[str] = stack.services.table.calls  # type: ignore[attr-defined]  # the fake counts
+    found: list[str] = stack.dynamodb.calls
     return Counter(found)
 
 
@@ -69,9 +69,9 @@ def test_index_is_read_only_as_far_as_is_shown(
     for _ in range(7):
         signed_in()
     fake.services.not_before.moment()  # Each process asks for it now and then.
-    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake counts
+    fake.dynamodb.calls.clear()
     assert len(listed()) == 3
-    assert calls(fake) == {"owned_page": 1, "head": 3}
+    assert calls(fake) == {"Query user": 1, "GetItem session": 3}
 
 
 def test_count_is_one_call_and_bounded(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +81,9 @@ def test_count_is_one_call_and_bounded(fake: Stack, monkeypatch: pytest.MonkeyPa
     assert counted() == Count(3, more=False)
     signed_in()
     fake.services.not_before.moment()  # Each process asks for it now and then.
-    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake counts
+    fake.dynamodb.calls.clear()
     assert counted() == Count(3, more=True)
-    assert calls(fake) == {"owned_page": 1}
+    assert calls(fake) == {"Query user": 1}
 
 
 def test_what_has_ended_hides_no_older_session(

@@ -41,7 +41,7 @@ def anonymous(stack: Stack) -> SessionRecord:
     session = SessionStore()
     session["a"] = 1
     session.save()
-    record = stack.services.table.get(id_of(session.session_key or ""))
+    record = stack.services.session_items.get(id_of(session.session_key or ""))
     assert record is not None
     return record
 

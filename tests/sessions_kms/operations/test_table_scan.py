@@ -7,6 +7,8 @@ import pytest
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import table_scan as sweeping
+from sessions_kms.operations.purging import created_until, ended_until, sealed_in
+from sessions_kms.operations.rewrapping import Holder, put_wrapped
 from sessions_kms.operations.table_scan import PAUSES, Sweep
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.faults import Fault, answer, applied, dropped, error
@@ -26,17 +28,21 @@ ITEM: Item = {
 Do = Callable[[Table], bool]
 
 
+def rewrap(table: Table, *, old: bytes = b"old", created_at: int | None = None) -> bool:
+    return put_wrapped(table, Holder(ID, (old, 50)), b"new", created_at=created_at)
+
+
 @pytest.mark.parametrize(
     ("do", "done"),
     [
-        (lambda table: table.delete_created(ID, until=100), True),
-        (lambda table: table.delete_created(ID, until=99), False),
-        (lambda table: table.delete_expired(ID, until=200), True),
-        (lambda table: table.delete_expired(ID, until=199), False),
-        (lambda table: table.delete_sealed(ID, period=50, but=None), True),
-        (lambda table: table.delete_sealed(ID, period=50, but=b"new"), True),
-        (lambda table: table.delete_sealed(ID, period=50, but=b"old"), False),
-        (lambda table: table.delete_sealed(ID, period=51, but=None), False),
+        (lambda table: table.delete(ID, when=created_until(100)), True),
+        (lambda table: table.delete(ID, when=created_until(99)), False),
+        (lambda table: table.delete(ID, when=ended_until(200)), True),
+        (lambda table: table.delete(ID, when=ended_until(199)), False),
+        (lambda table: table.delete(ID, when=sealed_in(50, but=None)), True),
+        (lambda table: table.delete(ID, when=sealed_in(50, but=b"new")), True),
+        (lambda table: table.delete(ID, when=sealed_in(50, but=b"old")), False),
+        (lambda table: table.delete(ID, when=sealed_in(51, but=None)), False),
     ],
 )
 def test_item_is_deleted_only_if_what_is_meant_holds(stack: Stack, do: Do, done: bool) -> None:
@@ -50,24 +56,24 @@ def test_data_key_is_rewrapped_and_nothing_else_changes(
     stack: Stack, created_at: int | None
 ) -> None:
     stack.put_item(ITEM)
-    assert stack.services.table.rewrap(ID, old=b"old", new=b"new", created_at=created_at)
+    assert rewrap(stack.services.table, created_at=created_at)
     moved = {"encryptedKey": {"B": b"new"}, "createdAt": {"N": str(created_at or 100)}}
     assert stack.items()[ID] == ITEM | moved
 
 
 def test_data_key_that_is_another_by_now_is_not_rewrapped(stack: Stack) -> None:
     stack.put_item(ITEM)
-    assert not stack.services.table.rewrap(ID, old=b"other", new=b"new", created_at=None)
+    assert not rewrap(stack.services.table, old=b"other")
     assert stack.items()[ID] == ITEM
 
 
 @pytest.mark.parametrize(
     "do",
     [
-        lambda table: table.delete_created(ID, until=2**40),
-        lambda table: table.delete_expired(ID, until=2**40),
-        lambda table: table.delete_sealed(ID, period=50, but=None),
-        lambda table: table.rewrap(ID, old=b"old", new=b"new", created_at=5),
+        lambda table: table.delete(ID, when=created_until(2**40)),
+        lambda table: table.delete(ID, when=ended_until(2**40)),
+        lambda table: table.delete(ID, when=sealed_in(50, but=None)),
+        rewrap,
     ],
 )
 def test_item_that_is_gone_is_not_brought_back(stack: Stack, do: Do) -> None:
@@ -124,7 +130,7 @@ def test_write_whose_answer_was_lost_is_not_made_twice(
     faulty.stack.put_item(ITEM)
     faulty.table.on("DeleteItem", fault, times=1)
     # Made by the first try, it is not there for the second: nothing of the kind is.
-    assert not faulty.stack.services.table.delete_created(ID, until=100)
+    assert not faulty.stack.services.table.delete(ID, when=created_until(100))
     assert faulty.stack.items() == {}
 
 
@@ -133,7 +139,7 @@ def test_delete_outlasts_a_key_change_of_the_session(make_faulty: MakeFaulty) ->
     faulty = make_faulty()
     faulty.stack.put_item(ITEM)
     faulty.table.on("DeleteItem", error("TransactionConflictException"), times=3)
-    assert faulty.stack.services.table.delete_created(ID, until=100)
+    assert faulty.stack.services.table.delete(ID, when=created_until(100))
     assert faulty.stack.items() == {}
 
 
@@ -141,8 +147,8 @@ def test_delete_outlasts_a_key_change_of_the_session(make_faulty: MakeFaulty) ->
 @pytest.mark.parametrize(
     ("operation", "do"),
     [
-        ("DeleteItem", lambda table: table.delete_created(ID, until=100)),
-        ("UpdateItem", lambda table: table.rewrap(ID, old=b"old", new=b"new", created_at=None)),
+        ("DeleteItem", lambda table: table.delete(ID, when=created_until(100))),
+        ("UpdateItem", rewrap),
     ],
 )
 def test_write_without_a_whole_answer_is_an_error(

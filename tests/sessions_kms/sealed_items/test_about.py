@@ -7,7 +7,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
+from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
@@ -17,6 +17,7 @@ from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.services import services
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import run
+from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import id_of_record
 from tests.sessions_kms.support.stacks import Stack
 
@@ -48,10 +49,10 @@ def test_sign_in_puts_what_a_session_tells_before_the_session(
     session.save()
     assert about_items(fake) == {}, "nobody is signed in"
     session.cycle_key()
-    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.calls.clear()
     session[USER_ID] = ADA
     session.save()
-    assert fake.services.table.calls == ["put_item", "replace"]  # type: ignore[attr-defined]
+    assert fake.dynamodb.calls == ["PutItem about", "PutItem session"]
     assert told(fake, session) == WORDS
 
 
@@ -67,10 +68,10 @@ def test_item_says_nothing_in_the_clear_and_ends_with_the_longest_life(stack: St
 
 def test_save_that_changes_no_word_writes_the_session_alone(fake: Stack) -> None:
     session = signed_in()
-    fake.services.table.calls.clear()  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.calls.clear()
     session["more"] = 1
     session.save()
-    assert fake.services.table.calls == ["replace"]  # type: ignore[attr-defined]
+    assert fake.dynamodb.calls == ["PutItem session"]
 
 
 def test_changed_words_are_put_and_removed_ones_deleted(stack: Stack) -> None:
@@ -109,7 +110,7 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
     other = SessionStore(session.session_key)
     assert other[USER_ID] == ADA
     before = about_items(stack)
-    stack.services.table.end(id_of_record(session))
+    stack.services.session_items.end(id_of_record(session))
     with pytest.raises(Exception, match="ended before"):
         other.cycle_key()
     assert about_items(stack) == before
@@ -129,11 +130,7 @@ def test_item_that_cannot_be_deleted_ends_the_session_all_the_same(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = signed_in()
-
-    def fail(item_id: str) -> None:
-        raise TableUnavailable
-
-    monkeypatch.setattr(fake.services.table, "delete", fail)
+    fake.dynamodb.on("DeleteItem about", refused)
     assert ending.end_sessions_of(services(), ADA) == 1
     assert not SessionStore().exists(session.session_key or "")
 
@@ -141,10 +138,7 @@ def test_item_that_cannot_be_deleted_ends_the_session_all_the_same(
 def test_item_that_cannot_be_written_stops_no_sign_in(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(item: Item) -> None:
-        raise TableUnavailable
-
-    monkeypatch.setattr(fake.services.table, "put_item", fail)
+    fake.dynamodb.on("PutItem about", refused)
     session = signed_in()
     assert SessionStore(session.session_key)[USER_ID] == ADA
     assert told(fake, session) == {}

@@ -1,6 +1,7 @@
 """Leases: one works, all get the result, and nobody waits for the dead."""
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,9 @@ from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items import leases as module
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
+from tests.sessions_kms.support.memory_dynamodb import error
 from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.wire import Handle
 
 SECRET = "s" * 32
 RESULT = b"the refreshed token"
@@ -164,10 +167,13 @@ def test_of_many_threads_one_works_and_all_get_its_result(stack: Stack, leases: 
 
 
 def test_claims_that_are_always_beaten_end(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fake.services.table, "put_stamped", lambda item, expected: False)
+    def beaten(_: Handle) -> Any:
+        raise error("PutItem", "ConditionalCheckFailedException")
+
+    fake.dynamodb.on("PutItem lease", beaten)
     with pytest.raises(TableUnavailable):
         Leases(fake.services).claim(SECRET, "one", seconds=30)
-    assert fake.services.table.calls.count("get_item") == module.TRIES  # type: ignore[attr-defined]  # the fake counts
+    assert fake.dynamodb.calls.count("PutItem lease") == module.TRIES
 
 
 def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(

@@ -4,7 +4,6 @@ import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -16,6 +15,7 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from tests.clock import FakeClock
+from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 
@@ -215,15 +215,14 @@ def test_clear_before_any_read_replaces_everything_even_on_conflict(
     mine = SessionStore(session.session_key)
     mine.clear()
     mine["only"] = True
-    theirs, replace = opened(session), fake.services.table.replace
+    theirs = opened(session)
 
-    def save_theirs_first(*args: Any, **kwargs: Any) -> None:
-        monkeypatch.setattr(fake.services.table, "replace", replace)
+    def save_theirs() -> None:
+        fake.dynamodb.heal()
         theirs["b"] = 2
         theirs.save()
-        replace(*args, **kwargs)
 
-    monkeypatch.setattr(fake.services.table, "replace", save_theirs_first)
+    fake.dynamodb.on("PutItem session", after(save_theirs))
     mine.save()
     assert stored(session) == {"only": True}
 
@@ -275,20 +274,19 @@ def test_time_is_bounded_not_tries_and_then_the_store_is_unavailable(
     steady = FakeClock(0.0)
     install(replace(fake.services, lanes=Lanes(steady)))
     session = saved(a=0)
-    mine, put = opened(session), fake.services.table.replace
+    mine = opened(session)
     rivals = itertools.count()
 
-    def always_beaten(*args: Any, **kwargs: Any) -> None:
-        monkeypatch.setattr(fake.services.table, "replace", put)
+    def beat() -> None:
+        fake.dynamodb.heal()
         with another_process():
             theirs = opened(session)
             theirs["rival"] = next(rivals)
             theirs.save()
-        monkeypatch.setattr(fake.services.table, "replace", always_beaten)
+        fake.dynamodb.on("PutItem session", after(beat))
         steady.advance(deadline.REQUEST / 50)
-        put(*args, **kwargs)
 
-    monkeypatch.setattr(fake.services.table, "replace", always_beaten)
+    fake.dynamodb.on("PutItem session", after(beat))
     mine["a"] = 1
     with pytest.raises(StoreUnavailable):
         mine.save()

@@ -16,6 +16,7 @@ from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
 from tests.sessions_kms.support.sessions import again, link_items, lives
 from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.wire import Handle
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
 MALFORMED = [
@@ -41,7 +42,7 @@ def imported(stack: Stack, **content: Any) -> SessionStore:
     store = SessionStore(KEY)
     seal = Sealing(stack.services).seal(store._codec.dumps({USER_ID: "7", **content}))
     record = seal.record(KEY, revision=1, created_at=seal.now, ttl=seal.now + 3600, user_id="7")
-    stack.services.table.create(record, now=record.updated_at)
+    stack.services.session_items.create(record, now=record.updated_at)
     return store
 
 
@@ -65,7 +66,8 @@ def before(
 def test_session_that_is_being_stored_while_its_link_is_ended_can_be_ended_later(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before(monkeypatch, stack.services.table, "create", lambda: ending.end_linked(services(), LINK))
+    items = stack.services.session_items.steps
+    before(monkeypatch, items, "create", lambda: ending.end_linked(services(), LINK))
     session = linked(LINK)
     assert lives(session)
     assert ending.end_linked(services(), LINK) == 1
@@ -80,7 +82,7 @@ def test_session_that_is_stored_between_two_looks_is_ended_at_once(
     item = fake.items()[session_id]
     fake.delete_item(session_id)  # Only its link is written yet.
     looks: list[str] = []
-    owned = fake.services.table.owned
+    owned = fake.services.table.owned_ids
 
     def looked(owner: str) -> list[str]:
         looks.append(owner)
@@ -88,7 +90,7 @@ def test_session_that_is_stored_between_two_looks_is_ended_at_once(
             fake.put_item(item)
         return owned(owner)
 
-    monkeypatch.setattr(fake.services.table, "owned", looked)
+    monkeypatch.setattr(fake.services.table, "owned_ids", looked)
     assert ending.end_linked(services(), LINK) == 1
     assert not lives(session)
     assert link_items(fake) == set()
@@ -100,28 +102,28 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
     session = linked(LINK)
     old = id_of(session.session_key or "")
     table = fake.services.table
-    move, owned = table.move, table.owned
+    owned = table.owned_ids
     ended: list[int] = []
 
-    def move_meanwhile(record: Any, **kwargs: Any) -> None:
+    def move_meanwhile(move: Handle) -> Any:
         # The new link is written. Who ends the session looks at that one first, and then
         # finds the old one without a record: the key was changed in between.
-        head = table.head
+        moved: list[Any] = []
 
-        def looked(session_id: str) -> Any:
-            found = head(session_id)
-            if session_id == record.id and found is None:
-                monkeypatch.setattr(table, "head", head)
-                move(record, **kwargs)
+        def look(handle: Handle) -> Any:
+            found = handle()
+            if "Item" not in found and not moved:
+                moved.append(move())
             return found
 
-        monkeypatch.setattr(table, "head", looked)
+        fake.dynamodb.on("GetItem session", look)
         ended.append(ending.end_linked(services(), LINK))
+        return moved[0]
 
     monkeypatch.setattr(
-        table, "owned", lambda owner: sorted(owned(owner), key=lambda each: old in each)
+        table, "owned_ids", lambda owner: sorted(owned(owner), key=lambda each: old in each)
     )
-    monkeypatch.setattr(table, "move", move_meanwhile)
+    fake.dynamodb.on("TransactWriteItems session session", move_meanwhile)
     session.cycle_key()
     assert ended == [1]
     assert not lives(session)

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,48 +16,46 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, lanes
 from sessions_kms.concurrency.backoff import PATIENCE
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.exceptions import FateUnknown, SessionMoved, SessionTooLarge, StoreUnavailable
+from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.mixins import async_methods as asynchronous
 from sessions_kms.session.parts import Part
 from tests.clock import FakeClock
 from tests.sessions_kms.session.test_conflicts import opened
-from tests.sessions_kms.support.fake_table import FakeTable
+from tests.sessions_kms.support.memory_dynamodb import after, unharmed
 from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
+from tests.sessions_kms.support.wire import Fault, Handle
 
 WITHIN = 20  # seconds, after which a thread counts as hung
-Replace = Callable[..., None]
 
 
 class Gate:
-    """Holds the writes of the table up until it is told, and counts them."""
+    """Holds the writes of sessions up from when it is closed, and counts them."""
 
-    def __init__(self, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.table: FakeTable = stack.services.table  # type: ignore[assignment]
         self.entered = threading.Semaphore(0)
         self.writes = 0
-        self.then: list[Callable[[Replace], None]] = []  # done instead of the next writes
+        self.then: list[Fault] = []  # done instead of the next writes, once it was closed
+        self._may: threading.Event | None = None
+        stack.dynamodb.on("PutItem session", self._put)
+
+    def close(self) -> None:
+        self.writes = 0
         self._may = threading.Event()
-        self._put = self.table.replace
-        monkeypatch.setattr(self.table, "replace", self._replace)
 
     def open(self) -> None:
+        assert self._may is not None
         self._may.set()
 
-    def _replace(self, *args: Any, **kwargs: Any) -> None:
+    def _put(self, handle: Handle) -> Any:
         self.writes += 1
+        if self._may is None:
+            return handle()
         self.entered.release()
         assert self._may.wait(WITHIN)
-
-        def put() -> None:
-            self._put(*args, **kwargs)
-
-        if self.then:
-            self.then.pop(0)(put)
-        else:
-            put()
+        return self.then.pop(0)(handle) if self.then else handle()
 
     def wait_for(self, waiting: int) -> None:
         """Wait until so many are in the lane, the one who writes among them."""
@@ -69,8 +67,8 @@ class Gate:
 
 
 @pytest.fixture
-def gate(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    return Gate(fake, monkeypatch)
+def gate(fake: Stack) -> Gate:
+    return Gate(fake)
 
 
 class Writers:
@@ -80,6 +78,7 @@ class Writers:
         self.gate = gate
         self.told: list[BaseException | None] = [None] * len(sessions)
         self._threads = []
+        gate.close()
         for number, session in enumerate(sessions):
             thread = threading.Thread(target=self._save, args=(number, session), daemon=True)
             self._threads.append(thread)
@@ -117,7 +116,6 @@ KEYS = {f"key{number}": number for number in range(5)}
 def test_those_who_come_while_one_writes_share_the_next_write(gate: Gate) -> None:
     session = saved(a=1)
     requests = writers(session, 5)
-    gate.writes = 0
     assert Writers(gate, requests).finish() == ["ok"] * 5
     assert gate.writes == 2
     assert stored(session) == {"a": 1, **KEYS}
@@ -172,7 +170,7 @@ def test_change_that_may_not_be_stored_by_itself_is_refused_before_it_queues(gat
     session = saved()
     requests = writers(session, 3)
     requests[1]["_links"] = ["no link"]
-    gate.open()
+    gate.writes = 0
     with pytest.raises(ValueError, match="hexadecimal"):
         requests[1].save()
     assert gate.writes == 0
@@ -211,7 +209,7 @@ def test_who_replaces_everything_shares_no_write(gate: Gate) -> None:
 def test_one_that_ends_in_the_middle_of_its_write_leaves_the_others_to_theirs(gate: Gate) -> None:
     session = saved()
 
-    def dies(put: Callable[[], None]) -> None:
+    def dies(put: Handle) -> Any:
         put()
         raise SystemExit  # as an exception that a thread is sent
 
@@ -223,16 +221,16 @@ def test_one_that_ends_in_the_middle_of_its_write_leaves_the_others_to_theirs(ga
 def test_lost_answer_of_a_shared_write_is_everybodys(gate: Gate) -> None:
     session = saved(a=1)
 
-    def lost(put: Callable[[], None]) -> None:
+    def lost(put: Handle) -> Any:
         put()
         with another_process():
             theirs = opened(session)
             theirs["key1"] = "theirs"
-            gate.then.insert(0, lambda put: put())
+            gate.then.insert(0, unharmed)
             theirs.save()
-        raise FateUnknown
+        raise ConnectionError
 
-    gate.then = [lambda put: put(), lost]
+    gate.then = [unharmed, lost]
     assert Writers(gate, writers(session, 4)).finish() == ["ok"] * 4
     # Not laid over what another one saved after it was applied.
     assert stored(session) == {"a": 1, "key0": 0, "key1": "theirs", "key2": 2, "key3": 3}
@@ -242,14 +240,14 @@ def test_lost_answer_of_a_shared_write_is_everybodys(gate: Gate) -> None:
 def test_shared_write_that_was_not_applied_is_made_again_for_all(gate: Gate) -> None:
     session = saved(a=1)
 
-    def beaten(put: Callable[[], None]) -> None:
+    def beaten(put: Handle) -> Any:
         with another_process():
             theirs = opened(session)
             theirs["theirs"] = True
             theirs.save()
-        raise FateUnknown
+        raise ConnectionError
 
-    gate.then = [lambda put: put(), beaten]
+    gate.then = [unharmed, beaten]
     assert Writers(gate, writers(session, 3)).finish() == ["ok"] * 3
     expected = {"a": 1, "theirs": True, "key0": 0, "key1": 1, "key2": 2}
     assert stored(session) == expected
@@ -280,6 +278,7 @@ def test_who_has_no_time_left_leaves_and_is_not_written(
         return look(part, codec)
 
     first = threading.Thread(target=requests[0].save)
+    gate.close()
     first.start()
     assert gate.entered.acquire(timeout=WITHIN)
     monkeypatch.setattr(Part, "look", time_passes)
@@ -294,6 +293,7 @@ def test_request_waits_for_another_ones_write_on_its_own_account(gate: Gate) -> 
     session = saved()
     requests = writers(session, 2)
     first = threading.Thread(target=requests[0].save)
+    gate.close()
     first.start()
     assert gate.entered.acquire(timeout=WITHIN)
     with deadline.request(2 * deadline.LEAST):
@@ -328,17 +328,10 @@ def resting(stack: Stack, latency: float) -> Iterator[tuple[Stack, list[float]]]
         pauses.append(seconds)
         steady.advance(seconds)
 
-    put = stack.services.table.replace
-
-    def slow(*args: Any, **kwargs: Any) -> None:
-        steady.advance(latency)
-        put(*args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stack.services.table, "replace", slow)
-        stack.services = replace(stack.services, lanes=Lanes(steady), sleep=sleep)
-        install(stack.services)
-        yield stack, pauses
+    stack.dynamodb.on("PutItem session", after(lambda: steady.advance(latency)))
+    stack.services = replace(stack.services, lanes=Lanes(steady), sleep=sleep)
+    install(stack.services)
+    yield stack, pauses
 
 
 def test_process_that_won_against_another_lets_others_in_for_one_latency(fake: Stack) -> None:
@@ -393,6 +386,7 @@ def test_objects_of_a_shared_write_show_no_secret(gate: Gate) -> None:
 async def test_64_who_wait_take_no_thread_of_others_loads(gate: Gate) -> None:
     session, other = await asyncio.to_thread(lambda: (saved(), saved(other=1)))
     requests = await asyncio.to_thread(writers, session, 64)
+    gate.close()
     saves = [asyncio.create_task(request.asave()) for request in requests]
     assert await asyncio.to_thread(gate.entered.acquire, timeout=WITHIN)
     await asyncio.to_thread(gate.wait_for, 1 + asynchronous.WAITING_THREADS)

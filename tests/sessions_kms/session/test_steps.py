@@ -18,6 +18,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest
 
+from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, waking
 from sessions_kms.concurrency.lanes import Lane
@@ -27,7 +28,6 @@ from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
 from sessions_kms.session.links import LINKS
 from sessions_kms.signals import session_refused
-from sessions_kms.storage.table import Conflict
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.stacks import another_process, install
 
@@ -77,7 +77,7 @@ class Cut:
 
     async def looping(self) -> Any:
         if self.done == "before":
-            with suppress(Conflict):  # Nobody gets the answer.
+            with suppress(ConditionFailed, TransactionCanceled):  # Nobody gets the answer.
                 await self.wait.looping()
         task = asyncio.current_task()
         assert task is not None
@@ -87,7 +87,7 @@ class Cut:
     def finish(self) -> None:
         """Do what is still on its way."""
         if self.done == "later":
-            with suppress(Conflict):
+            with suppress(ConditionFailed, TransactionCanceled):
                 self.wait.blocking()
 
 
@@ -384,10 +384,11 @@ async def test_task_whose_own_load_asks_for_the_session_is_refused(world: World)
 
     session_refused.connect(ask)
     try:
-        await asyncio.wait_for(arun(session._filling()), WITHIN)
+        with deadline.request():
+            await arun(session._filling())
     finally:
         session_refused.disconnect(ask)
-    assert len(asked) == 1
+    assert [str(each) for each in asked] == ["The session is asked for within its own loading."]
 
 
 # The turn

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from sessions_kms.exceptions import TableUnavailable
-from sessions_kms.format.attributes import Item
+from sessions_kms.format.attributes import Item, as_binary
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.storage.table import Table
-from sessions_kms.storage.writing import REPEATS_MAX
+from sessions_kms.storage.condition import equal
+from sessions_kms.storage.sending import REPEATS_MAX
 from tests import ROOT
-from tests.sessions_kms.storage.test_table import NOW, PERIOD, record
+from tests.sessions_kms.storage.test_session_items import NOW, PERIOD, record
 from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
+from tests.sessions_kms.support.stacks import Items
 from tests.sessions_kms.support.wire import Fault, Handle, Wire
 
 DOCUMENT = ROOT / "docs" / "operations.md"
@@ -33,64 +34,70 @@ def data_key(encrypted: bytes) -> PublishedKey:
     return PublishedKey(PERIOD, encrypted, NOW, NOW + 1000)
 
 
-def with_record(table: Table) -> SessionRecord:
-    table.create(FIRST, now=NOW)
+def with_record(items: Items) -> SessionRecord:
+    items.sessions.create(FIRST, now=NOW)
     return FIRST
 
 
-def marked(table: Table) -> Any:
-    return table.mark(FIRST.id, expected=FIRST, mark=MARK, now=NOW)
+def marked(items: Items) -> Any:
+    return items.sessions.mark(FIRST.id, expected=FIRST, mark=MARK, now=NOW)
 
 
-def given_back(table: Table) -> Any:
-    return table.give_back(FIRST.id, expected=FIRST, mark_id=MARK["id"]["S"], now=NOW)
+def given_back(items: Items) -> Any:
+    return items.sessions.give_back(FIRST.id, expected=FIRST, mark_id=MARK["id"]["S"], now=NOW)
 
 
-def rewrapped(table: Table) -> Any:
+def rewrapped(items: Items) -> Any:
     # Whether it was this request that did it is not always told.
-    table.rewrap(FIRST.id, old=FIRST.encrypted_key, new=b"other", created_at=None)
+    old = equal("encryptedKey", as_binary(FIRST.encrypted_key))
+    items.table.update(FIRST.id, {"encryptedKey": as_binary(b"other")}, when=old)
 
 
-def raised(table: Table) -> Any:
-    table.raise_not_before(NOW, latest=NOW + 300)
+def raised(items: Items) -> Any:
+    items.moments.raise_to(NOW, latest=NOW + 300)
 
 
-def published(table: Table) -> Any:
-    table.publish_data_key(data_key(b"mine"))
+def published(items: Items) -> Any:
+    items.data_keys.publish(data_key(b"mine"))
 
 
-def replaced(table: Table) -> Any:
-    table.replace_data_key(data_key(b"mine"), old=b"old")
+def replaced(items: Items) -> Any:
+    items.data_keys.replace(data_key(b"mine"), old=b"old")
 
 
-Prepare = Callable[[Table], object]
-NOTHING: Prepare = lambda table: None  # noqa: E731
+Prepare = Callable[[Items], object]
+NOTHING: Prepare = lambda _: None  # noqa: E731
 # The line of the document, what is there before, the write, and whether it may meet DynamoDB twice.
-WRITES: dict[str, tuple[str, Prepare, Callable[[Table], Any]]] = {
-    "create": ("session: create", NOTHING, lambda table: table.create(FIRST, now=NOW)),
-    "end": ("session: delete", with_record, lambda table: table.end(FIRST.id)),
-    "delete": ("name of a session", with_record, lambda table: table.delete(FIRST.id)),
-    "put": ("name of a session", NOTHING, lambda table: table.put_item(NAMED)),
+WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
+    "create": ("session: create", NOTHING, lambda items: items.sessions.create(FIRST, now=NOW)),
+    "end": ("session: delete", with_record, lambda items: items.sessions.end(FIRST.id)),
+    "delete": ("name of a session", with_record, lambda items: items.table.delete(FIRST.id)),
+    "put": ("name of a session", NOTHING, lambda items: items.table.put(NAMED)),
     "mark": ("mark of a session", with_record, marked),
     "take over": (
         "session that is taken over", NOTHING,
-        lambda table: table.take_over(FIRST, mark=MARK, now=NOW),
+        lambda items: items.sessions.take_over(FIRST, mark=MARK, now=NOW),
     ),
-    "give back": ("session that goes back", lambda t: (with_record(t), marked(t)), given_back),
-    "lease, first": ("lease:", NOTHING, lambda table: table.put_stamped(LEASE, expected=None)),
+    "give back": (
+        "session that goes back",
+        lambda items: (with_record(items), marked(items)), given_back,
+    ),
+    "lease, first": (
+        "lease:", NOTHING, lambda items: items.table.put_stamped(LEASE, expected=None),
+    ),
     "lease, again": (
-        "lease:", lambda table: table.put_item(LEASE | {"stamp": {"B": b"old"}}),
-        lambda table: table.put_stamped(LEASE, expected=b"old"),
+        "lease:", lambda items: items.table.put(LEASE | {"stamp": {"B": b"old"}}),
+        lambda items: items.table.put_stamped(LEASE, expected=b"old"),
     ),
     "not-before": ("not-before", NOTHING, raised),
     "not-before, with a name": (
         "not-before", NOTHING,
-        lambda table: table.raise_not_before(NOW, "google", latest=NOW + 300) and None,
+        lambda items: items.moments.raise_to(NOW, "google", latest=NOW + 300) and None,
     ),
     "publish": ("data key: publish", NOTHING, published),
     "replace": (
         "data key: publish, replace",
-        lambda table: table.publish_data_key(data_key(b"old")), replaced,
+        lambda items: items.data_keys.publish(data_key(b"old")), replaced,
     ),
     "rewrap": ("data key: wrapped anew", with_record, rewrapped),
 }  # fmt: skip
@@ -115,13 +122,12 @@ def run(name: str, fault: Fault | None = None, *, always: bool = False) -> tuple
     _, prepare, write = WRITES[name]
     struck = Struck()
     memory = MemoryDynamoDB(struck)
-    client: Any = memory
-    table = Table(client, name="sessions", namespace="django", sleep=lambda _: None)
-    prepare(table)
+    items = Items(memory)
+    prepare(items)
     struck.calls.clear()
     struck.fault, struck.always = fault, always
     try:
-        told = write(table)
+        told = write(items)
     except TableUnavailable:
         told = TableUnavailable
     struck.arrive()
@@ -168,11 +174,10 @@ def test_lease_that_another_took_after_a_lost_answer_is_not_told_as_lost() -> No
 
     struck = Wire()
     memory = MemoryDynamoDB(struck)
-    client: Any = memory
-    table = Table(client, name="sessions", namespace="django", sleep=lambda _: None)
+    items = Items(memory)
     struck.strike(0, taken)
     with pytest.raises(TableUnavailable):
-        told.append(table.put_stamped(LEASE, expected=None))
+        told.append(items.table.put_stamped(LEASE, expected=None))
     assert told == []
 
 
@@ -185,10 +190,9 @@ def test_document_lists_every_write() -> None:
 def test_record_that_was_replaced_is_not_taken_over_by_a_late_request() -> None:
     struck = Wire()
     memory = MemoryDynamoDB(struck)
-    client: Any = memory
-    table = Table(client, name="sessions", namespace="django", sleep=lambda _: None)
+    items = Items(memory)
     struck.strike(0, wire.FAULTS["delayed_for_long"])
-    table.take_over(FIRST, mark=MARK, now=NOW)
-    assert table.end(FIRST.id)
+    items.sessions.take_over(FIRST, mark=MARK, now=NOW)
+    assert items.sessions.end(FIRST.id)
     struck.arrive()
-    assert table.get(FIRST.id) is None, "revived"
+    assert items.table.get(FIRST.id) is None, "revived"

@@ -4,15 +4,13 @@ It must lock nobody out; and whatever became of the item, what has ended stays e
 """
 
 import logging
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 
 from sessions_kms import services
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
-from sessions_kms.services import read_not_before
 from sessions_kms.storage.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
@@ -53,11 +51,13 @@ def restarted(stack: Stack) -> None:
 
 
 def parts_of(stack: Stack) -> dict[str, object]:
-    table = stack.services.table
-    not_before = NotBefore(
-        partial(read_not_before, table), at_least=stack.config.not_before or 0, clock=stack.clock
-    )
-    return {"table": table, "keyring": stack.services.keyring, "not_before": not_before}
+    read = stack.services.not_before_items.steps.get
+    not_before = NotBefore(read, at_least=stack.config.not_before or 0, clock=stack.clock)
+    return {
+        "table": stack.services.table,
+        "keyring": stack.services.keyring,
+        "not_before": not_before,
+    }
 
 
 # What a process makes of it
@@ -272,7 +272,7 @@ def test_slow_clock_lowers_nothing_that_counts_by_the_clock_of_aws(
 ) -> None:
     put(fake, NOW)
     fake.clock.advance(-3600)
-    monkeypatch.setattr(fake.services.table, "server_time", lambda: float(NOW))
+    monkeypatch.setattr(fake.services.description, "server_time", lambda: float(NOW))
     assert not ending.end_before(services.services(), NOW - 7200)
     assert stored(fake) == NOW
 
@@ -289,15 +289,15 @@ def test_moment_that_is_set_far_ahead_again_meanwhile_is_no_success(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write was refused by what stood then; what stands now ends nothing."""
-    table = stack.services.table
-    reading: Callable[[str | None], int] = table.get_not_before
+    items = stack.services.not_before_items.steps
+    reading = items.get
     put(stack, NOW + 10)
 
-    def overwritten(name: str | None = None) -> int:
+    def overwritten(name: str | None = None) -> Steps[int]:
         put(stack, FAR)
         return reading(name)
 
-    monkeypatch.setattr(table, "get_not_before", overwritten)
+    monkeypatch.setattr(items, "get", overwritten)
     with pytest.raises(TableUnavailable):
         ending.end_before(services.services(), NOW)
 

@@ -1,335 +1,245 @@
-"""The table's contract, held by DynamoDB's two stand-ins and by the fake of the other tests."""
+"""What the table asks of DynamoDB: consistent reads, one call a write, whole answers."""
 
 import os
-from contextlib import suppress
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionTooLarge
-from sessions_kms.format.attributes import ITEM_MAX_BYTES
-from sessions_kms.format.kinds import session_id
-from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.exceptions import SessionTooLarge, TableUnavailable
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.storage.table import Conflict, RecordExists, Table
-from tests.sessions_kms.support.fakes import together
-from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.storage.data_key_items import DataKeyItems
+from sessions_kms.storage.description import Description
+from sessions_kms.storage.not_before_items import NotBeforeItems
+from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
+from sessions_kms.storage.table import Table
+from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB, error
+from tests.sessions_kms.support.wire import Handle, truncated, twice
 
 NOW = 1_800_000_000
-PERIOD = 1_799_971_200
-# The fake loses no answers, so that a put which comes twice is no retry there.
-servers_only = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+TABLE = "sessions"
+
+
+class Recording:
+    """DynamoDB in memory; ``calls`` holds the operations with what was asked, ``told`` the
+    answers to come of an operation, before those of the table in memory.
+    """
+
+    def __init__(self) -> None:
+        self.memory = MemoryDynamoDB()
+        self.told: dict[str, list[dict[str, Any]]] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        def call(**asked: Any) -> dict[str, Any]:
+            self.calls.append((operation, asked))
+            if tables(asked) != {TABLE}:
+                raise error(operation, "ResourceNotFoundException")
+            if told := self.told.get(operation):
+                return told.pop(0)
+            answer: dict[str, Any] = getattr(self.memory, operation)(**asked)
+            return answer
+
+        return call
+
+    def operations(self) -> list[str]:
+        return [operation for operation, _ in self.calls]
+
+
+def tables(asked: dict[str, Any]) -> set[str | None]:
+    """Return the tables that a call names."""
+    actions = asked.get("TransactItems") or [{"Call": asked}]
+    return {call.get("TableName") for action in actions for call in action.values()}
 
 
 @pytest.fixture
-def table(stack: Stack) -> Table:
-    return stack.services.table
+def client() -> Recording:
+    return Recording()
 
 
-def record(name: str = "a", **changes: Any) -> SessionRecord:
-    """Make a record of random bytes: the table does not look inside."""
+@pytest.fixture
+def table(client: Recording) -> Table:
+    recording: Any = client
+    return Table(recording, name=TABLE)
+
+
+@pytest.fixture
+def records(table: Table) -> SessionItems:
+    return SessionItems(table)
+
+
+def record(name: str, **changes: Any) -> SessionRecord:
     values: dict[str, Any] = {
-        "id": session_id("django", name * 32),
+        "id": name,
         "created_at": NOW,
         "updated_at": NOW,
         "ttl": NOW + 1000,
         "revision": 1,
-        "key_period": PERIOD,
-        "encrypted_key": os.urandom(200),
+        "key_period": 0,
+        "encrypted_key": b"wrapped",
         "salt": os.urandom(16),
-        "commitment": os.urandom(32),
-        "iv": os.urandom(12),
-        "encrypted_data": os.urandom(100),
-        "auth_tag": os.urandom(16),
+        "commitment": bytes(32),
+        "iv": bytes(12),
+        "encrypted_data": b"sealed",
+        "auth_tag": bytes(16),
     }
     return SessionRecord(**(values | changes))
 
 
-def stored(table: Table, name: str = "a", **changes: Any) -> SessionRecord:
-    made = record(name, **changes)
-    table.create(made, now=NOW)
-    return made
+def test_every_read_is_consistent(client: Recording, table: Table) -> None:
+    SessionItems(table).find("a")
+    DataKeyItems(table, "django").get(NOW)
+    NotBeforeItems(table, "django").get()
+    NotBeforeItems(table, "django").get("google")
+    assert [asked["ConsistentRead"] for _, asked in client.calls] == [True] * 4
 
 
-def following(old: SessionRecord, **changes: Any) -> SessionRecord:
-    """Make the record that a save puts in the place of one."""
-    return record(id=old.id, revision=old.revision + 1, **changes)
+def test_every_write_is_one_call(client: Recording, table: Table, records: SessionItems) -> None:
+    first, second, moved = record("a"), record("a", revision=2), record("b")
+    records.create(first, now=NOW)
+    records.replace(second, expected=first, now=NOW)
+    records.move(moved, old_id="a", expected=second, now=NOW)
+    table.delete("b")
+    writes = ["put_item", "put_item", "transact_write_items", "delete_item"]
+    assert client.operations() == writes
+    assert list(client.memory.items) == ["a"]
+    assert client.memory.items["a"] == Tombstone("a", NOW).to_item()
 
 
-def move(table: Table, new: SessionRecord, old: SessionRecord, now: int = NOW) -> None:
-    """Move; one of the stand-ins does not answer a transaction in full."""
-    with suppress(FateUnknown):
-        table.move(new, old_id=old.id, expected=old, now=now)
+def test_item_is_put_whatever_stands_under_its_id(client: Recording, table: Table) -> None:
+    for note in ("first", "second"):
+        item: Item = {"id": {"S": "a"}, "note": {"S": note}}
+        table.put(item)
+        assert client.memory.items == {"a": item}
 
 
-def test_missing_record_is_none(table: Table) -> None:
-    assert table.get(record().id) is None
+def test_write_that_is_refused_tells_what_stands_without_a_read(
+    client: Recording, records: SessionItems
+) -> None:
+    stands = record("a")
+    client.memory.put_item(Item=stands.to_item())
+    with pytest.raises(RecordExists):
+        records.create(record("a"), now=NOW)
+    with pytest.raises(Conflict) as caught:
+        records.replace(record("a", revision=3), expected=record("a"), now=NOW)
+    assert caught.value.current == stands
+    assert client.operations() == ["put_item"] * 2
 
 
-@pytest.mark.parametrize("owner", [None, "user#django#7", "user#django#ü€😀"])
-def test_record_comes_back_as_it_was_put(table: Table, owner: str | None) -> None:
-    made = stored(table, owner=owner)
-    assert table.get(made.id) == made
+def test_write_whose_answer_was_lost_is_looked_for(
+    client: Recording, table: Table, records: SessionItems
+) -> None:
+    made = record("a")
+    client.memory.wire.strike(0, truncated)
+    records.create(made, now=NOW)
+    assert client.operations() == ["put_item", "get_item"]
+    assert table.get("a") == made.to_item()
 
 
-def test_expired_record_is_still_given(table: Table) -> None:
-    made = stored(table, ttl=NOW - 1)
-    assert table.get(made.id) == made
+def test_delete_whose_answer_was_lost_is_made_again(
+    client: Recording, table: Table, records: SessionItems
+) -> None:
+    for fault in (truncated, nothing_done):
+        for delete in (table.delete, records.end):
+            records.create(record("a"), now=NOW)
+            client.calls.clear()
+            client.memory.wire.strike(0, fault)
+            delete("a")
+            assert client.operations() == ["delete_item"] * 2
+            assert client.memory.items == {}
 
 
-def test_attributes_that_the_format_does_not_know_are_ignored(stack: Stack, table: Table) -> None:
-    made = record()
-    stack.put_item(made.to_item() | {"note": {"S": "of a later version"}})
-    assert table.get(made.id) == made
+def nothing_done(_: Handle) -> dict[str, Any]:
+    """An answer without content, though the service has done nothing."""
+    return {}
+
+
+def in_conflict(_: Handle) -> dict[str, Any]:
+    """Another transaction is under way on one of the items."""
+    reasons = [{"Code": "None"}, {"Code": "TransactionConflict"}]
+    raise error("any", "TransactionCanceledException", CancellationReasons=reasons)
+
+
+def test_take_over_outlasts_another_one_of_the_same_session(
+    client: Recording, records: SessionItems
+) -> None:
+    made, mark = record("a"), {"id": {"S": "moved#a"}}
+    client.memory.wire.strike(0, in_conflict)
+    records.take_over(made, mark=mark, now=NOW)
+    assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
+
+
+@pytest.mark.parametrize("expected", [None, b"1"])
+def test_own_stamp_is_recognised_when_the_sdk_puts_it_twice(
+    client: Recording, table: Table, expected: bytes | None
+) -> None:
+    if expected:
+        client.memory.items["a"] = {"id": {"S": "a"}, "stamp": {"B": expected}}
+    client.memory.wire.strike(0, twice)
+    assert table.put_stamped({"id": {"S": "a"}, "stamp": {"B": b"2"}}, expected=expected)
+
+
+def test_item_of_another_id_than_was_asked_for_is_no_answer(
+    client: Recording, table: Table
+) -> None:
+    client.memory.items["a"] = record("b").to_item()
+    with pytest.raises(TableUnavailable):
+        table.get("a")
+
+
+def test_item_of_exactly_the_limit_is_taken(records: SessionItems) -> None:
+    room = ITEM_MAX_BYTES - item_size(record("a", encrypted_data=b"").to_item())
+    records.create(record("a", encrypted_data=bytes(room)), now=NOW)
+    with pytest.raises(SessionTooLarge):
+        records.create(record("b", encrypted_data=bytes(room + 1)), now=NOW)
+
+
+# Pages, and what AWS tells of a table
+
+
+def test_pages_are_consistent_only_where_told(client: Recording, table: Table) -> None:
+    client.told["scan"] = [{"Items": []}, {"Items": []}]
+    table.scan()
+    table.scan(consistent=True)
+    assert [asked["ConsistentRead"] for _, asked in client.calls] == [False, True]
+
+
+def test_all_pages_of_an_owner_are_followed(client: Recording, table: Table) -> None:
+    ids = [{"id": {"S": name}, "owner": {"S": "user#django#7"}} for name in "abc"]
+    client.told["query"] = [
+        {"Items": ids[:1], "LastEvaluatedKey": ids[0]},
+        {"Items": ids[1:2], "LastEvaluatedKey": ids[1]},
+        {"Items": ids[2:]},
+    ]
+    assert table.owned_ids("user#django#7") == ["a", "b", "c"]
+    asked = [each for _, each in client.calls]
+    assert [each.get("ExclusiveStartKey") for each in asked] == [None, *ids[:2]]
+    assert {each["ExpressionAttributeValues"][":owner"]["S"] for each in asked} == {"user#django#7"}
+    assert {each["Limit"] for each in asked} == {1000}
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"version": {"N": "2"}}, "version"),
-        ({"salt": {"B": b"short"}}, "salt"),
-        ({"ttl": {"S": "1800000000"}}, "ttl"),
-        ({"revision": {"N": "-1"}}, "revision"),
-    ],
+    ("status", "attribute"),
+    [("ENABLED", "ttl"), ("ENABLING", "ttl"), ("DISABLED", None), ("DISABLING", None)],
 )
-def test_malformed_item_is_an_invalid_record(
-    stack: Stack, table: Table, change: Any, reason: str
+def test_expired_items_are_deleted_where_that_is_on_or_about_to_be(
+    client: Recording, table: Table, status: str, attribute: str | None
 ) -> None:
-    made = record()
-    stack.put_item(made.to_item() | change)
-    with pytest.raises(InvalidRecord) as caught:
-        table.get(made.id)
-    assert caught.value.reason == reason
+    told = {"TimeToLiveStatus": status, "AttributeName": "ttl"}
+    client.told["describe_time_to_live"] = [{"TimeToLiveDescription": told}]
+    assert Description(table).ttl_attribute() == attribute
 
 
-def test_create_over_a_live_record_raises_and_changes_nothing(table: Table) -> None:
-    made = stored(table)
-    with pytest.raises(RecordExists):
-        table.create(record(), now=NOW + 999)
-    assert table.get(made.id) == made
+def test_time_at_aws_is_the_date_of_an_answer(client: Recording, table: Table) -> None:
+    headers = {"date": "Fri, 15 Jan 2027 08:00:00 GMT"}
+    client.told["get_item"] = [{"ResponseMetadata": {"HTTPHeaders": headers}}, {}]
+    assert Description(table).server_time() == NOW
+    assert Description(table).server_time() is None
 
 
-def test_create_over_an_expired_record_replaces_it(table: Table) -> None:
-    old = stored(table)
-    new = record(ttl=NOW + 5000)
-    table.create(new, now=old.ttl)
-    assert table.get(old.id) == new
-
-
-def test_replace_puts_the_record_in_the_place_of_the_loaded_one(table: Table) -> None:
-    old = stored(table)
-    new = following(old)
-    table.replace(new, expected=old, now=old.ttl - 1)
-    assert table.get(old.id) == new
-
-
-@pytest.mark.parametrize(
-    "loaded",
-    [
-        pytest.param({"revision": 2}, id="another revision"),
-        pytest.param({"salt": b"x" * 16}, id="another salt"),
-    ],
-)
-def test_replace_of_what_was_changed_is_a_conflict_that_tells_what_stands(
-    table: Table, loaded: dict[str, Any]
-) -> None:
-    old = stored(table)
-    with pytest.raises(Conflict) as caught:
-        table.replace(following(old), expected=replace(old, **loaded), now=NOW)
-    assert caught.value.current == old
-    assert table.get(old.id) == old
-
-
-def test_replace_of_an_expired_record_is_a_conflict(table: Table) -> None:
-    old = stored(table)
-    with pytest.raises(Conflict) as caught:
-        table.replace(following(old), expected=old, now=old.ttl)
-    assert caught.value.current == old
-
-
-def test_replace_of_a_deleted_record_is_a_conflict_with_nothing(table: Table) -> None:
-    old = stored(table)
-    table.delete(old.id)
-    with pytest.raises(Conflict) as caught:
-        table.replace(following(old), expected=old, now=NOW)
-    assert caught.value.current is None
-    assert table.get(old.id) is None
-
-
-def test_move_puts_the_new_and_a_tombstone_over_the_old(table: Table) -> None:
-    old, new = stored(table), record("b")
-    move(table, new, old)
-    assert table.get(old.id) is None
-    assert table.find(old.id) == Tombstone(old.id, NOW)
-    assert table.get(new.id) == new
-
-
-def test_tombstone_is_neither_ended_nor_moved_nor_written_over(table: Table) -> None:
-    old, new = stored(table), record("b")
-    move(table, new, old)
-    assert not table.end(old.id)
-    with pytest.raises(Conflict) as caught:
-        table.replace(following(old), expected=old, now=NOW)
-    assert caught.value.current == Tombstone(old.id, NOW)
-    with pytest.raises(Conflict) as caught:
-        table.move(record("c"), old_id=old.id, expected=old, now=NOW)
-    assert caught.value.current == Tombstone(old.id, NOW)
-    with pytest.raises(RecordExists):
-        table.create(record(), now=NOW + 599)
-    assert table.find(old.id) == Tombstone(old.id, NOW)
-    assert table.end(new.id)
-    assert table.end(new.id)
-    assert table.get(new.id) is None
-
-
-@pytest.mark.parametrize("changed", ["revision", "salt", "gone", "expired"])
-def test_move_of_what_was_changed_does_neither_and_tells_what_stands(
-    table: Table, changed: str
-) -> None:
-    old, new, now = stored(table), record("b", ttl=NOW + 5000), NOW
-    expected = old
-    if changed == "revision":
-        expected = replace(old, revision=2)
-    elif changed == "salt":
-        expected = replace(old, salt=b"x" * 16)
-    elif changed == "gone":
-        table.delete(old.id)
-    else:
-        now = old.ttl
-    with pytest.raises(Conflict) as caught:
-        table.move(new, old_id=old.id, expected=expected, now=now)
-    assert caught.value.current == (None if changed == "gone" else old)
-    assert table.get(new.id) is None
-
-
-def test_move_onto_a_live_record_does_neither(table: Table) -> None:
-    old, other = stored(table), stored(table, "b")
-    with pytest.raises(Conflict) as caught:
-        table.move(record("b"), old_id=old.id, expected=old, now=NOW)
-    assert caught.value.current == old
-    assert table.get(old.id) == old
-    assert table.get(other.id) == other
-
-
-def test_move_onto_an_expired_record_replaces_it(table: Table) -> None:
-    old = stored(table, ttl=NOW + 5000)
-    table.create(record("b"), now=NOW)
-    new = record("b", ttl=NOW + 5000)
-    move(table, new, old, NOW + 1000)
-    assert table.get(new.id) == new
-    assert table.get(old.id) is None
-
-
-@servers_only
-def test_first_record_that_is_put_twice_is_recognised(table: Table) -> None:
-    first = stored(table)
-    table.create(first, now=NOW)
-    taken = record("c")
-    for _ in range(2):
-        table.take_over(taken, mark={"id": {"S": "moved#c"}}, now=NOW)
-    assert table.get(taken.id) == taken
-
-
-def test_delete_may_be_repeated(table: Table) -> None:
-    made = stored(table)
-    table.delete(made.id)
-    table.delete(made.id)
-    assert table.get(made.id) is None
-
-
-def test_item_that_is_too_large_is_refused_with_its_sizes(stack: Stack, table: Table) -> None:
-    old = stored(table)
-    huge = os.urandom(ITEM_MAX_BYTES)
-    with pytest.raises(SessionTooLarge, match="at most 409,600"):
-        table.create(record("b", encrypted_data=huge), now=NOW)
-    with pytest.raises(SessionTooLarge):
-        table.replace(following(old, encrypted_data=huge), expected=old, now=NOW)
-    with pytest.raises(SessionTooLarge):
-        table.move(record("b", encrypted_data=huge), old_id=old.id, expected=old, now=NOW)
-    assert list(stack.sessions()) == [old.id]
-    assert table.get(old.id) == old
-
-
-def test_large_item_is_taken(table: Table) -> None:
-    made = stored(table, encrypted_data=os.urandom(390_000))
-    assert table.get(made.id) == made
-
-
-def test_racing_replacements_have_one_winner(stack: Stack, table: Table) -> None:
-    old = stored(table)
-    new = [following(old) for _ in range(6)]
-    results = together(6, lambda i: table.replace(new[i], expected=old, now=NOW))
-    winners = [each for each, result in zip(new, results, strict=True) if result is None]
-    assert [type(result) for result in results].count(Conflict) == 5
-    assert [table.get(old.id)] == winners
-
-
-def test_racing_moves_leave_one_record(stack: Stack, table: Table) -> None:
-    old = stored(table)
-    new = [record(name) for name in "bcdefg"]
-    results = together(6, lambda i: move(table, new[i], old))
-    winners = [each.id for each, result in zip(new, results, strict=True) if result is None]
-    assert len(winners) == 1
-    assert list(stack.sessions()) == winners
-
-
-# Data keys and the moment before which no session counts
-
-
-def published(encrypted: bytes = b"wrapped", period: int = PERIOD) -> PublishedKey:
-    return PublishedKey(period, encrypted, NOW, NOW + 86400)
-
-
-def test_data_key_is_published_once(table: Table) -> None:
-    assert table.get_data_key(PERIOD) is None
-    assert table.publish_data_key(published(b"first"))
-    assert not table.publish_data_key(published(b"second"))
-    assert table.get_data_key(PERIOD) == published(b"first")
-    assert table.get_data_key(PERIOD + 86400) is None
-
-
-def test_data_key_is_replaced_only_where_the_blob_is_the_one_meant(table: Table) -> None:
-    assert not table.replace_data_key(published(b"new"), old=b"old")
-    assert table.get_data_key(PERIOD) is None
-    table.publish_data_key(published(b"old"))
-    assert not table.replace_data_key(published(b"new"), old=b"other")
-    assert table.replace_data_key(published(b"new"), old=b"old")
-    assert table.get_data_key(PERIOD) == published(b"new")
-
-
-def test_racing_publications_have_one_winner(table: Table) -> None:
-    results = together(6, lambda i: table.publish_data_key(published(b"%d" % i)))
-    assert sorted(map(str, results)) == ["False"] * 5 + ["True"]
-    assert table.get_data_key(PERIOD) == published(b"%d" % results.index(True))
-
-
-def test_data_key_item_of_another_period_is_invalid(stack: Stack, table: Table) -> None:
-    stack.put_item(published(period=PERIOD + 1).to_item(f"data-key#django#{PERIOD}"))
-    with pytest.raises(InvalidRecord) as caught:
-        table.get_data_key(PERIOD)
-    assert caught.value.reason == "keyPeriod"
-
-
-def test_not_before_is_zero_without_an_item_and_else_its_number(stack: Stack, table: Table) -> None:
-    assert table.get_not_before() == 0
-    item = {
-        "id": {"S": "not-before#django"},
-        "version": {"N": "1"},
-        "notBefore": {"N": str(NOW)},
-    }
-    stack.put_item(item)
-    assert table.get_not_before() == NOW
-    for name, wrong in (("version", {"N": "2"}), ("notBefore", {"S": "now"})):
-        stack.put_item(item | {name: wrong})
-        with pytest.raises(InvalidRecord) as caught:
-            table.get_not_before()
-        assert caught.value.reason == name
-
-
-def test_moment_with_a_name_is_one_of_its_own(table: Table) -> None:
-    assert table.raise_not_before(NOW, "google", latest=NOW) is True
-    assert table.raise_not_before(NOW, "google", latest=NOW) is False
-    moments = [table.get_not_before(name) for name in ("google", "github", None)]
-    assert moments == [NOW, 0, 0]
+def test_estimated_items_are_those_that_aws_counted(client: Recording, table: Table) -> None:
+    client.told["describe_table"] = [{"Table": {"ItemCount": 5}}, {}]
+    assert Description(table).estimated_items() == 5
+    assert Description(table).estimated_items() == 0

@@ -72,7 +72,7 @@ def write() -> Names:
     assert Leases().complete(SECRET, "one", b"result", keep=600)
     now = int(services().clock())
     remember_used(services(), ISSUER, "token", until=now + 600)
-    services().table.put_item(moved_marks.mark(services(), "elsewhere", row_ends_at=now))
+    services().table.put(moved_marks.mark(services(), "elsewhere", row_ends_at=now))
     return names
 
 
@@ -104,7 +104,7 @@ def _lease(_: Names) -> str:
 def _link(names: Names) -> bool:
     namespace = services().config.namespace
     item_id = kinds.link_id(namespace, LINK, kinds.session_id(namespace, names["session"]))
-    return services().table.owned(kinds.link_owner(namespace, LINK)) == [item_id]
+    return services().table.owned_ids(kinds.link_owner(namespace, LINK)) == [item_id]
 
 
 def _logout_token(_: Names) -> bool:

@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 
@@ -16,7 +15,6 @@ from sessions_kms import services
 from sessions_kms.aws import retrying
 from sessions_kms.concurrency.background import Background
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.services import read_not_before
 from sessions_kms.storage.not_before import NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
@@ -45,7 +43,9 @@ class FaultyStack:
         self.stack.services = dataclasses.replace(
             self.stack.services,
             keyring=keyring,
-            not_before=NotBefore(partial(read_not_before, table), at_least=0, clock=clock),
+            not_before=NotBefore(
+                self.stack.services.not_before_items.steps.get, at_least=0, clock=clock
+            ),
         )
         install(self.stack.services)
         self.table.heal()

@@ -1,20 +1,22 @@
-"""DynamoDB in memory, as boto3's client speaks it: for thousands of runs of the real `Table`.
+"""DynamoDB in memory, as boto3's client speaks it: for the real `Table`, without a network.
 
 Knows the operations and conditions that the engine uses and refuses all others.
 `test_memory_dynamodb.py` holds it against moto.
 """
 
-import copy
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from sessions_kms.format.attributes import Item
-from tests.sessions_kms.support.wire import Wire
+from tests.sessions_kms.support.wire import Fault, Handle, Wire
 
 Answer = dict[str, Any]
 CONDITION_FAILED = "ConditionalCheckFailedException"
+INDEX_ATTRIBUTES = ("id", "owner", "createdAt")
 COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda left, right: left == right,
     "<": lambda left, right: left < right,
@@ -24,58 +26,120 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class MemoryDynamoDB:
-    """One table; ``items`` is what a dump would show. Each call goes over the wire.
+    """One table; ``items`` is what a dump would show. Each call goes over the wire, and is
+    listed in ``calls`` with the kinds of item that it names ("PutItem session").
 
-    ``returns_old`` off is an engine that does not give the item of a failed condition.
+    ``returns_old`` off is an engine that does not give the item of a failed condition;
+    ``unavailable`` has it refuse all calls.
     """
 
     def __init__(self, wire: Wire | None = None, *, returns_old: bool = True) -> None:
         self.items: dict[str, Item] = {}
+        self.calls: list[str] = []
         self.wire = wire or Wire()
         self.returns_old = returns_old
+        self.unavailable = False
+        self.ttl: str | None = "ttl"
+        self._rules: dict[str, Fault] = {}
+        self._index: dict[str, Item] | None = None
+        self._lock = Lock()
+
+    def on(self, call: str, fault: Fault) -> None:
+        """Let a fault strike a call, named as it is listed, from now on: `heal` ends it."""
+        self._rules[call] = fault
+
+    def heal(self) -> None:
+        """Let no fault strike any more."""
+        self._rules.clear()
+        self.unavailable = False
+
+    def stop_index(self) -> None:
+        """Let the index show what is there now, until it catches up."""
+        self._index = dict(self.items)
+
+    def catch_up(self) -> None:
+        """Let the index show what is there, from now on."""
+        self._index = None
+
+    # The operations
 
     def get_item(self, **call: Any) -> Answer:
-        return self._send(
-            "GetItem", lambda: _whole(_item(_projected(self.items.get(_id(call["Key"])), call)))
-        )
+        item_id = _id(call["Key"])
+        return self._send("GetItem", [item_id], lambda: self._get(item_id, call))
 
     def put_item(self, **call: Any) -> Answer:
-        return self._send("PutItem", lambda: self._put(call))
+        return self._send("PutItem", [_id(call["Item"])], lambda: self._put(call))
 
     def delete_item(self, **call: Any) -> Answer:
-        return self._send("DeleteItem", lambda: self._delete(call))
+        return self._send("DeleteItem", [_id(call["Key"])], lambda: self._delete(call))
 
     def update_item(self, **call: Any) -> Answer:
-        return self._send("UpdateItem", lambda: self._update(call))
+        return self._send("UpdateItem", [_id(call["Key"])], lambda: self._update(call))
 
     def transact_write_items(self, **call: Any) -> Answer:
-        return self._send("TransactWriteItems", lambda: self._transact(call["TransactItems"]))
+        actions = call["TransactItems"]
+        ids = [
+            _id(each.get("Item") or each["Key"]) for action in actions for each in action.values()
+        ]
+        return self._send("TransactWriteItems", ids, lambda: self._transact(actions))
 
     def query(self, **call: Any) -> Answer:
-        return self._send("Query", lambda: self._query(call))
+        owner = call["ExpressionAttributeValues"][":owner"]["S"]
+        return self._send("Query", [owner], lambda: self._query(owner, call))
 
-    def _send(self, operation: str, handle: Callable[[], Answer]) -> Answer:
-        answer: Answer = self.wire.send(operation, handle)
+    def scan(self, **call: Any) -> Answer:
+        return self._send("Scan", [], lambda: self._scan(call))
+
+    def describe_table(self, **call: Any) -> Answer:
+        told = {"Table": {"TableName": call["TableName"], "ItemCount": len(self.items)}}
+        return self._send("DescribeTable", [], lambda: told)
+
+    def describe_time_to_live(self, **_: Any) -> Answer:
+        told: Answer = {"TimeToLiveStatus": "DISABLED"}
+        if self.ttl is not None:
+            told = {"TimeToLiveStatus": "ENABLED", "AttributeName": self.ttl}
+        return self._send("DescribeTimeToLive", [], lambda: {"TimeToLiveDescription": told})
+
+    def _send(self, operation: str, ids: list[str], handle: Handle) -> Answer:
+        call = " ".join([operation, *map(kind_of, ids)])
+        self.calls.append(call)
+        if self.unavailable:
+            raise refusal(operation)
+        fault = self._rules.get(call, unharmed)
+        answer: Answer = fault(lambda: self.wire.send(operation, lambda: self._handled(handle)))
         return answer
+
+    def _handled(self, handle: Handle) -> Answer:
+        with self._lock:
+            answer: Answer = handle()
+            return answer
+
+    # What they do
+
+    def _get(self, item_id: str, call: Answer) -> Answer:
+        item = self.items.get(item_id)
+        return _whole({} if item is None else {"Item": _projected(item, call)}, call)
 
     def _put(self, call: Answer) -> Answer:
         item = call["Item"]
-        self._check("PutItem", item["id"]["S"], call)
-        self.items[item["id"]["S"]] = copy.deepcopy(item)
-        return _whole({})
+        self._check("PutItem", _id(item), call)
+        self.items[_id(item)] = _copied(item)
+        return _whole({}, call)
 
     def _delete(self, call: Answer) -> Answer:
         self._check("DeleteItem", _id(call["Key"]), call)
         self.items.pop(_id(call["Key"]), None)
-        return _whole({})
+        return _whole({}, call)
 
     def _update(self, call: Answer) -> Answer:
         item_id = _id(call["Key"])
         self._check("UpdateItem", item_id, call)
+        changed = _copied(self.items.get(item_id) or call["Key"])
         for change in call["UpdateExpression"].removeprefix("SET ").split(", "):
             name, value = change.split(" = ")
-            self.items[item_id][name] = call["ExpressionAttributeValues"][value]
-        return _whole({})
+            changed[_name(name, call)] = dict(call["ExpressionAttributeValues"][value])
+        self.items[item_id] = changed
+        return _whole({}, call)
 
     def _transact(self, actions: list[Answer]) -> Answer:
         codes = [self._code(action) for action in actions]
@@ -89,7 +153,7 @@ class MemoryDynamoDB:
                 self._put(action["Put"])
             else:
                 self._delete(action["Delete"])
-        return _whole({})
+        return {"ConsumedCapacity": [{"CapacityUnits": 2.0}]}
 
     def _code(self, action: Answer) -> str:
         call = action.get("Put") or action["Delete"]
@@ -101,21 +165,57 @@ class MemoryDynamoDB:
         if holds(call, current):
             return
         wanted = call.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
-        shown = _item(current) if wanted and self.returns_old else {}
+        shown: Any = {"Item": _copied(current)} if current and wanted and self.returns_old else {}
         raise error(operation, CONDITION_FAILED, **shown)
 
-    def _query(self, call: Answer) -> Answer:
-        owner = call["ExpressionAttributeValues"][":owner"]
-        found = [item for item in self.items.values() if item.get("owner") == owner]
-        found.sort(key=lambda item: int(item["createdAt"]["N"]), reverse=True)
-        keys = ("id", "owner", "createdAt")  # all that the index has
-        return _whole({"Items": [{name: item[name] for name in keys} for item in found]})
+    def _query(self, owner: str, call: Answer) -> Answer:
+        there = self.items if self._index is None else self._index
+        found = [item for item in there.values() if item.get("owner") == {"S": owner}]
+        keys = [{name: item[name] for name in INDEX_ATTRIBUTES} for item in found]
+        return _page(sorted(keys, key=_newest_first), call, _newest_first)
+
+    def _scan(self, call: Answer) -> Answer:
+        return _page([self.items[each] for each in sorted(self.items)], call, _id)
 
 
-def error(operation: str, code: str, **members: Any) -> ClientError:
+def kind_of(item_id: str) -> str:
+    """Return what kind of item an id, or an owner, is of: the first word of it."""
+    return item_id.partition("#")[0] if "#" in item_id else "session"
+
+
+def unharmed(handle: Handle) -> Any:
+    """No fault: the call is handled."""
+    return handle()
+
+
+def after(do: Callable[[], object]) -> Fault:
+    """Have something done just before a call is handled."""
+
+    def done_first(handle: Handle) -> Any:
+        do()
+        return handle()
+
+    return done_first
+
+
+def refused(_: Handle) -> Any:
+    """The call is refused: it is not handled, and not sent again."""
+    raise refusal("any")
+
+
+def refusal(operation: str) -> ClientError:
+    """Return the error of a call that was not handled and is not to be sent again."""
+    return error(operation, "ValidationException", status=400)
+
+
+def error(operation: str, code: str, *, status: int = 500, **members: Any) -> ClientError:
     """Return an error as boto raises it."""
     response: Any = {"Error": {"Code": code, "Message": "told by a test"}, **members}
+    response["ResponseMetadata"] = {"HTTPStatusCode": status}
     return ClientError(response, operation)
+
+
+# Conditions
 
 
 def holds(call: Mapping[str, Any], item: Item | None) -> bool:
@@ -124,9 +224,13 @@ def holds(call: Mapping[str, Any], item: Item | None) -> bool:
     if condition is None:
         return True
     return any(
-        all(_term(term, call, item or {}) for term in either.split(" AND "))
-        for either in condition.split(" OR ")
+        all(_term(term, call, item or {}) for term in either) for either in _parsed(condition)
     )
+
+
+@lru_cache(maxsize=64)
+def _parsed(condition: str) -> list[list[str]]:
+    return [either.split(" AND ") for either in condition.split(" OR ")]
 
 
 def _term(term: str, call: Mapping[str, Any], item: Item) -> bool:
@@ -137,6 +241,8 @@ def _term(term: str, call: Mapping[str, Any], item: Item) -> bool:
     left, comparison, right = term.split(" ")
     stored = item.get(_name(left, call))
     given = call["ExpressionAttributeValues"][right]
+    if comparison == "<>":
+        return bool(stored != given)
     if stored is None or stored.keys() != given.keys():
         return False
     return COMPARISONS[comparison](_value(stored), _value(given))
@@ -151,22 +257,47 @@ def _value(typed: Mapping[str, Any]) -> Any:
     return int(typed["N"]) if "N" in typed else next(iter(typed.values()))
 
 
-def _id(key: Mapping[str, Any]) -> str:
-    item_id: str = key["id"]["S"]
+# Items
+
+
+def _id(item: Item) -> str:
+    item_id: str = item["id"]["S"]
     return item_id
 
 
-def _item(item: Item | None) -> Answer:
-    return {} if item is None else {"Item": copy.deepcopy(item)}
+def _newest_first(item: Item) -> tuple[int, str]:
+    return -int(item["createdAt"]["N"]), _id(item)
 
 
-def _projected(item: Item | None, call: Mapping[str, Any]) -> Item | None:
+def _copied(item: Item) -> Item:
+    return {name: dict(value) for name, value in item.items()}
+
+
+def _projected(item: Item, call: Mapping[str, Any]) -> Item:
     """Return the attributes that a call asks for: all, unless it says which."""
-    if item is None or "ProjectionExpression" not in call:
-        return item
+    if "ProjectionExpression" not in call:
+        return _copied(item)
     names = {_name(shown, call) for shown in call["ProjectionExpression"].split(", ")}
-    return {name: value for name, value in item.items() if name in names}
+    return {name: dict(value) for name, value in item.items() if name in names}
 
 
-def _whole(answer: Answer) -> Answer:
+def _page(items: list[Item], call: Answer, place: Callable[[Item], Any]) -> Answer:
+    """Return the items after the one at which a call starts, as many as it asks for.
+
+    As with DynamoDB that one may be gone meanwhile.
+    """
+    if (start := call.get("ExclusiveStartKey")) is not None:
+        items = [item for item in items if place(item) > place(start)]
+    shown = items[: call.get("Limit")]
+    answer: Answer = {"Items": [_projected(item, call) for item in shown]}
+    if len(shown) < len(items):
+        names = INDEX_ATTRIBUTES if "IndexName" in call else ("id",)
+        answer["LastEvaluatedKey"] = {name: shown[-1][name] for name in names}
+    return answer
+
+
+def _whole(answer: Answer, call: Mapping[str, Any]) -> Answer:
+    """Return an answer with the capacity that it took, where the call asks for that."""
+    if call.get("ReturnConsumedCapacity") != "TOTAL":
+        return answer
     return answer | {"ConsumedCapacity": {"CapacityUnits": 1.0}}

@@ -64,7 +64,7 @@ class ReleaseCommands(Commands):
     def moment_of(self, name: str) -> int:
         from sessions_kms.services import services
 
-        return services().table.get_not_before(name)
+        return services().not_before_items.get(name)
 
 
 if __name__ == "__main__":

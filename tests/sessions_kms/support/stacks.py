@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from urllib.error import URLError
@@ -27,17 +27,22 @@ from moto.core.botocore_stubber import BotocoreStubber
 from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.steps import Pause
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
-from sessions_kms.services import PublishedKeys, Services, read_not_before
+from sessions_kms.services import Services
+from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.not_before import NotBefore
+from sessions_kms.storage.not_before_items import NotBeforeItems
+from sessions_kms.storage.session_items import SessionItems
+from sessions_kms.storage.table import Table
 from tests.clock import FakeClock
-from tests.sessions_kms.support.fake_table import FakeTable
 from tests.sessions_kms.support.fakes import FakeKMS
+from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 
 REGION = "eu-west-1"
 URL = "AWS_ENDPOINT_URL"
@@ -60,6 +65,13 @@ class Stack:
     items: Callable[[], dict[str, Item]]
     put_item: Callable[[Item], None]
     delete_item: Callable[[str], None]
+    memory: MemoryDynamoDB | None = None
+
+    @property
+    def dynamodb(self) -> MemoryDynamoDB:
+        """The DynamoDB of a stack of fakes."""
+        assert self.memory is not None, "real servers have none in memory"
+        return self.memory
 
     @property
     def config(self) -> Config:
@@ -94,9 +106,25 @@ def settings_of(config: Config) -> dict[str, Any]:
     return {"KEY_ID": config.key_id, "TABLE_NAME": config.table_name}
 
 
+def table_over(client: Any) -> Table:
+    """Return the real table over a client, whose pauses take no time."""
+    return Table(client, name="sessions", pause=lambda _: Pause(0))
+
+
+class Items:
+    """The table over DynamoDB in memory, or another client, and the kinds of item on top of it."""
+
+    def __init__(self, client: Any) -> None:
+        self.table = table_over(client)
+        self.sessions = SessionItems(self.table)
+        self.data_keys = DataKeyItems(self.table, "django")
+        self.moments = NotBeforeItems(self.table, "django")
+
+
 def fake_stack(clock: FakeClock, **config: Any) -> Stack:
     made = Config(key_id=FAKE_KEY, table_name="sessions", **config)
-    table = FakeTable(made.namespace)
+    memory = MemoryDynamoDB()
+    table = table_over(memory)
     kms = KMSKeyring(
         FakeKMS(FAKE_KEY),
         key_id=FAKE_KEY,
@@ -104,9 +132,10 @@ def fake_stack(clock: FakeClock, **config: Any) -> Stack:
         namespace=made.namespace,
         encryption_context=made.encryption_context,
     )
-    fake: Any = table  # it keeps the table's contract; tests hold that
     length = made.data_key_period
-    shared = SharedKeyring(kms, PublishedKeys(fake), period_length=length, clock=clock)
+    shared = SharedKeyring(
+        kms, DataKeyItems(table, made.namespace), period_length=length, clock=clock
+    )
     keyring = Keyring(
         CachingKeyringSteps(
             shared.steps if length else kms.steps,
@@ -118,12 +147,11 @@ def fake_stack(clock: FakeClock, **config: Any) -> Stack:
             background=False,
         )
     )
-    not_before = NotBefore(
-        partial(read_not_before, fake), at_least=made.not_before or 0, clock=clock
-    )
+    moments = NotBeforeItems(table, made.namespace).steps
+    not_before = NotBefore(moments.get, at_least=made.not_before or 0, clock=clock)
     wired = Services(
         made,
-        table,  # type: ignore[arg-type]  # the fake keeps the table's contract; tests hold that
+        table,
         keyring,
         not_before,
         clock=clock,
@@ -131,12 +159,12 @@ def fake_stack(clock: FakeClock, **config: Any) -> Stack:
     )
 
     def put_item(item: Item) -> None:
-        table.items[item["id"]["S"]] = item
+        memory.items[item["id"]["S"]] = item
 
     def delete_item(item_id: str) -> None:
-        table.items.pop(item_id, None)
+        memory.items.pop(item_id, None)
 
-    return Stack("fake", wired, clock, lambda: dict(table.items), put_item, delete_item)
+    return Stack("fake", wired, clock, lambda: dict(memory.items), put_item, delete_item, memory)
 
 
 def kept_client(service: str) -> Any:

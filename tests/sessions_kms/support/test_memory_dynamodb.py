@@ -9,12 +9,14 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations import provisioning
-from sessions_kms.storage.items import Page
-from sessions_kms.storage.table import Table
+from sessions_kms.storage.condition import equal
+from sessions_kms.storage.table import Page
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
+from tests.sessions_kms.support.stacks import Items
 
 NOW = 1_800_000_000
 TABLE = "sessions"
@@ -37,37 +39,44 @@ STATES = {
     "ends now": Stored(1, b"s" * 16, NOW),
     "ended": Stored(1, b"s" * 16, NOW - 1),
 }
+ANEW = {"encryptedKey": as_binary(b"other"), "createdAt": as_number(NOW)}
 EXPECTED = Stored(1, b"s" * 16, 0)
-WRITES: dict[str, Callable[[Table], object]] = {
-    "create": lambda table: table.create(record("a", b"n" * 16), now=NOW),
-    "create again": lambda table: table.create(record("a", b"s" * 16), now=NOW),
-    "replace": lambda table: table.replace(record("a", b"n" * 16), expected=EXPECTED, now=NOW),
-    "move": lambda table: table.move(
+WRITES: dict[str, Callable[[Items], object]] = {
+    "create": lambda items: items.sessions.create(record("a", b"n" * 16), now=NOW),
+    "create again": lambda items: items.sessions.create(record("a", b"s" * 16), now=NOW),
+    "replace": lambda items: items.sessions.replace(
+        record("a", b"n" * 16), expected=EXPECTED, now=NOW
+    ),
+    "move": lambda items: items.sessions.move(
         record("b", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW
     ),
-    "move to one that is there": lambda table: table.move(
+    "move to one that is there": lambda items: items.sessions.move(
         record("c", b"n" * 16), old_id="a", expected=EXPECTED, now=NOW
     ),
-    "delete": lambda table: table.delete("a"),
-    "end": lambda table: table.end("a"),
-    "raise": lambda table: table.raise_not_before(NOW, latest=NOW + 300),
-    "rewrap": lambda table: table.rewrap("a", old=b"wrapped", new=b"other", created_at=NOW),
-    "rewrap another": lambda table: table.rewrap("a", old=b"x", new=b"other", created_at=None),
-    "owned": lambda table: sorted(table.owned(OWNER)),
-    "get": lambda table: table.get("a"),
-    "head": lambda table: table.head("a"),
-    "owned page": lambda table: ids_of(table.owned_page(OWNER)),
-    "publish": lambda table: table.publish_data_key(PublishedKey(1, b"new", NOW, NOW)),
-    "publish again": lambda table: table.publish_data_key(PublishedKey(2, b"new", NOW, NOW)),
-    "replace key": lambda table: table.replace_data_key(
+    "delete": lambda items: items.table.delete("a"),
+    "end": lambda items: items.sessions.end("a"),
+    "raise": lambda items: items.moments.raise_to(NOW, latest=NOW + 300),
+    "rewrap": lambda items: items.table.update(
+        "a", ANEW, when=equal("encryptedKey", as_binary(b"wrapped"))
+    ),
+    "rewrap another": lambda items: items.table.update(
+        "a", ANEW, when=equal("encryptedKey", as_binary(b"x"))
+    ),
+    "owned": lambda items: sorted(items.table.owned_ids(OWNER)),
+    "get": lambda items: items.sessions.get("a"),
+    "head": lambda items: items.sessions.head("a"),
+    "owned page": lambda items: ids_of(items.table.owned(OWNER)),
+    "publish": lambda items: items.data_keys.publish(PublishedKey(1, b"new", NOW, NOW)),
+    "publish again": lambda items: items.data_keys.publish(PublishedKey(2, b"new", NOW, NOW)),
+    "replace key": lambda items: items.data_keys.replace(
         PublishedKey(2, b"new", NOW, NOW), old=b"key"
     ),
-    "replace other key": lambda table: table.replace_data_key(
+    "replace other key": lambda items: items.data_keys.replace(
         PublishedKey(2, b"new", NOW, NOW), old=b"other"
     ),
-    "stamp": lambda table: table.put_stamped(stamped(b"2"), expected=b"1"),
-    "stamp of another": lambda table: table.put_stamped(stamped(b"2"), expected=b"3"),
-    "stamp of none": lambda table: table.put_stamped(stamped(b"2"), expected=None),
+    "stamp": lambda items: items.table.put_stamped(stamped(b"2"), expected=b"1"),
+    "stamp of another": lambda items: items.table.put_stamped(stamped(b"2"), expected=b"3"),
+    "stamp of none": lambda items: items.table.put_stamped(stamped(b"2"), expected=None),
 }
 
 
@@ -97,41 +106,41 @@ def stamped(stamp: bytes) -> dict[str, dict[str, Any]]:
     return {"id": {"S": "lease#a"}, "stamp": {"B": stamp}}
 
 
-def outcome(table: Table, name: str, state: Stored | None) -> tuple[str, list[str]]:
+def outcome(items: Items, name: str, state: Stored | None) -> tuple[str, list[str]]:
     """Bring a table into a state and write; give what came of it and what stands then."""
+    table = items.table
     for item_id in ("a", "b", "c", "data-key#django#1", "lease#a"):
         table.delete(item_id)
     if state:
-        table.put_item(record("a", state.salt, revision=state.revision, ttl=state.ttl).to_item())
-    table.put_item(record("c", b"c" * 16).to_item())
-    table.put_item(PublishedKey(2, b"key", NOW, NOW).to_item("data-key#django#2"))
-    table.put_item(stamped(b"1"))
+        table.put(record("a", state.salt, revision=state.revision, ttl=state.ttl).to_item())
+    table.put(record("c", b"c" * 16).to_item())
+    table.put(PublishedKey(2, b"key", NOW, NOW).to_item("data-key#django#2"))
+    table.put(stamped(b"1"))
     try:
-        told = WRITES[name](table)
+        told = WRITES[name](items)
     except Exception as exc:  # noqa: BLE001 - its type is what is compared
         told = type(exc)
-    found = [table.get_item(item_id) or {} for item_id in ("a", "b", "c", "lease#a")]
-    key = (table.get_item("data-key#django#2") or {}).get("encryptedKey")
+    found = [table.get(item_id) or {} for item_id in ("a", "b", "c", "lease#a")]
+    key = (table.get("data-key#django#2") or {}).get("encryptedKey")
     salts = [str(item.get("salt") or item.get("stamp")) for item in found]
     return repr(told), [*salts, str(key)]
 
 
 @pytest.fixture
-def moto_table(monkeypatch: pytest.MonkeyPatch) -> Any:
+def moto_items(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     with mock_aws():
         client = boto3.client("dynamodb", region_name="eu-west-1")
         list(provisioning.create_table(client, TABLE))
-        yield Table(client, name=TABLE, namespace="django")
+        yield Items(client)
 
 
 @pytest.mark.long
-def test_every_write_on_every_state_ends_as_with_moto(moto_table: Table) -> None:
-    clients: list[Any] = [MemoryDynamoDB(), MemoryDynamoDB(returns_old=False)]
-    tables = [Table(client, name=TABLE, namespace="django") for client in clients]
+def test_every_write_on_every_state_ends_as_with_moto(moto_items: Items) -> None:
+    tables = [Items(MemoryDynamoDB()), Items(MemoryDynamoDB(returns_old=False))]
     for name in WRITES:
         for state in STATES.values():
-            expected = outcome(moto_table, name, state)
+            expected = outcome(moto_items, name, state)
             assert [outcome(table, name, state) for table in tables] == [expected] * 2, name
 
 

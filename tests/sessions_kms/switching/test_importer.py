@@ -104,10 +104,10 @@ def test_outage_in_the_middle_loses_nothing_and_the_next_run_finishes(fake: Stac
     importer = Importer(fake.services, OldEngine(ENGINE))
     taken = importer.take_all()
     assert next(taken) == CHUNK
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
         next(taken)
-    fake.services.table.unavailable = False  # type: ignore[attr-defined]
+    fake.dynamodb.unavailable = False
     assert run()[0] == NOTHING | {"imported": 5, "there_already": CHUNK}
 
 

@@ -9,8 +9,8 @@ import pytest
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.storage.table import Table
-from tests.sessions_kms.storage.test_table import NOW, following, stored
+from sessions_kms.storage.session_items import SessionItems
+from tests.sessions_kms.storage.test_session_items import NOW, following, stored
 from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
@@ -21,27 +21,27 @@ servers_only = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 MARK: Item = {"id": {"S": "moved#django#a"}, "version": {"N": "1"}, "ttl": {"N": str(NOW + 1000)}}
 
 
-def mark(table: Table, at: SessionRecord) -> bool:
-    return table.mark(at.id, expected=at, mark=MARK, now=NOW)
+def mark(records: SessionItems, at: SessionRecord) -> bool:
+    return records.mark(at.id, expected=at, mark=MARK, now=NOW)
 
 
-def give_back(table: Table, at: SessionRecord) -> None:
-    table.give_back(at.id, expected=at, mark_id="moved#django#a", now=NOW)
+def give_back(records: SessionItems, at: SessionRecord) -> None:
+    records.give_back(at.id, expected=at, mark_id="moved#django#a", now=NOW)
 
 
 def test_mark_stands_beside_its_record_and_both_go_at_once(stack: Stack) -> None:
-    table = stack.services.table
-    first = stored(table)
-    assert mark(table, first)
+    records = stack.services.session_items
+    first = stored(records)
+    assert mark(records, first)
     assert stack.items() == {first.id: first.to_item(), "moved#django#a": MARK}
-    assert mark(table, first)
-    give_back(table, first)
+    assert mark(records, first)
+    give_back(records, first)
     assert stack.items() == {}
 
 
 def test_record_that_was_never_marked_goes_alone(stack: Stack) -> None:
-    first = stored(stack.services.table)
-    give_back(stack.services.table, first)
+    first = stored(stack.services.session_items)
+    give_back(stack.services.session_items, first)
     assert stack.items() == {}
 
 
@@ -49,16 +49,16 @@ def test_record_that_was_never_marked_goes_alone(stack: Stack) -> None:
 def test_record_that_is_not_as_it_was_loaded_is_not_marked_and_stays(
     stack: Stack, now: str
 ) -> None:
-    table = stack.services.table
-    loaded = stored(table, ttl=NOW if now == "expired" else NOW + 1000)
+    records = stack.services.session_items
+    loaded = stored(records, ttl=NOW if now == "expired" else NOW + 1000)
     if now == "gone":
-        table.delete(loaded.id)
+        stack.delete_item(loaded.id)
     if now == "changed":
-        table.replace(following(loaded), expected=loaded, now=NOW)
+        records.replace(following(loaded), expected=loaded, now=NOW)
     stack.put_item(MARK)
     before = stack.items()
-    assert not mark(table, loaded)
-    give_back(table, loaded)
+    assert not mark(records, loaded)
+    give_back(records, loaded)
     assert stack.items() == before
 
 
@@ -73,12 +73,12 @@ LOST: dict[str, Fault] = {
 @pytest.mark.parametrize("lost", LOST)
 def test_answer_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str) -> None:
     faulty = make_faulty()
-    table = faulty.stack.services.table
-    first = stored(table)
+    records = faulty.stack.services.session_items
+    first = stored(records)
     faulty.table.on("TransactWriteItems", LOST[lost])
-    assert mark(table, first)
+    assert mark(records, first)
     assert set(faulty.stack.items()) == {first.id, "moved#django#a"}
-    give_back(table, first)
+    give_back(records, first)
     assert faulty.stack.items() == {}
 
 
@@ -86,24 +86,24 @@ def test_answer_that_was_lost_is_made_up_for(make_faulty: MakeFaulty, lost: str)
 @pytest.mark.parametrize("fault", [dropped, error("AccessDeniedException")])
 def test_outage_is_told_and_changes_nothing(make_faulty: MakeFaulty, fault: Fault) -> None:
     faulty = make_faulty()
-    table = faulty.stack.services.table
-    first = stored(table)
+    records = faulty.stack.services.session_items
+    first = stored(records)
     faulty.table.on("TransactWriteItems", fault)
     for write in (mark, give_back):
         with pytest.raises(TableUnavailable):
-            write(table, first)
+            write(records, first)
         assert set(faulty.stack.items()) == {first.id}
 
 
 @servers_only
 def test_transaction_in_conflict_for_long_is_an_outage(make_faulty: MakeFaulty) -> None:
     faulty = make_faulty()
-    table = faulty.stack.services.table
-    first = stored(table)
+    records = faulty.stack.services.session_items
+    first = stored(records)
     reasons: list[Any] = [{"Code": "TransactionConflict"}, {"Code": "None"}]
     conflict = error("TransactionCanceledException", CancellationReasons=reasons)
     faulty.table.on("TransactWriteItems", conflict)
     for write in (mark, give_back):
         with pytest.raises(TableUnavailable):
-            write(table, first)
+            write(records, first)
     assert set(faulty.stack.items()) == {first.id}

@@ -16,10 +16,10 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import services
 from sessions_kms.session.loading import id_of
+from sessions_kms.storage.sending import Send
 from sessions_kms.switching.importer import Importer, OldEngine
 from sessions_kms.switching.moved_marks import mark, mark_of
 from tests.sessions_kms.support import interrupted, old_engine
-from tests.sessions_kms.support.fake_table import FakeTable
 from tests.sessions_kms.support.interrupted import Calls, Killed
 from tests.sessions_kms.support.old_engine import ENGINE, saved
 from tests.sessions_kms.support.stacks import Stack
@@ -165,18 +165,7 @@ def test_ending_what_is_unknown_leaves_nothing(fake: Stack, engine: str) -> None
 # There, back and there again, with a process killed between any two calls
 
 TABLE_CALLS = [
-    (FakeTable, name)
-    for name in (
-        "find",
-        "get",
-        "get_item",
-        "take_over",
-        "replace",
-        "mark",
-        "give_back",
-        "put_item",
-        "end",
-    )
+    (Send, "blocking"),
 ]
 ROW_CALLS = [
     (DatabaseStore, "load"),

@@ -108,7 +108,7 @@ def test_session_exists_in_either(fake: Stack) -> None:
 def test_outage_of_the_table_is_no_reason_to_read_the_old_engine(fake: Stack) -> None:
     key = saved(a=1)
     moving_in.SessionStore(key).load()
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
         moving_in.SessionStore(key).load()
 
@@ -148,7 +148,7 @@ def test_outage_in_a_key_change_shows_no_key(fake: Stack) -> None:
     key = saved(a=1)
     session = moving_in.SessionStore(key)
     session.load()
-    fake.services.table.unavailable = True  # type: ignore[attr-defined]  # the fake's
+    fake.dynamodb.unavailable = True
     raised = raised_by(session.cycle_key)
     assert isinstance(raised, StoreUnavailable)
     secrets = Secrets()

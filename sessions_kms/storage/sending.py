@@ -9,11 +9,13 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.steps import Call, Pause, Steps, Wait
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 
 if TYPE_CHECKING:
@@ -24,57 +26,91 @@ PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)  # seconds at most before a write t
 LAST_START = 2.0  # seconds after the first request of a write that no other one begins
 CHECK_FAILED = "ConditionalCheckFailed"
 
+Answer = dict[str, Any]
 
-class TableCalls:
-    """The calls of one table. They raise TableUnavailable when the answer cannot be told."""
+
+@dataclass(frozen=True)
+class Send:
+    """One request to DynamoDB, for its answer. An event loop has it sent in a thread."""
+
+    client: "DynamoDBClient" = field(repr=False)
+    operation: str
+    params: Mapping[str, Any] = field(repr=False)
+
+    def blocking(self) -> Answer:
+        """Send it here. Raises what `call_table` does."""
+        return call_table(self.client, self.operation, **self.params)
+
+    async def looping(self) -> Answer:
+        """Send it in a thread, which this task's deadline binds. Raises StoreUnavailable, too."""
+        answer: Answer = await Call(self.blocking).looping()
+        return answer
+
+
+class Sender:
+    """The requests of one table. They raise TableUnavailable when the answer cannot be told.
+
+    ``pause`` makes the wait between two of them.
+    """
 
     def __init__(
-        self,
-        client: "DynamoDBClient",
-        *,
-        name: str,
-        sleep: Callable[[float], None] = time.sleep,
+        self, client: "DynamoDBClient", *, name: str, pause: Callable[[float], Wait] = Pause
     ) -> None:
-        self._client = client
-        self._name = name
-        self._sleep = sleep
+        self.client = client
+        self.name = name
+        self._pause = pause
 
-    def _call(self, operation: str, **params: Any) -> dict[str, Any]:
-        return call_table(self._client, operation, **params)
+    def read(self, operation: str, **params: Any) -> Steps[Answer]:
+        """Send what changes nothing."""
+        answer: Answer = yield self._request(operation, TableName=self.name, **params)
+        return answer
 
-    def _repeated(self, operation: str, **params: Any) -> None:
-        """Send what may be applied twice, or late, until an answer comes."""
+    def repeated(self, operation: str, **params: Any) -> Steps[None]:
+        """Send a write that may be applied twice, or late, until an answer comes.
+
+        Raises ConditionFailed.
+        """
         with _one_call():
             for _ in range(REPEATS_MAX):
                 try:
-                    self._write(operation, **params)
+                    yield from self.written(operation, **params)
                 except FateUnknown:
                     continue
                 return
         raise TableUnavailable
 
-    def _write(self, operation: str, **params: Any) -> None:
+    def written(self, operation: str, **params: Any) -> Steps[None]:
         """Send a write, anew as long as it is certainly not applied.
 
-        Raises ConditionFailed, TransactionCanceled because of a condition, or FateUnknown.
+        Raises ConditionFailed, or FateUnknown.
         """
+        yield from self._applied(operation, TableName=self.name, **params)
+
+    def transacted(self, actions: list[dict[str, Any]]) -> Steps[None]:
+        """Send writes of which all are to be applied or none, as `written` does.
+
+        Raises TransactionCanceled because of a condition, or FateUnknown.
+        """
+        yield from self._applied("transact_write_items", TransactItems=actions)
+
+    def _applied(self, operation: str, **params: Any) -> Steps[None]:
         began = time.monotonic()
         with _one_call():
             for longest in PAUSES:
                 try:
-                    self._write_once(operation, **params)
+                    yield from self._once(operation, **params)
                 except NotApplied:
                     pause = random.uniform(0, longest)  # noqa: S311 - only spreads
                     if time.monotonic() - began > LAST_START or not deadline.has_time_for(pause):
                         raise
-                    self._sleep(pause)
+                    yield self._pause(pause)
                 else:
                     return
-            self._write_once(operation, **params)
+            yield from self._once(operation, **params)
 
-    def _write_once(self, operation: str, **params: Any) -> None:
+    def _once(self, operation: str, **params: Any) -> Steps[None]:
         try:
-            answer = self._call(operation, ReturnConsumedCapacity="TOTAL", **params)
+            answer = yield self._request(operation, ReturnConsumedCapacity="TOTAL", **params)
         except TransactionCanceled as exc:
             if CHECK_FAILED in exc.reasons:
                 raise
@@ -83,21 +119,8 @@ class TableCalls:
         if not is_whole(answer):
             raise FateUnknown
 
-    def _transact(self, *actions: dict[str, Any]) -> None:
-        self._write("transact_write_items", TransactItems=list(actions))
-
-    def _transact_if(self, is_done: Callable[[], bool], *actions: dict[str, Any]) -> bool:
-        """Do what may be done twice, or late; False where a condition fails."""
-        for _ in range(REPEATS_MAX):
-            try:
-                self._transact(*actions)
-            except TransactionCanceled:
-                return False
-            except FateUnknown:
-                if not is_done():
-                    continue
-            return True
-        raise TableUnavailable
+    def _request(self, operation: str, **params: Any) -> Send:
+        return Send(self.client, operation, params)
 
 
 @contextmanager

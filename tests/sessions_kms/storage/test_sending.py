@@ -3,6 +3,7 @@
 A client of boto's shape raises, as boto does, what the wire did; what it was asked is counted.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,12 +20,15 @@ from sessions_kms.aws import calls
 from sessions_kms.aws.circuit import TIMEOUTS
 from sessions_kms.aws.retrying import GarbledAnswer
 from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.steps import Pause, Steps, arun, run
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
-from sessions_kms.storage.items import ItemTable
-from sessions_kms.storage.writing import PAUSES, REPEATS_MAX
+from sessions_kms.storage.sending import PAUSES, REPEATS_MAX
+from sessions_kms.storage.table import TableSteps
 from tests.clock import FakeClock
 
 URL = {"endpoint_url": "aws"}
+
+Drive = Callable[[Steps[None]], None]
 
 
 def answered(code: str, status: int = 400) -> ClientError:
@@ -74,111 +78,138 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
     calls.reset()
 
 
-def table_of(client: Any) -> ItemTable:
-    return ItemTable(client, name="sessions", sleep=lambda _: None)
+@pytest.fixture(params=["thread", "loop"])
+def drive(request: pytest.FixtureRequest) -> Drive:
+    """What is sent is sent by the same rules in a thread and in an event loop."""
+    return run if request.param == "thread" else lambda steps: asyncio.run(arun(steps))
 
 
-def write(client: Client) -> None:
-    table_of(client)._write("put_item", TableName="sessions", Item={})
+def table_of(client: Any) -> TableSteps:
+    return TableSteps(client, name="sessions", pause=lambda _: Pause(0))
+
+
+def written(client: Client) -> Steps[None]:
+    """Send a write that may not be applied twice."""
+    return table_of(client).put({}, once=True)
+
+
+def repeated(client: Client) -> Steps[None]:
+    """Send a write that may."""
+    return table_of(client).put({})
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_write_of_unknown_fate_is_sent_once(name: str, clock: FakeClock) -> None:
+def test_write_of_unknown_fate_is_sent_once(name: str, clock: FakeClock, drive: Drive) -> None:
     client = Client(UNKNOWN[name], clock)
     with pytest.raises(FateUnknown):
-        write(client)
+        drive(written(client))
     assert client.asked == 1
 
 
 @pytest.mark.parametrize("name", NOT_APPLIED)
 def test_write_that_was_certainly_not_applied_is_sent_again_and_told_so(
-    name: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    name: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, drive: Drive
 ) -> None:
     monkeypatch.setattr("sessions_kms.aws.circuit.TIMEOUTS", 100)
     client = Client(NOT_APPLIED[name], clock)
     with pytest.raises(NotApplied):
-        write(client)
+        drive(written(client))
     assert client.asked == len(PAUSES) + 1
 
 
-def test_refused_write_is_not_sent_again_and_its_fate_is_known(clock: FakeClock) -> None:
+def test_refused_write_is_not_sent_again_and_its_fate_is_known(
+    clock: FakeClock, drive: Drive
+) -> None:
     client = Client(answered("AccessDeniedException"), clock)
     with pytest.raises(TableUnavailable) as caught:
-        write(client)
+        drive(written(client))
     assert caught.type is TableUnavailable
     assert client.asked == 1
 
 
-def hang(client: Client) -> None:
+def hang(client: Client, drive: Drive) -> None:
     for _ in range(TIMEOUTS):
         with pytest.raises(FateUnknown):
-            write(client)
+            drive(written(client))
 
 
 def test_write_that_a_service_which_hangs_is_spared_is_certainly_not_applied(
-    clock: FakeClock,
+    clock: FakeClock, drive: Drive
 ) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
-    hang(client)
+    hang(client, drive)
     client.asked = 0
     with pytest.raises(TableUnavailable) as caught:
-        write(client)
+        drive(written(client))
     assert caught.type is TableUnavailable
     assert client.asked == 0
 
 
-def test_write_for_which_no_time_is_left_is_certainly_not_applied(clock: FakeClock) -> None:
+def test_write_for_which_no_time_is_left_is_certainly_not_applied(
+    clock: FakeClock, drive: Drive
+) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
     with deadline.request(0.05), pytest.raises(TableUnavailable) as caught:
-        write(client)
+        drive(written(client))
     assert caught.type is TableUnavailable
     assert client.asked == 0
 
 
-def test_write_whose_time_ran_out_on_the_way_is_of_unknown_fate(clock: FakeClock) -> None:
+def test_write_whose_time_ran_out_on_the_way_is_of_unknown_fate(
+    clock: FakeClock, drive: Drive
+) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
     client.took = 3.0
     with deadline.request(), pytest.raises(FateUnknown):
-        write(client)
+        drive(written(client))
     assert client.asked == 1
 
 
-def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock) -> None:
+def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock, drive: Drive) -> None:
     client = Client(ConnectTimeoutError(**URL), clock)
     client.took = 2.95
     paused: list[float] = []
     never: Any = client
-    table = ItemTable(never, name="sessions", sleep=paused.append)
+
+    def pause(seconds: float) -> Pause:
+        paused.append(seconds)
+        return Pause(0)
+
+    table = TableSteps(never, name="sessions", pause=pause)
     with pytest.raises(NotApplied):
-        table._write("put_item", TableName="sessions", Item={})
+        drive(table.put({}, once=True))
     assert paused == []
 
 
 @pytest.mark.parametrize(
     "send",
-    [write, lambda client: table_of(client).put_item({})],
+    [written, repeated],
     ids=["once", "what may be applied twice"],
 )
 def test_all_that_is_sent_of_a_write_is_one_call(
-    send: Callable[[Client], None], clock: FakeClock
+    send: Callable[[Client], Steps[None]], clock: FakeClock, drive: Drive
 ) -> None:
     client = Client(ConnectTimeoutError(**URL), clock)
     client.took = 1.0
     with pytest.raises(TableUnavailable):
-        send(client)
+        drive(send(client))
     assert client.asked == 3
 
 
-def test_what_may_be_applied_twice_is_not_sent_again_without_time(clock: FakeClock) -> None:
+def test_what_may_be_applied_twice_is_not_sent_again_without_time(
+    clock: FakeClock, drive: Drive
+) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
     client.took = 2.0
     with pytest.raises(TableUnavailable):
-        table_of(client).put_item({})
+        drive(repeated(client))
     assert client.asked == 2
 
 
-def test_what_may_be_applied_twice_is_sent_again_while_time_is_left(clock: FakeClock) -> None:
+def test_what_may_be_applied_twice_is_sent_again_while_time_is_left(
+    clock: FakeClock, drive: Drive
+) -> None:
     client = Client(ReadTimeoutError(**URL), clock)
     with pytest.raises(TableUnavailable):
-        table_of(client).put_item({})
+        drive(repeated(client))
     assert client.asked == REPEATS_MAX

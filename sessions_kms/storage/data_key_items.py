@@ -1,0 +1,60 @@
+"""The data keys that the fleet publishes in the table, wrapped by KMS: one item a period.
+
+Written once, as steps; `DataKeyItems` does each in the thread that calls it.
+"""
+
+from functools import partial
+
+from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.format.attributes import as_binary
+from sessions_kms.format.kinds import data_key_id
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.storage.condition import ABSENT, Condition, equal
+from sessions_kms.storage.doubts import once_more_in_steps
+from sessions_kms.storage.table import Table, TableSteps, held
+
+
+class DataKeyItemSteps:
+    """The published data keys of one namespace, as steps. All raise TableUnavailable."""
+
+    def __init__(self, table: TableSteps, namespace: str) -> None:
+        self._table = table
+        self._namespace = namespace
+
+    def get(self, period: int) -> Steps[PublishedKey | None]:
+        """Return the published data key of a period. Raises InvalidRecord."""
+        return (yield from once_more_in_steps(partial(self._get, period)))
+
+    def _get(self, period: int) -> Steps[PublishedKey | None]:
+        item = yield from self._table.get(data_key_id(self._namespace, period))
+        if item is None:
+            return None
+        key = PublishedKey.from_item(item)
+        if key.period != period:
+            raise InvalidRecord("keyPeriod")
+        return key
+
+    def publish(self, key: PublishedKey) -> Steps[bool]:
+        """Publish the data key of its period; False when one is there already."""
+        return (yield from self._put(key, ABSENT))
+
+    def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]:
+        """Put a data key in the place of the one with exactly the old blob; False if it is not."""
+        return (yield from self._put(key, equal("encryptedKey", as_binary(old))))
+
+    def _put(self, key: PublishedKey, when: Condition) -> Steps[bool]:
+        """Put a data key; sent again it meets itself, which whoever asked recognises."""
+        item = key.to_item(data_key_id(self._namespace, key.period))
+        return (yield from held(self._table.put(item, when=when)))
+
+
+class DataKeyItems:
+    """The same, each done in the thread that calls it."""
+
+    def __init__(self, table: Table, namespace: str) -> None:
+        self.steps = DataKeyItemSteps(table.steps, namespace)
+
+    get = blocking(DataKeyItemSteps.get)
+    publish = blocking(DataKeyItemSteps.publish)
+    replace = blocking(DataKeyItemSteps.replace)

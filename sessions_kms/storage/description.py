@@ -1,0 +1,49 @@
+"""What AWS tells of the whole table: how large it is, what it deletes, what time it is there."""
+
+from email.utils import parsedate_to_datetime
+
+from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.storage.condition import key_of
+from sessions_kms.storage.table import Table, TableSteps
+
+
+class DescriptionSteps:
+    """Questions about one table, as steps. All raise TableUnavailable."""
+
+    def __init__(self, table: TableSteps) -> None:
+        self._table = table
+
+    def estimated_items(self) -> Steps[int]:
+        """Return how many items AWS counted in the whole table, up to six hours ago."""
+        answer = yield from self._table.read("describe_table")
+        return int(answer.get("Table", {}).get("ItemCount", 0))
+
+    def ttl_attribute(self) -> Steps[str | None]:
+        """Return the attribute by which DynamoDB deletes what has expired; None where it does not.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TimeToLiveDescription.html
+        """
+        answer = yield from self._table.read("describe_time_to_live")
+        told = answer.get("TimeToLiveDescription")
+        if told is None:
+            raise TableUnavailable
+        on = told.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
+        return told.get("AttributeName") if on else None
+
+    def server_time(self) -> Steps[float | None]:
+        """Return what time it is at AWS, by the `Date` of an answer; None where it has none."""
+        answer = yield from self._table.read("get_item", {"Key": key_of("clock")})
+        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        return None if date is None else parsedate_to_datetime(date).timestamp()
+
+
+class Description:
+    """The same, each asked in the thread that calls it."""
+
+    def __init__(self, table: Table) -> None:
+        self.steps = DescriptionSteps(table.steps)
+
+    estimated_items = blocking(DescriptionSteps.estimated_items)
+    ttl_attribute = blocking(DescriptionSteps.ttl_attribute)
+    server_time = blocking(DescriptionSteps.server_time)

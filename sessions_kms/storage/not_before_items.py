@@ -1,0 +1,65 @@
+"""The items in which the moments are before which nothing counts: read, and moved forward.
+
+Written once, as steps; `NotBeforeItems` does each in the thread that calls it.
+"""
+
+from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.format.attributes import Item, as_number, number
+from sessions_kms.format.kinds import NOT_BEFORE, not_before_id
+from sessions_kms.storage.condition import Condition
+from sessions_kms.storage.table import Table, TableSteps, held
+
+
+class NotBeforeItemSteps:
+    """The items of one namespace in which the moments are, as steps.
+
+    With a name it is the moment of something else that began, such as a grant of tokens.
+    """
+
+    def __init__(self, table: TableSteps, namespace: str) -> None:
+        self._table = table
+        self._namespace = namespace
+
+    def get(self, name: str | None = None) -> Steps[int]:
+        """Return the moment in the table; 0 when none is set. Raises InvalidRecord."""
+        item = yield from self._table.get(not_before_id(self._namespace, name))
+        if item is None:
+            return 0
+        NOT_BEFORE.version_of(item)
+        return number(item, "notBefore")
+
+    def raise_to(self, moment: int, name: str | None = None, *, latest: int) -> Steps[bool]:
+        """Move that moment forward; back only from one after ``latest``, which counts for nobody.
+
+        False when it stands as high already, and counts.
+        """
+        if (
+            yield from held(self._table.put(self._item(name, moment), when=_lower(moment, latest)))
+        ):
+            return True
+        # It stands as high, or nothing is known.
+        if not moment <= (yield from self.get(name)) <= latest:
+            raise TableUnavailable
+        return False
+
+    def _item(self, name: str | None, moment: int) -> Item:
+        item_id = not_before_id(self._namespace, name)
+        return NOT_BEFORE.item(item_id) | {"notBefore": as_number(moment)}
+
+
+def _lower(moment: int, latest: int) -> Condition:
+    return Condition(
+        "attribute_not_exists(#id) OR #notBefore < :moment OR #notBefore > :latest",
+        {":moment": as_number(moment), ":latest": as_number(latest)},
+    )
+
+
+class NotBeforeItems:
+    """The same, each done in the thread that calls it."""
+
+    def __init__(self, table: Table, namespace: str) -> None:
+        self.steps = NotBeforeItemSteps(table.steps, namespace)
+
+    get = blocking(NotBeforeItemSteps.get)
+    raise_to = blocking(NotBeforeItemSteps.raise_to)

@@ -1,0 +1,253 @@
+"""The records of sessions in the table, each under its session's id.
+
+Takes and gives records; knows neither session keys nor plaintext. All methods raise
+TableUnavailable when the answer cannot be told, and InvalidRecord when an item that they read
+is not what the format says. Written once, as steps; `SessionItems` does each in the thread
+that calls it.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final, Protocol, TypeAlias
+
+from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
+from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.exceptions import (
+    FateUnknown,
+    InvalidRecord,
+    SessionTooLarge,
+    TableUnavailable,
+)
+from sessions_kms.format.ancestors import descends
+from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, as_binary, as_number, item_size
+from sessions_kms.format.record import HEAD_ATTRIBUTES, RecordHead, SessionRecord
+from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
+from sessions_kms.storage.condition import (
+    ABSENT,
+    Action,
+    Condition,
+    Delete,
+    Put,
+)
+from sessions_kms.storage.sending import REPEATS_MAX
+from sessions_kms.storage.table import Table, TableSteps, held
+
+Stored: TypeAlias = SessionRecord | Tombstone | None
+
+# As `is_tombstone` tells it.
+NO_TOMBSTONE: Final = Condition(
+    "attribute_not_exists(#movedAt) OR attribute_exists(#encryptedData)"
+    " OR attribute_exists(#authTag)"
+)
+
+
+class Version(Protocol):
+    """The state of a stored record that a write expects to find."""
+
+    @property
+    def revision(self) -> int: ...
+    @property
+    def salt(self) -> bytes: ...
+
+
+class RecordExists(Exception):
+    """Another live record has this id."""
+
+
+class Conflict(Exception):
+    """The record is not as it was loaded; ``current`` is what stands now, None for nothing."""
+
+    def __init__(self, current: Stored) -> None:
+        super().__init__("The session record was changed meanwhile.")
+        self.current = current
+
+
+class SessionItemSteps:
+    """The verbs of records, as steps."""
+
+    def __init__(self, table: TableSteps) -> None:
+        self._table = table
+
+    def find(self, session_id: str) -> Steps[Stored]:
+        """Return what stands under this id, expired or not."""
+        item = yield from self._table.get(session_id)
+        return None if item is None else _stored(item)
+
+    def get(self, session_id: str) -> Steps[SessionRecord | None]:
+        """Return the record of this id, expired or not; a tombstone is none."""
+        found = yield from self.find(session_id)
+        return found if isinstance(found, SessionRecord) else None
+
+    def head(self, session_id: str) -> Steps[RecordHead | None]:
+        """Return the record of this id, expired or not, without its ciphertext."""
+        item = yield from self._table.get(session_id, only=HEAD_ATTRIBUTES)
+        return None if item is None or is_tombstone(item) else RecordHead.from_item(item)
+
+    def create(self, record: SessionRecord, *, now: int) -> Steps[None]:
+        """Put a record where none is, or only an expired one.
+
+        Raises RecordExists, or FateUnknown: then it may appear later under this id.
+        """
+        try:
+            yield from self._table.put(_item_of(record), when=_absent(now), once=True)
+        except ConditionFailed as exc:
+            if not _is_ours(record, (yield from self._current(record.id, exc))):
+                raise RecordExists from exc
+        except FateUnknown:
+            if not _is_ours(record, (yield from self.find(record.id))):
+                raise
+
+    def replace(self, record: SessionRecord, *, expected: Version, now: int) -> Steps[None]:
+        """Put a record in the place of the one that was loaded.
+
+        Raises Conflict, also for what an earlier request put, or FateUnknown.
+        """
+        try:
+            yield from self._table.put(_item_of(record), when=_unchanged(expected, now), once=True)
+        except ConditionFailed as exc:
+            raise Conflict((yield from self._current(record.id, exc))) from exc
+
+    def move(
+        self,
+        record: SessionRecord,
+        *,
+        old_id: str,
+        expected: Version,
+        now: int,
+        put: Item | None = None,
+        delete: str | None = None,
+    ) -> Steps[None]:
+        """Put a record under a new id and a tombstone over the one that was loaded, or neither.
+
+        With it an item of another kind is put and one deleted, where told. Raises Conflict with
+        what stands under the old id, also if an earlier request put it there, or FateUnknown.
+        """
+        try:
+            yield from self._table.transact(
+                Put(_item_of(record), _absent(now)),
+                Put(Tombstone(old_id, now).to_item(), _unchanged(expected, now)),
+                *([Put(put)] if put else []),
+                *([Delete(delete)] if delete else []),
+            )
+        except TransactionCanceled as exc:
+            raise Conflict((yield from self.find(old_id))) from exc
+
+    def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> Steps[None]:
+        """Put a record and an item that says so for good, both or neither.
+
+        Raises RecordExists where either is there already, or was. Sent again, also late, it
+        does nothing: the mark stays.
+        """
+        is_ours = partial(self._is_ours, record)
+        put = Put(_item_of(record), _absent(now))
+        try:
+            yield from self._until_told(is_ours, put, Put(mark, ABSENT))
+        except TransactionCanceled as exc:
+            if not (yield from is_ours()):
+                raise RecordExists from exc
+
+    def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> Steps[bool]:
+        """Put an item if a record is as it was loaded; False if not.
+
+        The record is put as it is: only to check it would be a right of its own in AWS. So
+        it may be sent again, also late.
+        """
+        record = yield from self.get(session_id)
+        if record is None:
+            return False
+        put = Put(record.to_item(), _unchanged(expected, now))
+        is_there = partial(self._is_there, mark)
+        return (yield from held(self._until_told(is_there, put, Put(mark))))
+
+    def give_back(
+        self, session_id: str, *, expected: Version, mark_id: str, now: int
+    ) -> Steps[None]:
+        """Delete a record and its mark, both or neither: neither if it is not as it was loaded."""
+        delete = Delete(session_id, _unchanged(expected, now))
+        is_gone = partial(self._is_gone, session_id)
+        yield from held(self._until_told(is_gone, delete, Delete(mark_id)))
+
+    def end(self, session_id: str) -> Steps[bool]:
+        """Delete a session's record; False where its tombstone is, which stays."""
+        return (yield from self._table.delete(session_id, when=NO_TOMBSTONE))
+
+    def _until_told(self, is_done: Callable[[], Steps[bool]], *actions: Action) -> Steps[None]:
+        """Do what may be done twice, or late. Raises TransactionCanceled."""
+        for _ in range(REPEATS_MAX):
+            try:
+                yield from self._table.transact(*actions)
+            except FateUnknown:
+                if not (yield from is_done()):
+                    continue
+            return
+        raise TableUnavailable
+
+    def _is_there(self, mark: Item) -> Steps[bool]:
+        return (yield from self._table.get(mark["id"]["S"])) == mark
+
+    def _is_gone(self, session_id: str) -> Steps[bool]:
+        return (yield from self.get(session_id)) is None
+
+    def _is_ours(self, record: SessionRecord) -> Steps[bool]:
+        return _is_ours(record, (yield from self.find(record.id)))
+
+    def _current(self, session_id: str, failure: ConditionFailed) -> Steps[Stored]:
+        # Not every DynamoDB-compatible engine returns the item of a failed condition; another
+        # one than was asked for counts for nothing, and what is not valid is read once more.
+        if failure.item and failure.item.get("id") == {"S": session_id}:
+            with suppress(InvalidRecord):
+                return _stored(failure.item)
+        return (yield from self.find(session_id))
+
+
+class SessionItems:
+    """The same, each done in the thread that calls it."""
+
+    def __init__(self, table: Table) -> None:
+        self.steps = SessionItemSteps(table.steps)
+
+    find = blocking(SessionItemSteps.find)
+    get = blocking(SessionItemSteps.get)
+    head = blocking(SessionItemSteps.head)
+    create = blocking(SessionItemSteps.create)
+    replace = blocking(SessionItemSteps.replace)
+    move = blocking(SessionItemSteps.move)
+    take_over = blocking(SessionItemSteps.take_over)
+    mark = blocking(SessionItemSteps.mark)
+    give_back = blocking(SessionItemSteps.give_back)
+    end = blocking(SessionItemSteps.end)
+
+
+def _stored(item: Item) -> SessionRecord | Tombstone:
+    return tombstone_in(item) or SessionRecord.from_item(item)
+
+
+def _is_ours(record: SessionRecord, current: Stored) -> bool:
+    """Tell whether a first record was put although its answer was lost: its salt is fresh."""
+    if not isinstance(current, SessionRecord):
+        return False
+    return current.salt == record.salt or descends(current.ancestors, record.salt)
+
+
+def _item_of(record: SessionRecord) -> Item:
+    """Return the item of a record. Raises SessionTooLarge, before any call."""
+    item = record.to_item()
+    if (size := item_size(item)) > ITEM_MAX_BYTES:
+        raise SessionTooLarge(size, ITEM_MAX_BYTES)
+    return item
+
+
+def _absent(now: int) -> Condition:
+    return Condition("attribute_not_exists(#id) OR #ttl <= :now", {":now": as_number(now)})
+
+
+def _unchanged(expected: Version, now: int) -> Condition:
+    return Condition(
+        "#revision = :revision AND #salt = :salt AND #ttl > :now",
+        {
+            ":revision": as_number(expected.revision),
+            ":salt": as_binary(expected.salt),
+            ":now": as_number(now),
+        },
+    )

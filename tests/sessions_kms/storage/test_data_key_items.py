@@ -1,0 +1,51 @@
+"""The published data keys of the fleet, on each stand-in of DynamoDB."""
+
+import pytest
+
+from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.format.published_key import PublishedKey
+from sessions_kms.storage.data_key_items import DataKeyItems
+from tests.sessions_kms.support.fakes import together
+from tests.sessions_kms.support.stacks import Stack
+
+NOW = 1_800_000_000
+PERIOD = 1_799_971_200
+
+
+@pytest.fixture
+def keys(stack: Stack) -> DataKeyItems:
+    return stack.services.data_key_items
+
+
+def published(encrypted: bytes = b"wrapped", period: int = PERIOD) -> PublishedKey:
+    return PublishedKey(period, encrypted, NOW, NOW + 86400)
+
+
+def test_data_key_is_published_once(keys: DataKeyItems) -> None:
+    assert keys.get(PERIOD) is None
+    assert keys.publish(published(b"first"))
+    assert not keys.publish(published(b"second"))
+    assert keys.get(PERIOD) == published(b"first")
+    assert keys.get(PERIOD + 86400) is None
+
+
+def test_data_key_is_replaced_only_where_the_blob_is_the_one_meant(keys: DataKeyItems) -> None:
+    assert not keys.replace(published(b"new"), old=b"old")
+    assert keys.get(PERIOD) is None
+    keys.publish(published(b"old"))
+    assert not keys.replace(published(b"new"), old=b"other")
+    assert keys.replace(published(b"new"), old=b"old")
+    assert keys.get(PERIOD) == published(b"new")
+
+
+def test_racing_publications_have_one_winner(keys: DataKeyItems) -> None:
+    results = together(6, lambda i: keys.publish(published(b"%d" % i)))
+    assert sorted(map(str, results)) == ["False"] * 5 + ["True"]
+    assert keys.get(PERIOD) == published(b"%d" % results.index(True))
+
+
+def test_data_key_item_of_another_period_is_invalid(stack: Stack, keys: DataKeyItems) -> None:
+    stack.put_item(published(period=PERIOD + 1).to_item(f"data-key#django#{PERIOD}"))
+    with pytest.raises(InvalidRecord) as caught:
+        keys.get(PERIOD)
+    assert caught.value.reason == "keyPeriod"
