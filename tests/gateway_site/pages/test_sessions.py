@@ -8,12 +8,12 @@ from datetime import datetime
 import pytest
 from django.test import Client
 
-from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.storage.table import Page
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, install
 
 LIST = "/sessions/"
@@ -292,10 +292,10 @@ def test_stranger_is_sent_to_sign_in(corp: FakeProvider, address: str) -> None:
 
 
 def test_list_that_cannot_be_read_is_a_notice_on_a_whole_page(
-    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
-    _break_the_index(store, monkeypatch, "owned_page")
+    store.dynamodb.on("Query user", refused)
 
     found = section(visitor)
 
@@ -306,12 +306,12 @@ def test_list_that_cannot_be_read_is_a_notice_on_a_whole_page(
 
 
 def test_end_that_cannot_be_told_is_not_called_one(
-    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
     there = signed_in(corp)
     forget_messages(visitor)
-    _break_the_index(store, monkeypatch, "owned")
+    store.dynamodb.on("Query user", refused)
     assert "not known whether" in messages(visitor, END_OTHERS)
     assert is_signed_in(there)
 
@@ -432,10 +432,10 @@ def test_home_page_counts_the_present_session_though_the_index_lags(
 
 
 def test_count_that_cannot_be_read_is_a_notice_on_a_whole_page(
-    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+    corp: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:
     visitor.sign_in(corp)
-    _break_the_index(store, monkeypatch, "owned_page")
+    store.dynamodb.on("Query user", refused)
     assert "cannot be counted right now" in counted(visitor)
 
 
@@ -463,10 +463,3 @@ def _forge(store: Stack, of: str, **changed: str) -> None:
     """Put a copy of a record with other numbers, as another user of the table may."""
     numbers = {name: {"N": value} for name, value in changed.items()}
     store.put_item({**store.items()[of], "id": {"S": "A" * 43}, **numbers})
-
-
-def _break_the_index(store: Stack, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise TableUnavailable
-
-    monkeypatch.setattr(store.services.table, method, fail)

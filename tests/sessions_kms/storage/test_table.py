@@ -189,6 +189,13 @@ def test_item_of_another_id_than_was_asked_for_is_no_answer(
         table.get("a")
 
 
+def test_read_that_is_cut_short_is_no_miss(client: Recording, table: Table) -> None:
+    client.told["get_item"] = [{}]
+    with pytest.raises(TableUnavailable):
+        table.get("a")
+    assert table.get("a") is None
+
+
 def test_item_of_exactly_the_limit_is_taken(records: SessionItems) -> None:
     room = ITEM_MAX_BYTES - item_size(record("a", encrypted_data=b"").to_item())
     records.create(record("a", encrypted_data=bytes(room)), now=NOW)

@@ -1,6 +1,5 @@
 """DynamoDB in memory answers as moto does, to every condition that the engine states."""
 
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +12,8 @@ from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations import provisioning
-from sessions_kms.storage.condition import equal
+from sessions_kms.operations.purging import created_until, ended_until, sealed_in
+from sessions_kms.storage.condition import Condition, equal
 from sessions_kms.storage.table import Page
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
@@ -40,6 +40,7 @@ STATES = {
     "ended": Stored(1, b"s" * 16, NOW - 1),
 }
 ANEW = {"encryptedKey": as_binary(b"other"), "createdAt": as_number(NOW)}
+MARK = {"id": {"S": "moved#a"}}
 EXPECTED = Stored(1, b"s" * 16, 0)
 WRITES: dict[str, Callable[[Items], object]] = {
     "create": lambda items: items.sessions.create(record("a", b"n" * 16), now=NOW),
@@ -66,6 +67,31 @@ WRITES: dict[str, Callable[[Items], object]] = {
     "get": lambda items: items.sessions.get("a"),
     "head": lambda items: items.sessions.head("a"),
     "owned page": lambda items: ids_of(items.table.owned(OWNER)),
+    "owned, page by page": lambda items: paged(
+        lambda start: items.table.owned(OWNER, start, limit=1)
+    ),
+    "scan": lambda items: ids_of(items.table.scan()),
+    "scan, whole and consistent": lambda items: ids_of(
+        items.table.scan(whole=True, consistent=True)
+    ),
+    "scan, page by page": lambda items: paged(lambda start: items.table.scan(start, limit=2)),
+    "delete created": lambda items: items.table.delete("a", when=created_until(NOW - 5)),
+    "delete created earlier": lambda items: items.table.delete("a", when=created_until(NOW - 6)),
+    "delete ended": lambda items: items.table.delete("a", when=ended_until(NOW)),
+    "delete sealed": lambda items: items.table.delete("a", when=sealed_in(0, but=None)),
+    "delete sealed but": lambda items: items.table.delete("a", when=sealed_in(0, but=b"wrapped")),
+    "delete sealed of another": lambda items: items.table.delete("a", when=sealed_in(0, but=b"x")),
+    "delete what lacks what is compared": lambda items: items.table.delete(
+        "lease#a", when=Condition("#encryptedKey <> :but", {":but": as_binary(b"x")})
+    ),
+    "take over": lambda items: items.sessions.take_over(record("a", b"n" * 16), mark=MARK, now=NOW),
+    "take over what was": lambda items: items.sessions.take_over(
+        record("a", b"n" * 16), mark=stamped(b"2"), now=NOW
+    ),
+    "mark": lambda items: items.sessions.mark("a", expected=EXPECTED, mark=MARK, now=NOW),
+    "give back": lambda items: items.sessions.give_back(
+        "a", expected=EXPECTED, mark_id="lease#a", now=NOW
+    ),
     "publish": lambda items: items.data_keys.publish(PublishedKey(1, b"new", NOW, NOW)),
     "publish again": lambda items: items.data_keys.publish(PublishedKey(2, b"new", NOW, NOW)),
     "replace key": lambda items: items.data_keys.replace(
@@ -84,6 +110,17 @@ def ids_of(page: Page) -> list[str]:
     return sorted(str(sorted(item.items())) for item in page.items)
 
 
+def paged(read: Callable[[Any], Page]) -> list[str]:
+    """Return what all pages have; the order of a scan is DynamoDB's own."""
+    page = read(None)
+    found = ids_of(page)
+    while page.next is not None:
+        page = read(page.next)
+        assert len(page.items) <= 2
+        found += ids_of(page)
+    return sorted(found)
+
+
 def record(name: str, salt: bytes, *, revision: int = 1, ttl: int = NOW + 10) -> SessionRecord:
     return SessionRecord(
         id=name,
@@ -95,10 +132,10 @@ def record(name: str, salt: bytes, *, revision: int = 1, ttl: int = NOW + 10) ->
         key_period=0,
         encrypted_key=b"wrapped",
         salt=salt,
-        commitment=os.urandom(32),
-        iv=os.urandom(12),
+        commitment=bytes(32),
+        iv=bytes(12),
         encrypted_data=b"sealed",
-        auth_tag=os.urandom(16),
+        auth_tag=bytes(16),
     )
 
 
@@ -109,7 +146,7 @@ def stamped(stamp: bytes) -> dict[str, dict[str, Any]]:
 def outcome(items: Items, name: str, state: Stored | None) -> tuple[str, list[str]]:
     """Bring a table into a state and write; give what came of it and what stands then."""
     table = items.table
-    for item_id in ("a", "b", "c", "data-key#django#1", "lease#a"):
+    for item_id in ("a", "b", "c", "data-key#django#1", "lease#a", "moved#a"):
         table.delete(item_id)
     if state:
         table.put(record("a", state.salt, revision=state.revision, ttl=state.ttl).to_item())
@@ -120,7 +157,7 @@ def outcome(items: Items, name: str, state: Stored | None) -> tuple[str, list[st
         told = WRITES[name](items)
     except Exception as exc:  # noqa: BLE001 - its type is what is compared
         told = type(exc)
-    found = [table.get(item_id) or {} for item_id in ("a", "b", "c", "lease#a")]
+    found = [table.get(item_id) or {} for item_id in ("a", "b", "c", "lease#a", "moved#a")]
     key = (table.get("data-key#django#2") or {}).get("encryptedKey")
     salts = [str(item.get("salt") or item.get("stamp")) for item in found]
     return repr(told), [*salts, str(key)]
