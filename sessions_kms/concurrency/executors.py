@@ -4,13 +4,12 @@ A pool is made at its first use and stays. A forked process has none of its pare
 it begins with no pools.
 """
 
-import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import partial
 from typing import Final, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,13 +28,10 @@ def executor(name: str, threads: int) -> ThreadPoolExecutor:
 async def in_thread(
     pool: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Do blocking work in a thread of a pool, with this task's context; return its result.
-
-    Cancelled, it goes on by itself if it has begun.
-    """
+    """Do blocking work in a thread of a pool, with this task's context; return its result."""
     __traceback_hide__ = True
-    call = partial(copy_context().run, work, *args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(pool, call)
+    call = sync_to_async(work, thread_sensitive=False, executor=pool)
+    return await call(*args, **kwargs)
 
 
 os.register_at_fork(after_in_child=_made.clear)

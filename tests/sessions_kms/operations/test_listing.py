@@ -74,7 +74,8 @@ def test_row_tells_what_the_record_says_in_the_clear(stack: Stack) -> None:
 
 
 def test_whole_table_is_seen_once_page_by_page(stack: Stack, few_rows: None) -> None:
-    made = {stored("7") for _ in range(6)} | {stored() for _ in range(5)}
+    made = {stored("7") for _ in range(5)} | {stored() for _ in range(5)}
+    made |= {stored("7", _about={"browser": "Firefox"})}  # which is an item of its own
     stack.put_item(lease(1))
     found = pages()
     assert sorted(row.id for page in found for row in page) == sorted(made)

@@ -113,6 +113,17 @@ def test_changed_result_cannot_be_told_rather_than_worked_out_again(
         leases.claim(SECRET, "two", seconds=30)
 
 
+def test_held_lease_of_a_version_that_is_not_known_cannot_be_told_nor_taken(
+    stack: Stack, leases: Leases
+) -> None:
+    leases.claim(SECRET, "one", seconds=30)
+    [item] = [item for name, item in stack.items().items() if name.startswith("lease#")]
+    stack.put_item(item | {"version": {"N": "2"}})
+    stack.clock.advance(60)
+    with pytest.raises(TableUnavailable):
+        leases.claim(SECRET, "two", seconds=30)
+
+
 def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
     stack: Stack, leases: Leases
 ) -> None:
