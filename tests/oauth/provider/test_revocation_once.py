@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 
 from oauth.exceptions import OAuthError
+from oauth.provider.grant_lease import LEASE
 from oauth.provider.revocation import revoke_soon
 from oauth.provider.token_set import TokenSet
+from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import held_by, refreshed, revoked, settled, sign_out
 from tests.oauth.support.logout_provider import LogoutProvider
+from tests.sessions_kms.support.stacks import Stack, install
 
 
 def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: Visitor) -> None:
@@ -20,6 +24,17 @@ def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: 
     held = held_by(visitor)
     for _ in range(2):
         revoke_soon(services(), "corp", held)
+    assert revoked(idp) == [held.refresh_token]
+
+
+def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
+    idp: LogoutProvider, visitor: Visitor, store: Stack
+) -> None:
+    install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
+    visitor.sign_in(idp)
+    held = held_by(visitor)
+    Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
+    revoke_soon(services(), "corp", held)
     assert revoked(idp) == [held.refresh_token]
 
 

@@ -159,6 +159,31 @@ def test_token_that_lasts_is_returned_while_another_refreshes(
     assert len(corp.refreshes) == 1
 
 
+def test_token_that_lasts_is_returned_while_a_task_of_the_same_loop_refreshes(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(corp)
+    before = stored(visitor)
+    store.clock.now = (before.expires_at or 0) - 30
+    asked, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        asked.set()
+        assert go_on.wait(30)
+
+    async def ask_beside_a_refresh() -> tuple[TokenSet, TokenSet]:
+        refreshing = asyncio.ensure_future(oauth.aget_token(request_of(visitor), "corp"))
+        assert await asyncio.to_thread(asked.wait, 30)
+        try:
+            beside = await asyncio.wait_for(oauth.aget_token(request_of(visitor), "corp"), 20)
+        finally:
+            go_on.set()
+        return beside, await refreshing
+
+    corp.hooks["/token"] = hold
+    assert asyncio.run(ask_beside_a_refresh()) == (before, stored(visitor))
+
+
 def test_sync_call_in_an_event_loop_is_an_error(corp: FakeProvider, expired: Visitor) -> None:
     request = request_of(expired)
 
@@ -229,6 +254,8 @@ def test_lease_of_a_dead_process_is_taken_over(
     Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
         get_token(expired)
+    with pytest.raises(oauth.ProviderUnavailable, match="a moment ago"):
+        get_token(expired)  # Nobody waits so long once more for what may be dead.
     refresh_coordinator._resting.clear()
     store.clock.advance(LEASE + 6)
     assert get_token(expired).refresh_token in corp.refresh_tokens
@@ -283,8 +310,11 @@ def test_answer_that_cannot_be_sealed_is_saved_in_the_session_all_the_same(
         raise StoreUnavailable
 
     monkeypatch.setattr(Leases, "complete", failing)
+    old = stored(expired)
     assert get_token(expired) == stored(expired)
     assert "could not be sealed" in caplog.text
+    claim = Leases().claim(old.grant_secret, "another", seconds=LEASE)
+    assert not claim.held  # Whoever has an old copy does not spend the old refresh token at once.
 
 
 def test_lease_item_shows_no_token_and_no_secret(

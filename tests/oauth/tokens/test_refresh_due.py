@@ -55,6 +55,15 @@ def test_short_token_is_not_refreshed_at_each_call(
     assert len(corp.refreshes) == 1
 
 
+def test_token_that_ends_as_soon_as_it_is_issued_is_handed_out_all_the_same(
+    corp: FakeProvider, signed_in: Visitor, store: Stack
+) -> None:
+    corp.expires_in = 0
+    store.clock.advance(4000)
+    assert get_token(signed_in) == stored(signed_in)
+    assert len(corp.refreshes) == 1
+
+
 def test_token_without_end_is_returned_as_it_is(
     github: FakeProvider, visitor: Visitor, store: Stack
 ) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.base import UpdateError
 
 import oauth
+from oauth.provider.grant_lease import LEASE, Claimed, GrantLease
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
-from sessions_kms.exceptions import SessionMoved
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.services import Services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token, request_of, stored
@@ -86,3 +92,61 @@ def test_old_copy_adopts_the_successor(
 
     assert get_token(signed_in) == new == stored(signed_in)
     assert len(corp.refreshes) == 1
+
+
+def test_session_that_ends_between_the_refresh_and_its_save_gets_no_token(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_: SessionStore, must_create: bool = False) -> None:
+        raise UpdateError
+
+    store.clock.advance(4000)
+    monkeypatch.setattr(SessionStore, "save", ended)
+    with pytest.raises(oauth.NotConnected):
+        get_token(signed_in)
+
+
+def test_whoever_comes_to_the_lease_late_looks_at_the_session_again(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others refreshed, saved, and their result was deleted, all since the session was read."""
+    store.clock.advance(4000)
+    old = stored(signed_in)
+    newer = replace(old, grant_secret="n" * 32, expires_at=int(store.clock.now) + 9000)
+    claimed = GrantLease.claimed
+
+    def late(self: GrantLease, patience: float) -> Steps[Claimed]:
+        session = SessionStore(signed_in.session.session_key)
+        vault.store(session, "corp", newer)
+        session.save()
+        return claimed(self, patience)
+
+    monkeypatch.setattr(GrantLease, "claimed", late)
+    assert get_token(signed_in) == newer
+    assert corp.refreshes == []
+    assert Leases().claim(old.grant_secret, "another", seconds=LEASE).held  # It was given back.
+
+
+def test_request_whose_session_is_anothers_by_now_gets_no_token(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def anothers(*_: Any) -> None:
+        raise UpdateError
+
+    store.clock.advance(4000)
+    monkeypatch.setattr(SessionStore, "catch_up", anothers)
+    with pytest.raises(oauth.NotConnected, match="another person"):
+        get_token(signed_in)
+
+
+def test_nothing_is_spent_that_could_not_be_sealed(
+    corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(_: Services) -> None:
+        raise StoreUnavailable
+
+    store.clock.advance(4000)
+    monkeypatch.setattr(Services, "sealing_key", unavailable)
+    with pytest.raises(StoreUnavailable):
+        get_token(signed_in)
+    assert corp.refreshes == []
