@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 SERVICES = "sessions_kms.services"
-GIVEN_SERVICES = ("operations", "switching")
+GIVEN_SERVICES = ("sealed_items", "operations", "switching")
 MAX_LINES = 500
 MAX_MODULES = 15  # of a folder, beside its __init__
 

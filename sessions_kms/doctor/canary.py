@@ -189,7 +189,7 @@ class Canary:
         return failing("canary link", "its link is not there, or stays", CONDITIONS)
 
     def _leased(self) -> Finding:
-        leases, secret = Leases(), secrets.token_hex(32)
+        leases, secret = Leases(services()), secrets.token_hex(32)
         self._left.append(leases.id_of(secret))
         taken = leases.claim(secret, "one", seconds=LIFETIME)
         refused = leases.claim(secret, "another", seconds=LIFETIME)

@@ -24,6 +24,7 @@ from oauth.tokens.refresh_coordinator import LEASE, Renewal
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.services import services
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -228,7 +229,7 @@ def test_lease_of_a_dead_process_is_taken_over(
 ) -> None:
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     held = stored(expired)
-    Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
+    Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE)
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
         get_token(expired)
     renewal._resting.clear()

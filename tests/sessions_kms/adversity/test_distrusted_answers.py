@@ -195,9 +195,9 @@ def test_garbled_look_for_a_write_whose_answer_was_lost_is_taken_once_more(
 
 
 def test_another_lease_than_was_asked_for_is_no_answer(faulty: FaultyStack) -> None:
-    Leases().claim("secret", "me", seconds=10)
+    Leases(services()).claim("secret", "me", seconds=10)
     faulty.table.on("GetItem", with_item(OTHERS["another id"]))
-    assert is_unavailable(lambda: Leases().claim("secret", "you", seconds=10))
+    assert is_unavailable(lambda: Leases(services()).claim("secret", "you", seconds=10))
 
 
 def test_published_key_of_another_id_is_no_answer(faulty: FaultyStack) -> None:

@@ -78,15 +78,15 @@ def blobs(stack: Stack) -> dict[str, bytes]:
 
 def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> None:
     keys = [saved(), saved("7", **{ABOUT: {"browser": "Firefox"}})]
-    Leases().claim(LEASE, "holder", seconds=10)
-    Leases().complete(LEASE, "holder", b"result", keep=WAIT * 2)
+    Leases(services.services()).claim(LEASE, "holder", seconds=10)
+    Leases(services.services()).complete(LEASE, "holder", b"result", keep=WAIT * 2)
     before = stack.items()
     switch(stack)
     done = rewrap()
     assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 5, 0)
     assert opens(stack, *keys)
     assert about.About(stack.services).read(id_of(keys[1])) == {"browser": "Firefox"}
-    assert Leases().claim(LEASE, "other", seconds=10).result == b"result"
+    assert Leases(services.services()).claim(LEASE, "other", seconds=10).result == b"result"
     for name, item in stack.items().items():  # Nothing else of a record has changed.
         changed = {"encryptedKey"} | ({"createdAt"} if name.startswith("data-key#") else set())
         kept = {key: value for key, value in item.items() if key not in changed}
