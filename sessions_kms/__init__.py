@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from sessions_kms.operations.users import user_id_of
     from sessions_kms.sealed_items import about
     from sessions_kms.sealed_items.leases import Leases
+    from sessions_kms.services import id_of
     from sessions_kms.session.anonymous import AnonymousSessionTooLarge
     from sessions_kms.session.links import LINKS, LINKS_MAX
-    from sessions_kms.session.loading import id_of
     from sessions_kms.storage.not_before import names_from as not_before_names_from
 
 __all__ = [
@@ -106,7 +106,7 @@ _HOMES = {
     "StoreUnavailable": "exceptions:StoreUnavailable",
     "TableUnavailable": "exceptions:TableUnavailable",
     "about": "sealed_items.about",
-    "id_of": "session.loading:id_of",
+    "id_of": "services:id_of",
     "moment_of_date": "aws.clock:moment_of",
     "not_before_names_from": "storage.not_before:names_from",
     "open_circuits": "aws.calls:hanging",

@@ -25,6 +25,7 @@ from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import Header
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.data_key_items import DataKeyItems
@@ -224,6 +225,12 @@ def services() -> Services:
         if _services is None:
             _services = build(conf.config())
         return _services
+
+
+def id_of(session_key: str) -> str:
+    """Return the id that the session of this key is stored under."""
+    __traceback_hide__ = True
+    return session_id(services().config.namespace, session_key)
 
 
 def reset() -> None:

@@ -14,6 +14,8 @@ PACKAGES = ("sessions_kms", "oauth", "gateway_site")
 SERVICES = "sessions_kms.services"
 GIVEN_SERVICES = (
     "sessions_kms/operations",
+    "sessions_kms/sealed_items",
+    "sessions_kms/session",
     "sessions_kms/switching",
     "oauth/provider",
     "oauth/admission",

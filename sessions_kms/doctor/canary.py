@@ -22,9 +22,8 @@ from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.sealing import Sealing
-from sessions_kms.services import services
+from sessions_kms.services import id_of, services
 from sessions_kms.session import links
-from sessions_kms.session.loading import id_of
 from sessions_kms.storage.session_items import Conflict
 
 LIFETIME = 300  # seconds
@@ -189,7 +188,7 @@ class Canary:
         return failing("canary link", "its link is not there, or stays", CONDITIONS)
 
     def _leased(self) -> Finding:
-        leases, secret = Leases(), secrets.token_hex(32)
+        leases, secret = Leases(services()), secrets.token_hex(32)
         self._left.append(leases.id_of(secret))
         taken = leases.claim(secret, "one", seconds=LIFETIME)
         refused = leases.claim(secret, "another", seconds=LIFETIME)

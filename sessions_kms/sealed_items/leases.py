@@ -18,7 +18,7 @@ from sessions_kms.format.attributes import Item, as_binary, as_number, as_text, 
 from sessions_kms.format.kinds import LEASE, lease_id
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import SealingSteps
-from sessions_kms.services import Services, services
+from sessions_kms.services import Services
 
 CLOCK_DIFFERENCE = 5  # seconds by which the clocks of two processes may differ
 KEPT_UNFINISHED = 3600  # seconds until DynamoDB may delete a lease without a result
@@ -176,8 +176,8 @@ class LeaseSteps:
 class Leases:
     """The same, each done in the thread that calls it."""
 
-    def __init__(self, made: Services | None = None) -> None:
-        self.steps = LeaseSteps(made or services())
+    def __init__(self, services: Services) -> None:
+        self.steps = LeaseSteps(services)
         self.id_of = self.steps.id_of
 
     claim = blocking(LeaseSteps.claim)

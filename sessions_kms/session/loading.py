@@ -18,7 +18,7 @@ from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items.sealing import SealingSteps
-from sessions_kms.services import Services, services
+from sessions_kms.services import Services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announce, session_refused
@@ -131,12 +131,6 @@ class Loading:
             return stands
         is_live = yield from self._services.steps.is_live(stands)
         return (yield from self.opened(stands, key)) if is_live else None
-
-
-def id_of(session_key: str) -> str:
-    """Return the id that the session of this key is stored under."""
-    __traceback_hide__ = True
-    return session_id(services().config.namespace, session_key)
 
 
 def refuse(record_id: str, error: InvalidRecord) -> None:

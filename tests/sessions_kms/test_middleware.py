@@ -21,7 +21,7 @@ from sessions_kms import outages
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware
 from sessions_kms.outages import Outage
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.fakes import KEY
 from tests.sessions_kms.support.memory_dynamodb import after, refused

@@ -12,7 +12,7 @@ from django.dispatch import Signal
 
 from sessions_kms import signals
 from sessions_kms.backend import SessionStore
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.sessions_kms.support.stacks import Stack
 
 SIGNALS = {name: value for name, value in vars(signals).items() if isinstance(value, Signal)}

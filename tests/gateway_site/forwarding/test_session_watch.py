@@ -19,8 +19,7 @@ from gateway_site.transport.connections import Busy, Lease, Owner
 from gateway_site.transport.http1 import Http1Connection
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
-from sessions_kms.services import services
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of, services
 from tests.clock import FakeClock
 from tests.sessions_kms.support.stacks import fake_stack, install
 

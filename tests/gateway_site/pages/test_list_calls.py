@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from sessions_kms.aws import clients
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations.listing import OWNED_ROWS
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.oauth.support.counted_store import Calls, calls, local_kms, roto_url, store
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor

@@ -33,7 +33,7 @@ def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     visitor.sign_in(idp)
     held = held_by(visitor)
-    Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
+    Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE)
     revoke_soon(services(), "corp", held)
     assert revoked(idp) == [held.refresh_token]
 

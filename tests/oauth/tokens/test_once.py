@@ -23,6 +23,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases, LeaseSteps
+from sessions_kms.services import services
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -251,7 +252,7 @@ def test_lease_of_a_dead_process_is_taken_over(
 ) -> None:
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     held = stored(expired)
-    Leases().claim(held.grant_secret, "of the dead", seconds=LEASE)
+    Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE)
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
         get_token(expired)
     with pytest.raises(oauth.ProviderUnavailable, match="a moment ago"):
@@ -313,7 +314,7 @@ def test_answer_that_cannot_be_sealed_is_saved_in_the_session_all_the_same(
     old = stored(expired)
     assert get_token(expired) == stored(expired)
     assert "could not be sealed" in caplog.text
-    claim = Leases().claim(old.grant_secret, "another", seconds=LEASE)
+    claim = Leases(services()).claim(old.grant_secret, "another", seconds=LEASE)
     assert not claim.held  # Whoever has an old copy does not spend the old refresh token at once.
 
 

@@ -15,7 +15,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.services import Services
+from sessions_kms.services import Services, services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token, request_of, stored
@@ -124,7 +124,9 @@ def test_whoever_comes_to_the_lease_late_looks_at_the_session_again(
     monkeypatch.setattr(GrantLease, "claimed", late)
     assert get_token(signed_in) == newer
     assert corp.refreshes == []
-    assert Leases().claim(old.grant_secret, "another", seconds=LEASE).held  # It was given back.
+    assert (
+        Leases(services()).claim(old.grant_secret, "another", seconds=LEASE).held
+    )  # It was given back.
 
 
 def test_request_whose_session_is_anothers_by_now_gets_no_token(

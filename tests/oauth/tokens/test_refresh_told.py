@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from oauth.exceptions import ReauthenticationRequired
 from oauth.signals import token_refreshed
 from oauth.telemetry import telemetry
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token

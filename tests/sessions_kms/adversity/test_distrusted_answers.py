@@ -19,8 +19,7 @@ from sessions_kms.exceptions import (
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.services import services
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of, services
 from sessions_kms.storage.session_items import Conflict
 from tests.sessions_kms.support.faults import (
     Answer,
@@ -189,9 +188,9 @@ def test_garbled_look_for_a_write_whose_answer_was_lost_is_taken_once_more(
 
 
 def test_another_lease_than_was_asked_for_is_no_answer(faulty: FaultyStack) -> None:
-    Leases().claim("secret", "me", seconds=10)
+    Leases(services()).claim("secret", "me", seconds=10)
     faulty.table.on("GetItem", with_item(OTHERS["another id"]))
-    assert is_unavailable(lambda: Leases().claim("secret", "you", seconds=10))
+    assert is_unavailable(lambda: Leases(services()).claim("secret", "you", seconds=10))
 
 
 def test_published_key_of_another_id_is_no_answer(faulty: FaultyStack) -> None:

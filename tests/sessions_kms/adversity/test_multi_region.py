@@ -133,24 +133,24 @@ def test_two_regions_that_begin_a_period_at_once_read_each_others_sessions(
 
 
 def test_finished_lease_is_known_in_the_other_region(regions: TwoRegions) -> None:
-    leases = Leases()
+    leases = Leases(services())
     assert leases.claim("secret", "here", seconds=10).held
     assert leases.complete("secret", "here", b"tokens", keep=60)
     regions.table.replicate()
     regions.serve(OTHER)
-    assert Leases().claim("secret", "there", seconds=10).result == b"tokens"
+    assert Leases(services()).claim("secret", "there", seconds=10).result == b"tokens"
 
 
 def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
-    assert Leases().claim("secret", "here", seconds=10).held
+    assert Leases(services()).claim("secret", "here", seconds=10).held
     regions.table.replicate()
     regions.serve(OTHER)
-    claim = Leases().claim("secret", "there", seconds=10)
+    claim = Leases(services()).claim("secret", "there", seconds=10)
     assert not claim.held
     clock.advance(claim.wait)
-    assert Leases().claim("secret", "there", seconds=10).held
+    assert Leases(services()).claim("secret", "there", seconds=10).held
 
 
 def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: FakeClock) -> None:
@@ -281,9 +281,9 @@ def test_cost_session_whose_key_was_changed_lives_on_under_the_old_key(
 
 
 def test_cost_lease_is_held_in_both_regions(regions: TwoRegions) -> None:
-    assert Leases().claim("secret", "here", seconds=10).held
+    assert Leases(services()).claim("secret", "here", seconds=10).held
     regions.serve(OTHER)
-    assert Leases().claim("secret", "there", seconds=10).held
+    assert Leases(services()).claim("secret", "there", seconds=10).held
 
 
 def test_cost_not_before_raised_in_two_regions_may_end_up_lower(

@@ -13,7 +13,7 @@ from sessions_kms import services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import WITHIN, in_time

@@ -7,7 +7,7 @@ import pytest
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import Store, apply, check, client, new_key, troubles
 from tests.sessions_kms.support.commands import end

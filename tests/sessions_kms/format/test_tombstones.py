@@ -16,8 +16,7 @@ from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.operations.rewrapping import Rewrapping
-from sessions_kms.services import Services, services
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import Services, id_of, services
 from tests.sessions_kms.support.stacks import Stack
 
 pytestmark = pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect=True)

@@ -78,7 +78,7 @@ def use_the_site() -> None:
     other = signed_in("8")
     other.save()
     assert ending.end_sessions_of(services.services(), "8") == 1
-    leases, secret = Leases(), secrets.token_hex()
+    leases, secret = Leases(services.services()), secrets.token_hex()
     assert leases.claim(secret, "me", seconds=10).held
     assert leases.complete(secret, "me", b"done", keep=60)
     assert leases.claim(secret, "you", seconds=10).result == b"done"

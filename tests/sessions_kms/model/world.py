@@ -17,8 +17,7 @@ from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format import envelope
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
-from sessions_kms.services import Services
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import Services, id_of
 from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.not_before import NotBefore
 from sessions_kms.storage.not_before_items import NotBeforeItems

@@ -9,9 +9,8 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
-from sessions_kms.services import services
+from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
-from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.sessions import link_items, lives
 from tests.sessions_kms.support.stacks import Stack
 

@@ -14,7 +14,7 @@ from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import KEYS_ASKED, OWNED_ROWS, READS, ROWS, Inspection, Row
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install

@@ -9,8 +9,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import Count, Inspection
-from sessions_kms.services import services
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of, services
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
 

@@ -12,7 +12,7 @@ from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations.ownership import Belonging
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.sessions_kms.support.stacks import Stack
 
 

@@ -13,7 +13,7 @@ from sessions_kms.operations import rewrapping
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import Run, run
 from tests.sessions_kms.support.faults import error
@@ -70,15 +70,15 @@ def blobs(stack: Stack) -> dict[str, bytes]:
 
 def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> None:
     keys = [saved_key(token="t"), saved_key("7", token="t", **{ABOUT: {"browser": "Firefox"}})]
-    Leases().claim(LEASE, "holder", seconds=10)
-    Leases().complete(LEASE, "holder", b"result", keep=WAIT * 2)
+    Leases(services.services()).claim(LEASE, "holder", seconds=10)
+    Leases(services.services()).complete(LEASE, "holder", b"result", keep=WAIT * 2)
     before = stack.items()
     switch(stack)
     done = rewrap()
     assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 5, 0)
     assert opens(stack, *keys)
     assert about.About(stack.services).read(id_of(keys[1])) == {"browser": "Firefox"}
-    assert Leases().claim(LEASE, "other", seconds=10).result == b"result"
+    assert Leases(services.services()).claim(LEASE, "other", seconds=10).result == b"result"
     for name, item in stack.items().items():  # Nothing else of a record has changed.
         changed = {"encryptedKey"} | ({"createdAt"} if name.startswith("data-key#") else set())
         kept = {key: value for key, value in item.items() if key not in changed}

@@ -15,8 +15,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.services import services
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of, services
 from sessions_kms.session.next_cookie import TRIED_MAX
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support import wire

@@ -10,9 +10,8 @@ from django.test import RequestFactory
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.sealed_items.sealing import Sealing
-from sessions_kms.services import services
+from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS, LINKS_MAX
-from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_reports
 from tests.sessions_kms.support.sessions import again, link_items, lives
 from tests.sessions_kms.support.stacks import Stack

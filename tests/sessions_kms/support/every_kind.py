@@ -68,8 +68,8 @@ def write() -> Names:
     moved.save()
     names = {"session": session.session_key or "", "old": moved.session_key or ""}
     moved.cycle_key()
-    Leases().claim(SECRET, "one", seconds=30)
-    assert Leases().complete(SECRET, "one", b"result", keep=600)
+    Leases(services()).claim(SECRET, "one", seconds=30)
+    assert Leases(services()).complete(SECRET, "one", b"result", keep=600)
     now = int(services().clock())
     remember_used(services(), ISSUER, "token", until=now + 600)
     services().table.put(moved_marks.mark(services(), "elsewhere", row_ends_at=now))
@@ -98,7 +98,7 @@ def _moved(_: Names) -> bool:
 
 
 def _lease(_: Names) -> str:
-    return (Leases().claim(SECRET, "two", seconds=30).result or b"").decode()
+    return (Leases(services()).claim(SECRET, "two", seconds=30).result or b"").decode()
 
 
 def _link(names: Names) -> bool:

@@ -18,9 +18,8 @@ from sessions_kms.operations.ending import end_linked, end_sessions_of
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Leases
-from sessions_kms.services import services
+from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
-from sessions_kms.session.loading import id_of
 from tests.sessions_kms.support.sessions import saved_key
 
 ADA, BOB = "1", "2"
@@ -133,7 +132,7 @@ def end_by_link(scene: Scene) -> None:
 
 def work_once(scene: Scene) -> None:
     """Do what a refresh does around the provider's answer."""
-    leases = Leases()
+    leases = Leases(services())
     assert leases.claim(scene.secret, "holder", seconds=LEASE).held
     assert leases.complete(scene.secret, "holder", RESULT, keep=3600)
 
@@ -213,13 +212,13 @@ def ended_by_link(scene: Scene, answer: Answer) -> None:
 
 def worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
     """The result is there for whoever comes next, or the work can be taken over in time."""
-    claim = Leases().claim(scene.secret, "next", seconds=LEASE)
+    claim = Leases(services()).claim(scene.secret, "next", seconds=LEASE)
     if answer == "ok":
         assert claim.result == RESULT
     elif claim.result is None and not claim.held:
         assert 0 < claim.wait <= LEASE + CLOCK_DIFFERENCE
         advance(claim.wait + 1)
-        assert Leases().claim(scene.secret, "next", seconds=LEASE).held
+        assert Leases(services()).claim(scene.secret, "next", seconds=LEASE).held
 
 
 Act = Callable[[Scene], None]

@@ -46,14 +46,16 @@ class ReleaseCommands(Commands):
 
     def claim(self, secret: str, holder: str) -> tuple[bool, str | None]:
         from sessions_kms.sealed_items.leases import Leases
+        from sessions_kms.services import services
 
-        claim = Leases().claim(secret, holder, seconds=30)
+        claim = Leases(services()).claim(secret, holder, seconds=30)
         return claim.held, None if claim.result is None else claim.result.decode()
 
     def complete(self, secret: str, holder: str, result: str) -> bool:
         from sessions_kms.sealed_items.leases import Leases
+        from sessions_kms.services import services
 
-        return Leases().complete(secret, holder, result.encode(), keep=600)
+        return Leases(services()).complete(secret, holder, result.encode(), keep=600)
 
     def end_before_of(self, name: str, moment: int) -> bool:
         from sessions_kms.operations.ending import end_before_of

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of
 
 SESSIONS = "/admin/sessions_kms/session/"
 

@@ -19,9 +19,8 @@ from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.operations import ending
-from sessions_kms.services import services
+from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
-from sessions_kms.session.loading import id_of
 from sessions_kms.switching.importer import CHUNK, AllEnded, Importer, OldEngine
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import ENGINE, saved

@@ -14,8 +14,7 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from sessions_kms import moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
-from sessions_kms.services import services
-from sessions_kms.session.loading import id_of
+from sessions_kms.services import id_of, services
 from sessions_kms.storage.sending import Send
 from sessions_kms.switching.importer import Importer, OldEngine
 from sessions_kms.switching.moved_marks import mark, mark_of

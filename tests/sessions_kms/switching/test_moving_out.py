@@ -22,8 +22,8 @@ from sessions_kms import backend, moving_in, moving_out
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.services import id_of
 from sessions_kms.session import next_cookie
-from sessions_kms.session.loading import id_of
 from sessions_kms.switching.moved_marks import mark_of
 from tests.clock import FakeClock
 from tests.sessions_kms.support import old_engine
