@@ -5,60 +5,54 @@ this one would refuse or redirect.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, wait
-from typing import cast
+from dataclasses import dataclass
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
 
 from gateway_site.health import probes
 from gateway_site.health.readiness import draining
 from gateway_site.health.shared_answer import PATHS, READINESS
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 
 PROBE_TIMEOUT = 5.0  # seconds until what does not answer counts as unavailable
 VERBOSE = "verbose"
 MIGRATIONS = "migrations"
 
-GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 Answers = Mapping[str, Future[bool]]
 
 
-class HealthMiddleware:
+class HealthMiddleware(SyncAndAsyncMiddleware):
     """Answers these addresses without a session, a Host check or a redirect."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Answer, or pass the request on."""
-        if self.is_async:
-            return self._acall(request)
         if request.path_info not in PATHS:
-            return self.get_response(request)
+            response: HttpResponseBase = yield from self.answer(request)
+            return response
         if answer := _early_answer(request):
             return answer
         asked = _asked(request)
-        wait(asked.values(), PROBE_TIMEOUT)
+        yield _AllOrTimeout(asked.values())
         return _readiness(asked)
 
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info not in PATHS:
-            return await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        if answer := _early_answer(request):
-            return answer
-        asked = _asked(request)
+
+@dataclass(frozen=True)
+class _AllOrTimeout:
+    """Until all have answered, or for as long as one waits for them."""
+
+    answers: Collection[Future[bool]]
+
+    def blocking(self) -> None:
+        wait(self.answers, PROBE_TIMEOUT)
+
+    async def looping(self) -> None:
         # Waited for in this way, since a client that leaves must not end what others wait for.
-        waited = [asyncio.wrap_future(answer) for answer in asked.values()]
+        waited = [asyncio.wrap_future(answer) for answer in self.answers]
         await asyncio.wait(waited, timeout=PROBE_TIMEOUT)
-        return _readiness(asked)
 
 
 def _early_answer(request: HttpRequest) -> HttpResponse | None:

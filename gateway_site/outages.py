@@ -18,8 +18,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
-from gateway_site.rules import problems
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import problems, url_rules
 from sessions_kms.middleware import unavailable
 from sessions_kms.outages import Outage, log_refusal
 
@@ -51,7 +50,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
     if error is None or not is_outage(error):
         return defaults.server_error(request)
-    if request.path_info.startswith(paths.ROOT):
+    if request.path_info.startswith(url_rules.ROOT):
         detail = "The database cannot be used at the moment. Try again in a few seconds."
         response = problems.unavailable("database_unavailable", detail).response()
     else:

@@ -17,37 +17,35 @@ from django.http.request import split_domain_port
 
 from gateway_site import providers, variables
 from gateway_site.environment import admission, branding, secret_files
-from gateway_site.environment.reading import (
+from gateway_site.environment.addresses import (
     LOOPBACK_HOSTS,
-    database,
-    flag,
-    folder,
     hosts,
-    items,
-    missing,
     networks,
     proxy_header,
     public_url,
-    text,
-    whole_number,
 )
-from gateway_site.rules import upstream as upstreams
+from gateway_site.environment.database import database
+from gateway_site.environment.reading import Variables
+from gateway_site.rules import upstream
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600
 
 variables.refuse_unknown(os.environ)
 _environment = secret_files.applied(os.environ, variables.is_secret)
+_env = Variables(_environment)
 
-DEBUG = flag("DEBUG")
-GATEWAY_LOCAL = flag("GATEWAY_LOCAL")
+DEBUG = bool(_env.flag("DEBUG"))
+GATEWAY_LOCAL = bool(_env.flag("GATEWAY_LOCAL"))
 SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
 
-SECRET_KEY = text("DJANGO_SECRET_KEY", environment=_environment)
-SECRET_KEY_FALLBACKS = items("DJANGO_SECRET_KEY_FALLBACKS", environment=_environment)
-PUBLIC_URL = public_url("PUBLIC_URL", local=GATEWAY_LOCAL)
-ALLOWED_HOSTS = hosts("ALLOWED_HOSTS", ["127.0.0.1", "localhost"] if GATEWAY_LOCAL else [])
-CSRF_TRUSTED_ORIGINS = items("CSRF_TRUSTED_ORIGINS")
+SECRET_KEY = _env.text("DJANGO_SECRET_KEY")
+SECRET_KEY_FALLBACKS = _env.items("DJANGO_SECRET_KEY_FALLBACKS")
+PUBLIC_URL = public_url(_env, "PUBLIC_URL", local=GATEWAY_LOCAL)
+ALLOWED_HOSTS = hosts(_env, "ALLOWED_HOSTS")
+if GATEWAY_LOCAL and not ALLOWED_HOSTS:
+    ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+CSRF_TRUSTED_ORIGINS = _env.items("CSRF_TRUSTED_ORIGINS")
 if PUBLIC_URL and (_public_host := split_domain_port(urlsplit(PUBLIC_URL).netloc)[0]):
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, _public_host]))
 
@@ -60,7 +58,7 @@ if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
 REQUIRED_VARIABLES = ["DJANGO_SECRET_KEY", "KMS_KEY_ARN", "SESSIONS_TABLE"]
 if not (GATEWAY_LOCAL or DEBUG):
     REQUIRED_VARIABLES += ["DATABASE_URL", *([] if PUBLIC_URL else ["ALLOWED_HOSTS"])]
-MISSING_VARIABLES = missing(REQUIRED_VARIABLES, _environment)
+MISSING_VARIABLES = _env.missing(REQUIRED_VARIABLES)
 
 # Applications
 
@@ -107,7 +105,8 @@ WSGI_APPLICATION = "gateway_site.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": folder("TEMPLATES_DIR"),  # of the operator's: they go before the gateway's own
+        # The operator's own go before the gateway's.
+        "DIRS": [_templates] if (_templates := _env.folder("TEMPLATES_DIR")) else [],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -122,7 +121,7 @@ TEMPLATES = [
 # Data
 
 _SQLITE = f"sqlite:///{BASE_DIR / 'db.sqlite3'}"
-DATABASES = {"default": database("DATABASE_URL", _SQLITE, environment=_environment)}
+DATABASES = {"default": database(_env, "DATABASE_URL", _SQLITE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 USE_TZ = True
@@ -143,22 +142,22 @@ STORAGES = {
 # Sessions and the other cookies
 
 SESSION_ENGINE = "sessions_kms.backend"
-SESSION_COOKIE_AGE = whole_number("SESSIONS_IDLE_TIMEOUT", 7 * DAY, minimum=1)
+SESSION_COOKIE_AGE = _env.whole_number("SESSIONS_IDLE_TIMEOUT", 7 * DAY, minimum=1)
 
 SESSIONS_KMS: dict[str, Any] = {
-    "NAMESPACE": text("SESSIONS_NAMESPACE") or "django",
-    "DECRYPT_KEY_IDS": items("DECRYPT_KEY_ARNS"),
-    "ABSOLUTE_TIMEOUT": whole_number("SESSIONS_ABSOLUTE_TIMEOUT", 7 * DAY),
+    "NAMESPACE": _env.text("SESSIONS_NAMESPACE") or "django",
+    "DECRYPT_KEY_IDS": _env.items("DECRYPT_KEY_ARNS"),
+    "ABSOLUTE_TIMEOUT": _env.whole_number("SESSIONS_ABSOLUTE_TIMEOUT", 7 * DAY),
     "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that waits for its end holds tokens
 }
 for _key, _variable in {"KEY_ID": "KMS_KEY_ARN", "TABLE_NAME": "SESSIONS_TABLE"}.items():
-    if text(_variable):
-        SESSIONS_KMS[_key] = text(_variable)
-if _moment := text("SESSIONS_NOT_BEFORE"):
+    if _env.text(_variable):
+        SESSIONS_KMS[_key] = _env.text(_variable)
+if _moment := _env.text("SESSIONS_NOT_BEFORE"):
     SESSIONS_KMS["NOT_BEFORE"] = int(_moment) if _moment.isdecimal() else _moment
 for _key in ("DATA_KEY_PERIOD", "DATA_KEY_CACHE_AGE", "DATA_KEY_MAX_STALE"):
-    if (_seconds := whole_number(_key)) is not None:
-        SESSIONS_KMS[_key] = _seconds
+    if _env.text(_key):
+        SESSIONS_KMS[_key] = _env.whole_number(_key, 0)
 
 # Cookies ignore ports, so the local run needs names that no other site on loopback uses.
 COOKIE_PREFIX = "__Host-" if SECURE else "gateway_"
@@ -179,11 +178,11 @@ SIGNED_OUT_COOKIE_NAME = COOKIE_PREFIX + "signed-out"
 # Transport and headers
 
 SECURE_SSL_REDIRECT = SECURE
-TRUSTED_PROXIES = networks("TRUSTED_PROXIES")
-SECURE_PROXY_SSL_HEADER = proxy_header("PROXY_SCHEME_HEADER")
-SECURE_HSTS_SECONDS = whole_number("HSTS_SECONDS", 365 * DAY) if SECURE else 0
+TRUSTED_PROXIES = networks(_env, "TRUSTED_PROXIES")
+SECURE_PROXY_SSL_HEADER = proxy_header(_env, "PROXY_SCHEME_HEADER")
+SECURE_HSTS_SECONDS = _env.whole_number("HSTS_SECONDS", 365 * DAY) if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE
-SECURE_HSTS_PRELOAD = flag("HSTS_PRELOAD")
+SECURE_HSTS_PRELOAD = bool(_env.flag("HSTS_PRELOAD"))
 # security.W021: preloading binds a whole domain for months; its owner must ask for it.
 SILENCED_SYSTEM_CHECKS = [] if SECURE_HSTS_PRELOAD else ["security.W021"]
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -192,15 +191,15 @@ SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
 # Seconds for which a process that is told to end goes on, so that balancers notice.
-DRAIN_SECONDS = whole_number("DRAIN_SECONDS", 0 if GATEWAY_LOCAL else 5)
+DRAIN_SECONDS = _env.whole_number("DRAIN_SECONDS", 0 if GATEWAY_LOCAL else 5)
 
 OAUTH_PROVIDERS = providers.configured(_environment)
 
-SITE_NAME = branding.site_name(text("SITE_NAME"))
-SITE_LOGO = branding.logo(text("SITE_LOGO"))
+SITE_NAME = branding.site_name(_env.text("SITE_NAME"))
+SITE_LOGO = branding.logo(_env.text("SITE_LOGO"))
 # Providers whose every account may sign in; where anybody may have one, it is an error.
 OPEN_PROVIDERS = admission.require_lists(_environment, OAUTH_PROVIDERS)
-SIGN_IN_CONTACT = text("SIGN_IN_CONTACT")  # whom somebody asks who may not
+SIGN_IN_CONTACT = _env.text("SIGN_IN_CONTACT")  # whom somebody asks who may not
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -216,9 +215,9 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-UPSTREAMS = upstreams.configured(os.environ)
+UPSTREAMS = upstream.configured(os.environ)
 # Seconds for which a call of an upstream may go by what the database said of its person.
-PERSON_CACHE_AGE = whole_number("PERSON_CACHE_AGE", 2, maximum=60) or 0
+PERSON_CACHE_AGE = _env.whole_number("PERSON_CACHE_AGE", 2, maximum=60)
 
 # Signing in
 
@@ -230,7 +229,7 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 ACCOUNT_LOGOUT_REDIRECT_URL = "home"
 
-SKIP_PROVIDER_BUTTON = flag("SKIP_PROVIDER_BUTTON")
+SKIP_PROVIDER_BUTTON = bool(_env.flag("SKIP_PROVIDER_BUTTON"))
 SOCIALACCOUNT_ONLY = True
 ACCOUNT_EMAIL_VERIFICATION = "none"
 # Nobody is asked for either: a form would tell what is taken (`oauth.sign_in.signup_race`).
@@ -247,7 +246,7 @@ if SECURE:
 DEFAULT_EXCEPTION_REPORTER = "gateway_site.edge.reports.ExceptionReporter"
 DEFAULT_EXCEPTION_REPORTER_FILTER = "gateway_site.edge.reports.ExceptionReporterFilter"
 
-LOG_LEVEL = (text("LOG_LEVEL") or "INFO").upper()
+LOG_LEVEL = (_env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
     raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
 

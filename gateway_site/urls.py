@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from gateway_site.forwarding import admission as gateway
+from gateway_site.forwarding import admission
 from gateway_site.pages.disconnecting import DisconnectView
 from gateway_site.pages.home import home
 from gateway_site.pages.logo import site_logo
@@ -41,8 +41,8 @@ urlpatterns = [
         "oauth/backchannel-logout/<str:provider_id>", backchannel_logout, name="backchannel_logout"
     ),
     path("admin/", admin.site.urls),
-    path("gateway/", gateway.index, name="gateway"),
-    path("gateway/<path:path>", gateway.admit),  # forwarded by gateway_site.forwarding.handler
+    path("gateway/", admission.index, name="gateway"),
+    path("gateway/<path:path>", admission.admit),  # forwarded by gateway_site.forwarding.handler
 ]
 
 handler500 = "gateway_site.outages.server_error"

@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from gateway_site import providers
 from gateway_site.environment import admission
 from gateway_site.environment.names import FILE, SERVICE_LINK, nearest
-from gateway_site.rules import upstream as upstreams
+from gateway_site.rules import upstream
 
 NAMES = (
     *admission.NAMES,
@@ -80,7 +80,7 @@ class Family:
 
 FAMILIES = (
     Family("OAUTH", providers.SUFFIXES, frozenset({"CLIENT_SECRET"})),
-    Family("UPSTREAM", upstreams.SUFFIXES),
+    Family("UPSTREAM", upstream.SUFFIXES),
 )
 
 # No other program has names that begin so: an unknown one is a mistake, whatever it is near to.

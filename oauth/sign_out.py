@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import cast
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from oauth.logout import released
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.sync_and_async import CallInDjangosThread, SyncAndAsyncMiddleware
 
-GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
-
-class SignOutMiddleware:
+class SignOutMiddleware(SyncAndAsyncMiddleware):
     """Revokes what a request let go, once the session's middleware has saved that it did.
 
     Holds no thread while a response is streamed.
     """
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Pass the request on, and look at what it left behind."""
-        if self.is_async:
-            return self._acall(request)
-        response = cast("HttpResponseBase", self.get_response(request))
-        released.settle(request, response)
-        return response
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
+        response: HttpResponseBase = yield from self.answer(request)
         if released.has_let_go(request):
-            await sync_to_async(released.settle)(request, response)
+            yield CallInDjangosThread(released.settle, (request, response))
         return response

@@ -78,11 +78,15 @@ PUBLIC_MODULES = (
     "sessions_kms.services",  # the clock, the table and the keyring of this process
     "sessions_kms.outages",  # what a 503 logs
     "sessions_kms.telemetry",
+    "sessions_kms.concurrency.executors",  # pools of threads
+    "sessions_kms.concurrency.steps",  # what a middleware of one's own is written in
+    "sessions_kms.concurrency.sync_and_async",
     "sessions_kms.cookies.foreign",
     "sessions_kms.cookies.names",
     "sessions_kms.operations.ending",
     "sessions_kms.operations.listing",
     "sessions_kms.operations.page_token",
+    "sessions_kms.operations.used_tokens",
     "sessions_kms.doctor.finding",  # for a doctor of one's own, and a command that shows it
     "sessions_kms.management.base",
 )

@@ -117,7 +117,7 @@ class SessionStore(SavingStore):
                 if not services().table.end(id_of(key)):
                     raise SessionMoved
                 if self._baseline and self._baseline.session_key == key and self._baseline.about:
-                    about.drop(services(), id_of(key))
+                    about.About(services()).drop(id_of(key))
             announce(session_ended, id_of(key))
 
     def _own_key(self) -> str | None:
@@ -140,7 +140,7 @@ class SessionStore(SavingStore):
         payload = self._codec.dumps(self._session_cache)
         record, baseline = self._seal(self._key, None, payload)
         links.write(services(), record, baseline.links)
-        about.write(services(), record, about.told(baseline))
+        about.About(services()).write(record, about.told(baseline))
         try:
             with telemetry.spanned("operation", "create"):
                 services().table.create(record, now=record.updated_at)
@@ -220,7 +220,7 @@ class SessionStore(SavingStore):
             old_id=self._id(),
             expected=expected,
             now=record.updated_at,
-            put=about.sealed(services(), record, words) if words else None,
+            put=about.About(services()).sealed(record, words) if words else None,
             delete=about.id_of(services(), self._id()) if expected.about else None,
         )
 

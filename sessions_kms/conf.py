@@ -49,6 +49,11 @@ class Config:
     migrate_from: str = "django.contrib.sessions.backends.db"
     anonymous_max_size: int | None = None  # bytes
 
+    def period_of(self, moment: float) -> int:
+        """Return the start of the data key's period that a moment lies in; 0 in strict mode."""
+        length = self.data_key_period
+        return int(moment) - int(moment) % length if length else 0
+
 
 class Fault(NamedTuple):
     """One thing that is wrong with the settings."""

@@ -10,11 +10,10 @@ replaced.
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.signals import got_request_exception
 from django.http import HttpRequest, HttpResponse
@@ -23,6 +22,8 @@ from django.template import TemplateDoesNotExist, loader
 
 from sessions_kms import outages
 from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 from sessions_kms.cookies import foreign as foreign_cookies
 from sessions_kms.cookies.names import Rules, site_rules
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
@@ -37,7 +38,7 @@ MESSAGES = "messages"  # Django's name of the cookie; it has no setting for it
 TEXT = "The service is temporarily unavailable. Please try again in a few seconds."
 
 
-class StoreUnavailableMiddleware:
+class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
     """Answer 503 with Retry-After wherever in the request `StoreUnavailable` was raised.
 
     Drops cookies whose names only pass for the session's, CSRF's or messages', or begin so with
@@ -46,24 +47,10 @@ class StoreUnavailableMiddleware:
     It is where a request's waits for the store begin to be summed up (`deadline.REQUEST`).
     """
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
-        self._is_async = iscoroutinefunction(get_response)
-        if self._is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self._is_async:
-            return self._acall(request)
+    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
+        """Have the request answered; tell what was out of reach, and set a new key's cookie."""
         with _bounded(request) as keys:
-            return keys.set_cookies(_replaced(request, self.get_response(request)))
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        with _bounded(request) as keys:
-            return keys.set_cookies(_replaced(request, await self.get_response(request)))
+            return keys.set_cookies(_replaced(request, (yield from self.answer(request))))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, StoreUnavailable):

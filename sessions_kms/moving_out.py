@@ -146,7 +146,7 @@ class MovingOut(db.SessionStore):
             mark_id = mark_of(services(), session_id)
             services().table.give_back(session_id, expected=sealed, mark_id=mark_id, now=now)
             if sealed.about:
-                about.drop(services(), session_id)
+                about.About(services()).drop(session_id)
 
         self._on_commit(give_back)
         return True

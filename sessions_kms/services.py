@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from django.core.signals import setting_changed
@@ -20,9 +20,12 @@ from sessions_kms.aws.clock import ServerClock, has_passed, local_of
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import ConfirmingKeyring, DataKey, KMSKeyring, SharedKeyring
+from sessions_kms.concurrency.steps import Call, Steps, blocking
+from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
+from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import Header
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.not_before import NamedNotBefores, NotBefore
@@ -31,13 +34,44 @@ from sessions_kms.storage.table import Table
 Clock = Callable[[], float]
 
 
+class ServiceSteps:
+    """What services do that waits for the table or KMS, as steps."""
+
+    def __init__(self, services: "Services") -> None:
+        self._services = services
+
+    def sealing_key(self) -> Steps[DataKey]:
+        """Return the data key to seal with now. Raises StoreUnavailable."""
+        services = self._services
+        if isinstance(services.clock, ServerClock) and not services.clock.has_heard:
+            # Nothing is sealed by a clock that nobody has confirmed.
+            yield from services.not_before.steps.moment()
+        return (yield from services.keyring.steps.generate(services.period()))
+
+    def is_live(self, record: Header) -> Steps[bool]:
+        """Tell whether a record is still a session. Raises TableUnavailable."""
+        if has_passed(self._services.clock, record.ttl):
+            return False
+        return (yield from self.may_go_on(record.created_at))
+
+    def may_go_on(self, created_at: int) -> Steps[bool]:
+        """Tell whether a session that was created then has not ended by its age alone.
+
+        Raises TableUnavailable.
+        """
+        services, timeout = self._services, self._services.config.absolute_timeout
+        if timeout is not None and has_passed(services.clock, created_at + timeout):
+            return False
+        return created_at > (yield from services.not_before.steps.moment())
+
+
 @dataclass(frozen=True)
 class Services:
     """The parts of the store, wired. ``clock`` gives epoch seconds."""
 
     config: conf.Config
     table: Table
-    keyring: ConfirmingKeyring
+    keyring: Keyring
     not_before: NotBefore
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
@@ -49,26 +83,18 @@ class Services:
             self.sleep(seconds)
             deadline.spend(seconds)
 
-    def sealing_key(self) -> DataKey:
-        """Return the data key to seal with now. Raises StoreUnavailable."""
-        if isinstance(self.clock, ServerClock) and not self.clock.has_heard:
-            self.not_before.moment()  # Nothing is sealed by a clock that nobody has confirmed.
-        length = self.config.data_key_period
-        now = int(self.clock())
-        return self.keyring.generate(now - now % length if length else 0)
+    @cached_property
+    def steps(self) -> ServiceSteps:
+        """What waits for the table or KMS, as steps."""
+        return ServiceSteps(self)
 
-    def is_live(self, record: Header) -> bool:
-        """Tell whether a record is still a session. Raises TableUnavailable."""
-        return not has_passed(self.clock, record.ttl) and self.may_go_on(record.created_at)
+    sealing_key = blocking(ServiceSteps.sealing_key)
+    is_live = blocking(ServiceSteps.is_live)
+    may_go_on = blocking(ServiceSteps.may_go_on)
 
-    def may_go_on(self, created_at: int) -> bool:
-        """Tell whether a session that was created then has not ended by its age alone.
-
-        Raises TableUnavailable.
-        """
-        timeout = self.config.absolute_timeout
-        is_over = timeout is not None and has_passed(self.clock, created_at + timeout)
-        return not is_over and created_at > self.not_before.moment()
+    def period(self) -> int:
+        """Return the period of now, 0 in strict mode. Raises StoreUnavailable."""
+        return self.config.period_of(self.clock())
 
     def is_unsettled(self, tombstone: Tombstone) -> bool:
         """Tell whether the answer with the new key of a session may still be on its way."""
@@ -81,7 +107,7 @@ class Services:
 
     @cached_property
     def _named_not_befores(self) -> NamedNotBefores:
-        return NamedNotBefores(self.table.get_not_before, clock=local_of(self.clock))
+        return NamedNotBefores(partial(read_not_before, self.table), clock=local_of(self.clock))
 
     def probe(self) -> None:
         """Use the table and KMS once. Raises StoreUnavailable when either cannot be used."""
@@ -115,7 +141,9 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
         sleep=parts.get("sleep", time.sleep),
     )
     not_before = NotBefore(
-        table.get_not_before, at_least=config.not_before or 0, clock=local_of(clock)
+        partial(read_not_before, table),
+        at_least=config.not_before or 0,
+        clock=local_of(clock),
     )
     defaults: dict[str, Any] = {
         "table": table,
@@ -125,23 +153,52 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
     return Services(config, clock=clock, **(defaults | parts))
 
 
-def build_keyring(config: conf.Config, table: Table, clock: Clock) -> ConfirmingKeyring:
+def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
     """Wire KMS, the sharing of data keys (unless in strict mode) and the cache."""
     kms = build_kms_keyring(config)
+    length = config.data_key_period
     shared = (
-        SharedKeyring(kms, table, period_length=config.data_key_period, clock=clock)
-        if config.data_key_period
+        SharedKeyring(kms, PublishedKeys(table), period_length=length, clock=clock)
+        if length
         else kms
     )
-    return CachingKeyring(
-        shared,
-        context=kms.context,
-        max_age=config.data_key_cache_age,
-        max_stale=config.data_key_max_stale,
-        period_length=config.data_key_period,
-        clock=clock,
-        wall=local_of(clock),
+    return Keyring(
+        CachingKeyringSteps(
+            shared.steps,
+            context=kms.context,
+            max_age=config.data_key_cache_age,
+            max_stale=config.data_key_max_stale,
+            period_length=length,
+            clock=clock,
+            wall=local_of(clock),
+        )
     )
+
+
+class PublishedKeys:
+    """The data keys in the table, as steps."""
+
+    def __init__(self, table: Table) -> None:
+        self.steps = self
+        self._table = table
+
+    def get(self, period: int) -> Steps[PublishedKey | None]:
+        found: PublishedKey | None = yield Call(self._table.get_data_key, (period,))
+        return found
+
+    def publish(self, key: PublishedKey) -> Steps[bool]:
+        done: bool = yield Call(self._table.publish_data_key, (key,))
+        return done
+
+    def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]:
+        done: bool = yield Call(partial(self._table.replace_data_key, key, old=old))
+        return done
+
+
+def read_not_before(table: Table, name: str | None = None) -> Steps[int]:
+    """Read a moment in the table."""
+    moment: int = yield Call(table.get_not_before, (name,))
+    return moment
 
 
 def build_kms_keyring(config: conf.Config) -> KMSKeyring:

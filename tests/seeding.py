@@ -61,14 +61,9 @@ def _put(then: services.Services, numbers: range) -> list[Seeded]:
         key = "".join(CHARACTERS[byte % 36] for byte in os.urandom(32))
         user = str(number // 10) if number % 3 else None
         content = {"number": number, "count": 0} | ({"_auth_user_id": user} if user else {})
-        record = sealing.seal_session(
-            then,
-            json.dumps(content).encode(),
-            session_key=key,
-            revision=1,
-            created_at=None,
-            ttl=lambda now, _: int(now) + IDLE,
-            user_id=user,
+        seal = sealing.Sealing(then).seal(json.dumps(content).encode())
+        record = seal.record(
+            key, revision=1, created_at=seal.now, ttl=seal.now + IDLE, user_id=user
         )
         items.append(record.to_item())
         seeded.append(Seeded(key, record.id, record.created_at))

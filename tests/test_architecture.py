@@ -1,16 +1,18 @@
 """Who may import whom, and how large files and folders are, read from the source."""
 
+import ast
 import sys
 from pathlib import Path
 
 import grimp
 import pytest
-from importlinter.cli import lint_imports
 
 from tests import ROOT
-from tests.support.processes import printed_by
+from tests.support.processes import finished, printed_by
 
 PACKAGES = ("sessions_kms", "oauth", "gateway_site")
+SERVICES = "sessions_kms.services"
+GIVEN_SERVICES = ("operations", "switching")
 MAX_LINES = 500
 MAX_MODULES = 15  # of a folder, beside its __init__
 
@@ -24,13 +26,11 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def test_imports_are_in_the_declared_order(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "path", list(sys.path))  # it puts this folder there
-    exit_status = lint_imports(config_filename=str(ROOT / ".importlinter"), no_cache=True)
-    assert exit_status == 0, capsys.readouterr().out
+def test_imports_are_in_the_declared_order() -> None:
+    """In a process of its own: import-linter switches off every logger that there is."""
+    code = "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"
+    done = finished([sys.executable, "-c", code], seconds=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_rule_of_who_may_sign_in_knows_neither_django_nor_the_network() -> None:
@@ -38,6 +38,27 @@ def test_rule_of_who_may_sign_in_knows_neither_django_nor_the_network() -> None:
     room = {"oauth.access_rule", *graph.find_descendants("oauth.access_rule")}
     reached = {name for each in room for name in graph.find_modules_directly_imported_by(each)}
     assert reached - room - sys.stdlib_module_names == {"idna"}
+
+
+def test_rooms_are_given_the_services_and_only_doors_ask_for_those_of_the_process() -> None:
+    askers = {
+        module_of(path)
+        for room in GIVEN_SERVICES
+        for path in (ROOT / "sessions_kms" / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ImportFrom) and node.module in {"sessions_kms", SERVICES}
+        if any(alias.name == "services" for alias in node.names)
+    }
+    assert askers == set()
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_each_room_says_what_it_is(package: str) -> None:
+    rooms = [
+        path for path in (ROOT / package).glob("*/__init__.py") if "migrations" not in str(path)
+    ]
+    assert rooms
+    assert [path for path in rooms if not ast.get_docstring(ast.parse(path.read_bytes()))] == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -96,6 +96,6 @@ def test_every_room_has_its_tests() -> None:
     assert missing == []
 
 
-def test_page_is_where_readers_look_for_it() -> None:
+def test_page_is_linked_from_where_readers_begin() -> None:
     for reader in ("docs/README.md", "CONTRIBUTING.md"):
         assert "architecture.md" in Path(ROOT / reader).read_text(encoding="utf-8")

@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
+from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
 from gateway_site.edge.trusted_proxies import TRUSTED
 from gateway_site.health.shared_answer import PATHS
 
@@ -28,11 +29,6 @@ HEADER = b"x-request-id"
 ID = re.compile(rb"[A-Za-z0-9._:=-]{1,128}")
 PATH_LENGTH = 200
 GONE = 499  # as nginx tells of a client that went before it was answered
-
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass

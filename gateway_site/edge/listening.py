@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-ANSWER_TIME = 60.0  # seconds in which a client must take the next piece of an answer
+from gateway_site.edge.asgi import Receive
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+ANSWER_TIME = 60.0  # seconds in which a client must take the next piece of an answer
 
 
 class ClientGone(Exception):

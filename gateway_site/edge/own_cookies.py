@@ -4,34 +4,24 @@ A cookie whose name no standard allows is somebody else's, whatever it is for. T
 counts for nothing where it comes twice, in a local run too, whose names have no prefix.
 """
 
-from collections.abc import Awaitable, Callable
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 from sessions_kms.cookies import foreign as foreign_cookies
 from sessions_kms.cookies.names import Rules, site_rules
 
-GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
-
-class OwnCookiesMiddleware:
+class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
     """Outermost, so that nothing reads a cookie before."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Pass the request on with what counts of its cookies."""
         foreign_cookies.drop(request, _rules())
-        return self.get_response(request)
+        response: HttpResponseBase = yield from self.answer(request)
+        return response
 
 
 def _rules() -> Rules:

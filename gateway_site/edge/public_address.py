@@ -8,31 +8,23 @@ who makes one up.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 
 
-class PublicAddressMiddleware:
+class PublicAddressMiddleware(SyncAndAsyncMiddleware):
     """Stands before whatever asks for the Host."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Pass the request on under the public host. Raises DisallowedHost as Django does."""
         if settings.PUBLIC_URL:
             request.get_host()
             request.META["HTTP_HOST"] = urlsplit(settings.PUBLIC_URL).netloc
-        return self.get_response(request)
+        response: HttpResponseBase = yield from self.answer(request)
+        return response

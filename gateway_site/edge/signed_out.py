@@ -6,17 +6,17 @@ still knows them. It says nothing of whom.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
+
 ATTRIBUTE = "_gateway_signed_out"  # of a request: True once it signed out, False once in again
 
 
@@ -32,28 +32,12 @@ def _note_sign_in(request: HttpRequest | None, **kwargs: Any) -> None:
         setattr(request, ATTRIBUTE, False)
 
 
-class SignedOutMiddleware:
+class SignedOutMiddleware(SyncAndAsyncMiddleware):
     """Keeps, in a cookie of this browser, that somebody signed out and nobody in since."""
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Set the cookie with the answer to a sign-out, take it with that to a sign-in."""
-        if self.is_async:
-            return self._acall(request)
-        return _marked(request, cast("HttpResponseBase", self.get_response(request)))
-
-    async def _acall(self, request: HttpRequest) -> HttpResponseBase:
-        return _marked(
-            request, await cast("Awaitable[HttpResponseBase]", self.get_response(request))
-        )
+        return _marked(request, (yield from self.answer(request)))
 
 
 def _marked(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -7,13 +7,13 @@ settings (`oauth.access_rule.rule`), and what it adds to the authorization reque
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
-from gateway_site.environment.reading import FALSE, TRUE
+from gateway_site.environment.reading import Variables
 from oauth.access_rule import (
     GROUP_ID,
     Admission,
@@ -116,13 +116,12 @@ def groups(environment: Mapping[str, str], variable: str, *, of_github: bool) ->
     return _entries(environment, variable, _group, EXAMPLES["GROUPS"], split=_names)
 
 
-class _Variables:
+class _Variables(Variables):
     """The variables of one provider, and the general ones."""
 
     def __init__(self, environment: Mapping[str, str], name: str, issuer: str | None) -> None:
-        self._environment = environment
+        super().__init__(environment, f"OAUTH_{name}_")
         self._name = name
-        self._prefix = f"OAUTH_{name}_"
         self._issuer = issuer
         self._of_github = name == GITHUB
 
@@ -135,7 +134,7 @@ class _Variables:
             "staff_groups": self._rights("STAFF_GROUPS"),
             "superuser_groups": self._rights("SUPERUSER_GROUPS"),
             "upstream_groups": self._upstream_groups(),
-            "groups_claim": self._text("GROUPS_CLAIM"),
+            "groups_claim": self.text("GROUPS_CLAIM"),
             "trust_email": self._trust_email(),
             "hosted_domain": self._hosted_domain(),
         }
@@ -154,13 +153,10 @@ class _Variables:
             auth_params={"hd": hosted} if hosted else {},
         )
 
-    def _text(self, suffix: str) -> str:
-        return self._environment.get(self._prefix + suffix, "").strip()
-
     def _list(self, suffix: str, one: Callable[[str], str], what: str) -> frozenset[str]:
         """Return a list; that of the provider replaces the general one."""
         own = self._prefix + suffix
-        variable = own if self._text(suffix) else GENERAL + suffix
+        variable = own if self.text(suffix) else GENERAL + suffix
         return _entries(self._environment, variable, one, what)
 
     def _groups(self, variable: str) -> frozenset[str]:
@@ -194,33 +190,34 @@ class _Variables:
 
     def _upstream_groups(self) -> frozenset[str]:
         """Return the groups that upstreams with this provider's tokens ask for."""
-        found: frozenset[str] = frozenset()
+        return frozenset().union(*map(self._groups, self._upstream_lists()))
+
+    def _upstream_lists(self) -> Iterator[str]:
+        """Yield the variables that name such groups."""
         for variable in self._environment:
             match = UPSTREAM_GROUPS.fullmatch(variable)
             provider = self._environment.get(f"UPSTREAM_{match[1]}_PROVIDER", "") if match else ""
             if provider.strip().upper() == self._name:
-                found |= self._groups(variable)
-        return found
+                yield variable
 
     def _trust_email(self) -> bool:
         variable = self._prefix + "TRUST_EMAIL"
-        value = self._text("TRUST_EMAIL").lower()
-        if value not in TRUE | FALSE:
-            raise ImproperlyConfigured(f"{variable} must be 1 or 0.")
-        if value in TRUE and self._of_github:
+        if not self.flag("TRUST_EMAIL"):
+            return False
+        if self._of_github:
             raise ImproperlyConfigured(
                 f"{variable} is not for GitHub, which tells which addresses it has verified."
             )
-        shared = map(is_shared_entra, (self._issuer, self._text("AUTHORIZATION_URL")))
-        if value in TRUE and any(shared):
+        shared = map(is_shared_entra, (self._issuer, self.text("AUTHORIZATION_URL")))
+        if any(shared):
             raise ImproperlyConfigured(
                 f"{variable} would let everybody in: the manager of a tenant of Entra ID may "
                 "give its people any address. Have the claim xms_edov sent instead."
             )
-        return value in TRUE
+        return True
 
     def _hosted_domain(self) -> str | None:
-        variable, value = self._prefix + "HOSTED_DOMAIN", self._text("HOSTED_DOMAIN")
+        variable, value = self._prefix + "HOSTED_DOMAIN", self.text("HOSTED_DOMAIN")
         if value and not is_google(self._issuer):
             raise ImproperlyConfigured(f"{variable} is for Google alone: use ALLOWED_DOMAINS.")
         try:
@@ -234,11 +231,11 @@ class _Variables:
         """Refuse organisations where there are none, and groups where there are none."""
         if not self._of_github:
             for suffix in ("ALLOWED_ORGS", "ALLOWED_TEAMS"):
-                if self._text(suffix):
+                if self.text(suffix):
                     raise ImproperlyConfigured(
                         f"{self._prefix}{suffix} is for GitHub alone: use ALLOWED_GROUPS."
                     )
-        elif self._text("GROUPS_CLAIM"):
+        elif self.text("GROUPS_CLAIM"):
             raise ImproperlyConfigured(
                 f"{self._prefix}GROUPS_CLAIM is not for GitHub, whose groups are its "
                 "organizations and teams."
@@ -261,11 +258,7 @@ class _Variables:
         own = ("ALLOWED_GROUPS", "STAFF_GROUPS", "SUPERUSER_GROUPS", "GROUPS_CLAIM")
         yield from (self._prefix + suffix for suffix in own)
         yield GENERAL + "ALLOWED_GROUPS"
-        for variable in self._environment:
-            match = UPSTREAM_GROUPS.fullmatch(variable)
-            provider = self._environment.get(f"UPSTREAM_{match[1]}_PROVIDER", "") if match else ""
-            if provider.strip().upper() == self._name:
-                yield variable
+        yield from self._upstream_lists()
 
     def _check_number(self, admission: Admission) -> None:
         most = GITHUB_MAX if self._of_github else NAMED_MAX

@@ -17,8 +17,7 @@ from django.middleware.csrf import get_token
 from gateway_site.forwarding import onward_address
 from gateway_site.forwarding.call import Admitted, Call
 from gateway_site.forwarding.people import people
-from gateway_site.rules import body, origin
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import body, origin, url_rules
 from gateway_site.rules.problems import Problem, signed_out
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
@@ -129,8 +128,8 @@ def _address(scope: dict[str, Any]) -> tuple[str, str]:
         raise Problem(501, "no_raw_path", "This ASGI server does not tell the path as it came.")
     path = raw.partition(b"?")[0].decode("latin-1")
     try:
-        return paths.split(path.removeprefix(_script_name(scope)))
-    except paths.PathRefused as refused:
+        return url_rules.split(path.removeprefix(_script_name(scope)))
+    except url_rules.PathRefused as refused:
         raise Problem(400, "bad_path", str(refused)) from None
 
 
@@ -140,11 +139,11 @@ def _script_name(scope: dict[str, Any]) -> str:
 
 
 def _target(upstream: Upstream, scope: dict[str, Any], rest: str) -> str:
-    if not paths.is_allowed(upstream, rest):
+    if not url_rules.is_allowed(upstream, rest):
         raise Problem(404, "unknown_path", "This path is not offered by the gateway.")
     try:
-        return paths.target(upstream, rest, scope.get("query_string", b""))
-    except paths.PathRefused as refused:
+        return url_rules.target(upstream, rest, scope.get("query_string", b""))
+    except url_rules.PathRefused as refused:
         raise Problem(400, "bad_query", str(refused)) from None
 
 

@@ -30,18 +30,16 @@ from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve, set_script_prefix
 
 from gateway_site.edge import access_log
-from gateway_site.edge.listening import Client, ClientGone, Receive
+from gateway_site.edge.asgi import Receive, Send
+from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
-from gateway_site.forwarding import admission as views
-from gateway_site.forwarding import proxy
+from gateway_site.forwarding import admission, proxy
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.gate import Busy
 from gateway_site.forwarding.lanes import THREADS, Lane, ProviderLane, provider_asked_by
 from gateway_site.forwarding.people import CALLER
-from gateway_site.forwarding.proxy import Send
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
-from gateway_site.rules import cookies, problems
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import cookies, problems, url_rules
 from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in import views as sign_ins
@@ -171,7 +169,7 @@ def _seen(scope: Any) -> Any:
     if not _is_ours(scope):
         return scope
     headers = [pair for pair in scope["headers"] if pair[0] not in ABOUT_BODY]
-    return {**scope, "headers": headers, views.SCOPE: scope}
+    return {**scope, "headers": headers, admission.SCOPE: scope}
 
 
 def _refusal(error: Exception) -> HttpResponse:
@@ -211,7 +209,7 @@ def gateway() -> GatewayHandler:
 
 def _is_ours(scope: Any) -> bool:
     """Judge by the decoded path: a path that is only spelt otherwise is the gateway's to refuse."""
-    return _path(scope).startswith(paths.ROOT)
+    return _path(scope).startswith(url_rules.ROOT)
 
 
 def _provider_asked(scope: Any) -> str | None:

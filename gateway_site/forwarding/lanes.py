@@ -7,13 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from asgiref.sync import sync_to_async
 from django.http.response import HttpResponseBase
 
 from gateway_site.edge.listening import Client
 from gateway_site.forwarding.gate import PATIENCE, Gate
 from oauth import EXCHANGES
 from oauth.provider import config as providers
+from sessions_kms.concurrency.executors import in_thread
 
 # For calls, and as many for pages: the database's pool has a connection for each.
 THREADS = 16
@@ -56,8 +56,7 @@ class Lane:
     async def run(self, client: Client, work: Work) -> HttpResponseBase:
         """Return what the work does. Raises Busy and ClientGone before it has begun."""
         async with self._gate.place(client):
-            in_thread = sync_to_async(work, thread_sensitive=False, executor=self._threads)
-            return await in_thread()
+            return await in_thread(self._threads, work)
 
 
 class ProviderLane:

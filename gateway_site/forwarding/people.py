@@ -30,7 +30,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
-from gateway_site.forwarding import session_watch as standing
+from gateway_site.forwarding import session_watch
 from sessions_kms import user_id_of
 
 MOST = 10_000  # people of whom something is kept
@@ -155,7 +155,7 @@ def forget(instance: Model, using: str | None = None, update_fields: Any = None,
 
     def seen() -> None:
         people().drop(person)
-        standing.look_again(person)
+        session_watch.look_again(person)
 
     people().drop(person)
     transaction.on_commit(seen, using=using)

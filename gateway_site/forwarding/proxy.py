@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, cast
 
@@ -16,19 +16,19 @@ import httpx2
 from django import db
 from django.http import HttpRequest
 
-from gateway_site.edge.listening import ANSWER_TIME, ClientGone, Receive
+from gateway_site.edge.asgi import Receive, Send
+from gateway_site.edge.listening import ANSWER_TIME, ClientGone
 from gateway_site.edge.trusted_proxies import Address, address
-from gateway_site.forwarding import bearer as tokens
+from gateway_site.forwarding import bearer
 from gateway_site.forwarding.call import Call
 from gateway_site.forwarding.concurrency_limit import Slots
 from gateway_site.forwarding.redirects import locations
 from gateway_site.forwarding.session_watch import stands, watchers
-from gateway_site.rules import cookies
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import cookies, url_rules
 from gateway_site.rules.body import TAKES_BODY, Body
 from gateway_site.rules.headers import Headers, to_browser, to_upstream
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
-from gateway_site.transport import upstream_client as client
+from gateway_site.transport import upstream_client
 from gateway_site.transport.connections import Busy
 from oauth import TokenSet
 from oauth.provider import dpop
@@ -36,7 +36,6 @@ from sessions_kms import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Content = AsyncGenerator[bytes, None]
 
 SESSION_CHECK = 60.0  # seconds between two looks at whether the session and its person stand
@@ -82,7 +81,7 @@ async def _watched(exchange: _Exchange) -> Problem | None:
             for watcher in watchers:
                 watcher.cancel()
     except* SessionEnded:
-        client.pool().end(exchange.call.owner.holder)
+        upstream_client.pool().end(exchange.call.owner.holder)
         problem = None if exchange.has_begun else signed_out()
     except* ClientGone:
         pass
@@ -122,7 +121,7 @@ class _Exchange:
             self.upstream.request_headers,
             host=request.get_host(),
             scheme=request.scheme or "https",
-            prefix=call.script_name + paths.ROOT + self.upstream.name,
+            prefix=call.script_name + url_rules.ROOT + self.upstream.name,
             client=_client(request) if self.upstream.client_address else None,
         )
         self._framing = self.body.framing or (
@@ -152,7 +151,7 @@ class _Exchange:
     async def _token(self, refused: TokenSet | None = None) -> TokenSet:
         """Return the person's token, if its groups may call this upstream. Raises Problem."""
         request, provider = self.call.request, self.upstream.provider
-        held = await tokens.access_token(request, provider, refused=refused)
+        held = await bearer.access_token(request, provider, refused=refused)
         if not self.upstream.allows(held.groups):
             raise forbidden(provider)
         return held
@@ -166,16 +165,16 @@ class _Exchange:
         headers = [
             *self._headers,
             *self._framing,
-            *tokens.authorization(token, self.call.method, target, nonce),
+            *bearer.authorization(token, self.call.method, target, nonce),
         ]
         try:
             async with asyncio.timeout(None) as deadline:
                 pieces = _then(content, lambda: _start(deadline, self.upstream.read_timeout))
-                request = client.request(
+                request = upstream_client.request(
                     self.upstream, self.call.method, self.call.target, headers, pieces
                 )
-                answer = await client.ask(self.call.owner, self.upstream, request)
-        except paths.PathRefused as refused:
+                answer = await upstream_client.ask(self.call.owner, self.upstream, request)
+        except url_rules.PathRefused as refused:
             raise Problem(400, "bad_path", str(refused)) from None
         except (httpx2.HTTPError, Busy, TimeoutError) as error:
             self._log(error)

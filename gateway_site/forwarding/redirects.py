@@ -8,8 +8,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from gateway_site.forwarding.call import Call
-from gateway_site.rules import origin
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import origin, url_rules
 from gateway_site.rules.headers import Headers, value_of
 from gateway_site.rules.problems import Problem
 
@@ -38,8 +37,8 @@ def _within(call: Call, reference: bytes | None) -> str | None:
     if not reference:
         return None
     try:
-        address = paths.within(call.upstream, call.target, reference.decode("latin-1"))
-    except paths.PathRefused:
+        address = url_rules.within(call.upstream, call.target, reference.decode("latin-1"))
+    except url_rules.PathRefused:
         return None
     return None if address is None else call.script_name + address
 
@@ -54,8 +53,8 @@ def _elsewhere(call: Call, reference: bytes | None) -> str | None:
     if not reference or call.method not in {"GET", "HEAD"} or origin.is_navigation(call.request):
         return None
     try:
-        url = paths.absolute(call.target, reference.decode("latin-1"))
-    except paths.PathRefused:
+        url = url_rules.absolute(call.target, reference.decode("latin-1"))
+    except url_rules.PathRefused:
         return None
     parts = urlsplit(url)
     own = parts.hostname == urlsplit(f"//{call.request.get_host()}").hostname

@@ -6,17 +6,16 @@ import asyncio
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache
 from threading import Lock
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.db import close_old_connections
 from django.http import HttpRequest
 
-THREADS = 2
+from sessions_kms.concurrency.executors import executor, in_thread
+
+THREADS = 2  # of its own: a database that does not answer holds up nothing else
 
 
 class Watchers:
@@ -68,14 +67,7 @@ async def stands(request: HttpRequest, person: str) -> bool:
     key = request.session.session_key
     if key is None or not await request.session.aexists(key):
         return False
-    asking = sync_to_async(_is_active, thread_sensitive=False, executor=_threads())
-    return await asking(person)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Return threads of its own: a database that does not answer holds up nothing else."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="gateway-standing")
+    return await in_thread(executor("gateway-standing", THREADS), _is_active, person)
 
 
 def _is_active(person: str) -> bool:

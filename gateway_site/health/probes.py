@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -44,3 +45,7 @@ SHARED: Mapping[str, Callable[[], None]] = {
 def shared() -> Mapping[str, Health]:
     """Return this process's probes of what is shared, by name."""
     return {name: Health(name, probe) for name, probe in SHARED.items()}
+
+
+for _kept in (migrations, shared):
+    os.register_at_fork(after_in_child=_kept.cache_clear)  # their threads are the parent's

@@ -6,6 +6,7 @@ Variables enter, a script for POSIX shells leaves. It changes variables of AWS a
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 NAMES = "AWS_[A-Z0-9_]*"
 KEY = "KMS_KEY_ARN"
@@ -19,7 +20,7 @@ def script(variables: Mapping[str, str], path: Path) -> str:
     """
     ours = {name: value for name, value in variables.items() if name.startswith("AWS_")}
     ours[KEY] = variables[KEY]
-    exports = "\n".join(f"  export {name}={_quoted(value)}" for name, value in sorted(ours.items()))
+    exports = "\n".join(f"  export {name}={quote(value)}" for name, value in sorted(ours.items()))
     return f"""\
 # DynamoDB and KMS of the running local stack, for another project. In bash, zsh or ksh:
 #   . {path}        # and KEY_ID in its SESSIONS_KMS is os.environ["{KEY}"]
@@ -42,7 +43,3 @@ else
 fi
 unset -f _gateway_aws_unset
 """
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "'\"'\"'") + "'"

@@ -4,12 +4,12 @@ Ports and a state folder enter; what leaves is a served gateway, until it is tol
 """
 
 import json
-import secrets as random
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_urlsafe
 from urllib.parse import urlsplit
 
 from gateway_site.local import aws_env, environment, running_stack
@@ -107,8 +107,8 @@ class Stack:
 
     def secrets(self) -> Secrets:
         return Secrets(
-            persistent_secret(self.state / "secret-key", lambda: random.token_urlsafe(48)),
-            persistent_secret(self.state / "client-secret", lambda: random.token_urlsafe(32)),
+            persistent_secret(self.state / "secret-key", lambda: token_urlsafe(48)),
+            persistent_secret(self.state / "client-secret", lambda: token_urlsafe(32)),
         )
 
     def dynamodb(self, base: dict[str, str]) -> Child:

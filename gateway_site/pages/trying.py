@@ -23,11 +23,11 @@ from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.forwarding import bearer as tokens
+from gateway_site.forwarding import bearer
 from gateway_site.forwarding.handler import gateway
 from gateway_site.rules import problems
 from gateway_site.rules.upstream import Upstream
-from gateway_site.transport import upstream_client as client
+from gateway_site.transport import upstream_client
 from oauth import give_back_sql_connections, token_set_of
 from oauth.provider import config as providers
 
@@ -89,7 +89,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
         "path": path,
         "answer": answer,
         "problem": _problem(answer),
-        "sign_in_url": tokens.sign_in_url(upstream.provider),
+        "sign_in_url": bearer.sign_in_url(upstream.provider),
         "text": _without_tokens(request, upstream, _text(answer)),
     }
     response = render(request, "try.html", context)
@@ -154,7 +154,7 @@ async def _called_alone(scope: dict[str, Any]) -> Answer:
     try:
         return await _called(scope)
     finally:
-        await client.close()
+        await upstream_client.close()
 
 
 def _problem(answer: Answer) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site.environment import admission
-from gateway_site.environment.reading import refuse_unknown
+from gateway_site.environment.names import declared
 from gateway_site.providers import client, endpoints, network, protection, sign_out, tokens
 from gateway_site.providers.kinds import kind, kind_of
 from gateway_site.providers.provider import OPENID, Provider
 from gateway_site.providers.variables import Variables
 
-CLIENT_ID = re.compile(r"OAUTH_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_CLIENT_ID")
 # Each reads the variables of one subject into what `oauth.provider.config` calls them.
 SUBJECTS = (endpoints, protection, tokens, network, sign_out)
 # The first makes the provider.
@@ -36,12 +34,7 @@ def configured(environment: Mapping[str, str]) -> list[Provider]:
 
     Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
     """
-    names = sorted(
-        match[1]
-        for variable, value in environment.items()
-        if (match := CLIENT_ID.fullmatch(variable)) and value.strip()
-    )
-    refuse_unknown(environment, "OAUTH", names, SUFFIXES)
+    names = declared(environment, "OAUTH", SUFFIXES)
     providers = [_admitting(environment, _provider(Variables(environment, name))) for name in names]
     # allauth finds the provider of an unfinished sign-up again by its client id.
     clients = [provider.client_id for provider in providers if provider.allauth_kind == OPENID]

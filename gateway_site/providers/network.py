@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway_site.environment.reading import check_ca_file
 from gateway_site.providers.variables import Variables
 
 SUFFIXES = ("ALLOW_PRIVATE", "ALLOW_HTTP", "CA_FILE")
@@ -27,7 +26,6 @@ def read(variables: Variables) -> dict[str, Any]:
         found["allow_private"] = True
     if allow_http:
         found["allow_http"] = True
-    if ca_file := variables.text("CA_FILE"):
-        check_ca_file(variables.variable("CA_FILE"), ca_file)
+    if ca_file := variables.ca_file("CA_FILE"):
         found["ca_file"] = ca_file
     return found

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway_site.environment.reading import FALSE, TRUE
 from gateway_site.providers.variables import Variables
 
 SUFFIXES = ("PAR", "DPOP")
-AUTO = "auto"
 
 
 def read(variables: Variables) -> dict[str, Any]:
     """Return the settings of `oauth.provider.config`. Raises ImproperlyConfigured."""
-    pushed, found = variables.text("PAR").lower() or AUTO, dict[str, Any]()
-    if pushed not in TRUE | FALSE | {AUTO}:
-        raise variables.error("PAR", "must be auto, 1 or 0.")
-    if pushed != AUTO:
-        found["par"] = pushed in TRUE
+    found: dict[str, Any] = {}
+    pushed = variables.switch("PAR", {"auto"}, "must be auto, 1 or 0.")
+    if isinstance(pushed, bool):
+        found["par"] = pushed
     if variables.flag("DPOP"):
         found["dpop"] = True
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from gateway_site.providers.variables import Variables
@@ -17,8 +16,8 @@ def read(variables: Variables) -> dict[str, Any]:
     if url := variables.text("REVOCATION_URL"):
         variables.origin("REVOCATION_URL", url)
         found["revocation_url"] = url
-    if leeway := variables.text("REFRESH_LEEWAY"):
-        if not re.fullmatch(r"[0-9]{1,4}", leeway) or int(leeway) > LEEWAY_MAX:
-            raise variables.error("REFRESH_LEEWAY", f"must be seconds, {LEEWAY_MAX} at most.")
-        found["refresh_leeway"] = int(leeway)
+    what = f"must be seconds, {LEEWAY_MAX} at most."
+    leeway = variables.number("REFRESH_LEEWAY", what, maximum=LEEWAY_MAX)
+    if leeway is not None:
+        found["refresh_leeway"] = leeway
     return found

@@ -3,50 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
+from gateway_site.environment import reading
+from gateway_site.environment.addresses import LOOPBACK_HOSTS
 
-from gateway_site.environment.reading import FALSE, LOOPBACK_HOSTS, TRUE
 
-
-class Variables:
+class Variables(reading.Variables):
     """The variables of one provider; ``name`` is the one that its addresses have."""
 
     def __init__(self, environment: Mapping[str, str], name: str) -> None:
-        self._environment = environment
-        self._prefix = f"OAUTH_{name}_"
+        super().__init__(environment, f"OAUTH_{name}_")
         self.name = name.lower()
-
-    def variable(self, suffix: str) -> str:
-        """Return the whole name of a variable."""
-        return self._prefix + suffix
-
-    def error(self, suffix: str, what: str) -> ImproperlyConfigured:
-        """Return an error that begins with the variable's name."""
-        return ImproperlyConfigured(f"{self.variable(suffix)} {what}")
-
-    def text(self, suffix: str) -> str:
-        """Return the variable without surrounding blanks, empty where it is unset."""
-        return self._environment.get(self.variable(suffix), "").strip()
-
-    def list(self, suffix: str) -> tuple[str, ...]:
-        """Return what commas or blanks separate."""
-        return tuple(re.split(r"[\s,]+", self.text(suffix))) if self.text(suffix) else ()
-
-    def flag(self, suffix: str) -> bool | None:
-        """Return whether the variable is on, None where it is unset."""
-        value = self.text(suffix).lower()
-        if value not in TRUE | FALSE:
-            raise self.error(suffix, "must be 1 or 0.")
-        return value in TRUE if value else None
-
-    def refuse(self, suffixes: Iterable[str], why: str) -> None:
-        """Raise ImproperlyConfigured for the first of these variables that is set."""
-        for suffix in suffixes:
-            if self.text(suffix):
-                raise self.error(suffix, why)
 
     def origin(self, suffix: str, url: str) -> str:
         """Return the origin of an https URL.

@@ -11,7 +11,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
-from gateway_site.edge.listening import ClientGone, Receive
+from gateway_site.edge.asgi import Receive
+from gateway_site.edge.listening import ClientGone
 from gateway_site.rules.headers import Headers, value_of
 from gateway_site.rules.problems import Problem
 

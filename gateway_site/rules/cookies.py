@@ -6,12 +6,9 @@ middleware has done its part; the cookie must not end before the session.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 from http.cookies import SimpleCookie
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
@@ -20,8 +17,9 @@ from django.http.response import HttpResponseBase
 
 from gateway_site.rules.headers import Headers
 from sessions_kms import StoreUnavailable
+from sessions_kms.concurrency.executors import executor, in_thread
 
-THREADS = 4
+THREADS = 4  # of its own: in those of the event loop it would hold up look-ups of hosts
 
 
 async def renew(request: HttpRequest, response: HttpResponse) -> None:
@@ -44,17 +42,10 @@ async def renewed(request: HttpRequest, headers: Headers) -> Headers:
 async def _cookies(request: HttpRequest) -> SimpleCookie:
     response = HttpResponse()  # of its own: Django renews no cookie with a status of 5xx
     if request.session.modified:
-        saving = sync_to_async(_saved, thread_sensitive=False, executor=_threads())
         # The call was made: whether the session stands is asked elsewhere.
         with suppress(SessionInterrupted, StoreUnavailable):
-            await saving(request, response)
+            await in_thread(executor("gateway-cookies", THREADS), _saved, request, response)
     return response.cookies
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Return threads of its own: in those of the event loop it would hold up look-ups of hosts."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="gateway-cookies")
 
 
 def _saved(request: HttpRequest, response: HttpResponse) -> HttpResponseBase:

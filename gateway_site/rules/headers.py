@@ -182,6 +182,7 @@ def value_of(headers: Headers, name: bytes) -> bytes | None:
 
 
 def _all(headers: Headers, name: bytes) -> list[bytes]:
+    """Return the items of a list, cut at each comma, as the most careless reader would."""
     values = b",".join(value for key, value in headers if key == name).split(b",")
     return [item.strip() for item in values if item.strip()]
 

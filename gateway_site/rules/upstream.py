@@ -13,15 +13,11 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from gateway_site.environment.addresses import LOOPBACK_HOSTS
 from gateway_site.environment.admission import groups
-from gateway_site.environment.reading import (
-    FALSE,
-    LOOPBACK_HOSTS,
-    TRUE,
-    check_ca_file,
-    refuse_unknown,
-)
-from gateway_site.rules import url_rules as paths
+from gateway_site.environment.names import declared
+from gateway_site.environment.reading import Variables
+from gateway_site.rules import url_rules
 from gateway_site.rules.request_headers import LISTED, BadEntry, RequestHeaders
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -47,7 +43,6 @@ SUFFIXES = (
     "ALLOWED_GROUPS",
     *NUMBERS,
 )
-URL = re.compile(r"UPSTREAM_([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)_URL")
 NAME_LENGTH = 40
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
@@ -91,116 +86,84 @@ def configured(environment: Mapping[str, str]) -> dict[str, Upstream]:
 
     Raises ImproperlyConfigured, naming the variable, when one is missing, unusable or unknown.
     """
-    names = sorted(
-        match[1]
-        for variable, value in environment.items()
-        if (match := URL.fullmatch(variable)) and value.strip()
-    )
-    refuse_unknown(environment, "UPSTREAM", names, SUFFIXES)
+    names = declared(environment, "UPSTREAM", SUFFIXES)
     return {name.lower(): _Variables(environment, name).upstream() for name in names}
 
 
-class _Variables:
+class _Variables(Variables):
     """The variables of one upstream."""
 
     def __init__(self, environment: Mapping[str, str], name: str) -> None:
-        self.environment = environment
-        self.name = name
+        super().__init__(environment, f"UPSTREAM_{name}_")
+        self._name = name
         if len(name) > NAME_LENGTH:
             raise ImproperlyConfigured(
                 f"{self.variable('URL')}: the name must not exceed {NAME_LENGTH} letters."
             )
 
-    def variable(self, suffix: str) -> str:
-        return f"UPSTREAM_{self.name}_{suffix}"
-
     def upstream(self) -> Upstream:
         origin, prefix = self._address()
         return Upstream(
-            name=self.name.lower(),
+            name=self._name.lower(),
             origin=origin,
             prefix=prefix,
             provider=self._provider(),
             methods=self._methods(),
             paths=self._paths(),
             request_headers=self._request_headers(),
-            allow_http=self._flag("ALLOW_HTTP"),
-            ca_file=self._ca_file(),
-            client_address=self._flag("CLIENT_ADDRESS"),
+            allow_http=bool(self.flag("ALLOW_HTTP")),
+            ca_file=self.ca_file("CA_FILE"),
+            client_address=bool(self.flag("CLIENT_ADDRESS")),
             allowed_groups=self._allowed_groups(),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 
-    def _text(self, suffix: str) -> str:
-        return self.environment.get(self.variable(suffix), "").strip()
-
-    def _list(self, suffix: str) -> list[str]:
-        return [item for item in re.split(r"[\s,]+", self._text(suffix)) if item]
-
-    def _flag(self, suffix: str) -> bool:
-        value = self._text(suffix).lower()
-        if value not in TRUE | FALSE:
-            raise ImproperlyConfigured(f"{self.variable(suffix)} must be 1 or 0.")
-        return value in TRUE
-
     def _provider(self) -> str:
-        provider = self._text("PROVIDER").lower()
+        provider = self.text("PROVIDER").lower()
         if not provider:
-            raise ImproperlyConfigured(
-                f"{self.variable('PROVIDER')} is missing: the provider whose token is sent, "
-                "such as google."
+            raise self.error(
+                "PROVIDER", "is missing: the provider whose token is sent, such as google."
             )
         return provider
 
     def _methods(self) -> frozenset[str]:
-        methods = frozenset(self._list("METHODS") or METHODS)
+        methods = frozenset(self.words("METHODS") or METHODS)
         if methods & FORBIDDEN_METHODS or not all(re.fullmatch("[A-Z]+", m) for m in methods):
-            raise ImproperlyConfigured(
-                f"{self.variable('METHODS')} must be methods in capitals, such as GET,POST; "
-                "CONNECT and TRACE are never passed on."
+            raise self.error(
+                "METHODS",
+                "must be methods in capitals, such as GET,POST; CONNECT and TRACE are never "
+                "passed on.",
             )
         return methods
 
     def _paths(self) -> tuple[str, ...]:
-        prefixes = tuple(prefix.rstrip("/") for prefix in self._list("PATHS"))
+        prefixes = tuple(prefix.rstrip("/") for prefix in self.words("PATHS"))
         if not all(prefix and _is_path(prefix) for prefix in prefixes):
-            raise ImproperlyConfigured(
-                f"{self.variable('PATHS')} must be paths below the URL's, such as /user,/repos."
-            )
+            raise self.error("PATHS", "must be paths below the URL's, such as /user,/repos.")
         return prefixes
 
     def _request_headers(self) -> RequestHeaders:
         try:
-            return LISTED.with_more(self._list("REQUEST_HEADERS"))
+            return LISTED.with_more(self.words("REQUEST_HEADERS"))
         except BadEntry as bad:
-            raise ImproperlyConfigured(f"{self.variable('REQUEST_HEADERS')} {bad}") from None
-
-    def _ca_file(self) -> str | None:
-        path = self._text("CA_FILE")
-        if path:
-            check_ca_file(self.variable("CA_FILE"), path)
-        return path or None
+            raise self.error("REQUEST_HEADERS", str(bad)) from None
 
     def _allowed_groups(self) -> frozenset[str]:
         of_github = self._provider() == "github"
-        return groups(self.environment, self.variable("ALLOWED_GROUPS"), of_github=of_github)
+        return groups(self._environment, self.variable("ALLOWED_GROUPS"), of_github=of_github)
 
     def _number(self, suffix: str) -> int:
-        text = self._text(suffix)
-        if not text:
-            return NUMBERS[suffix]
-        if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**53):
-            raise ImproperlyConfigured(f"{self.variable(suffix)} must be a whole number above 0.")
-        return int(text)
+        return self.number(suffix, "must be a whole number above 0.", minimum=1) or NUMBERS[suffix]
 
     def _address(self) -> tuple[str, str]:
         """Return origin and path of the URL; plain http only where it is allowed, or loopback."""
-        error = ImproperlyConfigured(
-            f"{self.variable('URL')} must be an https:// address, without user name, query or "
-            "fragment, and without odd characters in its path. http:// is good on loopback; in a "
-            f"private network {self.variable('ALLOW_HTTP')}=1 allows it."
+        error = self.error(
+            "URL",
+            "must be an https:// address, without user name, query or fragment, and without odd "
+            "characters in its path. http:// is good on loopback; in a private network "
+            f"{self.variable('ALLOW_HTTP')}=1 allows it.",
         )
-        url = self._text("URL")
+        url = self.text("URL")
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
@@ -208,7 +171,7 @@ class _Variables:
             raise error from None
         shown = f"[{host}]" if ":" in host else host
         plain = parts.netloc.lower() in {shown, f"{shown}:{port}"}
-        local = host in LOOPBACK_HOSTS or self._flag("ALLOW_HTTP")
+        local = host in LOOPBACK_HOSTS or self.flag("ALLOW_HTTP")
         secure = parts.scheme == "https" or (parts.scheme == "http" and local)
         prefix = parts.path.rstrip("/")
         bare = not set("?#\\") & set(url)
@@ -221,7 +184,7 @@ class _Variables:
 
 def _is_path(path: str) -> bool:
     try:
-        paths.check(path)
-    except paths.PathRefused:
+        url_rules.check(path)
+    except url_rules.PathRefused:
         return False
     return True

@@ -11,18 +11,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
-from typing import Any
 
 from django.conf import settings
 
+from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
 from gateway_site.health.readiness import draining
-
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def asgi(application: ASGIApplication) -> ASGIApplication:

@@ -20,7 +20,7 @@ import httpx2
 from django.dispatch import receiver
 
 from gateway_site.edge import descriptors
-from gateway_site.rules import url_rules as paths
+from gateway_site.rules import url_rules
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import wire
@@ -103,9 +103,9 @@ def request(
     if (
         read != target
         or url.userinfo
-        or not paths.is_target(upstream, read, scheme=url.scheme, host=host, port=url.port)
+        or not url_rules.is_target(upstream, read, scheme=url.scheme, host=host, port=url.port)
     ):
-        raise paths.PathRefused("The address cannot be passed on.")
+        raise url_rules.PathRefused("The address cannot be passed on.")
     named = [(b"host", url.netloc), *headers]
     return httpx2.Request(method, url, headers=named, stream=Content(content))
 

@@ -1,0 +1,1 @@
+"""What ends with a session: back-channel logout, sign-out at the provider, what was let go."""

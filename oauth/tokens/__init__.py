@@ -1,3 +1,5 @@
+"""Token sets in the session: kept, handed out, and refreshed once however many ask."""
+
 from typing import TYPE_CHECKING
 
 from sessions_kms.old_paths import names_of

@@ -1,18 +1,23 @@
 """Single flight: one call serves all who ask for the same thing meanwhile, its failure too.
 
-Takes a key and the work to do, gives the work's result. A failure is remembered
-for a short back-off. Knows nothing about what is fetched.
+Takes a key and the work to do, in steps, gives the work's result. Threads and event loops of
+the process share their flights. A failure is remembered for a short back-off. Knows nothing
+about what is fetched.
 """
 
+import asyncio
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from threading import Event, Lock, get_ident
+from contextlib import suppress
+from threading import Lock, get_ident
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.elapsed import Moment, Stopwatch
-from sessions_kms.exceptions import KMSUnavailable, SessionsKMSError
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.waking import Wakeup, hold, is_held_here, let_go
+from sessions_kms.exceptions import SessionsKMSError, StoreUnavailable
 
 FAILURES_MAX: Final = 256
 
@@ -20,34 +25,40 @@ T = TypeVar("T")
 
 
 class _Flight(Generic[T]):
+    """Work under way, which others wait for (`steps.Wait`)."""
+
     def __init__(self) -> None:
-        self.pilot = get_ident()
-        self.landed = Event()
         self.result: T | None = None
         self.error: SessionsKMSError | None = None
+        self.is_abandoned = False  # the task that flew was cancelled: the work is still to be done
+        self.landed = Wakeup()
+        self._thread = get_ident()  # that flies, or whose event loop does
 
-    def outcome(self) -> T:
-        if self.pilot == get_ident():  # In a log handler, say, that the work has called.
-            raise KMSUnavailable
-        if not self._lands():
-            raise KMSUnavailable
-        if self.result is not None:
-            return self.result
-        # Neither result nor error: the thread that flew died of something else.
-        raise copy.copy(self.error) if self.error else KMSUnavailable()
+    def blocking(self) -> bool:
+        """Wait as long as the request may; False if it has not landed.
 
-    def _lands(self) -> bool:
-        """Wait for the pilot, as long as this request may."""
-        try:
-            with deadline.waiting() as left:
-                return self.landed.wait(left)
-        except deadline.OutOfTime:
-            return self.landed.is_set()
+        What this thread's own event loop flies cannot land while this thread waits.
+        """
+        if self._thread != get_ident():
+            with suppress(deadline.OutOfTime), deadline.waiting() as left:
+                return self.landed.within(left).blocking()
+        return self.landed.is_woken
+
+    async def looping(self) -> bool:
+        """Wait likewise, and let the event loop go on."""
+        with suppress(deadline.OutOfTime), deadline.waiting() as left:
+            return await self.landed.within(left).looping()
+        return self.landed.is_woken
 
 
 class _Failure(NamedTuple):
     error: SessionsKMSError
     at: Moment
+
+
+def never(_: SessionsKMSError) -> float:
+    """Have no failure remembered (`back_off`)."""
+    return 0
 
 
 class Flights(Generic[T]):
@@ -56,37 +67,67 @@ class Flights(Generic[T]):
     ``back_off`` says for how many seconds a failure is raised again instead of
     asking anew. Who waits does so as long as the request may. Errors are raised as
     copies: a shared one would gather the tracebacks, and with them the locals, of all.
+    ``unavailable`` is raised where there is no outcome to share.
     """
 
-    def __init__(self, stopwatch: Stopwatch, back_off: Callable[[SessionsKMSError], float]) -> None:
+    def __init__(
+        self,
+        stopwatch: Stopwatch,
+        *,
+        unavailable: type[StoreUnavailable],
+        back_off: Callable[[SessionsKMSError], float] = never,
+    ) -> None:
         self._stopwatch = stopwatch
+        self._unavailable = unavailable
         self._back_off = back_off
         self._lock = Lock()
         self._flights: dict[Hashable, _Flight[T]] = {}
         self._failures: OrderedDict[Hashable, _Failure] = OrderedDict()
 
-    def run(self, key: Hashable, work: Callable[[], T], *, patient: bool = True) -> T:
+    def fly(self, key: Hashable, work: Callable[[], Steps[T]], *, patient: bool = True) -> Steps[T]:
         """Do the work, or share the outcome of the one who is doing it.
 
         Who is not patient (having something to fall back on) does not wait for the
-        flight of another, but gets the last failure. Raises what
-        the work raises, and KMSUnavailable if the thread that did it died, or if it is
-        this thread, which would wait for itself.
+        flight of another, but gets the last failure. Where the task that did it was
+        cancelled, the next one does it. Raises what the work raises, and ``unavailable``
+        if the thread that did it died, or if this is within the work, which would wait
+        for itself.
         """
-        ours: _Flight[T] = _Flight()
+        while True:
+            ours: _Flight[T] = _Flight()
+            flight = yield from self._flown(key, ours, work, patient)
+            if flight is not ours and (is_held_here(flight) or not (yield flight)):
+                raise self._unavailable
+            if not flight.is_abandoned:
+                return self._outcome(flight)
+
+    def _flown(
+        self, key: Hashable, ours: _Flight[T], work: Callable[[], Steps[T]], patient: bool
+    ) -> Steps[_Flight[T]]:
+        """Return the flight of another, or ours once it has landed. Raises what the work raises."""
         # The flight is entered inside this block, so that nothing that ends this
         # thread (KeyboardInterrupt, SystemExit) leaves others waiting for it.
         try:
             flight = self._enter(key, ours, patient)
             if flight is ours:
-                ours.result = work()
-                return ours.result
+                hold(ours)
+                ours.result = yield from work()
         except SessionsKMSError as exc:
             ours.error = copy.copy(exc)
             raise
+        except (asyncio.CancelledError, GeneratorExit):
+            ours.is_abandoned = True
+            raise
         finally:
+            let_go(ours)
             self._leave(key, ours)
-        return flight.outcome()
+        return flight
+
+    def _outcome(self, flight: _Flight[T]) -> T:
+        if flight.result is not None:
+            return flight.result
+        # Neither result nor error: the thread that flew died of something else.
+        raise copy.copy(flight.error) if flight.error else self._unavailable()
 
     def forget(self, key: Hashable) -> None:
         """Forget a failure: what had failed came by another way."""
@@ -113,7 +154,7 @@ class Flights(Generic[T]):
             if failure and self._is_recent(failure):
                 raise copy.copy(failure.error)
             if flight and not patient:
-                raise copy.copy(failure.error) if failure else KMSUnavailable()
+                raise copy.copy(failure.error) if failure else self._unavailable()
             return flight or self._flights.setdefault(key, ours)
 
     def _is_recent(self, failure: _Failure | None) -> bool:
@@ -130,4 +171,4 @@ class Flights(Generic[T]):
                     self._failures[key] = _Failure(ours.error, self._stopwatch.now())
                     if len(self._failures) > FAILURES_MAX:
                         self._failures.popitem(last=False)
-        ours.landed.set()
+        ours.landed.wake()

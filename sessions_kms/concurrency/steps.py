@@ -5,14 +5,27 @@ A function whose work waits for others is a generator of steps: it yields what i
 thread, `arun` in the event loop; neither shows inside. A cancelled task ends its steps at the
 one that they wait in, with GeneratorExit's rules: what they hold is given back by `finally`.
 No lock of threads may be held across a yield: others in the same loop would wait for ever.
+
+What has verbs for both has two faces: `noun.steps.verb(…)` gives the steps, for those who are
+steps themselves, and `noun.verb(…)` does them in this thread (`blocking`).
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from functools import wraps
+from time import monotonic, sleep
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar
 
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.exceptions import StoreUnavailable
+
+CALLS: Final = 32  # that block, of all event loops of the process at one time
+
+P = ParamSpec("P")
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
 
 
@@ -43,8 +56,20 @@ class Call:
         return self.function(*self.args)
 
     async def looping(self) -> Any:
-        """Make it in a thread, with this task's context."""
-        return await asyncio.to_thread(self.function, *self.args)
+        """Make it in a thread of a bounded pool, with this task's context.
+
+        The time until it begins is on the request's account. Raises StoreUnavailable where it
+        would begin too late.
+        """
+        pool = executor("sessions_kms-calls", CALLS)
+        return await in_thread(pool, self._in_time, monotonic())
+
+    def _in_time(self, asked_at: float) -> Any:
+        try:
+            deadline.queued(monotonic() - asked_at)
+        except deadline.OutOfTime:
+            raise StoreUnavailable("Too many wait for the session store.") from None
+        return self.blocking()
 
 
 @dataclass(frozen=True)
@@ -55,7 +80,7 @@ class Pause:
 
     def blocking(self) -> None:
         """Sleep in this thread."""
-        time.sleep(self.seconds)
+        sleep(self.seconds)
 
     async def looping(self) -> None:
         """Let the event loop go on meanwhile."""
@@ -97,3 +122,25 @@ async def arun(steps: Steps[T]) -> T:
     except StopIteration as end:
         result: T = end.value
         return result
+
+
+class HasSteps(Protocol[S_co]):
+    """Something whose methods are those of ``steps``, each done in the thread that calls it."""
+
+    @property
+    def steps(self) -> S_co: ...
+
+
+def blocking(
+    method: Callable[Concatenate[S, P], Steps[T]],
+) -> Callable[Concatenate[HasSteps[S], P], T]:
+    """Return the method that does what one of ``steps`` does, in this thread."""
+    name = method.__name__
+
+    @wraps(method)
+    def done(face: HasSteps[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        __traceback_hide__ = True
+        steps: Steps[T] = getattr(face.steps, name)(*args, **kwargs)
+        return run(steps)
+
+    return done

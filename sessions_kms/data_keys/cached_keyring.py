@@ -18,7 +18,8 @@ from typing import Final
 from sessions_kms.concurrency.background import Background, Job, start_thread
 from sessions_kms.concurrency.elapsed import Moment, Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
-from sessions_kms.data_keys.keyring import DataKey, Keyring
+from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.data_keys.keyring import DataKey, KeyringSteps
 from sessions_kms.exceptions import (
     InvalidRecord,
     KMSUnavailable,
@@ -33,6 +34,7 @@ AHEAD: Final = 0.8  # of a key's age at which it is renewed, if it is opened wit
 SEALING_KEYS: Final = 2  # the current period's and, ahead of its time, the next one's
 
 CacheKey = tuple[frozenset[tuple[str, str]], bytes]  # full encryption context, exact blob
+Ask = Callable[[], Steps[DataKey]]
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +63,7 @@ class SealingEntry(Entry):
     lead: float
 
 
-class CachingKeyring:
+class CachingKeyringSteps:
     """Holds the data keys of another keyring.
 
     A key is *fresh* below ``max_age`` seconds since KMS was asked for it, and then
@@ -72,7 +74,7 @@ class CachingKeyring:
 
     def __init__(
         self,
-        keyring: Keyring,
+        keyring: KeyringSteps,
         *,
         context: Callable[[int], Mapping[str, str]],
         max_age: float,
@@ -99,31 +101,39 @@ class CachingKeyring:
         self._lock = threading.Lock()  # never held while KMS or the table is asked
         self._entries: OrderedDict[CacheKey, Entry] = OrderedDict()
         self._sealing: list[SealingEntry] = []  # the last ones fetched, newest first
-        self._flights: Flights[DataKey] = Flights(self._stopwatch, _back_off)
+        self._flights: Flights[DataKey] = Flights(
+            self._stopwatch, unavailable=KMSUnavailable, back_off=_back_off
+        )
 
-    def generate(self, period: int) -> DataKey:
+    def generate(self, period: int) -> Steps[DataKey]:
         """Return the data key to seal with: in an outage the last one held, of whatever period.
 
         Period 0 asks for a data key of its own, fresh from KMS at each call.
         Raises KMSUnavailable or TableUnavailable.
         """
         if period == 0:
-            return self._fetch_own()
-        held = partial(self._held_to_seal, period)
+            return (yield from self._fetch_own())
         self._look_ahead(period)
-        return self._serve("seal", _generation(period), held, partial(self._fetch, period))
+        if fresh := self._held_to_seal(period, self._max_age):
+            return _from_cache("seal", fresh)
+        held = partial(self._held_to_seal, period)
+        ask = partial(self._fetch, period)
+        return (yield from self._serve("seal", _generation(period), held, ask))
 
-    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
         """Return the data key of a record, from KMS if need be.
 
         Raises InvalidRecord for what KMS calls invalid, else KMSUnavailable.
         """
         cache_key = self._cache_key(encrypted, period)
-        held = partial(self._held_to_open, cache_key)
         self._background.run(lambda: self._renewal_of_opened(cache_key, period))
-        return self._serve("open", cache_key, held, partial(self._unwrap, cache_key, period))
+        if fresh := self._held_to_open(cache_key, self._max_age):
+            return _from_cache("open", fresh)
+        held = partial(self._held_to_open, cache_key)
+        ask = partial(self._unwrap, cache_key, period)
+        return (yield from self._serve("open", cache_key, held, ask))
 
-    def confirmed(self, key: DataKey) -> DataKey:
+    def confirmed(self, key: DataKey) -> Steps[DataKey]:
         """Return a data key as KMS unwraps it when it is asked once more, unless it said so twice.
 
         Nothing that was sealed under it opens: 32 wrong bytes in one answer of KMS would sign
@@ -134,27 +144,24 @@ class CachingKeyring:
         if entry is not None and entry.confirmed:
             return entry.key
         ask = partial(self._watched, partial(self._unwrap, cache_key, key.period))
-        return self._flights.run(("confirm", cache_key), ask)
+        return (yield from self._flights.fly(("confirm", cache_key), ask))
 
     def _serve(
         self,
         use: str,
         flight: Hashable,
         held: Callable[[float], Entry | None],
-        ask: Callable[[], DataKey],
-    ) -> DataKey:
-        """Return a fresh key, held or asked for, else in an outage a stale one."""
-        if entry := held(self._max_age):
-            telemetry.count("data_keys", use=use, source="cache")
-            return entry.key
+        ask: Ask,
+    ) -> Steps[DataKey]:
+        """Return the key that is asked for, else in an outage a stale one."""
 
-        def ask_if_still_needed() -> DataKey:
+        def ask_if_still_needed() -> Steps[DataKey]:
             entry = held(self._max_age)
-            return entry.key if entry else self._watched(ask)
+            return entry.key if entry else (yield from self._watched(ask))
 
         try:
             stale = held(self._max_stale) is not None
-            key = self._asked(flight, ask_if_still_needed, stale=stale)
+            key = yield from self._asked(flight, ask_if_still_needed, stale=stale)
         except StoreUnavailable as exc:
             entry = held(self._max_stale)
             if entry is None or _refused_key(exc):
@@ -165,7 +172,7 @@ class CachingKeyring:
         telemetry.count("data_keys", use=use, source="asked")
         return key
 
-    def _asked(self, flight: Hashable, ask: Callable[[], DataKey], *, stale: bool) -> DataKey:
+    def _asked(self, flight: Hashable, ask: Ask, *, stale: bool) -> Steps[DataKey]:
         """Ask; where KMS failed before, those with a stale key in hand have it probed meanwhile.
 
         One of them asks in line all the same once the failure is as old as a key may grow: a
@@ -173,10 +180,14 @@ class CachingKeyring:
         """
         failure = self._flights.last_failure(flight, self._max_age) if stale else None
         if isinstance(failure, StoreUnavailable) and _refused_key(failure) is None:
-            probe = partial(self._flights.run, flight, ask)
+            probe = self._job(flight, ask)
             if self._flights.resting(flight) or self._background.run(lambda: probe):
                 raise failure
-        return self._flights.run(flight, ask, patient=not stale)
+        return (yield from self._flights.fly(flight, ask, patient=not stale))
+
+    def _job(self, flight: Hashable, ask: Ask) -> Job:
+        """Return what asks in the background."""
+        return lambda: run(self._flights.fly(flight, ask))
 
     def _held_to_open(self, cache_key: CacheKey, limit: float) -> Entry | None:
         with self._lock:
@@ -202,9 +213,9 @@ class CachingKeyring:
 
     # Asking, and keeping what comes
 
-    def _unwrap(self, cache_key: CacheKey, period: int) -> DataKey:
+    def _unwrap(self, cache_key: CacheKey, period: int) -> Steps[DataKey]:
         asked_at = self._stopwatch.now()
-        key = self._keyring.unwrap(cache_key[1], period)
+        key = yield from self._keyring.unwrap(cache_key[1], period)
         self._keep(cache_key, Entry(key, asked_at, confirmed=self._said_before(cache_key, key)))
         return key
 
@@ -220,9 +231,9 @@ class CachingKeyring:
         self._drop(lambda held: held.key.encrypted == key.encrypted)
         return False
 
-    def _fetch(self, period: int) -> DataKey:
+    def _fetch(self, period: int) -> Steps[DataKey]:
         asked_at = self._stopwatch.now()
-        key = self._keyring.generate(period)
+        key = yield from self._keyring.generate(period)
         entry = SealingEntry(
             key,
             asked_at,
@@ -238,9 +249,9 @@ class CachingKeyring:
             self._sealing = [entry, *others][:SEALING_KEYS]
         return key
 
-    def _fetch_own(self) -> DataKey:
+    def _fetch_own(self) -> Steps[DataKey]:
         asked_at = self._stopwatch.now()
-        key = self._watched(partial(self._keyring.generate, 0))
+        key = yield from self._watched(partial(self._keyring.generate, 0))
         self._keep(self._cache_key(key.encrypted, 0), Entry(key, asked_at))
         return key
 
@@ -254,10 +265,10 @@ class CachingKeyring:
                 del self._entries[next(key for key in self._entries if key not in pinned)]
         self._flights.forget(cache_key)
 
-    def _watched(self, ask: Callable[[], DataKey]) -> DataKey:
+    def _watched(self, ask: Ask) -> Steps[DataKey]:
         """Ask; when a KMS key is refused, let go of all that it unwrapped."""
         try:
-            return ask()
+            return (yield from ask())
         except StoreUnavailable as exc:
             if refused_key := _refused_key(exc):
                 self._drop(lambda entry: entry.key.kms_key_id == refused_key)
@@ -283,7 +294,7 @@ class CachingKeyring:
         if (due := self._due(period)) is None:
             return None
         ask = partial(self._watched, partial(self._fetch, due))
-        return partial(self._flights.run, _generation(due), ask)
+        return self._job(_generation(due), ask)
 
     def _renewal_of_opened(self, cache_key: CacheKey, period: int) -> Job | None:
         """Return the renewal of a key that is opened with, so that nobody waits at its age."""
@@ -297,7 +308,7 @@ class CachingKeyring:
         if self._flights.resting(cache_key):
             return None
         ask = partial(self._watched, partial(self._unwrap, cache_key, period))
-        return partial(self._flights.run, cache_key, ask)
+        return self._job(cache_key, ask)
 
     def _due(self, period: int) -> int | None:
         """Return the period whose data key is to be fetched, though nobody has to wait for it."""
@@ -311,6 +322,11 @@ class CachingKeyring:
             if self._clock() < due - entry.lead or any(e.period == due for e in self._sealing):
                 return None
         return None if self._flights.resting(_generation(due)) else due
+
+
+def _from_cache(use: str, entry: Entry) -> DataKey:
+    telemetry.count("data_keys", use=use, source="cache")
+    return entry.key
 
 
 def _generation(period: int) -> Hashable:

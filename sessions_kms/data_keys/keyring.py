@@ -1,25 +1,22 @@
-"""Data keys: generate one to seal with, unwrap one to open with, share one across the fleet.
+"""Data keys: generate one to seal with, unwrap one to open with, each by a call of KMS.
 
-Takes a period or an encrypted data key and gives a `DataKey`. Knows AWS KMS and
-the table only through the objects it is given, and nothing about sessions.
+Takes a period or an encrypted data key and gives a `DataKey`. Knows AWS KMS only through the
+object it is given, and nothing about sessions. The two verbs are steps: other keyrings wear
+them, too, and `Keyring` does them in the thread that calls it.
 """
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Protocol
 
-from sessions_kms.aws.translation import KMS, IncorrectKey
-from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.concurrency.steps import Call, Steps, blocking
+from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES
-from sessions_kms.format.published_key import PublishedKey
 
 PURPOSE: Final = "sessions_kms"
 DATA_KEY_BYTES: Final = 32
-PUBLISHED_FOR: Final = 24 * 3600  # seconds after its period's end that a published key stays
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,17 +33,17 @@ class DataKey:
     kms_key_id: str
 
 
-class Keyring(Protocol):
-    """The two verbs of data keys."""
+class KeyringSteps(Protocol):
+    """The two verbs of data keys, as steps."""
 
-    def generate(self, period: int) -> DataKey:
+    def generate(self, period: int) -> Steps[DataKey]:
         """Return the data key to seal with in a period; its own ``period`` may be another.
 
         Raises KMSUnavailable or TableUnavailable.
         """
         ...
 
-    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
         """Return the data key that was wrapped for a period.
 
         Raises InvalidRecord for what KMS calls invalid, else KMSUnavailable.
@@ -54,10 +51,10 @@ class Keyring(Protocol):
         ...
 
 
-class ConfirmingKeyring(Keyring, Protocol):
-    """A keyring that can have KMS confirm what it said."""
+class ConfirmingKeyringSteps(KeyringSteps, Protocol):
+    """The verbs of a keyring that can have KMS confirm what it said."""
 
-    def confirmed(self, key: DataKey) -> DataKey:
+    def confirmed(self, key: DataKey) -> Steps[DataKey]:
         """Return a data key as KMS unwraps it when it is asked once more; later ones as it is.
 
         Raises as `unwrap` does.
@@ -65,15 +62,7 @@ class ConfirmingKeyring(Keyring, Protocol):
         ...
 
 
-class DataKeyTable(Protocol):
-    """Where the fleet publishes its data keys (`table.Table`)."""
-
-    def get_data_key(self, period: int) -> PublishedKey | None: ...
-    def publish_data_key(self, key: PublishedKey) -> bool: ...
-    def replace_data_key(self, key: PublishedKey, *, old: bytes) -> bool: ...
-
-
-class KMSKeyring:
+class KMSKeyringSteps:
     """Asks KMS each time: wraps under one KMS key, unwraps with this and with previous ones."""
 
     def __init__(
@@ -94,15 +83,18 @@ class KMSKeyring:
         """Return the encryption context that binds a data key to its use and its period."""
         return {**self._context, "period": str(period)}
 
-    def generate(self, period: int) -> DataKey:
+    def generate(self, period: int) -> Steps[DataKey]:
         """Have the KMS key make a new data key. Raises KMSUnavailable."""
-        answer = self._kms.generate_data_key(self.key_id, self.context(period))
+        __traceback_hide__ = True
+        answer: DataKeyAnswer = yield Call(
+            self._kms.generate_data_key, (self.key_id, self.context(period))
+        )
         if not 1 <= len(answer.ciphertext) <= ENCRYPTED_KEY_MAX_BYTES:
             raise KMSUnavailable
         _check_answer(answer.key_id, self.key_id, len(answer.plaintext))
         return DataKey(period, answer.ciphertext, answer.plaintext, answer.key_id)
 
-    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
         """Ask the KMS keys in turn for the plaintext.
 
         Raises InvalidRecord for what KMS calls invalid, IncorrectKey when none of
@@ -110,10 +102,13 @@ class KMSKeyring:
         blame), else KMSUnavailable. A previous key that AWS refuses to use is passed
         over: what no other one unwraps may be its own, and fails by that refusal.
         """
+        __traceback_hide__ = True
         refused: str | None = None
         for key_id in self._unwrap_key_ids:
             try:
-                answer = self._kms.decrypt(key_id, encrypted, self.context(period))
+                answer: DataKeyAnswer = yield Call(
+                    self._kms.decrypt, (key_id, encrypted, self.context(period))
+                )
             except IncorrectKey:
                 continue
             except KMSUnavailable as exc:
@@ -127,20 +122,22 @@ class KMSKeyring:
             raise KMSUnavailable(refused_key=refused)
         raise IncorrectKey("None of the configured KMS keys wrapped this data key.")
 
-    def rewrap(self, encrypted: bytes, period: int) -> bytes | None:
+    def rewrap(self, encrypted: bytes, period: int) -> Steps[bytes | None]:
         """Have what a previous KMS key wrapped wrapped by the present one, without plaintext.
 
         None where no previous one wrapped it. Raises InvalidRecord for what KMS calls
         invalid, else KMSUnavailable.
         """
         for source in self._unwrap_key_ids[1:]:
+            ask = partial(
+                self._kms.re_encrypt,
+                encrypted,
+                source=source,
+                destination=self.key_id,
+                context=self.context(period),
+            )
             try:
-                moved = self._kms.re_encrypt(
-                    encrypted,
-                    source=source,
-                    destination=self.key_id,
-                    context=self.context(period),
-                )
+                moved: bytes = yield Call(ask)
             except IncorrectKey:
                 continue
             if not 1 <= len(moved) <= ENCRYPTED_KEY_MAX_BYTES:
@@ -149,85 +146,45 @@ class KMSKeyring:
         return None
 
 
-class SharedKeyring:
-    """Gives all processes the same data key of a period, by publishing it in the table."""
+class Keyring:
+    """The verbs of a keyring, each done in the thread that calls it."""
+
+    def __init__(self, steps: ConfirmingKeyringSteps) -> None:
+        self.steps = steps
+
+    generate = blocking(KeyringSteps.generate)
+    unwrap = blocking(KeyringSteps.unwrap)
+    confirmed = blocking(ConfirmingKeyringSteps.confirmed)
+
+
+class KMSKeyring:
+    """The verbs of KMS alone, each done in the thread that calls it."""
 
     def __init__(
         self,
-        keyring: KMSKeyring,
-        table: DataKeyTable,
+        kms: KMS,
         *,
-        period_length: int,
-        clock: Callable[[], float],
+        key_id: str,
+        decrypt_key_ids: Sequence[str],
+        namespace: str,
+        encryption_context: Mapping[str, str],
     ) -> None:
-        self._keyring = keyring
-        self._table = table
-        self._period_length = period_length
-        self._clock = clock
-
-    def generate(self, period: int) -> DataKey:
-        """Return the published data key of a period, publishing one when there is none.
-
-        A published item that nobody here can unwrap must not stop writing: it
-        raises an alarm in the log, and the answer is a data key of its own.
-        Raises KMSUnavailable or TableUnavailable.
-        """
-        if period == 0:
-            return self._keyring.generate(0)
-        try:
-            return self._shared(period)
-        except (InvalidRecord, KMSUnavailable) as exc:
-            if not self._condemns_item(exc):
-                raise
-            _alarm(period, "cannot be used. Until it is mended, this process seals with its own.")
-        return self._keyring.generate(0)
-
-    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
-        """Unwrap as the keyring below does: a record holds all that this needs."""
-        return self._keyring.unwrap(encrypted, period)
-
-    def _shared(self, period: int) -> DataKey:
-        published = self._table.get_data_key(period)
-        if published is None:
-            return self._share(period, self._table.publish_data_key)
-        try:
-            return self._keyring.unwrap(published.encrypted, period)
-        except InvalidRecord:
-            _alarm(period, "is invalid, says KMS. It is being replaced.")
-        return self._share(period, partial(self._table.replace_data_key, old=published.encrypted))
-
-    def _share(self, period: int, put: Callable[[PublishedKey], bool]) -> DataKey:
-        """Generate a data key and put it, or adopt the one that another process put first."""
-        ours = self._keyring.generate(period)
-        if put(self._published(ours)):
-            return ours
-        theirs = self._table.get_data_key(period)
-        # A put whose answer was lost is retried by the SDK and then meets our own item.
-        # With nothing there (deleted meanwhile) ours serves unpublished: records carry it.
-        if theirs is None or theirs.encrypted == ours.encrypted:
-            return ours
-        return self._keyring.unwrap(theirs.encrypted, period)
-
-    def _published(self, key: DataKey) -> PublishedKey:
-        return PublishedKey(
-            period=key.period,
-            encrypted=key.encrypted,
-            created_at=int(self._clock()),
-            ttl=key.period + self._period_length + PUBLISHED_FOR,
+        self.key_id = key_id
+        self.steps = KMSKeyringSteps(
+            kms,
+            key_id=key_id,
+            decrypt_key_ids=decrypt_key_ids,
+            namespace=namespace,
+            encryption_context=encryption_context,
         )
+        self.context = self.steps.context
 
-    def _condemns_item(self, exc: InvalidRecord | KMSUnavailable) -> bool:
-        """Tell whether the published item is at fault, and not KMS or the current KMS key."""
-        if isinstance(exc, InvalidRecord | IncorrectKey):
-            return True
-        return exc.refused_key not in (None, self._keyring.key_id)
+    generate = blocking(KMSKeyringSteps.generate)
+    unwrap = blocking(KMSKeyringSteps.unwrap)
+    rewrap = blocking(KMSKeyringSteps.rewrap)
 
 
 def _check_answer(answered_by: str, asked: str, plaintext_bytes: int) -> None:
     """Raise KMSUnavailable for an answer of another key, or with a plaintext cut short."""
     if answered_by != asked or plaintext_bytes != DATA_KEY_BYTES:
         raise KMSUnavailable
-
-
-def _alarm(period: int, what: str) -> None:
-    logger.error("The published data key of period %d %s", period, what)

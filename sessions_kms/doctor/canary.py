@@ -21,7 +21,7 @@ from sessions_kms.format.kinds import link_id, not_before_id, owner_of
 from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.sealed_items.sealing import open_record
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import services
 from sessions_kms.session import links
 from sessions_kms.session.loading import id_of
@@ -158,7 +158,7 @@ class Canary:
         return failing("canary cycle", what, TRANSACTIONS)
 
     def _about(self) -> Finding:
-        here, there = (about.read(services(), each) for each in (self._id, self._old_id))
+        here, there = (about.About(services()).read(each) for each in (self._id, self._old_id))
         if here == self._words and not there:
             return ok("canary about", "what it tells of itself has moved with its key")
         return warning(
@@ -215,7 +215,7 @@ class Canary:
         flipped = {"B": bytes([data[0] ^ 1]) + data[1:]}
         services().table.put_item(whole | {"encryptedData": flipped})
         try:
-            open_record(services(), self._record(), self._key)
+            Sealing(services()).open(self._record(), self._key)
         except InvalidRecord:
             return ok("canary tamper", "one flipped bit, no session")
         finally:

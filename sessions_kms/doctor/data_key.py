@@ -33,8 +33,7 @@ def _findings(measured: Measurements, writes: bool) -> Iterator[Finding]:
 
 
 def _published(config: Config) -> Finding:
-    now = int(services().clock())
-    period = now - now % config.data_key_period
+    period = services().period()
     try:
         item = services().table.get_data_key(period)
         if item is None:

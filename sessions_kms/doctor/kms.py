@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sessions_kms.aws import clients
-from sessions_kms.aws import translation as aws
+from sessions_kms.aws import clients, translation
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
@@ -42,7 +41,7 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
 
 
 def _described(arn: str) -> Any:
-    client = clients.control_client("kms", aws.region_of(arn))
+    client = clients.control_client("kms", translation.region_of(arn))
     return found(lambda: client.describe_key(KeyId=arn)["KeyMetadata"])
 
 
@@ -90,7 +89,9 @@ def _manager(key: Description) -> Finding:
 
 def _rotation(key: Description) -> Iterator[Finding]:
     arn = key["Arn"]
-    answer = clients.control_client("kms", aws.region_of(arn)).get_key_rotation_status(KeyId=arn)
+    answer = clients.control_client("kms", translation.region_of(arn)).get_key_rotation_status(
+        KeyId=arn
+    )
     if answer["KeyRotationEnabled"]:
         yield ok("kms key rotation", f"every {answer.get('RotationPeriodInDays', 365)} days")
     elif key["KeyState"] != "Enabled":
@@ -104,7 +105,7 @@ def _rotation(key: Description) -> Iterator[Finding]:
 
 
 def _regions(key: Description, table_regions: Sequence[str]) -> Finding:
-    name, home = "kms key Regions", aws.region_of(key["Arn"])
+    name, home = "kms key Regions", translation.region_of(key["Arn"])
     spread = key.get("MultiRegionConfiguration", {})
     regions = {
         each["Region"]

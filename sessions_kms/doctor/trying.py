@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from sessions_kms.aws import translation as aws
+from sessions_kms.aws import translation
 from sessions_kms.aws.errors import DENIED, kind_of
 
 DRY_RUN = "DryRunOperationException"
@@ -56,7 +56,7 @@ def ends_as_dry_run(call: Call) -> bool:
 
 def asking(operation: str, key_id: str, context: Mapping[str, str], **params: object) -> Call:
     """Return a dry run of a KMS operation on a key."""
-    return lambda: aws.call_kms(
+    return lambda: translation.call_kms(
         operation, key_id, KeyId=key_id, EncryptionContext=dict(context), DryRun=True, **params
     )
 

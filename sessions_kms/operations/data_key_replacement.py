@@ -4,7 +4,8 @@ Takes a period and gives the data key that is published now. Done once: whoever 
 later, or at the same time, finds that it was replaced.
 """
 
-from sessions_kms.data_keys.keyring import PUBLISHED_FOR, KMSKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring
+from sessions_kms.data_keys.shared_keyring import published_until
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import CLOCK_SKEW
@@ -28,7 +29,7 @@ def begun(services: Services, moment: int) -> int:
 
     One that is published began, if under another DATA_KEY_PERIOD. Raises TableUnavailable.
     """
-    start = moment - moment % services.config.data_key_period
+    start = services.config.period_of(moment)
     return moment if start != moment and _published(services, moment) else start
 
 
@@ -58,7 +59,7 @@ def replaced(services: Services, keyring: KMSKeyring, period: int) -> PublishedK
             period=period,
             encrypted=keyring.generate(period).encrypted,
             created_at=now,
-            ttl=period + services.config.data_key_period + PUBLISHED_FOR,
+            ttl=published_until(period, services.config.data_key_period),
             replaced_at=now,
         )
         # What was put is read again: the answer may be lost, or another have been first.

@@ -40,7 +40,7 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
         return False
     if not services.table.end(record.id):  # It got another id meanwhile, and lives on.
         return False
-    about.drop(services, record.id)
+    about.About(services).drop(record.id)
     _announce_end(services, record)
     return True
 
@@ -126,7 +126,7 @@ def end_record(services: Services, record: RecordHead) -> bool:
     if not services.table.end(record.id):
         return False
     if record.owner is not None:
-        about.drop(services, record.id)
+        about.About(services).drop(record.id)
     return _announce_end(services, record)
 
 

@@ -144,7 +144,7 @@ class Inspection:
         if not self._about_answers:
             return {}
         try:
-            return about.read(self._services, item_id)
+            return about.About(self._services).read(item_id)
         except StoreUnavailable:
             self._about_answers = False  # Nor is it waited for with the next one.
             return {}

@@ -62,8 +62,7 @@ class Rewrapping:
         length = self._services.config.data_key_period
         if not length:
             return
-        now = int(self._services.clock())
-        current = now - now % length
+        current = self._services.period()
         found = [self._published(period) for period in (current, current + length)]
         with Sweep(self._services) as sweep:
             self._move(sweep, [item for item in found if item is not None])
@@ -77,7 +76,7 @@ class Rewrapping:
         config, now = self._services.config, self._services.clock()
         if not config.data_key_period:
             return now
-        item = self._published(int(now - now % config.data_key_period))
+        item = self._published(config.period_of(now))
         published_at = int(now) if item is None else number(item, "createdAt")
         return published_at + config.data_key_cache_age + config.data_key_max_stale
 

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
+from sessions_kms.concurrency.steps import Call, Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.kinds import ABOUT as ABOUT_ITEM
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.sealed_items.sealing import open_record, seal_session
+from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
 
 ABOUT: Final = "_about"
@@ -59,57 +60,6 @@ def is_due(services: Services, record: SessionRecord, after: Telling, before: Te
     return bool(told(after)) and (moved or told(after) != told(before))
 
 
-def sealed(services: Services, record: SessionRecord, words: Words) -> Item:
-    """Return the item about a session, which ends when that can end at the latest."""
-    timeout = services.config.absolute_timeout
-    ends = record.ttl if timeout is None else record.created_at + timeout
-    item_id = id_of(services, record.id)
-    return seal_session(
-        services,
-        json.dumps(words).encode(),
-        session_key=item_id,
-        revision=1,
-        created_at=record.created_at,
-        ttl=lambda *_: ends,
-        item_id=item_id,
-        kind=ABOUT_ITEM,
-    ).to_item()
-
-
-def write(services: Services, record: SessionRecord, words: Words) -> None:
-    """Write the item of a session that is about to be stored, if that can be done now."""
-    if words:
-        with suppress(StoreUnavailable):
-            services.table.put_item(sealed(services, record, words))
-
-
-def drop(services: Services, session_id: str) -> None:
-    """Delete the item of a session that has ended; DynamoDB does so later if that fails."""
-    with suppress(StoreUnavailable):
-        services.table.delete(id_of(services, session_id))
-
-
-def read(services: Services, session_id: str) -> Words:
-    """Return the words about a session; none where they are not there or not readable.
-
-    Raises StoreUnavailable.
-    """
-    item = services.table.get_item(id_of(services, session_id))
-    if item is None:
-        return {}
-    try:
-        return _words(json.loads(_opened(services, item)))
-    except (InvalidRecord, ValueError, RecursionError):
-        return {}
-
-
-def _opened(services: Services, item: Item) -> bytes:
-    record = SessionRecord.from_item(item, ABOUT_ITEM)
-    if len(record.encrypted_data) > BYTES_MAX:
-        raise InvalidRecord("encryptedData")
-    return open_record(services, record, record.id)
-
-
 def _words(found: object) -> Words:
     if not isinstance(found, dict) or len(found) > WORDS_MAX:
         return {}
@@ -118,3 +68,72 @@ def _words(found: object) -> Words:
 
 def _is_word(found: object) -> bool:
     return isinstance(found, str) and len(found) <= LETTERS_MAX
+
+
+class AboutSteps:
+    """The items about the sessions of some services, as steps."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._sealing = SealingSteps(services)
+
+    def sealed(self, record: SessionRecord, words: Words) -> Steps[Item]:
+        """Return the item about a session, which ends when that can end at the latest.
+
+        Raises StoreUnavailable.
+        """
+        timeout = self._services.config.absolute_timeout
+        item_id = id_of(self._services, record.id)
+        seal = yield from self._sealing.seal(json.dumps(words).encode())
+        return seal.record(
+            item_id,
+            revision=1,
+            created_at=record.created_at,
+            ttl=record.ttl if timeout is None else record.created_at + timeout,
+            item_id=item_id,
+            kind=ABOUT_ITEM,
+        ).to_item()
+
+    def write(self, record: SessionRecord, words: Words) -> Steps[None]:
+        """Write the item of a session that is about to be stored, if that can be done now."""
+        if words:
+            with suppress(StoreUnavailable):
+                item = yield from self.sealed(record, words)
+                yield Call(self._services.table.put_item, (item,))
+
+    def drop(self, session_id: str) -> Steps[None]:
+        """Delete the item of a session that has ended; DynamoDB does so later if that fails."""
+        with suppress(StoreUnavailable):
+            yield Call(self._services.table.delete, (id_of(self._services, session_id),))
+
+    def read(self, session_id: str) -> Steps[Words]:
+        """Return the words about a session; none where they are not there or not readable.
+
+        Raises StoreUnavailable.
+        """
+        item_id = id_of(self._services, session_id)
+        item: Item | None = yield Call(self._services.table.get_item, (item_id,))
+        if item is None:
+            return {}
+        try:
+            return _words(json.loads((yield from self._opened(item))))
+        except (InvalidRecord, ValueError, RecursionError):
+            return {}
+
+    def _opened(self, item: Item) -> Steps[bytes]:
+        record = SessionRecord.from_item(item, ABOUT_ITEM)
+        if len(record.encrypted_data) > BYTES_MAX:
+            raise InvalidRecord("encryptedData")
+        return (yield from self._sealing.open(record, record.id))
+
+
+class About:
+    """The same, each done in the thread that calls it."""
+
+    def __init__(self, services: Services) -> None:
+        self.steps = AboutSteps(services)
+
+    sealed = blocking(AboutSteps.sealed)
+    write = blocking(AboutSteps.write)
+    drop = blocking(AboutSteps.drop)
+    read = blocking(AboutSteps.read)

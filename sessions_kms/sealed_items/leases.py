@@ -8,23 +8,23 @@ cookie. Whoever comes later, or takes over from a holder that died, finds it the
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
+from sessions_kms.concurrency.steps import Call, Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, as_number, as_text, binary, number, text
 from sessions_kms.format.kinds import LEASE, lease_id
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.sealed_items.sealing import open_record, seal_session
+from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services, services
 
 CLOCK_DIFFERENCE = 5  # seconds by which the clocks of two processes may differ
 KEPT_UNFINISHED = 3600  # seconds until DynamoDB may delete a lease without a result
 STAMP_BYTES = 16
 TRIES = 10
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,106 +71,122 @@ class _Lease:
         )
 
 
-class Leases:
-    """The leases of one namespace. Every method raises StoreUnavailable when it cannot tell."""
+class LeaseSteps:
+    """The leases of one namespace, as steps. All raise StoreUnavailable when they cannot tell."""
 
-    def __init__(self, made: Services | None = None) -> None:
-        self._services = made or services()
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._sealing = SealingSteps(services)
 
-    def claim(self, secret: str, holder: str, *, seconds: int) -> Claim:
+    def claim(self, secret: str, holder: str, *, seconds: int) -> Steps[Claim]:
         """Take the lease for so many seconds, unless it is held or its work is done."""
         __traceback_hide__ = True
         for _ in range(TRIES):
-            lease, now = self._get(secret), self._services.clock()
+            lease, now = (yield from self._get(secret)), self._services.clock()
             if lease and lease.finished and lease.ttl > now:
-                return Claim(held=False, result=self._open(lease, secret))
+                return Claim(held=False, result=(yield from self._open(lease, secret)))
             wait = lease.free_at - now if lease and lease.holder != holder else 0
             if wait > 0:
                 return Claim(held=False, wait=wait)
-            if self._put(secret, holder, seconds, lease):
+            if (yield from self._put(secret, holder, seconds, lease)):
                 return Claim(held=True)
         raise TableUnavailable("The lease is claimed by too many at once.")
 
-    def renew(self, secret: str, holder: str, *, seconds: int) -> bool:
+    def renew(self, secret: str, holder: str, *, seconds: int) -> Steps[bool]:
         """Hold the lease for so many seconds from now; False when it went to another."""
         __traceback_hide__ = True
-        lease = self._held(secret, holder)
-        return lease is not None and self._put(secret, holder, seconds, lease)
+        lease = yield from self._held(secret, holder)
+        return lease is not None and (yield from self._put(secret, holder, seconds, lease))
 
-    def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> bool:
+    def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> Steps[bool]:
         """Seal and store the result for so many seconds; False when the lease went to another."""
         __traceback_hide__ = True
-        record = self._sealed(secret, result, keep)
+        record = yield from self._sealed(secret, result, keep)
         for _ in range(TRIES):  # The holder's own renewal may come between.
-            lease = self._held(secret, holder)
+            lease = yield from self._held(secret, holder)
             if lease is None:
                 return False
-            if self._put_item(record.to_item() | _holding(holder, 0), lease):
+            if (yield from self._put_item(record.to_item() | _holding(holder, 0), lease)):
                 return True
         raise TableUnavailable("The lease is written by too many at once.")
 
-    def shorten(self, secret: str, *, keep: int) -> None:
+    def shorten(self, secret: str, *, keep: int) -> Steps[None]:
         """Keep a result for so many seconds from now at most."""
         __traceback_hide__ = True
-        lease = self._get(secret)
+        lease = yield from self._get(secret)
         if lease and lease.finished and lease.ttl > self._services.clock() + keep:
-            record = self._sealed(secret, self._open(lease, secret), keep)
-            self._put_item(record.to_item() | _holding(lease.holder, 0), lease)
+            result = yield from self._open(lease, secret)
+            record = yield from self._sealed(secret, result, keep)
+            yield from self._put_item(record.to_item() | _holding(lease.holder, 0), lease)
 
-    def release(self, secret: str, holder: str) -> None:
+    def release(self, secret: str, holder: str) -> Steps[None]:
         """Give the lease up without a result, so that the next one need not wait."""
         __traceback_hide__ = True
-        lease = self._held(secret, holder)
+        lease = yield from self._held(secret, holder)
         if lease is not None:
-            self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
+            yield from self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
 
-    def _sealed(self, secret: str, result: bytes, keep: int) -> SessionRecord:
+    def _sealed(self, secret: str, result: bytes, keep: int) -> Steps[SessionRecord]:
         __traceback_hide__ = True
-        return seal_session(
-            self._services,
-            result,
-            session_key=secret,
+        seal = yield from self._sealing.seal(result)
+        return seal.record(
+            secret,
             revision=1,
-            created_at=None,
-            ttl=lambda now, _: math.floor(now) + keep,
+            created_at=seal.now,
+            ttl=seal.now + keep,
             item_id=self.id_of(secret),
             kind=LEASE,
         )
 
-    def _held(self, secret: str, holder: str) -> _Lease | None:
+    def _held(self, secret: str, holder: str) -> Steps[_Lease | None]:
         __traceback_hide__ = True
-        lease = self._get(secret)
+        lease = yield from self._get(secret)
         return lease if lease and lease.holder == holder and not lease.finished else None
 
-    def _get(self, secret: str) -> _Lease | None:
+    def _get(self, secret: str) -> Steps[_Lease | None]:
         __traceback_hide__ = True
-        item = self._services.table.get_item(self.id_of(secret))
-        return None if item is None else _refusing(lambda: _Lease.of(item))
+        item: Item | None = yield Call(self._services.table.get_item, (self.id_of(secret),))
+        with _refusing():
+            return None if item is None else _Lease.of(item)
 
-    def _open(self, lease: _Lease, secret: str) -> bytes:
+    def _open(self, lease: _Lease, secret: str) -> Steps[bytes]:
         __traceback_hide__ = True
-
-        def opened() -> bytes:
+        with _refusing():
             record = SessionRecord.from_item(lease.item, LEASE)
             if record.id != self.id_of(secret):
                 raise InvalidRecord("id")
-            return open_record(self._services, record, secret)
+            return (yield from self._sealing.open(record, secret))
 
-        return _refusing(opened)
-
-    def _put(self, secret: str, holder: str, seconds: int, before: _Lease | None) -> bool:
+    def _put(self, secret: str, holder: str, seconds: int, before: _Lease | None) -> Steps[bool]:
         __traceback_hide__ = True
         now = math.floor(self._services.clock())
         item = LEASE.item(self.id_of(secret)) | {"ttl": as_number(now + KEPT_UNFINISHED)}
-        return self._put_item(item | _holding(holder, now + seconds), before)
+        return (yield from self._put_item(item | _holding(holder, now + seconds), before))
 
-    def _put_item(self, item: Item, before: _Lease | None) -> bool:
-        return self._services.table.put_stamped(item, expected=before.stamp if before else None)
+    def _put_item(self, item: Item, before: _Lease | None) -> Steps[bool]:
+        __traceback_hide__ = True
+        stamp = before.stamp if before else None
+        done: bool = yield Call(partial(self._services.table.put_stamped, item, expected=stamp))
+        return done
 
     def id_of(self, secret: str) -> str:
         """Return the id of the item that a lease of this secret is kept in."""
         __traceback_hide__ = True
         return lease_id(self._services.config.namespace, secret)
+
+
+class Leases:
+    """The same, each done in the thread that calls it."""
+
+    def __init__(self, made: Services | None = None) -> None:
+        self.steps = LeaseSteps(made or services())
+        self.id_of = self.steps.id_of
+
+    claim = blocking(LeaseSteps.claim)
+    renew = blocking(LeaseSteps.renew)
+    complete = blocking(LeaseSteps.complete)
+    shorten = blocking(LeaseSteps.shorten)
+    release = blocking(LeaseSteps.release)
 
 
 def _holding(holder: str, ends: int) -> Item:
@@ -181,9 +197,10 @@ def _holding(holder: str, ends: int) -> Item:
     }
 
 
-def _refusing(read: Callable[[], T]) -> T:
+@contextmanager
+def _refusing() -> Iterator[None]:
     """Read; what is not whole cannot be told, since working again may do harm."""
     try:
-        return read()
+        yield
     except InvalidRecord:
         raise TableUnavailable("The lease cannot be read.") from None

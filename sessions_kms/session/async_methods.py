@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
 from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from django.utils.asyncio import async_unsafe
 
-from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency import deadline, executors
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session.expiry import LimitedStore
 
@@ -154,15 +153,13 @@ def _log_failure(task: asyncio.Future[Any]) -> None:
         logger.error("A session write of a cancelled request failed: %s", type(error).__name__)
 
 
-@cache
 def _executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="sessions_kms")
+    return executors.executor("sessions_kms", THREADS)
 
 
-@cache
 def _waiting_room() -> ThreadPoolExecutor:
     """Return where those wait whose session another one writes: they take no thread of others."""
-    return ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="sessions_kms_waiting")
+    return executors.executor("sessions_kms_waiting", WAITING_THREADS)
 
 
 _writers = Writers()
@@ -171,8 +168,6 @@ _writers = Writers()
 def _forked() -> None:
     global _writers  # noqa: PLW0603 - the parent's are not here
     _writers = Writers()
-    _executor.cache_clear()
-    _waiting_room.cache_clear()
 
 
 os.register_at_fork(after_in_child=_forked)

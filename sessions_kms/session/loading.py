@@ -17,7 +17,7 @@ from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
-from sessions_kms.sealed_items.sealing import open_record
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.async_methods import AsyncStore, sync_only
@@ -129,7 +129,7 @@ class LoadingStore(AsyncStore):
 
     def _open(self, record: SessionRecord, key: str) -> Found:
         __traceback_hide__ = True
-        payload = open_record(services(), record, key)
+        payload = Sealing(services()).open(record, key)
         content = self._codec.loads(payload)
         return Baseline.of(record, key, payload, content), content
 

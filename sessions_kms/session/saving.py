@@ -25,7 +25,7 @@ from sessions_kms.format.ancestors import succeeding
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.sealing import seal_session
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import services
 from sessions_kms.session import anonymous, links, next_cookie
 from sessions_kms.session.fate import CANNOT_BE_TOLD, Standing, is_same
@@ -112,7 +112,7 @@ class SavingStore(RebasingStore):
         _succeed(own, taken, known, made)
         links.drop(services(), record.id, known.links - made.links)
         if about.told(known) and not about.told(made):
-            about.drop(services(), record.id)
+            about.About(services()).drop(record.id)
         return True
 
     def _writer(
@@ -145,7 +145,7 @@ class SavingStore(RebasingStore):
         lanes = services().lanes
         links.write(services(), record, links.due(services(), record, made, known))
         if about.is_due(services(), record, made, known):
-            about.write(services(), record, about.told(made))
+            about.About(services()).write(record, about.told(made))
         tries = [place.wants.tries for place in taken]
         before = [each.begin(made) for each in tries]
         began = lanes.steady()
@@ -202,13 +202,13 @@ class SavingStore(RebasingStore):
         self._check_links(expected)
         session = self._session_cache
         anew = expected is None or self._starts_anew(expected)
-        record = seal_session(
-            services(),
-            payload,
-            session_key=session_key,
+        seal = Sealing(services()).seal(payload)
+        created_at = seal.now if anew or expected is None else expected.created_at
+        record = seal.record(
+            session_key,
             revision=(expected.revision if expected else 0) + 1,
-            created_at=None if anew or expected is None else expected.created_at,
-            ttl=self._ttl,
+            created_at=created_at,
+            ttl=self._ttl(seal.now, created_at),
             user_id=session.get(USER_ID),
             item_id=expected.id if expected and expected.session_key == session_key else None,
             ancestors=succeeding(expected.salt, expected.ancestors) if expected else b"",

@@ -1,6 +1,6 @@
 """The moment before which no session counts, for the whole fleet.
 
-Takes a function that reads it from the table, and gives epoch seconds. It only
+Takes what reads it from the table, in steps, and gives epoch seconds. It only
 moves forward in memory, whatever the table says. One that lies far ahead of the clock
 does not count until it is near: it would lock everybody out. There are others, with a
 name, for what else has a beginning.
@@ -9,10 +9,14 @@ name, for what else has a beginning.
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
-from threading import Lock, RLock
+from threading import Lock
+from time import monotonic
 
-from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.elapsed import Stopwatch
+from sessions_kms.concurrency.single_flight import Flights
+from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import CLOCK_SKEW
 from sessions_kms.telemetry import telemetry
@@ -24,6 +28,8 @@ GOOD_FOR = 60  # seconds without a successful read, after which nobody can tell
 RETRY_AFTER = 5  # seconds
 ALARM_EVERY = 3600  # seconds between two alarms of the same moment
 NAMES_MAX = 256  # of moments that one process follows
+
+Read = Callable[[], Steps[int]]  # of the item, in the table
 
 _sources: list[Callable[[], Iterable[str]]] = []
 
@@ -43,7 +49,7 @@ def latest(now: float) -> int:
     return int(now) + CLOCK_SKEW
 
 
-class NotBefore:
+class NotBeforeSteps:
     """One process's view of the moment, read again every 30 seconds.
 
     ``at_least`` is a moment of the settings; ``name`` is whose moment it is, for the log.
@@ -51,7 +57,7 @@ class NotBefore:
 
     def __init__(
         self,
-        read: Callable[[], int],
+        read: Read,
         *,
         at_least: int,
         clock: Callable[[], float],
@@ -64,28 +70,21 @@ class NotBefore:
         self._alarm = _Alarm(name)
         self._read_at: float | None = None
         self._next_read = 0.0
-        self._reads = 0
         self._raising = Lock()
-        self._reading = RLock()  # A log handler may ask again in the middle of it.
+        self._reading: Flights[int] = Flights(
+            Stopwatch(clock, monotonic), unavailable=TableUnavailable
+        )
 
-    def moment(self) -> int:
+    def moment(self) -> Steps[int]:
         """Return the moment in force. Raises TableUnavailable."""
-        reads = self._reads
-        # Only while nothing good is held does a thread wait for another's read.
-        if not self._good(READ_EVERY) and self._takes_turn():
-            try:
-                if reads == self._reads:  # Else the read that it waited for counts, failed or not.
-                    self._refresh()
-            finally:
-                self._reading.release()
+        if not self._good(READ_EVERY):
+            # Only while nothing good is held does one wait for another's read, and share it.
+            with suppress(TableUnavailable):
+                patient = not self._good(GOOD_FOR)
+                yield from self._reading.fly("moment", self._refresh, patient=patient)
         if not self._good(GOOD_FOR):
             raise TableUnavailable
         return self._moment
-
-    def _takes_turn(self) -> bool:
-        if self._good(GOOD_FOR):
-            return self._reading.acquire(blocking=False)
-        return deadline.acquired(self._reading)
 
     def held(self) -> int | None:
         """Return the moment if that takes no reading, else None."""
@@ -105,23 +104,44 @@ class NotBefore:
         # A clock that went back makes the last read look young; it is read again.
         return self._read_at is not None and 0 <= self._clock() - self._read_at < age
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> Steps[int]:
         now = self._clock()
-        if self._good(GOOD_FOR) and now < self._next_read:
-            return
+        if self._good(READ_EVERY) or (self._good(GOOD_FOR) and now < self._next_read):
+            return self._moment
         self._next_read = now + RETRY_AFTER
         try:
-            moment = self._read()
-        except (TableUnavailable, InvalidRecord):
-            return
-        else:
-            for each in (self._setting, moment):
-                if each <= latest(now):
-                    self.at_least(each)
-            self._read_at = now
-        finally:
-            self._reads += 1
+            moment = yield from self._read()
+        except InvalidRecord as exc:
+            raise TableUnavailable from exc
+        for each in (self._setting, moment):
+            if each <= latest(now):
+                self.at_least(each)
+        self._read_at = now
         self._alarm.tell(now, setting=self._setting, item=moment)
+        return self._moment
+
+
+class NotBefore:
+    """The same view, looked at in the thread that calls."""
+
+    def __init__(
+        self,
+        read: Read,
+        *,
+        at_least: int,
+        clock: Callable[[], float],
+        name: str | None = None,
+    ) -> None:
+        self.steps = NotBeforeSteps(read, at_least=at_least, clock=clock, name=name)
+        self.held = self.steps.held
+        self.at_least = self.steps.at_least
+
+    moment = blocking(NotBeforeSteps.moment)
+
+    @property
+    def accepted(self) -> int:
+        """The latest moment that counted for this process, however old; 0 for none."""
+        return self.steps.accepted
 
 
 class _Alarm:
@@ -157,7 +177,7 @@ class _Alarm:
 class NamedNotBefores:
     """One process's view of the moments that have names."""
 
-    def __init__(self, read: Callable[[str], int], *, clock: Callable[[], float]) -> None:
+    def __init__(self, read: Callable[[str], Steps[int]], *, clock: Callable[[], float]) -> None:
         self._read = read
         self._clock = clock
         self._known: OrderedDict[str, NotBefore] = OrderedDict()

@@ -24,7 +24,7 @@ from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavail
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
-from sessions_kms.sealed_items.sealing import seal_session
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.session import links
 from sessions_kms.session.loading import SESSION_KEY, id_of
@@ -127,6 +127,7 @@ class Importer:
         self._services = services
         self._old = old
         self._ignore_not_before = ignore_not_before
+        self._sealing = Sealing(services)
         self._codec = Codec(old.store().serializer())
 
     def take_all(self) -> Iterator[int]:
@@ -177,19 +178,17 @@ class Importer:
         __traceback_hide__ = True
         timeout = self._services.config.absolute_timeout
         end = old.ends_at if timeout is None else min(old.ends_at, now + timeout)
-        record = seal_session(
-            self._services,
-            self._codec.dumps(content),
-            session_key=old.key,
+        record = self._sealing.seal(self._codec.dumps(content)).record(
+            old.key,
             revision=1,
             created_at=now,
-            ttl=lambda *_: end,
+            ttl=end,
             user_id=content.get(USER_ID),
         )
         # A session that was here before, and went back, has names by which it may be ended.
         links.write(self._services, record, links.names_in(content))
         if content.get(USER_ID) is not None:
-            about.write(self._services, record, about.words_in(content))
+            about.About(self._services).write(record, about.words_in(content))
         self._services.table.take_over(
             record,
             mark=mark(self._services, record.id, row_ends_at=old.ends_at),

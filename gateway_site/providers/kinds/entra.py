@@ -87,7 +87,7 @@ class Entra(Kind):
         return {"identity": ["tid", "oid"], **self._tenants()}
 
     def _tenants(self) -> dict[str, Any]:
-        tenants = sorted({each.lower() for each in self.variables.list("ALLOWED_TENANTS")})
+        tenants = sorted({each.lower() for each in self.variables.words("ALLOWED_TENANTS")})
         is_shared = bool(SHARED & set(self.variables.text("ISSUER").split("/")))
         if is_shared and not tenants:
             raise self.variables.error(

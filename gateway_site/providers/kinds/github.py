@@ -18,7 +18,7 @@ class GitHub(BuiltIn):
 
     def scopes(self) -> tuple[str, ...]:
         """Return what to ask for; without any, what is public may be read."""
-        return self.variables.list("SCOPES")
+        return self.variables.words("SCOPES")
 
     def settings(self) -> dict[str, Any]:
         """Refuse what GitHub does not know."""

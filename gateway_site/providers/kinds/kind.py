@@ -38,14 +38,14 @@ class Kind:
 
     def scopes(self) -> tuple[str, ...]:
         """Return what to ask for."""
-        scopes = self.variables.list("SCOPES") or self.default_scopes
+        scopes = self.variables.words("SCOPES") or self.default_scopes
         if "openid" not in scopes:
             raise self.variables.error("SCOPES", "must include openid.")
         return scopes
 
     def auth_params(self) -> Mapping[str, str]:
         """Return further parameters of the authorization request."""
-        pairs = [pair.partition("=") for pair in self.variables.list("AUTH_PARAMS")]
+        pairs = [pair.partition("=") for pair in self.variables.words("AUTH_PARAMS")]
         if not all(key and value for key, _, value in pairs):
             raise self.variables.error(
                 "AUTH_PARAMS", "must be pairs, such as prompt=consent,audience=api."
@@ -55,7 +55,7 @@ class Kind:
     def form_action(self) -> tuple[str, ...]:
         """Return the origins that the way to the sign-in page leads over."""
         more = [
-            self.variables.origin("FORM_ACTION", url) for url in self.variables.list("FORM_ACTION")
+            self.variables.origin("FORM_ACTION", url) for url in self.variables.words("FORM_ACTION")
         ]
         return tuple(dict.fromkeys([*self.sign_in_origins(), *more]))
 
@@ -77,7 +77,7 @@ class Kind:
         return {}
 
     def _refuse_offline_access(self, instead: str) -> None:
-        if "offline_access" in self.variables.list("SCOPES"):
+        if "offline_access" in self.variables.words("SCOPES"):
             raise self.variables.error("SCOPES", f"must not hold offline_access: {instead}")
 
 

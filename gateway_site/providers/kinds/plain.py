@@ -32,7 +32,7 @@ class Plain(Kind):
 
     def scopes(self) -> tuple[str, ...]:
         """Return what to ask for, if anything."""
-        return self.variables.list("SCOPES")
+        return self.variables.words("SCOPES")
 
     def settings(self) -> dict[str, Any]:
         """Return where in the userinfo the identity stands."""

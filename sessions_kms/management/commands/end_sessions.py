@@ -23,8 +23,7 @@ from sessions_kms.management.base import (
     shown,
     unknown,
 )
-from sessions_kms.operations import data_key_replacement as key_periods
-from sessions_kms.operations import ending, users
+from sessions_kms.operations import data_key_replacement, ending, users
 from sessions_kms.operations.purging import Cleared, Clearing
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage import not_before
@@ -183,7 +182,7 @@ class Command(OperatorCommand):
             raise UsageError(
                 "Sessions of period 0 have a data key each: end them by --before or --all."
             )
-        in_use = key_periods.is_in_use(services(), period)
+        in_use = data_key_replacement.is_in_use(services(), period)
         if in_use:
             self._require_begun(period)
         what = f"every session sealed under the data key of {_shown(period)}"
@@ -198,7 +197,7 @@ class Command(OperatorCommand):
 
     def _require_begun(self, period: int) -> None:
         """Refuse a moment in the midst of a period: its data key would go on in use."""
-        begun = key_periods.begun(services(), period)
+        begun = data_key_replacement.begun(services(), period)
         if begun != period:
             raise UsageError(
                 f"No period began at {_shown(period)}: it lies in the one of {_shown(begun)}."
@@ -209,7 +208,7 @@ class Command(OperatorCommand):
         passes = []
         clearing = Clearing(services())
         if in_use:
-            published = key_periods.replaced(
+            published = data_key_replacement.replaced(
                 services(), build_kms_keyring(services().config), period
             )
             kept: bytes | None = published.encrypted
@@ -220,7 +219,7 @@ class Command(OperatorCommand):
                 "Waiting until every process has taken it",
             )
         else:  # One that took its place in time sealed on until the period's end.
-            replacement = key_periods.replacement(services(), period)
+            replacement = data_key_replacement.replacement(services(), period)
             kept = None if replacement is None else replacement.encrypted
         for _ in range(PASSES_MAX):
             passes.append(self._pass(clearing, clearing.sealed(period, but=kept)))

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 from tests.clock import FakeClock
@@ -87,17 +88,19 @@ class Fleet:
         requests = self._run(seconds)
         return (len(self._kms.calls) - before) * MILLION / requests
 
-    def _process(self) -> CachingKeyring:
-        return CachingKeyring(
-            self._shared(),
-            context=self._direct().context,
-            max_age=DEFAULTS.data_key_cache_age,
-            max_stale=DEFAULTS.data_key_max_stale,
-            period_length=DEFAULTS.data_key_period,
-            clock=self._clock,
-            monotonic=self._clock,
-            chance=self._random.random,
-            start=self._jobs.append,
+    def _process(self) -> Keyring:
+        return Keyring(
+            CachingKeyringSteps(
+                self._shared().steps,
+                context=self._direct().context,
+                max_age=DEFAULTS.data_key_cache_age,
+                max_stale=DEFAULTS.data_key_max_stale,
+                period_length=DEFAULTS.data_key_period,
+                clock=self._clock,
+                monotonic=self._clock,
+                chance=self._random.random,
+                start=self._jobs.append,
+            )
         )
 
     def _keys_of_the_past(self) -> dict[int, DataKey]:
@@ -123,7 +126,7 @@ class Fleet:
             self._request(self._random.choice(self._processes))
         return requests
 
-    def _request(self, process: CachingKeyring) -> None:
+    def _request(self, process: Keyring) -> None:
         key = self._keys[self._period(self._clock.now - self._age())]
         process.unwrap(key.encrypted, key.period)
         if self._random.random() < SAVES:

@@ -10,8 +10,8 @@ from django.db import OperationalError
 from django.db.utils import ConnectionHandler
 from pytest_django import DjangoDbBlocker
 
+from gateway_site.environment.database import BOUNDS, POOL
 from gateway_site.environment.postgresql import POOL_BOUNDS, SERVER_OPTIONS
-from gateway_site.environment.reading import BOUNDS, POOL
 from tests.deploy_check import PRODUCTION, run
 from tests.gateway_site.support.loading import load_settings, local, production
 from tests.support.processes import finished
@@ -190,6 +190,7 @@ def test_no_proxy_is_trusted_unless_named() -> None:
         ("GATEWAY_LOCAL", "maybe"),
         ("HSTS_PRELOAD", "2"),
         ("HSTS_SECONDS", "1y"),
+        pytest.param("HSTS_SECONDS", "9" * 5000, id="HSTS_SECONDS-endless"),
         ("SESSIONS_IDLE_TIMEOUT", "-1"),
         ("SESSIONS_IDLE_TIMEOUT", "0"),
         ("ALLOWED_HOSTS", "https://gateway.example.com"),

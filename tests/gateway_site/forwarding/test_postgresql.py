@@ -13,6 +13,7 @@ import pytest
 import requests
 from psycopg.errors import QueryCanceled
 
+from gateway_site.environment.database import POOL
 from gateway_site.environment.postgresql import (
     PATIENCE,
     SERVER_OPTIONS,
@@ -20,7 +21,6 @@ from gateway_site.environment.postgresql import (
     BoundedConnection,
     Silence,
 )
-from gateway_site.environment.reading import POOL
 from gateway_site.forwarding.lanes import PROVIDER_THREADS
 from tests.gateway_site.support.gateways import Gateway, running_gateway
 from tests.gateway_site.support.postgresql import PostgreSQL, binaries, running_postgresql

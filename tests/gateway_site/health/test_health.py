@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -261,3 +263,15 @@ async def test_database_that_never_answers_is_no_reason_and_what_is_asked_is_bou
     assert (await asyncio.to_thread(Client().get, "/readyz")).status_code == 200
     assert not probe.gave_up
     probe.go.set()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forked_child_asks_with_threads_of_its_own() -> None:
+    assert probes.migrations() is probes.migrations()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, since Python 3.12
+        child = os.fork()
+    if child == 0:  # pragma: no cover - not measured in the child
+        os._exit(probes.migrations.cache_info().currsize + probes.shared.cache_info().currsize)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -101,6 +101,8 @@ def test_everything_else_passes_in_both_directions(headers: Headers) -> None:
         ([], "private, no-store"),
         (["max-age=60"], "private, max-age=60"),
         (["public, max-age=60, s-maxage=600"], "private, max-age=60"),
+        # A quote that nobody closes must hide nothing from a cache that cuts at each comma.
+        (['x=", public, s-maxage=600'], 'private, x="'),
         (["Public", "must-revalidate"], "private, must-revalidate"),
         (["no-store"], "private, no-store"),
         (['private="x-a", max-age=1'], "private, max-age=1"),

@@ -4,10 +4,11 @@ import os
 from ipaddress import ip_network
 
 from gateway_site import providers
-from gateway_site.environment import reading as environment
+from gateway_site.environment.database import database
+from gateway_site.environment.reading import Variables
 from tests.settings import *  # noqa: F403
 
-DATABASES = {"default": environment.database("GATEWAY_TEST_DATABASE", "")}
+DATABASES = {"default": database(Variables(os.environ), "GATEWAY_TEST_DATABASE", "")}
 OAUTH_PROVIDERS = providers.configured(
     {
         "OAUTH_CORP_CLIENT_ID": "gateway",

@@ -105,7 +105,7 @@ def parts_of_waiting() -> list[Any]:
 
 
 def locks_of(stack: Stack) -> list[Any]:
-    cache: Any = stack.services.keyring
+    cache: Any = stack.services.keyring.steps
     return [
         services._lock,
         clients._clients_lock,
@@ -115,8 +115,8 @@ def locks_of(stack: Stack) -> list[Any]:
         cache._flights._lock,
         stack.services.lanes.lock,
         asynchronous._writers._lock,
-        stack.services.not_before._raising,
-        stack.services.not_before._reading,
+        stack.services.not_before.steps._raising,
+        stack.services.not_before.steps._reading._lock,
     ]
 
 
@@ -145,9 +145,10 @@ def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(sta
 
 
 def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
-    parts: list[Any] = [services, aws, clients, asynchronous, stack.services.not_before]
+    parts: list[Any] = [services, aws, clients, asynchronous, stack.services.not_before.steps]
     parts += [calls, resolving, *parts_of_waiting(), stack.services.lanes, asynchronous._writers]
-    cache: Any = stack.services.keyring
+    cache: Any = stack.services.keyring.steps
+    parts += [stack.services.not_before.steps._reading]
     parts += [cache, cache._background, cache._flights, cache._keyring, cache._keyring._keyring]
     found = [value for part in parts for value in vars(part).values() if is_lock(value)]
     assert {id(lock) for lock in found} == {id(lock) for lock in locks_of(stack)}

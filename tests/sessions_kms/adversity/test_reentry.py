@@ -65,7 +65,7 @@ def in_time(call: Callable[[], object]) -> object:
 
 def refuse_cold(fake: Stack) -> None:
     """Have KMS refuse its key to a process that holds nothing of it."""
-    caching: Any = fake.services.keyring
+    caching: Any = fake.services.keyring.steps
     caching._drop(lambda _entry: True)
     caching._keyring._keyring._kms.set_state(State.REFUSING)
 

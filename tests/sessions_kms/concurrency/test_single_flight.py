@@ -8,11 +8,13 @@ import pytest
 
 from sessions_kms.concurrency.elapsed import Stopwatch
 from sessions_kms.concurrency.single_flight import Flights, _Flight
+from sessions_kms.concurrency.steps import Steps, run
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import Call, State, together
 from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process, kms_keyring
+from tests.sessions_kms.support.stepping import as_steps
 
 THREADS = 64
 WAITERS = 8
@@ -25,8 +27,12 @@ class CountedFlights(Flights[bytes]):
         def back_off(error: SessionsKMSError) -> float:
             return 5 if isinstance(error, InvalidRecord) else 1
 
-        super().__init__(Stopwatch(clock, clock), back_off)
+        super().__init__(Stopwatch(clock, clock), unavailable=KMSUnavailable, back_off=back_off)
         self.entered = threading.Semaphore(0)
+
+    def run(self, key: Hashable, work: Callable[[], bytes], *, patient: bool = True) -> bytes:
+        """Fly in this thread."""
+        return run(self.fly(key, as_steps(work), patient=patient))
 
     def _enter(self, key: Hashable, ours: _Flight[bytes], patient: bool) -> _Flight[bytes]:
         try:
@@ -192,18 +198,18 @@ def test_3000_cold_lookups_ask_kms_once() -> None:
 def test_lookup_that_comes_just_after_a_flight_landed_asks_kms_nothing() -> None:
     process = Process()
     key = kms_keyring(process.kms).generate(PERIOD)
-    run = process.cache._flights.run
+    fly = process.cache._flights.fly
     overtaken = False
 
-    def be_overtaken(*args: Any, **options: Any) -> DataKey:
+    def be_overtaken(*args: Any, **options: Any) -> Steps[DataKey]:
         """Another lookup lands between this one's look into the cache and its own flight."""
         nonlocal overtaken
         if not overtaken:
             overtaken = True
             process.unwrap(key.encrypted, PERIOD)
-        return run(*args, **options)
+        return fly(*args, **options)
 
-    process.cache._flights.run = be_overtaken  # type: ignore[method-assign]  # a seam for the race
+    process.cache._flights.fly = be_overtaken  # type: ignore[method-assign]  # a seam for the race
     assert process.unwrap(key.encrypted, PERIOD) == key
     assert overtaken
     assert process.kms.count("decrypt") == 1

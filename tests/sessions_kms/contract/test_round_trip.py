@@ -10,7 +10,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import CLOCK_SKEW, SessionRecord
-from sessions_kms.sealed_items.sealing import open_record
+from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.sealed import COOKIE
 
@@ -87,7 +87,7 @@ def test_record_of_any_content_is_refused_with_one_error(
 
 
 def opened(item: Item) -> bytes:
-    return open_record(World().processes[0], SessionRecord.from_item(item), COOKIE)
+    return Sealing(World().processes[0]).open(SessionRecord.from_item(item), COOKIE)
 
 
 def test_session_cannot_be_pickled() -> None:

@@ -293,7 +293,7 @@ def test_last_key_seals_after_the_end_of_its_period_in_an_outage(process: Proces
         process.generate(NEXT)
 
 
-def test_outage_at_a_cold_start_raises(process: Process) -> None:
+def test_outage_at_the_first_write_raises_and_the_next_write_succeeds(process: Process) -> None:
     process.kms.set_state(State.UNREACHABLE)
     with pytest.raises(KMSUnavailable):
         process.generate(PERIOD)

@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.keyring import KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.published_key import PublishedKey
 from tests.clock import FakeClock
@@ -100,7 +101,7 @@ def test_item_deleted_after_the_lost_race_leaves_ours_to_serve(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
     class Vanishing(FakeDataKeyTable):
-        def publish_data_key(self, key: PublishedKey) -> bool:
+        def publish(self, key: PublishedKey) -> bool:
             return False
 
     key = shared(kms_keyring(kms), Vanishing()).generate(PERIOD)
@@ -126,7 +127,7 @@ def test_invalid_blob_is_replaced_and_raises_an_alarm(
     assert key.period == PERIOD
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert [(r.name, r.levelno) for r in caplog.records] == [
-        ("sessions_kms.data_keys.keyring", logging.ERROR)
+        ("sessions_kms.data_keys.shared_keyring", logging.ERROR)
     ]
     assert f"{PERIOD} is invalid" in caplog.text
     assert "being replaced" in caplog.text
@@ -170,7 +171,7 @@ def assert_own(
     assert keyring.unwrap(key.encrypted, 0) == key
     assert table.keys == before
     assert [(r.name, r.levelno) for r in caplog.records] == [
-        ("sessions_kms.data_keys.keyring", logging.ERROR)
+        ("sessions_kms.data_keys.shared_keyring", logging.ERROR)
     ]
     assert f"{PERIOD} cannot be used" in caplog.text
     assert "seals with its own" in caplog.text

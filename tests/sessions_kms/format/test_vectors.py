@@ -10,18 +10,20 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.keyring import DataKey, KMSKeyring
+from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.format.serializer import Codec
-from sessions_kms.sealed_items.sealing import open_record
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
 from sessions_kms.storage.table import Table
 from tests import ROOT
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.stacks import FAKE_KEY, install
+from tests.sessions_kms.support.stepping import as_steps
 from tests.vectors import generate
 from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
 
@@ -60,13 +62,14 @@ class VectorKeyring:
             encryption_context=config.encryption_context,
         )
 
-    def generate(self, period: int) -> DataKey:
+    def generate(self, period: int) -> Steps[DataKey]:
         raise NotImplementedError
 
-    def confirmed(self, key: DataKey) -> DataKey:
+    def confirmed(self, key: DataKey) -> Steps[DataKey]:
         return self.unwrap(key.encrypted, key.period)
 
-    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
+        yield from ()
         plaintext = self._vector.unwrap(encrypted, self._kms.context(period))
         if plaintext is None:
             raise InvalidRecord("encrypted_key")
@@ -85,8 +88,8 @@ def services_of(vector: Vector) -> Services:
     return Services(
         config,
         Table(client, name="vectors", namespace=vector.namespace),
-        VectorKeyring(vector, config),
-        NotBefore(lambda: vector.not_before, at_least=0, clock=lambda: vector.now),
+        Keyring(VectorKeyring(vector, config)),
+        NotBefore(as_steps(lambda: vector.not_before), at_least=0, clock=lambda: vector.now),
         clock=lambda: vector.now,
     )
 
@@ -129,7 +132,7 @@ def opened_by_package(vector: Vector) -> bytes:
     services = services_of(vector)
     record = services.table.get(session_id(vector.namespace, vector.session_key))
     assert record is not None
-    plaintext = open_record(services, record, vector.session_key)
+    plaintext = Sealing(services).open(record, vector.session_key)
     Codec(SessionStore().serializer()).loads(plaintext)
     return plaintext
 

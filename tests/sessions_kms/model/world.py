@@ -8,15 +8,17 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format import envelope
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
-from sessions_kms.services import Services
+from sessions_kms.services import PublishedKeys, Services, read_not_before
 from sessions_kms.session.loading import id_of
 from sessions_kms.storage.not_before import NotBefore
 from sessions_kms.storage.table import Table
@@ -62,18 +64,20 @@ class World:
         table = Table(client, name="sessions", namespace=namespace, sleep=lambda _: None)
         kms = self._kms_keyring()
         length = self.config.data_key_period
-        shared = SharedKeyring(kms, table, period_length=length, clock=self.clock)
-        keyring = CachingKeyring(
-            shared if length else kms,
-            context=kms.context,
-            max_age=self.config.data_key_cache_age,
-            max_stale=self.config.data_key_max_stale,
-            period_length=length,
-            clock=self.clock,
-            monotonic=self.clock,
-            background=False,
+        shared = SharedKeyring(kms, PublishedKeys(table), period_length=length, clock=self.clock)
+        keyring = Keyring(
+            CachingKeyringSteps(
+                shared.steps if length else kms.steps,
+                context=kms.context,
+                max_age=self.config.data_key_cache_age,
+                max_stale=self.config.data_key_max_stale,
+                period_length=length,
+                clock=self.clock,
+                monotonic=self.clock,
+                background=False,
+            )
         )
-        not_before = NotBefore(table.get_not_before, at_least=0, clock=self.clock)
+        not_before = NotBefore(partial(read_not_before, table), at_least=0, clock=self.clock)
         return Services(self.config, table, keyring, not_before, clock=self.clock, sleep=self.sleep)
 
     def restart(self, process: int) -> None:

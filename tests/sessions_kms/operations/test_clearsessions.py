@@ -105,7 +105,7 @@ def test_force_deletes_what_has_expired_of_every_kind_and_nothing_else(stack: St
     saved(), saved()
     Leases().claim("a" * 32, "holder", seconds=10)
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
-                    "notBefore": {"N": "5"}})  # fmt: skip
+                    "notBefore": {"N": "5"}, "ttl": {"N": "5"}})  # fmt: skip
     stack.put_item({"id": {"S": "of-somebody-else"}, "ttl": {"N": "5"}})
     stack.clock.advance(2 * WEEK)
     live = saved()

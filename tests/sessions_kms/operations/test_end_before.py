@@ -1,12 +1,14 @@
 """Raising the moment before which no session counts, and the moments that have names."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from sessions_kms import services
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
+from sessions_kms.services import read_not_before
 from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.support.commands import end
@@ -16,6 +18,7 @@ from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stepping import as_steps
 
 make_faulty = make_faulty_fixture
 NOW = 1_800_000_000
@@ -119,7 +122,7 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
         asked.append(name)
         return 5
 
-    named = NamedNotBefores(read, clock=clock)
+    named = NamedNotBefores(as_steps(read), clock=clock)
     for number in range(NAMES_MAX + 1):
         named.of(f"p{number}").moment()
     assert named.of(f"p{NAMES_MAX}").moment() == 5
@@ -129,7 +132,7 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
 
 
 def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock) -> None:
-    named = NamedNotBefores(lambda _: 5, clock=clock)
+    named = NamedNotBefores(as_steps(lambda _: 5), clock=clock)
     assert named.of("a").held() is None
     named.of("a").moment()
     assert named.of("a").held() == 5
@@ -155,5 +158,5 @@ def test_runbook_of_a_moment_to_come_leaves_what_had_ended_ended(stack: Stack) -
 
 def _start_anew(stack: Stack) -> None:
     table = stack.services.table
-    not_before = NotBefore(table.get_not_before, at_least=0, clock=stack.clock)
+    not_before = NotBefore(partial(read_not_before, table), at_least=0, clock=stack.clock)
     install(replace(stack.services, not_before=not_before))

@@ -14,6 +14,7 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.aws.clock import ServerClock
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.operations import purging as clearing
 from sessions_kms.signals import session_ended
@@ -36,7 +37,8 @@ def of_namespace(stack: Stack, namespace: str, user: str | None = None) -> None:
 class Unanswering:
     """A keyring whose KMS is not reached."""
 
-    def unwrap(self, encrypted: bytes, period: int) -> Any:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[Any]:
+        yield from ()
         raise KMSUnavailable
 
     generate = unwrap
@@ -408,7 +410,7 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_done(
 
 def test_session_that_kms_cannot_tell_of_is_left_and_told(fake: Stack) -> None:
     saved(), saved("7")
-    fake.services.keyring._keyring = Unanswering()  # type: ignore[attr-defined]
+    fake.services.keyring.steps._keyring = Unanswering()  # type: ignore[attr-defined]
     fake.clock.advance(3600)
     done = end("--all", "--json")
     assert (done.status, done.json["deleted"], done.json["doubtful"]) == (3, 1, 1)

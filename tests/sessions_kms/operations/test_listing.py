@@ -8,7 +8,8 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.data_keys.keyring import DataKey
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import listing as inspection
@@ -66,7 +67,8 @@ def test_row_tells_what_the_record_says_in_the_clear(stack: Stack) -> None:
 
 
 def test_whole_table_is_seen_once_page_by_page(stack: Stack, few_rows: None) -> None:
-    made = {saved_id("7") for _ in range(6)} | {saved_id() for _ in range(5)}
+    made = {saved_id("7") for _ in range(5)} | {saved_id() for _ in range(5)}
+    made |= {saved_id("7", _about={"browser": "Firefox"})}  # which is an item of its own
     stack.put_item(lease(1))
     found = pages()
     assert sorted(row.id for page in found for row in page) == sorted(made)
@@ -279,18 +281,18 @@ class Counting:
 
     def __init__(self, stack: Stack, *, outage: bool = False) -> None:
         self.count = 0
-        self._inner = stack.services.keyring
+        self._inner = stack.services.keyring.steps
         self._outage = outage
-        stack.services = dataclasses.replace(stack.services, keyring=self)
+        stack.services = dataclasses.replace(stack.services, keyring=Keyring(self))
         install(stack.services)
 
-    def generate(self, period: int) -> DataKey:
+    def generate(self, period: int) -> Steps[DataKey]:
         return self._inner.generate(period)
 
-    def confirmed(self, key: DataKey) -> DataKey:
+    def confirmed(self, key: DataKey) -> Steps[DataKey]:
         return self._inner.confirmed(key)
 
-    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
         self.count += 1
         if self._outage:
             raise KMSUnavailable

@@ -6,8 +6,9 @@ import pytest
 
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.data_keys import known_keys as wrapped_keys
-from sessions_kms.data_keys.keyring import DataKey
+from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations.ownership import Belonging
@@ -22,16 +23,17 @@ class Answering:
         self.asked = 0
         self._error = error
 
-    def unwrap(self, encrypted: bytes, period: int) -> DataKey:
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
+        yield from ()
         self.asked += 1
         if self._error is not None:
             raise self._error
         return DataKey(period, encrypted, bytes(32), "")
 
-    def generate(self, period: int) -> DataKey:
+    def generate(self, period: int) -> Steps[DataKey]:
         raise NotImplementedError
 
-    def confirmed(self, key: DataKey) -> DataKey:
+    def confirmed(self, key: DataKey) -> Steps[DataKey]:
         raise NotImplementedError
 
 
@@ -45,7 +47,7 @@ def anonymous(stack: Stack) -> SessionRecord:
 
 
 def belonging(stack: Stack, keyring: Answering) -> Belonging:
-    return Belonging(replace(stack.services, keyring=keyring))
+    return Belonging(replace(stack.services, keyring=Keyring(keyring)))
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> Non
     done = rewrap()
     assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 5, 0)
     assert opens(stack, *keys)
-    assert about.read(stack.services, id_of(keys[1])) == {"browser": "Firefox"}
+    assert about.About(stack.services).read(id_of(keys[1])) == {"browser": "Firefox"}
     assert Leases().claim(LEASE, "other", seconds=10).result == b"result"
     for name, item in stack.items().items():  # Nothing else of a record has changed.
         changed = {"encryptedKey"} | ({"createdAt"} if name.startswith("data-key#") else set())

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items import leases as module
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
@@ -112,6 +113,17 @@ def test_changed_result_cannot_be_told_rather_than_worked_out_again(
         leases.claim(SECRET, "two", seconds=30)
 
 
+def test_held_lease_of_a_version_that_is_not_known_cannot_be_told_nor_taken(
+    stack: Stack, leases: Leases
+) -> None:
+    leases.claim(SECRET, "one", seconds=30)
+    [item] = [item for name, item in stack.items().items() if name.startswith("lease#")]
+    stack.put_item(item | {"version": {"N": "2"}})
+    stack.clock.advance(60)
+    with pytest.raises(TableUnavailable):
+        leases.claim(SECRET, "two", seconds=30)
+
+
 def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
     stack: Stack, leases: Leases
 ) -> None:
@@ -164,15 +176,15 @@ def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(
     """The holder's own renewal comes between the read and the write of its result."""
     worker, waiter = Leases(stack.services), Leases(stack.services)
     worker.claim(SECRET, "one", seconds=30)
-    read = worker._get
+    read = worker.steps._get
 
-    def read_and_renewed(secret: str) -> object:
-        found = read(secret)
+    def read_and_renewed(secret: str) -> Steps[object]:
+        found = yield from read(secret)
         monkeypatch.undo()
         assert waiter.renew(secret, "one", seconds=30)
         return found
 
-    monkeypatch.setattr(worker, "_get", read_and_renewed)
+    monkeypatch.setattr(worker.steps, "_get", read_and_renewed)
     assert worker.complete(SECRET, "one", RESULT, keep=600)
     assert waiter.claim(SECRET, "two", seconds=30).result == RESULT
 

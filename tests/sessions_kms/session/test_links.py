@@ -9,7 +9,7 @@ from django.test import RequestFactory
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
-from sessions_kms.sealed_items.sealing import seal_session
+from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS, LINKS_MAX
 from sessions_kms.session.loading import id_of
@@ -39,15 +39,8 @@ def linked(*names: str, **content: Any) -> SessionStore:
 def imported(stack: Stack, **content: Any) -> SessionStore:
     """Store a session without looking at its links, as one of another engine is taken over."""
     store = SessionStore(KEY)
-    record = seal_session(
-        stack.services,
-        store._codec.dumps({USER_ID: "7", **content}),
-        session_key=KEY,
-        revision=1,
-        created_at=None,
-        ttl=lambda now, _: int(now) + 3600,
-        user_id="7",
-    )
+    seal = Sealing(stack.services).seal(store._codec.dumps({USER_ID: "7", **content}))
+    record = seal.record(KEY, revision=1, created_at=seal.now, ttl=seal.now + 3600, user_id="7")
     stack.services.table.create(record, now=record.updated_at)
     return store
 

@@ -1,7 +1,7 @@
 """The fleet's moment: read every 30 s, good for 60 s, never backwards, one reader at a time."""
 
-import itertools
 import threading
+from typing import Any
 
 import pytest
 
@@ -13,6 +13,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.stepping import as_steps
 
 
 class Source:
@@ -37,7 +38,7 @@ def source() -> Source:
 
 @pytest.fixture
 def not_before(source: Source, clock: FakeClock) -> NotBefore:
-    return NotBefore(source, at_least=0, clock=clock)
+    return NotBefore(as_steps(source), at_least=0, clock=clock)
 
 
 def test_first_use_reads(not_before: NotBefore, source: Source) -> None:
@@ -71,12 +72,12 @@ def test_moment_that_is_raised_during_a_read_stays_raised(clock: FakeClock) -> N
         view.at_least(100)
         return 0
 
-    view = NotBefore(read, at_least=0, clock=clock)
+    view = NotBefore(as_steps(read), at_least=0, clock=clock)
     assert view.moment() == 100
 
 
 def test_setting_holds_where_the_table_says_less(source: Source, clock: FakeClock) -> None:
-    assert NotBefore(source, at_least=5000, clock=clock).moment() == 5000
+    assert NotBefore(as_steps(source), at_least=5000, clock=clock).moment() == 5000
 
 
 @pytest.mark.parametrize("error", [TableUnavailable(), InvalidRecord("notBefore")])
@@ -138,37 +139,28 @@ def test_clock_set_back_makes_it_read_again(
 def test_threads_that_wait_for_a_read_share_its_outcome(
     source: Source, clock: FakeClock, error: TableUnavailable | None
 ) -> None:
-    threads, lock = 8, CountingLock()
+    threads, came = 8, threading.Semaphore(0)
 
     def slow() -> int:
-        assert lock.asked.acquire(timeout=20)  # Until all others wait for this read.
+        for _ in range(threads):
+            assert came.acquire(timeout=20)  # Until all others wait for this read.
         return source()
 
     source.error = error
-    not_before = NotBefore(slow, at_least=0, clock=clock)
-    not_before._reading = lock  # type: ignore[assignment]  # a lock that counts
-    lock.expected = threads - 1
+    not_before = NotBefore(as_steps(slow), at_least=0, clock=clock)
+    flights: Any = not_before.steps._reading
+    enter = flights._enter
+
+    def enter_and_tell(*arguments: Any) -> Any:
+        try:
+            return enter(*arguments)
+        finally:
+            came.release()
+
+    flights._enter = enter_and_tell  # a seam for the race
     results = together(threads, lambda _: not_before.moment())
     assert [type(result) for result in results] == [type(error) if error else int] * threads
     assert source.reads == 1
-
-
-class CountingLock:
-    """A lock; ``asked`` is released once as many threads as expected wait for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._came = itertools.count(1)
-        self.asked = threading.Semaphore(0)
-        self.expected = 0
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        if blocking and next(self._came) == self.expected:
-            self.asked.release()
-        return self._lock.acquire(blocking, timeout)
-
-    def release(self) -> None:
-        self._lock.release()
 
 
 def test_no_thread_waits_for_a_read_while_a_good_moment_is_held(
@@ -182,7 +174,7 @@ def test_no_thread_waits_for_a_read_while_a_good_moment_is_held(
             assert go_on.wait(20)
         return source()
 
-    not_before = NotBefore(slow, at_least=0, clock=clock)
+    not_before = NotBefore(as_steps(slow), at_least=0, clock=clock)
     not_before.moment()
     clock.advance(30)
     thread = threading.Thread(target=not_before.moment)

@@ -5,12 +5,14 @@ It must lock nobody out; and whatever became of the item, what has ended stays e
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from sessions_kms import services
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
+from sessions_kms.services import read_not_before
 from sessions_kms.storage.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
@@ -19,6 +21,7 @@ from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stepping import as_steps
 
 NOW = 1_800_000_000
 FAR = NOW + 100 * 365 * 86_400  # whatever the real clock of a server shows
@@ -33,7 +36,7 @@ def source() -> Source:
 
 @pytest.fixture
 def not_before(source: Source, clock: FakeClock) -> NotBefore:
-    return NotBefore(source, at_least=0, clock=clock)
+    return NotBefore(as_steps(source), at_least=0, clock=clock)
 
 
 def put(stack: Stack, moment: int, item_id: str = ITEM) -> None:
@@ -52,7 +55,7 @@ def restarted(stack: Stack) -> None:
 def parts_of(stack: Stack) -> dict[str, object]:
     table = stack.services.table
     not_before = NotBefore(
-        table.get_not_before, at_least=stack.config.not_before or 0, clock=stack.clock
+        partial(read_not_before, table), at_least=stack.config.not_before or 0, clock=stack.clock
     )
     return {"table": table, "keyring": stack.services.keyring, "not_before": not_before}
 
@@ -115,7 +118,7 @@ def test_setting_far_ahead_does_not_count_until_it_is_near(
     source: Source, clock: FakeClock
 ) -> None:
     source.moment = 5
-    not_before = NotBefore(source, at_least=NOW + 600, clock=clock)
+    not_before = NotBefore(as_steps(source), at_least=NOW + 600, clock=clock)
     assert not_before.moment() == 5
     clock.advance(300)
     assert not_before.moment() == NOW + 600
@@ -125,14 +128,14 @@ def test_setting_that_has_passed_counts_beside_an_item_far_ahead(
     source: Source, clock: FakeClock
 ) -> None:
     source.moment = FAR
-    assert NotBefore(source, at_least=NOW - 5, clock=clock).moment() == NOW - 5
+    assert NotBefore(as_steps(source), at_least=NOW - 5, clock=clock).moment() == NOW - 5
 
 
 def test_accepted_moment_of_a_name_is_remembered_however_many_names_follow(
     clock: FakeClock,
 ) -> None:
     moments = {"google": NOW}
-    named = NamedNotBefores(lambda name: moments.get(name, 0), clock=clock)
+    named = NamedNotBefores(as_steps(lambda name: moments.get(name, 0)), clock=clock)
     assert named.of("google").moment() == NOW
     moments.clear()  # Somebody deletes the item.
     for number in range(NAMES_MAX + 1):
@@ -164,8 +167,8 @@ def test_alarm_says_what_is_ahead_by_how_much_and_what_to_do(
 def test_alarm_names_the_setting_and_the_provider(
     source: Source, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    NotBefore(source, at_least=FAR, clock=clock).moment()
-    NamedNotBefores(lambda _: FAR, clock=clock).of("google").moment()
+    NotBefore(as_steps(source), at_least=FAR, clock=clock).moment()
+    NamedNotBefores(as_steps(lambda _: FAR), clock=clock).of("google").moment()
     setting, provider = alarms(caplog)
     assert "NOT_BEFORE" in setting
     assert "google" in provider
@@ -198,7 +201,7 @@ def test_no_alarm_for_what_counts(
 
 def test_log_handler_that_asks_again_gets_an_answer(source: Source, clock: FakeClock) -> None:
     source.moment = FAR
-    not_before = NotBefore(source, at_least=0, clock=clock)
+    not_before = NotBefore(as_steps(source), at_least=0, clock=clock)
     asked: list[int] = []
 
     class Asking(logging.Handler):

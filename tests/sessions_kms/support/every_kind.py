@@ -113,7 +113,7 @@ def _logout_token(_: Names) -> bool:
 
 def _about(names: Names) -> about.Words:
     session_id = kinds.session_id(services().config.namespace, names["session"])
-    return about.read(services(), session_id)
+    return about.About(services()).read(session_id)
 
 
 READINGS: dict[Kind, Callable[[Names], Any]] = {

@@ -9,13 +9,16 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
 from sessions_kms.format.published_key import PublishedKey
+from tests.sessions_kms.support.stepping import as_steps
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 OLD_KEY = "arn:aws:kms:eu-west-1:111122223333:key/22222222-2222-4222-8222-222222222222"
@@ -134,17 +137,22 @@ class FakeDataKeyTable:
         self.before_put: Callable[[PublishedKey], object] = lambda _key: None
         self.puts = 0
 
-    def get_data_key(self, period: int) -> PublishedKey | None:
+    @property
+    def steps(self) -> "PublishedSteps":
+        """The same, as steps."""
+        return PublishedSteps(self)
+
+    def get(self, period: int) -> PublishedKey | None:
         self._check_reachable()
         if period in self.malformed:
             raise InvalidRecord("encryptedKey")
         with self._lock:
             return self.keys.get(period)
 
-    def publish_data_key(self, key: PublishedKey) -> bool:
+    def publish(self, key: PublishedKey) -> bool:
         return self._put(key, lambda current: current is None)
 
-    def replace_data_key(self, key: PublishedKey, *, old: bytes) -> bool:
+    def replace(self, key: PublishedKey, *, old: bytes) -> bool:
         return self._put(key, lambda current: current is not None and current.encrypted == old)
 
     def _put(self, key: PublishedKey, condition: Callable[[PublishedKey | None], bool]) -> bool:
@@ -160,6 +168,18 @@ class FakeDataKeyTable:
     def _check_reachable(self) -> None:
         if not self.reachable:
             raise TableUnavailable
+
+
+class PublishedSteps:
+    """The verbs of a table of data keys, each a call that blocks."""
+
+    def __init__(self, table: FakeDataKeyTable) -> None:
+        self.get = as_steps(table.get)
+        self.publish = as_steps(table.publish)
+        self._table = table
+
+    def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]:
+        return as_steps(partial(self._table.replace, old=old))(key)
 
 
 def together(threads: int, job: Callable[[int], object]) -> list[object]:

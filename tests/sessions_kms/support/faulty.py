@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -15,6 +16,7 @@ from sessions_kms import services
 from sessions_kms.aws import retrying
 from sessions_kms.concurrency.background import Background
 from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.services import read_not_before
 from sessions_kms.storage.not_before import NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
@@ -39,11 +41,11 @@ class FaultyStack:
         table = self.stack.services.table
         keyring = services.build_keyring(config, table, clock)
         # A renewal in the background would blur the moment at which a key is given up.
-        keyring._background = Background(None)  # type: ignore[attr-defined]
+        keyring.steps._background = Background(None)  # type: ignore[attr-defined]
         self.stack.services = dataclasses.replace(
             self.stack.services,
             keyring=keyring,
-            not_before=NotBefore(table.get_not_before, at_least=0, clock=clock),
+            not_before=NotBefore(partial(read_not_before, table), at_least=0, clock=clock),
         )
         install(self.stack.services)
         self.table.heal()

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
 
@@ -47,8 +48,9 @@ class Process:
         self.clock = clock or FakeClock(NOW)
         self.jobs: list[Callable[[], None]] = []
         direct = kms_keyring(self.kms, key_id=key_id, decrypt_key_ids=decrypt_key_ids)
-        self.cache = CachingKeyring(
-            SharedKeyring(direct, self.table, period_length=DAY, clock=self.clock),
+        shared = SharedKeyring(direct, self.table, period_length=DAY, clock=self.clock)
+        self.cache = CachingKeyringSteps(
+            shared.steps,
             context=direct.context,
             clock=self.clock,
             **{
@@ -60,8 +62,9 @@ class Process:
                 **options,
             },
         )
-        self.generate = self.cache.generate
-        self.unwrap = self.cache.unwrap
+        self.keyring = Keyring(self.cache)
+        self.generate = self.keyring.generate
+        self.unwrap = self.keyring.unwrap
 
     def run_jobs(self) -> int:
         """Run the background renewals that wait, and return how many there were."""

@@ -66,7 +66,7 @@ def stored(key: str | None) -> dict[str, Any]:
 
 
 def told(key: str) -> about.Words:
-    return about.read(services(), id_of(key))
+    return about.About(services()).read(id_of(key))
 
 
 # What is done

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 from urllib.error import URLError
@@ -28,11 +28,12 @@ from gateway_site.local.kms import LocalKMS
 from sessions_kms import services
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.conf import Config
-from sessions_kms.data_keys.cached_keyring import CachingKeyring
-from sessions_kms.data_keys.keyring import KMSKeyring, SharedKeyring
+from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
+from sessions_kms.data_keys.keyring import Keyring, KMSKeyring
+from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import provisioning
-from sessions_kms.services import Services
+from sessions_kms.services import PublishedKeys, Services, read_not_before
 from sessions_kms.storage.not_before import NotBefore
 from tests.clock import FakeClock
 from tests.sessions_kms.support.fake_table import FakeTable
@@ -103,18 +104,23 @@ def fake_stack(clock: FakeClock, **config: Any) -> Stack:
         namespace=made.namespace,
         encryption_context=made.encryption_context,
     )
-    keyring = CachingKeyring(
-        SharedKeyring(kms, table, period_length=made.data_key_period, clock=clock)
-        if made.data_key_period
-        else kms,
-        context=kms.context,
-        max_age=made.data_key_cache_age,
-        max_stale=made.data_key_max_stale,
-        period_length=made.data_key_period,
-        clock=clock,
-        background=False,
+    fake: Any = table  # it keeps the table's contract; tests hold that
+    length = made.data_key_period
+    shared = SharedKeyring(kms, PublishedKeys(fake), period_length=length, clock=clock)
+    keyring = Keyring(
+        CachingKeyringSteps(
+            shared.steps if length else kms.steps,
+            context=kms.context,
+            max_age=made.data_key_cache_age,
+            max_stale=made.data_key_max_stale,
+            period_length=length,
+            clock=clock,
+            background=False,
+        )
     )
-    not_before = NotBefore(table.get_not_before, at_least=made.not_before or 0, clock=clock)
+    not_before = NotBefore(
+        partial(read_not_before, fake), at_least=made.not_before or 0, clock=clock
+    )
     wired = Services(
         made,
         table,  # type: ignore[arg-type]  # the fake keeps the table's contract; tests hold that

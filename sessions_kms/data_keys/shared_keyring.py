@@ -1,0 +1,131 @@
+"""One data key for the whole fleet: the first process publishes it in the table, others adopt it.
+
+Takes a period or an encrypted data key and gives a `DataKey`. Knows KMS and the table only
+through the objects it is given, and nothing about sessions.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.concurrency.steps import HasSteps, Steps, blocking
+from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, KMSKeyringSteps
+from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
+from sessions_kms.format.published_key import PublishedKey
+
+PUBLISHED_FOR: Final = 24 * 3600  # seconds after its period's end that a published key stays
+
+logger = logging.getLogger(__name__)
+
+
+class PublishedKeySteps(Protocol):
+    """Where the fleet publishes its data keys."""
+
+    def get(self, period: int) -> Steps[PublishedKey | None]: ...
+    def publish(self, key: PublishedKey) -> Steps[bool]: ...
+    def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]: ...
+
+
+class SharedKeyringSteps:
+    """Gives all processes the same data key of a period, by publishing it in the table."""
+
+    def __init__(
+        self,
+        keyring: KMSKeyringSteps,
+        published: PublishedKeySteps,
+        *,
+        period_length: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._keyring = keyring
+        self._published_keys = published
+        self._period_length = period_length
+        self._clock = clock
+
+    def generate(self, period: int) -> Steps[DataKey]:
+        """Return the published data key of a period, publishing one when there is none.
+
+        A published item that nobody here can unwrap must not stop writing: it
+        raises an alarm in the log, and the answer is a data key of its own.
+        Raises KMSUnavailable or TableUnavailable.
+        """
+        if period == 0:
+            return (yield from self._keyring.generate(0))
+        try:
+            return (yield from self._shared(period))
+        except (InvalidRecord, KMSUnavailable) as exc:
+            if not self._condemns_item(exc):
+                raise
+            _alarm(period, "cannot be used. Until it is mended, this process seals with its own.")
+        return (yield from self._keyring.generate(0))
+
+    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
+        """Unwrap as the keyring below does: a record holds all that this needs."""
+        return (yield from self._keyring.unwrap(encrypted, period))
+
+    def _shared(self, period: int) -> Steps[DataKey]:
+        published = yield from self._published_keys.get(period)
+        if published is None:
+            return (yield from self._share(period, self._published_keys.publish))
+        try:
+            return (yield from self._keyring.unwrap(published.encrypted, period))
+        except InvalidRecord:
+            _alarm(period, "is invalid, says KMS. It is being replaced.")
+        replace = partial(self._published_keys.replace, old=published.encrypted)
+        return (yield from self._share(period, replace))
+
+    def _share(self, period: int, put: Callable[[PublishedKey], Steps[bool]]) -> Steps[DataKey]:
+        """Generate a data key and put it, or adopt the one that another process put first."""
+        ours = yield from self._keyring.generate(period)
+        if (yield from put(self._published(ours))):
+            return ours
+        theirs = yield from self._published_keys.get(period)
+        # A put whose answer was lost is retried by the SDK and then meets our own item.
+        # With nothing there (deleted meanwhile) ours serves unpublished: records carry it.
+        if theirs is None or theirs.encrypted == ours.encrypted:
+            return ours
+        return (yield from self._keyring.unwrap(theirs.encrypted, period))
+
+    def _published(self, key: DataKey) -> PublishedKey:
+        return PublishedKey(
+            period=key.period,
+            encrypted=key.encrypted,
+            created_at=int(self._clock()),
+            ttl=published_until(key.period, self._period_length),
+        )
+
+    def _condemns_item(self, exc: InvalidRecord | KMSUnavailable) -> bool:
+        """Tell whether the published item is at fault, and not KMS or the current KMS key."""
+        if isinstance(exc, InvalidRecord | IncorrectKey):
+            return True
+        return exc.refused_key not in (None, self._keyring.key_id)
+
+
+class SharedKeyring:
+    """The same, each verb done in the thread that calls it."""
+
+    def __init__(
+        self,
+        keyring: KMSKeyring,
+        published: HasSteps[PublishedKeySteps],
+        *,
+        period_length: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.steps = SharedKeyringSteps(
+            keyring.steps, published.steps, period_length=period_length, clock=clock
+        )
+
+    generate = blocking(SharedKeyringSteps.generate)
+    unwrap = blocking(SharedKeyringSteps.unwrap)
+
+
+def published_until(period: int, period_length: int) -> int:
+    """Return the epoch seconds until which the data key of a period stays published."""
+    return period + period_length + PUBLISHED_FOR
+
+
+def _alarm(period: int, what: str) -> None:
+    logger.error("The published data key of period %d %s", period, what)

@@ -1,0 +1,52 @@
+"""What the packages import is what `pyproject.toml` requires by name, and no more in the wheel."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+
+import pytest
+
+from tests import ROOT
+
+OURS = {"sessions_kms", "oauth", "gateway_site"}
+# Parts of a requirement that is named, by its own documentation.
+COMES_WITH = {"asgiref": "django", "botocore": "boto3", "urllib3": "boto3"}
+FOR_TYPE_CHECKERS = {"mypy_boto3_dynamodb", "mypy_boto3_kms"}
+
+
+def imported(package: str) -> Iterator[str]:
+    """Yield the top-level packages that a package of ours imports, wherever in it."""
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield node.module.partition(".")[0]
+
+
+def required(*, by_the_wheel: bool) -> set[str]:
+    """Return the names of the requirements, in one spelling."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = [*project["project"]["dependencies"]]
+    listed += project["project"]["optional-dependencies"]["otel"]
+    if not by_the_wheel:
+        listed += project["dependency-groups"]["gateway"]
+    return {spelt(re.split(r"[\[<>=; ]", each)[0]) for each in listed}
+
+
+def spelt(name: str) -> str:
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_every_import_is_of_a_requirement(package: str) -> None:
+    makers = packages_distributions()
+    allowed = required(by_the_wheel=package == "sessions_kms")
+    others = set(imported(package)) - OURS - FOR_TYPE_CHECKERS - sys.stdlib_module_names
+    by_name = {
+        each: {spelt(maker) for maker in makers[COMES_WITH.get(each, each)]} for each in others
+    }
+    assert {each for each, names in by_name.items() if names.isdisjoint(allowed)} == set()

@@ -1,0 +1,126 @@
+"""What waits for the table or KMS, cancelled at every step in an event loop, can be done again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sessions_kms.concurrency.steps import Steps, arun, run
+from sessions_kms.format.record import SessionRecord
+from sessions_kms.sealed_items.about import About
+from sessions_kms.sealed_items.leases import Claim, Leases
+from sessions_kms.sealed_items.sealing import Sealing
+from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.stepping import cancelled_at
+
+SECRET = "s" * 32
+WORDS = {"browser": "Firefox"}
+
+
+def sealed(stack: Stack) -> SessionRecord:
+    seal = Sealing(stack.services).seal(b"{}")
+    return seal.record(SECRET, revision=1, created_at=seal.now, ttl=seal.now + 60)
+
+
+def held(stack: Stack) -> Leases:
+    leases = Leases(stack.services)
+    assert leases.claim(SECRET, "one", seconds=30).held
+    return leases
+
+
+def kept(stack: Stack) -> Leases:
+    leases = held(stack)
+    assert leases.complete(SECRET, "one", b"result", keep=600)
+    return leases
+
+
+def told(stack: Stack) -> tuple[About, SessionRecord]:
+    about, record = About(stack.services), sealed(stack)
+    about.write(record, WORDS)
+    return about, record
+
+
+# What is prepared, what is done with it, and whether that gave what it gives undisturbed.
+CASES: dict[str, tuple[Callable[[Stack], Any], Callable[[Any], Steps[object]], Any]] = {
+    "claim": (
+        lambda stack: Leases(stack.services),
+        lambda leases: leases.steps.claim(SECRET, "one", seconds=30),
+        Claim(held=True),
+    ),
+    "claim what is done": (
+        kept,
+        lambda leases: leases.steps.claim(SECRET, "two", seconds=30),
+        Claim(held=False, result=b"result"),
+    ),
+    "renew": (held, lambda leases: leases.steps.renew(SECRET, "one", seconds=30), True),
+    "complete": (
+        held,
+        lambda leases: leases.steps.complete(SECRET, "one", b"result", keep=60),
+        True,
+    ),
+    "shorten": (kept, lambda leases: leases.steps.shorten(SECRET, keep=60), None),
+    "release": (held, lambda leases: leases.steps.release(SECRET, "one"), None),
+    "write": (
+        lambda stack: (About(stack.services), sealed(stack)),
+        lambda prepared: prepared[0].steps.write(prepared[1], WORDS),
+        None,
+    ),
+    "read": (
+        told,
+        lambda prepared: prepared[0].steps.read(prepared[1].id),
+        WORDS,
+    ),
+    "open": (
+        lambda stack: (Sealing(stack.services), sealed(stack)),
+        lambda prepared: prepared[0].steps.open(prepared[1], SECRET),
+        b"{}",
+    ),
+    "is live": (
+        lambda stack: (stack.services, sealed(stack)),
+        lambda prepared: prepared[0].steps.is_live(prepared[1]),
+        True,
+    ),
+    "moment": (
+        lambda stack: stack.services.not_before_of("provider"),
+        lambda not_before: not_before.steps.moment(),
+        0,
+    ),
+}
+
+
+def forget(stack: Stack) -> None:
+    """Let go of the data keys that are held, so that KMS is asked in the middle."""
+    keyring: Any = stack.services.keyring.steps
+    keyring._drop(lambda _: True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_done_in_a_loop_and_can_be_cancelled_anywhere(
+    make_fake: MakeStack, name: str
+) -> None:
+    prepare, begin, outcome = CASES[name]
+    at, is_cancelled = 0, True
+    while is_cancelled:
+        stack = make_fake()
+        prepared = prepare(stack)
+        forget(stack)
+        is_cancelled = cancelled_at(begin(prepared), at)
+        assert nobody_flies(stack)
+        if is_cancelled:
+            assert run(begin(prepared)) == outcome
+        at += 1
+    assert at > 1
+
+
+def nobody_flies(stack: Stack) -> bool:
+    keyring: Any = stack.services.keyring.steps
+    flights = [keyring._flights, stack.services.not_before.steps._reading]
+    flights.append(stack.services.not_before_of("provider").steps._reading)
+    return not any(each._flights for each in flights)
+
+
+async def test_fresh_moment_takes_no_wait(fake: Stack) -> None:
+    await arun(fake.services.not_before.steps.moment())
+    with pytest.raises(StopIteration):
+        next(fake.services.not_before.steps.moment())
