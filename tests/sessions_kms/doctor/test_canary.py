@@ -165,7 +165,7 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
 @pytest.mark.parametrize(
     ("operation", "matching", "name"),
     [
-        ("PutItem", b"attribute_not_exists(#id)", "canary create"),
+        ("PutItem", b"attribute_not_exists(#id) OR", "canary create"),
         ("PutItem", SAVE, "canary conflict"),
         ("TransactWriteItems", b"", "canary cycle"),
         ("GetItem", b"about#", "canary about"),
