@@ -78,6 +78,7 @@ PUBLIC_MODULES = (
     "sessions_kms.services",  # the clock, the table and the keyring of this process
     "sessions_kms.outages",  # what a 503 logs
     "sessions_kms.telemetry",
+    "sessions_kms.concurrency.bounded_pool",  # for what nothing can interrupt
     "sessions_kms.concurrency.executors",  # pools of threads
     "sessions_kms.concurrency.steps",  # what a middleware of one's own is written in
     "sessions_kms.concurrency.sync_and_async",

@@ -14,8 +14,9 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from ipaddress import ip_address
-from threading import Lock, Thread
 from typing import Any
+
+from sessions_kms.concurrency.bounded_pool import BoundedPool
 
 LOOKUPS = 8  # names that one process looks up at once
 
@@ -23,43 +24,19 @@ Rows = list[tuple[Any, ...]]  # as `socket.getaddrinfo` returns them
 Resolver = Callable[..., Rows]
 
 
-class LookupsBusy(OSError):
-    """Too many names are being looked up: this one was not begun."""
-
-
 class Lookups:
     """Lookups that are under way, so many at once."""
 
     def __init__(self, resolver: Resolver | None = None, at_once: int = LOOKUPS) -> None:
         self._resolver = resolver
-        self._at_once = at_once
-        self._lock = Lock()
-        self._flights: dict[tuple[Any, ...], Future[Rows]] = {}
+        self._pool: BoundedPool[Rows] = BoundedPool(at_once)
 
     def start(self, *asked: Any) -> Future[Rows]:
         """Begin a lookup, or join one of the same; takes `getaddrinfo`'s arguments.
 
-        Raises LookupsBusy. Cancelling what is returned ends nobody's lookup.
+        Raises Refused where too many are under way. Cancelling what is returned ends nobody's.
         """
-        with self._lock:
-            if (flight := self._flights.get(asked)) is not None:
-                return flight
-            if len(self._flights) >= self._at_once:
-                raise LookupsBusy("Too many names are being looked up.")
-            flight = self._flights[asked] = Future()
-        flight.set_running_or_notify_cancel()
-        # A daemon: what hangs holds up no process that ends.
-        Thread(target=self._work, args=(asked, flight), name="oauth-names", daemon=True).start()
-        return flight
-
-    def _work(self, asked: tuple[Any, ...], flight: Future[Rows]) -> None:
-        try:
-            outcome = partial(flight.set_result, (self._resolver or socket.getaddrinfo)(*asked))
-        except Exception as exc:  # noqa: BLE001 - whoever waits is told
-            outcome = partial(flight.set_exception, exc)
-        with self._lock:
-            del self._flights[asked]
-        outcome()
+        return self._pool.begin(asked, partial(self._resolver or socket.getaddrinfo, *asked))
 
 
 class BoundedLoop(asyncio.SelectorEventLoop):
@@ -75,14 +52,14 @@ class BoundedLoop(asyncio.SelectorEventLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
-        """Look a name up. Raises OSError, LookupsBusy among them."""
+        """Look a name up. Raises OSError, Refused among them."""
         return await asyncio.wrap_future(_lookups.start(host, port, family, type, proto, flags))
 
 
 async def addresses_of(host: str) -> list[str]:
     """Return the addresses of a name, in the resolver's order.
 
-    Raises OSError, LookupsBusy among them, and ValueError for what is no name.
+    Raises OSError, Refused among them, and ValueError for what is no name.
     """
     if _is_address(host):
         return [host]

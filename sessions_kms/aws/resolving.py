@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from sessions_kms.concurrency.bounded_pool import Lookups, Refused
+from sessions_kms.concurrency.bounded_pool import BoundedPool, Refused
 from sessions_kms.concurrency.deadline import OutOfTime
 
 KEPT_MAX: Final = 64  # hosts whose last good addresses are kept
@@ -23,9 +23,9 @@ Ask = Callable[[str, int], list[Address]]
 class Resolver:
     """Looks names up in a bounded number of threads."""
 
-    def __init__(self, ask: Ask, lookups: Lookups[list[Address]] | None = None) -> None:
+    def __init__(self, ask: Ask, lookups: BoundedPool[list[Address]] | None = None) -> None:
         self._ask = ask
-        self._lookups = lookups or Lookups()
+        self._lookups = lookups or BoundedPool()
         self._kept: OrderedDict[tuple[str, int], list[Address]] = OrderedDict()
 
     def addresses(self, host: str, port: int, within: float) -> list[Address]:

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any, Final
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.bounded_pool import Lookups
+from sessions_kms.concurrency.bounded_pool import BoundedPool
 
 FETCH: Final = 10.0  # seconds for all that one fetching asks; a call waits less
 LEAST: Final = 60  # seconds that credentials must have left, or a call waits for new ones
@@ -27,9 +27,9 @@ class FetchedCredentials:
 
     method = "sessions_kms"
 
-    def __init__(self, find: Callable[[], Any], lookups: Lookups[Any] | None = None) -> None:
+    def __init__(self, find: Callable[[], Any], lookups: BoundedPool[Any] | None = None) -> None:
         self._find = find
-        self._lookups: Lookups[Any] = lookups or Lookups(threads=1)
+        self._lookups: BoundedPool[Any] = lookups or BoundedPool(threads=1)
         self._found: Any = None
         self._frozen: Any = None
         self._failure: tuple[Exception, float] | None = None

@@ -22,7 +22,7 @@ class Refused(OSError):
     """All threads are busy."""
 
 
-class Lookups(Generic[T]):
+class BoundedPool(Generic[T]):
     """Flights in threads of their own, which do not keep the process alive."""
 
     def __init__(self, threads: int = THREADS) -> None:
@@ -40,6 +40,7 @@ class Lookups(Generic[T]):
             if len(self._flights) >= self._threads:
                 raise Refused("Too much is being looked up.")
             flight = self._flights[name] = Future()
+        flight.set_running_or_notify_cancel()  # Who gives up ends nobody's flight.
         try:
             fly = Thread(target=self._fly, args=(name, work, flight), daemon=True)
             fly.name = "sessions_kms-lookup"

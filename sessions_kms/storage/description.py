@@ -1,7 +1,6 @@
 """What AWS tells of the whole table: how large it is, what it deletes, what time it is there."""
 
-from email.utils import parsedate_to_datetime
-
+from sessions_kms.aws.clock import moment_of
 from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import key_of
@@ -34,8 +33,7 @@ class DescriptionSteps:
     def server_time(self) -> Steps[float | None]:
         """Return what time it is at AWS, by the `Date` of an answer; None where it has none."""
         answer = yield from self._table.read("get_item", {"Key": key_of("clock")})
-        date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        return None if date is None else parsedate_to_datetime(date).timestamp()
+        return moment_of(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
 
 
 class Description:

@@ -12,8 +12,9 @@ import pytest
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http, name_lookup
-from oauth.network.name_lookup import LOOKUPS, Lookups, LookupsBusy
+from oauth.network.name_lookup import LOOKUPS, Lookups
 from oauth.network.vetted_addresses import ANYWHERE
+from sessions_kms.concurrency.bounded_pool import Refused
 
 ROW = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.215.14", 0))
 
@@ -50,7 +51,7 @@ def test_one_name_is_looked_up_once_however_many_ask(silent: Silent) -> None:
 def test_further_name_is_refused_at_once_while_all_hang(silent: Silent) -> None:
     lookups = Lookups(silent)
     hanging = [lookups.start(f"{number}.example", None) for number in range(LOOKUPS)]
-    with pytest.raises(LookupsBusy):
+    with pytest.raises(Refused):
         lookups.start("one-more.example", None)
     lookups.start("0.example", None)  # one that is under way is joined
     silent.go_on.set()

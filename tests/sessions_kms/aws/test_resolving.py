@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sessions_kms.aws.resolving import Address, Resolver, connected
-from sessions_kms.concurrency.bounded_pool import THREADS, Lookups, Refused
+from sessions_kms.concurrency.bounded_pool import THREADS, BoundedPool, Refused
 from sessions_kms.concurrency.deadline import OutOfTime
 from tests.support.waiting import until
 
@@ -75,7 +75,7 @@ def test_hung_names_hold_so_many_threads_and_the_next_is_refused_at_once(
     server: NameServer,
 ) -> None:
     server.silent = True
-    lookups: Lookups[list[Address]] = Lookups()
+    lookups: BoundedPool[list[Address]] = BoundedPool()
     resolver = Resolver(server, lookups)
 
     def ask(number: int) -> str:
@@ -102,7 +102,7 @@ def test_flight_without_a_thread_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", no_thread)
-    lookups: Lookups[int] = Lookups()
+    lookups: BoundedPool[int] = BoundedPool()
     with pytest.raises(RuntimeError):
         lookups.wait("any", lambda: 1, LONG)
     assert lookups.busy() == 0
@@ -113,7 +113,7 @@ def test_own_time_out_of_the_work_is_told_as_it_is() -> None:
         raise TimeoutError("the work's own")
 
     with pytest.raises(TimeoutError, match="the work's own"):
-        Lookups[int]().wait("any", times_out, LONG)
+        BoundedPool[int]().wait("any", times_out, LONG)
     assert issubclass(Refused, OSError)
 
 
