@@ -1,7 +1,7 @@
 """Sessions as administrators see them: what records say in the clear, page by page.
 
-No session is decrypted; what it tells of itself (`about.py`) is read for one at a time. A page
-is a bounded number of calls, however large the table.
+No session is decrypted; what it tells of itself (`sealed_items.about`) is read for one at a
+time. A page is a bounded number of calls, however large the table.
 
 An owner tells whose record it is. Where projects share a table, an anonymous record is
 of this one if its data key unwraps here: a page asks KMS about a few data keys at most,
