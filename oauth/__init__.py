@@ -7,6 +7,7 @@ is imported at its first use, so that this package can be imported before Django
 # The rooms, from left to right: each imports only from those before it (`.importlinter`).
 #
 #   codes  exceptions  signals  telemetry   the ground
+#   models  request_id
 #   access_rule                             who may sign in: pure
 #   network                                 bounded, vetted HTTP, and what is fetched and kept
 #   provider                                what a provider is, and what is asked of it
