@@ -40,7 +40,6 @@ BASIC = "client_secret_basic"
 POST = "client_secret_post"
 PRIVATE_KEY = "private_key_jwt"
 ISSUER, ENDPOINT = "issuer", "endpoint"  # whom an assertion is for
-AUDIENCES = (ISSUER, ENDPOINT)
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
 # Kinds of single logout: those that send the id token along, and those that do not go by GET.
