@@ -18,7 +18,7 @@ from sessions_kms.format.attributes import Item, item_size, number
 from sessions_kms.format.kinds import owner_of, owner_prefix, session_id
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
-from sessions_kms.operations.ownership import Belonging
+from sessions_kms.operations.ownership import Ownership
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 
@@ -78,7 +78,7 @@ class Inspection:
         self._services = services
         self._namespace = namespace
         self._current_id = None if current is None else session_id(namespace, current)
-        self._belongs = Belonging(services)
+        self._belongs = Ownership(services)
         self._asked: set[tuple[bytes, int]] = set()
         self._kms_answers = True
         self._about_answers = True
