@@ -14,7 +14,7 @@ bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
 (whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
 the public authorities'), `identity` (the claims that tell an account from every other),
 `allowed_tenants` (of an issuer that has many, see `oauth.provider.tenants`), `apple_team_id`
-(see `oauth.provider.apple`) and `admission` (who may sign in: `oauth.access_rule.rule`).
+(see `oauth.provider.client.apple`) and `admission` (who may sign in: `oauth.access_rule.rule`).
 
 An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider:
 `openid_configuration_overrides` then name its endpoints, as they replace single ones of

@@ -17,7 +17,8 @@ from django.http import HttpRequest
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.provider import apple, config, dpop, metadata, pushed_requests
+from oauth.provider import config, dpop, metadata, pushed_requests
+from oauth.provider.client import apple
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingClient
