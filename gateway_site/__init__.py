@@ -12,4 +12,6 @@
 #   pages | server                           what people see | the ASGI server and its bounds
 #   settings  urls  asgi  wsgi  middleware   the doors: what is started,
 #   checks  apps  outages  variables           and what Django finds
+#   admin  runserver_check  templatetags
+#   account_adapter  messages  storage         classes that the settings name
 #   local -> management                      the stack of `make run` | the commands

@@ -7,6 +7,7 @@ is imported at its first use, so that this package can be imported before Django
 # The rooms, from left to right: each imports only from those before it (`.importlinter`).
 #
 #   codes  exceptions  signals  telemetry   the ground
+#   models  request_id
 #   access_rule                             who may sign in: pure
 #   network                                 bounded, vetted HTTP, and what is fetched and kept
 #   provider                                what a provider is, and what is asked of it
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from oauth.network.sql_connections import give_back as give_back_sql_connections
     from oauth.network.vetted_addresses import is_private as is_private_address
     from oauth.provider.token_set import TokenSet
-    from oauth.sign_in.allauth_adapters import EXCHANGES as EXCHANGES_MAX
+    from oauth.sign_in.adapters.oauth2 import EXCHANGES as EXCHANGES_MAX
     from oauth.sign_in.pending import NEXT_MAX as NEXT_URL_MAX
     from oauth.sign_in.way_back import AGAIN as SIGN_IN_AGAIN
     from oauth.sign_in.way_back import sign_in_address
@@ -78,7 +79,7 @@ PUBLIC_MODULES = (
 
 # Within this package; after the colon what it is called there.
 _HOMES = {
-    "EXCHANGES_MAX": "sign_in.allauth_adapters:EXCHANGES",
+    "EXCHANGES_MAX": "sign_in.adapters.oauth2:EXCHANGES",
     "NEXT_URL_MAX": "sign_in.pending:NEXT_MAX",
     "SIGN_IN_AGAIN": "sign_in.way_back:AGAIN",
     "NotConnected": "exceptions:NotConnected",

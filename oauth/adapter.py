@@ -29,9 +29,9 @@ from oauth.provider import config
 from oauth.provider.metadata import reach_of
 from oauth.request_id import request_id
 from oauth.sign_in import pending, refusal, signup_race, way_back
-from oauth.sign_in.adapter_choice import capturing
+from oauth.sign_in.adapters.choice import capturing
+from oauth.sign_in.adapters.openid import naming_the_request
 from oauth.sign_in.identity import telling_accounts_apart
-from oauth.sign_in.openid import naming_the_request
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         """Return a session whose answers are bounded in time and size.
 
         It reaches the networks that the provider of this request may; OpenID providers are
-        asked otherwise (`oauth.sign_in.plain`).
+        asked otherwise (`oauth.sign_in.adapters.plain`).
         """
         match = getattr(self.request, "resolver_match", None)
         name = match.kwargs.get("provider_id") if match else None

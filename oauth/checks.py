@@ -21,8 +21,8 @@ from oauth.adapter import SocialAccountAdapter
 from oauth.exceptions import ProviderUnavailable
 from oauth.network.vetted_addresses import LOOPBACK_NAMES
 from oauth.provider import config
-from oauth.provider.apple import client_secret
-from oauth.provider.client_authentication import assertion
+from oauth.provider.client.apple import client_secret
+from oauth.provider.client.authentication import assertion
 from oauth.provider.config import AUTH_METHODS, PRIVATE_KEY, Provider
 from oauth.sign_in import views
 from oauth.sign_out import SignOutMiddleware

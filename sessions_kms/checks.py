@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_kms import conf, moving_in
 from sessions_kms.backend import SessionStore
-from sessions_kms.switching import importer as importing
+from sessions_kms.switching.importer import OldEngine
 
 ENGINE = "sessions_kms.backend"
 MIDDLEWARE = "sessions_kms.middleware.StoreUnavailableMiddleware"
@@ -62,7 +62,7 @@ def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
     if not issubclass(_store(), moving_in.SessionStore) or list(conf.faults(raw)):
         return []
     try:
-        importing.OldEngine(conf.parse(raw).migrate_from)
+        OldEngine(conf.parse(raw).migrate_from)
     except ImproperlyConfigured as exc:
         return [checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")]
     return []

@@ -1,7 +1,7 @@
 """An unreachable session store answers 503, soon, and keeps the visitor's cookie.
 
 Put it first in MIDDLEWARE: what comes after it sees no cookie that only passes for one of the
-site's own (`cookie_names.py`).
+site's own (`cookies.foreign`).
 
 Django turns an error of an inner middleware into a 500 before an outer one can see it, so there
 are two ways in: errors of views come by `process_exception`; those of other middlewares (a save
@@ -24,7 +24,7 @@ from sessions_kms import outages
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
-from sessions_kms.cookies import foreign as foreign_cookies
+from sessions_kms.cookies import foreign
 from sessions_kms.cookies.names import Rules, site_rules
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
@@ -82,7 +82,7 @@ def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpRespons
 def _bounded(request: HttpRequest) -> Iterator[RequestKeys]:
     """Have a request wait for a bounded time, and tell by which keys its session may be known."""
     with deadline.request():
-        foreign_cookies.drop(request, _rules())
+        foreign.drop(request, _rules())
         with next_cookie.keys_of(request) as keys:
             yield keys
 

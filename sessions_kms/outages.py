@@ -1,7 +1,8 @@
 """What the log tells of an outage: its beginning with one traceback, a count a minute, its end.
 
 What was refused and what was served enter; lines of the log leave. Each request that is refused
-has a line besides, without a traceback, by a logger of its own (`sessions_kms.refused`).
+has a line besides, without a traceback, by a logger of its own (`sessions_kms.refused`). The 503
+itself is made by `middleware`.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from django.core.signals import setting_changed
 
 from sessions_kms import conf
 from sessions_kms.aws import calls, clients
-from sessions_kms.aws import translation as aws
 from sessions_kms.aws.clock import ServerClock, has_passed, local_of
+from sessions_kms.aws.translation import KMS
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
@@ -204,7 +204,7 @@ def _pausing(sleep: Callable[[float], None] | None) -> Callable[[float], Wait]:
 def build_kms_keyring(config: conf.Config) -> KMSKeyring:
     """Wire KMS alone: each use is a call."""
     return KMSKeyring(
-        aws.KMS(),
+        KMS(),
         key_id=config.key_id,
         decrypt_key_ids=config.decrypt_key_ids,
         namespace=config.namespace,

@@ -1,6 +1,7 @@
 """Who may import whom, and how large files and folders are, read from the source."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ GIVEN_SERVICES = (
     "oauth/tokens",
     "oauth/logout",
 )
+NAMED = re.compile(r"(?<![\w*<.-])(?:\w+/)*(\w+\.py)\b")  # the file's own name
 MAX_LINES = 500
 MAX_MODULES = 15  # of a folder, beside its __init__
 
@@ -68,6 +70,18 @@ def test_each_room_says_what_it_is(package: str) -> None:
     ]
     assert rooms
     assert [path for path in rooms if not ast.get_docstring(ast.parse(path.read_bytes()))] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_that_docstrings_and_comments_name_exist(package: str) -> None:
+    there = {path.name for folder in (*PACKAGES, "tests") for path in (ROOT / folder).rglob("*.py")}
+    there |= {"manage.py"}
+    named = {
+        (module_of(path), name)
+        for path in files(package)
+        for name in NAMED.findall(path.read_text(encoding="utf-8"))
+    }
+    assert sorted((module, name) for module, name in named if name not in there) == []
 
 
 @pytest.mark.parametrize("package", PACKAGES)

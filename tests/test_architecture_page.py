@@ -67,6 +67,12 @@ def test_every_room_is_on_the_page_and_no_other(package: str) -> None:
     assert sorted(ROOM.findall(section(package))) == sorted(rooms_of(package))
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_file_that_stands_in_no_room_is_on_the_page(package: str) -> None:
+    stand = {f"{package}/{path.name}" for path in (ROOT / package).glob("[!_]*.py")}
+    assert sorted(stand - {*FILE.findall(TEXT), f"{package}/old_paths.py"}) == []
+
+
 def test_every_file_that_is_named_exists() -> None:
     found = FILE.findall(TEXT)
     assert len(found) > 50

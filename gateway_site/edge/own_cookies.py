@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
-from sessions_kms.cookies import foreign as foreign_cookies
+from sessions_kms.cookies import foreign
 from sessions_kms.cookies.names import Rules, site_rules
 
 
@@ -19,7 +19,7 @@ class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
 
     def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Pass the request on with what counts of its cookies."""
-        foreign_cookies.drop(request, _rules())
+        foreign.drop(request, _rules())
         response: HttpResponseBase = yield from self.answer(request)
         return response
 

@@ -42,11 +42,11 @@ from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems, url_rules
 from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout
-from oauth.sign_in import views as sign_ins
+from oauth.sign_in.views import callback, sign_in
 
 logger = logging.getLogger(__name__)
 
-ASK_A_PROVIDER = frozenset({sign_ins.sign_in, sign_ins.callback, backchannel_logout})
+ASK_A_PROVIDER = frozenset({sign_in, callback, backchannel_logout})
 BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.

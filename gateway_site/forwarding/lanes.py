@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 from gateway_site.edge.listening import Client
 from gateway_site.forwarding.gate import PATIENCE, Gate
 from oauth import EXCHANGES_MAX
-from oauth.provider import config as providers
+from oauth.provider import config
 from sessions_kms.concurrency.executors import in_thread
 
 # For calls, and as many for pages: the database's pool has a connection for each.
@@ -71,6 +71,6 @@ class ProviderLane:
     async def run(self, client: Client, work: Work, *, provider: str) -> HttpResponseBase:
         """Return what the work does. Raises Busy and ClientGone before it has begun."""
         # Anybody can make names up: they share one line.
-        name = provider if providers.provider(provider) is not None else ""
+        name = provider if config.provider(provider) is not None else ""
         async with self._gates[name].place(client):
             return await self._lane.run(client, work)

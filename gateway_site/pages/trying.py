@@ -29,7 +29,7 @@ from gateway_site.rules import problems
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from oauth import give_back_sql_connections, token_set_of
-from oauth.provider import config as providers
+from oauth.provider import config
 
 SHOWN = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds
@@ -82,7 +82,7 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     call = _called if hasattr(request, "scope") else _called_alone
     give_back_sql_connections()  # the call may take long
     answer = async_to_sync(call)(_scope(request, path))
-    provider = providers.provider(upstream.provider)
+    provider = config.provider(upstream.provider)
     context = {
         "upstream": upstream,
         "provider_name": upstream.provider if provider is None else provider.label,

@@ -1,5 +1,5 @@
 """Who may sign in: what a provider told of an account enters, a refusal or none leaves.
 
-`addresses`, `issuers`, `rule`, `evidence`, `claims` and `decision` know neither Django nor the
-network; `github`, `entra` and `gathering` ask, and the other modules act on what was decided.
+The rule and the decision itself stand in `oauth.access_rule`. `gathering`, `github` and `entra`
+ask, by `asking`; `admitting` acts on what was decided, and `explaining` puts it into words.
 """

@@ -20,7 +20,7 @@ from oauth.network import http
 from oauth.provider import pushed_requests
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
-from oauth.sign_in.openid import code_challenge
+from oauth.sign_in.adapters.openid import code_challenge
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 
 NAME = "redirect URI"

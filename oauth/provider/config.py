@@ -14,7 +14,7 @@ bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
 (whether it may be asked without TLS there), `ca_file` (PEM; its certificates count in place of
 the public authorities'), `identity` (the claims that tell an account from every other),
 `allowed_tenants` (of an issuer that has many, see `oauth.provider.tenants`), `apple_team_id`
-(see `oauth.provider.apple`) and `admission` (who may sign in: `oauth.access_rule.rule`).
+(see `oauth.provider.client.apple`) and `admission` (who may sign in: `oauth.access_rule.rule`).
 
 An app of the kind `openid_connect` without `server_url` is a plain OAuth 2.0 provider:
 `openid_configuration_overrides` then name its endpoints, as they replace single ones of
@@ -40,7 +40,6 @@ BASIC = "client_secret_basic"
 POST = "client_secret_post"
 PRIVATE_KEY = "private_key_jwt"
 ISSUER, ENDPOINT = "issuer", "endpoint"  # whom an assertion is for
-AUDIENCES = (ISSUER, ENDPOINT)
 # https://www.iana.org/assignments/oauth-parameters (Token Endpoint Authentication Methods)
 AUTH_METHODS = (BASIC, POST, PRIVATE_KEY)
 # Kinds of single logout: those that send the id token along, and those that do not go by GET.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from oauth.network import http
 from oauth.provider import dpop
-from oauth.provider.client_authentication import authenticated
+from oauth.provider.client.authentication import authenticated
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 

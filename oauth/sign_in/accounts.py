@@ -17,7 +17,7 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.crypto import get_random_string
 
-from oauth.sign_in.allauth_adapters import is_true
+from oauth.sign_in.adapters.oauth2 import is_true
 
 NAME_LETTERS = 12
 SUBJECT_MAX: int = app_settings.UID_MAX_LENGTH

@@ -1,7 +1,8 @@
 """The doctor: is the store fit to keep sessions, and what is to be done where it is not?
 
-`examine` looks at everything in turn; each file is one thing that it looks at. A look that
-`writes` nothing leaves out the canary. Nothing here holds or tells a secret of a session.
+`examine` looks at everything in turn; each file, and the folder `rights`, is one thing that it
+looks at. `finding`, `trouble` and `measurements` are what they share. A look that `writes` nothing
+leaves out the canary. Nothing here holds or tells a secret of a session.
 """
 
 from collections.abc import Iterator
@@ -17,8 +18,8 @@ from sessions_kms.doctor.finding import Finding, Level, worst
 from sessions_kms.doctor.kms import kms_findings
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.not_before import not_before_findings
-from sessions_kms.doctor.over_grants import over_grant_findings
-from sessions_kms.doctor.rights import rights_findings
+from sessions_kms.doctor.rights.needed import rights_findings
+from sessions_kms.doctor.rights.over_grants import over_grant_findings
 from sessions_kms.doctor.sample import sample_findings
 from sessions_kms.doctor.table import TableCheck
 from sessions_kms.doctor.trouble import guarded

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format import ancestors as lineage
+from sessions_kms.format import ancestors
 from sessions_kms.format.attributes import (
     ENCRYPTED_KEY_MAX_BYTES,
     ITEM_MAX_BYTES,
@@ -144,7 +144,7 @@ class SessionRecord(RecordHead):
         return cls(
             **_head_of(item, kind),
             encrypted_data=binary(item, "encryptedData", 0, ITEM_MAX_BYTES),
-            ancestors=lineage.read(item.get("ancestors")),
+            ancestors=ancestors.read(item.get("ancestors")),
         )
 
 

@@ -1,7 +1,7 @@
 """Sessions as administrators see them: what records say in the clear, page by page.
 
-No session is decrypted; what it tells of itself (`about.py`) is read for one at a time. A page
-is a bounded number of calls, however large the table.
+No session is decrypted; what it tells of itself (`sealed_items.about`) is read for one at a
+time. A page is a bounded number of calls, however large the table.
 
 An owner tells whose record it is. Where projects share a table, an anonymous record is
 of this one if its data key unwraps here: a page asks KMS about a few data keys at most,
@@ -18,7 +18,7 @@ from sessions_kms.format.attributes import Item, item_size, number
 from sessions_kms.format.kinds import owner_of, owner_prefix, session_id
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
-from sessions_kms.operations.ownership import Belonging
+from sessions_kms.operations.ownership import Ownership
 from sessions_kms.sealed_items import about
 from sessions_kms.services import Services
 
@@ -78,7 +78,7 @@ class Inspection:
         self._services = services
         self._namespace = namespace
         self._current_id = None if current is None else session_id(namespace, current)
-        self._belongs = Belonging(services)
+        self._belongs = Ownership(services)
         self._asked: set[tuple[bytes, int]] = set()
         self._kms_answers = True
         self._about_answers = True

@@ -12,7 +12,7 @@ from sessions_kms.format.record import RecordHead
 from sessions_kms.services import Services
 
 
-class Belonging:
+class Ownership:
     """Tells records of one namespace from others, with one KMS call for each data key at most."""
 
     def __init__(self, services: Services) -> None:

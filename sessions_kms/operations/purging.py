@@ -14,8 +14,8 @@ from sessions_kms.format.attributes import Item, as_binary, as_number, number
 from sessions_kms.format.kind import Kind
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
-from sessions_kms.operations.ownership import Belonging
-from sessions_kms.operations.table_scan import Sweep
+from sessions_kms.operations.ownership import Ownership
+from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.storage.condition import Condition
@@ -40,7 +40,7 @@ class Clearing:
     def __post_init__(self) -> None:
         """Remember which data keys are ours from one pass to the next."""
         self._namespace = self.services.config.namespace
-        self._belongs = Belonging(self.services)
+        self._belongs = Ownership(self.services)
 
     def created(self, until: int) -> Iterator[int]:
         """Delete this namespace's sessions that were created until a moment."""
@@ -64,12 +64,12 @@ class Clearing:
         # The clock that set the end may be behind this one.
         until = int(self.services.clock()) - CLOCK_SKEW
         table, ended = self.services.table, ended_until(until)
-        with Sweep(self.services) as sweep:
-            for items in sweep.pages():
+        with TableScan(self.services) as scan:
+            for items in scan.pages():
                 left = at_most - self.cleared.deleted
                 ids = [item["id"]["S"] for item in items if _is_expired(item, until)][:left]
                 self.cleared.deleted += sum(
-                    sweep.each(lambda item_id: table.delete(item_id, when=ended), ids)
+                    scan.each(lambda item_id: table.delete(item_id, when=ended), ids)
                 )
                 yield self._looked_at(items)
                 if self.cleared.deleted >= at_most:
@@ -83,13 +83,13 @@ class Clearing:
         consistent: bool = False,
     ) -> Iterator[int]:
         self.cleared = Cleared()
-        with Sweep(self.services) as sweep:
-            for items in sweep.pages(consistent=consistent):
+        with TableScan(self.services) as scan:
+            for items in scan.pages(consistent=consistent):
                 found = [record for record in _records(items) if chosen(record)]
                 told = [each for each in self._told(items) if chosen(each)]
-                sweep.each(delete, told)
+                scan.each(delete, told)
                 ours = [record for record in found if self._is_ours(record)]
-                deleted = sweep.each(delete, ours)
+                deleted = scan.each(delete, ours)
                 self.cleared.deleted += sum(deleted)
                 self._announce(ours, deleted)
                 yield self._looked_at(items)

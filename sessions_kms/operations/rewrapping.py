@@ -22,7 +22,7 @@ from sessions_kms.format.attributes import (
     number,
     text,
 )
-from sessions_kms.operations.table_scan import Sweep
+from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.storage.condition import equal
 from sessions_kms.storage.table import Table
@@ -74,8 +74,8 @@ class Rewrapping:
             return
         current = self._services.period()
         found = [self._published(period) for period in (current, current + length)]
-        with Sweep(self._services) as sweep:
-            self._move(sweep, [item for item in found if item is not None])
+        with TableScan(self._services) as scan:
+            self._move(scan, [item for item in found if item is not None])
 
     def settled_at(self) -> float:
         """Return when no process seals any longer with a data key wrapped by a previous KMS key.
@@ -93,29 +93,29 @@ class Rewrapping:
     def one_pass(self) -> Iterator[int]:
         """Move what the table holds; yield how many items were looked at."""
         self.moved = Moved()
-        with Sweep(self._services) as sweep:
-            for items in sweep.pages(consistent=True):
-                self._move(sweep, items)
+        with TableScan(self._services) as scan:
+            for items in scan.pages(consistent=True):
+                self._move(scan, items)
                 self.moved.looked_at += len(items)
                 yield len(items)
 
     def _published(self, period: int) -> Item | None:
         return self._services.table.get(kinds.data_key_id(self._namespace, period))
 
-    def _move(self, sweep: Sweep, items: list[Item]) -> None:
+    def _move(self, scan: TableScan, items: list[Item]) -> None:
         holders = [holder for item in items if (holder := self._holder(item)) is not None]
-        outcomes = self._outcomes(sweep, holders)
+        outcomes = self._outcomes(scan, holders)
         old = [(each, new) for each in holders if not isinstance(new := outcomes[each.key], Left)]
         self.moved.found += len(old)
         self.moved.invalid += sum(outcomes[each.key] is Left.INVALID for each in holders)
         if not self._dry_run:
-            self.moved.moved += sum(sweep.each(lambda pair: self._put(*pair), old))
+            self.moved.moved += sum(scan.each(lambda pair: self._put(*pair), old))
 
-    def _outcomes(self, sweep: Sweep, holders: list[Holder]) -> dict[WrappedKey, bytes | Left]:
+    def _outcomes(self, scan: TableScan, holders: list[Holder]) -> dict[WrappedKey, bytes | Left]:
         keys = dict.fromkeys(holder.key for holder in holders)
         unknown = [key for key in keys if key not in self._known]
         self.moved.asked += len(unknown)
-        asked = dict(zip(unknown, sweep.each(self._rewrapped, unknown), strict=True))
+        asked = dict(zip(unknown, scan.each(self._rewrapped, unknown), strict=True))
         outcomes = {key: asked[key] if key in asked else self._known[key] for key in keys}
         self._remember(asked)
         return outcomes

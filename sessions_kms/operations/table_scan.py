@@ -20,14 +20,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Sweep:
+class TableScan:
     """Reads the table and runs what its user does with a page. Close it, or use `with`."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sessions_kms-sweep")
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sessions_kms-scan")
 
-    def __enter__(self) -> "Sweep":
+    def __enter__(self) -> "TableScan":
         """Begin."""
         return self
 

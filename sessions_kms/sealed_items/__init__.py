@@ -1,1 +1,1 @@
-"""What is kept sealed beside the sessions: what one tells of itself, and leases."""
+"""Items that are sealed: a session, what it tells of itself, and leases."""

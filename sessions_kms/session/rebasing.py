@@ -1,6 +1,7 @@
-"""What a request has changed in its session, laid over what another one saved meanwhile.
+"""A draft, or a session in use, that goes on from another snapshot than it started from.
 
-Content enters and leaves; only `go_on_with` changes what is held already. Knows no table.
+`merge` says what becomes of the changes. Content enters and leaves; only `go_on_with` changes
+what is held already. Knows no table.
 """
 
 from dataclasses import replace

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 
 from oauth import doctor
-from oauth.provider import config as providers
+from oauth.provider import config
 from oauth.provider.config import Provider
 from sessions_kms.doctor.finding import Finding, Level, worst
 from sessions_kms.management.base import (
@@ -75,7 +75,7 @@ class Command(OperatorCommand):
 
 
 def _chosen(name: str | None) -> list[Provider]:
-    known = {provider.name: provider for provider in providers.all_providers()}
+    known = {provider.name: provider for provider in config.all_providers()}
     if name is None:
         return list(known.values())
     if name not in known:

@@ -16,7 +16,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from oauth.admission.explaining import Explanation, explain
-from oauth.provider import config as providers
+from oauth.provider import config
 from sessions_kms.management.base import OperatorCommand, UsageError, nearest, shown, unknown
 
 SIZE_MAX = 64 * 1024  # bytes of a file of claims
@@ -61,7 +61,7 @@ class Command(OperatorCommand):
             raise CommandError(f"The database cannot be used: {exc}") from exc
 
     def _claims(self, name: str, path: str) -> None:
-        provider = providers.provider(name)
+        provider = config.provider(name)
         if provider is None:
             raise unknown(f"There is no provider {shown(name)}.", name, _names(), cutoff=0.0)
         found = explain(provider, _read(path))
@@ -72,7 +72,7 @@ class Command(OperatorCommand):
         if user is None:
             raise _unknown_user(given)
         accounts = SocialAccount.objects.filter(user=user).order_by("pk")
-        configured = [(each, providers.provider(each.provider)) for each in accounts]
+        configured = [(each, config.provider(each.provider)) for each in accounts]
         found = [explain(provider, each.extra_data) for each, provider in configured if provider]
         gone = [each.provider for each, provider in configured if provider is None]
         lines = [_text(each) for each in found]
@@ -123,7 +123,7 @@ def _read(path: str) -> Mapping[str, Any]:
 
 
 def _names() -> list[str]:
-    return [each.name for each in providers.all_providers()]
+    return [each.name for each in config.all_providers()]
 
 
 def _is_number(text: str) -> bool:

@@ -12,9 +12,9 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, IntegrityError, transaction
 from django.db.models import Q
 
-from oauth.provider import config as providers
+from oauth.provider import config
 from oauth.sign_in import accounts
-from oauth.sign_in import rights as settled
+from oauth.sign_in.rights import by_groups, give_for_good
 from sessions_kms.management.base import OperatorCommand, UsageError, shown, unknown
 
 
@@ -127,13 +127,13 @@ class Command(OperatorCommand):
                     "The account became somebody else's meanwhile. Nothing was done."
                 )
             # From now on it stands whatever the groups say, or is gone.
-            settled.give_for_good(account.user, rights)
+            give_for_good(account.user, rights)
         account.user.refresh_from_db()
 
     @staticmethod
     def _by_groups(user: User, rights: dict[str, bool]) -> bool:
         """Tell whether groups alone hold up what is to be given for good."""
-        return any(getattr(row, flag) for row in settled.by_groups(user) for flag in rights)
+        return any(getattr(row, flag) for row in by_groups(user) for flag in rights)
 
     def _created(self, provider: str, subject: str) -> SocialAccount:
         try:
@@ -170,7 +170,7 @@ class Command(OperatorCommand):
     @staticmethod
     def _require_provider(name: str, *, also_former: bool) -> None:
         """Refuse a provider that is not configured; rights are taken from former ones' people."""
-        known = {each.name for each in providers.all_providers()}
+        known = {each.name for each in config.all_providers()}
         if also_former:
             known |= set(SocialAccount.objects.values_list("provider", flat=True).distinct())
         if name not in known:
@@ -212,7 +212,7 @@ def _rights(user: User) -> str:
 
 def _sources(user: User) -> str:
     """Return the providers whose groups alone give a user rights."""
-    return ", ".join(sorted({row.account.provider for row in settled.by_groups(user)}))
+    return ", ".join(sorted({row.account.provider for row in by_groups(user)}))
 
 
 def _described(user: User) -> str:
@@ -238,7 +238,7 @@ def _as_json(user: User) -> dict[str, Any]:
         "active": user.is_active,
         "staff": user.is_staff,
         "superuser": user.is_superuser,
-        "by_groups_at": sorted({row.account.provider for row in settled.by_groups(user)}),
+        "by_groups_at": sorted({row.account.provider for row in by_groups(user)}),
         "accounts": [
             {"provider": account.provider, "subject": account.uid} for account in _accounts(user)
         ],

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 import oauth
 from oauth.exceptions import ProviderUnavailable
-from oauth.provider.client_authentication import ASSERTION_LIFETIME, ASSERTION_TYPE, authenticated
+from oauth.provider.client.authentication import ASSERTION_LIFETIME, ASSERTION_TYPE, authenticated
 from oauth.provider.config import Provider
 from tests.oauth.support.fake_provider import CLIENT_SECRET, FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment

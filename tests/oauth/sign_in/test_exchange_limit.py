@@ -11,7 +11,7 @@ from django.db import connections
 from oauth.exceptions import ProviderBusy
 from oauth.network import http
 from oauth.network.concurrency_limit import ConcurrencyLimit
-from oauth.sign_in.allauth_adapters import EXCHANGES, exchanges
+from oauth.sign_in.adapters.oauth2 import EXCHANGES, exchanges
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 

@@ -11,7 +11,8 @@ from tests.sessions_kms.test_checks import PROVOKED
 
 PAGE = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
 SOURCE = "".join(
-    path.read_text(encoding="utf-8") for path in sorted((ROOT / "sessions_kms/doctor").glob("*.py"))
+    path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "sessions_kms/doctor").rglob("*.py"))
 )
 
 

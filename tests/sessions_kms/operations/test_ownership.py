@@ -11,7 +11,7 @@ from sessions_kms.data_keys import known_keys as wrapped_keys
 from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.operations.ownership import Belonging
+from sessions_kms.operations.ownership import Ownership
 from sessions_kms.services import id_of
 from tests.sessions_kms.support.stacks import Stack
 
@@ -46,8 +46,8 @@ def anonymous(stack: Stack) -> SessionRecord:
     return record
 
 
-def belonging(stack: Stack, keyring: Answering) -> Belonging:
-    return Belonging(replace(stack.services, keyring=Keyring(keyring)))
+def belonging(stack: Stack, keyring: Answering) -> Ownership:
+    return Ownership(replace(stack.services, keyring=Keyring(keyring)))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from sessions_kms.format.attributes import Item
 from sessions_kms.operations import table_scan as sweeping
 from sessions_kms.operations.purging import created_until, ended_until, sealed_in
 from sessions_kms.operations.rewrapping import Holder, put_wrapped
-from sessions_kms.operations.table_scan import PAUSES, Sweep
+from sessions_kms.operations.table_scan import PAUSES, TableScan
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.faults import Fault, answer, applied, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty
@@ -85,16 +85,16 @@ def test_pages_give_every_item_once(stack: Stack, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sweeping, "ITEMS", 3)
     for number in range(10):
         stack.put_item({"id": {"S": f"id-{number}"}})
-    with Sweep(stack.services) as sweep:
-        pages = list(sweep.pages(consistent=True))
+    with TableScan(stack.services) as scan:
+        pages = list(scan.pages(consistent=True))
     assert max(len(page) for page in pages) <= 3
     found = [item["id"]["S"] for page in pages for item in page]
     assert sorted(found) == [f"id-{number}" for number in range(10)]
 
 
 def test_results_come_in_the_order_of_the_things(fake: Stack) -> None:
-    with Sweep(fake.services) as sweep:
-        assert sweep.each(lambda number: number * 2, range(50)) == list(range(0, 100, 2))
+    with TableScan(fake.services) as scan:
+        assert scan.each(lambda number: number * 2, range(50)) == list(range(0, 100, 2))
 
 
 def test_what_goes_on_failing_is_given_up_after_some_tries(fake: Stack) -> None:
@@ -104,8 +104,8 @@ def test_what_goes_on_failing_is_given_up_after_some_tries(fake: Stack) -> None:
         tries.append(number)
         raise TableUnavailable
 
-    with Sweep(fake.services) as sweep, pytest.raises(TableUnavailable):
-        sweep.each(fail, [1])
+    with TableScan(fake.services) as scan, pytest.raises(TableUnavailable):
+        scan.each(fail, [1])
     assert len(tries) == len(PAUSES) + 1
 
 
@@ -116,8 +116,8 @@ def test_kms_key_that_is_refused_is_not_asked_again(fake: Stack) -> None:
         tries.append(number)
         raise KMSUnavailable(refused_key="arn")
 
-    with Sweep(fake.services) as sweep, pytest.raises(KMSUnavailable):
-        sweep.each(refuse, [1])
+    with TableScan(fake.services) as scan, pytest.raises(KMSUnavailable):
+        scan.each(refuse, [1])
     assert tries == [1]
 
 

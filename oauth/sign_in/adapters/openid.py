@@ -21,7 +21,7 @@ from oauth.exceptions import ProviderRefused, ProviderUnavailable
 from oauth.provider import id_token as id_tokens
 from oauth.provider import tenants
 from oauth.provider.id_token import InvalidIdToken
-from oauth.sign_in.plain import Configured
+from oauth.sign_in.adapters.plain import Configured
 
 logger = logging.getLogger(__name__)
 

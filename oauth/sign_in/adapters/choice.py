@@ -7,9 +7,9 @@ from functools import cache
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 
-from oauth.sign_in.allauth_adapters import Capturing
-from oauth.sign_in.openid import OpenID
-from oauth.sign_in.plain import Plain
+from oauth.sign_in.adapters.oauth2 import Capturing
+from oauth.sign_in.adapters.openid import OpenID
+from oauth.sign_in.adapters.plain import Plain
 
 
 @cache

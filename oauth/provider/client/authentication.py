@@ -11,8 +11,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote_plus
 
-from oauth.provider import client_key
-from oauth.provider.apple import client_secret
+from oauth.provider.client import key
+from oauth.provider.client.apple import client_secret
 from oauth.provider.config import BASIC, ISSUER, POST, PRIVATE_KEY, Provider
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -101,4 +101,4 @@ def assertion(
     if provider.private_key_id:
         headers["kid"] = provider.private_key_id
     fitting = [each for each in ALGORITHMS if not algorithms or each in algorithms]
-    return client_key.signed(provider, claims, fitting, headers)
+    return key.signed(provider, claims, fitting, headers)

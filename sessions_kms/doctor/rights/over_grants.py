@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from sessions_kms.aws import clients, translation
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, ok, warning
-from sessions_kms.doctor.rights import NEVER, wrapped_data_key
+from sessions_kms.doctor.rights.needed import NEVER, wrapped_data_key
+from sessions_kms.doctor.rights.trying import Call, asking, ends_as_dry_run, seems_permitted
 from sessions_kms.doctor.trouble import POLICY
-from sessions_kms.doctor.trying import Call, asking, ends_as_dry_run, seems_permitted
 from sessions_kms.services import build_kms_keyring
 
 OTHER_CONTEXT = {"purpose": "check_session_store"}  # not the one that seals sessions

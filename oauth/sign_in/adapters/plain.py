@@ -1,7 +1,7 @@
 """Providers that are asked at the endpoints of their metadata, or of the settings.
 
-`oauth.sign_in.openid` adds what an issuer's word is worth. Without one, the userinfo alone says who
-signs in (OAuth 2.0, RFC 6749).
+`openid` adds what an issuer's word is worth. Without one, the userinfo alone says who signs in
+(OAuth 2.0, RFC 6749).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from django.http import HttpRequest
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.provider import apple, config, dpop, metadata, pushed_requests
+from oauth.provider import config, dpop, metadata, pushed_requests
+from oauth.provider.client import apple
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.provider.pushed_requests import PushingClient
-from oauth.sign_in.allauth_adapters import Capturing, exchanges
+from oauth.sign_in.adapters.oauth2 import Capturing, exchanges
 
 
 class Configured(Capturing, OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth has no types

@@ -5,7 +5,7 @@ https://developer.apple.com/documentation/accountorganizationaldatasharing/creat
 
 from __future__ import annotations
 
-from oauth.provider import client_key
+from oauth.provider.client import key
 from oauth.provider.config import Provider
 
 AUDIENCE = "https://appleid.apple.com"
@@ -26,4 +26,4 @@ def client_secret(provider: Provider, *, now: int) -> str:
         "aud": AUDIENCE,
         "sub": provider.client_id,
     }
-    return client_key.signed(provider, claims, ["ES256"], {"kid": provider.private_key_id})
+    return key.signed(provider, claims, ["ES256"], {"kid": provider.private_key_id})

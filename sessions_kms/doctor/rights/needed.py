@@ -11,8 +11,8 @@ from typing import Any
 from sessions_kms.aws import clients
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
+from sessions_kms.doctor.rights.trying import Call, asking, is_permitted
 from sessions_kms.doctor.trouble import POLICY, trouble
-from sessions_kms.doctor.trying import Call, asking, is_permitted
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.services import build_kms_keyring
 from sessions_kms.storage.table import OWNER_INDEX
