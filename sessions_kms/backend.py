@@ -5,8 +5,10 @@ stands; if another request saved meanwhile, what this one changed is laid over
 that, and the save is tried again.
 """
 
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth.signals import user_logged_in
@@ -324,12 +326,25 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return Repository(services(), self._codec)
 
     def _draft(self) -> Draft:
+        """Return the session as it is now: other threads of the request may go on changing it."""
         __traceback_hide__ = True
-        content = self._session_cache
-        absolute = self._services.config.absolute_timeout
-        lifetime = Lifetime(self.get_session_cookie_age(), absolute)
+        content = dict(self._session_cache)
+
+        def cookie_age(of: Mapping[str, Any]) -> float:
+            __traceback_hide__ = True
+            session = self if of is content else self._holding(of)
+            return session.get_session_cookie_age()
+
+        lifetime = Lifetime(cookie_age, self._services.config.absolute_timeout)
         payload = self._codec.dumps(content)
         return Draft(self._key, content, payload, self._signed_in, lifetime)
+
+    def _holding(self, content: Mapping[str, Any]) -> Self:
+        """Return this session as it is with what others changed: a project's hook may ask it."""
+        __traceback_hide__ = True
+        session = copy(self)
+        session._session_cache = dict(content)
+        return session
 
     def _stored(self, draft: Draft, made: Snapshot) -> None:
         """Go on from what was stored, which others may have had a part in."""
