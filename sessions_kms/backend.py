@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import Call, Steps, run
 from sessions_kms.concurrency.turn import Turn
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
@@ -208,18 +208,32 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         for _ in range(CREATES_MAX):
             self._session_key = _new_session_key()
             try:
-                yield from self._saving(must_create=True)
+                yield from self._saving_anew()
             except (CreateError, FateUnknown):
                 continue
             return
         raise StoreUnavailable
+
+    def _beginning(self) -> Steps[None]:
+        """Create the session, as a project may do it in its own way."""
+        if type(self).create is SessionStore.create:
+            yield from self._creating()
+        else:
+            yield Call(self.create)
+
+    def _saving_anew(self) -> Steps[None]:
+        """Save what is created likewise."""
+        if type(self).save is SessionStore.save:
+            yield from self._saving(must_create=True)
+        else:
+            yield Call(self.save, (True,))
 
     def _saving(self, must_create: bool = False) -> Steps[None]:
         __traceback_hide__ = True
         if self.session_key is not None:
             yield from self._filling(no_load=must_create)
         if not self.session_key:  # Nor was anything there to load.
-            yield from self._creating()
+            yield from self._beginning()
         elif must_create:
             yield from self._putting()
         else:
@@ -252,7 +266,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         yield from self._filling()
         if self.session_key is None:
-            yield from self._creating()
+            yield from self._beginning()
             return
         previous = self._id()
         try:
