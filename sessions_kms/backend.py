@@ -5,8 +5,10 @@ stands; if another request saved meanwhile, what this one changed is laid over
 that, and the save is tried again.
 """
 
+from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth.signals import user_logged_in
@@ -14,7 +16,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import Call, Steps, run
 from sessions_kms.concurrency.turn import Turn
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
@@ -206,18 +208,32 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         for _ in range(CREATES_MAX):
             self._session_key = _new_session_key()
             try:
-                yield from self._saving(must_create=True)
+                yield from self._saving_anew()
             except (CreateError, FateUnknown):
                 continue
             return
         raise StoreUnavailable
+
+    def _beginning(self) -> Steps[None]:
+        """Create the session, as a project may do it in its own way."""
+        if type(self).create is SessionStore.create:
+            yield from self._creating()
+        else:
+            yield Call(self.create)
+
+    def _saving_anew(self) -> Steps[None]:
+        """Save what is created likewise."""
+        if type(self).save is SessionStore.save:
+            yield from self._saving(must_create=True)
+        else:
+            yield Call(self.save, (True,))
 
     def _saving(self, must_create: bool = False) -> Steps[None]:
         __traceback_hide__ = True
         if self.session_key is not None:
             yield from self._filling(no_load=must_create)
         if not self.session_key:  # Nor was anything there to load.
-            yield from self._creating()
+            yield from self._beginning()
         elif must_create:
             yield from self._putting()
         else:
@@ -250,7 +266,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         yield from self._filling()
         if self.session_key is None:
-            yield from self._creating()
+            yield from self._beginning()
             return
         previous = self._id()
         try:
@@ -324,12 +340,25 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return Repository(services(), self._codec)
 
     def _draft(self) -> Draft:
+        """Return the session as it is now: other threads of the request may go on changing it."""
         __traceback_hide__ = True
-        content = self._session_cache
-        absolute = self._services.config.absolute_timeout
-        lifetime = Lifetime(self.get_session_cookie_age(), absolute)
+        content = dict(self._session_cache)
+
+        def cookie_age(of: Mapping[str, Any]) -> float:
+            __traceback_hide__ = True
+            session = self if of is content else self._holding(of)
+            return session.get_session_cookie_age()
+
+        lifetime = Lifetime(cookie_age, self._services.config.absolute_timeout)
         payload = self._codec.dumps(content)
         return Draft(self._key, content, payload, self._signed_in, lifetime)
+
+    def _holding(self, content: Mapping[str, Any]) -> Self:
+        """Return this session as it is with what others changed: a project's hook may ask it."""
+        __traceback_hide__ = True
+        session = copy(self)
+        session._session_cache = dict(content)
+        return session
 
     def _stored(self, draft: Draft, made: Snapshot) -> None:
         """Go on from what was stored, which others may have had a part in."""

@@ -94,12 +94,16 @@ def run(steps: Steps[T]) -> T:
     try:
         wait = next(steps)
         while True:
+            error, outcome = None, None
             try:
                 outcome = wait.blocking()
             except BaseException as exc:  # noqa: BLE001 - the steps decide
-                wait = steps.throw(exc)
-            else:
-                wait = steps.send(outcome)
+                error = exc
+            # Outside the handler: what the steps raise next is not to lead to this error.
+            try:
+                wait = steps.send(outcome) if error is None else steps.throw(error)
+            finally:
+                error = None  # Its traceback has this frame: each would keep the other.
     except StopIteration as end:
         result: T = end.value
         return result
@@ -114,12 +118,16 @@ async def arun(steps: Steps[T]) -> T:
     try:
         wait = next(steps)
         while True:
+            error, outcome = None, None
             try:
                 outcome = await wait.looping()
             except BaseException as exc:  # noqa: BLE001 - the steps decide
-                wait = steps.throw(exc)
-            else:
-                wait = steps.send(outcome)
+                error = exc
+            # Outside the handler: what the steps raise next is not to lead to this error.
+            try:
+                wait = steps.send(outcome) if error is None else steps.throw(error)
+            finally:
+                error = None  # Its traceback has this frame: each would keep the other.
     except StopIteration as end:
         result: T = end.value
         return result

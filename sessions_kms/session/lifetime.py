@@ -4,7 +4,7 @@ Arithmetic on what a session holds and on a time; nothing is asked or stored her
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,16 +17,19 @@ EXPIRY: Final = "_session_expiry"  # where Django keeps what `set_expiry` was to
 
 @dataclass(frozen=True)
 class Lifetime:
-    """The two limits, in seconds: of idle sessions that tell none of their own, and of all."""
+    """The two limits, in seconds: of idle sessions that tell none of their own, and of all.
 
-    cookie_age: int
+    ``cookie_age`` is asked for the former by what a session holds.
+    """
+
+    cookie_age: Callable[[Mapping[str, Any]], float]
     absolute: int | None
 
     def idle_age(self, content: Mapping[str, Any], now: float) -> int:
         """Return Django's expiry age from a time, whatever the absolute timeout."""
         expiry = content.get(EXPIRY)
         if not expiry:
-            return math.floor(self.cookie_age)
+            return math.floor(self.cookie_age(content))
         return math.floor(_django.get_expiry_age(modification=moment(now), expiry=expiry))
 
     def ttl(self, content: Mapping[str, Any], now: float, created_at: int) -> int:

@@ -1,6 +1,9 @@
 """Steps give the same in a thread and in an event loop, and end wherever they are cancelled."""
 
 import asyncio
+import gc
+import weakref
+from contextlib import suppress
 from threading import current_thread, main_thread
 
 import pytest
@@ -108,3 +111,39 @@ def test_call_that_waits_for_a_thread_too_long_is_not_begun(
 
 def test_repr_of_a_call_shows_no_argument() -> None:
     assert "secret" not in repr(Call(print, ("secret",)))
+
+
+@DRIVERS
+def test_error_that_follows_one_that_was_dealt_with_does_not_drag_it_along(drive: Driver) -> None:
+    def going_on() -> Steps[None]:
+        with suppress(ValueError):
+            yield Call(halved, (1,))
+        raise KeyError("another")
+
+    with pytest.raises(KeyError) as raised:
+        drive(going_on())
+    assert raised.value.__context__ is None
+
+
+def test_error_goes_once_nobody_has_it() -> None:
+    class Gone(Exception):
+        pass
+
+    def fail() -> None:
+        raise Gone
+
+    def steps() -> Steps[None]:
+        yield Call(fail)
+
+    def attempt() -> "weakref.ref[Gone]":
+        try:
+            run(steps())
+        except Gone as exc:
+            return weakref.ref(exc)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        assert attempt()() is None
+    finally:
+        gc.enable()

@@ -388,3 +388,21 @@ def test_cycling_against_a_token_change_in_threads_loses_nothing(stack: Stack) -
         else:  # The refresher is told, so that it can act: its token is not silently gone.
             assert isinstance(refresh_error, SessionMoved)
             assert stored(cycler) == {"token": "old"}
+
+
+def test_error_of_a_session_that_moved_meanwhile_leads_to_no_item(stack: Stack) -> None:
+    session = saved(a=1)
+    mine = opened(session)
+    opened(session).cycle_key()
+    mine["a"] = 2
+    with pytest.raises(SessionMoved) as raised:
+        mine.save()
+    assert raised.value.__context__ is None
+
+
+def test_other_requests_see_a_request_as_it_was_when_it_saved(stack: Stack) -> None:
+    session = saved(a=1)
+    draft = session._draft()
+    session[USER_ID] = "9"  # by another of its threads, while this one waits to write
+    assert draft.user_id is None
+    assert session._codec.loads(draft.payload) == draft.content

@@ -317,3 +317,39 @@ def test_clock_set_back_does_not_lengthen_the_absolute_limit(
     session = touched(session)
     assert number(stack, "createdAt") == START
     assert number(stack, "ttl") <= START + ABSOLUTE
+
+
+# Django's hook
+
+
+class ShortForStaff(SessionStore):
+    """A project's own: what the session holds says how long it lives."""
+
+    def get_session_cookie_age(self) -> int:
+        return IDLE // 10 if self.get("staff") else IDLE
+
+
+def test_cookie_age_of_a_project_is_asked_of_the_session_as_it_is_stored(stack: Stack) -> None:
+    session = ShortForStaff()
+    session["a"] = 1
+    session.save()
+    mine, theirs = (ShortForStaff(session.session_key) for _ in range(2))
+    assert mine["a"] == theirs["a"] == 1
+    theirs["staff"] = True
+    theirs.save()
+    mine["a"] = 2
+    mine.save()  # over what the other one has stored
+    assert number(stack, "ttl") == START + IDLE // 10
+
+
+def test_cookie_age_of_a_project_is_asked_of_a_session_whose_key_changes(stack: Stack) -> None:
+    session = ShortForStaff()
+    session["a"] = 1
+    session.save()
+    mine, theirs = (ShortForStaff(session.session_key) for _ in range(2))
+    assert mine["a"] == theirs["a"] == 1
+    theirs["staff"] = True
+    theirs.save()
+    mine.cycle_key()
+    ends = [int(item["ttl"]["N"]) for item in stack.sessions().values() if "movedAt" not in item]
+    assert ends == [START + IDLE // 10]

@@ -213,3 +213,19 @@ def test_what_may_be_applied_twice_is_sent_again_while_time_is_left(
     with pytest.raises(TableUnavailable):
         drive(repeated(client))
     assert client.asked == REPEATS_MAX
+
+
+def test_what_finds_no_thread_in_time_is_not_sent_and_the_table_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def too_late(_: float) -> None:
+        raise deadline.OutOfTime
+
+    monkeypatch.setattr(deadline, "queued", too_late)
+    client = Client(answered("ThrottlingException"), FakeClock())
+    with pytest.raises(TableUnavailable):
+        asyncio.run(arun(table_of(client).get("a")))
+    with pytest.raises(TableUnavailable) as raised:
+        asyncio.run(arun(written(client)))
+    assert not isinstance(raised.value, FateUnknown)
+    assert client.asked == 0
