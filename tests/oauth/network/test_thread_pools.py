@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from oauth.tokens import refresh_coordinator
+from oauth.tokens.refresh_request import refresh
 from oauth.tokens.turns import InTurn
 from sessions_kms.concurrency.steps import Steps
 from tests.oauth.support.fake_provider import FakeProvider
@@ -26,7 +27,6 @@ def test_provider_whose_name_is_anothers_and_a_purpose_has_threads_of_its_own(
     corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pools: list[str] = []
-    refresh = refresh_coordinator.refresh
 
     def noted(*args: Any) -> Any:
         pools.append(pool_here())
