@@ -1,5 +1,4 @@
-"""Threads for calls that block, apart by provider and purpose: what hangs in one pool holds up no
-other.
+"""Threads for calls that block, apart by provider and purpose: what hangs holds up no other.
 
 A call enters, a `Future` leaves. Knows nothing of what is called.
 """
