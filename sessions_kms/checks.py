@@ -162,7 +162,7 @@ def session_keys_are_in_sql() -> bool:
 
 def check_stored_tokens(**_: Any) -> list[checks.CheckMessage]:
     """Warn about allauth's own storage of provider tokens."""
-    if not tokens_are_in_sql():
+    if not getattr(settings, "SOCIALACCOUNT_STORE_TOKENS", False):
         return []
     return [
         checks.Warning(
@@ -172,11 +172,6 @@ def check_stored_tokens(**_: Any) -> list[checks.CheckMessage]:
             id="sessions_kms.W007",
         )
     ]
-
-
-def tokens_are_in_sql() -> bool:
-    """Tell whether allauth stores providers' tokens, which it does in the clear."""
-    return bool(getattr(settings, "SOCIALACCOUNT_STORE_TOKENS", False))
 
 
 def check_serializer(**_: Any) -> list[checks.CheckMessage]:

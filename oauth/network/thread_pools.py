@@ -1,21 +1,24 @@
-"""Threads for calls that block, apart by name: what hangs in one pool holds up no other.
+"""Threads for calls that block, apart by provider and purpose: what hangs holds up no other.
 
-A name and a call enter, a `Future` leaves. Knows nothing of what is called.
+A call enters, a `Future` leaves. Knows nothing of what is called.
 """
 
 import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sessions_kms.concurrency.executors import executor
 
 THREADS = 16  # of each pool; there are a few for each configured provider
 
+Purpose = Literal["session", "refresh"]  # for what a session waits; for the provider's answer
 
-def pool(name: str) -> ThreadPoolExecutor:
-    """Return the pool of this name."""
-    return executor(f"oauth-{name}", THREADS)
+
+def pool(provider: str, purpose: Purpose) -> ThreadPoolExecutor:
+    """Return the pool of a provider for calls of one purpose."""
+    # The purpose first: a provider may have any name, such as another one's and a purpose.
+    return executor(f"oauth-{purpose}-{provider}", THREADS)
 
 
 @dataclass(frozen=True)

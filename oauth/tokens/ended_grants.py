@@ -28,7 +28,9 @@ class EndedUntil:
     async def looping(self) -> int:
         """Wait in the event loop, and for nobody where the moment is known."""
         moment = self.services.not_before_of(self.provider).held()
-        return await in_thread(pool(self.provider), self.blocking) if moment is None else moment
+        if moment is not None:
+            return moment
+        return await in_thread(pool(self.provider, "session"), self.blocking)
 
 
 def is_ended(held: TokenSet, until: int) -> bool:

@@ -84,7 +84,7 @@ class Refresh:
         try:
             # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
             yield Call(self._services.sealing_key)
-            self._work = pool(f"{self._provider.name}-refresh").submit(self._refresh_and_seal)
+            self._work = pool(self._provider.name, "refresh").submit(self._refresh_and_seal)
             token_set = yield from self._awaited(self._work)
         except ProviderUnavailable:
             self._rest()

@@ -94,7 +94,8 @@ async def _after_leader(turn: InTurn) -> Any:
     key = (asyncio.get_running_loop(), turn.name)
     if (leader := _underway.get(key)) is not None:
         await asyncio.wait([leader])
-    task: asyncio.Task[Any] = asyncio.ensure_future(in_thread(pool(turn.provider), turn.blocking))
+    threads = pool(turn.provider, "session")
+    task: asyncio.Task[Any] = asyncio.ensure_future(in_thread(threads, turn.blocking))
     if _underway.setdefault(key, task) is task:
         task.add_done_callback(lambda _: _underway.pop(key, None))
     _running.add(task)  # The loop itself holds tasks weakly.

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from allauth.urls import urlpatterns as allauth_patterns
 from django.apps import apps
+from django.conf import settings as django_settings
 from django.core.checks import Error, Tags, run_checks
 from django.urls import include, path
 from pytest_django import Settings
@@ -38,6 +39,17 @@ def test_own_settings_have_no_fault(settings: Settings) -> None:
 
 def test_stored_tokens_are_refused(settings: Settings) -> None:
     settings.SOCIALACCOUNT_STORE_TOKENS = True
+    assert found() == ["oauth.E001"]
+
+
+def stored_elsewhere(name: str, default: object) -> object:
+    return name == "SOCIALACCOUNT_STORE_TOKENS" or getattr(django_settings, name, default)
+
+
+def test_stored_tokens_are_refused_wherever_allauth_has_the_setting_from(
+    settings: Settings,
+) -> None:
+    settings.ALLAUTH_SETTING_GETTER = f"{__name__}.{stored_elsewhere.__name__}"
     assert found() == ["oauth.E001"]
 
 
