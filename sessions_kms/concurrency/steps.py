@@ -5,6 +5,8 @@ A function whose work waits for others is a generator of steps: it yields what i
 thread, `arun` in the event loop; neither shows inside. A cancelled task ends its steps at the
 one that they wait in, with GeneratorExit's rules: what they hold is given back by `finally`.
 No lock of threads may be held across a yield: others in the same loop would wait for ever.
+An error that the steps have dealt with is no context of what they raise later: its frames would
+come with it into every traceback.
 
 What has verbs for both has two faces: `noun.steps.verb(…)` gives the steps, for those who are
 steps themselves, and `noun.verb(…)` does them in this thread (`blocking`).
@@ -94,12 +96,18 @@ def run(steps: Steps[T]) -> T:
     try:
         wait = next(steps)
         while True:
+            error: BaseException | None = None
             try:
                 outcome = wait.blocking()
             except BaseException as exc:  # noqa: BLE001 - the steps decide
-                wait = steps.throw(exc)
-            else:
+                error = exc
+            if error is None:
                 wait = steps.send(outcome)
+                continue
+            try:
+                wait = steps.throw(error)  # not within its handler, see above
+            finally:
+                error = None  # It leads to this frame: no circle.
     except StopIteration as end:
         result: T = end.value
         return result
@@ -114,12 +122,18 @@ async def arun(steps: Steps[T]) -> T:
     try:
         wait = next(steps)
         while True:
+            error: BaseException | None = None
             try:
                 outcome = await wait.looping()
             except BaseException as exc:  # noqa: BLE001 - the steps decide
-                wait = steps.throw(exc)
-            else:
+                error = exc
+            if error is None:
                 wait = steps.send(outcome)
+                continue
+            try:
+                wait = steps.throw(error)  # not within its handler, see above
+            finally:
+                error = None  # It leads to this frame: no circle.
     except StopIteration as end:
         result: T = end.value
         return result

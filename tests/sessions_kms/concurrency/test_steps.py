@@ -1,6 +1,8 @@
 """Steps give the same in a thread and in an event loop, and end wherever they are cancelled."""
 
 import asyncio
+import traceback
+from contextlib import suppress
 from threading import current_thread, main_thread
 
 import pytest
@@ -108,3 +110,25 @@ def test_call_that_waits_for_a_thread_too_long_is_not_begun(
 
 def test_repr_of_a_call_shows_no_argument() -> None:
     assert "secret" not in repr(Call(print, ("secret",)))
+
+
+@DRIVERS
+def test_error_that_was_dealt_with_is_no_context_of_a_later_one(drive: Driver) -> None:
+    def failing_otherwise() -> Steps[None]:
+        with suppress(ValueError):
+            yield Call(halved, (1,))
+        raise LookupError
+
+    with pytest.raises(LookupError) as raised:
+        drive(failing_otherwise())
+    assert raised.value.__context__ is None
+
+
+@DRIVERS
+def test_error_that_is_let_pass_is_in_no_circle(drive: Driver) -> None:
+    with pytest.raises(ValueError, match="1") as raised:
+        drive(failing())
+    frames = [frame for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
+    driving = [frame for frame in frames if frame.f_code in {run.__code__, arun.__code__}]
+    assert driving
+    assert all(raised.value not in frame.f_locals.values() for frame in driving)
