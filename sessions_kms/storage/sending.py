@@ -16,7 +16,7 @@ from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Call, Pause, Steps, Wait
-from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
+from sessions_kms.exceptions import FateUnknown, NotApplied, StoreUnavailable, TableUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -42,8 +42,13 @@ class Send:
         return call_table(self.client, self.operation, **self.params)
 
     async def looping(self) -> Answer:
-        """Send it in a thread, which this task's deadline binds. Raises StoreUnavailable, too."""
-        answer: Answer = await Call(self.blocking).looping()
+        """Send it in a thread, which this task's deadline binds. Raises what `call_table` does."""
+        try:
+            answer: Answer = await Call(self.blocking).looping()
+        except TableUnavailable:
+            raise
+        except StoreUnavailable as exc:  # Too many wait for a thread: it was not sent.
+            raise TableUnavailable(str(exc)) from exc
         return answer
 
 

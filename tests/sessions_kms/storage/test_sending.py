@@ -19,7 +19,7 @@ from botocore.exceptions import (
 from sessions_kms.aws import calls
 from sessions_kms.aws.circuit import TIMEOUTS
 from sessions_kms.aws.retrying import GarbledAnswer
-from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency import deadline, steps
 from sessions_kms.concurrency.steps import Pause, Steps, arun, run
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.storage.sending import PAUSES, REPEATS_MAX
@@ -213,3 +213,13 @@ def test_what_may_be_applied_twice_is_sent_again_while_time_is_left(
     with pytest.raises(TableUnavailable):
         drive(repeated(client))
     assert client.asked == REPEATS_MAX
+
+
+def test_request_that_waits_for_a_thread_too_long_is_not_sent(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = iter([0.0, deadline.REQUEST])
+    monkeypatch.setattr(steps, "monotonic", lambda: next(moments))
+    client = Client(AssertionError(), clock)
+    with pytest.raises(TableUnavailable, match="Too many wait"):
+        asyncio.run(arun(table_of(client).get("id")))
