@@ -1,7 +1,7 @@
 """An unreachable session store answers 503, soon, and keeps the visitor's cookie.
 
 Put it first in MIDDLEWARE: what comes after it sees no cookie that only passes for one of the
-site's own (`cookie_names.py`).
+site's own (`cookies.names`).
 
 Django turns an error of an inner middleware into a 500 before an outer one can see it, so there
 are two ways in: errors of views come by `process_exception`; those of other middlewares (a save

@@ -1,7 +1,8 @@
 """`SESSION_ENGINE` for the way back to a database engine: reads both, writes rows again.
 
 Sealed sessions open only with their visitors' cookies, so they cannot be moved all at
-once: each goes back when its visitor comes. `moved` says what decides until then.
+once: each goes back when its visitor comes. `switching.moved_marks` says what
+decides until then.
 """
 
 from collections.abc import Callable, Iterator

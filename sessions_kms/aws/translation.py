@@ -136,7 +136,7 @@ def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
             ask = partial(getattr(client, operation), **params)
-            # Whether a write may be sent again, only `writing` knows.
+            # Whether a write may be sent again, only `storage.sending` knows.
             attempts = 1 if operation in WRITES else ATTEMPTS
             return service("dynamodb").ask(ask, probe=_probe(client, params), attempts=attempts)
         except Exception as exc:

@@ -1,8 +1,8 @@
 """Sessions of Django's database engines, taken over under the keys that the visitors hold.
 
 Takes rows of `django_session` and gives sealed records. A row stays for processes that still
-run the old engine. With the record a mark is written that outlives it (`moved`): a row is
-taken over once, so that it never brings back a session that has been ended since.
+run the old engine. With the record a mark is written that outlives it (`moved_marks`): a row
+is taken over once, so that it never brings back a session that has been ended since.
 """
 
 import logging
