@@ -5,11 +5,11 @@ whoever waits asks here for how long.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, Token
 from threading import Lock, RLock
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 REQUEST: Final = 4.0  # seconds that one request may wait for the store, in sum
 LEAST: Final = 0.1  # seconds without which an attempt is not begun
@@ -79,7 +79,7 @@ def request(seconds: float = REQUEST) -> Iterator[None]:
     try:
         yield
     finally:
-        _budget.reset(token)
+        _put_back(token)
         budget.end()
 
 
@@ -94,14 +94,15 @@ def waiting() -> Iterator[float | None]:
     """Wait on the request's account, for the seconds given at most. Raises OutOfTime at once
     where nothing is left: what begins too late is not begun.
     """
-    left = budget_left()
+    budget, left = _budget.get(), budget_left()
     if left is not None and left < LEAST:
         raise OutOfTime
     began = monotonic()
     try:
         yield left
     finally:
-        spend(monotonic() - began)
+        if budget is not None:  # Not that of whoever closes what nobody ended.
+            budget.spend(monotonic() - began)
 
 
 def spend(seconds: float) -> None:
@@ -111,12 +112,14 @@ def spend(seconds: float) -> None:
 
 
 def queued(seconds: float) -> None:
-    """Charge the request for so many seconds in a queue.
+    """Charge the request for so many seconds in a queue, unless the call that it is in does.
 
     Raises OutOfTime where what was queued comes too late to begin, outside of requests, too.
     """
-    spend(seconds)
-    left = budget_left()
+    left = call_left()
+    if left is None:
+        spend(seconds)
+        left = budget_left()
     if (REQUEST - seconds if left is None else left) < LEAST:
         raise OutOfTime
 
@@ -151,7 +154,7 @@ def call(seconds: float) -> Iterator[None]:
         try:
             yield
         finally:
-            _ends.reset(token)
+            _put_back(token)
 
 
 @contextmanager
@@ -160,6 +163,12 @@ def _within_another() -> Iterator[float | None]:
     if left is not None and left < LEAST:
         raise OutOfTime
     yield left
+
+
+def _put_back(token: Token[Any]) -> None:
+    # Steps that nobody ended are closed in whatever context is there, which has none of this.
+    with suppress(ValueError):
+        token.var.reset(token)
 
 
 def call_left() -> float | None:

@@ -8,7 +8,7 @@ that nobody changes.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -173,7 +173,7 @@ class Lanes(Generic[T]):
     def __init__(self, steady: Callable[[], float] = monotonic) -> None:
         self.steady = steady
         self.latency = 0.0
-        self.lock = Lock()
+        self.lock = RLock()  # Steps that nobody ended leave in the middle of anything.
         self._lanes: dict[str, Lane[T]] = {}
         self._rests: OrderedDict[str, float] = OrderedDict()
 

@@ -10,7 +10,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from threading import Lock, get_ident
+from threading import RLock, get_ident
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from sessions_kms.concurrency import deadline
@@ -80,7 +80,7 @@ class Flights(Generic[T]):
         self._stopwatch = stopwatch
         self._unavailable = unavailable
         self._back_off = back_off
-        self._lock = Lock()
+        self._lock = RLock()  # Steps that nobody ended leave in the middle of anything.
         self._flights: dict[Hashable, _Flight[T]] = {}
         self._failures: OrderedDict[Hashable, _Failure] = OrderedDict()
 

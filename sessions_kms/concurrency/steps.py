@@ -5,6 +5,8 @@ A function whose work waits for others is a generator of steps: it yields what i
 thread, `arun` in the event loop; neither shows inside. A cancelled task ends its steps at the
 one that they wait in, with GeneratorExit's rules: what they hold is given back by `finally`.
 No lock of threads may be held across a yield: others in the same loop would wait for ever.
+An error that the steps have dealt with is no context of what they raise later: its frames would
+come with it into every traceback.
 
 What has verbs for both has two faces: `noun.steps.verb(…)` gives the steps, for those who are
 steps themselves, and `noun.verb(…)` does them in this thread (`blocking`).

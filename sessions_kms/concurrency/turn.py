@@ -5,7 +5,7 @@ what they are told of; one that asks who is signed in would wait for its own cal
 """
 
 from collections import deque
-from threading import Lock
+from threading import RLock
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Steps
@@ -19,7 +19,7 @@ class Turn:
     __slots__ = ("_is_taken", "_lock", "_waiting")
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # Steps that nobody ended leave in the middle of anything.
         self._is_taken = False
         self._waiting: deque[Wakeup] = deque()
 

@@ -16,12 +16,7 @@ from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Call, Pause, Steps, Wait
-from sessions_kms.exceptions import (
-    FateUnknown,
-    NotApplied,
-    StoreUnavailable,
-    TableUnavailable,
-)
+from sessions_kms.exceptions import FateUnknown, NotApplied, StoreUnavailable, TableUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -55,8 +50,8 @@ class Send:
             answer: Answer = await Call(self.blocking).looping()
         except TableUnavailable:
             raise
-        except StoreUnavailable as exc:
-            raise TableUnavailable from exc
+        except StoreUnavailable as exc:  # Too many wait for a thread: it was not sent.
+            raise TableUnavailable(str(exc)) from exc
         return answer
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -134,7 +134,7 @@ class Writers:
     """How many write each session now, by a hash of its key: who shares one merely waits apart."""
 
     def __init__(self) -> None:
-        self._lock = Lock()  # There may be several loops.
+        self._lock = RLock()  # There may be several loops, and a write that nobody resumes.
         self._numbers: Counter[int] = Counter()
 
     @contextmanager

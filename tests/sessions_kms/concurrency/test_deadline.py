@@ -1,6 +1,7 @@
 """What is left of an attempt, a call and a request, by a clock that tests move."""
 
 import contextvars
+from collections.abc import Generator
 from threading import Lock
 
 import pytest
@@ -122,6 +123,37 @@ def test_work_that_waited_too_long_in_a_queue_is_not_begun(in_request: bool) -> 
             all_of_it()
     else:
         all_of_it()
+
+
+def test_queue_within_a_call_is_charged_once(clock: FakeClock) -> None:
+    with deadline.request():
+        with deadline.call(3):
+            clock.advance(1)
+            deadline.queued(1)
+        assert deadline.budget_left() == 3
+
+
+def test_queue_within_a_call_that_has_nothing_left_begins_nothing(clock: FakeClock) -> None:
+    with deadline.call(3):
+        clock.advance(3)
+        with pytest.raises(OutOfTime):
+            deadline.queued(3)
+
+
+def test_call_that_is_closed_elsewhere_is_charged_to_its_own_request(clock: FakeClock) -> None:
+    """Steps that nobody resumes are closed by the collector, in whatever context is there."""
+
+    def begun() -> Generator[None, None, None]:
+        with deadline.request(), deadline.call(3):
+            yield
+
+    abandoned = begun()
+    contextvars.Context().run(next, abandoned)
+    clock.advance(3)
+    with deadline.request():
+        abandoned.close()
+        assert deadline.budget_left() == deadline.REQUEST
+        assert deadline.call_left() is None
 
 
 def test_lock_that_is_held_is_waited_for_as_long_as_the_request_may() -> None:

@@ -1,14 +1,16 @@
 """Single flight: alone, and in the cache under real threads."""
 
+import contextvars
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import pytest
 
+from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.elapsed import Stopwatch
 from sessions_kms.concurrency.single_flight import Flights, _Flight
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import Pause, Steps, run
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
 from tests.clock import FakeClock
@@ -182,6 +184,58 @@ def test_bug_in_the_work_is_raised_and_not_remembered(flights: CountedFlights) -
 
 
 # In the cache
+
+
+class Ending:
+    """A key; whoever looks it up has the collector end steps that nobody resumes."""
+
+    def __init__(self) -> None:
+        self.abandoned: list[Steps[bytes]] = []
+
+    def __hash__(self) -> int:
+        self.abandoned.clear()
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def within_a_call() -> Steps[bytes]:
+    with deadline.call(3):
+        yield Pause(3600)
+    return b"never"
+
+
+def abandoned(flights: CountedFlights, key: Hashable) -> Steps[bytes]:
+    """Return a flight in the middle, begun in the context of a task that is no more."""
+    flight = flights.fly(key, within_a_call)
+    contextvars.Context().run(next, flight)
+    return flight
+
+
+def test_flight_that_nobody_resumes_may_be_ended_while_another_one_enters(
+    flights: CountedFlights,
+) -> None:
+    """The collector ends it in any thread and anywhere, also where this one holds the lock."""
+    key = Ending()
+    key.abandoned.append(abandoned(flights, "other"))
+    entered = threading.Thread(target=flights.run, args=(key, succeed), daemon=True)
+    entered.start()
+    entered.join(timeout=10)
+    assert not entered.is_alive()
+    assert flights.run("other", succeed) == b"result"
+
+
+def test_flight_that_nobody_resumes_is_flown_by_the_one_who_waits(flights: CountedFlights) -> None:
+    pilot = abandoned(flights, "key")
+    came: list[bytes] = []
+    waiter = threading.Thread(target=lambda: came.append(flights.run("key", succeed)))
+    waiter.start()
+    for _ in ("pilot", "waiter"):
+        assert flights.entered.acquire(timeout=30)
+    pilot.close()
+    waiter.join(timeout=30)
+    assert came == [b"result"]
 
 
 def test_3000_cold_lookups_ask_kms_once() -> None:

@@ -223,7 +223,7 @@ def test_what_finds_no_thread_in_time_is_not_sent_and_the_table_is_out_of_reach(
 
     monkeypatch.setattr(deadline, "queued", too_late)
     client = Client(answered("ThrottlingException"), FakeClock())
-    with pytest.raises(TableUnavailable):
+    with pytest.raises(TableUnavailable, match="Too many wait"):
         asyncio.run(arun(table_of(client).get("a")))
     with pytest.raises(TableUnavailable) as raised:
         asyncio.run(arun(written(client)))
