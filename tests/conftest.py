@@ -13,7 +13,7 @@ from botocore.loaders import Loader, create_loader
 from hypothesis import settings as hypothesis_settings
 
 from sessions_kms import services
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 AWS_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",

@@ -20,8 +20,8 @@ django.setup(set_prefix=False)
 from django.core.management import call_command  # noqa: E402
 
 from gateway_site.asgi import application  # noqa: E402
-from tests.clock import FakeClock  # noqa: E402
 from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
+from tests.support.clock import FakeClock  # noqa: E402
 
 last = [b""]
 

@@ -22,9 +22,9 @@ from pytest_django import Settings
 from gateway_site import outages
 from gateway_site.outages import is_outage
 from sessions_kms.outages import QUIET, Outage
-from tests.clock import FakeClock
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.support.clock import FakeClock
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 

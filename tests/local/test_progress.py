@@ -6,7 +6,7 @@ from rich.console import Console
 
 from gateway_site.local import packages
 from gateway_site.local.progress import PATIENCE, Steps
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 
 def steps(said: list[str], clock: FakeClock, *, terminal: bool) -> tuple[Steps, io.StringIO]:

@@ -12,8 +12,8 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
 from sessions_kms.operations import provisioning
 from tests.operating.process import start
-from tests.seeding import Seeded, seed
 from tests.sessions_kms.support.stacks import REGION, install
+from tests.support.seeding import Seeded, seed
 
 SAMPLE = 100  # items by which the progress of a command is watched
 

@@ -11,8 +11,8 @@ from pytest_django import Settings
 
 from gateway_site.local.kms import LocalKMS, running_kms
 from sessions_kms.backend import SessionStore
-from tests.clock import FakeClock
 from tests.sessions_kms.support.stacks import KINDS, Kind, Stack, running_roto, running_stack
+from tests.support.clock import FakeClock
 
 MakeStack = Callable[..., Stack]
 

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from sessions_kms import outages
 from sessions_kms.exceptions import SessionMoved, TableUnavailable
 from sessions_kms.outages import QUIET, TOLD_EVERY, Outage, in_a_line
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 LOGGER = logging.getLogger("tests.outages")
 

@@ -262,7 +262,7 @@ sys.modules["opentelemetry"] = None
 from django.conf import settings
 settings.configure(SESSION_ENGINE="sessions_kms.backend", USE_TZ=True)
 import time
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 from tests.sessions_kms.support.stacks import fake_stack, install
 install(fake_stack(FakeClock(time.time())).services)
 from sessions_kms.backend import SessionStore

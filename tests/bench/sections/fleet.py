@@ -16,8 +16,8 @@ from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, FakeDataKeyTable, FakeKMS
+from tests.support.clock import FakeClock
 
 NOON = 1_800_014_400.0 - 1_800_014_400 % 86400 + 43200
 MILLION = 1_000_000

@@ -19,8 +19,8 @@ from pytest_django import Settings
 from gateway_site.forwarding import people as module
 from gateway_site.forwarding.people import People
 from sessions_kms.backend import SessionStore
-from tests.clock import FakeClock
 from tests.sessions_kms.support.stacks import fake_stack, install
+from tests.support.clock import FakeClock
 
 AGE = 2.0
 Queries = Callable[[int], AbstractContextManager[Any]]

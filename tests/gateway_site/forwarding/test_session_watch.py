@@ -20,8 +20,8 @@ from gateway_site.transport.http1 import Http1Connection
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import id_of, services
-from tests.clock import FakeClock
 from tests.sessions_kms.support.stacks import fake_stack, install
+from tests.support.clock import FakeClock
 
 
 @dataclass(eq=False)

@@ -18,8 +18,8 @@ from gateway_site import middleware
 from gateway_site.health import probes, readiness
 from gateway_site.health.shared_answer import Health
 from sessions_kms.exceptions import KMSUnavailable
-from tests.clock import FakeClock
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.clock import FakeClock
 
 MakeHealth = Callable[..., Health]
 

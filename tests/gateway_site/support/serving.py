@@ -39,9 +39,9 @@ from oauth.provider.token_set import TokenSet  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
-from tests.clock import FakeClock  # noqa: E402
 from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
 from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
+from tests.support.clock import FakeClock  # noqa: E402
 
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"

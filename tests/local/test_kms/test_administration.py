@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateway_site.local.kms import running_kms
-from tests.clock import FakeClock
 from tests.local.test_kms.clients import (
     ACCOUNT,
     DAY,
@@ -20,6 +19,7 @@ from tests.local.test_kms.clients import (
     fails,
     state,
 )
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clock import FakeClock
 from tests.local.test_kms.clients import (
     DAY,
     OTHER_REGION,
@@ -15,6 +14,7 @@ from tests.local.test_kms.clients import (
     fails,
     state,
 )
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.clock import FakeClock
 from tests.local.test_kms.clients import (
     DAY,
     fails,
 )
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

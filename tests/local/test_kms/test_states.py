@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from gateway_site.local.kms import policy
-from tests.clock import FakeClock
 from tests.local.test_kms.clients import (
     ACCOUNT,
     DAY,
@@ -16,6 +15,7 @@ from tests.local.test_kms.clients import (
     fails,
     state,
 )
+from tests.support.clock import FakeClock
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

@@ -23,7 +23,6 @@ from gateway_site.local.kms import LocalKMS
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
-from tests.clock import FakeClock
 from tests.oauth.support.worker import FROZEN, Worker, digest
 from tests.sessions_kms.conftest import local_kms, roto_url
 from tests.sessions_kms.support.stacks import (
@@ -34,6 +33,7 @@ from tests.sessions_kms.support.stacks import (
     settings_of,
     wait_for,
 )
+from tests.support.clock import FakeClock
 from tests.support.processes import lines_until, module, started
 
 __all__ = ["local_kms", "roto_url"]

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from oauth.network.complaints import DIFFERENT_MAX, EVERY, Complaints
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 
 def test_same_reason_is_told_now_and_then_and_another_at_once(

@@ -8,9 +8,9 @@ import pytest
 from allauth.socialaccount.internal import statekit
 
 from oauth.sign_in import pending
-from tests.clock import FakeClock
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
+from tests.support.clock import FakeClock
 
 LONGEST = "/" + "x" * (pending.NEXT_MAX - 1)
 

@@ -25,11 +25,11 @@ from oauth.network import background
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
-from tests.clock import FakeClock
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
 from tests.oauth.support.strict_provider import StrictProvider
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
+from tests.support.clock import FakeClock
 
 BOB = {"sub": "2002", "email": "bob@example.com", "name": "Bob"}
 

@@ -22,7 +22,6 @@ from oauth.tokens.refresh_coordinator import _resting
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.kinds import session_id
-from tests.clock import FakeClock
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
@@ -32,6 +31,7 @@ from tests.sessions_kms.support.faults import applied, dropped, error
 from tests.sessions_kms.support.faulty import FaultyStack, behind_proxies
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, aws_stack
+from tests.support.clock import FakeClock
 
 __all__ = ["local_kms", "roto_url"]
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clock import FakeClock
 from tests.sessions_kms.adversity.test_processes import real_time, saved_now, stored_now, workers
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.contention import contend, expected
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.worker import Worker
+from tests.support.clock import FakeClock
 
 pytestmark = [
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),

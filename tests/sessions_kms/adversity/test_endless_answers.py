@@ -21,9 +21,9 @@ from sessions_kms.concurrency.deadline import Limits
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.storage.table import Table
-from tests.clock import FakeClock
 from tests.sessions_kms.support.slow_server import MANNERS, Manner, running_slowly
 from tests.support.certificates import server_context
+from tests.support.clock import FakeClock
 from tests.support.waiting import until
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"

@@ -21,10 +21,10 @@ from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.session.mixins import async_methods as asynchronous
-from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack, settings_of
+from tests.support.clock import FakeClock
 
 pytestmark = [
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),

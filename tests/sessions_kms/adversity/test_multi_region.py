@@ -20,9 +20,9 @@ from sessions_kms.format.kinds import session_id
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import services
-from tests.clock import FakeClock
 from tests.sessions_kms.support.regions import HOME, OTHER, TwoRegions, two_regions
 from tests.sessions_kms.support.sessions import saved
+from tests.support.clock import FakeClock
 
 DAY = 24 * 3600
 

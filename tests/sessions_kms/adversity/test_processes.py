@@ -11,11 +11,11 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from gateway_site.local.kms.server import serving
 from sessions_kms.backend import SessionStore
-from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key, stored
 from tests.sessions_kms.support.stacks import Stack, settings_of
 from tests.sessions_kms.support.worker import Worker, at_once
+from tests.support.clock import FakeClock
 
 pytestmark = [
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),

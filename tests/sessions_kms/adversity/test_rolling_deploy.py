@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from sessions_kms.format import kinds
-from tests.clock import FakeClock
 from tests.sessions_kms.adversity.test_processes import real_time
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.every_kind import AFTER, AHEAD, BEFORE, KNOWN, unknown, versions_in
 from tests.sessions_kms.support.released import Release
 from tests.sessions_kms.support.stacks import Stack, settings_of
 from tests.sessions_kms.support.worker import at_once
+from tests.support.clock import FakeClock
 
 pytestmark = [
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sessions_kms.aws.circuit import PROBE_EVERY, TIMEOUTS, Circuit, CircuitOpen, Outcome
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 ANSWERED, TIMED_OUT, FAILED = Outcome.ANSWERED, Outcome.TIMED_OUT, Outcome.FAILED
 

@@ -14,7 +14,7 @@ from sessions_kms.aws.clock import (
     signing_with,
 )
 from sessions_kms.exceptions import StoreUnavailable
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 NOW = 1_800_000_000
 DAY = 86_400

@@ -8,7 +8,7 @@ import pytest
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import HASTY, OutOfTime
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session.mixins import async_methods as asynchronous
-from tests.clock import FakeClock
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.clock import FakeClock
 
 
 @pytest.fixture

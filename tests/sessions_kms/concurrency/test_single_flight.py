@@ -13,10 +13,10 @@ from sessions_kms.concurrency.single_flight import Flights, _Flight
 from sessions_kms.concurrency.steps import Pause, Steps, run
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import Call, State, together
 from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process, kms_keyring
 from tests.sessions_kms.support.stepping import as_steps
+from tests.support.clock import FakeClock
 
 THREADS = 64
 WAITERS = 8

@@ -9,12 +9,12 @@ from pytest_django import Settings
 from sessions_kms.infrastructure.iam_policy import role_policy
 from sessions_kms.infrastructure.policies import ROLES, WEB, document, key_statements
 from sessions_kms.infrastructure.store import Store
-from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.contract.test_sync import *  # noqa: F403 - its tests run here, too
 from tests.sessions_kms.operations.test_ending import *  # noqa: F403
 from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
 from tests.sessions_kms.support.stacks import REGION, Stack, running_stack
+from tests.support.clock import FakeClock
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/site"
 pytestmark = pytest.mark.usefixtures("stack")

@@ -19,9 +19,9 @@ from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.cookies import foreign
-from tests.clock import FakeClock
 from tests.sessions_kms.sites import serving
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.clock import FakeClock
 
 OURS = "sessions_kms.middleware.StoreUnavailableMiddleware"
 SESSION = "django.contrib.sessions.middleware.SessionMiddleware"

@@ -8,7 +8,6 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
     TableUnavailable,
 )
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, State
 from tests.sessions_kms.support.fleet import (
     DAY,
@@ -20,6 +19,7 @@ from tests.sessions_kms.support.fleet import (
     decrypts,
     earlier_key,
 )
+from tests.support.clock import FakeClock
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from sessions_kms.aws.translation import DataKeyAnswer
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.support.fleet import (
     DAY,
@@ -19,6 +18,7 @@ from tests.sessions_kms.support.fleet import (
     Process,
     kms_keyring,
 )
+from tests.support.clock import FakeClock
 
 BACK_OFF = 1
 MAX_ENTRIES = 3

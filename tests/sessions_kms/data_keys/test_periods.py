@@ -8,7 +8,6 @@ from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import Keyring
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.published_key import PublishedKey
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import (
     FOREIGN_KEY,
     KEY,
@@ -29,6 +28,7 @@ from tests.sessions_kms.support.fleet import (
     kms_keyring,
     put_clock,
 )
+from tests.support.clock import FakeClock
 
 NEXT = PERIOD + DAY
 

@@ -9,7 +9,6 @@ from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.published_key import PublishedKey
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import (
     FOREIGN_KEY,
     KEY,
@@ -20,6 +19,7 @@ from tests.sessions_kms.support.fakes import (
     together,
 )
 from tests.sessions_kms.support.fleet import DAY, NOW, PERIOD, kms_keyring
+from tests.support.clock import FakeClock
 
 
 @pytest.fixture

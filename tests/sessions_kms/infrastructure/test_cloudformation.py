@@ -13,9 +13,9 @@ from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import provisioning
-from tests.clock import FakeClock
 from tests.sessions_kms.support.deployed import Deployed, deploying, template
 from tests.sessions_kms.support.stacks import REGION
+from tests.support.clock import FakeClock
 
 OLD_KEY = f"arn:aws:kms:{REGION}:123456789012:key/99999999-2222-3333-4444-555555555555"
 

@@ -22,11 +22,11 @@ from sessions_kms.management.base import INCOMPLETE
 from sessions_kms.operations import ending, provisioning
 from sessions_kms.operations.listing import Inspection
 from tests import ROOT
-from tests.clock import FakeClock
 from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.deployed import Deployed, deploying
 from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
 from tests.sessions_kms.support.stacks import REGION, install
+from tests.support.clock import FakeClock
 
 DOCS = ROOT / "docs" / "aws.md"
 DAY = 24 * 3600

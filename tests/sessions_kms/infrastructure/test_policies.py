@@ -18,10 +18,10 @@ from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
 from tests import ROOT
-from tests.clock import FakeClock
 from tests.sessions_kms.support.deployed import Deployed, deploying, printed
 from tests.sessions_kms.support.iam import Enforcement, Request, some
 from tests.sessions_kms.support.stacks import FAKE_KEY
+from tests.support.clock import FakeClock
 
 DOCS = ROOT / "docs" / "aws.md"
 LINK = "0" * 64

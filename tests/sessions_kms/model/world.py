@@ -21,11 +21,11 @@ from sessions_kms.services import Services, id_of
 from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.not_before import NotBefore
 from sessions_kms.storage.not_before_items import NotBeforeItems
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, State
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import install, table_over
 from tests.sessions_kms.support.wire import Wire, WiredKMS
+from tests.support.clock import FakeClock
 
 NEVER = -(10**9)
 DISTURBED_FOR = 60  # seconds for which the last failure may still be felt (back-offs, not-before)

@@ -8,7 +8,6 @@ from sessions_kms import services
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import NAMES_MAX, NamedNotBefores, NotBefore
-from tests.clock import FakeClock
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.faults import Fault, answer, applied, dropped
@@ -17,6 +16,7 @@ from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stepping import as_steps
+from tests.support.clock import FakeClock
 
 make_faulty = make_faulty_fixture
 NOW = 1_800_000_000

@@ -14,10 +14,10 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
-from tests.clock import FakeClock
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
+from tests.support.clock import FakeClock
 
 
 def opened(session: SessionStore) -> SessionStore:

@@ -11,10 +11,10 @@ from pytest_django import Settings
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import StoreUnavailable
-from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import again, saved
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.support.clock import FakeClock
 
 HOUR = 3600
 DAY = 24 * HOUR

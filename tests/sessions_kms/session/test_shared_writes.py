@@ -20,12 +20,12 @@ from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavaila
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
 from sessions_kms.session.mixins import async_methods as asynchronous
 from sessions_kms.session.parts import Part
-from tests.clock import FakeClock
 from tests.sessions_kms.session.test_conflicts import opened
 from tests.sessions_kms.support.memory_dynamodb import after, unharmed
 from tests.sessions_kms.support.sessions import saved, stored
 from tests.sessions_kms.support.stacks import Stack, another_process, install
 from tests.sessions_kms.support.wire import Fault, Handle
+from tests.support.clock import FakeClock
 
 WITHIN = 20  # seconds, after which a thread counts as hung
 

@@ -8,12 +8,12 @@ import pytest
 from sessions_kms.backend import SessionStore
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.storage.not_before import NotBefore
-from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import as_steps
+from tests.support.clock import FakeClock
 
 
 class Source:

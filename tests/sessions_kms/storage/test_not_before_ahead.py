@@ -12,7 +12,6 @@ from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
-from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.storage.test_not_before import Source
 from tests.sessions_kms.support.commands import end
@@ -20,6 +19,7 @@ from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stepping import as_steps
+from tests.support.clock import FakeClock
 
 NOW = 1_800_000_000
 FAR = NOW + 100 * 365 * 86_400  # whatever the real clock of a server shows

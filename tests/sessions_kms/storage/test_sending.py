@@ -24,7 +24,7 @@ from sessions_kms.concurrency.steps import Pause, Steps, arun, run
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.storage.sending import PAUSES, REPEATS_MAX
 from sessions_kms.storage.table import TableSteps
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 URL = {"endpoint_url": "aws"}
 

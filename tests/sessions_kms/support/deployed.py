@@ -18,9 +18,9 @@ from moto.kms.models import kms_backends
 from sessions_kms import services
 from sessions_kms.conf import Config
 from sessions_kms.services import Services
-from tests.clock import FakeClock
 from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
 from tests.sessions_kms.support.stacks import REGION, install
+from tests.support.clock import FakeClock
 
 
 def printed(*options: str) -> str:

@@ -16,10 +16,10 @@ from sessions_kms.aws import retrying
 from sessions_kms.concurrency.background import Background
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.storage.not_before import NotBefore
-from tests.clock import FakeClock
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.support.clock import FakeClock
 
 
 @dataclass

@@ -6,8 +6,8 @@ from typing import Any
 from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
+from tests.support.clock import FakeClock
 
 DAY = 24 * 3600
 NOW = 1_800_000_000

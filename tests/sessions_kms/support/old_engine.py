@@ -12,7 +12,7 @@ from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 from django.db import connection
 from pytest_django import Settings
 
-from tests.clock import FakeClock
+from tests.support.clock import FakeClock
 
 ENGINE = "django.contrib.sessions.backends.db"
 

@@ -18,8 +18,8 @@ from sessions_kms.aws import clients
 from sessions_kms.conf import Config
 from sessions_kms.operations import provisioning
 from sessions_kms.services import Services
-from tests.clock import FakeClock
 from tests.sessions_kms.support.stacks import install
+from tests.support.clock import FakeClock
 
 HOME, OTHER = "eu-west-1", "eu-central-1"
 REGIONS = (HOME, OTHER)

@@ -40,9 +40,9 @@ from sessions_kms.storage.not_before import NotBefore
 from sessions_kms.storage.not_before_items import NotBeforeItems
 from sessions_kms.storage.session_items import SessionItems
 from sessions_kms.storage.table import Table
-from tests.clock import FakeClock
 from tests.sessions_kms.support.fakes import FakeKMS
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
+from tests.support.clock import FakeClock
 
 REGION = "eu-west-1"
 URL = "AWS_ENDPOINT_URL"

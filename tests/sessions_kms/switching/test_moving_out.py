@@ -25,11 +25,11 @@ from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.services import id_of
 from sessions_kms.session import next_cookie
 from sessions_kms.switching.moved_marks import mark_of
-from tests.clock import FakeClock
 from tests.sessions_kms.support import old_engine
 from tests.sessions_kms.support.old_engine import saved
 from tests.sessions_kms.support.sessions import stored
 from tests.sessions_kms.support.stacks import Stack, install
+from tests.support.clock import FakeClock
 
 old = old_engine.in_use
 pytestmark = pytest.mark.usefixtures("old")

@@ -1,6 +1,6 @@
 """Fill a table with sealed sessions, as a site of some days would have: for tests of large tables.
 
-`python -m tests.seeding --sessions 100000` seeds the store of the Django settings in force.
+`python -m tests.support.seeding --sessions 100000` seeds the store of the Django settings in force.
 Knows the engine's own sealing; writes in batches, which the engine never does.
 """
 
