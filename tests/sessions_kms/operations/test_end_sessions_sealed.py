@@ -66,7 +66,7 @@ def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
     stack = make_stack(data_key_cache_age=3600)
     saved()
     other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
-    other.keyring._background = Background(None)  # type: ignore[attr-defined]  # Not in time.
+    other.keyring.steps._background = Background(None)  # type: ignore[attr-defined]  # Not in time.
     stack.clock.now = PERIOD + 86_400 - 100
     other.sealing_key()
     stack.clock.advance(500)
