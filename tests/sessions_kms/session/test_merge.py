@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions_kms.session.merge import changed_keys, merge
+from sessions_kms.session import merge as merging
+from sessions_kms.session.merge import Changes, changed_keys, merge
+from tests.sessions_kms.support.quiet import shown_frames
 
 
 def dumps(session: dict[str, Any]) -> bytes:
@@ -97,3 +99,18 @@ def test_changed_keys_are_those_whose_serialized_values_differ(
 )
 def test_merge_by_example(base: Session, ours: Session, theirs: Session, merged: Session) -> None:
     assert dumps_sorted(merge(base, ours, theirs, dumps)) == dumps_sorted(merged)
+
+
+@pytest.mark.parametrize("value", ["x", 2, True, None])
+def test_plain_value_that_stands_as_it_was_is_not_serialized(value: object) -> None:
+    def refused(session: Session) -> bytes:
+        raise AssertionError(session)
+
+    assert changed_keys({"a": value}, {"a": value}, refused) == set()
+
+
+def test_frames_with_what_a_session_holds_are_hidden() -> None:
+    nothing: Any = None
+    merged = shown_frames(lambda: merge({"a": {1}}, {"a": 1}, {}, dumps), merging)
+    laid_over = shown_frames(lambda: Changes({}, {}, set()).over(nothing), merging)
+    assert not {"merge", "between", "over"} & (merged | laid_over)
