@@ -27,6 +27,9 @@ AWS_ENVIRONMENT = {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 
+# Fixtures of a session that start many processes, each in every worker that runs a test of theirs.
+KEPT = ("kept_stack", "gateway")
+
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, max_examples=100)
 hypothesis_settings.load_profile("suite")
 
@@ -43,6 +46,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put together what uses one of the things that are kept: one worker gets it, and starts it."""
+
+    def place(item: pytest.Item) -> int:
+        names = getattr(item, "fixturenames", ())
+        return next((place for place, name in enumerate(KEPT) if name in names), len(KEPT))
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:

@@ -1,4 +1,8 @@
-"""Each section runs at the size of a trial and says what the report needs of it."""
+"""Each section runs at the size of a trial and says what the report needs of it.
+
+Two of them do so in each run, the others in the long tier: who changes what they measure has
+tests of that, and these hold that the programs that measure still run.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,7 @@ def check_shape(section: Section) -> None:
         assert all(value > 0 for values in plot.series.values() for value in values), plot.name
 
 
+@pytest.mark.long
 def test_load_and_save_are_compared_with_the_bare_call() -> None:
     section = isolated("storing", QUICK)
     check_shape(section)
@@ -60,6 +65,7 @@ def test_calls_of_requests_are_counted() -> None:
     assert all(target.is_met for target in section.targets), section.targets
 
 
+@pytest.mark.long
 def test_fleet_stays_near_the_formula() -> None:
     section = isolated("fleet", QUICK)
     check_shape(section)
@@ -67,6 +73,7 @@ def test_fleet_stays_near_the_formula() -> None:
     assert 0.1 * target.limit < target.found < 1.1 * target.limit
 
 
+@pytest.mark.long
 def test_threads_share_one_process() -> None:
     section = isolated("threads", QUICK)
     check_shape(section)
@@ -83,6 +90,7 @@ def test_writers_of_one_session_are_neither_refused_nor_lost() -> None:
     assert all(target.is_met for target in counted), counted
 
 
+@pytest.mark.long
 def test_load_is_one_call_whatever_the_table_holds() -> None:
     section = isolated("growing", QUICK)
     check_shape(section)
@@ -103,6 +111,7 @@ def test_gateway_is_compared_with_the_bare_forwarder() -> None:
     assert all(target.found > 0 for target in section.targets)
 
 
+@pytest.mark.long
 def test_connections_of_ones_own_are_compared_with_one_that_is_kept() -> None:
     section = isolated("connecting", QUICK)
     check_shape(section)

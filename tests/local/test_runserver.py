@@ -126,8 +126,15 @@ def signals_as_in_a_terminal() -> None:
 
 @pytest.mark.stack
 @pytest.mark.usefixtures("signals_as_in_a_terminal")
-@pytest.mark.parametrize("options", [["--noreload"], []], ids=["alone", "under the reloader"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [
+        pytest.param(signal.SIGINT, [], id="SIGINT, under the reloader"),
+        pytest.param(signal.SIGTERM, ["--noreload"], id="SIGTERM, alone"),
+        pytest.param(signal.SIGINT, ["--noreload"], id="SIGINT, alone", marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, [], id="SIGTERM, under the reloader", marks=pytest.mark.long),
+    ],
+)
 def test_signal_ends_it_and_frees_the_port_with_a_stream_open(
     server: Server, options: list[str], number: signal.Signals
 ) -> None:

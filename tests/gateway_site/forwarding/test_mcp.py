@@ -7,17 +7,18 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import pytest
 import requests
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 
 from tests import ROOT
 from tests.gateway_site.support.gateways import TOKEN, Gateway
 from tests.support.processes import running
+
+if TYPE_CHECKING:
+    from mcp import Client
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,13 @@ def seen(gateway: Gateway) -> list[dict[str, Any]]:
 
 @asynccontextmanager
 async def connected(gateway: Gateway, mode: str) -> AsyncIterator[Client]:
-    """Connect as the documentation tells a client that is no browser."""
+    """Connect as the documentation tells a client that is no browser.
+
+    The SDK is imported here: it takes more than a second, in each process that collects tests.
+    """
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+
     cookies = {"gateway_sessionid": gateway.keys[0]}
     async with httpx2.AsyncClient(cookies=cookies, timeout=20) as http:
         told = (await http.get(f"{gateway.url}/gateway/")).json()

@@ -28,7 +28,7 @@ SESSION = "django.contrib.sessions.middleware.SessionMiddleware"
 CSRF = "django.middleware.csrf.CsrfViewMiddleware"
 NAME = b"__Host-sessionid"
 BY_SERVERS = b" \t\r\n"  # what no header's value may hold, or what a browser trims itself
-SPACES = [chr(code) for code in range(0x110000) if chr(code).isspace()]
+SPACES = [chr(code) for code in range(0x10000) if chr(code).isspace()]  # none is beyond
 ODD = sorted(
     {space.encode("latin-1") for space in SPACES if ord(space) < 256}.union(
         space.encode() for space in SPACES

@@ -11,9 +11,9 @@ from django.core.management import call_command
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import NOT_HERE, Store, check, client, troubles
+from tests.sessions_kms.support.stacks import on_aws
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
-both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 store = checked_store.store
 CHECKS = [
     "settings",
@@ -84,7 +84,7 @@ def rotation(store: Store, *, on: bool) -> None:
     change(KeyId=store.key_id)
 
 
-@both
+@on_aws
 def test_good_store_has_every_finding_and_nothing_is_left_in_it(store: Store) -> None:
     status, report = check()
     assert status == 0
@@ -160,7 +160,7 @@ def test_json_is_one_object_and_nothing_else_on_a_terminal(store: Store) -> None
     assert printed("--json", to=Terminal()).count("\n") == 1
 
 
-@both
+@on_aws
 def test_neither_output_nor_log_holds_the_canary_or_its_key(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,8 +10,8 @@ from django.core.management import call_command
 from sessions_kms import services
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import Store, apply, client, new_key, troubles
+from tests.sessions_kms.support.stacks import on_aws
 
-both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
 
@@ -84,7 +84,7 @@ def test_one_of_a_previous_key_that_is_refused_is_found(store: Store) -> None:
     assert list(troubles()) == ["previous kms keys"]
 
 
-@both
+@on_aws
 @pytest.mark.parametrize("encrypted", [b"damaged", b""], ids=["altered", "malformed"])
 def test_damaged_one_is_found_by_a_look_and_deleted_by_the_remedy(
     store: Store, encrypted: bytes
@@ -97,7 +97,7 @@ def test_damaged_one_is_found_by_a_look_and_deleted_by_the_remedy(
     assert troubles("--no-canary") == {}
 
 
-@both
+@on_aws
 def test_one_not_published_yet_is_no_fault(store: Store) -> None:
     assert troubles("--no-canary") == {}
     assert store.items() == []

@@ -12,8 +12,8 @@ from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import Store, apply, check, client, new_key, troubles
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.sessions import saved
+from tests.sessions_kms.support.stacks import on_aws
 
-both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
 
@@ -24,7 +24,7 @@ def change(store: Store, session: SessionStore, **attributes: Any) -> None:
     client("dynamodb").put_item(TableName=store.table, Item=item | attributes)
 
 
-@both
+@on_aws
 def test_good_sample_is_described(store: Store) -> None:
     saved(_auth_user_id="7")
     saved(cart=[1])
@@ -32,70 +32,70 @@ def test_good_sample_is_described(store: Store) -> None:
     told = {each["name"]: each["detail"] for each in report["checks"]}
     assert told["sample format"] == "2 sessions, all of version 1"
     assert told["sample data keys"] == "1 tried, all unwrap"
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
-@both
+@on_aws
 def test_unknown_version_is_found(store: Store) -> None:
     session = saved(cart=[1])
     saved(cart=[2])
     change(store, session, version={"N": "2"}, tags={"SS": ["unknown", "type"]})
-    found = troubles()
+    found = troubles("--no-canary")
     assert list(found) == ["sample format"]
     assert found["sample format"].level == "warning"
     assert found["sample format"].detail == "1 of 2 sessions are not of version 1"
     assert "newer release" in found["sample format"].remedy
     session.delete()
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
-@both
+@on_aws
 def test_sessions_that_ttl_should_have_deleted_are_found(store: Store) -> None:
     overdue, late = saved(cart=[1]), saved(cart=[2])
     now = int(time.time())
     change(store, overdue, ttl={"N": str(now - 49 * 3600)})
     change(store, late, ttl={"N": str(now - 47 * 3600)})
-    found = troubles()
+    found = troubles("--no-canary")
     assert list(found) == ["sample expired"]
     assert found["sample expired"].level == "warning"
     assert found["sample expired"].detail == "1 of 2 sessions ended more than 48 hours ago"
     assert "TimeToLiveDeletedItemCount" in found["sample expired"].remedy
     overdue.delete()
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
-@both
+@on_aws
 def test_sessions_that_ended_while_ttl_was_off_are_deleted_by_the_remedy(store: Store) -> None:
     overdue = saved(cart=[1])
     kept = saved(cart=[2])
     off = {"Enabled": False, "AttributeName": "ttl"}
     client("dynamodb").update_time_to_live(TableName=store.table, TimeToLiveSpecification=off)
     change(store, overdue, ttl={"N": str(int(time.time()) - 49 * 3600)})
-    found = troubles()
+    found = troubles("--no-canary")
     assert list(found) == ["table TTL", "sample expired"]
     apply(found["sample expired"].remedy)
     assert store.sessions() == [id_of(kept.session_key or "")]
     apply(found["table TTL"].remedy)
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
-@both
+@on_aws
 def test_session_near_the_limit_of_an_item_is_found(store: Store) -> None:
     session = saved(cart="x" * 310 * 1024)
-    found = troubles()
+    found = troubles("--no-canary")
     assert list(found) == ["sample size"]
     assert found["sample size"].level == "warning"
     assert found["sample size"].detail.startswith("the largest has 317,")
     session["cart"] = []
     session.save()
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
-@both
+@on_aws
 def test_large_item_of_another_kind_is_not_looked_at(store: Store) -> None:
     item = {"id": {"S": "another#kind"}, "map": {"M": {"blob": {"B": b"x" * 320_000}}}}
     client("dynamodb").put_item(TableName=store.table, Item=item)
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
 @servers  # moto answers AccessDenied for a blob of another key, where KMS says so
@@ -105,7 +105,7 @@ def test_sessions_of_a_kms_key_that_was_left_out_are_found(store: Store, owner: 
     previous, store.key = store.key, new_key()
     store.configure()
     services.reset()
-    found = troubles()
+    found = troubles("--no-canary")
     # Whose an anonymous session is, where projects share a table, only its key could tell.
     assert list(found) == ["data key", "sample data keys"] if owner else ["data key"]
     if owner:
@@ -131,7 +131,7 @@ def test_ended_sessions_of_a_lost_kms_key_are_no_loss_though_they_are_still_stor
     assert "sample data keys" not in troubles()
 
 
-@both
+@on_aws
 def test_sample_is_one_page_and_no_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sessions_kms.doctor.sample.ITEMS", 3)
     for number in range(5):

@@ -10,8 +10,8 @@ from sessions_kms.operations import provisioning
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import REGION, Store, apply, client, proxied, troubles
 from tests.sessions_kms.support.faults import FaultProxy, changed, error
+from tests.sessions_kms.support.stacks import on_aws
 
-both = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 store = checked_store.store
 
@@ -62,7 +62,7 @@ FAULTS: dict[str, tuple[Callable[[Store], object], str, str]] = {
 }  # fmt: skip
 
 
-@both
+@on_aws
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_is_the_only_one_and_its_remedy_mends_it(store: Store, name: str) -> None:
     break_it, level, detail = FAULTS[name]
@@ -72,10 +72,10 @@ def test_fault_is_the_only_one_and_its_remedy_mends_it(store: Store, name: str) 
     assert found[name].level == level
     assert found[name].detail.startswith(detail)
     apply(found[name].remedy)
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
-@both
+@on_aws
 def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
     store.configure(TABLE_NAME=f"{store.table}-missing")
     found = troubles()
@@ -98,7 +98,7 @@ def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
     assert troubles() == {}
 
 
-@both
+@on_aws
 def test_missing_index_is_found_and_created_by_its_remedy(store: Store) -> None:
     drop_index(store)
     found = troubles()
@@ -108,7 +108,7 @@ def test_missing_index_is_found_and_created_by_its_remedy(store: Store) -> None:
     assert troubles() == {}
 
 
-@both
+@on_aws
 def test_index_of_another_schema_is_found(store: Store) -> None:
     options: dict[str, Any] = {
         "KeySchema": provisioning.KEY_SCHEMA,
@@ -128,7 +128,7 @@ def test_index_of_another_schema_is_found(store: Store) -> None:
     assert "table index" not in troubles()
 
 
-@both
+@on_aws
 def test_ttl_on_another_attribute_is_found(store: Store) -> None:
     set_ttl(store, "expires")
     found = troubles()
@@ -163,7 +163,7 @@ def test_table_that_somebody_else_made_is_completed_by_the_remedies(store: Store
     assert troubles() == {}
 
 
-@both
+@on_aws
 @pytest.mark.parametrize(
     ("keys", "types", "schema"),
     [
@@ -246,7 +246,7 @@ def test_state_that_passes_is_found_and_then_gone(
     assert found[name].level == level
     assert detail in found[name].detail
     proxy.heal()
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
 @servers
@@ -269,7 +269,7 @@ def test_right_to_look_that_is_denied_is_a_warning_that_names_it(
     assert found[name].detail == f"cannot be checked: AWS denies dynamodb:{operation}"
     assert f"grant dynamodb:{operation}" in found[name].remedy
     proxy.heal()
-    assert troubles() == {}
+    assert troubles("--no-canary") == {}
 
 
 @servers

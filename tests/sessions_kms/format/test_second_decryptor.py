@@ -19,7 +19,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, Moved, NoSession
 from tests.sessions_kms.support.sessions import saved_key
-from tests.sessions_kms.support.stacks import REGION, Stack
+from tests.sessions_kms.support.stacks import REGION, Stack, on_aws
 
 CONTENT = {"_auth_user_id": "42", "access_token": "canary-7d11", "name": "Zoë", "visits": [1, 2.5]}
 NO_RETRIES = ClientConfig(connect_timeout=1, retries={"total_max_attempts": 1})
@@ -28,7 +28,6 @@ ATTRIBUTES = {
     *("commitment", "createdAt", "updatedAt", "ttl", "revision", "owner"),
 }
 
-on_aws = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 # moto's KMS decrypts with disabled keys and calls another key's blob a denied access.
 on_strict_kms = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 

@@ -33,25 +33,24 @@ def lint(folder: Path, *templates: dict[str, Any]) -> str:
     for file, made in zip(files, templates, strict=True):
         file.write_text(json.dumps(made))
     linter = Path(sys.executable).with_name("cfn-lint")
-    command = [str(part) for part in (linter, "--regions", REGION, "--template", *files)]
+    options = ("--regions", REGION, "--format", "parseable", "--template")
+    command = [str(part) for part in (linter, *options, *files)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode == 0) == (done.stdout == "")
     return done.stdout + done.stderr
 
 
-def test_linter_finds_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_linter_finds_nothing_but_a_fault_that_is_there(settings: Settings, tmp_path: Path) -> None:
     settings.SESSIONS_KMS = {
         "ENCRYPTION_CONTEXT": {"stage": "prod ${x}"},
         "DECRYPT_KEY_IDS": [OLD_KEY],
     }
     three_regions = template("--replica", "eu-central-1", "--replica", "us-east-1")
-    assert lint(tmp_path, template(), template("--multi-region"), three_regions) == ""
-
-
-def test_linter_would_find_a_fault(tmp_path: Path) -> None:
-    made = template()
-    made["Resources"]["SessionsTable"]["Properties"]["BillingMode"] = "FREE"
-    assert "'FREE' is not one of" in lint(tmp_path, made)
+    faulty = template()
+    faulty["Resources"]["SessionsTable"]["Properties"]["BillingMode"] = "FREE"
+    said = lint(tmp_path, template(), template("--multi-region"), three_regions, faulty)
+    assert "'FREE' is not one of" in said
+    assert {line.partition(":")[0] for line in said.splitlines()} == {str(tmp_path / "3.json")}
 
 
 def test_deployed_table_needs_nothing_that_moto_does_not_leave_out(deployed: Deployed) -> None:

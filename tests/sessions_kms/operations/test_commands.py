@@ -12,9 +12,9 @@ from pytest_django import Settings
 from sessions_kms.aws import clients
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.checked_store import client
-from tests.sessions_kms.support.stacks import FAKE_KEY
+from tests.sessions_kms.support.stacks import FAKE_KEY, on_aws
 
-pytestmark = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+pytestmark = on_aws
 REGION = "eu-west-1"
 NO_LISTENER = "http://127.0.0.1:9"
 

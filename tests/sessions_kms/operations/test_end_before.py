@@ -14,7 +14,7 @@ from tests.sessions_kms.support.faults import Fault, answer, applied, dropped
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import lives, saved
-from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_steps
 from tests.support.clock import FakeClock
 
@@ -56,7 +56,7 @@ def test_moment_to_come_is_refused(stack: Stack) -> None:
     assert stack.items() == {}
 
 
-@pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+@on_aws
 def test_another_process_obeys_within_30_seconds(stack: Stack) -> None:
     other = services.build(stack.config, clock=stack.clock)
     assert other.not_before.moment() == 0

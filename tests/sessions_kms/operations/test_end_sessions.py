@@ -20,7 +20,7 @@ from sessions_kms.signals import session_ended
 from tests.sessions_kms.support.commands import end, run
 from tests.sessions_kms.support.memory_dynamodb import after, refused, unharmed
 from tests.sessions_kms.support.sessions import id_of_record, lives, saved
-from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.wire import Handle
 
 NOW = 1_800_000_000
@@ -166,7 +166,7 @@ def test_second_run_does_the_same_and_changes_nothing(stack: Stack) -> None:
     assert (second["raised"], second["deleted"]) == (False, 0)
 
 
-@pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
+@on_aws
 def test_sessions_of_another_namespace_stay(stack: Stack) -> None:
     of_namespace(stack, "shop")
     of_namespace(stack, "shop", "7")

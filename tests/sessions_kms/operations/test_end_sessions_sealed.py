@@ -11,14 +11,13 @@ from sessions_kms.concurrency.background import Background
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.sessions import lives, saved
-from tests.sessions_kms.support.stacks import Stack, install
+from tests.sessions_kms.support.stacks import Stack, install, on_aws
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
-on_servers = pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True)
 
 
-@on_servers
+@on_aws
 def test_sessions_of_a_leaked_data_key_end_and_another_key_takes_over(stack: Stack) -> None:
     leaked = [saved(), saved("7")]
     before = stack.items()[f"data-key#django#{PERIOD}"]["encryptedKey"]
@@ -34,7 +33,7 @@ def test_sessions_of_a_leaked_data_key_end_and_another_key_takes_over(stack: Sta
     assert lives(session)
 
 
-@on_servers
+@on_aws
 def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
     make_stack: MakeStack,
 ) -> None:
@@ -59,7 +58,7 @@ def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
     assert stack.clock() == NOW + 300
 
 
-@on_servers
+@on_aws
 def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
     make_stack: MakeStack,
 ) -> None:
@@ -88,7 +87,7 @@ def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
     assert stack.sessions() == {}
 
 
-@on_servers
+@on_aws
 def test_run_again_it_keeps_what_was_sealed_under_the_new_key(stack: Stack) -> None:
     saved()
     end("--key-period", str(PERIOD))
@@ -100,7 +99,7 @@ def test_run_again_it_keeps_what_was_sealed_under_the_new_key(stack: Stack) -> N
     assert lives(session)
 
 
-@on_servers
+@on_aws
 def test_run_again_after_the_period_it_keeps_what_was_sealed_under_the_new_key(
     stack: Stack,
 ) -> None:
@@ -112,7 +111,7 @@ def test_run_again_after_the_period_it_keeps_what_was_sealed_under_the_new_key(
     assert lives(session)
 
 
-@on_servers
+@on_aws
 @pytest.mark.parametrize("encrypted", [b"", b"garbage"])
 def test_published_item_that_somebody_damaged_keeps_no_session_of_a_past_period(
     stack: Stack, encrypted: bytes
@@ -124,7 +123,7 @@ def test_published_item_that_somebody_damaged_keeps_no_session_of_a_past_period(
     assert end("--key-period", str(PERIOD), "--json").json["deleted"] == 1
 
 
-@on_servers
+@on_aws
 def test_data_key_of_a_past_period_is_not_replaced(stack: Stack) -> None:
     saved()
     stack.clock.advance(86_400)
@@ -147,7 +146,7 @@ def test_moment_at_which_no_period_began_is_refused_and_the_right_one_named(
     assert stack.items() == before
 
 
-@on_servers
+@on_aws
 def test_period_of_another_length_before_is_known_by_its_published_key(
     make_stack: MakeStack,
 ) -> None:
@@ -170,7 +169,7 @@ def test_with_a_data_key_for_each_record_no_period_is_in_use(make_fake: MakeStac
     assert len(fake.items()) == 1
 
 
-@on_servers
+@on_aws
 def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +186,7 @@ def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
     assert not lives(session)
 
 
-@on_servers
+@on_aws
 def test_key_that_stays_in_use_for_good_is_told(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

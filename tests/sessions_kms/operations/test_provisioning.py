@@ -16,9 +16,10 @@ from sessions_kms.operations.provisioning import (
     create_key,
     create_table,
 )
+from tests.sessions_kms.support.stacks import on_aws
 
 pytestmark = [
-    pytest.mark.parametrize("make_stack", ["moto", "servers"], indirect=True),
+    on_aws,
     pytest.mark.usefixtures("make_stack"),
 ]
 REGION = "eu-west-1"

@@ -52,7 +52,10 @@ BARE_TABLE = {
     name: part for name, part in provisioning.TABLE.items() if name != "DeletionProtectionEnabled"
 }
 Kind = Literal["fake", "moto", "servers"]
-KINDS: tuple[Kind, ...] = ("fake", "moto", "servers")
+# A third opinion, and the dearest: the long tier asks for it.
+MOTO = pytest.param("moto", marks=pytest.mark.long)
+KINDS = ("fake", MOTO, "servers")
+on_aws = pytest.mark.parametrize("make_stack", [MOTO, "servers"], indirect=True)
 
 
 @dataclass
