@@ -155,9 +155,9 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize("target", OTHERS)
-def test_no_other_door_keeps_anything(attacker: Attacker, store: Stack, target: str) -> None:
+def test_no_other_door_keeps_anything(attacker: Attacker, store: Stack) -> None:
     wishes = dict.fromkeys(("next", "process", "state", "code", "error"), "/" + "x" * 8000)
-    assert attacker.get(f"{target}?{urlencode(wishes)}") < 500
-    assert attacker.post(target, **dict.fromkeys(wishes, "/" + "x" * TOO_MUCH)) < 500
-    assert store.sessions() == {}
+    for target in OTHERS:
+        assert attacker.get(f"{target}?{urlencode(wishes)}") < 500, target
+        assert attacker.post(target, **dict.fromkeys(wishes, "/" + "x" * TOO_MUCH)) < 500, target
+        assert store.sessions() == {}, target

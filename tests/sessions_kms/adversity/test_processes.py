@@ -51,14 +51,20 @@ def kept() -> Iterator[list[Worker]]:
 
 @pytest.fixture
 def pair(stack: Stack, kept: list[Worker]) -> Pair:
+    one, other = on(stack, kept, 2)
+    return one, other
+
+
+def on(stack: Stack, kept: list[Worker], count: int) -> list[Worker]:
+    """Give so many processes that use a stack, as cold as new ones, and are ready to be told."""
     settings = settings_for(stack)
     alive = [process for process in kept if process.is_alive]
-    kept += [Worker(settings) for _ in range(len(alive), 2)]
-    one, other = (process for process in kept if process.is_alive)
-    for process in (one, other):
+    kept += [Worker(settings) for _ in range(len(alive), count)]
+    chosen = [process for process in kept if process.is_alive][:count]
+    for process in chosen:
         assert process.ask("use", settings=settings) is None
         process.ask("warm_up")
-    return one, other
+    return chosen
 
 
 def settings_for(stack: Stack) -> dict[str, Any]:
@@ -188,12 +194,14 @@ def test_first_data_key_of_a_period_is_one_for_all_processes(
     assert calls == first
 
 
-def test_later_process_adopts_the_published_data_key(stack: Stack, local_kms: LocalKMS) -> None:
+def test_later_process_adopts_the_published_data_key(
+    stack: Stack, local_kms: LocalKMS, kept: list[Worker]
+) -> None:
     key = saved_now(stack, pid=1)
+    (late,) = on(stack, kept, 1)
     before = len(local_kms.calls)
-    with workers(stack, 1) as (late,):
-        late.ask("burst", threads=4)
-        assert late.ask("read", keys=[key]) == [1]
+    late.ask("burst", threads=4)
+    assert late.ask("read", keys=[key]) == [1]
     assert local_kms.calls[before:] == ["Decrypt"]
 
 

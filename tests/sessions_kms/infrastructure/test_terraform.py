@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from typing import Any
 
 import hcl2
@@ -43,9 +44,15 @@ def named(settings: Settings) -> None:
     }
 
 
+@cache  # to parse one takes half a second
+def loads(text: str) -> dict[str, Any]:
+    read: dict[str, Any] = hcl2.loads(text)
+    return read
+
+
 def parsed(*options: str) -> dict[str, dict[str, Any]]:
     """Return the blocks with two labels by type and name, their values as Terraform sees them."""
-    read: dict[str, Any] = hcl2.loads(printed("--format", "terraform", *options))
+    read = loads(printed("--format", "terraform", *options))
     return {
         f"{plain(kind)}.{plain(name)}": plain(body)
         for block in [*read["resource"], *read["data"]]
