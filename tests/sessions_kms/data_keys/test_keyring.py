@@ -10,10 +10,12 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from sessions_kms.aws import clients
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
+from sessions_kms.data_keys import keyring as keyring_module
 from sessions_kms.data_keys.keyring import KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.fakes import FOREIGN_KEY, KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.support.fleet import PERIOD, kms_keyring
+from tests.sessions_kms.support.quiet import shown_frames
 
 
 @dataclass
@@ -275,3 +277,14 @@ def test_repr_shows_neither_plaintext_nor_blob() -> None:
     key = kms_keyring(FakeKMS()).generate(PERIOD)
     assert repr(key.plaintext)[2:-1] not in repr(key)
     assert repr(key) == f"DataKey(period={PERIOD}, kms_key_id='{KEY}')"
+
+
+@pytest.mark.parametrize("ask", ["generate", "unwrap"])
+def test_frames_with_data_keys_are_hidden(ask: str) -> None:
+    kms = FakeKMS()
+    ours = kms_keyring(kms)
+    encrypted = ours.generate(PERIOD).encrypted
+    kms.set_state(State.CUTTING)
+    asked = {"generate": (PERIOD,), "unwrap": (encrypted, PERIOD)}[ask]
+    shown = shown_frames(lambda: getattr(ours, ask)(*asked), keyring_module)
+    assert shown == {"_check_answer"}  # which knows names and lengths

@@ -23,7 +23,7 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Pause, Steps, arun, run
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.storage.sending import PAUSES, REPEATS_MAX
-from sessions_kms.storage.table import TableSteps
+from sessions_kms.storage.table import Table, TableSteps
 from tests.support.clock import FakeClock
 
 URL = {"endpoint_url": "aws"}
@@ -179,6 +179,20 @@ def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock, drive: 
     with pytest.raises(NotApplied):
         drive(table.put({}, once=True))
     assert paused == []
+
+
+def test_pauses_before_a_refused_write_are_bounded_one_by_one(clock: FakeClock) -> None:
+    client: Any = Client(answered("ThrottlingException"), clock)
+    paused: list[float] = []
+
+    def pause(seconds: float) -> Pause:
+        paused.append(seconds)
+        return Pause(0)
+
+    with pytest.raises(NotApplied):
+        Table(client, name="sessions", pause=pause).put({}, once=True)
+    assert len(paused) == len(PAUSES)
+    assert all(0 <= taken <= longest for taken, longest in zip(paused, PAUSES, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -185,8 +185,13 @@ def test_item_of_another_id_than_was_asked_for_is_no_answer(
     client: Recording, table: Table
 ) -> None:
     client.memory.items["a"] = record("b").to_item()
-    with pytest.raises(TableUnavailable):
+    with pytest.raises(TableUnavailable, match="^The table answered with another item than was"):
         table.get("a")
+
+
+def test_item_may_be_read_in_part(client: Recording, table: Table) -> None:
+    client.memory.items["a"] = record("a").to_item()
+    assert table.get("a", only=("id", "ttl")) == {"id": {"S": "a"}, "ttl": {"N": str(NOW + 1000)}}
 
 
 def test_read_that_is_cut_short_is_no_miss(client: Recording, table: Table) -> None:
@@ -211,6 +216,27 @@ def test_pages_are_consistent_only_where_told(client: Recording, table: Table) -
     table.scan()
     table.scan(consistent=True)
     assert [asked["ConsistentRead"] for _, asked in client.calls] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{}, {"Items": ["text"]}, {"Items": [{}]}, {"Items": [{"id": {"N": "1"}}]}],
+    ids=["without items", "of text", "without an id", "with a number for an id"],
+)
+def test_page_that_is_none_is_no_answer(
+    client: Recording, table: Table, answer: dict[str, Any]
+) -> None:
+    client.told["scan"] = [answer]
+    with pytest.raises(TableUnavailable):
+        table.scan()
+
+
+def test_page_of_another_owner_than_was_asked_for_is_no_answer(
+    client: Recording, table: Table
+) -> None:
+    client.told["query"] = [{"Items": [{"id": {"S": "a"}, "owner": {"S": "user#django#8"}}]}]
+    with pytest.raises(TableUnavailable, match="^The index answered with another owner than was"):
+        table.owned("user#django#7")
 
 
 def test_all_pages_of_an_owner_are_followed(client: Recording, table: Table) -> None:

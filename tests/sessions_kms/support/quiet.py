@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.views.debug import ExceptionReporter
 
-from sessions_kms.exceptions import InvalidRecord
+from sessions_kms.exceptions import SessionsKMSError
 
-REFUSALS = (InvalidRecord, AttributeError, TypeError, UnicodeEncodeError)
+REFUSALS = (SessionsKMSError, AttributeError, TypeError, UnicodeEncodeError)
 
 
 def shown_frames(call: Callable[[], object], *modules: ModuleType) -> set[str]:
