@@ -185,7 +185,7 @@ def test_item_of_another_id_than_was_asked_for_is_no_answer(
     client: Recording, table: Table
 ) -> None:
     client.memory.items["a"] = record("b").to_item()
-    with pytest.raises(TableUnavailable, match="^The table answered with another item than was"):
+    with pytest.raises(TableUnavailable, match=r"^The table answered with another item than was"):
         table.get("a")
 
 
@@ -235,7 +235,7 @@ def test_page_of_another_owner_than_was_asked_for_is_no_answer(
     client: Recording, table: Table
 ) -> None:
     client.told["query"] = [{"Items": [{"id": {"S": "a"}, "owner": {"S": "user#django#8"}}]}]
-    with pytest.raises(TableUnavailable, match="^The index answered with another owner than was"):
+    with pytest.raises(TableUnavailable, match=r"^The index answered with another owner than was"):
         table.owned("user#django#7")
 
 
@@ -271,6 +271,7 @@ def test_time_at_aws_is_the_date_of_an_answer(client: Recording, table: Table) -
     answers = [{"ResponseMetadata": {"HTTPHeaders": each}} for each in (headers, odd)]
     client.told["get_item"] = [*answers, {}]
     assert Description(table).server_time() == NOW + 0.5  # the middle of its second
+    assert client.calls == [("get_item", {"TableName": TABLE, "Key": {"id": {"S": "clock"}}})]
     assert Description(table).server_time() is None
     assert Description(table).server_time() is None
 
