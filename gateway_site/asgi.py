@@ -8,12 +8,12 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 django.setup(set_prefix=False)
 
-from django.conf import settings  # noqa: E402  (settings are configured above)
-from servestatic import ServeStaticASGI  # noqa: E402
+from django.conf import settings  # noqa: E402 - they are configured above, as all here needs
+from servestatic import ServeStaticASGI  # noqa: E402 - as above
 
-from gateway_site.edge import access_log, trusted_proxies  # noqa: E402
-from gateway_site.forwarding.handler import gateway  # noqa: E402
-from gateway_site.server import door, lifespan  # noqa: E402
+from gateway_site.edge import access_log, trusted_proxies  # noqa: E402 - as above
+from gateway_site.forwarding.handler import gateway  # noqa: E402 - as above
+from gateway_site.server import door, lifespan  # noqa: E402 - as above
 
 django_application = gateway()
 

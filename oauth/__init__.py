@@ -19,9 +19,10 @@ is imported at its first use, so that this package can be imported before Django
 #   sign_out  checks  apps  admin             and what Django finds
 #   doctor                                  can people sign in with a provider?
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from oauth.old_paths import OLD_PATHS
+from sessions_kms.face import offering
 from sessions_kms.old_paths import OldPaths
 
 if TYPE_CHECKING:
@@ -98,13 +99,6 @@ _HOMES = {
 }
 
 if not TYPE_CHECKING:  # a type checker is to know the names, and no others
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from pkgutil import resolve_name  # noqa: PLC0415 - nor is this imported before
-
-        return resolve_name(f"{__name__}.{_HOMES[name]}")
-
+    __getattr__ = offering(__name__, _HOMES)
 
 OldPaths(__name__, OLD_PATHS).install()

@@ -14,10 +14,10 @@ class OAuthConfig(AppConfig):
     verbose_name = "OAuth tokens"
 
     def ready(self) -> None:
-        from oauth import checks  # noqa: F401  (it registers)
-        from oauth.logout import released  # noqa: F401  (these connect)
+        from oauth import checks  # noqa: F401 - it registers
+        from oauth.logout import released  # noqa: F401 - it connects
         from oauth.provider.config import all_providers
-        from oauth.sign_in import capture, rights  # noqa: F401
+        from oauth.sign_in import capture, rights  # noqa: F401 - they connect
         from sessions_kms import not_before_names_from
 
         not_before_names_from(lambda: [provider.name for provider in all_providers()])

@@ -89,7 +89,7 @@ print("sessions_kms.sealed_items.about" in sys.modules)
 """
     told = in_new_process(code, "-W", "error")
     assert told.stdout.splitlines() == [
-        "['sessions_kms.old_paths', 'oauth.old_paths']", "False"
+        "['sessions_kms.face', 'sessions_kms.old_paths', 'oauth.old_paths']", "False"
     ]  # fmt: skip
 
 
