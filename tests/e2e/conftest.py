@@ -48,8 +48,9 @@ def stack(kept_stack: LocalStack) -> LocalStack:
     return kept_stack
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
+    """Run one until the next test is none of this folder: no event loop may run beside it."""
     if CHROMIUM is None:
         pytest.skip("NO BROWSER: install chromium, or set CHROMIUM to its path")
     with sync_playwright() as playwright:

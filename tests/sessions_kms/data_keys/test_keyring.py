@@ -284,7 +284,6 @@ def test_frames_with_data_keys_are_hidden(ask: str) -> None:
     kms = FakeKMS()
     ours = kms_keyring(kms)
     encrypted = ours.generate(PERIOD).encrypted
-    kms.set_state(State.CUTTING)
+    kms.set_state(State.REFUSING)
     asked = {"generate": (PERIOD,), "unwrap": (encrypted, PERIOD)}[ask]
-    shown = shown_frames(lambda: getattr(ours, ask)(*asked), keyring_module)
-    assert shown == {"_check_answer"}  # which knows names and lengths
+    assert shown_frames(lambda: getattr(ours, ask)(*asked), keyring_module) == set()
