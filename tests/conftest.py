@@ -12,8 +12,10 @@ from botocore.hooks import EventAliaser, HierarchicalEmitter
 from botocore.loaders import Loader, create_loader
 from hypothesis import settings as hypothesis_settings
 
+from gateway_site.local.kms import LocalKMS, running_kms
 from sessions_kms import services
 from tests.support.clock import FakeClock
+from tests.support.roto import running_roto
 
 AWS_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -27,7 +29,7 @@ AWS_ENVIRONMENT = {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 
-# Fixtures of a session that start many processes, each in every worker that runs a test of theirs.
+# Fixtures that start many processes, once for all tests of a worker that use them.
 KEPT = ("kept_stack", "gateway")
 
 hypothesis_settings.register_profile("suite", derandomize=True, deadline=None, max_examples=100)
@@ -95,6 +97,21 @@ def botocore_events_named_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(EventAliaser, "_alias_event_name", lambda _, name: name_of(name))
         yield
+
+
+# Here, for all rooms, so that a process starts one of each.
+
+
+@pytest.fixture(scope="session")
+def local_kms() -> Iterator[LocalKMS]:
+    with running_kms() as kms:
+        yield kms
+
+
+@pytest.fixture(scope="session")
+def roto_url() -> Iterator[str]:
+    with running_roto() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

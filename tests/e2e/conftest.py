@@ -23,13 +23,13 @@ ARGUMENTS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def feed() -> int:
     """Give the port of an upstream `feed`, where nothing listens until a test does."""
     return free_ports(1)[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kept_stack(feed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     stack = LocalStack(
         tmp_path_factory.mktemp("runlocal") / "state",

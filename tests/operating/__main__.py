@@ -18,7 +18,7 @@ from tests.conftest import AWS_ENVIRONMENT
 from tests.operating.process import finished, start, under_load
 from tests.operating.site import Site
 from tests.sessions_kms.support.faults import FaultProxy, running_proxy
-from tests.sessions_kms.support.stacks import running_roto
+from tests.support.roto import running_roto
 
 LOADED = 200  # sessions that are changed all the time
 LOADERS = 2  # processes that do that

@@ -10,9 +10,6 @@ import pytest
 from gateway_site.local.kms import LocalKMS
 from tests.operating.process import finished, start, under_load
 from tests.operating.site import Site
-from tests.sessions_kms.conftest import local_kms, roto_url
-
-__all__ = ["local_kms", "roto_url"]
 
 pytestmark = pytest.mark.long
 SESSIONS = 400

@@ -12,10 +12,10 @@ import requests
 from tests import ROOT
 from tests.packaging import readme
 from tests.packaging.building import build_sdist, build_wheel, environment_with
-from tests.sessions_kms.conftest import local_kms, make_stack, roto_url
+from tests.sessions_kms.conftest import make_stack
 from tests.sessions_kms.support.project import Project, is_admin, sign_in
 
-__all__ = ["local_kms", "make_stack", "roto_url"]
+__all__ = ["make_stack"]
 
 pytest.importorskip(
     "hatchling", reason="NO PACKAGE WAS BUILT: install hatchling, which requirements/dev.txt holds"

@@ -9,9 +9,8 @@ import pytest
 from moto.kms.utils import generate_private_key
 from pytest_django import Settings
 
-from gateway_site.local.kms import LocalKMS, running_kms
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.support.stacks import KINDS, Kind, Stack, running_roto, running_stack
+from tests.sessions_kms.support.stacks import KINDS, Kind, Stack, running_stack
 from tests.support.clock import FakeClock
 
 MakeStack = Callable[..., Stack]
@@ -23,18 +22,6 @@ def moto_makes_one_rsa_key() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(moto.kms.models, "generate_private_key", cache(generate_private_key))
         yield
-
-
-@pytest.fixture(scope="session")
-def local_kms() -> Iterator[LocalKMS]:
-    with running_kms() as kms:
-        yield kms
-
-
-@pytest.fixture(scope="session")
-def roto_url() -> Iterator[str]:
-    with running_roto() as url:
-        yield url
 
 
 @pytest.fixture(params=KINDS)

@@ -25,7 +25,6 @@ from tests.bench.gateway_environment import environment
 from tests.conftest import AWS_ENVIRONMENT
 from tests.oauth.support.fake_provider import serving
 from tests.sessions_kms.support.faults import running_proxy
-from tests.sessions_kms.support.stacks import running_roto
 from tests.soak.crowd import Crowd
 from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import Ledger
@@ -33,6 +32,7 @@ from tests.soak.report import faults, report
 from tests.soak.visitor import Visitor
 from tests.soak.watching import judged, watched
 from tests.soak.weather import Weather
+from tests.support.roto import running_roto
 
 PROCESSES = 3
 VISITORS = 8

@@ -26,10 +26,11 @@ import httpx2
 
 from gateway_site.local.kms import running_kms
 from tests.conftest import AWS_ENVIRONMENT
-from tests.sessions_kms.support.stacks import free_port, wait_for
 from tests.soak.__main__ import environment_of
 from tests.soak.fleet import running_fleet
 from tests.soak.visitor import TOKEN
+from tests.support.processes import free_port
+from tests.support.waiting import wait_for
 
 PEOPLE = 16
 MEASURED = 10.0  # seconds

@@ -24,19 +24,15 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.oauth.support.worker import FROZEN, Worker, digest
-from tests.sessions_kms.conftest import local_kms, roto_url
 from tests.sessions_kms.support.stacks import (
     Stack,
     aws_stack,
-    free_port,
     install,
     settings_of,
-    wait_for,
 )
 from tests.support.clock import FakeClock
-from tests.support.processes import lines_until, module, started
-
-__all__ = ["local_kms", "roto_url"]
+from tests.support.processes import free_port, lines_until, module, started
+from tests.support.waiting import wait_for
 
 SHARES = (13, 13, 12, 12)  # of 50 requests
 EXPIRED = 4000.0  # seconds after the sign-in

@@ -13,11 +13,8 @@ from pytest_django import Settings
 from gateway_site.local.kms import LocalKMS
 from oauth.network import background
 from tests.bench.calls import counted
-from tests.sessions_kms.conftest import local_kms, roto_url
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
 from tests.support.clock import FakeClock
-
-__all__ = ["local_kms", "roto_url"]
 
 Calls = Counter[str]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from tests.bench.calls import deletes, puts, reads
-from tests.oauth.support.counted_store import Calls, calls, local_kms, roto_url, store
+from tests.oauth.support.counted_store import Calls, calls, store
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 
-__all__ = ["calls", "local_kms", "roto_url", "store"]
+__all__ = ["calls", "store"]
 
 
 def test_sign_in_costs_six_puts_and_three_reads(

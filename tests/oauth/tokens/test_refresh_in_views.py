@@ -26,14 +26,11 @@ from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import request_of, stored
-from tests.sessions_kms.conftest import local_kms, roto_url
 from tests.sessions_kms.support.faults import applied, dropped, error
 from tests.sessions_kms.support.faulty import FaultyStack, behind_proxies
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, aws_stack
 from tests.support.clock import FakeClock
-
-__all__ = ["local_kms", "roto_url"]
 
 
 @pytest.fixture

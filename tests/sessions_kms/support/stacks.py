@@ -4,20 +4,13 @@ Every stack takes the same tests, so that neither the fakes nor the servers lie.
 """
 
 import os
-import socket
-import subprocess
-import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import boto3
 import pytest
@@ -236,44 +229,3 @@ def running_stack(
         monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("roto_url"))
     yield make
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running_roto() -> Iterator[str]:
-    """Run a roto-server of its own, in memory, and give its address."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    binary = Path(sys.executable).with_name("roto-server")
-    with subprocess.Popen(
-        [binary, "--ephemeral", "--port", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            wait_for(url)
-            yield url
-        finally:
-            process.kill()
-
-
-def wait_for(url: str, *, seconds: float = 10) -> None:
-    """Wait until something answers HTTP at an address."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            with urlopen(url, timeout=1):  # noqa: S310 - an address of this test
-                return
-        except URLError as exc:
-            if hasattr(exc, "code"):  # It answers, if only with an error.
-                exc.close()  # type: ignore[attr-defined]
-                return
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)

@@ -1,0 +1,28 @@
+"""roto-server: a DynamoDB that others wrote, as a process of its own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.processes import free_port
+from tests.support.waiting import wait_for
+
+
+@contextmanager
+def running_roto() -> Iterator[str]:
+    """Run a roto-server of its own, in memory, and give its address."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    binary = Path(sys.executable).with_name("roto-server")
+    with subprocess.Popen(
+        [binary, "--ephemeral", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            wait_for(url)
+            yield url
+        finally:
+            process.kill()
