@@ -8,7 +8,7 @@ import pytest
 
 from sessions_kms.exceptions import SessionTooLarge, TableUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
-from sessions_kms.format.record import SessionRecord
+from sessions_kms.format.record import HEAD_ATTRIBUTES, SessionRecord
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.description import Description
@@ -181,6 +181,17 @@ def test_own_stamp_is_recognised_when_the_sdk_puts_it_twice(
     assert table.put_stamped({"id": {"S": "a"}, "stamp": {"B": b"2"}}, expected=expected)
 
 
+def test_stamp_over_one_that_may_have_been_applied_cannot_be_told(
+    client: Recording, table: Table
+) -> None:
+    client.memory.items["a"] = {"id": {"S": "a"}, "stamp": {"B": b"3"}}
+    ours: Item = {"id": {"S": "a"}, "stamp": {"B": b"2"}}
+    assert not table.put_stamped(ours, expected=b"1")
+    client.memory.wire.strike(0, nothing_done)
+    with pytest.raises(TableUnavailable):
+        table.put_stamped(ours, expected=b"1")
+
+
 def test_item_of_another_id_than_was_asked_for_is_no_answer(
     client: Recording, table: Table
 ) -> None:
@@ -216,6 +227,13 @@ def test_pages_are_consistent_only_where_told(client: Recording, table: Table) -
     table.scan()
     table.scan(consistent=True)
     assert [asked["ConsistentRead"] for _, asked in client.calls] == [False, True]
+
+
+def test_pages_are_without_ciphertext_unless_whole(client: Recording, table: Table) -> None:
+    item = record("a").to_item()
+    client.memory.items["a"] = item
+    assert table.scan().items == [{name: item[name] for name in HEAD_ATTRIBUTES if name in item}]
+    assert table.scan(whole=True).items == [item]
 
 
 @pytest.mark.parametrize(
