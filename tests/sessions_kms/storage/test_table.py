@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.exceptions import SessionTooLarge, TableUnavailable
+from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
 from sessions_kms.format.record import HEAD_ATTRIBUTES, SessionRecord
 from sessions_kms.format.tombstone import Tombstone
@@ -16,7 +16,7 @@ from sessions_kms.storage.not_before_items import NotBeforeItems
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB, error
-from tests.sessions_kms.support.wire import Handle, truncated, twice
+from tests.sessions_kms.support.wire import Fault, Handle, truncated, twice
 
 NOW = 1_800_000_000
 TABLE = "sessions"
@@ -128,6 +128,24 @@ def test_write_that_is_refused_tells_what_stands_without_a_read(
     assert client.operations() == ["put_item"] * 2
 
 
+def test_write_that_is_refused_by_what_is_not_valid_looks_at_it_once_more(
+    client: Recording, records: SessionItems
+) -> None:
+    client.memory.items["a"] = record("a", revision=2).to_item() | {"salt": {"B": b"short"}}
+    with pytest.raises(InvalidRecord):
+        records.replace(record("a", revision=3), expected=record("a"), now=NOW)
+    assert client.operations() == ["put_item", "get_item"]
+
+
+def test_head_is_read_without_ciphertext(client: Recording, records: SessionItems) -> None:
+    client.memory.items["a"] = record("a").to_item()
+    found = records.head("a")
+    assert found is not None
+    assert found.revision == 1
+    ((_, asked),) = client.calls
+    assert set(asked["ExpressionAttributeNames"].values()) == set(HEAD_ATTRIBUTES)
+
+
 def test_write_whose_answer_was_lost_is_looked_for(
     client: Recording, table: Table, records: SessionItems
 ) -> None:
@@ -169,6 +187,38 @@ def test_take_over_outlasts_another_one_of_the_same_session(
     client.memory.wire.strike(0, in_conflict)
     records.take_over(made, mark=mark, now=NOW)
     assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
+
+
+@pytest.mark.parametrize(
+    ("fault", "operations"),
+    [
+        pytest.param(truncated, ["transact_write_items", "get_item"], id="applied"),
+        pytest.param(
+            nothing_done,
+            ["transact_write_items", "get_item", "transact_write_items"],
+            id="not applied",
+        ),
+    ],
+)
+def test_take_over_whose_answer_was_lost_is_looked_for_and_made_again_if_it_was_not(
+    client: Recording, records: SessionItems, fault: Fault, operations: list[str]
+) -> None:
+    made, mark = record("a"), {"id": {"S": "moved#a"}}
+    client.memory.wire.strike(0, fault)
+    records.take_over(made, mark=mark, now=NOW)
+    assert client.operations() == operations
+    assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
+
+
+@pytest.mark.parametrize("stands", ["record", "mark"])
+def test_nothing_is_taken_over_twice(client: Recording, records: SessionItems, stands: str) -> None:
+    mark: Item = {"id": {"S": "moved#a"}}
+    there = record("a").to_item() if stands == "record" else mark
+    before = {there["id"]["S"]: there}
+    client.memory.items.update(before)
+    with pytest.raises(RecordExists):
+        records.take_over(record("a"), mark=mark, now=NOW)
+    assert client.memory.items == before
 
 
 @pytest.mark.parametrize("expected", [None, b"1"])
