@@ -272,11 +272,15 @@ def test_item_of_exactly_the_limit_is_taken(records: SessionItems) -> None:
 # Pages, and what AWS tells of a table
 
 
-def test_pages_are_consistent_only_where_told(client: Recording, table: Table) -> None:
+def test_pages_start_where_told_and_are_consistent_only_where_told(
+    client: Recording, table: Table
+) -> None:
     client.told["scan"] = [{"Items": []}, {"Items": []}]
     table.scan()
-    table.scan(consistent=True)
+    table.scan({"id": {"S": "a"}}, consistent=True)
     assert [asked["ConsistentRead"] for _, asked in client.calls] == [False, True]
+    starts = [asked.get("ExclusiveStartKey") for _, asked in client.calls]
+    assert starts == [None, {"id": {"S": "a"}}]
 
 
 def test_pages_are_without_ciphertext_unless_whole(client: Recording, table: Table) -> None:
