@@ -9,7 +9,9 @@ from threading import Lock
 from time import sleep
 from typing import Final, NamedTuple
 
-__all__ = ["ATTEMPTS", "Failure", "Retries", "sleep"]
+from sessions_kms.aws.http1.garbled import GarbledAnswer
+
+__all__ = ["ATTEMPTS", "Failure", "GarbledAnswer", "Retries", "sleep"]
 
 ATTEMPTS: Final = 3
 THROTTLED_PAUSE: Final = 1.0  # seconds at most before the second attempt, twice that later
@@ -36,10 +38,6 @@ THROTTLED = frozenset(
 TRANSIENT = frozenset({"PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException"})
 TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 TOO_MANY = 429
-
-
-class GarbledAnswer(Exception):
-    """The body of an answer is not the one that was sent."""
 
 
 class Failure(NamedTuple):
