@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from sessions_kms.aws.http1.answer import Answer
-from sessions_kms.aws.retrying import GarbledAnswer
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire.attribute_values import read_item
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, Shape, Structure
 

@@ -8,7 +8,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import Any, Final
 
-from sessions_kms.aws.retrying import GarbledAnswer
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 
 DEPTH_MAX: Final = 32  # maps and lists in each other, as many as DynamoDB takes
 

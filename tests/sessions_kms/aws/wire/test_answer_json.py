@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sessions_kms.aws.http1.answer import Answer
-from sessions_kms.aws.retrying import GarbledAnswer
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire import answer_json
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS
 from tests.sessions_kms.aws.wire.boto_reading import Boto
