@@ -3,13 +3,13 @@
 A function that asks enters; its answer leaves, or boto's error. Knows no operation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms.aws import clients, retrying
 from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome
 from sessions_kms.aws.clock import offset_if_refused, signing_with
-from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries
+from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, RetriesOfCall, seconds_told
 from sessions_kms.concurrency import deadline
 
 if TYPE_CHECKING:
@@ -55,28 +55,27 @@ class Service:
             return self._answered(ask, probed, attempts)
 
     def _answered(self, ask: Ask, probe: Callable[[], Outcome], attempts: int) -> Answer:
-        tried = 0
+        retries = self._retries.of_call(attempts)
         while True:
-            tried += 1
             try:
                 answer = _signed_in_time(ask)
             except Exception as exc:
                 self.circuit.heard(_outcome(exc), probe)
-                pause = None if tried >= attempts else self._pause_after(tried, exc)
+                pause = self._pause_after(exc, retries)
                 if pause is None:
                     raise
             else:
                 self.circuit.heard(Outcome.ANSWERED, probe)
-                self._retries.answered()
+                retries.answered()
                 return answer
             retrying.sleep(pause)
 
-    def _pause_after(self, tried: int, exc: Exception) -> float | None:
+    def _pause_after(self, exc: Exception, retries: RetriesOfCall) -> float | None:
         """Return the seconds until the next attempt; None where none is to be or can be made."""
         failure = _failure(exc)
         if failure is None or self.circuit.is_open:
             return None
-        pause = self._retries.pause_after(tried, failure)
+        pause = retries.pause_after(failure)
         return pause if pause is not None and deadline.has_time_for(pause) else None
 
 
@@ -120,8 +119,9 @@ def _failure(exc: Exception) -> Failure | None:
     from botocore import exceptions
 
     if is_client_error(exc):
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return Failure(error_code(exc), status)
+        told: Mapping[str, Any] = exc.response.get("ResponseMetadata", {})
+        wait = seconds_told(told.get("HTTPHeaders", {}))
+        return Failure(error_code(exc), told.get("HTTPStatusCode"), wait)
     unanswered = (exceptions.ConnectionError, exceptions.HTTPClientError, retrying.GarbledAnswer)
     return Failure() if isinstance(exc, unanswered) else None
 
