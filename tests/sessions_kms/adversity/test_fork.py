@@ -101,7 +101,7 @@ def is_lock(value: Any) -> bool:
 
 def parts_of_waiting() -> list[Any]:
     service: Any = calls.service("dynamodb")
-    return [service.circuit, service._retries._quota, resolving.resolver._lookups]
+    return [service.circuit, service._retries.quota, resolving.resolver._lookups]
 
 
 def locks_of(stack: Stack) -> list[Any]:

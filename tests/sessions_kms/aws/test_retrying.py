@@ -17,8 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.retries.standard import ExponentialBackoff
 
 from sessions_kms.aws import clients, retrying
+from sessions_kms.aws.asking import BotoAsks
 from sessions_kms.aws.calls import Service
 from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, seconds_told
+from sessions_kms.concurrency.steps import run
 
 THROTTLED = Failure("ThrottlingException", 400)
 NO_ANSWER = Failure()
@@ -172,6 +174,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.join()
 
 
+def asked(service: Service, client: Any, **params: Any) -> Any:
+    return run(service.ask(BotoAsks(client, "get_item", params)))
+
+
 def our_client() -> Any:
     return clients.dynamodb_client("eu-west-1")
 
@@ -226,9 +232,7 @@ def test_schedule_of_reads_is_the_one_of_botos_standard_mode(
     service, client = Service("dynamodb"), our_client()
     service._retries = Retries("dynamodb", chance=lambda: 0.5)
     with pausing(retrying, "sleep") as noted:
-        ours = schedule(
-            server, lambda **params: service.ask(partial(client.get_item, **params)), noted, calls
-        )
+        ours = schedule(server, partial(asked, service, client), noted, calls)
     assert ours == theirs
     assert {len(each) for _, each in theirs} == {0, 1, 2}
 
@@ -237,5 +241,5 @@ def test_no_attempt_is_waited_for_beyond_what_the_call_may_take(server: Server) 
     service, client = Service("dynamodb"), our_client()
     server.script = [Said(400, "ThrottlingException", (("x-amz-retry-after", "4000"),))]
     with pausing(retrying, "sleep") as noted, pytest.raises(ClientError):
-        service.ask(partial(client.get_item, TableName="t", Key={"id": {"S": "x"}}))
+        asked(service, client, TableName="t", Key={"id": {"S": "x"}})
     assert (server.asked, noted) == (1, [])
