@@ -139,15 +139,16 @@ class BlockingTransport:
         keeps = False
         try:
             answer = connection.ask(request, attempt)
-            keeps = answer.keeps_alive and connection.channel.is_clean()
+            keeps = answer.keeps_alive and not connection.channel.is_over
         except OSError as exc:
             raise unanswered(self._endpoint, exc) from exc
         finally:
             # Not in an `except`: what ends this thread leaves no answer half read, either.
             if not keeps:
                 connection.close()
-        self._channels.answered(connection.channel)
-        self._kept.keep(connection)
+        if keeps:
+            self._channels.answered(connection.channel)
+            self._kept.keep(connection)
         return answer
 
     def _connected(self, attempt: Attempt) -> _Connection:

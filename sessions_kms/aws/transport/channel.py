@@ -28,10 +28,6 @@ class Channel(Protocol):
         """Return what these bytes say, and those before them that said nothing yet."""
         ...
 
-    def is_clean(self) -> bool:
-        """Tell whether nothing has come that is not read, and nothing has ended."""
-        ...
-
 
 class Clear:
     """Bytes that say themselves."""
@@ -49,10 +45,6 @@ class Clear:
     def opened(self, data: bytes) -> bytes:
         """Return them."""
         return data
-
-    def is_clean(self) -> bool:
-        """Tell that nothing is held here."""
-        return True
 
 
 class Tls:
@@ -92,10 +84,6 @@ class Tls:
         except ssl.SSLWantReadError:
             pass
         return b"".join(pieces)
-
-    def is_clean(self) -> bool:
-        """Tell whether no part of a record has come."""
-        return not self.is_over and not self._incoming.pending
 
     def session(self) -> ssl.SSLSession | None:
         """Return what resumes it: in TLS 1.3, once an answer has come. RFC 8446, 4.6.1."""

@@ -94,15 +94,16 @@ class LoopingTransport:
         keeps = False
         try:
             answer = await connection.ask(request, attempt)
-            keeps = answer.keeps_alive and connection.channel.is_clean()
+            keeps = answer.keeps_alive and not connection.channel.is_over
         except OSError as exc:
             raise unanswered(self._endpoint, exc) from exc
         finally:
             # Not in an `except`: a task that is cancelled leaves no answer half read, either.
             if not keeps:
                 connection.close()
-        self._channels.answered(connection.channel)
-        mine.kept.keep(connection)
+        if keeps:
+            self._channels.answered(connection.channel)
+            mine.kept.keep(connection)
         return answer
 
     async def _connected(self, attempt: Attempt, mine: "_OfLoop") -> Talking:

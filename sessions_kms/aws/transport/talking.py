@@ -135,9 +135,12 @@ class _Turn:
     async def outcome(self) -> object:
         """Return what was heard, or raise what went wrong."""
         found = await self._outcome
-        if isinstance(found, Exception):
-            raise found
-        return found
+        try:
+            if isinstance(found, Exception):
+                raise found
+            return found
+        finally:
+            found = None  # Its traceback has this frame: each would keep the other.
 
     def hear(self, data: bytes) -> bool:
         """Take what came; False where nothing more was expected."""
