@@ -11,8 +11,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.aws.asking import asking
 from sessions_kms.aws.calls import error_code, is_client_error, service
+from sessions_kms.aws.client.asking import TableClient, asking, table_of
 from sessions_kms.aws.clients import kms_client
 from sessions_kms.aws.errors import WRITES, is_named, table_error
 from sessions_kms.aws.retrying import ATTEMPTS
@@ -22,7 +22,6 @@ from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 # The answers by which KMS says that this key is not to be used by this caller.
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors
@@ -127,7 +126,7 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
         raise KMSUnavailable
 
 
-def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> Steps[dict[str, Any]]:
+def call_table(client: TableClient, operation: str, **params: Any) -> Steps[dict[str, Any]]:
     """Call one DynamoDB operation.
 
     Raises ConditionFailed, TransactionCanceled, or TableUnavailable for
@@ -145,12 +144,10 @@ def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> Steps
             raise table_error(exc, operation, params) from exc
 
 
-def _probe(client: "DynamoDBClient", params: Mapping[str, Any]) -> Wait:
+def _probe(client: TableClient, params: Mapping[str, Any]) -> Wait:
     """Return what reads nothing of the same table."""
-    if "TransactItems" in params:
-        ((params, *_), *_) = (action.values() for action in params["TransactItems"])
     key = {"id": {"S": "probe"}}
-    read = {"TableName": params["TableName"], "Key": key, "ConsistentRead": True}
+    read = {"TableName": table_of(params), "Key": key, "ConsistentRead": True}
     return asking(client, "get_item", read)
 
 

@@ -9,16 +9,14 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Pause, Steps, Wait
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 REPEATS_MAX = 3  # requests of a write whose answers are lost
 PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)  # seconds at most before a write that was refused
@@ -35,7 +33,7 @@ class Sender:
     """
 
     def __init__(
-        self, client: "DynamoDBClient", *, name: str, pause: Callable[[float], Wait] = Pause
+        self, client: TableClient, *, name: str, pause: Callable[[float], Wait] = Pause
     ) -> None:
         self.client = client
         self.name = name

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from sessions_kms.aws.http1.answer import Answer
+from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.http1.request import post
 from sessions_kms.aws.wire import answer_json, request_json
 from sessions_kms.aws.wire.shapes import REQUESTS
@@ -29,37 +30,29 @@ HEADERS: Final = {
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """Where a table is asked, and as whom; ``host`` is a name or an address without brackets."""
+class Target:
+    """Where a table is asked, in which Region a signature counts there, and as which client."""
 
-    host: str
-    port: int
-    tls: bool
+    endpoint: Endpoint
     region: str
     user_agent: str
 
     @cached_property
-    def authority(self) -> str:
-        """What the `Host` header says: the port where it is not the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
-
-    @cached_property
-    def url(self) -> str:
-        """The same as boto writes it."""
-        return f"{'https' if self.tls else 'http'}://{self.authority}"
-
-    @cached_property
     def signer(self) -> Signer:
-        """What signs the requests of this endpoint."""
+        """What signs the requests to it."""
         return Signer(self.region, SERVICE)
+
+    @cached_property
+    def authority(self) -> str:
+        """What the `Host` header says."""
+        return self.endpoint.authority
 
 
 @dataclass(frozen=True)
 class Exchange:
     """An operation and its parameters, which may be asked more than once: it stays the same one."""
 
-    endpoint: Endpoint
+    target: Target
     operation: str
     params: Mapping[str, Any] = field(repr=False)
 
@@ -76,12 +69,12 @@ class Exchange:
     def request(self, credentials: Credentials, at: datetime) -> bytes:
         """Return the request, signed at a moment that knows its zone. Raises as `body` does."""
         __traceback_hide__ = True
-        endpoint, headers = self.endpoint, HEADERS[self.operation]
-        signed = endpoint.signer.sign(
-            {"Host": endpoint.authority, **headers}, self.body, credentials, at
+        target, headers = self.target, HEADERS[self.operation]
+        signed = target.signer.sign(
+            {"Host": target.authority, **headers}, self.body, credentials, at
         )
-        unsigned = {"User-Agent": endpoint.user_agent, "Accept-Encoding": "identity"}
-        return post(endpoint.authority, {**headers, **unsigned, **signed}.items(), self.body)
+        unsigned = {"User-Agent": target.user_agent, "Accept-Encoding": "identity"}
+        return post(target.authority, {**headers, **unsigned, **signed}.items(), self.body)
 
     def answered(self, answer: Answer) -> dict[str, Any]:
         """Return what an answer says. Raises botocore's ClientError, or GarbledAnswer."""

@@ -12,7 +12,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 
 from sessions_kms import moving_in, moving_out
-from sessions_kms.aws.asking import BotoAsks
+from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import id_of, services

@@ -5,8 +5,8 @@ import threading
 import pytest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.http1.garbled import GarbledAnswer
-from sessions_kms.aws.transport.endpoint import Endpoint
 from sessions_kms.concurrency.deadline import Limits
 from tests.sessions_kms.aws.http1 import answers
 from tests.sessions_kms.aws.transport.conftest import PATIENT, Transport
@@ -224,4 +224,4 @@ def test_answer_that_has_begun_may_pause(transport: Transport) -> None:
 
 def test_url_is_told_in_messages_and_no_secret() -> None:
     assert Endpoint("::1", 8000, tls=False).url == "http://[::1]:8000/"
-    assert Endpoint("a.example", 443).url == "https://a.example:443/"
+    assert Endpoint("a.example", 443).url == "https://a.example/"
