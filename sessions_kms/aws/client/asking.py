@@ -3,24 +3,25 @@
 A client and what to ask it enter; its answer leaves, or its error: botocore's, or GarbledAnswer.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sessions_kms.aws.calls import Answer, NotBegun
-from sessions_kms.aws.clock import signing_time
+from sessions_kms.aws.clock import ServerClock, signing_time
 from sessions_kms.concurrency.steps import Call, Wait
 from sessions_kms.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from sessions_kms.aws.client.wire_client import Line, Ready, WireClient
+    from sessions_kms.aws.client.wire_client import Line, Ready
     from sessions_kms.aws.http1.answer import Answer as HTTPAnswer
     from sessions_kms.aws.wire.exchange import Exchange
 
-TableClient: TypeAlias = "DynamoDBClient | WireClient"
+TableClient: TypeAlias = "DynamoDBClient | HasWire"
 
 HOT: Final = {
     "delete_item": "DeleteItem",
@@ -32,13 +33,27 @@ HOT: Final = {
 }
 
 
+class HasWire(ABC):
+    """boto's client, and what is needed to ask without it: `wire_client`, which imports boto."""
+
+    boto: "DynamoDBClient"
+    clock: Callable[[], ServerClock]
+
+    @abstractmethod
+    def at_hand(self, table: str) -> "Ready | None":
+        """Return what is there without waiting; None where something is to be waited for."""
+
+    @abstractmethod
+    def ready(self, table: str) -> "Ready":
+        """Return what a request of a table needs. Raises OutOfTime, or what boto raises."""
+
+
 def asking(client: TableClient, operation: str, params: Mapping[str, Any]) -> Wait:
     """Return what asks a client once, by its wire where it has one for this."""
-    boto = getattr(client, "boto", None)  # the wire's; its class is imported with it
-    by_boto = BotoAsks(boto or client, operation, params)
-    if boto is None or operation not in HOT:
-        return by_boto
-    return WireAsks(cast("WireClient", client), by_boto)
+    if not isinstance(client, HasWire):
+        return BotoAsks(client, operation, params)
+    by_boto = BotoAsks(client.boto, operation, params)
+    return WireAsks(client, by_boto) if operation in HOT else by_boto
 
 
 def table_of(params: Mapping[str, Any]) -> str:
@@ -71,7 +86,7 @@ class BotoAsks:
 class WireAsks:
     """The wire asks; an event loop needs no thread for it, unless for what boto has yet to find."""
 
-    def __init__(self, client: "WireClient", by_boto: BotoAsks) -> None:
+    def __init__(self, client: HasWire, by_boto: BotoAsks) -> None:
         self._client = client
         self._by_boto = by_boto
         self._table = table_of(by_boto.params)

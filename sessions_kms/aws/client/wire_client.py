@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from sessions_kms.aws.client.asking import HasWire
 from sessions_kms.aws.client.targets import target_of, tell_targets
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.aws.role_credentials import FetchedCredentials
@@ -52,7 +53,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class WireClient:
+class WireClient(HasWire):
     """boto's client, and beside it the wire for the operations that it can do."""
 
     boto: "DynamoDBClient" = field(repr=False)
@@ -67,7 +68,6 @@ class WireClient:
         weakref.finalize(self, _close, self._lines, os.getpid())
 
     def at_hand(self, table: str) -> Ready | None:
-        """Return what is there without waiting; None where something is to be waited for."""
         credentials = self.credentials.at_hand()
         if credentials is None:
             return None
@@ -75,7 +75,6 @@ class WireClient:
         return Ready(credentials, self._lines[where]) if where in self._lines else None
 
     def ready(self, table: str) -> Ready:
-        """Return what a request of this table needs. Raises OutOfTime, or what boto raises."""
         credentials = self.credentials.get_frozen_credentials()
         where = (_account(credentials), table)
         if where not in self._lines:

@@ -17,8 +17,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.retries.standard import ExponentialBackoff
 
 from sessions_kms.aws import clients, retrying
-from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.aws.calls import Service
+from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, seconds_told
 from sessions_kms.concurrency.steps import run
 
