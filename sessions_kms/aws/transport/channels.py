@@ -6,8 +6,8 @@ An endpoint and the file of whom TLS believes enter, channels leave. Knows no so
 import ssl
 from functools import cache
 
+from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.transport.channel import Channel, Clear, Tls
-from sessions_kms.aws.transport.endpoint import Endpoint
 
 
 @cache

@@ -6,7 +6,7 @@ An OSError and an endpoint enter, an error leaves. `ConnectTimeoutError` and
 
 import ssl
 
-from sessions_kms.aws.transport.endpoint import Endpoint
+from sessions_kms.aws.http1.endpoint import Endpoint
 
 
 def not_connected(endpoint: Endpoint, exc: OSError) -> Exception:

@@ -14,8 +14,8 @@ from weakref import WeakSet
 
 from sessions_kms.aws import resolving
 from sessions_kms.aws.http1.answer import Answer
+from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.transport.channels import Channels
-from sessions_kms.aws.transport.endpoint import Endpoint
 from sessions_kms.aws.transport.failures import not_connected, unanswered
 from sessions_kms.aws.transport.kept import Kept, end_of_one_made
 from sessions_kms.aws.transport.talking import AT_ONCE, Talking

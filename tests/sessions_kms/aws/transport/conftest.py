@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import pytest
 
 from sessions_kms.aws.http1.answer import Answer
+from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.transport.blocking import BlockingTransport
-from sessions_kms.aws.transport.endpoint import Endpoint
 from sessions_kms.aws.transport.looping import LoopingTransport
 from sessions_kms.concurrency.deadline import Limits
 

@@ -12,9 +12,9 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, SS
 
 from sessions_kms.aws import resolving
 from sessions_kms.aws.calls import was_not_sent
+from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.resolving import Address, Resolver
-from sessions_kms.aws.transport.endpoint import Endpoint
 from sessions_kms.aws.transport.kept import AGE
 from sessions_kms.aws.transport.looping import LoopingTransport
 from sessions_kms.concurrency import deadline

@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError
 
 from sessions_kms.aws.calls import was_not_sent
+from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.transport import talking
 from sessions_kms.aws.transport.blocking import BlockingTransport
-from sessions_kms.aws.transport.endpoint import Endpoint
 from sessions_kms.aws.transport.looping import LoopingTransport
 from sessions_kms.concurrency.deadline import Attempt, OutOfTime
 from tests.sessions_kms.aws.transport.conftest import PATIENT
