@@ -163,8 +163,8 @@ def test_tls_is_spoken_and_its_sessions_are_resumed(
     def plays(peer: Peer) -> None:
         assert isinstance(peer.socket, ssl.SSLSocket)
         resumed.append(peer.socket.session_reused is True)
-        for _ in range(2):
-            peer.send(answer(peer.request()))
+        peer.send(answer(peer.request()))
+        peer.send(answer(peer.request(), b"Connection: close"))
 
     with Server(plays, tls) as server:
         asks = transport(secure(server), str(certificate))
