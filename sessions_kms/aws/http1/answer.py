@@ -47,6 +47,7 @@ class AnswerReader:
 
         Takes no more once it has returned the answer, or has raised.
         """
+        __traceback_hide__ = True
         if self._body is None:
             self._held += data
             if not self._has_head():
@@ -94,6 +95,7 @@ class AnswerReader:
         self._head, self._body = head, Chunks() if length is None else Sized(length)
 
     def _answer(self, data: bytes) -> Answer | None:
+        __traceback_hide__ = True
         head, body = self._head, self._body
         assert head is not None and body is not None  # noqa: S101, PT018 - for the type checker
         rest = body.feed(data)

@@ -34,6 +34,7 @@ class Chunks:
 
         Raises GarbledAnswer.
         """
+        __traceback_hide__ = True
         self._held += data
         while self._read is not None:
             if not self._read():
@@ -75,6 +76,7 @@ class Chunks:
         return True
 
     def _read_trailer(self) -> bool:
+        __traceback_hide__ = True
         if (line := self._line()) is None:
             return False
         if not line:
@@ -85,6 +87,7 @@ class Chunks:
 
     def _line(self) -> bytes | None:
         """Return the next line without its end; None while it has not come."""
+        __traceback_hide__ = True
         end = self._held.find(b"\r\n", 0, LINE_MAX + 2)
         if end < 0:
             if len(self._held) > LINE_MAX + 1:

@@ -58,6 +58,7 @@ class Head(NamedTuple):
 
 def parsed(text: str) -> Head:
     """Return the head that a text is, up to the end of its last header. Raises GarbledAnswer."""
+    __traceback_hide__ = True
     found = _HEAD.fullmatch(text)
     if found is None or text.count("\n") > LINES_MAX:
         raise GarbledAnswer("The head of the answer is not HTTP/1.1.")

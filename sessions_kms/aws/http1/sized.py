@@ -20,6 +20,7 @@ class Sized:
 
     def feed(self, data: bytes) -> bytes | None:
         """Take bytes; return what comes after the body, or None while it is not whole."""
+        __traceback_hide__ = True
         left = self._left
         if len(data) < left:
             self._pieces.append(data)

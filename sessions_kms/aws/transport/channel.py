@@ -68,6 +68,7 @@ class Tls:
 
     def sealed(self, data: bytes) -> bytes:
         """Encrypt, behind whatever TLS itself has to say."""
+        __traceback_hide__ = True
         left = memoryview(data)
         while left:
             left = left[self._tls.write(left) :]
@@ -75,6 +76,7 @@ class Tls:
 
     def opened(self, data: bytes) -> bytes:
         """Decrypt all whole records."""
+        __traceback_hide__ = True
         self._incoming.write(data)
         pieces = []
         try:
@@ -95,6 +97,7 @@ def heard(channel: Channel, reader: AnswerReader, data: bytes) -> tuple[bool, An
 
     Raises GarbledAnswer, ssl.SSLError, or ConnectionResetError where the connection ended first.
     """
+    __traceback_hide__ = True
     plain = channel.opened(data) if data else b""
     if plain and (answer := reader.feed(plain)) is not None:
         return True, answer

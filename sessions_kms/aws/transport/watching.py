@@ -2,14 +2,11 @@
 
 import select
 from collections.abc import Callable
-from typing import Final
-
-HAS_POLL: Final = hasattr(select, "poll")  # Windows has not
 
 
 def watch(socket: int) -> Callable[[], bool]:
     """Return what tells so of a socket, by its number."""
-    if not HAS_POLL:
+    if not hasattr(select, "poll"):  # on Windows
         return lambda: any(select.select([socket], [], [socket], 0))
     poll = select.poll()
     poll.register(socket, select.POLLIN | select.POLLPRI)

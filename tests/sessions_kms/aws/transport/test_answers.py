@@ -5,7 +5,6 @@ import threading
 import pytest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.concurrency.deadline import Limits
 from tests.sessions_kms.aws.http1 import answers
@@ -220,8 +219,3 @@ def test_answer_that_has_begun_may_pause(transport: Transport) -> None:
     with Server(pauses) as server:
         asks = transport(server.port, limits=PATIENT._replace(first_byte=1))
         assert asks.ask(request(b"x")).body == b"x"
-
-
-def test_url_is_told_in_messages_and_no_secret() -> None:
-    assert Endpoint("::1", 8000, tls=False).url == "http://[::1]:8000/"
-    assert Endpoint("a.example", 443).url == "https://a.example/"

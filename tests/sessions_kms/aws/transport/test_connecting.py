@@ -24,6 +24,7 @@ from tests.sessions_kms.aws.transport.scripted import Peer, Server, answer, echo
 from tests.support.certificates import server_context
 from tests.support.clock import FakeClock
 from tests.support.processes import free_port
+from tests.support.waiting import until
 
 SOON = PATIENT._replace(connect=0.05)
 
@@ -119,6 +120,41 @@ def test_silent_name_server_holds_up_no_loop(monkeypatch: pytest.MonkeyPatch) ->
     released.set()
 
 
+@pytest.mark.parametrize("stalls", ["name", "handshake"])
+def test_task_that_is_cancelled_before_it_is_connected_leaves_nothing(
+    stalls: str,
+    monkeypatch: pytest.MonkeyPatch,
+    certificate: Path,
+    tls: ssl.SSLContext,
+) -> None:
+    released, begun = threading.Event(), threading.Event()
+
+    def is_silent(_host: str, _port: int) -> list[Address]:
+        begun.set()
+        released.wait(30)
+        return []
+
+    def stays(peer: Peer) -> None:
+        begun.set()
+        peer.wait_for_the_end()
+
+    monkeypatch.setattr(resolving, "resolver", Resolver(is_silent))
+    with Server(stays) as server:
+        host = "table.example" if stalls == "name" else "127.0.0.1"
+        looping = LoopingTransport(secure(server, host), str(certificate), limits=PATIENT)
+
+        async def give_up() -> None:
+            task = asyncio.ensure_future(looping.ask(request()))
+            assert await asyncio.to_thread(begun.wait, 30)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+        asyncio.run(give_up())
+        assert until(lambda: server.open == 0)
+        released.set()
+
+
 def test_tls_is_spoken_and_its_sessions_are_resumed(
     transport: Transport, tls: ssl.SSLContext, certificate: Path
 ) -> None:
@@ -127,8 +163,8 @@ def test_tls_is_spoken_and_its_sessions_are_resumed(
     def plays(peer: Peer) -> None:
         assert isinstance(peer.socket, ssl.SSLSocket)
         resumed.append(peer.socket.session_reused is True)
-        for _ in range(2):
-            peer.send(answer(peer.request()))
+        peer.send(answer(peer.request()))
+        peer.send(answer(peer.request(), b"Connection: close"))
 
     with Server(plays, tls) as server:
         asks = transport(secure(server), str(certificate))
