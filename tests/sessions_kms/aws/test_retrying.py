@@ -1,13 +1,10 @@
 """Which attempts are made again, and after what pause: those of boto's standard mode."""
 
-import json
 import random
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial, partialmethod
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
+from typing import Any
 
 import botocore.endpoint
 import botocore.session
@@ -21,6 +18,7 @@ from sessions_kms.aws.calls import Service
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, seconds_told
 from sessions_kms.concurrency.steps import run
+from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
 
 THROTTLED = Failure("ThrottlingException", 400)
 NO_ANSWER = Failure()
@@ -102,14 +100,6 @@ def test_outage_uses_retries_up_and_answers_bring_them_back() -> None:
 # The same calls, answered by the same script, of boto's client and of ours.
 
 
-class Said(NamedTuple):
-    """What the server says to one request; 0 is to close the connection."""
-
-    status: int
-    code: str = ""
-    headers: tuple[tuple[str, str], ...] = ()
-
-
 GOOD = Said(200)
 SCRIPT = [
     *[GOOD] * 3,
@@ -131,47 +121,11 @@ SCRIPT = [
 ]
 
 
-class Server(ThreadingHTTPServer):
-    """It answers by a script; ``asked`` counts the requests."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script: list[Said] = []
-        self.asked = 0
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body are sent as one
-    server: Server
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked += 1
-        said = self.server.script.pop(0)
-        if said.status == 0:
-            self.close_connection = True
-            return
-        body = json.dumps({"__type": said.code} if said.code else {}).encode()
-        self.send_response(said.status)
-        for name, value in (*said.headers, ("Content-Length", str(len(body)))):
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{running.server_port}")
+    with running_by_script() as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
         yield running
-        running.shutdown()
-        thread.join()
 
 
 def asked(service: Service, client: Any, **params: Any) -> Any:
@@ -209,10 +163,10 @@ def schedule(
     """Return how many requests each call made, and its pauses."""
     seen = []
     for said in calls:
-        server.script, server.asked = list(said), 0
+        server.script, server.asked = list(said), []
         with suppress(ClientError, BotoCoreError, retrying.GarbledAnswer):
             call(TableName="t", Key={"id": {"S": "x"}})
-        seen.append((server.asked, noted.copy()))
+        seen.append((len(server.asked), noted.copy()))
         noted.clear()
     return seen
 
@@ -242,4 +196,4 @@ def test_no_attempt_is_waited_for_beyond_what_the_call_may_take(server: Server) 
     server.script = [Said(400, "ThrottlingException", (("x-amz-retry-after", "4000"),))]
     with pausing(retrying, "sleep") as noted, pytest.raises(ClientError):
         asked(service, client, TableName="t", Key={"id": {"S": "x"}})
-    assert (server.asked, noted) == (1, [])
+    assert (len(server.asked), noted) == (1, [])
