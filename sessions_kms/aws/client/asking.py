@@ -3,21 +3,21 @@
 A client and what to ask it enter; its answer leaves, or its error: botocore's, or GarbledAnswer.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sessions_kms.aws.calls import Answer, NotBegun
-from sessions_kms.aws.clock import ServerClock, signing_time
+from sessions_kms.aws.client.has_wire import HasWire
+from sessions_kms.aws.clock import signing_time
 from sessions_kms.concurrency.steps import Call, Wait
 from sessions_kms.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-    from sessions_kms.aws.client.wire_client import Line, Ready
+    from sessions_kms.aws.client.line import Line, Ready
     from sessions_kms.aws.http1.answer import Answer as HTTPAnswer
     from sessions_kms.aws.wire.exchange import Exchange
 
@@ -31,21 +31,6 @@ HOT: Final = {
     "transact_write_items": "TransactWriteItems",
     "update_item": "UpdateItem",
 }
-
-
-class HasWire(ABC):
-    """boto's client, and what is needed to ask without it: `wire_client`, which imports boto."""
-
-    boto: "DynamoDBClient"
-    clock: Callable[[], ServerClock]
-
-    @abstractmethod
-    def at_hand(self, table: str) -> "Ready | None":
-        """Return what is there without waiting; None where something is to be waited for."""
-
-    @abstractmethod
-    def ready(self, table: str) -> "Ready":
-        """Return what a request of a table needs. Raises OutOfTime, or what boto raises."""
 
 
 def asking(client: TableClient, operation: str, params: Mapping[str, Any]) -> Wait:

@@ -7,49 +7,16 @@ import os
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from sessions_kms.aws.client.asking import HasWire
+from sessions_kms.aws.client.has_wire import HasWire
+from sessions_kms.aws.client.line import Line, Ready
 from sessions_kms.aws.client.targets import target_of, tell_targets
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.aws.role_credentials import FetchedCredentials
-from sessions_kms.aws.transport.blocking import BlockingTransport
-from sessions_kms.aws.transport.looping import LoopingTransport
-from sessions_kms.aws.wire.exchange import Exchange, Target
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-
-
-@dataclass(frozen=True)
-class Line:
-    """A target and the connections to it; ``authorities`` is the file of those TLS believes."""
-
-    target: Target
-    authorities: str
-
-    def exchange(self, operation: str, params: Mapping[str, Any]) -> Exchange:
-        """Return an operation that is about to be asked."""
-        return Exchange(self.target, operation, params)
-
-    @cached_property
-    def blocking(self) -> BlockingTransport:
-        """The connections that threads share."""
-        return BlockingTransport(self.target.endpoint, self.authorities)
-
-    @cached_property
-    def looping(self) -> LoopingTransport:
-        """The connections of event loops."""
-        return LoopingTransport(self.target.endpoint, self.authorities)
-
-
-@dataclass(frozen=True)
-class Ready:
-    """What a request needs; without a line, only boto can send it."""
-
-    credentials: Any = field(repr=False)
-    line: Line | None
 
 
 @dataclass(frozen=True)

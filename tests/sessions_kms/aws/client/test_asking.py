@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 
 from sessions_kms.aws import clients
 from sessions_kms.aws.client import targets, wire_client
-from sessions_kms.aws.client.asking import HasWire
+from sessions_kms.aws.client.has_wire import HasWire
 from sessions_kms.aws.client.making import table_client
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.concurrency.steps import Call, Steps, arun, run
