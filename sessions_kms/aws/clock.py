@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from statistics import median
 from typing import Final, NamedTuple
 
@@ -117,6 +118,7 @@ def _tell(offset: float) -> None:
     )
 
 
+@lru_cache(maxsize=16)  # Many answers come in one second.
 def moment_of(date: str | None) -> float | None:
     """Return the epoch seconds of a `Date` (RFC 9110 section 5.6.7): the middle of its second."""
     try:
