@@ -47,10 +47,11 @@ bench-here: $(VENV)/.bench-installed
 	$(BIN)/python -m tests.bench $(ARGS)
 
 # The engine against its model, and faults at each call, at length: 3,000 examples are 150,000 steps.
+# And 100,000 signatures and answers of the wire against botocore's.
 fuzz: $(VENV)/.dev-installed
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
 	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
-	  tests/oauth/provider/test_revocation_faults.py $(ARGS)
+	  tests/oauth/provider/test_revocation_faults.py tests/sessions_kms/aws/wire $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -48,6 +48,7 @@ class Config:
     data_key_max_stale: int = 3600
     migrate_from: str = "django.contrib.sessions.backends.db"
     anonymous_max_size: int | None = None  # bytes
+    client: Literal["auto", "boto", "wire"] = "auto"
 
     def period_of(self, moment: float) -> int:
         """Return the start of the data key's period that a moment lies in; 0 in strict mode."""
@@ -192,6 +193,12 @@ def _size(value: Any) -> int:
     return int(value)
 
 
+def _client(value: Any) -> str:
+    if value not in ("auto", "boto", "wire"):
+        raise ValueError("must be 'auto', 'boto' or 'wire'.")
+    return str(value)
+
+
 class Setting(NamedTuple):
     """How one key of the dict is read."""
 
@@ -225,6 +232,7 @@ FIELDS: Mapping[str, Setting] = {
     "DATA_KEY_PERIOD": Setting("E011", _seconds(0, 7 * DAY)),
     "DATA_KEY_CACHE_AGE": Setting("E012", _cache_age),
     "DATA_KEY_MAX_STALE": Setting("E013", _cache_age),
+    "CLIENT": Setting("E019", _client),
     "ANONYMOUS_MAX_SIZE": Setting("E018", _optional(_size)),
     "MIGRATE_FROM": Setting(
         "E015", _matching(_MODULE, "the module of a session engine, such as myproject.sessions")

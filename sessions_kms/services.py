@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from sessions_kms import conf
 from sessions_kms.aws import calls, clients
+from sessions_kms.aws.client.asking import TableClient
+from sessions_kms.aws.client.making import table_client
+from sessions_kms.aws.client.wish import WireImpossible
 from sessions_kms.aws.clock import ServerClock, has_passed, local_of
 from sessions_kms.aws.translation import KMS
 from sessions_kms.concurrency import deadline
@@ -155,13 +159,14 @@ class Services:
 def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> Services:
     """Wire the services for a config; ``parts`` replaces fields of the result.
 
-    The clock is one that DynamoDB's answers correct, unless one is given.
+    The clock is one that DynamoDB's answers correct, unless one is given. Raises
+    ImproperlyConfigured where the client cannot be the one that is wished for.
     """
     clock = clock or ServerClock()
     if isinstance(clock, ServerClock):
         clients.go_by(clock)
     table = Table(
-        clients.dynamodb_client(config.region_name),
+        _table_client(config),
         name=config.table_name,
         pause=_pausing(parts.get("sleep")),
     )
@@ -176,6 +181,13 @@ def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> S
         "not_before": not_before,
     }
     return Services(config, clock=clock, **(defaults | parts))
+
+
+def _table_client(config: conf.Config) -> TableClient:
+    try:
+        return table_client(config.region_name, config.client)
+    except WireImpossible as exc:
+        raise ImproperlyConfigured(str(exc)) from None
 
 
 def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:

@@ -1,22 +1,23 @@
 """One call of a service of AWS: its attempts, its deadline, and the circuit that they share.
 
-A function that asks enters; its answer leaves, or boto's error. Knows no operation.
+What asks once, and is waited for, enters; steps leave, which return its answer or raise boto's
+error. Knows no operation.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms.aws import clients, retrying
 from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome
 from sessions_kms.aws.clock import offset_if_refused, signing_with
-from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries
+from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, RetriesOfCall, seconds_told
 from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.steps import Pause, Steps, Wait
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 Answer = dict[str, Any]
-Ask = Callable[[], Answer]
 
 # boto is imported at the first call, not with the engine: it costs more than Django's own start.
 
@@ -33,6 +34,10 @@ SIGNATURE_REFUSED = frozenset(
 )
 
 
+class NotBegun(Exception):
+    """An attempt found no thread in time."""
+
+
 class Service:
     """What this process knows of one service: its circuit, and what retries may yet cost."""
 
@@ -40,11 +45,13 @@ class Service:
         self.circuit = Circuit(name)
         self._retries = Retries(name)
 
-    def ask(self, ask: Ask, *, probe: Ask | None = None, attempts: int = ATTEMPTS) -> Answer:
+    def ask(
+        self, ask: Wait, *, probe: Wait | None = None, attempts: int = ATTEMPTS
+    ) -> Steps[Answer]:
         """Ask until there is an answer, as often and as long as that may be.
 
         ``probe`` asks for something that changes nothing, the same thing by default. Raises
-        what boto raises, OutOfTime, or CircuitOpen.
+        what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
 
         def probed() -> Outcome:
@@ -52,44 +59,46 @@ class Service:
 
         self.circuit.check(probed)
         with deadline.call(deadline.HASTY.call):
-            return self._answered(ask, probed, attempts)
+            return (yield from self._answered(ask, probed, attempts))
 
-    def _answered(self, ask: Ask, probe: Callable[[], Outcome], attempts: int) -> Answer:
-        tried = 0
+    def _answered(self, ask: Wait, probe: Callable[[], Outcome], attempts: int) -> Steps[Answer]:
+        retries = self._retries.of_call(attempts)
         while True:
-            tried += 1
             try:
-                answer = _signed_in_time(ask)
+                answer = yield from _signed_in_time(ask)
             except Exception as exc:
                 self.circuit.heard(_outcome(exc), probe)
-                pause = None if tried >= attempts else self._pause_after(tried, exc)
+                pause = self._pause_after(exc, retries)
                 if pause is None:
                     raise
             else:
                 self.circuit.heard(Outcome.ANSWERED, probe)
-                self._retries.answered()
+                retries.answered()
                 return answer
-            retrying.sleep(pause)
+            yield Pause(pause, retrying.sleep)
 
-    def _pause_after(self, tried: int, exc: Exception) -> float | None:
+    def _pause_after(self, exc: Exception, retries: RetriesOfCall) -> float | None:
         """Return the seconds until the next attempt; None where none is to be or can be made."""
         failure = _failure(exc)
         if failure is None or self.circuit.is_open:
             return None
-        pause = self._retries.pause_after(tried, failure)
+        pause = retries.pause_after(failure)
         return pause if pause is not None and deadline.has_time_for(pause) else None
 
 
-def _signed_in_time(ask: Ask) -> Answer:
+def _signed_in_time(ask: Wait) -> Steps[Answer]:
     """Ask, and once more where the signature was refused for its time: by that answer's `Date`."""
+    answer: Answer
     try:
-        return ask()
+        answer = yield ask
+        return answer
     except Exception as exc:
         offset = _offset_of_refusal(exc)
         if offset is None:
             raise
     with signing_with(offset):
-        return ask()
+        answer = yield ask
+        return answer
 
 
 def _offset_of_refusal(exc: Exception) -> float | None:
@@ -99,9 +108,9 @@ def _offset_of_refusal(exc: Exception) -> float | None:
     return offset_if_refused(clients.clock(), headers.get("date"))
 
 
-def _outcome_of(probe: Ask) -> Outcome:
+def _outcome_of(probe: Wait) -> Outcome:
     try:
-        probe()
+        probe.blocking()
     except Exception as exc:  # noqa: BLE001 - whatever it is, it is how that ended
         return _outcome(exc)
     return Outcome.ANSWERED
@@ -120,8 +129,9 @@ def _failure(exc: Exception) -> Failure | None:
     from botocore import exceptions
 
     if is_client_error(exc):
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return Failure(error_code(exc), status)
+        told: Mapping[str, Any] = exc.response.get("ResponseMetadata", {})
+        wait = seconds_told(told.get("HTTPHeaders", {}))
+        return Failure(error_code(exc), told.get("HTTPStatusCode"), wait)
     unanswered = (exceptions.ConnectionError, exceptions.HTTPClientError, retrying.GarbledAnswer)
     return Failure() if isinstance(exc, unanswered) else None
 
@@ -140,7 +150,7 @@ def was_not_sent(exc: Exception) -> bool:
     from botocore import exceptions
 
     unsent = (exceptions.ConnectTimeoutError, exceptions.EndpointConnectionError)
-    return isinstance(exc, (*unsent, CircuitOpen, deadline.OutOfTime))
+    return isinstance(exc, (*unsent, CircuitOpen, NotBegun, deadline.OutOfTime))
 
 
 def error_code(exc: "ClientError") -> str:

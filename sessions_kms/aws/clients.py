@@ -5,7 +5,7 @@ Takes a Region and gives a client. Knows nothing of what is asked by it.
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sessions_kms.aws.clock import ServerClock, signing_time
 from sessions_kms.concurrency import deadline
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import botocore.config
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
+
+    from sessions_kms.aws.role_credentials import FetchedCredentials
 
 POOL_CONNECTIONS = 64  # enough for the threads of one process
 
@@ -97,6 +99,12 @@ def control_client(service: str, region: str | None = None) -> Any:
         )
     made._endpoint.http_session.limits = deadline.PATIENT
     return made
+
+
+def credentials() -> "FetchedCredentials":
+    """Return the credentials that all clients share."""
+    found: Any = _session().get_credentials()
+    return cast("FetchedCredentials", found)
 
 
 def clock() -> ServerClock:

@@ -10,11 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from statistics import median
-from typing import Final
+from typing import Final, NamedTuple
 
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.telemetry import telemetry
@@ -29,6 +30,22 @@ REFUSED_FROM: Final = 60.0  # seconds off; AWS itself refuses at 300
 OFFSET_MAX: Final = 7 * 24 * 3600  # seconds beyond which nothing can be told
 
 
+class _Said(NamedTuple):
+    """What an answer said, to whom, and when by a clock that nobody sets."""
+
+    clock: "ServerClock"
+    moment: float
+    heard: float
+
+    def allows(self, moment: float) -> bool:
+        """Tell whether it may be so late by now, by this answer alone."""
+        return moment <= self.moment + time.monotonic() - self.heard + GRAIN
+
+
+# Of this task, or of this thread: who asks for others, in a loop, is no witness of theirs.
+_said: ContextVar[_Said | None] = ContextVar("sessions_kms_said", default=None)
+
+
 class ServerClock:
     """Gives the time of the server that it hears, by a local clock and its offset.
 
@@ -41,7 +58,6 @@ class ServerClock:
         self._offset = 0.0
         self._heard: deque[float] = deque(maxlen=SAMPLES)
         self._lock = threading.Lock()
-        self._last = threading.local()  # what this thread's last answer said
 
     @property
     def has_heard(self) -> bool:
@@ -62,7 +78,7 @@ class ServerClock:
     def hear(self, date: str | None) -> None:
         """Hear the `Date` of an answer that has just come."""
         moment = moment_of(date)
-        self._last.moment = moment
+        _said.set(None if moment is None else _Said(self, moment, time.monotonic()))
         if moment is None:
             return
         with self._lock:
@@ -75,12 +91,12 @@ class ServerClock:
         telemetry.measure("clock.offset", self._offset)
 
     def has_passed(self, moment: float) -> bool:
-        """Tell whether it is so late, by this clock and by the last answer of this thread alone.
+        """Tell whether it is so late, by this clock and by the last answer of this task alone.
 
         One who is asked whether a session has ended must not believe an offset that is wrong.
         """
-        said: float | None = getattr(self._last, "moment", None)
-        return moment <= self() and (said is None or moment <= said + GRAIN)
+        said = _said.get()
+        return moment <= self() and (said is None or said.clock is not self or said.allows(moment))
 
     def _believed(self) -> float | None:
         """Return the offset that the answers show; None where the last ones do not agree."""
@@ -102,6 +118,7 @@ def _tell(offset: float) -> None:
     )
 
 
+@lru_cache(maxsize=16)  # Many answers come in one second.
 def moment_of(date: str | None) -> float | None:
     """Return the epoch seconds of a `Date` (RFC 9110 section 5.6.7): the middle of its second."""
     try:
@@ -122,7 +139,7 @@ def has_passed(clock: Callable[[], float], moment: float) -> bool:
 
 # Requests are signed by the same clock: AWS refuses what is signed five minutes off.
 
-_signed = threading.local()
+_signed_at: ContextVar[float | None] = ContextVar("sessions_kms_signed_at", default=None)
 _signing_offset: ContextVar[float | None] = ContextVar("sessions_kms_signing_offset", default=None)
 
 
@@ -133,23 +150,24 @@ def signing_with(offset: float) -> Iterator[None]:
     try:
         yield
     finally:
-        _signing_offset.reset(token)
+        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+            _signing_offset.reset(token)
 
 
 def signing_time(clock: ServerClock) -> float:
     """Return the epoch seconds to sign a request with, however far off the local clock is."""
     offset = _signing_offset.get()
     moment = clock.local() + (clock.offset if offset is None else offset)
-    _signed.at = moment
+    _signed_at.set(moment)
     return moment
 
 
 def offset_if_refused(clock: ServerClock, date: str | None) -> float | None:
-    """Return the offset by which this thread's last signature, now refused, would have been right.
+    """Return the offset by which this task's last signature, now refused, would have been right.
 
     None where it was right: then it is not the time that it was refused for.
     """
-    moment, signed_at = moment_of(date), getattr(_signed, "at", None)
+    moment, signed_at = moment_of(date), _signed_at.get()
     if moment is None or signed_at is None or abs(moment - signed_at) <= REFUSED_FROM:
         return None
     return moment - clock.local()

@@ -6,7 +6,7 @@ Takes boto's errors and the operation, gives an error of ours. Calls nothing.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sessions_kms.aws.calls import error_code, is_client_error, was_not_sent
+from sessions_kms.aws.calls import NotBegun, error_code, is_client_error, was_not_sent
 from sessions_kms.aws.circuit import CircuitOpen
 from sessions_kms.concurrency.deadline import OutOfTime
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
@@ -61,6 +61,8 @@ def table_error(exc: Exception, operation: str, params: Mapping[str, Any]) -> Ex
         return _answered(exc, operation, params)
     if not was_not_sent(exc):
         return _untold(operation)
+    if isinstance(exc, NotBegun):
+        return TableUnavailable(str(exc))
     # What was given up before it was begun is not to be begun after all.
     return TableUnavailable() if isinstance(exc, CircuitOpen | OutOfTime) else NotApplied()
 

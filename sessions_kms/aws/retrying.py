@@ -1,26 +1,33 @@
 """Which failed attempts are worth another one, and when: as boto's standard mode has it.
 
-An error enters; a pause leaves, or None. Knows errors by their names only.
+An error enters; a pause leaves, or None. Knows errors by their names only. That boto bounds a
+pause by 20 seconds matters from the sixth attempt on, which nobody makes here.
+https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from time import sleep
 from typing import Final, NamedTuple
 
-__all__ = ["ATTEMPTS", "Failure", "Retries", "sleep"]
+from sessions_kms.aws.http1.garbled import GarbledAnswer
+
+__all__ = ["ATTEMPTS", "Failure", "GarbledAnswer", "Retries", "seconds_told", "sleep"]
 
 ATTEMPTS: Final = 3
 THROTTLED_PAUSE: Final = 1.0  # seconds at most before the second attempt, twice that later
 PAUSE: Final = 0.05  # the same of other failures
 PAUSES: Final = {"dynamodb": 0.025}  # the same of services that differ
+TOLD_MAX: Final = 5.0  # seconds that a service may have added to a pause
+RETRY_AFTER: Final = "x-amz-retry-after"  # milliseconds
 
-# https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
 THROTTLED = frozenset(
     {
         "BandwidthLimitExceeded",
+        "EC2ThrottledException",
         "LimitExceededException",
+        "PriorRequestNotComplete",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
@@ -33,20 +40,20 @@ THROTTLED = frozenset(
         "TransactionInProgressException",
     }
 )
-TRANSIENT = frozenset({"PriorRequestNotComplete", "RequestTimeout", "RequestTimeoutException"})
+TRANSIENT = frozenset({"RequestTimeout", "RequestTimeoutException"})
 TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 TOO_MANY = 429
 
 
-class GarbledAnswer(Exception):
-    """The body of an answer is not the one that was sent."""
-
-
 class Failure(NamedTuple):
-    """An attempt that failed: the name and status of AWS's error, or neither: no answer."""
+    """An attempt that failed: the name and status of AWS's error, or neither: no answer.
+
+    ``wait`` are the seconds that the service asked for.
+    """
 
     code: str | None = None
     status: int | None = None
+    wait: float | None = None
 
     @property
     def is_throttled(self) -> bool:
@@ -61,6 +68,15 @@ class Failure(NamedTuple):
         return self.is_throttled or self.code in TRANSIENT or self.status in TRANSIENT_STATUSES
 
 
+def seconds_told(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that an answer asks to wait; None where it does not tell, or badly."""
+    try:
+        told = int(headers[RETRY_AFTER]) / 1000
+    except (KeyError, ValueError, OverflowError):
+        return None
+    return told if told >= 0 else None
+
+
 class Retries:
     """The retries of one service, of which an outage may use up only so many.
 
@@ -69,38 +85,63 @@ class Retries:
     """
 
     def __init__(self, service: str, *, chance: Callable[[], float] = random.random) -> None:
-        self._pause = PAUSES.get(service, PAUSE)
-        self._chance = chance
-        self._quota = _Quota()
+        self.pause = PAUSES.get(service, PAUSE)
+        self.chance = chance
+        self.quota = _Quota()
 
-    def pause_after(self, tried: int, failure: Failure) -> float | None:
-        """Return the seconds to wait before the next attempt; None where there is to be none."""
-        if tried >= ATTEMPTS or not failure.is_transient or not self._quota.takes(failure):
+    def of_call(self, attempts: int = ATTEMPTS) -> "RetriesOfCall":
+        """Return the retries of a call that is about to be made, as so many attempts at most."""
+        return RetriesOfCall(self, attempts)
+
+
+class RetriesOfCall:
+    """The retries of one call, whose attempts come one after the other."""
+
+    def __init__(self, retries: Retries, attempts: int) -> None:
+        self._retries = retries
+        self._attempts = attempts
+        self._tried = 0
+        self._cost = 0  # of the last retry
+
+    def pause_after(self, failure: Failure) -> float | None:
+        """Return the seconds from a failed attempt to the next; None where there is to be none."""
+        self._tried += 1
+        if self._tried >= self._attempts or not failure.is_transient:
             return None
-        longest = THROTTLED_PAUSE if failure.is_throttled else self._pause
-        pause: float = self._chance() * longest * 2 ** (tried - 1)
-        return pause
+        cost = FOR_THROTTLED if failure.is_throttled else FOR_OTHERS
+        if not self._retries.quota.takes(cost):
+            return None
+        self._cost = cost
+        return self._pause(failure)
+
+    def _pause(self, failure: Failure) -> float:
+        longest = THROTTLED_PAUSE if failure.is_throttled else self._retries.pause
+        pause: float = self._retries.chance() * longest * 2 ** (self._tried - 1)
+        told = failure.wait or 0.0
+        return max(pause, min(told, pause + TOLD_MAX))
 
     def answered(self) -> None:
-        """Hear that a call was answered."""
-        self._quota.fill()
+        """Hear that the call was answered: what its last retry cost is given back."""
+        self._retries.quota.fill(self._cost or UNTRIED)
+
+
+FULL, FOR_THROTTLED, FOR_OTHERS, UNTRIED = 500, 5, 14, 1  # tokens, of boto's standard mode
 
 
 class _Quota:
-    FULL, FOR_THROTTLED, FOR_OTHERS = 500, 5, 14
-
     def __init__(self) -> None:
-        self._left = self.FULL
+        self._left = FULL
         self._lock = Lock()
 
-    def takes(self, failure: Failure) -> bool:
-        cost = self.FOR_THROTTLED if failure.is_throttled else self.FOR_OTHERS
+    def takes(self, cost: int) -> bool:
         with self._lock:
             if cost > self._left:
                 return False
             self._left -= cost
             return True
 
-    def fill(self) -> None:
+    def fill(self, tokens: int) -> None:
+        if self._left == FULL:  # Nearly always: no lock then.
+            return
         with self._lock:
-            self._left = min(self.FULL, self._left + self.FOR_THROTTLED)
+            self._left = min(FULL, self._left + tokens)

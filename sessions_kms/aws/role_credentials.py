@@ -36,9 +36,16 @@ class FetchedCredentials:
 
     def get_frozen_credentials(self) -> Any:
         """Return credentials to sign with. Raises OutOfTime, or what boto raises."""
-        if self._frozen is None or self._due(LEAST):
+        found = self.at_hand()
+        if found is None:
             self._raise_recent_failure()
             return self._lookups.wait("credentials", self._fetch, deadline.call_left())
+        return found
+
+    def at_hand(self) -> Any:
+        """Return credentials to sign with, without waiting; None where that has to be."""
+        if self._frozen is None or self._due(LEAST):
+            return None
         if self._due(None):  # For minutes yet they are good.
             self._begin()
         return self._frozen

@@ -5,23 +5,23 @@ nothing about sessions, records or data keys.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sessions_kms.aws.calls import error_code, is_client_error, service
+from sessions_kms.aws.client.asking import TableClient, asking, table_of
 from sessions_kms.aws.clients import kms_client
 from sessions_kms.aws.errors import WRITES, is_named, table_error
 from sessions_kms.aws.retrying import ATTEMPTS
+from sessions_kms.concurrency.steps import Call, Steps, Wait, run
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.telemetry import telemetry
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 # The answers by which KMS says that this key is not to be used by this caller.
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors
@@ -116,7 +116,7 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
     with telemetry.timed("aws", service="kms", operation=operation):
         try:
             client = kms_client(region_of(key_id))
-            return service(f"kms {client.meta.region_name}").ask(ask)
+            return run(service(f"kms {client.meta.region_name}").ask(Call(ask)))
         except Exception as exc:
             # Whatever else the SDK raises, the answer is unknown.
             if is_client_error(exc) and is_named(exc):
@@ -126,7 +126,7 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
         raise KMSUnavailable
 
 
-def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[str, Any]:
+def call_table(client: TableClient, operation: str, **params: Any) -> Steps[dict[str, Any]]:
     """Call one DynamoDB operation.
 
     Raises ConditionFailed, TransactionCanceled, or TableUnavailable for
@@ -135,22 +135,20 @@ def call_table(client: "DynamoDBClient", operation: str, **params: Any) -> dict[
     """
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
-            ask = partial(getattr(client, operation), **params)
+            ask, probe = asking(client, operation, params), _probe(client, params)
             # Whether a write may be sent again, only `storage.sending` knows.
             attempts = 1 if operation in WRITES else ATTEMPTS
-            return service("dynamodb").ask(ask, probe=_probe(client, params), attempts=attempts)
+            return (yield from service("dynamodb").ask(ask, probe=probe, attempts=attempts))
         except Exception as exc:
             # A body cut short or garbled raises anything, not only botocore's own errors.
             raise table_error(exc, operation, params) from exc
 
 
-def _probe(client: "DynamoDBClient", params: Mapping[str, Any]) -> Callable[[], dict[str, Any]]:
-    """Return a call that reads nothing of the same table."""
-    if "TransactItems" in params:
-        ((params, *_), *_) = (action.values() for action in params["TransactItems"])
+def _probe(client: TableClient, params: Mapping[str, Any]) -> Wait:
+    """Return what reads nothing of the same table."""
     key = {"id": {"S": "probe"}}
-    ask: Any = client.get_item
-    return partial(ask, TableName=params["TableName"], Key=key, ConsistentRead=True)
+    read = {"TableName": table_of(params), "Key": key, "ConsistentRead": True}
+    return asking(client, "get_item", read)
 
 
 def region_of(arn: str) -> str:

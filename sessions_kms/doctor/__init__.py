@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from sessions_kms.conf import config
 from sessions_kms.doctor.canary import Canary
+from sessions_kms.doctor.client import client_findings
 from sessions_kms.doctor.clock import clock_findings
 from sessions_kms.doctor.data_key import data_key_findings
 from sessions_kms.doctor.django_settings import settings_findings
@@ -35,6 +36,7 @@ def examine(measured: Measurements, *, writes: bool = True) -> Iterator[Finding]
         in_force = config()
     except ImproperlyConfigured:
         return  # Each fault is a finding already.
+    yield from client_findings(in_force)
     table = TableCheck(in_force)
     yield from table.findings()
     yield from kms_findings(in_force, table.replicas)

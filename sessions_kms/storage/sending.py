@@ -9,17 +9,14 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Call, Pause, Steps, Wait
-from sessions_kms.exceptions import FateUnknown, NotApplied, StoreUnavailable, TableUnavailable
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
+from sessions_kms.concurrency.steps import Pause, Steps, Wait
+from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 
 REPEATS_MAX = 3  # requests of a write whose answers are lost
 PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)  # seconds at most before a write that was refused
@@ -29,32 +26,6 @@ CHECK_FAILED = "ConditionalCheckFailed"
 Answer = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Send:
-    """One request to DynamoDB, for its answer. An event loop has it sent in a thread."""
-
-    client: "DynamoDBClient" = field(repr=False)
-    operation: str
-    params: Mapping[str, Any] = field(repr=False)
-
-    def blocking(self) -> Answer:
-        """Send it here. Raises what `call_table` does."""
-        return call_table(self.client, self.operation, **self.params)
-
-    async def looping(self) -> Answer:
-        """Send it in a thread, which this task's deadline binds.
-
-        Raises TableUnavailable, too, where no thread is free in time: nothing was sent.
-        """
-        try:
-            answer: Answer = await Call(self.blocking).looping()
-        except TableUnavailable:
-            raise
-        except StoreUnavailable as exc:  # Too many wait for a thread: it was not sent.
-            raise TableUnavailable(str(exc)) from exc
-        return answer
-
-
 class Sender:
     """The requests of one table. They raise TableUnavailable when the answer cannot be told.
 
@@ -62,7 +33,7 @@ class Sender:
     """
 
     def __init__(
-        self, client: "DynamoDBClient", *, name: str, pause: Callable[[float], Wait] = Pause
+        self, client: TableClient, *, name: str, pause: Callable[[float], Wait] = Pause
     ) -> None:
         self.client = client
         self.name = name
@@ -70,8 +41,7 @@ class Sender:
 
     def read(self, operation: str, **params: Any) -> Steps[Answer]:
         """Send what changes nothing."""
-        answer: Answer = yield self._request(operation, TableName=self.name, **params)
-        return answer
+        return (yield from call_table(self.client, operation, TableName=self.name, **params))
 
     def repeated(self, operation: str, **params: Any) -> Steps[None]:
         """Send a write that may be applied twice, or late, until an answer comes.
@@ -118,7 +88,9 @@ class Sender:
 
     def _once(self, operation: str, **params: Any) -> Steps[None]:
         try:
-            answer = yield self._request(operation, ReturnConsumedCapacity="TOTAL", **params)
+            answer = yield from call_table(
+                self.client, operation, ReturnConsumedCapacity="TOTAL", **params
+            )
         except TransactionCanceled as exc:
             if CHECK_FAILED in exc.reasons:
                 raise
@@ -126,9 +98,6 @@ class Sender:
         # boto parses a body cut short to an empty answer.
         if not is_whole(answer):
             raise FateUnknown
-
-    def _request(self, operation: str, **params: Any) -> Send:
-        return Send(self.client, operation, params)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ once, as steps (`TableSteps`); `Table` does each in the thread that calls it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
 from sessions_kms.concurrency.steps import Pause, Steps, Wait, blocking
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
@@ -25,9 +26,6 @@ from sessions_kms.storage.condition import (
     update_of,
 )
 from sessions_kms.storage.sending import REPEATS_MAX, Answer, Sender, is_whole
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb import DynamoDBClient
 
 OWNER_INDEX = "by-owner"
 PAGE_ITEMS = 100
@@ -49,7 +47,7 @@ class TableSteps:
     """The verbs of one table, as steps. ``pause`` makes the wait between two tries."""
 
     def __init__(
-        self, client: "DynamoDBClient", *, name: str, pause: Callable[[float], Wait] = Pause
+        self, client: TableClient, *, name: str, pause: Callable[[float], Wait] = Pause
     ) -> None:
         self._sender = Sender(client, name=name, pause=pause)
 
@@ -194,7 +192,7 @@ class Table:
     """The same verbs, each done in the thread that calls it."""
 
     def __init__(
-        self, client: "DynamoDBClient", *, name: str, pause: Callable[[float], Wait] = Pause
+        self, client: TableClient, *, name: str, pause: Callable[[float], Wait] = Pause
     ) -> None:
         self.steps = TableSteps(client, name=name, pause=pause)
 

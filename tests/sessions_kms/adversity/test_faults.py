@@ -114,6 +114,14 @@ NOT_RETRIED: dict[str, Fault] = {
     "condition failed on nothing": error("ConditionalCheckFailedException", Item={}),
     "condition failed on nonsense": error("ConditionalCheckFailedException", Item={"id": 5}),
 }
+SAID = {
+    "access denied",
+    "condition failed",
+    "condition failed on nothing",
+    "credentials expired",
+    "error without a type",
+    "transaction in conflict",
+}
 # A condition that failed, time and again, is not for want of an answer.
 LASTING = {
     what: fault
@@ -269,8 +277,12 @@ def test_answer_that_cannot_be_told_is_success_or_store_unavailable(
     raised = outcomes(faulty, name, faults, times)
     wrong = {what: exc for what, exc in raised.items() if exc and not is_unavailable(name, exc)}
     assert wrong == {}
-    if name in {"load", "unwrap", "seal"}:
-        assert [what for what, exc in raised.items() if exc is None] == []
+    fine = {what for what, exc in raised.items() if exc is None}
+    if name == "load" and times:
+        # What the wire cannot read it asks for once more; what was said it takes for said.
+        assert fine & SAID == set()
+    elif name in {"load", "unwrap", "seal"}:
+        assert fine == set()
 
 
 @EACH_ACTION

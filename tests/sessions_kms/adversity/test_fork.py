@@ -1,13 +1,9 @@
 """A forked child starts afresh, whatever its parent's threads held at that moment."""
 
 import asyncio
-import json
 import os
-import select
-import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -25,6 +21,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack, settings_of
 from tests.support.clock import FakeClock
+from tests.support.forking import in_child
 
 pytestmark = [
     pytest.mark.parametrize("make_stack", ["servers"], indirect=True),
@@ -41,31 +38,6 @@ def stack(make_stack: MakeStack, clock: FakeClock, settings: Settings) -> Stack:
     settings.SESSIONS_KMS = settings_of(stack.config) | {"REGION_NAME": stack.config.region_name}
     services._services = stack.services  # Changed settings dropped them.
     return stack
-
-
-def in_child(work: Callable[[], Any], seconds: float = 20) -> Any:
-    """Fork, do the work in the child, and give what it returned (JSON)."""
-    reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Since Python 3.12: that a thread's locks stay locked in the child is what is tested.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
-    if pid == 0:  # pragma: no cover - not measured in the child
-        try:
-            os.write(writing, json.dumps(work()).encode())
-        except BaseException as exc:  # noqa: BLE001 - told to the parent
-            os.write(writing, json.dumps(f"{type(exc).__name__}: {exc}").encode())
-        finally:
-            os._exit(0)  # Neither pytest's tidying up nor a parent's file is its business.
-    os.close(writing)
-    try:
-        if not select.select([reading], [], [], seconds)[0]:
-            os.kill(pid, signal.SIGKILL)
-            pytest.fail("the child is stuck")
-        return json.loads(os.read(reading, 100_000))
-    finally:
-        os.close(reading)
-        os.waitpid(pid, 0)
 
 
 @contextmanager
@@ -101,7 +73,7 @@ def is_lock(value: Any) -> bool:
 
 def parts_of_waiting() -> list[Any]:
     service: Any = calls.service("dynamodb")
-    return [service.circuit, service._retries._quota, resolving.resolver._lookups]
+    return [service.circuit, service._retries.quota, resolving.resolver._lookups]
 
 
 def locks_of(stack: Stack) -> list[Any]:

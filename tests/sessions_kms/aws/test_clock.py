@@ -1,5 +1,7 @@
 """The engine's clock is DynamoDB's, however far off this machine's is."""
 
+import asyncio
+import time
 from email.utils import formatdate
 
 import pytest
@@ -138,3 +140,24 @@ def test_signature_that_was_right_is_not_made_again(local: FakeClock) -> None:
 
 def test_date_is_that_of_rfc_9110() -> None:
     assert moment_of("Fri, 15 Jan 2027 08:00:00 GMT") == NOW + 0.5
+
+
+async def test_answer_of_another_task_is_no_witness(local: FakeClock) -> None:
+    heard = hearing(local, 600, 600, 600)
+
+    async def another() -> None:
+        heard.hear(date(local, 0))
+        assert not heard.has_passed(NOW + 500)
+
+    await asyncio.create_task(another())
+    assert heard.has_passed(NOW + 500)
+
+
+def test_witness_grows_older_by_a_clock_that_nobody_sets(
+    local: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = hearing(local, 600, 600, 600, 0)
+    assert not heard.has_passed(NOW + 500)
+    later = time.monotonic() + 500
+    monkeypatch.setattr("sessions_kms.aws.clock.time.monotonic", lambda: later)
+    assert heard.has_passed(NOW + 500)

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sessions_kms.aws.resolving import Address, Resolver, connected
+from sessions_kms.aws.resolving import FRESH, Address, Resolver, connected
 from sessions_kms.concurrency.bounded_pool import THREADS, BoundedPool, Refused
 from sessions_kms.concurrency.deadline import OutOfTime
+from tests.support.clock import FakeClock
 from tests.support.waiting import until
 
 GOOD: list[Address] = [(socket.AF_INET, ("192.0.2.1", 443))]
@@ -69,6 +70,41 @@ def test_last_good_address_serves_while_the_name_server_does_not(
     assert resolver.addresses("a.example", 443, LONG) == GOOD
     with pytest.raises(OSError, match=r"unknown|timed out"):
         resolver.addresses("b.example", 443, SOON)
+
+
+async def test_event_loop_asks_again_when_the_answer_is_no_longer_fresh(
+    server: NameServer, clock: FakeClock
+) -> None:
+    resolver = Resolver(server, steady=clock)
+    assert await resolver.in_loop("127.0.0.1", 80, LONG) == resolver.addresses("127.0.0.1", 80, 0)
+    for advance, asked in ((0, 1), (0, 1), (FRESH - 1, 1), (1, 2), (0, 2)):
+        clock.advance(advance)
+        assert await resolver.in_loop("a.example", 443, LONG) == GOOD
+        assert len(server.asked) == asked
+
+
+@pytest.mark.parametrize("trouble", ["silent", "unknown"])
+async def test_event_loop_gets_the_last_good_address_or_is_told(
+    server: NameServer, clock: FakeClock, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_kms.aws.resolving.PATIENCE", SOON)
+    resolver = Resolver(server, steady=clock)
+    await resolver.in_loop("a.example", 443, LONG)
+    clock.advance(FRESH)
+    setattr(server, trouble, True)
+    assert await resolver.in_loop("a.example", 443, LONG) == GOOD
+    with pytest.raises((socket.gaierror, TimeoutError)):
+        await resolver.in_loop("b.example", 443, SOON)
+
+
+async def test_event_loop_is_refused_at_once_when_too_many_names_hang(server: NameServer) -> None:
+    server.silent = True
+    resolver = Resolver(server)
+    for number in range(THREADS):
+        with pytest.raises(TimeoutError):
+            await resolver.in_loop(f"{number}.example", 443, SOON)
+    with pytest.raises(socket.gaierror, match="Too many"):
+        await resolver.in_loop("last.example", 443, LONG)
 
 
 def test_hung_names_hold_so_many_threads_and_the_next_is_refused_at_once(

@@ -1,15 +1,35 @@
-"""Which attempts are made again, and after what pause."""
+"""Which attempts are made again, and after what pause: those of boto's standard mode."""
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial, partialmethod
+from typing import Any
+
+import botocore.endpoint
+import botocore.session
 import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.retries.standard import ExponentialBackoff
 
-from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries
+from sessions_kms.aws import clients, retrying
+from sessions_kms.aws.calls import Service
+from sessions_kms.aws.client.asking import BotoAsks
+from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, seconds_told
+from sessions_kms.concurrency.steps import run
+from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
 
 THROTTLED = Failure("ThrottlingException", 400)
 NO_ANSWER = Failure()
 
 
-def retries(service: str = "dynamodb", chance: float = 1.0) -> Retries:
-    return Retries(service, chance=lambda: chance)
+def pauses(
+    *failures: Failure, service: str = "dynamodb", chance: float = 1.0
+) -> list[float | None]:
+    """Return the pauses of one call whose attempts fail so."""
+    retries = Retries(service, chance=lambda: chance).of_call()
+    return [retries.pause_after(failure) for failure in failures]
 
 
 @pytest.mark.parametrize(
@@ -25,8 +45,8 @@ def retries(service: str = "dynamodb", chance: float = 1.0) -> Retries:
     ],
 )
 def test_three_attempts_are_made_of_what_may_fare_better(failure: Failure) -> None:
-    pauses = [retries().pause_after(tried, failure) for tried in range(1, ATTEMPTS + 1)]
-    assert [pause is not None for pause in pauses] == [True, True, False]
+    made = [pause is not None for pause in pauses(*[failure] * ATTEMPTS)]
+    assert made == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -39,26 +59,141 @@ def test_three_attempts_are_made_of_what_may_fare_better(failure: Failure) -> No
     ],
 )
 def test_what_will_not_fare_better_is_asked_once(failure: Failure) -> None:
-    assert retries().pause_after(1, failure) is None
+    assert pauses(failure) == [None]
 
 
 def test_pauses_grow_and_are_spread_by_chance() -> None:
-    asked = (1, 2)
-    assert [retries().pause_after(tried, NO_ANSWER) for tried in asked] == [0.025, 0.05]
-    assert [retries("kms eu-west-1").pause_after(tried, NO_ANSWER) for tried in asked] == [
-        0.05,
-        0.1,
-    ]
-    assert [retries().pause_after(tried, THROTTLED) for tried in asked] == [1, 2]
-    assert retries(chance=0.5).pause_after(1, NO_ANSWER) == 0.0125
+    assert pauses(NO_ANSWER, NO_ANSWER) == [0.025, 0.05]
+    assert pauses(NO_ANSWER, NO_ANSWER, service="kms eu-west-1") == [0.05, 0.1]
+    assert pauses(THROTTLED, THROTTLED) == [1, 2]
+    assert pauses(NO_ANSWER, chance=0.5) == [0.0125]
+
+
+def test_service_may_ask_for_a_longer_pause() -> None:
+    asked = [pauses(THROTTLED._replace(wait=wait)) for wait in (0.0, 0.5, 1.5, 6.0, 60.0)]
+    assert asked == [[1], [1], [1.5], [6], [6]]
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [("1500", 1.5), ("0", 0), ("-1", None), ("x", None), ("", None), ("9" * 400, None)],
+)
+def test_pause_that_is_badly_told_is_none(told: str, seconds: float | None) -> None:
+    assert seconds_told({"x-amz-retry-after": told}) == seconds
+    assert seconds_told({}) is None
 
 
 def test_outage_uses_retries_up_and_answers_bring_them_back() -> None:
-    spent = retries()
+    spent = Retries("dynamodb", chance=lambda: 1)
     made = 0
-    while spent.pause_after(1, NO_ANSWER) is not None:
+    while spent.of_call().pause_after(NO_ANSWER) is not None:
         made += 1
     assert made == 35  # 500 tokens, 14 each
-    for _ in range(2):
-        spent.answered()
-    assert spent.pause_after(1, NO_ANSWER) is not None
+    for _ in range(4):  # 10 are left
+        spent.of_call().answered()
+    again = spent.of_call()
+    assert again.pause_after(NO_ANSWER) is not None
+    again.answered()
+    assert spent.of_call().pause_after(NO_ANSWER) is not None
+
+
+# The same calls, answered by the same script, of boto's client and of ours.
+
+
+GOOD = Said(200)
+SCRIPT = [
+    *[GOOD] * 3,
+    Said(0),
+    Said(400, "ThrottlingException"),
+    Said(400, "ProvisionedThroughputExceededException"),
+    Said(400, "ThrottlingException", (("x-amz-retry-after", "1700"),)),
+    Said(503, "Busy", (("x-amz-retry-after", "120"),)),
+    Said(500, "InternalServerError", (("x-amz-retry-after", "-4"),)),
+    Said(400, "AccessDeniedException", (("x-amz-retry-after", "1"),)),
+    Said(400, "ResourceNotFoundException"),
+    Said(400, "RequestTimeout"),
+    Said(400, "PriorRequestNotComplete"),
+    Said(400, "EC2ThrottledException"),
+    Said(400, "ReplicatedWriteConflictException"),
+    Said(429),
+    Said(429, "Unknown"),
+    *[Said(status) for status in (500, 501, 502, 503, 504)],
+]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with running_by_script() as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+        yield running
+
+
+def asked(service: Service, client: Any, **params: Any) -> Any:
+    return run(service.ask(BotoAsks(client, "get_item", params)))
+
+
+def our_client() -> Any:
+    return clients.dynamodb_client("eu-west-1")
+
+
+@contextmanager
+def pausing(module: Any, name: str) -> Iterator[list[float]]:
+    """Have pauses noted instead of made."""
+    noted: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, noted.append)
+        yield noted
+
+
+def scripts() -> list[list[Said]]:
+    """Return what is said to each of many calls: enough to use up the quota, and to fill it."""
+    chance = random.Random(15)  # noqa: S311 - to be told again
+    calls = []
+    for number in range(300):
+        good = 0.9 if 100 < number < 150 else 0.1
+        calls.append(
+            [GOOD if chance.random() < good else chance.choice(SCRIPT) for _ in range(ATTEMPTS)]
+        )
+    return calls
+
+
+def schedule(
+    server: Server, call: Any, noted: list[float], calls: list[list[Said]]
+) -> list[tuple[int, list[float]]]:
+    """Return how many requests each call made, and its pauses."""
+    seen = []
+    for said in calls:
+        server.script, server.asked = list(said), []
+        with suppress(ClientError, BotoCoreError, retrying.GarbledAnswer):
+            call(TableName="t", Key={"id": {"S": "x"}})
+        seen.append((len(server.asked), noted.copy()))
+        noted.clear()
+    return seen
+
+
+def test_schedule_of_reads_is_the_one_of_botos_standard_mode(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = ExponentialBackoff.__init__
+    fixed = partialmethod(original, random=lambda: 0.5)
+    monkeypatch.setattr(ExponentialBackoff, "__init__", fixed)
+    # What has another checksum than it was sent with, boto takes where there is to be no retry.
+    calls = [[Said(200, "", (("x-amz-crc32", "1"),)), GOOD], *scripts()]
+    config = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
+    boto: Any = botocore.session.Session().create_client("dynamodb", "eu-west-1", config=config)
+    with pausing(botocore.endpoint.time, "sleep") as noted:  # type: ignore[attr-defined]
+        theirs = schedule(server, boto.get_item, noted, calls)
+    service, client = Service("dynamodb"), our_client()
+    service._retries = Retries("dynamodb", chance=lambda: 0.5)
+    with pausing(retrying, "sleep") as noted:
+        ours = schedule(server, partial(asked, service, client), noted, calls)
+    assert ours == theirs
+    assert {len(each) for _, each in theirs} == {0, 1, 2}
+
+
+def test_no_attempt_is_waited_for_beyond_what_the_call_may_take(server: Server) -> None:
+    service, client = Service("dynamodb"), our_client()
+    server.script = [Said(400, "ThrottlingException", (("x-amz-retry-after", "4000"),))]
+    with pausing(retrying, "sleep") as noted, pytest.raises(ClientError):
+        asked(service, client, TableName="t", Key={"id": {"S": "x"}})
+    assert (len(server.asked), noted) == (1, [])

@@ -18,6 +18,7 @@ store = checked_store.store
 CHECKS = [
     "settings",
     "settings saving",
+    "client",
     "table",
     "table key schema",
     "table index",

@@ -12,10 +12,10 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.db import SessionStore as DatabaseStore
 
 from sessions_kms import moving_in, moving_out
+from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
 from sessions_kms.services import id_of, services
-from sessions_kms.storage.sending import Send
 from sessions_kms.switching.importer import Importer, OldEngine
 from sessions_kms.switching.moved_marks import mark, mark_of
 from tests.sessions_kms.support import interrupted, old_engine
@@ -164,7 +164,7 @@ def test_ending_what_is_unknown_leaves_nothing(fake: Stack, engine: str) -> None
 # There, back and there again, with a process killed between any two calls
 
 TABLE_CALLS = [
-    (Send, "blocking"),
+    (BotoAsks, "blocking"),
 ]
 ROW_CALLS = [
     (DatabaseStore, "load"),

@@ -1,0 +1,118 @@
+"""One attempt at an operation of a table: in a thread it blocks, in an event loop it does not.
+
+A client and what to ask it enter; its answer leaves, or its error: botocore's, or GarbledAnswer.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from sessions_kms.aws.calls import Answer, NotBegun
+from sessions_kms.aws.client.has_wire import HasWire
+from sessions_kms.aws.clock import signing_time
+from sessions_kms.concurrency.steps import Call, Wait
+from sessions_kms.exceptions import StoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+    from sessions_kms.aws.client.line import Line, Ready
+    from sessions_kms.aws.http1.answer import Answer as HTTPAnswer
+    from sessions_kms.aws.wire.exchange import Exchange
+
+TableClient: TypeAlias = "DynamoDBClient | HasWire"
+
+HOT: Final = {
+    "delete_item": "DeleteItem",
+    "get_item": "GetItem",
+    "put_item": "PutItem",
+    "query": "Query",
+    "transact_write_items": "TransactWriteItems",
+    "update_item": "UpdateItem",
+}
+
+
+def asking(client: TableClient, operation: str, params: Mapping[str, Any]) -> Wait:
+    """Return what asks a client once, by its wire where it has one for this."""
+    if not isinstance(client, HasWire):
+        return BotoAsks(client, operation, params)
+    by_boto = BotoAsks(client.boto, operation, params)
+    return WireAsks(client, by_boto) if operation in HOT else by_boto
+
+
+def table_of(params: Mapping[str, Any]) -> str:
+    """Return the name of the table that is asked about, in a transaction the first one's."""
+    if "TransactItems" in params:
+        ((params, *_), *_) = (action.values() for action in params["TransactItems"])
+    name: str = params["TableName"]
+    return name
+
+
+@dataclass(frozen=True)
+class BotoAsks:
+    """boto's client asks; an event loop has it do so in a thread."""
+
+    client: Any = field(repr=False)
+    operation: str
+    params: Mapping[str, Any] = field(repr=False)
+
+    def blocking(self) -> Answer:
+        """Ask here. Raises what boto raises."""
+        answer: Answer = getattr(self.client, self.operation)(**self.params)
+        return answer
+
+    async def looping(self) -> Answer:
+        """Ask in a thread, which this task's deadline binds. Raises NotBegun, too."""
+        answer: Answer = await _in_thread(self.blocking)
+        return answer
+
+
+class WireAsks:
+    """The wire asks; an event loop needs no thread for it, unless for what boto has yet to find."""
+
+    def __init__(self, client: HasWire, by_boto: BotoAsks) -> None:
+        self._client = client
+        self._by_boto = by_boto
+        self._table = table_of(by_boto.params)
+        self._exchange: Exchange | None = None  # One, however often it is asked.
+
+    def blocking(self) -> Answer:
+        """Ask here. Raises what boto raises, or GarbledAnswer."""
+        __traceback_hide__ = True
+        ready = self._client.at_hand(self._table) or self._client.ready(self._table)
+        if ready.line is None:
+            return self._by_boto.blocking()
+        return self._heard(ready.line.blocking.ask(self._request(ready.credentials, ready.line)))
+
+    async def looping(self) -> Answer:
+        """Ask in this loop. Raises NotBegun, too."""
+        __traceback_hide__ = True
+        ready: Ready | None = self._client.at_hand(self._table)
+        if ready is None:
+            ready = await _in_thread(self._client.ready, self._table)
+        if ready.line is None:
+            return await self._by_boto.looping()
+        request = self._request(ready.credentials, ready.line)
+        return self._heard(await ready.line.looping.ask(request))
+
+    def _request(self, credentials: Any, line: "Line") -> bytes:
+        __traceback_hide__ = True
+        if self._exchange is None:
+            by_boto = self._by_boto
+            self._exchange = line.exchange(HOT[by_boto.operation], by_boto.params)
+        now = datetime.fromtimestamp(signing_time(self._client.clock()), UTC)
+        return self._exchange.request(credentials, now)
+
+    def _heard(self, answer: "HTTPAnswer") -> Answer:
+        __traceback_hide__ = True
+        self._client.clock().hear(answer.headers.get("date"))
+        assert self._exchange is not None  # noqa: S101 - for the type checker
+        return self._exchange.answered(answer)
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return await Call(function, args).looping()
+    except StoreUnavailable as exc:
+        raise NotBegun(str(exc)) from exc

@@ -1,0 +1,185 @@
+"""Calls of an endpoint that block their thread.
+
+A request enters, its answer leaves, within the time of an attempt (`concurrency.deadline`).
+Each connection serves one request at a time, and none that anything is odd about serves another.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from threading import Semaphore
+from time import monotonic
+from typing import Final
+from weakref import WeakSet
+
+from sessions_kms.aws import resolving
+from sessions_kms.aws.http1.answer import Answer, AnswerReader
+from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.transport.channel import Channel, heard
+from sessions_kms.aws.transport.channels import Channels
+from sessions_kms.aws.transport.failures import not_connected, unanswered
+from sessions_kms.aws.transport.kept import Kept, end_of_one_made
+from sessions_kms.aws.transport.watching import watch
+from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
+
+CONNECTIONS: Final = 64  # at one time
+AT_ONCE: Final = 64 * 1024  # bytes that are read at one time
+
+
+class _Connection:
+    """A socket and what its bytes say."""
+
+    __slots__ = ("_socket", "_speaks", "channel", "ends")
+
+    def __init__(self, made: socket.socket, channel: Channel, ends: float) -> None:
+        self._socket = made
+        self._speaks = watch(made.fileno())
+        self.channel = channel
+        self.ends = ends
+
+    def open(self, attempt: Attempt) -> None:
+        """Shake hands. Raises OSError."""
+        said, is_open = self.channel.opening(b"")
+        while said or not is_open:
+            self._socket.settimeout(attempt.to_connect())
+            self._socket.sendall(said)
+            if is_open:
+                break
+            self._socket.settimeout(attempt.to_connect())
+            if not (data := self._socket.recv(AT_ONCE)):
+                raise ConnectionResetError("The connection was closed within the handshake.")
+            said, is_open = self.channel.opening(data)
+
+    def ask(self, request: bytes, attempt: Attempt) -> Answer:
+        """Send a request and return its answer. Raises OSError or GarbledAnswer."""
+        __traceback_hide__ = True
+        self._socket.settimeout(attempt.to_write())
+        self._socket.sendall(self.channel.sealed(request))
+        reader, answer = AnswerReader(), None
+        while answer is None:
+            self._socket.settimeout(attempt.to_read())
+            data = self._socket.recv(AT_ONCE)
+            began, answer = heard(self.channel, reader, data)
+            attempt.heard = attempt.heard or began
+        return answer
+
+    def is_quiet(self) -> bool:
+        """Tell whether nothing can be read, not its end either."""
+        return not self._speaks()
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+
+class BlockingTransport:
+    """One endpoint's connections, for all threads of the process, and no more than so many.
+
+    ``authorities`` is the file of those whom TLS believes. Without TLS there is none.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        authorities: str = "",
+        *,
+        limits: Limits = HASTY,
+        connections: int = CONNECTIONS,
+        steady: Callable[[], float] = monotonic,
+    ) -> None:
+        self._endpoint = endpoint
+        self._channels = Channels(endpoint, authorities)
+        self._limits = limits
+        self._connections = connections
+        self._steady = steady
+        self._kept: Kept[_Connection]
+        self._begin()
+        _transports.add(self)
+
+    def ask(self, request: bytes) -> Answer:
+        """Send a request once, and return its answer.
+
+        Who finds all connections in use waits for one, as long as one may take to connect. Raises
+        botocore's errors (see `failures`), or GarbledAnswer. Nothing is sent a second time.
+        """
+        __traceback_hide__ = True
+        attempt = Attempt(self._limits)
+        places = self._places
+        self._wait_for(places, attempt)
+        try:
+            return self._answer(request, attempt)
+        finally:
+            places.release()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._kept.close()
+
+    def begin_anew(self) -> None:
+        """Leave the connections to the parent of this forked process, as far as they are its."""
+        for connection in self._kept.all():
+            connection.close()  # this process's end of it
+        self._begin()
+
+    def _begin(self) -> None:
+        self._kept = Kept(self._steady)
+        self._places = Semaphore(self._connections)
+
+    def _wait_for(self, places: Semaphore, attempt: Attempt) -> None:
+        try:
+            came = places.acquire(timeout=attempt.to_connect())
+        except OutOfTime:
+            came = False
+        if not came:
+            raise not_connected(self._endpoint, OutOfTime())
+
+    def _answer(self, request: bytes, attempt: Attempt) -> Answer:
+        __traceback_hide__ = True
+        connection = self._kept.take() or self._connected(attempt)
+        keeps = False
+        try:
+            answer = connection.ask(request, attempt)
+            keeps = answer.keeps_alive and not connection.channel.is_over
+        except OSError as exc:
+            raise unanswered(self._endpoint, exc) from exc
+        finally:
+            # Not in an `except`: what ends this thread leaves no answer half read, either.
+            if not keeps:
+                connection.close()
+        if keeps:
+            self._channels.answered(connection.channel)
+            self._kept.keep(connection)
+        return answer
+
+    def _connected(self, attempt: Attempt) -> _Connection:
+        host, port = self._endpoint.host, self._endpoint.port
+        try:
+            addresses = resolving.resolver.addresses(host, port, attempt.to_connect())
+            made = resolving.connected(addresses, attempt.to_connect, _new_socket)
+            try:
+                ends = end_of_one_made(self._steady())
+                connection = _Connection(made, self._channels.new(), ends)
+                connection.open(attempt)
+            except BaseException:
+                made.close()
+                raise
+        except OSError as exc:
+            raise not_connected(self._endpoint, exc) from exc
+        return connection
+
+
+def _new_socket(family: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+_transports: "WeakSet[BlockingTransport]" = WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport.begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

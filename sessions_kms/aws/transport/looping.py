@@ -1,0 +1,185 @@
+"""Calls of an endpoint from event loops, without a thread: each loop has its own connections.
+
+A request enters, its answer leaves, within the time of an attempt (`concurrency.deadline`).
+A task that is cancelled, or runs out of time, takes its connection with it.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator, Callable
+from time import monotonic
+from typing import Final
+from weakref import WeakSet
+
+from sessions_kms.aws import resolving
+from sessions_kms.aws.http1.answer import Answer
+from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.transport.channels import Channels
+from sessions_kms.aws.transport.failures import not_connected, unanswered
+from sessions_kms.aws.transport.kept import Kept, end_of_one_made
+from sessions_kms.aws.transport.talking import AT_ONCE, Talking
+from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
+
+CONNECTIONS: Final = 64  # of one loop at one time
+
+
+class LoopingTransport:
+    """One endpoint's connections, for all event loops, and no more than so many for each.
+
+    ``authorities`` is the file of those whom TLS believes. Without TLS there is none.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        authorities: str = "",
+        *,
+        limits: Limits = HASTY,
+        connections: int = CONNECTIONS,
+        steady: Callable[[], float] = monotonic,
+    ) -> None:
+        self._endpoint = endpoint
+        self._channels = Channels(endpoint, authorities)
+        self._limits = limits
+        self._connections = connections
+        self._steady = steady
+        self._of_loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
+        _transports.add(self)
+
+    async def ask(self, request: bytes) -> Answer:
+        """Send a request once, and return its answer.
+
+        Who finds all connections in use waits for one, as long as one may take to connect. Raises
+        botocore's errors (see `failures`), or GarbledAnswer. Nothing is sent a second time.
+        """
+        __traceback_hide__ = True
+        attempt = Attempt(self._limits)
+        mine = self._of_loops.get(asyncio.get_running_loop()) or await self._begin()
+        await self._wait_for(mine.places, attempt)
+        try:
+            return await self._answer(request, attempt, mine)
+        finally:
+            mine.places.release()
+
+    def begin_anew(self) -> None:
+        """Leave the connections to the parent of this forked process.
+
+        Not even this process's ends are closed: its loops share what watches them (epoll).
+        """
+        self._of_loops = {}
+
+    async def _begin(self) -> "_OfLoop":
+        for loop in list(self._of_loops):
+            if loop.is_closed():  # without a word: see `_OfLoop.until_its_end`
+                self._of_loops.pop(loop, None)
+        mine = _OfLoop(Kept(self._steady), self._connections)
+        self._of_loops[asyncio.get_running_loop()] = mine
+        await anext(mine.end)
+        return mine
+
+    async def _wait_for(self, places: asyncio.Semaphore, attempt: Attempt) -> None:
+        if not places.locked():
+            await places.acquire()  # at once
+            return
+        try:
+            async with asyncio.timeout(attempt.to_connect()):
+                await places.acquire()
+        except TimeoutError:
+            raise not_connected(self._endpoint, OutOfTime()) from None
+
+    async def _answer(self, request: bytes, attempt: Attempt, mine: "_OfLoop") -> Answer:
+        __traceback_hide__ = True
+        connection = mine.kept.take() or await self._connected(attempt, mine)
+        keeps = False
+        try:
+            answer = await connection.ask(request, attempt)
+            keeps = answer.keeps_alive and not connection.channel.is_over
+        except OSError as exc:
+            raise unanswered(self._endpoint, exc) from exc
+        finally:
+            # Not in an `except`: a task that is cancelled leaves no answer half read, either.
+            if not keeps:
+                connection.close()
+        if keeps:
+            self._channels.answered(connection.channel)
+            mine.kept.keep(connection)
+        return answer
+
+    async def _connected(self, attempt: Attempt, mine: "_OfLoop") -> Talking:
+        host, port = self._endpoint.host, self._endpoint.port
+        try:
+            async with asyncio.timeout(attempt.to_connect()):
+                found = await resolving.resolver.in_loop(host, port, attempt.to_connect())
+                made = await _connected_socket(found, attempt)
+                try:
+                    return await self._opened(made, attempt, mine)
+                except BaseException:
+                    made.close()
+                    raise
+        except OSError as exc:
+            raise not_connected(self._endpoint, exc) from exc
+
+    async def _opened(self, made: socket.socket, attempt: Attempt, mine: "_OfLoop") -> Talking:
+        ends = end_of_one_made(self._steady())
+        talking = Talking(self._channels.new(), mine.buffer, ends)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: talking, sock=made)
+        try:
+            await talking.open(attempt)
+        except BaseException:
+            talking.close()
+            raise
+        return talking
+
+
+class _OfLoop:
+    """What one event loop has."""
+
+    def __init__(self, kept: Kept[Talking], connections: int) -> None:
+        self.kept = kept
+        self.places = asyncio.Semaphore(connections)
+        self.buffer = memoryview(bytearray(AT_ONCE))
+        self.end = self.until_its_end()
+
+    async def until_its_end(self) -> AsyncGenerator[None]:
+        """Close the connections when the loop ends: whoever runs one closes its generators then.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.shutdown_asyncgens
+        """
+        try:
+            yield
+        finally:
+            self.kept.close()
+            await asyncio.sleep(0)  # The loop closes sockets at its next turn.
+
+
+async def _connected_socket(addresses: list[resolving.Address], attempt: Attempt) -> socket.socket:
+    """Return a socket connected to the first address that answers; each gets its share of time."""
+    failure: OSError = OutOfTime()
+    for number, (family, address) in enumerate(addresses):
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            made.setblocking(False)
+            async with asyncio.timeout(attempt.to_connect() / (len(addresses) - number)):
+                await asyncio.get_running_loop().sock_connect(made, address)
+        except OSError as exc:
+            made.close()
+            failure = exc
+        except BaseException:
+            made.close()
+            raise
+        else:
+            return made
+    raise failure
+
+
+_transports: "WeakSet[LoopingTransport]" = WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_transports):
+        transport.begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

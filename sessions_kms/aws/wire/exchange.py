@@ -1,0 +1,82 @@
+"""One operation of DynamoDB at an endpoint: the bytes to ask by, and what the answer says.
+
+Parameters and answers are those of boto's client. Knows no socket, and no way to wait.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+from sessions_kms.aws.http1.answer import Answer
+from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.http1.request import post
+from sessions_kms.aws.wire import answer_json, request_json
+from sessions_kms.aws.wire.shapes import REQUESTS
+from sessions_kms.aws.wire.sigv4 import Credentials, Signer
+
+SERVICE: Final = "dynamodb"
+TRANSACTION: Final = "TransactWriteItems"
+TOKEN: Final = "ClientRequestToken"  # noqa: S105 - the name of a parameter
+HEADERS: Final = {
+    name: {
+        "X-Amz-Target": f"DynamoDB_20120810.{name}",
+        "Content-Type": "application/x-amz-json-1.0",
+    }
+    for name in REQUESTS
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a table is asked, in which Region a signature counts there, and as which client."""
+
+    endpoint: Endpoint
+    region: str
+    user_agent: str
+
+    @cached_property
+    def signer(self) -> Signer:
+        """What signs the requests to it."""
+        return Signer(self.region, SERVICE)
+
+    @cached_property
+    def authority(self) -> str:
+        """What the `Host` header says."""
+        return self.endpoint.authority
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """An operation and its parameters, which may be asked more than once: it stays the same one."""
+
+    target: Target
+    operation: str
+    params: Mapping[str, Any] = field(repr=False)
+
+    @cached_property
+    def body(self) -> bytes:
+        """The parameters as they are sent. Raises TypeError, naming the one that is at fault."""
+        __traceback_hide__ = True
+        params = self.params
+        if self.operation == TRANSACTION and TOKEN not in params:
+            # As boto does: asked again by the same body, it is applied once.
+            params = {**params, TOKEN: str(uuid.uuid4())}
+        return request_json.body_of(self.operation, params)
+
+    def request(self, credentials: Credentials, at: datetime) -> bytes:
+        """Return the request, signed at a moment that knows its zone. Raises as `body` does."""
+        __traceback_hide__ = True
+        target, headers = self.target, HEADERS[self.operation]
+        signed = target.signer.sign(
+            {"Host": target.authority, **headers}, self.body, credentials, at
+        )
+        unsigned = {"User-Agent": target.user_agent, "Accept-Encoding": "identity"}
+        return post(target.authority, {**headers, **unsigned, **signed}.items(), self.body)
+
+    def answered(self, answer: Answer) -> dict[str, Any]:
+        """Return what an answer says. Raises botocore's ClientError, or GarbledAnswer."""
+        __traceback_hide__ = True
+        return answer_json.read(self.operation, answer)

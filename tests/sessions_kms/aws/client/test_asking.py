@@ -1,0 +1,239 @@
+"""An attempt by the wire, in a thread and in an event loop, which it never holds up."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from sessions_kms.aws import clients
+from sessions_kms.aws.client import targets, wire_client
+from sessions_kms.aws.client.has_wire import HasWire
+from sessions_kms.aws.client.making import table_client
+from sessions_kms.aws.clock import ServerClock
+from sessions_kms.concurrency.steps import Call, Steps, arun, run
+from sessions_kms.exceptions import TableUnavailable
+from sessions_kms.storage.condition import Delete
+from sessions_kms.storage.table import TableSteps
+from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
+
+WHOLE = (("ConsumedCapacity", {"TableName": "sessions", "CapacityUnits": 1.0}),)
+ITEM = {"id": {"S": "x"}}
+FOUND = Said(200, fields=(("Item", ITEM), *WHOLE))
+DONE = Said(200, fields=WHOLE)
+TRANSACTED = Said(200, fields=(("ConsumedCapacity", [dict(WHOLE)["ConsumedCapacity"]]),))
+Drive = Callable[[Steps[Any]], Any]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    with running_by_script() as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+        yield running
+
+
+@pytest.fixture(params=["thread", "loop"])
+def drive(request: pytest.FixtureRequest) -> Drive:
+    return run if request.param == "thread" else lambda steps: asyncio.run(arun(steps))
+
+
+def table_of(client: Any) -> TableSteps:
+    return TableSteps(client, name="sessions")
+
+
+def wired() -> HasWire:
+    client = table_client("eu-west-1", "wire")
+    assert isinstance(client, HasWire)
+    return client
+
+
+@pytest.fixture
+def no_thread(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
+    """Note what an event loop has done in threads."""
+    done: list[Callable[..., Any]] = []
+    looping = Call.looping
+
+    async def noted(self: Call) -> Any:
+        done.append(self.function)
+        return await looping(self)
+
+    monkeypatch.setattr(Call, "looping", noted)
+    return done
+
+
+async def test_loop_takes_a_thread_for_what_boto_has_yet_to_find_and_none_after_that(
+    server: Server, no_thread: list[Callable[..., Any]]
+) -> None:
+    client = wired()
+    table = table_of(client)
+    server.script = [FOUND, FOUND, DONE, DONE, DONE, TRANSACTED]
+    assert await arun(table.get("x")) == ITEM
+    assert no_thread == [client.ready]
+    assert await arun(table.get("x")) == ITEM
+    await arun(table.put(ITEM))
+    await arun(table.delete("x"))
+    await arun(table.put(ITEM, once=True))
+    await arun(table.transact(Delete("x")))
+    assert no_thread == [client.ready]
+    operations = [asked.headers["X-Amz-Target"].partition(".")[2] for asked in server.asked]
+    assert operations == [
+        *("GetItem", "GetItem", "PutItem", "DeleteItem", "PutItem", "TransactWriteItems")
+    ]
+
+
+async def test_loop_goes_on_while_credentials_are_fetched(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on, client = threading.Event(), threading.Event(), wired()
+    fetch: Any = client.credentials._fetch  # type: ignore[attr-defined]
+    fetchers: list[threading.Thread] = []
+
+    def slow() -> Any:
+        fetchers.append(threading.current_thread())
+        began.set()
+        go_on.wait(5)
+        return fetch()
+
+    monkeypatch.setattr(client.credentials, "_fetch", slow)  # type: ignore[attr-defined]
+    server.script = [FOUND]
+    reading = asyncio.create_task(arun(table_of(client).get("x")))
+    assert await asyncio.to_thread(began.wait, 5)
+    assert not reading.done()
+    go_on.set()
+    assert await reading == ITEM
+    assert threading.main_thread() not in fetchers
+
+
+async def test_credentials_that_are_soon_due_are_fetched_ahead(
+    server: Server, monkeypatch: pytest.MonkeyPatch, no_thread: list[Callable[..., Any]]
+) -> None:
+    client = wired()
+    credentials: Any = client.credentials  # type: ignore[attr-defined]
+    server.script = [FOUND, FOUND]
+    await arun(table_of(client).get("x"))
+    no_thread.clear()
+    fetched = threading.Event()
+    monkeypatch.setattr(credentials, "_due", lambda seconds: seconds is None)
+    monkeypatch.setattr(credentials, "_fetch", fetched.set)
+    assert await arun(table_of(client).get("x")) == ITEM
+    assert no_thread == []
+    assert fetched.wait(5)
+
+
+def test_nothing_is_sent_without_credentials(
+    server: Server, monkeypatch: pytest.MonkeyPatch, drive: Drive
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    clients.reset()
+    with pytest.raises(TableUnavailable) as caught:
+        drive(table_of(wired()).get("x"))
+    assert isinstance(caught.value.__cause__, NoCredentialsError)
+    assert server.asked == []
+
+
+def test_endpoint_with_a_path_is_asked_by_boto(
+    server: Server, monkeypatch: pytest.MonkeyPatch, drive: Drive
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"{server.url}/path")
+    server.script = [FOUND]
+    assert drive(table_of(wired()).get("x")) == ITEM
+    assert "amz-sdk-invocation-id" in server.asked[0].headers  # boto's alone
+
+
+def refused(moment: float) -> Said:
+    date = (("Date", formatdate(moment, usegmt=True)),)
+    return Said(403, "InvalidSignatureException", date)
+
+
+def signed_at(headers: dict[str, str]) -> float:
+    told = datetime.strptime(headers["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    return told.timestamp()
+
+
+def test_signature_refused_for_its_time_is_made_once_more_by_the_time_of_the_refusal(
+    server: Server, drive: Drive
+) -> None:
+    there = time.time() + 3600
+    server.script = [refused(there), TRANSACTED]
+    drive(table_of(wired()).transact(Delete("x")))
+    first, second = server.asked
+    assert first.body == second.body  # with the token by which it is applied once
+    assert "ClientRequestToken" in json.loads(first.body)
+    assert signed_at(first.headers) == pytest.approx(time.time(), abs=60)
+    assert signed_at(second.headers) == pytest.approx(there, abs=60)
+
+
+def test_signature_refused_for_another_reason_is_not_made_again(
+    server: Server, drive: Drive
+) -> None:
+    server.script = [refused(time.time())]
+    with pytest.raises(TableUnavailable) as caught:
+        drive(table_of(wired()).get("x"))
+    assert isinstance(caught.value.__cause__, ClientError)
+    assert len(server.asked) == 1
+
+
+async def test_witness_of_the_time_is_the_answer_of_this_task(server: Server) -> None:
+    clock, there = ServerClock(), time.time() + 3600
+    clients.go_by(clock)
+    dates = [(("Date", formatdate(moment, usegmt=True)),) for moment in (there,) * 4]
+    here = (("Date", formatdate(usegmt=True)),)
+    server.script = [FOUND._replace(headers=date) for date in (*dates, here)]
+    table = table_of(wired())
+    for _ in range(4):
+        await arun(table.get("x"))
+    assert clock.has_passed(there - 600)
+
+    async def another() -> bool:
+        await arun(table.get("x"))
+        return clock.has_passed(there - 600)
+
+    assert not await asyncio.create_task(another())
+    assert clock.has_passed(there - 600)
+
+
+def test_read_is_asked_again_and_a_write_is_not(server: Server, drive: Drive) -> None:
+    server.script = [Said(0), Said(500, "InternalServerError"), FOUND]
+    table = table_of(wired())
+    assert drive(table.get("x")) == ITEM
+    assert len(server.asked) == 3
+    server.script = [Said(0)]
+    with pytest.raises(TableUnavailable):
+        drive(table.put(ITEM, once=True))
+    assert len(server.asked) == 4
+
+
+def test_endpoint_is_asked_for_once_an_account_and_table(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    target_of = targets.target_of
+
+    def noted(client: Any, table: str) -> Any:
+        found.append(table)
+        return target_of(client, table)
+
+    monkeypatch.setattr(wire_client, "target_of", noted)
+    client: Any = wired()
+    for account in ("1", "1", "2"):
+        frozen = client.credentials.get_frozen_credentials()._replace(account_id=account)
+        monkeypatch.setattr(client.credentials, "at_hand", lambda frozen=frozen: frozen)
+        for table in ("a", "a", "b"):
+            client.ready(table)
+    assert found == ["a", "b", "a", "b"]
+
+
+def test_connection_ends_with_its_client(server: Server) -> None:
+    server.script = [FOUND, FOUND]
+    client = wired()
+    run(table_of(client).get("x"))
+    kept: Any = client.ready("sessions").line.blocking._kept  # type: ignore[union-attr]
+    assert len(kept.all()) == 1
+    del client
+    assert kept.all() == []

@@ -1,0 +1,108 @@
+"""Connections wait so long and no longer, the freshest is taken first, and the odd are closed."""
+
+import select
+import socket
+
+import pytest
+
+from sessions_kms.aws.transport import watching
+from sessions_kms.aws.transport.kept import AGE, IDLE, Kept, end_of_one_made
+from tests.support.clock import FakeClock
+
+NOW = 1_800_000_000.0
+
+
+class Connection:
+    """Tells whether it was closed."""
+
+    def __init__(self, ends: float = NOW + AGE) -> None:
+        self.ends = ends
+        self.quiet = True
+        self.closed = False
+
+    def is_quiet(self) -> bool:
+        return self.quiet and not self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def keeping(clock: FakeClock, count: int) -> tuple[Kept[Connection], list[Connection]]:
+    kept, made = Kept[Connection](clock), [Connection() for _ in range(count)]
+    for each in made:
+        kept.keep(each)
+    return kept, made
+
+
+def test_freshest_is_taken_first(clock: FakeClock) -> None:
+    kept, made = keeping(clock, 3)
+    assert [kept.take() for _ in range(4)] == [made[2], made[1], made[0], None]
+    assert not any(each.closed for each in made)
+
+
+def test_one_that_waited_too_long_is_closed_and_not_taken(clock: FakeClock) -> None:
+    kept, made = keeping(clock, 2)
+    clock.advance(IDLE)
+    assert kept.take() is None
+    assert all(each.closed for each in made)
+
+
+def test_one_that_is_too_old_is_closed_and_not_taken(clock: FakeClock) -> None:
+    kept, [young] = keeping(clock, 1)
+    old = Connection(ends=NOW + 1)
+    kept.keep(old)
+    clock.advance(1)
+    assert kept.take() is young
+    assert (old.closed, young.closed) == (True, False)
+
+
+def test_one_that_is_not_quiet_is_closed_and_not_taken(clock: FakeClock) -> None:
+    kept, made = keeping(clock, 3)
+    made[2].quiet = made[1].quiet = False
+    assert kept.take() is made[0]
+    assert [each.closed for each in made] == [False, True, True]
+
+
+def test_those_that_nobody_needs_are_closed_while_one_is_used(clock: FakeClock) -> None:
+    kept, made = keeping(clock, 4)
+    for _ in range(3):
+        taken = kept.take()
+        assert taken is made[3]
+        clock.advance(IDLE / 2)
+        kept.keep(taken)
+    assert sum(each.closed for each in made) == 2  # one at each time from the moment it was due
+    taken = kept.take()
+    assert taken is not None
+    kept.keep(taken)
+    assert [each.closed for each in made] == [True, True, True, False]
+
+
+def test_ages_of_those_made_at_once_differ() -> None:
+    ends = {end_of_one_made(NOW) for _ in range(100)}
+    assert len(ends) > 50
+    assert all(AGE / 2 < end - NOW <= AGE for end in ends)
+
+
+def test_all_are_closed(clock: FakeClock) -> None:
+    kept, made = keeping(clock, 3)
+    kept.close()
+    assert all(each.closed for each in made)
+    assert kept.all() == []
+
+
+@pytest.mark.parametrize("has_poll", [True, False])
+def test_socket_that_can_be_read_or_has_ended_speaks(
+    monkeypatch: pytest.MonkeyPatch, has_poll: bool
+) -> None:
+    if not has_poll:
+        monkeypatch.delattr(select, "poll")
+    ours, other = socket.socketpair()
+    with ours, other:
+        speaks = watching.watch(ours.fileno())
+        assert not speaks()
+        other.send(b"a")
+        assert speaks()
+        ours.recv(1)
+        assert not speaks()
+        other.close()
+        assert speaks()

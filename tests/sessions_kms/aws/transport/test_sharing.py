@@ -1,0 +1,309 @@
+"""A connection serves one caller at a time, and none that was given up serves another."""
+
+import asyncio
+import gc
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+
+from sessions_kms.aws.calls import was_not_sent
+from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.transport import talking
+from sessions_kms.aws.transport.blocking import BlockingTransport
+from sessions_kms.aws.transport.looping import LoopingTransport
+from sessions_kms.concurrency.deadline import Attempt, OutOfTime
+from tests.sessions_kms.aws.transport.conftest import PATIENT
+from tests.sessions_kms.aws.transport.scripted import Peer, Server, answer, echoes, request
+from tests.support.forking import in_child
+from tests.support.waiting import until
+
+AT_ONCE = 64
+CALLS = 20  # of each
+FEW = 5  # connections
+SOON = PATIENT._replace(connect=0.3)
+
+
+def endpoint(server: Server) -> Endpoint:
+    return Endpoint("127.0.0.1", server.port, tls=False)
+
+
+@pytest.fixture
+def echo() -> Iterator[Server]:
+    with Server(echoes) as server:
+        yield server
+
+
+@pytest.fixture
+def blocking(echo: Server) -> Iterator[BlockingTransport]:
+    transport = BlockingTransport(endpoint(echo), limits=PATIENT)
+    yield transport
+    transport.close()
+
+
+@pytest.mark.parametrize("connections", [FEW, AT_ONCE])
+def test_threads_never_share_a_connection(echo: Server, connections: int) -> None:
+    """`echoes` tells of two requests at one time."""
+    blocking = BlockingTransport(endpoint(echo), limits=PATIENT, connections=connections)
+    together = threading.Barrier(AT_ONCE)
+
+    def ask(number: int) -> None:
+        together.wait()
+        for call in range(CALLS):
+            body = b"%d of %d" % (call, number) * number * 20
+            assert blocking.ask(request(body)).body == body
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(ask, range(AT_ONCE)))
+    blocking.close()
+    assert echo.most_open <= connections
+    assert echo.connections <= connections
+
+
+@pytest.mark.parametrize("connections", [FEW, AT_ONCE])
+def test_tasks_never_share_a_connection(echo: Server, connections: int) -> None:
+    looping = LoopingTransport(endpoint(echo), limits=PATIENT, connections=connections)
+
+    async def ask(number: int) -> None:
+        for call in range(CALLS):
+            body = b"%d of %d" % (call, number) * number * 20
+            assert (await looping.ask(request(body))).body == body
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(ask(number) for number in range(AT_ONCE)))
+
+    asyncio.run(all_at_once())
+    assert echo.connections <= connections
+
+
+def test_loops_of_two_threads_at_once_never_share_anything(echo: Server) -> None:
+    """Large answers, which each loop reads into a place of its own."""
+    looping = LoopingTransport(endpoint(echo), limits=PATIENT)
+    together = threading.Barrier(2)
+
+    async def ask(letter: bytes) -> None:
+        for _ in range(CALLS):
+            body = letter * 300_000
+            assert (await looping.ask(request(body))).body == body
+
+    def loop(letter: bytes) -> None:
+        together.wait()
+        asyncio.run(ask(letter))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(loop, (b"a", b"b")))
+    assert echo.connections == 2
+
+
+def test_thread_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sent() -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def holds(peer: Peer) -> None:
+        while True:
+            body = peer.request()
+            asked.set()
+            over.wait(30)
+            peer.send(answer(body))
+
+    with Server(holds) as server, ThreadPoolExecutor(2) as pool:
+        blocking = BlockingTransport(endpoint(server), limits=SOON, connections=1)
+        first = pool.submit(blocking.ask, request(b"first"))
+        assert asked.wait(30)
+        with pytest.raises(ConnectTimeoutError) as caught:
+            blocking.ask(request(b"second"))
+        assert was_not_sent(caught.value)
+        over.set()
+        assert first.result(30).body == b"first"
+        assert blocking.ask(request(b"third")).body == b"third"
+        blocking.close()
+        assert server.connections == 1
+
+
+async def test_task_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sent() -> None:
+    over = threading.Event()
+
+    def holds(peer: Peer) -> None:
+        while True:
+            body = peer.request()
+            over.wait(30)
+            peer.send(answer(body))
+
+    with Server(holds) as server:
+        looping = LoopingTransport(endpoint(server), limits=SOON, connections=1)
+        first = asyncio.ensure_future(looping.ask(request(b"first")))
+        second = asyncio.ensure_future(looping.ask(request(b"second")))
+        with pytest.raises(ConnectTimeoutError) as caught:
+            await second
+        assert was_not_sent(caught.value)
+        over.set()
+        assert (await first).body == b"first"
+        assert (await looping.ask(request(b"third"))).body == b"third"
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_task_that_is_cancelled_takes_its_connection_with_it(turns: int) -> None:
+    """After any number of turns of its loop: the server answers no sooner than the next asks."""
+    cancelled = threading.Event()
+
+    def answers_late(peer: Peer) -> None:
+        while True:
+            body = peer.request()
+            if body == b"hers":
+                peer.send(answer(body)[:20])
+                cancelled.wait(30)
+                peer.send(answer(body)[20:])
+            else:
+                peer.send(answer(body))
+
+    with Server(answers_late) as server:
+        looping = LoopingTransport(endpoint(server), limits=PATIENT, connections=1)
+        task = asyncio.ensure_future(looping.ask(request(b"hers")))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        cancelled.set()
+        assert (await looping.ask(request(b"mine"))).body == b"mine"
+        assert (await looping.ask(request(b"again"))).body == b"again"
+
+
+async def test_task_that_is_cancelled_within_the_answer_takes_its_connection_with_it() -> None:
+    begun, closed = threading.Event(), threading.Event()
+
+    def begins(peer: Peer) -> None:
+        body = peer.request()
+        if peer.number:
+            peer.send(answer(body))
+            return
+        peer.send(answer(body)[:20])
+        begun.set()
+        peer.wait_for_the_end()
+        closed.set()
+
+    with Server(begins) as server:
+        looping = LoopingTransport(endpoint(server), limits=PATIENT)
+        task = asyncio.ensure_future(looping.ask(request(b"hers")))
+        assert await asyncio.to_thread(begun.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await looping.ask(request(b"mine"))).body == b"mine"
+        assert closed.wait(30)
+
+
+async def test_what_comes_while_the_loop_goes_on_ends_the_connection_at_once() -> None:
+    spoken = threading.Event()
+
+    def speaks_unasked(peer: Peer) -> None:
+        peer.send(answer(peer.request()))
+        peer.send(b"H")
+        peer.wait_for_the_end()
+        spoken.set()
+
+    with Server(speaks_unasked) as server:
+        looping = LoopingTransport(endpoint(server), limits=PATIENT)
+        await looping.ask(request())
+        assert await asyncio.to_thread(spoken.wait, 30)
+
+
+@pytest.mark.parametrize("came", [True, False])
+async def test_loop_that_was_held_up_hears_what_came_in_time(
+    came: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop calls its timers before it reads."""
+    monkeypatch.setattr(talking, "GRACE", 30 if came else 0)
+    turn = talking._Turn(lambda _: "answer", Attempt(PATIENT), asyncio.get_running_loop())
+    turn.wait(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    if came:
+        turn.hear(b"a")
+        assert await turn.outcome() == "answer"
+    else:
+        with pytest.raises(OutOfTime):
+            await turn.outcome()
+    turn.end()
+
+
+def test_connections_of_a_loop_are_closed_with_it(echo: Server) -> None:
+    looping = LoopingTransport(endpoint(echo), limits=PATIENT)
+    for number in range(1, 4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            asyncio.run(looping.ask(request()))
+            gc.collect()
+        assert until(lambda: echo.open == 0)
+        assert echo.connections == number
+    assert len(looping._of_loops) <= 1
+
+
+def test_fork_leaves_connections_to_the_parent(echo: Server, blocking: BlockingTransport) -> None:
+    """Also while another thread holds a lock of it."""
+    blocking.ask(request(b"parent"))
+    with blocking._kept._lock:
+        asked = in_child(lambda: blocking.ask(request(b"child")).headers["connection-number"])
+    assert asked == "1"
+    assert blocking.ask(request(b"parent")).headers["connection-number"] == "0"
+
+
+def test_forked_child_has_all_places_although_the_parent_used_them() -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def holds(peer: Peer) -> None:
+        body = peer.request()
+        asked.set()
+        if body == b"parent":
+            over.wait(30)
+        peer.send(answer(body))
+
+    with Server(holds) as server, ThreadPoolExecutor(1) as pool:
+        blocking = BlockingTransport(endpoint(server), limits=SOON, connections=1)
+        first = pool.submit(blocking.ask, request(b"parent"))
+        assert asked.wait(30)
+
+        def ask() -> str:
+            return blocking.ask(request(b"child")).body.decode()
+
+        assert in_child(ask) == "child"
+        over.set()
+        assert first.result(30).body == b"parent"
+        blocking.close()
+
+
+def test_forked_child_of_a_loop_leaves_its_connections_alone(echo: Server) -> None:
+    looping = LoopingTransport(endpoint(echo), limits=PATIENT)
+
+    def asked() -> str:
+        return (
+            asyncio.new_event_loop()
+            .run_until_complete(looping.ask(request()))
+            .headers["connection-number"]
+        )
+
+    async def parent() -> list[str]:
+        before = await looping.ask(request())
+        child = in_child(lambda: in_thread(asked))
+        after = await looping.ask(request())
+        return [before.headers["connection-number"], child, after.headers["connection-number"]]
+
+    assert asyncio.run(parent()) == ["0", "1", "0"]
+
+
+def in_thread(work: object) -> object:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result(20)  # type: ignore[arg-type]
+
+
+def test_transport_does_not_outlive_its_user(echo: Server) -> None:
+    """The list of those who are told of a fork holds none."""
+    transport = BlockingTransport(endpoint(echo), limits=PATIENT)
+    transport.ask(request())
+    transport.close()
+    del transport
+    gc.collect()
+    assert until(lambda: echo.open == 0)

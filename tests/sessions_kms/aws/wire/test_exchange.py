@@ -1,0 +1,126 @@
+"""A whole request is the one that boto sends; asked again, a transaction is the same one."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import botocore.auth
+import botocore.session
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.credentials import ReadOnlyCredentials
+
+from sessions_kms.aws.http1.answer import Answer
+from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.wire.exchange import Exchange, Target
+from sessions_kms.aws.wire.shapes import REQUESTS
+from tests.sessions_kms.aws.wire.boto_reading import METHODS
+from tests.sessions_kms.aws.wire.test_request_json import example
+
+MOMENT = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
+CREDENTIALS = ReadOnlyCredentials("AKIDEXAMPLE", "secret", "token")
+ENDPOINTS = {
+    "https://dynamodb.eu-west-1.amazonaws.com/": Endpoint("dynamodb.eu-west-1.amazonaws.com", 443),
+    "https://table.example:8443/": Endpoint("table.example", 8443),
+    "http://localhost/": Endpoint("localhost", 80, tls=False),
+    "http://[::1]:8000/": Endpoint("::1", 8000, tls=False),
+}
+TARGET = Target(next(iter(ENDPOINTS.values())), "eu-west-1", "agent/1")
+
+
+class Sent(Exception):
+    def __init__(self, request: AWSPreparedRequest) -> None:
+        super().__init__()
+        self.request = request
+
+
+def sent_by_boto(url: str, operation: str, params: dict[str, Any]) -> AWSPreparedRequest:
+    """Return the request that boto's client would send."""
+    client = botocore.session.Session().create_client(
+        "dynamodb",
+        region_name="eu-west-1",
+        endpoint_url=url,
+        aws_access_key_id=CREDENTIALS.access_key,
+        aws_secret_access_key=CREDENTIALS.secret_key,
+        aws_session_token=CREDENTIALS.token,
+    )
+
+    def stop(request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        raise Sent(request)
+
+    events: Any = client.meta.events
+    events.register("before-send", stop)
+    events.register("needs-retry", lambda **_: False)
+    call: Any = getattr(client, METHODS[operation])
+    with pytest.raises(Sent) as caught:
+        call(**params)
+    return caught.value.request
+
+
+def parsed(request: bytes) -> tuple[str, dict[str, str], bytes]:
+    head, _, body = request.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    return first, dict(line.split(": ", 1) for line in lines), body
+
+
+@pytest.mark.parametrize("url", ENDPOINTS)
+def test_request_is_the_one_that_boto_sends(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: MOMENT)
+    params = {"TableName": "sessions", "Key": {"id": {"S": "x"}}}
+    theirs = sent_by_boto(url, "GetItem", params)
+    told = {
+        name: value.decode() if isinstance(value, bytes) else str(value)
+        for name, value in cast("dict[str, Any]", theirs.headers).items()
+    }
+    target = Target(ENDPOINTS[url], "eu-west-1", told["User-Agent"])
+    exchange = Exchange(target, "GetItem", params)
+    first, ours, body = parsed(exchange.request(CREDENTIALS, MOMENT))
+    assert (first, ENDPOINTS[url].url) == ("POST / HTTP/1.1", url)
+    assert json.loads(body) == params
+    # Its signature is of its own body, which has spaces, and its host is told by the connection.
+    assert (
+        ours.pop("Authorization").rpartition("=")[0] == told.pop("Authorization").rpartition("=")[0]
+    )
+    assert ours.pop("Content-Length") == str(len(body))
+    assert ours.pop("Host") == url.split("/")[2]
+    assert ours.pop("Accept-Encoding") == "identity"
+    del told["Content-Length"], told["amz-sdk-invocation-id"], told["amz-sdk-request"]
+    assert ours == told
+
+
+def test_transaction_that_is_asked_again_is_the_same_one() -> None:
+    params = {"TransactItems": [{"Delete": {"TableName": "t", "Key": {"id": {"S": "x"}}}}]}
+    exchange = Exchange(TARGET, "TransactWriteItems", params)
+    once = exchange.request(CREDENTIALS, MOMENT)
+    again = exchange.request(CREDENTIALS, MOMENT + timedelta(hours=1))
+    assert once != again
+    assert parsed(once)[2] == parsed(again)[2]
+    token = json.loads(exchange.body)["ClientRequestToken"]
+    assert (
+        token
+        != json.loads(Exchange(TARGET, "TransactWriteItems", params).body)["ClientRequestToken"]
+    )
+    named = Exchange(TARGET, "TransactWriteItems", {**params, "ClientRequestToken": "mine"})
+    assert json.loads(named.body)["ClientRequestToken"] == "mine"
+    assert "ClientRequestToken" not in params
+
+
+@pytest.mark.parametrize("operation", REQUESTS)
+def test_every_operation_goes_and_comes(operation: str) -> None:
+    exchange = Exchange(TARGET, operation, example(REQUESTS[operation]))
+    _, headers, _ = parsed(exchange.request(CREDENTIALS, MOMENT))
+    assert headers["X-Amz-Target"] == f"DynamoDB_20120810.{operation}"
+    answer = exchange.answered(Answer(200, {}, b"{}", keeps_alive=True))
+    assert answer.keys() == {"ResponseMetadata"}
+
+
+def test_nothing_of_a_request_is_shown() -> None:
+    shown = repr(Exchange(TARGET, "PutItem", {"Item": {"a": {"S": "SECRET"}}}))
+    assert "SECRET" not in shown
+
+
+@pytest.mark.parametrize("token", ["a\r\nX-Evil: 1", "a\nb", "a\0b", "é"])
+def test_credential_that_would_be_read_as_another_header_is_not_sent(token: str) -> None:
+    credentials = ReadOnlyCredentials("id", "key", token)
+    with pytest.raises(ValueError, match="printable"):
+        Exchange(TARGET, "GetItem", {}).request(credentials, MOMENT)

@@ -1,0 +1,73 @@
+"""A DynamoDB that answers by a script, one answer a request, and keeps what it was asked."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+
+class Said(NamedTuple):
+    """What is said to one request; the status 0 is to close the connection."""
+
+    status: int
+    code: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    fields: tuple[tuple[str, Any], ...] = ()
+
+
+class Asked(NamedTuple):
+    """One request."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+class Server(ThreadingHTTPServer):
+    """A running one: ``script`` is used up, ``asked`` grows."""
+
+    daemon_threads = True  # A client may keep its connection.
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.script: list[Said] = []
+        self.asked: list[Asked] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body are sent as one
+    server: Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append(Asked(dict(self.headers.items()), body))
+        said = self.server.script.pop(0)
+        if said.status == 0:
+            self.close_connection = True
+            return
+        answer = {"__type": said.code} if said.code else {}
+        content = json.dumps(answer | dict(said.fields)).encode()
+        self.send_response_only(said.status)
+        for name, value in (*said.headers, ("Content-Length", str(len(content)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextmanager
+def running_by_script() -> Iterator[Server]:
+    """Run one until the block ends."""
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield running
+        finally:
+            running.shutdown()
+            thread.join()

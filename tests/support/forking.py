@@ -1,0 +1,36 @@
+"""A forked child that does some work and tells what came of it."""
+
+import json
+import os
+import select
+import signal
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+def in_child(work: Callable[[], Any], seconds: float = 20) -> Any:
+    """Fork, do the work in the child, and give what it returned (JSON)."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        # Since Python 3.12: that a thread's locks stay locked in the child is what is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:  # pragma: no cover - not measured in the child
+        try:
+            os.write(writing, json.dumps(work()).encode())
+        except BaseException as exc:  # noqa: BLE001 - told to the parent
+            os.write(writing, json.dumps(f"{type(exc).__name__}: {exc}").encode())
+        finally:
+            os._exit(0)  # Neither pytest's tidying up nor a parent's file is its business.
+    os.close(writing)
+    try:
+        if not select.select([reading], [], [], seconds)[0]:
+            os.kill(pid, signal.SIGKILL)
+            pytest.fail("the child is stuck")
+        return json.loads(os.read(reading, 100_000))
+    finally:
+        os.close(reading)
+        os.waitpid(pid, 0)
