@@ -23,6 +23,11 @@ class Turn:
         self._is_taken = False
         self._waiting: deque[Wakeup] = deque()
 
+    @property
+    def is_taken(self) -> bool:
+        """Tell whether somebody has it."""
+        return self._is_taken
+
     def take(self) -> Steps[None]:
         """Wait for those who came before, as long as the request may. Whoever takes gives back.
 
