@@ -8,28 +8,37 @@ death of the process would. Knows nothing of what is done.
 import asyncio
 import os
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from sessions_kms.concurrency.steps import Steps, arun
-from sessions_kms.exceptions import StoreUnavailable
-
-BUSY: Final = "Too many wait for the session store."
 
 T = TypeVar("T")
+
+
+def _at_once() -> bool:
+    return True
+
 
 _finishers: "WeakSet[Finisher]" = WeakSet()
 
 
 class Finisher:
-    """Finishes ``most`` at a time in this process.
+    """Finishes ``most`` at a time in this process, and raises ``busy`` where there are more.
 
     ``left`` is told the error of work that failed after its caller had been cancelled.
     """
 
-    def __init__(self, most: int, left: Callable[[BaseException], object]) -> None:
+    def __init__(
+        self,
+        most: int,
+        *,
+        left: Callable[[BaseException], object],
+        busy: Callable[[], Exception],
+    ) -> None:
         self._most = most
         self._left = left
+        self._busy = busy
         self._tasks: set[asyncio.Task[Any]] = set()
         _finishers.add(self)
 
@@ -37,14 +46,14 @@ class Finisher:
         """Return how much is under way."""
         return len(self._tasks)
 
-    async def finish(self, steps: Steps[T]) -> T:
+    async def finish(self, steps: Steps[T], has_begun: Callable[[], bool] = _at_once) -> T:
         """Do the work; return its result or raise its error, to a caller who is still there.
 
-        Raises StoreUnavailable, before anything is done, where too much is under way.
+        A caller who is cancelled before it ``has_begun`` ends it.
         """
         __traceback_hide__ = True
         if len(self._tasks) >= self._most:
-            raise StoreUnavailable(BUSY)
+            raise self._busy()
         task = asyncio.ensure_future(arun(steps))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -52,6 +61,8 @@ class Finisher:
             await asyncio.wait([task])  # Whoever is cancelled here leaves the task alone.
         except asyncio.CancelledError:
             task.add_done_callback(self._tell)
+            if not has_begun():
+                task.cancel()
             raise
         return task.result()
 

@@ -14,6 +14,7 @@ from django.utils.asyncio import async_unsafe
 
 from sessions_kms.concurrency.finishing import Finisher
 from sessions_kms.concurrency.steps import Call, Steps, Wait, arun
+from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.services import are_made, services
 from sessions_kms.session.mixins.overrides import Verb, in_a_thread
 
@@ -118,4 +119,8 @@ def _tell(error: BaseException) -> None:
     logger.error("A session write of a cancelled request failed: %s", type(error).__name__)
 
 
-_writes = Finisher(WRITES_MAX, _tell)
+def _busy() -> StoreUnavailable:
+    return StoreUnavailable("Too many wait for the session store.")
+
+
+_writes = Finisher(WRITES_MAX, left=_tell, busy=_busy)

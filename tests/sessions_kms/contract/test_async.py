@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from typing import Any
 
 import pytest
 from django.contrib.sessions.backends.base import CreateError, UpdateError
