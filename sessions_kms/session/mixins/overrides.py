@@ -1,7 +1,7 @@
 """A project's own session methods, which Django's contract has the others call.
 
-Each verb has a method for threads and an async twin. Who overrides one means both: where only the
-sync one is a project's own, the async one has it called in a thread, as Django's does.
+Each verb has a method for threads and an async twin. Where only the sync one is a project's own,
+the async one has it called in a thread, as Django's does.
 """
 
 from dataclasses import dataclass, field
@@ -39,16 +39,14 @@ def in_a_thread(session: SessionBase, verb: Verb, *args: Any) -> Call:
 
 
 def is_sync_only(of: type, engine: type, verb: Verb) -> bool:
-    """Tell whether a subclass of the engine overrides a verb, and not its async twin after that."""
-    for each in of.__mro__:
-        if each is engine or f"a{verb}" in vars(each):
-            return False
-        if verb in vars(each):
-            return True
-    return False
+    """Tell whether a subclass of the engine overrides a verb, and not its async twin."""
+    return _overrides(of, engine, verb) and not _overrides(of, engine, f"a{verb}")
 
 
 def is_own(of: type, engine: type, verb: Verb) -> bool:
     """Tell whether a subclass of the engine overrides a verb or its async twin."""
-    names = (verb, f"a{verb}")
-    return any(getattr(of, name) is not getattr(engine, name) for name in names)
+    return _overrides(of, engine, verb) or _overrides(of, engine, f"a{verb}")
+
+
+def _overrides(of: type, engine: type, name: str) -> bool:
+    return getattr(of, name) is not getattr(engine, name)
