@@ -1,0 +1,291 @@
+"""Requests that are cancelled in an async method: what is read ends, what is written is finished.
+
+The table is the one in memory; what it holds in truth is opened past the engine.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+
+from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline, finishing, waking
+from sessions_kms.concurrency.steps import Pause, Steps, Wait, arun
+from sessions_kms.exceptions import FateUnknown, SessionMoved, StoreUnavailable, TableUnavailable
+from sessions_kms.session import next_cookie
+from sessions_kms.session.mixins import async_methods
+from sessions_kms.storage.sending import Send
+from tests.sessions_kms.model.world import World
+from tests.sessions_kms.session.test_steps import (
+    NEW,
+    WITHIN,
+    ChangesItsKey,
+    ChangesItsKeyOverAnother,
+    Creates,
+    Ends,
+    Loads,
+    Saves,
+    SavesOverAnother,
+    SavesWithoutALook,
+    Story,
+    goes_on,
+    request_with,
+    saved,
+    until,
+)
+from tests.sessions_kms.support.stacks import install
+
+ASKED: dict[type[Story], str] = {
+    Loads: "aload",
+    Creates: "asave",
+    Saves: "asave",
+    SavesOverAnother: "asave",
+    SavesWithoutALook: "asave",
+    ChangesItsKey: "acycle_key",
+    ChangesItsKeyOverAnother: "acycle_key",
+    Ends: "adelete",
+}
+READS = {"aload", "aexists", "aget"}
+HOW = ["before", "meanwhile", "lost", "never"]
+
+
+@dataclass
+class Leaving:
+    """The requester leaves in the wait of a number, whose call is done before, or meanwhile.
+
+    Or its answer is lost on the way back, or it does not even arrive.
+    """
+
+    at: int
+    how: str
+    requester: "asyncio.Task[Any] | None" = None
+    waits: int = 0
+    has_left: bool = False
+
+    def watched(self, steps: Steps[Any]) -> Steps[Any]:
+        """Do steps, the wait of this number as it is told."""
+        try:
+            wait = next(steps)
+            while True:
+                chosen = Left(wait, self) if self.waits == self.at else wait
+                self.waits += 1
+                try:
+                    outcome = yield chosen
+                except BaseException as error:  # noqa: BLE001 - the steps decide
+                    wait = steps.throw(error)
+                else:
+                    wait = steps.send(outcome)
+        except StopIteration as end:
+            return end.value
+
+    async def leave(self) -> None:
+        assert self.requester is not None
+        self.has_left = True
+        self.requester.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@dataclass(frozen=True)
+class Left:
+    """That wait."""
+
+    wait: Wait
+    leaving: Leaving
+
+    def blocking(self) -> Any:
+        raise NotImplementedError
+
+    async def looping(self) -> Any:
+        how = self.leaving.how if isinstance(self.wait, Send) else "meanwhile"
+        if how == "before":
+            try:
+                return await self.wait.looping()
+            finally:
+                await self.leaving.leave()
+        await self.leaving.leave()
+        if how == "meanwhile":
+            return await self.wait.looping()
+        if how == "never":
+            raise TableUnavailable
+        with suppress(ConditionFailed, TransactionCanceled):
+            await self.wait.looping()
+        raise FateUnknown
+
+
+async def left_at(story: Story, leaving: Leaving, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Ask, and leave; False when all ended before. Check what is left."""
+
+    def watched(steps: Steps[Any]) -> Coroutine[Any, Any, Any]:
+        return arun(leaving.watched(steps))
+
+    asked = ASKED[type(story)]
+    with next_cookie.keys_of(request_with(story.key)) as keys, deadline.request():
+        await story.prepare()
+        with monkeypatch.context() as patch:
+            patch.setattr(async_methods, "arun", watched)
+            patch.setattr(finishing, "arun", watched)
+            leaving.requester = asyncio.ensure_future(getattr(story.session, asked)())
+            await asyncio.wait([leaving.requester])
+            gc.collect()  # The loop alone would not hold what goes on.
+            await until(lambda: not async_methods._writes)
+        assert leaving.requester.cancelled() is leaving.has_left
+        assert len(story.world.processes[0].lanes) == 0
+        assert waking._held.get() == ()
+    stands = story.world.truth(str(story.key))
+    found = None if stands is None else stands.content
+    assert found in list(story.may_stand())
+    if isinstance(story, ChangesItsKey) and found is None:
+        assert keys.changed is not None
+        story.key = keys.changed.new_key
+        moved = story.world.truth(story.key)
+        found = None if moved is None else moved.content
+        assert found == NEW | story.theirs | {"mine": 1}, "the session is lost"
+    if leaving.has_left and leaving.how in {"before", "meanwhile"} and asked not in READS:
+        assert is_finished(story, found)
+    await goes_on(story, found)
+    return leaving.has_left
+
+
+def is_finished(story: Story, found: Any) -> bool:
+    """Tell whether what was asked for is stored."""
+    if isinstance(story, Creates):
+        stands = story.world.truth(str(story.session.session_key))
+        return stands is not None and stands.content == NEW
+    if isinstance(story, Ends):
+        return found is None
+    return bool(found["mine"])
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("story", ASKED, ids=lambda story: story.__name__)
+async def test_request_that_leaves_at_any_wait_leaves_what_may_stand_and_what_it_wrote(
+    story: type[Story], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in count():
+        world = World(1)
+        install(world.processes[0])
+        if not await left_at(story(world), Leaving(at, how), monkeypatch):
+            break
+    assert at, "nothing was waited for"
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(1)
+    install(made.processes[0])
+    return made
+
+
+async def changed(key: str, **changes: Any) -> SessionStore:
+    session = SessionStore(key)
+    await session.aupdate(changes)
+    return session
+
+
+@pytest.mark.parametrize("asked", ["acreate", "asave", "acycle_key", "adelete"])
+async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> None:
+    session = await changed(saved(a=1), b=2)
+    world.wire.calls.clear()
+    task = asyncio.ensure_future(getattr(session, asked)())
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert not async_methods._writes
+    assert world.wire.calls == []
+
+
+async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = await changed(saved(a=1), b=2)
+    await SessionStore(session.session_key).adelete()
+    leaving = Leaving(0, "meanwhile")
+    monkeypatch.setattr(finishing, "arun", lambda steps: arun(leaving.watched(steps)))
+    with caplog.at_level(logging.ERROR, "sessions_kms"):
+        leaving.requester = asyncio.ensure_future(session.asave())
+        await asyncio.wait([leaving.requester])
+        await until(lambda: not async_methods._writes)
+        await asyncio.sleep(0)
+    assert leaving.requester.cancelled()
+    told = [each for each in caplog.records if each.name == "sessions_kms"]
+    assert [each.getMessage() for each in told] == [
+        "A session write of a cancelled request failed: UpdateError"
+    ]
+    assert told[0].exc_info is None
+    assert str(session.session_key) not in caplog.text
+
+
+async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_methods._writes, "_most", 2)
+    sessions = [await changed(saved(a=1), b=each) for each in range(3)]
+    keys = [str(session.session_key) for session in sessions]
+    told = await asyncio.wait_for(
+        asyncio.gather(*(session.asave() for session in sessions), return_exceptions=True), WITHIN
+    )
+    assert [type(each) for each in told] == [type(None), type(None), StoreUnavailable]
+    stand = [world.truth(key) for key in keys]
+    assert [each and each.content.get("b") for each in stand] == [0, 1, None]
+    await sessions[2].asave()  # There is room again.
+    assert world.truth(keys[2]).content == {"a": 1, "b": 2}  # type: ignore[union-attr]
+
+
+async def test_load_that_is_cancelled_leaves_the_session_to_others_who_wait_for_it(
+    world: World,
+) -> None:
+    session = SessionStore(saved(a=1))
+    first, second = (asyncio.ensure_future(session.aget("a")) for _ in range(2))
+    await until(lambda: len(session._turn._waiting) == 1)
+    first.cancel()
+    assert await asyncio.wait_for(second, WITHIN) == 1
+    assert first.cancelled()
+
+
+async def test_session_that_is_ended_while_another_task_loads_it_is_not_brought_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = SessionStore(saved(a=1))
+    may = asyncio.Event()
+    looping = Send.looping
+
+    async def held(send: Send) -> Any:
+        answer = await looping(send)
+        if send.operation == "get_item":
+            await may.wait()
+        return answer
+
+    monkeypatch.setattr(Send, "looping", held)
+    load = asyncio.ensure_future(session.aget("a"))
+    await until(lambda: session._turn.is_taken and "GetItem" in world.wire.calls)
+    flush = asyncio.ensure_future(session.aflush())
+    await asyncio.wait_for(flush, WITHIN)
+    await session.aset("anew", 1)
+    may.set()
+    assert await asyncio.wait_for(load, WITHIN) is None
+    await session.asave()
+    assert world.truth(str(session.session_key)).content == {"anew": 1}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("error", [UpdateError, SessionMoved])
+async def test_error_of_a_write_is_raised_to_a_request_that_is_still_there(
+    world: World, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await changed(saved(a=1), b=2)
+
+    def failing(*_: Any) -> Steps[None]:
+        yield Pause(0)
+        raise error
+
+    monkeypatch.setattr(session, "_updating", failing)
+    with pytest.raises(error):
+        await session.asave()
