@@ -6,8 +6,8 @@ The table is the one in memory; what it holds in truth is opened past the engine
 import asyncio
 import gc
 import logging
+import threading
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -15,14 +15,12 @@ from typing import Any
 import pytest
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, finishing, waking
 from sessions_kms.concurrency.steps import Pause, Steps, Wait, arun
-from sessions_kms.exceptions import FateUnknown, SessionMoved, StoreUnavailable, TableUnavailable
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
 from sessions_kms.session.mixins import async_methods
-from sessions_kms.storage.sending import Send
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.session.test_steps import (
     NEW,
@@ -42,6 +40,7 @@ from tests.sessions_kms.session.test_steps import (
     until,
 )
 from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.wire import FAULTS, Handle, Wire
 
 ASKED: dict[type[Story], str] = {
     Loads: "aload",
@@ -53,19 +52,25 @@ ASKED: dict[type[Story], str] = {
     ChangesItsKeyOverAnother: "acycle_key",
     Ends: "adelete",
 }
+TOLD = "A session write of a cancelled request failed"
 READS = {"aload", "aexists", "aget"}
-HOW = ["before", "meanwhile", "lost", "never"]
+FATES = [
+    "before",
+    "meanwhile",
+    *("lost", "unreachable", "unconnected", "truncated", "delayed_by_a_call"),
+]
 
 
 @dataclass
 class Leaving:
-    """The requester leaves in the wait of a number, whose call is done before, or meanwhile.
+    """The requester leaves in the wait of a number.
 
-    Or its answer is lost on the way back, or it does not even arrive.
+    The ``fate`` of the call that it waits for: done before, or meanwhile, or struck by a fault.
     """
 
     at: int
-    how: str
+    fate: str
+    wire: Wire
     requester: "asyncio.Task[Any] | None" = None
     waits: int = 0
     has_left: bool = False
@@ -105,23 +110,24 @@ class Left:
         raise NotImplementedError
 
     async def looping(self) -> Any:
-        how = self.leaving.how if isinstance(self.wait, Send) else "meanwhile"
-        if how == "before":
+        leaving = self.leaving
+        if leaving.fate == "before":
             try:
                 return await self.wait.looping()
             finally:
-                await self.leaving.leave()
-        await self.leaving.leave()
-        if how == "meanwhile":
-            return await self.wait.looping()
-        if how == "never":
-            raise TableUnavailable
-        with suppress(ConditionFailed, TransactionCanceled):
-            await self.wait.looping()
-        raise FateUnknown
+                await leaving.leave()
+        await leaving.leave()
+        if leaving.fate in FAULTS:
+            leaving.wire.strike(0, FAULTS[leaving.fate])
+        return await self.wait.looping()
 
 
-async def left_at(story: Story, leaving: Leaving, monkeypatch: pytest.MonkeyPatch) -> bool:
+async def left_at(
+    story: Story,
+    leaving: Leaving,
+    monkeypatch: pytest.MonkeyPatch,
+    told: pytest.LogCaptureFixture,
+) -> bool:
     """Ask, and leave; False when all ended before. Check what is left."""
 
     def watched(steps: Steps[Any]) -> Coroutine[Any, Any, Any]:
@@ -149,8 +155,9 @@ async def left_at(story: Story, leaving: Leaving, monkeypatch: pytest.MonkeyPatc
         moved = story.world.truth(story.key)
         found = None if moved is None else moved.content
         assert found == NEW | story.theirs | {"mine": 1}, "the session is lost"
-    if leaving.has_left and leaving.how in {"before", "meanwhile"} and asked not in READS:
-        assert is_finished(story, found)
+    story.world.wire.heal()
+    if leaving.has_left and asked not in READS:
+        assert is_finished(story, found) or (leaving.fate in FAULTS and TOLD in told.text)
     await goes_on(story, found)
     return leaving.has_left
 
@@ -162,18 +169,19 @@ def is_finished(story: Story, found: Any) -> bool:
         return stands is not None and stands.content == NEW
     if isinstance(story, Ends):
         return found is None
-    return bool(found["mine"])
+    return "mine" in found
 
 
-@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("fate", FATES)
 @pytest.mark.parametrize("story", ASKED, ids=lambda story: story.__name__)
 async def test_request_that_leaves_at_any_wait_leaves_what_may_stand_and_what_it_wrote(
-    story: type[Story], how: str, monkeypatch: pytest.MonkeyPatch
+    story: type[Story], fate: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for at in count():
+        caplog.clear()
         world = World(1)
         install(world.processes[0])
-        if not await left_at(story(world), Leaving(at, how), monkeypatch):
+        if not await left_at(story(world), Leaving(at, fate, world.wire), monkeypatch, caplog):
             break
     assert at, "nothing was waited for"
 
@@ -208,7 +216,7 @@ async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
 ) -> None:
     session = await changed(saved(a=1), b=2)
     await SessionStore(session.session_key).adelete()
-    leaving = Leaving(0, "meanwhile")
+    leaving = Leaving(0, "meanwhile", world.wire)
     monkeypatch.setattr(finishing, "arun", lambda steps: arun(leaving.watched(steps)))
     with caplog.at_level(logging.ERROR, "sessions_kms"):
         leaving.requester = asyncio.ensure_future(session.asave())
@@ -217,9 +225,7 @@ async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
         await asyncio.sleep(0)
     assert leaving.requester.cancelled()
     told = [each for each in caplog.records if each.name == "sessions_kms"]
-    assert [each.getMessage() for each in told] == [
-        "A session write of a cancelled request failed: UpdateError"
-    ]
+    assert [each.getMessage() for each in told] == [f"{TOLD}: UpdateError"]
     assert told[0].exc_info is None
     assert str(session.session_key) not in caplog.text
 
@@ -252,28 +258,29 @@ async def test_load_that_is_cancelled_leaves_the_session_to_others_who_wait_for_
 
 
 async def test_session_that_is_ended_while_another_task_loads_it_is_not_brought_back(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World,
 ) -> None:
     session = SessionStore(saved(a=1))
-    may = asyncio.Event()
-    looping = Send.looping
+    read, may = threading.Event(), threading.Event()
 
-    async def held(send: Send) -> Any:
-        answer = await looping(send)
-        if send.operation == "get_item":
-            await may.wait()
+    def held(handle: Handle) -> Any:
+        answer = handle()
+        read.set()
+        assert may.wait(WITHIN)
         return answer
 
-    monkeypatch.setattr(Send, "looping", held)
+    world.table.on("GetItem session", held)
     load = asyncio.ensure_future(session.aget("a"))
-    await until(lambda: session._turn.is_taken and "GetItem" in world.wire.calls)
-    flush = asyncio.ensure_future(session.aflush())
-    await asyncio.wait_for(flush, WITHIN)
+    assert await asyncio.to_thread(read.wait, WITHIN)
+    world.table.heal()
+    await asyncio.wait_for(session.aflush(), WITHIN)
     await session.aset("anew", 1)
+    await asyncio.wait_for(session.asave(), WITHIN)
     may.set()
     assert await asyncio.wait_for(load, WITHIN) is None
+    await session.aset("later", 1)
     await session.asave()
-    assert world.truth(str(session.session_key)).content == {"anew": 1}  # type: ignore[union-attr]
+    assert world.truth(str(session.session_key)).content == {"anew": 1, "later": 1}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("error", [UpdateError, SessionMoved])
