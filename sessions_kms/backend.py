@@ -176,7 +176,6 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         if no_load or self.session_key is None:
             return {}
-        self._loaded_last = None
         content: dict[str, Any] = yield from self._as_is_its_own("load", self._loading)
         self._go_on_from(self._loaded_last)
         return content

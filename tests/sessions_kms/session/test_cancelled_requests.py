@@ -257,17 +257,18 @@ async def test_load_that_is_cancelled_leaves_the_session_to_others_who_wait_for_
     assert first.cancelled()
 
 
+@pytest.mark.parametrize("is_read", ["before it ends", "afterwards"])
 async def test_session_that_is_ended_while_another_task_loads_it_is_not_brought_back(
-    world: World,
+    world: World, is_read: str
 ) -> None:
     session = SessionStore(saved(a=1))
     read, may = threading.Event(), threading.Event()
 
     def held(handle: Handle) -> Any:
-        answer = handle()
+        answer = handle() if is_read == "before it ends" else None
         read.set()
         assert may.wait(WITHIN)
-        return answer
+        return answer or handle()
 
     world.table.on("GetItem session", held)
     load = asyncio.ensure_future(session.aget("a"))
