@@ -16,14 +16,14 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import Call, Steps, Wait, run
 from sessions_kms.concurrency.turn import Turn
 from sessions_kms.concurrency.waking import is_held_here
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
-from sessions_kms.services import Services, services
+from sessions_kms.services import Services, are_made, services
 from sessions_kms.session import next_cookie, rebasing
 from sessions_kms.session.draft import Draft
 from sessions_kms.session.lifetime import Lifetime
@@ -354,6 +354,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _is_sync_only(self, verb: Verb) -> bool:
         """Tell whether a project has a sync method of its own, and no async twin of that."""
         return is_sync_only(type(self), SessionStore, verb)
+
+    def _preparation(self) -> Wait | None:
+        """Return the making of this process's services: boto reads files, and may ask the network."""
+        return None if are_made() else Call(services)
 
     @property
     def _services(self) -> Services:

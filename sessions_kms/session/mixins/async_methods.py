@@ -13,9 +13,8 @@ from django.contrib.sessions.backends.base import SessionBase
 from django.utils.asyncio import async_unsafe
 
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.steps import Call, Steps, Wait, arun
+from sessions_kms.concurrency.steps import Steps, Wait, arun
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.services import are_made, services
 from sessions_kms.session.mixins.overrides import Verb, in_a_thread
 
 logger = logging.getLogger("sessions_kms")
@@ -41,6 +40,7 @@ class AsyncMethods(SessionBase):
     if TYPE_CHECKING:
         _session_cache: dict[str, Any]
 
+        def _preparation(self) -> Wait | None: ...
         def _is_sync_only(self, verb: Verb) -> bool: ...
         def _filling(self, no_load: bool = False) -> Steps[dict[str, Any]]: ...
         def _loading(self) -> Steps[dict[str, Any]]: ...
@@ -57,7 +57,7 @@ class AsyncMethods(SessionBase):
             return self._session_cache
         if self.session_key is None:  # Nothing to load.
             return await arun(self._filling(no_load))
-        return await _awaited(self._filling(no_load))
+        return await self._awaited(self._filling(no_load))
 
     async def aload(self) -> dict[str, Any]:
         __traceback_hide__ = True
@@ -85,12 +85,21 @@ class AsyncMethods(SessionBase):
 
     async def _read_in_its_way(self, verb: Verb, steps: Callable[..., Steps[T]], *args: Any) -> T:
         __traceback_hide__ = True
-        return await _awaited(self._in_its_way(verb, steps, *args))
+        return await self._awaited(self._in_its_way(verb, steps, *args))
 
     async def _written(self, verb: Verb, steps: Callable[..., Steps[None]], *args: Any) -> None:
         __traceback_hide__ = True
-        await _made()
+        await self._prepared()
         await _writes.finish(self._in_its_way(verb, steps, *args))
+
+    async def _awaited(self, steps: Steps[T]) -> T:
+        __traceback_hide__ = True
+        await self._prepared()
+        return await arun(steps)
+
+    async def _prepared(self) -> None:
+        if (wait := self._preparation()) is not None:
+            await wait.looping()
 
     def _in_its_way(self, verb: Verb, steps: Callable[..., Steps[T]], *args: Any) -> Steps[T]:
         """Return these steps, or the call of the sync method that a project has in their place."""
@@ -101,18 +110,6 @@ class AsyncMethods(SessionBase):
 def _done(wait: Wait) -> Steps[Any]:
     __traceback_hide__ = True
     return (yield wait)
-
-
-async def _awaited(steps: Steps[T]) -> T:
-    __traceback_hide__ = True
-    await _made()
-    return await arun(steps)
-
-
-async def _made() -> None:
-    """Have this process's services made, in a thread: boto reads files, and may ask the network."""
-    if not are_made():
-        await Call(services).looping()
 
 
 def _tell(error: BaseException) -> None:

@@ -277,11 +277,13 @@ async def test_session_that_is_ended_while_another_task_loads_it_is_not_brought_
     await asyncio.wait_for(session.aflush(), WITHIN)
     await session.aset("anew", 1)
     await asyncio.wait_for(session.asave(), WITHIN)
+    key = session.session_key
     may.set()
     assert await asyncio.wait_for(load, WITHIN) is None
     await session.aset("later", 1)
     await session.asave()
-    assert world.truth(str(session.session_key)).content == {"anew": 1, "later": 1}  # type: ignore[union-attr]
+    assert session.session_key == key
+    assert world.truth(str(key)).content == {"anew": 1, "later": 1}  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("error", [UpdateError, SessionMoved])
