@@ -356,7 +356,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return is_sync_only(type(self), SessionStore, verb)
 
     def _preparation(self) -> Wait | None:
-        """Return the making of this process's services, which reads files and may ask the network."""
+        """Return the making of the services, which reads files and may ask the network."""
         return None if are_made() else Call(services)
 
     @property
