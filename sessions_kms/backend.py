@@ -5,7 +5,7 @@ stands; if another request saved meanwhile, what this one changed is laid over
 that, and the save is tried again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import Any, Self, cast
@@ -16,23 +16,25 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms.concurrency.steps import Call, Steps, run
+from sessions_kms.concurrency.steps import Call, Steps, Wait, run
 from sessions_kms.concurrency.turn import Turn
+from sessions_kms.concurrency.waking import is_held_here
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
-from sessions_kms.services import Services, services
+from sessions_kms.services import Services, are_made, services
 from sessions_kms.session import next_cookie, rebasing
 from sessions_kms.session.draft import Draft
 from sessions_kms.session.lifetime import Lifetime
-from sessions_kms.session.loading import SESSION_KEY, Found, refuse
+from sessions_kms.session.loading import SESSION_KEY, Found, refused
 from sessions_kms.session.mixins.async_methods import AsyncMethods, sync_only
 from sessions_kms.session.mixins.expiry import Expiry
+from sessions_kms.session.mixins.overrides import Own, Verb, is_own, is_sync_only
 from sessions_kms.session.mixins.redaction import Redaction
 from sessions_kms.session.repository import Repository
 from sessions_kms.session.snapshot import Snapshot
-from sessions_kms.signals import announce, session_created, session_cycled, session_ended
+from sessions_kms.signals import announced, session_created, session_cycled, session_ended
 from sessions_kms.telemetry import telemetry
 
 CREATES_MAX = 3  # keys under which a session of unknown fate is created
@@ -42,10 +44,12 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     """Sessions sealed under AWS KMS and the visitor's cookie, kept in DynamoDB.
 
     What it does is written once, as steps (`_loaded`, `_saving`, …), which the methods of
-    Django's contract do in their thread. Only `_go_on_from` sets the baseline.
+    Django's contract do in their thread, and their async twins in the event loop. Only
+    `_go_on_from` sets the baseline.
     """
 
     _baseline: Snapshot | None = None
+    _loaded_last: Snapshot | None = None  # by the load that fills the session
     _session_cache: dict[str, Any]
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -68,9 +72,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Tell whether a live session has this key."""
         __traceback_hide__ = True
         sync_only()
-        return self._validate_session_key(session_key) and run(
-            self._repository().exists(session_key)
-        )
+        return run(self._existing(session_key))
 
     def create(self) -> None:
         """Store the session under a new key."""
@@ -115,8 +117,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
         if not hasattr(self, "_session_cache"):
-            if self.session_key is not None and not no_load:
-                sync_only()  # Before the turn, which a thread may have for as long as it loads.
+            if self._turn.is_taken or not (no_load or self.session_key is None):
+                sync_only()  # Before the turn, which others may have for as long as they load.
             run(self._filling(no_load))
         return self._session_cache
 
@@ -163,7 +165,9 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         yield from self._turn.take()
         try:
             if not hasattr(self, "_session_cache"):
-                self._session_cache = yield from self._first_content(no_load)
+                content = yield from self._first_content(no_load)
+                if not hasattr(self, "_session_cache"):  # Else cleared meanwhile.
+                    self._session_cache = content
         finally:
             self._turn.give_back()
         return self._session_cache
@@ -172,25 +176,41 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         if no_load or self.session_key is None:
             return {}
+        content: dict[str, Any] = yield from self._as_is_its_own("load", self._loading)
+        self._go_on_from(self._loaded_last)
+        return content
+
+    def _loading(self) -> Steps[dict[str, Any]]:
+        __traceback_hide__ = True
         found = yield from self._loaded()
-        self._go_on_from(found and found[0])
         return {} if found is None else found[1]
 
     def _loaded(self) -> Steps[Found | None]:
         """Load; a session that is not, or not valid, has no key."""
         __traceback_hide__ = True
-        found = (yield from self._read()) if self.session_key else None
-        if found is None:
+        key = self.session_key
+        found = (yield from self._read()) if key else None
+        if found is None and self.session_key == key:
             self._session_key = None
+        if is_held_here(self._turn):
+            self._loaded_last = found and found[0]
         return found
 
     def _read(self) -> Steps[Found | None]:
+        """Read what this key opens. Another task may have left the key by then, to begin anew."""
         __traceback_hide__ = True
-        found = yield from self._repository().load(self._key)
-        if found is not None and (key := found[0].session_key) != self.session_key:
-            self._session_key = key
+        asked = self._key
+        found = yield from self._repository().load(asked)
+        if found is not None and self.session_key == asked != found[0].session_key:
+            self._session_key = found[0].session_key
             next_cookie.settled(self)
         return found
+
+    def _existing(self, session_key: str) -> Steps[bool]:
+        __traceback_hide__ = True
+        if not self._validate_session_key(session_key):
+            return False
+        return (yield from self._repository().exists(session_key))
 
     def _creating(self) -> Steps[None]:
         __traceback_hide__ = True
@@ -208,32 +228,27 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         for _ in range(CREATES_MAX):
             self._session_key = _new_session_key()
             try:
-                yield from self._saving_anew()
+                yield from self._as_is_its_own("save", self._saving, True)
             except (CreateError, FateUnknown):
                 continue
             return
         raise StoreUnavailable
 
-    def _beginning(self) -> Steps[None]:
-        """Create the session, as a project may do it in its own way."""
-        if type(self).create is SessionStore.create:
-            yield from self._creating()
-        else:
-            yield Call(self.create)
-
-    def _saving_anew(self) -> Steps[None]:
-        """Save what is created likewise."""
-        if type(self).save is SessionStore.save:
-            yield from self._saving(must_create=True)
-        else:
-            yield Call(self.save, (True,))
+    def _as_is_its_own(
+        self, verb: Verb, steps: Callable[..., Steps[Any]], *args: Any
+    ) -> Steps[Any]:
+        """Do these steps, or what a project does in their place."""
+        __traceback_hide__ = True
+        if is_own(type(self), SessionStore, verb):
+            return (yield Own(self, verb, args))
+        return (yield from steps(*args))
 
     def _saving(self, must_create: bool = False) -> Steps[None]:
         __traceback_hide__ = True
         if self.session_key is not None:
             yield from self._filling(no_load=must_create)
         if not self.session_key:  # Nor was anything there to load.
-            yield from self._beginning()
+            yield from self._as_is_its_own("create", self._creating)
         elif must_create:
             yield from self._putting()
         else:
@@ -244,7 +259,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         draft = self._draft()
         made = yield from self._repository().create(draft)
         self._stored(draft, made)
-        announce(session_created, made.id, user_id=made.user_id)
+        yield from announced(session_created, made.id, user_id=made.user_id)
 
     def _updating(self) -> Steps[None]:
         __traceback_hide__ = True
@@ -266,7 +281,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         yield from self._filling()
         if self.session_key is None:
-            yield from self._beginning()
+            yield from self._as_is_its_own("create", self._creating)
             return
         previous = self._id()
         try:
@@ -279,7 +294,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             raise SessionInterrupted("The session ended before its key was changed.") from None
         self.modified = True
         user_id = self._baseline.user_id if self._baseline else None
-        announce(session_cycled, self._id(), previous=previous[:SHORT_ID], user_id=user_id)
+        told = {"previous": previous[:SHORT_ID], "user_id": user_id}
+        yield from announced(session_cycled, self._id(), **told)
 
     def _moving(self, new_key: str) -> Steps[None]:
         __traceback_hide__ = True
@@ -295,7 +311,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         key = (yield from self._own_key()) if session_key is None else session_key
         if key is not None and self._validate_session_key(key):
             yield from self._repository().end(key, self._known_of(key))
-            announce(session_ended, session_id(self._services.config.namespace, key))
+            ended = session_id(self._services.config.namespace, key)
+            yield from announced(session_ended, ended)
 
     def _own_key(self) -> Steps[str | None]:
         """Return the key of this session; one that was not loaded may have another by now."""
@@ -325,12 +342,22 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             with telemetry.spanned("operation", operation):
                 yield from write
         except InvalidRecord as exc:
-            refuse(self._id(), exc)
+            reason = exc.reason
         else:
             return
-        raise UpdateError  # Outside the handler: frames of the record's error hold keys.
+        # Outside the handler: frames of the record's error hold keys.
+        yield from refused(self._id(), reason)
+        raise UpdateError
 
     # What they use
+
+    def _is_sync_only(self, verb: Verb) -> bool:
+        """Tell whether a project has a sync method of its own, and no async twin of that."""
+        return is_sync_only(type(self), SessionStore, verb)
+
+    def _preparation(self) -> Wait | None:
+        """Return the making of the services, which reads files and may ask the network."""
+        return None if are_made() else Call(services)
 
     @property
     def _services(self) -> Services:

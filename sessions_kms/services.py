@@ -239,6 +239,11 @@ def services() -> Services:
         return _services
 
 
+def are_made() -> bool:
+    """Tell whether there are services: to make them takes files, and may take the network."""
+    return _services is not None
+
+
 def id_of(session_key: str) -> str:
     """Return the id that the session of this key is stored under."""
     __traceback_hide__ = True

@@ -1,14 +1,20 @@
 """Signals for an audit trail. Receivers run at once; one that fails is logged and stops nothing.
 
 Each is sent with `session`, the first letters of the digest that the session is stored
-under, as it appears in logs and in the admin. The sender is None.
+under, as it appears in logs and in the admin. The sender is None. A receiver may use the ORM:
+what an event loop does is told in a thread.
 """
 
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from django.dispatch import Signal
 
+from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.concurrency.steps import Call, Steps
 from sessions_kms.format.record import SHORT_ID
+
+THREADS: Final = 8  # of receivers, for all event loops of the process
 
 session_created = Signal()  # user_id: None for an anonymous one
 session_cycled = Signal()  # previous: what `session` was before its key changed; user_id
@@ -19,3 +25,32 @@ session_refused = Signal()  # reason: why the record was not taken for a session
 def announce(signal: Signal, session_id: str, **details: Any) -> None:
     """Send a signal about a session."""
     signal.send_robust(sender=None, session=session_id[:SHORT_ID], **details)
+
+
+def announced(signal: Signal, session_id: str, **details: Any) -> Steps[None]:
+    """Send a signal about a session, in steps."""
+    if signal.has_listeners():
+        yield Telling(partial(announce, signal, session_id, **details))
+
+
+class Telling(Call):
+    """The wait for receivers, which may be a project's own.
+
+    Not the request's thread: it may be waiting for what tells (the turn of a load, say).
+    """
+
+    async def looping(self) -> Any:
+        """Have them run in a thread, which keeps no connection of the database for itself.
+
+        Nothing of it is refused for being late: what is told has happened.
+        """
+        return await in_thread(executor("sessions_kms-receivers", THREADS), self._told)
+
+    def _told(self) -> Any:
+        from django.db import close_old_connections  # noqa: PLC0415 - not with the engine
+
+        close_old_connections()
+        try:
+            return self.blocking()
+        finally:
+            close_old_connections()

@@ -1,4 +1,4 @@
-"""Threads for calls that block, apart by provider and purpose: what hangs holds up no other.
+"""Threads for calls of providers, which block, apart by provider: what hangs holds up no other.
 
 A call enters, a `Future` leaves. Knows nothing of what is called.
 """
@@ -6,19 +6,16 @@ A call enters, a `Future` leaves. Knows nothing of what is called.
 import asyncio
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from sessions_kms.concurrency.executors import executor
 
-THREADS = 16  # of each pool; there are a few for each configured provider
-
-Purpose = Literal["session", "refresh"]  # for what a session waits; for the provider's answer
+THREADS = 16  # for each configured provider
 
 
-def pool(provider: str, purpose: Purpose) -> ThreadPoolExecutor:
-    """Return the pool of a provider for calls of one purpose."""
-    # The purpose first: a provider may have any name, such as another one's and a purpose.
-    return executor(f"oauth-{purpose}-{provider}", THREADS)
+def pool(provider: str) -> ThreadPoolExecutor:
+    """Return the pool of a provider."""
+    return executor(f"oauth-refresh-{provider}", THREADS)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Refresh
 from oauth.tokens.repository import Stored, TokenRepository
 from oauth.tokens.turns import Busy, InTurn
 from sessions_kms import SHORT_ID, StoreUnavailable, id_of
-from sessions_kms.concurrency.steps import Call, Steps
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.services import Services
+from sessions_kms.signals import Telling
 
 GENERATIONS = 5  # of token sets that one call passes through
 
@@ -67,7 +68,6 @@ class FreshToken:
     def _in_turn(self, held: TokenSet, lasts: bool) -> InTurn:
         return InTurn(
             held.grant_secret,
-            self.provider.name,
             patience=0 if lasts else WAIT_MAX + WORK_MAX,
             steps=lambda: self._turn(held.subject, lasts),
         )
@@ -104,7 +104,7 @@ class FreshToken:
             is_made = refresh.is_made and kept.token_set.grant_secret == new.grant_secret
             if is_made:
                 yield from refresh.saved()
-                yield Call(self._announce)
+                yield Telling(self._announce)
             if is_made or self._freshness.is_good(kept.token_set):
                 return kept
         raise ProviderUnavailable("The provider's tokens expire as soon as they are issued.")
@@ -130,7 +130,7 @@ class FreshToken:
             return
         for name, token_set in others.items():
             revoke_soon(self.services, name, token_set)
-        yield Call(self._tell_refused, (subject,))
+        yield Telling(self._tell_refused, (subject,))
 
     def _tell_refused(self, subject: str) -> None:
         account_refused.send(sender=None, provider=self.provider.name, subject=subject)

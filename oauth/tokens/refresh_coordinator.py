@@ -31,7 +31,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.telemetry import telemetry
 from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, refresh
 from sessions_kms import StoreUnavailable
-from sessions_kms.concurrency.steps import Call, Steps
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ class Refresh:
         """Ask the provider for the successor, and keep it for all. Raises as `found` does."""
         try:
             # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
-            yield Call(self._services.sealing_key)
-            self._work = pool(self._provider.name, "refresh").submit(self._refresh_and_seal)
+            yield from self._services.steps.sealing_key()
+            self._work = pool(self._provider.name).submit(self._refresh_and_seal)
             token_set = yield from self._awaited(self._work)
         except ProviderUnavailable:
             self._rest()

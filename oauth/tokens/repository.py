@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError
 from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
-from oauth.tokens.ended_grants import EndedUntil, is_ended
+from oauth.tokens.ended_grants import is_ended
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.services import Services
 
@@ -119,10 +119,9 @@ class TokenRepository:
 
     def _required(self, session: SessionBase) -> Steps[TokenSet]:
         held = yield from self._held(session)
-        ended_until = yield EndedUntil(self._services, self._provider)
         if held is None:
             raise NotConnected("The session holds no token of this provider.")
-        if is_ended(held, ended_until):
+        if (yield from is_ended(self._services, self._provider, held)):
             raise ReauthenticationRequired("An operator ended the grants of that time.")
         return held
 

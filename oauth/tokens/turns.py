@@ -1,26 +1,26 @@
-"""Who waits for whom inside one process, so that one grant is refreshed by one thread.
+"""Who waits for whom inside one process, so that one grant is refreshed by one thread or task.
 
-Threads take turns; tasks of an event loop wait for the one that runs without a
-thread of their own, and what has begun is finished whatever happens to the caller.
+Threads and tasks of event loops take turns, whoever has waited longest first. What a task has
+begun is finished whatever happens to its caller; one that is cancelled before that leaves.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network.sql_connections import give_back
-from oauth.network.thread_pools import pool
-from sessions_kms.concurrency.executors import in_thread
+from sessions_kms import StoreUnavailable
+from sessions_kms.concurrency.finishing import Finisher
 from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.turn import Turn
 
-T = TypeVar("T")
+TASKS_MAX = 1024  # of one process, those that wait included
 
 
 class Busy(ProviderUnavailable):
@@ -31,40 +31,35 @@ class Busy(ProviderUnavailable):
 
 
 class Turns:
-    """One lock for each name, as long as somebody wants it."""
+    """One turn for each name, as long as somebody wants it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._locks: dict[str, tuple[Lock, int]] = {}
+        self._turns: dict[str, tuple[Turn, int]] = {}
+
+    def __len__(self) -> int:
+        """Return how many names somebody wants."""
+        return len(self._turns)
 
     @contextmanager
-    def taken(self, name: str, *, patience: float) -> Iterator[None]:
-        """Wait for the turn, so many seconds at most. Raises Busy."""
-        lock = self._enter(name)
+    def of(self, name: str) -> Iterator[Turn]:
+        """Want the turn of a name, which is everybody's who wants it meanwhile."""
+        with self._lock:
+            turn, wanted = self._turns.get(name) or (Turn(), 0)
+            self._turns[name] = turn, wanted + 1
         try:
-            if not lock.acquire(timeout=patience):
-                raise Busy
-            try:
-                yield
-            finally:
-                lock.release()
+            yield turn
         finally:
             self._leave(name)
 
-    def _enter(self, name: str) -> Lock:
-        with self._lock:
-            lock, wanted = self._locks.get(name) or (Lock(), 0)
-            self._locks[name] = lock, wanted + 1
-            return lock
-
     def _leave(self, name: str) -> None:
         with self._lock:
-            lock, wanted = self._locks.pop(name)
+            turn, wanted = self._turns.pop(name)
             if wanted > 1:
-                self._locks[name] = lock, wanted - 1
+                self._turns[name] = turn, wanted - 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class InTurn:
     """The wait for steps that one at a time does in this process, of all with the same name.
 
@@ -73,40 +68,39 @@ class InTurn:
     """
 
     name: str = field(repr=False)  # a grant secret
-    provider: str
     patience: float
     steps: Callable[[], Steps[Any]] = field(repr=False)
+    has_begun: bool = field(default=False, init=False)
 
     def blocking(self) -> Any:
         """Do the steps in this thread."""
         give_back()  # The turn, the lease and the provider may all take long.
-        with _turns.taken(self.name, patience=self.patience):
-            return run(self.steps())
+        return run(self._in_turn())
 
     async def looping(self) -> Any:
-        """Have them done in a thread, after the task of this event loop that has the turn."""
-        if not self.patience and (asyncio.get_running_loop(), self.name) in _underway:
-            raise Busy
-        return await _after_leader(self)
+        """Do them in the event loop, to their end once they have begun."""
+        return await _refreshes.finish(self._in_turn(), lambda: self.has_begun)
+
+    def _in_turn(self) -> Steps[Any]:
+        with _turns.of(self.name) as turn:
+            if not (yield from self._came(turn)):
+                raise Busy
+            self.has_begun = True
+            try:
+                return (yield from self.steps())
+            finally:
+                turn.give_back()
+
+    def _came(self, turn: Turn) -> Steps[bool]:
+        try:
+            yield from turn.take(within=self.patience)
+        except StoreUnavailable:
+            return False
+        return True
 
 
-async def _after_leader(turn: InTurn) -> Any:
-    key = (asyncio.get_running_loop(), turn.name)
-    if (leader := _underway.get(key)) is not None:
-        await asyncio.wait([leader])
-    threads = pool(turn.provider, "session")
-    task: asyncio.Task[Any] = asyncio.ensure_future(in_thread(threads, turn.blocking))
-    if _underway.setdefault(key, task) is task:
-        task.add_done_callback(lambda _: _underway.pop(key, None))
-    _running.add(task)  # The loop itself holds tasks weakly.
-    task.add_done_callback(_ended)
-    return await asyncio.shield(task)
-
-
-def _ended(task: asyncio.Task[Any]) -> None:
-    _running.discard(task)
-    if not task.cancelled():
-        task.exception()  # Seen: the caller may have been cancelled meanwhile.
+def _seen(_: BaseException) -> None:
+    """Leave it at that: whoever refreshes has told of what failed."""
 
 
 def _forget_turns() -> None:
@@ -115,6 +109,5 @@ def _forget_turns() -> None:
 
 
 _turns = Turns()
-_underway: dict[tuple[asyncio.AbstractEventLoop, str], asyncio.Task[Any]] = {}
-_running: set[asyncio.Task[Any]] = set()
+_refreshes = Finisher(TASKS_MAX, left=_seen, busy=Busy)
 os.register_at_fork(after_in_child=_forget_turns)

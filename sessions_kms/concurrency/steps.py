@@ -23,7 +23,7 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.executors import executor, in_thread
 from sessions_kms.exceptions import StoreUnavailable
 
-CALLS: Final = 32  # that block, of all event loops of the process at one time
+CALLS: Final = 32  # that block, of one pool, of all event loops of the process at one time
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -48,10 +48,14 @@ Steps: TypeAlias = Generator[Wait, Any, T]
 
 @dataclass(frozen=True)
 class Call:
-    """A call that blocks; an event loop has it made in a thread. Its arguments may be secrets."""
+    """A call that blocks; an event loop has it made in a thread. Its arguments may be secrets.
+
+    ``pool`` names the threads, for calls that may wait for others of their kind.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...] = field(default=(), repr=False)
+    pool: str = field(default="sessions_kms-calls", kw_only=True)
 
     def blocking(self) -> Any:
         """Make it here."""
@@ -63,8 +67,7 @@ class Call:
         The time until it begins is on the request's account. Raises StoreUnavailable where it
         would begin too late.
         """
-        pool = executor("sessions_kms-calls", CALLS)
-        return await in_thread(pool, self._in_time, monotonic())
+        return await in_thread(executor(self.pool, CALLS), self._in_time, monotonic())
 
     def _in_time(self, asked_at: float) -> Any:
         try:

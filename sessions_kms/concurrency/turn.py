@@ -23,17 +23,22 @@ class Turn:
         self._is_taken = False
         self._waiting: deque[Wakeup] = deque()
 
-    def take(self) -> Steps[None]:
-        """Wait for those who came before, as long as the request may. Whoever takes gives back.
+    @property
+    def is_taken(self) -> bool:
+        """Tell whether somebody has it."""
+        return self._is_taken
 
-        Raises StoreUnavailable, also where it is taken from here already.
+    def take(self, within: float | None = None) -> Steps[None]:
+        """Wait for those who came before, as long as the request may or for so many seconds.
+
+        Whoever takes gives back. Raises StoreUnavailable, also where it is taken from here already.
         """
         if is_held_here(self):
             raise StoreUnavailable("The session is asked for within its own loading.")
         if (woken := self._queued()) is not None:
             came = False
             try:
-                came = yield from _told(woken)
+                came = yield from _told(woken, within)
             finally:
                 if not came:
                     self._leave(woken)
@@ -71,8 +76,11 @@ class Turn:
                 self._is_taken = False
 
 
-def _told(woken: Wakeup) -> Steps[bool]:
-    """Wait to be woken, on the request's account; False where its time is over."""
+def _told(woken: Wakeup, within: float | None) -> Steps[bool]:
+    """Wait to be woken; False where the time is over. That of the request is on its account."""
+    if within is not None:
+        in_time: bool = yield woken.within(within)
+        return in_time
     try:
         with deadline.waiting() as left:
             came: bool = yield woken.within(left)

@@ -21,7 +21,7 @@ from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.snapshot import Snapshot
-from sessions_kms.signals import announce, session_refused
+from sessions_kms.signals import announced, session_refused
 from sessions_kms.storage.doubts import once_more_in_steps
 from sessions_kms.storage.session_items import Stored
 from sessions_kms.telemetry import Timed, telemetry
@@ -79,11 +79,13 @@ class Loading:
         try:
             stands = yield from self.standing(record_id)
         except InvalidRecord as exc:
-            refuse(record_id, exc)
-            return False
-        if not isinstance(stands, SessionRecord):
-            return False
-        return (yield from self._services.steps.is_live(stands))
+            reason = exc.reason
+        else:
+            if not isinstance(stands, SessionRecord):
+                return False
+            return (yield from self._services.steps.is_live(stands))
+        yield from refused(record_id, reason)
+        return False
 
     def standing(self, record_id: str) -> Steps[Stored]:
         """Return what stands under an id; what is not valid is read once more."""
@@ -120,9 +122,10 @@ class Loading:
         try:
             return (yield from once_more_in_steps(partial(self._look, key)))
         except InvalidRecord as exc:
-            refuse(session_id(self._namespace, key), exc)
-            done.outcome = "refused"
-            return None
+            reason = exc.reason
+        done.outcome = "refused"
+        yield from refused(session_id(self._namespace, key), reason)
+        return None
 
     def _look(self, key: str) -> Steps[Found | Tombstone | None]:
         __traceback_hide__ = True
@@ -133,8 +136,11 @@ class Loading:
         return (yield from self.opened(stands, key)) if is_live else None
 
 
-def refuse(record_id: str, error: InvalidRecord) -> None:
-    """Tell who listens that a record was not taken for a session."""
-    logger.warning("Session record %s... refused: %s", record_id[:SHORT_ID], error.reason)
-    telemetry.count("refusals", reason=error.reason)
-    announce(session_refused, record_id, reason=error.reason)
+def refused(record_id: str, reason: str) -> Steps[None]:
+    """Tell who listens that a record was not taken for a session.
+
+    Not from within the handler of the record's error, which what ends this would lead to.
+    """
+    logger.warning("Session record %s... refused: %s", record_id[:SHORT_ID], reason)
+    telemetry.count("refusals", reason=reason)
+    yield from announced(session_refused, record_id, reason=reason)

@@ -29,7 +29,7 @@ from sessions_kms.services import Services
 from sessions_kms.session import links
 from sessions_kms.session.draft import Draft, check, sealed
 from sessions_kms.session.fate import CANNOT_BE_TOLD, Standing, is_same
-from sessions_kms.session.loading import Loading, refuse
+from sessions_kms.session.loading import Loading, refused
 from sessions_kms.session.parts import Part
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.storage.session_items import Conflict, Stored
@@ -87,8 +87,11 @@ class Saving:
             while taken and not (yield from self._is_tried(own, taken)):
                 taken = taken[: len(taken) // 2]  # One asks too much: who, is told when alone.
         except InvalidRecord as exc:  # what stands
-            refuse(self._part.base.id, exc)
-            _fail(lane.waiting(), UpdateError)
+            reason = exc.reason
+        else:
+            return
+        _fail(lane.waiting(), UpdateError)
+        yield from refused(self._part.base.id, reason)
 
     def _is_tried(self, own: Place[Part], taken: Places) -> Steps[bool]:
         """Try to write for these; False where that may not be stored, but fewer may."""

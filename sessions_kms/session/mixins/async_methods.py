@@ -1,31 +1,26 @@
-"""The async half of the session contract: the sync methods, run in threads of their own.
+"""The async half of the session contract: the steps of the sync half, done in the event loop.
 
-boto3 blocks, so the work is done in a bounded executor; a write that has begun is
-finished even if the request that asked for it is cancelled.
+Reads end with their task. A write that has begun is finished even if the request that asked for
+it is cancelled. Only what blocks gets a thread: KMS where no data key is held, a project's own
+sync methods, and the making of this process's services.
 """
 
-import asyncio
 import logging
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import RLock
-from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils.asyncio import async_unsafe
 
-from sessions_kms.concurrency import deadline, executors
+from sessions_kms.concurrency.finishing import Finisher
+from sessions_kms.concurrency.steps import Steps, Wait, arun
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.session.mixins.overrides import Verb, in_a_thread
 
 logger = logging.getLogger("sessions_kms")
 
-THREADS = 32
-WAITING_THREADS = THREADS // 2
+WRITES_MAX: Final = 1024  # under way in one process, those that wait for each other included
+
 T = TypeVar("T")
 
 
@@ -40,138 +35,89 @@ def sync_only() -> None:
 
 
 class AsyncMethods(SessionBase):
-    """A session whose async methods never block the loop."""
+    """A session whose async methods never block the loop. Whoever mixes it in has the steps."""
 
-    if TYPE_CHECKING:  # Missing in Django's stubs.
+    if TYPE_CHECKING:
+        _session_cache: dict[str, Any]
 
-        def _get_session(self, no_load: bool = False) -> dict[str, Any]: ...
+        def _preparation(self) -> Wait | None: ...
+        def _is_sync_only(self, verb: Verb) -> bool: ...
+        def _filling(self, no_load: bool = False) -> Steps[dict[str, Any]]: ...
+        def _loading(self) -> Steps[dict[str, Any]]: ...
+        def _existing(self, session_key: str) -> Steps[bool]: ...
+        def _creating(self) -> Steps[None]: ...
+        def _saving(self, must_create: bool = False) -> Steps[None]: ...
+        def _cycling(self) -> Steps[None]: ...
+        def _deleting(self, session_key: str | None = None) -> Steps[None]: ...
 
     async def _aget_session(self, no_load: bool = False) -> dict[str, Any]:
+        __traceback_hide__ = True
         self.accessed = True
-        if hasattr(self, "_session_cache") or self.session_key is None:  # Nothing to load.
-            return self._get_session(no_load)
-        return await _in_thread(lambda: self._get_session(no_load))
+        if hasattr(self, "_session_cache"):
+            return self._session_cache
+        if self.session_key is None:  # Nothing to load.
+            return await arun(self._filling(no_load))
+        return await self._awaited(self._filling(no_load))
+
+    async def aload(self) -> dict[str, Any]:
+        __traceback_hide__ = True
+        return await self._read_in_its_way("load", self._loading)
 
     async def aexists(self, session_key: str) -> bool:
         __traceback_hide__ = True
-
-        def exists() -> bool:
-            __traceback_hide__ = True
-            return self.exists(session_key)
-
-        return await _in_thread(exists)
-
-    async def aload(self) -> dict[str, Any]:
-        return await _in_thread(self.load)
+        return await self._read_in_its_way("exists", self._existing, session_key)
 
     async def acreate(self) -> None:
-        await _finished(self.create)
+        __traceback_hide__ = True
+        await self._written("create", self._creating)
 
     async def asave(self, must_create: bool = False) -> None:
-        await _finished(lambda: self.save(must_create), of=self._number())
+        __traceback_hide__ = True
+        await self._written("save", self._saving, must_create)
 
-    def _number(self) -> int | None:
-        """Return what tells this session from others here, and not its key."""
-        return None if self.session_key is None else hash(self.session_key)
+    async def acycle_key(self) -> None:
+        __traceback_hide__ = True
+        await self._written("cycle_key", self._cycling)
 
     async def adelete(self, session_key: str | None = None) -> None:
         __traceback_hide__ = True
+        await self._written("delete", self._deleting, session_key)
 
-        def delete() -> None:
-            __traceback_hide__ = True
-            self.delete(session_key)
+    async def _read_in_its_way(self, verb: Verb, steps: Callable[..., Steps[T]], *args: Any) -> T:
+        __traceback_hide__ = True
+        return await self._awaited(self._in_its_way(verb, steps, *args))
 
-        await _finished(delete)
+    async def _written(self, verb: Verb, steps: Callable[..., Steps[None]], *args: Any) -> None:
+        __traceback_hide__ = True
+        await self._prepared()
+        await _writes.finish(self._in_its_way(verb, steps, *args))
 
-    async def acycle_key(self) -> None:
-        await _finished(self.cycle_key)
+    async def _awaited(self, steps: Steps[T]) -> T:
+        __traceback_hide__ = True
+        await self._prepared()
+        return await arun(steps)
 
+    async def _prepared(self) -> None:
+        if (wait := self._preparation()) is not None:
+            await wait.looping()
 
-_writes: set[asyncio.Future[Any]] = set()
-
-
-async def _in_thread(
-    call: Callable[[], T], executor: Callable[[], ThreadPoolExecutor] | None = None
-) -> T:
-    asked_at = monotonic()
-
-    def begin() -> T:
-        try:
-            deadline.queued(monotonic() - asked_at)
-        except deadline.OutOfTime:
-            raise StoreUnavailable("Too many wait for the session store.") from None
-        return call()
-
-    chosen = (executor or _executor)()
-    return await sync_to_async(begin, thread_sensitive=False, executor=chosen)()
+    def _in_its_way(self, verb: Verb, steps: Callable[..., Steps[T]], *args: Any) -> Steps[T]:
+        """Return these steps, or the call of the sync method that a project has in their place."""
+        __traceback_hide__ = True
+        return _done(in_a_thread(self, verb, *args)) if self._is_sync_only(verb) else steps(*args)
 
 
-async def _finished(write: Callable[[], None], of: int | None = None) -> None:
-    """Run a write to its end, whatever happens to the caller meanwhile.
-
-    Of several writes ``of`` one session all but one are where they may wait for it.
-    """
-    task = asyncio.ensure_future(_in_its_place(write, of))
-    _writes.add(task)  # The loop itself holds tasks weakly.
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.add_done_callback(_log_failure)
-        raise
-    finally:
-        task.add_done_callback(_writes.discard)
+def _done(wait: Wait) -> Steps[Any]:
+    __traceback_hide__ = True
+    return (yield wait)
 
 
-async def _in_its_place(write: Callable[[], None], of: int | None) -> None:
-    if of is None:
-        await _in_thread(write)
-        return
-    with _writers.joined(of) as others:
-        await _in_thread(write, _waiting_room if others else _executor)
+def _tell(error: BaseException) -> None:
+    logger.error("A session write of a cancelled request failed: %s", type(error).__name__)
 
 
-class Writers:
-    """How many write each session now, by a hash of its key: who shares one merely waits apart."""
-
-    def __init__(self) -> None:
-        self._lock = RLock()  # There may be several loops, and a write that nobody resumes.
-        self._numbers: Counter[int] = Counter()
-
-    @contextmanager
-    def joined(self, session: int) -> Iterator[int]:
-        """Be one more; gives how many others there were."""
-        with self._lock:
-            others = self._numbers[session]
-            self._numbers[session] += 1
-        try:
-            yield others
-        finally:
-            with self._lock:
-                self._numbers[session] -= 1
-                if not self._numbers[session]:
-                    del self._numbers[session]
+def _busy() -> StoreUnavailable:
+    return StoreUnavailable("Too many wait for the session store.")
 
 
-def _log_failure(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("A session write of a cancelled request failed: %s", type(error).__name__)
-
-
-def _executor() -> ThreadPoolExecutor:
-    return executors.executor("sessions_kms", THREADS)
-
-
-def _waiting_room() -> ThreadPoolExecutor:
-    """Return where those wait whose session another one writes: they take no thread of others."""
-    return executors.executor("sessions_kms_waiting", WAITING_THREADS)
-
-
-_writers = Writers()
-
-
-def _forked() -> None:
-    global _writers  # noqa: PLW0603 - the parent's are not here
-    _writers = Writers()
-
-
-os.register_at_fork(after_in_child=_forked)
+_writes = Finisher(WRITES_MAX, left=_tell, busy=_busy)

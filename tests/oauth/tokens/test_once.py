@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +19,9 @@ import oauth
 from oauth.exceptions import OAuthError
 from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
-from oauth.tokens import refresh_coordinator, vault
+from oauth.tokens import refresh_coordinator, turns, vault
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.steps import Steps, arun
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases, LeaseSteps
 from sessions_kms.services import services
@@ -210,12 +211,35 @@ def test_refresh_of_a_cancelled_request_is_finished(corp: FakeProvider, expired:
         with pytest.raises(asyncio.CancelledError):
             await task
         go_on.set()
-        later = request_of(expired)
-        assert (await oauth.aget_token(later, "corp")).refresh_token in corp.refresh_tokens
+        async with asyncio.timeout(30):
+            while turns._refreshes:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0.001)
 
     corp.hooks["/token"] = hold
     asyncio.run(ask_and_leave())
+    assert stored(expired).refresh_token in corp.refresh_tokens
     assert len(corp.refreshes) == 1
+
+
+def test_task_that_is_cancelled_before_its_turn_leaves(
+    corp: FakeProvider, expired: Visitor
+) -> None:
+    async def leave() -> None:
+        with turns._turns.of("a secret") as turn:
+            await arun(turn.take())
+            waiting = turns.InTurn("a secret", 60, lambda: pytest.fail("not its turn"))
+            other = asyncio.Task(waiting.looping(), context=Context())
+            while not turn._waiting:  # noqa: ASYNC110 - there is no event for it
+                await asyncio.sleep(0)
+            other.cancel()
+            await asyncio.wait([other])
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not turn._waiting
+            turn.give_back()
+        assert len(turns._turns) == len(turns._refreshes) == 0
+
+    asyncio.run(leave())
 
 
 # The lease

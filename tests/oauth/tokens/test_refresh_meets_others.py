@@ -15,7 +15,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
-from sessions_kms.services import Services, services
+from sessions_kms.services import ServiceSteps, services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token, request_of, stored
@@ -144,11 +144,11 @@ def test_request_whose_session_is_anothers_by_now_gets_no_token(
 def test_nothing_is_spent_that_could_not_be_sealed(
     corp: FakeProvider, signed_in: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unavailable(_: Services) -> None:
+    def unavailable(_: ServiceSteps) -> None:
         raise StoreUnavailable
 
     store.clock.advance(4000)
-    monkeypatch.setattr(Services, "sealing_key", unavailable)
+    monkeypatch.setattr(ServiceSteps, "sealing_key", unavailable)
     with pytest.raises(StoreUnavailable):
         get_token(signed_in)
     assert corp.refreshes == []

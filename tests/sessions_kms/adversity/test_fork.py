@@ -16,7 +16,8 @@ from sessions_kms.aws import calls, clients, resolving
 from sessions_kms.aws import translation as aws
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
-from sessions_kms.session.mixins import async_methods as asynchronous
+from sessions_kms.concurrency.executors import executor
+from sessions_kms.concurrency.steps import CALLS
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack, settings_of
@@ -86,7 +87,6 @@ def locks_of(stack: Stack) -> list[Any]:
         cache._background._busy,
         cache._flights._lock,
         stack.services.lanes.lock,
-        asynchronous._writers._lock,
         stack.services.not_before.steps._raising,
         stack.services.not_before.steps._reading._lock,
     ]
@@ -117,8 +117,8 @@ def test_child_forked_while_its_parent_writes_a_session_does_not_wait_for_it(sta
 
 
 def test_locks_that_are_held_are_all_that_there_are(stack: Stack) -> None:
-    parts: list[Any] = [services, aws, clients, asynchronous, stack.services.not_before.steps]
-    parts += [calls, resolving, *parts_of_waiting(), stack.services.lanes, asynchronous._writers]
+    parts: list[Any] = [services, aws, clients, stack.services.not_before.steps]
+    parts += [calls, resolving, *parts_of_waiting(), stack.services.lanes]
     cache: Any = stack.services.keyring.steps
     parts += [stack.services.not_before.steps._reading]
     parts += [cache, cache._background, cache._flights, cache._keyring, cache._keyring._keyring]
@@ -155,22 +155,14 @@ def test_child_forked_in_the_middle_of_a_flight_makes_one_of_its_own(
 
 def test_child_has_clients_and_services_of_its_own(stack: Stack) -> None:
     saved_key(a=1)
-    mine = (
-        id(services.services()),
-        id(clients.kms_client("eu-west-1")),
-        id(asynchronous._executor()),
-    )
 
-    def theirs() -> list[int]:
-        return [
-            id(services.services()),
-            id(clients.kms_client("eu-west-1")),
-            id(asynchronous._executor()),
-        ]
+    def found() -> list[Any]:
+        threads = executor("sessions_kms-calls", CALLS)
+        return [services.services(), clients.kms_client("eu-west-1"), threads]
 
     # The parent's live on while the child makes its own, so no address can be used twice.
-    keep = services.services(), clients.kms_client("eu-west-1"), asynchronous._executor()
-    assert not set(mine) & set(in_child(theirs))
+    keep = found()
+    assert not {id(each) for each in keep} & set(in_child(lambda: [id(each) for each in found()]))
     assert keep[0] is stack.services
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency import deadline, steps
+from sessions_kms.concurrency.executors import executor
 from sessions_kms.exceptions import StoreUnavailable
-from sessions_kms.session.mixins import async_methods as asynchronous
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
@@ -17,15 +17,16 @@ from tests.support.clock import FakeClock
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     steady = FakeClock(0.0)
-    monkeypatch.setattr(asynchronous, "monotonic", steady)
+    monkeypatch.setattr(steps, "monotonic", steady)
     return steady
 
 
 @pytest.fixture
 def all_busy() -> Iterator[threading.Event]:
-    """Keep every thread of the engine's executor busy until the event is set."""
+    """Keep every thread that makes the engine's calls busy until the event is set."""
     free = threading.Event()
-    jobs = [asynchronous._executor().submit(free.wait) for _ in range(asynchronous.THREADS)]
+    threads = executor("sessions_kms-calls", steps.CALLS)
+    jobs = [threads.submit(free.wait) for _ in range(steps.CALLS)]
     yield free
     free.set()
     for job in jobs:

@@ -2,14 +2,14 @@
 
 import asyncio
 import threading
-from typing import Any
 
 import pytest
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.exceptions import SynchronousOnlyOperation
 
+from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.session.mixins.async_methods import THREADS, _executor
+from sessions_kms.concurrency import executors
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import again, asaved
 from tests.sessions_kms.support.stacks import Stack
@@ -85,38 +85,36 @@ async def test_sync_load_in_an_event_loop_is_an_error_not_a_blocked_loop() -> No
 
 
 async def test_sync_access_while_another_task_loads_is_an_error_not_a_blocked_loop(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch
+    fake: Stack,
 ) -> None:
     session = again(await asaved(cat=1))
     begun, go_on = threading.Event(), threading.Event()
-    find = fake.services.session_items.steps.find
 
-    def slow_find(session_id: str) -> Any:
+    def hold() -> None:
         begun.set()
-        go_on.wait(5)
-        return find(session_id)
+        assert go_on.wait(10)
 
-    monkeypatch.setattr(fake.services.session_items.steps, "find", slow_find)
+    fake.dynamodb.on("GetItem session", after(hold))
     task = asyncio.ensure_future(session.aget("cat"))
     assert await asyncio.to_thread(begun.wait, 10)
-    with pytest.raises(SynchronousOnlyOperation):
-        session.get("cat")
+    for access in (lambda: session.get("cat"), lambda: session._get_session(no_load=True)):
+        with pytest.raises(SynchronousOnlyOperation):
+            access()
     go_on.set()
     assert await task == 1
 
 
 @pytest.mark.parametrize("key", [None, "no session key"])
-async def test_visitor_without_a_session_waits_for_no_thread(key: str | None) -> None:
-    go_on = threading.Event()
-    waiting = [_executor().submit(go_on.wait, 30) for _ in range(THREADS)]
-    try:
-        session = SessionStore(key)
-        assert await asyncio.wait_for(session.aget("cat"), 5) is None
-        await asyncio.wait_for(session.aset("cat", 1), 5)
-        assert await session.aget("cat") == 1
-    finally:
-        go_on.set()
-    assert all(await asyncio.to_thread(lambda: [each.result(30) for each in waiting]))
+async def test_visitor_without_a_session_waits_for_no_thread(
+    key: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "sync_to_async", None)  # what nobody is to call
+    services.reset()  # Nor are services made for it.
+    session = SessionStore(key)
+    assert await session.aget("cat") is None
+    await session.aset("cat", 1)
+    assert await session.aget("cat") == 1
+    assert not services.are_made()
 
 
 async def test_loaded_session_may_be_used_synchronously_in_an_event_loop() -> None:

@@ -1,4 +1,4 @@
-"""Django's session contract, kept on every stack."""
+"""Django's session contract, kept on every stack, in threads and in event loops."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.sessions import again, saved
 from tests.sessions_kms.support.stacks import Stack
 
-pytestmark = pytest.mark.usefixtures("stack")
+pytestmark = pytest.mark.usefixtures("stack", "driven")
 
 
 def test_new_session_is_neither_accessed_nor_modified() -> None:

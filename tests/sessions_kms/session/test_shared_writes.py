@@ -15,10 +15,11 @@ from django.contrib.sessions.backends.base import UpdateError
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, lanes
 from sessions_kms.concurrency.backoff import PATIENCE
+from sessions_kms.concurrency.executors import executor
 from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.steps import CALLS
 from sessions_kms.exceptions import SessionMoved, SessionTooLarge, StoreUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES
-from sessions_kms.session.mixins import async_methods as asynchronous
 from sessions_kms.session.parts import Part
 from tests.sessions_kms.session.test_conflicts import opened
 from tests.sessions_kms.support.memory_dynamodb import after, unharmed
@@ -383,19 +384,18 @@ def test_objects_of_a_shared_write_show_no_secret(gate: Gate) -> None:
     assert running.finish() == ["ok", "ok"]
 
 
-async def test_64_who_wait_take_no_thread_of_others_loads(gate: Gate) -> None:
+async def test_64_tasks_that_wait_hold_up_no_load_and_take_no_thread(gate: Gate) -> None:
     session, other = await asyncio.to_thread(lambda: (saved(), saved(other=1)))
     requests = await asyncio.to_thread(writers, session, 64)
     gate.close()
     saves = [asyncio.create_task(request.asave()) for request in requests]
     assert await asyncio.to_thread(gate.entered.acquire, timeout=WITHIN)
-    await asyncio.to_thread(gate.wait_for, 1 + asynchronous.WAITING_THREADS)
+    await asyncio.to_thread(gate.wait_for, 64)
     loads = [SessionStore(other.session_key) for _ in range(64)]
     found = await asyncio.wait_for(asyncio.gather(*(load.aload() for load in loads)), WITHIN)
     assert found == [{"other": 1}] * 64
-    waiting = [each for each in threading.enumerate() if each.name.startswith("sessions_kms_wait")]
-    assert len(waiting) <= asynchronous.THREADS // 2
+    assert executor("sessions_kms-calls", CALLS)._work_queue.qsize() == 0
     gate.open()
     await asyncio.wait_for(asyncio.gather(*saves), WITHIN)
     assert await asyncio.to_thread(stored, session) == {f"key{each}": each for each in range(64)}
-    assert not asynchronous._writers._numbers
+    assert len(gate.stack.services.lanes) == 0

@@ -1,0 +1,83 @@
+"""Work that an event loop does to its end, even if whoever asked for it is cancelled meanwhile.
+
+Steps enter, what they return or raise leaves. So many at a time, each in a task of its own, which
+is held here: a loop holds its tasks weakly. Only the end of the loop ends one earlier, as the
+death of the process would. Knows nothing of what is done.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+from sessions_kms.concurrency.steps import Steps, arun
+
+T = TypeVar("T")
+
+
+def _at_once() -> bool:
+    return True
+
+
+_finishers: "WeakSet[Finisher]" = WeakSet()
+
+
+class Finisher:
+    """Finishes ``most`` at a time in this process, and raises ``busy`` where there are more.
+
+    ``left`` is told the error of work that failed after its caller had been cancelled.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        left: Callable[[BaseException], object],
+        busy: Callable[[], Exception],
+    ) -> None:
+        self._most = most
+        self._left = left
+        self._busy = busy
+        self._tasks: set[asyncio.Task[Any]] = set()
+        _finishers.add(self)
+
+    def __len__(self) -> int:
+        """Return how much is under way."""
+        return len(self._tasks)
+
+    async def finish(self, steps: Steps[T], has_begun: Callable[[], bool] = _at_once) -> T:
+        """Do the work; return its result or raise its error, to a caller who is still there.
+
+        A caller who is cancelled before it ``has_begun`` ends it.
+        """
+        __traceback_hide__ = True
+        if len(self._tasks) >= self._most:
+            raise self._busy()
+        task = asyncio.ensure_future(arun(steps))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            await asyncio.wait([task])  # Whoever is cancelled here leaves the task alone.
+        except asyncio.CancelledError:
+            task.add_done_callback(self._tell)
+            if not has_begun():
+                task.cancel()
+            raise
+        return task.result()
+
+    def forget(self) -> None:
+        """Let go of the parent's, in a forked child: they never run here."""
+        self._tasks.clear()
+
+    def _tell(self, task: "asyncio.Task[Any]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._left(error)
+
+
+def _forked() -> None:
+    for each in list(_finishers):
+        each.forget()
+
+
+os.register_at_fork(after_in_child=_forked)

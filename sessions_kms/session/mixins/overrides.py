@@ -1,0 +1,52 @@
+"""A project's own session methods, which Django's contract has the others call.
+
+Each verb has a method for threads and an async twin. Where only the sync one is a project's own,
+the async one has it called in a thread, as Django's does.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from django.contrib.sessions.backends.base import SessionBase
+
+from sessions_kms.concurrency.steps import Call
+
+Verb = Literal["load", "exists", "create", "save", "cycle_key", "delete"]
+
+POOL: Final = "sessions_kms-overrides"  # apart: they may wait for each other, and for what is ours
+
+
+@dataclass(frozen=True)
+class Own:
+    """The wait for a method of a session (`steps.Wait`) that may be a project's own."""
+
+    session: SessionBase = field(repr=False)
+    verb: Verb
+    args: tuple[Any, ...] = field(default=(), repr=False)
+
+    def blocking(self) -> Any:
+        """Call it in this thread."""
+        return getattr(self.session, self.verb)(*self.args)
+
+    async def looping(self) -> Any:
+        """Await its twin."""
+        return await getattr(self.session, f"a{self.verb}")(*self.args)
+
+
+def in_a_thread(session: SessionBase, verb: Verb, *args: Any) -> Call:
+    """Return the call of a project's own sync method, in threads of such calls alone."""
+    return Call(getattr(session, verb), args, pool=POOL)
+
+
+def is_sync_only(of: type, engine: type, verb: Verb) -> bool:
+    """Tell whether a subclass of the engine overrides a verb, and not its async twin."""
+    return _overrides(of, engine, verb) and not _overrides(of, engine, f"a{verb}")
+
+
+def is_own(of: type, engine: type, verb: Verb) -> bool:
+    """Tell whether a subclass of the engine overrides a verb or its async twin."""
+    return _overrides(of, engine, verb) or _overrides(of, engine, f"a{verb}")
+
+
+def _overrides(of: type, engine: type, name: str) -> bool:
+    return getattr(of, name) is not getattr(engine, name)

@@ -1,0 +1,162 @@
+"""Work in an event loop that is finished though whoever asked for it has left."""
+
+import asyncio
+import gc
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from sessions_kms.concurrency import finishing
+from sessions_kms.concurrency.finishing import Finisher
+from sessions_kms.concurrency.steps import Pause, Steps
+
+WITHIN = 20  # seconds, after which something counts as hung
+
+
+class Busy(Exception):
+    """Too much is under way."""
+
+
+@dataclass
+class Door:
+    """Something that is waited for, once it is opened."""
+
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def blocking(self) -> Any:
+        raise NotImplementedError
+
+    async def looping(self) -> None:
+        await self.opened.wait()
+
+
+def through(door: Door, done: list[str], error: Exception | None = None) -> Steps[str]:
+    done.append("begun")
+    try:
+        yield door
+        if error:
+            raise error
+        yield Pause(0)
+        done.append("done")
+    finally:
+        done.append("ended")
+    return "result"
+
+
+@pytest.fixture
+def left() -> list[BaseException]:
+    return []
+
+
+@pytest.fixture
+def finisher(left: list[BaseException]) -> Finisher:
+    return Finisher(2, left=left.append, busy=Busy)
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def ended(finisher: Finisher) -> None:
+    async with asyncio.timeout(WITHIN):
+        while finisher:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0)
+
+
+async def test_caller_who_stays_gets_result_or_error(
+    finisher: Finisher, left: list[BaseException]
+) -> None:
+    door = Door()
+    door.opened.set()
+    assert await finisher.finish(through(door, [])) == "result"
+    with pytest.raises(KeyError):
+        await finisher.finish(through(door, [], KeyError("told by a test")))
+    await turns()
+    assert left == []
+    assert len(finisher) == 0
+
+
+async def test_work_of_a_caller_who_left_is_finished(
+    finisher: Finisher, left: list[BaseException]
+) -> None:
+    door, done = Door(), list[str]()
+    caller = asyncio.ensure_future(finisher.finish(through(door, done)))
+    await turns()
+    caller.cancel()
+    await asyncio.wait([caller])
+    assert caller.cancelled()
+    gc.collect()
+    door.opened.set()
+    await ended(finisher)
+    assert done == ["begun", "done", "ended"]
+    assert left == []
+
+
+async def test_failure_of_work_whose_caller_left_is_told(
+    finisher: Finisher, left: list[BaseException]
+) -> None:
+    door, error = Door(), KeyError("told by a test")
+    caller = asyncio.ensure_future(finisher.finish(through(door, [], error)))
+    await turns()
+    caller.cancel()
+    await turns()
+    door.opened.set()
+    await ended(finisher)
+    await turns()
+    assert left == [error]
+
+
+async def test_caller_who_leaves_before_it_has_begun_ends_it(
+    finisher: Finisher, left: list[BaseException]
+) -> None:
+    door, done = Door(), list[str]()
+    caller = asyncio.ensure_future(finisher.finish(through(door, done), lambda: False))
+    await turns()
+    caller.cancel()
+    await ended(finisher)
+    assert done == ["begun", "ended"]
+    assert left == []
+
+
+async def test_more_than_may_be_under_way_is_not_begun(finisher: Finisher) -> None:
+    door, done = Door(), list[str]()
+    callers = [asyncio.ensure_future(finisher.finish(through(door, done))) for _ in range(2)]
+    await turns()
+    callers[0].cancel()  # What goes on without its caller counts, too.
+    await turns()
+    with pytest.raises(Busy):
+        await finisher.finish(through(door, done))
+    assert done == ["begun", "begun"]
+    door.opened.set()
+    await ended(finisher)
+    assert await finisher.finish(through(door, done)) == "result"
+
+
+def test_end_of_the_loop_ends_it_where_it_waits(
+    finisher: Finisher, left: list[BaseException]
+) -> None:
+    done: list[str] = []
+
+    async def leave() -> None:
+        caller = asyncio.ensure_future(finisher.finish(through(Door(), done)))
+        await turns()
+        caller.cancel()
+        await turns()
+
+    asyncio.run(leave())
+    assert done == ["begun", "ended"]
+    assert left == []
+    assert len(finisher) == 0
+
+
+async def test_forked_child_has_nothing_under_way(finisher: Finisher) -> None:
+    door = Door()
+    caller = asyncio.ensure_future(finisher.finish(through(door, [])))
+    await turns()
+    assert len(finisher) == 1
+    finishing._forked()
+    assert len(finisher) == 0
+    door.opened.set()
+    await caller

@@ -1,0 +1,301 @@
+"""Requests that are cancelled in an async method: what is read ends, what is written is finished.
+
+The table is the one in memory; what it holds in truth is opened past the engine.
+"""
+
+import asyncio
+import gc
+import logging
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends.base import UpdateError
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline, finishing, waking
+from sessions_kms.concurrency.steps import Pause, Steps, Wait, arun
+from sessions_kms.exceptions import SessionMoved, StoreUnavailable
+from sessions_kms.session import next_cookie
+from sessions_kms.session.mixins import async_methods
+from tests.sessions_kms.model.world import World
+from tests.sessions_kms.session.test_steps import (
+    NEW,
+    WITHIN,
+    ChangesItsKey,
+    ChangesItsKeyOverAnother,
+    Creates,
+    Ends,
+    Loads,
+    Saves,
+    SavesOverAnother,
+    SavesWithoutALook,
+    Story,
+    goes_on,
+    request_with,
+    saved,
+    until,
+)
+from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.wire import FAULTS, Handle, Wire
+
+ASKED: dict[type[Story], str] = {
+    Loads: "aload",
+    Creates: "asave",
+    Saves: "asave",
+    SavesOverAnother: "asave",
+    SavesWithoutALook: "asave",
+    ChangesItsKey: "acycle_key",
+    ChangesItsKeyOverAnother: "acycle_key",
+    Ends: "adelete",
+}
+TOLD = "A session write of a cancelled request failed"
+READS = {"aload", "aexists", "aget"}
+FATES = [
+    "before",
+    "meanwhile",
+    *("lost", "unreachable", "unconnected", "truncated", "delayed_by_a_call"),
+]
+
+
+@dataclass
+class Leaving:
+    """The requester leaves in the wait of a number.
+
+    The ``fate`` of the call that it waits for: done before, or meanwhile, or struck by a fault.
+    """
+
+    at: int
+    fate: str
+    wire: Wire
+    requester: "asyncio.Task[Any] | None" = None
+    waits: int = 0
+    has_left: bool = False
+
+    def watched(self, steps: Steps[Any]) -> Steps[Any]:
+        """Do steps, the wait of this number as it is told."""
+        try:
+            wait = next(steps)
+            while True:
+                chosen = Left(wait, self) if self.waits == self.at else wait
+                self.waits += 1
+                try:
+                    outcome = yield chosen
+                except BaseException as error:  # noqa: BLE001 - the steps decide
+                    wait = steps.throw(error)
+                else:
+                    wait = steps.send(outcome)
+        except StopIteration as end:
+            return end.value
+
+    async def leave(self) -> None:
+        assert self.requester is not None
+        self.has_left = True
+        self.requester.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+@dataclass(frozen=True)
+class Left:
+    """That wait."""
+
+    wait: Wait
+    leaving: Leaving
+
+    def blocking(self) -> Any:
+        raise NotImplementedError
+
+    async def looping(self) -> Any:
+        leaving = self.leaving
+        if leaving.fate == "before":
+            try:
+                return await self.wait.looping()
+            finally:
+                await leaving.leave()
+        await leaving.leave()
+        if leaving.fate in FAULTS:
+            leaving.wire.strike(0, FAULTS[leaving.fate])
+        return await self.wait.looping()
+
+
+async def left_at(
+    story: Story,
+    leaving: Leaving,
+    monkeypatch: pytest.MonkeyPatch,
+    told: pytest.LogCaptureFixture,
+) -> bool:
+    """Ask, and leave; False when all ended before. Check what is left."""
+
+    def watched(steps: Steps[Any]) -> Coroutine[Any, Any, Any]:
+        return arun(leaving.watched(steps))
+
+    asked = ASKED[type(story)]
+    with next_cookie.keys_of(request_with(story.key)) as keys, deadline.request():
+        await story.prepare()
+        with monkeypatch.context() as patch:
+            patch.setattr(async_methods, "arun", watched)
+            patch.setattr(finishing, "arun", watched)
+            leaving.requester = asyncio.ensure_future(getattr(story.session, asked)())
+            await asyncio.wait([leaving.requester])
+            gc.collect()  # The loop alone would not hold what goes on.
+            await until(lambda: not async_methods._writes)
+        assert leaving.requester.cancelled() is leaving.has_left
+        assert len(story.world.processes[0].lanes) == 0
+        assert waking._held.get() == ()
+    stands = story.world.truth(str(story.key))
+    found = None if stands is None else stands.content
+    assert found in list(story.may_stand())
+    if isinstance(story, ChangesItsKey) and found is None:
+        assert keys.changed is not None
+        story.key = keys.changed.new_key
+        moved = story.world.truth(story.key)
+        found = None if moved is None else moved.content
+        assert found == NEW | story.theirs | {"mine": 1}, "the session is lost"
+    story.world.wire.heal()
+    if leaving.has_left and asked not in READS:
+        assert is_finished(story, found) or (leaving.fate in FAULTS and TOLD in told.text)
+    await goes_on(story, found)
+    return leaving.has_left
+
+
+def is_finished(story: Story, found: Any) -> bool:
+    """Tell whether what was asked for is stored."""
+    if isinstance(story, Creates):
+        stands = story.world.truth(str(story.session.session_key))
+        return stands is not None and stands.content == NEW
+    if isinstance(story, Ends):
+        return found is None
+    return "mine" in found
+
+
+@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize("story", ASKED, ids=lambda story: story.__name__)
+async def test_request_that_leaves_at_any_wait_leaves_what_may_stand_and_what_it_wrote(
+    story: type[Story], fate: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for at in count():
+        caplog.clear()
+        world = World(1)
+        install(world.processes[0])
+        if not await left_at(story(world), Leaving(at, fate, world.wire), monkeypatch, caplog):
+            break
+    assert at, "nothing was waited for"
+
+
+@pytest.fixture
+def world() -> World:
+    made = World(1)
+    install(made.processes[0])
+    return made
+
+
+async def changed(key: str, **changes: Any) -> SessionStore:
+    session = SessionStore(key)
+    await session.aupdate(changes)
+    return session
+
+
+@pytest.mark.parametrize("asked", ["acreate", "asave", "acycle_key", "adelete"])
+async def test_write_that_had_not_begun_never_does(world: World, asked: str) -> None:
+    session = await changed(saved(a=1), b=2)
+    world.wire.calls.clear()
+    task = asyncio.ensure_future(getattr(session, asked)())
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert not async_methods._writes
+    assert world.wire.calls == []
+
+
+async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = await changed(saved(a=1), b=2)
+    await SessionStore(session.session_key).adelete()
+    leaving = Leaving(0, "meanwhile", world.wire)
+    monkeypatch.setattr(finishing, "arun", lambda steps: arun(leaving.watched(steps)))
+    with caplog.at_level(logging.ERROR, "sessions_kms"):
+        leaving.requester = asyncio.ensure_future(session.asave())
+        await asyncio.wait([leaving.requester])
+        await until(lambda: not async_methods._writes)
+        await asyncio.sleep(0)
+    assert leaving.requester.cancelled()
+    told = [each for each in caplog.records if each.name == "sessions_kms"]
+    assert [each.getMessage() for each in told] == [f"{TOLD}: UpdateError"]
+    assert told[0].exc_info is None
+    assert str(session.session_key) not in caplog.text
+
+
+async def test_writes_of_one_process_are_bounded_and_more_begin_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(async_methods._writes, "_most", 2)
+    sessions = [await changed(saved(a=1), b=each) for each in range(3)]
+    keys = [str(session.session_key) for session in sessions]
+    told = await asyncio.wait_for(
+        asyncio.gather(*(session.asave() for session in sessions), return_exceptions=True), WITHIN
+    )
+    assert [type(each) for each in told] == [type(None), type(None), StoreUnavailable]
+    stand = [world.truth(key) for key in keys]
+    assert [each and each.content.get("b") for each in stand] == [0, 1, None]
+    await sessions[2].asave()  # There is room again.
+    assert world.truth(keys[2]).content == {"a": 1, "b": 2}  # type: ignore[union-attr]
+
+
+async def test_load_that_is_cancelled_leaves_the_session_to_others_who_wait_for_it(
+    world: World,
+) -> None:
+    session = SessionStore(saved(a=1))
+    first, second = (asyncio.ensure_future(session.aget("a")) for _ in range(2))
+    await until(lambda: len(session._turn._waiting) == 1)
+    first.cancel()
+    assert await asyncio.wait_for(second, WITHIN) == 1
+    assert first.cancelled()
+
+
+@pytest.mark.parametrize("is_read", ["before it ends", "afterwards"])
+async def test_session_that_is_ended_while_another_task_loads_it_is_not_brought_back(
+    world: World, is_read: str
+) -> None:
+    session = SessionStore(saved(a=1))
+    read, may = threading.Event(), threading.Event()
+
+    def held(handle: Handle) -> Any:
+        answer = handle() if is_read == "before it ends" else None
+        read.set()
+        assert may.wait(WITHIN)
+        return answer or handle()
+
+    world.table.on("GetItem session", held)
+    load = asyncio.ensure_future(session.aget("a"))
+    assert await asyncio.to_thread(read.wait, WITHIN)
+    world.table.heal()
+    await asyncio.wait_for(session.aflush(), WITHIN)
+    await session.aset("anew", 1)
+    await asyncio.wait_for(session.asave(), WITHIN)
+    key = session.session_key
+    may.set()
+    assert await asyncio.wait_for(load, WITHIN) is None
+    await session.aset("later", 1)
+    await session.asave()
+    assert session.session_key == key
+    assert world.truth(str(key)).content == {"anew": 1, "later": 1}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("error", [UpdateError, SessionMoved])
+async def test_error_of_a_write_is_raised_to_a_request_that_is_still_there(
+    world: World, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await changed(saved(a=1), b=2)
+
+    def failing(*_: Any) -> Steps[None]:
+        yield Pause(0)
+        raise error
+
+    monkeypatch.setattr(session, "_updating", failing)
+    with pytest.raises(error):
+        await session.asave()
