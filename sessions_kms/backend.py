@@ -23,8 +23,9 @@ from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
 from sessions_kms.services import Services, services
-from sessions_kms.session import next_cookie, rebasing
+from sessions_kms.session import fetched, next_cookie, rebasing
 from sessions_kms.session.draft import Draft
+from sessions_kms.session.fetched import Fetched
 from sessions_kms.session.lifetime import Lifetime
 from sessions_kms.session.loading import SESSION_KEY, Found, refuse
 from sessions_kms.session.mixins.async_methods import AsyncMethods, sync_only
@@ -115,7 +116,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
         if not hasattr(self, "_session_cache"):
-            if self.session_key is not None and not no_load:
+            if self.session_key is not None and not no_load and not fetched.of(self.session_key):
                 sync_only()  # Before the turn, which a thread may have for as long as it loads.
             run(self._filling(no_load))
         return self._session_cache
@@ -143,6 +144,13 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             rebasing.catch_up(self._codec, session, session.get(USER_ID), mine, theirs)
             self._go_on_from(theirs)
         self._caught_up = self.modified = True
+
+    async def afetched(self) -> Fetched:
+        """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
+        __traceback_hide__ = True
+        found = Fetched(self._key)
+        await found.read(self._repository().load(self._key))
+        return found
 
     def created(self) -> int | None:
         """Return when the absolute timeout began (epoch seconds), None for a session not saved."""
@@ -172,21 +180,21 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         if no_load or self.session_key is None:
             return {}
-        found = yield from self._loaded()
+        found = yield from self._loaded(fetched.of(self.session_key))
         self._go_on_from(found and found[0])
         return {} if found is None else found[1]
 
-    def _loaded(self) -> Steps[Found | None]:
+    def _loaded(self, ahead: Fetched | None = None) -> Steps[Found | None]:
         """Load; a session that is not, or not valid, has no key."""
         __traceback_hide__ = True
-        found = (yield from self._read()) if self.session_key else None
+        found = (yield from self._read(ahead)) if self.session_key else None
         if found is None:
             self._session_key = None
         return found
 
-    def _read(self) -> Steps[Found | None]:
+    def _read(self, ahead: Fetched | None = None) -> Steps[Found | None]:
         __traceback_hide__ = True
-        found = yield from self._repository().load(self._key)
+        found = ahead.taken() if ahead else (yield from self._repository().load(self._key))
         if found is not None and (key := found[0].session_key) != self.session_key:
             self._session_key = key
             next_cookie.settled(self)

@@ -26,6 +26,7 @@ django.setup(set_prefix=False)
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
+from django.db import connections  # noqa: E402
 from django.http import HttpRequest  # noqa: E402
 from django.middleware.security import SecurityMiddleware  # noqa: E402
 
@@ -120,6 +121,8 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
             await user.asave()
     if what == "https":
         set_https(value == "1")
+    if what == "way":
+        django_application.admission.is_known = value == "loop"
     if what == "slots":
         value = str(len(proxy.slots))
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -132,6 +135,7 @@ def main() -> None:
     call_command("migrate", verbosity=0)
     ada, grace = User.objects.create_user("ada"), User.objects.create_user("grace")
     keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace, ANOTHERS_TOKEN)]
+    connections.close_all()  # of this thread, which the event loop will have
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()
     options = {**OPTIONS, "backlog": 2048}
