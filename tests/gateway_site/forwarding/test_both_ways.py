@@ -82,6 +82,7 @@ CASES = {
     "foreign cookies": Case(GET, 200, cookie=b"a=b; \xff=1; {good}; =; __Host-x=\xe9"),
     "session in two headers": Case(GET, 200, headers=(b"Cookie: x=y",), cookie=b"{good}"),
     "moved session": Case(GET, 200, cookie="moved"),
+    "moved session in disguise": Case(GET, 503, cookie="moved-in-disguise"),
     "moved session and nobody told": Case(GET, 503, cookie="untold"),
     "former password": Case(GET, 401, THREAD, cookie="former-password"),
     "former secret key": Case(GET, 200, THREAD, cookie="former-secret"),
@@ -175,7 +176,7 @@ def cookie_of(gateway: Gateway, kind: str | bytes | None) -> bytes:
     if kind is None:
         return b""
     if isinstance(kind, str):
-        return gateway.control(f"cookie/{kind}").encode()
+        return gateway.control(f"cookie/{kind}").encode().replace(b"{nbsp}", b"\xa0")
     return kind.replace(b"{good}", gateway.control("cookie/good").encode())
 
 

@@ -21,11 +21,12 @@ from django.utils import timezone, translation
 from pytest_django import Settings
 
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.passage import Chain, without_io
+from gateway_site.forwarding.passage import Chain, with_session, without_io
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.support.stacks import fake_stack, install
+from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 from tests.support.clock import FakeClock
 
+Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
 MAIN = "tests.gateway_site.forwarding.test_passage."
 
 
@@ -66,7 +67,23 @@ def leaving_a_mark(request: HttpRequest) -> HttpResponse:
     return JsonResponse([*found, request.session.get("name")], safe=False)
 
 
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(request.session.get("name")))
+
+
+@with_session
+def page_ahead(request: HttpRequest) -> HttpResponse:
+    return page(request)
+
+
+def page_without(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("no session")
+
+
 urlpatterns = [
+    path("page", page),
+    path("page-ahead", page_ahead),
+    path("page-without", page_without),
     path("gateway/asking", asking),
     path("gateway/not-marked", not_marked),
     path("gateway/saving", saving),
@@ -82,7 +99,13 @@ class Foreign(CommonMiddleware):
 @pytest.fixture(autouse=True)
 def project(settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_passage"
-    install(fake_stack(FakeClock()).services)
+
+
+@pytest.fixture(autouse=True)
+def stack() -> Stack:
+    stack = fake_stack(FakeClock())
+    install(stack.services)
+    return stack
 
 
 @pytest.fixture
@@ -116,10 +139,8 @@ def in_a_new_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         return threads.submit(lambda: asyncio.run(work())).result()
 
 
-async def ask(
-    handler: GatewayHandler, address: str, key: str = "", root: str = ""
-) -> tuple[int, bytes]:
-    """Return status and content of a raw ASGI call."""
+async def ask(handler: GatewayHandler, address: str, key: str = "", root: str = "") -> Answer:
+    """Return status, content and headers of a raw ASGI call."""
     where, _, query = address.partition("?")
     told: list[dict[str, Any]] = []
     scope = {
@@ -140,12 +161,17 @@ async def ask(
         told.append(message)
 
     await asyncio.create_task(handler(scope, receive, send))
-    return told[0]["status"], b"".join(message.get("body", b"") for message in told[1:])
+    start, *pieces = told
+    return start["status"], b"".join(piece.get("body", b"") for piece in pieces), start["headers"]
+
+
+def answer_with_headers(address: str, key: str = "") -> Answer:
+    handler = GatewayHandler()
+    return in_a_new_loop(lambda: ask(handler, address, key))  # type: ignore[no-any-return]
 
 
 def answer(address: str, key: str = "") -> tuple[int, bytes]:
-    handler = GatewayHandler()
-    return in_a_new_loop(lambda: ask(handler, address, key))  # type: ignore[no-any-return]
+    return answer_with_headers(address, key)[:2]
 
 
 def test_every_middleware_of_the_settings_is_known() -> None:
@@ -189,7 +215,7 @@ def test_calls_that_interleave_leave_no_mark_on_each_other(monkeypatch: pytest.M
     handler = GatewayHandler()
     read = SessionStore.afetched
 
-    async def both() -> list[tuple[int, bytes]]:
+    async def both() -> list[Answer]:
         waits, go_on = asyncio.Event(), asyncio.Event()
 
         async def slowly(self: SessionStore) -> Any:
@@ -210,7 +236,7 @@ def test_calls_that_interleave_leave_no_mark_on_each_other(monkeypatch: pytest.M
 
     found = in_a_new_loop(both)
     expected = [["/fast/", "en", "UTC", "fast"]] * 2 + [["/slow/", "en", "UTC", "slow"]]
-    assert [json.loads(body) for _, body in found] == expected
+    assert [json.loads(body) for _, body, _ in found] == expected
 
 
 def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
@@ -222,7 +248,7 @@ def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
     handler = GatewayHandler()
     run = handler._calls._threads.submit(go_on.wait, 20)  # the only thread
 
-    async def both() -> tuple[int, bytes]:
+    async def both() -> Answer:
         waiting = asyncio.create_task(ask(handler, "/gateway/not-marked"))
         try:
             async with asyncio.timeout(10):
@@ -231,5 +257,55 @@ def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
             go_on.set()
             await waiting
 
-    assert in_a_new_loop(both) == (200, b"loop")
+    assert in_a_new_loop(both)[:2] == (200, b"loop")
     assert run.result()
+
+
+def ended() -> str:
+    key = a_session(name="ada")
+    SessionStore(key).delete()
+    return key
+
+
+@pytest.mark.parametrize(
+    "key", [lambda: a_session(name="ada"), ended, lambda: "0" * 32, lambda: "-", lambda: ""]
+)
+@pytest.mark.parametrize("available", [True, False])
+def test_page_with_its_session_read_ahead_is_the_same(
+    stack: Stack, key: Callable[[], str], available: bool
+) -> None:
+    cookie = key()
+    stack.dynamodb.unavailable = not available
+    found = answer_with_headers("/page-ahead", cookie)
+    assert found == answer_with_headers("/page", cookie)
+    assert found[0] == (503 if not available and len(cookie) == 32 else 200)
+
+
+def test_page_takes_a_thread_once_its_session_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
+    handler, key = GatewayHandler(), a_session(name="ada")
+    read = SessionStore.afetched
+
+    async def both() -> list[bytes]:
+        waits, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(self: SessionStore) -> Any:
+            waits.set()
+            await go_on.wait()
+            return await read(self)
+
+        monkeypatch.setattr(SessionStore, "afetched", slowly)
+        waiting = asyncio.create_task(ask(handler, "/page-ahead", key))
+        await waits.wait()
+        other = await ask(handler, "/page", key)
+        go_on.set()
+        return [other[1], (await waiting)[1]]
+
+    assert in_a_new_loop(both) == [b"ada", b"ada"]
+
+
+def test_page_that_asks_for_no_session_has_none_read(stack: Stack) -> None:
+    key = a_session(name="ada")
+    calls = len(stack.dynamodb.calls)
+    assert answer("/page-without", key) == (200, b"no session")
+    assert len(stack.dynamodb.calls) == calls

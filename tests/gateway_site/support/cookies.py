@@ -24,6 +24,7 @@ def of(kind: str, sign_in: Callable[[User], str]) -> str:
             "good": _good,
             "ended": _ended,
             "moved": _moved,
+            "moved-in-disguise": _moved_in_disguise,
             "untold": _untold,
             "former-password": _of_former_password,
             "former-secret": _of_former_secret,
@@ -49,6 +50,11 @@ def _moved(key: str) -> str:
     session.cycle_key()
     change = KeyChange.between(key, str(session.session_key), "django")
     return f"{_good(key)}; {NAME}-next-{change.new_id}={change.new_key}.{change.old_id}"
+
+
+def _moved_in_disguise(key: str) -> str:
+    """As a sibling host can set it: Django would strip what is before the name."""
+    return _moved(key).replace(f"; {NAME}-next", f"; {{nbsp}}{NAME}-next")
 
 
 def _untold(key: str) -> str:
