@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core import signals
+from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.common import CommonMiddleware
 from django.urls import get_script_prefix, path
@@ -27,6 +28,7 @@ from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 from tests.support.clock import FakeClock
 
 Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
+PATIENCE = 30  # seconds until a test that waits for ever fails
 MAIN = "tests.gateway_site.forwarding.test_passage."
 
 
@@ -56,6 +58,7 @@ def saving(request: HttpRequest) -> HttpResponse:
 @without_io
 def looking_up(request: HttpRequest) -> HttpResponse:
     User.objects.first()
+    connections.close_all()  # of a thread that ends with the test
     return HttpResponse(here())
 
 
@@ -135,8 +138,13 @@ def a_session(**content: Any) -> str:
 
 def in_a_new_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Run in a thread that has no connection to the database, as a server's has none."""
+
+    async def bounded() -> Any:
+        async with asyncio.timeout(PATIENCE):
+            return await work()
+
     with ThreadPoolExecutor(1) as threads:
-        return threads.submit(lambda: asyncio.run(work())).result()
+        return threads.submit(lambda: asyncio.run(bounded())).result()
 
 
 async def ask(handler: GatewayHandler, address: str, key: str = "", root: str = "") -> Answer:
@@ -246,12 +254,12 @@ def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
     monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
     go_on = threading.Event()
     handler = GatewayHandler()
-    run = handler._calls._threads.submit(go_on.wait, 20)  # the only thread
+    run = handler._calls._threads.submit(go_on.wait, PATIENCE)  # the only thread
 
     async def both() -> Answer:
         waiting = asyncio.create_task(ask(handler, "/gateway/not-marked"))
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE / 2):
                 return await ask(handler, "/gateway/asking")
         finally:
             go_on.set()
