@@ -12,13 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.core import signals
-from django.db import connections
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.common import CommonMiddleware
 from django.urls import get_script_prefix, path
 from django.utils import timezone, translation
+from django.utils.asyncio import async_unsafe
 from pytest_django import Settings
 
 from gateway_site.forwarding.handler import GatewayHandler
@@ -55,10 +54,14 @@ def saving(request: HttpRequest) -> HttpResponse:
     return HttpResponse(here())
 
 
+@async_unsafe
+def look_up() -> None:
+    """Wait, with Django's guard, as its database connections do."""
+
+
 @without_io
 def looking_up(request: HttpRequest) -> HttpResponse:
-    User.objects.first()
-    connections.close_all()  # of a thread that ends with the test
+    look_up()
     return HttpResponse(here())
 
 
@@ -200,8 +203,7 @@ def test_one_middleware_that_nobody_knows_has_all_go_through_threads(
     assert answer("/gateway/asking") == (200, b"thread")
 
 
-@pytest.mark.django_db(transaction=True)
-def test_view_that_asks_the_database_goes_to_a_thread_and_shows_once(
+def test_view_that_waits_goes_to_a_thread_and_shows_once(
     sent: Counter[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
