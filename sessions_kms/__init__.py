@@ -73,6 +73,7 @@ PUBLIC_MODULES = (
     "sessions_kms.moving_in",
     "sessions_kms.moving_out",
     "sessions_kms.middleware",
+    "sessions_kms.ahead",  # for a server that runs Django's code in its event loop
     "sessions_kms.checks",  # what is wrong with the settings, for checks of one's own
     "sessions_kms.exceptions",
     "sessions_kms.signals",

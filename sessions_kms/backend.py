@@ -8,6 +8,7 @@ that, and the save is tried again.
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -24,8 +25,9 @@ from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import SHORT_ID
 from sessions_kms.format.serializer import Codec
 from sessions_kms.services import Services, are_made, services
-from sessions_kms.session import next_cookie, rebasing
+from sessions_kms.session import fetched, next_cookie, rebasing
 from sessions_kms.session.draft import Draft
+from sessions_kms.session.fetched import Fetched
 from sessions_kms.session.lifetime import Lifetime
 from sessions_kms.session.loading import SESSION_KEY, Found, refused
 from sessions_kms.session.mixins.async_methods import AsyncMethods, sync_only
@@ -117,7 +119,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
         if not hasattr(self, "_session_cache"):
-            if self._turn.is_taken or not (no_load or self.session_key is None):
+            needs_none = no_load or self.session_key is None or fetched.of(self.session_key)
+            if self._turn.is_taken or not needs_none:
                 sync_only()  # Before the turn, which others may have for as long as they load.
             run(self._filling(no_load))
         return self._session_cache
@@ -145,6 +148,13 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             rebasing.catch_up(self._codec, session, session.get(USER_ID), mine, theirs)
             self._go_on_from(theirs)
         self._caught_up = self.modified = True
+
+    async def afetched(self) -> Fetched:
+        """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
+        __traceback_hide__ = True
+        found = Fetched(self._key)
+        await found.read(self._repository().load(self._key))
+        return found
 
     def created(self) -> int | None:
         """Return when the absolute timeout began (epoch seconds), None for a session not saved."""
@@ -176,31 +186,32 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         if no_load or self.session_key is None:
             return {}
-        content: dict[str, Any] = yield from self._as_is_its_own("load", self._loading)
+        loading = partial(self._loading, fetched.of(self.session_key))
+        content: dict[str, Any] = yield from self._as_is_its_own("load", loading)
         self._go_on_from(self._loaded_last)
         return content
 
-    def _loading(self) -> Steps[dict[str, Any]]:
+    def _loading(self, ahead: Fetched | None = None) -> Steps[dict[str, Any]]:
         __traceback_hide__ = True
-        found = yield from self._loaded()
+        found = yield from self._loaded(ahead)
         return {} if found is None else found[1]
 
-    def _loaded(self) -> Steps[Found | None]:
+    def _loaded(self, ahead: Fetched | None = None) -> Steps[Found | None]:
         """Load; a session that is not, or not valid, has no key."""
         __traceback_hide__ = True
         key = self.session_key
-        found = (yield from self._read()) if key else None
+        found = (yield from self._read(ahead)) if key else None
         if found is None and self.session_key == key:
             self._session_key = None
         if is_held_here(self._turn):
             self._loaded_last = found and found[0]
         return found
 
-    def _read(self) -> Steps[Found | None]:
+    def _read(self, ahead: Fetched | None = None) -> Steps[Found | None]:
         """Read what this key opens. Another task may have left the key by then, to begin anew."""
         __traceback_hide__ = True
         asked = self._key
-        found = yield from self._repository().load(asked)
+        found = ahead.taken() if ahead else (yield from self._repository().load(asked))
         if found is not None and self.session_key == asked != found[0].session_key:
             self._session_key = found[0].session_key
             next_cookie.settled(self)

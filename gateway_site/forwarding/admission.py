@@ -16,6 +16,7 @@ from django.middleware.csrf import get_token
 
 from gateway_site.forwarding import onward_address
 from gateway_site.forwarding.call import Admitted, Call
+from gateway_site.forwarding.passage import without_io
 from gateway_site.forwarding.people import people
 from gateway_site.rules import body, origin, url_rules
 from gateway_site.rules.problems import Problem, signed_out
@@ -44,6 +45,7 @@ def answering_problems(view: View) -> View:
     return answering
 
 
+@without_io
 @answering_problems
 def index(request: HttpRequest) -> HttpResponse:
     """Tell a signed-in client the CSRF token, the header it goes in, and the upstreams.
@@ -66,6 +68,7 @@ def index(request: HttpRequest) -> HttpResponse:
     return JsonResponse(document, headers={"Cache-Control": "no-store"})
 
 
+@without_io
 @answering_problems
 def admit(request: HttpRequest, path: str) -> HttpResponse:
     """Admit the call of an upstream. `path`, as Django decoded it, is not looked at."""

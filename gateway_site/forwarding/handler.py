@@ -15,34 +15,35 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from contextlib import closing, suppress
-from functools import cache, partial
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import cache
 from http import HTTPStatus
-from typing import IO, Any
+from typing import Any
 
 from django.conf import settings
-from django.core import signals
 from django.core.exceptions import RequestAborted, RequestDataTooBig
-from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
-from django.core.handlers.base import BaseHandler
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, resolve, set_script_prefix
+from django.urls import Resolver404, ResolverMatch, resolve
 
-from gateway_site.edge import access_log
+from gateway_site.edge import access_log, own_cookies
 from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
 from gateway_site.forwarding import admission, proxy
 from gateway_site.forwarding.call import Admitted
-from gateway_site.forwarding.gate import Busy
-from gateway_site.forwarding.lanes import THREADS, Lane, ProviderLane, provider_asked_by
-from gateway_site.forwarding.people import CALLER
+from gateway_site.forwarding.gate import Busy, Gate
+from gateway_site.forwarding.lanes import THREADS, Lane, ProviderLane, Work, provider_asked_by
+from gateway_site.forwarding.passage import Chain, NeedsThread, Passage, reads_session
+from gateway_site.forwarding.people import people
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems, url_rules
 from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in.views import callback, sign_in
+from sessions_kms import ahead
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,9 @@ BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
 ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
-REQUEST_ID = "request_id"  # the request's attribute
+# Calls that are admitted at one time: of a thousand that come at once the first is on its way to
+# its upstream before the last is looked at, and no time-out measures how busy the event loop is.
+ADMISSIONS = 32
 BUSY = "Too many requests wait here. Try again in a few seconds."
 
 _shed = Tally(logger, "%d requests were told to come again: no thread was free.")
@@ -62,10 +65,8 @@ class GatewayHandler(ASGIHandler):
 
     def __init__(self) -> None:
         super().__init__()
-        # In one thread from end to end: Django's own middleware, called asynchronously, would
-        # change threads twice for each of its layers, which costs more than all they do.
-        self.admission = BaseHandler()
-        self.admission.load_middleware()
+        self.admission = Chain()
+        self._doors, self._readers = Gate(ADMISSIONS), Gate(ADMISSIONS)
         self._calls = Lane("gateway-admission", THREADS)
         self._pages = Lane("gateway-pages", THREADS)
         self._providers = ProviderLane()
@@ -82,8 +83,7 @@ class GatewayHandler(ASGIHandler):
     async def _call(self, scope: Any, client: Client, send: Send) -> None:
         """Forward what the view admits."""
         try:
-            work = partial(self._response, scope, io.BytesIO())
-            response = await self._calls.run(client, work)
+            response = await self._admitted(scope, client)
         except Busy:
             _shed.add()
             response = problems.unavailable("busy", BUSY).response()
@@ -100,21 +100,50 @@ class GatewayHandler(ASGIHandler):
             response = refusal
         await self.send_response(problems.replaced(response), send)
 
+    async def _admitted(self, scope: Any, client: Client) -> HttpResponseBase:
+        """Return what middleware and view answer to a call: in the event loop, if that can be."""
+        passage = Passage(self, self.admission, _seen(scope), io.BytesIO())
+        if not self.admission.is_known:
+            return await self._calls.run(client, passage.in_thread)
+        async with self._ahead(scope, client, self._doors) as (content, door):
+            if people().answers_for(content):
+                with suppress(NeedsThread):
+                    return passage.in_loop()
+            await door.aclose()  # Who waits for a thread holds up nobody who needs none.
+            return await self._calls.run(client, passage.in_thread)
+
     async def _page(self, scope: Any, client: Client, send: Send) -> None:
         try:
             body = await self.read_body(client.receive)
-            work = partial(self._response, scope, body)
-            provider = _provider_asked(scope)
-            response = await (
-                self._pages.run(client, work)
-                if provider is None
-                else self._providers.run(client, work, provider=provider)
-            )
+            work = Passage(self, self.admission, scope, body).in_thread
+            response = await self._shown(scope, client, work)
         except (Busy, RequestDataTooBig, TimeoutError) as error:
             response = _refusal(error)
         await self.send_response(response, send)
         if response.streaming:
             response.close()
+
+    async def _shown(self, scope: Any, client: Client, work: Work) -> HttpResponseBase:
+        """Return a page, whose thread waits for the session only where few are asked for it."""
+        match = _match(scope)
+        provider = _provider_asked(match)
+        if provider is not None:
+            return await self._providers.run(client, work, provider=provider)
+        if match is None or not reads_session(match.func):
+            return await self._pages.run(client, work)
+        async with self._ahead(scope, client, self._readers) as (_, door):
+            await door.aclose()
+            return await self._pages.run(client, work)
+
+    @asynccontextmanager
+    async def _ahead(
+        self, scope: Any, client: Client, gate: Gate
+    ) -> AsyncIterator[tuple[Mapping[str, Any], AsyncExitStack]]:
+        """Read the session ahead, in turn; give its content, and what gives the place back."""
+        async with AsyncExitStack() as door:
+            await door.enter_async_context(gate.place(client))
+            async with ahead.session(own_cookies.believed(scope)) as content:
+                yield content, door
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer who asks for health, without waiting in a line: busy must not look broken."""
@@ -141,28 +170,6 @@ class GatewayHandler(ASGIHandler):
         body.seek(0)
         return body
 
-    def _response(self, scope: Any, body: IO[bytes]) -> HttpResponseBase:
-        """Return what the middleware and the view answer, everything of theirs closed."""
-        with closing(body):
-            set_script_prefix(get_script_prefix(scope))
-            signals.request_started.send(sender=self.__class__, scope=scope)
-            request, refusal = self.create_request(_seen(scope), body)
-            response = refusal if request is None else self._admitted(request)
-            if response is None:
-                raise AssertionError("Django made neither a request nor a refusal.")
-            if not response.streaming:
-                response.close()
-            return response
-
-    def _admitted(self, request: ASGIRequest) -> HttpResponseBase:
-        known = access_log.noted(request.scope)
-        if known:
-            setattr(request, REQUEST_ID, known.id)
-        response: HttpResponseBase = self.admission.get_response(request)
-        if known:
-            known.user = _user_of(request)
-        return response
-
 
 def _seen(scope: Any) -> Any:
     """Return the scope as Django sees it: a call's has no body, and the whole one beside it."""
@@ -187,14 +194,6 @@ def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
     return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
 
 
-def _user_of(request: ASGIRequest) -> str:
-    """Return the id of who asked, without asking the session or the database for it."""
-    user = getattr(request, "_cached_user", None)  # Django's, once anything has asked who it is
-    if user is None:
-        return str(getattr(request, CALLER, "-"))
-    return "-" if user.pk is None else str(user.pk)
-
-
 def _check_size(size: int) -> None:
     limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     if limit is not None and size > limit:
@@ -212,11 +211,17 @@ def _is_ours(scope: Any) -> bool:
     return _path(scope).startswith(url_rules.ROOT)
 
 
-def _provider_asked(scope: Any) -> str | None:
-    """Return the name of the provider that a page will ask, as its address tells it."""
+def _match(scope: Any) -> ResolverMatch | None:
+    """Return the view of a page, by its address."""
     try:
-        match = resolve(_path(scope))
+        return resolve(_path(scope))
     except Resolver404:
+        return None
+
+
+def _provider_asked(match: ResolverMatch | None) -> str | None:
+    """Return the name of the provider that a page will ask, as its address tells it."""
+    if match is None:
         return None
     if match.func in ASK_A_PROVIDER:
         name: str = match.kwargs["provider_id"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from threading import Lock
@@ -23,6 +23,7 @@ from django.contrib.auth import (
     get_user_model,
 )
 from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.sessions.backends.base import SessionBase
 from django.db import OperationalError, transaction
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save
@@ -69,7 +70,7 @@ class People:
         person = request.session.get(SESSION_KEY)
         if person is None:
             return None
-        if self._knows(person, request):
+        if self._knows(person, request.session):
             setattr(request, CALLER, person)
             return str(person)
         asked_at, drops = self._clock(), self._drops
@@ -81,18 +82,24 @@ class People:
         self._keep(found, Known(asked_at, backend, user.get_session_auth_hash()), drops)
         return found
 
+    def answers_for(self, session: Mapping[str, Any]) -> bool:
+        """Tell whether the database need not be asked who has a session of this content."""
+        __traceback_hide__ = True
+        person = session.get(SESSION_KEY)
+        return person is None or self._knows(person, session)
+
     def drop(self, person: str) -> None:
         """Forget somebody, and what is being asked about anybody at this moment."""
         with self._lock:
             self._drops += 1
             self._known.pop(person, None)
 
-    def _knows(self, person: str, request: HttpRequest) -> bool:
+    def _knows(self, person: str, session: Mapping[str, Any] | SessionBase) -> bool:
         __traceback_hide__ = True
         known = self._known.get(person)
         if known is None or self._is_old(known):
             return False
-        backend, auth_hash = map(request.session.get, (BACKEND_SESSION_KEY, HASH_SESSION_KEY))
+        backend, auth_hash = map(session.get, (BACKEND_SESSION_KEY, HASH_SESSION_KEY))
         return (
             backend == known.backend
             and backend in settings.AUTHENTICATION_BACKENDS

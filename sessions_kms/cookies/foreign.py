@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from django.core.handlers.asgi import ASGIRequest
@@ -57,11 +57,18 @@ def drop(request: HttpRequest, rules: Rules) -> None:
 
 def _header(request: HttpRequest) -> bytes:
     if isinstance(request, ASGIRequest):
-        # RFC 9113, section 8.2.3. Django 5.2 joins them by a comma, as it does other headers.
-        found = (value for name, value in request.scope["headers"] if _is_cookie(name))
-        return b"; ".join(filter(None, (value.strip(b"; ") for value in found)))
+        return header_in(request.scope["headers"])
     cookies: str = request.META.get("HTTP_COOKIE", "")
     return cookies.encode("latin-1")  # PEP 3333: each character is a byte
+
+
+def header_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the Cookie headers of an ASGI scope as one (RFC 9113, section 8.2.3).
+
+    Django 5.2 joins them by a comma, as it does other headers.
+    """
+    found = (value for name, value in headers if _is_cookie(name))
+    return b"; ".join(filter(None, (value.strip(b"; ") for value in found)))
 
 
 def _replace(request: HttpRequest, header: bytes) -> None:

@@ -75,9 +75,12 @@ def sift(header: bytes, rules: Rules) -> Sifted:
     """Return what counts of a request's cookies, its Cookie headers joined by `; `."""
     pairs = header.split(b";")
     names = [_name(pair) for pair in pairs]
-    admitted = {name for name in set(names) if rules.admit(name)}
-    neither = {name for name in _repeated(names) & admitted if rules.is_once(name)}
-    different = _repeated(_name(pair) for pair in {pair.lstrip(b" ") for pair in pairs}) & admitted
+    once = set(names)
+    admitted = {name for name in once if rules.admit(name)}
+    neither, different = set[bytes](), set[bytes]()
+    if len(once) < len(names):
+        neither = {name for name in _repeated(names) & admitted if rules.is_once(name)}
+        different = _repeated(map(_name, {pair.lstrip(b" ") for pair in pairs})) & admitted
     counting = admitted - neither
     kept = (pair for pair, name in zip(pairs, names, strict=True) if name in counting)
     doubtful = (name.decode() for name in neither | different if rules.is_ours(name))

@@ -11,7 +11,7 @@ The outermost middleware keeps the keys of a request here, since others replace
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -114,9 +114,18 @@ _keys: ContextVar[RequestKeys | None] = ContextVar("sessions_kms_keys", default=
 def keys_of(request: HttpRequest) -> Iterator[RequestKeys]:
     """Keep the keys of a request while it is answered."""
     __traceback_hide__ = True
-    kept = RequestKeys(
-        request.COOKIES.get(settings.SESSION_COOKIE_NAME), tuple(_taken(request.COOKIES))
-    )
+    # Taken out of it, since Django's error report shows all cookies but the session's.
+    with keys_in(request.COOKIES) as kept:
+        for end, _ in kept.named:
+            del request.COOKIES[_prefix() + end]
+        yield kept
+
+
+@contextmanager
+def keys_in(cookies: Mapping[str, str]) -> Iterator[RequestKeys]:
+    """Keep the keys that cookies name."""
+    __traceback_hide__ = True
+    kept = RequestKeys(cookies.get(settings.SESSION_COOKIE_NAME), tuple(_named(cookies)))
     token = _keys.set(kept)
     try:
         yield kept
@@ -124,12 +133,16 @@ def keys_of(request: HttpRequest) -> Iterator[RequestKeys]:
         _keys.reset(token)
 
 
-def _taken(cookies: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Take the cookies out of a request: Django's error report shows all but the session's."""
+def _named(cookies: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     __traceback_hide__ = True
-    prefix = f"{settings.SESSION_COOKIE_NAME}{INFIX}"
-    for name in [name for name in cookies if name.startswith(prefix)]:
-        yield name.removeprefix(prefix), cookies.pop(name)
+    prefix = _prefix()
+    for name, value in cookies.items():
+        if name.startswith(prefix):
+            yield name.removeprefix(prefix), value
+
+
+def _prefix() -> str:
+    return f"{settings.SESSION_COOKIE_NAME}{INFIX}"
 
 
 # What the engine tells and asks; outside of a request that is nothing.

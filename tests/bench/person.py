@@ -11,6 +11,7 @@ django.setup(set_prefix=False)
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
+from django.db import connections  # noqa: E402
 
 from oauth.provider.token_set import TokenSet  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
@@ -35,4 +36,5 @@ def signed_in_cookie() -> str:
     )
     held.store(session, "corp", token)
     session.save()
+    connections.close_all()  # of this thread, which may have the event loop
     return f"gateway_sessionid={session.session_key}"

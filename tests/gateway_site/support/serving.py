@@ -14,24 +14,29 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import django
 import uvicorn
+from asgiref.sync import sync_to_async
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.gateway_site.support.site_settings"
 django.setup(set_prefix=False)
 
+from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
+from django.db import connections  # noqa: E402
 from django.http import HttpRequest  # noqa: E402
 from django.middleware.security import SecurityMiddleware  # noqa: E402
 
 from gateway_site.asgi import application, django_application  # noqa: E402
 from gateway_site.forwarding import bearer as tokens  # noqa: E402
 from gateway_site.forwarding import proxy  # noqa: E402
+from gateway_site.forwarding.people import people  # noqa: E402
 from gateway_site.server.options import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
@@ -39,6 +44,7 @@ from oauth.provider.token_set import TokenSet  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
+from tests.gateway_site.support import cookies, ways  # noqa: E402
 from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
 from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
 from tests.support.clock import FakeClock  # noqa: E402
@@ -92,12 +98,36 @@ def sign_in(user: User, access_token: str = TOKEN) -> str:
     return str(session.session_key)
 
 
-def set_https(demanded: bool) -> None:
+def set_https(value: str) -> str:
     """Redirect to https from now on, as production does."""
     middleware: Any = inspect.unwrap(vars(django_application.admission)["_middleware_chain"])
     while not isinstance(middleware, SecurityMiddleware):
         middleware = inspect.unwrap(middleware.get_response)
-    middleware.redirect = demanded
+    middleware.redirect = value == "1"
+    return value
+
+
+def set_way(value: str) -> str:
+    django_application.admission.is_known = value == "loop"
+    return value
+
+
+def set_age(value: str) -> str:
+    """Have people known for so many seconds, and forget those who are."""
+    settings.PERSON_CACHE_AGE = int(value)
+    people.cache_clear()
+    return value
+
+
+CONTROLS: dict[str, Callable[[str], str]] = {
+    "way": set_way,
+    "ways": lambda _: json.dumps(ways.took),
+    "reads": lambda _: str(stack.dynamodb.calls.count("GetItem session")),
+    "cookie": lambda kind: cookies.of(kind, sign_in),
+    "age": set_age,
+    "https": set_https,
+    "slots": lambda _: str(len(proxy.slots)),
+}
 
 
 async def with_control(scope: Any, receive: Any, send: Any) -> None:
@@ -118,20 +148,20 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
         async for user in User.objects.all():
             user.is_active = value == "1"
             await user.asave()
-    if what == "https":
-        set_https(value == "1")
-    if what == "slots":
-        value = str(len(proxy.slots))
+    if what in CONTROLS:
+        value = await sync_to_async(CONTROLS[what])(value)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": value.encode()})
 
 
 def main() -> None:
+    ways.count()
     setattr(tokens, "aget_token", refreshing)  # noqa: B010 - for mypy it is not the module's own
     install(stack.services)
     call_command("migrate", verbosity=0)
     ada, grace = User.objects.create_user("ada"), User.objects.create_user("grace")
     keys = [*(sign_in(ada) for _ in range(int(sys.argv[2]))), sign_in(grace, ANOTHERS_TOKEN)]
+    connections.close_all()  # of this thread, which the event loop will have
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()
     options = {**OPTIONS, "backlog": 2048}

@@ -1,0 +1,76 @@
+"""What was read of a session before anybody asked for it.
+
+An event loop awaits the read, and then runs code that cannot wait: the first load of the same
+key, in the same context, has what was read for its outcome, an error too. Later ones ask again.
+Knows no request; which key that is, others say (`sessions_kms.ahead`).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, Final
+
+from sessions_kms.concurrency.steps import Steps, arun
+from sessions_kms.session.loading import Found
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Fetched:
+    """The outcome of one read, for one load."""
+
+    def __init__(self, session_key: str) -> None:
+        self._key: str | None = session_key
+        self._found: Found | None = None
+        self._error: Exception | None = None
+
+    async def read(self, load: Steps[Found | None]) -> None:
+        """Read; what goes wrong is the load's to raise."""
+        __traceback_hide__ = True
+        try:
+            self._found = await arun(load)
+        except Exception as error:  # noqa: BLE001 - whoever loads gets it
+            self._error = error
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """What a load will find, to be looked at; nothing where it will raise an error."""
+        return NOTHING if self._found is None else MappingProxyType(self._found[1])
+
+    def is_of(self, session_key: str | None) -> bool:
+        """Tell whether it is there for a load of this key."""
+        __traceback_hide__ = True
+        return session_key is not None and self._key == session_key
+
+    def taken(self) -> Found | None:
+        """Return what was read, or raise its error, once."""
+        __traceback_hide__ = True
+        found, error = self._found, self._error
+        self._key = self._found = self._error = None
+        try:
+            if error is not None:
+                raise error
+            return found
+        finally:
+            error = None  # Its traceback has this frame: each would keep the other.
+
+
+_fetched: ContextVar[Fetched | None] = ContextVar("sessions_kms_fetched", default=None)
+
+
+@contextmanager
+def at_hand(fetched: Fetched) -> Iterator[None]:
+    """Have the first load of the session within get what was read."""
+    token = _fetched.set(fetched)
+    try:
+        yield
+    finally:
+        _fetched.reset(token)
+
+
+def of(session_key: str | None) -> Fetched | None:
+    """Return what is at hand for a load of this key."""
+    __traceback_hide__ = True
+    fetched = _fetched.get()
+    return fetched if fetched is not None and fetched.is_of(session_key) else None

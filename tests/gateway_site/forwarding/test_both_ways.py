@@ -1,0 +1,253 @@
+"""A call gets the same answer in the event loop and in a thread, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.gateway_site.support.gateways import Gateway
+
+LOOP, THREAD, NEITHER = "in_loop", "in_thread", "neither"
+LONG = 3600  # seconds for which people are known, so that a slow machine forgets nobody
+GET = b"GET /gateway/echo/x?a=1 HTTP/1.1"
+POST = b"POST /gateway/echo/x HTTP/1.1"
+SECRET = b"a" * 32
+CSRF_COOKIE = b"X-CSRF-Cookie: "  # of a case: its value goes into the cookies
+VARYING = (  # what no two answers have in common
+    (re.compile(rb"(?i)^(date|x-request-id):.*\r\n", re.MULTILINE), b""),
+    (re.compile(rb"(gateway_csrftoken=|gateway_sessionid=)[A-Za-z0-9]{32}"), rb"\1..."),
+    (re.compile(rb"(gateway_sessionid-next-)[\w-]{8}=[a-z0-9]{32}\.[\w-]{8}"), rb"\1..."),
+    (re.compile(rb"expires=[^;]*", re.IGNORECASE), b"expires=..."),
+    (re.compile(rb"(?i)max-age=\d+"), b"max-age=..."),
+    (re.compile(rb'"csrf_token": "\w{64}"'), b""),
+    (re.compile(rb'"traceparent", "[\w-]+"'), b""),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request, and what comes of it. `cookie` is a header, or else a kind of session."""
+
+    line: bytes
+    status: int
+    way: str = LOOP
+    headers: tuple[bytes, ...] = ()
+    cookie: str | bytes | None = "good"
+    host: bytes = b"{host}"
+    body: bytes = b""
+
+
+def posting(token: bytes, *headers: bytes, cookie: bytes = SECRET) -> tuple[bytes, ...]:
+    """Return the headers of an unsafe call from this origin."""
+    own = (b"Origin: http://{host}", b"Content-Length: 2", b"X-CSRFToken: " + token)
+    return (*own, CSRF_COOKIE + cookie, *headers)
+
+
+NAVIGATING = (b"Sec-Fetch-Mode: navigate", b"Sec-Fetch-Dest: document", b"Sec-Fetch-Site: none")
+CASES = {
+    "good": Case(GET, 200),
+    "HEAD": Case(b"HEAD /gateway/echo/x HTTP/1.1", 200),
+    "OPTIONS": Case(b"OPTIONS /gateway/echo/x HTTP/1.1", 405),
+    "no such method": Case(b"TRACE /gateway/echo/x HTTP/1.1", 501, NEITHER),
+    "index": Case(b"GET /gateway/ HTTP/1.1", 200),
+    "index of nobody": Case(b"GET /gateway/ HTTP/1.1", 401, cookie=None),
+    "index refuses POST": Case(
+        b"POST /gateway/ HTTP/1.1", 405, body=b"ab", headers=posting(SECRET)
+    ),
+    "unknown upstream": Case(b"GET /gateway/nothing/x HTTP/1.1", 404),
+    "unknown path": Case(b"GET /gateway/narrow/users HTTP/1.1", 404),
+    "of no connected provider": Case(b"GET /gateway/other/x HTTP/1.1", 401),
+    "dead upstream": Case(b"GET /gateway/dead/x HTTP/1.1", 502),
+    "refused method": Case(b"DELETE /gateway/narrow/user HTTP/1.1", 405, headers=posting(SECRET)),
+    "bad query": Case(b"GET /gateway/echo/x?%zz HTTP/1.1", 400),
+    "dot segments": Case(b"GET /gateway/echo/../admin/ HTTP/1.1", 400),
+    "encoded dot segments": Case(b"GET /gateway/echo/%2e%2e/x HTTP/1.1", 400),
+    "encoded slash": Case(b"GET /gateway/echo/a%2Fb HTTP/1.1", 400),
+    "two slashes": Case(b"GET /gateway//echo/x HTTP/1.1", 400),
+    "spelt otherwise": Case(b"GET /%67ateway/echo/x HTTP/1.1", 400),
+    # Who asks
+    "nobody": Case(GET, 401, cookie=None),
+    "nobody who navigates": Case(GET, 302, headers=NAVIGATING, cookie=None),
+    "ended session": Case(GET, 401, cookie="ended"),
+    "ended session that navigates": Case(GET, 302, headers=NAVIGATING, cookie="ended"),
+    "no key": Case(GET, 401, cookie=b"gateway_sessionid=NOT-A-KEY"),
+    "no such key": Case(GET, 401, cookie=b"gateway_sessionid=" + b"0" * 32),
+    "session twice": Case(GET, 401, cookie=b"{good}; gateway_sessionid=" + b"0" * 32),
+    "session in disguise": Case(GET, 401, cookie=b"\xa0" + b"{good}"),
+    "foreign cookies": Case(GET, 200, cookie=b"a=b; \xff=1; {good}; =; __Host-x=\xe9"),
+    "session in two headers": Case(GET, 200, headers=(b"Cookie: x=y",), cookie=b"{good}"),
+    "moved session": Case(GET, 200, cookie="moved"),
+    "moved session in disguise": Case(GET, 503, cookie="moved-in-disguise"),
+    "moved session and nobody told": Case(GET, 503, cookie="untold"),
+    "former password": Case(GET, 401, THREAD, cookie="former-password"),
+    "former secret key": Case(GET, 200, THREAD, cookie="former-secret"),
+    "backend that is none": Case(GET, 401, THREAD, cookie="foreign-backend"),
+    # Where from
+    "bad Host": Case(GET, 400, host=b"evil.example"),
+    "malformed Host": Case(GET, 400, host=b"a/b"),
+    "two Hosts": Case(GET, 400, NEITHER, headers=(b"Host: evil.example",)),
+    "bad Host and ended session": Case(GET, 400, host=b"evil.example", cookie="ended"),
+    "other origin": Case(GET, 403, headers=(b"Origin: https://evil.example",)),
+    "other site": Case(GET, 403, headers=(b"Sec-Fetch-Site: cross-site",)),
+    "other site and ended session": Case(
+        GET, 403, headers=(b"Sec-Fetch-Site: cross-site",), cookie="ended"
+    ),
+    "as a script": Case(
+        GET, 403, headers=(b"Sec-Fetch-Site: same-origin", b"Sec-Fetch-Dest: script")
+    ),
+    # CSRF
+    "right token": Case(POST, 200, body=b"ab", headers=posting(SECRET)),
+    "wrong token": Case(POST, 403, body=b"ab", headers=posting(b"b" * 32)),
+    "malformed token": Case(POST, 403, body=b"ab", headers=posting(b"*")),
+    "malformed secret": Case(POST, 403, body=b"ab", headers=posting(SECRET, cookie=b"%")),
+    "no token": Case(
+        POST, 403, headers=(b"Origin: http://{host}", b"Content-Length: 2"), body=b"ab"
+    ),
+    "wrong token of nobody": Case(
+        POST,
+        403,
+        headers=(b"Origin: http://{host}", b"Content-Length: 2"),
+        cookie=None,
+        body=b"ab",
+    ),
+    "token from another origin": Case(
+        POST, 403, headers=(b"Origin: https://evil.example", b"Content-Length: 2"), body=b"ab"
+    ),
+    # What the server and its door refuse
+    "upgrade": Case(GET, 501, NEITHER, headers=(b"Connection: Upgrade", b"Upgrade: websocket")),
+    "huge header": Case(GET, 431, NEITHER, headers=(b"X-Huge: " + b"x" * 100_000,)),
+    "large header": Case(GET, 200, headers=(b"X-Large: " + b"x" * 10_000,)),
+    "large cookie": Case(GET, 200, cookie=b"{good}; large=" + b"x" * 10_000),
+}
+
+
+WITHOUT_STORE = {
+    "good": Case(GET, 503),
+    "index": Case(b"GET /gateway/ HTTP/1.1", 503),
+    "navigating": Case(GET, 503, headers=NAVIGATING),
+    "nobody": Case(GET, 401, cookie=None),
+    "bad Host": Case(GET, 400, host=b"evil.example"),
+    "other site": Case(GET, 403, headers=(b"Sec-Fetch-Site: cross-site",)),
+    "no token": Case(
+        POST, 403, headers=(b"Origin: http://{host}", b"Content-Length: 2"), body=b"ab"
+    ),
+    "right token": Case(POST, 503, body=b"ab", headers=posting(SECRET)),
+}
+
+
+@pytest.fixture(scope="module")
+def both(gateway: Gateway) -> Iterator[Gateway]:
+    gateway.control(f"age/{LONG}")
+    yield gateway
+    gateway.control("way/loop")
+    gateway.control("age/2")
+
+
+@pytest.fixture
+def without_store(both: Gateway) -> Iterator[None]:
+    yield
+    both.control("store/up")
+
+
+def ask(gateway: Gateway, case: Case, cookie: bytes) -> bytes:
+    """Send a request, and return the answer without what varies."""
+    secrets = [header for header in case.headers if header.startswith(CSRF_COOKIE)]
+    pairs = [cookie, *(b"gateway_csrftoken=" + each.removeprefix(CSRF_COOKIE) for each in secrets)]
+    sent = b"; ".join(filter(None, pairs))
+    lines = [
+        case.line,
+        b"Host: " + case.host,
+        b"Connection: close",
+        *([b"Cookie: " + sent] if sent else []),
+        *(header for header in case.headers if header not in secrets),
+    ]
+    answer = gateway.raw(b"\r\n".join(lines) + b"\r\n\r\n" + case.body)
+    for pattern, instead in VARYING:
+        answer = pattern.sub(instead, answer)
+    return answer
+
+
+def cookie_of(gateway: Gateway, kind: str | bytes | None) -> bytes:
+    if kind is None:
+        return b""
+    if isinstance(kind, str):
+        return gateway.control(f"cookie/{kind}").encode().replace(b"{nbsp}", b"\xa0")
+    return kind.replace(b"{good}", gateway.control("cookie/good").encode())
+
+
+def counts(gateway: Gateway) -> Counter[str]:
+    return Counter(json.loads(gateway.control("ways")))
+
+
+def answered(
+    gateway: Gateway, case: Case, before: Callable[[], object] = lambda: None
+) -> dict[str, bytes]:
+    """Return the answer of each way, having seen that it was that way, and once."""
+    answers = {}
+    for way in (LOOP, THREAD):
+        gateway.control(f"way/{way.removeprefix('in_')}")
+        gateway.control("store/up")
+        ask(gateway, Case(GET, 200), cookie_of(gateway, "good"))  # The person is known then.
+        cookie = cookie_of(gateway, case.cookie)
+        before()
+        already = counts(gateway)
+        answers[way] = ask(gateway, case, cookie)
+        took = case.way if way == LOOP or case.way == NEITHER else THREAD
+        served = {} if took == NEITHER else {took: 1, "started": 1, "finished": 1}
+        assert counts(gateway) - already == Counter(served), (way, answers[way])
+    return answers
+
+
+def assert_same(answers: dict[str, bytes], status: int) -> None:
+    assert answers[LOOP].splitlines() == answers[THREAD].splitlines()
+    assert answers[LOOP].startswith(b"HTTP/1.1 %d " % status), answers[LOOP]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_answer_is_the_same_both_ways(both: Gateway, name: str) -> None:
+    assert_same(answered(both, CASES[name]), CASES[name].status)
+
+
+@pytest.mark.usefixtures("without_store")
+@pytest.mark.parametrize("name", WITHOUT_STORE)
+def test_answer_is_the_same_both_ways_without_the_store(both: Gateway, name: str) -> None:
+    case = WITHOUT_STORE[name]
+    assert_same(answered(both, case, lambda: both.control("store/down")), case.status)
+
+
+def test_answer_is_the_same_both_ways_for_somebody_who_is_not_active(both: Gateway) -> None:
+    """The signal of the change has them forgotten: the database is asked, in a thread."""
+    inactive = Case(GET, 401, THREAD)
+    try:
+        assert_same(answered(both, inactive, lambda: both.control("active/0")), 401)
+    finally:
+        both.control("active/1")
+
+
+@pytest.mark.parametrize("line", [GET, b"GET /gateway/?next=//a.example HTTP/1.1"])
+def test_answer_is_the_same_both_ways_where_https_is_demanded(both: Gateway, line: bytes) -> None:
+    both.control("https/1")
+    try:
+        assert_same(answered(both, Case(line, 301)), 301)
+        proxied = Case(line, 200, headers=(b"X-Forwarded-Proto: https",))
+        assert_same(answered(both, proxied), 200)
+    finally:
+        both.control("https/0")
+
+
+def test_somebody_who_is_not_known_is_looked_up_in_a_thread_with_the_session_that_was_read(
+    both: Gateway,
+) -> None:
+    both.control("way/loop")
+    cookie = cookie_of(both, "good")
+    both.control(f"age/{LONG}")  # which forgets everybody
+    before, reads = counts(both), int(both.control("reads"))
+    for took in (THREAD, LOOP):
+        assert ask(both, Case(GET, 200), cookie).startswith(b"HTTP/1.1 200 ")
+        assert (counts(both) - before)[took] == 1
+    assert int(both.control("reads")) - reads == 2

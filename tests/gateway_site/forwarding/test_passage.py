@@ -1,0 +1,323 @@
+"""Which requests go through Django in the event loop, and what becomes of those that cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.core import signals
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.common import CommonMiddleware
+from django.urls import get_script_prefix, path
+from django.utils import timezone, translation
+from django.utils.asyncio import async_unsafe
+from pytest_django import Settings
+
+from gateway_site.forwarding.handler import GatewayHandler
+from gateway_site.forwarding.passage import Chain, with_session, without_io
+from sessions_kms.backend import SessionStore
+from tests.sessions_kms.support.stacks import Stack, fake_stack, install
+from tests.support.clock import FakeClock
+
+Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
+PATIENCE = 30  # seconds until a test that waits for ever fails
+MAIN = "tests.gateway_site.forwarding.test_passage."
+
+
+def here() -> str:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return "thread"
+    return "loop"
+
+
+@without_io
+def asking(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(here())
+
+
+def not_marked(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(here())
+
+
+@without_io
+def saving(request: HttpRequest) -> HttpResponse:
+    request.session["saved"] = request.session.get("saved", 0) + 1
+    return HttpResponse(here())
+
+
+@async_unsafe
+def look_up() -> None:
+    """Wait, with Django's guard, as its database connections do."""
+
+
+@without_io
+def looking_up(request: HttpRequest) -> HttpResponse:
+    look_up()
+    return HttpResponse(here())
+
+
+@without_io
+def leaving_a_mark(request: HttpRequest) -> HttpResponse:
+    found = [get_script_prefix(), translation.get_language(), timezone.get_current_timezone_name()]
+    translation.activate(request.GET["language"])
+    timezone.activate(request.GET["zone"])
+    return JsonResponse([*found, request.session.get("name")], safe=False)
+
+
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(request.session.get("name")))
+
+
+@with_session
+def page_ahead(request: HttpRequest) -> HttpResponse:
+    return page(request)
+
+
+def page_without(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("no session")
+
+
+urlpatterns = [
+    path("page", page),
+    path("page-ahead", page_ahead),
+    path("page-without", page_without),
+    path("gateway/asking", asking),
+    path("gateway/not-marked", not_marked),
+    path("gateway/saving", saving),
+    path("gateway/looking-up", looking_up),
+    path("gateway/leaving-a-mark", leaving_a_mark),
+]
+
+
+class Foreign(CommonMiddleware):
+    """A middleware that nobody has looked at."""
+
+
+@pytest.fixture(autouse=True)
+def project(settings: Settings) -> None:
+    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_passage"
+
+
+@pytest.fixture(autouse=True)
+def stack() -> Stack:
+    stack = fake_stack(FakeClock())
+    install(stack.services)
+    return stack
+
+
+@pytest.fixture
+def sent() -> Iterator[Counter[str]]:
+    """Count signals of requests."""
+    counted: Counter[str] = Counter()
+    kinds = {"started": "request_started", "finished": "request_finished"}
+    kinds["failed"] = "got_request_exception"
+
+    def counting(name: str) -> Callable[..., None]:
+        return lambda **_: counted.update([name])
+
+    receivers = {getattr(signals, kind): counting(name) for name, kind in kinds.items()}
+    for signal, receiver in receivers.items():
+        signal.connect(receiver)
+    yield counted
+    for signal, receiver in receivers.items():
+        signal.disconnect(receiver)
+
+
+def a_session(**content: Any) -> str:
+    session = SessionStore()
+    session.update(content)
+    session.save()
+    return str(session.session_key)
+
+
+def in_a_new_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """Run in a thread that has no connection to the database, as a server's has none."""
+
+    async def bounded() -> Any:
+        async with asyncio.timeout(PATIENCE):
+            return await work()
+
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(lambda: asyncio.run(bounded())).result()
+
+
+async def ask(handler: GatewayHandler, address: str, key: str = "", root: str = "") -> Answer:
+    """Return status, content and headers of a raw ASGI call."""
+    where, _, query = address.partition("?")
+    told: list[dict[str, Any]] = []
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": root + where,
+        "raw_path": (root + where).encode(),
+        "query_string": query.encode(),
+        "root_path": root,
+        "scheme": "http",
+        "headers": [(b"host", b"127.0.0.1"), (b"cookie", f"gateway_sessionid={key}".encode())],
+    }
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    await asyncio.create_task(handler(scope, receive, send))
+    start, *pieces = told
+    return start["status"], b"".join(piece.get("body", b"") for piece in pieces), start["headers"]
+
+
+def answer_with_headers(address: str, key: str = "") -> Answer:
+    handler = GatewayHandler()
+    return in_a_new_loop(lambda: ask(handler, address, key))  # type: ignore[no-any-return]
+
+
+def answer(address: str, key: str = "") -> tuple[int, bytes]:
+    return answer_with_headers(address, key)[:2]
+
+
+def test_every_middleware_of_the_settings_is_known() -> None:
+    assert Chain().is_known
+
+
+def test_marked_view_is_called_in_the_loop_and_no_other() -> None:
+    assert answer("/gateway/asking") == (200, b"loop")
+    assert answer("/gateway/not-marked") == (200, b"thread")
+
+
+@pytest.mark.parametrize("index", [0, 5, -1])
+def test_one_middleware_that_nobody_knows_has_all_go_through_threads(
+    settings: Settings, index: int
+) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE]
+    settings.MIDDLEWARE.insert(index, MAIN + "Foreign")
+    assert answer("/gateway/asking") == (200, b"thread")
+
+
+def test_view_that_waits_goes_to_a_thread_and_shows_once(
+    sent: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        assert answer("/gateway/looking-up") == (200, b"thread")
+    assert sent == {"started": 1, "finished": 1}
+    assert not [each for each in caplog.records if each.name.startswith("django")]
+
+
+def test_session_that_must_be_saved_is_saved_once_in_a_thread(sent: Counter[str]) -> None:
+    key = a_session(saved=1)
+    assert answer("/gateway/saving", key) == (200, b"thread")
+    assert sent == {"started": 1, "finished": 1}
+    assert SessionStore(key)["saved"] == 2
+
+
+def test_calls_that_interleave_leave_no_mark_on_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefix, language and time zone are what Django keeps beside the request."""
+    keys = {name: a_session(name=name) for name in ("slow", "fast")}
+    handler = GatewayHandler()
+    read = SessionStore.afetched
+
+    async def both() -> list[Answer]:
+        waits, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(self: SessionStore) -> Any:
+            if self.session_key == keys["slow"]:
+                waits.set()
+                await go_on.wait()
+            return await read(self)
+
+        monkeypatch.setattr(SessionStore, "afetched", slowly)
+        address = "/gateway/leaving-a-mark?language=de&zone=Asia/Tokyo"
+        slow = asyncio.create_task(ask(handler, address, keys["slow"], "/slow"))
+        await waits.wait()
+        fast = [await ask(handler, address, keys["fast"], "/fast") for _ in range(2)]
+        go_on.set()
+        found = [*fast, await slow]
+        assert (get_script_prefix(), translation.get_language()) == ("/", "en")
+        return found
+
+    found = in_a_new_loop(both)
+    expected = [["/fast/", "en", "UTC", "fast"]] * 2 + [["/slow/", "en", "UTC", "slow"]]
+    assert [json.loads(body) for _, body, _ in found] == expected
+
+
+def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway_site.forwarding.handler.ADMISSIONS", 1)
+    monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
+    go_on = threading.Event()
+    handler = GatewayHandler()
+    run = handler._calls._threads.submit(go_on.wait, PATIENCE)  # the only thread
+
+    async def both() -> Answer:
+        waiting = asyncio.create_task(ask(handler, "/gateway/not-marked"))
+        try:
+            while handler._calls._gate._free:
+                await asyncio.sleep(0)
+            async with asyncio.timeout(PATIENCE / 2):
+                return await ask(handler, "/gateway/asking")
+        finally:
+            go_on.set()
+            await waiting
+
+    assert in_a_new_loop(both)[:2] == (200, b"loop")
+    assert run.result()
+
+
+def ended() -> str:
+    key = a_session(name="ada")
+    SessionStore(key).delete()
+    return key
+
+
+@pytest.mark.parametrize(
+    "key", [lambda: a_session(name="ada"), ended, lambda: "0" * 32, lambda: "-", lambda: ""]
+)
+@pytest.mark.parametrize("available", [True, False])
+def test_page_with_its_session_read_ahead_is_the_same(
+    stack: Stack, key: Callable[[], str], available: bool
+) -> None:
+    cookie = key()
+    stack.dynamodb.unavailable = not available
+    found = answer_with_headers("/page-ahead", cookie)
+    assert found == answer_with_headers("/page", cookie)
+    assert found[0] == (503 if not available and len(cookie) == 32 else 200)
+
+
+def test_page_takes_a_thread_once_its_session_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
+    handler, key = GatewayHandler(), a_session(name="ada")
+    read = SessionStore.afetched
+
+    async def both() -> list[bytes]:
+        waits, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(self: SessionStore) -> Any:
+            waits.set()
+            await go_on.wait()
+            return await read(self)
+
+        monkeypatch.setattr(SessionStore, "afetched", slowly)
+        waiting = asyncio.create_task(ask(handler, "/page-ahead", key))
+        await waits.wait()
+        other = await ask(handler, "/page", key)
+        go_on.set()
+        return [other[1], (await waiting)[1]]
+
+    assert in_a_new_loop(both) == [b"ada", b"ada"]
+
+
+def test_page_that_asks_for_no_session_has_none_read(stack: Stack) -> None:
+    key = a_session(name="ada")
+    calls = len(stack.dynamodb.calls)
+    assert answer("/page-without", key) == (200, b"no session")
+    assert len(stack.dynamodb.calls) == calls

@@ -1,0 +1,84 @@
+"""Cookies of people whose sessions are not as they should be, as Cookie headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.contrib.auth import HASH_SESSION_KEY
+from django.contrib.auth.models import User
+from django.db import connections
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.session.next_cookie import KeyChange
+
+NAME = settings.SESSION_COOKIE_NAME
+FORMER_KEY = "former-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ"
+
+
+def of(kind: str, sign_in: Callable[[User], str]) -> str:
+    """Return a cookie of a new session of this kind. For a thread."""
+    try:
+        key = sign_in(User.objects.get(username="ada"))
+        made = {
+            "good": _good,
+            "ended": _ended,
+            "moved": _moved,
+            "moved-in-disguise": _moved_in_disguise,
+            "untold": _untold,
+            "former-password": _of_former_password,
+            "former-secret": _of_former_secret,
+            "foreign-backend": _foreign_backend,
+        }[kind](key)
+    finally:
+        connections.close_all()
+    return made
+
+
+def _good(key: str) -> str:
+    return f"{NAME}={key}"
+
+
+def _ended(key: str) -> str:
+    SessionStore(key).delete()
+    return _good(key)
+
+
+def _moved(key: str) -> str:
+    """Of a browser that was not told of a key change, and has the cookie that makes up for it."""
+    session = SessionStore(key)
+    session.cycle_key()
+    change = KeyChange.between(key, str(session.session_key), "django")
+    return f"{_good(key)}; {NAME}-next-{change.new_id}={change.new_key}.{change.old_id}"
+
+
+def _moved_in_disguise(key: str) -> str:
+    """As a sibling host can set it: Django would strip what is before the name."""
+    return _moved(key).replace(f"; {NAME}-next", f"; {{nbsp}}{NAME}-next")
+
+
+def _untold(key: str) -> str:
+    """Of a browser that knows nothing of a key change."""
+    SessionStore(key).cycle_key()
+    return _good(key)
+
+
+def _of_former_password(key: str) -> str:
+    return _with(key, HASH_SESSION_KEY, "0" * 64)
+
+
+def _of_former_secret(key: str) -> str:
+    settings.SECRET_KEY_FALLBACKS = [FORMER_KEY]
+    ada = User.objects.get(username="ada")
+    return _with(key, HASH_SESSION_KEY, next(iter(ada.get_session_auth_fallback_hash())))
+
+
+def _foreign_backend(key: str) -> str:
+    return _with(key, "_auth_user_backend", "elsewhere.Backend")
+
+
+def _with(key: str, name: str, value: str) -> str:
+    session = SessionStore(key)
+    session[name] = value
+    session.save()
+    return _good(key)

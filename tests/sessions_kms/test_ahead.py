@@ -1,0 +1,151 @@
+"""A session that is read ahead is what Django would have loaded, for its first load alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import SynchronousOnlyOperation
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+
+from sessions_kms import ahead
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.middleware import StoreUnavailableMiddleware
+from sessions_kms.session.next_cookie import KeyChange
+from tests.sessions_kms.support.stacks import Stack, fake_stack, install
+from tests.support.clock import FakeClock
+
+NAME = settings.SESSION_COOKIE_NAME
+READ = "GetItem session"
+
+
+@pytest.fixture
+def stack() -> Stack:
+    stack = fake_stack(FakeClock())
+    install(stack.services)
+    return stack
+
+
+async def stored(**content: Any) -> str:
+    session = SessionStore()
+    await session.aupdate(content)
+    await session.asave()
+    return str(session.session_key)
+
+
+def served(cookies: dict[str, str], view: Any) -> HttpResponse:
+    """Answer a request as Django does, in this very thread."""
+    request = RequestFactory().get("/")
+    request.COOKIES.update(cookies)
+    chain = StoreUnavailableMiddleware(SessionMiddleware(view))
+    response = chain(request)
+    assert isinstance(response, HttpResponse)
+    return response
+
+
+async def test_first_load_needs_no_thread_and_asks_nothing(stack: Stack) -> None:
+    key = await stored(a=1)
+    reads = stack.dynamodb.calls.count(READ)
+    async with ahead.session({NAME: key}) as content:
+        assert dict(content) == {"a": 1}
+        session = SessionStore(key)
+        assert session["a"] == 1
+        assert session.session_key == key
+        with pytest.raises(SynchronousOnlyOperation):
+            SessionStore(key)["a"]
+    assert stack.dynamodb.calls.count(READ) == reads + 1
+    with pytest.raises(SynchronousOnlyOperation):
+        SessionStore(key)["a"]
+
+
+async def test_other_sessions_are_asked_for(stack: Stack) -> None:
+    key, other = await stored(a=1), await stored(a=2)
+    async with ahead.session({NAME: key}):
+        assert await SessionStore(other).aget("a") == 2
+
+
+async def test_what_is_saved_starts_from_what_was_read(stack: Stack) -> None:
+    key = await stored(a=1)
+    async with ahead.session({NAME: key}):
+        session = SessionStore(key)
+        session["b"] = 2
+        another = SessionStore(key)
+        await another.aset("c", 3)
+        await another.asave()
+        await session.asave()
+    assert await SessionStore(key).aitems() == {"a": 1, "b": 2, "c": 3}.items()
+
+
+async def test_content_that_is_looked_at_cannot_be_changed(stack: Stack) -> None:
+    async with ahead.session({NAME: await stored(a=1)}) as content:
+        with pytest.raises(TypeError):
+            content["a"] = 2  # type: ignore[index]
+
+
+async def test_session_is_left_alone_until_it_is_asked_for(stack: Stack) -> None:
+    """Whether it was is what decides on the cookie of a session that is none, and on Vary."""
+    key = await stored(a=1)
+    await SessionStore(key).adelete()
+    async with ahead.session({NAME: key}) as content:
+        assert content == {}
+        untouched = served({NAME: key}, lambda request: HttpResponse())
+        assert not untouched.cookies
+        assert "Vary" not in untouched
+
+    def asking(request: HttpRequest) -> HttpResponse:
+        assert request.session.get("a") is None
+        return HttpResponse()
+
+    async with ahead.session({NAME: key}):
+        asked = served({NAME: key}, asking)
+    assert asked.cookies[NAME]["max-age"] == 0
+
+
+async def test_store_out_of_reach_is_told_to_whoever_asks_and_to_nobody_else(stack: Stack) -> None:
+    key = await stored(a=1)
+    stack.dynamodb.unavailable = True
+    async with ahead.session({NAME: key}) as content:
+        assert content == {}
+        assert served({NAME: key}, lambda request: HttpResponse()).status_code == 200
+        with pytest.raises(StoreUnavailable):
+            SessionStore(key)["a"]
+
+
+async def test_key_that_has_followed_is_found_and_told(stack: Stack) -> None:
+    key = await stored(a=1)
+    session = SessionStore(key)
+    await session.acycle_key()
+    change = KeyChange.between(key, str(session.session_key), "django")
+    cookies = {NAME: key, f"{NAME}-next-{change.new_id}": f"{change.new_key}.{change.old_id}"}
+
+    def asking(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(str(request.session["a"]))
+
+    async with ahead.session(cookies) as content:
+        assert content["a"] == 1
+        response = served(cookies, asking)
+    assert response.content == b"1"
+    assert response.cookies[NAME].value == session.session_key
+
+
+@pytest.mark.parametrize("cookies", [{}, {NAME: ""}, {NAME: "NOT-A-KEY"}, {"other": "a" * 32}])
+async def test_nothing_is_asked_for_what_is_no_key(stack: Stack, cookies: dict[str, str]) -> None:
+    calls = len(stack.dynamodb.calls)
+    async with ahead.session(cookies) as content:
+        assert content == {}
+    assert len(stack.dynamodb.calls) == calls
+
+
+async def test_wait_ahead_and_waits_within_are_bounded_together(stack: Stack) -> None:
+    async with ahead.session({NAME: await stored(a=1)}):
+        deadline.spend(1)
+        with deadline.request():
+            left = deadline.budget_left()
+    assert left is not None
+    assert left < deadline.REQUEST - 0.9
+    assert deadline.budget_left() is None
