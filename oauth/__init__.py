@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ProviderUnavailable,
         ReauthenticationRequired,
     )
+    from oauth.network.http import tls_context
     from oauth.network.sql_connections import give_back as give_back_sql_connections
     from oauth.network.vetted_addresses import is_private as is_private_address
     from oauth.provider.token_set import TokenSet
@@ -57,6 +58,7 @@ __all__ = [
     "needs_consent",
     "sign_in_address",
     "standing",
+    "tls_context",
     "token_set_of",
 ]
 
@@ -94,6 +96,7 @@ _HOMES = {
     "needs_consent": "access:needs_consent",
     "sign_in_address": "sign_in.way_back:sign_in_address",
     "standing": "access:standing",
+    "tls_context": "network.http:tls_context",
     "token_set_of": "tokens.vault:load",
 }
 

@@ -19,6 +19,7 @@ from gateway_site.rules.problems import Problem
 KEPT = 64 * 1024  # bytes of a body that can be sent a second time
 TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})
 CHUNKED = (b"transfer-encoding", b"chunked")
+EMPTY = [(b"content-length", b"0")]
 PATIENCE = 10.0  # seconds for which a client is waited for
 PACE = 1024  # bytes that earn a client another second
 
@@ -55,7 +56,7 @@ class Body:
         self._kept: list[bytes] | None = []
         self._ended = asyncio.Event()
         self.framing = framing
-        self._complete = not self.framing
+        self._complete = self.framing in ([], EMPTY)
         if self._complete:
             self._ended.set()
 

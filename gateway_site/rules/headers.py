@@ -181,6 +181,11 @@ def value_of(headers: Headers, name: bytes) -> bytes | None:
     return values[0] if len(values) == 1 else None
 
 
+def joined(headers: Headers, name: bytes) -> str:
+    """Return the values of a header as one list (RFC 9110 section 5.3), empty without it."""
+    return b", ".join([value for key, value in headers if key.lower() == name]).decode("latin-1")
+
+
 def _all(headers: Headers, name: bytes) -> list[bytes]:
     """Return the items of a list, cut at each comma, as the most careless reader would."""
     values = b",".join(value for key, value in headers if key == name).split(b",")
