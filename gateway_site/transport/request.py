@@ -21,8 +21,8 @@ from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.failures import LocalProtocolError
 
 METHOD = re.compile(r"[A-Z]+")
-NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token: RFC 9110 section 5.6.2
-VALUE = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9110 section 5.5
+NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]*")  # tokens: RFC 9110 section 5.6.2
+VALUES = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9110 section 5.5
 LENGTH = re.compile(rb"[0-9]{1,18}")
 BLANKS = b" \t"
 DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
@@ -90,28 +90,33 @@ def request(
 ) -> Request:
     """Return a request with the headers as given, and `Host`; they say how long the body is.
 
-    Raises PathRefused for an address that is not the upstream's, LocalProtocolError.
+    Their names are in lower case. Raises LocalProtocolError, and PathRefused for an address that
+    is not the upstream's.
     """
     target = url_rules.request_target(upstream, url).encode("ascii")
     server = server_of(upstream.origin)
-    if not METHOD.fullmatch(method):
+    if not METHOD.fullmatch(method) or not _are_fields(headers):
         raise LocalProtocolError
-    lines = [b"%b: %b\r\n" % _field(name, value) for name, value in headers]
+    lines = [b"%b: %b\r\n" % (name, value.strip(BLANKS)) for name, value in headers]
     line = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method.encode("ascii"), target, server.netloc)
     head = b"".join([line, *lines, b"\r\n"])
     return Request(method, server, head, _length(headers), content)
 
 
-def _field(name: bytes, value: bytes) -> tuple[bytes, bytes]:
-    value = value.strip(BLANKS)
-    if not NAME.fullmatch(name) or not VALUE.fullmatch(value) or name.lower() == b"host":
-        raise LocalProtocolError
-    return name, value
+def _are_fields(headers: Headers) -> bool:
+    """Tell whether no byte of a header can begin another one, or end the head."""
+    names = [name for name, _ in headers]
+    return (
+        all(names)
+        and b"host" not in names
+        and NAMES.fullmatch(b"".join(names)) is not None
+        and VALUES.fullmatch(b"".join([value for _, value in headers])) is not None
+    )
 
 
 def _length(headers: Headers) -> int | None:
     """Return how long a body is, by what delimits it: at most one header (RFC 9112 section 6)."""
-    found = [(name.lower(), value) for name, value in headers if name.lower() in DELIMITING]
+    found = [pair for pair in headers if pair[0] in DELIMITING]
     if not found:
         return 0
     if found == [CHUNKED]:

@@ -85,7 +85,10 @@ async def ask(owner: Owner, upstream: Upstream, request: Request) -> Answer:
     patience = float(upstream.connect_timeout)
     own = pool()
     lease = await own.take(
-        upstream, owner, lambda: _connected(upstream, request.server, patience), patience=patience
+        (upstream.name, upstream.origin, upstream.ca_file),
+        owner,
+        lambda: _connected(upstream, request.server, patience),
+        patience=patience,
     )
     try:
         return await lease.connection.ask(
