@@ -49,10 +49,11 @@ slots = Slots()
 
 
 async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> Problem | None:
-    """Make the call and pass on its answer, with `extra` headers; return why it was not made.
+    """Make the call and pass on its answer; return why it was not made.
 
-    An answer that breaks off is left unfinished, so that the server aborts it: a clean end
-    would tell the client that it has everything.
+    The answer gets the `extra` headers, a list that is emptied then. An answer that breaks off
+    is left unfinished, so that the server aborts it: a clean end would tell the client that it
+    has everything.
     """
     try:
         key = (call.upstream.name, call.owner.person)
@@ -64,8 +65,8 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
 
 async def _watched(exchange: _Exchange) -> Problem | None:
     """Run an exchange until it ends, its client goes or its session ends."""
-    owner, session = exchange.call.owner, exchange.call.request.session
-    caller = caller_of(session, owner.person)
+    owner = exchange.call.owner
+    caller = caller_of(exchange.call.request.session, owner.person)
     try:
         async with watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)):
             await exchange.run()
@@ -92,9 +93,10 @@ class _Exchange:
         """Make the call and pass on the answer. Raises Problem unless one has begun."""
         answer = await self._answered()
         try:
+            patience = self._patience(answer)
             await self._begin(answer)
-            self.call.release()
-            await self._stream(answer)
+            self._release(answer)
+            await self._stream(answer, patience)
         finally:
             answer.close()
 
@@ -187,10 +189,19 @@ class _Exchange:
         self.has_begun = True
         await self._hand_over({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def _stream(self, answer: Answer) -> None:
-        """Hand the body of the answer over; one that breaks off is left unfinished."""
+    def _patience(self, answer: Answer) -> float:
+        """Return for how many seconds the next piece of an answer is waited for."""
         upstream = self.upstream
-        patience = upstream.stream_timeout if _is_event_stream(answer) else upstream.read_timeout
+        return upstream.stream_timeout if _is_event_stream(answer) else upstream.read_timeout
+
+    def _release(self, answer: Answer) -> None:
+        """Let go of all that a stream does not need, whoever else has it still."""
+        self.call.release()
+        self._extra.clear()
+        answer.headers.clear()
+
+    async def _stream(self, answer: Answer, patience: float) -> None:
+        """Hand the body of the answer over; one that breaks off is left unfinished."""
         more = True
         try:
             while more:

@@ -78,7 +78,8 @@ look_again = watchers.tell
 class Caller:
     """Who called, as of the moment when that was made."""
 
-    session: SessionBase = field(repr=False)  # nothing is loaded into it
+    store: type[SessionBase]
+    key: str | None = field(repr=False)
     person: str
     told: int = field(default_factory=lambda: watchers.told)
 
@@ -105,15 +106,14 @@ class Caller:
 
         Raises StoreUnavailable, and django.db.Error, when that cannot be told.
         """
-        key = self.session.session_key
-        if key is None or not await self.session.aexists(key):
+        if self.key is None or not await self.store(self.key).aexists(self.key):
             return False
         return await in_thread(executor("gateway-standing", THREADS), _is_active, self.person)
 
 
 def caller_of(session: SessionBase, person: str) -> Caller:
     """Return who calls, by a request's session, of which no content is kept."""
-    return Caller(type(session)(session.session_key), person)
+    return Caller(type(session), session.session_key, person)
 
 
 def _is_active(person: str) -> bool:

@@ -132,6 +132,17 @@ class Http1Connection(asyncio.Protocol):
         poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
         return bool(poll.poll(0))
 
+    def _is_cut(self) -> bool:
+        """Tell whether TLS ended otherwise than by the upstream's word: RFC 9112 section 9.8.
+
+        asyncio does not tell; after that word there is nothing to read, and no wish for more.
+        """
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        try:
+            return tls is not None and tls.read(1) != b""
+        except ssl.SSLError:
+            return True
+
     def _fail(self, failure: type[UpstreamFailed]) -> None:
         self._failure = self._failure or failure
         self._tell()
@@ -168,9 +179,10 @@ class Http1Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Note that nothing more comes; the transport closes itself."""
+        if self._reader is None or self._is_cut():
+            return  # The loss of the connection follows, and is an error.
         try:
-            if self._reader is not None:
-                self._reader.end()
+            self._reader.end()
         except RemoteProtocolError:
             self._fail(RemoteProtocolError)
         self._tell()

@@ -6,6 +6,8 @@ The upstreams are sockets of this event loop that say what a test tells them to,
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -17,7 +19,7 @@ import pytest
 from gateway_site.rules.upstream import Upstream, configured
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
-from gateway_site.transport.failures import RemoteProtocolError
+from gateway_site.transport.failures import RemoteProtocolError, UpstreamFailed
 from gateway_site.transport.http1 import Answer
 from gateway_site.transport.request import request as written
 from tests.support import certificates
@@ -347,6 +349,31 @@ async def test_answer_in_tiny_pieces_lets_others_run(server: Server) -> None:
     answer.close()
     other.cancel()
     assert len(chunks) / READ_MAX < pieces < turns
+
+
+async def test_answer_of_no_told_length_ends_where_the_upstream_says_so(server: Server) -> None:
+    """Over TLS whoever cuts the connection must not be able to end an answer early."""
+    server.answers = [OK + b"\r\nall of it"]
+    answer = await begun(server)
+    await until(lambda: server.answered == 1)
+    server.writers[0].close()
+    assert await all_of(answer) == b"all of it"
+    answer.close()
+
+    server.answers = [OK + b"\r\nonly a par"]
+    answer = await begun(server)
+    assert await answer.piece(PATIENCE)
+    plain = server.writers[1].get_extra_info("socket")
+    with socket.socket(fileno=os.dup(plain.fileno())) as cut:
+        cut.shutdown(socket.SHUT_WR)
+    if server.scheme == "https":
+        with pytest.raises(UpstreamFailed):
+            await all_of(answer)
+    else:
+        assert await all_of(answer) == b""
+    answer.close()
+    assert await called(server) == b"plain"
+    assert server.count == 3
 
 
 async def test_body_that_fails_ends_the_connection(server: Server) -> None:
