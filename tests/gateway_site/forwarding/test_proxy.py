@@ -47,12 +47,16 @@ def with_token(monkeypatch: pytest.MonkeyPatch) -> None:
 async def upstream_saying(answer: bytes) -> AsyncIterator[str]:
     """Serve an upstream that gives one answer to each request, and give its address."""
 
+    serving: dict[asyncio.StreamWriter, asyncio.Event] = {}
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving[writer] = asyncio.Event()
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 await reader.readuntil(b"\r\n\r\n")
                 writer.write(answer)
         writer.close()
+        serving[writer].set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
@@ -60,6 +64,10 @@ async def upstream_saying(answer: bytes) -> AsyncIterator[str]:
     finally:
         await client.close()
         server.close()
+        for writer, has_ended in serving.items():
+            writer.transport.abort()
+            await has_ended.wait()
+        await asyncio.sleep(0)  # in which the loop lets go of their sockets
 
 
 class Session(SessionStore):
