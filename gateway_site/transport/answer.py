@@ -115,7 +115,7 @@ class AnswerReader:
         self.status, version = parser.get_status_code(), parser.get_http_version()
         lengths = [value for name, value in self.headers if name == b"content-length"]
         codings = [value for name, value in self.headers if name == b"transfer-encoding"]
-        if not 100 <= self.status <= 599 or self.status == 101 or version not in {"1.1", "1.0"}:
+        if not 100 <= self.status <= 599 or version not in {"1.1", "1.0"}:
             raise RemoteProtocolError
         if codings and (version == "1.0" or [each.lower() for each in codings] != [b"chunked"]):
             raise RemoteProtocolError

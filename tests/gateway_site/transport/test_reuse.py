@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -20,7 +21,7 @@ from gateway_site.rules.upstream import Upstream, configured
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
 from gateway_site.transport.failures import RemoteProtocolError, UpstreamFailed
-from gateway_site.transport.http1 import Answer
+from gateway_site.transport.http1 import HELD, Answer, Http1Connection
 from gateway_site.transport.request import request as written
 from tests.support import certificates
 
@@ -29,6 +30,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
 EXTRA = OK + b"Content-Length: 5\r\n\r\nextra"
 PATIENCE = 20.0  # seconds
+NOWHERE = configured({"UPSTREAM_X_URL": "http://127.0.0.1:9", "UPSTREAM_X_PROVIDER": "corp"})["x"]
 READ_MAX = 256 * 1024  # bytes that asyncio reads at once
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
 
@@ -374,6 +376,39 @@ async def test_answer_of_no_told_length_ends_where_the_upstream_says_so(server: 
     answer.close()
     assert await called(server) == b"plain"
     assert server.count == 3
+
+
+async def test_body_that_fails_after_an_early_answer_ends_the_connection(server: Server) -> None:
+    server.answers_first = True
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        await until(lambda: client.pool()._in_use.copy().pop().connection._reader.has_ended)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await begun(server, "POST", body(), (b"content-length", b"6"))
+    assert not client.pool()
+
+
+async def test_connection_that_is_not_read_any_more_is_not_used_again() -> None:
+    """An answer was there as a whole, too large to read on, and nobody took it."""
+    transport, (ours, theirs) = Mock(), socket.socketpair()
+    transport.is_closing.return_value = False
+    transport.get_write_buffer_size.return_value = 0
+    transport.get_extra_info.return_value = ours
+    connection = Http1Connection()
+    connection.connection_made(transport)
+    request = written(NOWHERE, "GET", NOWHERE.origin + "/", [], pieces_of())
+    for size, is_clean in ((HELD - 1, True), (HELD, False)):
+        asking = asyncio.create_task(connection.ask(request, patience=PATIENCE, ended=lambda: None))
+        await asyncio.sleep(0)
+        connection.data_received(OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+        await asking
+        assert connection.is_clean is is_clean
+    transport.pause_reading.assert_called_once_with()
+    ours.close()
+    theirs.close()
 
 
 async def test_body_that_fails_ends_the_connection(server: Server) -> None:
