@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ProviderUnavailable,
         ReauthenticationRequired,
     )
+    from oauth.network.http import tls_context
     from oauth.network.sql_connections import give_back as give_back_sql_connections
     from oauth.network.vetted_addresses import is_private as is_private_address
     from oauth.provider.token_set import TokenSet
@@ -58,6 +59,7 @@ __all__ = [
     "needs_consent",
     "sign_in_address",
     "standing",
+    "tls_context",
     "token_set_of",
 ]
 
@@ -95,6 +97,7 @@ _HOMES = {
     "needs_consent": "access:needs_consent",
     "sign_in_address": "sign_in.way_back:sign_in_address",
     "standing": "access:standing",
+    "tls_context": "network.http:tls_context",
     "token_set_of": "tokens.vault:load",
 }
 

@@ -11,7 +11,7 @@ from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Call:
     """One admitted call of an upstream. `target` is the whole URL."""
 
@@ -23,6 +23,11 @@ class Call:
     headers: Headers = field(repr=False)
     framing: Headers
     script_name: str = ""
+
+    def release(self) -> None:
+        """Let go of the request, with its session and tokens: an answer may stream for an hour."""
+        del self.request
+        self.headers = []
 
 
 class Admitted(HttpResponse):

@@ -1,19 +1,17 @@
 """One call of an upstream: request and answer pass through piece by piece, both ways.
 
 An admitted call enters; the answer goes to the ASGI server, or a problem leaves. Neither
-a thread nor a database connection is held meanwhile.
+a thread nor a database connection is held meanwhile, and once an answer has begun, little
+more than the two connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing, suppress
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 
-import httpx2
-from django import db
 from django.http import HttpRequest
 
 from gateway_site.edge.asgi import Receive, Send
@@ -21,18 +19,21 @@ from gateway_site.edge.listening import ANSWER_TIME, ClientGone
 from gateway_site.edge.trusted_proxies import Address, address
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.call import Call
+from gateway_site.forwarding.call_watch import watched
 from gateway_site.forwarding.concurrency_limit import Slots
 from gateway_site.forwarding.redirects import locations
-from gateway_site.forwarding.session_watch import stands, watchers
+from gateway_site.forwarding.session_watch import SessionEnded, caller_of
 from gateway_site.rules import cookies, url_rules
-from gateway_site.rules.body import TAKES_BODY, Body
-from gateway_site.rules.headers import Headers, to_browser, to_upstream
+from gateway_site.rules.body import EMPTY, TAKES_BODY, Body
+from gateway_site.rules.headers import Headers, joined, to_browser, to_upstream
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
 from gateway_site.transport import upstream_client
 from gateway_site.transport.connections import Busy
+from gateway_site.transport.failures import UpstreamFailed, UpstreamTimeout
+from gateway_site.transport.http1 import Answer
+from gateway_site.transport.request import request
 from oauth import TokenSet
 from oauth.provider import dpop
-from sessions_kms import StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +48,12 @@ READER_TIMEOUT = ANSWER_TIME
 slots = Slots()
 
 
-class SessionEnded(Exception):
-    """The session under which a call was admitted stands no longer, or its person is inactive."""
-
-
 async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> Problem | None:
-    """Make the call and pass on its answer, with `extra` headers; return why it was not made.
+    """Make the call and pass on its answer; return why it was not made.
 
-    An answer that breaks off is left unfinished, so that the server aborts it: a clean end
-    would tell the client that it has everything.
+    The answer gets the `extra` headers, a list that is emptied then. An answer that breaks off
+    is left unfinished, so that the server aborts it: a clean end would tell the client that it
+    has everything.
     """
     try:
         key = (call.upstream.name, call.owner.person)
@@ -67,42 +65,17 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
 
 async def _watched(exchange: _Exchange) -> Problem | None:
     """Run an exchange until it ends, its client goes or its session ends."""
-    problem = None
+    owner = exchange.call.owner
+    caller = caller_of(exchange.call.request.session, owner.person)
     try:
-        async with asyncio.TaskGroup() as tasks:
-            watchers = [
-                tasks.create_task(exchange.body.watch()),
-                tasks.create_task(_watch_session(exchange.call)),
-            ]
-            try:
-                await exchange.run()
-            except Problem as raised:
-                problem = raised
-            for watcher in watchers:
-                watcher.cancel()
-    except* SessionEnded:
-        upstream_client.pool().end(exchange.call.owner.holder)
-        problem = None if exchange.has_begun else signed_out()
-    except* ClientGone:
+        async with watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)):
+            await exchange.run()
+    except SessionEnded:
+        upstream_client.pool().end(owner.holder)
+        return None if exchange.has_begun else signed_out()
+    except ClientGone:
         pass
-    return problem
-
-
-async def _watch_session(call: Call) -> None:
-    """Raise SessionEnded when the call would not be admitted again.
-
-    It is asked now and then, and when its person has changed. Not being able to tell is no reason.
-    """
-    person = call.owner.person
-    with watchers.of(person) as changed:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SESSION_CHECK):
-                    await changed.wait()
-            changed.clear()
-            with suppress(StoreUnavailable, db.Error):
-                if not await stands(call.request, person):
-                    raise SessionEnded
+    return None
 
 
 class _Exchange:
@@ -115,38 +88,68 @@ class _Exchange:
         self.body = Body(receive, call.framing, call.upstream.max_body)
         self._send = send
         self._extra = extra
-        request = call.request
-        self._headers = to_upstream(
-            call.headers,
-            self.upstream.request_headers,
-            host=request.get_host(),
-            scheme=request.scheme or "https",
-            prefix=call.script_name + url_rules.ROOT + self.upstream.name,
-            client=_client(request) if self.upstream.client_address else None,
-        )
-        self._framing = self.body.framing or (
-            [(b"content-length", b"0")] if call.method in TAKES_BODY else []
-        )
 
     async def run(self) -> None:
         """Make the call and pass on the answer. Raises Problem unless one has begun."""
-        first = await self._token()
-        answer = await self._attempt(first, self.body.pieces())
-        self.body.end()
+        answer = await self._answered()
         try:
-            if (nonce := _demanded_nonce(first, answer)) is not None:
-                if not self.body.can_replay:
-                    raise unavailable("nonce_required", "The upstream asks for the call once more.")
-                await answer.aclose()
-                answer = await self._attempt(first, self.body.replay(), nonce)
-            if answer.status_code == 401 and self.body.can_replay:
-                other = await self._token(refused=first)
-                if other.access_token != first.access_token:
-                    await answer.aclose()
-                    answer = await self._attempt(other, self.body.replay())
-            await self._pass_on(answer)
+            patience = self._patience(answer)
+            await self._begin(answer)
+            self._release(answer)
+            await self._stream(answer, patience)
         finally:
-            await answer.aclose()
+            answer.close()
+
+    async def _answered(self) -> Answer:
+        """Return the answer, of a further call where the upstream did not take the token."""
+        headers, token = self._headers(), await self._token()
+        answer = await self._attempt(headers, token, self.body.pieces())
+        self.body.end()
+        if answer.status == 401:
+            answer = await self._with_nonce(headers, token, answer)
+        if answer.status == 401 and self.body.can_replay:
+            answer = await self._with_another_token(headers, token, answer)
+        return answer
+
+    async def _with_nonce(self, headers: Headers, token: TokenSet, answer: Answer) -> Answer:
+        """Return the answer to a proof with the nonce that the last one lacked, if it did."""
+        nonce = _demanded_nonce(token, answer)
+        if nonce is None:
+            return answer
+        answer.close()
+        if not self.body.can_replay:
+            raise unavailable("nonce_required", "The upstream asks for the call once more.")
+        return await self._attempt(headers, token, self.body.replay(), nonce)
+
+    async def _with_another_token(
+        self, headers: Headers, refused: TokenSet, answer: Answer
+    ) -> Answer:
+        """Return the answer to a token that is newer than the refused one, if there is any."""
+        try:
+            token = await self._token(refused=refused)
+        except BaseException:
+            answer.close()
+            raise
+        if token.access_token == refused.access_token:
+            return answer
+        answer.close()
+        return await self._attempt(headers, token, self.body.replay())
+
+    def _headers(self) -> Headers:
+        """Return what goes to the upstream, but for `Authorization`."""
+        call, came = self.call, self.call.request
+        empty = EMPTY if call.method in TAKES_BODY else []
+        return [
+            *to_upstream(
+                call.headers,
+                self.upstream.request_headers,
+                host=came.get_host(),
+                scheme=came.scheme or "https",
+                prefix=call.script_name + url_rules.ROOT + self.upstream.name,
+                client=_client(came) if self.upstream.client_address else None,
+            ),
+            *(self.body.framing or empty),
+        ]
 
     async def _token(self, refused: TokenSet | None = None) -> TokenSet:
         """Return the person's token, if its groups may call this upstream. Raises Problem."""
@@ -157,67 +160,57 @@ class _Exchange:
         return held
 
     async def _attempt(
-        self, token: TokenSet, content: Content, nonce: str | None = None
-    ) -> httpx2.Response:
+        self, headers: Headers, token: TokenSet, content: Content, nonce: str | None = None
+    ) -> Answer:
         """Return the answer once its headers are there; ``nonce`` is what a proof was to have."""
-        target = self.call.target
-        nonce = nonce or dpop.nonces.of(target)
-        headers = [
-            *self._headers,
-            *self._framing,
-            *bearer.authorization(token, self.call.method, target, nonce),
-        ]
+        call, is_bound = self.call, token.dpop_key is not None
+        nonce = nonce or (dpop.nonces.of(call.target) if is_bound else None)
+        shown = bearer.authorization(token, call.method, call.target, nonce)
         try:
-            async with asyncio.timeout(None) as deadline:
-                pieces = _then(content, lambda: _start(deadline, self.upstream.read_timeout))
-                request = upstream_client.request(
-                    self.upstream, self.call.method, self.call.target, headers, pieces
-                )
-                answer = await upstream_client.ask(self.call.owner, self.upstream, request)
+            asked = request(self.upstream, call.method, call.target, [*headers, *shown], content)
+            answer = await upstream_client.ask(call.owner, self.upstream, asked)
         except url_rules.PathRefused as refused:
             raise Problem(400, "bad_path", str(refused)) from None
-        except (httpx2.HTTPError, Busy, TimeoutError) as error:
+        except (UpstreamFailed, Busy) as error:
             self._log(error)
             raise _failure(error) from None
-        if token.dpop_key is not None:
-            dpop.nonces.remember(target, answer.headers.get(dpop.NONCE))
-        if not 200 <= answer.status_code <= 599:
-            await answer.aclose()
-            raise _bad_gateway()
+        if is_bound:
+            dpop.nonces.remember(call.target, _told_nonce(answer))
         return answer
 
-    async def _pass_on(self, answer: httpx2.Response) -> None:
-        came = answer.headers.raw
-        status = answer.status_code
+    async def _begin(self, answer: Answer) -> None:
+        """Hand the head of the answer over."""
+        status, came = answer.status, answer.headers
         headers = [*to_browser(came, status), *locations(self.call, status, came)]
         if _is_event_stream(answer):
             headers.append(UNBUFFERED)
         extra = await cookies.renewed(self.call.request, self._extra)
+        headers += _without(extra, headers)
         self.has_begun = True
-        await self._hand_over(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*headers, *_without(extra, headers)],
-            }
-        )
-        try:
-            await self._stream(answer)
-        except (httpx2.HTTPError, TimeoutError) as error:
-            self._log(error)
-        else:
-            await self._hand_over({"type": "http.response.body", "body": b""})
+        await self._hand_over({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def _stream(self, answer: httpx2.Response) -> None:
-        events = _is_event_stream(answer)
-        patience = self.upstream.stream_timeout if events else self.upstream.read_timeout
-        stream = aiter(cast("httpx2.AsyncByteStream", answer.stream))
-        while True:
-            async with asyncio.timeout(patience):
-                piece = await anext(stream, None)
-            if piece is None:
-                return
-            await self._hand_over({"type": "http.response.body", "body": piece, "more_body": True})
+    def _patience(self, answer: Answer) -> float:
+        """Return for how many seconds the next piece of an answer is waited for."""
+        upstream = self.upstream
+        return upstream.stream_timeout if _is_event_stream(answer) else upstream.read_timeout
+
+    def _release(self, answer: Answer) -> None:
+        """Let go of all that a stream does not need, whoever else has it still."""
+        self.call.release()
+        self._extra.clear()
+        answer.headers.clear()
+
+    async def _stream(self, answer: Answer, patience: float) -> None:
+        """Hand the body of the answer over; one that breaks off is left unfinished."""
+        more = True
+        try:
+            while more:
+                piece = await answer.piece(patience)
+                more = not answer.has_ended
+                message = {"type": "http.response.body", "body": piece, "more_body": more}
+                await self._hand_over(message)
+        except UpstreamFailed as error:
+            self._log(error)
 
     async def _hand_over(self, message: Mapping[str, Any]) -> None:
         """Give the server a part of the answer. Raises ClientGone if it takes none for too long."""
@@ -242,27 +235,20 @@ def _client(request: HttpRequest) -> Address | None:
     return address(request.META.get("REMOTE_ADDR") or "")
 
 
-async def _then(content: Content, do: Callable[[], None]) -> Content:
-    async with aclosing(content):
-        async for piece in content:
-            yield piece
-    do()
-
-
-def _start(deadline: asyncio.Timeout, seconds: float) -> None:
-    deadline.reschedule(asyncio.get_running_loop().time() + seconds)
-
-
-def _demanded_nonce(token: TokenSet, answer: httpx2.Response) -> str | None:
+def _demanded_nonce(token: TokenSet, answer: Answer) -> str | None:
     """Return the nonce that the proof lacked, if it was that (RFC 9449 section 9)."""
-    challenge = answer.headers.get("www-authenticate", "")
-    if token.dpop_key is None or answer.status_code != 401 or dpop.DEMAND not in challenge:
+    if token.dpop_key is None or answer.status != 401:
         return None
-    return dpop.usable(answer.headers.get(dpop.NONCE))
+    is_demanded = dpop.DEMAND in joined(answer.headers, b"www-authenticate")
+    return dpop.usable(_told_nonce(answer)) if is_demanded else None
 
 
-def _is_event_stream(answer: httpx2.Response) -> bool:
-    kind: str = answer.headers.get("content-type", "").partition(";")[0]
+def _told_nonce(answer: Answer) -> str | None:
+    return joined(answer.headers, dpop.NONCE.lower().encode("ascii")) or None
+
+
+def _is_event_stream(answer: Answer) -> bool:
+    kind = joined(answer.headers, b"content-type").partition(";")[0]
     return kind.strip().lower() == "text/event-stream"
 
 
@@ -275,10 +261,6 @@ def _without(extra: Headers, headers: Headers) -> Headers:
 def _failure(error: Exception) -> Problem:
     if isinstance(error, Busy):
         return unavailable("busy", "Too many calls are open.")
-    if isinstance(error, TimeoutError | httpx2.TimeoutException):
+    if isinstance(error, UpstreamTimeout):
         return Problem(504, "upstream_timeout", "The upstream did not answer in time.")
-    return _bad_gateway()
-
-
-def _bad_gateway() -> Problem:
     return Problem(502, "upstream_failed", "The upstream could not be reached, or failed.")

@@ -19,6 +19,7 @@ from gateway_site.rules.problems import Problem
 KEPT = 64 * 1024  # bytes of a body that can be sent a second time
 TAKES_BODY = frozenset({"POST", "PUT", "PATCH"})
 CHUNKED = (b"transfer-encoding", b"chunked")
+EMPTY = [(b"content-length", b"0")]
 PATIENCE = 10.0  # seconds for which a client is waited for
 PACE = 1024  # bytes that earn a client another second
 
@@ -53,11 +54,9 @@ class Body:
         self._max_size = max_size
         self._size = 0
         self._kept: list[bytes] | None = []
-        self._ended = asyncio.Event()
         self.framing = framing
-        self._complete = not self.framing
-        if self._complete:
-            self._ended.set()
+        self._complete = framing in ([], EMPTY)
+        self._ended = None if self._complete else asyncio.Event()
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the body once. Raises ClientGone, and Problem when it grows too large."""
@@ -66,7 +65,7 @@ class Body:
                 if piece := await self._next():
                     yield piece
         finally:
-            self._ended.set()
+            self._end()
 
     async def replay(self) -> AsyncGenerator[bytes, None]:
         """Yield the body again, where `can_replay`."""
@@ -80,7 +79,8 @@ class Body:
 
     async def watch(self) -> None:
         """Wait until the client is gone, then raise ClientGone; drop what is left of the body."""
-        await self._ended.wait()
+        if self._ended is not None:
+            await self._ended.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
         raise ClientGone
@@ -88,7 +88,11 @@ class Body:
     def end(self) -> None:
         """Take no more of the body: the answer is there."""
         self._kept = self._kept if self._complete else None
-        self._ended.set()
+        self._end()
+
+    def _end(self) -> None:
+        if self._ended is not None:
+            self._ended.set()
 
     async def _next(self) -> bytes:
         try:

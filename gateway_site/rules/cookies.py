@@ -29,6 +29,8 @@ async def renew(request: HttpRequest, response: HttpResponse) -> None:
 
 async def renewed(request: HttpRequest, headers: Headers) -> Headers:
     """Return an answer's headers, with the session's cookie where its age has changed."""
+    if not request.session.modified:
+        return headers
     name = settings.SESSION_COOKIE_NAME
     cookies = await _cookies(request)
     if name not in cookies:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import lru_cache
 
 from gateway_site.edge.trusted_proxies import Address
 from gateway_site.rules.request_headers import RequestHeaders
@@ -162,7 +163,7 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
     kept = [
         (name.lower(), value)
         for name, value in headers
-        if name.lower() not in dropped and not NEVER_RETURNED.fullmatch(name.lower())
+        if name.lower() not in dropped and _may_return(name.lower())
     ]
     others = [pair for pair in kept if pair[0] not in {b"cache-control", b"vary"}]
     return [
@@ -175,10 +176,20 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
     ]
 
 
+@lru_cache(maxsize=1024)  # upstreams say the same names again and again
+def _may_return(name: bytes) -> bool:
+    return NEVER_RETURNED.fullmatch(name) is None
+
+
 def value_of(headers: Headers, name: bytes) -> bytes | None:
     """Return the only value of a header; None where there is none, or more than one."""
     values = [value for key, value in headers if key.lower() == name]
     return values[0] if len(values) == 1 else None
+
+
+def joined(headers: Headers, name: bytes) -> str:
+    """Return the values of a header as one list (RFC 9110 section 5.3), empty without it."""
+    return b", ".join([value for key, value in headers if key.lower() == name]).decode("latin-1")
 
 
 def _all(headers: Headers, name: bytes) -> list[bytes]:

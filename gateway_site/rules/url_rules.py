@@ -25,6 +25,10 @@ NEVER_ENCODED = frozenset("/\\.%;?#")
 # Cc, Cf, Cs, Co, Cn, Zl, Zp: nothing that shows; Zs: a blank has one spelling.
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 QUERY = "!$&'()*+,;=:@-._~/?%"
+# Segments, none of them a dot segment, and a query.
+REQUEST_TARGET = re.compile(
+    r"(?:/(?!\.{1,2}(?:[/?]|\Z))[A-Za-z0-9._~!$&'()*+,=:@%-]*)+(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*)?"
+)
 MALFORMED_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 UNSAFE_IN_LOCATION = re.compile(r"[\x00-\x20\x7f\\]")
 # A host that has one spelling. Browsers decode escapes in it, fold what is not ASCII, and take
@@ -124,16 +128,17 @@ def target(upstream: Place, rest: str, query: bytes) -> str:
     return upstream.origin + path + ("?" + quote(query, safe=QUERY) if query else "")
 
 
-def is_target(upstream: Place, url: str, *, scheme: str, host: str, port: int | None) -> bool:
-    """Tell whether a URL, as the HTTP client read it, is within the upstream.
+def request_target(upstream: Place, url: str) -> str:
+    """Return what a request line asks an upstream's server for. Raises PathRefused.
 
     The second lock: it does not use what `target` was made from.
     """
-    origin = urlsplit(upstream.origin)
-    if (scheme, host, port) != (origin.scheme, origin.hostname, origin.port):
-        return False
     base = upstream.origin + upstream.prefix
-    return url == base or url.startswith((base + "/", base + "?"))
+    is_within = url == base or url.startswith((base + "/", base + "?"))
+    found = url.removeprefix(upstream.origin)
+    if not is_within or not REQUEST_TARGET.fullmatch(found):
+        raise PathRefused("The address cannot be passed on.")
+    return found
 
 
 def within(upstream: Place, base: str, reference: str) -> str | None:

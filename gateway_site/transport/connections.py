@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
@@ -150,7 +151,8 @@ class Connections(Generic[C]):
         """Wait for one's turn: first for the upstream's, so that one that is busy holds up none."""
         one = self._per_upstream[upstream]
         try:
-            async with asyncio.timeout(patience):
+            # A timer costs more than all the rest where nobody waits.
+            async with asyncio.timeout(patience) if self._is_full(one) else nullcontext():
                 await one.acquire()
                 try:
                     await self._in_all.acquire()
@@ -160,6 +162,9 @@ class Connections(Generic[C]):
         except TimeoutError:
             raise Busy from None
         self._taken[upstream] += 1
+
+    def _is_full(self, upstream: asyncio.Semaphore) -> bool:
+        return upstream.locked() or self._in_all.locked()
 
     def _leave(self, upstream: Hashable) -> None:
         self._taken[upstream] -= 1

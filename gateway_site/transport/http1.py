@@ -1,178 +1,255 @@
-"""HTTP/1.1 with an upstream: one exchange after another over one wire, parsed by h11.
+"""HTTP/1.1 with an upstream: one exchange after another over one connection, with back-pressure.
 
-A connection tells whether it may be used again: only after exchanges of which both sides
-know beyond doubt where they ended.
+A request enters and an answer leaves, its body still to come. The event loop reads whether or
+not anybody waits for bytes: so whatever an upstream sends unasked is seen, through TLS as well,
+where a socket does not tell what was decrypted ahead.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import ipaddress
+import select
+import ssl
+from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import cast
+from typing import Any, cast
 
-import h11
-import httpx2
+from gateway_site.rules.headers import Headers
+from gateway_site.transport.answer import AnswerReader
+from gateway_site.transport.failures import (
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+    UpstreamFailed,
+    WriteTimeout,
+)
+from gateway_site.transport.request import Request
 
-from gateway_site.rules.body import TAKES_BODY
-from gateway_site.transport.wire import Wire
-
-HEAD_MAX = 100 * 1024  # bytes of an answer's head
 WRITE_TIMEOUT = 60.0  # seconds in which an upstream must take the next piece of a request
-# Chunks or interim answers that are read in a row, then others have a turn: one read may bring
-# ten thousands of them, and whatever else the event loop serves, health too, would wait for all.
-IN_A_ROW = 4
-# Forbidden in a field's value (RFC 9110 section 5.5). h11 lets them pass, uvicorn sends none on.
-CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-
-Event = h11.Event | type[h11.PAUSED]
-Head = h11.Response | h11.InformationalResponse
+HELD = 128 * 1024  # bytes of an answer that nobody took yet, from which on no more are read
+# RFC 8305: the time after which the next address of a host is tried as well. uvloop has none.
+NEXT_ADDRESS = {"happy_eyeballs_delay": 0.25}
 
 
-class Http1Connection:
-    """A connection to an upstream, as `connections.Connection` wants it."""
+class Http1Connection(asyncio.Protocol):
+    """A connection to an upstream, as `connections.Connection` wants it, once it is made."""
 
-    def __init__(self, wire: Wire) -> None:
-        """Take a wire on which nothing was said yet."""
-        self._wire = wire
-        self._exchange: _Exchange | None = None
+    def __init__(self) -> None:
+        self._reader: AnswerReader | None = None
+        self._is_sound = True  # nothing happened after which it cannot be used again
+        self._is_sent = True  # the whole of the last request is
+        self._is_paused = False
+        self._failure: type[UpstreamFailed] | None = None
+        self._news: asyncio.Future[None] | None = None  # what comes, or that nothing does any more
+        self._room: asyncio.Future[None] | None = None  # for more of a request
 
-    async def ask(self, request: httpx2.Request, ended: Callable[[], None]) -> httpx2.Response:
-        """Send a request and return the answer, its body still to come.
+    async def ask(self, request: Request, *, patience: float, ended: Callable[[], None]) -> Answer:
+        """Send a request and return the answer, whose head comes within `patience` seconds.
 
-        `ended` is called when the answer is closed. Raises httpx2.HTTPError; it is not then.
+        `ended` is called when the answer is closed. Raises UpstreamFailed; it is not then.
         """
-        self._exchange = exchange = _Exchange(self._wire, request)
-        await exchange.send(request)
-        head = await exchange.head()
-        body = _Pieces(exchange, ended)
-        return httpx2.Response(head.status_code, headers=head.headers.raw_items(), stream=body)
+        self._reader = reader = AnswerReader(request.method)
+        self._is_sound = self._is_sound and request.is_unmistakable
+        self._is_sent = False
+        with suppress(ConnectionError):  # It may answer early and hang up: that is read then.
+            await self._send(request)
+            self._is_sent = True
+        await self.until(lambda: reader.has_head, patience)
+        return Answer(self, reader, ended)
+
+    async def until(self, is_there: Callable[[], bool], patience: float) -> None:
+        """Wait until something of the answer is there. Raises UpstreamFailed."""
+        if is_there():
+            return
+        try:
+            async with asyncio.timeout(patience):
+                while not is_there():
+                    if self._failure is not None:
+                        raise self._failure
+                    self._news = asyncio.get_running_loop().create_future()
+                    await self._news
+        except TimeoutError:
+            raise ReadTimeout from None
+
+    def take(self, reader: AnswerReader) -> bytes:
+        """Return what is there of a body, and let more of it come."""
+        piece = reader.take()
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+        return piece
 
     @property
     def is_clean(self) -> bool:
-        """Whether it may be used again."""
-        ended = self._exchange is None or self._exchange.ended_cleanly
-        return ended and self._wire.is_quiet
-
-    def close(self) -> None:
-        """Close at once."""
-        self._wire.close()
-
-
-class _Pieces(httpx2.AsyncByteStream):
-    """An answer's body."""
-
-    def __init__(self, exchange: _Exchange, ended: Callable[[], None]) -> None:
-        self._exchange = exchange
-        self._ended = ended
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._exchange.pieces()
-
-    async def aclose(self) -> None:
-        self._ended()
-
-
-class _Exchange:
-    """One request and its answer.
-
-    It has a parser of its own: no byte that came with one answer is ever read as the next.
-    """
-
-    def __init__(self, wire: Wire, request: httpx2.Request) -> None:
-        self._wire = wire
-        self._parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX)
-        self._in_a_row = 0
-        # Many servers leave the body of another method unread, and take it for the next request.
-        self._is_sound = request.method in TAKES_BODY or not _has_body(request)
+        """Whether it may be used again: nothing is under way, or came that nobody asked for."""
+        reader = self._reader
+        is_over = reader is None or (reader.has_ended and reader.is_unmistakable)
+        is_open = not self._transport.is_closing() and not self._is_paused
+        return is_over and is_open and self._is_sound and self._is_sent and not self._is_readable()
 
     @property
-    def ended_cleanly(self) -> bool:
-        """Whether both sides agree that it is over, and that the connection goes on."""
-        unread, _ = self._parser.trailing_data
-        return (
-            self._is_sound
-            and not unread
-            and not self._wire.is_early
-            and self._parser.our_state is h11.DONE
-            and self._parser.their_state is h11.DONE
-        )
+    def peer(self) -> str:
+        """The address at the other end, empty where the connection has ended."""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if name else ""
 
-    async def send(self, request: httpx2.Request) -> None:
-        """Send a request, or what an upstream takes of it that answers early and hangs up."""
-        stream = aiter(cast("httpx2.AsyncByteStream", request.stream))
-        async with aclosing(cast("AsyncGenerator[bytes, None]", stream)) as pieces:
-            with suppress(httpx2.WriteError):
-                await self._write(_head_of, request)
-                async for piece in pieces:
-                    await self._write(h11.Data, data=piece)
-                await self._write(h11.EndOfMessage)
+    def close(self) -> None:
+        """Close at once, whatever is still to be written."""
+        self._transport.abort()
+        if self._reader is not None:
+            self._reader.close()
 
-    async def head(self) -> h11.Response:
-        """Return the head of the answer, those of interim ones skipped."""
-        while not isinstance(event := await self._next(), h11.Response):
-            if isinstance(event, h11.InformationalResponse):
-                self._check(event)
-        self._check(event)
-        return event
+    async def _send(self, request: Request) -> None:
+        await self._write(request.head)
+        if request.length == 0:
+            return
+        async with aclosing(request.pieces()) as pieces:
+            async for piece in pieces:
+                await self._write(piece)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body of the answer, once."""
-        while isinstance(event := await self._next(), h11.Data):
-            yield bytes(event.data)
+    async def _write(self, data: bytes) -> None:
+        """Write bytes out. Raises ConnectionError and WriteTimeout."""
+        self._mark_early(self._reader is not None and self._reader.has_begun)
+        if not self._transport.is_closing():
+            self._transport.write(data)
+        if self._room is not None:
+            try:
+                async with asyncio.timeout(WRITE_TIMEOUT):
+                    await self._room
+            except TimeoutError:
+                raise WriteTimeout from None
+        if self._transport.is_closing():
+            raise ConnectionError
 
-    async def _write(self, make: Callable[..., h11.Event], *parts: object, **more: object) -> None:
-        try:
-            data = self._parser.send(make(*parts, **more))
-            if data:
-                await self._wire.write(data, patience=WRITE_TIMEOUT)
-        except h11.LocalProtocolError:
-            raise httpx2.LocalProtocolError("This request cannot be sent.") from None
-        except TimeoutError:
-            raise httpx2.WriteTimeout("The request was not taken in time.") from None
-        except OSError:
-            raise httpx2.WriteError("The request was not taken.") from None
+    def _mark_early(self, is_early: bool) -> None:
+        """Note an answer that came before its request was out: whose it is cannot be known."""
+        self._is_sound = self._is_sound and not is_early
 
-    async def _next(self) -> Event:
-        await self._let_others_run()
-        try:
-            while (event := self._parser.next_event()) is h11.NEED_DATA:
-                self._parser.receive_data(await self._wire.read())
-        except h11.RemoteProtocolError:
-            raise httpx2.RemoteProtocolError("This is no answer.") from None
-        except OSError:
-            raise httpx2.ReadError("The answer broke off.") from None
-        return cast("Event", event)
+    def _is_readable(self) -> bool:
+        """Tell whether there is something that the loop has not read yet, the end included."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0))
 
-    async def _let_others_run(self) -> None:
-        self._in_a_row += 1
-        if self._in_a_row > IN_A_ROW:
-            self._in_a_row = 1
-            await asyncio.sleep(0)
+    def _is_cut(self) -> bool:
+        """Tell whether TLS ended otherwise than by the upstream's word: RFC 9112 section 9.8.
 
-    def _check(self, head: Head) -> None:
-        """Note a head after which servers and clients disagree on where its answer ends.
-
-        Raises httpx2.RemoteProtocolError for one that cannot be passed on.
+        asyncio does not tell; after that word there is nothing to read, and no wish for more.
         """
-        if any(CONTROL.search(value) for _, value in head.headers):
-            raise httpx2.RemoteProtocolError("This is no answer.")
-        told = dict(head.headers)
-        length, coding = told.get(b"content-length"), told.get(b"transfer-encoding")
-        if head.status_code < 200 or head.status_code == 204:
-            # They may have neither, having no body: RFC 9110 section 8.6, RFC 9112 section 6.1.
-            self._is_sound = self._is_sound and length in {None, b"0"} and coding is None
-        elif length is not None and coding is not None:  # RFC 9112 section 6.3
+        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        try:
+            return tls is not None and tls.read(1) != b""
+        except ssl.SSLError:
+            return True
+
+    def _fail(self, failure: type[UpstreamFailed]) -> None:
+        self._failure = self._failure or failure
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    # The event loop's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection; a write is over when all of it is with the kernel, or encrypted."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=1, low=0)  # TLS would wait at a high of 0.
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came."""
+        reader = self._reader
+        if reader is None or reader.has_ended:
             self._is_sound = False
+            self.close()
+            return
+        self._mark_early(bool(self._transport.get_write_buffer_size()))
+        try:
+            reader.feed(data)
+        except RemoteProtocolError:
+            self._fail(RemoteProtocolError)
+            self.close()
+            return
+        if reader.held >= HELD and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+        self._tell()
+
+    def eof_received(self) -> None:
+        """Note that nothing more comes; the transport closes itself."""
+        if self._reader is None or self._is_cut():
+            return  # The loss of the connection follows, and is an error.
+        try:
+            self._reader.end()
+        except RemoteProtocolError:
+            self._fail(RemoteProtocolError)
+        self._tell()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let nobody wait any longer."""
+        self._fail(ReadError)
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """Have writers wait."""
+        self._room = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        """Let them go on."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
 
 
-def _head_of(request: httpx2.Request) -> h11.Request:
-    return h11.Request(
-        method=request.method, target=request.url.raw_path, headers=request.headers.raw
-    )
+class Answer:
+    """An upstream's answer; whoever has it closes it. `headers` have names in lower case."""
+
+    def __init__(
+        self, connection: Http1Connection, reader: AnswerReader, ended: Callable[[], None]
+    ) -> None:
+        self.status = reader.status
+        self.headers: Headers = reader.headers
+        self._connection = connection
+        self._reader = reader
+        self._ended = ended
+        self._is_closed = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of the body is still to come."""
+        return self._reader.has_ended and not self._reader.held
+
+    async def piece(self, patience: float) -> bytes:
+        """Return what there is of the body next, b"" only where that was all.
+
+        Raises UpstreamFailed, ReadTimeout after `patience` seconds.
+        """
+        reader = self._reader
+        await self._connection.until(lambda: bool(reader.held) or reader.has_ended, patience)
+        return self._connection.take(reader)
+
+    def close(self) -> None:
+        """Give the connection back; once, since it may be in use again then."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._ended()
 
 
-def _has_body(request: httpx2.Request) -> bool:
-    told = request.headers
-    return "transfer-encoding" in told or told.get("content-length", "0") != "0"
+async def connected(
+    host: str, port: int, tls: ssl.SSLContext | None, *, patience: float
+) -> Http1Connection:
+    """Connect, within `patience` seconds. Raises OSError, TimeoutError too, and UnicodeError."""
+    loop = asyncio.get_running_loop()
+    is_one = not isinstance(loop, asyncio.BaseEventLoop) or _is_address(host)
+    options: dict[str, Any] = {} if is_one else NEXT_ADDRESS
+    async with asyncio.timeout(patience):
+        _, made = await loop.create_connection(Http1Connection, host, port, ssl=tls, **options)
+    return made
+
+
+def _is_address(host: str) -> bool:
+    with suppress(ValueError):
+        return bool(ipaddress.ip_address(host))
+    return False

@@ -10,23 +10,21 @@ import asyncio
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import httpx2
 from django.dispatch import receiver
 
 from gateway_site.edge import descriptors
-from gateway_site.rules import url_rules
-from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream
-from gateway_site.transport import wire
+from gateway_site.transport import http1
 from gateway_site.transport.connections import Connections, Limits, Owner
-from gateway_site.transport.http1 import Http1Connection
-from oauth import is_private_address
+from gateway_site.transport.failures import ConnectError, ConnectTimeout
+from gateway_site.transport.http1 import Answer, Http1Connection
+from gateway_site.transport.request import Request, Server
+from oauth import is_private_address, tls_context
 from sessions_kms.signals import session_cycled, session_ended
 
 logger = logging.getLogger(__name__)
@@ -79,75 +77,45 @@ def close_those_of_previous(previous: str, **_: Any) -> None:
     close_those_of_session(previous)
 
 
-class Content(httpx2.AsyncByteStream):
-    """A body that is asked for piece by piece."""
-
-    def __init__(self, pieces: AsyncIterable[bytes]) -> None:
-        self._pieces = pieces
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._pieces:
-            yield piece
-
-
-def request(
-    upstream: Upstream, method: str, target: str, headers: Headers, content: AsyncIterable[bytes]
-) -> httpx2.Request:
-    """Return a request, its headers as given and `Host`.
-
-    Raises PathRefused when the client reads the target otherwise than it was meant.
-    """
-    url = httpx2.URL(target)
-    read = str(url.copy_with(fragment=None))
-    host = url.host
-    if (
-        read != target
-        or url.userinfo
-        or not url_rules.is_target(upstream, read, scheme=url.scheme, host=host, port=url.port)
-    ):
-        raise url_rules.PathRefused("The address cannot be passed on.")
-    named = [(b"host", url.netloc), *headers]
-    return httpx2.Request(method, url, headers=named, stream=Content(content))
-
-
-async def ask(owner: Owner, upstream: Upstream, request: httpx2.Request) -> httpx2.Response:
+async def ask(owner: Owner, upstream: Upstream, request: Request) -> Answer:
     """Send a request and return the answer, which the caller closes; its body is still to come.
 
-    Raises httpx2.HTTPError, and Busy where all connections are in use.
+    Raises UpstreamFailed, and Busy where all connections are in use.
     """
     patience = float(upstream.connect_timeout)
     own = pool()
     lease = await own.take(
-        upstream, owner, lambda: _connected(upstream, request.url, patience), patience=patience
+        (upstream.name, upstream.origin, upstream.ca_file),
+        owner,
+        lambda: _connected(upstream, request.server, patience),
+        patience=patience,
     )
     try:
-        return await lease.connection.ask(request, ended=lambda: own.give_back(lease))
+        return await lease.connection.ask(
+            request, patience=upstream.read_timeout, ended=lambda: own.give_back(lease)
+        )
     except BaseException:
         own.give_back(lease)
         raise
 
 
-async def _connected(upstream: Upstream, url: httpx2.URL, patience: float) -> Http1Connection:
-    tls = _tls(upstream.ca_file) if url.scheme == "https" else None
-    host, port = url.raw_host.decode("ascii"), url.port or (443 if tls else 80)
+async def _connected(upstream: Upstream, server: Server, patience: float) -> Http1Connection:
+    tls = _tls(upstream.ca_file) if server.has_tls else None
     try:
-        made = await wire.connected(host, port, tls, patience=patience)
-        if tls is None and not is_private_address(made.peer):
-            made.close()
-            logger.error("%s is in the Internet, and is not asked without TLS.", upstream.name)
-            raise httpx2.ConnectError("The upstream was not reached.")
-        return Http1Connection(made)
+        made = await http1.connected(server.host, server.port, tls, patience=patience)
     except TimeoutError:
-        raise httpx2.ConnectTimeout("The upstream was not reached in time.") from None
+        raise ConnectTimeout from None
     except (OSError, UnicodeError):
-        raise httpx2.ConnectError("The upstream was not reached.") from None
+        raise ConnectError from None
+    if tls is None and not is_private_address(made.peer):
+        made.close()
+        logger.error("%s is in the Internet, and is not asked without TLS.", upstream.name)
+        raise ConnectError
+    return made
 
 
-@cache  # there are as many as are configured
+@cache  # there are as many as are configured, and one takes tens of milliseconds to make
 def _tls(ca_file: str | None) -> ssl.SSLContext:
-    if ca_file is not None:
-        context = ssl.create_default_context(cafile=ca_file)
-    else:
-        context = httpx2.create_ssl_context()  # takes tens of milliseconds to make
+    context = tls_context(ca_file)
     context.set_alpn_protocols(["http/1.1"])
     return context

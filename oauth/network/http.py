@@ -310,11 +310,19 @@ def _host(url: str) -> str:
         return "A host without a name"
 
 
-@lru_cache(maxsize=CA_FILES_MAX)
-def _tls(ca_file: str | None) -> ssl.SSLContext:
+def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
+    """Return what checks a server: by the certificates of a file, else the public authorities'.
+
+    It takes tens of milliseconds to make.
+    """
     if ca_file is not None:
         return ssl.create_default_context(cafile=ca_file)
-    return httpx2.create_ssl_context()  # takes tens of milliseconds to make
+    return httpx2.create_ssl_context()
+
+
+@lru_cache(maxsize=CA_FILES_MAX)
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    return tls_context(ca_file)
 
 
 def _shortened(url: httpx2.URL) -> httpx2.URL:

@@ -63,7 +63,7 @@ def by_the_library(url: str) -> Read:
     return Read(parts.scheme, parts.hostname or "", parts.port or 443, parts.path)
 
 
-def by_the_client(url: str) -> Read:
+def by_httpx2(url: str) -> Read:
     parsed = httpx2.URL(url)
     return Read(
         parsed.scheme, parsed.host, parsed.port or 443, parsed.raw_path.decode().split("?")[0]
@@ -89,7 +89,7 @@ def readings(url: str) -> set[tuple[str, str, int]]:
     return found
 
 
-READERS = (by_the_library, by_the_client, by_a_browser)
+READERS = (by_the_library, by_httpx2, by_a_browser)
 
 
 @given(ADDRESSES, ADDRESSES)

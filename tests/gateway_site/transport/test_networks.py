@@ -6,12 +6,13 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from gateway_site.rules.upstream import Upstream, configured
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
+from gateway_site.transport.failures import ConnectError
+from gateway_site.transport.request import request
 from tests.oauth.support import fake_provider, hostile
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.hostile import HostileProvider, certificates, good
@@ -28,10 +29,10 @@ async def status_of(found: Upstream) -> int:
     async def nothing() -> AsyncIterator[bytes]:
         yield b""
 
-    request = client.request(found, "GET", f"{found.origin}/x", [], nothing())
-    answer = await client.ask(ADA, found, request)
-    await answer.aclose()
-    return answer.status_code
+    asked = request(found, "GET", f"{found.origin}/x", [], nothing())
+    answer = await client.ask(ADA, found, asked)
+    answer.close()
+    return answer.status
 
 
 @pytest.mark.parametrize(("address", "is_asked"), [("10.1.2.3", True), ("93.184.215.14", False)])
@@ -48,7 +49,7 @@ async def test_without_tls_nothing_is_sent_to_the_internet(
             if is_asked:
                 assert await status_of(found) == 404
             else:
-                with pytest.raises(httpx2.ConnectError):
+                with pytest.raises(ConnectError):
                     await status_of(found)
         await client.close()
     assert asked == ["/x"] * is_asked
@@ -64,7 +65,7 @@ async def test_authority_of_ones_own_counts_in_place_of_the_public(tmp_path: Pat
         url = f"https://localhost:{port}"
         assert await status_of(upstream(url, CA_FILE=str(own))) == 200
         for refused in (upstream(url), upstream(url, CA_FILE=str(other))):
-            with pytest.raises(httpx2.ConnectError):
+            with pytest.raises(ConnectError):
                 await status_of(refused)
         await client.close()
     assert server.asked == ["/x"]

@@ -6,25 +6,32 @@ The upstreams are sockets of this event loop that say what a test tells them to,
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import Mock
 
-import httpx2
 import pytest
 
 from gateway_site.rules.upstream import Upstream, configured
 from gateway_site.transport import upstream_client as client
 from gateway_site.transport.connections import Owner
-from gateway_site.transport.http1 import IN_A_ROW
+from gateway_site.transport.failures import RemoteProtocolError, UpstreamFailed
+from gateway_site.transport.http1 import HELD, Answer, Http1Connection
+from gateway_site.transport.request import request as written
 from tests.support import certificates
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
 OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
 EXTRA = OK + b"Content-Length: 5\r\n\r\nextra"
+PATIENCE = 20.0  # seconds
+NOWHERE = configured({"UPSTREAM_X_URL": "http://127.0.0.1:9", "UPSTREAM_X_PROVIDER": "corp"})["x"]
+READ_MAX = 256 * 1024  # bytes that asyncio reads at once
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n"
 
 
@@ -112,9 +119,9 @@ async def begun(
     body: AsyncIterator[bytes] | None = None,
     *framing: tuple[bytes, bytes],
     owner: Owner = ADA,
-) -> httpx2.Response:
+) -> Answer:
     target = server.upstream.origin + "/x"
-    request = client.request(server.upstream, method, target, list(framing), body or pieces_of(b""))
+    request = written(server.upstream, method, target, list(framing), body or pieces_of(b""))
     return await client.ask(owner, server.upstream, request)
 
 
@@ -125,12 +132,14 @@ async def called(server: Server, method: str = "GET", body: bytes = b"") -> byte
     try:
         return await all_of(answer)
     finally:
-        await answer.aclose()
+        answer.close()
 
 
-async def all_of(answer: httpx2.Response) -> bytes:
-    assert isinstance(answer.stream, httpx2.AsyncByteStream)
-    return b"".join([piece async for piece in answer.stream])
+async def all_of(answer: Answer) -> bytes:
+    body = b""
+    while not answer.has_ended:
+        body += await answer.piece(PATIENCE)
+    return body
 
 
 async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
@@ -191,7 +200,6 @@ async def test_clean_exchange_keeps_the_connection(
         ("GET", b"", OK + b"Content-Length: 500000\r\n\r\n" + b"x" * 500_000 + EXTRA),
         ("GET", b"", CHUNKED + EXTRA),
         ("GET", b"", CHUNKED + b"\r\n"),
-        ("GET", b"", CHUNKED.replace(b"\r\n\r\n3", b"\r\nContent-Length: 18\r\n\r\n3")),
         ("GET", b"", PLAIN.replace(b"OK", b"OK\r\nConnection: close")),
         ("GET", b"", PLAIN.replace(b"1.1", b"1.0")),
     ],
@@ -211,7 +219,7 @@ async def test_connection_is_another_persons_never(server: Server) -> None:
     for owner in (ADA, GRACE):
         answer = await begun(server, owner=owner)
         await all_of(answer)
-        await answer.aclose()
+        answer.close()
     assert server.count == 2
     assert server.gone == 0  # Both are kept, each for its own.
 
@@ -233,7 +241,7 @@ async def test_answer_before_the_request_is_out_ends_the_connection(
 
     answer = await begun(server, "POST", body(), framing)
     assert await all_of(answer) == b"plain"
-    await answer.aclose()
+    answer.close()
     assert await called(server) == b"plain"
     assert server.count == 2
 
@@ -268,11 +276,34 @@ async def test_connection_closed_by_the_upstream_meanwhile_fails_no_call(server:
     assert server.count == 2
 
 
-async def test_answer_that_is_not_read_to_its_end_ends_the_connection(server: Server) -> None:
+async def test_answer_that_has_not_come_to_its_end_ends_the_connection(server: Server) -> None:
+    server.answers = [PLAIN[:-1]]
     answer = await begun(server)
-    await answer.aclose()
+    answer.close()
     assert await called(server) == b"plain"
     assert server.count == 2
+
+
+async def test_answer_that_came_and_nobody_read_is_nobody_elses(server: Server) -> None:
+    """As the refused call's, before the token is refreshed."""
+    server.answers = [EXTRA]
+    answer = await begun(server)
+    await until(lambda: answer._reader.has_ended)
+    answer.close()
+    assert await called(server) == b"plain"
+    assert server.count == 1
+
+
+async def test_answer_closed_twice_gives_back_what_is_not_in_use_again(server: Server) -> None:
+    first = await begun(server)
+    await all_of(first)
+    first.close()
+    second = await begun(server)
+    first.close()
+    assert await called(server) == b"plain"
+    assert server.count == 2
+    assert await all_of(second) == b"plain"
+    second.close()
 
 
 @pytest.mark.parametrize("beginning", [b"", OK, PLAIN[:-2]], ids=repr)
@@ -293,23 +324,16 @@ async def test_cancelled_call_ends_the_connection(server: Server, beginning: byt
 )
 async def test_broken_answer_ends_the_connection(server: Server, broken: bytes) -> None:
     server.answers = [broken]
-    with pytest.raises(httpx2.RemoteProtocolError):
+    with pytest.raises(RemoteProtocolError):
         await called(server)
     assert await called(server) == b"plain"
     assert server.count == 2
 
 
-@pytest.mark.parametrize(
-    ("answer", "pieces"),
-    [
-        (OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 1000 + b"0\r\n\r\n", 1000),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + PLAIN, 1000),
-    ],
-    ids=["chunks", "interim answers"],
-)
-async def test_answer_in_tiny_pieces_lets_others_run(
-    server: Server, answer: bytes, pieces: int
-) -> None:
+async def test_answer_in_tiny_pieces_lets_others_run(server: Server) -> None:
+    """What one read brings is one piece, and others have a turn after each."""
+    chunks = b"1\r\na\r\n" * 200_000
+    server.answers = [OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"]
     turns = 0
 
     async def another() -> None:
@@ -318,11 +342,73 @@ async def test_answer_in_tiny_pieces_lets_others_run(
             turns += 1
             await asyncio.sleep(0)
 
-    server.answers = [answer]
     other = asyncio.create_task(another())
-    await called(server)
+    answer = await begun(server)
+    pieces = 0
+    while not answer.has_ended:
+        await answer.piece(PATIENCE)
+        pieces += 1
+    answer.close()
     other.cancel()
-    assert turns > pieces / IN_A_ROW
+    assert len(chunks) / READ_MAX < pieces < turns
+
+
+async def test_answer_of_no_told_length_ends_where_the_upstream_says_so(server: Server) -> None:
+    """Over TLS whoever cuts the connection must not be able to end an answer early."""
+    server.answers = [OK + b"\r\nall of it"]
+    answer = await begun(server)
+    await until(lambda: server.answered == 1)
+    server.writers[0].close()
+    assert await all_of(answer) == b"all of it"
+    answer.close()
+
+    server.answers = [OK + b"\r\nonly a par"]
+    answer = await begun(server)
+    assert await answer.piece(PATIENCE)
+    plain = server.writers[1].get_extra_info("socket")
+    with socket.socket(fileno=os.dup(plain.fileno())) as cut:
+        cut.shutdown(socket.SHUT_WR)
+    if server.scheme == "https":
+        with pytest.raises(UpstreamFailed):
+            await all_of(answer)
+    else:
+        assert await all_of(answer) == b""
+    answer.close()
+    assert await called(server) == b"plain"
+    assert server.count == 3
+
+
+async def test_body_that_fails_after_an_early_answer_ends_the_connection(server: Server) -> None:
+    server.answers_first = True
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"abc"
+        await until(lambda: client.pool()._in_use.copy().pop().connection._reader.has_ended)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await begun(server, "POST", body(), (b"content-length", b"6"))
+    assert not client.pool()
+
+
+async def test_connection_that_is_not_read_any_more_is_not_used_again() -> None:
+    """An answer was there as a whole, too large to read on, and nobody took it."""
+    transport, (ours, theirs) = Mock(), socket.socketpair()
+    transport.is_closing.return_value = False
+    transport.get_write_buffer_size.return_value = 0
+    transport.get_extra_info.return_value = ours
+    connection = Http1Connection()
+    connection.connection_made(transport)
+    request = written(NOWHERE, "GET", NOWHERE.origin + "/", [], pieces_of())
+    for size, is_clean in ((HELD - 1, True), (HELD, False)):
+        asking = asyncio.create_task(connection.ask(request, patience=PATIENCE, ended=lambda: None))
+        await asyncio.sleep(0)
+        connection.data_received(OK + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+        await asking
+        assert connection.is_clean is is_clean
+    transport.pause_reading.assert_called_once_with()
+    ours.close()
+    theirs.close()
 
 
 async def test_body_that_fails_ends_the_connection(server: Server) -> None:

@@ -1,0 +1,42 @@
+"""What can be wrong with an upstream.
+
+The names of these classes are what the log tells, and docs/operations.md explains.
+"""
+
+from __future__ import annotations
+
+
+class UpstreamFailed(Exception):
+    """There is no answer of an upstream, or no more of one. It repeats nothing of a call."""
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """It took too long."""
+
+
+class ConnectError(UpstreamFailed):
+    """It was not reached."""
+
+
+class ConnectTimeout(UpstreamTimeout):
+    """It was not reached in time."""
+
+
+class WriteTimeout(UpstreamTimeout):
+    """It did not take the request in time."""
+
+
+class ReadError(UpstreamFailed):
+    """The connection broke before the answer, or within it."""
+
+
+class ReadTimeout(UpstreamTimeout):
+    """It did not answer in time."""
+
+
+class RemoteProtocolError(UpstreamFailed):
+    """What it said is no answer, or not the whole of one."""
+
+
+class LocalProtocolError(UpstreamFailed):
+    """The request cannot be written in one way only."""

@@ -1,0 +1,159 @@
+"""A call that takes longer is watched; one that does not begins no task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from gateway_site.edge.listening import ClientGone
+from gateway_site.forwarding import call_watch
+from gateway_site.forwarding.call_watch import watched
+from gateway_site.forwarding.session_watch import SessionEnded, caller_of, watchers
+from sessions_kms.backend import SessionStore
+from tests.sessions_kms.support.stacks import fake_stack, install
+from tests.support.clock import FakeClock
+
+NEVER = 3600.0  # seconds
+
+
+class Watching:
+    """A watcher that tells what became of it, and raises what it is told to."""
+
+    def __init__(self, raised: Exception | None = None) -> None:
+        self.raised = raised
+        self.begun = asyncio.Event()
+        self.was_cancelled = False
+
+    async def __call__(self) -> None:
+        self.begun.set()
+        if self.raised is not None:
+            raise self.raised
+        try:
+            await asyncio.Future()
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin to watch as soon as a call waits."""
+    monkeypatch.setattr(call_watch, "BEGINS_AFTER", 0)
+
+
+async def test_call_that_is_over_soon_has_no_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_watch, "BEGINS_AFTER", NEVER)
+    watcher, before = Watching(), asyncio.all_tasks()
+    async with watched(watcher):
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
+    assert not watcher.begun.is_set()
+
+
+def test_client_that_goes_is_noticed_within_a_quarter_of_a_second() -> None:
+    assert call_watch.BEGINS_AFTER <= 0.25
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_watchers_end_with_the_call() -> None:
+    watcher = Watching()
+    async with watched(watcher):
+        await watcher.begun.wait()
+    await until(lambda: watcher.was_cancelled)
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("raised", [ClientGone(), SessionEnded(), LookupError()], ids=repr)
+async def test_what_a_watcher_raises_ends_the_call_and_the_other_watcher(
+    raised: Exception,
+) -> None:
+    other, call = Watching(), Watching()
+
+    async def calling() -> None:
+        async with watched(other, Watching(raised)):
+            await call()
+
+    with pytest.raises(type(raised)):
+        await calling()
+    await until(lambda: other.was_cancelled)
+    assert call.was_cancelled
+    await asyncio.sleep(0)  # where a cancellation that is left over would come
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_watcher_does_not_begin_after_the_call() -> None:
+    watcher = Watching()
+    async with watched(watcher):
+        pass
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not watcher.begun.is_set()
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_watcher_that_is_late_does_nothing() -> None:
+    wrong: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+    watcher = Watching(ClientGone())
+    async with watched(watcher):
+        while not watcher.begun.is_set():  # noqa: ASYNC110 - the call ends in the same turn
+            await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not wrong
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_cancelled_call_stays_cancelled_and_ends_its_watchers() -> None:
+    watcher = Watching()
+
+    async def calling() -> None:
+        async with watched(watcher):
+            await asyncio.Future()
+
+    task = asyncio.create_task(calling())
+    await watcher.begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: watcher.was_cancelled)
+
+
+async def test_failing_call_raises_its_own() -> None:
+    with pytest.raises(TimeoutError, match="of the call"):
+        async with watched(Watching()):
+            raise TimeoutError("of the call")
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["of the person", "of nobody"])
+async def test_person_who_changed_before_anybody_watched_is_looked_at(
+    clock: FakeClock, is_told: bool
+) -> None:
+    """Their session is not there: whoever looks sees that at once, and nobody else for an hour."""
+    install(fake_stack(clock).services)
+    session = SessionStore("a" * 32)
+    caller = caller_of(session, "1")
+    if is_told:
+        watchers.tell("1")
+    task = asyncio.create_task(caller.watch(NEVER))
+    if is_told:
+        with pytest.raises(SessionEnded):
+            await task
+    else:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - no event tells that a task has ended
+            await asyncio.sleep(0)

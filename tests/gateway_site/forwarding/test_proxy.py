@@ -1,0 +1,142 @@
+"""What a call holds on to, and how its answer reaches the server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from django.http import HttpRequest
+
+from gateway_site.forwarding import bearer, proxy
+from gateway_site.forwarding.call import Call
+from gateway_site.rules.headers import Headers
+from gateway_site.rules.upstream import configured
+from gateway_site.transport import upstream_client as client
+from gateway_site.transport.connections import Owner
+from oauth import TokenSet
+from sessions_kms.backend import SessionStore
+
+OK = b"HTTP/1.1 200 OK\r\n"
+PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
+STREAM = OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = b"9\r\ndata: x\n\n\r\n"
+TOKEN = TokenSet(
+    access_token="a-token",
+    token_type="Bearer",
+    scope=("openid",),
+    subject="1",
+    client_id="gateway",
+    issued_at=1,
+)
+
+
+@pytest.fixture(autouse=True)
+def with_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def held(*_: object) -> TokenSet:
+        return TOKEN
+
+    monkeypatch.setattr(bearer, "aget_token", held)
+
+
+@asynccontextmanager
+async def upstream_saying(answer: bytes) -> AsyncIterator[str]:
+    """Serve an upstream that gives one answer to each request, and give its address."""
+
+    serving: dict[asyncio.StreamWriter, asyncio.Event] = {}
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving[writer] = asyncio.Event()
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(answer)
+        writer.close()
+        serving[writer].set()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        await client.close()
+        server.close()
+        for writer, has_ended in serving.items():
+            writer.transport.abort()
+            await has_ended.wait()
+        await asyncio.sleep(0)  # in which the loop lets go of their sockets
+
+
+class Session(SessionStore):
+    """A session to which a reference can be weak."""
+
+
+def call_of(url: str) -> Call:
+    request = HttpRequest()
+    request.META.update({"SERVER_NAME": "testserver", "SERVER_PORT": "80"})
+    request.session = Session("a" * 32)
+    return Call(
+        request=request,
+        owner=Owner("session", "1"),
+        upstream=configured({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"],
+        method="GET",
+        target=f"{url}/x",
+        headers=[(b"accept", b"*/*")],
+        framing=[],
+    )
+
+
+class Server:
+    """The ASGI server's side of a call."""
+
+    def __init__(self) -> None:
+        self.messages: list[Mapping[str, Any]] = []
+        self.came = asyncio.Event()
+
+    async def receive(self) -> Mapping[str, Any]:
+        return await asyncio.Future()
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        self.messages.append(message)
+        if message.get("body"):
+            self.came.set()
+
+
+async def test_stream_holds_neither_request_nor_session_nor_headers() -> None:
+    extra: Headers = [(b"x-extra", b"1")]
+    async with upstream_saying(STREAM + EVENT) as url:
+        server, call = Server(), call_of(url)
+        request, session = weakref.ref(call.request), weakref.ref(call.request.session)
+        task = asyncio.create_task(proxy.forward(call, server.receive, server.send, extra))
+        await server.came.wait()
+        gc.collect()
+        assert request() is None
+        assert session() is None
+        assert (call.headers, extra) == ([], [])
+        assert (b"x-extra", b"1") in server.messages[0]["headers"]
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:
+    async with upstream_saying(PLAIN) as url:
+        server = Server()
+        assert await proxy.forward(call_of(url), server.receive, server.send, []) is None
+    assert server.messages[1:] == [
+        {"type": "http.response.body", "body": b"plain", "more_body": False}
+    ]
+
+
+@pytest.mark.parametrize("answer", [b"", PLAIN[:-1], STREAM + b"x\r\n", b"HTTP/1.1 101 \r\n\r\n"])
+async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> None:
+    async with upstream_saying(answer) as url:
+        server = Server()
+        task = asyncio.create_task(proxy.forward(call_of(url), server.receive, server.send, []))
+        await asyncio.wait([task], timeout=0.05)
+        task.cancel()
+        await asyncio.wait([task])
+        assert not len(client.pool())
+    assert not len(proxy.slots)
