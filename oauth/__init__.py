@@ -15,6 +15,7 @@ is imported at its first use, so that this package can be imported before Django
 #   tokens                                  token sets in the session, and their refresh
 #   logout                                  what ends with a session, here and at the provider
 #   sign_in                                 allauth's flow, and what it leaves in the session
+#   clients                                 OAuth clients that sign in here, and their tokens
 #   access  adapter  backchannel  urls      the doors: what code and settings name,
 #   sign_out  checks  apps  admin             and what Django finds
 #   doctor                                  can people sign in with a provider?
