@@ -75,6 +75,10 @@ PUBLIC_MODULES = (
     "oauth.sign_in.accounts",  # these two for commands of an operator
     "oauth.sign_in.rights",
     "oauth.admission.explaining",
+    "oauth.clients.rules.client",
+    "oauth.clients.rules.listed",
+    "oauth.clients.rules.redirect_uris",
+    "oauth.clients.server",  # what is configured of the clients that sign in here
     "oauth.doctor",
 )
 
