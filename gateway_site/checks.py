@@ -114,7 +114,7 @@ def clients_can_come(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
     server = getattr(settings, "AUTHORIZATION_SERVER", None)
     if server is None:
         return []
-    found = []
+    found: list[CheckMessage] = []
     if not server.upstreams:
         found.append(
             checks.Warning(

@@ -33,7 +33,7 @@ SUFFIXES = (
     "REFUSED",
     "REGISTRATION",
 )
-NAMES = (ISSUER, *(PREFIX + suffix for suffix in SUFFIXES))
+NAMES: tuple[str, ...] = (ISSUER, *(PREFIX + suffix for suffix in SUFFIXES))
 HOST = re.compile(rf"\.?(?:{redirect_uris.HOST}|localhost|[a-z0-9-]+)")
 FILE_MAX = 256 * 1024  # bytes
 # Seconds, from and to.

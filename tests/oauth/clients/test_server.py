@@ -18,7 +18,7 @@ OURS = Client("ours", "Ours", ("https://ours.example/cb",), Source.OPERATOR)
 
 
 def server(**changes: Any) -> AuthorizationServer:
-    settings = {
+    settings: dict[str, Any] = {
         "issuer": "https://gateway.example.com",
         "upstreams": {"tools": "corp"},
         "metadata_documents": True,

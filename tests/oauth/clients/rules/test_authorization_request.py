@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -23,7 +24,7 @@ GOOD = {
 OFFERED = ("tools", "files")
 
 
-def wished(offered: tuple[str, ...] = OFFERED, **changes: str | None) -> Wish:
+def wished(offered: tuple[str, ...] = OFFERED, /, **changes: str | None) -> Wish:
     members = {name: value for name, value in (GOOD | changes).items() if value is not None}
     return wish(read(urlencode(members)), ISSUER, offered)
 
@@ -78,7 +79,7 @@ def test_missing_resource_is_taken_from_the_scope_or_is_the_only_one() -> None:
     assert refused((), resource=None) == "invalid_target"
 
 
-def refused(offered: tuple[str, ...] = OFFERED, **changes: str | None) -> str:
+def refused(offered: tuple[str, ...] = OFFERED, /, **changes: Any) -> str:
     with pytest.raises(Refused) as caught:
         wished(offered, **changes)
     return caught.value.code

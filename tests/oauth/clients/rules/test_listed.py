@@ -53,6 +53,7 @@ def test_client_that_is_not_whole_is_refused_with_the_reason(
 def test_id_that_comes_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="of another"):
         clients_of([TOOL, TOOL], DEFAULT)
-    for content in ({}, None, "x", [TOOL] * 1001):
+    contents: list[object] = [{}, None, "x", [TOOL] * 1001]
+    for content in contents:
         with pytest.raises(ValueError, match="JSON list"):
             clients_of(content, DEFAULT)
