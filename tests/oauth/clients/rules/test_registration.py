@@ -21,7 +21,8 @@ def register(**changes: Any) -> dict[str, Any]:
 
 
 def forged(members: object, **more: Any) -> str:
-    text = json.dumps(members, **{"separators": (",", ":"), "sort_keys": True} | more)
+    options: dict[str, Any] = {"separators": (",", ":"), "sort_keys": True}
+    text = json.dumps(members, **options | more)
     return "dcr." + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
