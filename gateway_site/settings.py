@@ -160,6 +160,8 @@ SESSIONS_KMS: dict[str, Any] = {
     "ABSOLUTE_TIMEOUT": _env.whole_number("SESSIONS_ABSOLUTE_TIMEOUT", 7 * DAY),
     "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that waits for its end holds tokens
 }
+if (_age := clients.grant_age(_env)) is not None:
+    SESSIONS_KMS["GRANT_TIMEOUT"] = _age
 for _key, _variable in {"KEY_ID": "KMS_KEY_ARN", "TABLE_NAME": "SESSIONS_TABLE"}.items():
     if _env.text(_variable):
         SESSIONS_KMS[_key] = _env.text(_variable)

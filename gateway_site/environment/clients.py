@@ -73,15 +73,19 @@ def authorization_server(
 
 
 def lifetimes(variables: Variables) -> dict[str, Any]:
-    """Return the setting `OAUTH_CLIENTS`: what is set of how long grants live."""
+    """Return the setting `OAUTH_CLIENTS`: what is set of how long tokens live."""
     own = variables.under(PREFIX)
     numbers = {
         "access_token_age": _seconds(own, "ACCESS_TOKEN_AGE", ACCESS_TOKEN_AGE),
         "refresh_grace": _seconds(own, "REFRESH_GRACE", REFRESH_GRACE),
-        "grant_age": _seconds(own, "GRANT_AGE", GRANT_AGE),
         "end_with_sid": own.flag("END_WITH_SID"),
     }
     return {name: value for name, value in numbers.items() if value is not None}
+
+
+def grant_age(variables: Variables) -> int | None:
+    """Return how long a grant lives from its consent on; None for as long as a session."""
+    return _seconds(variables.under(PREFIX), "GRANT_AGE", GRANT_AGE)
 
 
 def _issuer(

@@ -11,16 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from oauth.clients.errors import GrantError
-from oauth.clients.rules.refusal import TEMPORARILY_UNAVAILABLE, Refused
+from oauth.clients.rules.refusal import INVALID_REQUEST, TEMPORARILY_UNAVAILABLE, Refused
 from sessions_kms import StoreUnavailable
 
 View = Callable[..., HttpResponse]
 
-ORIGINS = {"Access-Control-Allow-Origin": "*"}
 PREFLIGHT_AGE = 3600  # seconds
 REQUEST_HEADERS = "Content-Type, MCP-Protocol-Version"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -41,7 +40,7 @@ def for_programs(*methods: str) -> Callable[[View], View]:
             if request.method == "OPTIONS":
                 return _preflight(methods)
             response = _answered(view, methods, request, *args, **kwargs)
-            response.headers.update(ORIGINS)
+            response["Access-Control-Allow-Origin"] = "*"
             return response
 
         return answering
@@ -76,13 +75,15 @@ def _answered(
     __traceback_hide__ = True
     if request.method not in methods:
         allowed = {"Allow": ", ".join((*methods, "OPTIONS"))}
-        return refusal("invalid_request", "This method is not for this address.", 405, allowed)
+        return refusal(INVALID_REQUEST, "This method is not for this address.", 405, allowed)
     try:
         return view(request, *args, **kwargs)
     except Refused as refused:
         return refusal(refused.code, refused.description)
     except GrantError as error:
         return refusal(error.code, str(error))
+    except Http404:
+        return refusal(INVALID_REQUEST, "There is nothing at this address.", 404)
     except StoreUnavailable:
         return not_now("The session store cannot be used at the moment.")
 
@@ -92,7 +93,7 @@ def _preflight(methods: tuple[str, ...]) -> HttpResponse:
     return HttpResponse(
         status=204,
         headers={
-            **ORIGINS,
+            "Access-Control-Allow-Origin": "*",
             "Access-Control-Allow-Methods": ", ".join(methods),
             "Access-Control-Allow-Headers": REQUEST_HEADERS,
             "Access-Control-Max-Age": str(PREFLIGHT_AGE),

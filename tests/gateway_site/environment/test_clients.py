@@ -98,12 +98,14 @@ def test_local_run_takes_loopback_without_tls_and_nothing_else() -> None:
 
 def test_lifetimes_that_are_set_are_told_and_no_others() -> None:
     assert production(**ON)["OAUTH_CLIENTS"] == {}
+    assert "GRANT_TIMEOUT" not in production(**ON)["SESSIONS_KMS"]
     set_ = {"ACCESS_TOKEN_AGE": "60", "REFRESH_GRACE": "0", "GRANT_AGE": "7776000"}
     variables = {f"CLIENTS_{name}": value for name, value in set_.items()}
-    assert production(**ON, **variables, CLIENTS_END_WITH_SID="1")["OAUTH_CLIENTS"] == {
+    loaded = production(**ON, **variables, CLIENTS_END_WITH_SID="1")
+    assert loaded["SESSIONS_KMS"]["GRANT_TIMEOUT"] == 7776000
+    assert loaded["OAUTH_CLIENTS"] == {
         "access_token_age": 60,
         "refresh_grace": 0,
-        "grant_age": 7776000,
         "end_with_sid": True,
     }
 
