@@ -99,7 +99,9 @@ MIDDLEWARE = [
     "sessions_kms.middleware.StoreUnavailableMiddleware",
     "oauth.sign_out.SignOutMiddleware",  # outside of the session's: it acts when that has saved
     "gateway_site.edge.signed_out.SignedOutMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "gateway_site.forwarding.client_session.ClientSessionMiddleware"
+    if AUTHORIZATION_SERVER
+    else "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

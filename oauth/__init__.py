@@ -75,6 +75,8 @@ PUBLIC_MODULES = (
     "oauth.sign_in.accounts",  # these two for commands of an operator
     "oauth.sign_in.rights",
     "oauth.admission.explaining",
+    "oauth.clients.grants",
+    "oauth.clients.rules.challenge",
     "oauth.clients.rules.client",
     "oauth.clients.rules.listed",
     "oauth.clients.rules.redirect_uris",

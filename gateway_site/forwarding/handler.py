@@ -33,10 +33,10 @@ from gateway_site.edge import access_log
 from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
-from gateway_site.forwarding import admission, proxy
+from gateway_site.forwarding import admission, client_calls, proxy
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.gate import Busy
-from gateway_site.forwarding.lanes import THREADS, Lane, ProviderLane, provider_asked_by
+from gateway_site.forwarding.lanes import CLIENTS, THREADS, Lane, ProviderLane, provider_asked_by
 from gateway_site.forwarding.people import CALLER
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems, url_rules
@@ -51,7 +51,7 @@ BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
 ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
-REQUEST_ID = "request_id"  # the request's attribute
+REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
 BUSY = "Too many requests wait here. Try again in a few seconds."
 
 _shed = Tally(logger, "%d requests were told to come again: no thread was free.")
@@ -94,7 +94,7 @@ class GatewayHandler(ASGIHandler):
             problem = await proxy.forward(response.call, receive, send, _header_list(response))
             if problem is None:
                 return
-            refusal = problem.response()
+            refusal = (await client_calls.settled(response.call, problem)).response()
             problems.carry(response, refusal)
             await cookies.renew(response.call.request, refusal)
             response = refusal
@@ -158,6 +158,7 @@ class GatewayHandler(ASGIHandler):
         known = access_log.noted(request.scope)
         if known:
             setattr(request, REQUEST_ID, known.id)
+            setattr(request, ARRIVED, known.began)
         response: HttpResponseBase = self.admission.get_response(request)
         if known:
             known.user = _user_of(request)
@@ -218,6 +219,8 @@ def _provider_asked(scope: Any) -> str | None:
         match = resolve(_path(scope))
     except Resolver404:
         return None
+    if (match.url_name or "").startswith(CLIENTS):
+        return CLIENTS
     if match.func in ASK_A_PROVIDER:
         name: str = match.kwargs["provider_id"]
         return name

@@ -19,7 +19,7 @@ from django.http import HttpRequest
 from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import ANSWER_TIME, ClientGone
 from gateway_site.edge.trusted_proxies import Address, address
-from gateway_site.forwarding import bearer
+from gateway_site.forwarding import bearer, client_calls
 from gateway_site.forwarding.call import Call
 from gateway_site.forwarding.concurrency_limit import Slots
 from gateway_site.forwarding.redirects import locations
@@ -58,8 +58,7 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
     would tell the client that it has everything.
     """
     try:
-        key = (call.upstream.name, call.owner.person)
-        with slots.taken(key, call.upstream.max_concurrent):
+        with slots.taken(client_calls.bounded_as(call), call.upstream.max_concurrent):
             return await _watched(_Exchange(call, receive, send, extra))
     except Problem as problem:
         return problem
@@ -144,6 +143,7 @@ class _Exchange:
                 if other.access_token != first.access_token:
                     await answer.aclose()
                     answer = await self._attempt(other, self.body.replay())
+            client_calls.refuse_unauthorized(self.call, answer.status_code)
             await self._pass_on(answer)
         finally:
             await answer.aclose()
@@ -189,7 +189,8 @@ class _Exchange:
     async def _pass_on(self, answer: httpx2.Response) -> None:
         came = answer.headers.raw
         status = answer.status_code
-        headers = [*to_browser(came, status), *locations(self.call, status, came)]
+        told = client_calls.told(self.call, to_browser(came, status))
+        headers = [*told, *locations(self.call, status, came)]
         if _is_event_stream(answer):
             headers.append(UNBUFFERED)
         extra = await cookies.renewed(self.call.request, self._extra)

@@ -23,6 +23,7 @@ import uvicorn
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.gateway_site.support.site_settings"
 django.setup(set_prefix=False)
 
+from django.conf import settings  # noqa: E402
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
@@ -34,10 +35,15 @@ from gateway_site.forwarding import bearer as tokens  # noqa: E402
 from gateway_site.forwarding import proxy  # noqa: E402
 from gateway_site.server.options import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
+from oauth.clients.consent import Consent  # noqa: E402
+from oauth.clients.grants import grants  # noqa: E402
+from oauth.clients.rules import client_ids  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
+from oauth.sign_in.adapters.openid import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
+from sessions_kms.concurrency.steps import arun  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
 from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
 from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
@@ -45,6 +51,10 @@ from tests.support.clock import FakeClock  # noqa: E402
 
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
+GRANTED = "token-of-a-grant"
+VERIFIER = "verifier-" * 5
+REDIRECT_URI = "http://127.0.0.1/callback"
+CLIENT_ID = client_ids.made("Tool", [REDIRECT_URI])
 KEY = dpop.new_key()
 stack = fake_stack(FakeClock(time.time()))
 
@@ -72,12 +82,8 @@ def thumbprint(key: str) -> str:
     return ProofChecker().check([shown], "GET", "https://a.example/", None, now=0)
 
 
-def sign_in(user: User, access_token: str = TOKEN) -> str:
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    token = TokenSet(
+def token_set(access_token: str) -> TokenSet:
+    return TokenSet(
         access_token=access_token,
         token_type="Bearer",
         scope=("openid",),
@@ -85,11 +91,38 @@ def sign_in(user: User, access_token: str = TOKEN) -> str:
         client_id="gateway",
         issued_at=int(time.time()),
     )
+
+
+def sign_in(user: User, access_token: str = TOKEN) -> str:
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    token = token_set(access_token)
     held.store(session, "corp", token)
     bound = replace(token, access_token=f"{access_token}-{thumbprint(KEY)}", token_type="dpop")
     held.store(session, "bound", replace(bound, dpop_key=KEY))
     session.save()
     return str(session.session_key)
+
+
+async def allow(upstream: str) -> str:
+    """Have the first person allow a client to call an upstream; return the code."""
+    consent = Consent(
+        client_id=CLIENT_ID,
+        client_name="Tool",
+        client_host=None,
+        redirect_uri=REDIRECT_URI,
+        upstream=upstream,
+        resource=f"{settings.AUTHORIZATION_SERVER.issuer}/gateway/{upstream}",
+        scope=upstream,
+        challenge=code_challenge(VERIFIER),
+    )
+    user = await User.objects.aget(username="ada")
+    steps = grants().steps.allow(
+        user, consent, "corp", token_set(GRANTED), backend=settings.AUTHENTICATION_BACKENDS[0]
+    )
+    return await arun(steps)
 
 
 def set_https(demanded: bool) -> None:
@@ -120,6 +153,8 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
             await user.asave()
     if what == "https":
         set_https(value == "1")
+    if what == "allow":
+        value = await allow(value)
     if what == "slots":
         value = str(len(proxy.slots))
     await send({"type": "http.response.start", "status": 200, "headers": []})
