@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +39,7 @@ from oauth.access import aget_token  # noqa: E402
 from oauth.clients.consent import Consent  # noqa: E402
 from oauth.clients.grants import grants  # noqa: E402
 from oauth.clients.rules import client_ids  # noqa: E402
+from oauth.clients.server import authorization_server  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
 from oauth.sign_in.adapters.openid import code_challenge  # noqa: E402
@@ -114,7 +116,7 @@ async def allow(upstream: str) -> str:
         client_host=None,
         redirect_uri=REDIRECT_URI,
         upstream=upstream,
-        resource=f"{settings.AUTHORIZATION_SERVER.issuer}/gateway/{upstream}",
+        resource=f"{authorization_server().issuer}/gateway/{upstream}",
         scope=upstream,
         challenge=code_challenge(VERIFIER),
     )
@@ -133,30 +135,47 @@ def set_https(demanded: bool) -> None:
     middleware.redirect = demanded
 
 
+async def end(key: str) -> None:
+    await SessionStore().adelete(key)
+
+
+async def activate(value: str) -> None:
+    async for user in User.objects.all():
+        user.is_active = value == "1"
+        await user.asave()
+
+
+async def change(owner: object, name: str, value: object) -> None:
+    setattr(owner, name, value)
+
+
+async def slots(value: str) -> str:
+    return str(len(proxy.slots))
+
+
+async def demand_https(value: str) -> None:
+    set_https(value == "1")
+
+
+CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
+    "store": lambda value: change(stack.dynamodb, "unavailable", value == "down"),
+    "end": end,
+    "check": lambda value: change(proxy, "SESSION_CHECK", float(value)),
+    "reader": lambda value: change(proxy, "READER_TIMEOUT", float(value)),
+    "active": activate,
+    "https": demand_https,
+    "allow": allow,
+    "slots": slots,
+}
+
+
 async def with_control(scope: Any, receive: Any, send: Any) -> None:
     """Serve the gateway, and the back door of its tests."""
     if scope["type"] != "http" or not scope["path"].startswith("/_control/"):
         await application(scope, receive, send)
         return
     what, _, value = scope["path"].removeprefix("/_control/").partition("/")
-    if what == "store":
-        stack.dynamodb.unavailable = value == "down"
-    if what == "end":
-        await SessionStore().adelete(value)
-    if what == "check":
-        proxy.SESSION_CHECK = float(value)
-    if what == "reader":
-        proxy.READER_TIMEOUT = float(value)
-    if what == "active":
-        async for user in User.objects.all():
-            user.is_active = value == "1"
-            await user.asave()
-    if what == "https":
-        set_https(value == "1")
-    if what == "allow":
-        value = await allow(value)
-    if what == "slots":
-        value = str(len(proxy.slots))
+    value = await CONTROLS[what](value) or value
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": value.encode()})
 
