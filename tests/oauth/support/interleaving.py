@@ -414,7 +414,7 @@ class Interleaving:
         name = name_of(item)
         if name not in self._opened:
             self._table.items = dict(state.items)
-            self.clock.now = START
+            self.clock.now = START + GRACE * self._ticks  # none of it is of a time to come
             found = Tokens(self._services).find(minted)
             sealed = isinstance(found, SealedToken)
             self._opened[name] = SealedGrant.from_bytes(found.content) if sealed else found  # type: ignore[union-attr,assignment]
