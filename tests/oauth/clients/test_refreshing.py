@@ -336,7 +336,7 @@ def test_grace_is_as_configured(grace: int) -> None:
 @pytest.mark.parametrize(
     "changes", [{"access_token_age": 59}, {"access_token_age": 86_401}, {"refresh_grace": 301}]
 )
-def test_what_the_protocol_was_not_thought_for_is_refused(changes: dict[str, int]) -> None:
+def test_what_the_protocol_was_not_thought_for_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be from"):
         replace(Lifetimes(), **changes)
 
