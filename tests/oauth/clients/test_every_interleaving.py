@@ -38,23 +38,27 @@ SHORT: list[Scene] = [
     ("T E", "old", 2, 2),
 ]
 LONG: list[Scene] = [
-    ("H H", "refresh", 2, 2),
     ("H E", "refresh", 2, 1),
-    ("H H H", "refresh", 0, 2),
-    ("H H E", "refresh", 1, 1),
+    ("H H", "refresh", 1, 1),
+    ("H H H", "refresh", 0, 0),
+    ("H H E", "refresh", 0, 1),
+    ("H H E", "refresh", 1, 0),
     ("H H X", "refresh", 1, 0),
-    ("H H T", "refresh", 0, 3),
+    ("H H T", "refresh", 0, 2),
     ("H T", "refresh", 1, 3),
     ("T H", "old", 1, 3),
     ("T H E", "old", 1, 2),
     ("H E L", "code", 2, 1),
-    ("H H L", "code", 1, 1),
+    ("H H L", "code", 1, 0),
 ]
 FUZZ: list[Scene] = [
-    ("H H H", "refresh", 1, 1),
-    ("H H E", "refresh", 2, 2),
-    ("H H T", "refresh", 1, 3),
-    ("H H H E", "refresh", 0, 1),
+    ("H H", "refresh", 2, 2),
+    ("H H H", "refresh", 0, 1),
+    ("H H H", "refresh", 1, 0),
+    ("H H E", "refresh", 1, 1),
+    ("H H T", "refresh", 0, 3),
+    ("H H L", "code", 1, 1),
+    ("H H H E", "refresh", 0, 0),
 ]
 
 
