@@ -46,11 +46,13 @@ bench:
 bench-here: $(VENV)/.bench-installed
 	$(BIN)/python -m tests.bench $(ARGS)
 
-# The engine against its model, and faults at each call, at length: 3,000 examples are 150,000 steps.
+# The engine against its model, faults at each call, and every interleaving of what is done to a
+# grant, at length: 3,000 examples are 150,000 steps.
 fuzz: $(VENV)/.dev-installed
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
 	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
-	  tests/oauth/provider/test_revocation_faults.py $(ARGS)
+	  tests/oauth/provider/test_revocation_faults.py \
+	  tests/oauth/clients/test_every_interleaving.py $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

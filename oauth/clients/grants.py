@@ -212,9 +212,10 @@ class GrantSteps:
         previous, grace = known.previous, self._lifetimes.refresh_grace
         if previous is None or self._services.clock() <= previous.spent_at + grace + LATE:
             return
-        if not self._known.is_forgotten(previous.id):
-            if (yield from self._tokens.forget(previous.id)):
-                self._known.forgot(previous.id)
+        if self._known.is_forgotten(previous.id):
+            return
+        if (yield from self._tokens.forget(previous.id)):
+            self._known.forgot(previous.id)
 
     @property
     def _link_kinds(self) -> tuple[str, ...]:

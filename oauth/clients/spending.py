@@ -187,8 +187,8 @@ class Spending:
         """Return what was answered before, while the grant lives."""
         __traceback_hide__ = True
         content = yield from self._tokens.answer(self._presented.token)
-        if content is None:
-            raise InvalidGrant
+        if content is None:  # It stands beyond the grace: so late only who was held up asks.
+            raise StoreUnavailable(UNTOLD)
         answer = Answer.from_bytes(content)
         yield from self._loaded(answer.key)
         return _issued(answer)

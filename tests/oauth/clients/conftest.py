@@ -1,50 +1,24 @@
-"""A gateway that is an authorization server, and a person who is signed in to it."""
-
-from __future__ import annotations
+"""Grants over a table in memory; people without a database."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from pytest_django import Settings
 
-from oauth.clients import documents
-from oauth.clients.server import AuthorizationServer
-from tests.oauth.clients.support import urls
-from tests.oauth.clients.support.app import ISSUER, App
-from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.fixtures import Visitor
-
-SERVER: dict[str, Any] = {
-    "issuer": ISSUER,
-    "upstreams": {"tools": "corp", "files": "corp"},
-    "metadata_documents": True,
-    "registration": True,
-}
-
-
-@pytest.fixture
-def server(settings: Settings) -> AuthorizationServer:
-    settings.ROOT_URLCONF = urls.__name__  # imported before: what is off stays off in the gateway's
-    found = AuthorizationServer(**SERVER)
-    settings.AUTHORIZATION_SERVER = found
-    return found
+from tests.oauth.support.grants import BACKEND, GrantWorld, people
+from tests.sessions_kms.support.stacks import install
 
 
 @pytest.fixture(autouse=True)
-def no_documents() -> Iterator[None]:
-    documents.forget()
-    yield
-    documents.forget()
+def _person(settings: Settings) -> Iterator[None]:
+    settings.AUTHENTICATION_BACKENDS = [BACKEND]
+    with people():
+        yield
 
 
 @pytest.fixture
-def app(server: AuthorizationServer) -> App:
-    return App()
-
-
-@pytest.fixture
-def ada(server: AuthorizationServer, corp: FakeProvider, visitor: Visitor) -> Visitor:
-    """Sign somebody in."""
-    visitor.sign_in(corp)
-    return visitor
+def one(_person: None) -> GrantWorld:
+    """One process."""
+    made = GrantWorld()
+    install(made.world.processes[0])
+    return made

@@ -16,7 +16,7 @@ from oauth.clients.rules.refusal import UnknownClient
 from oauth.clients.server import AuthorizationServer
 from oauth.network import http
 from oauth.network.http import Answer
-from tests.oauth.clients.conftest import SERVER
+from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.hostile import (
     ADDRESS,
     ANOTHER_ADDRESS,

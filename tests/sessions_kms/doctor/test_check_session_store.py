@@ -55,6 +55,7 @@ CHECKS = [
     "canary index",
     "canary link",
     "canary lease",
+    "canary token",
     "canary tamper",
     "canary expiry",
     "canary delete",

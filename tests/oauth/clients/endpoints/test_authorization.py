@@ -19,8 +19,7 @@ from oauth.clients.server import AuthorizationServer
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.gateway_site.support.page_requests import assert_accessible
-from tests.oauth.clients.conftest import SERVER
-from tests.oauth.clients.support.app import ISSUER, App, WayBack
+from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.sessions_kms.support.stacks import Stack

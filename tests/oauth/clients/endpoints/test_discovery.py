@@ -9,8 +9,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from oauth.clients.server import AuthorizationServer
-from tests.oauth.clients.conftest import SERVER
-from tests.oauth.clients.support.app import ISSUER
+from tests.oauth.clients.support.app import ISSUER, SERVER
 
 RESOURCE = "/.well-known/oauth-protected-resource"
 METADATA = "/.well-known/oauth-authorization-server"

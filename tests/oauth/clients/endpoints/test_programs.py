@@ -13,9 +13,8 @@ from pytest_django import Settings
 
 from oauth.clients.endpoints import arrival, tokens
 from oauth.clients.server import AuthorizationServer
-from tests.oauth.clients.conftest import SERVER
 from tests.oauth.clients.endpoints.test_authorization import allow
-from tests.oauth.clients.support.app import ISSUER, RESOURCE, App, WayBack
+from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack

@@ -17,6 +17,12 @@ from tests.gateway_site.support.page_requests import Element, parse
 ISSUER = "http://testserver"
 REDIRECT_URI = "http://127.0.0.1:4567/callback"
 RESOURCE = f"{ISSUER}/gateway/tools"
+SERVER: dict[str, Any] = {
+    "issuer": ISSUER,
+    "upstreams": {"tools": "corp", "files": "corp"},
+    "metadata_documents": True,
+    "registration": True,
+}
 
 
 @dataclass
