@@ -86,6 +86,7 @@ class Person:
 
     def press(self, page: Any, label: str) -> Any:
         """Press a button, and go where its form leads: to the provider and back."""
+        assert f"{label}" in page.text, (page.status_code, page.url, page.text)
         form, button = found(parse(page.text), lambda each: label in each.text)
         fields = {
             each.attributes["name"]: each.attributes["value"]
