@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from django.contrib.auth import get_user
 from django.contrib.sessions.backends.base import UpdateError
@@ -34,7 +35,6 @@ from sessions_kms.exceptions import FateUnknown
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.sealed_items.tokens import (
     Exchange,
-    FoundToken,
     NewToken,
     SealedToken,
     TokenSteps,
@@ -44,6 +44,9 @@ from sessions_kms.services import Services
 
 REFRESHED = "_grant_refreshed"  # in the session: each refresh is a save of it
 UNTOLD = "It cannot be told whether the token was spent."
+
+Stands: TypeAlias = SealedToken | TokenTombstone
+Opens: TypeAlias = SealedGrant | TokenTombstone
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,31 +79,30 @@ class Spending:
     def issued(self) -> Steps[Issued]:
         """Return the next pair, or the one that was given for it. Raises GrantError."""
         __traceback_hide__ = True
-        found = yield from self._tokens.find(self._presented.token)
-        grant = self._checked(found)
-        if not isinstance(found, SealedToken) or grant is None or grant.key is None:
-            return (yield from self._again(found, grant))
+        found, grant = yield from self._looked_up()
+        if isinstance(grant, TokenTombstone) or grant.key is None:
+            return (yield from self._again(grant))
         stored = yield from self._saved(grant.key)
         answer, exchange = self._exchange(found, grant, grant.key, stored)
         if not (yield from self._is_done(exchange)):
-            found = yield from self._tokens.find(self._presented.token)
-            grant = self._checked(found)
-            if grant is not None and grant.key is not None:
+            found, grant = yield from self._looked_up()
+            if isinstance(grant, SealedGrant) and grant.key is not None:
                 raise StoreUnavailable(UNTOLD)
-            if not isinstance(found, SealedToken) or found.stamp != exchange.stamp:
-                return (yield from self._again(found, grant))
+            if found.stamp != exchange.stamp:
+                return (yield from self._again(grant))
         return _issued(answer)
 
-    def _checked(self, found: FoundToken) -> SealedGrant | None:
-        """Return what a token seals, if it may be used so; None of a tombstone."""
+    def _looked_up(self) -> Steps[tuple[Stands, Opens]]:
+        """Return what stands, and what that opens, if it may be used so."""
         __traceback_hide__ = True
+        found = yield from self._tokens.find(self._presented.token)
         if found is None:
             raise InvalidGrant
         if isinstance(found, TokenTombstone):
-            return None
+            return found, found
         grant = SealedGrant.from_bytes(found.content)
         self._presented.check(grant)
-        return grant
+        return found, grant
 
     def _saved(self, key: str) -> Steps[GrantStore]:
         """Return the session once it is saved as one that goes on."""
@@ -137,7 +139,7 @@ class Spending:
             return False
 
     def _exchange(
-        self, found: SealedToken, grant: SealedGrant, key: str, stored: GrantStore
+        self, found: Stands, grant: SealedGrant, key: str, stored: GrantStore
     ) -> tuple[Answer, Exchange]:
         """Return what is to be answered, and what is to be written for it."""
         __traceback_hide__ = True
@@ -168,18 +170,13 @@ class Spending:
         )
         return answer, exchange
 
-    def _again(self, found: FoundToken, grant: SealedGrant | None) -> Steps[Issued]:
+    def _again(self, spent: Opens) -> Steps[Issued]:
         """Answer who presents what is spent: as before, or by the end of the grant."""
         __traceback_hide__ = True
-        if grant is None:
-            assert isinstance(found, TokenTombstone)  # noqa: S101 - as `_checked` told
-            session, spent_at = found.session, found.spent_at
-        else:
-            session, spent_at = grant.session, grant.spent_at or 0
-        age = self._presented.arrived_at - spent_at
+        age = self._presented.arrived_at - (spent.spent_at or 0)
         if self._presented.is_code or age > self._lifetimes.refresh_grace:
-            yield from self._end(session)
-        elif grant is not None:
+            yield from self._end(spent.session)
+        elif isinstance(spent, SealedGrant):
             return (yield from self._answered())
         raise InvalidGrant
 

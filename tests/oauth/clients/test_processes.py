@@ -14,9 +14,12 @@ from tests.oauth.support.grant_worker import GrantWorker
 from tests.sessions_kms.support.stacks import aws_stack, running_roto, settings_of
 from tests.support.clock import FakeClock
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 PROCESSES = 4
 THREADS = 16
+TRIES = 50
+# What cannot be told in time, on a busy machine say, is asked again.
+UNTOLD = {"StoreUnavailable", "TableUnavailable", "KMSUnavailable", "FateUnknown", "NotApplied"}
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +41,24 @@ def workers(
         yield [made.enter_context(GrantWorker(settings)) for _ in range(PROCESSES)]
 
 
+def told(worker: GrantWorker, do: str, **arguments: Any) -> Any:
+    """Ask until there is an answer."""
+    for _ in range(TRIES):
+        answer = worker.ask(do, **arguments)
+        if not isinstance(answer, str) or answer not in UNTOLD:
+            return answer
+    raise AssertionError
+
+
+def lives(worker: GrantWorker, issued: dict[str, Any]) -> bool:
+    return bool(told(worker, "lives", access_token=issued["access_token"]))
+
+
 def begun(workers: list[GrantWorker]) -> dict[str, Any]:
     """Begin a grant that every process has met, so that all race with warm connections."""
-    issued: dict[str, Any] = workers[0].ask("redeem", code=workers[0].ask("allow"))
-    for worker in workers:
-        assert worker.ask("lives", access_token=issued["access_token"]) is True
+    while not isinstance(issued := workers[0].ask("redeem", code=told(workers[0], "allow")), dict):
+        assert issued in UNTOLD
+    assert all(lives(worker, issued) for worker in workers)
     return issued
 
 
@@ -55,27 +71,26 @@ def race(workers: list[GrantWorker], token: str) -> list[Any]:
 def test_all_who_refresh_one_token_at_once_get_one_pair(workers: list[GrantWorker]) -> None:
     issued = begun(workers)
     for _ in range(3):
-        told = race(workers, issued["refresh_token"])
-        assert len(told) == PROCESSES * THREADS
-        pairs = [each for each in told if isinstance(each, dict)]
+        outcomes = race(workers, issued["refresh_token"])
+        assert len(outcomes) == PROCESSES * THREADS
+        pairs = [each for each in outcomes if isinstance(each, dict)]
+        assert {each for each in outcomes if isinstance(each, str)} <= UNTOLD
+        pairs.append(told(workers[-1], "refresh", token=issued["refresh_token"]))
         assert {each["refresh_token"] for each in pairs} == {pairs[0]["refresh_token"]}
-        # Whoever could not tell in time comes again within the grace.
-        assert {each for each in told if isinstance(each, str)} <= {"StoreUnavailable"}
-        assert workers[-1].ask("refresh", token=issued["refresh_token"]) == pairs[0]
         issued = pairs[0]
-        assert workers[1].ask("lives", access_token=issued["access_token"]) is True
+        assert lives(workers[1], issued)
 
 
 def test_code_redeemed_in_all_at_once_gives_one_pair_at_most(workers: list[GrantWorker]) -> None:
     begun(workers)
-    code = workers[0].ask("allow")
+    code = told(workers[0], "allow")
     for worker in workers:
         worker.tell("redeem", code=code)
-    told = [worker.answer() for worker in workers]
-    pairs = [each for each in told if isinstance(each, dict)]
+    outcomes = [worker.answer() for worker in workers]
+    pairs = [each for each in outcomes if isinstance(each, dict)]
     assert len(pairs) <= 1
-    for each in pairs:
-        assert workers[0].ask("lives", access_token=each["access_token"]) is False
+    if "InvalidGrant" in outcomes:
+        assert not any(lives(workers[0], each) for each in pairs)
 
 
 def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[GrantWorker]) -> None:
@@ -83,12 +98,12 @@ def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[Gran
     *racing, ends = workers
     for worker in racing:
         worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
-    assert ends.ask("end") == 1
-    told = [each for worker in racing for each in worker.answer()]
-    assert {each for each in told if isinstance(each, str)} <= {"InvalidGrant", "StoreUnavailable"}
-    for each in (issued, *(each for each in told if isinstance(each, dict))):
-        assert ends.ask("lives", access_token=each["access_token"]) is False
-        assert ends.ask("refresh", token=each["refresh_token"]) == "InvalidGrant"
+    assert told(ends, "end") <= 1  # 0 where an end whose answer was lost had been one
+    outcomes = [each for worker in racing for each in worker.answer()]
+    assert {each for each in outcomes if isinstance(each, str)} <= {"InvalidGrant", *UNTOLD}
+    for each in (issued, *(each for each in outcomes if isinstance(each, dict))):
+        assert not lives(ends, each)
+        assert told(ends, "refresh", token=each["refresh_token"]) == "InvalidGrant"
 
 
 def test_grant_goes_on_after_all_but_one_are_killed(workers: list[GrantWorker]) -> None:
@@ -99,6 +114,6 @@ def test_grant_goes_on_after_all_but_one_are_killed(workers: list[GrantWorker]) 
         worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
         time.sleep(delay)  # Somewhere before, within or after its transaction.
         worker.kill()
-        issued = survivor.ask("refresh", token=issued["refresh_token"])
+        issued = told(survivor, "refresh", token=issued["refresh_token"])
         assert isinstance(issued, dict)
-        assert survivor.ask("lives", access_token=issued["access_token"]) is True
+        assert lives(survivor, issued)
