@@ -125,10 +125,20 @@ def test_parameters_that_come_twice_are_refused(app: App, store: Stack) -> None:
     assert refused(app, f"{body}&resource={RESOURCE}") == "invalid_grant"
 
 
-def test_long_body_is_refused_before_anything_is_asked(app: App, store: Stack) -> None:
-    store.dynamodb.unavailable = True
-    assert refused(app, "x" * 8193) == "invalid_request"
-    assert refused(app, "token=" + "x" * 8193, "/oauth/revoke") == "invalid_request"
+def test_body_that_is_long_or_of_another_kind_is_not_looked_at(app: App, store: Stack) -> None:
+    app.register()
+    token, client_id = "gwr_" + "a" * 32, app.client_id
+    form = urlencode(
+        {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": token}
+    )
+    fits = f"{form}&x=".ljust(8192, "x")
+    assert refused(app, fits) == "invalid_grant"
+    assert refused(app, fits + "x") == "invalid_request"
+    for kind in ("text/plain", "application/json", ""):
+        answer = app.http.post("/oauth/token", form, kind)
+        assert answer.json()["error"] == "invalid_request"
+    long = urlencode({"token": token, "client_id": client_id}) + "&x="
+    assert refused(app, long.ljust(8193, "x"), "/oauth/revoke") == "invalid_request"
 
 
 def test_code_or_token_in_a_query_or_a_header_counts_for_nothing(
