@@ -46,12 +46,14 @@ bench:
 bench-here: $(VENV)/.bench-installed
 	$(BIN)/python -m tests.bench $(ARGS)
 
-# The engine against its model, and faults at each call, at length: 3,000 examples are 150,000 steps.
-# And 100,000 signatures and answers of the wire against botocore's.
+# The engine against its model, faults at each call, every interleaving of what is done to a grant,
+# at length: 3,000 examples are 150,000 steps. And 100,000 signatures, requests and answers of the wire
+# against botocore's and http.client's.
 fuzz: $(VENV)/.dev-installed
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s --timeout 0 \
 	  tests/sessions_kms/model/test_engine_model.py tests/sessions_kms/adversity/test_faults_everywhere.py \
-	  tests/oauth/provider/test_revocation_faults.py tests/sessions_kms/aws/wire $(ARGS)
+	  tests/oauth/provider/test_revocation_faults.py tests/oauth/clients/test_every_interleaving.py \
+	  tests/sessions_kms/aws/wire tests/sessions_kms/aws/http1 $(ARGS)
 
 check: $(VENV)/.dev-installed
 	$(BIN)/ruff format --check .

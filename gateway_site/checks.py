@@ -108,6 +108,33 @@ def upstreams_are_told_the_clients_address(
     ]
 
 
+@register
+def clients_can_come(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Warn where OAuth clients may sign in, but none could, or none of them anywhere."""
+    server = getattr(settings, "AUTHORIZATION_SERVER", None)
+    if server is None:
+        return []
+    found: list[CheckMessage] = []
+    if not server.upstreams:
+        found.append(
+            checks.Warning(
+                "AUTHORIZATION_ISSUER is set, but no upstream is offered to clients.",
+                hint="Set UPSTREAM_<NAME>_CLIENTS=1 for each that they may call.",
+                id="gateway_site.W010",
+            )
+        )
+    if not (server.metadata_documents or server.registration or server.listed):
+        found.append(
+            checks.Warning(
+                "Upstreams are offered to OAuth clients, but no client can become known.",
+                hint="Set CLIENTS_METADATA_DOCUMENTS=1, CLIENTS_REGISTRATION=1 or CLIENTS_FILE; "
+                "most MCP clients need the first or the second.",
+                id="gateway_site.W011",
+            )
+        )
+    return found
+
+
 @register(Tags.security, deploy=True)
 def not_a_local_run(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """Refuse to deploy with the relaxations of the local run."""

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port
 
 from gateway_site import providers, variables
-from gateway_site.environment import admission, branding, secret_files
+from gateway_site.environment import admission, branding, clients, secret_files
 from gateway_site.environment.addresses import (
     LOOPBACK_HOSTS,
     hosts,
@@ -42,11 +42,21 @@ SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
 SECRET_KEY = _env.text("DJANGO_SECRET_KEY")
 SECRET_KEY_FALLBACKS = _env.items("DJANGO_SECRET_KEY_FALLBACKS")
 PUBLIC_URL = public_url(_env, "PUBLIC_URL", local=GATEWAY_LOCAL)
+UPSTREAMS = upstream.configured(os.environ)
+# OAuth clients that sign in here themselves: None where they do not.
+AUTHORIZATION_SERVER = clients.authorization_server(
+    _env,
+    {each.name: each.provider for each in UPSTREAMS.values() if each.clients},
+    url=PUBLIC_URL,
+    local=GATEWAY_LOCAL,
+)
+OAUTH_CLIENTS = clients.lifetimes(_env)
 ALLOWED_HOSTS = hosts(_env, "ALLOWED_HOSTS")
 if GATEWAY_LOCAL and not ALLOWED_HOSTS:
     ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 CSRF_TRUSTED_ORIGINS = _env.items("CSRF_TRUSTED_ORIGINS")
-if PUBLIC_URL and (_public_host := split_domain_port(urlsplit(PUBLIC_URL).netloc)[0]):
+_origin = PUBLIC_URL or (AUTHORIZATION_SERVER.issuer if AUTHORIZATION_SERVER else "")
+if _origin and (_public_host := split_domain_port(urlsplit(_origin).netloc)[0]):
     ALLOWED_HOSTS = list(dict.fromkeys([*ALLOWED_HOSTS, _public_host]))
 
 if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
@@ -57,7 +67,7 @@ if GATEWAY_LOCAL and not LOOPBACK_HOSTS.issuperset(ALLOWED_HOSTS):
 
 REQUIRED_VARIABLES = ["DJANGO_SECRET_KEY", "KMS_KEY_ARN", "SESSIONS_TABLE"]
 if not (GATEWAY_LOCAL or DEBUG):
-    REQUIRED_VARIABLES += ["DATABASE_URL", *([] if PUBLIC_URL else ["ALLOWED_HOSTS"])]
+    REQUIRED_VARIABLES += ["DATABASE_URL", *([] if _origin else ["ALLOWED_HOSTS"])]
 MISSING_VARIABLES = _env.missing(REQUIRED_VARIABLES)
 
 # Applications
@@ -89,7 +99,9 @@ MIDDLEWARE = [
     "sessions_kms.middleware.StoreUnavailableMiddleware",
     "oauth.sign_out.SignOutMiddleware",  # outside of the session's: it acts when that has saved
     "gateway_site.edge.signed_out.SignedOutMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "gateway_site.forwarding.client_session.ClientSessionMiddleware"
+    if AUTHORIZATION_SERVER
+    else "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -150,6 +162,8 @@ SESSIONS_KMS: dict[str, Any] = {
     "ABSOLUTE_TIMEOUT": _env.whole_number("SESSIONS_ABSOLUTE_TIMEOUT", 7 * DAY),
     "ANONYMOUS_MAX_SIZE": 64 * 1024,  # bytes; a sign-up that waits for its end holds tokens
 }
+if (_age := clients.grant_age(_env)) is not None:
+    SESSIONS_KMS["GRANT_TIMEOUT"] = _age
 for _key, _variable in {"KEY_ID": "KMS_KEY_ARN", "TABLE_NAME": "SESSIONS_TABLE"}.items():
     if _env.text(_variable):
         SESSIONS_KMS[_key] = _env.text(_variable)
@@ -215,7 +229,6 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-UPSTREAMS = upstream.configured(os.environ)
 # Seconds for which a call of an upstream may go by what the database said of its person.
 PERSON_CACHE_AGE = _env.whole_number("PERSON_CACHE_AGE", 2, maximum=60)
 

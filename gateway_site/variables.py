@@ -16,12 +16,13 @@ from itertools import product
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site import providers
-from gateway_site.environment import admission
+from gateway_site.environment import admission, clients
 from gateway_site.environment.names import FILE, SERVICE_LINK, nearest
 from gateway_site.rules import upstream
 
 NAMES = (
     *admission.NAMES,
+    *clients.NAMES,
     "ALLOWED_HOSTS",
     "CSRF_TRUSTED_ORIGINS",
     "DATABASE_URL",

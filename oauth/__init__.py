@@ -15,6 +15,7 @@ is imported at its first use, so that this package can be imported before Django
 #   tokens                                  token sets in the session, and their refresh
 #   logout                                  what ends with a session, here and at the provider
 #   sign_in                                 allauth's flow, and what it leaves in the session
+#   clients                                 OAuth clients that sign in here, and their tokens
 #   access  adapter  backchannel  urls      the doors: what code and settings name,
 #   sign_out  checks  apps  admin             and what Django finds
 #   doctor                                  can people sign in with a provider?
@@ -77,6 +78,12 @@ PUBLIC_MODULES = (
     "oauth.sign_in.accounts",  # these two for commands of an operator
     "oauth.sign_in.rights",
     "oauth.admission.explaining",
+    "oauth.clients.grants",
+    "oauth.clients.rules.challenge",
+    "oauth.clients.rules.client",
+    "oauth.clients.rules.listed",
+    "oauth.clients.rules.redirect_uris",
+    "oauth.clients.server",  # what is configured of the clients that sign in here
     "oauth.doctor",
 )
 

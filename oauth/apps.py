@@ -3,6 +3,7 @@
 import logging
 
 from django.apps import AppConfig
+from django.conf import settings
 
 logger = logging.getLogger(__name__)
 
@@ -15,11 +16,14 @@ class OAuthConfig(AppConfig):
 
     def ready(self) -> None:
         from oauth import checks  # noqa: F401 - it registers
+        from oauth.clients.server import SETTING
         from oauth.logout import released  # noqa: F401 - it connects
         from oauth.provider.config import all_providers
         from oauth.sign_in import capture, rights  # noqa: F401 - they connect
         from sessions_kms import not_before_names_from
 
+        if getattr(settings, SETTING, None) is not None:
+            from oauth.clients.endpoints import approval  # noqa: F401
         not_before_names_from(lambda: [provider.name for provider in all_providers()])
         self._tell_of_proxies([provider.issuer for provider in all_providers()])
 

@@ -18,7 +18,7 @@ setting, and needs neither Django nor boto3.
 #   session                                        load, save, merge, expiry of one session
 #   operations | switching                         of many sessions | from and to another engine
 #   backend  moving_in  moving_out  middleware     the doors: what settings name,
-#   checks  apps  models                             and what Django finds
+#   checks  apps  models  grant_store                what Django finds, what tokens open
 #   doctor | infrastructure | admin -> management  what operators and administrators use
 
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         TableUnavailable,
     )
     from sessions_kms.format.record import SHORT_ID
+    from sessions_kms.grant_store import GrantStore
     from sessions_kms.operations.users import user_id_of
     from sessions_kms.sealed_items import about
     from sessions_kms.sealed_items.leases import Leases
@@ -52,6 +53,7 @@ __all__ = [
     "LINKS_MAX",
     "SHORT_ID",
     "AnonymousSessionTooLarge",
+    "GrantStore",
     "InvalidRecord",
     "KMSUnavailable",
     "Leases",
@@ -88,6 +90,9 @@ PUBLIC_MODULES = (
     "sessions_kms.concurrency.turn",
     "sessions_kms.cookies.foreign",
     "sessions_kms.cookies.names",
+    "sessions_kms.sealed_items.tokens",  # these three for tokens that open sessions
+    "sessions_kms.format.token_tombstone",
+    "sessions_kms.grant_store",
     "sessions_kms.operations.ending",
     "sessions_kms.operations.listing",
     "sessions_kms.operations.page_token",
@@ -102,6 +107,7 @@ _HOMES = {
     "LINKS_MAX": "session.links:LINKS_MAX",
     "SHORT_ID": "format.record:SHORT_ID",
     "AnonymousSessionTooLarge": "session.anonymous:AnonymousSessionTooLarge",
+    "GrantStore": "grant_store:GrantStore",
     "InvalidRecord": "exceptions:InvalidRecord",
     "KMSUnavailable": "exceptions:KMSUnavailable",
     "Leases": "sealed_items.leases:Leases",

@@ -375,7 +375,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return services()
 
     def _repository(self) -> Repository:
-        return Repository(services(), self._codec)
+        return Repository(self._services, self._codec)
 
     def _draft(self) -> Draft:
         """Return the session as it is now: other threads of the request may go on changing it."""

@@ -21,6 +21,7 @@ from sessions_kms.format.attributes import ITEM_MAX_BYTES
 
 SETTING = "SESSIONS_KMS"
 DAY = 24 * 3600
+GRANT_MAX = 90 * DAY
 SIZE_MIN = 1024  # bytes: below, not even the beginning of a sign-in would fit
 RESERVED_CONTEXT = ("purpose", "namespace", "period")
 
@@ -43,12 +44,24 @@ class Config:
     decrypt_key_ids: tuple[str, ...] = ()
     not_before: int | None = None
     absolute_timeout: int | None = 7 * DAY
+    grant_timeout: int | None = None  # as the absolute timeout
     data_key_period: int = DAY
     data_key_cache_age: int = 300
     data_key_max_stale: int = 3600
     migrate_from: str = "django.contrib.sessions.backends.db"
     anonymous_max_size: int | None = None  # bytes
     client: Literal["auto", "boto", "wire"] = "auto"
+
+    @property
+    def grant_age(self) -> int:
+        """The absolute timeout of sessions that tokens open."""
+        return min(self.grant_timeout or self.absolute_timeout or GRANT_MAX, GRANT_MAX)
+
+    @property
+    def longest_age(self) -> int | None:
+        """The later of both absolute timeouts; None for never."""
+        timeout = self.absolute_timeout
+        return None if timeout is None else max(timeout, self.grant_age)
 
     def period_of(self, moment: float) -> int:
         """Return the start of the data key's period that a moment lies in; 0 in strict mode."""
@@ -227,6 +240,7 @@ FIELDS: Mapping[str, Setting] = {
     "NOT_BEFORE": Setting("E009", _optional(parse_moment)),
     # Beyond what dates can say, the end of a session could not be shown: None says never.
     "ABSOLUTE_TIMEOUT": Setting("E010", _optional(_seconds(1, 3650 * DAY))),
+    "GRANT_TIMEOUT": Setting("E020", _optional(_seconds(60, GRANT_MAX))),
     # Longer periods, or keys that serve longer, would break the record's rule that
     # a data key seals for at most 8 days (record.DATA_KEY_USE).
     "DATA_KEY_PERIOD": Setting("E011", _seconds(0, 7 * DAY)),

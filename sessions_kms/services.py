@@ -7,7 +7,7 @@ that dropping it (changed settings, a forked child) starts afresh.
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -82,7 +82,10 @@ class ServiceSteps:
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the store, wired. ``clock`` gives epoch seconds."""
+    """The parts of the store, wired. ``clock`` gives epoch seconds.
+
+    ``for_grants`` are those that load the sessions of grants, and no others.
+    """
 
     config: conf.Config
     table: Table
@@ -91,6 +94,22 @@ class Services:
     clock: Clock = time.time
     sleep: Callable[[float], None] = time.sleep
     lanes: Lanes[Any] = field(default_factory=Lanes, repr=False)  # of those who write a session
+    for_grants: bool = False
+
+    @cached_property
+    def of_grants(self) -> "Services":
+        """The same for sessions of grants, which have an absolute timeout of their own."""
+        config = replace(self.config, absolute_timeout=self.config.grant_age)
+        return replace(self, config=config, for_grants=True)
+
+    @cached_property
+    def of_any(self) -> "Services":
+        """The same for those who see only what records say in the clear, whichever they are of.
+
+        What a session's own timeout would have ended is still there to them until its `ttl`.
+        """
+        config = replace(self.config, absolute_timeout=self.config.longest_age)
+        return replace(self, config=config)
 
     @cached_property
     def session_items(self) -> SessionItems:

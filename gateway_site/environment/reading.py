@@ -30,6 +30,10 @@ class Variables:
         self._environment = environment
         self._prefix = prefix
 
+    def under(self, prefix: str) -> Variables:
+        """Return those whose names go on so."""
+        return Variables(self._environment, self._prefix + prefix)
+
     def variable(self, suffix: str) -> str:
         """Return the whole name of a variable."""
         return self._prefix + suffix

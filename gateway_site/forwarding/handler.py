@@ -32,10 +32,17 @@ from gateway_site.edge import access_log, own_cookies
 from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
-from gateway_site.forwarding import admission, proxy
+from gateway_site.forwarding import admission, client_calls, proxy
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.gate import Busy, Gate
-from gateway_site.forwarding.lanes import THREADS, Lane, ProviderLane, Work, provider_asked_by
+from gateway_site.forwarding.lanes import (
+    CLIENTS,
+    THREADS,
+    Lane,
+    ProviderLane,
+    Work,
+    provider_asked_by,
+)
 from gateway_site.forwarding.passage import Chain, NeedsThread, Passage, reads_session
 from gateway_site.forwarding.people import people
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
@@ -94,7 +101,7 @@ class GatewayHandler(ASGIHandler):
             problem = await proxy.forward(response.call, receive, send, _header_list(response))
             if problem is None:
                 return
-            refusal = problem.response()
+            refusal = (await client_calls.settled(response.call, problem)).response()
             problems.carry(response, refusal)
             await cookies.renew(response.call.request, refusal)
             response = refusal
@@ -223,6 +230,8 @@ def _provider_asked(match: ResolverMatch | None) -> str | None:
     """Return the name of the provider that a page will ask, as its address tells it."""
     if match is None:
         return None
+    if (match.url_name or "").startswith(CLIENTS):
+        return CLIENTS
     if match.func in ASK_A_PROVIDER:
         name: str = match.kwargs["provider_id"]
         return name

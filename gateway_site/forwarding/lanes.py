@@ -23,6 +23,10 @@ PROVIDER_THREADS = 32
 # 4 seconds gets through 60 sign-ins in that time, so many at once as may be exchanged.
 PROVIDER_PATIENCE = 15.0
 
+# OAuth clients and their people: the names of their pages begin so. They share a line as those of
+# one provider do, since some wait for a client's document, and anybody may cause them.
+CLIENTS = "oauth_clients_"
+
 Work = Callable[[], HttpResponseBase]
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -71,6 +75,7 @@ class ProviderLane:
     async def run(self, client: Client, work: Work, *, provider: str) -> HttpResponseBase:
         """Return what the work does. Raises Busy and ClientGone before it has begun."""
         # Anybody can make names up: they share one line.
-        name = provider if config.provider(provider) is not None else ""
+        known = provider == CLIENTS or config.provider(provider) is not None
+        name = provider if known else ""
         async with self._gates[name].place(client):
             return await self._lane.run(client, work)

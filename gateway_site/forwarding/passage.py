@@ -28,7 +28,7 @@ from django.urls import ResolverMatch, set_script_prefix
 from gateway_site.edge import access_log
 from gateway_site.forwarding.people import CALLER
 
-REQUEST_ID = "request_id"  # the request's attribute
+REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
 IN_LOOP = "_gateway_in_loop"  # the request's attribute: whose code must not wait
 WITHOUT_IO = "_gateway_without_io"  # the view's
 WITH_SESSION = "_gateway_with_session"  # the view's
@@ -46,6 +46,8 @@ KNOWN = frozenset(
         "oauth.sign_out.SignOutMiddleware",  # waits after a sign-out, which needs the session's I/O
         "gateway_site.edge.signed_out.SignedOutMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
+        # That of a client's call needs the I/O of its token, whose guard is Django's.
+        "gateway_site.forwarding.client_session.ClientSessionMiddleware",
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -155,6 +157,7 @@ class Passage:
         known = access_log.noted(request.scope)
         if known:
             setattr(request, REQUEST_ID, known.id)
+            setattr(request, ARRIVED, known.began)
         if in_loop:
             setattr(request, IN_LOOP, True)
         response: HttpResponseBase = self._chain.get_response(request)

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import ANSWER_TIME, ClientGone
 from gateway_site.edge.trusted_proxies import Address, address
-from gateway_site.forwarding import bearer
+from gateway_site.forwarding import bearer, client_calls
 from gateway_site.forwarding.call import Call
 from gateway_site.forwarding.call_watch import watched
 from gateway_site.forwarding.concurrency_limit import Slots
@@ -56,8 +56,7 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
     has everything.
     """
     try:
-        key = (call.upstream.name, call.owner.person)
-        with slots.taken(key, call.upstream.max_concurrent):
+        with slots.taken(client_calls.bounded_as(call), call.upstream.max_concurrent):
             return await _watched(_Exchange(call, receive, send, extra))
     except Problem as problem:
         return problem
@@ -93,6 +92,7 @@ class _Exchange:
         """Make the call and pass on the answer. Raises Problem unless one has begun."""
         answer = await self._answered()
         try:
+            client_calls.refuse_unauthorized(self.call, answer.status)
             patience = self._patience(answer)
             await self._begin(answer)
             self._release(answer)
@@ -181,7 +181,8 @@ class _Exchange:
     async def _begin(self, answer: Answer) -> None:
         """Hand the head of the answer over."""
         status, came = answer.status, answer.headers
-        headers = [*to_browser(came, status), *locations(self.call, status, came)]
+        told = client_calls.told(self.call, to_browser(came, status))
+        headers = [*told, *locations(self.call, status, came)]
         if _is_event_stream(answer):
             headers.append(UNBUFFERED)
         extra = await cookies.renewed(self.call.request, self._extra)

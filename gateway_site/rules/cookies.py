@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from gateway_site.rules.headers import Headers
-from sessions_kms import StoreUnavailable
+from sessions_kms import GrantStore, StoreUnavailable
 from sessions_kms.concurrency.executors import executor, in_thread
 
 THREADS = 4  # of its own: in those of the event loop it would hold up look-ups of hosts
@@ -43,7 +43,8 @@ async def renewed(request: HttpRequest, headers: Headers) -> Headers:
 
 async def _cookies(request: HttpRequest) -> SimpleCookie:
     response = HttpResponse()  # of its own: Django renews no cookie with a status of 5xx
-    if request.session.modified:
+    # A client's session has no cookie; what a refresh changed of it is stored already.
+    if request.session.modified and not isinstance(request.session, GrantStore):
         # The call was made: whether the session stands is asked elsewhere.
         with suppress(SessionInterrupted, StoreUnavailable):
             await in_thread(executor("gateway-cookies", THREADS), _saved, request, response)

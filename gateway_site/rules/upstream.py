@@ -41,6 +41,7 @@ SUFFIXES = (
     "CA_FILE",
     "CLIENT_ADDRESS",
     "ALLOWED_GROUPS",
+    "CLIENTS",
     *NUMBERS,
 )
 NAME_LENGTH = 40
@@ -57,6 +58,7 @@ class Upstream:
     (`client` sees to it); the certificates of `ca_file` count in place of the public
     authorities'. `client_address` tells whether the upstream may know who calls.
     `allowed_groups` are groups at the provider; empty allows everybody who is signed in.
+    `clients` tells whether OAuth clients may call it, for people who allowed them to.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Upstream:
     ca_file: str | None = None
     client_address: bool = False
     allowed_groups: frozenset[str] = frozenset()
+    clients: bool = False
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Tell whether somebody in these groups at the provider may call it."""
@@ -115,6 +118,7 @@ class _Variables(Variables):
             ca_file=self.ca_file("CA_FILE"),
             client_address=bool(self.flag("CLIENT_ADDRESS")),
             allowed_groups=self._allowed_groups(),
+            clients=bool(self.flag("CLIENTS")),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 

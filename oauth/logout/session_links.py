@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jwt
@@ -32,8 +32,13 @@ SESSION = "sid"
 SUBJECT = "sub"
 
 
-def keep(session: SessionBase, name: str, token_set: TokenSet) -> None:
-    """Link the session to the one at the provider, if the provider may end it from there."""
+def keep(
+    session: SessionBase, name: str, token_set: TokenSet, kinds: Sequence[str] = (SESSION, SUBJECT)
+) -> None:
+    """Link the session to the one at the provider, if the provider may end it from there.
+
+    ``kinds`` says by which of the provider's names that is.
+    """
     provider = config.provider(name)
     if provider is None or not is_offered(provider):
         drop(session, name)
@@ -41,7 +46,7 @@ def keep(session: SessionBase, name: str, token_set: TokenSet) -> None:
     session[PREFIX + name] = [
         link(claims["iss"], kind, claims[kind])
         for claims in [_claims(token_set)]
-        for kind in (SESSION, SUBJECT)
+        for kind in kinds
         if isinstance(claims.get("iss"), str) and isinstance(claims.get(kind), str)
     ]
     _list_all(session, first=name)

@@ -64,7 +64,7 @@ class Answer:
     a redirect, which is not followed, leads; ``date`` is the answer's own, and
     ``certificate_end`` that of the server's certificate (`notAfter`), where there is one.
     ``challenge`` is its WWW-Authenticate, ``dpop_nonce`` the nonce that it asks for from now on
-    (RFC 9449).
+    (RFC 9449). ``cache_control`` tells for how long it may be kept.
     """
 
     status: int
@@ -76,6 +76,7 @@ class Answer:
     certificate_end: str | None = None
     challenge: str = ""
     dpop_nonce: str | None = None
+    cache_control: str = ""
 
     def __repr__(self) -> str:
         """Show the status, never the body."""
@@ -145,10 +146,16 @@ def get(
     headers: Mapping[str, str] | None = None,
     patience: float | None = None,
     most: int = DOCUMENT_MAX,
+    remedy: str = REMEDY,
 ) -> Answer:
-    """Get a document of so many bytes at ``most``. Raises ProviderUnavailable."""
+    """Get a document of so many bytes at ``most``. Raises ProviderUnavailable.
+
+    ``remedy`` is what the log says of an address that is out of reach.
+    """
     __traceback_hide__ = True
-    return ask("GET", url, headers or {}, None, reach=reach, patience=patience, most=most)
+    return ask(
+        "GET", url, headers or {}, None, reach=reach, patience=patience, most=most, remedy=remedy
+    )
 
 
 def post(
@@ -175,6 +182,7 @@ def ask(
     reach: Reach = PUBLIC,
     patience: float | None = None,
     most: int = ANSWER_MAX,
+    remedy: str = REMEDY,
 ) -> Answer:
     """Ask within a deadline, which only an event loop can hold: headers may drip as well.
 
@@ -195,7 +203,7 @@ def ask(
         code = Code.TLS if _is_of_tls(exc) else code
     if refused is not None:
         # The name alone: a path or a query may hold what is secret.
-        logger.error("%s is not asked: %s %s", _host(url), refused, REMEDY)
+        logger.error("%s is not asked: %s %s", _host(url), refused, remedy)
         code = Code.ADDRESS_REFUSED
     raise ProviderUnavailable("The provider cannot be reached.", code)
 
@@ -267,6 +275,7 @@ async def _ask(
             certificate_end,
             response.headers.get("WWW-Authenticate", ""),
             response.headers.get("DPoP-Nonce"),
+            response.headers.get("Cache-Control", ""),
         )
 
 

@@ -38,7 +38,7 @@ ERRORS = (requests.RequestException, ProviderException, OAuth2Error)
 def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Ask for a confirmation (GET), or lead to the provider (POST)."""
     pending.check_wishes(request)
-    provider = _provider(request, provider_id)
+    provider = provider_of(request, provider_id)
     confirmation: HttpResponse | None = respond_to_login_on_get(request, provider)
     return confirmation or lead_to(request, provider)
 
@@ -52,7 +52,7 @@ def lead_to(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
     if another_account.is_meant(request):
         query["auth_params"] = another_account.parameters(provider)
     request.GET = query  # type: ignore[assignment]  # Django's own attribute takes a copy too
-    return _answered(request, provider, lambda: provider.redirect_from_request(request))
+    return answered(request, provider, lambda: provider.redirect_from_request(request))
 
 
 @csrf_exempt  # a POST changes nothing
@@ -66,18 +66,19 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
         if configured is None or not configured.posts_answers:
             return HttpResponseNotAllowed(["GET"])
         return led_on(request)
-    provider = _provider(request, provider_id)
+    provider = provider_of(request, provider_id)
     if (elsewhere := way_back.stray(request, provider.sub_id)) is not None:
         return elsewhere
     view = OAuth2CallbackView.adapter_view(provider.get_oauth2_adapter(request))
-    return _answered(
+    return answered(
         request, provider, lambda: signup_race.completed(request, lambda: view(request))
     )
 
 
-def _answered(
+def answered(
     request: HttpRequest, provider: OAuth2Provider, view: Callable[[], HttpResponse]
 ) -> HttpResponse:
+    """Return what a view answers; a page for what a provider does not, or should not."""
     try:
         return view()
     except ERRORS as error:
@@ -85,7 +86,8 @@ def _answered(
         return page
 
 
-def _provider(request: HttpRequest, provider_id: str) -> OAuth2Provider:
+def provider_of(request: HttpRequest, provider_id: str) -> OAuth2Provider:
+    """Return a provider by its name. Raises Http404 where there is none."""
     try:
         provider = get_adapter().get_provider(request, provider_id)
     except SocialApp.DoesNotExist:

@@ -127,7 +127,7 @@ class Refresh:
         """Ask the provider and keep what it says. Runs in a thread that nobody cancels."""
         __traceback_hide__ = True
         # Until it is known to be saved it is kept as long as a session may hold the old one.
-        lifetime = self._services.config.absolute_timeout or KEPT_UNSAVED
+        lifetime = self._services.config.longest_age or KEPT_UNSAVED
         try:
             with telemetry.spanned("refresh", "refresh", provider=self._provider.name):
                 new = refresh(self._services, self._provider, self.held)

@@ -16,12 +16,18 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import trouble
-from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
-from sessions_kms.format.kinds import link_id, not_before_id, owner_of
+from sessions_kms.exceptions import (
+    FateUnknown,
+    InvalidRecord,
+    StoreUnavailable,
+    TableUnavailable,
+)
+from sessions_kms.format.kinds import answer_id, link_id, not_before_id, owner_of
 from sessions_kms.format.record import SHORT_ID, SessionRecord
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.sealing import Sealing
+from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from sessions_kms.services import id_of, services
 from sessions_kms.session import links
 from sessions_kms.storage.session_items import Conflict
@@ -74,6 +80,7 @@ class Canary:
             "canary index": self._index,
             "canary link": self._linked,
             "canary lease": self._leased,
+            "canary token": self._spent,
             "canary tamper": self._tamper,
             "canary expiry": self._expire,
         }
@@ -199,6 +206,30 @@ class Canary:
         if held_by_one and found == self._value.encode():
             return ok("canary lease", "held by one, and its result found by another")
         return failing("canary lease", "held by two, or its result is lost", CONDITIONS)
+
+    def _spent(self) -> Finding:
+        tokens, ends = Tokens(services()), int(services().clock()) + LIFETIME
+        first, second = (f"gwr_{secrets.token_hex(16)}" for _ in range(2))
+        self._left += [tokens.id_of(first), answer_id(tokens.id_of(first)), tokens.id_of(second)]
+        tokens.begin(NewToken(first, self._value.encode(), ends))
+        found = tokens.find(first)
+        if not isinstance(found, SealedToken):
+            return failing("canary token", "it opens nothing", REPORT)
+        spending = Exchange(
+            expected=found.stamp,
+            stamp=new_stamp(),
+            spent=NewToken(first, b"", ends),
+            answer=NewToken(first, self._value.encode(), ends),
+            successors=[NewToken(second, self._value.encode(), ends)],
+        )
+        for each in (spending, replace(spending, stamp=new_stamp(), successors=[])):
+            with suppress(FateUnknown):  # What stands tells.
+                tokens.exchange(each)
+        stands = tokens.find(first)
+        is_first = isinstance(stands, SealedToken) and stands.stamp == spending.stamp
+        if is_first and tokens.answer(first) == self._value.encode():
+            return ok("canary token", "spent once, and its answer found again")
+        return failing("canary token", "spent twice, or not for its successor", TRANSACTIONS)
 
     @staticmethod
     def _seen(shows: Callable[[], bool]) -> bool:

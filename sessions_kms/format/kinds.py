@@ -112,6 +112,23 @@ ABOUT: Final = Kind(
     unknown="tells nothing",
     ends_with_sessions=True,
 )
+TOKEN: Final = Kind(
+    name="token",
+    word="token",
+    names="#<digest>",
+    attributes={**_EVERY, "ttl": "N", "stamp": "B"},
+    optional={**_SEALED, "session": "S", "spentAt": "N"},
+    unknown="invalid: opens nothing",
+    ends_with_sessions=True,
+)
+ANSWER: Final = Kind(
+    name="answer",
+    word="answer",
+    names="#<digest>",  # that of the token
+    attributes=_SEALED,
+    unknown="invalid: opens nothing",
+    ends_with_sessions=True,
+)
 KINDS: Final = (
     SESSION,
     TOMBSTONE,
@@ -122,6 +139,8 @@ KINDS: Final = (
     LINK,
     LOGOUT_TOKEN,
     ABOUT,
+    TOKEN,
+    ANSWER,
 )
 
 # The kinds whose ids begin with a word; of two with the same one, the narrower comes first.
@@ -160,6 +179,18 @@ def lease_id(namespace: str, secret: str) -> str:
     """Return the id of the lease of a secret."""
     __traceback_hide__ = True
     return LEASE.id_in(namespace, _digest(b"sessions_kms/1/lease", namespace, secret))
+
+
+def token_id(namespace: str, token: str) -> str:
+    """Return the id of the item that a token opens."""
+    __traceback_hide__ = True
+    return TOKEN.id_in(namespace, _digest(b"sessions_kms/1/token", namespace, token))
+
+
+def answer_id(of_token: str) -> str:
+    """Return the id of the answer to a spent token, by the id of the token's item."""
+    _, _, rest = of_token.partition("#")
+    return f"{ANSWER.word}#{rest}"
 
 
 def data_key_id(namespace: str, period: int) -> str:

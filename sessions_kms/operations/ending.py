@@ -131,7 +131,7 @@ def end_record(services: Services, record: RecordHead) -> bool:
 
 
 def _announce_end(services: Services, record: RecordHead) -> bool:
-    was_live = services.is_live(record)
+    was_live = services.of_any.is_live(record)
     if was_live:
         announce(session_ended, record.id)
     return was_live
@@ -199,7 +199,7 @@ def stored_head(services: Services, found: str) -> RecordHead | None:
 
 def ends_at(services: Services, record: RecordHead) -> int:
     """Return when the session of a record ends at the latest, in epoch seconds."""
-    timeout = services.config.absolute_timeout
+    timeout = services.config.longest_age
     return record.ttl if timeout is None else min(record.ttl, record.created_at + timeout)
 
 

@@ -74,6 +74,7 @@ class Inspection:
     def __init__(self, services: Services, current: str | None = None) -> None:
         """``current`` is the session key of the one that asks."""
         __traceback_hide__ = True
+        services = services.of_any
         namespace = services.config.namespace
         self._services = services
         self._namespace = namespace

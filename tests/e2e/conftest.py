@@ -36,7 +36,10 @@ def kept_stack(feed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         LOG_LEVEL="DEBUG",  # what is said nowhere is not said at this level either
         UPSTREAM_FEED_URL=f"http://127.0.0.1:{feed}",
         UPSTREAM_FEED_PROVIDER="local",
+        UPSTREAM_FEED_CLIENTS="1",
+        CLIENTS_REGISTRATION="1",
     )
+    stack.variables["AUTHORIZATION_ISSUER"] = stack.url
     yield stack
     stack.end()
 

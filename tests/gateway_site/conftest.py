@@ -5,13 +5,23 @@ from collections.abc import Iterator
 import pytest
 
 from tests.gateway_site.support.gateways import Gateway, running_gateway
+from tests.oauth.support.fake_provider import FakeProvider, serving
 from tests.oauth.support.fixtures import corp, database_file, github, other, store, visitor
 
 __all__ = ["corp", "database_file", "gateway", "github", "other", "store", "visitor"]
 
 
 @pytest.fixture(scope="session")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def provider() -> Iterator[FakeProvider]:
+    """Serve the provider of the gateway's people."""
+    with serving(FakeProvider) as found:
+        found.client_id = "gateway"
+        yield found
+
+
+@pytest.fixture(scope="session")
+def gateway(provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Run one gateway for all tests of a worker: they leave nothing behind in it."""
-    with running_gateway(tmp_path_factory.mktemp("gateway")) as running:
+    folder = tmp_path_factory.mktemp("gateway")
+    with running_gateway(folder, issuer=provider.issuer) as running:
         yield running

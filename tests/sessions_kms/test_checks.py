@@ -43,6 +43,7 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "E017": {"SESSION_COOKIE_AGE": "604800"},
     "E018": {"SESSIONS_KMS": GOOD | {"ANONYMOUS_MAX_SIZE": "64 KB"}},
     "E019": {"SESSIONS_KMS": GOOD | {"CLIENT": "httpx"}},
+    "E020": {"SESSIONS_KMS": GOOD | {"GRANT_TIMEOUT": 91 * 86_400}},
     "W001": {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
     "W002": {"MIDDLEWARE": [checks.SESSION_MIDDLEWARE]},
     "W003": {"SESSION_COOKIE_AGE": 7 * 86400 + 1},

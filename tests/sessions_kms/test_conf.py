@@ -52,6 +52,23 @@ def test_every_field_has_a_setting_and_every_setting_a_field() -> None:
     assert {field.name.upper() for field in fields(Config)} == set(conf.FIELDS)
 
 
+@pytest.mark.parametrize(
+    ("absolute", "grants", "grant_age", "longest"),
+    [
+        (DAY, None, DAY, DAY),
+        (DAY, 60, 60, DAY),
+        (DAY, 30 * DAY, 30 * DAY, 30 * DAY),
+        (None, None, 90 * DAY, None),
+        (365 * DAY, None, 90 * DAY, 365 * DAY),
+    ],
+)
+def test_grants_have_an_absolute_timeout_of_their_own_and_always_one(
+    absolute: int | None, grants: int | None, grant_age: int, longest: int | None
+) -> None:
+    made = parsed(ABSOLUTE_TIMEOUT=absolute, GRANT_TIMEOUT=grants)
+    assert (made.grant_age, made.longest_age) == (grant_age, longest)
+
+
 GOOD: list[tuple[str, Any, Any]] = [
     ("KEY_ID", OTHER_KEY, OTHER_KEY),
     ("TABLE_NAME", "a.b-c_D9", "a.b-c_D9"),
@@ -84,6 +101,9 @@ GOOD: list[tuple[str, Any, Any]] = [
     ("ABSOLUTE_TIMEOUT", None, None),
     ("ABSOLUTE_TIMEOUT", 1, 1),
     ("ABSOLUTE_TIMEOUT", 3650 * DAY, 3650 * DAY),
+    ("GRANT_TIMEOUT", None, None),
+    ("GRANT_TIMEOUT", 60, 60),
+    ("GRANT_TIMEOUT", 90 * DAY, 90 * DAY),
     ("DATA_KEY_PERIOD", 0, 0),
     ("DATA_KEY_PERIOD", 7 * DAY, 7 * DAY),
     ("DATA_KEY_CACHE_AGE", 1, 1),
@@ -154,6 +174,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("ABSOLUTE_TIMEOUT", timedelta(days=1), "whole number of seconds"),
     ("ABSOLUTE_TIMEOUT", True, "whole number of seconds"),
     ("ABSOLUTE_TIMEOUT", 3650 * DAY + 1, "at most 315,360,000"),
+    ("GRANT_TIMEOUT", 59, "at least 60"),
+    ("GRANT_TIMEOUT", 90 * DAY + 1, "at most 7,776,000"),
     ("DATA_KEY_PERIOD", -1, "at least 0"),
     ("DATA_KEY_PERIOD", 7 * DAY + 1, "at most 604,800"),
     ("DATA_KEY_PERIOD", None, "whole number of seconds"),

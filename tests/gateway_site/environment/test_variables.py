@@ -11,7 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway_site import variables
-from gateway_site.environment import admission
+from gateway_site.environment import admission, clients
 from tests import ROOT
 from tests.deploy_check import PRODUCTION
 from tests.gateway_site.support.loading import load_settings, production
@@ -44,7 +44,7 @@ def registered() -> set[str]:
 
 
 def test_every_variable_that_is_read_is_registered_and_no_other() -> None:
-    assert {*read_by_the_settings(), *admission.NAMES} == set(variables.NAMES)
+    assert {*read_by_the_settings(), *admission.NAMES, *clients.NAMES} == set(variables.NAMES)
 
 
 def test_every_variable_has_a_row_in_the_settings_page_and_no_other() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from types import SimpleNamespace
 
 import pytest
 from pytest_django import Settings
 
-from gateway_site.edge import tally
+from gateway_site.edge import access_log, tally
 from gateway_site.forwarding import gate, handler, lanes
 from oauth.provider import config as providers
 from tests.gateway_site.server import urls
@@ -21,6 +22,7 @@ PAGE = b"GET /page HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 CALL = PAGE.replace(b"/page", b"/gateway/x/y")
 HEALTH = PAGE.replace(b"Host", b"Connection: close\r\nHost").replace(b"/page", b"/healthz")
 POST = b"POST /page HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\n"
+CLIENT = PAGE.replace(b"/page", b"/oauth/token")
 PLACES = 2
 PLACES_OF_PROVIDERS = 3
 SWEEP = 1
@@ -38,7 +40,8 @@ def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
     monkeypatch.setattr(lanes, "PROVIDER_THREADS", PLACES_OF_PROVIDERS)
     urls.go_on.clear()
     urls.reached.clear()
-    with serving(handler.GatewayHandler()) as running:
+    urls.arrivals.clear()
+    with serving(access_log.asgi(handler.GatewayHandler())) as running:
         yield running
         urls.go_on.set()
 
@@ -105,6 +108,17 @@ def test_slow_provider_holds_up_no_page_no_call_and_no_other_provider(
     assert one_answer(late).startswith(b"HTTP/1.1 503 ")
     urls.go_on.set()
     assert all(one_answer(client).startswith(b"HTTP/1.1 200 ") for client in busy)
+
+
+def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
+    served: Served, sign_ins: Callable[[str], socket.socket]
+) -> None:
+    all_busy(served, CLIENT)
+    late = served.connected(CLIENT)
+    others = [sign_ins("corp"), served.connected(PAGE), served.connected(CALL)]
+    wait_until(lambda: len(urls.reached) == PLACES + len(others), "all others are served")
+    served.advance(lanes.PROVIDER_PATIENCE + 0.5)
+    assert one_answer(late).startswith(b"HTTP/1.1 503 ")
 
 
 def test_made_up_providers_share_one_line(
@@ -184,6 +198,18 @@ def test_body_that_does_not_arrive_holds_no_thread_and_ends(served: Served) -> N
         assert got.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in got
     assert len(urls.reached) == 1
+
+
+def test_page_is_told_when_its_request_arrived(served: Served) -> None:
+    """Not when its body did, or when it had a thread: by then a token's grace may be over."""
+    client = served.connected(POST + b"he")
+    served.settle()
+    before = perf_counter()
+    client.sendall(b"llo")
+    urls.go_on.set()
+    assert one_answer(client).endswith(b"page of 5")
+    (arrived,) = urls.arrivals
+    assert arrived < before
 
 
 def test_body_that_arrives_in_time_is_the_pages(served: Served) -> None:

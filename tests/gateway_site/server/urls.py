@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
+from oauth.clients.endpoints import arrival
+
 reached: list[str] = []
+arrivals: list[float] = []
 go_on = threading.Event()
 
 
 def page(request: HttpRequest) -> HttpResponse:
     reached.append(request.path)
+    arrivals.append(getattr(request, arrival.ATTRIBUTE))
     assert go_on.wait(20)
     return HttpResponse("page of " + str(len(request.body)))
 
@@ -33,6 +37,7 @@ def streamed(request: HttpRequest) -> StreamingHttpResponse:
 urlpatterns = [
     path("page", page),
     path("streamed", streamed),
+    path("oauth/token", page, name="oauth_clients_token"),
     path("sign-in/<str:provider_id>", sign_in),
     path("gateway/<path:path>", lambda request, path: page(request)),
 ]

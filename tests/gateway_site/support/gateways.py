@@ -160,11 +160,19 @@ def running_gateway(
             )
             | upstream_variables("TOLD", upstream_port, CLIENT_ADDRESS="1")
             | upstream_variables("CARELESS", careless_port, READ_TIMEOUT="5")
+            | upstream_variables("OPEN", upstream_port, MAX_CONCURRENT="2", CLIENTS="1")
+            | upstream_variables("LED", canned.port, READ_TIMEOUT="5", CLIENTS="1")
+            | upstream_variables("UNHELD", upstream_port, PROVIDER="absent", CLIENTS="1")
+            | upstream_variables(
+                "MCP", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp", CLIENTS="1"
+            )
         )
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
             "GATEWAY_TEST_ISSUER": issuer,
+            "AUTHORIZATION_ISSUER": f"http://127.0.0.1:{port}",
+            "CLIENTS_REGISTRATION": "1",
             "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?timeout=30",
             **variables,
         }

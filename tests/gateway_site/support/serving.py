@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -39,10 +39,16 @@ from gateway_site.forwarding import proxy  # noqa: E402
 from gateway_site.forwarding.people import people  # noqa: E402
 from gateway_site.server.options import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
+from oauth.clients.consent import Consent  # noqa: E402
+from oauth.clients.grants import grants  # noqa: E402
+from oauth.clients.rules import client_ids  # noqa: E402
+from oauth.clients.server import authorization_server  # noqa: E402
 from oauth.provider import dpop  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
+from oauth.sign_in.adapters.openid import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
+from sessions_kms.concurrency.steps import arun  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
 from tests.gateway_site.support import cookies, ways  # noqa: E402
 from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
@@ -51,6 +57,10 @@ from tests.support.clock import FakeClock  # noqa: E402
 
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
+GRANTED = "token-of-a-grant"
+VERIFIER = "verifier-" * 5
+REDIRECT_URI = "http://127.0.0.1/callback"
+CLIENT_ID = client_ids.made("Tool", [REDIRECT_URI])
 KEY = dpop.new_key()
 stack = fake_stack(FakeClock(time.time()))
 
@@ -78,12 +88,8 @@ def thumbprint(key: str) -> str:
     return ProofChecker().check([shown], "GET", "https://a.example/", None, now=0)
 
 
-def sign_in(user: User, access_token: str = TOKEN) -> str:
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    token = TokenSet(
+def token_set(access_token: str) -> TokenSet:
+    return TokenSet(
         access_token=access_token,
         token_type="Bearer",
         scope=("openid",),
@@ -91,11 +97,38 @@ def sign_in(user: User, access_token: str = TOKEN) -> str:
         client_id="gateway",
         issued_at=int(time.time()),
     )
+
+
+def sign_in(user: User, access_token: str = TOKEN) -> str:
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    token = token_set(access_token)
     held.store(session, "corp", token)
     bound = replace(token, access_token=f"{access_token}-{thumbprint(KEY)}", token_type="dpop")
     held.store(session, "bound", replace(bound, dpop_key=KEY))
     session.save()
     return str(session.session_key)
+
+
+async def allow(upstream: str) -> str:
+    """Have the first person allow a client to call an upstream; return the code."""
+    consent = Consent(
+        client_id=CLIENT_ID,
+        client_name="Tool",
+        client_host=None,
+        redirect_uri=REDIRECT_URI,
+        upstream=upstream,
+        resource=f"{authorization_server().issuer}/gateway/{upstream}",
+        scope=upstream,
+        challenge=code_challenge(VERIFIER),
+    )
+    user = await User.objects.aget(username="ada")
+    steps = grants().steps.allow(
+        user, consent, "corp", token_set(GRANTED), backend=settings.AUTHENTICATION_BACKENDS[0]
+    )
+    return await arun(steps)
 
 
 def set_https(value: str) -> str:
@@ -119,14 +152,39 @@ def set_age(value: str) -> str:
     return value
 
 
-CONTROLS: dict[str, Callable[[str], str]] = {
-    "way": set_way,
-    "ways": lambda _: json.dumps(ways.took),
-    "reads": lambda _: str(stack.dynamodb.calls.count("GetItem session")),
-    "cookie": lambda kind: cookies.of(kind, sign_in),
-    "age": set_age,
-    "https": set_https,
-    "slots": lambda _: str(len(proxy.slots)),
+async def end(key: str) -> None:
+    await SessionStore().adelete(key)
+
+
+async def activate(value: str) -> None:
+    async for user in User.objects.all():
+        user.is_active = value == "1"
+        await user.asave()
+
+
+async def change(owner: object, name: str, value: object) -> None:
+    setattr(owner, name, value)
+
+
+def at_once(act: Callable[[str], str]) -> Callable[[str], Awaitable[str]]:
+    """Return it as the others are: done in a thread."""
+    return sync_to_async(act)
+
+
+CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
+    "store": lambda value: change(stack.dynamodb, "unavailable", value == "down"),
+    "end": end,
+    "check": lambda value: change(proxy, "SESSION_CHECK", float(value)),
+    "reader": lambda value: change(proxy, "READER_TIMEOUT", float(value)),
+    "active": activate,
+    "allow": allow,
+    "way": at_once(set_way),
+    "ways": at_once(lambda _: json.dumps(ways.took)),
+    "reads": at_once(lambda _: str(stack.dynamodb.calls.count("GetItem session"))),
+    "cookie": at_once(lambda kind: cookies.of(kind, sign_in)),
+    "age": at_once(set_age),
+    "https": at_once(set_https),
+    "slots": at_once(lambda _: str(len(proxy.slots))),
 }
 
 
@@ -136,20 +194,7 @@ async def with_control(scope: Any, receive: Any, send: Any) -> None:
         await application(scope, receive, send)
         return
     what, _, value = scope["path"].removeprefix("/_control/").partition("/")
-    if what == "store":
-        stack.dynamodb.unavailable = value == "down"
-    if what == "end":
-        await SessionStore().adelete(value)
-    if what == "check":
-        proxy.SESSION_CHECK = float(value)
-    if what == "reader":
-        proxy.READER_TIMEOUT = float(value)
-    if what == "active":
-        async for user in User.objects.all():
-            user.is_active = value == "1"
-            await user.asave()
-    if what in CONTROLS:
-        value = await sync_to_async(CONTROLS[what])(value)
+    value = await CONTROLS[what](value) or value
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": value.encode()})
 

@@ -172,6 +172,7 @@ def test_session_that_is_not_deleted_is_found_and_ends_by_itself(
         ("GetItem", b"about#", "canary about"),
         ("PutItem", b"logout#", "canary link"),
         ("PutItem", b"lease#", "canary lease"),
+        ("TransactWriteItems", b"answer#", "canary token"),
     ],
 )
 def test_step_that_is_refused_is_found_in_the_words_of_aws(
@@ -204,6 +205,20 @@ def test_transaction_that_is_told_to_be_made_and_is_not_is_found(
     found = broken_by(store, proxy, "TransactWriteItems", answer(applied))
     assert next(iter(found)) == "canary cycle"
     assert "transactions" in found["canary cycle"].remedy
+
+
+@servers
+def test_token_that_is_spent_twice_is_found(store: Store, proxy: FaultProxy, roto_url: str) -> None:
+    def spend(body: dict[str, Any]) -> None:
+        for action in body["TransactItems"]:
+            for name in [each for each in action["Put"] if each.startswith(("Cond", "Expr"))]:
+                del action["Put"][name]
+
+    found = broken_by(
+        store, proxy, "TransactWriteItems", changed(roto_url, spend), matching=b"answer#"
+    )
+    assert found["canary token"].level == "failing"
+    assert "spent twice" in found["canary token"].detail
 
 
 @servers
@@ -300,6 +315,7 @@ def test_latencies_and_calls_of_kms_are_measured(store: Store) -> None:
         "canary index",
         "canary link",
         "canary lease",
+        "canary token",
         "canary tamper",
         "canary expiry",
         "canary delete",

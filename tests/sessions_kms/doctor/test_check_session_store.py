@@ -56,6 +56,7 @@ CHECKS = [
     "canary index",
     "canary link",
     "canary lease",
+    "canary token",
     "canary tamper",
     "canary expiry",
     "canary delete",

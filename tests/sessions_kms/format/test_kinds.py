@@ -16,6 +16,10 @@ def digest(text: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text).digest()).decode().rstrip("=")
 
 
+def answer_id(namespace: str, token: str) -> str:
+    return kinds.answer_id(kinds.token_id(namespace, token))
+
+
 SESSION_ID = digest(b"sessions_kms/1/id\0shop\0" + b"c" * 32)
 IDS: dict[str, tuple[Kind, Callable[..., str], tuple[object, ...]]] = {
     SESSION_ID: (kinds.SESSION, kinds.session_id, ("c" * 32,)),
@@ -34,6 +38,16 @@ IDS: dict[str, tuple[Kind, Callable[..., str], tuple[object, ...]]] = {
         kinds.logout_token_id,
         ("https://a.ex", "the token\ud800"),
     ),
+    "token#shop#" + digest(b"sessions_kms/1/token\0shop\0gwr_" + b"t" * 32): (
+        kinds.TOKEN,
+        kinds.token_id,
+        ("gwr_" + "t" * 32,),
+    ),
+    "answer#shop#" + digest(b"sessions_kms/1/token\0shop\0gwr_" + b"t" * 32): (
+        kinds.ANSWER,
+        answer_id,
+        ("gwr_" + "t" * 32,),
+    ),
     f"about#shop#{SESSION_ID}": (kinds.ABOUT, kinds.ABOUT.id_in, (SESSION_ID,)),
 }
 
@@ -51,7 +65,8 @@ def test_every_kind_has_an_id_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "item_id", ["", "clock", "lease", "leases#shop#x", "#shop#x", SESSION_ID + "\n", "token#shop#x"]
+    "item_id",
+    ["", "clock", "lease", "leases#shop#x", "#shop#x", SESSION_ID + "\n", "tokens#shop#x"],
 )
 def test_other_ids_are_of_no_kind(item_id: str) -> None:
     assert kinds.of(item_id) is None

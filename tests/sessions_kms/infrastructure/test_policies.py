@@ -17,6 +17,7 @@ from sessions_kms.infrastructure.policies import ROLES
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from tests import ROOT
 from tests.sessions_kms.support.deployed import Deployed, deploying, printed
 from tests.sessions_kms.support.iam import Enforcement, Request, some
@@ -82,7 +83,32 @@ def use_the_site(number: int = 7) -> None:
     assert leases.claim(secret, "me", seconds=10).held
     assert leases.complete(secret, "me", b"done", keep=60)
     assert leases.claim(secret, "you", seconds=10).result == b"done"
+    use_tokens()
     services.services().probe()
+
+
+def use_tokens() -> None:
+    """Spend a token for another, and then that one, as clients of a grant do."""
+    tokens, ttl = Tokens(services.services()), int(services.services().clock()) + 60
+    first, second = (f"gwr_{secrets.token_hex(16)}" for _ in range(2))
+    tokens.begin(NewToken(first, b"opens", ttl))
+    for spent, successors, forgotten in (
+        (first, [NewToken(second, b"opens", ttl)], None),
+        (second, [], tokens.id_of(first)),
+    ):
+        found = tokens.find(spent)
+        assert isinstance(found, SealedToken)
+        spending = Exchange(
+            expected=found.stamp,
+            stamp=new_stamp(),
+            spent=NewToken(spent, b"spent", ttl),
+            answer=NewToken(spent, b"answer", ttl),
+            successors=successors,
+            forgotten=forgotten,
+        )
+        assert tokens.exchange(spending)
+    assert tokens.answer(first) is None
+    assert tokens.forget(tokens.id_of(second))
 
 
 def test_site_needs_all_of_its_policy_and_nothing_else(

@@ -13,6 +13,7 @@ from sessions_kms.operations import rewrapping
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.about import ABOUT
 from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.sealed_items.tokens import NewToken, SealedToken, Tokens
 from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import Run, run
@@ -30,6 +31,7 @@ DAY = 86_400
 PERIOD = NOW - NOW % DAY
 WAIT = 300 + 3600  # DATA_KEY_CACHE_AGE and DATA_KEY_MAX_STALE
 LEASE = "a" * 32
+TOKEN = "gwr_" + "a" * 32
 
 
 def new_key(**more: Any) -> str:
@@ -72,13 +74,17 @@ def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> Non
     keys = [saved_key(token="t"), saved_key("7", token="t", **{ABOUT: {"browser": "Firefox"}})]
     Leases(services.services()).claim(LEASE, "holder", seconds=10)
     Leases(services.services()).complete(LEASE, "holder", b"result", keep=WAIT * 2)
+    Tokens(services.services()).begin(NewToken(TOKEN, b"opens", NOW + DAY))
     before = stack.items()
     switch(stack)
     done = rewrap()
-    assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 5, 0)
+    assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 6, 0)
     assert opens(stack, *keys)
     assert about.About(stack.services).read(id_of(keys[1])) == {"browser": "Firefox"}
     assert Leases(services.services()).claim(LEASE, "other", seconds=10).result == b"result"
+    found = Tokens(services.services()).find(TOKEN)
+    assert isinstance(found, SealedToken)
+    assert found.content == b"opens"
     for name, item in stack.items().items():  # Nothing else of a record has changed.
         changed = {"encryptedKey"} | ({"createdAt"} if name.startswith("data-key#") else set())
         kept = {key: value for key, value in item.items() if key not in changed}

@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.exceptions import FateUnknown, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.kind import Kind
@@ -18,12 +18,14 @@ from sessions_kms.operations.ending import end_before
 from sessions_kms.operations.used_tokens import remember_used, was_used
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
+from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, Tokens, new_stamp
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from sessions_kms.switching import moved_marks
 
 LINK = "1f" * 32
 SECRET = "s" * 32
+TOKEN = "gwr_" + "t" * 32
 ISSUER = "https://idp.example.com"
 WORDS = {"browser": "Firefox"}
 MOMENT = 86_400  # before all sessions
@@ -72,6 +74,19 @@ def write() -> Names:
     assert Leases(services()).complete(SECRET, "one", b"result", keep=600)
     now = int(services().clock())
     remember_used(services(), ISSUER, "token", until=now + 600)
+    tokens = Tokens(services())
+    tokens.begin(NewToken(TOKEN, b"opens", now + 600))
+    found = tokens.find(TOKEN)
+    assert isinstance(found, SealedToken)
+    spending = Exchange(
+        expected=found.stamp,
+        stamp=new_stamp(),
+        spent=NewToken(TOKEN, b"spent", now + 600),
+        answer=NewToken(TOKEN, b"answer", now + 600),
+        successors=[],
+    )
+    with suppress(FateUnknown):  # roto answers no transaction in full
+        tokens.exchange(spending)
     services().table.put(moved_marks.mark(services(), "elsewhere", row_ends_at=now))
     return names
 
@@ -116,6 +131,16 @@ def _about(names: Names) -> about.Words:
     return about.About(services()).read(session_id)
 
 
+def _token(_: Names) -> str | None:
+    found = Tokens(services()).find(TOKEN)
+    return found.content.decode() if isinstance(found, SealedToken) else None
+
+
+def _answer(_: Names) -> str | None:
+    content = Tokens(services()).answer(TOKEN)
+    return None if content is None else content.decode()
+
+
 READINGS: dict[Kind, Callable[[Names], Any]] = {
     kinds.SESSION: _session,
     kinds.TOMBSTONE: _tombstone,
@@ -126,6 +151,8 @@ READINGS: dict[Kind, Callable[[Names], Any]] = {
     kinds.LINK: _link,
     kinds.LOGOUT_TOKEN: _logout_token,
     kinds.ABOUT: _about,
+    kinds.TOKEN: _token,
+    kinds.ANSWER: _answer,
 }
 KNOWN: dict[str, Any] = {
     "session": 1,
@@ -137,12 +164,15 @@ KNOWN: dict[str, Any] = {
     "logout link": True,
     "used logout token": True,
     "about": WORDS,
+    "token": "spent",
+    "answer": "answer",
 }
 # What is seen of an item of a version that is not known, by what the table of kinds says of it.
 UNKNOWN: dict[str, Any] = {
     "invalid: no session": None,
     "cannot tell": "TableUnavailable",
     "tells nothing": {},
+    "invalid: opens nothing": None,
     "not used: each process seals with a data key of its own": False,
 }
 

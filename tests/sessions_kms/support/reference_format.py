@@ -71,6 +71,16 @@ def about_id(namespace: str, of: str) -> str:
     return f"about#{namespace}#{of}"
 
 
+def token_id(namespace: str, token: str) -> str:
+    hashed = b"sessions_kms/1/token\0%b\0%b" % (namespace.encode(), token.encode())
+    digest = base64.urlsafe_b64encode(hashlib.sha256(hashed).digest())[:43].decode()
+    return f"token#{namespace}#{digest}"
+
+
+def answer_id(namespace: str, token: str) -> str:
+    return token_id(namespace, token).replace("token#", "answer#", 1)
+
+
 def encryption_context(
     namespace: str, period: int, configured: Mapping[str, str] | None = None
 ) -> dict[str, str]:
@@ -185,6 +195,57 @@ def open_about(
     if len(words) > 8 or not all(isinstance(each, str) and len(each) <= 100 for each in texts):
         raise Invalid("words")
     return {str(name): str(word) for name, word in words.items()}
+
+
+def open_token(item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap) -> Any:
+    """Return what a token opens, or the session and time of a tombstone.
+
+    Raises NoSession, Invalid, CannotTell, or what ``unwrap`` raises.
+    """
+    check_token(token)
+    item_id = token_id(namespace, token)
+    if item.get("id") != {"S": item_id}:
+        raise CannotTell("id")
+    if "spentAt" in item and "encryptedData" not in item and "authTag" not in item:
+        return buried(item, now)
+    if len(typed(item, "stamp", "B", bytes)) != 16:
+        raise Invalid("stamp")
+    return json.loads(open_under(item, namespace, token, now, unwrap))
+
+
+def open_answer(item: Item, *, namespace: str, token: str, now: float, unwrap: Unwrap) -> Any:
+    """Return what was answered for a spent token. Raises as `open_token` does."""
+    check_token(token)
+    if item.get("id") != {"S": answer_id(namespace, token)}:
+        raise CannotTell("id")
+    return json.loads(open_under(item, namespace, token, now, unwrap))
+
+
+def open_under(item: Item, namespace: str, secret: str, now: float, unwrap: Unwrap) -> bytes:
+    numbers = checked_numbers(item)
+    check_alive(numbers, now, None, -1)
+    check_times(numbers, now)
+    data_key = unwrap(item["encryptedKey"]["B"], numbers["keyPeriod"])
+    return decrypt(item, namespace, secret, data_key)
+
+
+def buried(item: Item, now: float) -> tuple[str, int]:
+    if number(item, "version") != 1:
+        raise Invalid("version")
+    spent_at, ttl = number(item, "spentAt"), number(item, "ttl")
+    if len(typed(item, "stamp", "B", bytes)) != 16:
+        raise Invalid("stamp")
+    session = typed(item, "session", "S", str)
+    if not re.fullmatch("[A-Za-z0-9_-]{43}", session):
+        raise Invalid("session")
+    if ttl <= now:
+        raise NoSession
+    return session, spent_at
+
+
+def check_token(token: str) -> None:
+    if not re.fullmatch("gw[car]_[a-z0-9]{32}", token):
+        raise NoSession
 
 
 def check_cookie(session_key: str) -> None:

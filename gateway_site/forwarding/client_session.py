@@ -1,0 +1,90 @@
+"""A middleware in place of Django's for sessions, where OAuth clients are let in.
+
+`Authorization: Bearer gwa_…` makes the session of a grant that of a call, before anything asks for
+a CSRF token: no browser sends that header by itself. Cookies then count for nothing, and none is
+set. Everywhere else, and for every other request, it is Django's own.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+
+from django.conf import settings
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.middleware import SessionMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.utils.asyncio import async_unsafe
+from django.utils.cache import patch_vary_headers
+
+from gateway_site.forwarding import client_calls
+from gateway_site.forwarding.client_calls import CHALLENGE, ClientCall
+from gateway_site.rules import origin
+from gateway_site.rules.problems import Problem, signed_out
+from oauth.clients.grants import grants
+from sessions_kms import GrantStore
+from sessions_kms.concurrency.steps import arun
+
+BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1
+
+
+class ClientSessionMiddleware(SessionMiddleware):
+    """Gives a call the session that its token opens, and its answer no cookie."""
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
+        """Find the session; answer 401 where a program has nothing to show."""
+        __traceback_hide__ = True
+        found = client_calls.offered(request.path_info)
+        bearer = BEARER.fullmatch(request.headers.get("Authorization", "")) if found else None
+        if found is not None and bearer is not None:
+            return _opened(request, bearer["token"] or "", found[0])
+        if found is not None and _has_nothing(request):
+            return _refused(request, signed_out(), invalid=False)
+        super().process_request(request)
+        return None
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Save what changed; only a browser's session has a cookie."""
+        if client_calls.of(request) is None:
+            response = super().process_response(request, response)
+        elif request.session.modified and response.status_code < 500:
+            with suppress(UpdateError):  # it has ended meanwhile
+                request.session.save()
+        if client_calls.offered(request.path_info) is not None:
+            patch_vary_headers(response, ("Authorization", "Cookie"))
+            if response.status_code == 401 and not response[CHALLENGE].startswith("Bearer"):
+                invalid = client_calls.of(request) is not None
+                told = client_calls.challenge_of(request.path_info, invalid=invalid)
+                response[CHALLENGE] = told or ""
+        return response
+
+
+@async_unsafe("A token's session has to be read.")
+def _opened(request: HttpRequest, token: str, upstream: str) -> HttpResponse | None:
+    """Have the request go on with the session that a token opens at this upstream."""
+    __traceback_hide__ = True
+    session = grants().session(token, upstream=upstream)
+    if session is None:
+        detail = "The access token is not valid, or not any more, or not for this upstream."
+        return _refused(request, Problem(401, "invalid_token", detail), invalid=True)
+    request.session = session
+    request.COOKIES = {}
+    client_calls.mark(request, ClientCall(lambda: _ended(session)))
+    request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # Django's own switch
+    return None
+
+
+async def _ended(session: GrantStore) -> None:
+    await arun(grants().steps.end(session))
+
+
+def _has_nothing(request: HttpRequest) -> bool:
+    """Tell whether a program shows neither a cookie nor a token; a person is sent to sign in."""
+    has_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
+    return not has_cookie and not origin.is_navigation(request)
+
+
+def _refused(request: HttpRequest, problem: Problem, *, invalid: bool) -> HttpResponse:
+    told = client_calls.challenge_of(request.path_info, invalid=invalid)
+    problem.headers[CHALLENGE] = told or ""
+    return problem.response()

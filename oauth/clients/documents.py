@@ -1,0 +1,153 @@
+"""Clients' metadata documents: fetched when somebody names one, and kept for a while.
+
+An address and who asks enter, a client leaves. Only who is signed in gets here, and only so often:
+the gateway fetches what others name. It does so as it asks providers (`oauth.network.http`): no
+redirect, every address of the name in the Internet, a vetted one connected to, few bytes, little
+time. Nothing that a document names is fetched. What failed is not kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+
+from oauth.clients.rules import document
+from oauth.clients.rules.client import Client
+from oauth.clients.rules.refusal import UnknownClient
+from oauth.clients.server import AuthorizationServer
+from oauth.exceptions import ProviderUnavailable
+from oauth.network import http
+from oauth.network.complaints import Complaints
+from oauth.network.http import Answer
+from oauth.network.sql_connections import give_back
+from sessions_kms.concurrency.bounded_pool import BoundedPool, Refused
+
+logger = logging.getLogger(__name__)
+
+SIZE_MAX = 16 * 1024  # bytes
+PATIENCE = 5.0  # seconds for one fetch, from the look-up to the last byte
+WAIT_MAX = PATIENCE + 1  # seconds for somebody else's
+AT_ONCE = 8  # of one process
+A_MINUTE = 6  # fetches that one person may cause in one process
+AGE_LEAST, AGE_MOST = 300, 24 * 3600  # seconds for which one is kept
+KEPT_MAX = 256
+PEOPLE_MAX = 10_000
+JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")
+MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})", re.IGNORECASE)
+FORBIDS = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,])", re.IGNORECASE)
+REMEDY = "Clients' documents are fetched from the Internet only."
+
+_failures = Complaints(logger, "The document of a client at %s was not fetched: %s")
+
+
+class DocumentUnavailable(Exception):
+    """The document cannot be had now; the message is a fixed sentence that says why."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A client, until a moment of the clock."""
+
+    client: Client
+    until: float
+
+
+class Documents:
+    """The documents of one process."""
+
+    def __init__(
+        self,
+        get: Callable[[str], Answer] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._get = get or _get
+        self._clock = clock
+        self._lock = Lock()
+        self._pool: BoundedPool[Kept] = BoundedPool(AT_ONCE)
+        self._kept: dict[str, Kept] = {}
+        self._fetches: dict[str, deque[float]] = {}  # of each person, in the last minute
+
+    def client(self, server: AuthorizationServer, address: str, person: str) -> Client:
+        """Return the client whose id is an address. Raises UnknownClient, DocumentUnavailable."""
+        kept = self._kept.get(address)
+        if kept is None or kept.until <= self._clock():
+            self._count(person)
+            kept = self._landed(address, self._begun(server, address))
+        return kept.client
+
+    def _begun(self, server: AuthorizationServer, address: str) -> Future[Kept]:
+        """Join the fetch of an address, or begin one."""
+        try:
+            return self._pool.begin(address, partial(self._fetched, server, address))
+        except Refused:
+            raise DocumentUnavailable("Too many clients' documents are fetched at once.") from None
+
+    def _landed(self, address: str, fetch: Future[Kept]) -> Kept:
+        give_back()  # No SQL connection is held meanwhile.
+        try:
+            return fetch.result(WAIT_MAX)
+        except UnknownClient as refused:  # each gets one of their own: it is raised in many threads
+            raise UnknownClient(refused.description) from None
+        except (ProviderUnavailable, TimeoutError) as failure:
+            _failures.add(document.host_of(address), str(failure) or "It took too long.")
+            raise DocumentUnavailable("The client's document cannot be fetched now.") from None
+
+    def _fetched(self, server: AuthorizationServer, address: str) -> Kept:
+        answer = self._get(address)
+        if answer.status != 200 or not JSON.fullmatch(answer.media_type):
+            raise UnknownClient("The client's address gives no document of JSON.")
+        client = document.client_of(address, answer.content(), server.redirect_uris)
+        kept = Kept(client, self._clock() + age_of(answer.cache_control))
+        with self._lock:
+            if len(self._kept) >= KEPT_MAX:
+                self._kept.clear()
+            self._kept[address] = kept
+        return kept
+
+    def _count(self, person: str) -> None:
+        """Note a fetch of somebody's. Raises DocumentUnavailable where it is one too many."""
+        now = self._clock()
+        with self._lock:
+            if len(self._fetches) >= PEOPLE_MAX:
+                self._fetches.clear()
+            own = self._fetches.setdefault(person, deque(maxlen=A_MINUTE))
+            if len(own) == A_MINUTE and now - own[0] < 60:
+                raise DocumentUnavailable(
+                    "You asked for too many clients in a minute. Please wait a moment."
+                )
+            own.append(now)
+
+
+def age_of(cache_control: str) -> int:
+    """Return for how many seconds an answer may be kept (RFC 9111 section 5.2.2)."""
+    told = MAX_AGE.search(cache_control)
+    if told is None or FORBIDS.search(cache_control):
+        return AGE_LEAST
+    return min(max(int(told[1]), AGE_LEAST), AGE_MOST)
+
+
+def _get(address: str) -> Answer:
+    return http.get(address, patience=PATIENCE, most=SIZE_MAX, remedy=REMEDY)
+
+
+def documents() -> Documents:
+    """Return this process's documents."""
+    return _documents
+
+
+def forget() -> None:
+    """Begin anew, with nothing kept and nothing counted."""
+    global _documents  # noqa: PLW0603 - a forked child has none of the threads, and tests none
+    _documents = Documents()
+
+
+_documents = Documents()
+os.register_at_fork(after_in_child=forget)

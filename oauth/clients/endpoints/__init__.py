@@ -1,0 +1,1 @@
+"""What the authorization server answers over HTTP: to programs in JSON, to a person in pages."""

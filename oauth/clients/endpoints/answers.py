@@ -1,0 +1,101 @@
+"""Answers to programs: JSON, readable for programs of every origin, and kept by nobody.
+
+No cookie is read for them and none set, so whatever page asks learns nothing that it could not
+learn by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+
+from oauth.clients.errors import GrantError
+from oauth.clients.rules.refusal import INVALID_REQUEST, TEMPORARILY_UNAVAILABLE, Refused
+from sessions_kms import StoreUnavailable
+
+View = Callable[..., HttpResponse]
+
+PREFLIGHT_AGE = 3600  # seconds
+REQUEST_HEADERS = "Content-Type, MCP-Protocol-Version"
+NO_STORE = {"Cache-Control": "no-store"}
+RETRY_AFTER = 5  # seconds
+
+
+def for_programs(*methods: str) -> Callable[[View], View]:
+    """Make a view that programs ask by these methods, be they pages of other sites.
+
+    What is refused is JSON (RFC 6749 section 5.2); what cannot be told is 503.
+    """
+
+    def decorate(view: View) -> View:
+        @csrf_exempt
+        @login_not_required
+        @functools.wraps(view)
+        def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if request.method == "OPTIONS":
+                return _preflight(methods)
+            response = _answered(view, methods, request, *args, **kwargs)
+            response["Access-Control-Allow-Origin"] = "*"
+            return response
+
+        return answering
+
+    return decorate
+
+
+def json_answer(
+    document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] = NO_STORE
+) -> HttpResponse:
+    """Return a document; without other headers nobody may keep it."""
+    return JsonResponse(document, status=status, headers=dict(headers))
+
+
+def refusal(
+    code: str, description: str, status: int = 400, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """Return why nothing is given (RFC 6749 section 5.2)."""
+    document = {"error": code, "error_description": description}
+    return json_answer(document, status, {**NO_STORE, **(headers or {})})
+
+
+def not_now(description: str) -> HttpResponse:
+    """Return that trying later may help. Nothing was decided: no client is to give up a token."""
+    again = {"Retry-After": str(RETRY_AFTER)}
+    return refusal(TEMPORARILY_UNAVAILABLE, description, 503, again)
+
+
+def _answered(
+    view: View, methods: tuple[str, ...], request: HttpRequest, *args: Any, **kwargs: Any
+) -> HttpResponse:
+    __traceback_hide__ = True
+    if request.method not in methods:
+        allowed = {"Allow": ", ".join((*methods, "OPTIONS"))}
+        return refusal(INVALID_REQUEST, "This method is not for this address.", 405, allowed)
+    try:
+        return view(request, *args, **kwargs)
+    except Refused as refused:
+        return refusal(refused.code, refused.description)
+    except GrantError as error:
+        return refusal(error.code, str(error))
+    except Http404:
+        return refusal(INVALID_REQUEST, "There is nothing at this address.", 404)
+    except StoreUnavailable:
+        return not_now("The session store cannot be used at the moment.")
+
+
+def _preflight(methods: tuple[str, ...]) -> HttpResponse:
+    """Return what a page of another site may send (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+    return HttpResponse(
+        status=204,
+        headers={
+            "Access-Control-Allow-Origin": "*",
+            "Access-Control-Allow-Methods": ", ".join(methods),
+            "Access-Control-Allow-Headers": REQUEST_HEADERS,
+            "Access-Control-Max-Age": str(PREFLIGHT_AGE),
+        },
+    )

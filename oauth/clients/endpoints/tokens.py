@@ -1,0 +1,140 @@
+"""`POST /oauth/token` and `POST /oauth/revoke`: codes and tokens enter, tokens leave, or end.
+
+RFC 6749 sections 4.1.3, 5 and 6, and RFC 7009. Clients are public: what proves them is what they
+hold. What a code or a token is worth, `oauth.clients.grants` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+from oauth.clients.endpoints import bodies
+from oauth.clients.endpoints.answers import for_programs, json_answer, not_now
+from oauth.clients.endpoints.arrival import arrival_of
+from oauth.clients.grants import grants
+from oauth.clients.issued import Issued
+from oauth.clients.rules import resources
+from oauth.clients.rules.parameters import once, required
+from oauth.clients.rules.refusal import (
+    INVALID_TARGET,
+    UNSUPPORTED_GRANT_TYPE,
+    Refused,
+    UnknownClient,
+)
+from oauth.clients.server import AuthorizationServer, authorization_server
+from oauth.exceptions import ProviderBusy
+from oauth.network.concurrency_limit import ConcurrencyLimit
+
+AT_ONCE = 16  # requests of one process, which each ask the store some times
+RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
+
+_requests = ConcurrencyLimit(AT_ONCE)
+
+Form = dict[str, str]
+
+
+@for_programs("POST")
+def token(request: HttpRequest) -> HttpResponse:
+    """Give tokens for a code, or for a refresh token."""
+    __traceback_hide__ = True
+    arrived_at = arrival_of(request)
+    form, resource = _fields(request)
+    give = _GRANT_TYPES.get(required(form, "grant_type"))
+    if give is None:
+        raise Refused(UNSUPPORTED_GRANT_TYPE, "The grant_type is not supported.")
+    server = authorization_server()
+    _check_client(server, form)
+    audience = _audience(server, resource)
+    return _one_of_few(lambda: _answer(give(form, audience, arrived_at)))
+
+
+@for_programs("POST")
+def revoke(request: HttpRequest) -> HttpResponse:
+    """End the grant of a token (RFC 7009); one that is not known has ended already."""
+    __traceback_hide__ = True
+    form, _ = _fields(request)
+    presented, client_id = required(form, "token"), required(form, "client_id")
+
+    def end() -> HttpResponse:
+        __traceback_hide__ = True
+        grants().revoke(presented, client_id=client_id)
+        return json_answer({})
+
+    return _one_of_few(end)
+
+
+def _redeemed(form: Form, resource: str | None, arrived_at: float) -> Issued:
+    __traceback_hide__ = True
+    return grants().redeem(
+        required(form, "code"),
+        verifier=required(form, "code_verifier"),
+        client_id=form["client_id"],
+        redirect_uri=form.get("redirect_uri"),
+        resource=resource,
+    )
+
+
+def _refreshed(form: Form, resource: str | None, arrived_at: float) -> Issued:
+    __traceback_hide__ = True
+    return grants().refresh(
+        required(form, "refresh_token"),
+        client_id=form["client_id"],
+        resource=resource,
+        scope=form.get("scope"),
+        arrived_at=arrived_at,
+    )
+
+
+_GRANT_TYPES: dict[str, Callable[[Form, str | None, float], Issued]] = {
+    "authorization_code": _redeemed,
+    "refresh_token": _refreshed,
+}
+
+
+def _fields(request: HttpRequest) -> tuple[Form, list[str]]:
+    """Return the fields that come once, and the resources. Raises Refused."""
+    __traceback_hide__ = True
+    pairs = bodies.form_of(request)
+    resource = [value for name, value in pairs if name == RESOURCE and value]
+    return once([pair for pair in pairs if pair[0] != RESOURCE]), resource
+
+
+def _check_client(server: AuthorizationServer, form: Form) -> None:
+    """Refuse a client that is none here any more; whose the code is, its item knows."""
+    if not server.knows(required(form, "client_id")):
+        raise UnknownClient("The client is not known here, or not any more.")
+
+
+def _audience(server: AuthorizationServer, named: list[str]) -> str | None:
+    """Return the resource that a token is asked for. Raises Refused."""
+    if len(named) > 1:
+        raise Refused(INVALID_TARGET, "A token is for one resource.")
+    if not named:
+        return None
+    upstream = resources.upstream_of(server.issuer, server.upstreams, named[0])
+    return resources.resource_of(server.issuer, upstream)
+
+
+def _one_of_few(work: Callable[[], HttpResponse]) -> HttpResponse:
+    """Do it, unless too many are at it; the body has been read by then."""
+    __traceback_hide__ = True
+    try:
+        with _requests.one(""):
+            return work()
+    except ProviderBusy:
+        return not_now("Too many clients ask for tokens at once.")
+
+
+def _answer(issued: Issued) -> HttpResponse:
+    __traceback_hide__ = True
+    document: dict[str, Any] = {
+        "access_token": issued.access_token,
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in,
+        "refresh_token": issued.refresh_token,
+        "scope": issued.scope,
+    }
+    return json_answer(document, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})

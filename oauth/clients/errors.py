@@ -1,0 +1,42 @@
+"""Why a client gets no tokens, in OAuth's error codes (RFC 6749 section 5.2, RFC 8707).
+
+GrantError
+├── InvalidGrant       the code or token is unknown, spent, another client's, or over
+├── InvalidTarget      another resource than was consented to
+└── InvalidScope       more scope than was consented to
+
+Messages are fixed sentences. What cannot be told is `sessions_kms.StoreUnavailable`.
+"""
+
+from typing import ClassVar
+
+
+class GrantError(Exception):
+    """Root of these; ``code`` is what a token response has under `error`."""
+
+    code: ClassVar[str]
+    message: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__(self.message)
+
+
+class InvalidGrant(GrantError):
+    """The code or token opens nothing for whoever presents it."""
+
+    code = "invalid_grant"
+    message = "The code or the token is not valid, or not any more, or not for this client."
+
+
+class InvalidTarget(GrantError):
+    """The resource is not the one that was consented to."""
+
+    code = "invalid_target"
+    message = "The token is for another resource."
+
+
+class InvalidScope(GrantError):
+    """The scope is not within the one that was consented to."""
+
+    code = "invalid_scope"
+    message = "The grant has less scope than is asked for."

@@ -1,0 +1,65 @@
+"""The end of a grant: its session goes, and then what it had of the provider is revoked there.
+
+A grant that nothing leads to but the id of its session (an old token's, or in a list) ends here
+alone: what it held cannot be read.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from oauth.provider.revocation import revoke_soon
+from oauth.signals import grant_ended
+from oauth.tokens import vault
+from sessions_kms import SHORT_ID, GrantStore, id_of
+from sessions_kms.concurrency.steps import Call, Steps
+from sessions_kms.grant_store import ending_of
+from sessions_kms.services import Services
+
+logger = logging.getLogger(__name__)
+
+REVOKED = "revoked"  # by the client, or since the provider gives nothing for it any more
+REUSED = "reused"  # a code or token was presented again that was spent
+
+
+class GrantEnd:
+    """Ends grants. Each verb raises StoreUnavailable unless the session is known to be gone."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def of_key(self, key: str, reason: str) -> Steps[None]:
+        """End the grant whose session has this key."""
+        __traceback_hide__ = True
+        grant = GrantStore(key)
+        if (yield from grant.loading()):
+            yield from self.of(grant, reason)
+        else:  # It has ended, or cannot be read.
+            yield from ending_of(self._services, id_of(key))
+
+    def of(self, grant: GrantStore, reason: str) -> Steps[None]:
+        """End a grant that was loaded."""
+        __traceback_hide__ = True
+        held = {name: vault.load(grant, name) for name in vault.providers(grant)}
+        session_id = id_of(grant.session_key or "")
+        yield from grant.ending()
+        yield Call(_tell, (session_id, reason))
+        for provider, token_set in held.items():
+            if token_set is not None:
+                revoke_soon(self._services, provider, token_set)
+
+    def of_id(self, session_id: str, reason: str) -> Steps[None]:
+        """End the grant whose session has this id."""
+        yield from ending_of(self._services, session_id)
+        yield Call(_tell, (session_id, reason))
+
+
+def _tell(session_id: str, reason: str) -> None:
+    """Tell the log, and who keeps an audit trail."""
+    session = session_id[:SHORT_ID]
+    if reason == REUSED:
+        logger.warning(
+            "A spent code or token of the grant %s... was presented again: the grant has ended.",
+            session,
+        )
+    grant_ended.send_robust(sender=None, session=session, reason=reason)

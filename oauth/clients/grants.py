@@ -1,0 +1,278 @@
+"""What people allowed clients: made, redeemed, refreshed, used and ended.
+
+Consents, codes and tokens enter; codes, tokens and the sessions of grants leave. Each verb is
+written once, as steps. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from typing import Final
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.base_user import AbstractBaseUser
+
+from oauth.clients import token
+from oauth.clients.consent import Consent
+from oauth.clients.errors import InvalidGrant, InvalidScope, InvalidTarget
+from oauth.clients.grant_end import REVOKED, GrantEnd
+from oauth.clients.issued import Issued
+from oauth.clients.known_grants import KnownGrant, KnownGrants
+from oauth.clients.lifetimes import CODE_AGE, LATE, UNREDEEMED_AGE, Lifetimes
+from oauth.clients.live_grants import make_room
+from oauth.clients.sealed_grant import Answer, SealedGrant
+from oauth.clients.spending import Presented, Spending
+from oauth.clients.told import words_of
+from oauth.logout import session_links
+from oauth.provider.token_set import TokenSet
+from oauth.tokens import vault
+from sessions_kms import GrantStore, about, id_of, user_id_of
+from sessions_kms.concurrency.steps import Call, Steps, blocking
+from sessions_kms.format.token_tombstone import TokenTombstone
+from sessions_kms.sealed_items.tokens import NewToken, SealedToken, TokenSteps
+from sessions_kms.services import Services, services
+
+_VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
+
+
+class GrantSteps:
+    """The verbs of grants, as steps. All raise StoreUnavailable when they cannot tell."""
+
+    def __init__(self, services: Services, lifetimes: Lifetimes) -> None:
+        self._services = services
+        self._lifetimes = lifetimes
+        self._tokens = TokenSteps(services)
+        self._ends = GrantEnd(services)
+        self._known = KnownGrants(services.clock)
+
+    def allow(
+        self,
+        user: AbstractBaseUser,
+        consent: Consent,
+        provider_id: str,
+        token_set: TokenSet,
+        *,
+        backend: str,
+    ) -> Steps[str]:
+        """Begin a grant; return the code for the client, good for a minute and one use.
+
+        ``backend`` is the dotted path by which the person signed in (the browser session's
+        `BACKEND_SESSION_KEY`). A person's fifty-first grant ends the one that was used least
+        lately.
+        """
+        __traceback_hide__ = True
+        yield Call(make_room, (self._services, user_id_of(user)))
+        stored = GrantStore()
+        stored[SESSION_KEY] = user_id_of(user)
+        stored[BACKEND_SESSION_KEY] = backend
+        stored[HASH_SESSION_KEY] = user.get_session_auth_hash()
+        stored[about.ABOUT] = words_of(consent, provider_id)
+        vault.store(stored, provider_id, token_set)
+        # The provider may have to be asked whether it logs out by the back channel.
+        yield Call(session_links.keep, (stored, provider_id, token_set, self._link_kinds))
+        stored.set_expiry(UNREDEEMED_AGE)
+        yield from stored.creating()
+        key = stored.session_key or ""
+        code, content = token.new(token.CODE), _sealed(key, consent)
+        ends = int(self._services.clock()) + CODE_AGE
+        yield from self._tokens.begin(NewToken(code, content.to_bytes(), ends))
+        return code
+
+    def redeem(
+        self,
+        code: str,
+        *,
+        verifier: str,
+        client_id: str,
+        redirect_uri: str | None,
+        resource: str | None,
+    ) -> Steps[Issued]:
+        """Give the first pair of tokens for a code.
+
+        Raises InvalidGrant, and InvalidTarget: neither burns the code. A code that was redeemed
+        before ends its grant (RFC 6749 section 4.1.2).
+        """
+        __traceback_hide__ = True
+        if not token.is_token(code, token.CODE) or not _VERIFIER.fullmatch(verifier):
+            raise InvalidGrant
+
+        def check(grant: SealedGrant) -> None:
+            __traceback_hide__ = True
+            if grant.client_id != client_id or redirect_uri not in {None, grant.redirect_uri}:
+                raise InvalidGrant
+            if not hmac.compare_digest(_challenge_of(verifier), grant.challenge or ""):
+                raise InvalidGrant
+            _check_resource(grant, resource)
+
+        return (yield from self._issued(code, check, self._services.clock()))
+
+    def refresh(
+        self,
+        refresh_token: str,
+        *,
+        client_id: str,
+        resource: str | None,
+        scope: str | None,
+        arrived_at: float,
+    ) -> Steps[Issued]:
+        """Give the next pair for a refresh token.
+
+        ``arrived_at`` is the services' clock at the arrival of the request. Raises InvalidGrant;
+        InvalidTarget and InvalidScope for more than was consented to, which spend nothing.
+        """
+        __traceback_hide__ = True
+        if not token.is_token(refresh_token, token.REFRESH):
+            raise InvalidGrant
+
+        def check(grant: SealedGrant) -> None:
+            if grant.client_id != client_id:
+                raise InvalidGrant
+            _check_resource(grant, resource)
+            if not set((scope or "").split()) <= set(grant.scope.split()):
+                raise InvalidScope
+
+        return (yield from self._issued(refresh_token, check, arrived_at))
+
+    def revoke(self, any_token: str, *, client_id: str) -> Steps[None]:
+        """End the grant of a token of this client, here and at the provider (RFC 7009).
+
+        An unknown token is no error. Raises InvalidGrant for another client's.
+        """
+        __traceback_hide__ = True
+        if not token.is_token(any_token):
+            return
+        found = yield from self._tokens.find(any_token)
+        if isinstance(found, TokenTombstone):
+            yield from self._ends.of_id(found.session, REVOKED)
+        if not isinstance(found, SealedToken):
+            return
+        grant = SealedGrant.from_bytes(found.content)
+        if grant.client_id != client_id:
+            raise InvalidGrant
+        key = grant.key
+        if key is None and (content := (yield from self._tokens.answer(any_token))) is not None:
+            key = Answer.from_bytes(content).key
+        if key is None:
+            yield from self._ends.of_id(grant.session, REVOKED)
+        else:
+            yield from self._ends.of_key(key, REVOKED)
+
+    def end(self, stored: GrantStore) -> Steps[None]:
+        """End a grant that `session` returned, here and at the provider."""
+        return self._ends.of(stored, REVOKED)
+
+    def session(self, access_token: str, *, upstream: str) -> Steps[GrantStore | None]:
+        """Return the loaded session of the grant that an access token is good for now.
+
+        None where that is nothing at this upstream. Whether its person is active is the
+        caller's to ask, as of any session.
+        """
+        __traceback_hide__ = True
+        if not token.is_token(access_token, token.ACCESS):
+            return None
+        known = yield from self._known_of(access_token)
+        if known is None or known.upstream != upstream:
+            return None
+        stored = GrantStore(known.key)
+        is_there = yield from stored.loading()
+        yield from self._forget_answer(known)
+        return stored if is_there else None
+
+    def _issued(
+        self, presented: str, check: Callable[[SealedGrant], None], arrived_at: float
+    ) -> Steps[Issued]:
+        __traceback_hide__ = True
+        spending = Presented(presented, check, arrived_at)
+        return Spending(self._services, self._lifetimes, spending).issued()
+
+    def _known_of(self, access_token: str) -> Steps[KnownGrant | None]:
+        __traceback_hide__ = True
+        token_id = self._tokens.id_of(access_token)
+        if (known := self._known.find(token_id)) is not None:
+            return known
+        found = yield from self._tokens.find(access_token)
+        if not isinstance(found, SealedToken):
+            return None
+        grant = SealedGrant.from_bytes(found.content)
+        if grant.key is None:
+            return None
+        known = KnownGrant(grant.key, grant.upstream, found.ttl, grant.previous)
+        self._known.keep(token_id, known)
+        return known
+
+    def _forget_answer(self, known: KnownGrant) -> Steps[None]:
+        """Have what was answered for the token before this one gone, once the grace is over.
+
+        Until then that one, KMS and the table open the grant.
+        """
+        previous, grace = known.previous, self._lifetimes.refresh_grace
+        if previous is None or self._services.clock() <= previous.spent_at + grace + LATE:
+            return
+        if self._known.is_forgotten(previous.id):
+            return
+        if (yield from self._tokens.forget(previous.id)):
+            self._known.forgot(previous.id)
+
+    @property
+    def _link_kinds(self) -> tuple[str, ...]:
+        """By which of the provider's names a back-channel logout finds a grant."""
+        more = (session_links.SESSION,) if self._lifetimes.end_with_sid else ()
+        return (session_links.SUBJECT, *more)
+
+
+class Grants:
+    """The same, each done in the thread that calls it."""
+
+    def __init__(self, services: Services, lifetimes: Lifetimes) -> None:
+        self.steps = GrantSteps(services, lifetimes)
+        self.services = services
+
+    allow = blocking(GrantSteps.allow)
+    redeem = blocking(GrantSteps.redeem)
+    refresh = blocking(GrantSteps.refresh)
+    revoke = blocking(GrantSteps.revoke)
+    end = blocking(GrantSteps.end)
+    session = blocking(GrantSteps.session)
+
+
+_grants: Grants | None = None
+
+
+def grants() -> Grants:
+    """Return this process's grants, as the settings say. Raises StoreUnavailable."""
+    global _grants  # noqa: PLW0603 - one per process, made on first use
+    made, found = services(), _grants
+    if found is None or found.services is not made:
+        _grants = found = Grants(made, Lifetimes.configured())
+    return found
+
+
+def _sealed(key: str, consent: Consent) -> SealedGrant:
+    __traceback_hide__ = True
+    return SealedGrant(
+        key=key,
+        session=id_of(key),
+        client_id=consent.client_id,
+        redirect_uri=consent.redirect_uri,
+        upstream=consent.upstream,
+        scope=consent.scope,
+        resource=consent.resource,
+        challenge=consent.challenge,
+    )
+
+
+def _challenge_of(verifier: str) -> str:
+    """Return the challenge that a verifier answers, of the method S256 (RFC 7636 section 4.6)."""
+    __traceback_hide__ = True
+    digest = hashlib.sha256(verifier.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _check_resource(grant: SealedGrant, resource: str | None) -> None:
+    """Refuse another audience than was consented to (RFC 8707); a trailing slash is none."""
+    if resource is not None and resource.rstrip("/") != grant.resource.rstrip("/"):
+        raise InvalidTarget

@@ -1,0 +1,98 @@
+"""The authorization server as it is configured: who it is, what it offers, and to whom.
+
+Django's setting `AUTHORIZATION_SERVER` holds one, or None where it is off. Knows no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from oauth.clients.rules import client_ids, document, redirect_uris
+from oauth.clients.rules.client import Client, Source
+from oauth.clients.rules.refusal import UnknownClient
+
+SETTING = "AUTHORIZATION_SERVER"
+LOCAL = "localhost"  # stands for each way to write this computer
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthorizationServer:
+    """``upstreams`` are those that are offered, each with the provider whose token it gets.
+
+    ``metadata_documents`` and ``registration`` tell whether clients may come by one. With
+    ``allowed_hosts`` only clients of these hosts may; ``.example.com`` is for what lies below.
+    ``refused`` are hosts likewise, or whole ids. ``listed`` are the operator's own clients, who
+    are always welcome; ``redirect_uris`` are addresses with schemes of their own.
+    """
+
+    issuer: str
+    upstreams: Mapping[str, str]
+    metadata_documents: bool = False
+    registration: bool = False
+    allowed_hosts: frozenset[str] = frozenset()
+    refused: frozenset[str] = frozenset()
+    listed: Mapping[str, Client] = field(default_factory=dict)
+    redirect_uris: frozenset[str] = redirect_uris.DEFAULT
+
+    def may_fetch(self, client_id: str) -> bool:
+        """Tell whether what is known of a client stands in a document that has to be fetched."""
+        return (
+            self.metadata_documents
+            and client_id not in self.listed
+            and document.is_address(client_id)
+            and self._welcomes(client_id, [document.host_of(client_id)])
+        )
+
+    def described(self, client_id: str) -> Client:
+        """Return a client of which all is known by its id. Raises UnknownClient."""
+        if client_id in self.listed:
+            return self.listed[client_id]
+        if not self.registration or not client_id.startswith(client_ids.PREFIX):
+            raise UnknownClient
+        return client_ids.client_of(client_id, self.redirect_uris)
+
+    def has(self, client: Client, redirect_uri: str) -> bool:
+        """Tell whether a client may have its answer at an address."""
+        if not client.has(redirect_uri, self.redirect_uris):
+            return False
+        if client.source is Source.ITSELF:
+            return self._welcomes(client.id, [_place_of(redirect_uri)])
+        return True
+
+    def knows(self, client_id: str) -> bool:
+        """Tell whether a client that was consented to may still have tokens; nobody is asked."""
+        try:
+            client = self.described(client_id)
+        except UnknownClient:
+            return self.may_fetch(client_id)
+        places = [_place_of(each) for each in client.redirect_uris]
+        return client.source is Source.OPERATOR or any(
+            self._welcomes(client_id, [each]) for each in places
+        )
+
+    def _welcomes(self, client_id: str, hosts: Iterable[str]) -> bool:
+        found = list(hosts)
+        if client_id in self.refused or any(_is_of(each, self.refused) for each in found):
+            return False
+        return not self.allowed_hosts or all(_is_of(each, self.allowed_hosts) for each in found)
+
+
+def authorization_server() -> AuthorizationServer:
+    """Return the one that is configured; there must be one."""
+    found: AuthorizationServer = getattr(settings, SETTING)
+    return found
+
+
+def _place_of(redirect_uri: str) -> str:
+    if redirect_uris.is_loopback(redirect_uri):
+        return LOCAL
+    return redirect_uris.host_of(redirect_uri)
+
+
+def _is_of(host: str, hosts: frozenset[str]) -> bool:
+    """Tell whether a host is in a list, or lies below an entry that begins with a dot."""
+    parts = host.split(".")
+    return host in hosts or any("." + ".".join(parts[at:]) in hosts for at in range(1, len(parts)))

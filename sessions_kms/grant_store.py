@@ -1,0 +1,62 @@
+"""`GrantStore`: a session that tokens open (`sealed_items.tokens`), and no cookie.
+
+An ordinary record under a key that never leaves the server. It is marked, so that its key in a
+cookie is no session, and that of a cookie no grant; it keeps its key, which its tokens lead to;
+and it has an absolute timeout of its own (`GRANT_TIMEOUT`).
+"""
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.sealed_items.about import AboutSteps
+from sessions_kms.services import Services, services
+from sessions_kms.session.loading import GRANT
+from sessions_kms.signals import announce, session_ended
+
+
+class GrantStore(SessionStore):
+    """The session of a grant. For those who are steps themselves its verbs are steps, too."""
+
+    def creating(self) -> Steps[None]:
+        """Store it under a new key. Raises StoreUnavailable, or SessionTooLarge."""
+        __traceback_hide__ = True
+        self[GRANT] = 1
+        yield from self._creating()
+
+    def loading(self) -> Steps[bool]:
+        """Load it; tell whether there is such a grant. Raises StoreUnavailable."""
+        __traceback_hide__ = True
+        yield from self._filling()
+        return self.session_key is not None
+
+    def saving(self) -> Steps[None]:
+        """Store what it holds now. Raises UpdateError where it has ended, or StoreUnavailable."""
+        __traceback_hide__ = True
+        yield from self._saving()
+
+    def ending(self) -> Steps[None]:
+        """End it. Raises StoreUnavailable where it may be there yet."""
+        __traceback_hide__ = True
+        yield from self._deleting()
+
+    def _cycling(self) -> Steps[None]:
+        """Store it, as it is, under the key that it has.
+
+        Django wants another key when it takes a session over to another SECRET_KEY, say; no
+        visitor holds this one.
+        """
+        __traceback_hide__ = True
+        yield from self._saving()
+
+    @property
+    def _services(self) -> Services:
+        return services().of_grants
+
+
+def ending_of(made: Services, session_id: str) -> Steps[None]:
+    """End the session of an id, of which neither token nor key is known, as steps.
+
+    Raises TableUnavailable where it may be there yet.
+    """
+    if (yield from made.session_items.steps.end(session_id)):
+        yield from AboutSteps(made).drop(session_id)
+        announce(session_ended, session_id)

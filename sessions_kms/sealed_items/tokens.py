@@ -1,0 +1,218 @@
+"""Tokens, each of which opens an item of its own: sealed under the data key and the token.
+
+What an item seals is the project's, such as the key of a session. A token is spent in one
+transaction, which writes its successors, too; what was answered lies beside it, sealed likewise,
+for as long as it may be asked for again. Knows nothing of who holds tokens, nor of grants.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeAlias
+
+from sessions_kms.aws.clock import has_passed
+from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
+from sessions_kms.format.attributes import Item, as_binary, binary, number
+from sessions_kms.format.kind import Kind
+from sessions_kms.format.kinds import ANSWER, TOKEN, answer_id, token_id
+from sessions_kms.format.record import SHORT_ID, SessionRecord
+from sessions_kms.format.token_tombstone import (
+    STAMP_BYTES,
+    TokenTombstone,
+    token_tombstone_in,
+)
+from sessions_kms.sealed_items.sealing import SealingSteps
+from sessions_kms.services import Services
+from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, equal
+from sessions_kms.storage.doubts import once_more_in_steps
+from sessions_kms.storage.table import held
+from sessions_kms.telemetry import telemetry
+
+logger = logging.getLogger(__name__)
+
+CONTENT_MAX: Final = 32 * 1024  # bytes
+
+
+@dataclass(frozen=True)
+class SealedToken:
+    """What a token opens, until a time in epoch seconds. ``stamp`` is new at each write of it."""
+
+    id: str
+    ttl: int
+    stamp: bytes = field(repr=False)
+    content: bytes = field(repr=False)
+
+
+FoundToken: TypeAlias = SealedToken | TokenTombstone | None
+
+
+@dataclass(frozen=True, repr=False)
+class NewToken:
+    """What is to be sealed under a token until a time, in epoch seconds."""
+
+    token: str
+    content: bytes
+    ttl: int
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Exchange:
+    """A token that is spent for others, all at once or not at all.
+
+    ``expected`` is the stamp that was read of it, and ``stamp`` the one that tells this exchange
+    from others'; ``spent`` is what its item seals from now on, ``answer`` what the one beside it
+    does. ``buried`` takes the place of the token that came before. ``forgotten`` is the id of a
+    token whose answer nobody is to find any more.
+    """
+
+    expected: bytes
+    stamp: bytes
+    spent: NewToken
+    answer: NewToken
+    successors: Sequence[NewToken]
+    buried: TokenTombstone | None = None
+    forgotten: str | None = None
+
+
+def new_stamp() -> bytes:
+    """Return a stamp that no other write has."""
+    return os.urandom(STAMP_BYTES)
+
+
+class TokenSteps:
+    """The tokens of some services, as steps. All raise StoreUnavailable when they cannot tell."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._sealing = SealingSteps(services)
+        self._table = services.table.steps
+
+    def find(self, token: str) -> Steps[FoundToken]:
+        """Return what a token opens now; None where that is nothing, or not valid."""
+        __traceback_hide__ = True
+        item_id = self.id_of(token)
+        try:
+            return (yield from once_more_in_steps(partial(self._found, item_id, token)))
+        except InvalidRecord as exc:
+            _refuse(item_id, exc)
+            return None
+
+    def answer(self, token: str) -> Steps[bytes | None]:
+        """Return what was answered to a spent token; None where that is not there any more."""
+        __traceback_hide__ = True
+        item_id = answer_id(self.id_of(token))
+        try:
+            return (yield from once_more_in_steps(partial(self._answered, item_id, token)))
+        except InvalidRecord as exc:
+            _refuse(item_id, exc)
+            return None
+
+    def begin(self, new: NewToken) -> Steps[None]:
+        """Store the first token of all."""
+        __traceback_hide__ = True
+        item = yield from self._sealed(new, new_stamp())
+        if not (yield from self._table.put_stamped(item, expected=None)):
+            raise TableUnavailable("Another token has this id.")  # of 165 random bits
+
+    def exchange(self, exchange: Exchange) -> Steps[bool]:
+        """Spend a token; False where it is not as it was read, or a successor is there already.
+
+        Raises FateUnknown where it may be spent, or may be yet: its stamp tells.
+        """
+        __traceback_hide__ = True
+        spent = yield from self._sealed(exchange.spent, exchange.stamp)
+        answer = yield from self._record(exchange.answer, ANSWER)
+        actions: list[Action] = [
+            Put(spent, equal("stamp", as_binary(exchange.expected))),
+            Put(answer.to_item()),
+        ]
+        for new in exchange.successors:
+            item = yield from self._sealed(new, new_stamp())
+            actions.append(Put(item, ABSENT))
+        if exchange.buried is not None:
+            actions.append(Put(exchange.buried.to_item()))
+        if exchange.forgotten is not None:
+            actions.append(Delete(answer_id(exchange.forgotten)))
+        return (yield from held(self._table.transact(*actions)))
+
+    def forget(self, of_token: str) -> Steps[bool]:
+        """Delete the answer to the token of an id; DynamoDB does so later if that fails."""
+        with suppress(StoreUnavailable):
+            return (yield from self._table.delete(answer_id(of_token)))
+        return False
+
+    def id_of(self, token: str) -> str:
+        """Return the id of the item that a token opens."""
+        __traceback_hide__ = True
+        return token_id(self._services.config.namespace, token)
+
+    def _found(self, item_id: str, token: str) -> Steps[FoundToken]:
+        __traceback_hide__ = True
+        item = yield from self._table.get(item_id)
+        if item is None:
+            return None
+        if (tombstone := token_tombstone_in(item)) is not None:
+            return None if has_passed(self._services.clock, tombstone.ttl) else tombstone
+        stamp = binary(item, "stamp", STAMP_BYTES)
+        content = yield from self._opened(item, token, TOKEN)
+        if content is None:
+            return None
+        return SealedToken(item_id, number(item, "ttl"), stamp, content)
+
+    def _answered(self, item_id: str, token: str) -> Steps[bytes | None]:
+        __traceback_hide__ = True
+        item = yield from self._table.get(item_id)
+        return None if item is None else (yield from self._opened(item, token, ANSWER))
+
+    def _opened(self, item: Item, token: str, kind: Kind) -> Steps[bytes | None]:
+        """Return what an item seals; None where that is over."""
+        __traceback_hide__ = True
+        record = SessionRecord.from_item(item, kind)
+        if len(record.encrypted_data) > CONTENT_MAX:
+            raise InvalidRecord("encryptedData")
+        if has_passed(self._services.clock, record.ttl):
+            return None
+        return (yield from self._sealing.open(record, token))
+
+    def _sealed(self, new: NewToken, stamp: bytes) -> Steps[Item]:
+        __traceback_hide__ = True
+        record = yield from self._record(new, TOKEN)
+        return record.to_item() | {"stamp": as_binary(stamp)}
+
+    def _record(self, new: NewToken, kind: Kind) -> Steps[SessionRecord]:
+        __traceback_hide__ = True
+        seal = yield from self._sealing.seal(new.content)
+        item_id = self.id_of(new.token)
+        return seal.record(
+            new.token,
+            revision=1,
+            created_at=seal.now,
+            ttl=new.ttl,
+            item_id=item_id if kind is TOKEN else answer_id(item_id),
+            kind=kind,
+        )
+
+
+class Tokens:
+    """The same, each done in the thread that calls it."""
+
+    def __init__(self, services: Services) -> None:
+        self.steps = TokenSteps(services)
+        self.id_of = self.steps.id_of
+
+    find = blocking(TokenSteps.find)
+    answer = blocking(TokenSteps.answer)
+    begin = blocking(TokenSteps.begin)
+    exchange = blocking(TokenSteps.exchange)
+    forget = blocking(TokenSteps.forget)
+
+
+def _refuse(item_id: str, error: InvalidRecord) -> None:
+    """Tell who listens that an item was not taken for a token's."""
+    kind, _, digest = item_id.split("#", 2)
+    logger.warning("The %s %s... was refused: %s", kind, digest[:SHORT_ID], error.reason)
+    telemetry.count("refusals", reason=error.reason)

@@ -1,0 +1,124 @@
+"""An OAuth client's consent in a real Chromium, by its policies for forms, frames and referrers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.e2e.signing_in import arrive
+from tests.e2e.stack import LocalStack
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+VERIFIER = "verifier-" * 5
+
+
+@dataclass
+class App:
+    """A program on the person's computer that waits for its answer there."""
+
+    url: str
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    came: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self) -> dict[str, str]:
+        assert self.came.wait(20)
+        (path, referrer) = self.asked[0]
+        assert referrer is None
+        return {name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    found = App("")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if urlsplit(self.path).path == "/callback":
+                found.asked.append((self.path, self.headers.get("Referer")))
+                found.came.set()
+            body = b"<!doctype html><title>Done</title><link rel=icon href=data:,>Back in the app"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test output clean."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_address[1]}/callback"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+def address(stack: LocalStack, client_id: str, app: App) -> str:
+    digest = hashlib.sha256(VERIFIER.encode()).digest()
+    query = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": app.url,
+        "state": "the-state",
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        "resource": f"{stack.url}/gateway/feed",
+    }
+    return f"{stack.url}/oauth/authorize?{urlencode(query)}"
+
+
+def registered(stack: LocalStack, app: App) -> str:
+    metadata = {"client_name": "Browser test", "redirect_uris": [app.url]}
+    answer = requests.post(f"{stack.url}/oauth/register", json=metadata, timeout=20)
+    assert answer.status_code == 201
+    client_id: str = answer.json()["client_id"]
+    return client_id
+
+
+def test_person_signs_in_allows_an_app_and_comes_back_to_it(
+    stack: LocalStack, page: Page, app: App
+) -> None:
+    client_id = registered(stack, app)
+    page.goto(address(stack, client_id, app))
+    page.get_by_role("button", name="Sign in with Local provider").click()
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill("ada")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Allow").click()  # at the provider
+    main = page.get_by_role("main")
+    expect(main).to_contain_text("Browser test")
+    expect(main).to_contain_text("this computer")
+    page.get_by_role("button", name="Allow").click()  # the app
+    page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
+    page.get_by_role("button", name="Allow").click()  # at the provider, for the app
+    expect(page.get_by_text("Back in the app")).to_be_visible()
+    answer = app.answer()
+    assert (answer["state"], answer["iss"]) == ("the-state", stack.url)
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": client_id,
+        "code": answer["code"],
+        "code_verifier": VERIFIER,
+    }
+    given = requests.post(f"{stack.url}/oauth/token", form, timeout=20)
+    assert given.status_code == 200, given.text
+    page.goto(stack.url)
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+
+
+def test_person_denies_and_the_app_is_told(stack: LocalStack, page: Page, app: App) -> None:
+    arrive(page, stack)
+    page.goto(address(stack, registered(stack, app), app))
+    page.get_by_role("button", name="Deny").click()
+    expect(page.get_by_text("Back in the app")).to_be_visible()
+    assert app.answer()["error"] == "access_denied"

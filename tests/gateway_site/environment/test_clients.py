@@ -1,0 +1,146 @@
+"""OAuth clients by environment: off unless switched on, and refused where it makes no sense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
+
+from gateway_site.checks import clients_can_come
+from gateway_site.environment import clients
+from oauth.clients.rules.redirect_uris import CURSOR
+from oauth.clients.server import AuthorizationServer
+from tests.gateway_site.support.loading import local, production
+
+URL = "https://gateway.example.com"
+API = {"UPSTREAM_API_URL": "https://api.example.com", "UPSTREAM_API_PROVIDER": "corp"}
+ON = API | {"UPSTREAM_API_CLIENTS": "1", "PUBLIC_URL": URL}
+
+
+def server(**changes: str) -> AuthorizationServer:
+    found = production(**ON | changes)["AUTHORIZATION_SERVER"]
+    assert isinstance(found, AuthorizationServer)
+    return found
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"PUBLIC_URL": URL}, API, API | {"PUBLIC_URL": URL}, ON | {"UPSTREAM_API_CLIENTS": "0"}],
+)
+def test_no_client_is_let_in_unless_somebody_says_so(environment: dict[str, str]) -> None:
+    assert production(**environment)["AUTHORIZATION_SERVER"] is None
+
+
+def test_issuer_or_public_url_with_an_offered_upstream_switches_it_on() -> None:
+    assert server().issuer == URL
+    by_issuer = API | {"AUTHORIZATION_ISSUER": f"{URL}/", "ALLOWED_HOSTS": ""}
+    loaded = production(**by_issuer)
+    assert (loaded["AUTHORIZATION_SERVER"].issuer, loaded["ALLOWED_HOSTS"]) == (
+        URL,
+        ["gateway.example.com"],
+    )
+
+
+def test_only_what_is_offered_is_offered_and_nobody_is_a_client_by_default() -> None:
+    more = {"UPSTREAM_INNER_URL": "https://inner.example.com", "UPSTREAM_INNER_PROVIDER": "github"}
+    found = server(**more)
+    assert found.upstreams == {"api": "corp"}
+    assert (found.metadata_documents, found.registration, found.listed) == (False, False, {})
+    assert found.redirect_uris == {CURSOR}
+
+
+@pytest.mark.parametrize("name", clients.NAMES)
+def test_variable_that_is_about_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"^{name} ") as caught:
+        production(**API, **{name: "http://1" if name == "AUTHORIZATION_ISSUER" else "1"})
+    assert "UPSTREAM_<NAME>_CLIENTS" in str(caught.value) or name == "AUTHORIZATION_ISSUER"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTHORIZATION_ISSUER", "http://gateway.example.com"),
+        ("AUTHORIZATION_ISSUER", "https://gateway.example.com/gateway"),
+        ("AUTHORIZATION_ISSUER", "https://other.example.com"),
+        ("CLIENTS_ACCESS_TOKEN_AGE", "59"),
+        ("CLIENTS_ACCESS_TOKEN_AGE", "86401"),
+        ("CLIENTS_REFRESH_GRACE", "301"),
+        ("CLIENTS_GRANT_AGE", str(90 * 24 * 3600 + 1)),
+        ("CLIENTS_REGISTRATION", "maybe"),
+        ("CLIENTS_METADATA_DOCUMENTS", "2"),
+        ("CLIENTS_END_WITH_SID", "no!"),
+        ("CLIENTS_ALLOWED_HOSTS", "https://claude.ai"),
+        ("CLIENTS_ALLOWED_HOSTS", "*"),
+        ("CLIENTS_REDIRECT_URIS", "https://claude.ai/callback"),
+        ("CLIENTS_REDIRECT_URIS", "javascript:alert(1)"),
+        ("CLIENTS_REDIRECT_URIS", "data:text/html,x"),
+        ("CLIENTS_REDIRECT_URIS", "cursor"),
+        ("UPSTREAM_API_CLIENTS", "all"),
+    ],
+)
+def test_unusable_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=rf"^{name} "):
+        production(**ON | {name: value})
+
+
+def test_local_run_takes_loopback_without_tls_and_nothing_else() -> None:
+    issuer = {"AUTHORIZATION_ISSUER": "http://127.0.0.1:8000"}
+    assert local(**API, **issuer)["AUTHORIZATION_SERVER"].issuer == "http://127.0.0.1:8000"
+    with pytest.raises(ImproperlyConfigured):
+        production(**API, **issuer)
+    with pytest.raises(ImproperlyConfigured, match="loopback names only"):
+        local(**API, AUTHORIZATION_ISSUER="http://gateway.example.com")
+
+
+def test_lifetimes_that_are_set_are_told_and_no_others() -> None:
+    assert production(**ON)["OAUTH_CLIENTS"] == {}
+    assert "GRANT_TIMEOUT" not in production(**ON)["SESSIONS_KMS"]
+    set_ = {"ACCESS_TOKEN_AGE": "60", "REFRESH_GRACE": "0", "GRANT_AGE": "7776000"}
+    variables = {f"CLIENTS_{name}": value for name, value in set_.items()}
+    loaded = production(**ON, **variables, CLIENTS_END_WITH_SID="1")
+    assert loaded["SESSIONS_KMS"]["GRANT_TIMEOUT"] == 7776000
+    assert loaded["OAUTH_CLIENTS"] == {
+        "access_token_age": 60,
+        "refresh_grace": 0,
+        "end_with_sid": True,
+    }
+
+
+def test_clients_of_a_file_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "clients.json"
+    app = {"client_id": "our-app", "client_name": "Ours", "redirect_uris": ["https://a.example/cb"]}
+    path.write_text(json.dumps([app]), encoding="utf-8")
+    assert server(CLIENTS_FILE=str(path)).listed["our-app"].name == "Ours"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"[" * 9000, b"\xff", b" " * 300_000])
+def test_file_that_cannot_be_read_is_an_error_that_repeats_nothing(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "clients.json"
+    path.write_bytes(content)
+    with pytest.raises(ImproperlyConfigured, match=r"^CLIENTS_FILE "):
+        server(CLIENTS_FILE=str(path))
+    with pytest.raises(ImproperlyConfigured, match=r"^CLIENTS_FILE .*cannot be read"):
+        server(CLIENTS_FILE=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "ids"),
+    [
+        ({"upstreams": {}}, ["gateway_site.W010", "gateway_site.W011"]),
+        ({}, ["gateway_site.W011"]),
+        ({"registration": True}, []),
+        ({"metadata_documents": True}, []),
+    ],
+)
+def test_check_warns_where_no_client_could_come(
+    settings: Settings, changes: dict[str, Any], ids: list[str]
+) -> None:
+    known = {"issuer": URL, "upstreams": {"api": "corp"}}
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**known | changes)
+    assert [each.id for each in clients_can_come(None)] == ids

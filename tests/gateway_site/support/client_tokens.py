@@ -1,0 +1,46 @@
+"""An OAuth client of a gateway in a process of its own: it trades a code, then calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from oauth.clients.rules import client_ids
+from tests.gateway_site.support.gateways import Gateway
+
+VERIFIER = "verifier-" * 5
+REDIRECT_URI = "http://127.0.0.1/callback"
+CLIENT_ID = client_ids.made("Tool", [REDIRECT_URI])
+
+
+@dataclass
+class Caller:
+    """A client with its tokens; it keeps no cookie."""
+
+    gateway: Gateway
+    access_token: str
+    refresh_token: str
+
+    @classmethod
+    def allowed(cls, gateway: Gateway, upstream: str) -> Caller:
+        code = gateway.control(f"allow/{upstream}")
+        form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER}
+        answer = trade(gateway, form)
+        assert answer.status_code == 200, answer.text
+        return cls(gateway, answer.json()["access_token"], answer.json()["refresh_token"])
+
+    def refresh(self) -> requests.Response:
+        form = {"grant_type": "refresh_token", "refresh_token": self.refresh_token}
+        return trade(self.gateway, form)
+
+    def call(self, path: str, method: str = "GET", **options: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self.access_token}"} | options.pop("headers", {})
+        url = f"{self.gateway.url}/gateway/{path}"
+        return requests.request(method, url, headers=headers, timeout=20, **options)
+
+
+def trade(gateway: Gateway, form: dict[str, str]) -> requests.Response:
+    form = {"client_id": CLIENT_ID, **form}
+    return requests.post(f"{gateway.url}/oauth/token", form, timeout=20)

@@ -1,0 +1,47 @@
+"""A gateway that is an authorization server, and a person who is signed in to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pytest_django import Settings
+
+from oauth.clients import documents
+from oauth.clients.server import AuthorizationServer
+from tests.oauth.clients.support import urls
+from tests.oauth.clients.support.app import SERVER, App
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+
+
+@pytest.fixture(autouse=True)
+def _person() -> None:
+    """Have people in the database."""
+
+
+@pytest.fixture
+def server(settings: Settings) -> AuthorizationServer:
+    settings.ROOT_URLCONF = urls.__name__  # imported before: what is off stays off in the gateway's
+    found = AuthorizationServer(**SERVER)
+    settings.AUTHORIZATION_SERVER = found
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_documents() -> Iterator[None]:
+    documents.forget()
+    yield
+    documents.forget()
+
+
+@pytest.fixture
+def app(server: AuthorizationServer) -> App:
+    return App()
+
+
+@pytest.fixture
+def ada(server: AuthorizationServer, corp: FakeProvider, visitor: Visitor) -> Visitor:
+    """Sign somebody in."""
+    visitor.sign_in(corp)
+    return visitor

@@ -1,0 +1,387 @@
+"""Consent, from a client's request to its code: who is asked what, and what leads back where."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from allauth.socialaccount.models import SocialAccount
+from django.contrib.auth import get_user_model
+from django.test import Client
+from pytest_django import Settings
+
+from oauth.clients.grants import grants
+from oauth.clients.rules.client import Client as OAuthClient
+from oauth.clients.rules.client import Source
+from oauth.clients.server import AuthorizationServer
+from oauth.tokens import vault
+from sessions_kms.backend import SessionStore
+from tests.gateway_site.support.page_requests import assert_accessible
+from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import BOB, Visitor
+from tests.sessions_kms.support.stacks import Stack
+
+
+def decide(visitor: Visitor, address: str, decision: str = "allow") -> Any:
+    return visitor.client.post(address, {"decision": decision})
+
+
+def allow(visitor: Visitor, app: App, at: FakeProvider) -> Any:
+    """Consent, go to the provider and come back; the answer is the callback's."""
+    led = decide(visitor, app.address())
+    assert led.status_code == 302, led.content
+    return visitor.client.get(at.consent(led["Location"]))
+
+
+def test_whole_way_from_registration_to_tokens(corp: FakeProvider, ada: Visitor, app: App) -> None:
+    assert app.register().status_code == 201
+    asked = ada.client.get(app.address())
+    assert asked.status_code == 200
+    assert_accessible(asked.content.decode())
+
+    back = WayBack.of(allow(ada, app, corp))
+
+    assert back.is_led
+    assert back.address == app.redirect_uri
+    assert back.answer.keys() == {"code", "state", "iss"}
+    assert (back.answer["state"], back.answer["iss"]) == (app.state, ISSUER)
+    answer = app.redeem(back.answer["code"])
+    assert answer.status_code == 200
+    tokens = answer.json()
+    assert tokens["access_token"].startswith("gwa_")
+    assert tokens["token_type"] == "Bearer"
+    assert tokens["expires_in"] == 3600
+    assert tokens["scope"] == "tools"
+    renewed = app.refresh(tokens["refresh_token"])
+    assert renewed.status_code == 200
+    assert renewed.json()["refresh_token"] != tokens["refresh_token"]
+
+
+def test_who_is_not_signed_in_signs_in_first_and_comes_back(
+    server: AuthorizationServer, corp: FakeProvider, visitor: Visitor, app: App
+) -> None:
+    app.register()
+    asked = visitor.client.get(app.address())
+    assert asked.status_code == 302
+    next_url = parse_qs(urlsplit(asked["Location"]).query)["next"][0]
+    assert next_url == app.address()
+    back = visitor.sign_in(corp, next=next_url)
+    assert (back.status_code, back["Location"]) == (302, app.address())
+    assert visitor.client.get(back["Location"]).status_code == 200
+
+
+def test_nothing_is_kept_or_given_before_somebody_allows_it(
+    corp: FakeProvider, ada: Visitor, app: App, store: Stack
+) -> None:
+    app.register()
+    items = set(store.dynamodb.items)
+    for _ in range(3):
+        ada.client.get(app.address())
+    assert set(store.dynamodb.items) == items
+    assert len(corp.authorizations) == 1  # the sign-in's
+
+
+@pytest.mark.parametrize("gives_one", [True, False])
+def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
+    corp: FakeProvider, ada: Visitor, app: App, gives_one: bool
+) -> None:
+    """The browser's refresh token stays the browser's, and its session as it was."""
+    app.register()
+    before, corp.gives_refresh_token = ada.held(), gives_one
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    token = app.redeem(code).json()["access_token"]
+    stored = grants().session(token, upstream="tools")
+    assert stored is not None
+    held = vault.load(stored, "corp")
+    assert before is not None
+    assert held is not None
+    assert held.access_token != before.access_token
+    assert (held.refresh_token is not None) is gives_one
+    assert held.refresh_token != before.refresh_token
+    assert held.grant_secret != before.grant_secret
+    assert ada.held() == before
+    assert grants().session(token, upstream="files") is None
+
+
+def test_two_tabs_do_not_swap_their_clients(
+    corp: FakeProvider, ada: Visitor, server: AuthorizationServer
+) -> None:
+    first, second = App("First"), App("Second", "http://127.0.0.1:9/second")
+    for each in (first, second):
+        each.register()
+    led = [decide(ada, each.address())["Location"] for each in (first, second)]
+    answers = [WayBack.of(ada.client.get(corp.consent(each))) for each in reversed(led)]
+    assert [each.address for each in answers] == [second.redirect_uri, first.redirect_uri]
+    assert second.redeem(answers[1].answer["code"]).json()["error"] == "invalid_grant"
+    assert first.redeem(answers[1].answer["code"]).status_code == 200
+    assert second.redeem(answers[0].answer["code"]).status_code == 200
+
+
+def test_consent_counts_once_and_in_its_own_browser_alone(
+    corp: FakeProvider, ada: Visitor, app: App
+) -> None:
+    app.register()
+    callback = corp.consent(decide(ada, app.address())["Location"])
+    stranger = Visitor()
+    stranger.sign_in(corp)
+    for browser in (Visitor(), stranger):
+        answer = browser.client.get(callback)
+        assert answer.status_code == 302
+        assert "code=" not in answer["Location"]
+    assert "code" in WayBack.of(ada.client.get(callback)).answer
+    again = ada.client.get(callback)
+    assert again.status_code == 302
+    assert again["Location"] == "/"
+
+
+def test_consent_asked_for_twice_at_once_makes_each_its_own_grant(
+    corp: FakeProvider, ada: Visitor, app: App
+) -> None:
+    app.register()
+    led = [decide(ada, app.address())["Location"] for _ in range(2)]
+    codes = [WayBack.of(ada.client.get(corp.consent(each))).answer["code"] for each in led]
+    assert len(set(codes)) == 2
+    assert [app.redeem(code).status_code for code in codes] == [200, 200]
+
+
+def test_at_most_ten_wait_and_the_oldest_goes_first(
+    corp: FakeProvider, ada: Visitor, app: App
+) -> None:
+    app.register()
+    led = [decide(ada, app.address())["Location"] for _ in range(12)]
+    assert len(ada.session["socialaccount_states"]) <= 10
+    assert ada.client.get(corp.consent(led[0])).status_code == 302
+    assert "code" in WayBack.of(ada.client.get(corp.consent(led[-1]))).answer
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_account_of_somebody_else_gives_nothing(
+    corp: FakeProvider, ada: Visitor, app: App, is_known: bool
+) -> None:
+    app.register()
+    led, ada_herself = decide(ada, app.address())["Location"], corp.person
+    corp.person = BOB
+    if is_known:
+        Visitor().sign_in(corp)
+    callback = corp.consent(led)
+    people = get_user_model().objects.count()
+    answer = ada.client.get(callback)
+    assert answer.status_code == 403
+    assert b"code=" not in answer.content
+    assert get_user_model().objects.count() == people
+    assert SocialAccount.objects.filter(user=ada.user_id).count() == 1
+    corp.person = ada_herself
+    assert ada.user_id is not None
+
+
+def test_other_person_in_the_same_browser_gets_nothing_of_it(
+    corp: FakeProvider, ada: Visitor, app: App
+) -> None:
+    """Not though the account that comes back is their own."""
+    app.register()
+    led = decide(ada, app.address())["Location"]
+    bob = get_user_model().objects.create_user("bob")
+    SocialAccount.objects.create(user=bob, provider="corp", uid=BOB["sub"])
+    stored = SessionStore(ada.session.session_key)
+    stored["_auth_user_id"] = str(bob.pk)
+    stored["_auth_user_hash"] = bob.get_session_auth_hash()
+    stored.save()
+    corp.person = BOB
+    answer = ada.client.get(corp.consent(led))
+    assert answer.status_code == 403
+    assert b"code=" not in answer.content
+
+
+def test_who_has_no_account_at_the_provider_connects_one_first(
+    other: FakeProvider, corp: FakeProvider, visitor: Visitor, app: App
+) -> None:
+    visitor.sign_in(other, "other")
+    app.register()
+    page = visitor.client.get(app.address())
+    assert b"Connect Corp first" in page.content
+    assert b'value="allow"' not in page.content
+    assert decide(visitor, app.address()).status_code == 200  # asked again, led nowhere
+    corp.person = BOB
+    connected = visitor.sign_in(corp, "corp", process="connect", next=app.address())
+    assert connected["Location"] == app.address()
+    assert b'value="allow"' in visitor.client.get(app.address()).content
+
+
+def test_deny_leads_back_with_the_error(corp: FakeProvider, ada: Visitor, app: App) -> None:
+    app.register()
+    back = WayBack.of(decide(ada, app.address(), "deny"))
+    assert back.is_led
+    assert back.answer.pop("error_description")
+    assert back.answer == {"error": "access_denied", "state": app.state, "iss": ISSUER}
+    assert len(corp.authorizations) == 1
+
+
+def test_form_without_its_token_is_refused(corp: FakeProvider, ada: Visitor, app: App) -> None:
+    app.register()
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = ada.client.cookies
+    assert strict.post(app.address(), {"decision": "allow"}).status_code == 403
+    assert len(corp.authorizations) == 1
+
+
+def test_get_allows_nothing(corp: FakeProvider, ada: Visitor, app: App) -> None:
+    app.register()
+    for address in (app.address(decision="allow"), app.address() + "&decision=allow"):
+        assert ada.client.get(address).status_code == 200
+    assert len(corp.authorizations) == 1
+
+
+def test_post_is_judged_anew(
+    corp: FakeProvider, ada: Visitor, app: App, settings: Settings
+) -> None:
+    app.register()
+    for changes in ({"redirect_uri": "http://127.0.0.1:1/evil"}, {"client_id": "dcr.x"}):
+        answer = decide(ada, app.address(**changes))
+        assert answer.status_code == 400
+        assert b'<a class="button' not in answer.content
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"registration": False})
+    assert decide(ada, app.address()).status_code == 400
+
+
+WRONG: list[dict[str, str | None]] = [
+    {"redirect_uri": "https://evil.example/cb"},
+    {"redirect_uri": "http://127.0.0.1:4567/callback/"},
+    {"redirect_uri": None},
+    {"client_id": None},
+    {"client_id": "unknown"},
+    {"client_id": "https://app.example.com"},
+    {"client_id": "https://127.0.0.1/client.json"},
+]
+
+
+def test_wrong_client_or_address_is_a_page_that_leads_nowhere(ada: Visitor, app: App) -> None:
+    app.register()
+    for changes in WRONG:
+        answer = ada.client.get(app.address(**changes))
+        assert answer.status_code == 400
+        text = answer.content.decode()
+        assert "evil.example" not in text
+        assert "http-equiv" not in text
+        assert_accessible(text)
+
+
+def known(redirect_uri: str, source: Source, host: str | None = None) -> dict[str, Any]:
+    client = OAuthClient("listed", "Listed", (redirect_uri,), source, host)
+    return SERVER | {"listed": {"listed": client}}
+
+
+@pytest.mark.parametrize(
+    "led",
+    [
+        (Source.ITSELF, None, "http://localhost/cb", True),
+        (Source.ITSELF, None, "https://evil.example/cb", False),
+        (Source.OPERATOR, None, "https://ours.example/cb", True),
+        (Source.DOCUMENT, "app.example", "https://app.example/cb", True),
+        (Source.DOCUMENT, "app.example", "https://evil.example/cb", False),
+        (Source.DOCUMENT, "app.example", "https://sub.app.example/cb", False),
+    ],
+)
+def test_errors_lead_by_themselves_only_where_that_leads_nobody_astray(
+    ada: Visitor, app: App, settings: Settings, led: tuple[Source, str | None, str, bool]
+) -> None:
+    source, host, redirect_uri, is_led = led
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**known(redirect_uri, source, host))
+    app.client_id, app.redirect_uri = "listed", redirect_uri
+    for answer in (
+        decide(ada, app.address(), "deny"),
+        ada.client.get(app.address(prompt="none")),
+        ada.client.get(app.address(code_challenge_method="plain")),
+    ):
+        back = WayBack.of(answer)
+        assert back.is_led is is_led
+        assert answer.status_code == (200 if is_led else 400)
+        assert back.address == redirect_uri
+        assert (back.answer["state"], back.answer["iss"]) == (app.state, ISSUER)
+        if not is_led:
+            assert (
+                f'<strong class="host">{urlsplit(redirect_uri).hostname}' in answer.content.decode()
+            )
+
+
+def test_answer_is_kept_by_nobody_and_shown_in_no_frame(
+    corp: FakeProvider, ada: Visitor, app: App
+) -> None:
+    app.register()
+    consent, back = ada.client.get(app.address()), allow(ada, app, corp)
+    for page in (consent, back):
+        assert "no-store" in page["Cache-Control"]
+        assert page["X-Frame-Options"] == "DENY"
+        assert "frame-ancestors 'none'" in page["Content-Security-Policy"]
+    assert back["Referrer-Policy"] == "no-referrer"
+    # Without a referrer at all browsers would post the form with `Origin: null`, and fail.
+    assert consent["Referrer-Policy"] == "same-origin"
+
+
+LOOK_ALIKES = [
+    ("\N{RIGHT-TO-LEFT OVERRIDE}edualC", "edualC"),
+    ("Cl\N{CYRILLIC SMALL LETTER A}ude", "mixes letters"),
+    ("Claude</bdi><h1>Verified: claude.ai</h1>", "&lt;/bdi&gt;"),
+    ("Claude" + " verified" * 100, "Claude verified verified"),
+    ("\N{MATHEMATICAL BOLD CAPITAL C}laude", "“<bdi>Claude</bdi>”"),
+    ("C" + "\N{COMBINING LONG SOLIDUS OVERLAY}" * 40, "<bdi>C"),
+]
+
+
+def test_look_alike_name_is_a_claim_beside_the_host_that_counts(ada: Visitor, app: App) -> None:
+    app.redirect_uri = "https://evil.example/claude.ai/cb"
+    for name, shown in LOOK_ALIKES:
+        app.register(client_name=name)
+        page = ada.client.get(app.address()).content.decode()
+        assert shown in page
+        assert "Unverified" in page
+        assert '<dd class="place">evil.example</dd>' in page
+        assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in page
+        assert len(assert_accessible(page).all("bdi")[0].text) <= 60
+
+
+def test_page_says_what_is_known(ada: Visitor, app: App, store: Stack) -> None:
+    app.register()
+    page = ada.client.get(app.address()).content.decode()
+    for what in (
+        "tools",
+        "“<bdi>Tool</bdi>”",
+        "this computer",
+        "Corp",
+        "Any program that runs here",
+    ):
+        assert what in page
+    end = datetime.fromtimestamp(store.clock() + 7 * 24 * 3600, UTC)
+    assert f"{end:%b %Y, %H:%M} UTC</time>, or after 7 days" in page
+
+
+def test_tokens_of_a_code_stay_out_of_the_log(
+    corp: FakeProvider, ada: Visitor, app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    app.register()
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    tokens = app.redeem(code).json()
+    for secret in (code, tokens["access_token"], tokens["refresh_token"], app.verifier):
+        assert secret not in caplog.text
+
+
+def test_outage_at_the_providers_answer_is_503_and_nothing_is_given(
+    corp: FakeProvider, ada: Visitor, app: App, store: Stack
+) -> None:
+    app.register()
+    callback = corp.consent(decide(ada, app.address())["Location"])
+    store.dynamodb.unavailable = True
+    assert ada.client.get(callback).status_code == 503
+
+
+def test_break_off_at_the_provider_can_be_taken_up_again(
+    corp: FakeProvider, ada: Visitor, app: App
+) -> None:
+    app.register()
+    led = decide(ada, app.address())["Location"]
+    answer = ada.client.get(corp.consent(led, error="access_denied"))
+    assert answer.status_code == 302
+    assert ada.user_id is not None

@@ -1,0 +1,109 @@
+"""Metadata: what strict clients compare, and nothing that a request made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import Settings
+
+from oauth.clients.server import AuthorizationServer
+from tests.oauth.clients.support.app import ISSUER, SERVER
+
+RESOURCE = "/.well-known/oauth-protected-resource"
+METADATA = "/.well-known/oauth-authorization-server"
+
+
+def get(path: str, **options: Any) -> Any:
+    return Client().get(path, **options)
+
+
+@pytest.mark.parametrize("rest", ["", "/", "/mcp", "/mcp/v1/", "/a.b_c~d-e"])
+def test_resource_is_exactly_the_address_that_was_asked_about(
+    server: AuthorizationServer, rest: str
+) -> None:
+    document = get(f"{RESOURCE}/gateway/tools{rest}").json()
+    assert document == {
+        "resource": f"{ISSUER}/gateway/tools{rest}",
+        "authorization_servers": [ISSUER],
+        "scopes_supported": ["tools"],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "tools",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "/gateway",
+        "/gateway/",
+        "/gateway/absent",
+        "/gateway/absent/mcp",
+        "/gateway/TOOLS",
+        "/gateway/tools2",
+        "/gateway/tools/../files",
+        "/gateway/tools/%2e%2e/files",
+        "/gateway/tools//",
+        '/gateway/tools/"x"',
+        "/gateway/tools/%3Cscript%3E",
+        "/gateway/tools/%0d%0ax",
+        "/gateway/tools/" + "x" * 101,
+        "/gateway/tools" + "/x" * 21,
+    ],
+)
+def test_nothing_else_is_a_resource(server: AuthorizationServer, path: str) -> None:
+    assert get(RESOURCE + path).status_code == 404
+
+
+def test_server_tells_what_it_is_and_can(server: AuthorizationServer) -> None:
+    assert get(METADATA).json() == {
+        "issuer": ISSUER,
+        "authorization_endpoint": f"{ISSUER}/oauth/authorize",
+        "token_endpoint": f"{ISSUER}/oauth/token",
+        "registration_endpoint": f"{ISSUER}/oauth/register",
+        "revocation_endpoint": f"{ISSUER}/oauth/revoke",
+        "scopes_supported": ["files", "tools", "offline_access"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": ["none"],
+        "revocation_endpoint_auth_methods_supported": ["none"],
+        "authorization_response_iss_parameter_supported": True,
+        "client_id_metadata_document_supported": True,
+    }
+
+
+def test_what_is_switched_off_is_not_announced(settings: Settings, server: object) -> None:
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(
+        **SERVER | {"registration": False, "metadata_documents": False}
+    )
+    document = get(METADATA).json()
+    assert "registration_endpoint" not in document
+    assert document["client_id_metadata_document_supported"] is False
+    assert Client().post("/oauth/register", {}, "application/json").status_code == 404
+
+
+def test_host_of_the_request_is_nobodys_word(settings: Settings, server: object) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    for path in (METADATA, f"{RESOURCE}/gateway/tools"):
+        assert "evil.example" not in get(path, headers={"host": "evil.example"}).text
+
+
+def test_metadata_is_readable_everywhere_and_needs_no_cookie(server: object) -> None:
+    for path in (METADATA, f"{RESOURCE}/gateway/tools", f"{RESOURCE}/gateway/absent"):
+        answer = get(path, headers={"origin": "https://app.example"})
+        assert answer["Access-Control-Allow-Origin"] == "*"
+        assert not answer.cookies
+        assert "Cookie" not in answer.get("Vary", "")
+
+
+@pytest.mark.parametrize(
+    "path", [METADATA, f"{RESOURCE}/gateway/tools", "/oauth/token", "/oauth/register"]
+)
+def test_nothing_answers_unless_it_is_switched_on(db: None, path: str) -> None:
+    assert get(path).status_code == 404
+    assert Client().post(path).status_code == 404

@@ -1,0 +1,250 @@
+"""Registration, tokens and revocation as programs meet them: JSON, bounded, readable anywhere."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client, RequestFactory
+from pytest_django import Settings
+
+from oauth.clients.endpoints import arrival, tokens
+from oauth.clients.server import AuthorizationServer
+from tests.oauth.clients.endpoints.test_authorization import allow
+from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.sessions_kms.support.stacks import Stack
+
+POSTED = ["/oauth/register", "/oauth/token", "/oauth/revoke"]
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.fixture
+def pair(corp: FakeProvider, ada: Visitor, app: App) -> dict[str, Any]:
+    """Have a client allowed, and return its tokens."""
+    app.register()
+    found: dict[str, Any] = app.redeem(WayBack.of(allow(ada, app, corp)).answer["code"]).json()
+    return found
+
+
+@pytest.mark.parametrize("path", POSTED)
+def test_pages_of_other_sites_may_ask_and_read(server: object, path: str) -> None:
+    origin = {"origin": "https://app.example"}
+    asked = Client().options(path, headers=origin)
+    assert asked.status_code == 204
+    assert asked["Access-Control-Allow-Origin"] == "*"
+    assert asked["Access-Control-Allow-Headers"] == "Content-Type, MCP-Protocol-Version"
+    assert asked["Access-Control-Allow-Methods"] == "POST"
+    assert "Access-Control-Allow-Credentials" not in asked
+    for answer in (Client().post(path, "x", "text/plain", headers=origin), Client().get(path)):
+        assert answer["Access-Control-Allow-Origin"] == "*"
+        assert answer["Cache-Control"] == "no-store"
+        assert not answer.cookies
+    assert Client().get(path).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("{}", "text/plain"),
+        ("redirect_uris=https://a.example/", FORM),
+        ("[", "application/json"),
+        ("[" * 5000, "application/json"),
+        (b"\xff\xfe", "application/json"),
+        (
+            json.dumps({"redirect_uris": ["https://a.example/"], "x": "x" * 8192}),
+            "application/json",
+        ),
+        ("null", "application/json"),
+    ],
+)
+def test_registration_of_nonsense_is_a_400(server: object, body: Any, kind: str) -> None:
+    answer = Client().post("/oauth/register", body, kind)
+    assert answer.status_code == 400
+    assert answer.json().keys() == {"error", "error_description"}
+
+
+def test_flood_of_registrations_leaves_nothing_behind(app: App, store: Stack) -> None:
+    for number in range(50):
+        app.name = f"Tool {number}"
+        assert app.register().status_code == 201
+    assert list(store.dynamodb.items) == []
+
+
+def refused(app: App, form: dict[str, Any] | str, path: str = "/oauth/token") -> str:
+    body = form if isinstance(form, str) else urlencode(form)
+    answer = app.http.post(path, body, FORM)
+    assert answer.status_code == 400, answer.content
+    assert answer["Cache-Control"] == "no-store"
+    error: str = answer.json()["error"]
+    return error
+
+
+def test_token_request_that_is_not_whole_is_refused_by_its_code(app: App, store: Stack) -> None:
+    app.register()
+    client = {"client_id": app.client_id}
+    code = {"grant_type": "authorization_code", "code": "gwc_" + "a" * 32}
+    verifier = {"code_verifier": "v" * 43}
+    for form, error in (
+        ({}, "invalid_request"),
+        (client, "invalid_request"),
+        (client | {"grant_type": "password"}, "unsupported_grant_type"),
+        (client | {"grant_type": "client_credentials"}, "unsupported_grant_type"),
+        (code | verifier, "invalid_request"),
+        (code | verifier | {"client_id": "dcr.x"}, "invalid_client"),
+        (code | verifier | {"client_id": "unknown"}, "invalid_client"),
+        (client | {"grant_type": "authorization_code"} | verifier, "invalid_request"),
+        (client | code, "invalid_request"),
+        (client | code | {"code_verifier": "short"}, "invalid_grant"),
+        (client | code | verifier, "invalid_grant"),
+        (client | verifier | code | {"code": "gwr_" + "a" * 32}, "invalid_grant"),
+        (client | {"grant_type": "refresh_token"}, "invalid_request"),
+        (client | {"grant_type": "refresh_token", "refresh_token": "x"}, "invalid_grant"),
+        (client | code | verifier | {"resource": f"{ISSUER}/gateway/absent"}, "invalid_target"),
+    ):
+        assert refused(app, form) == error, form
+
+
+def test_parameters_that_come_twice_are_refused(app: App, store: Stack) -> None:
+    app.register()
+    form = {
+        "grant_type": "refresh_token",
+        "client_id": app.client_id,
+        "refresh_token": "gwr_" + "a" * 32,
+    }
+    body = urlencode(form)
+    for name, value in form.items():
+        for again in (value, ""):
+            assert refused(app, f"{body}&{urlencode({name: again})}") == "invalid_request"
+    twice = urlencode([("resource", RESOURCE)] * 2)
+    assert refused(app, f"{body}&{twice}") == "invalid_target"
+    assert refused(app, f"{body}&resource={RESOURCE}") == "invalid_grant"
+
+
+def test_body_that_is_long_or_of_another_kind_is_not_looked_at(app: App, store: Stack) -> None:
+    app.register()
+    token, client_id = "gwr_" + "a" * 32, app.client_id
+    form = urlencode(
+        {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": token}
+    )
+    fits = f"{form}&x=".ljust(8192, "x")
+    assert refused(app, fits) == "invalid_grant"
+    assert refused(app, fits + "x") == "invalid_request"
+    for kind in ("text/plain", "application/json", ""):
+        answer = app.http.post("/oauth/token", form, kind)
+        assert answer.json()["error"] == "invalid_request"
+    long = urlencode({"token": token, "client_id": client_id}) + "&x="
+    assert refused(app, long.ljust(8193, "x"), "/oauth/revoke") == "invalid_request"
+
+
+def test_code_or_token_in_a_query_or_a_header_counts_for_nothing(
+    app: App, pair: dict[str, Any]
+) -> None:
+    form = {"grant_type": "refresh_token", "client_id": app.client_id}
+    query = urlencode({"refresh_token": pair["refresh_token"]})
+    answer = app.http.post(f"/oauth/token?{query}", urlencode(form), FORM)
+    assert answer.json()["error"] == "invalid_request"
+    bearer = {"authorization": f"Bearer {pair['refresh_token']}"}
+    assert app.http.post("/oauth/token", urlencode(form), FORM, headers=bearer).status_code == 400
+    assert app.http.get(f"/oauth/token?{query}&{urlencode(form)}").status_code == 405
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
+def test_token_is_for_its_client_and_its_upstream(app: App, pair: dict[str, Any]) -> None:
+    other = App("Other")
+    other.register()
+    assert other.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
+    for resource in (f"{ISSUER}/gateway/files", f"{ISSUER}/gateway/absent", "x"):
+        answer = app.refresh(pair["refresh_token"], resource=resource)
+        assert answer.json()["error"] == "invalid_target"
+    assert (
+        app.refresh(pair["refresh_token"], scope="tools files").json()["error"] == "invalid_scope"
+    )
+    # Nothing of that spent it; nor does another spelling of the resource matter.
+    assert app.refresh(pair["refresh_token"], resource=f"{RESOURCE}/mcp/").status_code == 200
+
+
+def test_client_that_is_welcome_no_longer_gets_no_more_tokens(
+    app: App, pair: dict[str, Any], settings: Settings
+) -> None:
+    for changes in ({"registration": False}, {"refused": frozenset({app.client_id})}):
+        settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | changes)
+        assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_client"
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
+def test_either_token_revokes_and_an_unknown_one_is_no_error(
+    app: App, pair: dict[str, Any]
+) -> None:
+    def revoke(token: str, client_id: str = app.client_id) -> Any:
+        return app.post("/oauth/revoke", {"token": token, "client_id": client_id})
+
+    other = App("Other")
+    other.register()
+    assert revoke("gwa_" + "a" * 32).status_code == 200
+    assert revoke("nonsense").status_code == 200
+    assert revoke(pair["access_token"], other.client_id).json()["error"] == "invalid_grant"
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+    assert revoke(pair["access_token"]).status_code == 200
+    assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_outage_is_503_after_which_no_client_gives_up_its_token(
+    app: App, pair: dict[str, Any], store: Stack
+) -> None:
+    store.dynamodb.unavailable = True
+    for answer in (
+        app.refresh(pair["refresh_token"]),
+        app.post("/oauth/revoke", {"token": pair["access_token"], "client_id": app.client_id}),
+    ):
+        assert answer.status_code == 503
+        assert answer.json()["error"] == "temporarily_unavailable"
+        assert int(answer["Retry-After"]) > 0
+        assert answer["Access-Control-Allow-Origin"] == "*"
+    store.dynamodb.unavailable = False
+    store.clock.advance(30)
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
+def test_more_than_sixteen_at_once_are_told_to_come_again(app: App, store: Stack) -> None:
+    app.register()
+    held = threading.Barrier(tokens.AT_ONCE + 1)
+    done = threading.Event()
+
+    def hold() -> None:
+        with tokens._requests.one(""):
+            held.wait()
+            done.wait()
+
+    threads = [threading.Thread(target=hold) for _ in range(tokens.AT_ONCE)]
+    for each in threads:
+        each.start()
+    held.wait()
+    try:
+        answer = app.refresh("gwr_" + "a" * 32)
+        assert answer.status_code == 503
+        # The slot is for what asks the store: nonsense is refused as ever, and so is a page served.
+        assert refused(app, "x=1") == "invalid_request"
+        assert Client().get("/").status_code == 200
+    finally:
+        done.set()
+        for each in threads:
+            each.join()
+    assert app.refresh("gwr_" + "a" * 32).json()["error"] == "invalid_grant"
+
+
+def test_age_counts_to_the_arrival_and_not_to_when_it_was_read(
+    store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = RequestFactory().post("/oauth/token")
+    assert arrival.arrival_of(request) == pytest.approx(store.clock(), abs=0.5)
+    monkeypatch.setattr(arrival, "perf_counter", lambda: 100.0)
+    setattr(request, arrival.ATTRIBUTE, 60.0)
+    assert arrival.arrival_of(request) == store.clock() - 40
+    setattr(request, arrival.ATTRIBUTE, 101.0)
+    assert arrival.arrival_of(request) == store.clock()

@@ -1,0 +1,131 @@
+"""An authorization request: read in one way, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from oauth.clients.rules.authorization_request import Wish, read, wish
+from oauth.clients.rules.refusal import Refused
+
+ISSUER = "https://gateway.example.com"
+CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+GOOD = {
+    "response_type": "code",
+    "client_id": "tool",
+    "redirect_uri": "https://a.example/cb",
+    "state": "s",
+    "code_challenge": CHALLENGE,
+    "code_challenge_method": "S256",
+    "resource": f"{ISSUER}/gateway/tools",
+}
+OFFERED = ("tools", "files")
+
+
+def wished(offered: tuple[str, ...] = OFFERED, /, **changes: str | None) -> Wish:
+    members = {name: value for name, value in (GOOD | changes).items() if value is not None}
+    return wish(read(urlencode(members)), ISSUER, offered)
+
+
+def test_request_says_which_upstream_it_is_about() -> None:
+    assert wished(scope="openid files tools offline_access") == Wish(
+        upstream="tools",
+        resource=f"{ISSUER}/gateway/tools",
+        scope="tools offline_access",
+        challenge=CHALLENGE,
+    )
+
+
+@pytest.mark.parametrize(
+    "resource", ["/gateway/tools/", "/gateway/tools/mcp", "/gateway/tools/mcp/v1/"]
+)
+def test_audience_is_the_upstream_whichever_of_its_addresses_is_named(resource: str) -> None:
+    for origin in (ISSUER, "HTTPS://Gateway.EXAMPLE.com"):
+        assert wished(resource=origin + resource).resource == f"{ISSUER}/gateway/tools"
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        ISSUER,
+        f"{ISSUER}/",
+        f"{ISSUER}/gateway/",
+        f"{ISSUER}/gateway/others",
+        f"{ISSUER}/gateway/Tools",
+        f"{ISSUER}/gateway/tools2",
+        f"{ISSUER}/GATEWAY/tools",
+        f"{ISSUER}/gateway/tools/../files",
+        f"{ISSUER}/gateway/tools/%2e%2e/files",
+        f"{ISSUER}/gateway/tools?x",
+        f"{ISSUER}/gateway/tools#x",
+        f"{ISSUER}/gateway/tools//x",
+        f"{ISSUER}.evil.example/gateway/tools",
+        f"{ISSUER}@evil.example/gateway/tools",
+        "http://gateway.example.com/gateway/tools",
+        "https://other.example.com/gateway/tools",
+    ],
+)
+def test_another_resource_is_no_target(resource: str) -> None:
+    assert refused(resource=resource) == "invalid_target"
+
+
+def test_missing_resource_is_taken_from_the_scope_or_is_the_only_one() -> None:
+    assert wished(resource=None, scope="openid files").upstream == "files"
+    assert wished(("tools",), resource=None).upstream == "tools"
+    assert refused(resource=None) == "invalid_target"
+    assert refused(resource=None, scope="tools files") == "invalid_target"
+    assert refused((), resource=None) == "invalid_target"
+
+
+def refused(offered: tuple[str, ...] = OFFERED, /, **changes: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        wished(offered, **changes)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"code_challenge": None}, "invalid_request"),
+        ({"code_challenge": CHALLENGE[:-1]}, "invalid_request"),
+        ({"code_challenge": CHALLENGE[:-1] + "="}, "invalid_request"),
+        ({"code_challenge": CHALLENGE + "\n"}, "invalid_request"),
+        ({"code_challenge_method": None}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge_method": "s256"}, "invalid_request"),
+        ({"response_type": None}, "unsupported_response_type"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"response_type": "code id_token"}, "unsupported_response_type"),
+        ({"response_mode": "fragment"}, "invalid_request"),
+        ({"prompt": "none"}, "consent_required"),
+        ({"prompt": "login none"}, "consent_required"),
+        ({"request": "x.y.z"}, "request_not_supported"),
+        ({"request_uri": "https://a.example/x"}, "request_uri_not_supported"),
+    ],
+)
+def test_request_for_what_is_not_given_is_refused(changes: dict[str, str], code: str) -> None:
+    assert refused(**changes) == code
+
+
+@pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
+def test_request_without_client_or_address_is_for_nobody(name: str) -> None:
+    for value in (None, ""):
+        assert refused(**{name: value}) == "invalid_request"
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_parameter_that_comes_twice_is_refused_be_it_the_same(name: str) -> None:
+    query = urlencode(GOOD)
+    for more in (GOOD[name], "", "x"):
+        with pytest.raises(Refused):
+            read(f"{query}&{urlencode({name: more})}")
+
+
+def test_long_or_broken_query_is_refused() -> None:
+    with pytest.raises(Refused, match="1,900"):
+        read(urlencode(GOOD | {"state": "s" * 1900}))
+    for query in ("client_id=%ff&redirect_uri=x", "&".join(f"a{n}=1" for n in range(50))):
+        with pytest.raises(Refused, match="cannot be read"):
+            read(query)

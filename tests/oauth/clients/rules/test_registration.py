@@ -1,0 +1,134 @@
+"""A client that registers itself: all of it stands in its id, which is believed at no use."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from oauth.clients.rules import client_ids, registration
+from oauth.clients.rules.client import Source
+from oauth.clients.rules.redirect_uris import DEFAULT
+from oauth.clients.rules.refusal import Refused, UnknownClient
+
+METADATA = {"client_name": "Tool", "redirect_uris": ["http://127.0.0.1:4321/cb"]}
+
+
+def register(**changes: Any) -> dict[str, Any]:
+    return registration.registered(METADATA | changes, DEFAULT)
+
+
+def forged(members: object, **more: Any) -> str:
+    options: dict[str, Any] = {"separators": (",", ":"), "sort_keys": True}
+    text = json.dumps(members, **options | more)
+    return "dcr." + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def test_client_is_what_its_id_says_whatever_process_reads_it() -> None:
+    answer = register()
+    client = client_ids.client_of(answer["client_id"], DEFAULT)
+    assert (client.name, client.source, client.host) == ("Tool", Source.ITSELF, None)
+    assert client.has("http://127.0.0.1:9/cb", DEFAULT)
+    assert not client.has("http://127.0.0.1:9/other", DEFAULT)
+    assert register()["client_id"] == answer["client_id"]
+
+
+def test_everybody_gets_a_public_client_whatever_they_ask_for() -> None:
+    answer = register(
+        token_endpoint_auth_method="client_secret_basic",
+        grant_types=["client_credentials", "password"],
+        response_types=["token"],
+        jwks={"keys": []},
+        scope="admin",
+    )
+    assert answer["token_endpoint_auth_method"] == "none"
+    assert answer["grant_types"] == ["authorization_code", "refresh_token"]
+    assert answer["response_types"] == ["code"]
+    assert "client_secret" not in answer
+    assert "scope" not in answer
+
+
+def test_acceptable_addresses_of_a_set_are_kept_as_they_came() -> None:
+    uris = [
+        "https://insiders.vscode.dev/redirect",
+        "https://vscode.dev/redirect",
+        "http://localhost/",
+        "http://127.0.0.1/",
+        "http://localhost:33418/",
+        "http://127.0.0.1:33418/",
+        "vscode://evil/",
+        "http://evil.example/",
+        7,
+    ]
+    answer = register(redirect_uris=uris)
+    assert answer["redirect_uris"] == [*uris[:2], "http://localhost:33418/", uris[5]]
+    client = client_ids.client_of(answer["client_id"], DEFAULT)
+    assert client.redirect_uris == (*uris[:2], "http://localhost/", "http://127.0.0.1/")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        (None, "invalid_client_metadata"),
+        ([], "invalid_client_metadata"),
+        ({}, "invalid_redirect_uri"),
+        ({"redirect_uris": "https://a.example/"}, "invalid_redirect_uri"),
+        ({"redirect_uris": []}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["http://a.example/"]}, "invalid_redirect_uri"),
+        (
+            {"redirect_uris": [f"https://a.example/{number}" for number in range(6)]},
+            "invalid_redirect_uri",
+        ),
+        (
+            {"redirect_uris": [f"https://a.example/{'x' * 200}{number}" for number in range(4)]},
+            "invalid_client_metadata",
+        ),
+    ],
+)
+def test_registration_that_cannot_be_used_is_refused(metadata: object, code: str) -> None:
+    with pytest.raises(Refused) as caught:
+        registration.registered(metadata, DEFAULT)
+    assert caught.value.code == code
+
+
+GOOD = {"client_name": "Tool", "redirect_uris": ["https://a.example/cb"]}
+
+
+@pytest.mark.parametrize(
+    "client_id",
+    [
+        "",
+        "dcr.",
+        "dcr.!",
+        "tool",
+        "https://a.example/client.json",
+        forged(GOOD) + "=",
+        forged(GOOD) + "\n",
+        "DCR" + forged(GOOD)[3:],
+        forged(GOOD, separators=(", ", ": ")),
+        forged(GOOD, sort_keys=False) + "A",
+        forged({"redirect_uris": GOOD["redirect_uris"], "client_name": "Tool"}, sort_keys=False),
+        forged(GOOD | {"client_host": "claude.ai"}),
+        forged(GOOD | {"client_name": "a\u202eb"}),
+        forged(GOOD | {"client_name": "x" * 61}),
+        forged(GOOD | {"client_name": ""}),
+        forged(GOOD | {"client_name": None}),
+        forged(GOOD | {"redirect_uris": []}),
+        forged(GOOD | {"redirect_uris": ["https://a.example/cb"] * 2}),
+        forged(GOOD | {"redirect_uris": [f"https://a.example/{n}" for n in range(6)]}),
+        forged(GOOD | {"redirect_uris": ["http://evil.example/cb"]}),
+        forged(GOOD | {"redirect_uris": ["http://127.0.0.1:80/cb"]}),
+        forged(GOOD | {"redirect_uris": ["javascript:alert(1)"]}),
+        forged(GOOD | {"redirect_uris": "https://a.example/cb"}),
+        forged(GOOD | {"redirect_uris": ["https://a.example/" + each * 290 for each in "xy"]}),
+        forged([1]),
+        "dcr." + base64.urlsafe_b64encode(b"[" * 590).decode().rstrip("="),
+        "dcr." + base64.urlsafe_b64encode(b"\xff\xfe").decode().rstrip("="),
+    ],
+)
+def test_made_up_id_that_would_never_be_given_out_is_no_client(client_id: str) -> None:
+    assert client_ids.client_of(forged(GOOD), DEFAULT).name == "Tool"
+    with pytest.raises(UnknownClient):
+        client_ids.client_of(client_id, DEFAULT)

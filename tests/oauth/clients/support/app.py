@@ -1,0 +1,101 @@
+"""An OAuth client as a program of its own would be: public, with PKCE, written from the RFCs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from django.test import Client
+
+from tests.gateway_site.support.page_requests import Element, parse
+
+ISSUER = "http://testserver"
+REDIRECT_URI = "http://127.0.0.1:4567/callback"
+RESOURCE = f"{ISSUER}/gateway/tools"
+SERVER: dict[str, Any] = {
+    "issuer": ISSUER,
+    "upstreams": {"tools": "corp", "files": "corp"},
+    "metadata_documents": True,
+    "registration": True,
+}
+
+
+@dataclass
+class App:
+    """Registers, asks for an authorization, and trades what it gets; no cookie is its own."""
+
+    name: str = "Tool"
+    redirect_uri: str = REDIRECT_URI
+    client_id: str = ""
+    verifier: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    state: str = field(default_factory=lambda: secrets.token_urlsafe(8))
+    http: Client = field(default_factory=lambda: Client(enforce_csrf_checks=True))
+
+    def register(self, **metadata: Any) -> Any:
+        asked = {"client_name": self.name, "redirect_uris": [self.redirect_uri]} | metadata
+        answer = self.http.post("/oauth/register", json.dumps(asked), "application/json")
+        self.client_id = answer.json().get("client_id", "")
+        return answer
+
+    def query(self, **changes: str | None) -> str:
+        digest = hashlib.sha256(self.verifier.encode()).digest()
+        asked: dict[str, str | None] = {
+            "response_type": "code",
+            "client_id": self.client_id,
+            "redirect_uri": self.redirect_uri,
+            "state": self.state,
+            "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            "code_challenge_method": "S256",
+            "resource": RESOURCE,
+            **changes,
+        }
+        return urlencode({name: value for name, value in asked.items() if value is not None})
+
+    def address(self, **changes: str | None) -> str:
+        return f"/oauth/authorize?{self.query(**changes)}"
+
+    def token(self, **changes: str | None) -> Any:
+        form: dict[str, str | None] = {"client_id": self.client_id, "resource": RESOURCE, **changes}
+        return self.post("/oauth/token", {k: v for k, v in form.items() if v is not None})
+
+    def redeem(self, code: str, **changes: str | None) -> Any:
+        asked = {"grant_type": "authorization_code", "code": code}
+        more = {"code_verifier": self.verifier, "redirect_uri": self.redirect_uri}
+        return self.token(**asked | more | changes)
+
+    def refresh(self, token: str, **changes: str | None) -> Any:
+        asked = {"grant_type": "refresh_token", "refresh_token": token}
+        return self.token(**asked | changes)
+
+    def post(self, path: str, form: dict[str, str]) -> Any:
+        return self.http.post(path, urlencode(form), "application/x-www-form-urlencoded")
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """What a page brings back to a client, and whether it leads there by itself."""
+
+    address: str
+    answer: dict[str, str]
+    is_led: bool
+
+    @classmethod
+    def of(cls, response: Any) -> WayBack:
+        page: Element = parse(response.content.decode())
+        (link,) = [each for each in page.all("a") if "rel" in each.attributes]
+        address = link.attributes["href"]
+        refreshes = [
+            each.attributes["content"]
+            for each in page.all("meta")
+            if each.attributes.get("http-equiv") == "refresh"
+        ]
+        assert refreshes in ([], [f"0; url={address}"])
+        query = parse_qs(urlsplit(address).query, strict_parsing=True)
+        assert all(len(values) == 1 for values in query.values())
+        answer = {name: values[0] for name, values in query.items()}
+        return cls(address.partition("?")[0], answer, bool(refreshes))

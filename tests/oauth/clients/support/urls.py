@@ -1,0 +1,9 @@
+"""The gateway's addresses, and those of its authorization server."""
+
+from django.urls import include, path
+
+from gateway_site import urls
+from oauth.clients.endpoints import approval  # noqa: F401 - connects, as it does where it is on
+
+urlpatterns = [*urls.urlpatterns, path("", include("oauth.clients.urls"))]
+handler500 = urls.handler500

@@ -1,0 +1,77 @@
+"""A grant and its provider: whose back-channel logout reaches it by the subject, and by the session
+if told so; and where it is revoked when the client ends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from oauth.clients.grants import Grants
+from oauth.clients.lifetimes import Lifetimes
+from oauth.network import background
+from sessions_kms.grant_store import GrantStore
+from sessions_kms.services import services
+from sessions_kms.session.links import LINKS
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.grants import BACKEND, CONSENT, VERIFIER, PeopleInMemory
+from tests.oauth.support.logout_fixtures import post
+from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
+from tests.sessions_kms.support.stacks import Stack
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def granted(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
+    """Allow a client what the visitor's session holds, as if it were of a sign-in of its own."""
+    grants = Grants(services(), Lifetimes(end_with_sid=end_with_sid))
+    held = visitor.held()
+    assert held is not None
+    own = replace(held, grant_secret="g" * 32)
+    code = grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND)
+    issued = grants.redeem(
+        code, verifier=VERIFIER, client_id=CONSENT.client_id, redirect_uri=None, resource=None
+    )
+    return grants, issued.access_token
+
+
+def session_of(grants: Grants, access_token: str) -> GrantStore | None:
+    return grants.session(access_token, upstream="mcp")
+
+
+@pytest.mark.parametrize(("with_sid", "links"), [(False, 1), (True, 2)])
+def test_sign_out_of_the_providers_session_ends_a_grant_only_if_told_so(
+    idp: LogoutProvider, visitor: Visitor, store: Stack, *, with_sid: bool, links: int
+) -> None:
+    visitor.sign_in(idp)
+    grants, access_token = granted(visitor, end_with_sid=with_sid)
+    session = session_of(grants, access_token)
+    assert session is not None
+    assert len(session[LINKS]) == links
+    assert post(idp.logout_token()).status_code == 200
+    assert visitor.user_id is None
+    assert (session_of(grants, access_token) is None) is with_sid
+
+
+def test_sign_out_of_the_person_ends_the_grant(
+    idp: LogoutProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(idp)
+    grants, access_token = granted(visitor, end_with_sid=False)
+    assert post(idp.logout_token(sid=ABSENT)).status_code == 200
+    assert session_of(grants, access_token) is None
+
+
+def test_grant_that_its_client_ends_is_revoked_there_and_no_other(
+    idp: LogoutProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(idp)
+    grants, access_token = granted(visitor, end_with_sid=False)
+    grants.revoke(access_token, client_id=CONSENT.client_id)
+    assert background.drain(10)
+    held = visitor.held()
+    assert held is not None
+    assert [each["token"] for each in idp.revocations] == [held.refresh_token]
+    assert session_of(grants, access_token) is None
+    assert visitor.user_id is not None

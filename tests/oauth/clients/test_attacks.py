@@ -1,0 +1,204 @@
+"""Who holds the table, KMS, old tokens, logs or error reports, and no live token: what opens?
+
+The table is read by a second program, which knows docs/format.md and not a line of ours.
+"""
+
+import json
+import logging
+import pprint
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from oauth.clients.issued import Issued
+from sessions_kms.exceptions import StoreUnavailable
+from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
+from tests.sessions_kms.support import reference_format as ref
+from tests.sessions_kms.support.fakes import KEY
+from tests.sessions_kms.support.leaks import EveryRecord, error_chain
+from tests.sessions_kms.support.memory_dynamodb import refused
+
+NAMESPACE = "django"
+UPSTREAM = (TOKENS.access_token, TOKENS.refresh_token or "", TOKENS.grant_secret)
+
+
+class Thief:
+    """Has every item, every data key, and the secrets that are handed over."""
+
+    def __init__(self, world: GrantWorld) -> None:
+        self.world = world
+        self.items = dict(world.items)
+
+    def unwrap(self, encrypted_key: bytes, period: int) -> bytes:
+        context = ref.encryption_context(NAMESPACE, period)
+        return self.world.world.kms.decrypt(KEY, encrypted_key, context).plaintext
+
+    def opened(self, *secrets: str) -> str:
+        """Return all that opens, with these secrets and those that they lead to."""
+        found, known, tried = "", {*self.items, *secrets, *self.names()}, set[str]()
+        while fresh := known - tried:
+            tried |= fresh
+            for text in (text for secret in fresh for text in self.under(secret)):
+                found += text
+                known |= set(texts_in(json.loads(text)))
+        return found
+
+    def names(self) -> Iterator[str]:
+        """Yield what the table says in the clear, whole and in parts."""
+        for item_id, item in self.items.items():
+            yield from item_id.split("#")
+            yield from (value["S"] for value in item.values() if "S" in value)
+
+    def under(self, secret: str) -> Iterator[str]:
+        """Yield what items open under a secret, of whatever kind they are."""
+        for item in self.items.values():
+            if "encryptedData" in item:
+                data_key = self.unwrap(item["encryptedKey"]["B"], int(item["keyPeriod"]["N"]))
+                try:
+                    yield ref.decrypt(item, NAMESPACE, secret, data_key).decode()
+                except ref.Invalid:
+                    continue
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from texts_in(each)
+
+
+def opens_the_grant(found: str) -> bool:
+    return any(secret in found for secret in UPSTREAM)
+
+
+@pytest.fixture
+def grown(one: GrantWorld) -> list[Issued]:
+    """A grant that was refreshed twice, and used after the grace."""
+    issued = [one.begin()]
+    for _ in range(2):
+        one.clock.advance(3600)
+        issued.append(one.refresh(issued[-1].refresh_token))
+    one.clock.advance(200)
+    assert one.lives(issued[-1])
+    return issued
+
+
+def test_table_and_kms_open_what_lists_show_and_nothing_of_a_grant(
+    one: GrantWorld, grown: list[Issued]
+) -> None:
+    found = Thief(one).opened()
+    assert CONSENT.client_name in found, "what is about it: the thief can read"
+    assert not opens_the_grant(found)
+    for secret in ("key", "challenge", CONSENT.client_id, CONSENT.redirect_uri):
+        assert f'"{secret}"' not in found
+
+
+def test_any_live_token_opens_it(one: GrantWorld, grown: list[Issued]) -> None:
+    for token in (grown[-1].access_token, grown[-1].refresh_token):
+        assert opens_the_grant(Thief(one).opened(token))
+
+
+def test_former_tokens_open_nothing_of_it(one: GrantWorld, grown: list[Issued]) -> None:
+    thief = Thief(one)
+    for former in grown[:-1]:
+        assert not opens_the_grant(thief.opened(former.refresh_token))
+    spent = thief.opened(grown[-2].refresh_token)
+    assert CONSENT.client_id in spent, "its own item it does open"
+    assert grown[-1].refresh_token not in spent
+
+
+def test_spent_code_opens_nothing_of_it(one: GrantWorld) -> None:
+    code = one.allow()
+    issued = one.redeem(code)
+    assert opens_the_grant(Thief(one).opened(code)), "until its answer is gone: a stated limit"
+    second = one.refresh(issued.refresh_token)
+    found = Thief(one).opened(code)
+    assert CONSENT.client_id in found
+    assert not opens_the_grant(found)
+    assert second.refresh_token not in found
+
+
+def test_table_alone_opens_nothing_with_every_token(one: GrantWorld, grown: list[Issued]) -> None:
+    thief = Thief(one)
+    thief.unwrap = lambda *_: bytes(32)  # type: ignore[method-assign]
+    secrets = [text for each in grown for text in (each.access_token, each.refresh_token)]
+    assert thief.opened(*secrets) == ""
+
+
+def test_ended_grant_leaves_nothing_to_open(one: GrantWorld, grown: list[Issued]) -> None:
+    one.grants.revoke(grown[-1].refresh_token, client_id=CONSENT.client_id)
+    found = Thief(one).opened(grown[-1].access_token, grown[-1].refresh_token)
+    assert not opens_the_grant(found)
+
+
+# Logs, errors and their frames
+
+VERBS: dict[str, Callable[[GrantWorld, str, Issued], Any]] = {
+    "allow": lambda one, _, __: one.allow(),
+    "redeem": lambda one, code, _: one.redeem(code),
+    "refresh": lambda one, _, issued: one.refresh(issued.refresh_token),
+    "revoke": lambda one, _, issued: one.grants.revoke(issued.access_token, client_id="dcr.one"),
+    "session": lambda one, _, issued: one.session(issued.access_token),
+}
+CALLS = [
+    *("GetItem token", "PutItem token", "GetItem session", "PutItem session"),
+    *("DeleteItem session", "TransactWriteItems token answer token token"),
+    "TransactWriteItems token answer token token answer",
+]
+
+
+class Bug(Exception):
+    """An error that nobody expects."""
+
+
+def bug(_: Any) -> Any:
+    raise Bug
+
+
+def shown(error: BaseException) -> Iterator[str]:
+    """Yield what a report shows of an error: its text, and the variables of our frames."""
+    for each in error_chain(error):
+        yield f"{each!r} {each.args!r} {vars(each)!r}"
+        tb = each.__traceback__
+        while tb is not None:
+            if is_shown(tb.tb_frame):
+                yield pprint.pformat(tb.tb_frame.f_locals)
+            tb = tb.tb_next
+
+
+def is_shown(frame: FrameType) -> bool:
+    ours = frame.f_globals.get("__name__", "").startswith(("oauth.", "sessions_kms."))
+    return ours and not frame.f_locals.get("__traceback_hide__")
+
+
+@pytest.mark.parametrize("fault", [bug, refused])
+@pytest.mark.parametrize("verb", VERBS)
+def test_nothing_is_in_logs_or_in_what_a_report_shows(
+    one: GrantWorld, verb: str, fault: Any
+) -> None:
+    key = one.key_of(issued := one.begin())
+    code = one.allow()
+    one.clock.advance(61)
+    one.grants = one.started(0)
+    kept, records = {code, key, *vars(issued).values()}, EveryRecord()
+    secrets = {str(each) for each in kept if len(str(each)) > 20} | {VERIFIER, *UPSTREAM}
+    met = 0
+    logging.getLogger().addHandler(records)
+    try:
+        for call in CALLS:
+            one.world.table.on(call, fault)
+            try:
+                VERBS[verb](one, code, issued)
+            except (Bug, StoreUnavailable) as error:
+                met += 1
+                text = "\n".join([*shown(error), *records.texts])
+                assert [each for each in secrets if each in text] == [], call
+            except Exception:  # noqa: BLE001, S110 - the code is over by now
+                pass
+            one.world.table.heal()
+    finally:
+        logging.getLogger().removeHandler(records)
+    assert met, "no call of it failed"

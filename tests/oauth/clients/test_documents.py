@@ -1,0 +1,242 @@
+"""Clients' documents over real TLS: what is fetched, from where, how often, and what is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oauth.clients.documents import A_MINUTE, AT_ONCE, Documents, DocumentUnavailable, age_of
+from oauth.clients.rules.client import Client
+from oauth.clients.rules.refusal import UnknownClient
+from oauth.clients.server import AuthorizationServer
+from oauth.network import http
+from oauth.network.http import Answer
+from tests.oauth.clients.support.app import SERVER
+from tests.oauth.support.hostile import (
+    ADDRESS,
+    ANOTHER_ADDRESS,
+    HostileProvider,
+    Internet,
+    certificates,
+    good,
+    serving,
+)
+from tests.oauth.support.hostile_fixtures import internet
+from tests.support.clock import FakeClock
+
+__all__ = ["internet"]
+
+HOST = "app.example.com"
+URL = f"https://{HOST}/client.json"
+MADE = AuthorizationServer(**SERVER)
+
+
+def members(url: str = URL, **more: Any) -> dict[str, Any]:
+    return {"client_id": url, "client_name": "App", "redirect_uris": ["http://127.0.0.1/"]} | more
+
+
+@pytest.fixture
+def site(
+    internet: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[HostileProvider]:
+    """Serve the client's own site, in the Internet and over TLS."""
+    found = HostileProvider()
+    found.paths["/client.json"] = lambda _: good(members(logo_uri="https://elsewhere.example/x"))
+    trusted, context = certificates(tmp_path, HOST, "elsewhere.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    http._tls.cache_clear()
+    internet.name(HOST, ADDRESS)
+    with serving(found, context) as port:
+        internet.servers[ADDRESS, 443] = port
+        yield found
+    http._tls.cache_clear()
+
+
+def fetch(documents: Documents | None = None, person: str = "1", url: str = URL) -> Client:
+    return (documents or Documents()).client(MADE, url, person)
+
+
+def test_document_is_fetched_once_and_nothing_that_it_names(
+    site: HostileProvider, internet: Internet
+) -> None:
+    documents = Documents()
+    assert {fetch(documents).host for _ in range(20)} == {HOST}
+    assert site.asked == ["/client.json"]
+    assert internet.reached == [(ADDRESS, 443)]
+
+
+INSIDE = [
+    "127.0.0.1",
+    "0.0.0.0",  # noqa: S104 - to be refused
+    "10.0.0.5",
+    "169.254.169.254",
+    "100.100.100.200",
+    "192.168.1.1",
+    "224.0.0.1",
+    "::1",
+    "::",
+    "fd00:ec2::254",
+    "fe80::1",
+    "::ffff:169.254.169.254",
+    "::127.0.0.1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "2002:7f00:1::",
+    "2002:a9fe:a9fe::1",
+]
+
+
+def test_name_that_leads_inside_is_not_connected_to(site: object, internet: Internet) -> None:
+    for number, address in enumerate(INSIDE):
+        internet.name(HOST, ADDRESS, address)  # one of several is enough
+        with pytest.raises(DocumentUnavailable):
+            fetch(person=str(number))
+    assert internet.reached == []
+
+
+def test_name_is_looked_up_once_so_that_nothing_can_be_rebound(
+    site: HostileProvider, internet: Internet
+) -> None:
+    answers = iter([[ADDRESS], ["127.0.0.1"], ["127.0.0.1"]])
+    internet.names[HOST] = lambda: next(answers)
+    assert fetch().host == HOST
+    assert internet.lookups[HOST] == 1
+    assert internet.reached == [(ADDRESS, 443)]
+
+
+def test_redirect_is_not_followed(site: HostileProvider, internet: Internet) -> None:
+    internet.name("elsewhere.example", ANOTHER_ADDRESS)
+    for location in (b"https://elsewhere.example/client.json", b"http://169.254.169.254/", b"/x"):
+        site.paths["/client.json"] = lambda _, to=location: (302, to)  # type: ignore[misc]
+        with pytest.raises(UnknownClient):
+            fetch()
+    assert set(internet.reached) == {(ADDRESS, 443)}
+    assert set(site.asked) == {"/client.json"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b"x" * (16 * 1024 + 1)),
+        (200, b"[" * 1000),
+        (200, b"<html>"),
+        (200, b"null"),
+        (200, b""),
+        (404, b"{}"),
+        (500, b"{}"),
+        good(members("https://app.example.com/other.json")),
+        good(members(token_endpoint_auth_method="private_key_jwt")),
+    ],
+)
+def test_what_is_no_document_makes_no_client_and_is_not_kept(
+    site: HostileProvider, answer: tuple[int, bytes]
+) -> None:
+    documents = Documents()
+    right = site.paths["/client.json"]
+    site.paths["/client.json"] = lambda _: answer
+    with pytest.raises((UnknownClient, DocumentUnavailable)):
+        fetch(documents)
+    site.paths["/client.json"] = right
+    assert fetch(documents).name == "App"
+
+
+def told(cache_control: str = "", url: str = URL, kind: str = "application/json") -> Answer:
+    return Answer(200, kind, good(members(url))[1], cache_control=cache_control)
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "seconds"),
+    [
+        ("", 300),
+        ("max-age=1", 300),
+        ("public, max-age=3600", 3600),
+        ("Max-Age=3600", 3600),
+        ("max-age=99999999", 24 * 3600),
+        ("no-store", 300),
+        ("no-cache, max-age=3600", 300),
+        ("s-maxage=9999", 300),
+        ("max-age=-5", 300),
+        ("max-age=x", 300),
+    ],
+)
+def test_document_is_kept_as_its_headers_say_within_bounds(
+    cache_control: str, seconds: int
+) -> None:
+    assert age_of(cache_control) == seconds
+    asked, clock = [], FakeClock(1000.0)
+
+    def get(url: str) -> Answer:
+        asked.append(url)
+        return told(cache_control)
+
+    documents = Documents(get, clock)
+    fetch(documents)
+    clock.advance(seconds - 1)
+    fetch(documents)
+    assert len(asked) == 1
+    clock.advance(1)
+    fetch(documents)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "text/html", "", "application/x-www-form-urlencoded"]
+)
+def test_document_that_is_not_served_as_json_is_none(kind: str) -> None:
+    with pytest.raises(UnknownClient):
+        fetch(Documents(lambda _: told(kind=kind)))
+    assert fetch(Documents(lambda _: told(kind="application/cimd+json"))).name == "App"
+
+
+def test_one_flight_a_document_and_few_at_once() -> None:
+    landing, begun = threading.Event(), threading.Semaphore(0)
+    asked: list[str] = []
+
+    def get(url: str) -> Answer:
+        asked.append(url)
+        begun.release()
+        landing.wait()
+        return told(url=url)
+
+    documents = Documents(get)
+    urls = [f"https://app{number}.example.com/c" for number in range(AT_ONCE)]
+    with ThreadPoolExecutor(3 * AT_ONCE) as threads:
+        people = iter(range(1000))
+        waiting = [
+            threads.submit(fetch, documents, str(next(people)), url) for url in urls for _ in "abc"
+        ]
+        for _ in urls:
+            begun.acquire()
+        with pytest.raises(DocumentUnavailable, match="at once"):
+            fetch(documents, "another")
+        landing.set()
+        assert {each.result().name for each in waiting} == {"App"}
+    assert sorted(asked) == sorted(urls)
+
+
+def test_nobody_has_more_than_six_fetched_in_a_minute() -> None:
+    clock = FakeClock(1000.0)
+    documents = Documents(lambda url: told("no-store", url), clock)
+    for number in range(A_MINUTE):
+        fetch(documents, "ada", f"https://app{number}.example.com/c")
+    with pytest.raises(DocumentUnavailable, match="minute"):
+        fetch(documents, "ada", "https://app.example.com/more")
+    assert fetch(documents, "ada", "https://app0.example.com/c").name == "App"  # kept
+    assert fetch(documents, "grace", "https://app.example.com/more").name == "App"
+    clock.advance(60)
+    assert fetch(documents, "ada", "https://app.example.com/again").name == "App"
+
+
+def test_failure_says_nothing_of_what_was_met(
+    site: object, internet: Internet, caplog: pytest.LogCaptureFixture
+) -> None:
+    internet.name(HOST, "169.254.169.254")
+    with pytest.raises(DocumentUnavailable) as caught:
+        fetch()
+    assert "169.254" not in str(caught.value)
+    assert "OAUTH_<NAME>" not in caplog.text

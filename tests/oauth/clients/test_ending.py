@@ -1,0 +1,244 @@
+"""The ends of a grant: by the client, by its person, by an operator, by one grant too many."""
+
+from typing import Any
+
+import pytest
+
+from oauth.clients import grant_end, live_grants
+from oauth.clients.consent import Consent
+from oauth.clients.errors import InvalidGrant
+from oauth.clients.told import ToldGrant, words_of
+from oauth.provider.token_set import TokenSet
+from oauth.signals import grant_ended
+from sessions_kms import about
+from sessions_kms.backend import SessionStore
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.operations import ending
+from sessions_kms.operations.listing import Inspection
+from sessions_kms.services import services
+from tests.oauth.support.grants import CONSENT, TOKENS, GrantWorld
+from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.sessions import saved_id
+from tests.sessions_kms.support.stacks import install
+
+GRACE = 120
+
+
+@pytest.fixture
+def revoked(one: GrantWorld, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, TokenSet]]:
+    """Return what is revoked at providers, once the session is gone."""
+    found: list[tuple[str, TokenSet]] = []
+
+    def revoke(_: Any, provider: str, token_set: TokenSet) -> None:
+        assert "session" not in one.kinds()
+        found.append((provider, token_set))
+
+    monkeypatch.setattr(grant_end, "revoke_soon", revoke)
+    return found
+
+
+def revoke(one: GrantWorld, token: str, client_id: str = CONSENT.client_id) -> None:
+    one.grants.revoke(token, client_id=client_id)
+
+
+@pytest.mark.parametrize("which", ["access_token", "refresh_token"])
+def test_either_token_ends_the_grant_here_and_at_the_provider(
+    one: GrantWorld, revoked: list[Any], which: str
+) -> None:
+    issued = one.begin()
+    revoke(one, getattr(issued, which))
+    assert not one.lives(issued)
+    assert {"session", "about"}.isdisjoint(one.kinds())
+    assert [(provider, held.grant_secret) for provider, held in revoked] == [
+        ("corp", TOKENS.grant_secret)
+    ]
+    revoke(one, getattr(issued, which))
+    assert len(revoked) == 1
+
+
+def test_code_ends_the_grant_that_it_was_given_for(one: GrantWorld, revoked: list[Any]) -> None:
+    revoke(one, one.allow())
+    assert "session" not in one.kinds()
+    assert len(revoked) == 1
+
+
+def test_another_clients_token_is_refused(one: GrantWorld, revoked: list[Any]) -> None:
+    issued = one.begin()
+    for token in (issued.access_token, issued.refresh_token):
+        with pytest.raises(InvalidGrant):
+            revoke(one, token, client_id="dcr.other")
+    assert one.lives(issued)
+    assert revoked == []
+
+
+@pytest.mark.parametrize("token", ["", "x", "gwa_" + "a" * 32, "gwr_" + "a" * 32])
+def test_unknown_token_is_no_error(one: GrantWorld, token: str) -> None:
+    revoke(one, token)
+
+
+@pytest.mark.parametrize(("later", "told"), [(0, 1), (GRACE + 31, 0)])
+def test_spent_token_ends_the_grant_and_knows_what_to_revoke_while_its_answer_stands(
+    one: GrantWorld, revoked: list[Any], later: int, told: int
+) -> None:
+    first = one.begin()
+    second = one.refresh(first.refresh_token)
+    one.clock.advance(later)
+    assert one.lives(second)
+    revoke(one, first.refresh_token)
+    assert not one.lives(second)
+    assert len(revoked) == told
+
+
+def test_tombstone_ends_the_grant(one: GrantWorld) -> None:
+    first = one.begin()
+    third = one.refresh(one.refresh(first.refresh_token).refresh_token)
+    revoke(one, first.refresh_token)
+    assert not one.lives(third)
+
+
+def test_nothing_is_revoked_while_the_session_may_be_there(
+    one: GrantWorld, revoked: list[Any]
+) -> None:
+    issued = one.begin()
+    one.world.table.on("DeleteItem session", refused)
+    with pytest.raises(StoreUnavailable):
+        revoke(one, issued.refresh_token)
+    assert revoked == []
+    one.world.table.heal()
+    assert one.lives(issued)
+
+
+def test_reuse_revokes_what_its_answer_still_leads_to(one: GrantWorld, revoked: list[Any]) -> None:
+    code = one.allow()
+    one.redeem(code)
+    with pytest.raises(InvalidGrant):
+        one.redeem(code)
+    assert len(revoked) == 1
+
+
+def test_loaded_grant_is_ended_by_who_cannot_use_it(one: GrantWorld, revoked: list[Any]) -> None:
+    issued = one.begin()
+    session = one.session(issued.access_token)
+    assert session is not None
+    one.grants.end(session)
+    assert not one.lives(issued)
+    assert len(revoked) == 1
+
+
+def test_audit_trail_names_the_session_and_why(one: GrantWorld) -> None:
+    told: list[dict[str, Any]] = []
+    issued = one.begin()
+    session_id = one.id_of(issued)
+
+    def note(**details: Any) -> None:
+        told.append({name: details[name] for name in ("session", "reason")})
+
+    grant_ended.connect(note)
+    revoke(one, issued.access_token)
+    grant_ended.disconnect(note)
+    assert told == [{"session": session_id[:8], "reason": "revoked"}]
+
+
+# By its person, and by operators
+
+
+def test_lists_of_sessions_show_and_end_it(one: GrantWorld) -> None:
+    issued = one.begin()
+    (row,) = Inspection(services()).of_user("7").rows
+    assert row.id == one.id_of(issued)
+    assert ToldGrant.in_words(Inspection(services()).about(row.id)) == ToldGrant(
+        client="A client",
+        host="client.example",
+        upstream="mcp",
+        redirect_host="127.0.0.1",
+        provider="corp",
+    )
+    assert ending.end_session(services(), row.id, user_id="7")
+    assert not one.lives(issued)
+
+
+def test_end_of_all_sessions_of_a_person_ends_the_grants(one: GrantWorld) -> None:
+    grants = [one.begin(), one.begin()]
+    assert ending.end_sessions_of(services(), "7") == 2
+    assert not any(one.lives(each) for each in grants)
+
+
+def test_grant_lives_and_is_listed_beyond_the_absolute_timeout_of_sessions() -> None:
+    one = GrantWorld(absolute_timeout=86_400, grant_timeout=30 * 86_400)
+    install(one.world.processes[0])
+    issued = one.begin()
+    saved_id("7")
+    for _ in range(29):
+        one.clock.advance(86_400)
+        issued = one.refresh(issued.refresh_token)
+    assert one.lives(issued)
+    (row,) = Inspection(services()).of_user("7").rows
+    assert row.id == one.id_of(issued)
+    assert row.ends_at.timestamp() == one.clock() + 86_400
+    one.clock.advance(86_400)
+    assert not one.lives(issued)
+    assert list(Inspection(services()).of_user("7").rows) == []
+
+
+# One too many
+
+
+def test_one_too_many_ends_the_one_that_was_used_least_lately(
+    one: GrantWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_grants, "LIVE_MAX", 3)
+    browser = SessionStore()
+    browser.update({"_auth_user_id": "7", about.ABOUT: {"browser": "Firefox"}})
+    browser.save()
+    grants = []
+    for _ in range(3):
+        one.clock.advance(10)
+        grants.append(one.begin())
+    one.clock.advance(10)
+    grants[0] = one.refresh(grants[0].refresh_token)
+    one.clock.advance(10)
+    grants.append(one.begin())
+    assert [one.lives(each) for each in grants] == [True, False, True, True]
+    assert SessionStore().exists(browser.session_key or "")
+
+
+def test_few_grants_cost_one_query(one: GrantWorld) -> None:
+    one.begin()
+    one.calls.clear()
+    one.allow()
+    assert [call for call in one.calls if "Item" not in call] == ["Query user"]
+    assert "GetItem about" not in one.calls
+
+
+# What a list shows
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"client_host": None}, {"host": ""}),
+        ({"client_name": "x" * 300}, {"client": "x" * 100}),
+        (
+            {"client_host": "a." * 60 + "evil.example"},
+            {"host": "…" + ("a." * 60 + "evil.example")[-99:]},
+        ),
+        (
+            {"redirect_uri": "https://app.example:8443/cb?x=1"},
+            {"redirect_host": "app.example"},
+        ),
+        ({"redirect_uri": "cursor://anysphere.cursor-mcp/oauth"}, {"redirect_host": "cursor:"}),
+        ({"redirect_uri": "http://[::1]:9/cb"}, {"redirect_host": "::1"}),
+    ],
+)
+def test_words_fit_and_show_the_end_of_hosts(
+    changes: dict[str, Any], shown: dict[str, str]
+) -> None:
+    words = words_of(Consent(**(vars(CONSENT) | changes)), "corp")
+    assert about.words_in({about.ABOUT: words}) == words
+    told = ToldGrant.in_words(words)
+    assert told is not None
+    assert {name: getattr(told, name) for name in shown} == shown
+
+
+def test_words_of_a_browsers_session_are_no_grants() -> None:
+    assert ToldGrant.in_words({"browser": "Firefox", "provider": "corp"}) is None

@@ -1,0 +1,175 @@
+"""Refreshes, redemptions and ends of one grant in every order, with a fault at any call.
+
+What was shown of the protocol's model is shown of the steps themselves. The second half takes a
+part of the protocol away, to see that what must hold would not.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from oauth.clients import spending
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.format.token_tombstone import TokenTombstone
+from sessions_kms.grant_store import ending_of
+from sessions_kms.sealed_items import tokens
+from tests.oauth.support.interleaving import Explored, Interleaving
+
+AT_LENGTH = "FUZZ_EXAMPLES" in os.environ  # `make fuzz`
+
+# H: an honest client's requests, one after the other or given up; E: an end by its person;
+# X: by the client; T: a thief with an old token; L: somebody with the code, without its verifier.
+Scene = tuple[str, str, int, int]  # who, what they begin with, faults, graces that pass
+SHORT: list[Scene] = [
+    ("H H", "refresh", 0, 1),
+    ("H H", "refresh", 1, 0),
+    ("H E", "refresh", 1, 1),
+    ("H X", "refresh", 1, 0),
+    ("H H E", "refresh", 0, 0),
+    ("H E L", "code", 1, 0),
+    ("H H L", "code", 0, 0),
+    ("T H", "old", 0, 2),
+    ("T E", "old", 2, 2),
+]
+LONG: list[Scene] = [
+    ("H E", "refresh", 2, 1),
+    ("H H", "refresh", 1, 1),
+    ("H H H", "refresh", 0, 0),
+    ("H H E", "refresh", 0, 1),
+    ("H H E", "refresh", 1, 0),
+    ("H H X", "refresh", 1, 0),
+    ("H H T", "refresh", 0, 2),
+    ("H T", "refresh", 1, 3),
+    ("T H", "old", 1, 3),
+    ("T H E", "old", 1, 2),
+    ("H E L", "code", 2, 1),
+    ("H H L", "code", 1, 0),
+]
+FUZZ: list[Scene] = [
+    ("H H", "refresh", 2, 2),
+    ("H H H", "refresh", 0, 1),
+    ("H H H", "refresh", 1, 0),
+    ("H H E", "refresh", 1, 1),
+    ("H H T", "refresh", 0, 3),
+    ("H H L", "code", 1, 1),
+    ("H H H E", "refresh", 0, 0),
+]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Have nobody told of each of some ten thousand refused tokens."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def explored(patch: pytest.MonkeyPatch, scene: Scene) -> Explored:
+    who, start, faults, ticks = scene
+    found = Interleaving(patch, who, faults=faults, ticks=ticks).explored(start)
+    assert found.states > 100
+    return found
+
+
+@pytest.mark.parametrize("scene", SHORT, ids=str)
+def test_nothing_is_lost_revived_or_doubled_in_any_order(
+    monkeypatch: pytest.MonkeyPatch, scene: Scene
+) -> None:
+    assert explored(monkeypatch, scene).violations == {}
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0 if AT_LENGTH else 600)
+@pytest.mark.parametrize("scene", LONG + (FUZZ if AT_LENGTH else []), ids=str)
+def test_nothing_is_in_longer_scenes(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
+    assert explored(monkeypatch, scene).violations == {}
+
+
+def test_every_outcome_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = explored(monkeypatch, ("H H E", "refresh", 0, 0))
+    assert found.results == {("H", "ok"), ("H", "invalid"), ("E", "done")}
+    found = explored(monkeypatch, ("T E", "old", 1, 2))
+    assert found.results >= {("T", "invalid"), ("T", "503"), ("E", "done")}
+
+
+# A part of the protocol is taken away
+
+
+@dataclass
+class Now:
+    """The time of whoever asks, instead of that of an arrival."""
+
+    clock: Callable[[], float]
+
+    def __sub__(self, other: float) -> float:
+        return self.clock() - other
+
+
+def count_to_the_reading(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    scene.arrival = lambda _: Now(scene.clock)
+
+
+def forget_when_tombstones_were_spent(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    buried = spending._buried
+
+    def at_once(*args: Any) -> TokenTombstone | None:
+        found = buried(*args)
+        return found and replace(found, spent_at=0)
+
+    patch.setattr(spending, "_buried", at_once)
+
+
+def bury_codes(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    buried = spending._buried
+
+    def all_alike(grant: Any, ends: int) -> TokenTombstone | None:
+        previous = grant.previous and replace(grant.previous, is_code=False)
+        return buried(replace(grant, previous=previous), ends)
+
+    patch.setattr(spending, "_buried", all_alike)
+
+
+def spend_unconditionally(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    patch.setattr(tokens, "equal", lambda *_: None)
+
+
+def answer_before_the_end_is_sure(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    def unsure(*args: Any) -> Steps[None]:
+        with suppress(StoreUnavailable):
+            yield from ending_of(*args)
+
+    patch.setattr("oauth.clients.grant_end.ending_of", unsure)
+
+
+def stamp_all_exchanges_alike(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    patch.setattr(spending, "new_stamp", lambda: bytes(16))
+
+
+PARTS = [
+    (count_to_the_reading, ("H H", "refresh", 0, 2)),
+    (forget_when_tombstones_were_spent, ("H H H", "refresh", 0, 0)),
+    (bury_codes, ("H H L", "code", 0, 0)),
+    (spend_unconditionally, ("H H", "refresh", 0, 0)),
+    (answer_before_the_end_is_sure, ("T", "old", 3, 2)),
+    (stamp_all_exchanges_alike, ("H H", "refresh", 0, 0)),
+]
+
+
+@pytest.mark.parametrize(
+    ("take_away", "scene"), PARTS, ids=lambda each: getattr(each, "__name__", "")
+)
+def test_every_part_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+    take_away: Callable[[pytest.MonkeyPatch, Interleaving], None],
+    scene: Scene,
+) -> None:
+    who, start, faults, ticks = scene
+    made = Interleaving(monkeypatch, who, faults=faults, ticks=ticks)
+    take_away(monkeypatch, made)
+    assert made.explored(start, until_found=True).violations

@@ -1,0 +1,119 @@
+"""Four processes with one table and one KMS, over HTTP: refreshing at once, ended, killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from gateway_site.local.kms import LocalKMS, running_kms
+from tests.oauth.support.grant_worker import GrantWorker
+from tests.sessions_kms.support.stacks import aws_stack, running_roto, settings_of
+from tests.support.clock import FakeClock
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+PROCESSES = 4
+THREADS = 16
+TRIES = 50
+# What cannot be told in time, on a busy machine say, is asked again.
+UNTOLD = {"StoreUnavailable", "TableUnavailable", "KMSUnavailable", "FateUnknown", "NotApplied"}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[LocalKMS, str]]:
+    with running_kms() as kms, running_roto() as roto:
+        yield kms, roto
+
+
+@pytest.fixture
+def workers(
+    servers: tuple[LocalKMS, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[GrantWorker]]:
+    kms, roto = servers
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", kms.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto)
+    stack = aws_stack("servers", FakeClock(time.time()))
+    settings = settings_of(stack.config) | {"REGION_NAME": stack.config.region_name}
+    with ExitStack() as made:
+        yield [made.enter_context(GrantWorker(settings)) for _ in range(PROCESSES)]
+
+
+def told(worker: GrantWorker, do: str, **arguments: Any) -> Any:
+    """Ask until there is an answer."""
+    for _ in range(TRIES):
+        answer = worker.ask(do, **arguments)
+        if not isinstance(answer, str) or answer not in UNTOLD:
+            return answer
+    raise AssertionError
+
+
+def lives(worker: GrantWorker, issued: dict[str, Any]) -> bool:
+    return bool(told(worker, "lives", access_token=issued["access_token"]))
+
+
+def begun(workers: list[GrantWorker]) -> dict[str, Any]:
+    """Begin a grant that every process has met, so that all race with warm connections."""
+    while not isinstance(issued := workers[0].ask("redeem", code=told(workers[0], "allow")), dict):
+        assert issued in UNTOLD
+    assert all(lives(worker, issued) for worker in workers)
+    return issued
+
+
+def race(workers: list[GrantWorker], token: str) -> list[Any]:
+    for worker in workers:
+        worker.tell("refresh_many", token=token, threads=THREADS)
+    return [each for worker in workers for each in worker.answer()]
+
+
+def test_all_who_refresh_one_token_at_once_get_one_pair(workers: list[GrantWorker]) -> None:
+    issued = begun(workers)
+    for _ in range(3):
+        outcomes = race(workers, issued["refresh_token"])
+        assert len(outcomes) == PROCESSES * THREADS
+        pairs = [each for each in outcomes if isinstance(each, dict)]
+        assert {each for each in outcomes if isinstance(each, str)} <= UNTOLD
+        pairs.append(told(workers[-1], "refresh", token=issued["refresh_token"]))
+        assert {each["refresh_token"] for each in pairs} == {pairs[0]["refresh_token"]}
+        issued = pairs[0]
+        assert lives(workers[1], issued)
+
+
+def test_code_redeemed_in_all_at_once_gives_one_pair_at_most(workers: list[GrantWorker]) -> None:
+    begun(workers)
+    code = told(workers[0], "allow")
+    for worker in workers:
+        worker.tell("redeem", code=code)
+    outcomes = [worker.answer() for worker in workers]
+    pairs = [each for each in outcomes if isinstance(each, dict)]
+    assert len(pairs) <= 1
+    if "InvalidGrant" in outcomes:
+        assert not any(lives(workers[0], each) for each in pairs)
+
+
+def test_grant_that_its_person_ends_in_the_middle_stays_ended(workers: list[GrantWorker]) -> None:
+    issued = begun(workers)
+    *racing, ends = workers
+    for worker in racing:
+        worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
+    assert told(ends, "end") <= 1  # 0 where an end whose answer was lost had been one
+    outcomes = [each for worker in racing for each in worker.answer()]
+    assert {each for each in outcomes if isinstance(each, str)} <= {"InvalidGrant", *UNTOLD}
+    for each in (issued, *(each for each in outcomes if isinstance(each, dict))):
+        assert not lives(ends, each)
+        assert told(ends, "refresh", token=each["refresh_token"]) == "InvalidGrant"
+
+
+def test_grant_goes_on_after_all_but_one_are_killed(workers: list[GrantWorker]) -> None:
+    issued = begun(workers)
+    survivor, *dying = workers
+    for delay in (0, 0.01, 0.02):
+        worker = dying.pop()
+        worker.tell("refresh_many", token=issued["refresh_token"], threads=THREADS)
+        time.sleep(delay)  # Somewhere before, within or after its transaction.
+        worker.kill()
+        issued = told(survivor, "refresh", token=issued["refresh_token"])
+        assert isinstance(issued, dict)
+        assert lives(survivor, issued)

@@ -1,0 +1,93 @@
+"""Many at once, and both faces: threads and tasks of one process."""
+
+import asyncio
+from typing import Any
+
+from oauth.clients.errors import InvalidGrant
+from oauth.clients.issued import Issued
+from sessions_kms.concurrency.steps import arun
+from tests.oauth.support.grants import (
+    BACKEND,
+    CONSENT,
+    TOKENS,
+    VERIFIER,
+    GrantWorld,
+    PeopleInMemory,
+)
+from tests.sessions_kms.support.fakes import together
+
+MANY = 64
+
+
+def pairs(outcomes: list[Any]) -> set[tuple[Any, ...]]:
+    return {tuple(vars(each).values()) for each in outcomes if isinstance(each, Issued)}
+
+
+def test_many_refreshes_of_one_token_at_once_get_one_pair(one: GrantWorld) -> None:
+    first = one.begin()
+    one.clock.advance(10)
+    outcomes = together(MANY, lambda _: one.refresh(first.refresh_token))
+    assert [each for each in outcomes if not isinstance(each, Issued)] == []
+    assert len(pairs(outcomes)) == 1
+    second = outcomes[0]
+    assert isinstance(second, Issued)
+    assert one.lives(second)
+    assert one.lives(one.refresh(second.refresh_token))
+
+
+def test_grant_that_ends_among_many_refreshes_stays_ended(one: GrantWorld) -> None:
+    first = one.begin()
+    one.clock.advance(10)
+
+    def job(number: int) -> object:
+        if number == MANY // 2:
+            return one.grants.revoke(first.access_token, client_id=CONSENT.client_id)
+        return one.refresh(first.refresh_token)
+
+    outcomes = together(MANY, job)
+    errors = {type(each) for each in outcomes if isinstance(each, Exception)}
+    assert errors <= {InvalidGrant}
+    assert "session" not in one.kinds()
+    assert not any(one.lives(each) for each in outcomes if isinstance(each, Issued))
+
+
+def test_calls_go_on_while_it_is_refreshed(one: GrantWorld) -> None:
+    first = one.begin()
+
+    def job(number: int) -> object:
+        return one.lives(first) if number % 2 else one.refresh(first.refresh_token)
+
+    outcomes = together(16, job)
+    assert outcomes[1::2] == [True] * 8
+    assert len(pairs(outcomes)) == 1
+
+
+async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None:
+    steps = one.grants.steps
+    code = await arun(steps.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND))
+    first = await arun(
+        steps.redeem(
+            code, verifier=VERIFIER, client_id=CONSENT.client_id, redirect_uri=None, resource=None
+        )
+    )
+
+    async def refresh() -> Issued:
+        return await arun(
+            steps.refresh(
+                first.refresh_token,
+                client_id=CONSENT.client_id,
+                resource=None,
+                scope=None,
+                arrived_at=one.clock(),
+            )
+        )
+
+    one.clock.advance(10)
+    outcomes = await asyncio.gather(*(refresh() for _ in range(16)))
+    assert len(pairs(list(outcomes))) == 1
+    second = outcomes[0]
+    session = await arun(steps.session(second.access_token, upstream="mcp"))
+    assert session is not None
+    await arun(steps.end(session))
+    assert await arun(steps.session(first.access_token, upstream="mcp")) is None
+    await arun(steps.revoke(second.refresh_token, client_id=CONSENT.client_id))

@@ -1,0 +1,174 @@
+"""A code is redeemed once, for whom it was given, within a minute."""
+
+from typing import Any
+
+import pytest
+
+from oauth.clients import token
+from oauth.clients.errors import GrantError, InvalidGrant, InvalidTarget
+from sessions_kms.exceptions import StoreUnavailable
+from tests.oauth.support.grants import CONSENT, GrantWorld, PeopleInMemory
+from tests.sessions_kms.support.fakes import together
+from tests.sessions_kms.support.memory_dynamodb import after, refused
+from tests.sessions_kms.support.wire import lost, unreachable
+
+REDEEMED = "TransactWriteItems token answer token token"
+
+
+def test_code_gives_a_pair_that_opens_the_grant(one: GrantWorld) -> None:
+    issued = one.begin()
+    assert token.is_token(issued.access_token, token.ACCESS)
+    assert token.is_token(issued.refresh_token, token.REFRESH)
+    assert (issued.expires_in, issued.scope) == (3600, "mcp")
+    assert one.lives(issued)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"verifier": "w" * 43}, InvalidGrant),
+        ({"verifier": "v" * 42}, InvalidGrant),
+        ({"verifier": ""}, InvalidGrant),
+        ({"client_id": "dcr.other"}, InvalidGrant),
+        ({"redirect_uri": "http://127.0.0.1/other"}, InvalidGrant),
+        ({"redirect_uri": ""}, InvalidGrant),
+        ({"resource": "https://gateway.example/gateway/other"}, InvalidTarget),
+    ],
+)
+def test_code_that_is_shown_wrongly_gives_nothing_and_is_not_burnt(
+    one: GrantWorld, changes: dict[str, Any], error: type[GrantError]
+) -> None:
+    code = one.allow()
+    with pytest.raises(error):
+        one.redeem(code, **changes)
+    assert one.lives(one.redeem(code, redirect_uri=None))
+
+
+def test_another_clients_word_for_a_spent_code_ends_nothing(one: GrantWorld) -> None:
+    code = one.allow()
+    issued = one.redeem(code)
+    for changes in ({"client_id": "dcr.other"}, {"verifier": "w" * 43}):
+        with pytest.raises(InvalidGrant):
+            one.redeem(code, **changes)
+    assert one.lives(issued)
+
+
+@pytest.mark.parametrize("later", [0, 200, 86_400])
+def test_code_again_ends_the_grant(one: GrantWorld, later: int) -> None:
+    code = one.allow()
+    issued = one.redeem(code)
+    one.clock.advance(later)
+    with pytest.raises(InvalidGrant):
+        one.redeem(code)
+    with pytest.raises(InvalidGrant):
+        one.refresh(issued.refresh_token)
+    assert "session" not in one.kinds()
+
+
+def test_code_still_knows_its_verifier_after_refreshes(one: GrantWorld) -> None:
+    code = one.allow()
+    issued = one.redeem(code)
+    for _ in range(3):
+        issued = one.refresh(issued.refresh_token)
+    with pytest.raises(InvalidGrant):
+        one.redeem(code, verifier="w" * 43)
+    assert one.lives(issued)
+    with pytest.raises(InvalidGrant):
+        one.redeem(code)
+    assert not one.lives(issued)
+
+
+def test_code_is_good_for_a_minute(one: GrantWorld) -> None:
+    codes = [one.allow(), one.allow()]
+    one.clock.advance(59)
+    assert one.lives(one.redeem(codes[0]))
+    one.clock.advance(1)
+    with pytest.raises(InvalidGrant):
+        one.redeem(codes[1])
+
+
+def test_grant_whose_code_nobody_redeems_ends_in_ten_minutes(one: GrantWorld) -> None:
+    one.allow()
+    (session,) = (item for item_id, item in one.items.items() if "#" not in item_id)
+    assert int(session["ttl"]["N"]) == one.clock() + 600
+    redeemed = one.begin()
+    one.clock.advance(601)
+    assert one.lives(redeemed)
+
+
+@pytest.mark.parametrize("code", ["", "gwc_", "gwr_" + "a" * 32, "gwa_" + "a" * 32])
+def test_what_is_no_code_costs_no_call(one: GrantWorld, code: str) -> None:
+    one.calls.clear()
+    with pytest.raises(InvalidGrant):
+        one.redeem(code)
+    assert one.calls == []
+
+
+def test_unknown_code_is_refused(one: GrantWorld) -> None:
+    with pytest.raises(InvalidGrant):
+        one.redeem(token.new(token.CODE))
+
+
+def test_code_of_a_person_who_is_no_longer_active_gives_nothing(one: GrantWorld) -> None:
+    code = one.allow()
+    PeopleInMemory.ada.is_active = False
+    with pytest.raises(InvalidGrant):
+        one.redeem(code)
+
+
+def test_lost_answer_of_the_table_is_no_failure(one: GrantWorld) -> None:
+    code = one.allow()
+    one.world.table.on(REDEEMED, lost)
+    assert one.lives(one.redeem(code))
+
+
+def test_what_was_not_written_can_be_tried_again(one: GrantWorld) -> None:
+    code = one.allow()
+    one.world.table.on(REDEEMED, unreachable)
+    with pytest.raises(StoreUnavailable):
+        one.redeem(code)
+    one.world.table.heal()
+    assert one.lives(one.redeem(code))
+
+
+@pytest.mark.parametrize("call", ["GetItem token", "GetItem session", "PutItem session"])
+def test_store_away_is_no_answer(one: GrantWorld, call: str) -> None:
+    code = one.allow()
+    one.clock.advance(1)
+    one.world.table.on(call, refused)
+    with pytest.raises(StoreUnavailable):
+        one.redeem(code)
+    one.world.table.heal()
+    assert one.lives(one.redeem(code))
+
+
+def test_code_redeemed_while_another_does_gives_one_pair_and_ends_the_grant(
+    one: GrantWorld,
+) -> None:
+    code = one.allow()
+    issued: list[Any] = []
+
+    def meanwhile() -> None:
+        one.world.table.heal()
+        issued.append(one.redeem(code))
+
+    one.world.table.on(REDEEMED, after(meanwhile))
+    with pytest.raises(InvalidGrant):
+        one.redeem(code)
+    assert not one.lives(issued[0])
+
+
+def test_code_redeemed_by_many_at_once_gives_one_pair_at_most(one: GrantWorld) -> None:
+    code = one.allow()
+    outcomes = together(16, lambda _: one.redeem(code))
+    told = [each for each in outcomes if not isinstance(each, Exception)]
+    assert len(told) == 1
+    assert {type(each) for each in outcomes if isinstance(each, Exception)} == {InvalidGrant}
+    assert "session" not in one.kinds()
+
+
+def test_code_says_nothing_of_who_allowed_what(one: GrantWorld) -> None:
+    code = one.allow()
+    seen = one.world.dump()
+    for secret in (code, CONSENT.client_name, CONSENT.redirect_uri, CONSENT.challenge):
+        assert secret.encode() not in seen

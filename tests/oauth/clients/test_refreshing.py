@@ -1,0 +1,365 @@
+"""Each row of the table of refreshes: what is presented, and what comes of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from oauth.clients import token
+from oauth.clients.errors import GrantError, InvalidGrant, InvalidScope, InvalidTarget
+from oauth.clients.issued import Issued
+from oauth.clients.lifetimes import Lifetimes
+from oauth.signals import grant_ended
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.operations.ending import end_before
+from sessions_kms.services import services
+from tests.oauth.support.grants import GrantWorld, PeopleInMemory
+from tests.sessions_kms.support.fakes import State
+from tests.sessions_kms.support.memory_dynamodb import after, refused
+from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.wire import (
+    Killed,
+    killed,
+    killed_after,
+    lost,
+    truncated,
+    unreachable,
+)
+
+FIRST = "TransactWriteItems token answer token token answer"  # the code's answer goes
+LATER = "TransactWriteItems token answer token token token answer"  # and a token is buried
+GRACE = 120
+
+
+def same(one: Issued, other: Issued) -> bool:
+    return vars(one) == vars(other)
+
+
+@pytest.fixture
+def first(one: GrantWorld) -> Issued:
+    return one.begin()
+
+
+@pytest.fixture
+def second(one: GrantWorld, first: Issued) -> Issued:
+    """What the first refresh token was spent for, just now."""
+    one.clock.advance(10)
+    return one.refresh(first.refresh_token)
+
+
+def test_live_one_gives_a_new_pair(one: GrantWorld, first: Issued, second: Issued) -> None:
+    assert {first.access_token, first.refresh_token}.isdisjoint(
+        {second.access_token, second.refresh_token}
+    )
+    assert one.key_of(first) == one.key_of(second)
+    assert second.expires_in == 3600
+
+
+@pytest.mark.parametrize("later", [0, 1, GRACE])
+def test_spent_one_gives_the_same_answer_within_the_grace(
+    one: GrantWorld, first: Issued, second: Issued, later: int
+) -> None:
+    one.clock.advance(later)
+    assert same(one.refresh(first.refresh_token), second)
+
+
+def test_spent_one_ends_the_grant_after_the_grace(
+    one: GrantWorld, first: Issued, second: Issued
+) -> None:
+    ended: list[str] = []
+    grant_ended.connect(lambda reason, **_: ended.append(reason), weak=False, dispatch_uid="test")
+    try:
+        one.clock.advance(GRACE + 1)
+        with pytest.raises(InvalidGrant):
+            one.refresh(first.refresh_token)
+    finally:
+        grant_ended.disconnect(dispatch_uid="test")
+    assert ended == ["reused"]
+    assert not one.lives(second)
+    with pytest.raises(InvalidGrant):
+        one.refresh(second.refresh_token)
+
+
+def test_age_counts_to_the_arrival_of_who_presents_it(
+    one: GrantWorld, first: Issued, second: Issued
+) -> None:
+    arrived = one.clock()
+    one.clock.advance(GRACE + 20)
+    assert same(one.refresh(first.refresh_token, arrived_at=arrived), second)
+
+
+def test_who_was_held_up_longer_than_the_answer_stands_is_told_nothing(
+    one: GrantWorld, first: Issued, second: Issued
+) -> None:
+    arrived = one.clock()
+    one.clock.advance(10 * GRACE)
+    with pytest.raises(StoreUnavailable):
+        one.refresh(first.refresh_token, arrived_at=arrived)
+    assert one.lives(second)
+
+
+def test_tombstone_ends_nothing_within_the_grace_and_the_grant_after_it(
+    one: GrantWorld, first: Issued, second: Issued
+) -> None:
+    third = one.refresh(second.refresh_token)
+    with pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+    assert one.lives(third)
+    one.clock.advance(GRACE + 1)
+    with pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+    assert not one.lives(third)
+
+
+def test_tombstone_stays_as_long_as_the_grant_may(one: GrantWorld, first: Issued) -> None:
+    issued = first
+    for _ in range(12):
+        one.clock.advance(43_200)
+        issued = one.refresh(issued.refresh_token)
+    with pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+    assert not one.lives(issued)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"client_id": "dcr.other"}, InvalidGrant),
+        ({"resource": "https://gateway.example/gateway/other"}, InvalidTarget),
+        ({"scope": "mcp more"}, InvalidScope),
+    ],
+)
+def test_wrong_client_resource_or_scope_spends_and_ends_nothing(
+    one: GrantWorld, first: Issued, changes: dict[str, Any], error: type[GrantError]
+) -> None:
+    with pytest.raises(error):
+        one.refresh(first.refresh_token, **changes)
+    second = one.refresh(first.refresh_token)
+    one.clock.advance(GRACE + 1)
+    with pytest.raises(error):
+        one.refresh(first.refresh_token, **changes)
+    assert one.lives(second)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"resource": "https://gateway.example/gateway/mcp/"},
+        {"resource": "https://gateway.example/gateway/mcp", "scope": "mcp"},
+        {"scope": ""},
+    ],
+)
+def test_what_was_consented_to_may_be_named(
+    one: GrantWorld, first: Issued, changes: dict[str, Any]
+) -> None:
+    assert one.lives(one.refresh(first.refresh_token, **changes))
+
+
+def test_ended_grant_gives_nothing(one: GrantWorld, first: Issued, second: Issued) -> None:
+    one.ends()
+    for each in (first, second):
+        with pytest.raises(InvalidGrant):
+            one.refresh(each.refresh_token)
+
+
+def test_grant_from_before_the_not_before_moment_gives_nothing(
+    one: GrantWorld, first: Issued
+) -> None:
+    one.clock.advance(1)
+    end_before(services(), int(one.clock()))
+    with pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+
+
+def test_person_who_is_not_active_gets_nothing(
+    one: GrantWorld, first: Issued, second: Issued
+) -> None:
+    PeopleInMemory.ada.is_active = False
+    for each in (first, second):
+        with pytest.raises(InvalidGrant):
+            one.refresh(each.refresh_token)
+    PeopleInMemory.ada.is_active = True
+    assert one.lives(one.refresh(second.refresh_token))
+
+
+def test_new_password_ends_the_grant(one: GrantWorld, first: Issued) -> None:
+    PeopleInMemory.ada.password = "another hash"
+    with pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+    assert "session" not in one.kinds()
+
+
+def test_another_secret_key_changes_nothing(
+    one: GrantWorld, first: Issued, settings: Settings
+) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-" + settings.SECRET_KEY
+    second = one.refresh(first.refresh_token)
+    assert one.key_of(second) == one.key_of(first)
+    settings.SECRET_KEY_FALLBACKS = []
+    assert one.lives(one.refresh(second.refresh_token)), "its hash is of the new key by now"
+
+
+@pytest.mark.parametrize("fault", [lost, truncated])
+def test_own_stamp_after_a_lost_answer_is_success(
+    one: GrantWorld, first: Issued, fault: Any
+) -> None:
+    one.world.table.on(FIRST, fault)
+    second = one.refresh(first.refresh_token)
+    one.world.table.heal()
+    assert one.lives(second)
+    assert same(one.refresh(first.refresh_token), second)
+
+
+def test_write_whose_fate_is_unknown_is_no_answer(one: GrantWorld, first: Issued) -> None:
+    one.world.table.on(FIRST, unreachable)
+    with pytest.raises(StoreUnavailable):
+        one.refresh(first.refresh_token)
+    one.world.table.heal()
+    assert one.lives(one.refresh(first.refresh_token))
+
+
+def test_process_that_dies_before_the_write_has_done_nothing(
+    one: GrantWorld, first: Issued
+) -> None:
+    one.world.table.on(FIRST, killed)
+    with pytest.raises(Killed):
+        one.refresh(first.refresh_token)
+    one.world.table.heal()
+    one.world.restart(0)
+    install(one.world.processes[0])
+    one.grants = one.started(0)
+    assert one.lives(one.refresh(first.refresh_token))
+
+
+def test_process_that_dies_after_the_write_leaves_the_answer(
+    one: GrantWorld, first: Issued
+) -> None:
+    one.world.table.on(FIRST, killed_after)
+    with pytest.raises(Killed):
+        one.refresh(first.refresh_token)
+    one.world.table.heal()
+    one.world.restart(0)
+    install(one.world.processes[0])
+    one.grants = one.started(0)
+    second = one.refresh(first.refresh_token)
+    assert one.lives(second)
+    assert same(one.refresh(first.refresh_token), second)
+
+
+@pytest.mark.parametrize("call", ["GetItem token", "GetItem session", "PutItem session", FIRST])
+def test_table_away_is_no_answer(one: GrantWorld, first: Issued, call: str) -> None:
+    one.clock.advance(1)
+    one.world.table.on(call, refused)
+    with pytest.raises(StoreUnavailable):
+        one.refresh(first.refresh_token)
+    one.world.table.heal()
+    assert one.lives(one.refresh(first.refresh_token))
+
+
+def test_kms_away_is_no_answer(one: GrantWorld, first: Issued) -> None:
+    one.clock.advance(2 * 3600)
+    one.world.turn(State.UNREACHABLE)
+    with pytest.raises(StoreUnavailable):
+        one.refresh(first.refresh_token)
+    one.world.turn(State.ENABLED)
+    one.clock.advance(60)
+    assert one.lives(one.refresh(first.refresh_token))
+
+
+def test_reuse_is_answered_only_once_the_grant_is_known_to_be_gone(
+    one: GrantWorld, first: Issued, second: Issued
+) -> None:
+    one.clock.advance(GRACE + 1)
+    one.world.table.on("DeleteItem session", refused)
+    with pytest.raises(StoreUnavailable):
+        one.refresh(first.refresh_token)
+    one.world.table.heal()
+    with pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+    assert not one.lives(second)
+
+
+def test_grant_that_ends_while_it_is_refreshed_is_not_revived(
+    one: GrantWorld, first: Issued
+) -> None:
+    one.world.table.on(FIRST, after(one.ends))
+    second = one.refresh(first.refresh_token)
+    one.world.table.heal()
+    assert not one.lives(second)
+    with pytest.raises(InvalidGrant):
+        one.refresh(second.refresh_token)
+
+
+def test_grant_that_ends_before_its_save_gives_nothing(one: GrantWorld, first: Issued) -> None:
+    one.clock.advance(1)
+    one.world.table.on("PutItem session", after(one.ends))
+    with pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+
+
+def test_loser_of_a_race_reads_the_winners_answer(one: GrantWorld, first: Issued) -> None:
+    won: list[Issued] = []
+
+    def meanwhile() -> None:
+        one.world.table.heal()
+        won.append(one.refresh(first.refresh_token))
+
+    one.world.table.on(FIRST, after(meanwhile))
+    assert same(one.refresh(first.refresh_token), won[0])
+
+
+def test_old_token_opens_no_successor(one: GrantWorld, first: Issued, second: Issued) -> None:
+    """What is left of a spent token after the next refresh is a tombstone, without an answer."""
+    one.clock.advance(10)
+    one.world.table.calls.clear()
+    one.refresh(second.refresh_token)
+    assert LATER in one.calls
+    assert one.kinds().count("answer") == 1, "that to the second"
+
+
+@pytest.mark.parametrize("grace", [0, 300])
+def test_grace_is_as_configured(grace: int) -> None:
+    made = GrantWorld(lifetimes=Lifetimes(refresh_grace=grace))
+    install(made.world.processes[0])
+    first = made.begin()
+    second = made.refresh(first.refresh_token)
+    made.clock.advance(grace)
+    assert same(made.refresh(first.refresh_token), second)
+    made.clock.advance(1)
+    with pytest.raises(InvalidGrant):
+        made.refresh(first.refresh_token)
+    assert not made.lives(second)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"access_token_age": 59}, {"access_token_age": 86_401}, {"refresh_grace": 301}]
+)
+def test_what_the_protocol_was_not_thought_for_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be from"):
+        replace(Lifetimes(), **changes)
+
+
+@pytest.mark.parametrize("presented", ["", "gwr_", "gwc_" + "a" * 32, "gwa_" + "a" * 32])
+def test_what_is_no_refresh_token_costs_no_call(one: GrantWorld, presented: str) -> None:
+    one.calls.clear()
+    with pytest.raises(InvalidGrant):
+        one.refresh(presented)
+    assert one.calls == []
+
+
+def test_unknown_one_is_refused(one: GrantWorld) -> None:
+    with pytest.raises(InvalidGrant):
+        one.refresh(token.new(token.REFRESH))
+
+
+def test_refresh_is_two_reads_one_put_and_one_transaction(one: GrantWorld, first: Issued) -> None:
+    one.clock.advance(10)
+    one.calls.clear()
+    second = one.refresh(first.refresh_token)
+    assert one.calls == ["GetItem token", "GetItem session", "PutItem session", FIRST]
+    one.clock.advance(10)
+    one.calls.clear()
+    one.refresh(second.refresh_token)
+    assert one.calls == ["GetItem token", "GetItem session", "PutItem session", LATER]

@@ -1,0 +1,139 @@
+"""Grants in tests: one person without a database, processes in memory, and who presents tokens."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import User
+
+from oauth.clients.consent import Consent
+from oauth.clients.grants import Grants
+from oauth.clients.issued import Issued
+from oauth.clients.lifetimes import Lifetimes
+from oauth.provider.token_set import TokenSet
+from sessions_kms.grant_store import GrantStore
+from sessions_kms.services import id_of
+from tests.sessions_kms.model.world import World
+
+BACKEND = "tests.oauth.support.grants.PeopleInMemory"
+VERIFIER = "v" * 43
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())[:43].decode()
+CONSENT = Consent(
+    client_id="dcr.one",
+    client_name="A client",
+    client_host="client.example",
+    redirect_uri="http://127.0.0.1/callback",
+    upstream="mcp",
+    resource="https://gateway.example/gateway/mcp",
+    scope="mcp",
+    challenge=CHALLENGE,
+)
+TOKENS = TokenSet(
+    access_token="upstream-access",
+    token_type="Bearer",
+    scope=("openid",),
+    subject="1001",
+    client_id="gateway",
+    refresh_token="upstream-refresh",
+)
+
+
+class PeopleInMemory:
+    """An authentication backend of one person, for tests without a database."""
+
+    ada = User(pk=7, username="ada", password="a hash")
+
+    def get_user(self, user_id: Any) -> AbstractBaseUser | None:
+        return self.ada if user_id == self.ada.pk and self.ada.is_active else None
+
+    def authenticate(self, request: Any, **credentials: Any) -> None:
+        return None
+
+
+class GrantWorld:
+    """Processes over one table, of which one begins; and a client's requests to it."""
+
+    def __init__(self, processes: int = 1, lifetimes: Lifetimes | None = None, **config: Any):
+        self.world = World(processes, **config)
+        self.clock = self.world.clock
+        self.lifetimes = lifetimes or Lifetimes()
+        self.grants = self.started(0)
+
+    def started(self, process: int) -> Grants:
+        """Return the grants of a process that remembers nothing."""
+        return Grants(self.world.processes[process], self.lifetimes)
+
+    @property
+    def items(self) -> dict[str, Any]:
+        return self.world.table.items
+
+    @property
+    def calls(self) -> list[str]:
+        return self.world.table.calls
+
+    def allow(self, **changes: Any) -> str:
+        consent = Consent(**(vars(CONSENT) | changes))
+        return self.grants.allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)
+
+    def redeem(self, code: str, **changes: Any) -> Issued:
+        asked = {
+            "verifier": VERIFIER,
+            "client_id": CONSENT.client_id,
+            "redirect_uri": CONSENT.redirect_uri,
+            "resource": None,
+        }
+        return self.grants.redeem(code, **(asked | changes))
+
+    def begin(self) -> Issued:
+        return self.redeem(self.allow())
+
+    def refresh(self, token: str, **changes: Any) -> Issued:
+        asked = {
+            "client_id": CONSENT.client_id,
+            "resource": None,
+            "scope": None,
+            "arrived_at": self.clock(),
+        }
+        return self.grants.refresh(token, **(asked | changes))
+
+    def session(self, token: str, upstream: str = "mcp") -> GrantStore | None:
+        return self.grants.session(token, upstream=upstream)
+
+    def lives(self, issued: Issued) -> bool:
+        return self.session(issued.access_token) is not None
+
+    def key_of(self, issued: Issued) -> str:
+        found = self.session(issued.access_token)
+        assert found is not None
+        return str(found.session_key)
+
+    def id_of(self, issued: Issued) -> str:
+        return id_of(self.key_of(issued))
+
+    def ends(self) -> None:
+        """End every session, as its person would in a list."""
+        for item_id in [each for each in self.items if "#" not in each]:
+            del self.items[item_id]
+
+    def kinds(self) -> list[str]:
+        """Return which kinds of item there are, data keys aside."""
+        words = (
+            item_id.partition("#")[0] if "#" in item_id else "session" for item_id in self.items
+        )
+        return sorted(word for word in words if word != "data-key")
+
+
+@contextmanager
+def people() -> Iterator[User]:
+    """Have the one person be active, with the password of before, afterwards."""
+    ada = PeopleInMemory.ada
+    before = ada.is_active, ada.password
+    try:
+        yield ada
+    finally:
+        ada.is_active, ada.password = before

@@ -1,0 +1,458 @@
+"""Every interleaving of requests that present a grant's tokens: the real steps, call by call.
+
+A request is what its steps were answered so far (its history): the same history, the same steps,
+since chance and time are given. So a state of the world is plain data, and each is looked at once:
+the table, what is on its way to it, and every request's history. The table is the one in memory,
+with its own conditions. A crash is a request that takes no further step: what must hold must hold
+in every state.
+
+Faults of a call: a read without an answer; a write whose answer is lost, that was never applied,
+or that arrives later, after any other step, if its condition holds then.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import pytest
+
+from oauth.clients import token
+from oauth.clients.errors import GrantError
+from oauth.clients.grants import Grants, GrantSteps
+from oauth.clients.issued import Issued
+from oauth.clients.sealed_grant import SealedGrant
+from sessions_kms.concurrency.lanes import Lanes
+from sessions_kms.concurrency.steps import Steps
+from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
+from sessions_kms.format.token_tombstone import TokenTombstone
+from sessions_kms.grant_store import ending_of
+from sessions_kms.sealed_items.tokens import SealedToken, Tokens
+from sessions_kms.services import Services
+from sessions_kms.storage.not_before import NotBefore
+from sessions_kms.storage.sending import Send
+from tests.oauth.support.grants import CONSENT, VERIFIER, GrantWorld
+from tests.sessions_kms.support.stacks import install
+from tests.support.clock import FakeClock
+
+GRACE = 120  # seconds, in which time is counted here
+START = 1_800_000_000
+HONEST, THIEF, LURKER, ENDS, REVOKES = "H", "T", "L", "E", "X"
+# What is told of the grant apart from the others' tokens; nothing depends on it.
+BESIDE = ("about#", "data-key#", "not-before#")
+
+Items = dict[str, Any]
+
+
+class Told(NamedTuple):
+    """What a call was answered, and when; ``name`` tells it from every other answer."""
+
+    name: str
+    outcome: Any
+    error: BaseException | None
+    tick: int
+
+
+class Request(NamedTuple):
+    """One request: who makes it, with which token, and what it was told so far."""
+
+    who: str
+    token: str = ""
+    arrived: int = -1
+    history: tuple[Told, ...] = ()
+    is_delivered: bool = False
+
+    def key(self) -> tuple[Any, ...]:
+        """Return what its next step depends on."""
+        told = [(each.name, each.tick) for each in self.history]
+        return (self.who, self.token, self.arrived, *told)
+
+    @property
+    def begun(self) -> bool:
+        return self.arrived >= 0
+
+
+class Client(NamedTuple):
+    """An honest client: what it holds, when it first presented that, whose answer it awaits."""
+
+    token: str
+    first: int | None = None
+    awaits: int | None = None
+    status: str = "new"
+
+
+class State(NamedTuple):
+    """The world between two steps. ``late`` are writes on their way, by request."""
+
+    tick: int
+    items: Items
+    late: tuple[tuple[int, Send], ...]
+    faults: int
+    requests: tuple[Request, ...]
+    client: Client
+    ended_by: frozenset[int] = frozenset()  # requests that sent an end of the session
+    was_ended: bool = False
+
+    def key(self) -> tuple[Any, ...]:
+        return (
+            self.tick,
+            tuple(sorted((item_id, name_of(item)) for item_id, item in self.items.items())),
+            tuple(sorted((by, repr(send.params)) for by, send in self.late)),
+            self.faults,
+            tuple((each.key(), each.is_delivered) for each in self.requests),
+            self.client,
+            self.was_ended,
+        )
+
+
+@dataclass(frozen=True)
+class Next:
+    """What a request does next: a call, or its end with a result."""
+
+    send: Send | None = None
+    result: Any = None
+
+
+@dataclass
+class Explored:
+    """What was found: the shortest way to each violation."""
+
+    states: int = 0
+    violations: dict[str, list[str]] = field(default_factory=dict)
+    results: set[tuple[str, str]] = field(default_factory=set)  # who was told what
+
+
+class Interleaving:
+    """Some requests over one grant: ``scene`` names them, such as "H H E"."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, scene: str, *, faults: int, ticks: int) -> None:
+        self._scene = scene.split()
+        self._faults, self._ticks = faults, ticks
+        self._random = random.Random(0)  # noqa: S311 - what is wanted is the same again
+        patch.setattr("os.urandom", self._random_bytes)
+        patch.setattr("secrets.choice", self._random.choice)
+        self._minted: dict[str, str] = {}
+        self._opened: dict[str, str] = {}
+        self._next: dict[tuple[Any, ...], Next] = {}
+        self.world = GrantWorld()
+        self.clock = FakeClock(START)
+        still = NotBefore(_nothing, at_least=0, clock=lambda: START)
+        self._services = replace(self.world.world.processes[0], clock=self.clock, not_before=still)
+        self._table = self.world.world.table
+        self.arrival: Callable[[float], Any] = float  # what is told of a request's arrival
+
+    def started_with(self, start: str) -> State:
+        """Return the world with a "code", its first token live, or that "old" and spent."""
+        install(self._services)
+        self.world.grants = self._process(self._services)
+        holds = code = self.world.allow()
+        self._mint(code)
+        thieves = ""
+        if start != "code":
+            thieves = holds = self.world.redeem(code).refresh_token
+        if start == "old":
+            holds = self.world.refresh(thieves).refresh_token
+        for each in (holds, thieves):
+            self._mint(each)
+        self._thieves, self._code = thieves, code
+        (self._session,) = (each for each in self._table.items if "#" not in each)
+        requests = tuple(Request(who) for who in self._scene)
+        return State(0, dict(self._table.items), (), self._faults, requests, Client(holds))
+
+    def explored(self, start: str = "refresh", *, until_found: bool = False) -> Explored:
+        """Look at every state that can come of it, each once; or until something is violated."""
+        first = self.started_with(start)
+        found, seen = Explored(), {first.key()}
+        queue: deque[tuple[State, tuple[str, ...]]] = deque([(first, ())])
+        while queue:
+            state, way = queue.popleft()
+            found.states += 1
+            for violation in self._violations(state):
+                found.violations.setdefault(violation, list(way))
+            if found.violations and until_found:
+                break
+            for label, after in self._steps(state):
+                if (key := after.key()) not in seen:
+                    seen.add(key)
+                    queue.append((after, (*way, label)))
+            for number, each in enumerate(state.requests):
+                if each.begun and (result := self._after(number, each).result) is not None:
+                    told = "ok" if isinstance(result, Issued) else str(result)
+                    found.results.add((each.who, told))
+        return found
+
+    # What can happen next
+
+    def _steps(self, state: State) -> Iterator[tuple[str, State]]:
+        if state.tick < self._ticks:
+            yield "a grace passes", state._replace(tick=state.tick + 1)
+        for at, (by, late) in enumerate(state.late):
+            items, _ = self._sent(state, late)
+            rest = state.late[:at] + state.late[at + 1 :]
+            yield f"a write of {by} arrives", self._with(state, items)._replace(late=rest)
+        for number, each in enumerate(state.requests):
+            if not each.begun:
+                yield from self._begun(state, number, each)
+            elif (send := self._after(number, each).send) is not None:
+                yield from self._called(state, number, each, send)
+            elif not each.is_delivered and each.who == HONEST:
+                yield f"{number} is answered", self._delivered(state, number, each)
+
+    def _begun(self, state: State, number: int, each: Request) -> Iterator[tuple[str, State]]:
+        before = state.requests[:number]
+        if any(other.who == each.who and not other.begun for other in before):
+            return
+        client = state.client
+        if each.who == HONEST:
+            late = client.first is not None and state.tick - client.first > 1
+            late |= client.token == self._code and state.tick > 0  # It is over in a minute.
+            if client.status == "out" or late:
+                return
+            first = state.tick if client.first is None else client.first
+            client = client._replace(first=first, awaits=number)
+            shown = client.token
+        else:
+            if each.who == THIEF and not self._is_old(state):
+                return
+            shown = {THIEF: self._thieves, LURKER: self._code}.get(each.who, client.token)
+        request = each._replace(token=shown, arrived=state.tick)
+        yield (
+            f"{number}{each.who} presents {shown[:8]}",
+            self._put(state, number, request)._replace(client=client),
+        )
+
+    def _called(
+        self, state: State, number: int, each: Request, send: Send
+    ) -> Iterator[tuple[str, State]]:
+        items, told = self._sent(state, send)
+        label = f"{number}{each.who} {send.operation}"
+        went = self._with(state, items)
+        if send.operation == "delete_item" and each.who != ENDS:
+            went = went._replace(ended_by=went.ended_by | {number})
+        yield label, self._told(went, number, each, told)
+        if not state.faults:
+            return
+        less = state._replace(faults=state.faults - 1, ended_by=went.ended_by)
+        if send.operation == "get_item":
+            failed = Told("no answer", None, TableUnavailable(), state.tick)
+            yield f"{label}: no answer", self._told(less, number, each, failed)
+            return
+        unknown = Told("unknown", None, FateUnknown(), state.tick)
+        lost = self._with(less, items)
+        yield f"{label}: the answer is lost", self._told(lost, number, each, unknown)
+        if items != state.items:
+            yield f"{label}: never applied", self._told(less, number, each, unknown)
+            late = less._replace(late=(*less.late, (number, send)))
+            yield f"{label}: delayed", self._told(late, number, each, unknown)
+
+    def _delivered(self, state: State, number: int, each: Request) -> State:
+        client, result = state.client, self._after(number, each).result
+        if client.awaits == number:
+            if isinstance(result, Issued):
+                client = Client(result.refresh_token, status="ok")
+            elif result == "invalid":
+                client = client._replace(awaits=None, status="out")
+            else:
+                client = client._replace(awaits=None, status="503")
+        request = each._replace(is_delivered=True)
+        return self._put(state, number, request)._replace(client=client)
+
+    # How it is done
+
+    def _after(self, number: int, each: Request) -> Next:
+        """Return what a request does after what it was told: its steps from the beginning."""
+        key = (number, *each.key())
+        if key not in self._next:
+            self._next[key] = self._replayed(number, each)
+        return self._next[key]
+
+    def _replayed(self, number: int, each: Request) -> Next:
+        self._random.seed(number)
+        services = replace(self._services, lanes=Lanes())
+        install(services)
+        self.clock.now = START + GRACE * each.arrived
+        steps = self._presented(self._process(services).steps, each)
+        told = iter(each.history)
+        outcome, error = None, None
+        try:
+            while True:
+                wait = steps.send(outcome) if error is None else steps.throw(error)
+                if isinstance(wait, Send) and not _is_beside(wait):
+                    if (answer := next(told, None)) is None:
+                        steps.close()
+                        return Next(wait)
+                    self.clock.now = START + GRACE * answer.tick
+                    outcome, error = copy.deepcopy(answer.outcome), _anew(answer.error)
+                else:
+                    outcome, error = _done(wait)
+        except StopIteration as end:
+            if isinstance(end.value, Issued):
+                self._mint(end.value.refresh_token)
+            return Next(result=end.value or "done")
+        except GrantError:
+            return Next(result="invalid")
+        except StoreUnavailable:
+            return Next(result="503")
+
+    def _process(self, services: Services) -> Grants:
+        return Grants(services, self.world.lifetimes)
+
+    def _presented(self, grants: GrantSteps, each: Request) -> Steps[Any]:
+        if each.who == ENDS:
+            return ending_of(grants._services, self._session)
+        if each.who == REVOKES:
+            return grants.revoke(each.token, client_id=CONSENT.client_id)
+        if token.is_token(each.token, token.CODE):
+            verifier = "w" * 43 if each.who == LURKER else VERIFIER
+            asked = {"client_id": CONSENT.client_id, "redirect_uri": None, "resource": None}
+            return grants.redeem(each.token, verifier=verifier, **asked)  # type: ignore[arg-type]
+        arrived = self.arrival(START + GRACE * each.arrived)
+        return grants.refresh(
+            each.token, client_id=CONSENT.client_id, resource=None, scope=None, arrived_at=arrived
+        )
+
+    def _sent(self, state: State, send: Send) -> tuple[Items, Told]:
+        """Have the table do a call; return what it holds then, and what it answers."""
+        self._table.items = dict(state.items)
+        outcome, error = _done(send)
+        name = repr(error) + name_of(getattr(error, "item", None)) if error else name_of(outcome)
+        return self._table.items, Told(name, outcome, error, state.tick)
+
+    def _told(self, state: State, number: int, each: Request, told: Told) -> State:
+        return self._put(state, number, each._replace(history=(*each.history, told)))
+
+    def _put(self, state: State, number: int, request: Request) -> State:
+        requests = (*state.requests[:number], request, *state.requests[number + 1 :])
+        return state._replace(requests=requests)
+
+    def _with(self, state: State, items: Items) -> State:
+        ended = state.was_ended or self._session not in items
+        return state._replace(items=items, was_ended=ended)
+
+    def _mint(self, minted: str) -> None:
+        if minted:
+            self._minted[Tokens(self._services).id_of(minted)] = minted
+
+    # What must hold
+
+    def _violations(self, state: State) -> Iterator[str]:
+        lives = self._session in state.items
+        if lives and state.was_ended:
+            yield "a session that had ended is there again"
+        if sum(self._what(state, each) == "live" for each in self._refresh_tokens(state)) > 1:
+            yield "two live refresh tokens"
+        for number, each in enumerate(state.requests):
+            result = self._after(number, each).result if each.begun else None
+            yield from self._wrongly_ended(state, number, each, result)
+            yield from self._wrongly_told(state, each, result)
+        yield from self._at_rest(state, lives=lives)
+
+    def _wrongly_ended(
+        self, state: State, number: int, each: Request, result: Any
+    ) -> Iterator[str]:
+        lives, ended = self._session in state.items, number in state.ended_by
+        # A code that is presented again ends its grant, whoever does: RFC 6749 section 4.1.2.
+        if each.who == HONEST and ended and each.token != self._code:
+            yield "an honest client's request within the grace ended its grant"
+        if each.who == LURKER and (ended or isinstance(result, Issued)):
+            yield "somebody without the verifier got or ended something"
+        if each.who in {ENDS, REVOKES} and result == "done" and lives:
+            yield "the grant lives after an acknowledged end"
+        if each.who == THIEF and result == "invalid" and lives:
+            yield "reuse was answered, but the grant lives"
+
+    def _wrongly_told(self, state: State, each: Request, result: Any) -> Iterator[str]:
+        if not isinstance(result, Issued):
+            return
+        if each.who == THIEF:
+            yield "a thief got a pair for an old token"
+        if Tokens(self._services).id_of(result.refresh_token) not in state.items:
+            yield "told a token that does not exist"
+        others = (other for other in enumerate(state.requests) if other[1].token == each.token)
+        answers = (self._after(*other).result for other in others)
+        pairs = {answer.refresh_token for answer in answers if isinstance(answer, Issued)}
+        if len(pairs) > 1:
+            yield "one token was answered by two pairs"
+
+    def _at_rest(self, state: State, *, lives: bool) -> Iterator[str]:
+        client = state.client
+        is_over = client.token == self._code and state.tick > 0  # when it was read
+        if client.status == "out" and lives and not is_over:
+            yield "an honest client is told invalid_grant while the grant lives"
+        others = any(each.begun and each.who in {THIEF, ENDS, REVOKES} for each in state.requests)
+        rests = not state.late and all(
+            not each.begun or each.is_delivered or each.who == LURKER for each in state.requests
+        )
+        holds = client.status != "ok" or self._what(state, client.token) == "live"
+        if rests and lives and not others and not holds:
+            yield "an honest client at rest holds no live token"
+
+    def _is_old(self, state: State) -> bool:
+        """Tell whether the thief's token was spent longer than a grace ago."""
+        spent = self._truth(state, self._thieves)
+        at = spent.spent_at if isinstance(spent, TokenTombstone | SealedGrant) else None
+        return at is not None and START + GRACE * state.tick - at > GRACE
+
+    def _refresh_tokens(self, state: State) -> Iterator[str]:
+        for item_id in state.items:
+            if (minted := self._minted.get(item_id, "")).startswith(token.REFRESH):
+                yield minted
+
+    def _what(self, state: State, minted: str) -> str:
+        found = self._truth(state, minted)
+        if found is None or isinstance(found, TokenTombstone):
+            return "nothing"
+        return "live" if found.key is not None else "spent"
+
+    def _truth(self, state: State, minted: str) -> Any:
+        """Open a token's item, past all steps of requests; each version of it once."""
+        item = state.items.get(Tokens(self._services).id_of(minted))
+        name = name_of(item)
+        if name not in self._opened:
+            self._table.items = dict(state.items)
+            self.clock.now = START + GRACE * self._ticks  # none of it is of a time to come
+            found = Tokens(self._services).find(minted)
+            sealed = isinstance(found, SealedToken)
+            self._opened[name] = SealedGrant.from_bytes(found.content) if sealed else found  # type: ignore[union-attr,assignment]
+        return self._opened[name]
+
+    def _random_bytes(self, length: int) -> bytes:
+        return self._random.randbytes(length)
+
+
+def name_of(found: Any) -> str:
+    """Return what tells an item, or an answer that may have one, from all others."""
+    if not isinstance(found, dict):
+        return repr(found)
+    item = found.get("Item", found)
+    if "id" not in item:
+        return repr(sorted(item))
+    # Chance is given, so that its bytes alone tell nothing; the tag tells of all that is sealed.
+    told = item.get("authTag") or item.get("spentAt") or item["version"]
+    return repr((item["id"], told, item.get("salt"), item.get("stamp")))
+
+
+def _done(wait: Any) -> tuple[Any, BaseException | None]:
+    try:
+        return wait.blocking(), None
+    except Exception as exc:  # noqa: BLE001 - the steps decide
+        return None, exc.with_traceback(None)
+
+
+def _anew(error: BaseException | None) -> BaseException | None:
+    return None if error is None else copy.copy(error).with_traceback(None)
+
+
+def _is_beside(send: Send) -> bool:
+    key = send.params.get("Key") or send.params.get("Item") or {"id": {"S": ""}}
+    item_id: str = key["id"]["S"]
+    return item_id.startswith(BESIDE)
+
+
+def _nothing() -> Steps[int]:
+    yield from ()
+    return 0

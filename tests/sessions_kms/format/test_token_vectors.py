@@ -1,0 +1,92 @@
+"""The vectors of what tokens open, read by the package and by a second program."""
+
+import json
+from typing import Any
+
+import pytest
+
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.format.token_tombstone import TokenTombstone
+from sessions_kms.sealed_items.tokens import SealedToken, Tokens
+from tests.sessions_kms.format.test_vectors import services_of
+from tests.sessions_kms.support import reference_format
+from tests.sessions_kms.support.reference_format import CannotTell, Invalid, NoSession
+from tests.vectors.opening import FOLDER as NAME
+from tests.vectors.vector import FOLDER, Vector, load
+
+PATHS = sorted((FOLDER / NAME).glob("*.json"))
+every_vector = pytest.mark.parametrize("name", [path.stem for path in PATHS])
+MALFORMED = {"token_malformed", "token_newline", "token_of_another_kind"}
+
+
+def content_of(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((FOLDER / NAME / f"{name}.json").read_text("ascii"))
+    return content
+
+
+def vector_of(name: str) -> Vector:
+    """Return what a reader is given, which is no session's."""
+    return load(f"{NAME}/{name}", sessionKey="", absoluteTimeout=None, notBefore=0)
+
+
+def is_answer(vector: Vector) -> bool:
+    return bool(vector.item["id"]["S"].startswith("answer#"))
+
+
+def opened(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
+    """Return what the package opens with the token."""
+    tokens = Tokens(services_of(vector))
+    try:
+        if is_answer(vector):
+            answer = tokens.answer(content["token"])
+            return (
+                {"outcome": "none"}
+                if answer is None
+                else {"outcome": "answer", "content": json.loads(answer)}
+            )
+        found = tokens.find(content["token"])
+    except StoreUnavailable:
+        return {"outcome": "cannot tell"}
+    if isinstance(found, SealedToken):
+        return {"outcome": "token", "content": json.loads(found.content)}
+    if isinstance(found, TokenTombstone):
+        return {"outcome": "tombstone", "session": found.session, "spentAt": found.spent_at}
+    return {"outcome": "none"}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PATHS if path.stem not in MALFORMED])
+def test_package_opens_exactly_that(name: str) -> None:
+    content = content_of(name)
+    assert opened(content, vector_of(name)) == content["expected"]
+
+
+@every_vector
+def test_second_program_agrees(name: str) -> None:
+    content, vector = content_of(name), vector_of(name)
+    assert seen(content, vector) == content["expected"]
+
+
+def seen(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
+    def unwrap(encrypted_key: bytes, period: int) -> bytes:
+        context = reference_format.encryption_context(vector.namespace, period)
+        return vector.unwrap(encrypted_key, context) or b""
+
+    given: Any = {"namespace": vector.namespace, "token": content["token"], "now": vector.now}
+    try:
+        if is_answer(vector):
+            found = reference_format.open_answer(vector.item, **given, unwrap=unwrap)
+            return {"outcome": "answer", "content": found}
+        found = reference_format.open_token(vector.item, **given, unwrap=unwrap)
+    except (NoSession, Invalid):
+        return {"outcome": "none"}
+    except CannotTell:
+        return {"outcome": "cannot tell"}
+    if isinstance(found, tuple):
+        return {"outcome": "tombstone", "session": found[0], "spentAt": found[1]}
+    return {"outcome": "token", "content": found}
+
+
+def test_most_are_failures() -> None:
+    outcomes = [content_of(path.stem)["expected"]["outcome"] for path in PATHS]
+    assert {"token", "answer", "tombstone", "cannot tell"} < set(outcomes)
+    assert outcomes.count("none") > len(outcomes) / 2

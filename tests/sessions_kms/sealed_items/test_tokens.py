@@ -1,0 +1,243 @@
+"""Tokens and their items: what opens them, who tends them, and what the table gives away."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
+from sessions_kms.format.kinds import session_id
+from sessions_kms.format.token_tombstone import TokenTombstone
+from sessions_kms.operations.purging import Clearing
+from sessions_kms.sealed_items.tokens import (
+    Exchange,
+    NewToken,
+    SealedToken,
+    Tokens,
+    new_stamp,
+)
+from sessions_kms.services import services
+from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.wire import lost
+
+ONE, NEXT, ACCESS = (f"gw{each}_" + each * 32 for each in "rca")
+CONTENT = b'{"canary": "5d1f"}'
+SESSION = session_id("django", "k" * 32)
+
+
+@pytest.fixture
+def tokens(stack: Stack) -> Tokens:
+    return begun(stack)
+
+
+def begun(stack: Stack) -> Tokens:
+    made = Tokens(stack.services)
+    made.begin(NewToken(ONE, CONTENT, int(stack.clock()) + 3600))
+    return made
+
+
+def found(tokens: Tokens, token: str = ONE) -> SealedToken:
+    opened = tokens.find(token)
+    assert isinstance(opened, SealedToken)
+    return opened
+
+
+def exchange(tokens: Tokens, **changes: Any) -> Exchange:
+    ttl = int(services().clock()) + 3600
+    members: dict[str, Any] = {
+        "expected": found(tokens).stamp,
+        "stamp": new_stamp(),
+        "spent": NewToken(ONE, b"spent", ttl),
+        "answer": NewToken(ONE, b"answer", ttl),
+        "successors": [NewToken(NEXT, b"next", ttl), NewToken(ACCESS, b"access", ttl)],
+    }
+    return Exchange(**(members | changes))
+
+
+def is_done(tokens: Tokens, spending: Exchange) -> bool:
+    """Exchange; roto answers no transaction in full, and then what stands tells."""
+    try:
+        return tokens.exchange(spending)
+    except FateUnknown:
+        return found(tokens, spending.spent.token).stamp == spending.stamp
+
+
+def tombstone(tokens: Tokens, token: str, ttl: int) -> TokenTombstone:
+    return TokenTombstone(
+        id=tokens.id_of(token), session=SESSION, spent_at=ttl - 10, ttl=ttl, stamp=new_stamp()
+    )
+
+
+def test_token_opens_its_item_and_no_other_does(tokens: Tokens) -> None:
+    assert found(tokens).content == CONTENT
+    assert tokens.find(NEXT) is None
+    assert tokens.find(ONE.replace("gwr_", "gwa_")) is None
+
+
+def test_item_shows_no_content_and_no_token(stack: Stack, tokens: Tokens) -> None:
+    dump = repr(stack.items())
+    assert "canary" not in dump
+    assert ONE not in dump
+    (item,) = (each for name, each in stack.items().items() if name.startswith("token#"))
+    assert "owner" not in item
+    assert "session" not in item
+
+
+def test_item_under_another_tokens_id_opens_nothing(fake: Stack) -> None:
+    tokens = begun(fake)
+    item = fake.dynamodb.items[tokens.id_of(ONE)]
+    fake.put_item(item | {"id": {"S": tokens.id_of(NEXT)}})
+    assert tokens.find(NEXT) is None
+
+
+def test_exchange_is_whole_and_happens_once(stack: Stack, tokens: Tokens) -> None:
+    spending = exchange(tokens)
+    assert is_done(tokens, spending)
+    assert found(tokens).content == b"spent"
+    assert found(tokens).stamp == spending.stamp
+    assert tokens.answer(ONE) == b"answer"
+    assert (found(tokens, NEXT).content, found(tokens, ACCESS).content) == (b"next", b"access")
+    before = stack.items()
+    assert not is_done(tokens, exchange(tokens, expected=new_stamp()))
+    assert not is_done(tokens, exchange(tokens)), "its successors are there already"
+    assert stack.items() == before
+
+
+def test_exchange_buries_the_token_before_and_forgets_its_answer(
+    stack: Stack, tokens: Tokens
+) -> None:
+    assert is_done(tokens, exchange(tokens))
+    ttl = int(stack.clock()) + 3600
+    spending = exchange(
+        tokens,
+        expected=found(tokens, NEXT).stamp,
+        spent=NewToken(NEXT, b"spent", ttl),
+        answer=NewToken(NEXT, b"answer", ttl),
+        successors=[],
+        buried=tombstone(tokens, ONE, ttl),
+        forgotten=tokens.id_of(ONE),
+    )
+    assert is_done(tokens, spending)
+    assert tokens.find(ONE) == spending.buried
+    assert tokens.answer(ONE) is None
+    assert tokens.answer(NEXT) == b"answer"
+
+
+def test_exchange_whose_answer_is_lost_is_not_sent_again(fake: Stack) -> None:
+    tokens = begun(fake)
+    spending = exchange(tokens)
+    fake.dynamodb.calls.clear()
+    fake.dynamodb.on("TransactWriteItems token answer token token", lost)
+    with pytest.raises(FateUnknown):
+        tokens.exchange(spending)
+    assert len(fake.dynamodb.calls) == 1
+    assert found(tokens).stamp == spending.stamp
+
+
+def test_first_token_whose_answer_is_lost_is_recognised(fake: Stack) -> None:
+    fake.dynamodb.on("PutItem token", lost)
+    with pytest.raises(TableUnavailable):
+        begun(fake)
+    fake.dynamodb.heal()
+    assert found(Tokens(fake.services)).content == CONTENT
+
+
+def test_everything_ends_at_its_ttl(stack: Stack, tokens: Tokens) -> None:
+    now = int(stack.clock())
+    assert is_done(tokens, exchange(tokens, answer=NewToken(ONE, b"answer", now + 60)))
+    stack.put_item(tombstone(tokens, "gwr_" + "b" * 32, now + 60).to_item())
+    stack.clock.advance(59.9)
+    assert tokens.answer(ONE) is not None
+    assert tokens.find("gwr_" + "b" * 32) is not None
+    stack.clock.advance(0.1)
+    assert tokens.answer(ONE) is None
+    assert tokens.find("gwr_" + "b" * 32) is None
+    stack.clock.advance(3540)
+    assert tokens.find(ONE) is None
+
+
+@pytest.mark.parametrize("name", ["encryptedData", "authTag", "salt", "commitment", "iv"])
+def test_altered_item_opens_nothing_and_is_told(
+    fake: Stack, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    tokens = begun(fake)
+    item = fake.dynamodb.items[tokens.id_of(ONE)]
+    item[name] = {"B": bytes([item[name]["B"][0] ^ 1]) + item[name]["B"][1:]}
+    with caplog.at_level(logging.WARNING, "sessions_kms.sealed_items.tokens"):
+        assert tokens.find(ONE) is None
+    (record,) = caplog.records
+    assert "was refused" in record.getMessage()
+    assert ONE not in record.getMessage()
+
+
+def test_one_wrong_answer_is_read_again(fake: Stack) -> None:
+    tokens = begun(fake)
+    whole = fake.dynamodb.items[tokens.id_of(ONE)]
+    answers = iter([{**whole, "stamp": {"B": b""}}])
+
+    def wrong_once(handle: Any) -> Any:
+        answer = handle()
+        if (item := next(answers, None)) is not None:
+            answer = answer | {"Item": item}
+        return answer
+
+    fake.dynamodb.on("GetItem token", wrong_once)
+    assert found(tokens).content == CONTENT
+
+
+def test_table_away_is_no_answer(fake: Stack) -> None:
+    tokens = begun(fake)
+    fake.dynamodb.on("GetItem token", refused)
+    fake.dynamodb.on("GetItem answer", refused)
+    for ask in (tokens.find, tokens.answer):
+        with pytest.raises(StoreUnavailable):
+            ask(ONE)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_answer_is_forgotten_or_left_to_its_ttl(fake: Stack, *, done: bool) -> None:
+    tokens = begun(fake)
+    assert is_done(tokens, exchange(tokens))
+    if not done:
+        fake.dynamodb.on("DeleteItem answer", refused)
+    assert tokens.forget(tokens.id_of(ONE)) is done
+    assert (tokens.answer(ONE) is None) is done
+
+
+def test_tombstone_beside_a_ciphertext_is_none(fake: Stack) -> None:
+    tokens = begun(fake)
+    added = tombstone(tokens, ONE, int(fake.clock()) + 60).to_item()
+    fake.dynamodb.items[tokens.id_of(ONE)] |= {name: added[name] for name in ("session", "spentAt")}
+    assert found(tokens).content == CONTENT
+
+
+# Who tends them
+
+
+def test_clearing_deletes_what_is_over(stack: Stack, tokens: Tokens) -> None:
+    assert is_done(tokens, exchange(tokens))
+    stack.put_item(tombstone(tokens, "gwr_" + "b" * 32, int(stack.clock()) + 60).to_item())
+    stack.clock.advance(4 * 3600)
+    for _ in Clearing(stack.services).expired(at_most=100):
+        pass
+    assert [name for name in stack.items() if name.startswith(("token#", "answer#"))] == []
+
+
+def test_sessions_of_a_moment_end_with_their_tokens(stack: Stack, tokens: Tokens) -> None:
+    assert is_done(tokens, exchange(tokens))
+    moment = int(stack.clock())
+    stack.clock.advance(10)
+    tokens.begin(NewToken("gwr_" + "b" * 32, CONTENT, moment + 3600))
+    for _ in Clearing(stack.services).created(moment):
+        pass
+    kept = [name for name in stack.items() if name.startswith(("token#", "answer#"))]
+    assert kept == [tokens.id_of("gwr_" + "b" * 32)]
+
+
+def test_content_is_what_the_page_says_and_is_bounded(fake: Stack) -> None:
+    tokens = begun(fake)
+    assert json.loads(found(tokens).content) == {"canary": "5d1f"}
+    tokens.begin(NewToken(NEXT, bytes(40 * 1024), int(fake.clock()) + 60))
+    assert tokens.find(NEXT) is None

@@ -1,0 +1,205 @@
+"""The vectors of what tokens open: items that open with KMS and the token, and in no other way."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.sessions_kms.support import reference_format as ref
+from tests.vectors.case import (
+    DATA_KEY,
+    IV,
+    NAMESPACE,
+    NOW,
+    OTHER_DATA_KEY,
+    SESSION_KEY,
+    TTL,
+    Item,
+    Wrapped,
+    dynamodb_json,
+    fixed,
+    header,
+)
+
+FOLDER: Final = "tokens"
+TOKEN = "gwr_0123456789abcdefghijklmnopqrstuv"
+OTHER_TOKEN = "gwr_zyxwvutsrqponmlkjihgfedcba987654"
+ACCESS_TOKEN = "gwa_0123456789abcdefghijklmnopqrstuv"
+STAMP = fixed("stamp", 16)
+SESSION = ref.session_id(NAMESPACE, SESSION_KEY)
+LIVE = {
+    "key": SESSION_KEY,
+    "session": SESSION,
+    "client_id": "dcr.e30",
+    "redirect_uri": "http://127.0.0.1/callback",
+    "upstream": "mcp",
+    "scope": "mcp",
+    "resource": "https://gateway.example/gateway/mcp",
+    "challenge": None,
+    "previous": {"id": ref.token_id(NAMESPACE, OTHER_TOKEN), "spent_at": NOW - 60, "is_code": True},
+    "spent_at": None,
+}
+SPENT = LIVE | {"key": None, "previous": None, "spent_at": NOW - 60}
+ANSWER = {
+    "key": SESSION_KEY,
+    "access_token": ACCESS_TOKEN,
+    "refresh_token": OTHER_TOKEN,
+    "expires_in": 3600,
+    "scope": "mcp",
+}
+NONE: Final = {"outcome": "none"}
+CANNOT_TELL: Final = {"outcome": "cannot tell"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """One vector: an item, the token that is shown, and what that opens."""
+
+    description: str
+    item: Item
+    expected: Mapping[str, Any]
+    token: str = TOKEN
+
+    def to_text(self) -> str:
+        """Return the content of the vector's file."""
+        members = {
+            "description": self.description,
+            "namespace": NAMESPACE,
+            "encryptionContext": {},
+            "token": self.token,
+            "now": NOW,
+            "kms": [Wrapped().to_json()],
+            "item": dynamodb_json(self.item),
+            "expected": dict(self.expected),
+        }
+        return json.dumps(members, indent=2) + "\n"
+
+
+def sealed(
+    content: Any = LIVE,
+    *,
+    of: str = TOKEN,
+    item_id: str | None = None,
+    secret: str | None = None,
+    data_key: bytes = DATA_KEY,
+    **changes: Any,
+) -> Item:
+    """Return a whole item of a token."""
+    named = {"id": {"S": item_id or ref.token_id(NAMESPACE, of)}}
+    item = ref.seal(
+        json.dumps(content).encode(),
+        header(owner=None, revision=1) | named | changes,
+        namespace=NAMESPACE,
+        session_key=secret or of,
+        data_key=data_key,
+        iv=IV,
+    )
+    return item | {"stamp": {"B": STAMP}}
+
+
+def answer(**members: Any) -> Item:
+    """Return a whole item of an answer."""
+    named = {"item_id": ref.answer_id(NAMESPACE, TOKEN)} | members
+    return {name: value for name, value in sealed(ANSWER, **named).items() if name != "stamp"}
+
+
+def tombstone(**changes: Any) -> Item:
+    item: Item = {
+        "id": {"S": ref.token_id(NAMESPACE, TOKEN)},
+        "version": {"N": "1"},
+        "ttl": {"N": str(TTL)},
+        "stamp": {"B": STAMP},
+        "session": {"S": SESSION},
+        "spentAt": {"N": str(NOW - 600)},
+    }
+    return item | changes
+
+
+def cases() -> Iterator[tuple[str, Opened]]:
+    """Yield each vector with its name."""
+    yield from _good()
+    for name, description, item in _bad():
+        yield name, Opened(description=description, item=item, expected=NONE)
+    ahead = {"N": str(NOW + 301)}
+    for name, description, item in (
+        ("of_another_token", "The item of another token.", sealed(of=OTHER_TOKEN)),
+        ("updated_in_future", "Of a time to come.", sealed(updatedAt=ahead, keyPeriod={"N": "0"})),
+    ):
+        yield name, Opened(description=description, item=item, expected=CANNOT_TELL)
+    for name, description, token in (
+        ("token_malformed", "Another length.", TOKEN + "0"),
+        ("token_newline", "A newline after it.", TOKEN + "\n"),
+        ("token_of_another_kind", "None of the three kinds.", TOKEN.replace("gwr_", "gwx_")),
+    ):
+        yield name, Opened(description=description, item=sealed(), token=token, expected=NONE)
+
+
+def _good() -> Iterator[tuple[str, Opened]]:
+    for name, description, content in (
+        ("live", "A refresh token.", LIVE),
+        ("spent", "One that was spent: it leads to no key.", SPENT),
+        ("unknown_name", "With what a later release may add.", LIVE | {"later": 1}),
+    ):
+        expected = {"outcome": "token", "content": content}
+        yield name, Opened(description=description, item=sealed(content), expected=expected)
+    yield (
+        "answer",
+        Opened(
+            description="What was answered for a token.",
+            item=answer(),
+            expected={"outcome": "answer", "content": ANSWER},
+        ),
+    )
+    yield (
+        "tombstone",
+        Opened(
+            description="A token that was spent, and whose successor was.",
+            item=tombstone(),
+            expected={"outcome": "tombstone", "session": SESSION, "spentAt": NOW - 600},
+        ),
+    )
+
+
+def _bad() -> Iterator[tuple[str, str, Item]]:
+    data = sealed()["encryptedData"]["B"]
+    flipped = {"encryptedData": {"B": bytes([data[0] ^ 1]) + data[1:]}}
+    without = {name: value for name, value in sealed().items() if name != "stamp"}
+    past = {"N": str(NOW)}
+    yield "flipped", "Changed bytes.", sealed() | flipped
+    yield "over", "A token that has ended.", sealed(ttl=past)
+    yield "longer", "One whose end was moved.", sealed() | {"ttl": {"N": str(TTL + 1)}}
+    yield "version_2", "Another format.", sealed(version={"N": "2"})
+    yield "stamp_missing", "Without its stamp.", without
+    yield "stamp_of_15_bytes", "A stamp cut short.", sealed() | {"stamp": {"B": STAMP[:15]}}
+    yield "sealed_with_another_token", "Sealed under another token.", sealed(secret=OTHER_TOKEN)
+    yield (
+        "sealed_with_the_session_key",
+        "Sealed under the key it holds.",
+        sealed(secret=SESSION_KEY),
+    )
+    yield (
+        "sealed_with_its_id",
+        "Sealed as what lists show.",
+        sealed(secret=ref.token_id(NAMESPACE, TOKEN)),
+    )
+    yield "data_key_other", "Sealed under another data key.", sealed(data_key=OTHER_DATA_KEY)
+    yield (
+        "answer_under_the_tokens_id",
+        "The answer of a token, copied over its item.",
+        answer() | {"id": {"S": ref.token_id(NAMESPACE, TOKEN)}, "stamp": {"B": STAMP}},
+    )
+    yield "answer_over", "An answer whose time is over.", answer(ttl=past)
+    yield (
+        "token_under_the_answers_id",
+        "A token's item, copied over its answer.",
+        sealed() | {"id": {"S": ref.answer_id(NAMESPACE, TOKEN)}},
+    )
+    yield "tombstone_over", "A tombstone whose time is over.", tombstone(ttl=past)
+    yield "tombstone_of_no_session", "It names no session.", tombstone(session={"S": "x"})
+    yield "tombstone_of_version_2", "Another format.", tombstone(version={"N": "2"})
+    yield "tombstone_without_stamp", "Without a stamp.", tombstone(stamp={"B": b""})
+    yield (
+        "tombstone_beside_a_tag",
+        "Something was added to a sealed one.",
+        tombstone() | {"authTag": {"B": bytes(16)}},
+    )
