@@ -1,6 +1,7 @@
 """A DynamoDB that answers by a script, one answer a request, and keeps what it was asked."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,11 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        scheme = "https" if isinstance(self.socket, ssl.SSLSocket) else "http"
+        return f"{scheme}://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing of who does not believe the certificate."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -61,9 +66,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_by_script() -> Iterator[Server]:
+def running_by_script(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """Run one until the block ends."""
     with Server() as running:
+        if tls is not None:
+            running.socket = tls.wrap_socket(running.socket, server_side=True)
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
         try:

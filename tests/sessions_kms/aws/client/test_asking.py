@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,12 +17,14 @@ from sessions_kms.aws import clients
 from sessions_kms.aws.client import targets, wire_client
 from sessions_kms.aws.client.has_wire import HasWire
 from sessions_kms.aws.client.making import table_client
+from sessions_kms.aws.client.wish import Wish
 from sessions_kms.aws.clock import ServerClock
 from sessions_kms.concurrency.steps import Call, Steps, arun, run
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import Delete
 from sessions_kms.storage.table import TableSteps
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
+from tests.support import certificates
 
 WHOLE = (("ConsumedCapacity", {"TableName": "sessions", "CapacityUnits": 1.0}),)
 ITEM = {"id": {"S": "x"}}
@@ -144,6 +147,27 @@ def test_endpoint_with_a_path_is_asked_by_boto(
     server.script = [FOUND]
     assert drive(table_of(wired()).get("x")) == ITEM
     assert "amz-sdk-invocation-id" in server.asked[0].headers  # boto's alone
+
+
+@pytest.mark.parametrize("wish", ["wire", "boto"])
+@pytest.mark.parametrize("believed", [True, False])
+def test_tls_believes_whom_aws_ca_bundle_names(
+    wish: Wish, believed: bool, drive: Drive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = tmp_path / "certificate.pem"
+    with running_by_script(certificates.server_context(pem)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        if believed:
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(pem))
+        clients.reset()
+        server.script = [FOUND]
+        table = table_of(table_client("eu-west-1", wish))
+        if believed:
+            assert drive(table.get("x")) == ITEM
+        else:
+            with pytest.raises(TableUnavailable):
+                drive(table.get("x"))
+        assert len(server.asked) == believed
 
 
 def refused(moment: float) -> Said:
