@@ -119,10 +119,16 @@ def test_redirect_is_not_followed(site: HostileProvider, internet: Internet) -> 
     assert set(site.asked) == {"/client.json"}
 
 
+def padded(size: int) -> tuple[int, bytes]:
+    """Return a good document of so many bytes."""
+    status, body = good(members())
+    return status, body + b" " * (size - len(body))
+
+
 @pytest.mark.parametrize(
     "answer",
     [
-        (200, b"x" * (16 * 1024 + 1)),
+        padded(16 * 1024 + 1),
         (200, b"[" * 1000),
         (200, b"<html>"),
         (200, b"null"),
@@ -137,11 +143,10 @@ def test_what_is_no_document_makes_no_client_and_is_not_kept(
     site: HostileProvider, answer: tuple[int, bytes]
 ) -> None:
     documents = Documents()
-    right = site.paths["/client.json"]
     site.paths["/client.json"] = lambda _: answer
     with pytest.raises((UnknownClient, DocumentUnavailable)):
         fetch(documents)
-    site.paths["/client.json"] = right
+    site.paths["/client.json"] = lambda _: padded(16 * 1024)
     assert fetch(documents).name == "App"
 
 
