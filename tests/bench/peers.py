@@ -139,7 +139,8 @@ class ItemPeer:
 
 def _seen(operation: str, call: Call) -> dict[str, Any]:
     """Return the parameters of the operation on a session that a call of the engine's makes."""
-    events = services().table.steps._sender.client.meta.events
+    client: Any = services().table.steps._sender.client
+    events = client.meta.events  # boto's: who measures it sets CLIENT so
     found: list[dict[str, Any]] = []
     name = f"provide-client-params.dynamodb.{operation}"
 

@@ -383,7 +383,12 @@ async def test_body_that_fails_after_an_early_answer_ends_the_connection(server:
 
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
-        await until(lambda: client.pool()._in_use.copy().pop().connection._reader.has_ended)
+
+        def has_ended() -> bool:
+            reader = client.pool()._in_use.copy().pop().connection._reader
+            return reader is not None and reader.has_ended
+
+        await until(has_ended)
         raise LookupError
 
     with pytest.raises(LookupError):

@@ -11,8 +11,9 @@ import pytest
 
 from gateway_site.local.kms import LocalKMS, running_kms
 from tests.oauth.support.grant_worker import GrantWorker
-from tests.sessions_kms.support.stacks import aws_stack, running_roto, settings_of
+from tests.sessions_kms.support.stacks import aws_stack, settings_of
 from tests.support.clock import FakeClock
+from tests.support.roto import running_roto
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 PROCESSES = 4

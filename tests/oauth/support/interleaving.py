@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -26,15 +26,15 @@ from oauth.clients.errors import GrantError
 from oauth.clients.grants import Grants, GrantSteps
 from oauth.clients.issued import Issued
 from oauth.clients.sealed_grant import SealedGrant
+from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.steps import Steps, run
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.grant_store import ending_of
 from sessions_kms.sealed_items.tokens import SealedToken, Tokens
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
-from sessions_kms.storage.sending import Send
 from tests.oauth.support.grants import CONSENT, VERIFIER, GrantWorld
 from tests.sessions_kms.support.stacks import install
 from tests.support.clock import FakeClock
@@ -46,6 +46,26 @@ HONEST, THIEF, LURKER, ENDS, REVOKES = "H", "T", "L", "E", "X"
 BESIDE = ("about#", "data-key#", "not-before#")
 
 Items = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Send:
+    """One call of the table, with all its attempts, for its answer."""
+
+    client: Any = field(repr=False)
+    operation: str
+    params: Mapping[str, Any] = field(repr=False)
+
+    def blocking(self) -> Any:
+        return run(call_table(self.client, self.operation, **self.params))
+
+    async def looping(self) -> Any:
+        raise NotImplementedError
+
+    @classmethod
+    def steps(cls, client: Any, operation: str, **params: Any) -> Steps[Any]:
+        """Take the place of `call_table`, as one step."""
+        return (yield cls(client, operation, params))
 
 
 class Told(NamedTuple):
@@ -133,6 +153,7 @@ class Interleaving:
         self._scene = scene.split()
         self._faults, self._ticks = faults, ticks
         self._random = random.Random(0)  # noqa: S311 - what is wanted is the same again
+        patch.setattr("sessions_kms.storage.sending.call_table", Send.steps)
         patch.setattr("os.urandom", self._random_bytes)
         patch.setattr("secrets.choice", self._random.choice)
         self._minted: dict[str, str] = {}

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -27,6 +28,21 @@ def at_once(*told: tuple[Worker, str, dict[str, Any]]) -> list[Any]:
     for worker, do, arguments in told:
         worker.tell(do, **arguments)
     return [worker.answer() for worker, _, _ in told]
+
+
+@dataclass(frozen=True)
+class Slowly:
+    """What waits for a call, in a thread, and for its way there and back: seconds each."""
+
+    wait: Any
+    way: float
+
+    def blocking(self) -> Any:
+        time.sleep(self.way)
+        try:
+            return self.wait.blocking()
+        finally:
+            time.sleep(self.way)
 
 
 class Commands:
@@ -101,18 +117,16 @@ class Commands:
 
     def be_slow(self, seconds: float) -> None:
         """Have each call of DynamoDB take so long on its way: half there, half back."""
-        from sessions_kms.services import services
+        from sessions_kms.aws import translation
 
-        def pause(**_: Any) -> None:
-            time.sleep(seconds / 2)
+        ask = translation.asking
 
-        def count(**_: Any) -> None:
-            self._writes.append(1)
+        def slowly(client: Any, operation: str, params: Mapping[str, Any]) -> Slowly:
+            if operation == "put_item":
+                self._writes.append(1)
+            return Slowly(ask(client, operation, params), seconds / 2)
 
-        events = services().table.steps._sender.client.meta.events
-        events.register("before-send.dynamodb.PutItem", count)
-        events.register_first("before-send.dynamodb", pause)
-        events.register_last("response-received.dynamodb", pause)
+        translation.asking = slowly
 
     def save_alone(self, times: int) -> float:
         """Give the seconds that a save takes which nobody is in the way of: their median."""
