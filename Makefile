@@ -40,7 +40,9 @@ soak: $(VENV)/.dev-installed
 
 # About ten minutes; ARGS=--quick for a trial, ARGS=--full for a million sessions.
 # In an environment of its own: a peer installs a package `tests`, which would hide this one.
+# Peers that are not here are left out by name: Redis, PostgreSQL, Apache with mod_auth_openidc, Node.
 bench:
+	npm ci --prefix tests/bench/peer_proxies --ignore-scripts --no-fund --no-audit || true
 	$(MAKE) VENV=$(VENV)-bench bench-here
 
 bench-here: $(VENV)/.bench-installed

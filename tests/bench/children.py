@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway_site.local.processes import Child, spawn
+from gateway_site.local.processes import ROOT, Child, spawn
 
 START_WITHIN = 60  # seconds
 
@@ -25,15 +25,15 @@ class Running:
 
 
 @contextmanager
-def python(
-    module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None
-) -> Iterator[Running]:
-    """Run a module of ours until it has printed a line; end it at the end."""
+def python(module: str, *arguments: str, log: Path, root: Path = ROOT) -> Iterator[Running]:
+    """Run a module of the tree at ``root`` until it has printed a line; end it at the end."""
     read, write = os.pipe()
-    command = [sys.executable, "-m", module, *arguments]
+    # Each process starts in ROOT, and would find its modules there first.
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
     with os.fdopen(read, "rb") as lines, log.open("ab") as errors:
         with os.fdopen(write, "wb") as output:
-            process = spawn(command, {**os.environ, **(environment or {})}, output, errors)
+            process = spawn(command, environment, output, errors)
         with _ending(process):
             said = lines.readline().decode().strip()
             if not said:
@@ -42,15 +42,14 @@ def python(
 
 
 @contextmanager
-def server(command: Sequence[str], port: int, *, log: Path) -> Iterator[None]:
-    """Run a program until it listens on its port; end it at the end."""
+def server(command: Sequence[str], port: int, *, log: Path) -> Iterator[int]:
+    """Run a program, give its process when it listens on its port, and end it at the end."""
     child = Child(
         name=command[0], command=command, environment=os.environ, port=port, option="", log=log
     )
     child.start()
     try:
-        _wait_for(child)
-        yield
+        yield _wait_for(child)
     finally:
         child.end()
 
@@ -64,9 +63,11 @@ def _ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
         process.wait()
 
 
-def _wait_for(child: Child) -> None:
+def _wait_for(child: Child) -> int:
     deadline = time.monotonic() + START_WITHIN
     while not child.is_ready():
         if not child.is_alive() or time.monotonic() > deadline:
             raise RuntimeError(f"{child.name} did not start.")
         time.sleep(0.02)
+    assert child.process is not None
+    return child.process.pid

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from tests.bench import children
 from tests.bench.aws import PLAIN_TABLE, REGION
+from tests.gateway_site.support.postgresql import binaries, running_postgresql
 from tests.support.processes import free_port
 
 VARIABLE = "BENCH_SITE"  # how a child is told its settings
@@ -42,6 +43,17 @@ def redis(folder: Path) -> Iterator[str | None]:
     ]
     with children.server(command, port, log=folder / "redis.log"):
         yield f"redis://127.0.0.1:{port}"
+
+
+@contextmanager
+def postgresql() -> Iterator[dict[str, Any] | None]:
+    """Run a PostgreSQL, where one is installed, and give the settings that lead to it."""
+    if (folder := binaries()) is None:
+        yield None
+        return
+    with running_postgresql(folder) as server:
+        found = {"HOST": "127.0.0.1", "PORT": server.port, "USER": "postgres", "NAME": "postgres"}
+        yield {"DATABASES": {"default": {"ENGINE": "django.db.backends.postgresql", **found}}}
 
 
 def site(folder: Path, sessions_kms: dict[str, Any], cache: str | None) -> dict[str, Any]:

@@ -24,8 +24,9 @@ LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Load:
-    """What came back: requests a second, and milliseconds."""
+    """What came back: requests, how many of them a second, and milliseconds of each."""
 
+    requests: int
     rate: float
     p50: float
     p99: float
@@ -54,9 +55,11 @@ def _by_wrk(url: str, connections: int, seconds: float, cookie: str) -> Load:
         f"Cookie: {cookie}",
     ]
     told = _output([WRK, *options, url])
-    if "Non-2xx" in told or "Socket errors" in told:
+    requests = int(_found(r"(\d+) requests in ", told)[1])
+    if not requests or "Non-2xx" in told or "Socket errors" in told:
         raise RuntimeError(told)
     return Load(
+        requests=requests,
         rate=float(_found(r"Requests/sec: +([\d.]+)", told)[1]),
         p50=_milliseconds(_found(r" 50% +([\d.]+)(\w+)", told)),
         p99=_milliseconds(_found(r" 99% +([\d.]+)(\w+)", told)),
@@ -83,7 +86,7 @@ async def _by_us(url: str, connections: int, seconds: float, cookie: str) -> Loa
     workers = [_worker(url, cookie, began + seconds, times) for _ in range(connections)]
     await asyncio.gather(*workers)
     took = time.perf_counter() - began
-    return Load(len(times) / took, percentile(times, 50), percentile(times, 99))
+    return Load(len(times), len(times) / took, percentile(times, 50), percentile(times, 99))
 
 
 async def _worker(url: str, cookie: str, deadline: float, times: list[float]) -> None:

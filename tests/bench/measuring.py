@@ -13,20 +13,45 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from time import perf_counter_ns, thread_time_ns
+from typing import Protocol
 
 Call = Callable[[], object]
+Turn = tuple[list[float], list[float]]  # microseconds of each call: wall, CPU
 
 CALLS_MIN = 3  # of a contestant in one turn, however slow it is
 CALLS_MAX = 200
 WARM_UP = 5
 
 
+class Contestant(Protocol):
+    """Whoever can make and time some calls, one by one."""
+
+    @property
+    def name(self) -> str: ...
+    def turn(self, calls: int) -> Turn: ...
+
+
 @dataclass(frozen=True)
-class Contestant:
-    """`prepare` makes the call that is timed."""
+class Here:
+    """A contestant in this process. `prepare` makes the call that is timed."""
 
     name: str
     prepare: Callable[[], Call]
+
+    def turn(self, calls: int) -> Turn:
+        gc.collect()
+        return _turn(self.prepare, calls)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A contestant in another process."""
+
+    name: str
+    ask: Callable[[int], Turn]
+
+    def turn(self, calls: int) -> Turn:
+        return self.ask(calls)
 
 
 @dataclass
@@ -69,15 +94,14 @@ def compete(contestants: Iterable[Contestant], *, rounds: int, budget: float) ->
     calls: dict[str, int] = {}
     field_of = {contestant.name: contestant for contestant in contestants}
     for name, contestant in field_of.items():
-        warm = _turn(contestant, WARM_UP)
+        warm = contestant.turn(WARM_UP)
         typical = statistics.median(warm[0]) / 1e6
         calls[name] = max(CALLS_MIN, min(CALLS_MAX, int(budget / typical)))
         found[name] = Timed()
     with _heap_set_aside():
         for _ in range(rounds):
             for name, contestant in field_of.items():
-                gc.collect()
-                wall, cpu = _turn(contestant, calls[name])
+                wall, cpu = contestant.turn(calls[name])
                 found[name].wall.turns.append(wall)
                 found[name].cpu.turns.append(cpu)
     return found
@@ -94,10 +118,10 @@ def _heap_set_aside() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _turn(contestant: Contestant, calls: int) -> tuple[list[float], list[float]]:
+def _turn(prepare: Callable[[], Call], calls: int) -> Turn:
     wall, cpu = [], []
     for _ in range(calls):
-        call = contestant.prepare()
+        call = prepare()
         cpu_began = thread_time_ns()
         began = perf_counter_ns()
         call()

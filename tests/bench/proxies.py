@@ -1,20 +1,28 @@
-"""The gateway and two forwarders before one upstream, each in a process of its own."""
+"""The gateway and other proxies before one upstream, each in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import aws, children
+import psutil
+
+from gateway_site.local.processes import ROOT
+from tests.bench import aws, before, children, django_site
 from tests.bench.gateway_environment import environment
+from tests.bench.peer_proxies import Missing, apache, express, signing_in
 
 GATEWAY, FORWARDER = "gateway", "bare httpx2 forwarder"
+BEFORE = f"gateway at {before.COMMIT}"
 ASKING = "the least Django that asks who calls, and forwards"
-NAMES = (FORWARDER, GATEWAY)
+APACHE_MEMORY = "Apache, mod_auth_openidc, shared memory"
+APACHE_REDIS = "Apache, mod_auth_openidc, Redis"
+NODE_COOKIE = "Node, express-openid-connect, encrypted cookie"
+NODE_DYNAMODB = "Node, express-openid-connect, connect-dynamodb"
 ISSUER = "http://127.0.0.1:9"  # nobody is asked: the token lasts
 
 
@@ -30,9 +38,77 @@ class Proxy:
     def url(self, path: str = "") -> str:
         return f"http://127.0.0.1:{self.port}/{self.path}{path}"
 
+    def cpu(self) -> float:
+        """Return the seconds of CPU that its processes have used."""
+        parent = psutil.Process(self.pid)
+        times = [process.cpu_times() for process in (parent, *parent.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An upstream, and what proxies before it need."""
+
+    folder: Path
+    upstream: str
+
+    @contextmanager
+    def running(self, name: str) -> Iterator[Proxy]:
+        """Start a proxy. Raises Missing, which says what is not here."""
+        with ExitStack() as stack:
+            if name in PEERS:
+                yield self._peer(stack, name)
+            else:
+                yield self._of_ours(stack, name)
+
+    def _of_ours(self, stack: ExitStack, name: str) -> Proxy:
+        arguments = {
+            GATEWAY: ("tests.bench.gateway",),
+            BEFORE: ("tests.bench.gateway",),
+            ASKING: ("tests.bench.asking", self.upstream),
+            FORWARDER: ("tests.bench.forwarder", self.upstream),
+        }[name]
+        root = self._tree() if name == BEFORE else ROOT
+        process = stack.enter_context(
+            children.python(*arguments, log=self.folder / "proxy.log", root=root)
+        )
+        return Proxy(process.pid, **json.loads(process.said))
+
+    def _tree(self) -> Path:
+        tree = self.folder / before.COMMIT
+        try:
+            return tree if tree.exists() else before.unpacked(self.folder)
+        except LookupError:
+            raise Missing(f"git, with the commit {before.COMMIT}") from None
+
+    def _peer(self, stack: ExitStack, name: str) -> Proxy:
+        log = self.folder / "provider.log"
+        provider = children.python("tests.bench.peer_proxies.openid_provider", log=log)
+        issuer = f"http://127.0.0.1:{stack.enter_context(provider).said}"
+        folder = self.folder / PEERS[name]
+        if name in (APACHE_MEMORY, APACHE_REDIS):
+            redis = None
+            if name == APACHE_REDIS:
+                redis = stack.enter_context(django_site.redis(self.folder))
+                if redis is None:
+                    raise Missing("Redis")
+            pid, port = stack.enter_context(apache.running(issuer, self.upstream, redis, folder))
+        else:
+            store: express.Store = "cookie" if name == NODE_COOKIE else "dynamodb"
+            pid, port = stack.enter_context(express.running(issuer, self.upstream, store, folder))
+        return Proxy(pid, port, "", signing_in.cookie(f"http://127.0.0.1:{port}/"))
+
+
+PEERS = {  # and a folder for each
+    APACHE_MEMORY: "apache-memory",
+    APACHE_REDIS: "apache-redis",
+    NODE_COOKIE: "node-cookie",
+    NODE_DYNAMODB: "node-dynamodb",
+}
+
 
 @contextmanager
-def upstream(folder: Path) -> Iterator[str]:
+def stage(folder: Path) -> Iterator[Stage]:
     """Start AWS's stand-ins and the upstream; lead this process's children to them."""
     with (
         aws.running("answering", folder) as found,
@@ -40,16 +116,4 @@ def upstream(folder: Path) -> Iterator[str]:
     ):
         url = f"http://127.0.0.1:{process.said}"
         os.environ |= environment(found, folder, issuer=ISSUER, upstream=url)
-        yield url
-
-
-@contextmanager
-def running(name: str, upstream_url: str, folder: Path) -> Iterator[Proxy]:
-    """Start one of the two."""
-    arguments = {
-        GATEWAY: ("tests.bench.gateway",),
-        ASKING: ("tests.bench.asking", upstream_url),
-        FORWARDER: ("tests.bench.forwarder", upstream_url),
-    }[name]
-    with children.python(*arguments, log=folder / "proxy.log") as process:
-        yield Proxy(process.pid, **json.loads(process.said))
+        yield Stage(folder, url)

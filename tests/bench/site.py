@@ -1,8 +1,9 @@
-"""A Django site with one view that reads the session, under uvicorn.
+"""A Django site with a view that reads the session, under uvicorn.
 
-    python -m tests.bench.site ENGINE
+    python -m tests.bench.site ENGINE VIEW
 
-The engine is a module, or "none". The cookie of a stored session is told at the start.
+The engine is a module, or "none"; the view is "sync" or "async", and so is what it passes. The
+cookie of a stored session is told at the start.
 """
 
 from __future__ import annotations
@@ -30,14 +31,30 @@ def read(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", headers=ANSWER)
 
 
+async def aread(request: HttpRequest) -> HttpResponse:
+    if await request.session.aget("n") is None:
+        raise LookupError("The session was not found.")
+    return HttpResponse("ok", headers=ANSWER)
+
+
 def nothing(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", headers=ANSWER)
 
 
-urlpatterns = [path("read", read), path("nothing", nothing)]
+async def anothing(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("ok", headers=ANSWER)
 
 
-def main(engine: str) -> None:
+VIEWS = {
+    ("sync", True): read,
+    ("async", True): aread,
+    ("sync", False): nothing,
+    ("async", False): anothing,
+}
+urlpatterns = [path(f"{kind}-{reads}", view) for (kind, reads), view in VIEWS.items()]
+
+
+def main(engine: str, kind: str) -> None:
     more: dict[str, Any] = {"ROOT_URLCONF": __name__, "MIDDLEWARE": []}
     if engine != NONE:
         more["SESSION_ENGINE"] = engine
@@ -46,7 +63,7 @@ def main(engine: str) -> None:
     from django.core.asgi import get_asgi_application
 
     cookie = "" if engine == NONE else f"sessionid={_stored(engine)}"
-    serve(get_asgi_application(), cookie=cookie, path="nothing" if engine == NONE else "read")
+    serve(get_asgi_application(), cookie=cookie, path=f"{kind}-{engine != NONE}")
 
 
 def _stored(engine: str) -> str:
@@ -58,4 +75,4 @@ def _stored(engine: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])

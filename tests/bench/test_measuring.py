@@ -9,7 +9,7 @@ import pytest
 from tests import ROOT
 from tests.bench import plots, report
 from tests.bench.content import KB, content
-from tests.bench.measuring import Contestant, Times, compete, percentile, ratio, ratio_of
+from tests.bench.measuring import Here, Times, compete, percentile, ratio, ratio_of
 from tests.bench.result import Plot, Section, Table, Target
 
 BENCHMARKS = ROOT / "docs" / "benchmarks"
@@ -37,8 +37,8 @@ def test_ratio_is_the_median_of_the_rounds_with_its_quartiles() -> None:
 def test_contestants_take_turns_and_only_the_call_is_timed() -> None:
     turns: list[str] = []
 
-    def contestant(name: str) -> Contestant:
-        return Contestant(name, lambda: lambda: turns.append(name))
+    def contestant(name: str) -> Here:
+        return Here(name, lambda: lambda: turns.append(name))
 
     found = compete([contestant("a"), contestant("b")], rounds=3, budget=1e-9)
     measured = turns[10:]  # after the warm-up of both

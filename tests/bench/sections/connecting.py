@@ -37,9 +37,9 @@ def run(scale: Scale, folder: Path) -> Section:
         (upstream, way): [] for upstream in UPSTREAMS for way in NAMES
     }
     with ExitStack() as stack:
-        url = stack.enter_context(proxies.upstream(folder))
+        stage = stack.enter_context(proxies.stage(folder))
         stack.enter_context(_secure_upstream(folder))
-        proxy = stack.enter_context(proxies.running(GATEWAY, url, folder))
+        proxy = stack.enter_context(stage.running(GATEWAY))
         for turn in range(scale.bursts + 1):
             for (upstream, way), found in loads.items():
                 address = f"http://127.0.0.1:{proxy.port}/gateway/{upstream}/{way}"

@@ -10,7 +10,7 @@ from sessions_kms.services import services
 from tests.bench import aws, django_site
 from tests.bench.aws import TABLE
 from tests.bench.content import KB, content
-from tests.bench.measuring import Contestant, Timed, compete, ratio
+from tests.bench.measuring import Here, Timed, compete, ratio
 from tests.bench.peers import OURS, TUNED, BarePeer, EnginePeer, Peer
 from tests.bench.result import Plot, Section, Table
 from tests.bench.scale import Scale
@@ -37,7 +37,7 @@ def run(scale: Scale, folder: Path) -> Section:
         for size in scale.table_sizes:
             _fill(size - held)
             held = size
-            contestants = [Contestant(peer.name, peer.prepare_load) for peer in peers]
+            contestants = [Here(peer.name, peer.prepare_load) for peer in peers]
             timed[size] = compete(contestants, rounds=scale.rounds, budget=scale.budget)
     section.tables.append(_table(timed))
     labels = [f"{size:,}" for size in timed]

@@ -1,4 +1,4 @@
-"""Calls through the gateway, beside two forwarders to the same upstream: bare, and asking."""
+"""Calls through the gateway, beside others that carry a session, and forwarders that carry none."""
 
 from __future__ import annotations
 
@@ -7,15 +7,30 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench import proxies
-from tests.bench.load import Load, generate, generator
-from tests.bench.measuring import Ratio, ratio_of
-from tests.bench.proxies import ASKING, FORWARDER, GATEWAY
+from tests.bench.bursts import Turn, cpu_ratio, time_ratio, turn_of
+from tests.bench.load import generator
+from tests.bench.peer_proxies import Missing
+from tests.bench.proxies import ASKING, BEFORE, FORWARDER, GATEWAY, PEERS, Proxy, Stage
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 
-NAMES = (FORWARDER, ASKING, GATEWAY)
-CONNECTIONS = (1, 16)
-LIMIT = 1.3
+NAMES = (FORWARDER, ASKING, GATEWAY, BEFORE, *PEERS)
+CONNECTIONS = (1, 16, 200)
+CPU_LIMIT = 1.7  # times the bare forwarder's
+TIME_LIMIT = 0.2  # times that of a call before
+AT = 16  # connections, at which the limits count
+COLUMNS = (
+    "",
+    "requests/s",
+    "p50 ms",
+    "p99 ms",
+    "CPU µs a call",
+    "CPU, times the bare forwarder's",
+    "time, times the bare forwarder's",
+)
+
+
+Turns = dict[str, list[Turn]]
 
 
 def run(scale: Scale, folder: Path) -> Section:
@@ -24,57 +39,65 @@ def run(scale: Scale, folder: Path) -> Section:
         [
             "The gateway checks who calls: it loads the session from DynamoDB (a process that "
             "answers from memory), the person from SQLite, and passes Django's whole middleware. "
-            "The bare forwarder does none of that: the read of DynamoDB alone takes boto3 longer "
-            "than a whole call takes it.",
-            f"“{ASKING}” loads session and person and does no more: what the gateway takes "
-            "beside it is for its rules, its middleware and the token.",
-            f"An answer of 1 KB from an upstream process; load by {generator()}, in turns.",
+            "The bare forwarder does none of that.",
+            f"“{ASKING}” loads session and person and does no more.",
+            "The others are signed in at a provider, keep the tokens in their session, and send "
+            "the access token to the upstream. Only the gateway's session is sealed at rest under "
+            "a key that KMS keeps; those in shared memory, Redis and connect-dynamodb are in clear "
+            "or under a secret of the configuration.",
+            f"An answer of 1 KB from an upstream process; load by {generator()}, in turns. CPU is "
+            "that of all processes of the proxy.",
         ],
     )
     with ExitStack() as stack:
-        url = stack.enter_context(proxies.upstream(folder))
-        running = {name: stack.enter_context(proxies.running(name, url, folder)) for name in NAMES}
+        stage = stack.enter_context(proxies.stage(folder))
+        running = _started(stack, stage, section)
         for connections in CONNECTIONS:
-            loads: dict[str, list[Load]] = {name: [] for name in NAMES}
+            turns: Turns = {name: [] for name in running}
             for turn in range(scale.bursts + 1):
                 for name, proxy in running.items():
-                    load = generate(
-                        proxy.url(),
-                        connections=connections,
-                        seconds=scale.burst,
-                        cookie=proxy.cookie,
-                    )
+                    found = turn_of(proxy, connections, scale.burst)
                     if turn:  # The first one warms.
-                        loads[name].append(load)
-            _add(section, connections, loads)
+                        turns[name].append(found)
+            _add(section, connections, turns)
     return section
 
 
-def _add(section: Section, connections: int, loads: dict[str, list[Load]]) -> None:
-    rows = []
-    for name, found in loads.items():
-        added = median(
-            ours.p50 - bare.p50 for ours, bare in zip(found, loads[FORWARDER], strict=True)
-        )
-        rows.append(
-            (
-                name,
-                f"{median(load.rate for load in found):,.0f}",
-                f"{median(load.p50 for load in found):.2f}",
-                f"{median(load.p99 for load in found):.2f}",
-                str(_times(found, loads[FORWARDER])),
-                f"{added:.2f}",
-            )
-        )
+def _started(stack: ExitStack, stage: Stage, section: Section) -> dict[str, Proxy]:
+    found = {}
+    for name in NAMES:
+        try:
+            found[name] = stack.enter_context(stage.running(name))
+        except Missing as error:
+            section.notes.append(f"Skipped: {name}: {error} is not here.")
+    return found
+
+
+def _add(section: Section, connections: int, turns: Turns) -> None:
     title = f"{connections} connection{'s' if connections > 1 else ''}"
-    columns = ("", "requests/s", "p50 ms", "p99 ms", "times the bare one's time", "added p50 ms")
-    section.tables.append(Table(title, columns, rows))
-    for peer, what in ((FORWARDER, "bare forwarder"), (ASKING, "asking forwarder")):
-        times = _times(loads[GATEWAY], loads[peer]).median
-        section.targets.append(Target(f"gateway, {title}: times the {what}'s time", LIMIT, times))
-    rates = {name: [median(load.rate for load in found)] for name, found in loads.items()}
+    rows = [_row(name, found, turns[FORWARDER]) for name, found in turns.items()]
+    section.tables.append(Table(title, COLUMNS, rows))
+    rates = {name: [median(turn.load.rate for turn in found)] for name, found in turns.items()}
     section.plots.append(Plot(f"proxy-{connections}", title, "requests/s", [""], rates))
+    if connections != AT:
+        return
+    cpu = cpu_ratio(turns[GATEWAY], turns[FORWARDER]).median
+    section.targets.append(
+        Target(f"gateway, {title}: CPU, times the bare forwarder's", CPU_LIMIT, cpu)
+    )
+    if BEFORE in turns:
+        took = time_ratio(turns[GATEWAY], turns[BEFORE]).median
+        what = f"gateway, {title}: time a call, times the {BEFORE}'s"
+        section.targets.append(Target(what, TIME_LIMIT, took))
 
 
-def _times(ours: list[Load], peers: list[Load]) -> Ratio:
-    return ratio_of([peer.rate / load.rate for load, peer in zip(ours, peers, strict=True)])
+def _row(name: str, found: list[Turn], bare: list[Turn]) -> tuple[str, ...]:
+    return (
+        name,
+        f"{median(turn.load.rate for turn in found):,.0f}",
+        f"{median(turn.load.p50 for turn in found):.2f}",
+        f"{median(turn.load.p99 for turn in found):.2f}",
+        f"{median(turn.cpu for turn in found) * 1e6:,.0f}",
+        str(cpu_ratio(found, bare)),
+        str(time_ratio(found, bare)),
+    )

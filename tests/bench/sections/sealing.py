@@ -13,7 +13,7 @@ from sessions_kms.format import envelope
 from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import IV_BYTES, SALT_BYTES, Header, SessionRecord
 from tests.bench.content import KB
-from tests.bench.measuring import Call, Contestant, Timed, compete, ratio
+from tests.bench.measuring import Call, Here, Timed, compete, ratio
 from tests.bench.result import Plot, Section, Table
 from tests.bench.scale import Scale
 
@@ -57,7 +57,7 @@ def _timed(size: int, scale: Scale) -> dict[str, Timed]:
         ),
     }
     return compete(
-        [Contestant(name, _always(call)) for name, call in contestants.items()],
+        [Here(name, _always(call)) for name, call in contestants.items()],
         rounds=scale.rounds,
         budget=scale.budget / 10,
     )

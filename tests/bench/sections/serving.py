@@ -10,82 +10,105 @@ from statistics import median
 from django.core.management import call_command
 
 from tests.bench import aws, children, django_site
-from tests.bench.load import Load, generate, generator
+from tests.bench.bursts import Turn, cpu_ratio, turn_of
+from tests.bench.load import generator
 from tests.bench.measuring import ratio_of
 from tests.bench.peers import DYSESSION, ENGINES, OURS
-from tests.bench.result import Plot, Section, Table
+from tests.bench.proxies import Proxy
+from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 from tests.bench.site import NONE
 
 NO_SESSION = "no session"
+CACHED = "Django cached_db"
 SITES = {
     NO_SESSION: NONE,
     OURS: ENGINES[OURS],
-    "Django cached_db": ENGINES["Django cached_db"],
+    CACHED: ENGINES[CACHED],
+    "Django cache": ENGINES["Django cache"],
     "Django signed_cookies": ENGINES["Django signed_cookies"],
     DYSESSION: ENGINES[DYSESSION],
 }
 CONNECTIONS = 8
+LIMITS = {"async": 0.9, "sync": 1.1}  # CPU, times that with cached_db on Redis
+Turns = dict[str, list[Turn]]
 
 
 def run(scale: Scale, folder: Path) -> Section:
     section = Section("Whole requests: a view that reads a session of 1 KB")
     with (
-        ExitStack() as stack,
-        aws.running("storing", folder) as found,
+        aws.running("answering", folder) as found,
         django_site.redis(folder) as cache,
     ):
         django_site.set_up(django_site.site(folder, found.settings, cache))
         call_command("migrate", verbosity=0)
-        sites = {}
-        for name, engine in SITES.items():
-            try:
-                sites[name] = _started(stack, engine, folder)
-            except RuntimeError:
-                section.notes.append(f"Skipped: the site with {name} did not start.")
-        loads = _loads(sites, scale)
+        for kind in LIMITS:
+            with ExitStack() as stack:
+                turns = _turns(_sites(stack, kind, folder, section), scale)
+            _add(section, kind, turns)
+    where = "Redis" if cache else "memory of the process (no Redis here: skipped)"
     section.notes += [
-        f"One uvicorn process each, one view behind SessionMiddleware; {CONNECTIONS} connections "
-        f"of load by {generator()}, in turns. DynamoDB is roto, on the same two cores as all else.",
-        "Requests/s are the median of the turns, latencies the median of the turns' percentiles.",
+        "One uvicorn process each, one view behind SessionMiddleware, sync or async; "
+        f"{CONNECTIONS} connections of load by {generator()}, in turns. DynamoDB is a process that "
+        f"answers from memory, on the same two cores as all else; Django's cache is {where}.",
+        "Requests/s are the median of the turns, latencies the median of the turns' percentiles. "
+        "CPU is that of the site's process.",
     ]
-    section.tables.append(_table(loads))
-    rates = {name: [median(load.rate for load in found)] for name, found in loads.items()}
-    section.plots.append(
-        Plot("serving", "A view that reads the session", "requests/s", [""], rates)
-    )
     return section
 
 
-def _started(stack: ExitStack, engine: str, folder: Path) -> dict[str, str]:
-    site = stack.enter_context(children.python("tests.bench.site", engine, log=folder / "site.log"))
-    told = json.loads(site.said)
-    return {"url": f"http://127.0.0.1:{told['port']}/{told['path']}", "cookie": told["cookie"]}
-
-
-def _loads(sites: dict[str, dict[str, str]], scale: Scale) -> dict[str, list[Load]]:
-    loads: dict[str, list[Load]] = {name: [] for name in sites}
-    for site in sites.values():
-        generate(**site, connections=CONNECTIONS, seconds=scale.burst / 3)  # warm
-    for _ in range(scale.bursts):
-        for name, site in sites.items():
-            loads[name].append(generate(**site, connections=CONNECTIONS, seconds=scale.burst))
-    return loads
-
-
-def _table(loads: dict[str, list[Load]]) -> Table:
-    bare = loads[NO_SESSION]
-    rows = []
-    for name, found in loads.items():
-        ratios = [ours.rate / theirs.rate for ours, theirs in zip(found, bare, strict=True)]
-        rows.append(
-            (
-                name,
-                f"{median(load.rate for load in found):,.0f}",
-                str(ratio_of(ratios)),
-                f"{median(load.p50 for load in found):.1f}",
-                f"{median(load.p99 for load in found):.1f}",
+def _sites(stack: ExitStack, kind: str, folder: Path, section: Section) -> dict[str, Proxy]:
+    sites = {}
+    for name, engine in SITES.items():
+        try:
+            site = stack.enter_context(
+                children.python("tests.bench.site", engine, kind, log=folder / "site.log")
             )
-        )
-    columns = ("", "requests/s", "times no session", "p50 ms", "p99 ms")
-    return Table("Requests/s over HTTP", columns, rows)
+        except RuntimeError:
+            section.notes.append(f"Skipped: the {kind} site with {name} did not start.")
+        else:
+            sites[name] = Proxy(site.pid, **json.loads(site.said))
+    return sites
+
+
+def _turns(sites: dict[str, Proxy], scale: Scale) -> Turns:
+    turns: Turns = {name: [] for name in sites}
+    for number in range(scale.bursts + 1):
+        for name, site in sites.items():
+            found = turn_of(site, CONNECTIONS, scale.burst)
+            if number:  # The first one warms.
+                turns[name].append(found)
+    return turns
+
+
+def _add(section: Section, kind: str, turns: Turns) -> None:
+    rows = [_row(name, found, turns) for name, found in turns.items()]
+    columns = (
+        "",
+        "requests/s",
+        "times no session",
+        "p50 ms",
+        "p99 ms",
+        "CPU µs a request",
+        "CPU, times cached_db's",
+    )
+    section.tables.append(Table(f"Requests/s over HTTP, {kind} view", columns, rows))
+    rates = {name: [median(turn.load.rate for turn in found)] for name, found in turns.items()}
+    title = f"A view that reads the session, {kind}"
+    section.plots.append(Plot(f"serving-{kind}", title, "requests/s", [""], rates))
+    what = f"{kind} view that reads the session: CPU, times that with cached_db"
+    found = cpu_ratio(turns[OURS], turns[CACHED]).median
+    section.targets.append(Target(what, LIMITS[kind], found))
+
+
+def _row(name: str, found: list[Turn], turns: Turns) -> tuple[str, ...]:
+    pairs = zip(found, turns[NO_SESSION], strict=True)
+    return (
+        name,
+        f"{median(turn.load.rate for turn in found):,.0f}",
+        str(ratio_of([ours.load.rate / bare.load.rate for ours, bare in pairs])),
+        f"{median(turn.load.p50 for turn in found):.1f}",
+        f"{median(turn.load.p99 for turn in found):.1f}",
+        f"{median(turn.cpu for turn in found) * 1e6:,.0f}",
+        str(cpu_ratio(found, turns[CACHED])),
+    )

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
 from django.core.management import call_command
 
-from tests.bench import aws, django_site
+from gateway_site.local.processes import ROOT
+from tests.bench import aws, before, django_site
 from tests.bench.content import KB, content
-from tests.bench.measuring import percentile
-from tests.bench.peers import ENGINES, OURS, EnginePeer
+from tests.bench.measuring import percentile, ratio_of
+from tests.bench.peers import DYSESSION, ENGINES, OURS, EnginePeer
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 from tests.bench.start import BARE
 
-LIMIT = 30.0  # ms
+IMPORT_LIMIT = 0.8  # times django-dysession's
+FIRST_LIMIT = 1.0  # times the engine's before
+BEFORE = f"{OURS} at {before.COMMIT}"
 NO_DJANGO = "boto3 without Django"
 CACHE = "Django cache"
 NOTES = [
@@ -36,10 +41,12 @@ def run(scale: Scale, folder: Path) -> Section:
         django_site.set_up(django_site.site(folder, found.settings, cache))
         call_command("migrate", verbosity=0)
         keys = _keys(section, cache)
+        trees = _trees(section, folder, keys)
         starts: dict[str, list[dict[str, float]]] = {name: [] for name in keys}
         for _ in range(scale.starts):
             for name, key in keys.items():
-                starts[name].append(_start(ENGINES.get(name, BARE), key))
+                engine = ENGINES[OURS] if name == BEFORE else ENGINES.get(name, BARE)
+                starts[name].append(_start(engine, key, trees.get(name, ROOT)))
     rows = [(name, *_row(found)) for name, found in starts.items()]
     columns = (
         "",
@@ -50,14 +57,38 @@ def run(scale: Scale, folder: Path) -> Section:
         "memory MB",
     )
     section.tables.append(Table("A new process", columns, rows))
-    ours = median(start["import"] for start in starts[OURS])
-    section.targets.append(
-        Target("import of sessions_kms.backend over Django's", LIMIT, ours, "ms")
-    )
+    section.targets += _targets(starts)
     firsts = {name: [median(s["first"] for s in found)] for name, found in starts.items()}
     title = "From the start of a process to its first session"
     section.plots.append(Plot("starting", title, "ms", [""], firsts))
     return section
+
+
+def _trees(section: Section, folder: Path, keys: dict[str, str]) -> dict[str, Path]:
+    """Add the engine as it was, which reads the session that today's one stored."""
+    try:
+        tree = before.unpacked(folder)
+    except LookupError:
+        section.notes.append(f"Skipped: {BEFORE}: this is no checkout that has it.")
+        return {}
+    keys[BEFORE] = keys[OURS]
+    return {BEFORE: tree}
+
+
+def _targets(starts: dict[str, list[dict[str, float]]]) -> Iterator[Target]:
+    if DYSESSION in starts:
+        found = _times(starts, "import_cpu", DYSESSION)
+        what = "import of sessions_kms.backend: CPU, times django-dysession's"
+        yield Target(what, IMPORT_LIMIT, found)
+    if BEFORE in starts:
+        found = _times(starts, "first", BEFORE)
+        what = f"first loaded session of a process: time, times that at {before.COMMIT}"
+        yield Target(what, FIRST_LIMIT, found)
+
+
+def _times(starts: dict[str, list[dict[str, float]]], what: str, peer: str) -> float:
+    pairs = zip(starts[OURS], starts[peer], strict=True)
+    return ratio_of([ours[what] / theirs[what] for ours, theirs in pairs]).median
 
 
 def _keys(section: Section, cache: str | None) -> dict[str, str]:
@@ -77,10 +108,14 @@ def _keys(section: Section, cache: str | None) -> dict[str, str]:
     return keys
 
 
-def _start(engine: str, key: str) -> dict[str, float]:
+def _start(engine: str, key: str, tree: Path) -> dict[str, float]:
     gc.collect()
-    command = [sys.executable, "-m", "tests.bench.start", engine, key, str(time.monotonic())]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    began = str(time.monotonic())
+    command = [sys.executable, "-P", "-m", "tests.bench.start", engine, key, began]
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    told = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True
+    ).stdout
     found: dict[str, float] = json.loads(told.splitlines()[-1])
     return found
 

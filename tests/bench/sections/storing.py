@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 from django.core.management import call_command
 
-from tests.bench import aws, django_site, encryption_sdk
+from tests.bench import aws, before, django_site, encryption_sdk, engines
 from tests.bench.content import KB, content
-from tests.bench.measuring import Contestant, Timed, compete, ratio
+from tests.bench.engines import EngineProcess
+from tests.bench.measuring import Contestant, Elsewhere, Here, Timed, compete, ratio
 from tests.bench.peers import (
     BARE,
     ENGINES,
@@ -24,7 +29,17 @@ from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 
 VERBS = ("load", "save")
-LIMIT = 1.05
+BY_BOTO = f"{OURS}, by boto3"
+BEFORE = f"{OURS} at {before.COMMIT}"
+POSTGRESQL = "Django db (PostgreSQL)"
+LIMITS = {  # times the bare boto3 call, by verb and KB
+    ("load", 1): 0.25,
+    ("load", 4): 0.25,
+    ("load", 64): 0.45,
+    ("save", 1): 0.28,
+    ("save", 4): 0.28,
+    ("save", 64): 0.50,
+}
 COLUMNS = (
     "",
     "CPU p50 µs",
@@ -36,23 +51,66 @@ COLUMNS = (
 )
 
 
+class Stored(Protocol):
+    """A way of keeping a session, here or in a process of its own."""
+
+    def store(self, size: int) -> None: ...
+    def contestant(self, verb: str) -> Contestant: ...
+
+
+class StoredHere:
+    """A peer in this process."""
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+
+    def store(self, size: int) -> None:
+        self._peer.store(content(size * KB))
+
+    def contestant(self, verb: str) -> Contestant:
+        prepare = {"load": self._peer.prepare_load, "save": self._peer.prepare_save}[verb]
+        return Here(self._peer.name, prepare)
+
+
+class StoredElsewhere:
+    """An engine in a process of its own."""
+
+    def __init__(self, process: EngineProcess) -> None:
+        self._process = process
+
+    def store(self, size: int) -> None:
+        self._process.store(size)
+
+    def contestant(self, verb: str) -> Contestant:
+        return Elsewhere(self._process.name, partial(self._process.turn, verb))
+
+
 def run(scale: Scale, folder: Path) -> Section:
     section = Section("One session loaded, one session saved")
-    with aws.running("answering", folder) as found, django_site.redis(folder) as cache:
-        django_site.set_up(django_site.site(folder, found.settings, cache))
+    with (
+        ExitStack() as stack,
+        aws.running("answering", folder) as found,
+        django_site.redis(folder) as cache,
+    ):
+        # This process asks by boto3: the parameters of its calls are the bare call's.
+        site = django_site.site(folder, {**found.settings, "CLIENT": "boto"}, cache)
+        django_site.set_up(site)
         call_command("migrate", verbosity=0)
-        peers = _peers(found.key_arn, section)
         section.notes += _notes(cache)
-        timed = {size: _timed(peers, size, scale) for size in scale.sizes}
+        stored = [
+            *_here(found.key_arn, section),
+            *_elsewhere(stack, found.settings, folder, section),
+        ]
+        timed = {size: _timed(stored, size, scale) for size in scale.sizes}
     for verb in VERBS:
         for size in scale.sizes:
             section.tables.append(_table(verb, size, timed[size][verb]))
-            section.targets += _targets(verb, size, timed[size][verb])
+            section.targets.append(_target(verb, size, timed[size][verb]))
         section.plots.append(_plot(verb, {size: timed[size][verb] for size in scale.sizes}))
     return section
 
 
-def _peers(key_arn: str, section: Section) -> list[Peer]:
+def _here(key_arn: str, section: Section) -> Iterable[Stored]:
     peers: list[Peer] = [BarePeer(BARE), BarePeer(TUNED), ItemPeer(PLAIN)]
     try:
         peers.append(encryption_sdk.peer(key_arn))
@@ -63,7 +121,31 @@ def _peers(key_arn: str, section: Section) -> list[Peer]:
             peers.append(EnginePeer(name))
         except ImportError:
             section.notes.append(f"Skipped: {name} is not installed.")
-    return peers
+            continue
+        if name == OURS:
+            peers[-1].name = BY_BOTO
+    return [StoredHere(peer) for peer in peers]
+
+
+def _elsewhere(
+    stack: ExitStack, settings: dict[str, Any], folder: Path, section: Section
+) -> Iterable[Stored]:
+    wire = engines.running(OURS, OURS, SESSIONS_KMS={**settings, "CLIENT": "wire"})
+    yield StoredElsewhere(stack.enter_context(wire))
+    try:
+        tree = before.unpacked(folder)
+    except LookupError:
+        section.notes.append(f"Skipped: {BEFORE}: this is no checkout that has it.")
+    else:
+        then = engines.running(BEFORE, OURS, root=tree, SESSIONS_KMS=settings)
+        yield StoredElsewhere(stack.enter_context(then))
+    databases = stack.enter_context(django_site.postgresql())
+    if databases is None:
+        section.notes.append("Skipped: PostgreSQL is not installed.")
+        return
+    process = stack.enter_context(engines.running(POSTGRESQL, "Django db (SQLite)", **databases))
+    process.migrate()
+    yield StoredElsewhere(process)
 
 
 def _notes(cache: str | None) -> list[str]:
@@ -75,22 +157,21 @@ def _notes(cache: str | None) -> list[str]:
         "nothing else, by the client that `boto3.client` gives. The engine's own client leaves out "
         "boto's validation of parameters, and so is told apart. “boto3 and JSON” is the least any "
         "session engine does, by the engine's client.",
+        f"“{OURS}” asks by the wire, as where nothing stands against it; “{BY_BOTO}” as it does "
+        "elsewhere.",
         "The CPU ratio is the stricter one, and the target is held to it.",
         f"Django's cache is {where}. A signed cookie of 64 KB is no use in a browser.",
     ]
 
 
-def _timed(peers: list[Peer], size: int, scale: Scale) -> dict[str, dict[str, Timed]]:
-    session = content(size * KB)
-    for peer in peers:
-        peer.store(session)
-    prepared = {
-        "load": [Contestant(peer.name, peer.prepare_load) for peer in peers],
-        "save": [Contestant(peer.name, peer.prepare_save) for peer in peers],
-    }
+def _timed(stored: Iterable[Stored], size: int, scale: Scale) -> dict[str, dict[str, Timed]]:
+    for each in stored:
+        each.store(size)
     return {
-        verb: compete(contestants, rounds=scale.rounds, budget=scale.budget)
-        for verb, contestants in prepared.items()
+        verb: compete(
+            [each.contestant(verb) for each in stored], rounds=scale.rounds, budget=scale.budget
+        )
+        for verb in VERBS
     }
 
 
@@ -108,12 +189,9 @@ def _table(verb: str, size: int, timed: dict[str, Timed]) -> Table:
     return Table(f"{verb}, {size} KB", COLUMNS, rows)
 
 
-def _targets(verb: str, size: int, timed: dict[str, Timed]) -> list[Target]:
+def _target(verb: str, size: int, timed: dict[str, Timed]) -> Target:
     what = f"{verb} of {size} KB, CPU, times the bare boto3 call"
-    return [
-        Target(name, LIMIT, ratio(timed[OURS].cpu, timed[peer].cpu).median)
-        for name, peer in ((what, BARE), (f"{what} by the engine's own client", TUNED))
-    ]
+    return Target(what, LIMITS[verb, size], ratio(timed[OURS].cpu, timed[BARE].cpu).median)
 
 
 def _plot(verb: str, timed: dict[int, dict[str, Timed]]) -> Plot:

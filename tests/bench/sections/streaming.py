@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from tests.bench import proxies
 from tests.bench.measuring import percentile
-from tests.bench.proxies import NAMES, Proxy
-from tests.bench.result import Plot, Section, Table
+from tests.bench.peer_proxies import Missing
+from tests.bench.proxies import BEFORE, FORWARDER, GATEWAY, Proxy, Stage
+from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 
+NAMES = (FORWARDER, GATEWAY, BEFORE)
+MANY = 1000  # streams, at which the limits count
+FIRST_BYTE_LIMIT = 1.2  # times the bare forwarder's
+MEMORY_LIMIT = 40.0  # KB a stream
 GIVE_UP = 90.0  # seconds
 AGAIN = 1.0
 EVENT = b"data:"
@@ -30,20 +36,46 @@ def run(scale: Scale, folder: Path) -> Section:
         ],
     )
     _allow_descriptors()
-    rows, delays = [], {name: [] for name in NAMES}  # type: ignore[var-annotated]
-    with proxies.upstream(folder) as url:
+    found: dict[int, dict[str, Held]] = {}
+    with proxies.stage(folder) as stage:
         for count in scale.streams:
-            for name in NAMES:
-                with proxies.running(name, url, folder) as proxy:
-                    held = asyncio.run(_held(proxy, count, scale.settle))
-                delays[name].append(percentile(held.delays, 50))
-                rows.append((f"{count:,} through the {name}", *held.row()))
+            found[count] = dict(_each(stage, count, scale.settle, section))
+    rows = [
+        (f"{count:,} through the {name}", *held.row())
+        for count, by_name in found.items()
+        for name, held in by_name.items()
+    ]
     columns = ("", "first byte p50 ms", "first byte p99 ms", "memory KB a stream", "threads")
     section.tables.append(Table("Streams", columns, rows))
     labels = [f"{count:,} streams" for count in scale.streams]
     title = "First byte of an event stream, median"
+    delays = {name: [each[name].delay for each in found.values()] for name in found[1]}
     section.plots.append(Plot("streams", title, "ms", labels, delays))
+    if many := found.get(MANY):
+        section.targets += _targets(many)
     return section
+
+
+def _each(stage: Stage, count: int, settle: float, section: Section) -> Iterator[tuple[str, Held]]:
+    for name in NAMES:
+        try:
+            with stage.running(name) as proxy:
+                yield name, asyncio.run(_held(proxy, count, settle))
+        except Missing as error:
+            section.notes.append(f"Skipped: {name}: {error} is not here.")
+
+
+def _targets(found: dict[str, Held]) -> list[Target]:
+    ours, bare = found[GATEWAY], found[FORWARDER]
+    what = f"{MANY:,} event streams at one moment"
+    return [
+        Target(
+            f"{what}: first byte, times the bare forwarder's",
+            FIRST_BYTE_LIMIT,
+            ours.delay / bare.delay,
+        ),
+        Target(f"{what}: memory a stream", MEMORY_LIMIT, ours.memory, "KB"),
+    ]
 
 
 class Held:
@@ -54,10 +86,19 @@ class Held:
         self._memory = memory
         self._threads = threads
 
+    @property
+    def delay(self) -> float:
+        """Milliseconds until the first event, median."""
+        return percentile(self.delays, 50)
+
+    @property
+    def memory(self) -> float:
+        """KB a stream."""
+        return self._memory / len(self.delays) / 1024
+
     def row(self) -> tuple[str, ...]:
-        p50, p99 = percentile(self.delays, 50), percentile(self.delays, 99)
-        kilobytes = self._memory / len(self.delays) / 1024
-        return f"{p50:,.0f}", f"{p99:,.0f}", f"{kilobytes:,.0f}", f"{self._threads}"
+        p99 = percentile(self.delays, 99)
+        return f"{self.delay:,.0f}", f"{p99:,.0f}", f"{self.memory:,.0f}", f"{self._threads}"
 
 
 async def _held(proxy: Proxy, count: int, settle: float) -> Held:

@@ -1,20 +1,22 @@
-"""Loading in many threads of one process, beside the bare call in as many."""
+"""Loading in many threads of one process, beside the engine before and the bare call in as many."""
 
 from __future__ import annotations
 
-import threading
-import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from tests.bench import aws, django_site
-from tests.bench.content import KB, content
+from tests.bench import aws, before, django_site, engines
+from tests.bench.engines import EngineProcess
 from tests.bench.measuring import ratio_of
-from tests.bench.peers import OURS, TUNED, BarePeer, EnginePeer, Peer
-from tests.bench.result import Plot, Section, Table
+from tests.bench.peers import OURS, TUNED
+from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 
 TURN = 0.15  # of a burst, for one contestant in one turn
+BEFORE = f"{OURS} at {before.COMMIT}"
+LIMIT = 0.25  # of the time that a load took then
+Rates = dict[str, list[float]]
 
 
 def run(scale: Scale, folder: Path) -> Section:
@@ -25,56 +27,63 @@ def run(scale: Scale, folder: Path) -> Section:
             "more threads do not make more loads; a session engine must not make fewer of them.",
         ],
     )
-    rates: dict[int, dict[str, list[float]]] = {}
-    with aws.running("answering", folder) as found:
+    rates: dict[int, Rates] = {}
+    with ExitStack() as stack, aws.running("answering", folder) as found:
         django_site.set_up(django_site.site(folder, found.settings, None))
-        peers: list[Peer] = [EnginePeer(OURS), BarePeer(TUNED)]
-        for peer in peers:
-            peer.store(content(1 * KB))
+        by_boto = {**found.settings, "CLIENT": "boto"}
+        running = [stack.enter_context(engines.running(OURS, OURS))]
+        running.append(stack.enter_context(engines.running(TUNED, TUNED, SESSIONS_KMS=by_boto)))
+        try:
+            then = engines.running(BEFORE, OURS, root=before.unpacked(folder))
+            running.append(stack.enter_context(then))
+        except LookupError:
+            section.notes.append(f"Skipped: {BEFORE}: this is no checkout that has it.")
+        for process in running:
+            process.store(1)
         for threads in scale.threads:
-            rates[threads] = {peer.name: [] for peer in peers}
-            for _ in range(scale.bursts):
-                for peer in peers:
-                    rate = _rate(peer, threads, scale.burst * TURN)
-                    rates[threads][peer.name].append(rate)
+            rates[threads] = _rates(running, threads, scale)
     section.tables.append(_table(rates))
-    lines = {name: [median(found[name]) for found in rates.values()] for name in (OURS, TUNED)}
+    section.targets += _targets(rates)
+    lines = {name: [median(found[name]) for found in rates.values()] for name in rates[1]}
     labels = [f"{threads}" for threads in rates]
     title = "Loads a second, by threads"
     section.plots.append(Plot("threads", title, "loads/s", labels, lines, lines=True))
     return section
 
 
-def _rate(peer: Peer, threads: int, seconds: float) -> float:
-    """Return how many loads a second the threads make together."""
-    loads = [0] * threads
-    ready = threading.Barrier(threads + 1)
-    over = threading.Event()
-
-    def work(number: int) -> None:
-        ready.wait()
-        while not over.is_set():
-            peer.prepare_load()()
-            loads[number] += 1
-
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
-    for worker in workers:
-        worker.start()
-    ready.wait()
-    began = time.perf_counter()
-    time.sleep(seconds)
-    over.set()
-    for worker in workers:
-        worker.join()
-    return sum(loads) / (time.perf_counter() - began)
+def _rates(running: list[EngineProcess], threads: int, scale: Scale) -> Rates:
+    rates: Rates = {process.name: [] for process in running}
+    for _ in range(scale.bursts):
+        for process in running:
+            rates[process.name].append(process.rate(threads, scale.burst * TURN))
+    return rates
 
 
-def _table(rates: dict[int, dict[str, list[float]]]) -> Table:
+def _table(rates: dict[int, Rates]) -> Table:
+    peers = list(rates[1])
     rows = []
     for threads, found in rates.items():
-        pairs = zip(found[TUNED], found[OURS], strict=True)
-        ratio = ratio_of([bare / ours if ours else 0 for bare, ours in pairs])
-        row = (f"{median(found[OURS]):,.0f}", f"{median(found[TUNED]):,.0f}", str(ratio))
-        rows.append((f"{threads} thread{'s' if threads > 1 else ''}", *row))
-    columns = ("", "loads/s", f"{TUNED}: loads/s", "times boto3's time")
-    return Table("Loads a second", columns, rows)
+        cells = [f"{median(found[name]):,.0f}" for name in peers]
+        cells += [str(_times(found, peer)) for peer in peers[1:]]
+        rows.append((f"{threads} thread{'s' if threads > 1 else ''}", *cells))
+    columns = ("", *(f"{name}: loads/s" for name in peers))
+    return Table(
+        "Loads a second", (*columns, *(f"time, times {peer}'s" for peer in peers[1:])), rows
+    )
+
+
+def _targets(rates: dict[int, Rates]) -> list[Target]:
+    return [
+        Target(
+            f"a load of 1 KB in {threads} threads: times the time at {before.COMMIT}",
+            LIMIT,
+            _times(found, BEFORE),
+        )
+        for threads, found in rates.items()
+        if BEFORE in found and threads <= 32
+    ]
+
+
+def _times(rates: Rates, peer: str) -> float:
+    pairs = zip(rates[peer], rates[OURS], strict=True)
+    return round(ratio_of([theirs / ours if ours else 0 for theirs, ours in pairs]).median, 3)

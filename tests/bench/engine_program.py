@@ -1,0 +1,96 @@
+"""A session engine, or the bare call, in a process that is told line by line what to time.
+
+    PYTHONPATH=TREE python -P engine_program.py PEER SETTINGS
+
+It times the engine of whichever tree it is led to, so it takes nothing from `tests` but what the
+tree of `before.COMMIT` has too. Each line is JSON: {"do": …}; so is each answer.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import threading
+import time
+from typing import Any
+
+from tests.bench.django_site import set_up_child
+
+KB = 1024
+
+
+class Engine:
+    """What one process is told."""
+
+    def __init__(self, name: str) -> None:
+        from tests.bench.peers import ENGINES, BarePeer, EnginePeer, Peer
+
+        self._peer: Peer = EnginePeer(name) if name in ENGINES else BarePeer(name)
+
+    def migrate(self) -> None:
+        """Make the tables of its database."""
+        from django.core.management import call_command
+
+        call_command("migrate", verbosity=0)
+
+    def store(self, size: int) -> None:
+        """Store a session of so many KB, which the next calls are about."""
+        from tests.bench.content import content
+
+        self._peer.store(content(size * KB))
+
+    def turn(self, verb: str, calls: int) -> tuple[list[float], list[float]]:
+        """Return the microseconds of each call, wall and CPU."""
+        prepare = {"load": self._peer.prepare_load, "save": self._peer.prepare_save}[verb]
+        wall, cpu = [], []
+        gc.collect()
+        gc.freeze()
+        for _ in range(calls):
+            call = prepare()
+            cpu_began = time.thread_time_ns()
+            began = time.perf_counter_ns()
+            call()
+            ended = time.perf_counter_ns()
+            cpu_ended = time.thread_time_ns()
+            wall.append((ended - began) / 1000)
+            cpu.append((cpu_ended - cpu_began) / 1000)
+        gc.unfreeze()
+        return wall, cpu
+
+    def rate(self, threads: int, seconds: float) -> float:
+        """Return how many loads a second so many threads make together."""
+        loads = [0] * threads
+        ready = threading.Barrier(threads + 1)
+        over = threading.Event()
+
+        def work(number: int) -> None:
+            ready.wait()
+            while not over.is_set():
+                self._peer.prepare_load()()
+                loads[number] += 1
+
+        workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+        for worker in workers:
+            worker.start()
+        ready.wait()
+        began = time.perf_counter()
+        time.sleep(seconds)
+        over.set()
+        for worker in workers:
+            worker.join()
+        return sum(loads) / (time.perf_counter() - began)
+
+
+def main(name: str, settings: dict[str, Any]) -> None:
+    set_up_child(**settings)
+    engine = Engine(name)
+    for line in sys.stdin:
+        command = json.loads(line)
+        answer = getattr(engine, command.pop("do"))(**command)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], json.loads(sys.argv[2]))

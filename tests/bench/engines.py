@@ -1,0 +1,66 @@
+"""Engines that are measured in processes of their own: of another tree, or otherwise configured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gateway_site.local.processes import ROOT
+from tests.bench.measuring import Turn
+
+PROGRAM = Path(__file__).with_name("engine_program.py")
+
+
+class EngineProcess:
+    """One such process, for the one who measures."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
+        self.name = name
+        self._process = process
+
+    def store(self, size: int) -> None:
+        """Store a session of so many KB."""
+        self._ask("store", size=size)
+
+    def turn(self, verb: str, calls: int) -> Turn:
+        """Time some calls, one by one; return microseconds, wall and CPU."""
+        wall, cpu = self._ask("turn", verb=verb, calls=calls)
+        return wall, cpu
+
+    def migrate(self) -> None:
+        """Make the tables of its database."""
+        self._ask("migrate")
+
+    def rate(self, threads: int, seconds: float) -> float:
+        """Return how many loads a second so many threads make together."""
+        return float(self._ask("rate", threads=threads, seconds=seconds))
+
+    def _ask(self, do: str, **arguments: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended.")
+        return json.loads(line)
+
+
+@contextmanager
+def running(name: str, peer: str, *, root: Path = ROOT, **settings: Any) -> Iterator[EngineProcess]:
+    """Start a peer of `peers` under a name, with settings beside those of this process."""
+    command = [sys.executable, "-P", str(PROGRAM), peer, json.dumps(settings)]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield EngineProcess(name, process)
+        finally:
+            process.kill()
