@@ -45,7 +45,7 @@ async def anothing(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok", headers=ANSWER)
 
 
-VIEWS = {
+VIEWS: dict[tuple[str, bool], Any] = {
     ("sync", True): read,
     ("async", True): aread,
     ("sync", False): nothing,

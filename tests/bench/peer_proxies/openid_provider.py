@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -20,7 +21,11 @@ from tests.bench.http_server import Connection, answer, serve
 JSON = b"application/json"
 AGE = 86_400  # seconds, of every token
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-SHOWN = {**RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True), "kid": "1", "alg": "RS256"}
+SHOWN: dict[str, Any] = {
+    **RSAAlgorithm.to_jwk(KEY.public_key(), as_dict=True),
+    "kid": "1",
+    "alg": "RS256",
+}
 
 nonces: dict[str, tuple[str, str]] = {}
 
@@ -32,7 +37,7 @@ def respond(_: Connection, head: bytes, body: bytes) -> bytes:
     issuer = f"http://{host}"
     if target.path == "/authorize":
         return _led_back(_fields(target.query))
-    documents = {
+    documents: dict[str, Callable[[], dict[str, Any]]] = {
         "/.well-known/openid-configuration": lambda: _metadata(issuer),
         "/jwks": lambda: {"keys": [SHOWN]},
         "/token": lambda: _tokens(issuer, _fields(body.decode())["code"]),

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from statistics import median
 from typing import Any
 
@@ -117,8 +118,7 @@ class Commands:
 
     def be_slow(self, seconds: float) -> None:
         """Have each call of DynamoDB take so long on its way: half there, half back."""
-        from sessions_kms.aws import translation
-
+        translation: Any = import_module("sessions_kms.aws.translation")
         ask = translation.asking
 
         def slowly(client: Any, operation: str, params: Mapping[str, Any]) -> Slowly:
