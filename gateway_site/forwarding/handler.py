@@ -1,13 +1,14 @@
 """The ASGI application: Django's own, which forwards what the gateway's view admits.
 
 A call of an upstream passes through Django's whole middleware like any request, but its
-body stays in the ASGI channel. The middleware's thread and database connection are given
-back before the upstream is called: an open stream holds neither.
+body stays in the ASGI channel. Its session is read ahead, and then middleware and view need
+neither a thread nor a wait (`passage`). A call that needs a thread after all has given it and its
+database connection back before the upstream is called: an open stream holds neither.
 
-Pages take the same way, with the body read before: a thread is held neither for a client
-that sends slowly nor for one that reads slowly. Who finds no thread for too long is told to
-come again; calls, pages and what asks a provider wait in lines of their own (`lanes`), so that
-a slow provider holds up nothing else.
+Pages take the same way, in a thread, with the body read before: a thread is held neither for a
+client that sends slowly nor for one that reads slowly. Who finds no place for too long is told to
+come again; calls, pages and what asks a provider wait in lines of their own (`lanes`), so that a
+slow provider holds up nothing else.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -26,7 +26,7 @@ from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, ResolverMatch, resolve
+from django.urls import Resolver404, resolve
 
 from gateway_site.edge import access_log, own_cookies
 from gateway_site.edge.asgi import Receive, Send
@@ -35,15 +35,8 @@ from gateway_site.edge.tally import Tally
 from gateway_site.forwarding import admission, client_calls, proxy
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.gate import Busy, Gate
-from gateway_site.forwarding.lanes import (
-    CLIENTS,
-    THREADS,
-    Lane,
-    ProviderLane,
-    Work,
-    provider_asked_by,
-)
-from gateway_site.forwarding.passage import Chain, NeedsThread, Passage, reads_session
+from gateway_site.forwarding.lanes import CLIENTS, THREADS, Lane, ProviderLane, provider_asked_by
+from gateway_site.forwarding.passage import Chain, NeedsThread, Passage
 from gateway_site.forwarding.people import people
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems, url_rules
@@ -73,7 +66,7 @@ class GatewayHandler(ASGIHandler):
     def __init__(self) -> None:
         super().__init__()
         self.admission = Chain()
-        self._doors, self._readers = Gate(ADMISSIONS), Gate(ADMISSIONS)
+        self._doors = Gate(ADMISSIONS)
         self._calls = Lane("gateway-admission", THREADS)
         self._pages = Lane("gateway-pages", THREADS)
         self._providers = ProviderLane()
@@ -112,45 +105,30 @@ class GatewayHandler(ASGIHandler):
         passage = Passage(self, self.admission, _seen(scope), io.BytesIO())
         if not self.admission.is_known:
             return await self._calls.run(client, passage.in_thread)
-        async with self._ahead(scope, client, self._doors) as (content, door):
-            if people().answers_for(content):
-                with suppress(NeedsThread):
-                    return passage.in_loop()
-            await door.aclose()  # Who waits for a thread holds up nobody who needs none.
-            return await self._calls.run(client, passage.in_thread)
+        async with AsyncExitStack() as door:
+            await door.enter_async_context(self._doors.place(client))
+            async with ahead.session(own_cookies.believed(scope)) as content:
+                if people().answers_for(content):
+                    with suppress(NeedsThread):
+                        return passage.in_loop()
+                await door.aclose()  # Who waits for a thread holds up nobody who needs none.
+                return await self._calls.run(client, passage.in_thread)
 
     async def _page(self, scope: Any, client: Client, send: Send) -> None:
         try:
             body = await self.read_body(client.receive)
             work = Passage(self, self.admission, scope, body).in_thread
-            response = await self._shown(scope, client, work)
+            provider = _provider_asked(scope)
+            response = await (
+                self._pages.run(client, work)
+                if provider is None
+                else self._providers.run(client, work, provider=provider)
+            )
         except (Busy, RequestDataTooBig, TimeoutError) as error:
             response = _refusal(error)
         await self.send_response(response, send)
         if response.streaming:
             response.close()
-
-    async def _shown(self, scope: Any, client: Client, work: Work) -> HttpResponseBase:
-        """Return a page, whose thread waits for the session only where few are asked for it."""
-        match = _match(scope)
-        provider = _provider_asked(match)
-        if provider is not None:
-            return await self._providers.run(client, work, provider=provider)
-        if match is None or not reads_session(match.func):
-            return await self._pages.run(client, work)
-        async with self._ahead(scope, client, self._readers) as (_, door):
-            await door.aclose()
-            return await self._pages.run(client, work)
-
-    @asynccontextmanager
-    async def _ahead(
-        self, scope: Any, client: Client, gate: Gate
-    ) -> AsyncIterator[tuple[Mapping[str, Any], AsyncExitStack]]:
-        """Read the session ahead, in turn; give its content, and what gives the place back."""
-        async with AsyncExitStack() as door:
-            await door.enter_async_context(gate.place(client))
-            async with ahead.session(own_cookies.believed(scope)) as content:
-                yield content, door
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer who asks for health, without waiting in a line: busy must not look broken."""
@@ -218,17 +196,11 @@ def _is_ours(scope: Any) -> bool:
     return _path(scope).startswith(url_rules.ROOT)
 
 
-def _match(scope: Any) -> ResolverMatch | None:
-    """Return the view of a page, by its address."""
-    try:
-        return resolve(_path(scope))
-    except Resolver404:
-        return None
-
-
-def _provider_asked(match: ResolverMatch | None) -> str | None:
+def _provider_asked(scope: Any) -> str | None:
     """Return the name of the provider that a page will ask, as its address tells it."""
-    if match is None:
+    try:
+        match = resolve(_path(scope))
+    except Resolver404:
         return None
     if (match.url_name or "").startswith(CLIENTS):
         return CLIENTS

@@ -31,7 +31,6 @@ from gateway_site.forwarding.people import CALLER
 REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
 IN_LOOP = "_gateway_in_loop"  # the request's attribute: whose code must not wait
 WITHOUT_IO = "_gateway_without_io"  # the view's
-WITH_SESSION = "_gateway_with_session"  # the view's
 
 # Middleware that waits for nothing, or for what raises SynchronousOnlyOperation. What is not named
 # here may block without a word, and every request with it: then all of them go through threads.
@@ -68,17 +67,6 @@ def without_io(view: View) -> View:
     """Mark a view that waits for nothing but the session and who has it."""
     setattr(view, WITHOUT_IO, True)
     return view
-
-
-def with_session(view: View) -> View:
-    """Mark a page that always asks for the session: it is read before a thread is taken."""
-    setattr(view, WITH_SESSION, True)
-    return view
-
-
-def reads_session(view: Callable[..., object]) -> bool:
-    """Tell whether a page is marked so."""
-    return hasattr(view, WITH_SESSION)
 
 
 class Chain(BaseHandler):

@@ -13,14 +13,12 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.forwarding.passage import with_session
 from gateway_site.pages.connected import connections_of
 from gateway_site.pages.sessions import count_of
 from gateway_site.pages.sign_in import is_led_on
 from sessions_kms import SessionStore
 
 
-@with_session
 @require_safe
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:

@@ -14,10 +14,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from gateway_site.forwarding.onward_address import FIELD, leads_to_call
-from gateway_site.forwarding.passage import with_session
 
 
-@with_session
 @require_safe
 @never_cache
 @login_required

@@ -22,7 +22,6 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from gateway_site.forwarding.passage import with_session
 from gateway_site.pages.session_label import SignIn
 from sessions_kms import StoreUnavailable, id_of, user_id_of
 from sessions_kms.operations import ending
@@ -73,7 +72,6 @@ def count_of(request: HttpRequest) -> Count | None:
     return replace(found, number=max(1, found.number))
 
 
-@with_session
 @require_safe
 @never_cache
 @login_required

@@ -16,7 +16,6 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 
 from gateway_site.forwarding.lanes import asks
-from gateway_site.forwarding.passage import with_session
 from gateway_site.rules import origin
 from oauth import SIGN_IN_AGAIN
 from oauth.sign_in.views import lead_to
@@ -28,7 +27,6 @@ def provider_asked() -> str | None:
     return found[0] if settings.SKIP_PROVIDER_BUTTON and len(found) == 1 else None
 
 
-@with_session
 @asks(provider_asked)
 @login_not_required
 @never_cache

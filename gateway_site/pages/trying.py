@@ -25,7 +25,6 @@ from django.views.decorators.http import require_safe
 
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.handler import gateway
-from gateway_site.forwarding.passage import with_session
 from gateway_site.rules import problems
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
@@ -70,7 +69,6 @@ class Answer:
         return f"{self.status} {HTTPStatus(self.status).phrase}" if known else str(self.status)
 
 
-@with_session
 @require_safe
 @never_cache
 @login_required

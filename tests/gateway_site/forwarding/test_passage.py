@@ -21,9 +21,9 @@ from django.utils.asyncio import async_unsafe
 from pytest_django import Settings
 
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.passage import Chain, with_session, without_io
+from gateway_site.forwarding.passage import Chain, without_io
 from sessions_kms.backend import SessionStore
-from tests.sessions_kms.support.stacks import Stack, fake_stack, install
+from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
 Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
@@ -73,23 +73,7 @@ def leaving_a_mark(request: HttpRequest) -> HttpResponse:
     return JsonResponse([*found, request.session.get("name")], safe=False)
 
 
-def page(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(str(request.session.get("name")))
-
-
-@with_session
-def page_ahead(request: HttpRequest) -> HttpResponse:
-    return page(request)
-
-
-def page_without(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("no session")
-
-
 urlpatterns = [
-    path("page", page),
-    path("page-ahead", page_ahead),
-    path("page-without", page_without),
     path("gateway/asking", asking),
     path("gateway/not-marked", not_marked),
     path("gateway/saving", saving),
@@ -105,13 +89,7 @@ class Foreign(CommonMiddleware):
 @pytest.fixture(autouse=True)
 def project(settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_passage"
-
-
-@pytest.fixture(autouse=True)
-def stack() -> Stack:
-    stack = fake_stack(FakeClock())
-    install(stack.services)
-    return stack
+    install(fake_stack(FakeClock()).services)
 
 
 @pytest.fixture
@@ -261,7 +239,7 @@ def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
     async def both() -> Answer:
         waiting = asyncio.create_task(ask(handler, "/gateway/not-marked"))
         try:
-            while handler._calls._gate._free:  # noqa: ASYNC110 - it tells nobody
+            while handler._calls._gate._free:  # noqa: ASYNC110 - it has no event to wait for
                 await asyncio.sleep(0)
             async with asyncio.timeout(PATIENCE / 2):
                 return await ask(handler, "/gateway/asking")
@@ -271,53 +249,3 @@ def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
 
     assert in_a_new_loop(both)[:2] == (200, b"loop")
     assert run.result()
-
-
-def ended() -> str:
-    key = a_session(name="ada")
-    SessionStore(key).delete()
-    return key
-
-
-@pytest.mark.parametrize(
-    "key", [lambda: a_session(name="ada"), ended, lambda: "0" * 32, lambda: "-", lambda: ""]
-)
-@pytest.mark.parametrize("available", [True, False])
-def test_page_with_its_session_read_ahead_is_the_same(
-    stack: Stack, key: Callable[[], str], available: bool
-) -> None:
-    cookie = key()
-    stack.dynamodb.unavailable = not available
-    found = answer_with_headers("/page-ahead", cookie)
-    assert found == answer_with_headers("/page", cookie)
-    assert found[0] == (503 if not available and len(cookie) == 32 else 200)
-
-
-def test_page_takes_a_thread_once_its_session_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway_site.forwarding.handler.THREADS", 1)
-    handler, key = GatewayHandler(), a_session(name="ada")
-    read = SessionStore.afetched
-
-    async def both() -> list[bytes]:
-        waits, go_on = asyncio.Event(), asyncio.Event()
-
-        async def slowly(self: SessionStore) -> Any:
-            waits.set()
-            await go_on.wait()
-            return await read(self)
-
-        monkeypatch.setattr(SessionStore, "afetched", slowly)
-        waiting = asyncio.create_task(ask(handler, "/page-ahead", key))
-        await waits.wait()
-        other = await ask(handler, "/page", key)
-        go_on.set()
-        return [other[1], (await waiting)[1]]
-
-    assert in_a_new_loop(both) == [b"ada", b"ada"]
-
-
-def test_page_that_asks_for_no_session_has_none_read(stack: Stack) -> None:
-    key = a_session(name="ada")
-    calls = len(stack.dynamodb.calls)
-    assert answer("/page-without", key) == (200, b"no session")
-    assert len(stack.dynamodb.calls) == calls

@@ -143,7 +143,7 @@ def test_what_asks_a_provider_is_told_by_its_address() -> None:
         "/": None,
         "/nowhere": None,
     }
-    asked = {path: handler._provider_asked(handler._match({"path": path})) for path in addresses}
+    asked = {path: handler._provider_asked({"path": path}) for path in addresses}
     assert asked == addresses
 
 
@@ -151,7 +151,7 @@ def test_page_that_leads_to_the_only_provider_asks_it_as_well(
     settings: Settings,
 ) -> None:
     """Metadata and pushed requests of a slow provider would hold the threads of all pages."""
-    page = handler._match({"path": "/accounts/login/"})
+    page = {"path": "/accounts/login/"}
     settings.OAUTH_PROVIDERS = [SimpleNamespace(name="corp")]
     settings.SKIP_PROVIDER_BUTTON = True
     assert handler._provider_asked(page) == "corp"
