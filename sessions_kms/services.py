@@ -108,8 +108,9 @@ class Services:
 
         What a session's own timeout would have ended is still there to them until its `ttl`.
         """
-        config = replace(self.config, absolute_timeout=self.config.longest_age)
-        return replace(self, config=config)
+        if self.config.longest_age == self.config.absolute_timeout:
+            return self
+        return replace(self, config=replace(self.config, absolute_timeout=self.config.longest_age))
 
     @cached_property
     def session_items(self) -> SessionItems:

@@ -52,7 +52,7 @@ class ClientSessionMiddleware(SessionMiddleware):
                 request.session.save()
         if client_calls.offered(request.path_info) is not None:
             patch_vary_headers(response, ("Authorization", "Cookie"))
-            if response.status_code == 401 and not response[CHALLENGE].startswith("Bearer"):
+            if response.status_code == 401 and not response.get(CHALLENGE, "").startswith("Bearer"):
                 invalid = client_calls.of(request) is not None
                 told = client_calls.challenge_of(request.path_info, invalid=invalid)
                 response[CHALLENGE] = told or ""
@@ -68,7 +68,6 @@ def _opened(request: HttpRequest, token: str, upstream: str) -> HttpResponse | N
         detail = "The access token is not valid, or not any more, or not for this upstream."
         return _refused(request, Problem(401, "invalid_token", detail), invalid=True)
     request.session = session
-    request.COOKIES = {}
     client_calls.mark(request, ClientCall(lambda: _ended(session)))
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # Django's own switch
     return None

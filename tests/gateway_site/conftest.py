@@ -1,5 +1,6 @@
 """The fixtures of these tests."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -22,6 +23,8 @@ def provider() -> Iterator[FakeProvider]:
 @pytest.fixture(scope="session")
 def gateway(provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Run one gateway for all tests of a worker: they leave nothing behind in it."""
+    began = time.time()
+    provider.clock = lambda: began  # as the gateway's own clock, which stands still
     folder = tmp_path_factory.mktemp("gateway")
     with running_gateway(folder, issuer=provider.issuer) as running:
         yield running

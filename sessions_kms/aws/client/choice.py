@@ -102,14 +102,10 @@ def _watcher(client: "DynamoDBClient") -> str | None:
 
 
 def _is_botocores(function: object) -> bool:
-    """Tell whether a function, and what it wraps, is one that botocore itself defines."""
+    """Tell whether a function is one of botocore, which Datadog has not rewritten."""
     if not isinstance(function, FunctionType) or hasattr(function, "__dd_wrapped__"):
         return False
-    home = Path(botocore.__file__).parent
-    wrapped = vars(function).get("__wrapped__")
-    return home in Path(function.__code__.co_filename).parents and (
-        wrapped is None or _is_botocores(wrapped)
-    )
+    return Path(botocore.__file__).parent in Path(function.__code__.co_filename).parents
 
 
 def _handlers(client: "DynamoDBClient") -> Iterator[str]:

@@ -77,6 +77,9 @@ def test_cookie_beside_a_token_counts_for_nothing(gateway: Gateway, caller: Call
     cookie = {"Cookie": f"gateway_sessionid={gateway.keys[-1]}"}  # another person's
     sent = dict(caller.call("open/", headers=cookie).json()["headers"])
     assert sent["authorization"] == f"Bearer {GRANTED}"
+    for name in ("gateway_sessionid", "gateway_csrftoken", "gateway_messages"):
+        odd = {"Cookie": f"{name}=odd"}
+        assert caller.call("open/", "POST", headers=odd).status_code == 200
     bad = cookie | {"Authorization": "Bearer gwa_" + "a" * 32}
     assert_challenged(gateway, caller.call("open/", headers=bad), "open/")
 

@@ -28,7 +28,7 @@ from tests.oauth.support.requests import (
     stored,
     successor_of,
 )
-from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.stacks import Stack, install
 
 DAY = 24 * 3600
 
@@ -79,6 +79,16 @@ def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
     store.dynamodb.unavailable = False
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + 7 * DAY
+
+
+def test_result_that_was_not_saved_lies_there_as_long_as_a_grant_may_live(
+    corp: FakeProvider, expired: Visitor, store: Stack
+) -> None:
+    config = replace(store.services.config, grant_timeout=30 * DAY)
+    install(replace(store.services, config=config))
+    assert successor_of(stored(expired)).made
+    (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
+    assert end == int(store.clock.now) + 30 * DAY
 
 
 def test_provider_that_is_silent_does_not_hold_up_another(

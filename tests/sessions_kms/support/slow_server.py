@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -106,14 +106,15 @@ def _accepted(listener: socket.socket, tls: ssl.SSLContext | None) -> socket.soc
 
 def _take(server: SlowServer, connection: socket.socket) -> None:
     """Take what has come, and see whether the other side has gone."""
-    with suppress(BlockingIOError, ssl.SSLWantReadError):
-        try:
-            gone = connection.recv(65536) == b""
-        except ConnectionError:
-            gone = True
-        if gone:
-            server.open.discard(connection)
-            connection.close()
+    try:
+        gone = connection.recv(65536) == b""
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return
+    except OSError:  # TLS has errors of its own for a side that is gone
+        gone = True
+    if gone:
+        server.open.discard(connection)
+        connection.close()
 
 
 def _try(server: SlowServer, connection: socket.socket, act: Callable[[], object]) -> None:

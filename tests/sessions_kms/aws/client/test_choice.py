@@ -103,6 +103,14 @@ def test_wrapper_of_boto_is_not_passed_by(wrap: Any, monkeypatch: pytest.MonkeyP
     assert "_make_api_call" in choice.why
 
 
+def test_function_of_boto_that_datadog_has_rewritten_is_not_passed_by(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original: Any = BaseClient.__dict__["_make_api_call"]
+    monkeypatch.setattr(original, "__dd_wrapped__", True, raising=False)
+    assert "_make_api_call" in choose(client(), "auto").why
+
+
 @pytest.fixture(params=["proxy", "client certificate", "without verification", "no file"])
 def obstacle(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

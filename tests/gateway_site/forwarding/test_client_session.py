@@ -1,0 +1,90 @@
+"""The middleware that gives a client's call its session: the key of a grant is never a cookie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.core.exceptions import SynchronousOnlyOperation
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+from pytest_django import Settings
+
+from gateway_site.forwarding.client_session import ClientSessionMiddleware
+from gateway_site.rules import cookies
+from oauth.clients.consent import Consent
+from oauth.clients.grants import grants
+from oauth.clients.server import AuthorizationServer
+from oauth.provider.token_set import TokenSet
+from oauth.sign_in.adapters.openid import code_challenge
+from tests.sessions_kms.support.stacks import Stack
+
+VERIFIER = "v" * 43
+
+
+@pytest.fixture
+def token(store: Stack, settings: Settings) -> str:
+    """Have a client allowed to call an upstream; return its access token."""
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(
+        issuer="http://testserver", upstreams={"tools": "corp"}
+    )
+    resource = "http://testserver/gateway/tools"
+    consent = Consent(
+        "c", "C", None, "http://127.0.0.1/", "tools", resource, "tools", code_challenge(VERIFIER)
+    )
+    held = TokenSet(access_token="t", token_type="Bearer", scope=(), subject="1", client_id="g")
+    user = User.objects.create_user("ada")
+    backend = django_settings.AUTHENTICATION_BACKENDS[0]
+    code = grants().allow(user, consent, "corp", held, backend=backend)
+    issued = grants().redeem(
+        code, verifier=VERIFIER, client_id="c", redirect_uri=None, resource=None
+    )
+    return issued.access_token
+
+
+def called(token: str, view: Callable[[HttpRequest], HttpResponse]) -> HttpResponse:
+    request = RequestFactory().post(
+        "/gateway/tools/x", headers={"authorization": f"Bearer {token}"}
+    )
+    response = ClientSessionMiddleware(view)(request)
+    assert isinstance(response, HttpResponse)
+    return response
+
+
+def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(token: str) -> None:
+    """Django changes a session when the secret key was rotated, say."""
+
+    def change(request: HttpRequest) -> HttpResponse:
+        request.session["changed"] = True
+        response = HttpResponse()
+        async_to_sync(cookies.renew)(request, response)  # as after a refresh while forwarding
+        return response
+
+    response = called(token, change)
+    assert not response.cookies
+    stored = grants().session(token, upstream="tools")
+    assert stored is not None
+    assert stored["changed"]
+
+
+def test_grant_that_ended_meanwhile_is_not_stored_again(token: str) -> None:
+    def end(request: HttpRequest) -> HttpResponse:
+        request.session["changed"] = True
+        request.session.delete()
+        return HttpResponse()
+
+    assert not called(token, end).cookies
+    assert grants().session(token, upstream="tools") is None
+
+
+def test_person_who_is_refused_later_is_challenged_as_well(token: str) -> None:
+    response = called(token, lambda _: HttpResponse(status=401))
+    assert response["WWW-Authenticate"].startswith('Bearer error="invalid_token", ')
+
+
+async def test_token_is_looked_for_in_a_thread_only(token: str) -> None:
+    with pytest.raises(SynchronousOnlyOperation):
+        called(token, lambda _: HttpResponse())
