@@ -90,12 +90,16 @@ def test_loops_of_two_threads_at_once_never_share_anything(echo: Server) -> None
             assert (await looping.ask(request(body))).body == body
 
     def loop(letter: bytes) -> None:
-        together.wait()
-        asyncio.run(ask(letter))
+        with asyncio.Runner() as runner:
+            together.wait()
+            runner.run(ask(letter))
+            together.wait()  # a loop that has ended is forgotten
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(loop, (b"a", b"b")))
     assert echo.connections == 2
+    one, other = looping._of_loops.values()
+    assert one.buffer.obj is not other.buffer.obj
 
 
 def test_thread_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sent() -> None:
