@@ -91,7 +91,7 @@ def test_every_way_has_a_file_at_each_step() -> None:
 
 
 def test_every_room_has_its_tests() -> None:
-    """Tests mirror the rooms, those apart that only put others together, or are of both packages."""
+    """Tests mirror the rooms, but for those that put others together or serve both packages."""
     together = {"management", "templatetags", "face"}
     missing = [
         f"{package}/{room}"
