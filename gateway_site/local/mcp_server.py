@@ -7,6 +7,7 @@ client goes on after a restart. Listens on 127.0.0.1 and nowhere else.
 
 import argparse
 import hashlib
+from collections import deque
 from typing import Any
 
 import anyio
@@ -25,19 +26,22 @@ PATIENCE = 10  # seconds for the provider's answer
 
 
 class Provider:
-    """Says whom a token stands for; on demand, that it stands for nobody."""
+    """Says whom a token stands for; of those that it is told to refuse, that they stand for nobody."""
 
     def __init__(self, userinfo: str) -> None:
         self.userinfo = userinfo
-        self.refusals = 0
+        self.refused: deque[str] = deque(maxlen=100)  # digests of tokens
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """Return who calls; None, which the SDK makes a 401 of, where the provider knows nobody."""
-        if self.refusals > 0:
-            self.refusals -= 1
+        if digest(token) in self.refused:
             return None
+        headers = {"Authorization": f"Bearer {token}"}
         async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
-            answer = await http.get(self.userinfo, headers={"Authorization": f"Bearer {token}"})
+            try:
+                answer = await http.get(self.userinfo, headers=headers)
+            except httpx2.LocalProtocolError:  # no token has such characters
+                return None
         if answer.status_code != httpx2.codes.OK:
             return None
         claims = answer.json()
@@ -58,10 +62,7 @@ def application(provider: Provider, issuer: str, address: str) -> Starlette:
     @server.tool()
     async def whoami() -> dict[str, Any]:
         """Tell who calls, and what of their token can be told."""
-        token = get_access_token()
-        if token is None:
-            raise AssertionError("The SDK lets nobody in without a token.")
-        return caller(token)
+        return caller(presented())
 
     @server.tool()
     async def count(ctx: Context[Any, Any], to: int = 5) -> str:
@@ -73,12 +74,20 @@ def application(provider: Provider, issuer: str, address: str) -> Starlette:
         return f"Counted to {steps}."
 
     @server.tool()
-    async def refuse(times: int = 1) -> str:
-        """Answer the next requests with 401: after one the gateway refreshes, after two it fails."""
-        provider.refusals = max(0, min(times, STEPS_MAX))
-        return f"Requests that are answered 401 from now on: {provider.refusals}."
+    async def refuse() -> str:
+        """Answer the token that came with 401 from now on, as if the provider had revoked it."""
+        provider.refused.append(digest(presented().token))
+        return "This token is refused now. The gateway gets another, once this one is 30 s old."
 
     return server.streamable_http_app(stateless_http=True)
+
+
+def presented() -> AccessToken:
+    """Return the token of this call."""
+    token = get_access_token()
+    if token is None:
+        raise AssertionError("The SDK lets nobody in without a token.")
+    return token
 
 
 def caller(token: AccessToken) -> dict[str, Any]:
@@ -89,8 +98,12 @@ def caller(token: AccessToken) -> dict[str, Any]:
         "name": claims.get("name"),
         "email": claims.get("email"),
         "token": kind(token.token),
-        "sha256": hashlib.sha256(token.token.encode()).hexdigest()[:12],
+        "sha256": digest(token.token)[:12],
     }
+
+
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def kind(token: str) -> str:

@@ -40,8 +40,12 @@ class Example:
 
     def signing_in(self, *options: str) -> str:
         """Run it, consent where it says, and return what it prints."""
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with started(self.command(*options), self.environment, **streams) as process:
+        with started(
+            self.command(*options),
+            self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
             line = lines_until(process, "Sign in at ")[-1]
             consent(self.stack, line.split()[-1])
             assert process.stdout is not None
@@ -96,10 +100,6 @@ def test_example_signs_in_once_and_goes_on_after_kill_9_and_after_its_token_has_
         assert json.loads(example.call("--tool", "whoami")) == first
         after = json.loads(example.kept.read_text(encoding="utf-8"))
         assert after["tokens"]["refresh_token"] != before["tokens"]["refresh_token"]
-
-        # The upstream's 401 is the gateway's affair: it refreshes, and the client sees an answer.
-        example.call("--tool", "refuse")
-        assert json.loads(example.call("--tool", "whoami"))["sha256"] != first["sha256"]
 
 
 def test_example_says_in_a_line_what_is_wrong(tmp_path: Path) -> None:
