@@ -26,7 +26,7 @@ PATIENCE = 10  # seconds for the provider's answer
 
 
 class Provider:
-    """Says whom a token stands for; of those that it is told to refuse, that they stand for nobody."""
+    """Says whom a token stands for: nobody, where it is told to refuse it."""
 
     def __init__(self, userinfo: str) -> None:
         self.userinfo = userinfo
