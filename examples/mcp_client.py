@@ -148,35 +148,39 @@ class Kept:
         Path(file.name).replace(self.path)
 
 
-class Callback:
+class Callback(HTTPServer):
     """Where the browser comes back to: a port of this computer, of the system's choice."""
 
-    def __enter__(self) -> "Callback":
-        self.server = HTTPServer(("127.0.0.1", 0), Back)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/callback"
-        return self
+    timeout = 0.5  # seconds until it looks whether the program ends
 
-    def __exit__(self, *_: object) -> None:
-        self.server.server_close()
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Back)
+        self.url = f"http://127.0.0.1:{self.server_port}/callback"
+        self.query: dict[str, str] = {}
+        self.is_closed = False
+
+    def server_close(self) -> None:
+        """Close, and have a thread that waits for an answer end."""
+        self.is_closed = True
+        super().server_close()
 
     def answer(self) -> AuthorizationCodeResult:
         """Wait until the browser brings an answer. Raises OAuthFlowError when it brings none."""
         deadline = time.monotonic() + SIGN_IN_WITHIN
-        while (left := deadline - time.monotonic()) > 0:
-            self.server.timeout = left
-            Back.query = {}
-            self.server.handle_request()
-            if "error" in Back.query:
-                raise OAuthFlowError(f"The gateway says: {Back.query['error']}")
-            if "code" in Back.query:
-                return AuthorizationCodeResult.model_validate(Back.query)
+        self.query = {}
+        while not self.is_closed and time.monotonic() < deadline:
+            self.handle_request()
+            if "error" in self.query:
+                raise OAuthFlowError(f"The gateway says: {self.query['error']}")
+            if "code" in self.query:
+                return AuthorizationCodeResult.model_validate(self.query)
         raise OAuthFlowError("Nobody signed in.")
 
 
 class Back(BaseHTTPRequestHandler):
     """Takes what the browser brings, and tells the person to go back."""
 
-    query: dict[str, str] = {}  # noqa: RUF012 -- the one answer that is waited for
+    server: Callback
     timeout = 10  # seconds for a browser that connects and says nothing
 
     def do_GET(self) -> None:
@@ -184,7 +188,7 @@ class Back(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         found = address.path == "/callback"
         if found:
-            Back.query = dict(parse_qsl(address.query))
+            self.server.query = dict(parse_qsl(address.query))
         content = b"<!doctype html><title>Done</title><p>Go back to the terminal."
         self.send_response(200 if found else 404)
         self.send_header("Content-Type", "text/html")
