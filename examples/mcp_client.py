@@ -51,6 +51,8 @@ def main() -> None:
         asyncio.run(run(options))
     except* (OAuthFlowError, MCPError, OSError, httpx2.HTTPError) as group:
         sys.exit("\n".join(sorted({str(error) or repr(error) for error in leaves(group)})))
+    except* KeyboardInterrupt:
+        sys.exit(130)
 
 
 async def run(options: argparse.Namespace) -> None:
