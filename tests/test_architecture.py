@@ -74,7 +74,8 @@ def test_each_room_says_what_it_is(package: str) -> None:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_files_that_docstrings_and_comments_name_exist(package: str) -> None:
-    there = {path.name for folder in (*PACKAGES, "tests") for path in (ROOT / folder).rglob("*.py")}
+    folders = (*PACKAGES, "examples", "tests")
+    there = {path.name for folder in folders for path in (ROOT / folder).rglob("*.py")}
     there |= {"manage.py"}
     named = {
         (module_of(path), name)

@@ -44,6 +44,7 @@ class Ports:
     provider: int = 9000
     kms: int = 9001
     dynamodb: int = 9002
+    mcp: int = 9003
 
 
 @dataclass(frozen=True)
@@ -94,18 +95,36 @@ def gateway(
     }
     if other_providers(inherited):
         return made
-    return made | {
-        "OAUTH_LOCAL_NAME": "Local provider",
-        "OAUTH_LOCAL_ISSUER": f"http://127.0.0.1:{ports.provider}",
-        "OAUTH_LOCAL_CLIENT_ID": CLIENT_ID,
-        "OAUTH_LOCAL_CLIENT_SECRET": secrets.client_secret,
-        "OAUTH_LOCAL_SINGLE_LOGOUT": "1",
-        "OAUTH_LOCAL_ALLOWED_DOMAINS": "*",  # its people are made up
-        # Something to call with the token: /gateway/provider/identity/o/api/userinfo
-        "UPSTREAM_PROVIDER_URL": f"http://127.0.0.1:{ports.provider}",
-        "UPSTREAM_PROVIDER_PROVIDER": "local",
-        "UPSTREAM_PROVIDER_METHODS": "GET,HEAD",
-        "UPSTREAM_PROVIDER_PATHS": USERINFO,
+    return (
+        made
+        | clients(inherited, ports)
+        | {
+            "OAUTH_LOCAL_NAME": "Local provider",
+            "OAUTH_LOCAL_ISSUER": f"http://127.0.0.1:{ports.provider}",
+            "OAUTH_LOCAL_CLIENT_ID": CLIENT_ID,
+            "OAUTH_LOCAL_CLIENT_SECRET": secrets.client_secret,
+            "OAUTH_LOCAL_SINGLE_LOGOUT": "1",
+            "OAUTH_LOCAL_ALLOWED_DOMAINS": "*",  # its people are made up
+            # Something to call with the token: /gateway/provider/identity/o/api/userinfo
+            "UPSTREAM_PROVIDER_URL": f"http://127.0.0.1:{ports.provider}",
+            "UPSTREAM_PROVIDER_PROVIDER": "local",
+            "UPSTREAM_PROVIDER_METHODS": "GET,HEAD",
+            "UPSTREAM_PROVIDER_PATHS": USERINFO,
+        }
+    )
+
+
+def clients(inherited: Mapping[str, str], ports: Ports) -> dict[str, str]:
+    """Return what lets OAuth clients in, and the MCP server that they may call.
+
+    What the caller says of it counts more: `AUTHORIZATION_ISSUER`, `PUBLIC_URL`, and which clients.
+    """
+    home = {"AUTHORIZATION_ISSUER": f"http://127.0.0.1:{ports.gateway}"}
+    usual = {"CLIENTS_REGISTRATION": "1"} | ({} if inherited.get("PUBLIC_URL") else home)
+    return {name: value for name, value in usual.items() if not inherited.get(name)} | {
+        "UPSTREAM_DEMO_URL": f"http://127.0.0.1:{ports.mcp}/mcp",
+        "UPSTREAM_DEMO_PROVIDER": "local",
+        "UPSTREAM_DEMO_CLIENTS": "1",
     }
 
 

@@ -1,8 +1,9 @@
-"""The local stack: DynamoDB, KMS, the OpenID provider and the gateway, in this order.
+"""The local stack: DynamoDB, KMS, the OpenID provider, the MCP server and the gateway.
 
 Ports and a state folder enter; what leaves is a served gateway, until it is told to end.
 """
 
+import importlib.util
 import json
 import sys
 import sysconfig
@@ -12,7 +13,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 from urllib.parse import urlsplit
 
-from gateway_site.local import aws_env, environment, running_stack
+from gateway_site.local import aws_env, environment, mcp_clients, running_stack
 from gateway_site.local.environment import Ports, Secrets
 from gateway_site.local.people import PEOPLE
 from gateway_site.local.processes import HOST, ROOT, Child, StackError
@@ -103,7 +104,9 @@ class Stack:
     def sites(self, base: dict[str, str], outer: dict[str, str], secrets: Secrets) -> list[Child]:
         """Return the gateway and, unless the caller configured others, the provider."""
         gateway = self.gateway(outer)
-        return [self.provider(base, secrets), gateway] if self.has_own_provider else [gateway]
+        if not self.has_own_provider:
+            return [gateway]
+        return [self.provider(base, secrets), self.mcp_server(base), gateway]
 
     def secrets(self) -> Secrets:
         return Secrets(
@@ -149,6 +152,20 @@ class Stack:
             health="/.well-known/openid-configuration",
         )
 
+    def mcp_server(self, base: dict[str, str]) -> Child:
+        require_package("mcp")
+        module = [sys.executable, "-m", "gateway_site.local.mcp_server"]
+        issuer = f"http://{HOST}:{self.ports.provider}"
+        asked = ["--issuer", issuer, "--userinfo", environment.USERINFO]
+        return Child(
+            name="local MCP server",
+            command=[*module, "--port", str(self.ports.mcp), *asked],
+            environment=base,
+            port=self.ports.mcp,
+            option="--mcp-port",
+            log=self.logs / "mcp.log",
+        )
+
     def gateway(self, outer: dict[str, str]) -> Child:
         address = f"{HOST}:{self.ports.gateway}"
         return Child(
@@ -171,6 +188,8 @@ class Stack:
                 f"  1. Open {home}/ and sign in.",
                 f"  2. Call an upstream with your token: {self._upstreams(home)}",
                 f"  3. As ada, see the sessions (nobody can read inside): {home}/admin/",
+                "  4. Let an MCP client in, by one of these, or as docs/mcp.md says:",
+                *(f"     {line}" for line in mcp_clients.lines(f"{self._issuer}/gateway/demo")),
             ]
         ready.append(f"Logs are in {self.logs}; Ctrl-C ends everything, and loses nothing.")
         return "\n".join(ready)
@@ -179,6 +198,13 @@ class Stack:
         """Return the addresses to try: the caller's own upstreams, else the provider itself."""
         declared = environment.upstreams(self.inherited) or ["provider"]
         return " ".join(f"{home}/try/{name}/" for name in declared)
+
+    @property
+    def _issuer(self) -> str:
+        """Return the address that clients know the gateway by."""
+        made = environment.clients(self.inherited, self.ports)
+        named = (made | dict(self.inherited)).get("AUTHORIZATION_ISSUER")
+        return named or self.inherited["PUBLIC_URL"]
 
     @property
     def has_own_provider(self) -> bool:
@@ -211,6 +237,15 @@ def _people() -> str:
 
 def _named(children: Sequence[Child]) -> str:
     return ", ".join(f"{child.name} on port {child.port}" for child in children)
+
+
+def require_package(name: str) -> None:
+    """Raise StackError where a package is missing that a child needs."""
+    if importlib.util.find_spec(name) is None:
+        raise StackError(
+            f"The package {name} is not installed: install requirements/local.txt, as `make run` "
+            "does."
+        )
 
 
 def require_loopback(endpoints: str) -> None:

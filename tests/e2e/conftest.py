@@ -37,9 +37,7 @@ def kept_stack(feed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         UPSTREAM_FEED_URL=f"http://127.0.0.1:{feed}",
         UPSTREAM_FEED_PROVIDER="local",
         UPSTREAM_FEED_CLIENTS="1",
-        CLIENTS_REGISTRATION="1",
     )
-    stack.variables["AUTHORIZATION_ISSUER"] = stack.url
     yield stack
     stack.end()
 

@@ -21,7 +21,7 @@ class LocalStack:
     def __init__(self, state: Path, **variables: str) -> None:
         self.state = state
         self.variables = variables
-        self.gateway, self.provider, self.kms, self.dynamodb = free_ports(4)
+        self.gateway, self.provider, self.kms, self.dynamodb, self.mcp = free_ports(5)
         self.url = f"http://127.0.0.1:{self.gateway}"
         self.process: subprocess.Popen[str] | None = None
 
@@ -81,6 +81,7 @@ class LocalStack:
             "--provider-port": self.provider,
             "--kms-port": self.kms,
             "--dynamodb-port": self.dynamodb,
+            "--mcp-port": self.mcp,
         }
         options = [word for option, port in ports.items() for word in (option, str(port))]
         return [sys.executable, "manage.py", "runlocal", "--state", str(self.state), *options]

@@ -32,7 +32,13 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.stack
 
-CHILDREN = ("roto-server", "gateway_site.local.kms", "gateway_site.local.provider", "runserver")
+CHILDREN = (
+    "roto-server",
+    "gateway_site.local.kms",
+    "gateway_site.local.provider",
+    "gateway_site.local.mcp_server",
+    "runserver",
+)
 
 
 @dataclass
@@ -40,7 +46,7 @@ class Run:
     """One `runlocal`, its ports and its state folder."""
 
     state: Path
-    ports: Ports = field(default_factory=lambda: Ports(*free_ports(4)))
+    ports: Ports = field(default_factory=lambda: Ports(*free_ports(5)))
     variables: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -50,13 +56,14 @@ class Run:
     @property
     def all_ports(self) -> list[int]:
         ports = self.ports
-        return [ports.gateway, ports.provider, ports.kms, ports.dynamodb]
+        return [ports.gateway, ports.provider, ports.kms, ports.dynamodb, ports.mcp]
 
     def command(self, *options: str) -> list[str]:
         ports = self.ports
         command = [sys.executable, "manage.py", "runlocal", "--state", str(self.state)]
         command += ["--port", str(ports.gateway), "--provider-port", str(ports.provider)]
         command += ["--kms-port", str(ports.kms), "--dynamodb-port", str(ports.dynamodb)]
+        command += ["--mcp-port", str(ports.mcp)]
         return [*command, *options]
 
     @property
@@ -221,6 +228,16 @@ def test_missing_binary_is_named_with_what_to_do(run: Run) -> None:
     line = stack_error(run, roto=run.state / "roto-server")
     assert "roto-server cannot be run " in line
     assert " requirements/local.txt" in line
+
+
+def test_missing_package_is_named_with_what_to_do_before_anything_starts(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    line = stack_error(run)
+    assert line.startswith("The package mcp is not installed: ")
+    assert " requirements/local.txt" in line
+    assert not (run.state / "dynamodb").exists()
 
 
 def test_mistake_in_the_configuration_is_told_itself_before_anything_starts(run: Run) -> None:

@@ -13,7 +13,7 @@ from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack, key_arn, require_loopback
 from tests.support.processes import finished, module
 
-PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4)
+PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4, mcp=5)
 SECRETS = Secrets("the-secret-key", "the-client-secret")
 STATE = Path("/state")
 HOSTILE = {
@@ -128,6 +128,32 @@ def test_configured_providers_are_passed_on_and_the_local_one_left_out() -> None
     mine = {"OAUTH_GOOGLE_CLIENT_ID": "id", "OAUTH_GOOGLE_CLIENT_SECRET": "secret"}
     built = outer(mine | {"OAUTH_LOCAL_CLIENT_ID": "stale"})
     assert {name: value for name, value in built.items() if name.startswith("OAUTH_")} == mine
+
+
+def test_oauth_clients_may_call_the_local_mcp_server_at_the_gateways_own_address() -> None:
+    built = outer({})
+    assert built["AUTHORIZATION_ISSUER"] == "http://127.0.0.1:1"
+    assert built["CLIENTS_REGISTRATION"] == "1"
+    assert built["UPSTREAM_DEMO_URL"] == "http://127.0.0.1:5/mcp"
+    assert (built["UPSTREAM_DEMO_PROVIDER"], built["UPSTREAM_DEMO_CLIENTS"]) == ("local", "1")
+
+
+@pytest.mark.parametrize("name", ["AUTHORIZATION_ISSUER", "PUBLIC_URL"])
+def test_caller_may_say_by_which_address_clients_know_the_gateway_and_whom_it_lets_in(
+    name: str,
+) -> None:
+    mine = {name: "https://gateway.example.com", "CLIENTS_REGISTRATION": "0"}
+    built = outer(mine)
+    assert {each: built.get(each) for each in mine} == mine
+    assert len({"AUTHORIZATION_ISSUER", "PUBLIC_URL"} & set(built)) == 1
+    welcome = Stack(mine, PORTS, STATE).welcome()
+    assert "codex mcp add gateway-demo --url https://gateway.example.com/gateway/demo" in welcome
+
+
+def test_no_client_is_let_in_where_the_caller_configured_another_provider() -> None:
+    mine = {"OAUTH_GOOGLE_CLIENT_ID": "id", "OAUTH_GOOGLE_CLIENT_SECRET": "secret"}
+    assert not {name for name in outer(mine) if "CLIENTS" in name or "ISSUER" in name}
+    assert "mcp" not in Stack(mine, PORTS, STATE).welcome()
 
 
 def test_provider_knows_no_secret_but_its_own_client() -> None:

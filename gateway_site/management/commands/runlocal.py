@@ -15,7 +15,9 @@ from gateway_site.local.stack import Stack
 
 
 class Command(BaseCommand):
-    help = "Run the gateway with a local DynamoDB, KMS and OpenID provider, on 127.0.0.1."
+    help = (
+        "Run the gateway with a local DynamoDB, KMS, OpenID provider and MCP server, on 127.0.0.1."
+    )
     requires_system_checks = ()  # they would ask for the variables that the stack makes
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,6 +27,7 @@ class Command(BaseCommand):
             ("--provider-port", ports.provider, "OpenID provider"),
             ("--kms-port", ports.kms, "KMS"),
             ("--dynamodb-port", ports.dynamodb, "DynamoDB"),
+            ("--mcp-port", ports.mcp, "MCP server"),
         ):
             parser.add_argument(
                 option, type=port, default=default, help=f"of the {whose} (default: {default})"
@@ -45,6 +48,7 @@ class Command(BaseCommand):
             provider=options["provider_port"],
             kms=options["kms_port"],
             dynamodb=options["dynamodb_port"],
+            mcp=options["mcp_port"],
         )
         if options["host"] not in LOOPBACK:
             forwarded = (f"-L {each}:127.0.0.1:{each}" for each in (ports.gateway, ports.provider))

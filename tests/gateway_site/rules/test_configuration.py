@@ -20,7 +20,7 @@ from gateway_site.rules.upstream import SUFFIXES, configured
 from tests import ROOT
 from tests.gateway_site.support.loading import production
 
-PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4)
+PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4, mcp=5)
 SECRETS = Secrets("the-secret-key", "the-client-secret")
 DECLARED = {
     "UPSTREAM_API_URL": "https://api.example.com",
@@ -61,7 +61,7 @@ def test_local_run_offers_the_local_provider_as_an_upstream() -> None:
 
 
 def test_local_run_passes_on_the_callers_upstreams() -> None:
-    assert sorted(configured(local(DECLARED))) == ["api", "provider"]
+    assert sorted(configured(local(DECLARED))) == ["api", "demo", "provider"]
     other = {"OAUTH_GOOGLE_CLIENT_ID": "id", "OAUTH_GOOGLE_CLIENT_SECRET": "secret"}
     assert sorted(configured(local(DECLARED | other))) == ["api"]
 

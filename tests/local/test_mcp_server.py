@@ -1,0 +1,90 @@
+"""The local MCP server as a process, and a provider that knows two tokens."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests import ROOT
+from tests.support.processes import free_port, module, running
+
+TOKEN = "of-the-provider-0123456789abcdef"
+ANOTHER = "of-the-provider-too-0123456789ab"
+
+
+class Userinfo(BaseHTTPRequestHandler):
+    """Answers who Ada is, for her tokens."""
+
+    def do_GET(self) -> None:
+        mine = [f"Bearer {token}" for token in (TOKEN, ANOTHER)]
+        known = self.headers["Authorization"] in mine and self.path == "/userinfo"
+        body = b'{"sub": "1", "name": "Ada"}'
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test output clean."""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    log: Path = tmp_path_factory.mktemp("mcp") / "log"
+    with HTTPServer(("127.0.0.1", 0), Userinfo) as provider:
+        thread = threading.Thread(target=provider.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        port, issuer = free_port(), f"http://127.0.0.1:{provider.server_port}"
+        options = ["--port", str(port), "--issuer", issuer, "--userinfo", "/userinfo"]
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        with running(module("gateway_site.local.mcp_server", *options), environment, log, port):
+            yield f"http://127.0.0.1:{port}/mcp"
+        provider.shutdown()
+        thread.join()
+    assert TOKEN not in log.read_text(encoding="utf-8")
+
+
+def call(url: str, tool: str, token: str = TOKEN, **arguments: Any) -> requests.Response:
+    """Call a tool as an old client would that keeps no session."""
+    message = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": tool, "arguments": arguments, "_meta": {"progressToken": 1}},
+    }
+    accepted = "application/json, text/event-stream"
+    headers = {"Authorization": f"Bearer {token}", "Accept": accepted}
+    return requests.post(url, json=message, headers=headers, timeout=20)
+
+
+def test_tool_tells_who_calls_and_not_the_token(url: str) -> None:
+    answer = call(url, "whoami")
+    assert answer.status_code == 200, answer.text
+    assert "Ada" in answer.text
+    assert "the provider's, opaque" in answer.text
+    assert TOKEN not in answer.text
+
+
+@pytest.mark.parametrize("token", ["of-nobody", "", "gwa_" + "0" * 32])
+def test_token_that_the_provider_does_not_know_is_answered_401(url: str, token: str) -> None:
+    assert call(url, "whoami", token).status_code == 401
+
+
+def test_each_step_is_told_in_a_stream(url: str) -> None:
+    answer = call(url, "count", to=2)
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.text.count("notifications/progress") == 2
+    assert "Counted to 2." in answer.text
+
+
+def test_token_is_answered_401_on_demand_and_no_other(url: str) -> None:
+    assert call(url, "refuse", ANOTHER).status_code == 200
+    assert call(url, "whoami", ANOTHER).status_code == 401
+    assert call(url, "whoami").status_code == 200
