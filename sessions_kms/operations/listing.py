@@ -62,10 +62,14 @@ class Listing:
 
 @dataclass(frozen=True)
 class Count:
-    """How many sessions a user has at most, of those that were counted; ``more`` were not."""
+    """How many sessions a user has at most, of those that were counted; ``more`` were not.
+
+    ``newest`` has the ids of those, and when each began in epoch seconds, the newest first.
+    """
 
     number: int
     more: bool
+    newest: tuple[tuple[str, int], ...] = ()
 
 
 class Inspection:
@@ -125,9 +129,9 @@ class Inspection:
         if owner is None:
             return Count(0, more=False)
         page = self._services.table.owned(owner, limit=COUNTED)
-        return Count(
-            sum(_may_be_live(self._services, key) for key in page.items), page.next is not None
-        )
+        live = [key for key in page.items if _may_be_live(self._services, key)]
+        newest = tuple((key["id"]["S"], number(key, "createdAt")) for key in live)
+        return Count(len(live), page.next is not None, newest)
 
     def find(self, item_id: str) -> Row | None:
         """Return the live session of an id, if it is of this project."""
