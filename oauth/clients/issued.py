@@ -19,7 +19,10 @@ class Allowed:
 
 @dataclass(frozen=True, repr=False)
 class Issued:
-    """A pair of tokens (RFC 6749 section 5.1). ``expires_in`` is in seconds, of the access token."""
+    """A pair of tokens (RFC 6749 section 5.1).
+
+    ``expires_in`` is in seconds, of the access token.
+    """
 
     access_token: str
     refresh_token: str
