@@ -40,7 +40,8 @@ class Command(OperatorCommand):
         "End many sessions at once. Choose one: those of a user (--user), the grants of an "
         "OAuth client (--client), those that began until a moment (--before), all (--all), or "
         "those under one leaked data key (--key-period). With --before and --all they have "
-        "ended on every process within a minute; deleting them from the table comes afterwards, and may be interrupted and run again. "
+        "ended on every process within a minute; deleting them from the table comes afterwards, "
+        "and may be interrupted and run again. "
         "With --provider, that provider's tokens end and the sessions stay. Ended sessions "
         "cannot be brought back: people sign in again."
     )
@@ -166,7 +167,7 @@ class Command(OperatorCommand):
             names = [name for each in grants.clients() for name in (each.name, each.client_id)]
             raise unknown(f"No client {shown(client)} has a grant.", client, names)
         ids = sorted({row.words.get(about.CLIENT_ID, "") for row in found})
-        what = f"{len(found):,} grants of {', '.join(map(shown, ids))}"
+        what = f"{_grants(len(found))} of {', '.join(map(shown, ids))}"
         result = {"client": client, "clients": ids}
         if self.dry_run:
             self.conclude({**result, "found": len(found)}, f"Would end {what}.")
@@ -174,7 +175,7 @@ class Command(OperatorCommand):
         self.confirm(f"End {what}?")
         with self.resumable("Run the same command again to go on."):
             ended = grants.end(iter(found))
-        self.conclude({**result, "ended": ended}, f"Ended {ended:,} grants.")
+        self.conclude({**result, "ended": ended}, f"Ended {_grants(ended)}.")
 
     # Everything until a moment
 
@@ -321,6 +322,10 @@ class Command(OperatorCommand):
             f"The table holds about {self._items:,} items of all kinds and namespaces,"
             " as AWS counted up to six hours ago."
         )
+
+
+def _grants(number: int) -> str:
+    return "1 grant" if number == 1 else f"{number:,} grants"
 
 
 def _shown(moment: int) -> str:

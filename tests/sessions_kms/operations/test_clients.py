@@ -1,4 +1,4 @@
-"""`list_clients` and `end_sessions --client`: found by what grants tell, ended, and nothing else."""
+"""`list_clients` and `end_sessions --client`: found by what grants tell, and nothing else."""
 
 import pytest
 
@@ -67,7 +67,7 @@ def test_client_is_ended_by_name_or_id_and_nothing_else(stack: Stack, named: str
 def test_dry_run_tells_and_ends_nothing(stack: Stack) -> None:
     grant = granted("Tool", client_id=DOCUMENT)
     told = run("end_sessions", "--client", "Tool", "--dry-run")
-    assert told.out.strip() == f"Would end 1 grants of {DOCUMENT}."
+    assert told.out.strip() == f"Would end 1 grant of {DOCUMENT}."
     assert is_there(grant)
 
 
