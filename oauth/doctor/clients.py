@@ -90,16 +90,13 @@ def _answers(address: str) -> bool:
 
 
 def _github(server: AuthorizationServer, providers: Iterable[Provider]) -> Iterator[Finding]:
-    offered: dict[str, list[str]] = {}
-    for upstream, provider in sorted(server.upstreams.items()):
-        offered.setdefault(provider, []).append(upstream)
     for provider in providers:
-        if provider.kind == GITHUB and provider.name in offered:
+        used = sorted(name for name, each in server.upstreams.items() if each == provider.name)
+        if provider.kind == GITHUB and used:
             yield warning(
                 f"tokens of {provider.name}",
-                f"each grant for {', '.join(offered[provider.name])} takes one of the ten tokens"
-                " that GitHub keeps for a person, an OAuth app and a scope: the eleventh ends the"
-                " oldest",
+                f"each grant for {', '.join(used)} takes one of the ten tokens that GitHub keeps"
+                " for a person, an OAuth app and a scope: the eleventh ends the oldest",
                 "Have people end the clients that they do not use, under Connected apps; a client"
                 " whose token was ended there signs in once more."
                 " https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps",
