@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.clients import consent_address, registered
 from tests.e2e.keyboard import press_until_focused
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
