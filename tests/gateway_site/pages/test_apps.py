@@ -259,11 +259,12 @@ def test_app_that_the_index_shows_late_is_told_of_all_the_same(
 
 
 def test_many_new_apps_are_told_of_in_several_views(
-    ada: Visitor, monkeypatch: pytest.MonkeyPatch
+    ada: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app_news, "LOOKED_AT", 2)
     for number in range(3):
         allow(ada, client_name=f"App {number}")
+    store.clock.advance(600)
     assert [len(told(ada)) for _ in range(3)] == [2, 1, 0]
 
 
@@ -277,6 +278,7 @@ def test_outage_defers_what_is_told(ada: Visitor, store: Stack) -> None:
 
 
 def test_nothing_of_it_is_there_where_no_client_is_let_in(corp: FakeProvider) -> None:
+    Visitor().sign_in(corp)
     visitor = Visitor()
     visitor.sign_in(corp)
     for address in ("/", "/sessions/"):
