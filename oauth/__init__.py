@@ -23,8 +23,8 @@ is imported at its first use, so that this package can be imported before Django
 from typing import TYPE_CHECKING
 
 from oauth.old_paths import OLD_PATHS
-from sessions_kms.face import offering
-from sessions_kms.old_paths import OldPaths
+from sessions_kms.face.offering import offering
+from sessions_kms.face.old_paths import OldPaths
 
 if TYPE_CHECKING:
     from oauth.access import aget_token, get_token, needs_consent, standing

@@ -1,4 +1,4 @@
-"""Where modules of this package stood in the release before (see `sessions_kms.old_paths`)."""
+"""Where modules of this package stood in the release before (see `sessions_kms.face.old_paths`)."""
 
 # Both sides within `oauth`.
 OLD_PATHS = {

@@ -23,8 +23,8 @@ setting, and needs neither Django nor boto3.
 
 from typing import TYPE_CHECKING
 
-from sessions_kms.face import offering
-from sessions_kms.old_paths import OLD_PATHS, OldPaths
+from sessions_kms.face.offering import offering
+from sessions_kms.face.old_paths import OLD_PATHS, OldPaths
 
 if TYPE_CHECKING:
     from sessions_kms.aws.calls import hanging as open_circuits

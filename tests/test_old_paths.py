@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 import oauth.old_paths
-import sessions_kms.old_paths
+import sessions_kms.face.old_paths
 from tests import ROOT
 from tests.support.processes import finished
 
 TABLES = {
-    "sessions_kms": sessions_kms.old_paths.OLD_PATHS,
+    "sessions_kms": sessions_kms.face.old_paths.OLD_PATHS,
     "oauth": oauth.old_paths.OLD_PATHS,
 }
 PATHS = [
@@ -89,8 +89,10 @@ print("sessions_kms.sealed_items.about" in sys.modules)
 """
     told = in_new_process(code, "-W", "error")
     assert told.stdout.splitlines() == [
-        "['sessions_kms.face', 'sessions_kms.old_paths', 'oauth.old_paths']", "False"
-    ]  # fmt: skip
+        "['sessions_kms.face', 'sessions_kms.face.offering', 'sessions_kms.face.old_paths', "
+        "'oauth.old_paths']",
+        "False",
+    ]
 
 
 def test_module_under_an_old_path_is_loaded_again_and_unpickled() -> None:

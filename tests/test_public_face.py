@@ -16,7 +16,7 @@ from tests import ROOT
 FACES = [sessions_kms, oauth]
 USERS = {"sessions_kms": ("oauth", "gateway_site"), "oauth": ("gateway_site",)}
 # How a package that is built on ours offers its names; how it keeps old paths goes with ours.
-MACHINERY = {"sessions_kms.face", "sessions_kms.old_paths"}
+MACHINERY = {"sessions_kms.face.offering", "sessions_kms.face.old_paths"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CALL = re.compile(r"`(?:await )?((?:oauth|sessions_kms)(?:\.\w+)*)\.(\w+)\(")
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

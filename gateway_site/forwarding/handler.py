@@ -33,9 +33,15 @@ from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
 from gateway_site.forwarding import admission, client_calls, proxy
+from gateway_site.forwarding.bounds.gate import Busy, Gate
+from gateway_site.forwarding.bounds.lanes import (
+    CLIENTS,
+    THREADS,
+    Lane,
+    ProviderLane,
+    provider_asked_by,
+)
 from gateway_site.forwarding.call import Admitted
-from gateway_site.forwarding.gate import Busy, Gate
-from gateway_site.forwarding.lanes import CLIENTS, THREADS, Lane, ProviderLane, provider_asked_by
 from gateway_site.forwarding.passage import Chain, NeedsThread, Passage
 from gateway_site.forwarding.people import people
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS

@@ -18,9 +18,9 @@ from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import ANSWER_TIME, ClientGone
 from gateway_site.edge.trusted_proxies import Address, address
 from gateway_site.forwarding import bearer, client_calls
+from gateway_site.forwarding.bounds.concurrency_limit import Slots
 from gateway_site.forwarding.call import Call
 from gateway_site.forwarding.call_watch import watched
-from gateway_site.forwarding.concurrency_limit import Slots
 from gateway_site.forwarding.redirects import locations
 from gateway_site.forwarding.session_watch import SessionEnded, caller_of
 from gateway_site.rules import cookies, url_rules

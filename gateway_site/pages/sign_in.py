@@ -15,7 +15,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 
-from gateway_site.forwarding.lanes import asks
+from gateway_site.forwarding.bounds.lanes import asks
 from gateway_site.rules import origin
 from oauth import SIGN_IN_AGAIN
 from oauth.sign_in.views import lead_to

@@ -51,6 +51,7 @@ class Answer:
     cookies: SimpleCookie = field(default_factory=SimpleCookie)
     body: bytearray = field(default_factory=bytearray)
     complete: bool = False
+    cut: bool = False  # more came than is shown
 
     @property
     def kind(self) -> str:
@@ -138,8 +139,10 @@ async def _called(scope: dict[str, Any]) -> Answer:
                 else:
                     answer.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
             return
-        answer.body += message.get("body", b"")[: SHOWN - len(answer.body)]
-        answer.complete = not message.get("more_body", False)
+        piece, room = message.get("body", b""), SHOWN - len(answer.body)
+        answer.body += piece[:room]
+        answer.cut = answer.cut or len(piece) > room
+        answer.complete = not message.get("more_body", False) and not answer.cut
         if len(answer.body) >= SHOWN:
             enough.set()
 

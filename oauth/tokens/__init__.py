@@ -5,7 +5,7 @@
 
 from typing import TYPE_CHECKING
 
-from sessions_kms.old_paths import names_of
+from sessions_kms.face.old_paths import names_of
 
 if not TYPE_CHECKING:  # a type checker is not to know the old ones
     __getattr__ = names_of(

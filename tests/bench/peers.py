@@ -139,8 +139,10 @@ class ItemPeer:
 
 def _seen(operation: str, call: Call) -> dict[str, Any]:
     """Return the parameters of the operation on a session that a call of the engine's makes."""
-    client: Any = services().table.steps._sender.client
-    events = client.meta.events  # boto's: who measures it sets CLIENT so
+    sender: Any = services().table.steps._sender
+    asks = sender.client
+    sender.client = getattr(asks, "boto", asks)  # The wire has no events.
+    events = sender.client.meta.events
     found: list[dict[str, Any]] = []
     name = f"provide-client-params.dynamodb.{operation}"
 
@@ -155,5 +157,6 @@ def _seen(operation: str, call: Call) -> dict[str, Any]:
         call()
     finally:
         events.unregister(name, see)
+        sender.client = asks
     (params,) = found
     return params

@@ -24,6 +24,17 @@ def moto_makes_one_rsa_key() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def app_that_tests_install_hears_no_sign_in() -> Iterator[None]:
+    """Have it connect to nothing: it would stay connected for tests that come later.
+
+    What it would write goes into a table that is not there.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("allauth.usersessions.apps.UserSessionsConfig.ready", lambda _: None)
+        yield
+
+
 @pytest.fixture(params=KINDS)
 def make_stack(
     request: pytest.FixtureRequest,

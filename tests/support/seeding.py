@@ -72,9 +72,8 @@ def _put(then: services.Services, numbers: range) -> list[Seeded]:
 
 
 def _write(then: services.Services, items: list[Item]) -> None:
-    sender = then.table.steps._sender
-    client: Any = sender.client
-    client = getattr(client, "boto", client)
+    sender: Any = then.table.steps._sender
+    client = getattr(sender.client, "boto", sender.client)
     left: Any = {sender.name: [{"PutRequest": {"Item": item}} for item in items]}
     while left:
         left = client.batch_write_item(RequestItems=left).get("UnprocessedItems")

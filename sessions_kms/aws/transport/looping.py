@@ -1,16 +1,15 @@
 """Calls of an endpoint from event loops, without a thread: each loop has its own connections.
 
 A request enters, its answer leaves, within the time of an attempt (`concurrency.deadline`).
-A task that is cancelled, or runs out of time, takes its connection with it.
+A task that is cancelled, or runs out of time, takes its connection with it. A forked process
+has loops of its own, and so connections of its own.
 """
 
 import asyncio
-import os
 import socket
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic
 from typing import Final
-from weakref import WeakSet
 
 from sessions_kms.aws import resolving
 from sessions_kms.aws.http1.answer import Answer
@@ -45,7 +44,6 @@ class LoopingTransport:
         self._connections = connections
         self._steady = steady
         self._of_loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
-        _transports.add(self)
 
     async def ask(self, request: bytes) -> Answer:
         """Send a request once, and return its answer.
@@ -61,13 +59,6 @@ class LoopingTransport:
             return await self._answer(request, attempt, mine)
         finally:
             mine.places.release()
-
-    def begin_anew(self) -> None:
-        """Leave the connections to the parent of this forked process.
-
-        Not even this process's ends are closed: its loops share what watches them (epoll).
-        """
-        self._of_loops = {}
 
     async def _begin(self) -> "_OfLoop":
         for loop in list(self._of_loops):
@@ -172,14 +163,3 @@ async def _connected_socket(addresses: list[resolving.Address], attempt: Attempt
         else:
             return made
     raise failure
-
-
-_transports: "WeakSet[LoopingTransport]" = WeakSet()
-
-
-def _after_fork() -> None:
-    for transport in list(_transports):
-        transport.begin_anew()
-
-
-os.register_at_fork(after_in_child=_after_fork)

@@ -12,7 +12,8 @@ import pytest
 from pytest_django import Settings
 
 from gateway_site.edge import access_log, tally
-from gateway_site.forwarding import gate, handler, lanes
+from gateway_site.forwarding import handler
+from gateway_site.forwarding.bounds import gate, lanes
 from oauth.provider import config as providers
 from tests.gateway_site.server import urls
 from tests.gateway_site.server.served import Served, answer, ended, is_open, one_answer, serving

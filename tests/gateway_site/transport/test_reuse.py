@@ -381,14 +381,14 @@ async def test_answer_of_no_told_length_ends_where_the_upstream_says_so(server: 
 async def test_body_that_fails_after_an_early_answer_ends_the_connection(server: Server) -> None:
     server.answers_first = True
 
+    def has_answered() -> bool:
+        [lease] = client.pool()._in_use
+        reader = lease.connection._reader
+        return reader is not None and reader.has_ended
+
     async def body() -> AsyncIterator[bytes]:
         yield b"abc"
-
-        def has_ended() -> bool:
-            reader = client.pool()._in_use.copy().pop().connection._reader
-            return reader is not None and reader.has_ended
-
-        await until(has_ended)
+        await until(has_answered)
         raise LookupError
 
     with pytest.raises(LookupError):

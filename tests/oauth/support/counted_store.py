@@ -34,7 +34,7 @@ def store(calls: Calls, db: None, settings: Settings) -> Iterator[Stack]:
     """Install the engine over real servers, warm as a process is after its first request."""
     settings.SESSION_ENGINE = "sessions_kms.backend"
     cache.clear()
-    stack = aws_stack("servers", FakeClock(time.time()))
+    stack = aws_stack("servers", FakeClock(time.time()), client="boto")
     install(stack.services)
     stack.services.probe()
     stack.services.not_before.moment()

@@ -8,7 +8,16 @@ from sessions_kms.data_keys.cached_keyring import AHEAD
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable
 from tests.sessions_kms.support.fakes import Call, State
-from tests.sessions_kms.support.fleet import DAY, LEAD, MAX_AGE, MAX_STALE, PERIOD, Process
+from tests.sessions_kms.support.fleet import (
+    DAY,
+    LEAD,
+    MAX_AGE,
+    MAX_STALE,
+    PERIOD,
+    RENEWAL_AGE,
+    Process,
+    put_clock,
+)
 
 OLD_PERIOD = PERIOD - DAY
 
@@ -62,6 +71,51 @@ def test_current_key_is_renewed_by_readers_as_by_writers(process: Process) -> No
     assert process.unwrap(key.encrypted, PERIOD) == key
     assert process.generate(PERIOD) == key
     assert process.kms.count("decrypt") == 1
+
+
+def test_current_key_is_renewed_by_readers_exactly_at_its_age_and_none_ahead(
+    process: Process,
+) -> None:
+    key = process.generate(PERIOD)
+    process.clock.advance(RENEWAL_AGE - 1)
+    process.unwrap(key.encrypted, PERIOD)
+    assert process.run_jobs() == 0
+    process.clock.advance(1)
+    process.unwrap(key.encrypted, PERIOD)
+    assert process.run_jobs() == 1
+    put_clock(process, PERIOD + DAY - LEAD - MAX_AGE / 4)
+    process.generate(PERIOD)
+    process.run_jobs()
+    process.clock.advance(MAX_AGE / 2)  # A writer would fetch the next one now.
+    process.unwrap(key.encrypted, PERIOD)
+    assert process.run_jobs() == 0
+
+
+@pytest.mark.parametrize("state", [State.UNREACHABLE, State.REFUSING])
+def test_renewal_that_failed_is_not_tried_again_at_once(process: Process, state: State) -> None:
+    key = opened(process)
+    process.clock.advance(MAX_AGE * AHEAD)
+    assert opens(process, key)
+    process.kms.set_state(state)
+    assert process.run_jobs() == 1
+    if state is State.REFUSING:  # What a key unwrapped that is refused is let go of.
+        assert process.plaintexts() == set()
+        return
+    assert opens(process, key)
+    assert process.run_jobs() == 0
+
+
+def test_probe_that_failed_is_not_sent_again_at_once(process: Process) -> None:
+    key = opened(process)
+    process.clock.advance(MAX_AGE * AHEAD)
+    assert opens(process, key)
+    process.kms.set_state(State.UNREACHABLE)
+    process.run_jobs()
+    process.clock.advance(MAX_AGE / 2)
+    assert opens(process, key)
+    assert process.run_jobs() == 1
+    assert opens(process, key)
+    assert process.run_jobs() == 0
 
 
 def test_kms_that_is_silent_lets_nobody_wait_who_holds_a_key(process: Process) -> None:

@@ -1,57 +1,20 @@
 """What the table asks of DynamoDB: consistent reads, one call a write, whole answers."""
 
-import os
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, item_size
-from sessions_kms.format.record import HEAD_ATTRIBUTES, SessionRecord
+from sessions_kms.format.record import HEAD_ATTRIBUTES
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.data_key_items import DataKeyItems
 from sessions_kms.storage.description import Description
 from sessions_kms.storage.not_before_items import NotBeforeItems
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from sessions_kms.storage.table import Table
-from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB, error
-from tests.sessions_kms.support.wire import Fault, Handle, truncated, twice
-
-NOW = 1_800_000_000
-TABLE = "sessions"
-
-
-class Recording:
-    """DynamoDB in memory; ``calls`` holds the operations with what was asked, ``told`` the
-    answers to come of an operation, before those of the table in memory.
-    """
-
-    def __init__(self) -> None:
-        self.memory = MemoryDynamoDB()
-        self.told: dict[str, list[dict[str, Any]]] = {}
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
-        def call(**asked: Any) -> dict[str, Any]:
-            self.calls.append((operation, asked))
-            if tables(asked) != {TABLE}:
-                raise error(operation, "ResourceNotFoundException")
-            if told := self.told.get(operation):
-                return told.pop(0)
-            answer: dict[str, Any] = getattr(self.memory, operation)(**asked)
-            return answer
-
-        return call
-
-    def operations(self) -> list[str]:
-        return [operation for operation, _ in self.calls]
-
-
-def tables(asked: dict[str, Any]) -> set[str | None]:
-    """Return the tables that a call names."""
-    actions = asked.get("TransactItems") or [{"Call": asked}]
-    return {call.get("TableName") for action in actions for call in action.values()}
+from tests.sessions_kms.support.recording import NOW, TABLE, Recording, nothing_done, record
+from tests.sessions_kms.support.wire import truncated, twice
 
 
 @pytest.fixture
@@ -68,24 +31,6 @@ def table(client: Recording) -> Table:
 @pytest.fixture
 def records(table: Table) -> SessionItems:
     return SessionItems(table)
-
-
-def record(name: str, **changes: Any) -> SessionRecord:
-    values: dict[str, Any] = {
-        "id": name,
-        "created_at": NOW,
-        "updated_at": NOW,
-        "ttl": NOW + 1000,
-        "revision": 1,
-        "key_period": 0,
-        "encrypted_key": b"wrapped",
-        "salt": os.urandom(16),
-        "commitment": bytes(32),
-        "iv": bytes(12),
-        "encrypted_data": b"sealed",
-        "auth_tag": bytes(16),
-    }
-    return SessionRecord(**(values | changes))
 
 
 def test_every_read_is_consistent(client: Recording, table: Table) -> None:
@@ -167,58 +112,6 @@ def test_delete_whose_answer_was_lost_is_made_again(
             delete("a")
             assert client.operations() == ["delete_item"] * 2
             assert client.memory.items == {}
-
-
-def nothing_done(_: Handle) -> dict[str, Any]:
-    """An answer without content, though the service has done nothing."""
-    return {}
-
-
-def in_conflict(_: Handle) -> dict[str, Any]:
-    """Another transaction is under way on one of the items."""
-    reasons = [{"Code": "None"}, {"Code": "TransactionConflict"}]
-    raise error("any", "TransactionCanceledException", CancellationReasons=reasons)
-
-
-def test_take_over_outlasts_another_one_of_the_same_session(
-    client: Recording, records: SessionItems
-) -> None:
-    made, mark = record("a"), {"id": {"S": "moved#a"}}
-    client.memory.wire.strike(0, in_conflict)
-    records.take_over(made, mark=mark, now=NOW)
-    assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
-
-
-@pytest.mark.parametrize(
-    ("fault", "operations"),
-    [
-        pytest.param(truncated, ["transact_write_items", "get_item"], id="applied"),
-        pytest.param(
-            nothing_done,
-            ["transact_write_items", "get_item", "transact_write_items"],
-            id="not applied",
-        ),
-    ],
-)
-def test_take_over_whose_answer_was_lost_is_looked_for_and_made_again_if_it_was_not(
-    client: Recording, records: SessionItems, fault: Fault, operations: list[str]
-) -> None:
-    made, mark = record("a"), {"id": {"S": "moved#a"}}
-    client.memory.wire.strike(0, fault)
-    records.take_over(made, mark=mark, now=NOW)
-    assert client.operations() == operations
-    assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
-
-
-@pytest.mark.parametrize("stands", ["record", "mark"])
-def test_nothing_is_taken_over_twice(client: Recording, records: SessionItems, stands: str) -> None:
-    mark: Item = {"id": {"S": "moved#a"}}
-    there = record("a").to_item() if stands == "record" else mark
-    before = {there["id"]["S"]: there}
-    client.memory.items.update(before)
-    with pytest.raises(RecordExists):
-        records.take_over(record("a"), mark=mark, now=NOW)
-    assert client.memory.items == before
 
 
 @pytest.mark.parametrize("expected", [None, b"1"])

@@ -90,12 +90,16 @@ def test_loops_of_two_threads_at_once_never_share_anything(echo: Server) -> None
             assert (await looping.ask(request(body))).body == body
 
     def loop(letter: bytes) -> None:
-        together.wait()
-        asyncio.run(ask(letter))
+        with asyncio.Runner() as runner:
+            together.wait()
+            runner.run(ask(letter))
+            together.wait()  # a loop that has ended is forgotten
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(loop, (b"a", b"b")))
     assert echo.connections == 2
+    one, other = looping._of_loops.values()
+    assert one.buffer.obj is not other.buffer.obj
 
 
 def test_thread_that_finds_all_in_use_waits_and_is_told_that_nothing_was_sent() -> None:
@@ -197,18 +201,42 @@ async def test_task_that_is_cancelled_within_the_answer_takes_its_connection_wit
 
 
 async def test_what_comes_while_the_loop_goes_on_ends_the_connection_at_once() -> None:
-    spoken = threading.Event()
+    """The loop has read it by the time of the next call, so the socket is quiet again."""
+    answered, closed = threading.Event(), threading.Event()
 
     def speaks_unasked(peer: Peer) -> None:
         peer.send(answer(peer.request()))
-        peer.send(b"H")
-        peer.wait_for_the_end()
-        spoken.set()
+        if peer.number == 0:
+            answered.wait(30)
+            peer.send(answer(b"hers"))
+            peer.wait_for_the_end()
+            closed.set()
 
     with Server(speaks_unasked) as server:
         looping = LoopingTransport(endpoint(server), limits=PATIENT)
-        await looping.ask(request())
-        assert await asyncio.to_thread(spoken.wait, 30)
+        await looping.ask(request(b"first"))
+        answered.set()
+        assert await asyncio.to_thread(closed.wait, 10)
+        assert (await looping.ask(request(b"mine"))).body == b"mine"
+        assert server.connections == 2
+
+
+async def test_turn_takes_one_outcome_and_tells_whether_more_was_expected() -> None:
+    turn = talking._Turn(lambda _: "answer", Attempt(PATIENT), asyncio.get_running_loop())
+    assert turn.hear(b"a")
+    assert not turn.hear(b"more")  # before the task went on: the connection is to be closed
+    turn.fail(OutOfTime())
+    assert await turn.outcome() == "answer"
+
+
+async def test_failure_that_a_cancelled_task_never_heard_of_is_no_line_in_the_log() -> None:
+    loop, told = asyncio.get_running_loop(), list[object]()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    turn = talking._Turn(lambda _: None, Attempt(PATIENT), loop)
+    turn.fail(OutOfTime())
+    del turn
+    gc.collect()
+    assert told == []
 
 
 @pytest.mark.parametrize("came", [True, False])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway_site.forwarding.concurrency_limit import Slots
+from gateway_site.forwarding.bounds.concurrency_limit import Slots
 from gateway_site.rules.problems import Problem
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from django.http.response import HttpResponseBase
 
 from gateway_site.edge.listening import Client
-from gateway_site.forwarding.gate import PATIENCE, Gate
+from gateway_site.forwarding.bounds.gate import PATIENCE, Gate
 from oauth import EXCHANGES_MAX
 from oauth.provider import config
 from sessions_kms.concurrency.executors import in_thread

@@ -1,0 +1,1 @@
+"""How many calls and pages are in work at one time, and who waits for a place."""

@@ -1,0 +1,1 @@
+"""What a package offers, and under which names it did so before."""

@@ -1,0 +1,118 @@
+"""KMS is asked once more for a data key under which nothing opens, and once is enough."""
+
+from dataclasses import replace
+
+import pytest
+
+from sessions_kms.aws.translation import DataKeyAnswer
+from sessions_kms.concurrency.steps import run
+from sessions_kms.data_keys.keyring import DataKey
+from sessions_kms.exceptions import KMSUnavailable
+from tests.sessions_kms.support.fakes import KEY, FakeKMS, State
+from tests.sessions_kms.support.fleet import (
+    MAX_AGE,
+    PERIOD,
+    Process,
+    decrypts,
+    earlier_key,
+)
+
+Log = pytest.LogCaptureFixture
+
+
+class LyingKMS(FakeKMS):
+    """Unwraps to other bytes, as often as it is told."""
+
+    lies = 0
+
+    def decrypt(self, *asked: object) -> DataKeyAnswer:
+        answer = super().decrypt(*asked)  # type: ignore[arg-type]
+        if not self.lies:
+            return answer
+        self.lies -= 1
+        return replace(answer, plaintext=bytes(32))
+
+
+@pytest.fixture
+def kms() -> LyingKMS:
+    return LyingKMS()
+
+
+@pytest.fixture
+def process(kms: LyingKMS) -> Process:
+    return Process(kms)
+
+
+def confirmed(process: Process, key: DataKey) -> DataKey:
+    return run(process.cache.confirmed(key))
+
+
+def unwrapped(process: Process, key: DataKey) -> DataKey:
+    return process.unwrap(key.encrypted, key.period)
+
+
+def test_kms_is_asked_once_more_and_then_believed(process: Process) -> None:
+    key = unwrapped(process, earlier_key(process))
+    assert [confirmed(process, key) for _ in range(3)] == [key] * 3
+    assert decrypts(process) == 2
+
+
+def test_renewed_key_was_said_twice(process: Process) -> None:
+    key = process.generate(PERIOD)
+    process.clock.advance(MAX_AGE)
+    assert process.generate(PERIOD) == key
+    before = decrypts(process)
+    assert confirmed(process, key) == key
+    assert decrypts(process) == before
+
+
+def test_other_bytes_are_let_go_of_wherever_they_are_held(
+    process: Process, kms: LyingKMS, log: Log
+) -> None:
+    right = Process(kms, process.table, process.clock).generate(PERIOD)
+    other = unwrapped(process, earlier_key(process))
+    kms.lies = 1
+    wrong = process.generate(PERIOD)
+    assert wrong.plaintext == bytes(32)
+    assert confirmed(process, wrong) == right
+    assert log.messages == ["KMS unwrapped one data key to different bytes. It is asked again."]
+    assert bytes(32) not in process.plaintexts()
+    assert process.generate(PERIOD) == right
+    before = decrypts(process)
+    assert unwrapped(process, other) == other
+    assert decrypts(process) == before
+
+
+def test_bytes_that_differ_are_not_believed_before_they_were_said_twice(
+    process: Process, kms: LyingKMS
+) -> None:
+    right = earlier_key(process)
+    kms.lies = 1
+    wrong = unwrapped(process, right)
+    assert confirmed(process, wrong) == right
+    before = decrypts(process)
+    assert [confirmed(process, right) for _ in range(2)] == [right] * 2
+    assert decrypts(process) == before + 1
+
+
+def test_refusal_drops_what_the_kms_key_unwrapped(process: Process, kms: LyingKMS) -> None:
+    key = unwrapped(process, earlier_key(process))
+    kms.set_state(State.REFUSING, KEY)
+    with pytest.raises(KMSUnavailable):
+        confirmed(process, key)
+    assert process.plaintexts() == set()
+
+
+def test_failure_for_one_key_is_none_for_another(process: Process, kms: LyingKMS) -> None:
+    one, other = (unwrapped(process, earlier_key(process)) for _ in range(2))
+    kms.set_state(State.UNREACHABLE)
+    with pytest.raises(KMSUnavailable):
+        confirmed(process, one)
+    kms.set_state(State.ENABLED)
+    assert confirmed(process, other) == other
+
+
+@pytest.fixture
+def log(caplog: Log) -> Log:
+    caplog.set_level("WARNING", logger="sessions_kms")
+    return caplog

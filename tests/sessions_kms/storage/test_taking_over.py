@@ -1,0 +1,137 @@
+"""A session taken over with its mark, marked, and given back: both or neither, and told so."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sessions_kms.format.attributes import Item
+from sessions_kms.storage.session_items import RecordExists, SessionItems
+from sessions_kms.storage.table import Table
+from tests.sessions_kms.support.recording import (
+    NOW,
+    TABLE,
+    Recording,
+    in_conflict,
+    nothing_done,
+    record,
+)
+from tests.sessions_kms.support.wire import Fault, truncated
+
+
+@pytest.fixture
+def client() -> Recording:
+    return Recording()
+
+
+@pytest.fixture
+def records(client: Recording) -> SessionItems:
+    recording: Any = client
+    return SessionItems(Table(recording, name=TABLE))
+
+
+def test_take_over_outlasts_another_one_of_the_same_session(
+    client: Recording, records: SessionItems
+) -> None:
+    made, mark = record("a"), {"id": {"S": "moved#a"}}
+    client.memory.wire.strike(0, in_conflict)
+    records.take_over(made, mark=mark, now=NOW)
+    assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
+
+
+@pytest.mark.parametrize(
+    ("fault", "operations"),
+    [
+        pytest.param(truncated, ["transact_write_items", "get_item"], id="applied"),
+        pytest.param(
+            nothing_done,
+            ["transact_write_items", "get_item", "transact_write_items"],
+            id="not applied",
+        ),
+    ],
+)
+def test_take_over_whose_answer_was_lost_is_looked_for_and_made_again_if_it_was_not(
+    client: Recording, records: SessionItems, fault: Fault, operations: list[str]
+) -> None:
+    made, mark = record("a"), {"id": {"S": "moved#a"}}
+    client.memory.wire.strike(0, fault)
+    records.take_over(made, mark=mark, now=NOW)
+    assert client.operations() == operations
+    assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
+
+
+@pytest.mark.parametrize("stands", ["record", "mark"])
+def test_nothing_is_taken_over_twice(client: Recording, records: SessionItems, stands: str) -> None:
+    mark: Item = {"id": {"S": "moved#a"}}
+    there = record("a").to_item() if stands == "record" else mark
+    before = {there["id"]["S"]: there}
+    client.memory.items.update(before)
+    with pytest.raises(RecordExists):
+        records.take_over(record("a"), mark=mark, now=NOW)
+    assert client.memory.items == before
+
+
+MARK: Item = {"id": {"S": "moved#a"}}
+NOT_AS_LOADED = [
+    pytest.param({"revision": 2}, NOW, id="saved meanwhile"),
+    pytest.param({"salt": bytes(16)}, NOW, id="made anew"),
+    pytest.param({}, NOW + 1000, id="ended"),
+]
+
+
+def test_record_is_marked_as_it_was_loaded(client: Recording, records: SessionItems) -> None:
+    made = record("a")
+    client.memory.items["a"] = made.to_item()
+    assert records.mark("a", expected=made, mark=MARK, now=NOW)
+    assert client.memory.items == {"a": made.to_item(), "moved#a": MARK}
+
+
+@pytest.mark.parametrize(("changes", "now"), NOT_AS_LOADED)
+def test_record_that_is_not_as_it_was_loaded_is_not_marked(
+    client: Recording, records: SessionItems, changes: dict[str, Any], now: int
+) -> None:
+    loaded = record("a")
+    stands = replace(loaded, **changes).to_item()
+    client.memory.items["a"] = stands
+    assert not records.mark("a", expected=loaded, mark=MARK, now=now)
+    assert client.memory.items == {"a": stands}
+    assert not records.mark("b", expected=loaded, mark=MARK, now=now)
+    assert client.memory.items == {"a": stands}
+
+
+def test_record_and_its_mark_are_given_back(client: Recording, records: SessionItems) -> None:
+    made = record("a")
+    client.memory.items.update({"a": made.to_item(), "moved#a": MARK, "moved#b": MARK})
+    records.give_back("a", expected=made, mark_id="moved#a", now=NOW)
+    assert client.memory.items == {"moved#b": MARK}
+
+
+@pytest.mark.parametrize(("changes", "now"), NOT_AS_LOADED)
+def test_record_that_is_not_as_it_was_loaded_is_not_given_back(
+    client: Recording, records: SessionItems, changes: dict[str, Any], now: int
+) -> None:
+    loaded = record("a")
+    before = {"a": replace(loaded, **changes).to_item(), "moved#a": MARK}
+    client.memory.items.update(before)
+    records.give_back("a", expected=loaded, mark_id="moved#a", now=now)
+    assert client.memory.items == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "again"), [pytest.param(truncated, 0, id="applied"), (nothing_done, 1)]
+)
+def test_mark_and_its_end_are_looked_for_when_the_answer_was_lost(
+    client: Recording, records: SessionItems, fault: Fault, again: int
+) -> None:
+    made = record("a")
+    client.memory.items["a"] = made.to_item()
+    asked = ["transact_write_items", "get_item", *["transact_write_items"] * again]
+    client.memory.wire.strike(1, fault)
+    assert records.mark("a", expected=made, mark=MARK, now=NOW)
+    assert client.operations() == ["get_item", *asked]
+    assert set(client.memory.items) == {"a", "moved#a"}
+    client.calls.clear()
+    client.memory.wire.strike(0, fault)
+    records.give_back("a", expected=made, mark_id="moved#a", now=NOW)
+    assert client.operations() == asked
+    assert client.memory.items == {}

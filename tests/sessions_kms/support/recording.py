@@ -1,0 +1,73 @@
+"""DynamoDB in memory that notes what it is asked, a record to put there, and odd answers."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from sessions_kms.format.record import SessionRecord
+from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB, error
+from tests.sessions_kms.support.wire import Handle
+
+NOW = 1_800_000_000
+TABLE = "sessions"
+
+
+class Recording:
+    """DynamoDB in memory; ``calls`` holds the operations with what was asked, ``told`` the
+    answers to come of an operation, before those of the table in memory.
+    """
+
+    def __init__(self) -> None:
+        self.memory = MemoryDynamoDB()
+        self.told: dict[str, list[dict[str, Any]]] = {}
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def __getattr__(self, operation: str) -> Callable[..., dict[str, Any]]:
+        def call(**asked: Any) -> dict[str, Any]:
+            self.calls.append((operation, asked))
+            if tables(asked) != {TABLE}:
+                raise error(operation, "ResourceNotFoundException")
+            if told := self.told.get(operation):
+                return told.pop(0)
+            answer: dict[str, Any] = getattr(self.memory, operation)(**asked)
+            return answer
+
+        return call
+
+    def operations(self) -> list[str]:
+        return [operation for operation, _ in self.calls]
+
+
+def tables(asked: dict[str, Any]) -> set[str | None]:
+    """Return the tables that a call names."""
+    actions = asked.get("TransactItems") or [{"Call": asked}]
+    return {call.get("TableName") for action in actions for call in action.values()}
+
+
+def record(name: str, **changes: Any) -> SessionRecord:
+    values: dict[str, Any] = {
+        "id": name,
+        "created_at": NOW,
+        "updated_at": NOW,
+        "ttl": NOW + 1000,
+        "revision": 1,
+        "key_period": 0,
+        "encrypted_key": b"wrapped",
+        "salt": os.urandom(16),
+        "commitment": bytes(32),
+        "iv": bytes(12),
+        "encrypted_data": b"sealed",
+        "auth_tag": bytes(16),
+    }
+    return SessionRecord(**(values | changes))
+
+
+def nothing_done(_: Handle) -> dict[str, Any]:
+    """An answer without content, though the service has done nothing."""
+    return {}
+
+
+def in_conflict(_: Handle) -> dict[str, Any]:
+    """Another transaction is under way on one of the items."""
+    reasons = [{"Code": "None"}, {"Code": "TransactionConflict"}]
+    raise error("any", "TransactionCanceledException", CancellationReasons=reasons)
