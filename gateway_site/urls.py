@@ -41,7 +41,11 @@ urlpatterns = [
         "oauth/backchannel-logout/<str:provider_id>", backchannel_logout, name="backchannel_logout"
     ),
     # Nothing of it is loaded, or answers, unless it is switched on.
-    *([path("", include("oauth.clients.urls"))] if settings.AUTHORIZATION_SERVER else []),
+    *(
+        [path("", include("gateway_site.pages.app_urls")), path("", include("oauth.clients.urls"))]
+        if settings.AUTHORIZATION_SERVER
+        else []
+    ),
     path("admin/", admin.site.urls),
     path("gateway/", admission.index, name="gateway"),
     path("gateway/<path:path>", admission.admit),  # forwarded by gateway_site.forwarding.handler

@@ -7,6 +7,7 @@ from typing import cast
 
 from allauth.account.utils import user_display
 from allauth.socialaccount.providers.base import AuthProcess
+from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -17,6 +18,7 @@ from gateway_site.pages.connected import connections_of
 from gateway_site.pages.sessions import count_of
 from gateway_site.pages.sign_in import is_led_on
 from sessions_kms import SessionStore
+from sessions_kms.operations.listing import Count
 
 
 @require_safe
@@ -26,16 +28,27 @@ def home(request: HttpRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return redirect("account_login") if is_led_on(request) else render(request, "home.html")
     connections = connections_of(request)
+    sessions = count_of(request)
+    has_apps = settings.AUTHORIZATION_SERVER is not None
+    if has_apps and sessions is not None:
+        _tell_of_apps(request, sessions)
     context = {
         "connect": AuthProcess.CONNECT,
         "display_name": user_display(request.user),
         "connections": connections,
         # The last account is the only way to sign in: allauth would refuse to disconnect it.
         "removable": sum(len(connection.accounts) for connection in connections) > 1,
-        "sessions": count_of(request),
+        "sessions": sessions,
+        "has_apps": has_apps,
         "session_end": _session_end(request.session),
     }
     return render(request, "home.html", context)
+
+
+def _tell_of_apps(request: HttpRequest, sessions: Count) -> None:
+    from gateway_site.pages import app_news  # noqa: PLC0415 - not where no client is let in
+
+    app_news.tell(request, sessions.newest)
 
 
 def _session_end(session: SessionBase) -> datetime:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.decorators import login_required
@@ -23,7 +24,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.pages.session_label import SignIn
-from sessions_kms import StoreUnavailable, id_of, user_id_of
+from sessions_kms import StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Count, Inspection, Row
 from sessions_kms.operations.page_token import start_of, token_of
@@ -76,7 +77,7 @@ def count_of(request: HttpRequest) -> Count | None:
 @never_cache
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
-    """Show a page of the sessions of whoever is signed in."""
+    """Show a page of the sessions of whoever is signed in; those of apps have their own."""
     try:
         page = _page(request)
     except BadSignature:
@@ -86,7 +87,8 @@ def sessions(request: HttpRequest) -> HttpResponse:
         # The page itself was reached with a session that could be read.
         _log(exc)
         page = None
-    return render(request, "sessions.html", {"page": page})
+    has_apps = settings.AUTHORIZATION_SERVER is not None
+    return render(request, "sessions.html", {"page": page, "has_apps": has_apps})
 
 
 def _page(request: HttpRequest) -> Page:
@@ -99,9 +101,10 @@ def _page(request: HttpRequest) -> Page:
     rows = [row for row in found.rows if not row.current]
     if start is None and (present := _present(inspection, found.rows)) is not None:
         rows.insert(0, present)
+    told = [(row, inspection.about(row.id)) for row in rows]
     older = found.next and urlencode({AFTER: token_of(services(), found.next, listing=name)})
     return Page(
-        [Shown(row, SignIn.told_by(inspection.about(row.id))) for row in rows],
+        [Shown(row, SignIn.told_by(words)) for row, words in told if not about.is_of_grant(words)],
         older_url=f"?{older}" if older else "",
         is_first=start is None,
     )
@@ -136,7 +139,7 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 def end_others(request: HttpRequest) -> HttpResponse:
-    """End every session of this user but the present one, and tell how many."""
+    """End every session of this user but the present one, apps' too, and tell how many."""
     try:
         ended = ending.end_sessions_of(services(), request.user.pk, but=request.session.session_key)
     except StoreUnavailable:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 REVOKED = "revoked"  # by the client, or since the provider gives nothing for it any more
 REUSED = "reused"  # a code or token was presented again that was spent
+ENDED = "ended"  # by its person, in a list
+TOO_MANY = "too_many"  # its person allowed one more than there may be
 
 
 class GrantEnd:
@@ -43,7 +45,7 @@ class GrantEnd:
         held = {name: vault.load(grant, name) for name in vault.providers(grant)}
         session_id = id_of(grant.session_key or "")
         yield from grant.ending()
-        yield Call(_tell, (session_id, reason))
+        yield Call(tell, (session_id, reason))
         for provider, token_set in held.items():
             if token_set is not None:
                 revoke_soon(self._services, provider, token_set)
@@ -51,10 +53,10 @@ class GrantEnd:
     def of_id(self, session_id: str, reason: str) -> Steps[None]:
         """End the grant whose session has this id."""
         yield from ending_of(self._services, session_id)
-        yield Call(_tell, (session_id, reason))
+        yield Call(tell, (session_id, reason))
 
 
-def _tell(session_id: str, reason: str) -> None:
+def tell(session_id: str, reason: str) -> None:
     """Tell the log, and who keeps an audit trail."""
     session = session_id[:SHORT_ID]
     if reason == REUSED:

@@ -20,7 +20,7 @@ from oauth.clients import token
 from oauth.clients.consent import Consent
 from oauth.clients.errors import InvalidGrant, InvalidScope, InvalidTarget
 from oauth.clients.grant_end import REVOKED, GrantEnd
-from oauth.clients.issued import Issued
+from oauth.clients.issued import Allowed, Issued
 from oauth.clients.known_grants import KnownGrant, KnownGrants
 from oauth.clients.lifetimes import CODE_AGE, LATE, UNREDEEMED_AGE, Lifetimes
 from oauth.clients.live_grants import make_room
@@ -57,7 +57,7 @@ class GrantSteps:
         token_set: TokenSet,
         *,
         backend: str,
-    ) -> Steps[str]:
+    ) -> Steps[Allowed]:
         """Begin a grant; return the code for the client, good for a minute and one use.
 
         ``backend`` is the dotted path by which the person signed in (the browser session's
@@ -65,7 +65,7 @@ class GrantSteps:
         lately.
         """
         __traceback_hide__ = True
-        yield Call(make_room, (self._services, user_id_of(user)))
+        ended = yield Call(make_room, (self._services, user_id_of(user)))
         stored = GrantStore()
         stored[SESSION_KEY] = user_id_of(user)
         stored[BACKEND_SESSION_KEY] = backend
@@ -80,7 +80,7 @@ class GrantSteps:
         code, content = token.new(token.CODE), _sealed(key, consent)
         ends = int(self._services.clock()) + CODE_AGE
         yield from self._tokens.begin(NewToken(code, content.to_bytes(), ends))
-        return code
+        return Allowed(code, tuple(ended))
 
     def redeem(
         self,

@@ -1,11 +1,28 @@
-"""A pair of tokens, as a token response gives it to a client: values only."""
+"""What a client is given: a code, then pairs of tokens. Values only."""
 
 from dataclasses import dataclass
+
+from oauth.clients.told import ToldGrant
+
+
+@dataclass(frozen=True, repr=False)
+class Allowed:
+    """A code, and the grants of the same person that ended to make room for its own."""
+
+    code: str
+    ended: tuple[ToldGrant, ...] = ()
+
+    def __repr__(self) -> str:
+        """Show no code."""
+        return f"Allowed(ended={self.ended!r})"
 
 
 @dataclass(frozen=True, repr=False)
 class Issued:
-    """RFC 6749 section 5.1. ``expires_in`` is in seconds, of the access token."""
+    """A pair of tokens (RFC 6749 section 5.1).
+
+    ``expires_in`` is in seconds, of the access token.
+    """
 
     access_token: str
     refresh_token: str

@@ -1,41 +1,71 @@
-"""How many grants a person may have: one too many ends the one that was used least lately.
+"""The grants that a person has: listed, ended, and how many there may be.
 
-Counted by what sessions tell of themselves, and by an index that lags behind: approximately.
+One too many ends the one that was used least lately. Known by what sessions tell of themselves, and
+by an index that lags behind: approximately. Whoever ends one here has no token of it, so it ends
+here alone: what it holds of the provider can be read by nobody but its client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from oauth.clients.grant_end import ENDED, TOO_MANY, tell
 from oauth.clients.told import ToldGrant
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection, Row
 from sessions_kms.services import Services
 
 LIVE_MAX = 50
-PAGES_MAX = 20
+PAGES_MAX = 20  # of a person's sessions, which are looked through for grants
 
 
-def make_room(services: Services, user_id: str) -> int:
-    """End what is too many before one more grant begins; return how many that were.
+@dataclass(frozen=True)
+class LiveGrant:
+    """One grant, by what its record and its words say."""
 
-    Raises StoreUnavailable.
-    """
+    row: Row
+    told: ToldGrant
+
+
+def live_grants(services: Services, user_id: str) -> Iterator[LiveGrant]:
+    """Yield the grants of a person, newest first. Raises StoreUnavailable."""
     inspection = Inspection(services)
-    count = inspection.count_of_user(user_id)
-    if count.number < LIVE_MAX and not count.more:
-        return 0
-    live = sorted(_grants_of(inspection, user_id), key=lambda row: row.updated_at)
-    too_many = live[: max(0, len(live) - LIVE_MAX + 1)]
-    return sum(ending.end_session(services, row.id, user_id=user_id) for row in too_many)
-
-
-def _grants_of(inspection: Inspection, user_id: str) -> Iterator[Row]:
     found = inspection.of_user(user_id)
     for _ in range(PAGES_MAX):
         for row in found.rows:
-            if ToldGrant.in_words(inspection.about(row.id)) is not None:
-                yield row
+            if (told := ToldGrant.in_words(inspection.about(row.id))) is not None:
+                yield LiveGrant(row, told)
         if found.next is None:
             return
         found = inspection.of_user(user_id, found.next)
+
+
+def end(services: Services, session_id: str, *, user_id: str, reason: str = ENDED) -> bool:
+    """End one session of a person; tell whether it was there. Raises StoreUnavailable."""
+    was_there = ending.end_session(services, session_id, user_id=user_id)
+    if was_there:
+        tell(session_id, reason)
+    return was_there
+
+
+def end_all(services: Services, user_id: str) -> int:
+    """End the grants of a person; return how many that were. Raises StoreUnavailable."""
+    found = list(live_grants(services, user_id))
+    return sum(end(services, each.row.id, user_id=user_id) for each in found)
+
+
+def make_room(services: Services, user_id: str) -> list[ToldGrant]:
+    """End what is too many before one more grant begins; return what that was.
+
+    Raises StoreUnavailable.
+    """
+    count = Inspection(services).count_of_user(user_id)
+    if count.number < LIVE_MAX and not count.more:
+        return []
+    live = sorted(live_grants(services, user_id), key=lambda each: each.row.updated_at)
+    return [
+        each.told
+        for each in live[: max(0, len(live) - LIVE_MAX + 1)]
+        if end(services, each.row.id, user_id=user_id, reason=TOO_MANY)
+    ]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from oauth.clients.consent import Consent
+from sessions_kms import about
 
 LETTERS_MAX = 100
-CLIENT, HOST, UPSTREAM, REDIRECT = "client", "client_host", "upstream", "redirect_host"
-PROVIDER = "provider"
+HOST, UPSTREAM, REDIRECT, PROVIDER = "client_host", "upstream", "redirect_host", "provider"
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,17 @@ class ToldGrant:
     @classmethod
     def in_words(cls, words: Mapping[str, str]) -> ToldGrant | None:
         """Read what a session tells of itself; None where it is no grant's."""
-        if UPSTREAM not in words:
+        if about.CLIENT not in words:
             return None
-        names = (CLIENT, HOST, UPSTREAM, REDIRECT, PROVIDER)
+        names = (about.CLIENT, HOST, UPSTREAM, REDIRECT, PROVIDER)
         return cls(*(words.get(name, "") for name in names))
 
 
 def words_of(consent: Consent, provider: str) -> dict[str, str]:
     """Return what the session of a grant tells of itself."""
     words = {
-        CLIENT: consent.client_name[:LETTERS_MAX],
+        about.CLIENT: consent.client_name[:LETTERS_MAX],
+        about.CLIENT_ID: about.short_client_id(consent.client_id),
         HOST: _ending(consent.client_host or ""),
         UPSTREAM: consent.upstream[:LETTERS_MAX],
         REDIRECT: _ending(_place_of(consent.redirect_uri)),

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from oauth.doctor.authorization import redirect_findings
 from oauth.doctor.client import client_findings
+from oauth.doctor.clients import examine_clients
 from oauth.doctor.connection import connection_findings
 from oauth.doctor.keys import key_findings
 from oauth.doctor.logout import logout_findings
@@ -22,7 +23,7 @@ from oauth.provider import metadata
 from oauth.provider.config import Provider
 from sessions_kms.doctor.finding import Finding, ok
 
-__all__ = ["examine"]
+__all__ = ["examine", "examine_clients"]
 
 
 def examine(

@@ -5,6 +5,7 @@ from DynamoDB, which is neither counted nor numbered.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 USER = "user"
+GRANTS = "grants"  # of OAuth clients alone
 AFTER = "after"
 
 
 class SessionList(ChangeList):
-    """One page of sessions: of the whole table, of one user, or the one of an id.
+    """One page of sessions: of the whole table, grants alone, of one user, or the one of an id.
 
     ``user_id`` is whose they are, ``candidates`` the users that a search may have meant.
     """
@@ -47,6 +49,7 @@ class SessionList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         """Read the page. Raises StoreUnavailable."""
         self.user_id: str | None = request.GET.get(USER) or None
+        self.only_grants = GRANTS in request.GET
         self.candidates: list[tuple[str, str]] = []
         self.first_url = self.next_url = ""
         listing = Listing([]) if request.method == "POST" else self._read(request)
@@ -78,6 +81,8 @@ class SessionList(ChangeList):
 
     def _page(self, inspection: Inspection, request: HttpRequest) -> Listing:
         of_user = {} if self.user_id is None else {USER: self.user_id}
+        if self.user_id is None and self.only_grants:
+            of_user = {GRANTS: "1"}
         name = urlencode(of_user)
         start = None
         if token := request.GET.get(AFTER):
@@ -88,14 +93,22 @@ class SessionList(ChangeList):
                 messages.warning(request, text)
                 raise IncorrectLookupParameters from None
             self.first_url = f"?{name}"
-        if self.user_id is None:
-            listing = inspection.whole_table(start)
+        if self.user_id is not None:
+            listing = told(inspection, inspection.of_user(self.user_id, start))
+        elif self.only_grants:
+            listing = inspection.grants(start)
         else:
-            listing = inspection.of_user(self.user_id, start)
+            listing = inspection.whole_table(start)
         if listing.next is not None:
             token = token_of(services(), listing.next, listing=name)
             self.next_url = "?" + urlencode(of_user | {AFTER: token})
         return listing
+
+
+def told(inspection: Inspection, listing: Listing) -> Listing:
+    """Return a page with what its sessions tell of themselves, each read by itself."""
+    rows = [replace(row, words=inspection.about(row.id)) for row in listing.rows]
+    return Listing(rows, listing.next)
 
 
 def label_users(sessions: Iterable[Session], request: HttpRequest, site: admin.AdminSite) -> None:

@@ -8,17 +8,18 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path
 from django.utils.html import format_html
 
-from sessions_kms.admin.changelist import SessionList, label_users
+from sessions_kms.admin.changelist import GRANTS, USER, SessionList, label_users
 from sessions_kms.admin.ending import EndingAdmin
 from sessions_kms.admin.pages import shown, shows_outage
 from sessions_kms.models import Session
 from sessions_kms.operations.listing import Inspection
+from sessions_kms.sealed_items.about import CLIENT
 from sessions_kms.services import services
 
 COLUMNS = ("user", "created", "written", "ends", "version", "key_period")
@@ -67,6 +68,11 @@ class SessionAdmin(EndingAdmin):
             path("end-before/", view(self.end_before), name="sessions_kms_session_end_before"),
         ]
         return ours + super().get_urls()
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Tell of which app a session is in the lists that read it: not in that of everybody."""
+        is_told = any(request.GET.get(each) for each in (USER, GRANTS, SEARCH_VAR))
+        return ("short_id", "app", *COLUMNS) if is_told else self.list_display
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the list that reads DynamoDB."""
@@ -117,6 +123,11 @@ class SessionAdmin(EndingAdmin):
     def short_id(self, session: Session) -> str:
         """Show the first letters of the id, and whether it is the reader's own."""
         return f"{session} (this session)" if session.row.current else str(session)
+
+    @admin.display(description="app")
+    def app(self, session: Session) -> str:
+        """Show what the OAuth client calls itself whose grant it is; else nothing."""
+        return session.row.words.get(CLIENT, "")
 
     @admin.display(description="user")
     def user(self, session: Session) -> str:

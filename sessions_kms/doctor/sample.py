@@ -106,7 +106,7 @@ def _data_keys(sample: Sample) -> Iterator[Finding]:
     wrapped = dict.fromkeys(
         (record.encrypted_key, record.key_period)
         for record in sample.records
-        if (record.owner or "").startswith(prefix) and services().is_live(record)
+        if (record.owner or "").startswith(prefix) and services().of_any.is_live(record)
     )
     tried = list(wrapped)[:DATA_KEYS]
     lost = sum(not _unwraps(*each) for each in tried)

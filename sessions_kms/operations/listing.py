@@ -9,7 +9,7 @@ and shows a record that it could not ask about as doubtful. One session is looke
 and ended only when it is known to be of this project.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
@@ -37,7 +37,7 @@ class Row:
     """One session.
 
     ``doubtful`` is one that may be of another project. ``key_period`` is 0 where the
-    data key seals this record alone.
+    data key seals this record alone. ``words`` are what it tells of itself, where they were read.
     """
 
     id: str
@@ -50,6 +50,7 @@ class Row:
     version: int
     revision: int
     key_period: int
+    words: about.Words = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,14 @@ class Listing:
 
 @dataclass(frozen=True)
 class Count:
-    """How many sessions a user has at most, of those that were counted; ``more`` were not."""
+    """How many sessions a user has at most, of those that were counted; ``more`` were not.
+
+    ``newest`` has the ids of those, and when each began in epoch seconds, the newest first.
+    """
 
     number: int
     more: bool
+    newest: tuple[tuple[str, int], ...] = ()
 
 
 class Inspection:
@@ -98,6 +103,31 @@ class Inspection:
                 break
         return Listing(rows, start)
 
+    def grants(self, start: Item | None = None) -> Listing:
+        """Return the next live grants of OAuth clients in the table's own order.
+
+        They are known by what they tell of themselves, and so have words. They are fewer than a
+        page, or none, as of the whole table.
+        """
+        rows: list[Row] = []
+        for _ in range(READS):
+            page = self._services.table.scan(start, limit=ROWS - len(rows), whole=True)
+            rows += [row for item in page.items if (row := self.grant(item)) is not None]
+            start = page.next
+            if start is None or len(rows) == ROWS:
+                break
+        return Listing(rows, start)
+
+    def grant(self, item: Item) -> Row | None:
+        """Return the live grant that a whole item of the table tells of, if it tells of one."""
+        if not kinds.ABOUT.is_in(self._namespace, item["id"]["S"]):
+            return None
+        words = about.About(self._services).words_of(item)
+        if not about.is_of_grant(words):
+            return None
+        row = self.find(item["id"]["S"].rpartition("#")[2])
+        return None if row is None else replace(row, words=words)
+
     def of_user(self, user_id: str, start: Item | None = None) -> Listing:
         """Return the next live sessions of a user, newest first."""
         owner = owner_of(self._namespace, user_id)
@@ -125,9 +155,9 @@ class Inspection:
         if owner is None:
             return Count(0, more=False)
         page = self._services.table.owned(owner, limit=COUNTED)
-        return Count(
-            sum(_may_be_live(self._services, key) for key in page.items), page.next is not None
-        )
+        live = [key for key in page.items if _may_be_live(self._services, key)]
+        newest = tuple((key["id"]["S"], number(key, "createdAt")) for key in live)
+        return Count(len(live), page.next is not None, newest)
 
     def find(self, item_id: str) -> Row | None:
         """Return the live session of an id, if it is of this project."""

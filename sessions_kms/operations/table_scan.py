@@ -35,13 +35,16 @@ class TableScan:
         """Let the calls under way end, and begin no others."""
         self._pool.shutdown(cancel_futures=True)
 
-    def pages(self, *, consistent: bool = False) -> Iterator[list[Item]]:
-        """Yield all items of the table. Raises TableUnavailable."""
+    def pages(self, *, consistent: bool = False, whole: bool = False) -> Iterator[list[Item]]:
+        """Yield all items of the table, without their ciphertext unless whole.
+
+        Raises TableUnavailable.
+        """
         start: Item | None = None
         while True:
             page = self._patiently(
                 lambda start=start: self._services.table.scan(  # type: ignore[misc]
-                    start, limit=ITEMS, consistent=consistent
+                    start, limit=ITEMS, consistent=consistent, whole=whole
                 )
             )
             yield page.items

@@ -4,8 +4,11 @@ A session carries them under the key `ABOUT`. While somebody is signed in they a
 item of their own, which moves with the session's key and opens without the visitor's cookie: it
 is sealed under the data key and a secret made of its own id, so with KMS, not with the table
 alone. Nothing depends on it: without it a list shows times only.
+
+A grant's session tells which OAuth client it is of, by two words that no other has.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +23,8 @@ from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
 
 ABOUT: Final = "_about"
+CLIENT: Final = "client"  # what the client of a grant calls itself
+CLIENT_ID: Final = "client_id"  # its id, as `short_client_id` has it
 WORDS_MAX: Final = 8
 LETTERS_MAX: Final = 100  # of a name or a word
 BYTES_MAX: Final = 16 * 1024  # that WORDS_MAX have at most, however JSON spells them
@@ -42,6 +47,18 @@ def words_in(session: Mapping[str, Any]) -> Words:
     """Return the words that a session carries; none where they are more than it may."""
     __traceback_hide__ = True
     return _words(session.get(ABOUT))
+
+
+def is_of_grant(words: Words) -> bool:
+    """Tell whether words are those of a grant."""
+    return CLIENT in words
+
+
+def short_client_id(client_id: str) -> str:
+    """Return the id of a client as words tell it: a long one by its digest."""
+    if len(client_id) <= LETTERS_MAX:
+        return client_id
+    return "sha256:" + hashlib.sha256(client_id.encode()).hexdigest()
 
 
 def id_of(services: Services, session_id: str) -> str:
@@ -113,8 +130,13 @@ class AboutSteps:
         """
         item_id = id_of(self._services, session_id)
         item = yield from self._services.table.steps.get(item_id)
-        if item is None:
-            return {}
+        return {} if item is None else (yield from self.words_of(item))
+
+    def words_of(self, item: Item) -> Steps[Words]:
+        """Return the words in an item that was read; none where they are not readable.
+
+        Raises StoreUnavailable.
+        """
         try:
             return _words(json.loads((yield from self._opened(item))))
         except (InvalidRecord, ValueError, RecursionError):
@@ -137,3 +159,4 @@ class About:
     write = blocking(AboutSteps.write)
     drop = blocking(AboutSteps.drop)
     read = blocking(AboutSteps.read)
+    words_of = blocking(AboutSteps.words_of)

@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.clients import consent_address, registered
 from tests.e2e.keyboard import press_until_focused
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
@@ -50,8 +51,28 @@ def after_an_action(stack: LocalStack, page: Page) -> None:
     for _ in range(2):
         arrive(page, stack)
     page.goto(f"{stack.url}/sessions/")
-    page.get_by_role("button", name="End all other sessions").click()
+    page.get_by_role("button", name="End all other sessions and apps").click()
     expect(page.get_by_role("status")).to_be_visible()
+
+
+def told_of_an_app(stack: LocalStack, page: Page) -> None:
+    """Allow an app, and stay at the home page, which tells of it."""
+    arrive(page, stack)
+    page.route("**/callback?**", lambda route: route.fulfill(body="Back in the app"))
+    redirect_uri = "http://127.0.0.1:9/callback"
+    page.goto(consent_address(stack, registered(stack, redirect_uri), redirect_uri))
+    page.get_by_role("button", name="Allow").click()  # the app
+    page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
+    page.get_by_role("button", name="Allow").click()  # at the provider, for the app
+    expect(page.get_by_text("Back in the app")).to_be_visible()
+    page.goto(stack.url)
+    expect(page.get_by_role("status")).to_contain_text("was allowed to call")
+
+
+def with_an_app(stack: LocalStack, page: Page) -> None:
+    told_of_an_app(stack, page)
+    page.goto(f"{stack.url}/apps/")
+    expect(page.get_by_role("button", name="Disconnect all apps")).to_be_visible()
 
 
 def without_consent(stack: LocalStack, page: Page) -> None:
@@ -100,6 +121,9 @@ STATES: dict[str, State] = {
     "failed sign-in": after_a_failed_sign_in,
     "connections": signed_in_at("/"),
     "sessions": signed_in_at("/sessions/"),
+    "no apps": signed_in_at("/apps/"),
+    "apps": with_an_app,
+    "app is new": told_of_an_app,
     "message": after_an_action,
     "disconnect": signed_in_at("/accounts/3rdparty/"),
     "sign out": signed_in_at("/accounts/logout/"),
@@ -109,13 +133,14 @@ STATES: dict[str, State] = {
     "refused": without_a_csrf_token,
     "outage": in_an_outage,
     "admin list": signed_in_at("/admin/sessions_kms/session/"),
+    "admin, grants": signed_in_at("/admin/sessions_kms/session/?grants=1"),
     "admin, end before": signed_in_at("/admin/sessions_kms/session/end-before/"),
     "admin, confirmation": signed_in_at("/admin/sessions_kms/session/end-of-user/?user=1"),
     "provider's sign-in": at_the_provider,
 }
 # Django's own frame and search form are not ours to mend: what is held is WCAG, without what
 # axe calls best practice.
-DJANGOS_OWN = {"admin list", "admin, end before", "admin, confirmation"}
+DJANGOS_OWN = {"admin list", "admin, grants", "admin, end before", "admin, confirmation"}
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 
 

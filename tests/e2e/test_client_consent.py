@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from playwright.sync_api import Page, expect
 
+from tests.e2e.clients import VERIFIER, consent_address, registered
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
-VERIFIER = "verifier-" * 5
 
 
 @dataclass
@@ -63,33 +61,11 @@ def app() -> Iterator[App]:
         thread.join()
 
 
-def address(stack: LocalStack, client_id: str, app: App) -> str:
-    digest = hashlib.sha256(VERIFIER.encode()).digest()
-    query = {
-        "response_type": "code",
-        "client_id": client_id,
-        "redirect_uri": app.url,
-        "state": "the-state",
-        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
-        "code_challenge_method": "S256",
-        "resource": f"{stack.url}/gateway/feed",
-    }
-    return f"{stack.url}/oauth/authorize?{urlencode(query)}"
-
-
-def registered(stack: LocalStack, app: App) -> str:
-    metadata = {"client_name": "Browser test", "redirect_uris": [app.url]}
-    answer = requests.post(f"{stack.url}/oauth/register", json=metadata, timeout=20)
-    assert answer.status_code == 201
-    client_id: str = answer.json()["client_id"]
-    return client_id
-
-
 def test_person_signs_in_allows_an_app_and_comes_back_to_it(
     stack: LocalStack, page: Page, app: App
 ) -> None:
-    client_id = registered(stack, app)
-    page.goto(address(stack, client_id, app))
+    client_id = registered(stack, app.url)
+    page.goto(consent_address(stack, client_id, app.url))
     page.get_by_role("button", name="Sign in with Local provider").click()
     page.get_by_label("Username").fill("ada")
     page.get_by_label("Password").fill("ada")
@@ -118,7 +94,7 @@ def test_person_signs_in_allows_an_app_and_comes_back_to_it(
 
 def test_person_denies_and_the_app_is_told(stack: LocalStack, page: Page, app: App) -> None:
     arrive(page, stack)
-    page.goto(address(stack, registered(stack, app), app))
+    page.goto(consent_address(stack, registered(stack, app.url), app.url))
     page.get_by_role("button", name="Deny").click()
     expect(page.get_by_text("Back in the app")).to_be_visible()
     assert app.answer()["error"] == "access_denied"

@@ -33,7 +33,8 @@ class Command(OperatorCommand):
         "Find out whether people can sign in, as far as that can be tried without a person. "
         "Asks each provider for its metadata and keys, checks TLS and the clock, tries the "
         "client's credentials with a made-up code and the redirect URI, pushes a request "
-        "where the provider requires it, and looks at what its sign-outs need. Each finding "
+        "where the provider requires it, and looks at what its sign-outs need. Where OAuth "
+        "clients are let in, it looks at what those need, too. Each finding "
         "says what to do; docs/providers.md has more. Exit status: 0 nothing is failing, 1 "
         "something is, 2 the provider is not configured, 4 there are warnings (with "
         "--strict)."
@@ -60,7 +61,8 @@ class Command(OperatorCommand):
                 looked = doctor.examine(provider, site, clock=services().clock)
                 found[provider.name] = list(looked)
                 advance()
-        level = worst(each for findings in found.values() for each in findings)
+        clients = _clients() if options["name"] is None else []
+        level = worst(each for findings in [*found.values(), clients] for each in findings)
         self.conclude(
             {
                 "ok": level is not Level.FAILING,
@@ -68,8 +70,10 @@ class Command(OperatorCommand):
                 "providers": {
                     name: [asdict(each) for each in findings] for name, findings in found.items()
                 },
+                "clients": [asdict(each) for each in clients],
             },
-            "\n".join(_lines(found)) or "No provider is configured.",
+            "\n".join(_lines(found | ({"OAuth clients": clients} if clients else {})))
+            or "No provider is configured.",
             status=_status(level, strict=options["strict"]),
         )
 
@@ -81,6 +85,12 @@ def _chosen(name: str | None) -> list[Provider]:
     if name not in known:
         raise unknown(f"There is no provider {shown(name)}.", name, sorted(known), cutoff=0.0)
     return [known[name]]
+
+
+def _clients() -> list[Finding]:
+    """Look at what OAuth clients need, where they are let in."""
+    server = getattr(settings, "AUTHORIZATION_SERVER", None)
+    return [] if server is None else list(doctor.examine_clients(server, config.all_providers()))
 
 
 def _site(given: str | None) -> str | None:

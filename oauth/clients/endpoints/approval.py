@@ -69,14 +69,14 @@ def _answer(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) ->
         scope=wish.scope,
         challenge=wish.challenge,
     )
-    code = grants().allow(
+    allowed = grants().allow(
         cast("AbstractBaseUser", request.user),  # nobody else owns an account
         consent,
         provider,
         sociallogin.token_set,
         backend=request.session[BACKEND_SESSION_KEY],
     )
-    return leading_back.with_code(request, server.issuer, client, asked, code)
+    return leading_back.with_code(request, server.issuer, client, asked, allowed)
 
 
 def _is_own(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) -> bool:

@@ -8,6 +8,7 @@ the client who answers (RFC 9207).
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -15,20 +16,26 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from oauth.clients.endpoints.consent_page import leads_to
+from oauth.clients.issued import Allowed
+from oauth.clients.live_grants import LIVE_MAX
 from oauth.clients.rules.authorization_request import Asked
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.refusal import Refused
+from oauth.clients.told import ToldGrant
 
 logger = logging.getLogger(__name__)
 
 
 def with_code(
-    request: HttpRequest, issuer: str, client: Client, asked: Asked, code: str
+    request: HttpRequest, issuer: str, client: Client, asked: Asked, allowed: Allowed
 ) -> HttpResponse:
-    """Return the page that brings a code to a client, to which its person chose to go."""
+    """Return the page that brings a code to a client, to which its person chose to go.
+
+    It waits for them where it has to say that another app was signed out.
+    """
     __traceback_hide__ = True
-    address = _address(issuer, asked, {"code": code})
-    return _page(request, client, asked, address, is_led=True)
+    address = _address(issuer, asked, {"code": allowed.code})
+    return _page(request, client, asked, address, is_led=not allowed.ended, ended=allowed.ended)
 
 
 def error(
@@ -58,6 +65,7 @@ def _page(
     *,
     is_led: bool,
     why: Refused | None = None,
+    ended: Sequence[ToldGrant] = (),
 ) -> HttpResponse:
     __traceback_hide__ = True
     context = {
@@ -66,8 +74,10 @@ def _page(
         "is_led": is_led,
         "place": leads_to(asked.redirect_uri),
         "why": why,
+        "ended": ended,
+        "most": LIVE_MAX,
     }
-    status = HTTPStatus.OK if is_led else HTTPStatus.BAD_REQUEST
+    status = HTTPStatus.OK if is_led or not why else HTTPStatus.BAD_REQUEST
     return _private(render(request, "oauth/clients/way_back.html", context, status=status))
 
 

@@ -24,7 +24,9 @@ from sessions_kms.management.base import (
     unknown,
 )
 from sessions_kms.operations import data_key_replacement, ending, users
+from sessions_kms.operations.clients import ClientGrants
 from sessions_kms.operations.purging import Cleared, Clearing
+from sessions_kms.sealed_items import about
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage import not_before
 
@@ -35,10 +37,11 @@ TIME = "ISO 8601 with a zone, such as 2026-01-31T12:00:00Z, or epoch seconds"
 
 class Command(OperatorCommand):
     help = (
-        "End many sessions at once. Choose one: those of a user (--user), those that began "
-        "until a moment (--before), all (--all), or those under one leaked data key (--key-"
-        "period). With --before and --all they have ended on every process within a minute; "
-        "deleting them from the table comes afterwards, and may be interrupted and run again. "
+        "End many sessions at once. Choose one: those of a user (--user), the grants of an "
+        "OAuth client (--client), those that began until a moment (--before), all (--all), or "
+        "those under one leaked data key (--key-period). With --before and --all they have "
+        "ended on every process within a minute; deleting them from the table comes afterwards, "
+        "and may be interrupted and run again. "
         "With --provider, that provider's tokens end and the sessions stay. Ended sessions "
         "cannot be brought back: people sign in again."
     )
@@ -62,6 +65,11 @@ class Command(OperatorCommand):
             help="end the sessions that one data key sealed: that of the period that"
             " began then (as TIME). If it is still in use, another data key is published first",
         )
+        which.add_argument(
+            "--client",
+            metavar="NAME_OR_ID",
+            help="end the grants of this OAuth client, by its id or what it calls itself",
+        )
         parser.add_argument(
             "--provider",
             metavar="NAME",
@@ -83,6 +91,8 @@ class Command(OperatorCommand):
         self._tell_of_another_engine()
         if options["user"] is not None:
             self._end_user(options["user"])
+        elif options["client"] is not None:
+            self._end_client(options["client"])
         elif by_moment:
             now = int(services().clock())
             moment = now if options["all"] else self._moment("--before", options["before"])
@@ -119,11 +129,11 @@ class Command(OperatorCommand):
         if not known:
             with suppress(DatabaseError):  # that is out of reach is no reason not to end sessions
                 self._require_user(user_id)
-        about = f"{known:,} sessions of user {user_id}, as the index knows them"
+        told = f"{known:,} sessions of user {user_id}, as the index knows them"
         if self.dry_run:
-            self.conclude({"user": user_id, "found": known}, f"Would end {about}.")
+            self.conclude({"user": user_id, "found": known}, f"Would end {told}.")
             return
-        self.confirm(f"End {about}?")
+        self.confirm(f"End {told}?")
         with self.resumable("Run the same command again to go on."):
             ended = ending.end_sessions_of(services(), user_id)
         if settings.SESSION_ENGINE == MOVING_IN:
@@ -147,6 +157,25 @@ class Command(OperatorCommand):
             f"No user has the id {shown(user_id)}, and no session is of that id."
             + (f" Did you mean {told}?" if told else "")
         )
+
+    # One OAuth client
+
+    def _end_client(self, client: str) -> None:
+        grants = ClientGrants(services())
+        found = list(grants.of(client))
+        if not found:
+            names = [name for each in grants.clients() for name in (each.name, each.client_id)]
+            raise unknown(f"No client {shown(client)} has a grant.", client, names)
+        ids = sorted({row.words.get(about.CLIENT_ID, "") for row in found})
+        what = f"{_grants(len(found))} of {', '.join(map(shown, ids))}"
+        result = {"client": client, "clients": ids}
+        if self.dry_run:
+            self.conclude({**result, "found": len(found)}, f"Would end {what}.")
+            return
+        self.confirm(f"End {what}?")
+        with self.resumable("Run the same command again to go on."):
+            ended = grants.end(iter(found))
+        self.conclude({**result, "ended": ended}, f"Ended {_grants(ended)}.")
 
     # Everything until a moment
 
@@ -293,6 +322,10 @@ class Command(OperatorCommand):
             f"The table holds about {self._items:,} items of all kinds and namespaces,"
             " as AWS counted up to six hours ago."
         )
+
+
+def _grants(number: int) -> str:
+    return "1 grant" if number == 1 else f"{number:,} grants"
 
 
 def _shown(moment: int) -> str:

@@ -38,7 +38,7 @@ def token(store: Stack, settings: Settings) -> str:
     held = TokenSet(access_token="t", token_type="Bearer", scope=(), subject="1", client_id="g")
     user = User.objects.create_user("ada")
     backend = django_settings.AUTHENTICATION_BACKENDS[0]
-    code = grants().allow(user, consent, "corp", held, backend=backend)
+    code = grants().allow(user, consent, "corp", held, backend=backend).code
     issued = grants().redeem(
         code, verifier=VERIFIER, client_id="c", redirect_uri=None, resource=None
     )

@@ -128,7 +128,7 @@ async def allow(upstream: str) -> str:
     steps = grants().steps.allow(
         user, consent, "corp", token_set(GRANTED), backend=settings.AUTHENTICATION_BACKENDS[0]
     )
-    return await arun(steps)
+    return (await arun(steps)).code
 
 
 def set_https(value: str) -> str:

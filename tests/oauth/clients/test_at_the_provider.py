@@ -29,7 +29,7 @@ def granted(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
     held = visitor.held()
     assert held is not None
     own = replace(held, grant_secret="g" * 32)
-    code = grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND)
+    code = grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND).code
     issued = grants.redeem(
         code, verifier=VERIFIER, client_id=CONSENT.client_id, redirect_uri=None, resource=None
     )

@@ -16,7 +16,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection
 from sessions_kms.services import services
-from tests.oauth.support.grants import CONSENT, TOKENS, GrantWorld
+from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, GrantWorld, PeopleInMemory
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import install
@@ -188,6 +188,12 @@ def test_one_too_many_ends_the_one_that_was_used_least_lately(
 ) -> None:
     monkeypatch.setattr(live_grants, "LIVE_MAX", 3)
     browser = SessionStore()
+    told: list[str] = []
+
+    def note(reason: str, **_: Any) -> None:
+        told.append(reason)
+
+    grant_ended.connect(note)
     browser.update({"_auth_user_id": "7", about.ABOUT: {"browser": "Firefox"}})
     browser.save()
     grants = []
@@ -197,8 +203,12 @@ def test_one_too_many_ends_the_one_that_was_used_least_lately(
     one.clock.advance(10)
     grants[0] = one.refresh(grants[0].refresh_token)
     one.clock.advance(10)
-    grants.append(one.begin())
+    allowed = one.grants.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
+    grant_ended.disconnect(note)
+    grants.append(one.redeem(allowed.code))
     assert [one.lives(each) for each in grants] == [True, False, True, True]
+    assert [each.client for each in allowed.ended] == ["A client"]
+    assert told == ["too_many"]
     assert SessionStore().exists(browser.session_key or "")
 
 

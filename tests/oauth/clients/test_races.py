@@ -64,7 +64,8 @@ def test_calls_go_on_while_it_is_refreshed(one: GrantWorld) -> None:
 
 async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None:
     steps = one.grants.steps
-    code = await arun(steps.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND))
+    allow = steps.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
+    code = (await arun(allow)).code
     first = await arun(
         steps.redeem(
             code, verifier=VERIFIER, client_id=CONSENT.client_id, redirect_uri=None, resource=None

@@ -31,7 +31,7 @@ class GrantCommands:
         from oauth.clients.grants import grants
         from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, PeopleInMemory
 
-        return grants().allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
+        return grants().allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND).code
 
     def redeem(self, code: str) -> dict[str, Any]:
         from oauth.clients.grants import grants

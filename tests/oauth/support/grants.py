@@ -78,7 +78,8 @@ class GrantWorld:
 
     def allow(self, **changes: Any) -> str:
         consent = Consent(**(vars(CONSENT) | changes))
-        return self.grants.allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)
+        allowed = self.grants.allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)
+        return allowed.code
 
     def redeem(self, code: str, **changes: Any) -> Issued:
         asked = {

@@ -13,6 +13,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.format.kinds import owner_of
 from sessions_kms.operations import listing as inspection
 from tests.sessions_kms.conftest import MakeStack
+from tests.sessions_kms.support.granted import granted
 from tests.sessions_kms.support.sessions import lives
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.staff import (
@@ -402,3 +403,24 @@ def test_sessions_of_another_project_are_not_to_be_ended(
     assert foreign in stack.items()
     assert foreign[:8] not in root.get()
     assert log() == []
+
+
+def test_grants_are_listed_alone_named_and_ended_never_opened(
+    root: Staff, ada: Any, stack: Stack
+) -> None:
+    session = signed_in(ada)
+    grant = granted("Tool <b>", user_id=str(ada.pk))
+    everybody = root.get()
+    assert "grants alone" in everybody
+    [row] = rows(root.get("?grants=1"))
+    assert row.startswith(grant[:8])
+    assert "Tool <b>" in row
+    assert "ada" in row
+    assert any("Tool <b>" in row for row in rows(root.get(f"?user={ada.pk}")))
+    page = root.get(f"{quote(grant)}/change/")
+    assert "mcp" in page
+    assert "_auth_user" not in page
+    root.post("", {"action": "delete_selected", "_selected_action": [grant]} | CONFIRM)
+    assert rows(root.get("?grants=1")) == []
+    assert lives(session)
+    assert log() == [grant[:8]]

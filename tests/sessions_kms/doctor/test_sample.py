@@ -36,6 +36,17 @@ def test_good_sample_is_described(store: Store) -> None:
 
 
 @on_aws
+def test_grant_older_than_any_session_counts_as_live(store: Store) -> None:
+    store.configure(ABSOLUTE_TIMEOUT=86_400, GRANT_TIMEOUT=30 * 86_400)
+    services.reset()
+    old = {"N": str(int(time.time()) - 3 * 86_400)}
+    change(store, saved(_auth_user_id="7"), createdAt=old, updatedAt=old)
+    _, report = check("--no-canary")
+    told = {each["name"]: each["detail"] for each in report["checks"]}
+    assert told["sample data keys"] == "1 tried, all unwrap"
+
+
+@on_aws
 def test_unknown_version_is_found(store: Store) -> None:
     session = saved(cart=[1])
     saved(cart=[2])

@@ -12,6 +12,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from pytest_django import Settings
 
+from oauth.clients import live_grants
 from oauth.clients.grants import grants
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
@@ -385,3 +386,24 @@ def test_break_off_at_the_provider_can_be_taken_up_again(
     answer = ada.client.get(corp.consent(led, error="access_denied"))
     assert answer.status_code == 302
     assert ada.user_id is not None
+
+
+def test_person_is_told_before_going_back_what_ended_to_make_room(
+    corp: FakeProvider, ada: Visitor, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_grants, "LIVE_MAX", 2)
+    first = App(name="Used least lately")
+    for each in (first, app):
+        each.register()
+        tokens = each.redeem(WayBack.of(allow(ada, each, corp)).answer["code"])
+        assert tokens.status_code == 200
+    third = App(name="Third")
+    third.register()
+    answer = allow(ada, third, corp)
+    back = WayBack.of(answer)
+    page = assert_accessible(answer.content.decode())
+    assert answer.status_code == 200
+    assert not back.is_led
+    (ended,) = [each for each in page.all("li") if each.all("bdi")]
+    assert ended.all("bdi")[0].text == "Used least lately"
+    assert third.redeem(back.answer["code"]).status_code == 200

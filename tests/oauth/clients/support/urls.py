@@ -5,5 +5,9 @@ from django.urls import include, path
 from gateway_site import urls
 from oauth.clients.endpoints import approval  # noqa: F401 - connects, as it does where it is on
 
-urlpatterns = [*urls.urlpatterns, path("", include("oauth.clients.urls"))]
+urlpatterns = [
+    *urls.urlpatterns,
+    path("", include("gateway_site.pages.app_urls")),
+    path("", include("oauth.clients.urls")),
+]
 handler500 = urls.handler500

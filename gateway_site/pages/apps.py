@@ -1,0 +1,109 @@
+"""The apps that a person allowed to call upstreams for them (`oauth.clients`), and the ends of it.
+
+An app is named by the digest that its session is stored under, and ended only if that names the
+user who asks. Loaded only where clients are let in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from django.contrib import messages
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from oauth.clients import live_grants
+from oauth.clients.live_grants import LiveGrant
+from oauth.clients.rules.names import mixes_alphabets
+from oauth.provider.config import provider
+from sessions_kms import StoreUnavailable, user_id_of
+from sessions_kms.services import services
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = "The apps cannot be reached right now, so it is not known whether any was ended. \
+Please try again in a moment."
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One app, as the page shows it."""
+
+    grant: LiveGrant
+    provider: str
+    mixes_alphabets: bool
+
+    @classmethod
+    def of(cls, grant: LiveGrant) -> Shown:
+        """Return what is shown of a grant."""
+        name = grant.told.provider
+        configured = provider(name)
+        label = configured.label if configured else name
+        return cls(grant, label, mixes_alphabets(grant.told.client))
+
+
+@require_safe
+@never_cache
+@login_required
+def apps(request: HttpRequest) -> HttpResponse:
+    """Show the apps of whoever is signed in."""
+    found: Sequence[Shown] | None
+    try:
+        grants = live_grants.live_grants(services(), _user_id(request))
+        found = [Shown.of(each) for each in grants]
+    except StoreUnavailable as exc:
+        # The page itself was reached with a session that could be read.
+        logger.warning("The apps of a user cannot be listed: %s", exc)
+        found = None
+    return render(request, "apps.html", {"apps": found})
+
+
+@require_POST
+@never_cache
+@login_required
+def end_one(request: HttpRequest) -> HttpResponse:
+    """End the app of the form, if it is one of this user's."""
+    session_id = request.POST.get("app", "")
+    try:
+        ended = live_grants.end(services(), session_id, user_id=_user_id(request))
+    except StoreUnavailable:
+        messages.error(request, UNKNOWN)
+        return redirect("apps")
+    if ended:
+        messages.success(request, "The app has been disconnected.")
+    else:
+        messages.warning(request, "There is no such app: it may have been disconnected already.")
+    return redirect("apps")
+
+
+@require_POST
+@never_cache
+@login_required
+def end_all(request: HttpRequest) -> HttpResponse:
+    """End every app of this user, and tell how many."""
+    try:
+        ended = live_grants.end_all(services(), _user_id(request))
+    except StoreUnavailable:
+        messages.error(request, UNKNOWN)
+        return redirect("apps")
+    messages.success(request, _counted(ended))
+    return redirect("apps")
+
+
+def _user_id(request: HttpRequest) -> str:
+    return user_id_of(cast("AbstractBaseUser", request.user))
+
+
+def _counted(ended: int) -> str:
+    if ended == 0:
+        return "There was no app to disconnect."
+    return (
+        "One app has been disconnected." if ended == 1 else f"{ended} apps have been disconnected."
+    )

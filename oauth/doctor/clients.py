@@ -1,0 +1,103 @@
+"""Can OAuth clients sign in here, as far as it shows without one?
+
+The authorization server as configured enters, findings leave. The gateway is asked for its own
+metadata as a client would, by the one address that clients know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from oauth.clients.rules.resources import resource_of
+from oauth.clients.server import AuthorizationServer
+from oauth.codes import Code
+from oauth.doctor.remedies import PATIENCE
+from oauth.exceptions import ProviderUnavailable
+from oauth.network import http
+from oauth.network.vetted_addresses import ANYWHERE, PUBLIC
+from oauth.provider.config import Provider
+from sessions_kms.doctor.finding import Finding, failing, ok, warning
+
+METADATA = "/.well-known/oauth-authorization-server"  # RFC 8414 section 3
+RESOURCE = "/.well-known/oauth-protected-resource"  # RFC 9728 section 3.1
+# Documents of clients that many people have: what they answer does not matter, only that they do.
+DOCUMENTS = (
+    "https://claude.ai/oauth/claude-code-client-metadata",
+    "https://vscode.dev/oauth/client-metadata.json",
+)
+NO_ANSWER = {Code.UNREACHABLE, Code.TIMEOUT, Code.TLS, Code.ADDRESS_REFUSED}
+GITHUB = "github"
+
+
+def examine_clients(
+    server: AuthorizationServer, providers: Iterable[Provider]
+) -> Iterator[Finding]:
+    """Look at the authorization server; ``providers`` are all that are configured."""
+    yield _document("issuer", server.issuer + METADATA, "issuer", server.issuer)
+    for upstream in sorted(server.upstreams):
+        resource = resource_of(server.issuer, upstream)
+        address = server.issuer + RESOURCE + resource.removeprefix(server.issuer)
+        yield _document(f"resource {upstream}", address, "resource", resource)
+    if server.metadata_documents:
+        yield _egress()
+    yield from _github(server, providers)
+
+
+def _document(name: str, address: str, member: str, expected: str) -> Finding:
+    """Ask for one of our documents, which must say of itself what clients compare."""
+    try:
+        answer = http.get(address, reach=ANYWHERE, patience=PATIENCE)
+        found = answer.content().get(member) if answer.status == 200 else None
+    except ProviderUnavailable as exc:
+        return failing(name, f"{address} cannot be read from here ({exc.code})", _remedy())
+    if answer.status != 200:
+        return failing(name, f"{address} answers with the status {answer.status}", _remedy())
+    if found != expected:
+        return failing(name, f"{address} is another's: its {member} is not {expected}", _remedy())
+    return ok(name, f"{expected} is reachable as its metadata says")
+
+
+def _remedy() -> str:
+    return (
+        "Clients know the gateway by PUBLIC_URL (or AUTHORIZATION_ISSUER) alone: set it to the"
+        " address that they reach, have the proxy in front pass /.well-known/, /oauth/ and"
+        " /gateway/, and start every process with the same settings. If only this machine cannot"
+        " reach it, try the address from outside."
+    )
+
+
+def _egress() -> Finding:
+    """Try whether documents of clients can be fetched at all."""
+    name = "egress"
+    if any(map(_answers, DOCUMENTS)):
+        return ok(name, "documents of clients can be fetched")
+    hosts = ", ".join(address.split("/")[2] for address in DOCUMENTS)
+    return warning(
+        name,
+        f"none of {hosts} answers: clients that are known by a document cannot sign in",
+        "Let the gateway reach the Internet by https on port 443, switch"
+        " CLIENTS_METADATA_DOCUMENTS off, or list these clients in CLIENTS_FILE. Where only some"
+        " hosts may be reached, and these are not among them, all may be well.",
+    )
+
+
+def _answers(address: str) -> bool:
+    try:
+        http.get(address, reach=PUBLIC, patience=PATIENCE)
+    except ProviderUnavailable as exc:
+        return exc.code not in NO_ANSWER
+    return True
+
+
+def _github(server: AuthorizationServer, providers: Iterable[Provider]) -> Iterator[Finding]:
+    for provider in providers:
+        used = sorted(name for name, each in server.upstreams.items() if each == provider.name)
+        if provider.kind == GITHUB and used:
+            yield warning(
+                f"tokens of {provider.name}",
+                f"each grant for {', '.join(used)} takes one of the ten tokens that GitHub keeps"
+                " for a person, an OAuth app and a scope: the eleventh ends the oldest",
+                "Have people end the clients that they do not use, under Connected apps; a client"
+                " whose token was ended there signs in once more."
+                " https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps",
+            )

@@ -1,0 +1,35 @@
+"""An OAuth client of the local stack: it registers, and sends its person to the consent page."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from urllib.parse import urlencode
+
+import requests
+
+from tests.e2e.stack import LocalStack
+
+VERIFIER = "verifier-" * 5
+
+
+def registered(stack: LocalStack, redirect_uri: str) -> str:
+    metadata = {"client_name": "Browser test", "redirect_uris": [redirect_uri]}
+    answer = requests.post(f"{stack.url}/oauth/register", json=metadata, timeout=20)
+    assert answer.status_code == 201
+    client_id: str = answer.json()["client_id"]
+    return client_id
+
+
+def consent_address(stack: LocalStack, client_id: str, redirect_uri: str) -> str:
+    digest = hashlib.sha256(VERIFIER.encode()).digest()
+    query = {
+        "response_type": "code",
+        "client_id": client_id,
+        "redirect_uri": redirect_uri,
+        "state": "the-state",
+        "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        "resource": f"{stack.url}/gateway/feed",
+    }
+    return f"{stack.url}/oauth/authorize?{urlencode(query)}"

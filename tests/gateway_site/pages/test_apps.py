@@ -1,0 +1,287 @@
+"""The apps that a person allowed: listed for that person only, ended on request, and told of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from pytest_django import Settings
+
+from gateway_site.pages import app_news
+from oauth.clients.consent import Consent
+from oauth.clients.grants import grants
+from oauth.clients.server import AuthorizationServer
+from oauth.signals import grant_ended
+from tests.gateway_site.support.page_requests import Element, assert_accessible
+from tests.oauth.clients.support import urls
+from tests.oauth.clients.support.app import SERVER
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import BOB, Visitor
+from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER
+from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.stacks import Stack
+
+END, END_ALL = "/apps/end/", "/apps/end-all/"
+
+
+@pytest.fixture
+def ada(corp: FakeProvider, settings: Settings) -> Visitor:
+    """Sign somebody in to a gateway that lets clients in."""
+    settings.ROOT_URLCONF = urls.__name__
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
+    visitor = Visitor()
+    visitor.sign_in(corp)
+    visitor.client.get("/")
+    return visitor
+
+
+def allow(visitor: Visitor, **changes: Any) -> str:
+    """Have somebody allow an app, who is the visitor; return the access token."""
+    user = User.objects.get(pk=visitor.session["_auth_user_id"])
+    consent = Consent(**(vars(CONSENT) | changes))
+    backend = visitor.session["_auth_user_backend"]
+    code = grants().allow(user, consent, "corp", TOKENS, backend=backend).code
+    return (
+        grants()
+        .redeem(
+            code,
+            verifier=VERIFIER,
+            client_id=consent.client_id,
+            redirect_uri=None,
+            resource=None,
+        )
+        .access_token
+    )
+
+
+def lives(token: str) -> bool:
+    return grants().session(token, upstream="mcp") is not None
+
+
+def page(visitor: Visitor, address: str = "/apps/") -> Element:
+    response = visitor.client.get(address)
+    assert response.status_code == 200
+    assert "no-store" in response["Cache-Control"]
+    return assert_accessible(response.content.decode())
+
+
+def cards(visitor: Visitor, address: str = "/apps/") -> list[Element]:
+    items = page(visitor, address).all("li")
+    return [each for each in items if "card" in (each.attributes.get("class") or "")]
+
+
+def ids(visitor: Visitor) -> list[str]:
+    fields = [each for card in cards(visitor) for each in card.all("input")]
+    return [each.attributes["value"] for each in fields if each.attributes["name"] == "app"]
+
+
+def told(visitor: Visitor) -> list[str]:
+    """Return which apps the messages of the home page name."""
+    statuses = [each for each in page(visitor, "/").all("div") if "role" in each.attributes]
+    lines = [each for status in statuses for each in status.all("li")]
+    assert all(
+        "was allowed to call mcp in your name" in each.text for each in lines if each.all("bdi")
+    )
+    return [name.text for each in lines for name in each.all("bdi")]
+
+
+def post(visitor: Visitor, address: str, **form: str) -> str:
+    response = visitor.client.post(address, form, follow=True)
+    assert response.redirect_chain == [("/apps/", 302)]
+    (status,) = [
+        each
+        for each in assert_accessible(response.content.decode()).all("div")
+        if each.attributes.get("role") == "status"
+    ]
+    return status.text
+
+
+def test_card_says_what_was_allowed_to_whom_and_for_how_long(ada: Visitor, store: Stack) -> None:
+    began = int(store.clock())
+    allow(ada)
+    store.clock.advance(60)
+    allow(ada, client_name="Another", client_host=None, redirect_uri="https://x.example/cb")
+    another, first = cards(ada)
+    assert first.all("h2")[0].all("bdi")[0].text == "A client"
+    assert "Verified: client.example" in first.text
+    assert "mcp, with your account at Corp" in first.text
+    assert "127.0.0.1" in first.text
+    assert "Unverified" in another.text
+    assert "x.example" in another.text
+    since, renewed, ends = (
+        datetime.fromisoformat(each.attributes["datetime"]).timestamp()
+        for each in first.all("time")
+    )
+    assert since == renewed == began
+    assert ends == began + 7 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("name", "mixed"),
+    [
+        ("Claude", False),
+        ("\N{CYRILLIC CAPITAL LETTER ES}laude", True),
+        ("\N{HEBREW LETTER ALEF}b", False),
+    ],
+)
+def test_names_stand_apart_and_look_alikes_are_told(ada: Visitor, name: str, mixed: bool) -> None:
+    allow(ada, client_name=name, client_host=None)
+    (card,) = cards(ada)
+    assert [each.text for each in card.all("h2")[0].all("bdi")] == [name]
+    assert ("mixes letters" in card.text) == mixed
+
+
+def test_apps_are_no_rows_among_the_sessions(ada: Visitor) -> None:
+    allow(ada)
+    (only,) = cards(ada, "/sessions/")
+    assert "This browser" in only.text
+
+
+def test_one_is_ended_and_the_audit_trail_knows(ada: Visitor) -> None:
+    reasons: list[str] = []
+
+    def note(reason: str, **_: Any) -> None:
+        reasons.append(reason)
+
+    kept, ended = allow(ada), allow(ada)
+    grant_ended.connect(note)
+    assert "has been disconnected" in post(ada, END, app=ids(ada)[0])
+    grant_ended.disconnect(note)
+    assert (lives(kept), lives(ended)) in {(True, False), (False, True)}
+    assert reasons == ["ended"]
+    assert len(cards(ada)) == 1
+
+
+def test_all_are_ended_and_the_sessions_stay(ada: Visitor, corp: FakeProvider) -> None:
+    other = Visitor()
+    other.sign_in(corp)
+    tokens = [allow(ada), allow(ada)]
+    assert "2 apps have been disconnected." in post(ada, END_ALL)
+    assert not any(map(lives, tokens))
+    assert "Signed in as" in other.client.get("/").content.decode()
+    assert "no app" in post(ada, END_ALL)
+
+
+def test_somebody_elses_app_is_neither_listed_nor_ended(
+    ada: Visitor, corp: FakeProvider, store: Stack
+) -> None:
+    token = allow(ada)
+    (app,) = ids(ada)
+    corp.person = BOB
+    bob = Visitor()
+    bob.sign_in(corp)
+    bob.client.get("/")
+    assert cards(bob) == []
+    assert "no such app" in post(bob, END, app=app)
+    post(bob, END_ALL)
+    assert lives(token)
+
+
+def test_ending_takes_a_post_with_a_csrf_token_and_somebody_signed_in(ada: Visitor) -> None:
+    token = allow(ada)
+    (app,) = ids(ada)
+    assert ada.client.get(END).status_code == ada.client.get(END_ALL).status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = ada.client.cookies
+    for address in (END, END_ALL):
+        assert strict.post(address, {"app": app}).status_code == 403
+        anonymous = Client().post(address, {"app": app})
+        assert anonymous.status_code == 302
+        assert anonymous["Location"].startswith("/accounts/login/")
+    assert lives(token)
+
+
+def test_outage_says_that_nothing_was_ended(ada: Visitor, store: Stack) -> None:
+    token = allow(ada)
+    (app,) = ids(ada)
+    assert store.dynamodb is not None
+    store.dynamodb.on("Query user", refused)
+    assert "None was disconnected" in page(ada).text
+    assert "not known whether any was ended" in post(ada, END_ALL)
+    store.dynamodb.heal()
+    store.dynamodb.on("DeleteItem session", refused)
+    assert "not known whether any was ended" in post(ada, END, app=app)
+    store.dynamodb.heal()
+    assert lives(token)
+
+
+# Told of
+
+
+def test_new_app_is_told_once_in_each_session_of_its_person(
+    ada: Visitor, corp: FakeProvider, store: Stack
+) -> None:
+    other = Visitor()
+    other.sign_in(corp)
+    other.client.get("/")
+    assert told(ada) == told(other) == []
+    store.clock.advance(600)
+    allow(ada)
+    for visitor in (ada, other):
+        assert told(visitor) == ["A client"]
+        assert told(visitor) == []
+    late = Visitor()
+    late.sign_in(corp)
+    assert told(late) == ["A client"]
+    assert told(late) == []
+
+
+def test_view_without_news_reads_and_writes_nothing_more(ada: Visitor, store: Stack) -> None:
+    allow(ada)
+    told(ada)
+    assert store.dynamodb is not None
+    store.dynamodb.calls.clear()
+    assert told(ada) == []
+    assert [call for call in store.dynamodb.calls if "about" in call or "Put" in call] == []
+    assert store.dynamodb.calls.count("Query user") == 1
+
+
+def test_app_that_the_index_shows_late_is_told_of_all_the_same(
+    ada: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.clock.advance(600)
+    allow(ada, client_name="First")
+    store.clock.advance(30)
+    allow(ada, client_name="Second")
+    whole = app_news.tell
+
+    def lagging(request: Any, newest: Any) -> None:
+        whole(request, newest[:1])
+
+    monkeypatch.setattr(app_news, "tell", lagging)
+    assert told(ada) == ["Second"]
+    monkeypatch.setattr(app_news, "tell", whole)
+    assert told(ada) == ["First"]
+    assert told(ada) == []
+
+
+def test_many_new_apps_are_told_of_in_several_views(
+    ada: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_news, "LOOKED_AT", 2)
+    for number in range(3):
+        allow(ada, client_name=f"App {number}")
+    store.clock.advance(600)
+    assert [len(told(ada)) for _ in range(3)] == [2, 1, 0]
+
+
+def test_outage_defers_what_is_told(ada: Visitor, store: Stack) -> None:
+    allow(ada)
+    assert store.dynamodb is not None
+    store.dynamodb.on("GetItem about", refused)
+    assert told(ada) == []
+    store.dynamodb.heal()
+    assert len(told(ada)) == 1
+
+
+def test_nothing_of_it_is_there_where_no_client_is_let_in(corp: FakeProvider) -> None:
+    Visitor().sign_in(corp)
+    visitor = Visitor()
+    visitor.sign_in(corp)
+    for address in ("/", "/sessions/"):
+        assert "app" not in page(visitor, address).text.lower()
+    assert visitor.client.get("/apps/").status_code == 404
+    assert app_news.SEEN not in visitor.session

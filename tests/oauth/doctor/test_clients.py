@@ -1,0 +1,142 @@
+"""What `check_providers` tells of OAuth clients: from a gateway that has one fault at a time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from pytest_django import Settings
+
+from oauth.clients.server import AuthorizationServer
+from oauth.doctor import clients
+from oauth.network.vetted_addresses import ANYWHERE
+from oauth.provider.config import Provider
+from sessions_kms.doctor.finding import Finding
+from tests.sessions_kms.support.stacks import Stack
+
+
+@dataclass
+class Site:
+    """What a gateway answers under its issuer's address."""
+
+    issuer: str = ""
+    documents: dict[str, Any] = field(default_factory=dict)
+
+    def server(self, **changes: Any) -> AuthorizationServer:
+        known: dict[str, Any] = {"issuer": self.issuer, "upstreams": {"tools": "corp"}}
+        return AuthorizationServer(**known | changes)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    found = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            document = found.documents.get(self.path)
+            body = json.dumps(document).encode()
+            self.send_response(404 if document is None else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test output clean."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        found.issuer = f"http://127.0.0.1:{server.server_address[1]}"
+        found.documents = {
+            clients.METADATA: {"issuer": found.issuer},
+            f"{clients.RESOURCE}/gateway/tools": {"resource": f"{found.issuer}/gateway/tools"},
+        }
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join()
+
+
+def look(server: AuthorizationServer, *providers: Provider) -> dict[str, Finding]:
+    return {each.name: each for each in clients.examine_clients(server, providers)}
+
+
+def test_gateway_that_is_what_it_says_is_found_good(site: Site) -> None:
+    found = look(site.server())
+    assert {name: each.level for name, each in found.items()} == {
+        "issuer": "ok",
+        "resource tools": "ok",
+    }
+
+
+@pytest.mark.parametrize(
+    ("documents", "said"),
+    [
+        ({clients.METADATA: None}, "404"),
+        ({clients.METADATA: {"issuer": "https://other.example"}}, "another's"),
+        ({clients.METADATA: ["no object"]}, "cannot be read"),
+    ],
+)
+def test_issuer_that_is_not_there_or_another_fails(
+    site: Site, documents: dict[str, Any], said: str
+) -> None:
+    site.documents |= documents
+    found = look(site.server())
+    assert (found["issuer"].level, found["resource tools"].level) == ("failing", "ok")
+    assert said in found["issuer"].detail
+    assert "PUBLIC_URL" in found["issuer"].remedy
+
+
+def test_issuer_at_which_nobody_listens_fails(site: Site) -> None:
+    found = look(site.server(issuer="http://127.0.0.1:9"))
+    assert {each.level for each in found.values()} == {"failing"}
+
+
+def test_resource_of_another_name_fails(site: Site) -> None:
+    site.documents[f"{clients.RESOURCE}/gateway/tools"] = {"resource": f"{site.issuer}/tools"}
+    assert look(site.server())["resource tools"].level == "failing"
+
+
+def test_missing_egress_is_told_only_where_documents_are_fetched(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "DOCUMENTS", (f"{site.issuer}/nothing",))  # not in the Internet
+    assert "egress" not in look(site.server())
+    found = look(site.server(metadata_documents=True))["egress"]
+    assert (found.level, "CLIENTS_FILE" in found.remedy) == ("warning", True)
+    monkeypatch.setattr(clients, "PUBLIC", ANYWHERE)  # any answer shows that there is a way
+    assert look(site.server(metadata_documents=True))["egress"].level == "ok"
+
+
+def test_github_s_ten_tokens_are_told_of_where_clients_use_them(site: Site) -> None:
+    github, other = (
+        Provider(name=name, kind=kind, label=name, client_id="x", client_secret="x", issuer=None)
+        for name, kind in (("gh", "github"), ("corp", "openid_connect"))
+    )
+    assert "tokens of gh" not in look(site.server(), github, other)
+    found = look(site.server(upstreams={"tools": "gh"}), github, other)
+    assert found["tokens of gh"].level == "warning"
+    assert "ten tokens" in found["tokens of gh"].detail
+    assert "tokens of corp" not in found
+
+
+def test_command_tells_of_clients_and_fails_with_them(
+    site: Site, store: Stack, settings: Settings
+) -> None:
+    settings.SOCIALACCOUNT_PROVIDERS = {}
+    settings.AUTHORIZATION_SERVER = site.server()
+    out = StringIO()
+    call_command("check_providers", "--json", stdout=out)
+    assert [each["level"] for each in json.loads(out.getvalue())["clients"]] == ["ok", "ok"]
+    site.documents.clear()
+    with pytest.raises(SystemExit) as ended:
+        call_command("check_providers", stdout=out)
+    assert ended.value.code == 1
+    assert "OAuth clients" in out.getvalue()

@@ -1,0 +1,83 @@
+"""`list_clients` and `end_sessions --client`: found by what grants tell, and nothing else."""
+
+import pytest
+
+from sessions_kms.backend import SessionStore
+from sessions_kms.operations.listing import Inspection
+from sessions_kms.services import services
+from tests.sessions_kms.support.commands import end, run
+from tests.sessions_kms.support.granted import granted
+from tests.sessions_kms.support.sessions import lives, saved
+from tests.sessions_kms.support.stacks import Stack
+
+LONG = "dcr." + "x" * 700
+DOCUMENT = "https://claude.ai/client.json"
+
+
+def browsers() -> SessionStore:
+    """Sign somebody in by a browser, whose words name no client."""
+    return saved(_auth_user_id="7", _about={"browser": "Firefox", "provider": "Tool"})
+
+
+def is_there(session_id: str) -> bool:
+    return Inspection(services()).find(session_id) is not None
+
+
+def test_clients_are_listed_with_their_grants_and_people(stack: Stack) -> None:
+    browsers()
+    granted("Tool", client_id=LONG)
+    stack.clock.advance(60)
+    granted("Tool", client_id=LONG, user_id="8")
+    granted("Claude", client_id=DOCUMENT)
+    found = run("list_clients", "--json")
+    assert found.status == 0
+    tool, claude = found.json["clients"]
+    assert (tool["name"], tool["grants"], tool["people"]) == ("Tool", 2, 2)
+    assert tool["client_id"].startswith("sha256:")
+    assert (claude["name"], claude["client_id"], claude["grants"]) == ("Claude", DOCUMENT, 1)
+    assert f"Claude  {DOCUMENT}  grants: 1" in run("list_clients").out
+
+
+def test_none_is_listed_where_there_is_none_or_all_have_ended(stack: Stack) -> None:
+    granted("Tool")
+    stack.clock.advance(100 * 24 * 3600)
+    browsers()
+    assert run("list_clients").out.strip() == "No client has a grant."
+
+
+def test_names_play_no_tricks_on_a_terminal(stack: Stack) -> None:
+    granted("T\N{CYRILLIC SMALL LETTER O}ol \x1b[2J")
+    out = run("list_clients").out
+    assert "\x1b" not in out
+    assert r"T\u043eol" in out
+
+
+@pytest.mark.parametrize("named", ["Tool", LONG, "by digest"])
+def test_client_is_ended_by_name_or_id_and_nothing_else(stack: Stack, named: str) -> None:
+    browser, other = browsers(), granted("Claude", client_id=DOCUMENT)
+    grants = [granted("Tool", client_id=LONG), granted("Tool", client_id=LONG, user_id="8")]
+    if named == "by digest":
+        named = run("list_clients", "--json").json["clients"][0]["client_id"]
+    told = end("--client", named, "--json")
+    assert (told.status, told.json["ended"]) == (0, 2)
+    assert [is_there(each) for each in (*grants, other)] == [False, False, True]
+    assert lives(browser)
+
+
+def test_dry_run_tells_and_ends_nothing(stack: Stack) -> None:
+    grant = granted("Tool", client_id=DOCUMENT)
+    told = run("end_sessions", "--client", "Tool", "--dry-run")
+    assert told.out.strip() == f"Would end 1 grant of {DOCUMENT}."
+    assert is_there(grant)
+
+
+def test_unknown_client_is_named_with_the_nearest(stack: Stack) -> None:
+    grant = granted("Claude", client_id=DOCUMENT)
+    told = end("--client", "Claud")
+    assert told.status == 2
+    assert "Did you mean Claude?" in told.err
+    assert is_there(grant)
+
+
+def test_client_goes_with_no_other_choice(stack: Stack) -> None:
+    assert end("--client", "Tool", "--all").status == 2
