@@ -41,8 +41,13 @@ def live_grants(services: Services, user_id: str) -> Iterator[LiveGrant]:
         found = inspection.of_user(user_id, found.next)
 
 
-def end(services: Services, session_id: str, *, user_id: str, reason: str = ENDED) -> bool:
-    """End one session of a person; tell whether it was there. Raises StoreUnavailable."""
+def end(services: Services, session_id: str, *, user_id: str) -> bool:
+    """End one grant of a person; tell whether it was there. Raises StoreUnavailable."""
+    told = ToldGrant.in_words(Inspection(services).about(session_id))
+    return told is not None and _ended(services, session_id, user_id)
+
+
+def _ended(services: Services, session_id: str, user_id: str, reason: str = ENDED) -> bool:
     was_there = ending.end_session(services, session_id, user_id=user_id)
     if was_there:
         tell(session_id, reason)
@@ -52,7 +57,7 @@ def end(services: Services, session_id: str, *, user_id: str, reason: str = ENDE
 def end_all(services: Services, user_id: str) -> int:
     """End the grants of a person; return how many that were. Raises StoreUnavailable."""
     found = list(live_grants(services, user_id))
-    return sum(end(services, each.row.id, user_id=user_id) for each in found)
+    return sum(_ended(services, each.row.id, user_id) for each in found)
 
 
 def make_room(services: Services, user_id: str) -> list[ToldGrant]:
@@ -67,5 +72,5 @@ def make_room(services: Services, user_id: str) -> list[ToldGrant]:
     return [
         each.told
         for each in live[: max(0, len(live) - LIVE_MAX + 1)]
-        if end(services, each.row.id, user_id=user_id, reason=TOO_MANY)
+        if _ended(services, each.row.id, user_id, TOO_MANY)
     ]

@@ -67,7 +67,7 @@ class SessionList(ChangeList):
         if text := self.query.strip():
             found = inspection.find(text) if is_session_id(text) else None
             if found is not None:
-                return Listing([found])
+                return told(inspection, Listing([found]))
             matches = users.matching(text)
             if len(matches) > 1:
                 self.candidates = [

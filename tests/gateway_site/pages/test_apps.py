@@ -15,6 +15,7 @@ from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.signals import grant_ended
+from sessions_kms.services import id_of
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
@@ -178,6 +179,13 @@ def test_somebody_elses_app_is_neither_listed_nor_ended(
     assert "no such app" in post(bob, END, app=app)
     post(bob, END_ALL)
     assert lives(token)
+
+
+def test_session_of_a_browser_is_no_app_to_end(ada: Visitor) -> None:
+    allow(ada)
+    session_id = id_of(str(ada.client.session.session_key))
+    assert "no such app" in post(ada, END, app=session_id)
+    assert ada.client.get("/apps/").status_code == 200, "still signed in"
 
 
 def test_ending_takes_a_post_with_a_csrf_token_and_somebody_signed_in(ada: Visitor) -> None:

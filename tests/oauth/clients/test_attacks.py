@@ -92,7 +92,7 @@ def test_table_and_kms_open_what_lists_show_and_nothing_of_a_grant(
     found = Thief(one).opened()
     assert CONSENT.client_name in found, "what is about it: the thief can read"
     assert not opens_the_grant(found)
-    for secret in ("key", "challenge", CONSENT.client_id, CONSENT.redirect_uri):
+    for secret in ("key", "challenge", CONSENT.redirect_uri):
         assert f'"{secret}"' not in found
 
 

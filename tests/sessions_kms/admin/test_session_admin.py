@@ -417,6 +417,7 @@ def test_grants_are_listed_alone_named_and_ended_never_opened(
     assert "Tool <b>" in row
     assert "ada" in row
     assert any("Tool <b>" in row for row in rows(root.get(f"?user={ada.pk}")))
+    assert any("Tool <b>" in row for row in rows(root.get(f"?q={grant}")))
     page = root.get(f"{quote(grant)}/change/")
     assert "mcp" in page
     assert "_auth_user" not in page

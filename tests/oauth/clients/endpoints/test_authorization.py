@@ -389,7 +389,11 @@ def test_break_off_at_the_provider_can_be_taken_up_again(
 
 
 def test_person_is_told_before_going_back_what_ended_to_make_room(
-    corp: FakeProvider, ada: Visitor, app: App, monkeypatch: pytest.MonkeyPatch
+    corp: FakeProvider,
+    ada: Visitor,
+    app: App,
+    store: Stack,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(live_grants, "LIVE_MAX", 2)
     first = App(name="Used least lately")
@@ -397,6 +401,7 @@ def test_person_is_told_before_going_back_what_ended_to_make_room(
         each.register()
         tokens = each.redeem(WayBack.of(allow(ada, each, corp)).answer["code"])
         assert tokens.status_code == 200
+        store.clock.advance(10)
     third = App(name="Third")
     third.register()
     answer = allow(ada, third, corp)
