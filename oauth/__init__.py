@@ -79,9 +79,12 @@ PUBLIC_MODULES = (
     "oauth.sign_in.rights",
     "oauth.admission.explaining",
     "oauth.clients.grants",
+    "oauth.clients.live_grants",
+    "oauth.clients.told",  # what lists show of a grant
     "oauth.clients.rules.challenge",
     "oauth.clients.rules.client",
     "oauth.clients.rules.listed",
+    "oauth.clients.rules.names",
     "oauth.clients.rules.redirect_uris",
     "oauth.clients.server",  # what is configured of the clients that sign in here
     "oauth.doctor",

@@ -13,13 +13,23 @@ from tests import ROOT
 
 OURS = {"sessions_kms", "oauth", "gateway_site"}
 # Parts of a requirement that is named, by its own documentation.
-COMES_WITH = {"asgiref": "django", "botocore": "boto3", "urllib3": "boto3"}
+COMES_WITH = {
+    "anyio": "mcp",
+    "asgiref": "django",
+    "botocore": "boto3",
+    "pydantic": "mcp",
+    "starlette": "mcp",
+    "urllib3": "boto3",
+}
+LOCAL = "gateway_site/local"  # what `make run` starts, and nobody else imports
 FOR_TYPE_CHECKERS = {"mypy_boto3_dynamodb", "mypy_boto3_kms"}
 
 
 def imported(package: str) -> Iterator[str]:
-    """Yield the top-level packages that a package of ours imports, wherever in it."""
+    """Yield the top-level packages that a package of ours imports, or its local stack alone."""
     for path in (ROOT / package).rglob("*.py"):
+        if package != LOCAL and path.is_relative_to(ROOT / LOCAL):
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -27,13 +37,16 @@ def imported(package: str) -> Iterator[str]:
                 yield node.module.partition(".")[0]
 
 
-def required(*, by_the_wheel: bool) -> set[str]:
+def required(package: str) -> set[str]:
     """Return the names of the requirements, in one spelling."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = [*project["project"]["dependencies"]]
     listed += project["project"]["optional-dependencies"]["otel"]
-    if not by_the_wheel:
-        listed += project["dependency-groups"]["gateway"]
+    groups = project["dependency-groups"]
+    if package != "sessions_kms":
+        listed += groups["gateway"]
+    if package == LOCAL:
+        listed += [each for each in groups["local"] if isinstance(each, str)]
     return {spelt(re.split(r"[\[<>=; ]", each)[0]) for each in listed}
 
 
@@ -41,10 +54,10 @@ def spelt(name: str) -> str:
     return re.sub("[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("package", sorted(OURS))
+@pytest.mark.parametrize("package", [*sorted(OURS), LOCAL])
 def test_every_import_is_of_a_requirement(package: str) -> None:
     makers = packages_distributions()
-    allowed = required(by_the_wheel=package == "sessions_kms")
+    allowed = required(package)
     others = set(imported(package)) - OURS - FOR_TYPE_CHECKERS - sys.stdlib_module_names
     by_name = {
         each: {spelt(maker) for maker in makers[COMES_WITH.get(each, each)]} for each in others

@@ -177,8 +177,8 @@ def test_session_that_a_lagging_scan_does_not_show_yet_ends_too(
     table: Any = stack.services.table
     page = table.scan
 
-    def lagging(start: Any = None, *, limit: int = 100, consistent: bool = False) -> Any:
-        found = page(start, limit=limit, consistent=consistent)
+    def lagging(start: Any = None, *, consistent: bool = False, **more: Any) -> Any:
+        found = page(start, consistent=consistent, **more)
         return found if consistent else replace(found, items=[])
 
     monkeypatch.setattr(table, "scan", lagging)
