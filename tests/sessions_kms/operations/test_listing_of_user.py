@@ -61,8 +61,8 @@ def test_sessions_of_a_user_are_listed_newest_first_and_nobody_elses(stack: Stac
     assert [int(row.created_at.timestamp()) for row in rows] == [NOW + 10, NOW]
     assert int(rows[0].ends_at.timestamp()) == NOW + 10 + 7 * DAY
     assert counted() == Count(2, more=False)
-    newest = Inspection(services()).count_of_user("7").newest
-    assert [session_id for session_id, _ in newest] == listed()
+    found = Inspection(services()).count_of_user("7").newest
+    assert [session_id for session_id, _ in found] == listed()
 
 
 def test_index_is_read_only_as_far_as_is_shown(
