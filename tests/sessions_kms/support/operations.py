@@ -215,10 +215,14 @@ def worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> No
     claim = Leases(services()).claim(scene.secret, "next", seconds=LEASE)
     if answer == "ok":
         assert claim.result == RESULT
-    elif claim.result is None and not claim.held:
+        return
+    for _ in range(scene.faults):  # A write of the dead that comes late may renew its lease once.
+        if claim.result is not None or claim.held:
+            return
         assert 0 < claim.wait <= LEASE + CLOCK_DIFFERENCE
         advance(claim.wait + 1)
-        assert Leases(services()).claim(scene.secret, "next", seconds=LEASE).held
+        claim = Leases(services()).claim(scene.secret, "next", seconds=LEASE)
+    assert claim.held or claim.result == RESULT
 
 
 Act = Callable[[Scene], None]
