@@ -24,8 +24,8 @@ from tests.support.waiting import wait_until
 __all__ = ["tools"]
 GRANTED = "token-of-a-grant"
 CHALLENGED = (  # and closed, as the server of these answers does
-    b"HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: 2\r\nWWW-Authenticate: Bearer resource_metadata="
-    b'"https://evil.example/.well-known/oauth-protected-resource"\r\n\r\nno'
+    b"HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: 2\r\n"
+    b'WWW-Authenticate: Bearer resource_metadata="https://evil.example/.well-known/oauth-protected-resource"\r\n\r\nno'
 )
 
 
