@@ -31,6 +31,7 @@ BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 se
 class ClientSessionMiddleware(SessionMiddleware):
     """Gives a call the session that its token opens, and its answer no cookie."""
 
+    # Django's middleware takes an answer from here; its stubs have it that this one gives none.
     def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
         """Find the session; answer 401 where a program has nothing to show."""
         __traceback_hide__ = True

@@ -20,13 +20,6 @@ add is in no figure.
 WHY = """\
 What stands in the way of those that are not met:
 
-- **load, save**: 1.05 leaves some 30 µs beside boto3's call for the key derivation, the cipher, the
-  checks of fourteen attributes and JSON, all of which run after boto3 has used up the processor's
-  caches. At 64 KB JSON alone takes more (“boto3 and JSON”). boto3's own time could only be cut by
-  sending its requests without it.
-- **gateway**: to read the session takes boto3 longer than the bare forwarder takes for a whole
-  call, so nothing that asks DynamoDB who calls is within 1.3 of what asks nobody. The asking
-  forwarder is the least that does.
 - **KMS**: the data key that a process seals with is renewed ahead of its age, at 80% of it on the
   average, so that no save waits for KMS: P·(K + 0.25) where the formula has P·K.
 """
