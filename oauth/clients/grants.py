@@ -140,10 +140,12 @@ class GrantSteps:
     def revoke(self, any_token: str, *, client_id: str) -> Steps[None]:
         """End the grant of a token of this client, here and at the provider (RFC 7009).
 
-        An unknown token is no error. Raises InvalidGrant for another client's.
+        An unknown token is no error. Nor is a code, which ends nothing: it has been through a
+        browser's address bar, and without its verifier it is nobody's. Raises InvalidGrant for
+        another client's token.
         """
         __traceback_hide__ = True
-        if not token.is_token(any_token):
+        if not token.is_token(any_token) or token.is_token(any_token, token.CODE):
             return
         found = yield from self._tokens.find(any_token)
         if isinstance(found, TokenTombstone):

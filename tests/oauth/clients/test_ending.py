@@ -56,10 +56,17 @@ def test_either_token_ends_the_grant_here_and_at_the_provider(
     assert len(revoked) == 1
 
 
-def test_code_ends_the_grant_that_it_was_given_for(one: GrantWorld, revoked: list[Any]) -> None:
-    revoke(one, one.allow())
-    assert "session" not in one.kinds()
-    assert len(revoked) == 1
+def test_code_without_its_verifier_ends_nothing_be_it_spent_or_not(
+    one: GrantWorld, revoked: list[Any]
+) -> None:
+    """It stands in a browser's history, and the client's id is no secret."""
+    code = one.allow()
+    revoke(one, code)
+    issued = one.redeem(code)
+    revoke(one, code)
+    assert one.lives(issued)
+    assert one.refresh(issued.refresh_token)
+    assert revoked == []
 
 
 def test_another_clients_token_is_refused(one: GrantWorld, revoked: list[Any]) -> None:
