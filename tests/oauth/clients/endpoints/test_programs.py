@@ -178,6 +178,20 @@ def test_client_that_is_welcome_no_longer_gets_no_more_tokens(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
+def test_address_that_is_refused_later_ends_the_tokens_though_its_client_has_another(
+    corp: FakeProvider, ada: Visitor, app: App, settings: Settings
+) -> None:
+    app.register(redirect_uris=[app.redirect_uri, "https://other.example/cb"])
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    refusing = AuthorizationServer(**SERVER | {"refused": frozenset({"localhost"})})
+    settings.AUTHORIZATION_SERVER = refusing
+    assert app.redeem(code).json()["error"] == "invalid_grant"
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
+    pair = app.redeem(code).json()
+    settings.AUTHORIZATION_SERVER = refusing
+    assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
+
+
 def test_either_token_revokes_and_an_unknown_one_is_no_error(
     app: App, pair: dict[str, Any]
 ) -> None:
