@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
@@ -222,6 +223,19 @@ def test_outage_is_503_after_which_no_client_gives_up_its_token(
         assert answer["Access-Control-Allow-Origin"] == "*"
     store.dynamodb.unavailable = False
     store.clock.advance(30)
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
+def test_outage_of_the_sql_database_is_told_likewise(app: App, pair: dict[str, Any]) -> None:
+    def away(*_: Any) -> Any:
+        raise OperationalError("no server")
+
+    app.http.raise_request_exception = False
+    with connection.execute_wrapper(away):
+        answer = app.refresh(pair["refresh_token"])
+    assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (503, "*")
+    assert answer.json()["error"] == "temporarily_unavailable"
+    assert int(answer["Retry-After"]) > 0
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
