@@ -155,6 +155,7 @@ def test_lists_of_sessions_show_and_end_it(one: GrantWorld) -> None:
     assert row.id == one.id_of(issued)
     assert ToldGrant.in_words(Inspection(services()).about(row.id)) == ToldGrant(
         client="A client",
+        client_id="dcr.one",
         host="client.example",
         upstream="mcp",
         redirect_host="127.0.0.1",
