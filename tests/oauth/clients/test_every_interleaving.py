@@ -24,8 +24,9 @@ from tests.oauth.support.interleaving import Explored, Interleaving
 AT_LENGTH = "FUZZ_EXAMPLES" in os.environ  # `make fuzz`
 
 # H: an honest client's requests, one after the other or given up; H2: those of a second process of
-# it, which keeps the same token and hears of none of the first one's answers; E: an end by its person;
-# X: by the client; T: a thief with an old token; L: somebody with the code, without its verifier.
+# it, which keeps the same token and hears of none of the first one's answers; E: an end by its
+# person; X: by the client; T: a thief with an old token; L: somebody with the code, without its
+# verifier.
 Scene = tuple[str, str, int, int]  # who, what they begin with, faults, graces that pass
 SHORT: list[Scene] = [
     ("H H", "refresh", 0, 1),
@@ -160,8 +161,8 @@ def stamp_all_exchanges_alike(patch: pytest.MonkeyPatch, scene: Interleaving) ->
 
 PARTS = [
     (count_to_the_reading, ("H H", "refresh", 0, 2)),
+    (count_to_the_reading, ("H H2", "refresh", 0, 2)),
     (forget_when_tombstones_were_spent, ("H H H", "refresh", 0, 0)),
-    (forget_when_tombstones_were_spent, ("H H H2", "refresh", 0, 0)),
     (bury_codes, ("H H L", "code", 0, 0)),
     (spend_unconditionally, ("H H", "refresh", 0, 0)),
     (answer_before_the_end_is_sure, ("T", "old", 3, 2)),
