@@ -80,9 +80,8 @@ def main() -> None:
 
     django.setup(set_prefix=False)
 
-    from django.conf import settings
-
     import uvicorn  # noqa: F401 - so that no child has to
+    from django.conf import settings
 
     from gateway_site import asgi  # noqa: F401
     from gateway_site.server import protocol  # noqa: F401
