@@ -114,6 +114,7 @@ def test_frames_with_what_a_session_holds_are_hidden(monkeypatch: pytest.MonkeyP
         raise TypeError
 
     nothing: Any = None
+    assert shown_frames(lambda: changed_keys({"a": [1]}, {"a": [2]}, fail), merging) == set()
     assert shown_frames(lambda: Changes({}, {}, set()).over(nothing), merging) == set()
     monkeypatch.setattr(merging, "changed_keys", fail)
     assert shown_frames(lambda: merge({}, {}, {}, dumps), merging) == set()
