@@ -119,7 +119,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
         if not hasattr(self, "_session_cache"):
-            needs_none = no_load or self.session_key is None or fetched.of(self.session_key)
+            needs_none = no_load or self.session_key is None
+            needs_none = needs_none or fetched.is_at_hand(self.session_key)
             if self._turn.is_taken or not needs_none:
                 sync_only()  # Before the turn, which others may have for as long as they load.
             run(self._filling(no_load))
@@ -153,7 +154,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
         __traceback_hide__ = True
         found = Fetched(self._key)
-        await found.read(self._repository().load(self._key))
+        await found.read(self._fetching())
         return found
 
     def created(self) -> int | None:
@@ -216,6 +217,13 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             self._session_key = found[0].session_key
             next_cookie.settled(self)
         return found
+
+    def _fetching(self) -> Steps[Found | None]:
+        """Read what is stored, and begin with what every read needs."""
+        __traceback_hide__ = True
+        if (wait := self._preparation()) is not None:
+            yield wait
+        return (yield from self._repository().load(self._key))
 
     def _existing(self, session_key: str) -> Steps[bool]:
         __traceback_hide__ = True
