@@ -24,8 +24,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from sessions_kms.format.kinds import session_id
-from sessions_kms.format.record import SHORT_ID
+from sessions_kms.format.kinds import SHORT_ID, session_id
 from sessions_kms.format.tombstone import LIFETIME
 
 # Keys that are tried for one cookie. A page's parallel requests may change one key each while no
