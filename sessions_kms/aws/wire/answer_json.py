@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
-from sessions_kms.aws.wire.attribute_values import read_item
+from sessions_kms.aws.wire.attribute_values import read_item, with_binary
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, Shape, Structure
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def _parsed(text: str) -> Any:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object that has no name twice."""
     __traceback_hide__ = True
+    if len(pairs) == 1:  # most of them, in an item
+        return with_binary(*pairs[0])
     made = dict(pairs)
     if len(made) != len(pairs):
         raise GarbledAnswer
