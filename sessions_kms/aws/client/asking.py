@@ -101,7 +101,8 @@ class WireAsks:
         if self._exchange is None:
             by_boto = self._by_boto
             self._exchange = line.exchange(HOT[by_boto.operation], by_boto.params)
-        now = datetime.fromtimestamp(signing_time(self._client.clock()), UTC)
+        # Of a whole second, as a signature tells it: requests have that much in common.
+        now = datetime.fromtimestamp(int(signing_time(self._client.clock())), UTC)
         return self._exchange.request(credentials, now)
 
     def _heard(self, answer: "HTTPAnswer") -> Answer:
