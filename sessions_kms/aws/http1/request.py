@@ -15,22 +15,28 @@ _PATH = re.compile(r"/[\x21-\x7e]*")
 
 
 def opening(host: str, headers: Iterable[tuple[str, str]], *, path: str = "/") -> str:
-    """Return how a POST request begins; ``host`` is what its `Host` header says, port included.
+    """Return how a POST request begins, up to the value of its last header, which goes on.
 
-    Raises ValueError for what would be read as something else at the other end: CR, LF, NUL
-    and all else that is not printable ASCII, and the headers that `post` writes.
+    ``host`` is what its `Host` header says, the port included. Raises ValueError for what would
+    be read as something else at the other end: CR, LF, NUL and all else that is not printable
+    ASCII, and the headers that are written here.
     """
     __traceback_hide__ = True  # credentials may stand in the headers
     if not _VALUES.fullmatch(host) or not _PATH.fullmatch(path):
         raise ValueError("The host's header or the path holds what is not printable ASCII.")
-    return f"POST {path} HTTP/1.1\r\nHost: {host}\r\n{''.join([_line(*each) for each in headers])}"
+    lines = [f"POST {path} HTTP/1.1", f"Host: {host}", *(_line(*each) for each in headers)]
+    return "\r\n".join(lines)
 
 
-def post(opened: str, last: tuple[str, str], body: bytes) -> bytes:
-    """Return a whole request by its opening and the header that is its own. Raises ValueError."""
+def post(opened: str, value: str, body: bytes) -> bytes:
+    """Return a whole request: its opening, the rest of that last value, a body.
+
+    Raises ValueError as `opening` does.
+    """
     __traceback_hide__ = True
-    head = f"{opened}{_line(*last)}Content-Length: {len(body)}\r\n\r\n"
-    return head.encode("ascii") + body
+    if not _VALUES.fullmatch(value):
+        raise ValueError("A header holds what is not printable ASCII.")
+    return f"{opened}{value}\r\nContent-Length: {len(body)}\r\n\r\n".encode("ascii") + body
 
 
 def _line(name: str, value: str) -> str:
@@ -41,4 +47,4 @@ def _line(name: str, value: str) -> str:
         raise ValueError("A header that frames the request is not the caller's to set.")
     if not _VALUES.fullmatch(value):
         raise ValueError("A header holds what is not printable ASCII.")
-    return f"{name}: {value}\r\n"
+    return f"{name}: {value}"

@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValu
 """
 
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
@@ -17,18 +17,8 @@ DEPTH_MAX: Final = 32  # maps and lists in each other, as many as DynamoDB takes
 Value = dict[str, Any]
 Item = dict[str, Value]
 
-# The types whose values are as JSON has them, once `with_binary` has read them.
+# The types whose values are as JSON has them, once its reader has made bytes of binary ones.
 _AS_THEY_ARE: Final[dict[str, type]] = {"S": str, "N": str, "B": bytes, "BOOL": bool, "NULL": bool}
-
-
-def with_binary(kind: str, held: Any) -> Value:
-    """Return the object of one name that JSON held, with bytes where that is `B`.
-
-    Only values of that type are a text under this name alone: the objects that are parsed first
-    are those inside, so that no second walk has to find them. Raises GarbledAnswer.
-    """
-    __traceback_hide__ = True
-    return {kind: _binary(held) if kind == "B" and type(held) is str else held}
 
 
 def read_item(item: Any, depth: int = 0) -> Item:
@@ -36,22 +26,22 @@ def read_item(item: Any, depth: int = 0) -> Item:
     __traceback_hide__ = True
     if type(item) is not dict:
         raise GarbledAnswer
-    for value in item.values():
-        _check(value, depth)
+    _check(item.values(), depth)
     return item
 
 
-def _check(value: Any, depth: int) -> None:
-    """Refuse what is not a value of one type, which fits what it holds."""
+def _check(values: Iterable[Any], depth: int) -> None:
+    """Refuse what are not values of one type each, which fits what they hold."""
     __traceback_hide__ = True
-    if type(value) is not dict or len(value) != 1:
-        raise GarbledAnswer
-    ((kind, held),) = value.items()
-    wanted = _AS_THEY_ARE.get(kind)
-    if wanted is None:
-        value[kind] = _inner(kind, held, depth + 1)
-    elif type(held) is not wanted:
-        raise GarbledAnswer
+    for value in values:
+        if type(value) is not dict or len(value) != 1:
+            raise GarbledAnswer
+        ((kind, held),) = value.items()
+        wanted = _AS_THEY_ARE.get(kind)
+        if wanted is None:
+            value[kind] = _inner(kind, held, depth + 1)
+        elif type(held) is not wanted:
+            raise GarbledAnswer
 
 
 def _inner(kind: str, held: Any, depth: int) -> Any:
@@ -62,16 +52,18 @@ def _inner(kind: str, held: Any, depth: int) -> Any:
     if type(held) is not list:
         raise GarbledAnswer
     if kind == "L" and depth <= DEPTH_MAX:
-        for each in held:
-            _check(each, depth)
+        _check(held, depth)
         return held
     if kind not in {"SS", "NS", "BS"} or not all(type(each) is str for each in held):
         raise GarbledAnswer
-    return [_binary(each) for each in held] if kind == "BS" else held
+    return [binary(each) for each in held] if kind == "BS" else held
 
 
-def _binary(text: str) -> bytes:
-    """Return what base64 stands for. Lenient decoding drops what is no letter of it."""
+def binary(text: str) -> bytes:
+    """Return what base64 stands for. Raises GarbledAnswer.
+
+    Lenient decoding drops what is no letter of it.
+    """
     __traceback_hide__ = True
     if len(text) % 4 == 0:  # Before Python 3.12, strict decoding takes a needless `=`.
         try:

@@ -65,8 +65,7 @@ class Target:
         head = self._heads.get(operation)
         if head is None or head.at != at or head.credentials is not credentials:
             head = self._heads[operation] = self._head(operation, credentials, at)
-        authorization = "Authorization", head.signing.authorization(body)
-        return post(head.opening, authorization, body)
+        return post(head.opening, head.signing.signature(body), body)
 
     def _head(self, operation: str, credentials: Credentials, at: datetime) -> _Head:
         __traceback_hide__ = True

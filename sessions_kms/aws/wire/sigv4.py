@@ -39,18 +39,17 @@ class _Key(NamedTuple):
 class Signing:
     """How the requests of one moment are signed that have the same headers."""
 
-    headers: dict[str, str]  # that are signed besides those, and are to be sent
-    _authorization: str
+    headers: dict[str, str]  # to be sent besides those; the last one goes on with the signature
     _canonical: str
     _to_sign: str
     _key: bytes  # signs for a day
 
-    def authorization(self, body: bytes) -> str:
-        """Return the `Authorization` header of the request with a body."""
+    def signature(self, body: bytes) -> str:
+        """Return the signature of the request with a body."""
         __traceback_hide__ = True
         canonical = f"{self._canonical}{sha256(body).hexdigest()}"
         to_sign = f"{self._to_sign}{sha256(canonical.encode()).hexdigest()}"
-        return f"{self._authorization}{_hmac(self._key, to_sign).hex()}"
+        return _hmac(self._key, to_sign).hex()
 
 
 class Signer:
@@ -75,10 +74,12 @@ class Signer:
             own["X-Amz-Security-Token"] = credentials.token
         canonical, signed = _canonical_head({**headers, **own})
         scope = f"{stamp[:8]}/{self._region}/{self._service}/aws4_request"
+        own["Authorization"] = (
+            f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={signed},"
+            " Signature="
+        )
         return Signing(
             own,
-            f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={signed},"
-            " Signature=",
             canonical,
             f"{ALGORITHM}\n{stamp}\n{scope}\n",
             self._signing_key(credentials.secret_key or "", stamp[:8]),

@@ -72,7 +72,8 @@ def signed(
 ) -> dict[str, str]:
     """Return the headers that sign a request."""
     signing = signer.signing(headers, credentials, at)
-    return {**signing.headers, "Authorization": signing.authorization(body)}
+    authorization = signing.headers["Authorization"] + signing.signature(body)
+    return {**signing.headers, "Authorization": authorization}
 
 
 REQUESTS = 100_000 if os.environ.get("FUZZ_EXAMPLES") else 2_000
