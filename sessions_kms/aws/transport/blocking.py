@@ -7,7 +7,7 @@ Each connection serves one request at a time, and none that anything is odd abou
 import os
 import socket
 from collections.abc import Callable
-from threading import Semaphore
+from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final
 from weakref import WeakSet
@@ -19,7 +19,7 @@ from sessions_kms.aws.transport.channel import Channel, heard
 from sessions_kms.aws.transport.channels import Channels
 from sessions_kms.aws.transport.failures import not_connected, unanswered
 from sessions_kms.aws.transport.kept import Kept, end_of_one_made
-from sessions_kms.aws.transport.watching import watch
+from sessions_kms.aws.transport.watching import is_writable, readable
 from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # at one time
@@ -27,13 +27,18 @@ AT_ONCE: Final = 64 * 1024  # bytes that are read at one time
 
 
 class _Connection:
-    """A socket and what its bytes say."""
+    """A socket and what its bytes say.
+
+    The socket itself never waits: asked to by a time-out, it would look whether it can be
+    written to before each request, and have the kernel told the mode before each wait.
+    """
 
     __slots__ = ("_socket", "_speaks", "channel", "ends")
 
     def __init__(self, made: socket.socket, channel: Channel, ends: float) -> None:
+        made.setblocking(False)
         self._socket = made
-        self._speaks = watch(made.fileno())
+        self._speaks = readable(made.fileno())
         self.channel = channel
         self.ends = ends
 
@@ -41,31 +46,47 @@ class _Connection:
         """Shake hands. Raises OSError."""
         said, is_open = self.channel.opening(b"")
         while said or not is_open:
-            self._socket.settimeout(attempt.to_connect())
-            self._socket.sendall(said)
+            self._send(said, attempt.to_connect)
             if is_open:
                 break
-            self._socket.settimeout(attempt.to_connect())
-            if not (data := self._socket.recv(AT_ONCE)):
+            if not (data := self._received(attempt.to_connect)):
                 raise ConnectionResetError("The connection was closed within the handshake.")
             said, is_open = self.channel.opening(data)
 
     def ask(self, request: bytes, attempt: Attempt) -> Answer:
         """Send a request and return its answer. Raises OSError or GarbledAnswer."""
         __traceback_hide__ = True
-        self._socket.settimeout(attempt.to_write())
-        self._socket.sendall(self.channel.sealed(request))
+        self._send(self.channel.sealed(request), attempt.to_write)
         reader, answer = AnswerReader(), None
         while answer is None:
-            self._socket.settimeout(attempt.to_read())
-            data = self._socket.recv(AT_ONCE)
+            data = self._received(attempt.to_read)
             began, answer = heard(self.channel, reader, data)
             attempt.heard = attempt.heard or began
         return answer
 
+    def _send(self, data: bytes, left: Callable[[], float]) -> None:
+        __traceback_hide__ = True
+        rest = memoryview(data)
+        while rest:
+            seconds = left()
+            try:
+                rest = rest[self._socket.send(rest) :]
+            except BlockingIOError:
+                if not is_writable(self._socket.fileno(), seconds):
+                    raise OutOfTime from None
+
+    def _received(self, left: Callable[[], float]) -> bytes:
+        while True:
+            if not self._speaks(left()):
+                raise OutOfTime
+            try:
+                return self._socket.recv(AT_ONCE)
+            except BlockingIOError:
+                pass  # The kernel dropped what it had announced.
+
     def is_quiet(self) -> bool:
         """Tell whether nothing can be read, not its end either."""
-        return not self._speaks()
+        return not self._speaks(0)
 
     def close(self) -> None:
         """Close it."""
@@ -109,7 +130,7 @@ class BlockingTransport:
         try:
             return self._answer(request, attempt)
         finally:
-            places.release()
+            places.put(None)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -123,15 +144,18 @@ class BlockingTransport:
 
     def _begin(self) -> None:
         self._kept = Kept(self._steady)
-        self._places = Semaphore(self._connections)
+        # A semaphore whose every turn is not taken in Python.
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self._connections):
+            self._places.put(None)
 
-    def _wait_for(self, places: Semaphore, attempt: Attempt) -> None:
+    def _wait_for(self, places: "SimpleQueue[None]", attempt: Attempt) -> None:
         try:
-            came = places.acquire(timeout=attempt.to_connect())
-        except OutOfTime:
-            came = False
-        if not came:
-            raise not_connected(self._endpoint, OutOfTime())
+            places.get(timeout=attempt.to_connect())
+            return
+        except (Empty, OutOfTime):
+            pass
+        raise not_connected(self._endpoint, OutOfTime())
 
     def _answer(self, request: bytes, attempt: Attempt) -> Answer:
         __traceback_hide__ = True

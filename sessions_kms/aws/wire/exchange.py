@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.endpoint import Endpoint
-from sessions_kms.aws.http1.request import post
+from sessions_kms.aws.http1.request import opening, post
 from sessions_kms.aws.wire import answer_json, request_json
 from sessions_kms.aws.wire.shapes import REQUESTS
-from sessions_kms.aws.wire.sigv4 import Credentials, Signer
+from sessions_kms.aws.wire.sigv4 import Credentials, Signer, Signing
 
 SERVICE: Final = "dynamodb"
 TRANSACTION: Final = "TransactWriteItems"
@@ -29,6 +29,18 @@ HEADERS: Final = {
 }
 
 
+class _Head(NamedTuple):
+    """What the requests for one operation in one second have in common, and whose they are."""
+
+    credentials: Credentials
+    at: datetime
+    opening: str
+    signing: Signing
+
+    def __repr__(self) -> str:
+        return "_Head()"
+
+
 @dataclass(frozen=True)
 class Target:
     """Where a table is asked, in which Region a signature counts there, and as which client."""
@@ -37,15 +49,31 @@ class Target:
     region: str
     user_agent: str
 
-    @cached_property
-    def signer(self) -> Signer:
-        """What signs the requests to it."""
-        return Signer(self.region, SERVICE)
+    _heads: dict[str, _Head] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
-    def authority(self) -> str:
-        """What the `Host` header says."""
-        return self.endpoint.authority
+    def _signer(self) -> Signer:
+        return Signer(self.region, SERVICE)
+
+    def request(self, operation: str, body: bytes, credentials: Credentials, at: datetime) -> bytes:
+        """Return a request, signed at a moment that knows its zone. Raises ValueError.
+
+        What it has in common with the last one of the operation, if that is of the same second,
+        is used again.
+        """
+        __traceback_hide__ = True
+        head = self._heads.get(operation)
+        if head is None or head.at != at or head.credentials is not credentials:
+            head = self._heads[operation] = self._head(operation, credentials, at)
+        return post(head.opening, head.signing.signature(body), body)
+
+    def _head(self, operation: str, credentials: Credentials, at: datetime) -> _Head:
+        __traceback_hide__ = True
+        host, headers = self.endpoint.authority, HEADERS[operation]
+        signing = self._signer.signing({"Host": host, **headers}, credentials, at)
+        unsigned = {"User-Agent": self.user_agent, "Accept-Encoding": "identity"}
+        opened = opening(host, {**headers, **unsigned, **signing.headers}.items())
+        return _Head(credentials, at, opened, signing)
 
 
 @dataclass(frozen=True)
@@ -69,12 +97,7 @@ class Exchange:
     def request(self, credentials: Credentials, at: datetime) -> bytes:
         """Return the request, signed at a moment that knows its zone. Raises as `body` does."""
         __traceback_hide__ = True
-        target, headers = self.target, HEADERS[self.operation]
-        signed = target.signer.sign(
-            {"Host": target.authority, **headers}, self.body, credentials, at
-        )
-        unsigned = {"User-Agent": target.user_agent, "Accept-Encoding": "identity"}
-        return post(target.authority, {**headers, **unsigned, **signed}.items(), self.body)
+        return self.target.request(self.operation, self.body, credentials, at)
 
     def answered(self, answer: Answer) -> dict[str, Any]:
         """Return what an answer says. Raises botocore's ClientError, or GarbledAnswer."""

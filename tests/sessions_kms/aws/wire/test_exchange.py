@@ -124,3 +124,26 @@ def test_credential_that_would_be_read_as_another_header_is_not_sent(token: str)
     credentials = ReadOnlyCredentials("id", "key", token)
     with pytest.raises(ValueError, match="printable"):
         Exchange(TARGET, "GetItem", {}).request(credentials, MOMENT)
+
+
+def test_request_is_signed_for_its_own_moment_and_credentials_whoever_asked_before() -> None:
+    """What requests have in common is kept; none gets what was another's."""
+    used = Target(TARGET.endpoint, TARGET.region, TARGET.user_agent)
+    other = ReadOnlyCredentials("OTHER", "secret2", None)
+    turns = [
+        (operation, credentials, MOMENT + timedelta(seconds=seconds))
+        for seconds in (0, 1, 0)
+        for credentials in (CREDENTIALS, other, CREDENTIALS)
+        for operation in ("GetItem", "PutItem", "GetItem")
+    ]
+    for operation, credentials, at in turns:
+        fresh = Target(TARGET.endpoint, TARGET.region, TARGET.user_agent)
+        params = {"TableName": f"t{at}"}
+        ours = Exchange(used, operation, params).request(credentials, at)
+        assert ours == Exchange(fresh, operation, params).request(credentials, at)
+
+
+def test_key_id_that_would_be_read_as_another_header_is_not_sent() -> None:
+    credentials = ReadOnlyCredentials("id\r\nX-Evil: 1", "key", None)
+    with pytest.raises(ValueError, match="printable"):
+        Exchange(TARGET, "GetItem", {}).request(credentials, MOMENT)
