@@ -153,7 +153,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
         __traceback_hide__ = True
         found = Fetched(self._key)
-        await found.read(self._repository().load(self._key))
+        await found.read(self._first_read())
         return found
 
     def created(self) -> int | None:
@@ -216,6 +216,12 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             self._session_key = found[0].session_key
             next_cookie.settled(self)
         return found
+
+    def _first_read(self) -> Steps[Found | None]:
+        __traceback_hide__ = True
+        if (wait := self._preparation()) is not None:
+            yield wait
+        return (yield from self._repository().load(self._key))
 
     def _existing(self, session_key: str) -> Steps[bool]:
         __traceback_hide__ = True
