@@ -17,7 +17,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -114,14 +114,12 @@ class GatewayHandler(ASGIHandler):
         passage = Passage(self, self.admission, seen, io.BytesIO())
         if not self.admission.is_known:
             return await self._calls.run(client, passage.in_thread)
-        async with AsyncExitStack() as door:
-            await door.enter_async_context(self._doors.place(client))
-            async with _session_of(seen) as content:
-                if people().answers_for(content):
-                    with suppress(NeedsThread):
-                        return passage.in_loop()
-                await door.aclose()  # Who waits for a thread holds up nobody who needs none.
-                return await self._calls.run(client, passage.in_thread)
+        async with self._doors.place(client) as place, _session_of(seen) as content:
+            if people().answers_for(content):
+                with suppress(NeedsThread):
+                    return passage.in_loop()
+            place.leave()  # Who waits for a thread holds up nobody who needs none.
+            return await self._calls.run(client, passage.in_thread)
 
     async def _page(self, scope: Any, client: Client, send: Send) -> None:
         try:
@@ -166,11 +164,9 @@ class GatewayHandler(ASGIHandler):
 
 
 def _seen(scope: Any) -> Any:
-    """Return the scope as Django sees it: a call's has no body, and the whole one beside it."""
-    if not _is_ours(scope):
-        return scope
-    headers = [pair for pair in scope["headers"] if pair[0] not in ABOUT_BODY]
-    return {**scope, "headers": headers, admission.SCOPE: scope}
+    """Return a call's scope as Django sees it, without a body, and the whole one beside it."""
+    headers = [pair for pair in own_cookies.counting(scope["headers"]) if pair[0] not in ABOUT_BODY]
+    return {**scope, "headers": headers, own_cookies.SIFTED: True, admission.SCOPE: scope}
 
 
 def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | SessionBase]:
