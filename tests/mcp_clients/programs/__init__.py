@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from tests.mcp_clients.client import Client
+from tests.mcp_clients.programs.claude_code import ClaudeCode
+from tests.mcp_clients.programs.codex import Codex
+from tests.mcp_clients.programs.mcp_remote import MCPRemote, MCPRemoteAnew
 from tests.mcp_clients.programs.python_sdk import LegacyPythonSDK, PythonSDK
 
-PROGRAMS: tuple[type[Client], ...] = (PythonSDK, LegacyPythonSDK)
+PROGRAMS: tuple[type[Client], ...] = (
+    PythonSDK,
+    LegacyPythonSDK,
+    MCPRemote,
+    MCPRemoteAnew,
+    Codex,
+    ClaudeCode,
+)
