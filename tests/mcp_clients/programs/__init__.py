@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from tests.mcp_clients.client import Client
+from tests.mcp_clients.programs.fastmcp_command import FastMCP
 from tests.mcp_clients.programs.python_sdk import LegacyPythonSDK, PythonSDK
+from tests.mcp_clients.programs.typescript_sdk import FirstTypeScriptSDK, TypeScriptSDK
 
-PROGRAMS: tuple[type[Client], ...] = (PythonSDK, LegacyPythonSDK)
+PROGRAMS: tuple[type[Client], ...] = (
+    PythonSDK,
+    LegacyPythonSDK,
+    TypeScriptSDK,
+    FirstTypeScriptSDK,
+    FastMCP,
+)
