@@ -35,7 +35,7 @@ interop: $(VENV)/.dev-installed
 mcp-clients: $(VENV)/.dev-installed
 	npm ci --prefix tests/mcp_clients --ignore-scripts --no-fund --no-audit
 	$(MAKE) VENV=$(VENV)-clients $(VENV)-clients/.clients-installed
-	FASTMCP_PYTHON=$(VENV)-clients/bin/python $(BIN)/python -m tests.mcp_clients $(ARGS)
+	FASTMCP=$(VENV)-clients/bin/fastmcp $(BIN)/python -m tests.mcp_clients $(ARGS)
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
 matrix: $(VENV)/.release-installed

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.stack import LocalStack
-from tests.mcp_clients import report, run
+from tests.mcp_clients import conformance, report, rounds
 from tests.mcp_clients.client import Client
 from tests.mcp_clients.disturbances import DISTURBANCES, VARIABLES, World
 from tests.mcp_clients.person import Person
@@ -32,41 +32,68 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="a new one, which is kept, to look into")
     options = parser.parse_args()
     with folder(options.folder) as where:
-        return tried(where, options.client or names, options.disturbance or disturbances)
+        trials = Trials(where, options.client or names, options.disturbance or disturbances)
+        trials.run(with_conformance=not options.client)
+        report.show(trials.rows, trials.notes)
+    return 0 if trials.is_right else 1
 
 
-def tried(where: Path, names: Sequence[str], disturbances: Sequence[str]) -> int:
-    """Try these clients under these disturbances; return the exit status."""
-    stack = LocalStack(where / "state", **VARIABLES)
-    clients = [
-        program(Place(where / slug(program.name), f"{stack.url}/gateway/demo"))
-        for program in PROGRAMS
-        if program.name in names
-    ]
-    missing = {client: why for client in clients if (why := client.available())}
-    present = [client for client in clients if client not in missing]
-    rows: list[run.Row] = []
-    with stack.running(), Person(stack) as person, closing(present):
-        person.places += [client.place for client in present]
-        world = World(stack, person)
-        rows += told(run.signed_in(present))
-        for disturbance in (each for each in DISTURBANCES if each.name in disturbances):
-            rows += told(run.disturbed(world, disturbance, present))
-    notes = [f"NOT DONE: {client.name}: {why}" for client, why in missing.items()]
-    wrong = [row for row in rows if not row.is_right]
-    unconsented = [f"No consent: {failure}" for failure in person.failures] if wrong else []
-    report.show(rows, [*notes, *unconsented])
-    return 1 if wrong or any(client.is_required for client in missing) else 0
+class Trials:
+    """These clients under these disturbances, in a new folder."""
 
+    def __init__(self, where: Path, names: Sequence[str], disturbances: Sequence[str]) -> None:
+        self.where = where
+        self.stack = LocalStack(where / "state", **VARIABLES)
+        self.clients = [each(self.place(each.name)) for each in PROGRAMS if each.name in names]
+        self.disturbances = [each for each in DISTURBANCES if each.name in disturbances]
+        self.rows: list[rounds.Row] = []
+        self.notes: list[str] = []
+        self.is_right = True
 
-def told(rows: Iterator[run.Row]) -> list[run.Row]:
-    """Say each as it is seen, and return them all."""
-    seen = []
-    for row in rows:
-        mark = "" if row.is_right else "WRONG: "
-        print(f"{mark}{row.client}, {row.disturbance}: {row.seen}", flush=True)  # noqa: T201
-        seen.append(row)
-    return seen
+    def place(self, name: str) -> Place:
+        return Place(self.where / slug(name), f"{self.stack.url}/gateway/demo")
+
+    def run(self, *, with_conformance: bool) -> None:
+        """Try them all; what was seen is in `rows` and `notes` then."""
+        present = [client for client in self.clients if not self._is_missing(client)]
+        with self.stack.running(), Person(self.stack) as person, closing(present):
+            person.places += [client.place for client in present]
+            if with_conformance:
+                self._try_conformance(person)
+            self._see(rounds.signed_in(present))
+            world = World(self.stack, person)
+            for disturbance in self.disturbances:
+                self._see(rounds.disturbed(world, disturbance, present))
+        if not self.is_right:
+            self.notes += [f"No consent: {failure}" for failure in person.failures]
+
+    def _is_missing(self, client: Client) -> bool:
+        why = client.available()
+        if why:
+            self._not_done(client.name, why, is_required=client.is_required)
+        return why is not None
+
+    def _try_conformance(self, person: Person) -> None:
+        if why := conformance.missing():
+            self._not_done("conformance tool", why, is_required=True)
+            return
+        place = self.place("conformance tool")
+        person.places.append(place)
+        wrong = conformance.wrong(conformance.output(place))
+        self.notes.append(wrong or "The conformance tool's suite for authorization servers passes.")
+        self.is_right &= wrong is None
+
+    def _not_done(self, name: str, why: str, *, is_required: bool) -> None:
+        self.notes.append(f"NOT DONE: {name}: {why}")
+        self.is_right &= not is_required
+
+    def _see(self, rows: Iterator[rounds.Row]) -> None:
+        """Keep each, and say it as it is seen."""
+        for row in rows:
+            mark = "" if row.is_right else "WRONG: "
+            print(f"{mark}{row.client}, {row.disturbance}: {row.seen}", flush=True)  # noqa: T201
+            self.rows.append(row)
+            self.is_right &= row.is_right
 
 
 @contextmanager

@@ -17,6 +17,11 @@ def binary() -> Path:
     return MODULES / f"node-linux-{machine}" / "bin" / "node"
 
 
+def command(*words: str | Path) -> list[str | Path]:
+    """Return the command that runs a program in JavaScript."""
+    return [binary(), *words]
+
+
 def missing(package: str) -> str | None:
     """Return why a package cannot be run; None where it can."""
     for each in (binary(), MODULES / package / "package.json"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from tests.mcp_clients.run import Row
+from tests.mcp_clients.rounds import Row
 
 WIDTH = 160
 

@@ -50,4 +50,4 @@ class ClaudeCode(Client):
 
 
 def command(*arguments: str) -> list[str]:
-    return [str(node.binary()), str(PROGRAM), *arguments]
+    return [str(word) for word in node.command(PROGRAM, *arguments)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tests.mcp_clients import node
@@ -44,5 +43,4 @@ class Codex(Client):
             return self._run("exec", "--skip-git-repo-check", *options, "Call the tool.")
 
     def _run(self, *arguments: str) -> str:
-        command: list[str | Path] = [node.binary(), PROGRAM, *arguments]
-        return output(self.place, command, cwd=self.place.home)
+        return output(self.place, node.command(PROGRAM, *arguments), cwd=self.place.home)
