@@ -23,6 +23,7 @@ from tests.mcp_clients.person import Person
 
 ACCESS_TOKEN_AGE = 60  # seconds, the least that the gateway takes: it is waited for
 PROVIDER_TOKEN_LIFE = 90  # seconds; the gateway refreshes it at half of that
+YOUNG = 30  # seconds in which the gateway replaces no token that is refused: it answers 502
 OUTAGE = 30  # seconds
 ALIAS = "alias/gateway-local"  # by which `runlocal` knows its key
 
@@ -84,9 +85,7 @@ def kms_key_moved(world: World) -> None:
     before = environment["KMS_KEY_ARN"]
     after = kms.create_key(Description="moved")["KeyMetadata"]["Arn"]
     moved = {"KMS_KEY_ARN": after, "DECRYPT_KEY_ARNS": before}
-    done = world.stack.manage(
-        "rewrap_sessions", "--no-wait", "--no-input", "--json", variables=moved
-    )
+    done = world.stack.manage("rewrap_sessions", "--no-wait", "--no-input", variables=moved)
     assert done.returncode == 0, done.stdout + done.stderr
     kms.update_alias(AliasName=ALIAS, TargetKeyId=after)
     kms.disable_key(KeyId=before)
@@ -96,7 +95,8 @@ def kms_key_moved(world: World) -> None:
 
 
 def provider_grant_dead(world: World) -> None:
-    """The provider forgets every token that it gave."""
+    """The provider forgets every token that it gave, none of which is quite new."""
+    world.pause(YOUNG + 2)
     with closing(sqlite3.connect(world.stack.state / "provider" / "provider.sqlite3")) as database:
         ended = database.execute("DELETE FROM allauth_idp_oidc_token").rowcount
         database.commit()

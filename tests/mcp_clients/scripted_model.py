@@ -87,8 +87,9 @@ def of_openai(call: ToolCall, asked: Event) -> list[Event]:
 
 def of_anthropic(call: ToolCall, asked: Event) -> list[Event]:
     """Return a streamed answer of the Messages API."""
-    last = asked["messages"][-1]["content"]
-    answers = [block["content"] for block in last if block["type"] == "tool_result"]
+    said = [message["content"] for message in asked["messages"]]
+    blocks = [block for content in said if isinstance(content, list) for block in content]
+    answers = [block["content"] for block in blocks if block["type"] == "tool_result"]
     if answers:
         block: Event = {"type": "text", "text": ""}
         delta = {"type": "text_delta", "text": as_text(answers[-1])}

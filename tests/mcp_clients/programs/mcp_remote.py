@@ -16,6 +16,7 @@ from mcp.types import CallToolResult
 from tests.mcp_clients import node
 from tests.mcp_clients.client import PATIENCE, CallFailed, Client
 from tests.mcp_clients.place import Place
+from tests.mcp_clients.programs.command import last_line
 
 PROGRAM = node.MODULES / "mcp-remote/dist/proxy.js"
 
@@ -39,8 +40,9 @@ class MCPRemote(Client):
         self.close()
         try:
             self._start()
-        except (MCPError, OSError) as error:
-            raise CallFailed(str(error)) from None
+        except (MCPError, OSError, ExceptionGroup) as error:
+            said = last_line(self.place.log.read_text(encoding="utf-8"))
+            raise CallFailed(said or str(error)) from None
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         try:
