@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from oauth.clients import grant_end, live_grants
+from oauth.clients import grant_end
 from oauth.clients.consent import Consent
 from oauth.clients.errors import InvalidGrant
 from oauth.clients.told import ToldGrant, words_of
@@ -191,10 +191,7 @@ def test_grant_lives_and_is_listed_beyond_the_absolute_timeout_of_sessions() -> 
 # One too many
 
 
-def test_one_too_many_ends_the_one_that_was_used_least_lately(
-    one: GrantWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_grants, "LIVE_MAX", 3)
+def test_fifty_first_ends_the_one_that_was_used_least_lately(one: GrantWorld) -> None:
     browser = SessionStore()
     told: list[str] = []
 
@@ -205,16 +202,17 @@ def test_one_too_many_ends_the_one_that_was_used_least_lately(
     browser.update({"_auth_user_id": "7", about.ABOUT: {"browser": "Firefox"}})
     browser.save()
     grants = []
-    for _ in range(3):
+    for _ in range(50):
         one.clock.advance(10)
         grants.append(one.begin())
+    assert told == []
     one.clock.advance(10)
     grants[0] = one.refresh(grants[0].refresh_token)
     one.clock.advance(10)
     allowed = one.grants.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
     grant_ended.disconnect(note)
     grants.append(one.redeem(allowed.code))
-    assert [one.lives(each) for each in grants] == [True, False, True, True]
+    assert [one.lives(each) for each in grants] == [True, False, *[True] * 49]
     assert [each.client for each in allowed.ended] == ["A client"]
     assert told == ["too_many"]
     assert SessionStore().exists(browser.session_key or "")
