@@ -111,7 +111,7 @@ def test_every_operation_goes_and_comes(operation: str) -> None:
     exchange = Exchange(TARGET, operation, example(REQUESTS[operation]))
     _, headers, _ = parsed(exchange.request(CREDENTIALS, MOMENT))
     assert headers["X-Amz-Target"] == f"DynamoDB_20120810.{operation}"
-    capacity = [] if operation == "TransactWriteItems" else {}
+    capacity: Any = [] if operation == "TransactWriteItems" else {}
     answer = exchange.answered(said({"ConsumedCapacity": capacity}))
     assert answer.keys() == {"ConsumedCapacity", "ResponseMetadata"}
 
