@@ -6,28 +6,18 @@ Imports botocore.
 import base64
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import botocore.loaders
 import botocore.session
 
 from sessions_kms.aws.boto_http import BoundedSession
+from sessions_kms.aws.boto_models import Models
 from sessions_kms.aws.retrying import GarbledAnswer
 from sessions_kms.aws.role_credentials import FetchedCredentials
 from sessions_kms.aws.signing import sign_by
 
 # Those of roles go by this machine's clock, as their credentials do.
 SIGNED_BY_US = {"dynamodb", "kms"}
-
-
-class Loader(botocore.loaders.Loader):
-    """boto's loader of models, which looks into the folder of a service, not into all 400 twice."""
-
-    def list_available_services(self, type_name: str) -> list[str]:
-        """Return what there is in all places; what has no such model is told when it is read."""
-        places = [Path(path) for path in self.search_paths]
-        return sorted({each.name for place in places if place.is_dir() for each in place.iterdir()})
 
 
 class BoundedBotoSession(botocore.session.Session):
@@ -41,8 +31,7 @@ class BoundedBotoSession(botocore.session.Session):
         # Lenient base64 drops what is no letter of it, and gives other bytes than were sent.
         self.get_component("response_parser_factory").set_parser_defaults(blob_parser=_strict)
         self.register("response-received.dynamodb", _check_sum)
-        paths = self.get_component("data_loader").search_paths
-        self.register_component("data_loader", Loader(paths, include_default_search_paths=False))
+        self.register_component("data_loader", Models(like=self.get_component("data_loader")))
 
     def create_client(self, *args: Any, **kwargs: Any) -> Any:
         """Return a client; those by which boto assumes a role are made here, too."""
