@@ -34,7 +34,7 @@ INFIX = "-next-"
 VALUE = re.compile(rf"([a-z0-9]{{32}})\.([A-Za-z0-9_-]{{{SHORT_ID}}})")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(eq=False, repr=False)
 class KeyChange:
     """A key that follows another. ``old_id`` and ``new_id`` are the beginnings of their ids."""
 
@@ -49,7 +49,7 @@ class KeyChange:
         return cls(_short_id(old, namespace), new, _short_id(new, namespace))
 
 
-@dataclass(repr=False)
+@dataclass(eq=False, repr=False)
 class RequestKeys:
     """The session keys of one request.
 
