@@ -23,7 +23,8 @@ from sessions_kms.aws.transport.watching import is_writable, readable
 from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # at one time
-AT_ONCE: Final = 64 * 1024  # bytes that are read at one time
+AT_ONCE: Final = 16 * 1024  # bytes that are read first: room for more costs more to make
+MORE: Final = 128 * 1024  # bytes that are read at one time of an answer that is longer
 
 
 class _Connection:
@@ -59,7 +60,7 @@ class _Connection:
         self._send(self.channel.sealed(request), attempt.to_write)
         reader, answer = AnswerReader(), None
         while answer is None:
-            data = self._received(attempt.to_read)
+            data = self._received(attempt.to_read, MORE if attempt.heard else AT_ONCE)
             began, answer = heard(self.channel, reader, data)
             attempt.heard = attempt.heard or began
         return answer
@@ -75,12 +76,12 @@ class _Connection:
                 if not is_writable(self._socket.fileno(), seconds):
                     raise OutOfTime from None
 
-    def _received(self, left: Callable[[], float]) -> bytes:
+    def _received(self, left: Callable[[], float], most: int = AT_ONCE) -> bytes:
         while True:
             if not self._speaks(left()):
                 raise OutOfTime
             try:
-                return self._socket.recv(AT_ONCE)
+                return self._socket.recv(most)
             except BlockingIOError:
                 pass  # The kernel dropped what it had announced.
 
