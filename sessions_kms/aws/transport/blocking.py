@@ -67,13 +67,12 @@ class _Connection:
 
     def _send(self, data: bytes, left: Callable[[], float]) -> None:
         __traceback_hide__ = True
-        rest = memoryview(data)
-        while rest:
-            seconds = left()
+        sent = 0
+        while sent < len(data):
             try:
-                rest = rest[self._socket.send(rest) :]
+                sent += self._socket.send(memoryview(data)[sent:] if sent else data)
             except BlockingIOError:
-                if not is_writable(self._socket.fileno(), seconds):
+                if not is_writable(self._socket.fileno(), left()):
                     raise OutOfTime from None
 
     def _received(self, left: Callable[[], float], most: int = AT_ONCE) -> bytes:
@@ -151,6 +150,11 @@ class BlockingTransport:
             self._places.put(None)
 
     def _wait_for(self, places: "SimpleQueue[None]", attempt: Attempt) -> None:
+        try:
+            places.get_nowait()
+            return
+        except Empty:
+            pass
         try:
             places.get(timeout=attempt.to_connect())
             return

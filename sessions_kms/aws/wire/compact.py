@@ -44,7 +44,8 @@ def _item(pieces: list[bytes]) -> Item | None:
     ):
         return None
     item: Item = {}
-    for name, kind, held in zip(pieces[::_PIECES], pieces[2::_PIECES], pieces[4::_PIECES]):
+    triples = zip(pieces[::_PIECES], pieces[2::_PIECES], pieces[4::_PIECES], strict=True)
+    for name, kind, held in triples:
         if kind == b"B":
             value: Any = binary(held)
         elif kind in {b"S", b"N"} and (value := held.decode()).isprintable():
