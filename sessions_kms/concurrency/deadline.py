@@ -199,18 +199,18 @@ def has_time_for(pause: float) -> bool:
 class Attempt:
     """One attempt at a call, from looking up the name to the last byte."""
 
-    __slots__ = ("_connected_by", "_ends", "_limits", "heard")
+    __slots__ = ("_began", "_ends", "_limits", "heard")
 
     def __init__(self, limits: Limits) -> None:
-        now, left = monotonic(), call_left()
+        self._began, ends = monotonic(), _ends.get()
         self._limits = limits
-        self._ends = now + (limits.attempt if left is None else min(limits.attempt, left))
-        self._connected_by = min(now + limits.connect, self._ends)
+        longest = self._began + limits.attempt
+        self._ends = longest if ends is None else min(longest, ends)
         self.heard = False  # whether the first byte of the answer has come
 
     def to_connect(self) -> float:
         """Return the seconds left to connect. Raises OutOfTime."""
-        return _positive(self._connected_by)
+        return _positive(min(self._began + self._limits.connect, self._ends))
 
     def to_write(self) -> float:
         """Return the seconds left to send something. Raises OutOfTime."""

@@ -5,7 +5,6 @@ A client and what to ask it enter; its answer leaves, or its error: botocore's, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sessions_kms.aws.calls import Answer, NotBegun
@@ -110,8 +109,7 @@ class WireAsks:
         __traceback_hide__ = True
         if self._exchange is None:
             self._exchange = line.exchange(HOT[self._operation], self._params)
-        # Of a whole second, as a signature tells it: requests have that much in common.
-        now = datetime.fromtimestamp(int(signing_time(self._client.clock())), UTC)
+        now = int(signing_time(self._client.clock()))
         return self._exchange.request(credentials, now)
 
     def _heard(self, answer: "HTTPAnswer") -> Answer:

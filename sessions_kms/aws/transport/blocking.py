@@ -24,7 +24,8 @@ from sessions_kms.aws.transport.watching import is_writable, readable
 from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # at one time
-AT_ONCE: Final = 64 * 1024  # bytes that are read at one time
+AT_ONCE: Final = 16 * 1024  # bytes that are read first: room for more costs more to make
+MORE: Final = 128 * 1024  # bytes that are read at one time of an answer that is longer
 
 
 class _Connection:
@@ -60,28 +61,27 @@ class _Connection:
         self._send(self.channel.sealed(request), attempt.to_write)
         reader, answer = AnswerReader(), None
         while answer is None:
-            data = self._received(attempt.to_read)
+            data = self._received(attempt.to_read, MORE if attempt.heard else AT_ONCE)
             began, answer = heard(self.channel, reader, data)
             attempt.heard = attempt.heard or began
         return answer
 
     def _send(self, data: bytes, left: Callable[[], float]) -> None:
         __traceback_hide__ = True
-        rest = memoryview(data)
-        while rest:
-            seconds = left()
+        sent = 0
+        while sent < len(data):
             try:
-                rest = rest[self._socket.send(rest) :]
+                sent += self._socket.send(memoryview(data)[sent:] if sent else data)
             except BlockingIOError:
-                if not is_writable(self._socket.fileno(), seconds):
+                if not is_writable(self._socket.fileno(), left()):
                     raise OutOfTime from None
 
-    def _received(self, left: Callable[[], float]) -> bytes:
+    def _received(self, left: Callable[[], float], most: int = AT_ONCE) -> bytes:
         while True:
             if not self._speaks(left()):
                 raise OutOfTime
             try:
-                return self._socket.recv(AT_ONCE)
+                return self._socket.recv(most)
             except BlockingIOError:
                 pass  # The kernel dropped what it had announced.
 
@@ -153,6 +153,11 @@ class BlockingTransport:
             self._places.put(None)
 
     def _wait_for(self, places: "SimpleQueue[None]", attempt: Attempt) -> None:
+        try:
+            places.get_nowait()
+            return
+        except Empty:
+            pass
         try:
             places.get(timeout=attempt.to_connect())
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire.attribute_values import binary, read_item
+from sessions_kms.aws.wire.compact import with_item_last
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, Shape, Structure
 
 if TYPE_CHECKING:
@@ -36,9 +37,15 @@ def read(operation: str, answer: Answer) -> dict[str, Any]:
         raise _error(operation, answer)
     if answer.status != HTTPStatus.OK:
         raise GarbledAnswer(answer.status)
-    parsed: dict[str, Any] = _read(ANSWERS[operation], _parsed(_text(answer.body)))
-    parsed["ResponseMetadata"] = _metadata(answer)
-    return parsed
+    said: dict[str, Any] = _read(ANSWERS[operation], _said(answer.body))
+    said["ResponseMetadata"] = _metadata(answer)
+    return said
+
+
+def _said(body: bytes) -> Any:
+    __traceback_hide__ = True
+    said = with_item_last(body, _parsed)
+    return _parsed(_text(body)) if said is None else said
 
 
 def _text(body: bytes) -> str:

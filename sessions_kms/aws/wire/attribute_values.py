@@ -59,7 +59,7 @@ def _inner(kind: str, held: Any, depth: int) -> Any:
     return [binary(each) for each in held] if kind == "BS" else held
 
 
-def binary(text: str) -> bytes:
+def binary(text: str | bytes) -> bytes:
     """Return what base64 stands for. Raises GarbledAnswer.
 
     Lenient decoding drops what is no letter of it.

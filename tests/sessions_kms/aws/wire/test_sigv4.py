@@ -154,6 +154,5 @@ def test_signature_is_the_one_that_botocore_makes(monkeypatch: pytest.MonkeyPatc
 
 
 def test_signing_shows_no_key() -> None:
-    signing = Signer("r", "s").signing({}, ReadOnlyCredentials("id", "key", "TOKEN"), MOMENT)
-    assert "TOKEN" not in repr(signing)
-    assert repr(signing._key) not in repr(signing)
+    signing = Signer("r", "s").signing({}, ReadOnlyCredentials("ID", "KEY", "TOKEN"), MOMENT)
+    assert not {each for each in ("ID", "KEY", "TOKEN") if each in repr(signing)}
