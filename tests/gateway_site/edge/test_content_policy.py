@@ -49,7 +49,11 @@ VIEWS: list[View] = [
 def policies(middleware: type[CSPMiddleware], view: View) -> list[list[set[str] | None]]:
     """Return the directives of each header, of two answers after a usual one."""
     views = iter([usual, view, view])
-    made = middleware(lambda request: next(views)(request))
+
+    def in_turn(request: HttpRequest) -> HttpResponse:
+        return next(views)(request)
+
+    made = middleware(in_turn)
     answers = [made(RequestFactory().get("/")) for _ in range(3)]
     return [[_directives(answer.get(name)) for name in NAMES] for answer in answers]
 
