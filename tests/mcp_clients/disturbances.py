@@ -84,7 +84,7 @@ def kms_key_moved(world: World) -> None:
     before = environment["KMS_KEY_ARN"]
     after = kms.create_key(Description="moved")["KeyMetadata"]["Arn"]
     moved = {"KMS_KEY_ARN": after, "DECRYPT_KEY_ARNS": before}
-    done = world.stack.manage("rewrap_sessions", "--no-wait", "--json", variables=moved)
+    done = world.stack.manage("rewrap_sessions", "--no-wait", "--no-input", variables=moved)
     assert done.returncode == 0, done.stdout + done.stderr
     kms.update_alias(AliasName=ALIAS, TargetKeyId=after)
     kms.disable_key(KeyId=before)
