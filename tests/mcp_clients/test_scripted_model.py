@@ -7,10 +7,10 @@ from typing import Any
 
 import requests
 
-from tests.mcp_clients.scripted_model import ToolCall, wanting
+from tests.mcp_clients.scripted_model import ToolCall, serving
 
 CALL = ToolCall("whoami", {"to": 3}, "mcp__demo")
-ASKED = {"role": "user", "content": "Call the tool."}
+ASKED = {"role": "user", "content": CALL.prompt}
 RESULT = {"type": "tool_result", "tool_use_id": "call-1", "content": "Ada Lovelace"}
 OUTPUT = {"type": "function_call_output", "call_id": "call-1", "output": "Ada Lovelace"}
 
@@ -26,13 +26,13 @@ def events(address: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def of_anthropic(*messages: dict[str, Any]) -> list[dict[str, Any]]:
-    with wanting(CALL) as url:
+    with serving() as url:
         asked = {"model": "any", "messages": [ASKED, *messages]}
         return events(f"{url}/v1/messages?beta=true", asked)
 
 
 def of_openai(*items: dict[str, Any]) -> dict[str, Any]:
-    with wanting(CALL) as url:
+    with serving() as url:
         asked = {"input": [{"type": "message", **ASKED}, *items]}
         (item,) = (
             event["item"] for event in events(f"{url}/v1/responses", asked) if "item" in event
@@ -61,3 +61,8 @@ def test_codex_is_told_to_call_the_tool_and_gets_its_answer() -> None:
     assert json.loads(told["arguments"]) == {"to": 3}
     said = of_openai(OUTPUT, {"type": "message", "role": "user", "content": "Anything else"})
     assert said["content"] == [{"type": "output_text", "text": "Ada Lovelace"}]
+
+
+def test_each_prompt_of_a_session_has_a_call_of_its_own() -> None:
+    told = of_anthropic({"role": "user", "content": [RESULT]}, ASKED)
+    assert told[1]["content_block"]["id"] == "call-2"
