@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mcp_clients.client import Client
-from tests.mcp_clients.programs.claude_code import ClaudeCode
+from tests.mcp_clients.programs.claude_code import ClaudeCode, ClaudeCodeSession
 from tests.mcp_clients.programs.codex import Codex
 from tests.mcp_clients.programs.fastmcp_command import FastMCP
 from tests.mcp_clients.programs.mcp_remote import MCPRemote, MCPRemoteAnew
@@ -20,4 +20,5 @@ PROGRAMS: tuple[type[Client], ...] = (
     MCPRemoteAnew,
     Codex,
     ClaudeCode,
+    ClaudeCodeSession,
 )

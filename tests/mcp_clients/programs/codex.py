@@ -8,7 +8,7 @@ from typing import Any
 from tests.mcp_clients import node
 from tests.mcp_clients.client import Client
 from tests.mcp_clients.programs.command import output
-from tests.mcp_clients.scripted_model import ToolCall, wanting
+from tests.mcp_clients.scripted_model import ToolCall, serving
 
 PROGRAM = node.MODULES / "@openai/codex/bin/codex.js"
 SERVER = "gateway-demo"  # as the line has it that `make run` prints
@@ -31,7 +31,8 @@ class Codex(Client):
             self._run("mcp", "add", SERVER, "--url", self.place.url)
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
-        with wanting(ToolCall(tool, arguments, NAMESPACE)) as model:
+        prompt = ToolCall(tool, arguments, NAMESPACE).prompt
+        with serving() as model:
             provider = f'{{name="scripted", base_url="{model}/v1", wire_api="responses"}}'
             settings = (
                 'model_provider="scripted"',
@@ -40,7 +41,7 @@ class Codex(Client):
                 f'mcp_servers.{SERVER}.default_tools_approval_mode="approve"',
             )
             options = [word for setting in settings for word in ("-c", setting)]
-            return self._run("exec", "--skip-git-repo-check", *options, "Call the tool.")
+            return self._run("exec", "--skip-git-repo-check", *options, prompt)
 
     def _run(self, *arguments: str) -> str:
         return output(self.place, node.command(PROGRAM, *arguments), cwd=self.place.home)

@@ -16,7 +16,6 @@ from mcp.types import CallToolResult
 from tests.mcp_clients import node
 from tests.mcp_clients.client import PATIENCE, CallFailed, Client
 from tests.mcp_clients.place import Place
-from tests.mcp_clients.programs.command import last_line
 
 PROGRAM = node.MODULES / "mcp-remote/dist/proxy.js"
 
@@ -41,8 +40,9 @@ class MCPRemote(Client):
         try:
             self._start()
         except (MCPError, OSError, ExceptionGroup) as error:
-            said = last_line(self.place.log.read_text(encoding="utf-8"))
-            raise CallFailed(said or str(error)) from None
+            lines = self.place.log.read_text(encoding="utf-8").splitlines()
+            said = [line for line in lines if "Error" in line]
+            raise CallFailed(said[-1][:200] if said else str(error)) from None
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         try:
