@@ -16,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponse
@@ -108,17 +110,16 @@ class GatewayHandler(ASGIHandler):
 
     async def _admitted(self, scope: Any, client: Client) -> HttpResponseBase:
         """Return what middleware and view answer to a call: in the event loop, if that can be."""
-        passage = Passage(self, self.admission, _seen(scope), io.BytesIO())
+        seen = _seen(scope)
+        passage = Passage(self, self.admission, seen, io.BytesIO())
         if not self.admission.is_known:
             return await self._calls.run(client, passage.in_thread)
-        async with AsyncExitStack() as door:
-            await door.enter_async_context(self._doors.place(client))
-            async with ahead.session(own_cookies.believed(scope)) as content:
-                if people().answers_for(content):
-                    with suppress(NeedsThread):
-                        return passage.in_loop()
-                await door.aclose()  # Who waits for a thread holds up nobody who needs none.
-                return await self._calls.run(client, passage.in_thread)
+        async with self._doors.place(client) as place, _session_of(seen) as content:
+            if people().answers_for(content):
+                with suppress(NeedsThread):
+                    return passage.in_loop()
+            place.leave()  # Who waits for a thread holds up nobody who needs none.
+            return await self._calls.run(client, passage.in_thread)
 
     async def _page(self, scope: Any, client: Client, send: Send) -> None:
         try:
@@ -163,11 +164,21 @@ class GatewayHandler(ASGIHandler):
 
 
 def _seen(scope: Any) -> Any:
-    """Return the scope as Django sees it: a call's has no body, and the whole one beside it."""
-    if not _is_ours(scope):
-        return scope
-    headers = [pair for pair in scope["headers"] if pair[0] not in ABOUT_BODY]
-    return {**scope, "headers": headers, admission.SCOPE: scope}
+    """Return a call's scope as Django sees it, without a body, and the whole one beside it."""
+    headers = [pair for pair in own_cookies.counting(scope["headers"]) if pair[0] not in ABOUT_BODY]
+    return {**scope, "headers": headers, own_cookies.SIFTED: True, admission.SCOPE: scope}
+
+
+def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | SessionBase]:
+    """Return the reading of a call's session, which a client's token names or a cookie."""
+    __traceback_hide__ = True
+    offered = client_calls.offered(_path(seen))
+    if offered is not None:
+        from gateway_site.forwarding import grant_ahead  # noqa: PLC0415 - not where none is let in
+
+        if (token := grant_ahead.shown(seen)) is not None:
+            return grant_ahead.session(seen, token, offered[0])
+    return ahead.session(own_cookies.believed(seen))
 
 
 def _refusal(error: Exception, scope: Any) -> HttpResponse:

@@ -20,7 +20,7 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
 
-POSTED = ["/oauth/register", "/oauth/token", "/oauth/revoke"]
+POSTED = ["/oauth/register", "/oauth/token", "/token", "/oauth/revoke"]
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -30,6 +30,15 @@ def pair(corp: FakeProvider, ada: Visitor, app: App) -> dict[str, Any]:
     app.register()
     found: dict[str, Any] = app.redeem(WayBack.of(allow(ada, app, corp)).answer["code"]).json()
     return found
+
+
+def test_client_that_kept_no_metadata_refreshes_where_mcp_had_it_before(
+    app: App, pair: dict[str, Any]
+) -> None:
+    form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
+    answer = app.post("/token", form | {"client_id": app.client_id})
+    assert answer.status_code == 200
+    assert app.refresh(pair["refresh_token"]).json() == answer.json()
 
 
 @pytest.mark.parametrize("path", POSTED)
