@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.asyncio import async_unsafe
 from django.utils.cache import patch_vary_headers
 
+from gateway_site.edge.database_outage import database
 from gateway_site.forwarding import client_calls, grant_ahead
 from gateway_site.forwarding.client_calls import CHALLENGE, ClientCall
 from gateway_site.rules import origin
@@ -105,6 +106,9 @@ def _challenged(request: HttpRequest) -> HttpResponse:
     if outages.is_at_hand():
         detail = "The session store cannot be used at the moment."
         return unavailable("store_unavailable", detail).response()
+    if database.is_at_hand():
+        detail = "The database cannot be used at the moment."
+        return unavailable("database_unavailable", detail).response()
     return _refused(request, signed_out(), invalid=False)
 
 
