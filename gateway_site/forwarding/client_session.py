@@ -46,7 +46,7 @@ class ClientSessionMiddleware(SessionMiddleware):
         """Save what changed; only a browser's session has a cookie."""
         if client_calls.of(request) is None:
             response = super().process_response(request, response)
-        elif request.session.modified and response.status_code < 500:
+        elif _is_to_be_saved(request, response):
             with suppress(UpdateError):  # it has ended meanwhile
                 request.session.save()
         if client_calls.offered(request.path_info) is not None:
@@ -85,6 +85,13 @@ def _will_wait() -> None:
 
     A call of its own rather than a decorator, whose frame would hold the token.
     """
+
+
+def _is_to_be_saved(request: HttpRequest, response: HttpResponse) -> bool:
+    """Tell whether a grant changed; one that Django flushed, at a new password, has no key."""
+    session = request.session
+    is_there = session.session_key is not None
+    return is_there and session.modified and response.status_code < 500
 
 
 async def _ended(session: GrantStore) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError
@@ -120,3 +121,12 @@ def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_in(
 async def test_token_is_looked_for_in_a_thread_only(token: str) -> None:
     with pytest.raises(SynchronousOnlyOperation):
         called(token, lambda _: HttpResponse())
+
+
+def test_grant_that_a_new_password_ends_leaves_nothing_behind(token: str, store: Stack) -> None:
+    def ask(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=401 if get_user(request).is_anonymous else 200)
+
+    User.objects.update(password="another")
+    assert called(token, ask).status_code == 401
+    assert [each for each in store.items() if "#" not in each] == []
