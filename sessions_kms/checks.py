@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
@@ -12,9 +12,16 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
-from sessions_kms import conf, moving_in
+from sessions_kms import conf
 from sessions_kms.backend import SessionStore
-from sessions_kms.switching.importer import OldEngine
+from sessions_kms.face.lazy_module import LazyModule
+
+if TYPE_CHECKING:
+    from sessions_kms import moving_in
+    from sessions_kms.switching import importer
+else:  # Servers run no checks: these come with those who do.
+    importer = LazyModule("sessions_kms.switching.importer")
+    moving_in = LazyModule("sessions_kms.moving_in")
 
 ENGINE = "sessions_kms.backend"
 MIDDLEWARE = "sessions_kms.middleware.StoreUnavailableMiddleware"
@@ -63,7 +70,7 @@ def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
     if not issubclass(_store(), moving_in.SessionStore) or list(conf.faults(raw)):
         return []
     try:
-        OldEngine(conf.parse(raw).migrate_from)
+        importer.OldEngine(conf.parse(raw).migrate_from)
     except ImproperlyConfigured as exc:
         return [checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")]
     return []

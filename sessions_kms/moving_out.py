@@ -16,11 +16,11 @@ from sessions_kms.concurrency.executors import in_djangos_thread
 from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.format.kinds import SESSION_KEY
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items.about import About
 from sessions_kms.services import id_of, services
 from sessions_kms.session import next_cookie
-from sessions_kms.session.loading import SESSION_KEY
 from sessions_kms.session.repository import Repository
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.switching.importer import CHUNK

@@ -4,7 +4,7 @@ What asks once, and is waited for, enters; steps leave, which return its answer 
 error. Knows no operation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms.aws import clients, retrying
@@ -46,16 +46,16 @@ class Service:
         self._retries = Retries(name)
 
     def ask(
-        self, ask: Wait, *, probe: Wait | None = None, attempts: int = ATTEMPTS
+        self, ask: Wait, *, probe: Callable[[], Wait] | None = None, attempts: int = ATTEMPTS
     ) -> Steps[Answer]:
         """Ask until there is an answer, as often and as long as that may be.
 
-        ``probe`` asks for something that changes nothing, the same thing by default. Raises
-        what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
+        ``probe`` gives what asks for something that changes nothing, the same thing by default.
+        Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
 
         def probed() -> Steps[Outcome]:
-            return _outcome_of(probe or ask)
+            return _outcome_of(probe() if probe else ask)
 
         if self.circuit.is_open:
             yield from self.circuit.passed(probed)

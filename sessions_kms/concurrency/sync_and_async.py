@@ -41,19 +41,20 @@ class SyncAndAsyncMiddleware:
 
     def answer(self, request: Any) -> Steps[Any]:
         """Have what is further in answer the request, and return its response."""
-        response = yield _Answer(self.get_response, request)
-        return response
+        if not self._is_async:
+            return self.get_response(request)  # A wait for it would cost more than all else here.
+        return (yield _Answer(self.get_response, request))
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What is further in answers, in its own way."""
+    """What is further in answers."""
 
     get_response: Callable[[Any], Any]
     request: Any
 
     def blocking(self) -> Any:
-        return self.get_response(self.request)
+        raise NotImplementedError  # There it is called without a wait.
 
     async def looping(self) -> Any:
         return await self.get_response(self.request)

@@ -23,8 +23,8 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
     TableUnavailable,
 )
-from sessions_kms.format.kinds import answer_id, link_id, not_before_id, owner_of
-from sessions_kms.format.record import SHORT_ID, SessionRecord
+from sessions_kms.format.kinds import SHORT_ID, answer_id, link_id, not_before_id, owner_of
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.sealing import Sealing

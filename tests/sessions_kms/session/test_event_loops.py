@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -117,7 +117,8 @@ async def test_services_are_made_once_and_not_in_the_loop(
     monkeypatch.setattr(services, "build", build)
     monkeypatch.setattr(conf, "config", lambda: fake.config)
     first = SessionStore(key)
-    asked = [first.aload(), SessionStore(key).aget("a"), first.aexists(key), first.asave()]
+    asked: list[Awaitable[Any]] = [first.aload(), SessionStore(key).aget("a"), first.aexists(key)]
+    asked += [first.asave(), SessionStore(key).afetched()]
     tasks = [asyncio.ensure_future(each) for each in asked]
     await until(began.is_set)  # The loop goes on meanwhile.
     go_on.set()
