@@ -7,7 +7,7 @@ Knows no request; which key that is, others say (`sessions_kms.ahead`).
 """
 
 from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import Lock
 from types import MappingProxyType
@@ -79,9 +79,10 @@ def at_hand(fetched: Fetched) -> Iterator[None]:
     try:
         yield
     finally:
-        _fetched.reset(token)
         if fetched.claim():
             fetched.drop()
+        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+            _fetched.reset(token)
 
 
 def is_at_hand(session_key: str | None) -> bool:
