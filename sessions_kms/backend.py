@@ -166,7 +166,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
         __traceback_hide__ = True
         found = Fetched(self._key)
-        await found.read(self._awaited(self._found()))
+        await found.read(self._first_read())
         return found
 
     def created(self) -> int | None:
@@ -230,9 +230,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             next_cookie.settled(self)
         return found
 
-    def _found(self) -> "Steps[Found | None]":
-        """Read what this key opens, and leave the session as it is."""
+    def _first_read(self) -> "Steps[Found | None]":
         __traceback_hide__ = True
+        if (wait := self._preparation()) is not None:
+            yield wait
         return (yield from self._repository().load(self._key))
 
     def _existing(self, session_key: str) -> Steps[bool]:
