@@ -58,24 +58,21 @@ class Service:
             return _outcome_of(probe() if probe else ask)
 
         self.circuit.check(probed)
-        with deadline.call(deadline.HASTY.call):
-            return (yield from self._answered(ask, probed, attempts))
-
-    def _answered(self, ask: Wait, probe: Callable[[], Outcome], attempts: int) -> Steps[Answer]:
         retries = self._retries.of_call(attempts)
-        while True:
-            try:
-                answer = yield from _signed_in_time(ask)
-            except Exception as exc:
-                self.circuit.heard(_outcome(exc), probe)
-                pause = self._pause_after(exc, retries)
-                if pause is None:
-                    raise
-            else:
-                self.circuit.heard(Outcome.ANSWERED, probe)
-                retries.answered()
-                return answer
-            yield Pause(pause, retrying.sleep)
+        with deadline.call(deadline.HASTY.call):
+            while True:
+                try:
+                    answer = yield from _signed_in_time(ask)
+                except Exception as exc:
+                    self.circuit.heard(_outcome(exc), probed)
+                    pause = self._pause_after(exc, retries)
+                    if pause is None:
+                        raise
+                else:
+                    self.circuit.heard(Outcome.ANSWERED, probed)
+                    retries.answered()
+                    return answer
+                yield Pause(pause, retrying.sleep)
 
     def _pause_after(self, exc: Exception, retries: RetriesOfCall) -> float | None:
         """Return the seconds until the next attempt; None where none is to be or can be made."""

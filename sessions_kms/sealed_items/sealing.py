@@ -1,7 +1,7 @@
 """Serialized bytes -> record, and back, with the data key, the clock and the randomness of now."""
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_kms.concurrency.steps import Steps, blocking
@@ -52,7 +52,7 @@ class Seal:
             owner=owner_of(self.namespace, user_id),
             version=kind.written,
         )
-        record = envelope.seal(
+        return envelope.seal(
             self.payload,
             header,
             namespace=self.namespace,
@@ -62,8 +62,8 @@ class Seal:
             key_period=self.data_key.period,
             salt=os.urandom(SALT_BYTES),
             iv=os.urandom(IV_BYTES),
+            ancestors=ancestors,
         )
-        return replace(record, ancestors=ancestors)
 
 
 class SealingSteps:

@@ -76,7 +76,7 @@ def binary(text: str | bytes) -> bytes:
 def written_item(item: Any, depth: int = 0) -> str:
     """Return the JSON of values under their names. Raises TypeError."""
     __traceback_hide__ = True
-    if not isinstance(item, dict) or not all(type(name) is str for name in item):
+    if not isinstance(item, dict) or not {type(name) for name in item} <= {str}:
         raise TypeError("An item must be a dict of typed values under their names.")
     pairs = [f"{quoted(name)}:{_written(value, depth)}" for name, value in item.items()]
     return f"{{{','.join(pairs)}}}"
