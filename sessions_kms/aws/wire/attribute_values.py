@@ -5,12 +5,12 @@ an item. Knows no operation.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
-from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
 from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.wire import base64_text
 
 DEPTH_MAX: Final = 32  # maps and lists in each other, as many as DynamoDB takes
 
@@ -59,17 +59,13 @@ def _inner(kind: str, held: Any, depth: int) -> Any:
     return [binary(each) for each in held] if kind == "BS" else held
 
 
-def binary(text: str | bytes) -> bytes:
-    """Return what base64 stands for. Raises GarbledAnswer.
-
-    Lenient decoding drops what is no letter of it.
-    """
+def binary(text: str) -> bytes:
+    """Return what base64 stands for. Raises GarbledAnswer."""
     __traceback_hide__ = True
-    if len(text) % 4 == 0:  # Before Python 3.12, strict decoding takes a needless `=`.
-        try:
-            return a2b_base64(text, strict_mode=True)
-        except ValueError:
-            pass
+    try:
+        return base64_text.read(text)
+    except ValueError:
+        pass
     raise GarbledAnswer  # Outside the handler, so that no chain leads to the text.
 
 
@@ -104,7 +100,7 @@ def _write_binary(held: Any, _depth: int) -> str:
     __traceback_hide__ = True
     if not isinstance(held, bytes | bytearray):
         raise TypeError(f"A binary value must be bytes, not {type(held).__name__}.")
-    return f'"{b2a_base64(held, newline=False).decode()}"'
+    return f'"{base64_text.written(held)}"'
 
 
 def _write_flag(held: Any, _depth: int) -> str:
