@@ -52,6 +52,7 @@ class Seal:
             owner=owner_of(self.namespace, user_id),
             version=kind.written,
         )
+        fresh = os.urandom(SALT_BYTES + IV_BYTES)
         return envelope.seal(
             self.payload,
             header,
@@ -60,8 +61,8 @@ class Seal:
             data_key=self.data_key.plaintext,
             encrypted_key=self.data_key.encrypted,
             key_period=self.data_key.period,
-            salt=os.urandom(SALT_BYTES),
-            iv=os.urandom(IV_BYTES),
+            salt=fresh[:SALT_BYTES],
+            iv=fresh[SALT_BYTES:],
             ancestors=ancestors,
         )
 
