@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
-from sessions_kms.aws.wire.attribute_values import binary, read_item
+from sessions_kms.aws.wire import base64_text
+from sessions_kms.aws.wire.attribute_values import read_item
 from sessions_kms.aws.wire.compact import BEFORE_MAX, with_item_last
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, Shape, Structure
 
@@ -92,7 +93,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         raise GarbledAnswer
     if len(made) == 1 and type(text := made.get("B")) is str:
-        made["B"] = binary(text)
+        made["B"] = base64_text.read(text)
     return made
 
 

@@ -7,6 +7,8 @@ Large ones go by pybase64 where it is installed (the extra `fast`): Python's own
 from binascii import a2b_base64, b2a_base64
 from typing import Final
 
+from sessions_kms.aws.http1.garbled import GarbledAnswer
+
 try:
     import pybase64
 except ImportError:
@@ -23,10 +25,13 @@ def written(data: bytes | bytearray) -> str:
 
 
 def read(text: str) -> bytes:
-    """Return the bytes that a text stands for. Raises ValueError where it is not base64."""
+    """Return the bytes that a text stands for. Raises GarbledAnswer where it is not base64."""
     __traceback_hide__ = True
-    if len(text) % 4 or text.endswith("==="):  # Before 3.12, Python takes a needless `=`.
-        raise ValueError("Base64 has four letters for three bytes.")
-    if pybase64 is not None and len(text) >= LARGE:
-        return pybase64.b64decode(text, validate=True)
-    return a2b_base64(text, strict_mode=True)
+    if len(text) % 4 == 0 and not text.endswith("==="):  # Before 3.12, Python takes a needless `=`.
+        try:
+            if pybase64 is not None and len(text) >= LARGE:
+                return pybase64.b64decode(text, validate=True)
+            return a2b_base64(text, strict_mode=True)
+        except ValueError:
+            pass
+    raise GarbledAnswer  # Outside the handler, so that no chain leads to the text.

@@ -8,7 +8,8 @@ JSON's own reader has a function asked about each object, and walks over a large
 
 from typing import Final
 
-from sessions_kms.aws.wire.attribute_values import Item, Value, binary
+from sessions_kms.aws.wire import base64_text
+from sessions_kms.aws.wire.attribute_values import Item
 
 BEFORE_MAX: Final = 1024  # letters before an item
 
@@ -41,15 +42,14 @@ def _item(pieces: list[str]) -> Item | None:
         or pieces[5::_PIECES] != [*["},"] * (size - 1), "}}}"]
     ):
         return None
-    values = list(map(_value, kinds, held))
-    item = dict(zip(names, values, strict=True))
-    # A name that came twice, or what JSON may have to write otherwise, is another reader's.
-    is_plain = len(item) == size and None not in values and "".join(names).isprintable()
-    return item if is_plain else None  # type: ignore[return-value]
-
-
-def _value(kind: str, held: str) -> Value | None:
-    __traceback_hide__ = True
-    if kind == "B":
-        return {"B": binary(held)}
-    return {kind: held} if kind in {"S", "N"} and held.isprintable() else None
+    item: Item = {}
+    texts = names.copy()  # that JSON may have to write otherwise
+    for name, kind, value in zip(names, kinds, held, strict=True):
+        if kind == "B":
+            item[name] = {"B": base64_text.read(value)}
+        elif kind in {"S", "N"}:
+            item[name] = {kind: value}
+            texts.append(value)
+        else:
+            return None
+    return item if len(item) == size and "".join(texts).isprintable() else None
