@@ -20,7 +20,7 @@ BODILESS: Final = frozenset({204, 304})  # RFC 9110, 6.4.1; DynamoDB sends neith
 _HEAD_ENDS = b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A whole answer; ``keeps_alive`` tells whether its connection may be asked again."""
 
