@@ -28,7 +28,7 @@ from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
 
 from gateway_site.edge import access_log, own_cookies
 from gateway_site.edge.asgi import Receive, Send
@@ -132,7 +132,7 @@ class GatewayHandler(ASGIHandler):
                 else self._providers.run(client, work, provider=provider)
             )
         except (Busy, RequestDataTooBig, TimeoutError) as error:
-            response = _refusal(error)
+            response = _refusal(error, scope)
         await self.send_response(response, send)
         if response.streaming:
             response.close()
@@ -142,7 +142,7 @@ class GatewayHandler(ASGIHandler):
         try:
             await super().__call__(scope, receive, send)
         except (RequestDataTooBig, TimeoutError) as error:
-            await self.send_response(_refusal(error), send)
+            await self.send_response(_refusal(error, scope), send)
 
     async def read_body(self, receive: Receive) -> io.BytesIO:
         """Read the body of a request for a page, no more of it than Django would parse.
@@ -181,18 +181,26 @@ def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | Se
     return ahead.session(own_cookies.believed(seen))
 
 
-def _refusal(error: Exception) -> HttpResponse:
-    """Return a page for what was refused before Django saw it."""
+def _refusal(error: Exception, scope: Any) -> HttpResponse:
+    """Return an answer to what was refused before Django saw it."""
     if isinstance(error, Busy):
         _shed.add()
-        again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-        return _plain(503, BUSY, again)
-    status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
-    return _plain(status, f"{status} {status.phrase}", {})
+        response = _busy(scope)
+    else:
+        status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
+        response = _plain(status, f"{status} {status.phrase}", {})
+    response.headers["Content-Length"] = str(len(response.content))
+    return response
+
+
+def _busy(scope: Any) -> HttpResponse:
+    """Return the 503 as a program at a view of its own can read it, or anybody."""
+    match = _match(scope)
+    again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
+    return problems.not_now(match and match.func, BUSY) or _plain(503, BUSY, again)
 
 
 def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
-    headers = {"Content-Length": str(len(text)), **headers}
     return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
 
 
@@ -215,9 +223,8 @@ def _is_ours(scope: Any) -> bool:
 
 def _provider_asked(scope: Any) -> str | None:
     """Return the name of the provider that a page will ask, as its address tells it."""
-    try:
-        match = resolve(_path(scope))
-    except Resolver404:
+    match = _match(scope)
+    if match is None:
         return None
     if (match.url_name or "").startswith(CLIENTS):
         return CLIENTS
@@ -225,6 +232,13 @@ def _provider_asked(scope: Any) -> str | None:
         name: str = match.kwargs["provider_id"]
         return name
     return provider_asked_by(match.func)
+
+
+def _match(scope: Any) -> ResolverMatch | None:
+    try:
+        return resolve(_path(scope))
+    except Resolver404:
+        return None
 
 
 def _path(scope: Any) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
+from sessions_kms.concurrency.executors import in_djangos_thread
 from sessions_kms.concurrency.steps import Call, Steps, arun, run
 
 
@@ -64,4 +65,4 @@ class CallInDjangosThread(Call):
 
     async def looping(self) -> Any:
         """Make it where Django looks after the connections."""
-        return await sync_to_async(self.function)(*self.args)
+        return await in_djangos_thread(self.function, *self.args)

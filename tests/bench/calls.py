@@ -35,7 +35,7 @@ def counted() -> Iterator[Counter[str]]:
         # record once more to be sure that it was stored.
         parsed.setdefault("ConsumedCapacity", [])
 
-    events = clients._session().events
+    events = clients._session().get_component("event_emitter")
     for event in EVENTS:
         events.register(event, count)
     events.register(f"provide-client-params.{TRANSACTION}", look_into)
