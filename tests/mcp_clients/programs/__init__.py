@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from tests.mcp_clients.client import Client
 from tests.mcp_clients.programs.fastmcp_command import FastMCP
-from tests.mcp_clients.programs.python_sdk import LegacyPythonSDK, PythonSDK
-from tests.mcp_clients.programs.typescript_sdk import FirstTypeScriptSDK, TypeScriptSDK
+from tests.mcp_clients.programs.python_sdk import LegacyPythonSDK, PythonSDK, PythonSession
+from tests.mcp_clients.programs.typescript_sdk import (
+    FirstTypeScriptSDK,
+    TypeScriptSDK,
+    TypeScriptSession,
+)
 
 PROGRAMS: tuple[type[Client], ...] = (
     PythonSDK,
     LegacyPythonSDK,
+    PythonSession,
     TypeScriptSDK,
     FirstTypeScriptSDK,
+    TypeScriptSession,
     FastMCP,
 )
