@@ -121,9 +121,10 @@ class Kept:
         self.context = context
         if "metadata" in self.content:
             context.oauth_metadata = OAuthMetadata.model_validate(self.content["metadata"])
-        context.token_expiry_time = self.content.get("expires_at")
 
     async def get_tokens(self) -> OAuthToken | None:
+        """Return the tokens; the SDK asks again where a refresh failed, and forgot their end."""
+        self.context.token_expiry_time = self.content.get("expires_at")
         found = self.content.get("tokens")
         return OAuthToken.model_validate(found) if found else None
 

@@ -20,9 +20,9 @@ from django.utils.cache import patch_vary_headers
 from gateway_site.forwarding import client_calls
 from gateway_site.forwarding.client_calls import CHALLENGE, ClientCall
 from gateway_site.rules import origin
-from gateway_site.rules.problems import Problem, signed_out
+from gateway_site.rules.problems import Problem, signed_out, unavailable
 from oauth.clients.grants import grants
-from sessions_kms import GrantStore
+from sessions_kms import GrantStore, outages
 from sessions_kms.concurrency.steps import arun
 
 BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1
@@ -40,7 +40,7 @@ class ClientSessionMiddleware(SessionMiddleware):
         if found is not None and bearer is not None:
             return _opened(request, bearer["token"] or "", found[0])
         if found is not None and _has_nothing(request):
-            return _refused(request, signed_out(), invalid=False)
+            return _challenged(request)
         super().process_request(request)
         return None
 
@@ -82,6 +82,18 @@ def _has_nothing(request: HttpRequest) -> bool:
     """Tell whether a program shows neither a cookie nor a token; a person is sent to sign in."""
     has_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
     return not has_cookie and not origin.is_navigation(request)
+
+
+def _challenged(request: HttpRequest) -> HttpResponse:
+    """Return where a sign-in begins; in an outage, in which it would not end, that it is one.
+
+    The SDK for Python asks once more without its token where a refresh was answered 503, and opens
+    the browser at the challenge: a 503 makes it keep what it has.
+    """
+    if outages.is_at_hand():
+        detail = "The session store cannot be used at the moment."
+        return unavailable("store_unavailable", detail).response()
+    return _refused(request, signed_out(), invalid=False)
 
 
 def _refused(request: HttpRequest, problem: Problem, *, invalid: bool) -> HttpResponse:

@@ -16,6 +16,7 @@ from typing import Any
 
 import boto3
 import psutil
+import requests
 from playwright.sync_api import Page, expect
 
 from tests.e2e.stack import LocalStack
@@ -110,9 +111,12 @@ def store_stopped(world: World) -> None:
 
 
 def store_back(world: World) -> None:
-    """Have the table's process go on, after a while."""
+    """Have the table's process go on, after a while in which no token could be had."""
+    form = {"grant_type": "refresh_token", "refresh_token": f"gwr_{'a' * 32}", "client_id": "any"}
     try:
         world.pause(OUTAGE)
+        answer = requests.post(f"{world.stack.url}/oauth/token", form, timeout=OUTAGE)
+        assert answer.status_code == 503, answer.text
     finally:
         _table(world.stack).resume()
 

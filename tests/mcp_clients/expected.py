@@ -33,13 +33,8 @@ RIGHT = {
     "provider's grant dead": End(ASKS_ONCE),
 }
 
-CLEARS_AT_503 = "It takes a 503 to its refresh for the end of its tokens, and opens the browser."
-
 # What single clients do otherwise, by their names.
-OTHERWISE: dict[str, dict[str, End]] = {
-    "Python SDK": {"store away for 30 s": End(ASKS_ONCE, CLEARS_AT_503)},
-    "Python SDK, legacy": {"store away for 30 s": End(ASKS_ONCE, CLEARS_AT_503)},
-}
+OTHERWISE: dict[str, dict[str, End]] = {}
 
 
 def end(client: str, disturbance: str) -> End:

@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from oauth.clients.errors import GrantError
 from oauth.clients.rules.refusal import INVALID_REQUEST, TEMPORARILY_UNAVAILABLE, Refused
-from sessions_kms import StoreUnavailable
+from sessions_kms import StoreUnavailable, outages
 
 View = Callable[..., HttpResponse]
 
@@ -84,7 +84,8 @@ def _answered(
         return refusal(error.code, str(error))
     except Http404:
         return refusal(INVALID_REQUEST, "There is nothing at this address.", 404)
-    except StoreUnavailable:
+    except StoreUnavailable as error:
+        outages.note(error)
         return not_now("The session store cannot be used at the moment.")
 
 

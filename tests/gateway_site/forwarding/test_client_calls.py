@@ -232,6 +232,23 @@ def test_outage_is_503_and_ends_nothing(gateway: Gateway, caller: Caller) -> Non
     assert caller.call("open/").status_code == 200
 
 
+def test_refresh_answered_503_is_followed_by_no_challenge_that_would_open_a_browser(
+    gateway: Gateway, caller: Caller
+) -> None:
+    """As the SDK for Python has it: it asks once more, with nothing."""
+    gateway.control("store/down")
+    try:
+        assert caller.refresh().status_code == 503
+        with_nothing = requests.post(f"{gateway.url}/gateway/open/", timeout=20)
+        assert_problem(with_nothing, 503, "store_unavailable")
+        assert with_nothing.headers["Retry-After"]
+    finally:
+        gateway.control("store/up")
+    assert caller.call("open/").status_code == 200
+    again = requests.post(f"{gateway.url}/gateway/open/", timeout=20)
+    assert_challenged(gateway, again, "open/", invalid=False)
+
+
 def test_inactive_person_s_client_is_challenged(gateway: Gateway, caller: Caller) -> None:
     gateway.control("active/0")
     try:
