@@ -61,8 +61,8 @@ def _remedy() -> str:
     return (
         "Clients know the gateway by PUBLIC_URL (or AUTHORIZATION_ISSUER) alone: set it to the"
         " address that they reach, have the proxy in front pass /.well-known/, /oauth/,"
-        " /token and /gateway/, and start every process with the same settings. If only this machine cannot"
-        " reach it, try the address from outside."
+        " /token and /gateway/, and start every process with the same settings. If only this"
+        " machine cannot reach it, try the address from outside."
     )
 
 

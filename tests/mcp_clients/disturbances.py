@@ -25,6 +25,7 @@ from tests.mcp_clients.person import Person
 
 ACCESS_TOKEN_AGE = 60  # seconds, the least that the gateway takes: it is waited for
 PROVIDER_TOKEN_LIFE = 90  # seconds; the gateway refreshes it at half of that
+YOUNG = 30  # seconds in which the gateway replaces no token that is refused: it answers 502
 OUTAGE = 30  # seconds
 ALIAS = "alias/gateway-local"  # by which `runlocal` knows its key
 
@@ -96,7 +97,8 @@ def kms_key_moved(world: World) -> None:
 
 
 def provider_grant_dead(world: World) -> None:
-    """The provider forgets every token that it gave."""
+    """The provider forgets every token that it gave, none of which is quite new."""
+    world.pause(YOUNG + 2)
     with closing(sqlite3.connect(world.stack.state / "provider" / "provider.sqlite3")) as database:
         ended = database.execute("DELETE FROM allauth_idp_oidc_token").rowcount
         database.commit()

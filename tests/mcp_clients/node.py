@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -27,3 +28,11 @@ def missing(package: str) -> str | None:
         if not each.is_file():
             return f"{each.relative_to(FOLDER)} is missing: run `make mcp-clients`."
     return None
+
+
+def unable(program: Path) -> str | None:
+    """Return why a program does not run on this machine; None where it tells its version."""
+    done = subprocess.run(
+        [binary(), program, "--version"], capture_output=True, text=True, check=False
+    )
+    return (done.stdout + done.stderr).strip()[-200:] if done.returncode else None

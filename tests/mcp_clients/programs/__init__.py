@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from tests.mcp_clients.client import Client
+from tests.mcp_clients.programs.claude_code import ClaudeCode, ClaudeCodeSession
+from tests.mcp_clients.programs.codex import Codex
 from tests.mcp_clients.programs.fastmcp_command import FastMCP
+from tests.mcp_clients.programs.mcp_remote import MCPRemote, MCPRemoteAnew
 from tests.mcp_clients.programs.python_sdk import LegacyPythonSDK, PythonSDK, PythonSession
 from tests.mcp_clients.programs.typescript_sdk import (
     FirstTypeScriptSDK,
@@ -19,4 +22,9 @@ PROGRAMS: tuple[type[Client], ...] = (
     FirstTypeScriptSDK,
     TypeScriptSession,
     FastMCP,
+    MCPRemote,
+    MCPRemoteAnew,
+    Codex,
+    ClaudeCode,
+    ClaudeCodeSession,
 )

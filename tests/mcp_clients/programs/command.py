@@ -16,6 +16,9 @@ def output(
     command: Sequence[str | Path],
     variables: Mapping[str, str] | None = None,
     seconds: float = PATIENCE,
+    *,
+    cwd: Path = ROOT,
+    stdin: int = subprocess.DEVNULL,
 ) -> str:
     """Run a command in a client's place; return what it printed.
 
@@ -26,8 +29,8 @@ def output(
             done = subprocess.run(
                 command,
                 env=place.environment | dict(variables or {}),
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
+                cwd=cwd,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
