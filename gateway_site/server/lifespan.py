@@ -9,6 +9,7 @@ https://asgi.readthedocs.io/en/stable/specs/lifespan.html
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 from types import FrameType
@@ -27,6 +28,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
             await application(scope, receive, send)
             return
         await receive()
+        gc.freeze()  # What is there now stays: each look at all of it would hold up every request.
         _drain_first(settings.DRAIN_SECONDS)
         await send({"type": "lifespan.startup.complete"})
         await receive()

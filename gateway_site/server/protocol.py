@@ -33,6 +33,7 @@ from gateway_site.edge.tally import Tally
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import problems
 from gateway_site.server import connections, heads
+from gateway_site.server.answer_transport import AnswerTransport
 from gateway_site.server.heads import Refusal
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
-        self._ending = _Ending(self, transport)
+        self._answers = AnswerTransport(transport, self.end, self.loop)
         self._due = self.loop.time() + HEAD_TIME
         self.peer = connections.peer_of(self.client)
         if not self._all.admit(self):
@@ -115,6 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def shutdown(self) -> None:
+        self._answers.flush()
         self._may_stay = False
         super().shutdown()
 
@@ -154,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # The next request can only be found once the body of this one is there.
         self._may_stay = self._may_stay and self.cycle.keep_alive
         self.cycle.keep_alive = False
-        self.cycle.transport = self._ending  # type: ignore[assignment]  # the part that it uses
+        self.cycle.transport = self._answers  # type: ignore[assignment]  # the part that it uses
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -177,6 +179,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def drop(self) -> None:
         """Close at once."""
+        self._answers.flush()
         self.transport.abort()
 
     def look(self, now: float) -> None:
@@ -194,6 +197,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def end(self) -> None:
         """Close after an answer."""
+        self._answers.flush()
         if self._in_head and not self._deaf:
             self.transport.close()
         else:
@@ -253,6 +257,7 @@ class BoundedProtocol(HttpToolsProtocol):
             (b"content-length", str(len(body)).encode("ascii")),
             (b"connection", b"close"),
         ]
+        self._answers.flush()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
         self._linger()
@@ -279,15 +284,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._untaken = now, left
         elif now - self._untaken[0] >= ANSWER_TIME:
             self.transport.abort()
-
-
-class _Ending:
-    """A transport as a request sees it, which closes as the protocol wants it to."""
-
-    def __init__(self, protocol: BoundedProtocol, transport: asyncio.Transport) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = protocol.end
 
 
 def health_only(application: ASGI3Application) -> ASGI3Application:

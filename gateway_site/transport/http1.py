@@ -21,6 +21,7 @@ from gateway_site.transport.failures import (
     ReadError,
     ReadTimeout,
     RemoteProtocolError,
+    Unheard,
     UpstreamFailed,
     WriteTimeout,
 )
@@ -48,14 +49,21 @@ class Http1Connection(asyncio.Protocol):
         """Send a request and return the answer, whose head comes within `patience` seconds.
 
         `ended` is called when the answer is closed. Raises UpstreamFailed; it is not then.
+        Unheard may be for no other reason than that the upstream closed what was idle.
         """
+        was_idle = self._reader is not None
         self._reader = reader = AnswerReader(request.method)
         self._is_sound = self._is_sound and request.is_unmistakable
         self._is_sent = False
         with suppress(ConnectionError):  # It may answer early and hang up: that is read then.
             await self._send(request)
             self._is_sent = True
-        await self.until(lambda: reader.has_head, patience)
+        try:
+            await self.until(lambda: reader.has_head, patience)
+        except (ReadError, RemoteProtocolError):
+            if was_idle and not reader.has_begun:
+                raise Unheard from None
+            raise
         return Answer(self, reader, ended)
 
     async def until(self, is_there: Callable[[], bool], patience: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms.aws import clients, retrying
-from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome
+from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome, Probe
 from sessions_kms.aws.clock import offset_if_refused, signing_with
 from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, RetriesOfCall, seconds_told
 from sessions_kms.concurrency import deadline
@@ -46,22 +46,23 @@ class Service:
         self._retries = Retries(name)
 
     def ask(
-        self, ask: Wait, *, probe: Wait | None = None, attempts: int = ATTEMPTS
+        self, ask: Wait, *, probe: Callable[[], Wait] | None = None, attempts: int = ATTEMPTS
     ) -> Steps[Answer]:
         """Ask until there is an answer, as often and as long as that may be.
 
-        ``probe`` asks for something that changes nothing, the same thing by default. Raises
-        what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
+        ``probe`` gives what asks for something that changes nothing, the same thing by default.
+        Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
 
-        def probed() -> Outcome:
-            return _outcome_of(probe or ask)
+        def probed() -> Steps[Outcome]:
+            return _outcome_of(probe() if probe else ask)
 
-        self.circuit.check(probed)
+        if self.circuit.is_open:
+            yield from self.circuit.passed(probed)
         with deadline.call(deadline.HASTY.call):
             return (yield from self._answered(ask, probed, attempts))
 
-    def _answered(self, ask: Wait, probe: Callable[[], Outcome], attempts: int) -> Steps[Answer]:
+    def _answered(self, ask: Wait, probe: Probe, attempts: int) -> Steps[Answer]:
         retries = self._retries.of_call(attempts)
         while True:
             try:
@@ -108,9 +109,9 @@ def _offset_of_refusal(exc: Exception) -> float | None:
     return offset_if_refused(clients.clock(), headers.get("date"))
 
 
-def _outcome_of(probe: Wait) -> Outcome:
+def _outcome_of(probe: Wait) -> Steps[Outcome]:
     try:
-        probe.blocking()
+        yield probe
     except Exception as exc:  # noqa: BLE001 - whatever it is, it is how that ended
         return _outcome(exc)
     return Outcome.ANSWERED

@@ -106,4 +106,4 @@ def _associated_data(header: Header, namespace: str, salt: bytes, commitment: by
         salt,
         commitment,
     )
-    return b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    return b"".join([len(field).to_bytes(4, "big") + field for field in fields])

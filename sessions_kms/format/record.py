@@ -28,7 +28,6 @@ IV_BYTES: Final = 12
 TAG_BYTES: Final = 16
 SALT_BYTES: Final = 16
 COMMITMENT_BYTES: Final = 32
-SHORT_ID: Final = 8  # letters of a session's id that logs and people see
 CLOCK_SKEW: Final = 300  # seconds
 DATA_KEY_USE: Final = 8 * 24 * 3600  # seconds after its period's start that a data key may seal
 
@@ -52,7 +51,7 @@ HEAD_ATTRIBUTES: Final = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Header:
     """What a record says in the clear; all of it is bound by the ciphertext."""
 
@@ -65,7 +64,7 @@ class Header:
     version: int = field(default_factory=lambda: SESSION.written)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class RecordHead(Header):
     """A record without its ciphertext, which may be 400 KB: what lists read of it.
 
@@ -108,7 +107,7 @@ class RecordHead(Header):
             raise InvalidRecord("created_after_updated")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class SessionRecord(RecordHead):
     """One sealed session. Times are epoch seconds. ``ancestors`` is nothing that is sealed."""
 

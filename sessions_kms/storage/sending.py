@@ -41,7 +41,7 @@ class Sender:
 
     def read(self, operation: str, **params: Any) -> Steps[Answer]:
         """Send what changes nothing."""
-        return (yield from call_table(self.client, operation, TableName=self.name, **params))
+        return call_table(self.client, operation, TableName=self.name, **params)
 
     def repeated(self, operation: str, **params: Any) -> Steps[None]:
         """Send a write that may be applied twice, or late, until an answer comes.

@@ -6,8 +6,7 @@ once, as steps (`TableSteps`); `Table` does each in the thread that calls it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
@@ -32,8 +31,7 @@ PAGE_ITEMS = 100
 INDEX_PAGE_ITEMS = 1000
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Items in DynamoDB's own order; ``next`` is where the following page starts, None at the end.
 
     It names the last item looked at, and stays good when that item is deleted.
@@ -53,8 +51,8 @@ class TableSteps:
 
     def get(self, item_id: str, *, only: Sequence[str] = ()) -> Steps[Item | None]:
         """Return an item as it is stored; of some of its attributes only, where told."""
-        params = {"Key": key_of(item_id), "ConsistentRead": True, **_projection(only)}
-        answer = yield from self.read("get_item", params | {"ReturnConsumedCapacity": "TOTAL"})
+        params = {"Key": key_of(item_id), "ConsistentRead": True, "ReturnConsumedCapacity": "TOTAL"}
+        answer = yield from self._sender.read("get_item", **params, **_projection(only))
         item: Item | None = answer.get("Item")
         # boto parses a body cut short to an empty answer: only one that is whole is a miss.
         if item is None and not is_whole(answer):
@@ -185,7 +183,7 @@ class TableSteps:
 
     def read(self, operation: str, params: Mapping[str, Any] | None = None) -> Steps[Answer]:
         """Return the answer to what asks about this table, or in it, and changes nothing."""
-        return (yield from self._sender.read(operation, **(params or {})))
+        return self._sender.read(operation, **(params or {}))
 
 
 class Table:

@@ -17,6 +17,7 @@ _TEXT = r"[\t\x20-\x7e\x80-\xff]*+"
 _FIELDS = rf"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:{_TEXT}\r\n)*+"
 _FIELD_LINES = re.compile(_FIELDS)
 _HEAD = re.compile(rf"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: {_TEXT})?+\r\n({_FIELDS})")
+_PAIRS = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")  # of such lines
 _LENGTH = re.compile(r"[0-9]{1,10}")
 
 
@@ -72,10 +73,14 @@ def are_fields(text: str) -> bool:
 
 
 def _headers(lines: str) -> dict[str, str]:
+    # A space at the end stays, and a length or a coding with one is refused: clients differ.
+    pairs = [(name.lower(), value) for name, value in _PAIRS.findall(lines)]
+    headers = dict(pairs)
+    return headers if len(headers) == len(pairs) else _joined(pairs)
+
+
+def _joined(pairs: list[tuple[str, str]]) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for line in lines.split("\r\n")[:-1]:
-        name, _, value = line.partition(":")
-        # A space at the end stays, and a length or a coding with one is refused: clients differ.
-        name, value = name.lower(), value.lstrip(" \t")
+    for name, value in pairs:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
-from sessions_kms.aws.wire.attribute_values import read_item
+from sessions_kms.aws.wire.attribute_values import binary, read_item
+from sessions_kms.aws.wire.compact import with_item_last
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, Shape, Structure
 
 if TYPE_CHECKING:
@@ -36,9 +37,15 @@ def read(operation: str, answer: Answer) -> dict[str, Any]:
         raise _error(operation, answer)
     if answer.status != HTTPStatus.OK:
         raise GarbledAnswer(answer.status)
-    parsed: dict[str, Any] = _read(ANSWERS[operation], _parsed(_text(answer.body)))
-    parsed["ResponseMetadata"] = _metadata(answer)
-    return parsed
+    said: dict[str, Any] = _read(ANSWERS[operation], _said(answer.body))
+    said["ResponseMetadata"] = _metadata(answer)
+    return said
+
+
+def _said(body: bytes) -> Any:
+    __traceback_hide__ = True
+    said = with_item_last(body, _parsed)
+    return _parsed(_text(body)) if said is None else said
 
 
 def _text(body: bytes) -> str:
@@ -60,11 +67,16 @@ def _parsed(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object that has no name twice."""
+    """Return an object that has no name twice, with bytes where it is a binary value.
+
+    Only such a value is a text under `B` alone; so no second walk has to find them.
+    """
     __traceback_hide__ = True
     made = dict(pairs)
     if len(made) != len(pairs):
         raise GarbledAnswer
+    if len(made) == 1 and type(text := made.get("B")) is str:
+        made["B"] = binary(text)
     return made
 
 
@@ -72,7 +84,14 @@ def _constant(_name: str) -> Any:
     raise GarbledAnswer  # NaN and Infinity are none of JSON's.
 
 
-_decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def _decode(text: str) -> Any:
+    """Return the value that a text is. Raises ValueError or RecursionError."""
+    __traceback_hide__ = True
+    value, end = _decoder.raw_decode(text)
+    return value if end == len(text) else _decoder.decode(text)
 
 
 def _read(shape: Shape, value: Any) -> Any:

@@ -13,6 +13,8 @@ from pytest_django import Settings
 from gateway_site.pages import app_news
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
+from oauth.clients.rules.client import Client as OAuthClient
+from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
 from oauth.signals import grant_ended
 from sessions_kms.services import id_of
@@ -118,6 +120,20 @@ def test_card_says_what_was_allowed_to_whom_and_for_how_long(ada: Visitor, store
     )
     assert since == renewed == began
     assert ends == began + 7 * 24 * 3600
+
+
+@pytest.mark.parametrize("client_id", ["ours", "o" * 500])
+def test_operators_own_client_is_shown_as_such(
+    ada: Visitor, settings: Settings, client_id: str
+) -> None:
+    """As on the consent page, be its id a long one."""
+    allow(ada, client_id=client_id, client_host=None)
+    assert "Unverified" in cards(ada)[0].text
+    client = OAuthClient(client_id, "A client", (CONSENT.redirect_uri,), Source.OPERATOR)
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"listed": {client_id: client}})
+    (card,) = cards(ada)
+    assert "The people who run this gateway" in card.text
+    assert "Unverified" not in card.text
 
 
 @pytest.mark.parametrize(

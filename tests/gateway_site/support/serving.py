@@ -189,6 +189,9 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "way": at_once(set_way),
     "ways": at_once(lambda _: json.dumps(ways.took)),
     "reads": at_once(lambda _: str(stack.dynamodb.calls.count("GetItem session"))),
+    "all-reads": at_once(
+        lambda _: str(sum(each.startswith("GetItem") for each in stack.dynamodb.calls))
+    ),
     "cookie": at_once(lambda kind: cookies.of(kind, sign_in)),
     "age": at_once(set_age),
     "https": at_once(set_https),

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
@@ -187,6 +188,20 @@ def test_client_that_is_welcome_no_longer_gets_no_more_tokens(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
+def test_address_that_is_refused_later_ends_the_tokens_though_its_client_has_another(
+    corp: FakeProvider, ada: Visitor, app: App, settings: Settings
+) -> None:
+    app.register(redirect_uris=[app.redirect_uri, "https://other.example/cb"])
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    refusing = AuthorizationServer(**SERVER | {"refused": frozenset({"localhost"})})
+    settings.AUTHORIZATION_SERVER = refusing
+    assert app.redeem(code).json()["error"] == "invalid_grant"
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
+    pair = app.redeem(code).json()
+    settings.AUTHORIZATION_SERVER = refusing
+    assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
+
+
 def test_either_token_revokes_and_an_unknown_one_is_no_error(
     app: App, pair: dict[str, Any]
 ) -> None:
@@ -217,6 +232,19 @@ def test_outage_is_503_after_which_no_client_gives_up_its_token(
         assert answer["Access-Control-Allow-Origin"] == "*"
     store.dynamodb.unavailable = False
     store.clock.advance(30)
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
+def test_outage_of_the_sql_database_is_told_likewise(app: App, pair: dict[str, Any]) -> None:
+    def away(*_: Any) -> Any:
+        raise OperationalError("no server")
+
+    app.http.raise_request_exception = False
+    with connection.execute_wrapper(away):
+        answer = app.refresh(pair["refresh_token"])
+    assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (503, "*")
+    assert answer.json()["error"] == "temporarily_unavailable"
+    assert int(answer["Retry-After"]) > 0
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
