@@ -93,7 +93,11 @@ def test_what_stands_beside_a_ciphertext_is_never_as_large_as_is_left_for_it() -
         encrypted_key=bytes(ENCRYPTED_KEY_MAX_BYTES),
         owner="x" * TEXT_MAX_BYTES,
         ancestors=bytes(MARK_BYTES * ANCESTORS_MAX),
-        **dict.fromkeys(("created_at", "updated_at", "ttl", "revision", "key_period"), most),
+        created_at=most,
+        updated_at=most,
+        ttl=most,
+        revision=most,
+        key_period=most,
         encrypted_data=b"",
     ).to_item()
     assert counted_size(item) < BESIDE_MAX / 2
