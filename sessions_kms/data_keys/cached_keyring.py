@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from sessions_kms.concurrency.background import Background, Job, start_thread
@@ -90,7 +90,8 @@ class CachingKeyringSteps:
         max_entries: int = 1000,
     ) -> None:
         self._keyring = keyring
-        self._context = context
+        # Of a few periods: each use of a key asks for its own.
+        self._full_context = lru_cache(16)(lambda period: frozenset(context(period).items()))
         self._max_age = max_age
         self._max_stale = max_stale
         self._period_length = period_length
@@ -212,7 +213,7 @@ class CachingKeyringSteps:
         return self._age(entry) >= self._max_stale
 
     def _cache_key(self, encrypted: bytes, period: int) -> CacheKey:
-        return frozenset(self._context(period).items()), encrypted
+        return self._full_context(period), encrypted
 
     # Asking, and keeping what comes
 

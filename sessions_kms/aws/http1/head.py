@@ -28,11 +28,6 @@ class Head(NamedTuple):
     headers: dict[str, str]
 
     @property
-    def is_interim(self) -> bool:
-        """Tell whether another head follows: RFC 9110, 15.2."""
-        return self.status < 200
-
-    @property
     def keeps_alive(self) -> bool:
         """Tell whether the connection may carry another request: RFC 9112, 9.3.
 
