@@ -8,7 +8,6 @@ that, and the save is tried again.
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -131,7 +130,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
         if not hasattr(self, "_session_cache"):
-            needs_none = no_load or self.session_key is None or fetched.of(self.session_key)
+            needs_none = no_load or self.session_key is None
+            needs_none = needs_none or fetched.is_at_hand(self.session_key)
             if self._turn.is_taken or not needs_none:
                 sync_only()  # Before the turn, which others may have for as long as they load.
             run(self._filling(no_load))
@@ -198,8 +198,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         if no_load or self.session_key is None:
             return {}
-        loading = partial(self._loading, fetched.of(self.session_key))
-        content: dict[str, Any] = yield from self._as_is_its_own("load", loading)
+        if is_own(type(self), SessionStore, "load"):
+            content: dict[str, Any] = yield Own(self, "load", ())
+        else:
+            content = yield from self._loading(fetched.of(self.session_key))
         self._go_on_from(self._loaded_last)
         return content
 

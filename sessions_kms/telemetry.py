@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Counter, Histogram, Meter, _Gauge
@@ -63,14 +63,16 @@ class Telemetry:
                 self._gauges[name] = meter.create_gauge(f"{self._name}.{name}", unit="s")
             self._gauges[name].set(seconds)
 
-    def timed(self, name: str, **attributes: str) -> "Timed":
+    def timed(self, name: str, **attributes: str) -> "Block":
         """Time a block of code: `with telemetry.timed(…) as done: … done.outcome = "none"`."""
-        return Timed(self, name, attributes)
+        return UNTOLD if self._meter is None else Timed(self, name, attributes)
 
-    def spanned(self, name: str, operation: str, **attributes: str) -> "Timed":
+    def spanned(self, name: str, operation: str, **attributes: str) -> "Block":
         """Time a block of code, as a span of its own besides."""
-        span = f"{self._name} {operation}" if self._meter else None
-        return Timed(self, name, {"operation": operation, **attributes}, span=span)
+        if self._meter is None:
+            return UNTOLD
+        attributes = {"operation": operation, **attributes}
+        return Timed(self, name, attributes, span=f"{self._name} {operation}")
 
     @cached_property
     def tracer(self) -> "Tracer":
@@ -92,8 +94,32 @@ class Telemetry:
             return None
 
 
-class Timed:
-    """A block of code and its outcome: `ok` unless it says otherwise, or the error's class.
+class Block:
+    """A block of code and its outcome, `ok` unless it says otherwise. It tells nobody."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self) -> None:
+        self.outcome = "ok"
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End."""
+
+
+UNTOLD = Block()  # one for all: what its outcome is, nobody reads
+
+
+class Timed(Block):
+    """One of which it is told, with the error's class for an outcome where it fails.
 
     A span keeps neither message nor traceback of an error.
     """
@@ -101,14 +127,14 @@ class Timed:
     def __init__(
         self, telemetry: Telemetry, name: str, attributes: dict[str, str], span: str | None = None
     ) -> None:
-        self.outcome = "ok"
+        super().__init__()
         self._telemetry = telemetry
         self._name = name
         self._attributes = attributes
         self._span_name = span
         self._span: AbstractContextManager[Span] | None = None
 
-    def __enter__(self) -> "Timed":
+    def __enter__(self) -> Self:
         """Begin."""
         if self._span_name:
             with _harmless():

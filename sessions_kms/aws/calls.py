@@ -46,36 +46,34 @@ class Service:
         self._retries = Retries(name)
 
     def ask(
-        self, ask: Wait, *, probe: Wait | None = None, attempts: int = ATTEMPTS
+        self, ask: Wait, *, probe: Callable[[], Wait] | None = None, attempts: int = ATTEMPTS
     ) -> Steps[Answer]:
         """Ask until there is an answer, as often and as long as that may be.
 
-        ``probe`` asks for something that changes nothing, the same thing by default. Raises
-        what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
+        ``probe`` gives what asks for something that changes nothing, the same thing by default.
+        Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
 
-        def probed() -> Outcome:
-            return _outcome_of(probe or ask)
+        def probed() -> Steps[Outcome]:
+            return _outcome_of(probe() if probe else ask)
 
-        self.circuit.check(probed)
-        with deadline.call(deadline.HASTY.call):
-            return (yield from self._answered(ask, probed, attempts))
-
-    def _answered(self, ask: Wait, probe: Callable[[], Outcome], attempts: int) -> Steps[Answer]:
+        if self.circuit.is_open:
+            yield from self.circuit.passed(probed)
         retries = self._retries.of_call(attempts)
-        while True:
-            try:
-                answer = yield from _signed_in_time(ask)
-            except Exception as exc:
-                self.circuit.heard(_outcome(exc), probe)
-                pause = self._pause_after(exc, retries)
-                if pause is None:
-                    raise
-            else:
-                self.circuit.heard(Outcome.ANSWERED, probe)
-                retries.answered()
-                return answer
-            yield Pause(pause, retrying.sleep)
+        with deadline.call(deadline.HASTY.call):
+            while True:
+                try:
+                    answer = yield from _signed_in_time(ask)
+                except Exception as exc:
+                    self.circuit.heard(_outcome(exc), probed)
+                    pause = self._pause_after(exc, retries)
+                    if pause is None:
+                        raise
+                else:
+                    self.circuit.heard(Outcome.ANSWERED, probed)
+                    retries.answered()
+                    return answer
+                yield Pause(pause, retrying.sleep)
 
     def _pause_after(self, exc: Exception, retries: RetriesOfCall) -> float | None:
         """Return the seconds until the next attempt; None where none is to be or can be made."""
@@ -108,9 +106,9 @@ def _offset_of_refusal(exc: Exception) -> float | None:
     return offset_if_refused(clients.clock(), headers.get("date"))
 
 
-def _outcome_of(probe: Wait) -> Outcome:
+def _outcome_of(probe: Wait) -> Steps[Outcome]:
     try:
-        probe.blocking()
+        yield probe
     except Exception as exc:  # noqa: BLE001 - whatever it is, it is how that ended
         return _outcome(exc)
     return Outcome.ANSWERED

@@ -82,7 +82,10 @@ class ServerClock:
         if moment is None:
             return
         with self._lock:
-            self._heard.append(moment - self.local())
+            offset = moment - self.local()
+            if self._says_the_same(offset):
+                return
+            self._heard.append(offset)
             believed = self._believed()
             if believed is not None and abs(believed - self._offset) > GRAIN:
                 was, self._offset = self._offset, believed
@@ -97,6 +100,14 @@ class ServerClock:
         """
         said = _said.get()
         return moment <= self() and (said is None or said.clock is not self or said.allows(moment))
+
+    def _says_the_same(self, offset: float) -> bool:
+        """Tell whether an answer shows what is believed, as the last one did: nearly each does."""
+        return (
+            len(self._heard) == SAMPLES
+            and abs(offset - self._offset) <= GRAIN
+            and abs(self._heard[-1] - self._offset) <= GRAIN
+        )
 
     def _believed(self) -> float | None:
         """Return the offset that the answers show; None where the last ones do not agree."""

@@ -97,6 +97,8 @@ class Retries:
 class RetriesOfCall:
     """The retries of one call, whose attempts come one after the other."""
 
+    __slots__ = ("_attempts", "_cost", "_retries", "_tried")
+
     def __init__(self, retries: Retries, attempts: int) -> None:
         self._retries = retries
         self._attempts = attempts

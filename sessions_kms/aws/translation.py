@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sessions_kms.aws.calls import error_code, is_client_error, service
@@ -135,7 +136,7 @@ def call_table(client: TableClient, operation: str, **params: Any) -> Steps[dict
     """
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
-            ask, probe = asking(client, operation, params), _probe(client, params)
+            ask, probe = asking(client, operation, params), partial(_probe, client, params)
             # Whether a write may be sent again, only `storage.sending` knows.
             attempts = 1 if operation in WRITES else ATTEMPTS
             return (yield from service("dynamodb").ask(ask, probe=probe, attempts=attempts))

@@ -5,7 +5,7 @@ whoever waits asks here for how long.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from threading import Lock, RLock
 from time import monotonic
@@ -142,33 +142,41 @@ def _less(one: float | None, other: float | None, *, or_else: float) -> float:
     return min([each for each in (one, other) if each is not None], default=or_else)
 
 
-@contextmanager
-def call(seconds: float) -> Iterator[None]:
+class call:  # noqa: N801 - used as what it stands beside, which are generators
     """Bound a call, with all of its attempts, by so many seconds and by what the request has.
 
     A call within another, whose time is counted there, ends with that at the latest. Raises
     OutOfTime where nothing is left.
     """
-    with waiting() if call_left() is None else _within_another() as left:
-        token = _ends.set(monotonic() + (seconds if left is None else min(seconds, left)))
-        try:
-            yield
-        finally:
-            _put_back(token)
 
+    __slots__ = ("_began", "_budget", "_seconds", "_token")
 
-@contextmanager
-def _within_another() -> Iterator[float | None]:
-    left = call_left()
-    if left is not None and left < LEAST:
-        raise OutOfTime
-    yield left
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        now, ends = monotonic(), _ends.get()
+        self._began = now
+        self._budget = budget = _budget.get() if ends is None else None
+        if ends is not None:
+            left: float | None = ends - now
+        else:
+            left = None if budget is None else budget.left()
+        if left is not None and left < LEAST:
+            raise OutOfTime
+        self._token = _ends.set(now + (self._seconds if left is None else min(self._seconds, left)))
+
+    def __exit__(self, *_: object) -> None:
+        _put_back(self._token)
+        if self._budget is not None:
+            self._budget.spend(monotonic() - self._began)
 
 
 def _put_back(token: Token[Any]) -> None:
-    # Steps that nobody ended are closed in whatever context is there, which has none of this.
-    with suppress(ValueError):
+    try:  # noqa: SIM105 - each call comes here
         token.var.reset(token)
+    except ValueError:
+        pass  # Steps that nobody ended are closed in whatever context is there, without it.
 
 
 def call_left() -> float | None:
@@ -186,16 +194,18 @@ def has_time_for(pause: float) -> bool:
 class Attempt:
     """One attempt at a call, from looking up the name to the last byte."""
 
+    __slots__ = ("_began", "_ends", "_limits", "heard")
+
     def __init__(self, limits: Limits) -> None:
-        now, left = monotonic(), call_left()
+        self._began, ends = monotonic(), _ends.get()
         self._limits = limits
-        self._ends = now + (limits.attempt if left is None else min(limits.attempt, left))
-        self._connected_by = min(now + limits.connect, self._ends)
+        longest = self._began + limits.attempt
+        self._ends = longest if ends is None else min(longest, ends)
         self.heard = False  # whether the first byte of the answer has come
 
     def to_connect(self) -> float:
         """Return the seconds left to connect. Raises OutOfTime."""
-        return _positive(self._connected_by)
+        return _positive(min(self._began + self._limits.connect, self._ends))
 
     def to_write(self) -> float:
         """Return the seconds left to send something. Raises OutOfTime."""

@@ -82,12 +82,11 @@ def item_size(item: Item) -> int:
 
 def _typed(item: Mapping[str, Any], name: str, tag: str, kind: type) -> Any:
     attribute = item.get(name)
-    if not isinstance(attribute, dict) or len(attribute) != 1:
-        raise InvalidRecord(name)
-    value = attribute.get(tag)
-    if not isinstance(value, kind):
-        raise InvalidRecord(name)
-    return value
+    if type(attribute) is dict and len(attribute) == 1:
+        value = attribute.get(tag)
+        if type(value) is kind:
+            return value
+    raise InvalidRecord(name)
 
 
 def _value_size(value: Mapping[str, Any]) -> int:

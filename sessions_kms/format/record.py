@@ -51,7 +51,7 @@ HEAD_ATTRIBUTES: Final = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Header:
     """What a record says in the clear; all of it is bound by the ciphertext."""
 
@@ -64,7 +64,7 @@ class Header:
     version: int = field(default_factory=lambda: SESSION.written)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class RecordHead(Header):
     """A record without its ciphertext, which may be 400 KB: what lists read of it.
 
@@ -107,7 +107,7 @@ class RecordHead(Header):
             raise InvalidRecord("created_after_updated")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class SessionRecord(RecordHead):
     """One sealed session. Times are epoch seconds. ``ancestors`` is nothing that is sealed."""
 

@@ -23,7 +23,7 @@ from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announced, session_refused
 from sessions_kms.storage.doubts import once_more_in_steps
 from sessions_kms.storage.session_items import Stored
-from sessions_kms.telemetry import Timed, telemetry
+from sessions_kms.telemetry import Block, telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
@@ -116,7 +116,7 @@ class Loading:
             raise UpdateError
         return stands
 
-    def _look_up(self, key: str, done: Timed) -> Steps[Found | Tombstone | None]:
+    def _look_up(self, key: str, done: Block) -> Steps[Found | Tombstone | None]:
         __traceback_hide__ = True
         try:
             return (yield from once_more_in_steps(partial(self._look, key)))

@@ -11,7 +11,7 @@ from sessions_kms.sealed_items.about import Words, words_in
 from sessions_kms.session.links import names_in
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True, eq=False)
 class Snapshot:
     """The record that was loaded or written last, and what it held."""
 

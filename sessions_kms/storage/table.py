@@ -51,8 +51,8 @@ class TableSteps:
 
     def get(self, item_id: str, *, only: Sequence[str] = ()) -> Steps[Item | None]:
         """Return an item as it is stored; of some of its attributes only, where told."""
-        params = {"Key": key_of(item_id), "ConsistentRead": True, **_projection(only)}
-        answer = yield from self.read("get_item", params | {"ReturnConsumedCapacity": "TOTAL"})
+        params = {"Key": key_of(item_id), "ConsistentRead": True, "ReturnConsumedCapacity": "TOTAL"}
+        answer = yield from self._sender.read("get_item", **params, **_projection(only))
         item: Item | None = answer.get("Item")
         # boto parses a body cut short to an empty answer: only one that is whole is a miss.
         if item is None and not is_whole(answer):
@@ -183,7 +183,7 @@ class TableSteps:
 
     def read(self, operation: str, params: Mapping[str, Any] | None = None) -> Steps[Answer]:
         """Return the answer to what asks about this table, or in it, and changes nothing."""
-        return (yield from self._sender.read(operation, **(params or {})))
+        return self._sender.read(operation, **(params or {}))
 
 
 class Table:

@@ -5,7 +5,6 @@ A client and what to ask it enter; its answer leaves, or its error: botocore's, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sessions_kms.aws.calls import Answer, NotBegun
@@ -37,8 +36,9 @@ def asking(client: TableClient, operation: str, params: Mapping[str, Any]) -> Wa
     """Return what asks a client once, by its wire where it has one for this."""
     if not isinstance(client, HasWire):
         return BotoAsks(client, operation, params)
-    by_boto = BotoAsks(client.boto, operation, params)
-    return WireAsks(client, by_boto) if operation in HOT else by_boto
+    if operation in HOT:
+        return WireAsks(client, operation, params)
+    return BotoAsks(client.boto, operation, params)
 
 
 def table_of(params: Mapping[str, Any]) -> str:
@@ -71,10 +71,13 @@ class BotoAsks:
 class WireAsks:
     """The wire asks; an event loop needs no thread for it, unless for what boto has yet to find."""
 
-    def __init__(self, client: HasWire, by_boto: BotoAsks) -> None:
+    __slots__ = ("_client", "_exchange", "_operation", "_params", "_table")
+
+    def __init__(self, client: HasWire, operation: str, params: Mapping[str, Any]) -> None:
         self._client = client
-        self._by_boto = by_boto
-        self._table = table_of(by_boto.params)
+        self._operation = operation
+        self._params = params
+        self._table = table_of(params)
         self._exchange: Exchange | None = None  # One, however often it is asked.
 
     def blocking(self) -> Answer:
@@ -82,8 +85,10 @@ class WireAsks:
         __traceback_hide__ = True
         ready = self._client.at_hand(self._table) or self._client.ready(self._table)
         if ready.line is None:
-            return self._by_boto.blocking()
-        return self._heard(ready.line.blocking.ask(self._request(ready.credentials, ready.line)))
+            return self._by_boto().blocking()
+        request = self._request(ready.credentials, ready.line)
+        answer: Answer = ready.line.blocking.ask(request, self._heard)
+        return answer
 
     async def looping(self) -> Answer:
         """Ask in this loop. Raises NotBegun, too."""
@@ -92,16 +97,19 @@ class WireAsks:
         if ready is None:
             ready = await _in_thread(self._client.ready, self._table)
         if ready.line is None:
-            return await self._by_boto.looping()
+            return await self._by_boto().looping()
         request = self._request(ready.credentials, ready.line)
-        return self._heard(await ready.line.looping.ask(request))
+        answer: Answer = await ready.line.looping.ask(request, self._heard)
+        return answer
+
+    def _by_boto(self) -> BotoAsks:
+        return BotoAsks(self._client.boto, self._operation, self._params)
 
     def _request(self, credentials: Any, line: "Line") -> bytes:
         __traceback_hide__ = True
         if self._exchange is None:
-            by_boto = self._by_boto
-            self._exchange = line.exchange(HOT[by_boto.operation], by_boto.params)
-        now = datetime.fromtimestamp(signing_time(self._client.clock()), UTC)
+            self._exchange = line.exchange(HOT[self._operation], self._params)
+        now = int(signing_time(self._client.clock()))
         return self._exchange.request(credentials, now)
 
     def _heard(self, answer: "HTTPAnswer") -> Answer:

@@ -28,6 +28,7 @@ class WireClient(HasWire):
     clock: Callable[[], ServerClock] = field(repr=False)
     authorities: str = ""
     _lines: dict[tuple[str | None, str], Line | None] = field(default_factory=dict, repr=False)
+    _last: dict[str, Ready] = field(default_factory=dict, repr=False)  # of each table
 
     def __post_init__(self) -> None:
         """Have boto's client tell where it would send, and the connections end with this one."""
@@ -38,8 +39,11 @@ class WireClient(HasWire):
         credentials = self.credentials.at_hand()
         if credentials is None:
             return None
+        last = self._last.get(table)
+        if last is not None and last.credentials is credentials:
+            return last
         where = (_account(credentials), table)
-        return Ready(credentials, self._lines[where]) if where in self._lines else None
+        return self._ready(credentials, where) if where in self._lines else None
 
     def ready(self, table: str) -> Ready:
         credentials = self.credentials.get_frozen_credentials()
@@ -48,7 +52,11 @@ class WireClient(HasWire):
             target = target_of(self.boto, table)
             made = None if target is None else Line(target, self.authorities)
             self._lines.setdefault(where, made)  # Another thread may have been first.
-        return Ready(credentials, self._lines[where])
+        return self._ready(credentials, where)
+
+    def _ready(self, credentials: Any, where: tuple[str | None, str]) -> Ready:
+        made = self._last[where[1]] = Ready(credentials, self._lines[where])
+        return made
 
 
 def _close(lines: Mapping[Any, Line | None], process: int) -> None:

@@ -17,7 +17,7 @@ _TEXT = r"[\t\x20-\x7e\x80-\xff]*+"
 _FIELDS = rf"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:{_TEXT}\r\n)*+"
 _FIELD_LINES = re.compile(_FIELDS)
 _HEAD = re.compile(rf"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: {_TEXT})?+\r\n({_FIELDS})")
-_LENGTH = re.compile(r"[0-9]{1,10}")
+_PAIRS = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")  # of such lines
 
 
 class Head(NamedTuple):
@@ -26,11 +26,6 @@ class Head(NamedTuple):
     minor: int  # of the version: HTTP/1.0, HTTP/1.1
     status: int
     headers: dict[str, str]
-
-    @property
-    def is_interim(self) -> bool:
-        """Tell whether another head follows: RFC 9110, 15.2."""
-        return self.status < 200
 
     @property
     def keeps_alive(self) -> bool:
@@ -51,7 +46,7 @@ class Head(NamedTuple):
             if length is None and self.minor == 1 and coding.lower() == "chunked":
                 return None
         # One that came twice has a comma in it.
-        elif length is not None and _LENGTH.fullmatch(length):
+        elif length is not None and length.isdigit() and length.isascii() and len(length) <= 10:
             return int(length)
         raise GarbledAnswer("The length of the answer cannot be told.")
 
@@ -72,10 +67,14 @@ def are_fields(text: str) -> bool:
 
 
 def _headers(lines: str) -> dict[str, str]:
+    # A space at the end stays, and a length or a coding with one is refused: clients differ.
+    pairs = [(name.lower(), value) for name, value in _PAIRS.findall(lines)]
+    headers = dict(pairs)
+    return headers if len(headers) == len(pairs) else _joined(pairs)
+
+
+def _joined(pairs: list[tuple[str, str]]) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for line in lines.split("\r\n")[:-1]:
-        name, _, value = line.partition(":")
-        # A space at the end stays, and a length or a coding with one is refused: clients differ.
-        name, value = name.lower(), value.lstrip(" \t")
+    for name, value in pairs:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers

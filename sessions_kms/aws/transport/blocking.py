@@ -7,33 +7,40 @@ Each connection serves one request at a time, and none that anything is odd abou
 import os
 import socket
 from collections.abc import Callable
-from threading import Semaphore
+from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 from weakref import WeakSet
 
 from sessions_kms.aws import resolving
-from sessions_kms.aws.http1.answer import Answer, AnswerReader
+from sessions_kms.aws.http1.answer import Answer, AnswerReader, as_it_is
 from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.transport.channel import Channel, heard
 from sessions_kms.aws.transport.channels import Channels
 from sessions_kms.aws.transport.failures import not_connected, unanswered
 from sessions_kms.aws.transport.kept import Kept, end_of_one_made
-from sessions_kms.aws.transport.watching import watch
+from sessions_kms.aws.transport.watching import is_writable, readable
 from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # at one time
-AT_ONCE: Final = 64 * 1024  # bytes that are read at one time
+AT_ONCE: Final = 16 * 1024  # bytes that are read first: room for more costs more to make
+MORE: Final = 128 * 1024  # bytes that are read at one time of an answer that is longer
 
 
 class _Connection:
-    """A socket and what its bytes say."""
+    """A socket and what its bytes say.
+
+    The socket itself never waits: asked to by a time-out, it would look whether it can be
+    written to before each request, and have the kernel told the mode before each wait.
+    """
 
     __slots__ = ("_socket", "_speaks", "channel", "ends")
 
     def __init__(self, made: socket.socket, channel: Channel, ends: float) -> None:
+        made.setblocking(False)
         self._socket = made
-        self._speaks = watch(made.fileno())
+        self._speaks = readable(made.fileno())
         self.channel = channel
         self.ends = ends
 
@@ -41,31 +48,46 @@ class _Connection:
         """Shake hands. Raises OSError."""
         said, is_open = self.channel.opening(b"")
         while said or not is_open:
-            self._socket.settimeout(attempt.to_connect())
-            self._socket.sendall(said)
+            self._send(said, attempt.to_connect)
             if is_open:
                 break
-            self._socket.settimeout(attempt.to_connect())
-            if not (data := self._socket.recv(AT_ONCE)):
+            if not (data := self._received(attempt.to_connect)):
                 raise ConnectionResetError("The connection was closed within the handshake.")
             said, is_open = self.channel.opening(data)
 
     def ask(self, request: bytes, attempt: Attempt) -> Answer:
         """Send a request and return its answer. Raises OSError or GarbledAnswer."""
         __traceback_hide__ = True
-        self._socket.settimeout(attempt.to_write())
-        self._socket.sendall(self.channel.sealed(request))
+        self._send(self.channel.sealed(request), attempt.to_write)
         reader, answer = AnswerReader(), None
         while answer is None:
-            self._socket.settimeout(attempt.to_read())
-            data = self._socket.recv(AT_ONCE)
+            data = self._received(attempt.to_read, MORE if attempt.heard else AT_ONCE)
             began, answer = heard(self.channel, reader, data)
             attempt.heard = attempt.heard or began
         return answer
 
+    def _send(self, data: bytes, left: Callable[[], float]) -> None:
+        __traceback_hide__ = True
+        sent = 0
+        while sent < len(data):
+            try:
+                sent += self._socket.send(memoryview(data)[sent:] if sent else data)
+            except BlockingIOError:
+                if not is_writable(self._socket.fileno(), left()):
+                    raise OutOfTime from None
+
+    def _received(self, left: Callable[[], float], most: int = AT_ONCE) -> bytes:
+        while True:
+            if not self._speaks(left()):
+                raise OutOfTime
+            try:
+                return self._socket.recv(most)
+            except BlockingIOError:
+                pass  # The kernel dropped what it had announced.
+
     def is_quiet(self) -> bool:
         """Tell whether nothing can be read, not its end either."""
-        return not self._speaks()
+        return not self._speaks(0)
 
     def close(self) -> None:
         """Close it."""
@@ -96,20 +118,25 @@ class BlockingTransport:
         self._begin()
         _transports.add(self)
 
-    def ask(self, request: bytes) -> Answer:
-        """Send a request once, and return its answer.
+    def ask(self, request: bytes, read: Callable[[Answer], Any] = as_it_is) -> Any:
+        """Send a request once, and return what its answer says.
 
-        Who finds all connections in use waits for one, as long as one may take to connect. Raises
-        botocore's errors (see `failures`), or GarbledAnswer. Nothing is sent a second time.
+        One that ``read`` calls garbled may be that to another request, and so would be the next
+        on its connection: that is closed. Who finds all connections in use waits for one, as
+        long as one may take to connect. Raises botocore's errors (see `failures`), GarbledAnswer,
+        and what ``read`` does. Nothing is sent a second time.
         """
         __traceback_hide__ = True
         attempt = Attempt(self._limits)
         places = self._places
-        self._wait_for(places, attempt)
         try:
-            return self._answer(request, attempt)
+            places.get_nowait()
+        except Empty:
+            self._wait_for(places, attempt)
+        try:
+            return self._said(request, read, attempt)
         finally:
-            places.release()
+            places.put(None)
 
     def close(self) -> None:
         """Close the connections that nobody uses."""
@@ -123,33 +150,39 @@ class BlockingTransport:
 
     def _begin(self) -> None:
         self._kept = Kept(self._steady)
-        self._places = Semaphore(self._connections)
+        # A semaphore whose every turn is not taken in Python.
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(self._connections):
+            self._places.put(None)
 
-    def _wait_for(self, places: Semaphore, attempt: Attempt) -> None:
+    def _wait_for(self, places: "SimpleQueue[None]", attempt: Attempt) -> None:
         try:
-            came = places.acquire(timeout=attempt.to_connect())
-        except OutOfTime:
-            came = False
-        if not came:
-            raise not_connected(self._endpoint, OutOfTime())
+            places.get(timeout=attempt.to_connect())
+            return
+        except (Empty, OutOfTime):
+            pass
+        raise not_connected(self._endpoint, OutOfTime())
 
-    def _answer(self, request: bytes, attempt: Attempt) -> Answer:
+    def _said(self, request: bytes, read: Callable[[Answer], Any], attempt: Attempt) -> Any:
         __traceback_hide__ = True
         connection = self._kept.take() or self._connected(attempt)
         keeps = False
         try:
             answer = connection.ask(request, attempt)
             keeps = answer.keeps_alive and not connection.channel.is_over
+            return read(answer)
         except OSError as exc:
             raise unanswered(self._endpoint, exc) from exc
+        except GarbledAnswer:
+            keeps = False
+            raise
         finally:
             # Not in an `except`: what ends this thread leaves no answer half read, either.
-            if not keeps:
+            if keeps:
+                self._channels.answered(connection.channel)
+                self._kept.keep(connection)
+            else:
                 connection.close()
-        if keeps:
-            self._channels.answered(connection.channel)
-            self._kept.keep(connection)
-        return answer
 
     def _connected(self, attempt: Attempt) -> _Connection:
         host, port = self._endpoint.host, self._endpoint.port

@@ -1,13 +1,32 @@
-"""Whether anything can be read from a socket at once: bytes, or its end."""
+"""Whether a socket can be read or written to, at once or within so many seconds."""
 
+import math
 import select
 from collections.abc import Callable
+from typing import Final
+
+MILLISECONDS: Final = 1000
 
 
 def watch(socket: int) -> Callable[[], bool]:
-    """Return what tells so of a socket, by its number."""
+    """Return what tells whether anything can be read at once of a socket, by its number."""
+    speaks = readable(socket)
+    return lambda: speaks(0)
+
+
+def readable(socket: int) -> Callable[[float], bool]:
+    """Return what waits until anything can be read, bytes or its end; False where it is late."""
     if not hasattr(select, "poll"):  # on Windows
-        return lambda: any(select.select([socket], [], [socket], 0))
+        return lambda seconds: any(select.select([socket], [], [socket], seconds))
     poll = select.poll()
     poll.register(socket, select.POLLIN | select.POLLPRI)
-    return lambda: bool(poll.poll(0))
+    return lambda seconds: bool(poll.poll(math.ceil(seconds * MILLISECONDS)))
+
+
+def is_writable(socket: int, seconds: float) -> bool:
+    """Wait until more can be written to a socket, or it has an error; False where it is late."""
+    if not hasattr(select, "poll"):
+        return any(select.select([], [socket], [socket], seconds))
+    poll = select.poll()
+    poll.register(socket, select.POLLOUT)
+    return bool(poll.poll(math.ceil(seconds * MILLISECONDS)))

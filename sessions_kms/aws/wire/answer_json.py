@@ -7,16 +7,22 @@ it, or not at all.
 
 import json
 import zlib
+from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.wire import base64_text
 from sessions_kms.aws.wire.attribute_values import read_item
+from sessions_kms.aws.wire.compact import BEFORE_MAX, with_item_last
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, Shape, Structure
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+
+GET_ITEM: Final = "GetItem"
 
 _TYPES: Final = {
     Leaf.TEXT: (str,),
@@ -36,9 +42,27 @@ def read(operation: str, answer: Answer) -> dict[str, Any]:
         raise _error(operation, answer)
     if answer.status != HTTPStatus.OK:
         raise GarbledAnswer(answer.status)
-    parsed: dict[str, Any] = _read(ANSWERS[operation], _parsed(_text(answer.body)))
-    parsed["ResponseMetadata"] = _metadata(answer)
-    return parsed
+    said = _said(operation, answer.body)
+    said["ResponseMetadata"] = _metadata(answer)
+    return said
+
+
+def _said(operation: str, body: bytes) -> dict[str, Any]:
+    __traceback_hide__ = True
+    cut = with_item_last(body) if operation == GET_ITEM else None
+    text, item = cut or (_text(body), None)
+    said = _consumed(operation, text) if len(text) <= BEFORE_MAX else None
+    if said is None:
+        said = _read(ANSWERS[operation], _parsed(text))
+    return dict(said) if item is None else {**said, "Item": item}
+
+
+@lru_cache(maxsize=64)  # Most answers say this and no more, in a few ways.
+def _consumed(operation: str, text: str) -> Mapping[str, Any] | None:
+    """Return what an answer says, to be looked at, if that is what was consumed and no more."""
+    __traceback_hide__ = True
+    said: dict[str, Any] = _read(ANSWERS[operation], _parsed(text))
+    return said if said.keys() == {"ConsumedCapacity"} else None
 
 
 def _text(body: bytes) -> str:
@@ -60,11 +84,16 @@ def _parsed(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object that has no name twice."""
+    """Return an object that has no name twice, with bytes where it is a binary value.
+
+    Only such a value is a text under `B` alone; so no second walk has to find them.
+    """
     __traceback_hide__ = True
     made = dict(pairs)
     if len(made) != len(pairs):
         raise GarbledAnswer
+    if len(made) == 1 and type(text := made.get("B")) is str:
+        made["B"] = base64_text.read(text)
     return made
 
 
@@ -72,7 +101,14 @@ def _constant(_name: str) -> Any:
     raise GarbledAnswer  # NaN and Infinity are none of JSON's.
 
 
-_decode: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant).decode
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def _decode(text: str) -> Any:
+    """Return the value that a text is. Raises ValueError or RecursionError."""
+    __traceback_hide__ = True
+    value, end = _decoder.raw_decode(text)
+    return value if end == len(text) else _decoder.decode(text)
 
 
 def _read(shape: Shape, value: Any) -> Any:

@@ -1,158 +1,146 @@
 """DynamoDB's typed values: as boto's callers have them, and as JSON has them.
 
-`{"B": b"…"}` enters and `{"B": "…"}` leaves, or the other way round. Knows no operation.
+`{"B": b"…"}` enters and JSON's text leaves, or an object that JSON held enters and is told to be
+an item. Knows no operation.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
-from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
 from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.wire import base64_text
 
 DEPTH_MAX: Final = 32  # maps and lists in each other, as many as DynamoDB takes
 
 Value = dict[str, Any]
 Item = dict[str, Value]
 
+# The types whose values are as JSON has them, once its reader has made bytes of binary ones.
+_AS_THEY_ARE: Final[dict[str, type]] = {"S": str, "N": str, "B": bytes, "BOOL": bool, "NULL": bool}
+
 
 def read_item(item: Any, depth: int = 0) -> Item:
-    """Return the values that JSON holds, under their names. Raises GarbledAnswer."""
+    """Return an object that JSON held if it is typed values under names. Raises GarbledAnswer."""
     __traceback_hide__ = True
     if type(item) is not dict:
         raise GarbledAnswer
-    return {name: _read(value, depth) for name, value in item.items()}
+    _check(item.values(), depth)
+    return item
 
 
-def _read(value: Any, depth: int) -> Value:
-    """Return a value that has one type, which fits what it holds."""
+def _check(values: Iterable[Any], depth: int) -> None:
+    """Refuse what are not values of one type each, which fits what they hold."""
     __traceback_hide__ = True
-    if type(value) is not dict or len(value) != 1:
+    for value in values:
+        if type(value) is not dict or len(value) != 1:
+            raise GarbledAnswer
+        ((kind, held),) = value.items()
+        wanted = _AS_THEY_ARE.get(kind)
+        if wanted is None:
+            value[kind] = _inner(kind, held, depth + 1)
+        elif type(held) is not wanted:
+            raise GarbledAnswer
+
+
+def _inner(kind: str, held: Any, depth: int) -> Any:
+    """Return what a value holds that has others in it."""
+    __traceback_hide__ = True
+    if kind == "M" and depth <= DEPTH_MAX:
+        return read_item(held, depth)
+    if type(held) is not list:
         raise GarbledAnswer
-    ((kind, held),) = value.items()
-    if type(held) is str:
-        if kind in {"S", "N"}:
-            return value
-        if kind == "B":
-            return {"B": _binary(held)}
-    read = _READERS.get(kind)
-    if read is None:
+    if kind == "L" and depth <= DEPTH_MAX:
+        _check(held, depth)
+        return held
+    if kind not in {"SS", "NS", "BS"} or not all(type(each) is str for each in held):
         raise GarbledAnswer
-    return {kind: read(held, depth + 1)}
+    return list(map(base64_text.read, held)) if kind == "BS" else held
 
 
-def _read_flag(held: Any, _depth: int) -> bool:
-    if type(held) is not bool:
-        raise GarbledAnswer
-    return held
-
-
-def _read_texts(held: Any, _depth: int) -> list[str]:
+def written_item(item: Any, depth: int = 0) -> str:
+    """Return the JSON of values under their names. Raises TypeError."""
     __traceback_hide__ = True
-    if type(held) is not list or not all(type(each) is str for each in held):
-        raise GarbledAnswer
-    return held
-
-
-def _read_binaries(held: Any, depth: int) -> list[bytes]:
-    __traceback_hide__ = True
-    return [_binary(each) for each in _read_texts(held, depth)]
-
-
-def _read_map(held: Any, depth: int) -> Item:
-    __traceback_hide__ = True
-    if depth > DEPTH_MAX:
-        raise GarbledAnswer
-    return read_item(held, depth)
-
-
-def _read_list(held: Any, depth: int) -> list[Value]:
-    __traceback_hide__ = True
-    if depth > DEPTH_MAX or type(held) is not list:
-        raise GarbledAnswer
-    return [_read(each, depth) for each in held]
-
-
-def _binary(text: str) -> bytes:
-    """Return what base64 stands for. Lenient decoding drops what is no letter of it."""
-    __traceback_hide__ = True
-    if len(text) % 4 == 0:  # Before Python 3.12, strict decoding takes a needless `=`.
-        try:
-            return a2b_base64(text, strict_mode=True)
-        except ValueError:
-            pass
-    raise GarbledAnswer  # Outside the handler, so that no chain leads to the text.
-
-
-_READERS: Final[dict[str, Callable[[Any, int], Any]]] = {
-    "BOOL": _read_flag,
-    "NULL": _read_flag,
-    "SS": _read_texts,
-    "NS": _read_texts,
-    "BS": _read_binaries,
-    "M": _read_map,
-    "L": _read_list,
-}
-
-
-def written_item(item: Any, depth: int = 0) -> Item:
-    """Return values, under their names, as JSON can hold them. Raises TypeError."""
-    __traceback_hide__ = True
-    if not isinstance(item, dict) or not all(type(name) is str for name in item):
+    if not isinstance(item, dict) or not {type(name) for name in item} <= {str}:
         raise TypeError("An item must be a dict of typed values under their names.")
-    return {name: _written(value, depth) for name, value in item.items()}
+    written = _written(item.values(), depth)
+    return f"{{{','.join([f'{quoted(name)}:{next(written)}' for name in item])}}}"
 
 
-def _written(value: Any, depth: int) -> Value:
+def _written(values: Iterable[Any], depth: int) -> Iterator[str]:
+    """Yield the JSON of values."""
     __traceback_hide__ = True
-    if not isinstance(value, dict) or len(value) != 1:
-        raise TypeError('A value must be a dict of its type and itself: {"S": "text"}.')
-    ((kind, held),) = value.items()
-    if type(held) is str and kind in {"S", "N"}:
-        return value
+    for value in values:
+        if not isinstance(value, dict) or len(value) != 1:
+            raise TypeError('A value must be a dict of its type and itself: {"S": "text"}.')
+        ((kind, held),) = value.items()
+        if kind in {"S", "N"} and type(held) is str:
+            yield f'{{"{kind}":{quoted(held)}}}'
+        elif kind == "B" and type(held) is bytes:
+            yield f'{{"B":"{base64_text.written(held)}"}}'
+        else:
+            yield f'{{"{kind}":{_write_other(kind, held, depth + 1)}}}'
+
+
+def _write_other(kind: Any, held: Any, depth: int) -> str:
+    __traceback_hide__ = True
     write = _WRITERS.get(kind)
     if write is None:
         raise TypeError(f"A value of type {kind!r} may not be {type(held).__name__}.")
-    return {kind: write(held, depth + 1)}
+    return write(held, depth)
+
+
+def _write_text(held: Any, _depth: int) -> str:
+    __traceback_hide__ = True
+    if type(held) is not str:
+        raise TypeError(f"A set of texts may not have {type(held).__name__}.")
+    return quoted(held)
 
 
 def _write_binary(held: Any, _depth: int) -> str:
     __traceback_hide__ = True
     if not isinstance(held, bytes | bytearray):
         raise TypeError(f"A binary value must be bytes, not {type(held).__name__}.")
-    return b2a_base64(held, newline=False).decode()
+    return f'"{base64_text.written(held)}"'
 
 
-def _write_flag(held: Any, _depth: int) -> bool:
+def _write_flag(held: Any, _depth: int) -> str:
     if type(held) is not bool:
         raise TypeError(f"A flag must be True or False, not {type(held).__name__}.")
-    return held
+    return "true" if held else "false"
 
 
-def _write_texts(held: Any, _depth: int) -> list[str]:
+def _write_texts(held: Any, depth: int) -> str:
     __traceback_hide__ = True
-    if not isinstance(held, list | tuple) or not all(type(each) is str for each in held):
-        raise TypeError("A set must be a list of texts, or of bytes.")
-    return list(held)
+    return _joined(_write_text(each, depth) for each in _listed(held))
 
 
-def _write_binaries(held: Any, depth: int) -> list[str]:
+def _write_binaries(held: Any, depth: int) -> str:
     __traceback_hide__ = True
-    if not isinstance(held, list | tuple):
-        raise TypeError("A set must be a list of texts, or of bytes.")
-    return [_write_binary(each, depth) for each in held]
+    return _joined(_write_binary(each, depth) for each in _listed(held))
 
 
-def _write_map(held: Any, depth: int) -> Item:
+def _write_map(held: Any, depth: int) -> str:
     __traceback_hide__ = True
     return written_item(held, _no_deeper(depth))
 
 
-def _write_list(held: Any, depth: int) -> list[Value]:
+def _write_list(held: Any, depth: int) -> str:
+    __traceback_hide__ = True
+    return _joined(_written(_listed(held), _no_deeper(depth)))
+
+
+def _listed(held: Any) -> Iterable[Any]:
     __traceback_hide__ = True
     if not isinstance(held, list | tuple):
-        raise TypeError("A list of values must be a list.")
-    return [_written(each, _no_deeper(depth)) for each in held]
+        raise TypeError("A set must be a list of texts, or of bytes; a list of values a list.")
+    return held
+
+
+def _joined(members: Iterable[str]) -> str:
+    __traceback_hide__ = True
+    return f"[{','.join(members)}]"
 
 
 def _no_deeper(depth: int) -> int:
@@ -161,7 +149,7 @@ def _no_deeper(depth: int) -> int:
     return depth
 
 
-_WRITERS: Final[dict[Any, Callable[[Any, int], Any]]] = {
+_WRITERS: Final[dict[Any, Callable[[Any, int], str]]] = {
     "B": _write_binary,
     "BOOL": _write_flag,
     "NULL": _write_flag,

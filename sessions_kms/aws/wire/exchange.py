@@ -6,20 +6,23 @@ Parameters and answers are those of boto's client. Knows no socket, and no way t
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.endpoint import Endpoint
-from sessions_kms.aws.http1.request import post
+from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.http1.request import opening, post
 from sessions_kms.aws.wire import answer_json, request_json
 from sessions_kms.aws.wire.shapes import REQUESTS
-from sessions_kms.aws.wire.sigv4 import Credentials, Signer
+from sessions_kms.aws.wire.sigv4 import Credentials, Signer, Signing
 
 SERVICE: Final = "dynamodb"
 TRANSACTION: Final = "TransactWriteItems"
 TOKEN: Final = "ClientRequestToken"  # noqa: S105 - the name of a parameter
+CAPACITY: Final = "ReturnConsumedCapacity"
+NOTHING: Final = frozenset({"ResponseMetadata"})
 HEADERS: Final = {
     name: {
         "X-Amz-Target": f"DynamoDB_20120810.{name}",
@@ -27,6 +30,18 @@ HEADERS: Final = {
     }
     for name in REQUESTS
 }
+
+
+class _Head(NamedTuple):
+    """What the requests for one operation in one second have in common, and whose they are."""
+
+    credentials: Credentials
+    at: int
+    opening: str
+    signing: Signing
+
+    def __repr__(self) -> str:
+        return "_Head()"
 
 
 @dataclass(frozen=True)
@@ -37,46 +52,79 @@ class Target:
     region: str
     user_agent: str
 
+    _heads: dict[str, _Head] = field(default_factory=dict, init=False, repr=False, compare=False)
+
     @cached_property
-    def signer(self) -> Signer:
-        """What signs the requests to it."""
+    def _signer(self) -> Signer:
         return Signer(self.region, SERVICE)
 
-    @cached_property
-    def authority(self) -> str:
-        """What the `Host` header says."""
-        return self.endpoint.authority
+    def request(self, operation: str, body: bytes, credentials: Credentials, at: int) -> bytes:
+        """Return a request, signed at an epoch second. Raises ValueError.
+
+        What it has in common with the last one of the operation, if that is of the same second,
+        is used again.
+        """
+        __traceback_hide__ = True
+        head = self._heads.get(operation)
+        if head is None or head.at != at or head.credentials is not credentials:
+            head = self._heads[operation] = self._head(operation, credentials, at)
+        return post(head.opening, head.signing.signature(body), body)
+
+    def _head(self, operation: str, credentials: Credentials, at: int) -> _Head:
+        __traceback_hide__ = True
+        host, headers = self.endpoint.authority, HEADERS[operation]
+        moment = datetime.fromtimestamp(at, UTC)
+        signing = self._signer.signing({"Host": host, **headers}, credentials, moment)
+        unsigned = {"User-Agent": self.user_agent, "Accept-Encoding": "identity"}
+        opened = opening(host, {**headers, **unsigned, **signing.headers}.items())
+        return _Head(credentials, at, opened, signing)
 
 
-@dataclass(frozen=True)
 class Exchange:
     """An operation and its parameters, which may be asked more than once: it stays the same one."""
 
-    target: Target
-    operation: str
-    params: Mapping[str, Any] = field(repr=False)
+    __slots__ = ("_body", "_operation", "_params", "_target")
 
-    @cached_property
+    def __init__(self, target: Target, operation: str, params: Mapping[str, Any]) -> None:
+        self._target = target
+        self._operation = operation
+        self._params = params
+        self._body: bytes | None = None
+
+    @property
     def body(self) -> bytes:
         """The parameters as they are sent. Raises TypeError, naming the one that is at fault."""
         __traceback_hide__ = True
-        params = self.params
-        if self.operation == TRANSACTION and TOKEN not in params:
-            # As boto does: asked again by the same body, it is applied once.
-            params = {**params, TOKEN: str(uuid.uuid4())}
-        return request_json.body_of(self.operation, params)
+        if self._body is None:
+            params = self._params
+            if self._operation == TRANSACTION and TOKEN not in params:
+                # As boto does: asked again by the same body, it is applied once.
+                params = {**params, TOKEN: str(uuid.uuid4())}
+            self._body = request_json.body_of(self._operation, params)
+        return self._body
 
-    def request(self, credentials: Credentials, at: datetime) -> bytes:
-        """Return the request, signed at a moment that knows its zone. Raises as `body` does."""
+    def request(self, credentials: Credentials, at: int) -> bytes:
+        """Return the request, signed at an epoch second. Raises as `body` does, or ValueError."""
         __traceback_hide__ = True
-        target, headers = self.target, HEADERS[self.operation]
-        signed = target.signer.sign(
-            {"Host": target.authority, **headers}, self.body, credentials, at
-        )
-        unsigned = {"User-Agent": target.user_agent, "Accept-Encoding": "identity"}
-        return post(target.authority, {**headers, **unsigned, **signed}.items(), self.body)
+        return self._target.request(self._operation, self.body, credentials, at)
 
     def answered(self, answer: Answer) -> dict[str, Any]:
-        """Return what an answer says. Raises botocore's ClientError, or GarbledAnswer."""
+        """Return what an answer says.
+
+        Raises botocore's ClientError, or GarbledAnswer, also for what answers another request.
+        """
         __traceback_hide__ = True
-        return answer_json.read(self.operation, answer)
+        said = answer_json.read(self._operation, answer)
+        if self._is_told_nothing(said) or self._is_told_of_another(said.get("Item")):
+            raise GarbledAnswer
+        return said
+
+    def _is_told_nothing(self, said: Mapping[str, Any]) -> bool:
+        """Tell whether not even what was asked for of every answer is there."""
+        return said.keys() <= NOTHING and CAPACITY in self._params
+
+    def _is_told_of_another(self, item: Mapping[str, Any] | None) -> bool:
+        if item is None:
+            return False
+        key = self._params["Key"]
+        return any(item.get(name) != key[name] for name in key)

@@ -1,47 +1,65 @@
 """The body of a request: what boto's client would be given, as DynamoDB's JSON.
 
-An operation's name and its parameters enter; bytes leave. Which of them belong together, and
-what their texts mean, AWS looks at.
+An operation's name and its parameters enter; bytes leave, written in one pass. Which of them
+belong together, and what their texts mean, AWS looks at.
 """
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
 
 from sessions_kms.aws.wire.attribute_values import written_item
 from sessions_kms.aws.wire.shapes import REQUESTS, Leaf, ListOf, MapOf, Shape, Structure
-
-_encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_TYPES: Final = {Leaf.TEXT: str, Leaf.FLAG: bool, Leaf.WHOLE: int, Leaf.NUMBER: float}
 
 
 def body_of(operation: str, params: Mapping[str, Any]) -> bytes:
     """Return the body of a request. Raises TypeError, naming the parameter that is at fault."""
     __traceback_hide__ = True
-    return _encode(_written(REQUESTS[operation], params, operation)).encode()
+    return _fields(REQUESTS[operation], params, operation).encode()
 
 
-def _written(shape: Shape, value: Any, name: str) -> Any:
-    """Return what JSON can hold of a parameter."""
+def _fields(shape: Structure, value: Mapping[str, Any], name: str) -> str:
+    __traceback_hide__ = True
+    members = shape.members
+    if not members.keys() >= value.keys():
+        unknown = ", ".join(sorted(map(repr, value.keys() - members.keys())))
+        raise TypeError(f"{name} has no parameter {unknown}.")
+    pairs = []
+    for each, held in value.items():
+        member = members[each]
+        is_text = member is Leaf.TEXT and type(held) is str  # as most are
+        pairs.append(f'"{each}":{quoted(held) if is_text else _written(member, held, each)}')
+    return f"{{{','.join(pairs)}}}"
+
+
+def _written(shape: Shape, value: Any, name: str) -> str:
+    """Return the JSON of a parameter."""
     __traceback_hide__ = True
     if shape is Leaf.ITEM:
         return written_item(value)
+    if shape is Leaf.TEXT:
+        return quoted(_of_type(str, value, name))
     if isinstance(shape, Leaf):
-        return _of_type(_TYPES[shape], value, name)
+        return _leaf(shape, value, name)
     if isinstance(shape, ListOf):
-        members = _of_type(list, value, name)
-        return [_written(shape.member, each, name) for each in members]
-    members = _of_type(dict, value, name)
+        members = [_written(shape.member, each, name) for each in _of_type(list, value, name)]
+        return f"[{','.join(members)}]"
     if isinstance(shape, MapOf):
-        return {each: _written(shape.member, held, name) for each, held in members.items()}
-    return _fields(shape, members, name)
+        return _map(shape.member, _of_type(dict, value, name), name)
+    return _fields(shape, _of_type(dict, value, name), name)
 
 
-def _fields(shape: Structure, value: dict[str, Any], name: str) -> dict[str, Any]:
+def _leaf(shape: Leaf, value: Any, name: str) -> str:
+    """Return the JSON of a flag or a whole number; no request has a number with a fraction."""
+    if shape is Leaf.FLAG:
+        return "true" if _of_type(bool, value, name) else "false"
+    return str(_of_type(int, value, name))
+
+
+def _map(member: Shape, value: dict[str, Any], name: str) -> str:
     __traceback_hide__ = True
-    if unknown := value.keys() - shape.members.keys():
-        raise TypeError(f"{name} has no parameter {', '.join(sorted(map(repr, unknown)))}.")
-    return {each: _written(shape.members[each], held, each) for each, held in value.items()}
+    pairs = [f"{quoted(each)}:{_written(member, held, name)}" for each, held in value.items()]
+    return f"{{{','.join(pairs)}}}"
 
 
 def _of_type(wanted: type, value: Any, name: str) -> Any:

@@ -18,6 +18,8 @@ class Leaf(Enum):
     NUMBER = "number"
     ITEM = "item"  # typed values under their names
 
+    __hash__ = object.__hash__  # Enum's own is written in Python, and asked for each field.
+
 
 class ListOf(NamedTuple):
     """Any number of the same."""

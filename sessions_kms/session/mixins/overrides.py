@@ -39,12 +39,14 @@ def in_a_thread(session: SessionBase, verb: Verb, *args: Any) -> Call:
 
 def is_sync_only(of: type, engine: type, verb: Verb) -> bool:
     """Tell whether a subclass of the engine overrides a verb, and not its async twin."""
-    return _overrides(of, engine, verb) and not _overrides(of, engine, f"a{verb}")
+    return of is not engine and (
+        _overrides(of, engine, verb) and not _overrides(of, engine, f"a{verb}")
+    )
 
 
 def is_own(of: type, engine: type, verb: Verb) -> bool:
     """Tell whether a subclass of the engine overrides a verb or its async twin."""
-    return _overrides(of, engine, verb) or _overrides(of, engine, f"a{verb}")
+    return of is not engine and (_overrides(of, engine, verb) or _overrides(of, engine, f"a{verb}"))
 
 
 def _overrides(of: type, engine: type, name: str) -> bool:

@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import pytest
@@ -83,7 +83,7 @@ def test_what_is_sealed_is_the_header_and_the_keys_that_were_given() -> None:
     assert item["encryptedKey"] == {"B": b"wrapped"}
     assert item["keyPeriod"] == {"N": str(PERIOD)}
     assert SessionRecord.from_item(item) == seal()
-    assert {name: getattr(seal(), name) for name in vars(HEADER)} == vars(HEADER)
+    assert {name: getattr(seal(), name) for name in asdict(HEADER)} == asdict(HEADER)
 
 
 def test_plaintext_is_nowhere_in_the_item() -> None:

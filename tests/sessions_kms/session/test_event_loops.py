@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,9 +43,12 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect what an event loop has done in threads."""
     found: list[str] = []
 
-    def noted(work: Callable[..., Any], **kwargs: Any) -> Any:
-        found.append(getattr(work, "__qualname__", repr(work)))
-        return sync_to_async(work, **kwargs)
+    def noted(apart: Callable[..., Any], **kwargs: Any) -> Any:
+        def call(work: partial[Any]) -> Any:
+            found.append(getattr(work.func, "__qualname__", repr(work)))
+            return sync_to_async(apart, **kwargs)(work)
+
+        return call
 
     monkeypatch.setattr(executors, "sync_to_async", noted)
     return found

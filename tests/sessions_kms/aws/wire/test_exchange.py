@@ -1,7 +1,7 @@
 """A whole request is the one that boto sends; asked again, a transaction is the same one."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import botocore.auth
@@ -12,12 +12,14 @@ from botocore.credentials import ReadOnlyCredentials
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire.exchange import Exchange, Target
 from sessions_kms.aws.wire.shapes import REQUESTS
 from tests.sessions_kms.aws.wire.boto_reading import METHODS
 from tests.sessions_kms.aws.wire.test_request_json import example
 
 MOMENT = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
+SECOND = int(MOMENT.timestamp())
 CREDENTIALS = ReadOnlyCredentials("AKIDEXAMPLE", "secret", "token")
 ENDPOINTS = {
     "https://dynamodb.eu-west-1.amazonaws.com/": Endpoint("dynamodb.eu-west-1.amazonaws.com", 443),
@@ -74,7 +76,7 @@ def test_request_is_the_one_that_boto_sends(url: str, monkeypatch: pytest.Monkey
     }
     target = Target(ENDPOINTS[url], "eu-west-1", told["User-Agent"])
     exchange = Exchange(target, "GetItem", params)
-    first, ours, body = parsed(exchange.request(CREDENTIALS, MOMENT))
+    first, ours, body = parsed(exchange.request(CREDENTIALS, SECOND))
     assert (first, ENDPOINTS[url].url) == ("POST / HTTP/1.1", url)
     assert json.loads(body) == params
     # Its signature is of its own body, which has spaces, and its host is told by the connection.
@@ -91,8 +93,8 @@ def test_request_is_the_one_that_boto_sends(url: str, monkeypatch: pytest.Monkey
 def test_transaction_that_is_asked_again_is_the_same_one() -> None:
     params = {"TransactItems": [{"Delete": {"TableName": "t", "Key": {"id": {"S": "x"}}}}]}
     exchange = Exchange(TARGET, "TransactWriteItems", params)
-    once = exchange.request(CREDENTIALS, MOMENT)
-    again = exchange.request(CREDENTIALS, MOMENT + timedelta(hours=1))
+    once = exchange.request(CREDENTIALS, SECOND)
+    again = exchange.request(CREDENTIALS, SECOND + 3600)
     assert once != again
     assert parsed(once)[2] == parsed(again)[2]
     token = json.loads(exchange.body)["ClientRequestToken"]
@@ -108,10 +110,11 @@ def test_transaction_that_is_asked_again_is_the_same_one() -> None:
 @pytest.mark.parametrize("operation", REQUESTS)
 def test_every_operation_goes_and_comes(operation: str) -> None:
     exchange = Exchange(TARGET, operation, example(REQUESTS[operation]))
-    _, headers, _ = parsed(exchange.request(CREDENTIALS, MOMENT))
+    _, headers, _ = parsed(exchange.request(CREDENTIALS, SECOND))
     assert headers["X-Amz-Target"] == f"DynamoDB_20120810.{operation}"
-    answer = exchange.answered(Answer(200, {}, b"{}", keeps_alive=True))
-    assert answer.keys() == {"ResponseMetadata"}
+    capacity: Any = [] if operation == "TransactWriteItems" else {}
+    answer = exchange.answered(said({"ConsumedCapacity": capacity}))
+    assert answer.keys() == {"ConsumedCapacity", "ResponseMetadata"}
 
 
 def test_nothing_of_a_request_is_shown() -> None:
@@ -123,4 +126,53 @@ def test_nothing_of_a_request_is_shown() -> None:
 def test_credential_that_would_be_read_as_another_header_is_not_sent(token: str) -> None:
     credentials = ReadOnlyCredentials("id", "key", token)
     with pytest.raises(ValueError, match="printable"):
-        Exchange(TARGET, "GetItem", {}).request(credentials, MOMENT)
+        Exchange(TARGET, "GetItem", {}).request(credentials, SECOND)
+
+
+def test_request_is_signed_for_its_own_moment_and_credentials_whoever_asked_before() -> None:
+    """What requests have in common is kept; none gets what was another's."""
+    used = Target(TARGET.endpoint, TARGET.region, TARGET.user_agent)
+    other = ReadOnlyCredentials("OTHER", "secret2", None)
+    turns = [
+        (operation, credentials, SECOND + seconds)
+        for seconds in (0, 1, 0)
+        for credentials in (CREDENTIALS, other, CREDENTIALS)
+        for operation in ("GetItem", "PutItem", "GetItem")
+    ]
+    for operation, credentials, at in turns:
+        fresh = Target(TARGET.endpoint, TARGET.region, TARGET.user_agent)
+        params = {"TableName": f"t{at}"}
+        ours = Exchange(used, operation, params).request(credentials, at)
+        assert ours == Exchange(fresh, operation, params).request(credentials, at)
+
+
+def test_key_id_that_would_be_read_as_another_header_is_not_sent() -> None:
+    credentials = ReadOnlyCredentials("id\r\nX-Evil: 1", "key", None)
+    with pytest.raises(ValueError, match="printable"):
+        Exchange(TARGET, "GetItem", {}).request(credentials, SECOND)
+
+
+def said(body: dict[str, Any]) -> Answer:
+    return Answer(200, {}, json.dumps(body).encode(), keeps_alive=True)
+
+
+MINE, HERS = {"id": {"S": "mine"}, "a": {"N": "1"}}, {"id": {"S": "hers"}}
+CAPACITY = {"ConsumedCapacity": {"TableName": "table", "CapacityUnits": 1.0}}
+ASKED = {"TableName": "table", "ReturnConsumedCapacity": "TOTAL"}
+
+
+def test_answer_to_another_read_is_not_believed() -> None:
+    exchange = Exchange(TARGET, "GetItem", ASKED | {"Key": {"id": {"S": "mine"}}})
+    assert exchange.answered(said({"Item": MINE} | CAPACITY))["Item"] == MINE
+    assert exchange.answered(said({"Item": MINE}))["Item"] == MINE
+    assert "Item" not in exchange.answered(said(CAPACITY))
+    for another in ({"Item": HERS} | CAPACITY, {"Item": {"a": {"N": "1"}}}, {}):
+        with pytest.raises(GarbledAnswer):
+            exchange.answered(said(another))
+
+
+@pytest.mark.parametrize("operation", [name for name in REQUESTS if name != "GetItem"])
+def test_answer_that_tells_nothing_of_what_was_asked_for_is_not_believed(operation: str) -> None:
+    with pytest.raises(GarbledAnswer):
+        Exchange(TARGET, operation, ASKED).answered(said({}))
+    assert Exchange(TARGET, operation, {"TableName": "table"}).answered(said({}))

@@ -65,20 +65,32 @@ VECTORS: dict[str, tuple[dict[str, str], bytes, str | None, str]] = {
         "328d1b9eaadca9f5818ef05e8392801e091653bafec24fcab71e7344e7f51422",
     ),
 }
+
+
+def signed(
+    signer: Signer, headers: dict[str, str], body: bytes, credentials: Any, at: datetime
+) -> dict[str, str]:
+    """Return the headers that sign a request."""
+    signing = signer.signing(headers, credentials, at)
+    authorization = signing.headers["Authorization"] + signing.signature(body)
+    return {**signing.headers, "Authorization": authorization}
+
+
 REQUESTS = 100_000 if os.environ.get("FUZZ_EXAMPLES") else 2_000
 
 
 @pytest.mark.parametrize("name", VECTORS)
 def test_signature_is_the_one_that_aws_published(name: str) -> None:
     headers, body, token, signature = VECTORS[name]
-    signed = Signer("us-east-1", "service").sign(
+    found = signed(
+        Signer("us-east-1", "service"),
         {"Host": "example.amazonaws.com", **headers},
         body,
         ReadOnlyCredentials(ACCESS_KEY, SECRET, token),
         MOMENT,
     )
-    assert signed["Authorization"].endswith(f", Signature={signature}")
-    assert signed.get("X-Amz-Security-Token") == token
+    assert found["Authorization"].endswith(f", Signature={signature}")
+    assert found.get("X-Amz-Security-Token") == token
 
 
 def test_day_and_secret_each_have_a_key_of_their_own() -> None:
@@ -87,8 +99,8 @@ def test_day_and_secret_each_have_a_key_of_their_own() -> None:
     for secret, hours in (("a", 0), ("b", 0), ("b", 24), ("a", 24), ("a", 0)):
         credentials = ReadOnlyCredentials("id", secret, None)
         at = MOMENT + timedelta(hours=hours)
-        fresh = Signer("eu-west-1", "dynamodb").sign({"Host": "h"}, b"", credentials, at)
-        assert used.sign({"Host": "h"}, b"", credentials, at) == fresh
+        fresh = signed(Signer("eu-west-1", "dynamodb"), {"Host": "h"}, b"", credentials, at)
+        assert signed(used, {"Host": "h"}, b"", credentials, at) == fresh
 
 
 def test_moment_of_another_zone_is_signed_as_the_same_one() -> None:
@@ -96,7 +108,9 @@ def test_moment_of_another_zone_is_signed_as_the_same_one() -> None:
 
     signer, credentials = Signer("us-east-1", "service"), ReadOnlyCredentials("id", "key", None)
     elsewhere = MOMENT.astimezone(ZoneInfo("Asia/Kathmandu"))
-    assert signer.sign({}, b"", credentials, elsewhere) == signer.sign({}, b"", credentials, MOMENT)
+    assert signed(signer, {}, b"", credentials, elsewhere) == signed(
+        signer, {}, b"", credentials, MOMENT
+    )
 
 
 TEXT = string.ascii_letters + string.digits + "/+=-._~:; \t\"'%"
@@ -135,5 +149,10 @@ def test_signature_is_the_one_that_botocore_makes(monkeypatch: pytest.MonkeyPatc
         their_signer: Any = SigV4Auth(credentials, service, region)
         their_signer.add_auth(theirs)
         host = {"Host": url.removeprefix("https://").rstrip("/")}
-        ours = signer.sign({**headers, **host}, body, credentials, now[-1])
+        ours = signed(signer, {**headers, **host}, body, credentials, now[-1])
         assert {**headers, **ours} == dict(theirs.headers.items())
+
+
+def test_signing_shows_no_key() -> None:
+    signing = Signer("r", "s").signing({}, ReadOnlyCredentials("ID", "KEY", "TOKEN"), MOMENT)
+    assert not {each for each in ("ID", "KEY", "TOKEN") if each in repr(signing)}
