@@ -248,6 +248,7 @@ READ_FAST = [
     compact('"id":{"S":"x"}', '"Unknown":{"a":1}'),
 ]
 READ_BY_JSON = [
+    compact('"id":{"S":"\\u0041"}'),
     compact('"id":{"S":"\\u0041\\""}'),
     compact('"id":{"S":"ü"}'),
     compact('"id":{"S":"\x7f"}'),
