@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A virtual environment without pip (Debian without python3-venv) is not taken for one.
 .DELETE_ON_ERROR:
 
-.PHONY: run test test-long interop matrix fuzz soak bench bench-here check audit format lock clean
+.PHONY: run test test-long interop mcp-clients matrix fuzz soak bench bench-here check audit format lock clean
 
 run: $(VENV)/.local-installed
 	@$(BIN)/python manage.py runlocal $(ARGS)
@@ -29,6 +29,13 @@ interop: $(VENV)/.dev-installed
 	npm ci --prefix tests/interop/provider --ignore-scripts --no-fund --no-audit
 	$(MAKE) VENV=$(VENV)-interop $(VENV)-interop/.interop-installed || echo "canaille is NOT TESTED: see above."
 	INTEROP=1 CANAILLE_PYTHON=$(VENV)-interop/bin/python $(BIN)/python -m pytest -n 0 -rs tests/interop $(ARGS)
+
+# Real MCP clients through a real browser, disturbed in eight ways; needs npm, which brings Node 22.
+# ARGS="--client fastmcp --disturbance 'gateway killed'" for a part of it.
+mcp-clients: $(VENV)/.dev-installed
+	npm ci --prefix tests/mcp_clients --ignore-scripts --no-fund --no-audit
+	$(MAKE) VENV=$(VENV)-clients $(VENV)-clients/.clients-installed
+	FASTMCP=$(VENV)-clients/bin/fastmcp $(BIN)/python -m tests.mcp_clients $(ARGS)
 
 # The supported pairs of Python and Django that this machine has the interpreters of.
 matrix: $(VENV)/.release-installed
@@ -78,7 +85,7 @@ format: $(VENV)/.dev-installed
 # Rewrites the hash-pinned requirements from pyproject.toml; they name no host.
 lock: $(VENV)/.dev-installed
 	$(BIN)/python -m pip install --quiet uv
-	for group in gateway local dev bench release interop; do \
+	for group in gateway local dev bench release interop clients; do \
 	  $(BIN)/uv pip compile pyproject.toml --group $$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \
 	    --upgrade --output-file requirements/$$group.txt || exit 1; \

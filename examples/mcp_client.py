@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--tool", default="whoami", help="to call (default: whoami)")
     parser.add_argument("--arguments", type=json.loads, default={}, help="of the tool, as JSON")
     parser.add_argument("--list", action="store_true", help="list the tools instead")
+    parser.add_argument("--legacy", action="store_true", help="speak as before 2026-07-28")
     parser.add_argument("--no-browser", action="store_true", help="only print where to sign in")
     options = parser.parse_args()
     try:
@@ -62,7 +63,7 @@ async def run(options: argparse.Namespace) -> None:
         auth = signing_in(options.url, kept, callback, opens=not options.no_browser)
         async with httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http:
             transport = streamable_http_client(options.url, http_client=http)
-            async with Client(transport) as client:
+            async with Client(transport, mode="legacy" if options.legacy else "auto") as client:
                 if options.list:
                     for tool in (await client.list_tools()).tools:
                         say(f"{tool.name}: {tool.description}")
@@ -120,9 +121,10 @@ class Kept:
         self.context = context
         if "metadata" in self.content:
             context.oauth_metadata = OAuthMetadata.model_validate(self.content["metadata"])
-        context.token_expiry_time = self.content.get("expires_at")
 
     async def get_tokens(self) -> OAuthToken | None:
+        """Return the tokens; the SDK asks again where a refresh failed, and forgot their end."""
+        self.context.token_expiry_time = self.content.get("expires_at")
         found = self.content.get("tokens")
         return OAuthToken.model_validate(found) if found else None
 

@@ -23,6 +23,7 @@ from sessions_kms.middleware import unavailable
 from sessions_kms.outages import Outage, log_refusal
 
 logger = logging.getLogger(__name__)
+DETAIL = "The database cannot be used at the moment. Try again in a few seconds."
 database = Outage(logger, "database", "The database")
 
 # Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html that are about the
@@ -50,15 +51,19 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
     if error is None or not is_outage(error):
         return defaults.server_error(request)
-    if request.path_info.startswith(url_rules.ROOT):
-        detail = "The database cannot be used at the moment. Try again in a few seconds."
-        response = problems.unavailable("database_unavailable", detail).response()
-    else:
-        response = unavailable()
+    response = _answer(request)
     database.refused(error)
     kind = type(error.__cause__ or error).__name__
     log_refusal(request, f"The database cannot be used: {kind}.", response)
     return response
+
+
+def _answer(request: HttpRequest) -> HttpResponse:
+    """Return the 503 as who asks can read it: a call, a program at a view of its own, a person."""
+    if request.path_info.startswith(url_rules.ROOT):
+        return problems.unavailable("database_unavailable", DETAIL).response()
+    view = request.resolver_match.func if request.resolver_match else None
+    return problems.not_now(view, DETAIL) or unavailable()
 
 
 @receiver(connection_created, dispatch_uid="gateway.database_reached")

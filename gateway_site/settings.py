@@ -95,7 +95,7 @@ MIDDLEWARE = [
     "gateway_site.edge.public_address.PublicAddressMiddleware",
     # These two need no session, and give their headers to the 503 of the third as well.
     "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
+    "gateway_site.edge.content_policy.ContentPolicyMiddleware",
     "sessions_kms.middleware.StoreUnavailableMiddleware",
     "oauth.sign_out.SignOutMiddleware",  # outside of the session's: it acts when that has saved
     "gateway_site.edge.signed_out.SignedOutMiddleware",

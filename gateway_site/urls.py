@@ -24,6 +24,8 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 admin.site.site_header = admin.site.site_title = f"{settings.SITE_NAME} administration"
 
 urlpatterns = [
+    path("gateway/", admission.index, name="gateway"),  # first, since calls are by far the most
+    path("gateway/<path:path>", admission.admit),  # forwarded by gateway_site.forwarding.handler
     path("", home, name="home"),
     path("sessions/", sessions, name="sessions"),
     path("sessions/end/", end_one, name="end_session"),
@@ -47,8 +49,6 @@ urlpatterns = [
         else []
     ),
     path("admin/", admin.site.urls),
-    path("gateway/", admission.index, name="gateway"),
-    path("gateway/<path:path>", admission.admit),  # forwarded by gateway_site.forwarding.handler
 ]
 
 handler500 = "gateway_site.outages.server_error"

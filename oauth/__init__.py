@@ -83,6 +83,8 @@ PUBLIC_MODULES = (
     "oauth.clients.told",  # what lists show of a grant
     "oauth.clients.rules.challenge",
     "oauth.clients.rules.client",
+    "oauth.clients.rules.client_ids",
+    "oauth.clients.rules.document",
     "oauth.clients.rules.listed",
     "oauth.clients.rules.names",
     "oauth.clients.rules.redirect_uris",

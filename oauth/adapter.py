@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 import requests
 from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount import app_settings
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin
 from allauth.socialaccount.providers.base import AuthError, Provider
@@ -38,6 +40,8 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER = 30  # seconds
 RETRY_AFTER_BUSY = 5  # seconds
 APPS = "_oauth_apps"  # the request's attribute for what was found for it
+APP_FIELDS = ("name", "provider_id", "client_id", "secret", "key", "settings")
+CERTIFICATE = "certificate_key"  # Apple's
 # RFC 6749 section 4.1.2.1: the provider's own words for being down.
 DOWN = frozenset({Code.AUTHORIZATION_SERVER_ERROR, Code.AUTHORIZATION_TEMPORARILY_UNAVAILABLE})
 
@@ -53,13 +57,17 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
     ) -> list[SocialApp]:
         """Leave out apps of the database: they hold their secret in plain text, PKCE off.
 
-        allauth asks a dozen times in a sign-in; it is answered from the first time on.
+        allauth asks a dozen times in a sign-in, and at each page; the database is not asked.
         """
         known = {} if request is None else request.__dict__.setdefault(APPS, {})
         asked = provider, client_id
         if asked not in known:
-            found = super().list_apps(request, provider, client_id)
-            known[asked] = [app for app in found if app.pk is None]
+            known[asked] = [
+                app
+                for app in _apps_of_settings()
+                if provider in {None, "", app.provider, app.provider_id}
+                and client_id in {None, "", app.client_id}
+            ]
         return list(known[asked])
 
     def get_provider(self, *args: Any, **kwargs: Any) -> Provider:
@@ -168,6 +176,23 @@ class SocialAccountAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  
         down = isinstance(exception, requests.RequestException | ProviderUnavailable)
         if down or code in DOWN:
             raise ImmediateHttpResponse(_unavailable(request, provider, code, next_url))
+
+
+def _apps_of_settings() -> Iterator[SocialApp]:
+    """Yield what SOCIALACCOUNT_PROVIDERS declares, as allauth reads it.
+
+    https://docs.allauth.org/en/latest/socialaccount/provider_configuration.html
+    """
+    for kind, configured in app_settings.PROVIDERS.items():
+        apps = configured.get("APPS")
+        if apps is None:
+            apps = [configured["APP"]] if configured.get("APP") is not None else []
+        for app in apps:
+            fields = {name: app[name] for name in APP_FIELDS if name in app}
+            if CERTIFICATE in app:  # where it was before it belonged to the settings
+                moved = {CERTIFICATE: app[CERTIFICATE]}
+                fields["settings"] = {**fields.get("settings", {}), **moved}
+            yield SocialApp(provider=kind, **fields)
 
 
 def _code(request: HttpRequest, exception: Exception | None, *, answered: bool) -> Code:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         StoreUnavailable,
         TableUnavailable,
     )
-    from sessions_kms.format.record import SHORT_ID
+    from sessions_kms.format.kinds import SHORT_ID
     from sessions_kms.grant_store import GrantStore
     from sessions_kms.operations.users import user_id_of
     from sessions_kms.sealed_items import about
@@ -105,7 +105,7 @@ PUBLIC_MODULES = (
 _HOMES = {
     "LINKS": "session.links:LINKS",
     "LINKS_MAX": "session.links:LINKS_MAX",
-    "SHORT_ID": "format.record:SHORT_ID",
+    "SHORT_ID": "format.kinds:SHORT_ID",
     "AnonymousSessionTooLarge": "session.anonymous:AnonymousSessionTooLarge",
     "GrantStore": "grant_store:GrantStore",
     "InvalidRecord": "exceptions:InvalidRecord",

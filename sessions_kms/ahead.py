@@ -17,6 +17,9 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
 from sessions_kms.session import fetched, next_cookie
 
+# What is waited for within is bounded together, as within a request: for who reads otherwise.
+bounded = deadline.request
+
 
 @asynccontextmanager
 async def session(cookies: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
@@ -27,7 +30,7 @@ async def session(cookies: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]
     """
     __traceback_hide__ = True
     store = _store(cookies.get(settings.SESSION_COOKIE_NAME))
-    with deadline.request():
+    with bounded():
         if store is None or store.session_key is None:
             yield fetched.NOTHING
             return

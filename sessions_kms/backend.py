@@ -8,7 +8,7 @@ that, and the save is tried again.
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth.signals import user_logged_in
@@ -20,23 +20,35 @@ from sessions_kms.concurrency.steps import Call, Steps, Wait, run
 from sessions_kms.concurrency.turn import Turn
 from sessions_kms.concurrency.waking import is_held_here
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
-from sessions_kms.format.kinds import session_id
-from sessions_kms.format.record import SHORT_ID
+from sessions_kms.face.lazy_module import LazyModule, is_imported
+from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID, session_id
 from sessions_kms.format.serializer import Codec
-from sessions_kms.services import Services, are_made, services
-from sessions_kms.session import fetched, next_cookie, rebasing
-from sessions_kms.session.draft import Draft
+from sessions_kms.session import fetched
 from sessions_kms.session.fetched import Fetched
 from sessions_kms.session.lifetime import Lifetime
-from sessions_kms.session.loading import SESSION_KEY, Found, refused
 from sessions_kms.session.mixins.async_methods import AsyncMethods, sync_only
 from sessions_kms.session.mixins.expiry import Expiry
 from sessions_kms.session.mixins.overrides import Own, Verb, is_own, is_sync_only
 from sessions_kms.session.mixins.redaction import Redaction
-from sessions_kms.session.repository import Repository
-from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announced, session_created, session_cycled, session_ended
 from sessions_kms.telemetry import telemetry
+
+if TYPE_CHECKING:
+    from sessions_kms import services
+    from sessions_kms.services import Services
+    from sessions_kms.session import draft as drafts
+    from sessions_kms.session import loading, next_cookie, rebasing, repository
+    from sessions_kms.session.draft import Draft
+    from sessions_kms.session.loading import Found
+    from sessions_kms.session.repository import Repository
+    from sessions_kms.session.snapshot import Snapshot
+else:  # A project that starts needs the class alone; these come with the first session.
+    services = LazyModule("sessions_kms.services")
+    drafts = LazyModule("sessions_kms.session.draft")
+    loading = LazyModule("sessions_kms.session.loading")
+    next_cookie = LazyModule("sessions_kms.session.next_cookie")
+    rebasing = LazyModule("sessions_kms.session.rebasing")
+    repository = LazyModule("sessions_kms.session.repository")
 
 CREATES_MAX = 3  # keys under which a session of unknown fate is created
 
@@ -49,8 +61,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     `_go_on_from` sets the baseline.
     """
 
-    _baseline: Snapshot | None = None
-    _loaded_last: Snapshot | None = None  # by the load that fills the session
+    _baseline: "Snapshot | None" = None
+    _loaded_last: "Snapshot | None" = None  # by the load that fills the session
     _session_cache: dict[str, Any]
 
     def __init__(self, session_key: str | None = None) -> None:
@@ -118,7 +130,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
         if not hasattr(self, "_session_cache"):
-            needs_none = no_load or self.session_key is None or fetched.of(self.session_key)
+            needs_none = no_load or self.session_key is None
+            needs_none = needs_none or fetched.is_at_hand(self.session_key)
             if self._turn.is_taken or not needs_none:
                 sync_only()  # Before the turn, which others may have for as long as they load.
             run(self._filling(no_load))
@@ -152,7 +165,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
         __traceback_hide__ = True
         found = Fetched(self._key)
-        await found.read(self._repository().load(self._key))
+        await found.read(self._first_read())
         return found
 
     def created(self) -> int | None:
@@ -186,7 +199,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         if no_load or self.session_key is None:
             return {}
         if is_own(type(self), SessionStore, "load"):
-            content: dict[str, Any] = yield Own(self, "load")
+            content: dict[str, Any] = yield Own(self, "load", ())
         else:
             content = yield from self._loading(fetched.of(self.session_key))
         self._go_on_from(self._loaded_last)
@@ -197,7 +210,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         found = yield from self._loaded(ahead)
         return {} if found is None else found[1]
 
-    def _loaded(self, ahead: Fetched | None = None) -> Steps[Found | None]:
+    def _loaded(self, ahead: Fetched | None = None) -> "Steps[Found | None]":
         """Load; a session that is not, or not valid, has no key."""
         __traceback_hide__ = True
         key = self.session_key
@@ -208,7 +221,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             self._loaded_last = found and found[0]
         return found
 
-    def _read(self, ahead: Fetched | None = None) -> Steps[Found | None]:
+    def _read(self, ahead: Fetched | None = None) -> "Steps[Found | None]":
         """Read what this key opens. Another task may have left the key by then, to begin anew."""
         __traceback_hide__ = True
         asked = self._key
@@ -217,6 +230,12 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             self._session_key = found[0].session_key
             next_cookie.settled(self)
         return found
+
+    def _first_read(self) -> "Steps[Found | None]":
+        __traceback_hide__ = True
+        if (wait := self._preparation()) is not None:
+            yield wait
+        return (yield from self._repository().load(self._key))
 
     def _existing(self, session_key: str) -> Steps[bool]:
         __traceback_hide__ = True
@@ -281,7 +300,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         elif self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
             yield from self._repository().must_be_there(self._key)
 
-    def _replacing(self, draft: Draft) -> Steps[None]:
+    def _replacing(self, draft: "Draft") -> Steps[None]:
         __traceback_hide__ = True
         base = yield from self._expected()
         if draft.session_key != base.session_key:  # The key that was looked up just now.
@@ -336,7 +355,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             yield from self._read()
         return self.session_key
 
-    def _expected(self) -> Steps[Snapshot]:
+    def _expected(self) -> "Steps[Snapshot]":
         """Return the baseline of this key; one that is only looked up now is never merged."""
         __traceback_hide__ = True
         if (base := self._known_of(self.session_key)) is None:
@@ -358,7 +377,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         else:
             return
         # Outside the handler: frames of the record's error hold keys.
-        yield from refused(self._id(), reason)
+        yield from loading.refused(self._id(), reason)
         raise UpdateError
 
     # What they use
@@ -368,17 +387,17 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return is_sync_only(type(self), SessionStore, verb)
 
     def _preparation(self) -> Wait | None:
-        """Return the making of the services, which reads files and may ask the network."""
-        return None if are_made() else Call(services)
+        """Return the making of what sessions need, which imports, and may ask the network."""
+        return None if _is_prepared() else Call(_prepare)
 
     @property
-    def _services(self) -> Services:
-        return services()
+    def _services(self) -> "Services":
+        return services.services()
 
-    def _repository(self) -> Repository:
-        return Repository(self._services, self._codec)
+    def _repository(self) -> "Repository":
+        return repository.Repository(self._services, self._codec)
 
-    def _draft(self) -> Draft:
+    def _draft(self) -> "Draft":
         """Return the session as it is now: other threads of the request may go on changing it."""
         __traceback_hide__ = True
         content = dict(self._session_cache)
@@ -390,7 +409,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
         lifetime = Lifetime(cookie_age, self._services.config.absolute_timeout)
         payload = self._codec.dumps(content)
-        return Draft(self._key, content, payload, self._signed_in, lifetime)
+        return drafts.Draft(self._key, content, payload, self._signed_in, lifetime)
 
     def _holding(self, content: Mapping[str, Any]) -> Self:
         """Return this session as it is with what others changed: a project's hook may ask it."""
@@ -399,7 +418,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         session._session_cache = dict(content)
         return session
 
-    def _stored(self, draft: Draft, made: Snapshot) -> None:
+    def _stored(self, draft: "Draft", made: "Snapshot") -> None:
         """Go on from what was stored, which others may have had a part in."""
         __traceback_hide__ = True
         if made.payload != draft.payload:
@@ -409,10 +428,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self._signed_in = False
         next_cookie.written(self)
 
-    def _go_on_from(self, snapshot: Snapshot | None) -> None:
+    def _go_on_from(self, snapshot: "Snapshot | None") -> None:
         self._baseline = snapshot
 
-    def _known_of(self, session_key: str | None) -> Snapshot | None:
+    def _known_of(self, session_key: str | None) -> "Snapshot | None":
         """Return the baseline, if it is of this key."""
         __traceback_hide__ = True
         base = self._baseline
@@ -425,6 +444,16 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
     def _id(self) -> str:
         return session_id(self._services.config.namespace, self._key)
+
+
+def _is_prepared() -> bool:
+    return is_imported(repository) and is_imported(services) and services.are_made()
+
+
+def _prepare() -> None:
+    """Import what is imported with the first session, all of it by these two; make the services."""
+    services.services()
+    repository.Repository  # noqa: B018 - an import
 
 
 def _new_session_key() -> str:

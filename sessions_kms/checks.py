@@ -3,20 +3,28 @@
 import time
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
-from sessions_kms import conf, moving_in
+from sessions_kms import conf
 from sessions_kms.backend import SessionStore
-from sessions_kms.switching.importer import OldEngine
+from sessions_kms.face.lazy_module import LazyModule
+
+if TYPE_CHECKING:
+    from sessions_kms import moving_in
+    from sessions_kms.switching import importer
+else:  # Servers run no checks: these come with those who do.
+    importer = LazyModule("sessions_kms.switching.importer")
+    moving_in = LazyModule("sessions_kms.moving_in")
 
 ENGINE = "sessions_kms.backend"
 MIDDLEWARE = "sessions_kms.middleware.StoreUnavailableMiddleware"
-SESSION_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
 APP = "sessions_kms"
 SESSIONS_APP = "django.contrib.sessions"
 
@@ -62,7 +70,7 @@ def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
     if not issubclass(_store(), moving_in.SessionStore) or list(conf.faults(raw)):
         return []
     try:
-        OldEngine(conf.parse(raw).migrate_from)
+        importer.OldEngine(conf.parse(raw).migrate_from)
     except ImproperlyConfigured as exc:
         return [checks.Error(f"SESSIONS_KMS['MIGRATE_FROM']: {exc}", id="sessions_kms.E016")]
     return []
@@ -71,9 +79,8 @@ def check_old_engine(**_: Any) -> list[checks.CheckMessage]:
 def check_middleware(**_: Any) -> list[checks.CheckMessage]:
     """Warn when an outage would be a 500, and a sibling host's cookie might be the session's."""
     order: Sequence[str] = settings.MIDDLEWARE
-    if SESSION_MIDDLEWARE not in order:
-        return []
-    if MIDDLEWARE in order[: order.index(SESSION_MIDDLEWARE)]:
+    sessions = next((at for at, path in enumerate(order) if _makes_sessions(path)), None)
+    if sessions is None or MIDDLEWARE in order[:sessions]:
         return []
     return [
         checks.Warning(
@@ -83,6 +90,15 @@ def check_middleware(**_: Any) -> list[checks.CheckMessage]:
             id="sessions_kms.W002",
         )
     ]
+
+
+def _makes_sessions(path: str) -> bool:
+    """Tell whether a middleware is Django's for sessions, or one of its kind."""
+    try:
+        found = import_string(path)
+    except ImportError:  # Django tells of it.
+        return False
+    return isinstance(found, type) and issubclass(found, SessionMiddleware)
 
 
 def check_cookie_age(**_: Any) -> list[checks.CheckMessage]:

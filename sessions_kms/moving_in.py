@@ -12,9 +12,9 @@ from django.core.signals import setting_changed
 
 from sessions_kms import backend, conf
 from sessions_kms.concurrency.steps import Call, Steps, run
-from sessions_kms.format.record import SHORT_ID
+from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
 from sessions_kms.services import Services, id_of, services
-from sessions_kms.session.loading import SESSION_KEY, Found, Loading
+from sessions_kms.session.loading import Found, Loading
 from sessions_kms.session.repository import Repository
 from sessions_kms.switching.importer import AllEnded, Importer, OldEngine, OldSession
 from sessions_kms.switching.moved_marks import is_marked, mark

@@ -7,20 +7,20 @@ once: each goes back when its visitor comes. `switching.moved_marks` says what d
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.db import router, transaction
 
 from sessions_kms import backend
+from sessions_kms.concurrency.executors import in_djangos_thread
 from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.format.kinds import SESSION_KEY
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items.about import About
 from sessions_kms.services import id_of, services
 from sessions_kms.session import next_cookie
-from sessions_kms.session.loading import SESSION_KEY
 from sessions_kms.session.repository import Repository
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.switching.importer import CHUNK
@@ -56,7 +56,7 @@ class MovingOut(db.SessionStore):
 
     async def aload(self) -> dict[str, Any]:
         """Return what is stored. Raises StoreUnavailable."""
-        return await sync_to_async(self.load)()
+        return await in_djangos_thread(self.load)
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session, here and there."""
@@ -76,7 +76,7 @@ class MovingOut(db.SessionStore):
     async def adelete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session, here and there."""
         __traceback_hide__ = True
-        await sync_to_async(self.delete)(session_key)
+        await in_djangos_thread(self.delete, session_key)
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -92,7 +92,7 @@ class MovingOut(db.SessionStore):
     @classmethod
     async def aclear_expired(cls) -> None:
         """Delete expired rows, and bring those up to date that were taken over before."""
-        await sync_to_async(cls.clear_expired)()
+        await in_djangos_thread(cls.clear_expired)
 
     @classmethod
     def _keys(cls) -> Iterator[str]:

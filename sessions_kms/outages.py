@@ -30,6 +30,7 @@ lines = logging.getLogger("sessions_kms.refused")
 
 TOLD_EVERY = 60.0  # seconds
 QUIET = 10.0  # seconds without a refusal, after which a request that is served is the end
+AT_HAND = 5.0  # seconds after a refusal, in which the next request would be refused as well
 FRAMES = 8  # of a traceback, the last
 REASON_LENGTH = 300  # characters
 
@@ -52,7 +53,7 @@ class Outage:
         self._remedy = f" {remedy}" if remedy else ""
         self._clock = clock
         self._lock = Lock()
-        self._goes_on = False
+        self._goes_on = self._refused_last = False
         self._began = self._last = self._told = 0.0
         self._count = self._since = 0
 
@@ -65,7 +66,7 @@ class Outage:
             if begins:
                 self._goes_on, self._began, self._told = True, now, now
                 self._count = self._since = 0
-            self._last = now
+            self._last, self._refused_last = now, True
             self._count += 1
             self._since += 1
             since, seconds = self._since, now - self._told
@@ -91,6 +92,7 @@ class Outage:
         """Hear of a request that needed what was out of reach and was served."""
         if not self._goes_on:
             return
+        self._refused_last = False
         now = self._clock()
         with self._lock:
             if not self._goes_on or now - self._last < QUIET:
@@ -103,6 +105,10 @@ class Outage:
             count,
             seconds,
         )
+
+    def is_at_hand(self) -> bool:
+        """Tell whether the last request that needed it was refused, moments ago."""
+        return self._refused_last and self._clock() - self._last < AT_HAND
 
 
 def in_a_line(error: BaseException) -> str:
@@ -141,6 +147,15 @@ def note(error: StoreUnavailable) -> None:
     """Note that a request is refused because of an error. A changed key is no outage."""
     if not isinstance(error, SessionMoved):
         next(known for kind, known in OUTAGES.items() if isinstance(error, kind)).refused(error)
+
+
+def is_at_hand() -> bool:
+    """Tell whether this process could not use the store moments ago, and nobody could since.
+
+    For who needs nothing of the store, and would be led to what does. A single session that nobody
+    can open counts as well, until somebody else is served: so it is moments, and no more.
+    """
+    return any(outage.is_at_hand() for outage in OUTAGES.values())
 
 
 def note_served(request: HttpRequest) -> None:

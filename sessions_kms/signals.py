@@ -12,7 +12,7 @@ from django.dispatch import Signal
 
 from sessions_kms.concurrency.executors import executor, in_thread
 from sessions_kms.concurrency.steps import Call, Steps
-from sessions_kms.format.record import SHORT_ID
+from sessions_kms.format.kinds import SHORT_ID
 
 THREADS: Final = 8  # of receivers, for all event loops of the process
 

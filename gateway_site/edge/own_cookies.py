@@ -4,16 +4,22 @@ A cookie whose name no standard allows is somebody else's, whatever it is for. T
 counts for nothing where it comes twice, in a local run too, whose names have no prefix.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.cookie import parse_cookie
 from django.http.response import HttpResponseBase
 
-from gateway_site.edge.asgi import Scope
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 from sessions_kms.cookies import foreign
-from sessions_kms.cookies.names import Rules, sift, site_rules
+from sessions_kms.cookies.names import Rules, site_rules
+
+Headers = list[tuple[bytes, bytes]]
+SIFTED = "gateway.own_cookies"  # in an ASGI scope whose cookies are those that count
+COOKIE = b"cookie"  # whatever case a server hands on
 
 
 class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
@@ -21,15 +27,28 @@ class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
 
     def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Pass the request on with what counts of its cookies."""
-        foreign.drop(request, _rules())
+        if SIFTED not in getattr(request, "scope", {}):
+            foreign.drop(request, _rules())
         response: HttpResponseBase = yield from self.answer(request)
         return response
 
 
-def believed(scope: Scope) -> dict[str, str]:
-    """Return what counts of a request's cookies, before there is a request for Django."""
+def counting(headers: Headers) -> Headers:
+    """Return the headers of a request with those cookies only that count, in one header."""
     __traceback_hide__ = True
-    header = sift(foreign.header_in(scope["headers"]), _rules()).header
+    came = [pair for pair in headers if pair[0].lower() == COOKIE]
+    if not came:
+        return headers
+    counts = (COOKIE, foreign.counting(foreign.header_in(came), _rules()))
+    if came == [counts]:
+        return headers
+    return [*(pair for pair in headers if pair[0].lower() != COOKIE), counts]
+
+
+def believed(scope: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cookies of a sifted scope, before there is a request for Django."""
+    __traceback_hide__ = True
+    header = b"".join(value for name, value in scope["headers"] if name == COOKIE)
     return parse_cookie(header.decode("latin-1"))
 
 

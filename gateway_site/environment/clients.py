@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway_site.environment.addresses import public_url
 from gateway_site.environment.reading import Variables
-from oauth.clients.rules import listed, redirect_uris
+from oauth.clients.rules import client_ids, document, listed, redirect_uris
 from oauth.clients.rules.client import Client
 from oauth.clients.server import AuthorizationServer
 
@@ -35,6 +35,7 @@ SUFFIXES = (
 )
 NAMES: tuple[str, ...] = (ISSUER, *(PREFIX + suffix for suffix in SUFFIXES))
 HOST = re.compile(rf"\.?(?:{redirect_uris.HOST}|localhost|[a-z0-9-]+)")
+DIGEST = re.compile("sha256:[0-9a-f]{64}")  # of a long client id, as `list_clients` shows it
 FILE_MAX = 256 * 1024  # bytes
 # Seconds, from and to.
 ACCESS_TOKEN_AGE = (60, 24 * 3600)
@@ -60,14 +61,15 @@ def authorization_server(
         return None
     own = variables.under(PREFIX)
     uris = _redirect_uris(own)
+    known = _listed(own, uris)
     return AuthorizationServer(
         issuer=issuer,
         upstreams=dict(upstreams),
         metadata_documents=bool(own.flag("METADATA_DOCUMENTS")),
         registration=bool(own.flag("REGISTRATION")),
         allowed_hosts=_hosts(own),
-        refused=frozenset(own.words("REFUSED")),
-        listed=_listed(own, uris),
+        refused=_refused(own, known),
+        listed=known,
         redirect_uris=uris,
     )
 
@@ -120,6 +122,28 @@ def _hosts(own: Variables) -> frozenset[str]:
             "it, or localhost for programs on people's own computers.",
         )
     return frozenset(found)
+
+
+def _refused(own: Variables, known: Mapping[str, Client]) -> frozenset[str]:
+    """Return who is turned away; what would turn nobody away is an error."""
+    found = own.words("REFUSED")
+    if not all(HOST.fullmatch(each) or _is_id(each) for each in found):
+        raise own.error(
+            "REFUSED",
+            "must be hosts as in CLIENTS_ALLOWED_HOSTS, or whole client ids as list_clients shows "
+            "them: dcr.…, sha256:…, or the https address of a document.",
+        )
+    if both := sorted(known.keys() & set(found)):
+        raise own.error(
+            "REFUSED", f"names {both[0]}, which CLIENTS_FILE lets in: remove it from either."
+        )
+    return frozenset(found)
+
+
+def _is_id(text: str) -> bool:
+    return document.is_address(text) or any(
+        form.fullmatch(text) for form in (client_ids.FORM, DIGEST)
+    )
 
 
 def _redirect_uris(own: Variables) -> frozenset[str]:

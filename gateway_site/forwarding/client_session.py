@@ -7,7 +7,6 @@ set. Everywhere else, and for every other request, it is Django's own.
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 
 from django.conf import settings
@@ -17,15 +16,13 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.asyncio import async_unsafe
 from django.utils.cache import patch_vary_headers
 
-from gateway_site.forwarding import client_calls
+from gateway_site.forwarding import client_calls, grant_ahead
 from gateway_site.forwarding.client_calls import CHALLENGE, ClientCall
 from gateway_site.rules import origin
-from gateway_site.rules.problems import Problem, signed_out
+from gateway_site.rules.problems import Problem, signed_out, unavailable
 from oauth.clients.grants import grants
-from sessions_kms import GrantStore
+from sessions_kms import GrantStore, outages
 from sessions_kms.concurrency.steps import arun
-
-BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1
 
 
 class ClientSessionMiddleware(SessionMiddleware):
@@ -35,12 +32,12 @@ class ClientSessionMiddleware(SessionMiddleware):
     def process_request(self, request: HttpRequest) -> HttpResponse | None:  # type: ignore[override]
         """Find the session; answer 401 where a program has nothing to show."""
         __traceback_hide__ = True
-        found = client_calls.offered(request.path_info)
-        bearer = BEARER.fullmatch(request.headers.get("Authorization", "")) if found else None
-        if found is not None and bearer is not None:
-            return _opened(request, bearer["token"] or "", found[0])
-        if found is not None and _has_nothing(request):
-            return _refused(request, signed_out(), invalid=False)
+        if (found := client_calls.offered(request.path_info)) is not None:
+            token = grant_ahead.token_of(request.headers.get("Authorization", ""))
+            if token is not None:
+                return _opened(request, token, found[0])
+            if _has_nothing(request):
+                return _challenged(request)
         super().process_request(request)
         return None
 
@@ -60,11 +57,10 @@ class ClientSessionMiddleware(SessionMiddleware):
         return response
 
 
-@async_unsafe("A token's session has to be read.")
 def _opened(request: HttpRequest, token: str, upstream: str) -> HttpResponse | None:
     """Have the request go on with the session that a token opens at this upstream."""
     __traceback_hide__ = True
-    session = grants().session(token, upstream=upstream)
+    session = _session_of(request, token, upstream)
     if session is None:
         detail = "The access token is not valid, or not any more, or not for this upstream."
         return _refused(request, Problem(401, "invalid_token", detail), invalid=True)
@@ -72,6 +68,22 @@ def _opened(request: HttpRequest, token: str, upstream: str) -> HttpResponse | N
     client_calls.mark(request, ClientCall(lambda: _ended(session)))
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # Django's own switch
     return None
+
+
+def _session_of(request: HttpRequest, token: str, upstream: str) -> GrantStore | None:
+    __traceback_hide__ = True
+    if (ahead := grant_ahead.of(request, token, upstream)) is not None:
+        return ahead.taken()
+    _will_wait()
+    return grants().session(token, upstream=upstream)
+
+
+@async_unsafe("A token's session has to be read.")
+def _will_wait() -> None:
+    """Raise SynchronousOnlyOperation in an event loop.
+
+    A call of its own rather than a decorator, whose frame would hold the token.
+    """
 
 
 async def _ended(session: GrantStore) -> None:
@@ -82,6 +94,18 @@ def _has_nothing(request: HttpRequest) -> bool:
     """Tell whether a program shows neither a cookie nor a token; a person is sent to sign in."""
     has_cookie = settings.SESSION_COOKIE_NAME in request.COOKIES
     return not has_cookie and not origin.is_navigation(request)
+
+
+def _challenged(request: HttpRequest) -> HttpResponse:
+    """Return where a sign-in begins; in an outage, in which it would not end, that it is one.
+
+    The SDK for Python asks once more without its token where a refresh was answered 503, and opens
+    the browser at the challenge: a 503 makes it keep what it has.
+    """
+    if outages.is_at_hand():
+        detail = "The session store cannot be used at the moment."
+        return unavailable("store_unavailable", detail).response()
+    return _refused(request, signed_out(), invalid=False)
 
 
 def _refused(request: HttpRequest, problem: Problem, *, invalid: bool) -> HttpResponse:

@@ -16,17 +16,19 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
 
 from gateway_site.edge import access_log, own_cookies
 from gateway_site.edge.asgi import Receive, Send
@@ -108,17 +110,16 @@ class GatewayHandler(ASGIHandler):
 
     async def _admitted(self, scope: Any, client: Client) -> HttpResponseBase:
         """Return what middleware and view answer to a call: in the event loop, if that can be."""
-        passage = Passage(self, self.admission, _seen(scope), io.BytesIO())
+        seen = _seen(scope)
+        passage = Passage(self, self.admission, seen, io.BytesIO())
         if not self.admission.is_known:
             return await self._calls.run(client, passage.in_thread)
-        async with AsyncExitStack() as door:
-            await door.enter_async_context(self._doors.place(client))
-            async with ahead.session(own_cookies.believed(scope)) as content:
-                if people().answers_for(content):
-                    with suppress(NeedsThread):
-                        return passage.in_loop()
-                await door.aclose()  # Who waits for a thread holds up nobody who needs none.
-                return await self._calls.run(client, passage.in_thread)
+        async with self._doors.place(client) as place, _session_of(seen) as content:
+            if people().answers_for(content):
+                with suppress(NeedsThread):
+                    return passage.in_loop()
+            place.leave()  # Who waits for a thread holds up nobody who needs none.
+            return await self._calls.run(client, passage.in_thread)
 
     async def _page(self, scope: Any, client: Client, send: Send) -> None:
         try:
@@ -131,7 +132,7 @@ class GatewayHandler(ASGIHandler):
                 else self._providers.run(client, work, provider=provider)
             )
         except (Busy, RequestDataTooBig, TimeoutError) as error:
-            response = _refusal(error)
+            response = _refusal(error, scope)
         await self.send_response(response, send)
         if response.streaming:
             response.close()
@@ -141,7 +142,7 @@ class GatewayHandler(ASGIHandler):
         try:
             await super().__call__(scope, receive, send)
         except (RequestDataTooBig, TimeoutError) as error:
-            await self.send_response(_refusal(error), send)
+            await self.send_response(_refusal(error, scope), send)
 
     async def read_body(self, receive: Receive) -> io.BytesIO:
         """Read the body of a request for a page, no more of it than Django would parse.
@@ -163,25 +164,43 @@ class GatewayHandler(ASGIHandler):
 
 
 def _seen(scope: Any) -> Any:
-    """Return the scope as Django sees it: a call's has no body, and the whole one beside it."""
-    if not _is_ours(scope):
-        return scope
-    headers = [pair for pair in scope["headers"] if pair[0] not in ABOUT_BODY]
-    return {**scope, "headers": headers, admission.SCOPE: scope}
+    """Return a call's scope as Django sees it, without a body, and the whole one beside it."""
+    headers = [pair for pair in own_cookies.counting(scope["headers"]) if pair[0] not in ABOUT_BODY]
+    return {**scope, "headers": headers, own_cookies.SIFTED: True, admission.SCOPE: scope}
 
 
-def _refusal(error: Exception) -> HttpResponse:
-    """Return a page for what was refused before Django saw it."""
+def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | SessionBase]:
+    """Return the reading of a call's session, which a client's token names or a cookie."""
+    __traceback_hide__ = True
+    offered = client_calls.offered(_path(seen))
+    if offered is not None:
+        from gateway_site.forwarding import grant_ahead  # noqa: PLC0415 - not where none is let in
+
+        if (token := grant_ahead.shown(seen)) is not None:
+            return grant_ahead.session(seen, token, offered[0])
+    return ahead.session(own_cookies.believed(seen))
+
+
+def _refusal(error: Exception, scope: Any) -> HttpResponse:
+    """Return an answer to what was refused before Django saw it."""
     if isinstance(error, Busy):
         _shed.add()
-        again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-        return _plain(503, BUSY, again)
-    status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
-    return _plain(status, f"{status} {status.phrase}", {})
+        response = _busy(scope)
+    else:
+        status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
+        response = _plain(status, f"{status} {status.phrase}", {})
+    response.headers["Content-Length"] = str(len(response.content))
+    return response
+
+
+def _busy(scope: Any) -> HttpResponse:
+    """Return the 503 as a program at a view of its own can read it, or anybody."""
+    match = _match(scope)
+    again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
+    return problems.not_now(match and match.func, BUSY) or _plain(503, BUSY, again)
 
 
 def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
-    headers = {"Content-Length": str(len(text)), **headers}
     return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
 
 
@@ -204,9 +223,8 @@ def _is_ours(scope: Any) -> bool:
 
 def _provider_asked(scope: Any) -> str | None:
     """Return the name of the provider that a page will ask, as its address tells it."""
-    try:
-        match = resolve(_path(scope))
-    except Resolver404:
+    match = _match(scope)
+    if match is None:
         return None
     if (match.url_name or "").startswith(CLIENTS):
         return CLIENTS
@@ -214,6 +232,13 @@ def _provider_asked(scope: Any) -> str | None:
         name: str = match.kwargs["provider_id"]
         return name
     return provider_asked_by(match.func)
+
+
+def _match(scope: Any) -> ResolverMatch | None:
+    try:
+        return resolve(_path(scope))
+    except Resolver404:
+        return None
 
 
 def _path(scope: Any) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from gateway_site.rules import url_rules
 from oauth import NEXT_URL_MAX
 
 FIELD = "to"
@@ -24,4 +25,16 @@ def of_call(scope: dict[str, Any]) -> str | None:
 def leads_to_call(address: str) -> bool:
     """Tell whether an address is that of a call of an upstream of ours."""
     own = address.isascii() and url_has_allowed_host_and_scheme(address, allowed_hosts=None)
-    return own and address.startswith(reverse("gateway")) and len(address) <= NEXT_URL_MAX
+    return own and len(address) <= NEXT_URL_MAX and _is_of_calls(address.partition("?")[0])
+
+
+def _is_of_calls(path: str) -> bool:
+    """Tell whether a path stays there: a browser would follow dot segments out of it."""
+    root = reverse("gateway")
+    if not path.startswith(root):
+        return False
+    try:
+        url_rules.split(url_rules.ROOT + path.removeprefix(root))
+    except url_rules.PathRefused:
+        return path == root
+    return True

@@ -41,11 +41,12 @@ KNOWN = frozenset(
         "gateway_site.edge.public_address.PublicAddressMiddleware",
         "django.middleware.security.SecurityMiddleware",
         "csp.middleware.CSPMiddleware",
+        "gateway_site.edge.content_policy.ContentPolicyMiddleware",
         "sessions_kms.middleware.StoreUnavailableMiddleware",
         "oauth.sign_out.SignOutMiddleware",  # waits after a sign-out, which needs the session's I/O
         "gateway_site.edge.signed_out.SignedOutMiddleware",
         "django.contrib.sessions.middleware.SessionMiddleware",
-        # That of a client's call needs the I/O of its token, whose guard is Django's.
+        # Of a client's call whose token was not read ahead it needs I/O, whose guard is Django's.
         "gateway_site.forwarding.client_session.ClientSessionMiddleware",
         "django.middleware.common.CommonMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",

@@ -82,7 +82,7 @@ class People:
         self._keep(found, Known(asked_at, backend, user.get_session_auth_hash()), drops)
         return found
 
-    def answers_for(self, session: Mapping[str, Any]) -> bool:
+    def answers_for(self, session: Mapping[str, Any] | SessionBase) -> bool:
         """Tell whether the database need not be asked who has a session of this content."""
         __traceback_hide__ = True
         person = session.get(SESSION_KEY)

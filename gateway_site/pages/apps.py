@@ -7,7 +7,7 @@ user who asks. Loaded only where clients are let in.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,8 +22,9 @@ from django.views.decorators.http import require_POST, require_safe
 from oauth.clients import live_grants
 from oauth.clients.live_grants import LiveGrant
 from oauth.clients.rules.names import mixes_alphabets
+from oauth.clients.server import authorization_server
 from oauth.provider.config import provider
-from sessions_kms import StoreUnavailable, user_id_of
+from sessions_kms import StoreUnavailable, about, user_id_of
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -34,19 +35,20 @@ Please try again in a moment."
 
 @dataclass(frozen=True)
 class Shown:
-    """One app, as the page shows it."""
+    """One app, as the page shows it. ``is_listed``: the operator answers for what it is."""
 
     grant: LiveGrant
     provider: str
+    is_listed: bool
     mixes_alphabets: bool
 
     @classmethod
-    def of(cls, grant: LiveGrant) -> Shown:
-        """Return what is shown of a grant."""
-        name = grant.told.provider
-        configured = provider(name)
-        label = configured.label if configured else name
-        return cls(grant, label, mixes_alphabets(grant.told.client))
+    def of(cls, grant: LiveGrant, listed: Collection[str]) -> Shown:
+        """Return what is shown of a grant; ``listed`` are the ids of the operator's own clients."""
+        told = grant.told
+        configured = provider(told.provider)
+        label = configured.label if configured else told.provider
+        return cls(grant, label, told.client_id in listed, mixes_alphabets(told.client))
 
 
 @require_safe
@@ -57,7 +59,8 @@ def apps(request: HttpRequest) -> HttpResponse:
     found: Sequence[Shown] | None
     try:
         grants = live_grants.live_grants(services(), _user_id(request))
-        found = [Shown.of(each) for each in grants]
+        listed = set(map(about.short_client_id, authorization_server().listed))
+        found = [Shown.of(each, listed) for each in grants]
     except StoreUnavailable as exc:
         # The page itself was reached with a session that could be read.
         logger.warning("The apps of a user cannot be listed: %s", exc)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -79,6 +80,12 @@ def code_of(status: int) -> str:
 def unavailable(code: str, detail: str, *, status: int = 503) -> Problem:
     """Return a problem that trying later may mend."""
     return Problem(status, code, detail, headers={"Retry-After": str(RETRY_AFTER)})
+
+
+def not_now(view: object, detail: str) -> HttpResponse | None:
+    """Return how a view for programs has them told to come again; None where it is no such view."""
+    own: Callable[[str], HttpResponse] | None = getattr(view, "not_now", None)
+    return None if own is None else own(detail)
 
 
 def signed_out() -> Problem:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from contextvars import Context
 from http import HTTPStatus
 from typing import Any
 
@@ -33,6 +33,7 @@ from gateway_site.edge.tally import Tally
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import problems
 from gateway_site.server import connections, heads
+from gateway_site.server.answer_transport import AnswerTransport
 from gateway_site.server.heads import Refusal
 
 logger = logging.getLogger(__name__)
@@ -70,13 +71,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._untaken: tuple[float, int] | None = None  # since when, how much
         # Whom a trusted proxy named for each request under way, by what they are counted under.
-        self._clients: deque[str | None] = deque()
+        self._clients: list[str | None] = []
 
     # What uvicorn and asyncio call
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
-        self._ending = _Ending(self, transport)
+        self._answers = AnswerTransport(transport, self.end, self.loop)
         self._due = self.loop.time() + HEAD_TIME
         self.peer = connections.peer_of(self.client)
         if not self._all.admit(self):
@@ -115,12 +116,15 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def shutdown(self) -> None:
+        self._answers.flush()
         self._may_stay = False
         super().shutdown()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        # What asyncio calls after a pause, or the request before this one, has that one's context.
+        # https://github.com/python/cpython/issues/140947
+        Context().run(super()._start_asgi_task, cycle, app)
 
     # What httptools calls
 
@@ -154,7 +158,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # The next request can only be found once the body of this one is there.
         self._may_stay = self._may_stay and self.cycle.keep_alive
         self.cycle.keep_alive = False
-        self.cycle.transport = self._ending  # type: ignore[assignment]  # the part that it uses
+        self.cycle.transport = self._answers  # type: ignore[assignment]  # the part that it uses
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -177,6 +181,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def drop(self) -> None:
         """Close at once."""
+        self._answers.flush()
         self.transport.abort()
 
     def look(self, now: float) -> None:
@@ -194,6 +199,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def end(self) -> None:
         """Close after an answer."""
+        self._answers.flush()
         if self._in_head and not self._deaf:
             self.transport.close()
         else:
@@ -210,7 +216,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return has_place
 
     def _give_back(self) -> None:
-        if self._clients and (client := self._clients.popleft()) is not None:
+        if self._clients and (client := self._clients.pop(0)) is not None:
             self._all.give_back(client)
 
     def _count(self, data: bytes) -> None:
@@ -253,6 +259,7 @@ class BoundedProtocol(HttpToolsProtocol):
             (b"content-length", str(len(body)).encode("ascii")),
             (b"connection", b"close"),
         ]
+        self._answers.flush()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
         self._linger()
@@ -279,15 +286,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._untaken = now, left
         elif now - self._untaken[0] >= ANSWER_TIME:
             self.transport.abort()
-
-
-class _Ending:
-    """A transport as a request sees it, which closes as the protocol wants it to."""
-
-    def __init__(self, protocol: BoundedProtocol, transport: asyncio.Transport) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = protocol.end
 
 
 def health_only(application: ASGI3Application) -> ASGI3Application:

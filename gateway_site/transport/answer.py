@@ -43,9 +43,9 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """Read what came, which is not empty. Raises RemoteProtocolError."""
-        if not self.has_begun and data[: len(BEGINNING)] != BEGINNING[: len(data)]:
+        is_first, self.has_begun = not self.has_begun, True
+        if is_first and data[: len(BEGINNING)] != BEGINNING[: len(data)]:
             raise RemoteProtocolError
-        self.has_begun = True
         held = len(self._body)
         try:
             self._parse(memoryview(data)[:-1])

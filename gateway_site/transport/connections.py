@@ -95,14 +95,15 @@ class Connections(Generic[C]):
         connect: Callable[[], Awaitable[C]],
         *,
         patience: float,
+        anew: bool = False,
     ) -> Lease[C]:
-        """Return a connection of this owner's: a clean idle one, else a new one.
+        """Return a connection of this owner's: a clean idle one unless `anew`, else a new one.
 
         Waits for `patience` seconds where all are in use. Raises Busy, and what `connect` does.
         """
         await self._enter(upstream, patience)
         try:
-            lease = self._kept(upstream, owner)
+            lease = None if anew else self._kept(upstream, owner)
             if lease is None:
                 self._make_room(upstream)
                 lease = Lease(upstream, owner, await connect())

@@ -34,6 +34,10 @@ class ReadTimeout(UpstreamTimeout):
     """It did not answer in time."""
 
 
+class Unheard(ReadError):
+    """The connection had answered before, and ended without a byte of this answer."""
+
+
 class RemoteProtocolError(UpstreamFailed):
     """What it said is no answer, or not the whole of one."""
 

@@ -21,6 +21,7 @@ from gateway_site.transport.failures import (
     ReadError,
     ReadTimeout,
     RemoteProtocolError,
+    Unheard,
     UpstreamFailed,
     WriteTimeout,
 )
@@ -48,14 +49,21 @@ class Http1Connection(asyncio.Protocol):
         """Send a request and return the answer, whose head comes within `patience` seconds.
 
         `ended` is called when the answer is closed. Raises UpstreamFailed; it is not then.
+        Unheard may be for no other reason than that the upstream closed what was idle.
         """
+        was_idle = self._reader is not None
         self._reader = reader = AnswerReader(request.method)
         self._is_sound = self._is_sound and request.is_unmistakable
         self._is_sent = False
         with suppress(ConnectionError):  # It may answer early and hang up: that is read then.
             await self._send(request)
             self._is_sent = True
-        await self.until(lambda: reader.has_head, patience)
+        try:
+            await self.until(lambda: reader.has_head, patience)
+        except (ReadError, RemoteProtocolError):
+            if was_idle and not reader.has_begun:
+                raise Unheard from None
+            raise
         return Answer(self, reader, ended)
 
     async def until(self, is_there: Callable[[], bool], patience: float) -> None:
@@ -128,9 +136,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _is_readable(self) -> bool:
         """Tell whether there is something that the loop has not read yet, the end included."""
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._poll.poll(0))
 
     def _is_cut(self) -> bool:
         """Tell whether TLS ended otherwise than by the upstream's word: RFC 9112 section 9.8.
@@ -156,6 +162,8 @@ class Http1Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection; a write is over when all of it is with the kernel, or encrypted."""
         self._transport = cast("asyncio.Transport", transport)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
         self._transport.set_write_buffer_limits(high=1, low=0)  # TLS would wait at a high of 0.
 
     def data_received(self, data: bytes) -> None:

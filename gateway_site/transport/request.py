@@ -25,6 +25,7 @@ NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]*")  # tokens: RFC 9110 section 5.6
 VALUES = re.compile(rb"[\t -~\x80-\xff]*")  # RFC 9110 section 5.5
 LENGTH = re.compile(rb"[0-9]{1,18}")
 BLANKS = b" \t"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 section 9.2.1
 DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
 
 Content = AsyncGenerator[bytes, None]
@@ -66,6 +67,11 @@ class Request:
         Many leave the body of another method unread, and take it for the next request.
         """
         return self.length == 0 or self.method in TAKES_BODY
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be sent again, although it may have been read: RFC 9110 section 9.2.2."""
+        return self.length == 0 and self.method in SAFE
 
     async def pieces(self) -> Content:
         """Yield the body as it is written. Raises LocalProtocolError, and what the content does."""

@@ -21,7 +21,7 @@ from gateway_site.edge import descriptors
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import http1
 from gateway_site.transport.connections import Connections, Limits, Owner
-from gateway_site.transport.failures import ConnectError, ConnectTimeout
+from gateway_site.transport.failures import ConnectError, ConnectTimeout, Unheard
 from gateway_site.transport.http1 import Answer, Http1Connection
 from gateway_site.transport.request import Request, Server
 from oauth import is_private_address, tls_context
@@ -80,8 +80,21 @@ def close_those_of_previous(previous: str, **_: Any) -> None:
 async def ask(owner: Owner, upstream: Upstream, request: Request) -> Answer:
     """Send a request and return the answer, which the caller closes; its body is still to come.
 
-    Raises UpstreamFailed, and Busy where all connections are in use.
+    An upstream may close an idle connection at the moment of its use: what changes nothing is
+    sent once more then, over a new one. Raises UpstreamFailed, and Busy where all connections
+    are in use.
     """
+    try:
+        return await _asked(owner, upstream, request)
+    except Unheard:
+        if not request.is_repeatable:
+            raise
+    return await _asked(owner, upstream, request, anew=True)
+
+
+async def _asked(
+    owner: Owner, upstream: Upstream, request: Request, *, anew: bool = False
+) -> Answer:
     patience = float(upstream.connect_timeout)
     own = pool()
     lease = await own.take(
@@ -89,6 +102,7 @@ async def ask(owner: Owner, upstream: Upstream, request: Request) -> Answer:
         owner,
         lambda: _connected(upstream, request.server, patience),
         patience=patience,
+        anew=anew,
     )
     try:
         return await lease.connection.ask(

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -35,6 +35,8 @@ from sessions_kms.concurrency.steps import Call, Steps, blocking
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, TokenSteps
 from sessions_kms.services import Services, services
+
+Welcomes: TypeAlias = Callable[[str], bool]
 
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
 
@@ -90,11 +92,13 @@ class GrantSteps:
         client_id: str,
         redirect_uri: str | None,
         resource: str | None,
+        welcomes: Welcomes,
     ) -> Steps[Issued]:
         """Give the first pair of tokens for a code.
 
-        Raises InvalidGrant, and InvalidTarget: neither burns the code. A code that was redeemed
-        before ends its grant (RFC 6749 section 4.1.2).
+        ``welcomes`` tells whether the client is still let in at the address that the code was sent
+        to. Raises InvalidGrant, and InvalidTarget: neither burns the code. A code that was
+        redeemed before ends its grant (RFC 6749 section 4.1.2).
         """
         __traceback_hide__ = True
         if not token.is_token(code, token.CODE) or not _VERIFIER.fullmatch(verifier):
@@ -102,7 +106,8 @@ class GrantSteps:
 
         def check(grant: SealedGrant) -> None:
             __traceback_hide__ = True
-            if grant.client_id != client_id or redirect_uri not in {None, grant.redirect_uri}:
+            _check_client(grant, client_id, welcomes)
+            if redirect_uri not in {None, grant.redirect_uri}:
                 raise InvalidGrant
             if not hmac.compare_digest(_challenge_of(verifier), grant.challenge or ""):
                 raise InvalidGrant
@@ -118,6 +123,7 @@ class GrantSteps:
         resource: str | None,
         scope: str | None,
         arrived_at: float,
+        welcomes: Welcomes,
     ) -> Steps[Issued]:
         """Give the next pair for a refresh token.
 
@@ -129,8 +135,7 @@ class GrantSteps:
             raise InvalidGrant
 
         def check(grant: SealedGrant) -> None:
-            if grant.client_id != client_id:
-                raise InvalidGrant
+            _check_client(grant, client_id, welcomes)
             _check_resource(grant, resource)
             if not set((scope or "").split()) <= set(grant.scope.split()):
                 raise InvalidScope
@@ -140,10 +145,12 @@ class GrantSteps:
     def revoke(self, any_token: str, *, client_id: str) -> Steps[None]:
         """End the grant of a token of this client, here and at the provider (RFC 7009).
 
-        An unknown token is no error. Raises InvalidGrant for another client's.
+        An unknown token is no error. Nor is a code, which ends nothing: it has been through a
+        browser's address bar, and without its verifier it is nobody's. Raises InvalidGrant for
+        another client's token.
         """
         __traceback_hide__ = True
-        if not token.is_token(any_token):
+        if not token.is_token(any_token) or token.is_token(any_token, token.CODE):
             return
         found = yield from self._tokens.find(any_token)
         if isinstance(found, TokenTombstone):
@@ -270,6 +277,12 @@ def _challenge_of(verifier: str) -> str:
     __traceback_hide__ = True
     digest = hashlib.sha256(verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _check_client(grant: SealedGrant, client_id: str, welcomes: Welcomes) -> None:
+    """Refuse another client, and one that an operator turned away since the consent."""
+    if grant.client_id != client_id or not welcomes(grant.redirect_uri):
+        raise InvalidGrant
 
 
 def _check_resource(grant: SealedGrant, resource: str | None) -> None:

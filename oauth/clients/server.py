@@ -13,6 +13,7 @@ from django.conf import settings
 from oauth.clients.rules import client_ids, document, redirect_uris
 from oauth.clients.rules.client import Client, Source
 from oauth.clients.rules.refusal import UnknownClient
+from sessions_kms import about
 
 SETTING = "AUTHORIZATION_SERVER"
 LOCAL = "localhost"  # stands for each way to write this computer
@@ -73,9 +74,18 @@ class AuthorizationServer:
             self._welcomes(client_id, [each]) for each in places
         )
 
+    def welcomes(self, client_id: str, redirect_uri: str) -> bool:
+        """Tell whether a client may still have tokens of a grant that was answered there."""
+        try:
+            return self.has(self.described(client_id), redirect_uri)
+        except UnknownClient:
+            return self.may_fetch(client_id)
+
     def _welcomes(self, client_id: str, hosts: Iterable[str]) -> bool:
         found = list(hosts)
-        if client_id in self.refused or any(_is_of(each, self.refused) for each in found):
+        # A long id by its digest, too: so `list_clients` shows it.
+        ids = {client_id, about.short_client_id(client_id)}
+        if ids & self.refused or any(_is_of(each, self.refused) for each in found):
             return False
         return not self.allowed_hosts or all(_is_of(each, self.allowed_hosts) for each in found)
 

@@ -18,9 +18,13 @@ HOST, UPSTREAM, REDIRECT, PROVIDER = "client_host", "upstream", "redirect_host",
 
 @dataclass(frozen=True)
 class ToldGrant:
-    """One grant in a list. ``host`` is empty where the client's name is only claimed."""
+    """One grant in a list. ``host`` is empty where the client's name is only claimed.
+
+    ``client_id`` is as `sessions_kms.about.short_client_id` has it.
+    """
 
     client: str
+    client_id: str
     host: str
     upstream: str
     redirect_host: str
@@ -31,7 +35,7 @@ class ToldGrant:
         """Read what a session tells of itself; None where it is no grant's."""
         if about.CLIENT not in words:
             return None
-        names = (about.CLIENT, HOST, UPSTREAM, REDIRECT, PROVIDER)
+        names = (about.CLIENT, about.CLIENT_ID, HOST, UPSTREAM, REDIRECT, PROVIDER)
         return cls(*(words.get(name, "") for name in names))
 
 

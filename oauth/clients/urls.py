@@ -31,5 +31,8 @@ urlpatterns = [
     path("oauth/register", registration.register, name="oauth_clients_register"),
     path("oauth/authorize", authorize, name="oauth_clients_authorize"),
     path("oauth/token", tokens.token, name="oauth_clients_token"),
+    # Where MCP clients refresh that keep their tokens and not the metadata: the SDK for Python, and
+    # what is built with it (MCP 2025-03-26, "Fallbacks for Servers without Metadata Discovery").
+    path("token", tokens.token, name="oauth_clients_token_of_old"),
     path("oauth/revoke", tokens.revoke, name="oauth_clients_revoke"),
 ]

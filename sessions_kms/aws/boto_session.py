@@ -11,6 +11,7 @@ from typing import Any
 import botocore.session
 
 from sessions_kms.aws.boto_http import BoundedSession
+from sessions_kms.aws.boto_models import Models
 from sessions_kms.aws.retrying import GarbledAnswer
 from sessions_kms.aws.role_credentials import FetchedCredentials
 from sessions_kms.aws.signing import sign_by
@@ -30,6 +31,7 @@ class BoundedBotoSession(botocore.session.Session):
         # Lenient base64 drops what is no letter of it, and gives other bytes than were sent.
         self.get_component("response_parser_factory").set_parser_defaults(blob_parser=_strict)
         self.register("response-received.dynamodb", _check_sum)
+        self.register_component("data_loader", Models(like=self.get_component("data_loader")))
 
     def create_client(self, *args: Any, **kwargs: Any) -> Any:
         """Return a client; those by which boto assumes a role are made here, too."""

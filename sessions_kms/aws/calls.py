@@ -54,10 +54,11 @@ class Service:
         Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
 
-        def probed() -> Outcome:
+        def probed() -> Steps[Outcome]:
             return _outcome_of(probe() if probe else ask)
 
-        self.circuit.check(probed)
+        if self.circuit.is_open:
+            yield from self.circuit.passed(probed)
         retries = self._retries.of_call(attempts)
         with deadline.call(deadline.HASTY.call):
             while True:
@@ -105,9 +106,9 @@ def _offset_of_refusal(exc: Exception) -> float | None:
     return offset_if_refused(clients.clock(), headers.get("date"))
 
 
-def _outcome_of(probe: Wait) -> Outcome:
+def _outcome_of(probe: Wait) -> Steps[Outcome]:
     try:
-        probe.blocking()
+        yield probe
     except Exception as exc:  # noqa: BLE001 - whatever it is, it is how that ended
         return _outcome(exc)
     return Outcome.ANSWERED

@@ -12,6 +12,7 @@ from typing import Final
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.background import start_thread
+from sessions_kms.concurrency.steps import Steps, run
 from sessions_kms.telemetry import telemetry
 
 TIMEOUTS: Final = 5  # in a row, after which it opens
@@ -33,14 +34,14 @@ class Outcome(Enum):
     FAILED = "failed"  # at once: no connection, say. It holds nobody up, and proves nothing
 
 
-Probe = Callable[[], Outcome]
+Probe = Callable[[], Steps[Outcome]]
 
 
 class Circuit:
     """What one process knows of one service: whether it answers in time.
 
     While it is open one thread probes; where no thread can be started, a call does that
-    comes when a probe is due.
+    comes when a probe is due, in its own way: an event loop goes on meanwhile.
     """
 
     def __init__(
@@ -71,12 +72,10 @@ class Circuit:
         """Probe no more: nobody will ask this one again."""
         self._forgotten = True
 
-    def check(self, probe: Probe) -> None:
+    def passed(self, probe: Probe) -> Steps[None]:
         """Let a call pass while the service answers. Raises CircuitOpen."""
-        if not self._open:
-            return
         if self._takes_probe() and not self._probes_behind(probe):
-            self._probe_once(probe)
+            yield from self._probe_once(probe)
         if self._open:
             telemetry.count("circuit", service=self._service, event="refused")
             raise CircuitOpen
@@ -125,24 +124,16 @@ class Circuit:
         try:
             while not answered and not self._forgotten:
                 self._pause(PROBE_EVERY)
-                answered = self._answers(probe)
+                answered = run(_answers(probe))
         finally:
             self._end_probe(answered)
 
-    def _probe_once(self, probe: Probe) -> None:
+    def _probe_once(self, probe: Probe) -> Steps[None]:
         answered = False
         try:
-            answered = self._answers(probe)
+            answered = yield from _answers(probe)
         finally:
             self._end_probe(answered)
-
-    @staticmethod
-    def _answers(probe: Probe) -> bool:
-        try:
-            with deadline.call(PROBE):
-                return probe() is Outcome.ANSWERED
-        except deadline.OutOfTime:
-            return False
 
     def _end_probe(self, answered: bool) -> None:
         with self._lock:
@@ -153,3 +144,11 @@ class Circuit:
         if answered:
             logger.warning("%s answers again.", self._service)
             telemetry.count("circuit", service=self._service, event="closed")
+
+
+def _answers(probe: Probe) -> Steps[bool]:
+    try:
+        with deadline.call(PROBE):
+            return (yield from probe()) is Outcome.ANSWERED
+    except deadline.OutOfTime:
+        return False

@@ -13,11 +13,11 @@ from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.exceptions import TableUnavailable
 
 if TYPE_CHECKING:
-    import boto3
     import botocore.config
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_kms import KMSClient
 
+    from sessions_kms.aws.boto_session import BoundedBotoSession
     from sessions_kms.aws.role_credentials import FetchedCredentials
 
 POOL_CONNECTIONS = 64  # enough for the threads of one process
@@ -26,15 +26,16 @@ POOL_CONNECTIONS = 64  # enough for the threads of one process
 
 
 @cache
-def _session() -> "boto3.session.Session":
-    """Return the session of all clients, those too by which boto gets credentials."""
-    import boto3
+def _session() -> "BoundedBotoSession":
+    """Return the session of all clients, those too by which boto gets credentials.
 
+    botocore's: boto3 adds resources and transfers to it, which take a while to be imported.
+    """
     from sessions_kms.aws.boto_session import BoundedBotoSession
 
-    underneath = BoundedBotoSession(signing_time=lambda: signing_time(_clock))
-    underneath.register("response-received.dynamodb", _hear)
-    return boto3.session.Session(botocore_session=underneath)
+    made = BoundedBotoSession(signing_time=lambda: signing_time(_clock))
+    made.register("response-received.dynamodb", _hear)
+    return made
 
 
 def _client_config() -> "botocore.config.Config":
@@ -61,7 +62,7 @@ def kms_client(region: str) -> "KMSClient":
     """Return this process's KMS client of a Region."""
     with _clients_lock:
         if region not in _kms_clients:
-            made = _session().client("kms", region_name=region, config=_client_config())
+            made = _session().create_client("kms", region_name=region, config=_client_config())
             _kms_clients[region] = made
         return _kms_clients[region]
 
@@ -74,11 +75,12 @@ def dynamodb_client(region: str | None) -> "DynamoDBClient":
     """
     with _clients_lock:
         try:
-            return _session().client(
+            made: DynamoDBClient = _session().create_client(
                 "dynamodb", region_name=_region(region), config=_client_config()
             )
         except Exception as exc:
             raise TableUnavailable from exc
+        return made
 
 
 def control_client(service: str, region: str | None = None) -> Any:
@@ -92,11 +94,7 @@ def control_client(service: str, region: str | None = None) -> Any:
         parameter_validation=True, retries={"mode": "standard", "total_max_attempts": 3}
     )
     with _clients_lock:
-        made: Any = _session().client(
-            service,  # type: ignore[call-overload]  # a name, not one of boto's literals
-            region_name=_region(region),
-            config=config,
-        )
+        made: Any = _session().create_client(service, region_name=_region(region), config=config)
     made._endpoint.http_session.limits = deadline.PATIENT
     return made
 

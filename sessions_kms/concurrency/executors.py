@@ -7,6 +7,8 @@ it begins with no pools.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -30,8 +32,30 @@ async def in_thread(
 ) -> T:
     """Do blocking work in a thread of a pool, with this task's context; return its result."""
     __traceback_hide__ = True
-    call = sync_to_async(work, thread_sensitive=False, executor=pool)
-    return await call(*args, **kwargs)
+    call = sync_to_async(_apart, thread_sensitive=False, executor=pool)
+    return await call(partial(work, *args, **kwargs))
+
+
+async def in_djangos_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do blocking work where Django looks after a request's connections to the database."""
+    __traceback_hide__ = True
+    return await sync_to_async(_apart)(partial(work, *args, **kwargs))
+
+
+def _apart(work: Callable[[], T]) -> T:
+    """Do work in a copy of this context, which gets what the work changed once that is over.
+
+    A task that is cancelled gets from asgiref what its thread has made of its context so far. In
+    the middle of a call that is the end of the call, which nobody would take out again.
+    """
+    __traceback_hide__ = True
+    before, inside = copy_context(), copy_context()
+    try:
+        return inside.run(work)
+    finally:
+        for variable, value in inside.items():
+            if variable not in before or before[variable] is not value:
+                variable.set(value)
 
 
 os.register_at_fork(after_in_child=_made.clear)

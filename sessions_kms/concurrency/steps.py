@@ -14,10 +14,9 @@ steps themselves, and `noun.verb(…)` does them in this thread (`blocking`).
 
 import asyncio
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 from functools import wraps
 from time import monotonic, sleep
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.executors import executor, in_thread
@@ -46,16 +45,22 @@ class Wait(Protocol):
 Steps: TypeAlias = Generator[Wait, Any, T]
 
 
-@dataclass(frozen=True)
 class Call:
     """A call that blocks; an event loop has it made in a thread. Its arguments may be secrets.
 
     ``pool`` names the threads, for calls that may wait for others of their kind.
     """
 
-    function: Callable[..., Any]
-    args: tuple[Any, ...] = field(default=(), repr=False)
-    pool: str = field(default="sessions_kms-calls", kw_only=True)
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        *,
+        pool: str = "sessions_kms-calls",
+    ) -> None:
+        self.function = function
+        self.args = args
+        self._pool = pool
 
     def blocking(self) -> Any:
         """Make it here."""
@@ -67,7 +72,7 @@ class Call:
         The time until it begins is on the request's account. Raises StoreUnavailable where it
         would begin too late.
         """
-        return await in_thread(executor(self.pool, CALLS), self._in_time, monotonic())
+        return await in_thread(executor(self._pool, CALLS), self._in_time, monotonic())
 
     def _in_time(self, asked_at: float) -> Any:
         try:
@@ -77,8 +82,7 @@ class Call:
         return self.blocking()
 
 
-@dataclass(frozen=True)
-class Pause:
+class Pause(NamedTuple):
     """So many seconds; ``sleep`` is how a thread sleeps."""
 
     seconds: float

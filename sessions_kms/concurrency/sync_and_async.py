@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
+from sessions_kms.concurrency.executors import in_djangos_thread
 from sessions_kms.concurrency.steps import Call, Steps, arun, run
 
 
@@ -40,19 +41,20 @@ class SyncAndAsyncMiddleware:
 
     def answer(self, request: Any) -> Steps[Any]:
         """Have what is further in answer the request, and return its response."""
-        response = yield _Answer(self.get_response, request)
-        return response
+        if not self._is_async:
+            return self.get_response(request)  # A wait for it would cost more than all else here.
+        return (yield _Answer(self.get_response, request))
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What is further in answers, in its own way."""
+    """What is further in answers."""
 
     get_response: Callable[[Any], Any]
     request: Any
 
     def blocking(self) -> Any:
-        return self.get_response(self.request)
+        raise NotImplementedError  # There it is called without a wait.
 
     async def looping(self) -> Any:
         return await self.get_response(self.request)
@@ -63,4 +65,4 @@ class CallInDjangosThread(Call):
 
     async def looping(self) -> Any:
         """Make it where Django looks after the connections."""
-        return await sync_to_async(self.function)(*self.args)
+        return await in_djangos_thread(self.function, *self.args)

@@ -7,7 +7,7 @@ import asyncio
 from concurrent import futures
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # What is held from here: by this thread or task, and by the threads that work for it.
 _held: ContextVar[tuple[object, ...]] = ContextVar("sessions_kms_held", default=())
@@ -60,8 +60,7 @@ class Wakeup:
         return Waking(self._woken, seconds)
 
 
-@dataclass(frozen=True)
-class Waking:
+class Waking(NamedTuple):
     """The wait for a wake-up (`steps.Wait`)."""
 
     woken: "futures.Future[None]"

@@ -43,7 +43,14 @@ seldom = Seldom()
 
 def drop(request: HttpRequest, rules: Rules) -> None:
     """Leave the request those cookies only that count by the rules."""
-    sifted = sift(_header(request), rules)
+    header = counting(_header(request), rules)
+    if header.decode("latin-1") != request.META.get("HTTP_COOKIE", ""):
+        _replace(request, header)
+
+
+def counting(header: bytes, rules: Rules) -> bytes:
+    """Return what counts of a request's Cookie header; the log tells what came twice."""
+    sifted = sift(header, rules)
     if sifted.doubtful and seldom.may():
         logger.warning(
             "Cookies of this site came twice in one request: %s. Those that must come once count "
@@ -51,8 +58,7 @@ def drop(request: HttpRequest, rules: Rules) -> None:
             "changed in the settings, or a sibling host sets one.",
             ", ".join(sorted(sifted.doubtful)[:NAMES_SAID]),
         )
-    if sifted.header.decode("latin-1") != request.META.get("HTTP_COOKIE", ""):
-        _replace(request, sifted.header)
+    return sifted.header
 
 
 def _header(request: HttpRequest) -> bytes:

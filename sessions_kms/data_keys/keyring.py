@@ -169,7 +169,6 @@ class KMSKeyring:
         namespace: str,
         encryption_context: Mapping[str, str],
     ) -> None:
-        self.key_id = key_id
         self.steps = KMSKeyringSteps(
             kms,
             key_id=key_id,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import trouble
@@ -22,8 +23,8 @@ from sessions_kms.exceptions import (
     StoreUnavailable,
     TableUnavailable,
 )
-from sessions_kms.format.kinds import answer_id, link_id, not_before_id, owner_of
-from sessions_kms.format.record import SHORT_ID, SessionRecord
+from sessions_kms.format.kinds import SHORT_ID, answer_id, link_id, not_before_id, owner_of
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.sealed_items.sealing import Sealing
@@ -118,7 +119,7 @@ class Canary:
         return failing(
             "canary read",
             "another value, or no session",
-            "If NOT_BEFORE, in the settings or in the table's item"
+            f"If {named.NOT_BEFORE}, in the settings or in the table's item"
             f" {not_before_id(services().config.namespace)}, lies in the future, correct it. Else:"
             f" {REPORT}",
         )

@@ -6,6 +6,7 @@ from functools import partial
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey
+from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, ok, warning
 from sessions_kms.doctor.measurements import Measurements
 from sessions_kms.doctor.trouble import guarded
@@ -52,11 +53,11 @@ def _published(config: Config) -> Finding:
 
 def _usable(config: Config, key: DataKey) -> Finding:
     if key.kms_key_id == config.key_id:
-        return ok(NAME, "published, and wrapped by KEY_ID")
+        return ok(NAME, f"published, and wrapped by {named.KEY}")
     return warning(
         NAME,
         f"wrapped by the previous key {key.kms_key_id}",
-        "Run `manage.py rewrap_sessions`, before DECRYPT_KEY_IDS is emptied.",
+        f"Run `manage.py rewrap_sessions`, before {named.PREVIOUS_KEYS} is emptied.",
     )
 
 
@@ -66,7 +67,7 @@ def _useless(config: Config, period: int, what: str) -> Finding:
     return warning(
         NAME,
         f"the published one cannot be used: it is {what}",
-        "Add the KMS key that wrapped it to DECRYPT_KEY_IDS, or delete it, and the next write"
-        f" publishes another: `aws dynamodb delete-item --table-name {config.table_name}"
+        f"Add the KMS key that wrapped it to {named.PREVIOUS_KEYS}, or delete it, and the next"
+        f" write publishes another: `aws dynamodb delete-item --table-name {config.table_name}"
         f""" --key '{{"id": {{"S": "{item_id}"}}}}'`""",
     )

@@ -6,8 +6,9 @@ from typing import Any
 
 from sessions_kms.aws import clients, translation
 from sessions_kms.conf import Config
+from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
-from sessions_kms.doctor.trouble import guarded
+from sessions_kms.doctor.trouble import NO_KEY, guarded
 from sessions_kms.operations.provisioning import found
 
 DESCRIBE, ROTATION = "kms:DescribeKey", "kms:GetKeyRotationStatus"
@@ -27,11 +28,7 @@ def kms_findings(config: Config, table_regions: Sequence[str]) -> Iterator[Findi
 def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
     key = _described(config.key_id)
     if key is None:
-        yield failing(
-            "kms key",
-            f"{config.key_id} does not exist",
-            "Set KEY_ID (the gateway: KMS_KEY_ARN) to the ARN of a key that exists.",
-        )
+        yield failing("kms key", f"{config.key_id} does not exist", NO_KEY)
         return
     yield _state(key)
     yield _type(key)
@@ -58,7 +55,7 @@ def _state(key: Description) -> Finding:
             f" `aws kms enable-key --key-id {key_id}`: without it every session is lost."
         )
     else:
-        remedy = "Wait until KMS reports it Enabled, or set KEY_ID to another key."
+        remedy = f"Wait until KMS reports it Enabled, or set {named.KEY} to another."
     return failing("kms key", state, remedy)
 
 
@@ -71,7 +68,7 @@ def _type(key: Description) -> Finding:
         "kms key type",
         detail,
         "A symmetric encryption key is needed: `manage.py create_session_store --create-key`"
-        " makes one; set KEY_ID to its ARN.",
+        f" makes one; set {named.KEY} to its ARN.",
     )
 
 
@@ -83,7 +80,8 @@ def _manager(key: Description) -> Finding:
         "kms key manager",
         detail,
         "Only of a customer-managed key the policy is yours to decide:"
-        " `manage.py create_session_store --create-key` makes one; set KEY_ID to its ARN.",
+        " `manage.py create_session_store --create-key` makes one;"
+        f" set {named.KEY} to its ARN.",
     )
 
 
@@ -140,7 +138,7 @@ def _previous(config: Config) -> Iterator[Finding]:
             name,
             "; ".join(faults),
             "Enable the key, or cancel its deletion, and run `manage.py rewrap_sessions`;"
-            " or, where it is lost, take it from DECRYPT_KEY_IDS and run"
+            f" or, where it is lost, take it from {named.PREVIOUS_KEYS} and run"
             " `manage.py end_sessions --all`.",
         )
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from sessions_kms.aws.translation import IncorrectKey
+from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord
@@ -114,8 +115,8 @@ def _data_keys(sample: Sample) -> Iterator[Finding]:
         yield failing(
             name,
             f"{lost} of {len(tried)} cannot be unwrapped by the configured KMS keys",
-            "Add the KMS key that wrapped them to DECRYPT_KEY_IDS, and set NAMESPACE and"
-            " ENCRYPTION_CONTEXT to what they were: they never change.",
+            f"Add the KMS key that wrapped them to {named.PREVIOUS_KEYS}, and set"
+            f" {named.NAMESPACE} and ENCRYPTION_CONTEXT to what they were: they never change.",
         )
     else:
         yield ok(name, f"{len(tried)} tried, all unwrap")

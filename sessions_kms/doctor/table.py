@@ -6,6 +6,7 @@ from typing import Any
 
 from sessions_kms.aws import clients
 from sessions_kms.conf import Config
+from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
 from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded
 from sessions_kms.operations.provisioning import (
@@ -102,8 +103,8 @@ def _key_schema(table: Description) -> Finding:
     return failing(
         "table key schema",
         schema,
-        "The partition key must be 'id' (string), with no sort key: set TABLE_NAME to another"
-        f" table. {CREATE}",
+        "The partition key must be 'id' (string), with no sort key:"
+        f" set {named.TABLE} to another table. {CREATE}",
     )
 
 

@@ -8,18 +8,21 @@ from collections.abc import Callable, Iterator
 
 from sessions_kms.aws import calls
 from sessions_kms.aws.errors import DENIED, kind_of
+from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, warning
 
 CREATE = "Run `manage.py create_session_store`."
 # In this order: a second table, in a wrong Region, would hide the mistake.
 ELSEWHERE = (
-    "Correct TABLE_NAME (the gateway: SESSIONS_TABLE) and the Region."
+    f"Correct {named.TABLE} and the Region."
     f" If there never was a table: {CREATE[0].lower()}{CREATE[1:]}"
 )
 POLICY = (
     'docs/aws.md, under "Three roles", has the policy;'
     " `manage.py session_store_template --format iam-policy` prints it."
 )
+
+NO_KEY = f"Set {named.KEY} to the ARN of a key that exists."
 
 _CREDENTIALS = "Correct the AWS credentials: `aws sts get-caller-identity` says whose are used."
 _CLOCK = "Set the clock of this machine by NTP: AWS refuses requests signed at another time."
@@ -41,7 +44,7 @@ REMEDIES = {
     "KMSUnavailable": "See the findings 'kms key' and 'data key': KMS did not answer, or refused.",
     "NoCredentialsError": _CREDENTIALS,
     "NoRegionError": _REGION,
-    "NotFoundException": "Set KEY_ID (the gateway: KMS_KEY_ARN) to the ARN of a key that exists.",
+    "NotFoundException": NO_KEY,
     "OutOfTime": _NETWORK,
     "PartialCredentialsError": _CREDENTIALS,
     "ProvisionedThroughputExceededException": _THROTTLED,

@@ -13,6 +13,8 @@ from typing import Final
 from sessions_kms.format.attributes import is_text
 from sessions_kms.format.kind import Attributes, Kind
 
+SESSION_KEY: Final = re.compile(r"[a-z0-9]{32}")  # as Django makes them
+SHORT_ID: Final = 8  # letters of a session's id that logs and people see
 _TO_URLS: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648, section 5
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of 32 bytes
 

@@ -28,7 +28,6 @@ IV_BYTES: Final = 12
 TAG_BYTES: Final = 16
 SALT_BYTES: Final = 16
 COMMITMENT_BYTES: Final = 32
-SHORT_ID: Final = 8  # letters of a session's id that logs and people see
 CLOCK_SKEW: Final = 300  # seconds
 DATA_KEY_USE: Final = 8 * 24 * 3600  # seconds after its period's start that a data key may seal
 

@@ -5,8 +5,7 @@ the new one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sessions_kms.format.attributes import Item, as_number, number, text
 from sessions_kms.format.kinds import TOMBSTONE
@@ -16,8 +15,7 @@ LIFETIME: Final = 600  # seconds
 UNSETTLED: Final = 15  # seconds in which a browser may yet get the new key
 
 
-@dataclass(frozen=True)
-class Tombstone:
+class Tombstone(NamedTuple):
     """The end of a session's former key. ``moved_at`` is in epoch seconds."""
 
     id: str

@@ -18,8 +18,8 @@ from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, binary, number
 from sessions_kms.format.kind import Kind
-from sessions_kms.format.kinds import ANSWER, TOKEN, answer_id, token_id
-from sessions_kms.format.record import SHORT_ID, SessionRecord
+from sessions_kms.format.kinds import ANSWER, SHORT_ID, TOKEN, answer_id, token_id
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.token_tombstone import (
     STAMP_BYTES,
     TokenTombstone,

@@ -1,18 +1,22 @@
 """What was read of a session before anybody asked for it.
 
 An event loop awaits the read, and then runs code that cannot wait: the first load of the same
-key, in the same context, has what was read for its outcome, an error too. Later ones ask again.
+key, in the same context, has what was read for its outcome, an error too. Later ones ask again,
+and so does what outlives the request: tasks and threads that it started have its context.
 Knows no request; which key that is, others say (`sessions_kms.ahead`).
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from threading import Lock
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sessions_kms.concurrency.steps import Steps, arun
-from sessions_kms.session.loading import Found
+
+if TYPE_CHECKING:
+    from sessions_kms.session.loading import Found
 
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -21,11 +25,12 @@ class Fetched:
     """The outcome of one read, for one load."""
 
     def __init__(self, session_key: str) -> None:
-        self._key: str | None = session_key
+        self._key: str | None = session_key  # until somebody has claimed it
+        self._lock = Lock()
         self._found: Found | None = None
         self._error: Exception | None = None
 
-    async def read(self, load: Steps[Found | None]) -> None:
+    async def read(self, load: "Steps[Found | None]") -> None:
         """Read; what goes wrong is the load's to raise."""
         __traceback_hide__ = True
         try:
@@ -43,11 +48,21 @@ class Fetched:
         __traceback_hide__ = True
         return session_key is not None and self._key == session_key
 
-    def taken(self) -> Found | None:
-        """Return what was read, or raise its error, once."""
+    def claim(self) -> bool:
+        """Have it for oneself; False where another thread or task has."""
+        with self._lock:
+            is_free, self._key = self._key is not None, None
+        return is_free
+
+    def drop(self) -> None:
+        """Keep nothing of it."""
+        self._found = self._error = None
+
+    def taken(self) -> "Found | None":
+        """Return what was read, or raise its error, once, to who has claimed it."""
         __traceback_hide__ = True
         found, error = self._found, self._error
-        self._key = self._found = self._error = None
+        self.drop()
         try:
             if error is not None:
                 raise error
@@ -66,11 +81,21 @@ def at_hand(fetched: Fetched) -> Iterator[None]:
     try:
         yield
     finally:
-        _fetched.reset(token)
+        if fetched.claim():
+            fetched.drop()
+        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+            _fetched.reset(token)
+
+
+def is_at_hand(session_key: str | None) -> bool:
+    """Tell whether there is something for a load of this key."""
+    __traceback_hide__ = True
+    fetched = _fetched.get()
+    return fetched is not None and fetched.is_of(session_key)
 
 
 def of(session_key: str | None) -> Fetched | None:
-    """Return what is at hand for a load of this key."""
+    """Return what is at hand for a load of this key, whose it is alone then."""
     __traceback_hide__ = True
     fetched = _fetched.get()
-    return fetched if fetched is not None and fetched.is_of(session_key) else None
+    return fetched if fetched and fetched.is_of(session_key) and fetched.claim() else None

@@ -5,9 +5,8 @@ Arithmetic on what a session holds and on a time; nothing is asked or stored her
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
@@ -15,8 +14,7 @@ from django.contrib.sessions.backends.base import SessionBase
 EXPIRY: Final = "_session_expiry"  # where Django keeps what `set_expiry` was told
 
 
-@dataclass(frozen=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """The two limits, in seconds: of idle sessions that tell none of their own, and of all.
 
     ``cookie_age`` is asked for the former by what a session holds.

@@ -5,7 +5,6 @@ session; what cannot be told is StoreUnavailable.
 """
 
 import logging
-import re
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -13,8 +12,8 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import InvalidRecord, SessionMoved
-from sessions_kms.format.kinds import session_id
-from sessions_kms.format.record import SHORT_ID, SessionRecord
+from sessions_kms.format.kinds import SHORT_ID, session_id
+from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items.sealing import SealingSteps
@@ -28,7 +27,6 @@ from sessions_kms.telemetry import Block, telemetry
 
 logger = logging.getLogger("django.security.SuspiciousSession")
 
-SESSION_KEY = re.compile(r"[a-z0-9]{32}")
 GRANT = "_grant"  # what marks the session of a grant, which tokens open
 
 Found: TypeAlias = tuple[Snapshot, dict[str, Any]]

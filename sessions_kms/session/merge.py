@@ -18,12 +18,14 @@ def changed_keys(base: Mapping[str, Any], ours: Mapping[str, Any], dumps: Dumps)
 
     Serialized forms are compared, so that a mutation deep inside a value counts.
     """
-    return {
-        key
-        for key in base.keys() | ours.keys()
-        if not _plainly_equal(base.get(key, MISSING), ours.get(key, MISSING))
-        and _one(base, key, dumps) != _one(ours, key, dumps)
-    }
+    __traceback_hide__ = True
+    changed = set()  # Python 3.11 has a frame for a comprehension, which shows both.
+    for key in base.keys() | ours.keys():
+        if _plainly_equal(base.get(key, MISSING), ours.get(key, MISSING)):
+            continue
+        if _one(base, key, dumps) != _one(ours, key, dumps):
+            changed.add(key)
+    return changed
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,8 +71,10 @@ def _plainly_equal(one: Any, other: Any) -> bool:
 
     Of one type they must be: `1 == True == 1.0`.
     """
+    __traceback_hide__ = True
     return type(one) is type(other) and type(one) in PLAIN and one == other
 
 
 def _one(session: Mapping[str, Any], key: str, dumps: Dumps) -> bytes | None:
+    __traceback_hide__ = True
     return dumps({key: session[key]}) if key in session else None

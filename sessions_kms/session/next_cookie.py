@@ -12,7 +12,7 @@ The outermost middleware keeps the keys of a request here, since others replace
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +24,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from sessions_kms.format.kinds import session_id
-from sessions_kms.format.record import SHORT_ID
+from sessions_kms.format.kinds import SHORT_ID, session_id
 from sessions_kms.format.tombstone import LIFETIME
 
 # Keys that are tried for one cookie. A page's parallel requests may change one key each while no
@@ -35,7 +34,7 @@ INFIX = "-next-"
 VALUE = re.compile(rf"([a-z0-9]{{32}})\.([A-Za-z0-9_-]{{{SHORT_ID}}})")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(eq=False, repr=False)
 class KeyChange:
     """A key that follows another. ``old_id`` and ``new_id`` are the beginnings of their ids."""
 
@@ -50,7 +49,7 @@ class KeyChange:
         return cls(_short_id(old, namespace), new, _short_id(new, namespace))
 
 
-@dataclass(repr=False)
+@dataclass(eq=False, repr=False)
 class RequestKeys:
     """The session keys of one request.
 
@@ -130,7 +129,8 @@ def keys_in(cookies: Mapping[str, str]) -> Iterator[RequestKeys]:
     try:
         yield kept
     finally:
-        _keys.reset(token)
+        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+            _keys.reset(token)
 
 
 def _named(cookies: Mapping[str, str]) -> Iterator[tuple[str, str]]:

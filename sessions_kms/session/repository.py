@@ -5,11 +5,13 @@ verb is steps, for a thread or an event loop. Knows no `SessionStore`, and remem
 """
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import SessionMoved
+from sessions_kms.face.lazy_module import LazyModule
 from sessions_kms.format.kinds import session_id
 from sessions_kms.format.serializer import Codec
 from sessions_kms.format.tombstone import Tombstone
@@ -19,11 +21,15 @@ from sessions_kms.services import Services
 from sessions_kms.session import links
 from sessions_kms.session.draft import Draft, sealed
 from sessions_kms.session.loading import Found, Loading, Loads
-from sessions_kms.session.moving import Moving
-from sessions_kms.session.saving import Saving
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.storage.session_items import RecordExists
 from sessions_kms.telemetry import telemetry
+
+if TYPE_CHECKING:
+    from sessions_kms.session import moving, saving
+else:  # Most requests save nothing.
+    moving = LazyModule("sessions_kms.session.moving")
+    saving = LazyModule("sessions_kms.session.saving")
 
 
 class Repository:
@@ -68,13 +74,13 @@ class Repository:
     def save(self, draft: Draft, base: Snapshot) -> Steps[Snapshot]:
         """Store a draft that started from a snapshot (`Saving.saved`)."""
         __traceback_hide__ = True
-        return Saving(self._services, self._codec, self._loading, draft, base).saved()
+        return saving.Saving(self._services, self._codec, self._loading, draft, base).saved()
 
     def move(self, draft: Draft, base: Snapshot, new_key: str) -> Steps[Snapshot]:
         """Store a draft under a new key, and end what stands under the old one (`Moving.moved`)."""
         __traceback_hide__ = True
         draft = replace(draft, session_key=new_key)
-        return Moving(self._services, self._codec, self._loading, draft, base).moved()
+        return moving.Moving(self._services, self._codec, self._loading, draft, base).moved()
 
     def end(self, session_key: str, base: Snapshot | None) -> Steps[None]:
         """End a session, of which this is known.

@@ -5,16 +5,14 @@ Values only, in the words of DynamoDB. Calls nothing.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sessions_kms.format.attributes import Item
 
 _NAME = re.compile(r"#(\w+)")
 
 
-@dataclass(frozen=True)
 class Condition:
     """What must hold of the item that stands, or of none, for a write to take effect.
 
@@ -23,8 +21,11 @@ class Condition:
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.OperatorsAndFunctions.html
     """
 
-    expression: str
-    values: Item = field(default_factory=dict, repr=False)
+    __slots__ = ("expression", "values")
+
+    def __init__(self, expression: str, values: Item | None = None) -> None:
+        self.expression = expression
+        self.values: Item = values or {}
 
     def params(self) -> dict[str, Any]:
         """Return the members of a request that state it."""
@@ -43,20 +44,21 @@ def equal(name: str, value: dict[str, Any]) -> Condition:
     return Condition(f"#{name} = :old", {":old": value})
 
 
-@dataclass(frozen=True)
 class Put:
     """An item to put, on a condition or whatever stands under its id."""
 
-    item: Item = field(repr=False)
-    when: Condition | None = None
+    __slots__ = ("item", "when")
+
+    def __init__(self, item: Item, when: Condition | None = None) -> None:
+        self.item = item
+        self.when = when
 
     def params(self) -> dict[str, Any]:
         """Return the members of a request that state it."""
         return {"Item": self.item} | stated(self.when)
 
 
-@dataclass(frozen=True)
-class Delete:
+class Delete(NamedTuple):
     """The id of an item to delete, on a condition or whatever stands under it."""
 
     id: str

@@ -6,8 +6,7 @@ once, as steps (`TableSteps`); `Table` does each in the thread that calls it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
@@ -32,8 +31,7 @@ PAGE_ITEMS = 100
 INDEX_PAGE_ITEMS = 1000
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Items in DynamoDB's own order; ``next`` is where the following page starts, None at the end.
 
     It names the last item looked at, and stays good when that item is deleted.

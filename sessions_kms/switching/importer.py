@@ -22,13 +22,12 @@ from django.utils import timezone
 
 from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
-from sessions_kms.format.record import SHORT_ID
+from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
 from sessions_kms.format.serializer import Codec
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services, id_of
 from sessions_kms.session import links
-from sessions_kms.session.loading import SESSION_KEY
 from sessions_kms.storage import not_before
 from sessions_kms.storage.session_items import RecordExists
 from sessions_kms.switching.moved_marks import mark

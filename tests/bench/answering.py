@@ -3,7 +3,7 @@
     python -m tests.bench.answering
 
 What is measured against it is the client. A `GetItem` is answered with bytes made when
-the item was put, checksum included, as AWS answers.
+the item was put, checksum included, as AWS answers. A `Query` finds nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def respond(_: Connection, head: bytes, body: bytes) -> bytes:
     asked: dict[str, Any] = json.loads(body)
     if found[1] == b"GetItem":
         return items.get(_place(asked["TableName"], asked["Key"]), MISS)
+    if found[1] == b"Query":
+        return NOTHING
     writes = [{"Put": asked}] if found[1] == b"PutItem" else asked.get("TransactItems", [])
     for put in [write["Put"] for write in writes if "Put" in write]:
         items[_place(put["TableName"], put["Item"])] = _whole(
@@ -51,6 +53,7 @@ def _whole(document: dict[str, Any]) -> bytes:
 
 
 MISS = _whole({"ConsumedCapacity": _capacity({})})
+NOTHING = _whole({"ConsumedCapacity": _capacity({}), "Items": [], "Count": 0, "ScannedCount": 0})
 
 if __name__ == "__main__":
     serve(respond)

@@ -17,10 +17,12 @@ class Turn:
     cpu: float
 
 
-def turn_of(server: Proxy, connections: int, seconds: float) -> Turn:
-    """Put load on a server for some seconds."""
+def turn_of(server: Proxy, connections: int, seconds: float, *, may_refuse: bool = False) -> Turn:
+    """Put load on a server for some seconds. Raises RuntimeError where it refuses and may not."""
     before = server.cpu()
-    load = generate(server.url(), connections=connections, seconds=seconds, cookie=server.cookie)
+    load = generate(server.url(), connections=connections, seconds=seconds, header=server.header)
+    if load.refused and not may_refuse:
+        raise RuntimeError(f"{server.url()}: {load.refused} of {load.requests} were refused.")
     return Turn(load, (server.cpu() - before) / load.requests)
 
 

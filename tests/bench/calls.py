@@ -35,7 +35,7 @@ def counted() -> Iterator[Counter[str]]:
         # record once more to be sure that it was stored.
         parsed.setdefault("ConsumedCapacity", [])
 
-    events = clients._session().events
+    events = clients._session().get_component("event_emitter")
     for event in EVENTS:
         events.register(event, count)
     events.register(f"provide-client-params.{TRANSACTION}", look_into)
@@ -52,6 +52,19 @@ def _bytes(body: bytes | str) -> bytes:
 
 def puts(calls: Counter[str]) -> int:
     return calls["PutItem"] + calls["in transactions: Put"]
+
+
+def lone_puts(calls: Counter[str]) -> int:
+    return calls["PutItem"]
+
+
+def transactions(calls: Counter[str]) -> int:
+    return calls["TransactWriteItems"]
+
+
+def writes(calls: Counter[str]) -> int:
+    named = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
+    return sum(calls[name] for name in named)
 
 
 def deletes(calls: Counter[str]) -> int:

@@ -16,10 +16,10 @@ from django.conf import settings
 
 from tests.bench import children
 from tests.bench.aws import PLAIN_TABLE, REGION
+from tests.bench.start import VARIABLE
 from tests.gateway_site.support.postgresql import binaries, running_postgresql
 from tests.support.processes import free_port
 
-VARIABLE = "BENCH_SITE"  # how a child is told its settings
 REDIS = "redis-server"
 
 

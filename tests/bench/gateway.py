@@ -1,4 +1,4 @@
-"""The gateway under uvicorn, with a person who is signed in; the session's cookie is told.
+"""The gateway under its own server, with a person who is signed in; the session's cookie is told.
 
 python -m tests.bench.gateway
 """
@@ -6,8 +6,9 @@ python -m tests.bench.gateway
 from __future__ import annotations
 
 from gateway_site.asgi import application
+from gateway_site.server.options import OPTIONS
 from tests.bench.person import signed_in_cookie
 from tests.bench.uvicorn_server import serve
 
 if __name__ == "__main__":
-    serve(application, cookie=signed_in_cookie(), path="gateway/bench/")
+    serve(application, options=OPTIONS, cookie=signed_in_cookie(), path="gateway/bench/")

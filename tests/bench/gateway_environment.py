@@ -7,6 +7,8 @@ from pathlib import Path
 from tests.bench.aws import AWS, REGION, TABLE
 
 UPSTREAM = "bench"
+# Lets OAuth clients in, besides.
+CLIENTS = {"AUTHORIZATION_ISSUER": "http://127.0.0.1:9", "UPSTREAM_BENCH_CLIENTS": "1"}
 
 
 def environment(aws: AWS, folder: Path, *, issuer: str, upstream: str) -> dict[str, str]:

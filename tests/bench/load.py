@@ -1,6 +1,6 @@
 """Load on one address: by wrk where it is installed, else by a small generator of ours.
 
-python -m tests.bench.load URL CONNECTIONS SECONDS COOKIE
+python -m tests.bench.load URL CONNECTIONS SECONDS HEADER
 """
 
 from __future__ import annotations
@@ -18,51 +18,66 @@ from urllib.parse import urlsplit
 from tests.bench.measuring import percentile
 
 WRK = "wrk"
+REFUSED = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}  # milliseconds
+PATIENCE = 60  # seconds for an answer
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Load:
-    """What came back: requests, how many of them a second, and milliseconds of each."""
+    """What came back: requests, how many of them a second, and milliseconds of each.
+
+    ``longest`` is what the slowest took; ``refused`` are those, among the requests, that were told
+    to come again, and count for no rate.
+    """
 
     requests: int
     rate: float
     p50: float
     p99: float
+    longest: float
+    refused: int = 0
 
 
 def generator() -> str:
     return "wrk" if shutil.which(WRK) else "a small generator of ours (no wrk here)"
 
 
-def generate(url: str, *, connections: int, seconds: float, cookie: str = "") -> Load:
-    """Send requests for some seconds, from another process. Raises RuntimeError."""
+def generate(url: str, *, connections: int, seconds: float, header: str = "X-None: 1") -> Load:
+    """Send requests with a header for some seconds, from another process.
+
+    Raises RuntimeError where one failed, or all were refused.
+    """
     if shutil.which(WRK) and seconds >= 1:
-        return _by_wrk(url, connections, seconds, cookie)
+        return _by_wrk(url, connections, seconds, header)
     module = [sys.executable, "-m", "tests.bench.load"]
-    told = _output([*module, url, str(connections), str(seconds), cookie])
+    told = _output([*module, url, str(connections), str(seconds), header])
     return Load(**json.loads(told))
 
 
-def _by_wrk(url: str, connections: int, seconds: float, cookie: str) -> Load:
+def _by_wrk(url: str, connections: int, seconds: float, header: str) -> Load:
     options = [
         "-t1",
         f"-c{connections}",
         f"-d{seconds:.0f}s",
         "--latency",
+        f"--timeout={PATIENCE}s",
         "-H",
-        f"Cookie: {cookie}",
+        header,
     ]
     told = _output([WRK, *options, url])
     requests = int(_found(r"(\d+) requests in ", told)[1])
-    if not requests or "Non-2xx" in told or "Socket errors" in told:
+    refused = int(found[1]) if (found := REFUSED.search(told)) else 0
+    if requests == refused or "Socket errors" in told:
         raise RuntimeError(told)
     return Load(
         requests=requests,
-        rate=float(_found(r"Requests/sec: +([\d.]+)", told)[1]),
+        rate=float(_found(r"Requests/sec: +([\d.]+)", told)[1]) * (1 - refused / requests),
         p50=_milliseconds(_found(r" 50% +([\d.]+)(\w+)", told)),
         p99=_milliseconds(_found(r" 99% +([\d.]+)(\w+)", told)),
+        longest=_milliseconds(_found(r"Latency +\S+ +\S+ +([\d.]+)([a-z]+)", told)),
+        refused=refused,
     )
 
 
@@ -80,21 +95,20 @@ def _milliseconds(found: re.Match[str]) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-async def _by_us(url: str, connections: int, seconds: float, cookie: str) -> Load:
+async def _by_us(url: str, connections: int, seconds: float, header: str) -> Load:
     times: list[float] = []
     began = time.perf_counter()
-    workers = [_worker(url, cookie, began + seconds, times) for _ in range(connections)]
+    workers = [_worker(url, header, began + seconds, times) for _ in range(connections)]
     await asyncio.gather(*workers)
     took = time.perf_counter() - began
-    return Load(len(times), len(times) / took, percentile(times, 50), percentile(times, 99))
+    slow = percentile(times, 99), max(times)
+    return Load(len(times), len(times) / took, percentile(times, 50), *slow)
 
 
-async def _worker(url: str, cookie: str, deadline: float, times: list[float]) -> None:
+async def _worker(url: str, header: str, deadline: float, times: list[float]) -> None:
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    request = (
-        f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nCookie: {cookie}\r\n\r\n".encode()
-    )
+    request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{header}\r\n\r\n".encode()
     while not times or time.perf_counter() < deadline:  # one at least, on a busy machine too
         began = time.perf_counter()
         writer.write(request)

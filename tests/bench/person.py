@@ -13,20 +13,69 @@ from django.contrib.auth.models import User  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 from django.db import connections  # noqa: E402
 
+from oauth.clients.consent import Consent  # noqa: E402
+from oauth.clients.grants import grants  # noqa: E402
+from oauth.clients.issued import Issued  # noqa: E402
+from oauth.clients.server import authorization_server  # noqa: E402
 from oauth.provider.token_set import TokenSet  # noqa: E402
+from oauth.sign_in.adapters.openid import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
+from tests.bench.gateway_environment import UPSTREAM  # noqa: E402
+
+BACKEND = "django.contrib.auth.backends.ModelBackend"
+
+
+VERIFIER = "verifier-" * 5
+REDIRECT_URI = "http://127.0.0.1/callback"
 
 
 def signed_in_cookie() -> str:
     """Return the cookie of somebody who signed in, with a token that lasts."""
-    call_command("migrate", verbosity=0)
-    user, _ = User.objects.get_or_create(username="ada")
+    user = _user()
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[BACKEND_SESSION_KEY] = BACKEND
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    token = TokenSet(
+    held.store(session, "corp", _token_set())
+    session.save()
+    connections.close_all()  # of this thread, which may have the event loop
+    return f"gateway_sessionid={session.session_key}"
+
+
+def client_token() -> Issued:
+    """Return the tokens of a client that somebody allowed to call the upstream."""
+    resource = f"{authorization_server().issuer}/gateway/{UPSTREAM}"
+    consent = Consent(
+        client_id="client",
+        client_name="Client",
+        client_host=None,
+        redirect_uri=REDIRECT_URI,
+        upstream=UPSTREAM,
+        resource=resource,
+        scope=UPSTREAM,
+        challenge=code_challenge(VERIFIER),
+    )
+    allowed = grants().allow(_user(), consent, "corp", _token_set(), backend=BACKEND)
+    issued = grants().redeem(
+        allowed.code,
+        verifier=VERIFIER,
+        client_id="client",
+        redirect_uri=None,
+        resource=None,
+        welcomes=lambda _: True,
+    )
+    connections.close_all()  # of this thread, which may have the event loop
+    return issued
+
+
+def _user() -> User:
+    call_command("migrate", verbosity=0)
+    return User.objects.get_or_create(username="ada")[0]
+
+
+def _token_set() -> TokenSet:
+    return TokenSet(
         access_token="t" * 600,
         token_type="Bearer",
         scope=("openid",),
@@ -34,7 +83,3 @@ def signed_in_cookie() -> str:
         client_id="gateway-client",
         issued_at=int(time.time()),
     )
-    held.store(session, "corp", token)
-    session.save()
-    connections.close_all()  # of this thread, which may have the event loop
-    return f"gateway_sessionid={session.session_key}"

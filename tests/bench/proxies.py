@@ -17,6 +17,8 @@ from tests.bench.gateway_environment import environment
 from tests.bench.peer_proxies import Missing, apache, express, signing_in
 
 GATEWAY, FORWARDER = "gateway", "bare httpx2 forwarder"
+OWN_FORWARDER = "bare forwarder on the gateway's own HTTP client"
+CLIENT = "gateway, a client's token"
 BEFORE = f"gateway at {before.COMMIT}"
 ASKING = "the least Django that asks who calls, and forwards"
 APACHE_MEMORY = "Apache, mod_auth_openidc, shared memory"
@@ -33,7 +35,13 @@ class Proxy:
     pid: int
     port: int
     path: str
-    cookie: str
+    cookie: str = ""
+    token: str = ""  # a client's, in place of a cookie
+
+    @property
+    def header(self) -> str:
+        """How a request shows whose it is."""
+        return f"Authorization: Bearer {self.token}" if self.token else f"Cookie: {self.cookie}"
 
     def url(self, path: str = "") -> str:
         return f"http://127.0.0.1:{self.port}/{self.path}{path}"
@@ -64,6 +72,8 @@ class Stage:
     def _of_ours(self, stack: ExitStack, name: str) -> Proxy:
         arguments = {
             GATEWAY: ("tests.bench.gateway",),
+            CLIENT: ("tests.bench.client_gateway",),
+            OWN_FORWARDER: ("tests.bench.own_forwarder", self.upstream),
             BEFORE: ("tests.bench.gateway",),
             ASKING: ("tests.bench.asking", self.upstream),
             FORWARDER: ("tests.bench.forwarder", self.upstream),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.bench.isolation import isolated
 from tests.bench.peers import BARE, OURS
-from tests.bench.proxies import FORWARDER, GATEWAY
+from tests.bench.proxies import CLIENT, FORWARDER, GATEWAY, OWN_FORWARDER
 from tests.bench.result import Section
 from tests.bench.scale import QUICK
 
@@ -109,7 +109,16 @@ def test_gateway_is_compared_with_the_bare_forwarder() -> None:
     check_shape(section)
     for table in range(3):
         assert row(section, FORWARDER, table)[5].startswith(("1.00", "0.00"))  # or no tick of CPU
-        assert number(row(section, GATEWAY, table)[6]) > 0
+        for name in (GATEWAY, CLIENT, OWN_FORWARDER):
+            assert number(row(section, name, table)[6]) > 0
+
+
+@pytest.mark.long
+def test_pages_are_compared_with_those_before() -> None:
+    section = isolated("paging", QUICK)
+    check_shape(section)
+    for table in range(2):
+        assert number(row(section, GATEWAY, table)[1]) > 0
 
 
 @pytest.mark.long

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
 
 
-def serve(application: Any, **told: Any) -> None:
-    """Print a line of JSON with the port, then serve."""
+def serve(application: Any, *, options: Mapping[str, Any] | None = None, **told: Any) -> None:
+    """Print a line of JSON with the port, then serve, with these options of uvicorn's."""
     # With the protocol named: asyncio turns Nagle's algorithm off on no other sockets.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
@@ -21,9 +22,12 @@ def serve(application: Any, **told: Any) -> None:
         config = uvicorn.Config(
             application,
             log_config=None,
-            access_log=False,
-            lifespan="off",
-            proxy_headers=False,
-            backlog=4096,
+            **{
+                "access_log": False,
+                "lifespan": "off",
+                "proxy_headers": False,
+                **(options or {}),
+                "backlog": 4096,
+            },
         )
         uvicorn.Server(config).run(sockets=[listener])

@@ -13,15 +13,17 @@ from tests.e2e.stack import LocalStack
 VERIFIER = "verifier-" * 5
 
 
-def registered(stack: LocalStack, redirect_uri: str) -> str:
-    metadata = {"client_name": "Browser test", "redirect_uris": [redirect_uri]}
+def registered(stack: LocalStack, redirect_uri: str, name: str = "Browser test") -> str:
+    metadata = {"client_name": name, "redirect_uris": [redirect_uri]}
     answer = requests.post(f"{stack.url}/oauth/register", json=metadata, timeout=20)
     assert answer.status_code == 201
     client_id: str = answer.json()["client_id"]
     return client_id
 
 
-def consent_address(stack: LocalStack, client_id: str, redirect_uri: str) -> str:
+def consent_address(
+    stack: LocalStack, client_id: str, redirect_uri: str, upstream: str = "feed"
+) -> str:
     digest = hashlib.sha256(VERIFIER.encode()).digest()
     query = {
         "response_type": "code",
@@ -30,6 +32,16 @@ def consent_address(stack: LocalStack, client_id: str, redirect_uri: str) -> str
         "state": "the-state",
         "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
         "code_challenge_method": "S256",
-        "resource": f"{stack.url}/gateway/feed",
+        "resource": f"{stack.url}/gateway/{upstream}",
     }
     return f"{stack.url}/oauth/authorize?{urlencode(query)}"
+
+
+def redeemed(stack: LocalStack, client_id: str, code: str) -> requests.Response:
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": client_id,
+        "code": code,
+        "code_verifier": VERIFIER,
+    }
+    return requests.post(f"{stack.url}/oauth/token", form, timeout=20)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,9 +71,12 @@ class LocalStack:
         told = json.loads((self.state / "variables.json").read_text(encoding="utf-8"))
         return {"PATH": os.environ["PATH"], **told}
 
-    def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run a management command against the running stack."""
-        return finished([sys.executable, "manage.py", *arguments], self.environment())
+    def manage(
+        self, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a management command against the running stack, some variables being otherwise."""
+        environment = self.environment() | dict(variables or {})
+        return finished([sys.executable, "manage.py", *arguments], environment)
 
     def _command(self) -> list[str]:
         ports = {

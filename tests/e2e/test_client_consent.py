@@ -9,10 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
 from playwright.sync_api import Page, expect
 
-from tests.e2e.clients import VERIFIER, consent_address, registered
+from tests.e2e.clients import consent_address, redeemed, registered
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
@@ -80,13 +79,7 @@ def test_person_signs_in_allows_an_app_and_comes_back_to_it(
     expect(page.get_by_text("Back in the app")).to_be_visible()
     answer = app.answer()
     assert (answer["state"], answer["iss"]) == ("the-state", stack.url)
-    form = {
-        "grant_type": "authorization_code",
-        "client_id": client_id,
-        "code": answer["code"],
-        "code_verifier": VERIFIER,
-    }
-    given = requests.post(f"{stack.url}/oauth/token", form, timeout=20)
+    given = redeemed(stack, client_id, answer["code"])
     assert given.status_code == 200, given.text
     page.goto(stack.url)
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -11,11 +14,12 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
-from sessions_kms import ahead
+from sessions_kms import ahead, conf, services
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline
-from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
 from sessions_kms.middleware import StoreUnavailableMiddleware
+from sessions_kms.session import fetched
 from sessions_kms.session.next_cookie import KeyChange
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
 from tests.support.clock import FakeClock
@@ -61,6 +65,75 @@ async def test_first_load_needs_no_thread_and_asks_nothing(stack: Stack) -> None
     assert stack.dynamodb.calls.count(READ) == reads + 1
     with pytest.raises(SynchronousOnlyOperation):
         SessionStore(key)["a"]
+
+
+async def test_what_outlives_its_request_asks_anew(stack: Stack) -> None:
+    """Tasks and threads that a request starts have its context, for as long as they live."""
+    key = await stored(a=1)
+    is_over = asyncio.Event()
+
+    async def later() -> Any:
+        await is_over.wait()
+        return await SessionStore(key).aget("a")
+
+    async with ahead.session({NAME: key}):
+        task = asyncio.create_task(later())
+    session = SessionStore(key)
+    await session.aset("a", 2)
+    await session.asave()
+    is_over.set()
+    assert await task == 2
+
+
+async def test_of_two_who_load_at_one_moment_neither_finds_nothing(stack: Stack) -> None:
+    key = await stored(a=1)
+    async with ahead.session({NAME: key}):
+        first, second = fetched.of(key), fetched.of(key)
+    assert first is not None
+    assert second is None
+    found = first.taken()
+    assert found is not None
+    assert found[1] == {"a": 1}
+
+
+async def test_what_nobody_ended_is_closed_in_whatever_context(stack: Stack) -> None:
+    """As a loop that ends does with what is left, and the collector with a request's coroutines."""
+    key = await stored(a=1)
+    entered = ahead.session({NAME: key})
+    content = await asyncio.create_task(entered.__aenter__())
+    assert content == {"a": 1}
+    await entered.__aexit__(None, None, None)
+
+    async def view(_: HttpRequest) -> HttpResponse:
+        return HttpResponse()
+
+    steps = StoreUnavailableMiddleware(view).steps(RequestFactory().get("/"))
+    copy_context().run(next, steps)
+    steps.close()
+
+
+@pytest.mark.parametrize("can_be", [True, False], ids=["made", "not made"])
+async def test_services_are_not_made_in_the_loop_and_their_error_is_the_loads(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, can_be: bool
+) -> None:
+    key = await stored(a=1)
+    threads: list[int] = []
+
+    def build(_: Any) -> Any:
+        threads.append(threading.get_ident())
+        if can_be:
+            return stack.services
+        raise TableUnavailable
+
+    services.reset()
+    monkeypatch.setattr(services, "build", build)
+    monkeypatch.setattr(conf, "config", lambda: stack.config)
+    async with ahead.session({NAME: key}) as content:
+        assert content == ({"a": 1} if can_be else {})
+        if not can_be:
+            with pytest.raises(StoreUnavailable):
+                SessionStore(key)["a"]
+    assert threading.get_ident() not in threads[:1]
 
 
 async def test_other_sessions_are_asked_for(stack: Stack) -> None:

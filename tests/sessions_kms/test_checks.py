@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.core import checks as django_checks
 from pytest_django import Settings
 
@@ -17,7 +18,8 @@ from tests.support.processes import finished, module
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 GOOD = {"KEY_ID": KEY, "TABLE_NAME": "sessions"}
-IN_ORDER = [checks.MIDDLEWARE, checks.SESSION_MIDDLEWARE]
+SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
+IN_ORDER = [checks.MIDDLEWARE, SESSIONS]
 
 # What provokes each id, and nothing else: settings of Django's, laid over good ones.
 PROVOKED: dict[str, dict[str, Any]] = {
@@ -45,7 +47,7 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "E019": {"SESSIONS_KMS": GOOD | {"CLIENT": "httpx"}},
     "E020": {"SESSIONS_KMS": GOOD | {"GRANT_TIMEOUT": 91 * 86_400}},
     "W001": {"SESSION_ENGINE": "django.contrib.sessions.backends.db"},
-    "W002": {"MIDDLEWARE": [checks.SESSION_MIDDLEWARE]},
+    "W002": {"MIDDLEWARE": [SESSIONS]},
     "W003": {"SESSION_COOKIE_AGE": 7 * 86400 + 1},
     "W004": {"SESSIONS_KMS": GOOD | {"NOT_BEFORE": int(time.time() * 1000)}},
     "W005": {"INSTALLED_APPS": [checks.SESSIONS_APP, "sessions_kms"]},
@@ -54,6 +56,10 @@ PROVOKED: dict[str, dict[str, Any]] = {
     "W008": {"SESSION_SERIALIZER": "myproject.sessions.PickleSerializer"},
     "W009": {"SESSION_COOKIE_SAMESITE": "None"},
 }
+
+
+class OwnSessions(SessionMiddleware):
+    """A project's own."""
 
 
 @pytest.fixture(autouse=True)
@@ -98,8 +104,9 @@ def test_checks_are_registered_as_security_checks() -> None:
 @pytest.mark.parametrize(
     "order",
     [
-        [checks.SESSION_MIDDLEWARE, checks.MIDDLEWARE],
-        ["django.middleware.common.CommonMiddleware", checks.SESSION_MIDDLEWARE],
+        [SESSIONS, checks.MIDDLEWARE],
+        ["django.middleware.common.CommonMiddleware", SESSIONS],
+        [f"{__name__}.OwnSessions", checks.MIDDLEWARE],
     ],
 )
 def test_middleware_missing_or_behind_the_sessions_is_warned_of(
@@ -110,7 +117,7 @@ def test_middleware_missing_or_behind_the_sessions_is_warned_of(
 
 
 def test_project_without_session_middleware_is_not_warned(settings: Settings) -> None:
-    settings.MIDDLEWARE = []
+    settings.MIDDLEWARE = ["django.middleware.common.CommonMiddleware", "nowhere.Middleware"]
     assert found() == []
 
 

@@ -11,8 +11,8 @@ import pytest
 from django.http import HttpRequest
 
 from sessions_kms import outages
-from sessions_kms.exceptions import SessionMoved, TableUnavailable
-from sessions_kms.outages import QUIET, TOLD_EVERY, Outage, in_a_line
+from sessions_kms.exceptions import KMSUnavailable, SessionMoved, TableUnavailable
+from sessions_kms.outages import AT_HAND, QUIET, TOLD_EVERY, Outage, in_a_line
 from tests.support.clock import FakeClock
 
 LOGGER = logging.getLogger("tests.outages")
@@ -97,6 +97,31 @@ def test_end_is_told_when_requests_are_served_and_none_is_refused_for_a_while(
     ]
     outage.refused(failed())
     assert "requests are answered 503" in caplog.records[-1].getMessage()
+
+
+def test_outage_is_at_hand_for_moments_after_a_refusal_and_until_somebody_is_served(
+    outage: Outage, clock: FakeClock
+) -> None:
+    assert not outage.is_at_hand()
+    outage.refused(failed())
+    clock.advance(AT_HAND - 1)
+    assert outage.is_at_hand()
+    outage.served()
+    assert not outage.is_at_hand()
+    outage.refused(failed())
+    assert outage.is_at_hand()
+    clock.advance(AT_HAND)
+    assert not outage.is_at_hand()
+
+
+def test_any_part_of_the_store_may_be_the_one_at_hand(
+    outage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy = Outage(LOGGER, "kms", "KMS")
+    monkeypatch.setattr(outages, "OUTAGES", {KMSUnavailable: healthy, TableUnavailable: outage})
+    assert not outages.is_at_hand()
+    outages.note(failed())
+    assert outages.is_at_hand()
 
 
 def test_reason_is_bounded() -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from asyncio import FIRST_COMPLETED
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from gateway_site.edge.listening import Client, ClientGone
 
@@ -29,17 +27,16 @@ class Gate:
         self._patience = patience
         self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
 
-    @asynccontextmanager
-    async def place(self, client: Client) -> AsyncIterator[None]:
-        """Hold a place. Raises Busy after a while, and ClientGone when nobody waits for it."""
+    def place(self, client: Client) -> Place:
+        """Return a place to hold within a block."""
+        return Place(self, client)
+
+    async def enter(self, client: Client) -> None:
+        """Take a place. Raises Busy after a while, and ClientGone when nobody waits for it."""
         if self._free:
             self._free -= 1
         else:
             await self._wait(client)
-        try:
-            yield
-        finally:
-            self._leave()
 
     async def _wait(self, client: Client) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -61,14 +58,37 @@ class Gate:
 
     def _give_up(self, turn: asyncio.Future[None]) -> None:
         if turn.done():
-            self._leave()
+            self.leave()
         else:
             del self._line[turn]
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Hand the place to the next in line, or lay it down."""
         if self._line:
             turn, _ = self._line.popitem(last=False)
             turn.set_result(None)
         else:
             self._free += 1
+
+
+class Place:
+    """One place of a gate, held within a block or until it is left before."""
+
+    def __init__(self, gate: Gate, client: Client) -> None:
+        self._gate = gate
+        self._client = client
+        self._is_held = False
+
+    async def __aenter__(self) -> Place:
+        await self._gate.enter(self._client)
+        self._is_held = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Hand it on; once, however often this is called."""
+        if self._is_held:
+            self._is_held = False
+            self._gate.leave()

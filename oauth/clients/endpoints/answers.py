@@ -16,10 +16,12 @@ from django.views.decorators.csrf import csrf_exempt
 
 from oauth.clients.errors import GrantError
 from oauth.clients.rules.refusal import INVALID_REQUEST, TEMPORARILY_UNAVAILABLE, Refused
-from sessions_kms import StoreUnavailable
+from sessions_kms import StoreUnavailable, outages
 
 View = Callable[..., HttpResponse]
 
+NOT_NOW = "not_now"  # of a view: takes a sentence, and gives the 503
+ANYWHERE = {"Access-Control-Allow-Origin": "*"}
 PREFLIGHT_AGE = 3600  # seconds
 REQUEST_HEADERS = "Content-Type, MCP-Protocol-Version"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -29,7 +31,9 @@ RETRY_AFTER = 5  # seconds
 def for_programs(*methods: str) -> Callable[[View], View]:
     """Make a view that programs ask by these methods, be they pages of other sites.
 
-    What is refused is JSON (RFC 6749 section 5.2); what cannot be told is 503.
+    What is refused is JSON (RFC 6749 section 5.2); what cannot be told is 503. Who serves the view
+    says so by its ``not_now`` where it is not reached: after a 503 of another form some clients
+    give up their tokens (the SDK for TypeScript does).
     """
 
     def decorate(view: View) -> View:
@@ -39,10 +43,9 @@ def for_programs(*methods: str) -> Callable[[View], View]:
         def answering(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if request.method == "OPTIONS":
                 return _preflight(methods)
-            response = _answered(view, methods, request, *args, **kwargs)
-            response["Access-Control-Allow-Origin"] = "*"
-            return response
+            return _answered(view, methods, request, *args, **kwargs)
 
+        setattr(answering, NOT_NOW, not_now)
         return answering
 
     return decorate
@@ -52,7 +55,7 @@ def json_answer(
     document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] = NO_STORE
 ) -> HttpResponse:
     """Return a document; without other headers nobody may keep it."""
-    return JsonResponse(document, status=status, headers=dict(headers))
+    return JsonResponse(document, status=status, headers=ANYWHERE | dict(headers))
 
 
 def refusal(
@@ -84,7 +87,8 @@ def _answered(
         return refusal(error.code, str(error))
     except Http404:
         return refusal(INVALID_REQUEST, "There is nothing at this address.", 404)
-    except StoreUnavailable:
+    except StoreUnavailable as error:
+        outages.note(error)
         return not_now("The session store cannot be used at the moment.")
 
 
@@ -93,7 +97,7 @@ def _preflight(methods: tuple[str, ...]) -> HttpResponse:
     return HttpResponse(
         status=204,
         headers={
-            "Access-Control-Allow-Origin": "*",
+            **ANYWHERE,
             "Access-Control-Allow-Methods": ", ".join(methods),
             "Access-Control-Allow-Headers": REQUEST_HEADERS,
             "Access-Control-Max-Age": str(PREFLIGHT_AGE),

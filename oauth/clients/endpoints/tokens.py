@@ -7,6 +7,7 @@ hold. What a code or a token is worth, `oauth.clients.grants` knows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
@@ -74,6 +75,7 @@ def _redeemed(form: Form, resource: str | None, arrived_at: float) -> Issued:
         client_id=form["client_id"],
         redirect_uri=form.get("redirect_uri"),
         resource=resource,
+        welcomes=_welcomes(form),
     )
 
 
@@ -85,6 +87,7 @@ def _refreshed(form: Form, resource: str | None, arrived_at: float) -> Issued:
         resource=resource,
         scope=form.get("scope"),
         arrived_at=arrived_at,
+        welcomes=_welcomes(form),
     )
 
 
@@ -103,9 +106,16 @@ def _fields(request: HttpRequest) -> tuple[Form, list[str]]:
 
 
 def _check_client(server: AuthorizationServer, form: Form) -> None:
-    """Refuse a client that is none here any more; whose the code is, its item knows."""
+    """Refuse a client that is none here any more, by the word that has it register again.
+
+    Whose the code is, and where it was sent, its item knows.
+    """
     if not server.knows(required(form, "client_id")):
         raise UnknownClient("The client is not known here, or not any more.")
+
+
+def _welcomes(form: Form) -> Callable[[str], bool]:
+    return partial(authorization_server().welcomes, form["client_id"])
 
 
 def _audience(server: AuthorizationServer, named: list[str]) -> str | None:

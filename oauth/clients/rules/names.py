@@ -6,6 +6,7 @@ overflow what stands around it; the page shows the host beside it, in letters of
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 LENGTH_MAX = 60  # characters
@@ -13,6 +14,11 @@ READ_MAX = 1000  # of what was sent
 MARKS_MAX = 2  # combining marks in a row: more would grow over the lines above
 # Cc, Cf, Cs, Co, Cn, Zl, Zp: controls, orders to reverse the text, and nothing that shows.
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Letters and marks that show nothing either: Default_Ignorable_Code_Point of Unicode's
+# DerivedCoreProperties.txt, as far as it is none of those, and the blank of Braille.
+BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 NAMELESS = "An app without a name"
 
 
@@ -22,9 +28,10 @@ def shown(claimed: object) -> str:
     Letters of other forms that mean the same become plain ones (NFKC).
     """
     text = claimed[:READ_MAX] if isinstance(claimed, str) else ""
-    folded = unicodedata.normalize("NFKC", text)
-    visible = "".join(" " if each.isspace() else each for each in folded if _is_seen(each))
-    name = _with_few_marks(" ".join(visible.split()))
+    visible = "".join(filter(_is_seen, unicodedata.normalize("NFKC", text)))
+    # Once more: what stood apart by something unseen may be one letter now.
+    folded = unicodedata.normalize("NFKC", visible)
+    name = _with_few_marks(" ".join(folded.split()))
     return name[:LENGTH_MAX].strip() or NAMELESS
 
 
@@ -39,7 +46,9 @@ def mixes_alphabets(name: str) -> bool:
 
 
 def _is_seen(letter: str) -> bool:
-    return letter.isspace() or unicodedata.category(letter) not in UNSEEN
+    if letter.isspace():
+        return True
+    return unicodedata.category(letter) not in UNSEEN and not BLANK.match(letter)
 
 
 def _with_few_marks(text: str) -> str:

@@ -86,7 +86,9 @@ class WireAsks:
         ready = self._client.at_hand(self._table) or self._client.ready(self._table)
         if ready.line is None:
             return self._by_boto().blocking()
-        return self._heard(ready.line.blocking.ask(self._request(ready.credentials, ready.line)))
+        request = self._request(ready.credentials, ready.line)
+        answer: Answer = ready.line.blocking.ask(request, self._heard)
+        return answer
 
     async def looping(self) -> Answer:
         """Ask in this loop. Raises NotBegun, too."""
@@ -97,7 +99,8 @@ class WireAsks:
         if ready.line is None:
             return await self._by_boto().looping()
         request = self._request(ready.credentials, ready.line)
-        return self._heard(await ready.line.looping.ask(request))
+        answer: Answer = await ready.line.looping.ask(request, self._heard)
+        return answer
 
     def _by_boto(self) -> BotoAsks:
         return BotoAsks(self._client.boto, self._operation, self._params)

@@ -31,6 +31,11 @@ class Answer:
     keeps_alive: bool
 
 
+def as_it_is(answer: Answer) -> Answer:
+    """Return an answer, and find nothing wrong with what it says."""
+    return answer
+
+
 class AnswerReader:
     """Reads one answer of a connection."""
 

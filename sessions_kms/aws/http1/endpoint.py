@@ -1,10 +1,9 @@
 """Where requests go."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """A host, by its name or address (IPv6 without brackets), a port, and whether TLS is spoken."""
 
     host: str

@@ -9,12 +9,13 @@ import socket
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 from weakref import WeakSet
 
 from sessions_kms.aws import resolving
-from sessions_kms.aws.http1.answer import Answer, AnswerReader
+from sessions_kms.aws.http1.answer import Answer, AnswerReader, as_it_is
 from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.transport.channel import Channel, heard
 from sessions_kms.aws.transport.channels import Channels
 from sessions_kms.aws.transport.failures import not_connected, unanswered
@@ -117,11 +118,13 @@ class BlockingTransport:
         self._begin()
         _transports.add(self)
 
-    def ask(self, request: bytes) -> Answer:
-        """Send a request once, and return its answer.
+    def ask(self, request: bytes, read: Callable[[Answer], Any] = as_it_is) -> Any:
+        """Send a request once, and return what its answer says.
 
-        Who finds all connections in use waits for one, as long as one may take to connect. Raises
-        botocore's errors (see `failures`), or GarbledAnswer. Nothing is sent a second time.
+        One that ``read`` calls garbled may be that to another request, and so would be the next
+        on its connection: that is closed. Who finds all connections in use waits for one, as
+        long as one may take to connect. Raises botocore's errors (see `failures`), GarbledAnswer,
+        and what ``read`` does. Nothing is sent a second time.
         """
         __traceback_hide__ = True
         attempt = Attempt(self._limits)
@@ -131,7 +134,7 @@ class BlockingTransport:
         except Empty:
             self._wait_for(places, attempt)
         try:
-            return self._answer(request, attempt)
+            return self._said(request, read, attempt)
         finally:
             places.put(None)
 
@@ -160,23 +163,26 @@ class BlockingTransport:
             pass
         raise not_connected(self._endpoint, OutOfTime())
 
-    def _answer(self, request: bytes, attempt: Attempt) -> Answer:
+    def _said(self, request: bytes, read: Callable[[Answer], Any], attempt: Attempt) -> Any:
         __traceback_hide__ = True
         connection = self._kept.take() or self._connected(attempt)
         keeps = False
         try:
             answer = connection.ask(request, attempt)
             keeps = answer.keeps_alive and not connection.channel.is_over
+            return read(answer)
         except OSError as exc:
             raise unanswered(self._endpoint, exc) from exc
+        except GarbledAnswer:
+            keeps = False
+            raise
         finally:
             # Not in an `except`: what ends this thread leaves no answer half read, either.
-            if not keeps:
+            if keeps:
+                self._channels.answered(connection.channel)
+                self._kept.keep(connection)
+            else:
                 connection.close()
-        if keeps:
-            self._channels.answered(connection.channel)
-            self._kept.keep(connection)
-        return answer
 
     def _connected(self, attempt: Attempt) -> _Connection:
         host, port = self._endpoint.host, self._endpoint.port

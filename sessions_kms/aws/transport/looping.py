@@ -9,11 +9,12 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from sessions_kms.aws import resolving
-from sessions_kms.aws.http1.answer import Answer
+from sessions_kms.aws.http1.answer import Answer, as_it_is
 from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.transport.channels import Channels
 from sessions_kms.aws.transport.failures import not_connected, unanswered
 from sessions_kms.aws.transport.kept import Kept, end_of_one_made
@@ -45,18 +46,20 @@ class LoopingTransport:
         self._steady = steady
         self._of_loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
 
-    async def ask(self, request: bytes) -> Answer:
-        """Send a request once, and return its answer.
+    async def ask(self, request: bytes, read: Callable[[Answer], Any] = as_it_is) -> Any:
+        """Send a request once, and return what its answer says.
 
-        Who finds all connections in use waits for one, as long as one may take to connect. Raises
-        botocore's errors (see `failures`), or GarbledAnswer. Nothing is sent a second time.
+        One that ``read`` calls garbled may be that to another request, and so would be the next
+        on its connection: that is closed. Who finds all connections in use waits for one, as
+        long as one may take to connect. Raises botocore's errors (see `failures`), GarbledAnswer,
+        and what ``read`` does. Nothing is sent a second time.
         """
         __traceback_hide__ = True
         attempt = Attempt(self._limits)
         mine = self._of_loops.get(asyncio.get_running_loop()) or await self._begin()
         await self._wait_for(mine.places, attempt)
         try:
-            return await self._answer(request, attempt, mine)
+            return await self._said(request, read, attempt, mine)
         finally:
             mine.places.release()
 
@@ -79,23 +82,28 @@ class LoopingTransport:
         except TimeoutError:
             raise not_connected(self._endpoint, OutOfTime()) from None
 
-    async def _answer(self, request: bytes, attempt: Attempt, mine: "_OfLoop") -> Answer:
+    async def _said(
+        self, request: bytes, read: Callable[[Answer], Any], attempt: Attempt, mine: "_OfLoop"
+    ) -> Any:
         __traceback_hide__ = True
         connection = mine.kept.take() or await self._connected(attempt, mine)
         keeps = False
         try:
             answer = await connection.ask(request, attempt)
             keeps = answer.keeps_alive and not connection.channel.is_over
+            return read(answer)
         except OSError as exc:
             raise unanswered(self._endpoint, exc) from exc
+        except GarbledAnswer:
+            keeps = False
+            raise
         finally:
             # Not in an `except`: a task that is cancelled leaves no answer half read, either.
-            if not keeps:
+            if keeps:
+                self._channels.answered(connection.channel)
+                mine.kept.keep(connection)
+            else:
                 connection.close()
-        if keeps:
-            self._channels.answered(connection.channel)
-            mine.kept.keep(connection)
-        return answer
 
     async def _connected(self, attempt: Attempt, mine: "_OfLoop") -> Talking:
         host, port = self._endpoint.host, self._endpoint.port

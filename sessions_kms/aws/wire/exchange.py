@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.http1.request import opening, post
 from sessions_kms.aws.wire import answer_json, request_json
 from sessions_kms.aws.wire.shapes import REQUESTS
@@ -20,6 +21,8 @@ from sessions_kms.aws.wire.sigv4 import Credentials, Signer, Signing
 SERVICE: Final = "dynamodb"
 TRANSACTION: Final = "TransactWriteItems"
 TOKEN: Final = "ClientRequestToken"  # noqa: S105 - the name of a parameter
+CAPACITY: Final = "ReturnConsumedCapacity"
+NOTHING: Final = frozenset({"ResponseMetadata"})
 HEADERS: Final = {
     name: {
         "X-Amz-Target": f"DynamoDB_20120810.{name}",
@@ -106,6 +109,22 @@ class Exchange:
         return self._target.request(self._operation, self.body, credentials, at)
 
     def answered(self, answer: Answer) -> dict[str, Any]:
-        """Return what an answer says. Raises botocore's ClientError, or GarbledAnswer."""
+        """Return what an answer says.
+
+        Raises botocore's ClientError, or GarbledAnswer, also for what answers another request.
+        """
         __traceback_hide__ = True
-        return answer_json.read(self._operation, answer)
+        said = answer_json.read(self._operation, answer)
+        if self._is_told_nothing(said) or self._is_told_of_another(said.get("Item")):
+            raise GarbledAnswer
+        return said
+
+    def _is_told_nothing(self, said: Mapping[str, Any]) -> bool:
+        """Tell whether not even what was asked for of every answer is there."""
+        return said.keys() <= NOTHING and CAPACITY in self._params
+
+    def _is_told_of_another(self, item: Mapping[str, Any] | None) -> bool:
+        if item is None:
+            return False
+        key = self._params["Key"]
+        return any(item.get(name) != key[name] for name in key)

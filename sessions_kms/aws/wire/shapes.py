@@ -5,9 +5,8 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations_Am
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 
 class Leaf(Enum):
@@ -22,22 +21,19 @@ class Leaf(Enum):
     __hash__ = object.__hash__  # Enum's own is written in Python, and asked for each field.
 
 
-@dataclass(frozen=True)
-class ListOf:
+class ListOf(NamedTuple):
     """Any number of the same."""
 
     member: "Shape"
 
 
-@dataclass(frozen=True)
-class MapOf:
+class MapOf(NamedTuple):
     """Any number of the same, under names of their own."""
 
     member: "Shape"
 
 
-@dataclass(frozen=True)
-class Structure:
+class Structure(NamedTuple):
     """Fields, none of which has to be there."""
 
     members: Mapping[str, "Shape"]

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from sessions_kms.services import Services
 from sessions_kms.session.lifetime import moment
+
+if TYPE_CHECKING:
+    from sessions_kms.services import Services
 
 
 class Expiry(SessionBase):
@@ -25,7 +27,7 @@ class Expiry(SessionBase):
         # What it needs, and two of Django's own that are missing in its stubs.
 
         @property
-        def _services(self) -> Services: ...
+        def _services(self) -> "Services": ...
 
         def created(self) -> int | None: ...
 

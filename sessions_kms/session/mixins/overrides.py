@@ -4,7 +4,6 @@ Each verb has a method for threads and an async twin. Where only the sync one is
 the async one has it called in a thread, as Django's does.
 """
 
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -16,21 +15,21 @@ Verb = Literal["load", "exists", "create", "save", "cycle_key", "delete"]
 POOL: Final = "sessions_kms-overrides"  # apart: they may wait for each other, and for what is ours
 
 
-@dataclass(frozen=True)
 class Own:
     """The wait for a method of a session (`steps.Wait`) that may be a project's own."""
 
-    session: SessionBase = field(repr=False)
-    verb: Verb
-    args: tuple[Any, ...] = field(default=(), repr=False)
+    def __init__(self, session: SessionBase, verb: Verb, args: tuple[Any, ...]) -> None:
+        self._session = session
+        self._verb = verb
+        self._args = args
 
     def blocking(self) -> Any:
         """Call it in this thread."""
-        return getattr(self.session, self.verb)(*self.args)
+        return getattr(self._session, self._verb)(*self._args)
 
     async def looping(self) -> Any:
         """Await its twin."""
-        return await getattr(self.session, f"a{self.verb}")(*self.args)
+        return await getattr(self._session, f"a{self._verb}")(*self._args)
 
 
 def in_a_thread(session: SessionBase, verb: Verb, *args: Any) -> Call:

@@ -7,6 +7,7 @@ NAMES = (
     "fleet",
     "serving",
     "proxying",
+    "paging",
     "connecting",
     "streaming",
     "starting",

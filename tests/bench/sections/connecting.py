@@ -43,7 +43,7 @@ def run(scale: Scale, folder: Path) -> Section:
         for turn in range(scale.bursts + 1):
             for (upstream, way), found in loads.items():
                 address = f"http://127.0.0.1:{proxy.port}/gateway/{upstream}/{way}"
-                load = generate(address, connections=1, seconds=scale.burst, cookie=proxy.cookie)
+                load = generate(address, connections=1, seconds=scale.burst, header=proxy.header)
                 if turn:  # The first one warms.
                     found.append(load)
     rows = [_row(upstream, way, loads) for upstream, way in loads]

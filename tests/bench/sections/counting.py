@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from django.core.management import call_command
 
 from sessions_kms.services import services
 from tests.bench import aws
-from tests.bench.calls import counted, deletes, puts, reads
-from tests.bench.gateway_environment import environment
+from tests.bench.calls import counted, deletes, lone_puts, puts, reads, transactions, writes
+from tests.bench.gateway_environment import CLIENTS, UPSTREAM, environment
 from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 from tests.oauth.support import fake_provider
@@ -23,7 +24,15 @@ from tests.oauth.support.fake_provider import FakeProvider
 PER = 1000
 LOGIN = "/accounts/oidc/corp/login/"
 # Of the puts one is the tombstone of the key before the sign-in, and one what lists show.
-LIMITS = {"puts": (puts, 6), "deletes": (deletes, 0), "reads": (reads, 3)}
+LIMITS = {
+    "sign-in": {"puts": (puts, 6), "deletes": (deletes, 0), "reads": (reads, 3)},
+    "a client's call": {"reads": (reads, 1), "writes": (writes, 0)},
+    "a client's refresh": {
+        "reads": (reads, 3),
+        "puts": (lone_puts, 1),
+        "transactions": (transactions, 1),
+    },
+}
 NOTES = [
     "The gateway itself, in process, with its whole middleware; KMS is the local one, DynamoDB is "
     "roto, which stores and checks conditions. An operation that takes two requests (a sign-in is "
@@ -39,6 +48,7 @@ def run(scale: Scale, folder: Path) -> Section:
         os.environ |= environment(
             found, folder, issuer=provider.issuer, upstream="http://127.0.0.1:9"
         )
+        os.environ |= CLIENTS
         django.setup(set_prefix=False)
         call_command("migrate", verbosity=0)
         with counted() as calls:
@@ -50,10 +60,10 @@ def run(scale: Scale, folder: Path) -> Section:
         for name, each in counts.items()
     ]
     section.tables.append(Table("Calls for 1,000 requests", ("", *operations), rows))
-    signed_in = counts["sign-in"]
-    for what, (number, limit) in LIMITS.items():
-        each = round(number(signed_in) / scale.counted, 2)
-        section.targets.append(Target(f"sign-in: {what}", limit, each))
+    for name, limits in LIMITS.items():
+        for what, (number, limit) in limits.items():
+            each = round(number(counts[name]) / scale.counted, 2)
+            section.targets.append(Target(f"{name}: {what}", limit, each))
     return section
 
 
@@ -74,6 +84,10 @@ def _counts(calls: Counter[str], provider: FakeProvider, times: int) -> dict[str
     found["read the session"] = count(lambda: person.get("/bench/read"))
     found["modify the session"] = count(lambda: person.get("/bench/modify"))
     found["home page, signed in"] = count(lambda: person.get("/"))
+    client = Client()
+    client.call()  # Which session a token opens is looked up once a minute.
+    found["a client's call"] = count(client.call)
+    found["a client's refresh"] = count(client.refresh)
     return found
 
 
@@ -100,6 +114,61 @@ class Person:
 
     def sign_out(self) -> None:
         _expect(self._client.post("/accounts/logout/"), 302)
+
+
+class Client:
+    """An OAuth client that somebody let in."""
+
+    def __init__(self) -> None:
+        from tests.bench.person import client_token
+
+        self._issued = client_token()
+
+    def call(self) -> None:
+        """Call the upstream, which does not listen: all is done but that."""
+        status = asyncio.run(_asked(f"/gateway/{UPSTREAM}/", self._issued.access_token))
+        if status != 502:
+            raise RuntimeError(f"{status} instead of 502")
+
+    def refresh(self) -> None:
+        from oauth.clients.grants import grants
+
+        self._issued = grants().refresh(
+            self._issued.refresh_token,
+            client_id="client",
+            resource=None,
+            scope=None,
+            arrived_at=services().clock(),
+            welcomes=lambda _: True,
+        )
+
+
+async def _asked(path: str, token: str) -> int:
+    """Return the status of a call that shows a token, by the gateway's ASGI application."""
+    from gateway_site.asgi import application
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {token}".encode())],
+    }
+    told: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            told.append(message["status"])
+
+    await application(scope, receive, send)
+    return told[0]
 
 
 def _expect(response: Any, status: int) -> None:

@@ -10,13 +10,24 @@ from tests.bench import proxies
 from tests.bench.bursts import Turn, cpu_ratio, time_ratio, turn_of
 from tests.bench.load import generator
 from tests.bench.peer_proxies import Missing
-from tests.bench.proxies import ASKING, BEFORE, FORWARDER, GATEWAY, PEERS, Proxy, Stage
+from tests.bench.proxies import (
+    ASKING,
+    BEFORE,
+    CLIENT,
+    FORWARDER,
+    GATEWAY,
+    OWN_FORWARDER,
+    PEERS,
+    Proxy,
+    Stage,
+)
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 
-NAMES = (FORWARDER, ASKING, GATEWAY, BEFORE, *PEERS)
+NAMES = (FORWARDER, OWN_FORWARDER, ASKING, GATEWAY, CLIENT, BEFORE, *PEERS)
 CONNECTIONS = (1, 16, 200)
 CPU_LIMIT = 1.7  # times the bare forwarder's
+CLIENT_LIMIT = 1.1  # times a call's with a cookie
 TIME_LIMIT = 0.2  # times that of a call before
 AT = 16  # connections, at which the limits count
 COLUMNS = (
@@ -39,7 +50,8 @@ def run(scale: Scale, folder: Path) -> Section:
         [
             "The gateway checks who calls: it loads the session from DynamoDB (a process that "
             "answers from memory), the person from SQLite, and passes Django's whole middleware. "
-            "The bare forwarder does none of that.",
+            "The bare forwarders do none of that.",
+            f"“{CLIENT}” is the call of an OAuth client that signed in at the gateway.",
             f"“{ASKING}” loads session and person and does no more.",
             "The others are signed in at a provider, keep the tokens in their session, and send "
             "the access token to the upstream. Only the gateway's session is sealed at rest under "
@@ -84,6 +96,10 @@ def _add(section: Section, connections: int, turns: Turns) -> None:
     cpu = cpu_ratio(turns[GATEWAY], turns[FORWARDER]).median
     section.targets.append(
         Target(f"gateway, {title}: CPU, times the bare forwarder's", CPU_LIMIT, cpu)
+    )
+    client = cpu_ratio(turns[CLIENT], turns[GATEWAY]).median
+    section.targets.append(
+        Target(f"{CLIENT}, {title}: CPU, times that with a cookie", CLIENT_LIMIT, client)
     )
     if BEFORE in turns:
         took = time_ratio(turns[GATEWAY], turns[BEFORE]).median

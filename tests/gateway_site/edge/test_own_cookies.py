@@ -9,6 +9,7 @@ from django.contrib.messages.storage.base import Message
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
+from gateway_site.edge import own_cookies
 from gateway_site.messages import MessageStorage
 from tests.gateway_site.pages.test_headers import HOST, in_production
 from tests.oauth.support.fake_provider import FakeProvider
@@ -74,3 +75,14 @@ def test_names_that_no_standard_allows_are_nobodys(ask: Ask, settings: Settings)
 def test_no_middleware_of_others_is_outside_of_it(settings: Settings) -> None:
     place = settings.MIDDLEWARE.index("gateway_site.edge.own_cookies.OwnCookiesMiddleware")
     assert all(name.startswith("gateway_site.") for name in settings.MIDDLEWARE[:place])
+
+
+def test_headers_of_a_call_keep_what_counts_however_a_server_spells_their_name() -> None:
+    others = [(b"host", b"a"), (b"accept", b"*/*")]
+    assert own_cookies.counting(others) is others
+    kept = [*others, (b"cookie", b"a=1; b=2")]
+    assert own_cookies.counting(kept) is kept
+    for planted in ([(b"cookie", b"a=1; \xa0b=2")], [(b"Cookie", b"a=1"), (b"COOKIE", b"[b]=2")]):
+        found = own_cookies.counting([*planted, *others])
+        assert found == [*others, (b"cookie", b"a=1")]
+        assert own_cookies.believed({"headers": found}) == {"a": "1"}

@@ -75,6 +75,11 @@ def test_variable_that_is_about_nothing_is_refused(name: str) -> None:
         ("CLIENTS_END_WITH_SID", "no!"),
         ("CLIENTS_ALLOWED_HOSTS", "https://claude.ai"),
         ("CLIENTS_ALLOWED_HOSTS", "*"),
+        ("CLIENTS_REFUSED", "Evil.example"),
+        ("CLIENTS_REFUSED", "https://evil.example"),
+        ("CLIENTS_REFUSED", "https://evil.example/a?b"),
+        ("CLIENTS_REFUSED", "evil.example dcr."),
+        ("CLIENTS_REFUSED", "sha256:abc"),
         ("CLIENTS_REDIRECT_URIS", "https://claude.ai/callback"),
         ("CLIENTS_REDIRECT_URIS", "javascript:alert(1)"),
         ("CLIENTS_REDIRECT_URIS", "data:text/html,x"),
@@ -115,6 +120,24 @@ def test_clients_of_a_file_are_read(tmp_path: Path) -> None:
     app = {"client_id": "our-app", "client_name": "Ours", "redirect_uris": ["https://a.example/cb"]}
     path.write_text(json.dumps([app]), encoding="utf-8")
     assert server(CLIENTS_FILE=str(path)).listed["our-app"].name == "Ours"
+
+
+def test_who_is_turned_away_is_told_by_host_or_by_id(tmp_path: Path) -> None:
+    long = f"sha256:{'0' * 64}"
+    refused = {
+        "evil.example",
+        ".evil.example",
+        "localhost",
+        "dcr.eyJ9",
+        "https://a.example/b",
+        long,
+    }
+    assert server(CLIENTS_REFUSED=", ".join(refused)).refused == refused
+    path = tmp_path / "clients.json"
+    app = {"client_id": "our-app", "redirect_uris": ["https://a.example/cb"]}
+    path.write_text(json.dumps([app]), encoding="utf-8")
+    with pytest.raises(ImproperlyConfigured, match=r"^CLIENTS_REFUSED .*our-app.*CLIENTS_FILE"):
+        server(CLIENTS_FILE=str(path), CLIENTS_REFUSED="our-app")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"[" * 9000, b"\xff", b" " * 300_000])

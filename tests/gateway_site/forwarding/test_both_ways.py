@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import pytest
 
+from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import Gateway
 
 LOOP, THREAD, NEITHER = "in_loop", "in_thread", "neither"
@@ -31,7 +32,10 @@ VARYING = (  # what no two answers have in common
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and what comes of it. `cookie` is a header, or else a kind of session."""
+    """A request, and what comes of it. `cookie` is a header, or else a kind of session.
+
+    In a header `{token}` is one that a client was given for the upstream `of`.
+    """
 
     line: bytes
     status: int
@@ -40,6 +44,8 @@ class Case:
     cookie: str | bytes | None = "good"
     host: bytes = b"{host}"
     body: bytes = b""
+    of: str = "open"
+    more: Mapping[str, int] = field(default_factory=dict)  # signals
 
 
 def posting(token: bytes, *headers: bytes, cookie: bytes = SECRET) -> tuple[bytes, ...]:
@@ -126,7 +132,46 @@ CASES = {
 }
 
 
+OPEN = b"GET /gateway/open/x?a=1 HTTP/1.1"
+SHOWN = b"Authorization: Bearer {token}"
+WITH_TOKEN = {
+    "good": Case(OPEN, 200, headers=(SHOWN,), cookie=None),
+    "in other letters": Case(OPEN, 200, headers=(b"AUTHORIZATION: bEARER  {token}",), cookie=None),
+    "beside a cookie": Case(OPEN, 200, headers=(SHOWN,)),
+    "beside foreign cookies": Case(OPEN, 200, headers=(SHOWN,), cookie=b"a=b; \xff=1; =;"),
+    "unsafe, without a CSRF token": Case(
+        b"POST /gateway/open/x HTTP/1.1",
+        200,
+        headers=(SHOWN, b"Content-Length: 2"),
+        cookie=None,
+        body=b"ab",
+    ),
+    "none, nor a cookie": Case(OPEN, 401, cookie=None),
+    "none, and a cookie": Case(OPEN, 200),
+    "of another scheme": Case(OPEN, 200, headers=(b"Authorization: Basic eDp5",)),
+    "empty": Case(OPEN, 401, headers=(b"Authorization: Bearer",)),
+    "malformed": Case(OPEN, 401, headers=(b"Authorization: Bearer gwa_\xff",)),
+    "unknown": Case(OPEN, 401, headers=(b"Authorization: Bearer gwa_" + b"a" * 32,)),
+    "twice": Case(OPEN, 401, headers=(SHOWN, SHOWN)),
+    "at another upstream": Case(b"GET /gateway/led/x HTTP/1.1", 401, headers=(SHOWN,)),
+    "where no client is let in": Case(GET, 200, headers=(SHOWN,)),
+    "at the index": Case(b"GET /gateway/ HTTP/1.1", 401, headers=(SHOWN,), cookie=None),
+    "spelt otherwise": Case(b"GET /%67ateway/open/x HTTP/1.1", 400, headers=(SHOWN,)),
+    "bad Host": Case(OPEN, 400, headers=(SHOWN,), host=b"evil.example"),
+    "other site": Case(OPEN, 403, headers=(SHOWN, b"Sec-Fetch-Site: cross-site")),
+    "bad query": Case(b"GET /gateway/open/x?%zz HTTP/1.1", 400, headers=(SHOWN,)),
+    "of no connected provider": Case(
+        b"GET /gateway/unheld/x HTTP/1.1", 401, headers=(SHOWN,), of="unheld"
+    ),
+}
+
+
+FAILED = {"failed": 1}  # as Django reports what a middleware raises
 WITHOUT_STORE = {
+    "token": Case(OPEN, 503, headers=(SHOWN,), more=FAILED),
+    "unknown token": Case(
+        OPEN, 503, headers=(b"Authorization: Bearer gwa_" + b"a" * 32,), more=FAILED
+    ),
     "good": Case(GET, 503),
     "index": Case(b"GET /gateway/ HTTP/1.1", 503),
     "navigating": Case(GET, 503, headers=NAVIGATING),
@@ -154,7 +199,7 @@ def without_store(both: Gateway) -> Iterator[None]:
     both.control("store/up")
 
 
-def ask(gateway: Gateway, case: Case, cookie: bytes) -> bytes:
+def ask(gateway: Gateway, case: Case, cookie: bytes, token: str = "") -> bytes:
     """Send a request, and return the answer without what varies."""
     secrets = [header for header in case.headers if header.startswith(CSRF_COOKIE)]
     pairs = [cookie, *(b"gateway_csrftoken=" + each.removeprefix(CSRF_COOKIE) for each in secrets)]
@@ -164,7 +209,7 @@ def ask(gateway: Gateway, case: Case, cookie: bytes) -> bytes:
         b"Host: " + case.host,
         b"Connection: close",
         *([b"Cookie: " + sent] if sent else []),
-        *(header for header in case.headers if header not in secrets),
+        *(each.replace(b"{token}", token.encode()) for each in case.headers if each not in secrets),
     ]
     answer = gateway.raw(b"\r\n".join(lines) + b"\r\n\r\n" + case.body)
     for pattern, instead in VARYING:
@@ -180,12 +225,20 @@ def cookie_of(gateway: Gateway, kind: str | bytes | None) -> bytes:
     return kind.replace(b"{good}", gateway.control("cookie/good").encode())
 
 
+def token_of(gateway: Gateway, case: Case) -> str:
+    is_shown = any(b"{token}" in header for header in case.headers)
+    return Caller.allowed(gateway, case.of).access_token if is_shown else ""
+
+
 def counts(gateway: Gateway) -> Counter[str]:
     return Counter(json.loads(gateway.control("ways")))
 
 
 def answered(
-    gateway: Gateway, case: Case, before: Callable[[], object] = lambda: None
+    gateway: Gateway,
+    case: Case,
+    before: Callable[[], object] = lambda: None,
+    after: Callable[[], object] = lambda: None,
 ) -> dict[str, bytes]:
     """Return the answer of each way, having seen that it was that way, and once."""
     answers = {}
@@ -193,12 +246,13 @@ def answered(
         gateway.control(f"way/{way.removeprefix('in_')}")
         gateway.control("store/up")
         ask(gateway, Case(GET, 200), cookie_of(gateway, "good"))  # The person is known then.
-        cookie = cookie_of(gateway, case.cookie)
+        cookie, token = cookie_of(gateway, case.cookie), token_of(gateway, case)
         before()
         already = counts(gateway)
-        answers[way] = ask(gateway, case, cookie)
+        answers[way] = ask(gateway, case, cookie, token)
+        after()
         took = case.way if way == LOOP or case.way == NEITHER else THREAD
-        served = {} if took == NEITHER else {took: 1, "started": 1, "finished": 1}
+        served = {} if took == NEITHER else {took: 1, "started": 1, "finished": 1, **case.more}
         assert counts(gateway) - already == Counter(served), (way, answers[way])
     return answers
 
@@ -213,6 +267,11 @@ def test_answer_is_the_same_both_ways(both: Gateway, name: str) -> None:
     assert_same(answered(both, CASES[name]), CASES[name].status)
 
 
+@pytest.mark.parametrize("name", WITH_TOKEN)
+def test_answer_is_the_same_both_ways_to_a_clients_token(both: Gateway, name: str) -> None:
+    assert_same(answered(both, WITH_TOKEN[name]), WITH_TOKEN[name].status)
+
+
 @pytest.mark.usefixtures("without_store")
 @pytest.mark.parametrize("name", WITHOUT_STORE)
 def test_answer_is_the_same_both_ways_without_the_store(both: Gateway, name: str) -> None:
@@ -220,13 +279,22 @@ def test_answer_is_the_same_both_ways_without_the_store(both: Gateway, name: str
     assert_same(answered(both, case, lambda: both.control("store/down")), case.status)
 
 
-def test_answer_is_the_same_both_ways_for_somebody_who_is_not_active(both: Gateway) -> None:
+@pytest.mark.parametrize(
+    "inactive",
+    [Case(GET, 401, THREAD), Case(OPEN, 401, THREAD, headers=(SHOWN,))],
+    ids=["cookie", "token"],
+)
+def test_answer_is_the_same_both_ways_for_somebody_who_is_not_active(
+    both: Gateway, inactive: Case
+) -> None:
     """The signal of the change has them forgotten: the database is asked, in a thread."""
-    inactive = Case(GET, 401, THREAD)
-    try:
-        assert_same(answered(both, inactive, lambda: both.control("active/0")), 401)
-    finally:
-        both.control("active/1")
+    answers = answered(
+        both,
+        inactive,
+        before=lambda: both.control("active/0"),
+        after=lambda: both.control("active/1"),
+    )
+    assert_same(answers, 401)
 
 
 @pytest.mark.parametrize("line", [GET, b"GET /gateway/?next=//a.example HTTP/1.1"])
@@ -251,3 +319,19 @@ def test_somebody_who_is_not_known_is_looked_up_in_a_thread_with_the_session_tha
         assert ask(both, Case(GET, 200), cookie).startswith(b"HTTP/1.1 200 ")
         assert (counts(both) - before)[took] == 1
     assert int(both.control("reads")) - reads == 2
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_calls_with_a_token_read_one_item_each(both: Gateway, is_known: bool) -> None:
+    """In a thread, too, where who calls is asked for: it goes on with the session that was read."""
+    both.control("way/loop")
+    case = Case(OPEN, 200, headers=(SHOWN,))
+    token = token_of(both, case)
+    ask(both, case, b"", token)
+    for _ in range(3):
+        if not is_known:
+            both.control(f"age/{LONG}")  # which forgets everybody
+        before, reads = counts(both), int(both.control("all-reads"))
+        assert ask(both, case, b"", token).startswith(b"HTTP/1.1 200 ")
+        assert int(both.control("all-reads")) - reads == 1
+        assert (counts(both) - before)[LOOP if is_known else THREAD] == 1

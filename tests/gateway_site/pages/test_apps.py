@@ -13,6 +13,8 @@ from pytest_django import Settings
 from gateway_site.pages import app_news
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
+from oauth.clients.rules.client import Client as OAuthClient
+from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
 from oauth.signals import grant_ended
 from sessions_kms.services import id_of
@@ -21,7 +23,7 @@ from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
-from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER
+from tests.oauth.support.grants import ASKED, CONSENT, TOKENS, VERIFIER
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 
@@ -45,17 +47,8 @@ def allow(visitor: Visitor, **changes: Any) -> str:
     consent = Consent(**(vars(CONSENT) | changes))
     backend = visitor.session["_auth_user_backend"]
     code = grants().allow(user, consent, "corp", TOKENS, backend=backend).code
-    return (
-        grants()
-        .redeem(
-            code,
-            verifier=VERIFIER,
-            client_id=consent.client_id,
-            redirect_uri=None,
-            resource=None,
-        )
-        .access_token
-    )
+    asked = ASKED | {"client_id": consent.client_id, "redirect_uri": None}
+    return grants().redeem(code, verifier=VERIFIER, **asked).access_token
 
 
 def lives(token: str) -> bool:
@@ -118,6 +111,20 @@ def test_card_says_what_was_allowed_to_whom_and_for_how_long(ada: Visitor, store
     )
     assert since == renewed == began
     assert ends == began + 7 * 24 * 3600
+
+
+@pytest.mark.parametrize("client_id", ["ours", "o" * 500])
+def test_operators_own_client_is_shown_as_such(
+    ada: Visitor, settings: Settings, client_id: str
+) -> None:
+    """As on the consent page, be its id a long one."""
+    allow(ada, client_id=client_id, client_host=None)
+    assert "Unverified" in cards(ada)[0].text
+    client = OAuthClient(client_id, "A client", (CONSENT.redirect_uri,), Source.OPERATOR)
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"listed": {client_id: client}})
+    (card,) = cards(ada)
+    assert "The people who run this gateway" in card.text
+    assert "Unverified" not in card.text
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ def answers(calls: Calls) -> list[Any]:
         found.extend(filter(None, [parsed.get("Item")]))
 
     for operation in READS:
-        clients._session().events.register(f"after-call.dynamodb.{operation}", note)
+        clients._session().get_component("event_emitter").register(
+            f"after-call.dynamodb.{operation}", note
+        )
     return found
 
 

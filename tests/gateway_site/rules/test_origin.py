@@ -168,7 +168,19 @@ def test_signed_out_person_is_led_to_the_sign_in(gateway: Gateway, headers: dict
     assert f'href="{called.replace("&", "&amp;")}"' in page.text
 
 
-@pytest.mark.parametrize("to", ["/", "//evil.example/gateway/", "/gateway", "/accounts/logout/"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        "/",
+        "//evil.example/gateway/",
+        "/gateway",
+        "/accounts/logout/",
+        "/gateway/../accounts/logout/",  # as a browser follows it
+        "/gateway/echo/%2e%2e/%2e./accounts/logout/",
+        "/gateway/echo/\\..\\..\\accounts/logout/",
+        "/gateway//evil.example/",
+    ],
+)
 def test_page_that_leads_to_calls_leads_nowhere_else(gateway: Gateway, to: str) -> None:
     with gateway.client() as client:
         page = client.get(f"{gateway.url}/continue/", params={"to": to}, timeout=10)

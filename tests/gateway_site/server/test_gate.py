@@ -71,6 +71,22 @@ async def test_as_many_as_there_are_places_come_in_at_once_and_the_rest_in_turn(
 
 
 @on_moved_clock
+async def test_place_that_is_left_early_is_one_place() -> None:
+    gate, order = Gate(1), list[str]()
+    async with gate.place(client()) as place:
+        first, second = Visit(gate, "first", order), Visit(gate, "second", order)
+        await turns()
+        assert order == []
+        place.leave()
+        await turns()
+        assert order == ["first"]
+    await turns()
+    assert order == ["first"]
+    await first.left()
+    await second.left()
+
+
+@on_moved_clock
 async def test_who_waits_for_too_long_is_told_so_and_costs_the_others_nothing() -> None:
     gate, order = Gate(1), list[str]()
     inside, early = Visit(gate, "inside", order), Visit(gate, "early", order)

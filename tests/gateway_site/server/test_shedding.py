@@ -119,7 +119,16 @@ def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
     others = [sign_ins("corp"), served.connected(PAGE), served.connected(CALL)]
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "all others are served")
     served.advance(lanes.PROVIDER_PATIENCE + 0.5)
-    assert one_answer(late).startswith(b"HTTP/1.1 503 ")
+    got = one_answer(late)
+    assert got.startswith(b"HTTP/1.1 503 ")
+    # In the one form after which a client keeps its tokens.
+    assert b'"error": "temporarily_unavailable"' in got
+    for header in (
+        b"retry-after: 5",
+        b"cache-control: no-store",
+        b"access-control-allow-origin: *",
+    ):
+        assert b"\r\n" + header + b"\r\n" in got
 
 
 def test_made_up_providers_share_one_line(

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
 from oauth.clients.endpoints import arrival
+from oauth.clients.endpoints.answers import for_programs
 
 reached: list[str] = []
 arrivals: list[float] = []
@@ -37,7 +38,7 @@ def streamed(request: HttpRequest) -> StreamingHttpResponse:
 urlpatterns = [
     path("page", page),
     path("streamed", streamed),
-    path("oauth/token", page, name="oauth_clients_token"),
+    path("oauth/token", for_programs("GET")(page), name="oauth_clients_token"),
     path("sign-in/<str:provider_id>", sign_in),
     path("gateway/<path:path>", lambda request, path: page(request)),
 ]

@@ -50,6 +50,7 @@ from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.concurrency.steps import arun  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
+from sessions_kms.outages import OUTAGES  # noqa: E402
 from tests.gateway_site.support import cookies, ways  # noqa: E402
 from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
 from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
@@ -162,6 +163,13 @@ async def activate(value: str) -> None:
         await user.asave()
 
 
+async def set_store(value: str) -> None:
+    """Take the table away, or bring it back and have somebody served: all is as ever then."""
+    stack.dynamodb.unavailable = value == "down"
+    for outage in OUTAGES.values() if value == "up" else ():
+        outage.served()
+
+
 async def change(owner: object, name: str, value: object) -> None:
     setattr(owner, name, value)
 
@@ -172,7 +180,7 @@ def at_once(act: Callable[[str], str]) -> Callable[[str], Awaitable[str]]:
 
 
 CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
-    "store": lambda value: change(stack.dynamodb, "unavailable", value == "down"),
+    "store": set_store,
     "end": end,
     "check": lambda value: change(proxy, "SESSION_CHECK", float(value)),
     "reader": lambda value: change(proxy, "READER_TIMEOUT", float(value)),
@@ -181,6 +189,9 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "way": at_once(set_way),
     "ways": at_once(lambda _: json.dumps(ways.took)),
     "reads": at_once(lambda _: str(stack.dynamodb.calls.count("GetItem session"))),
+    "all-reads": at_once(
+        lambda _: str(sum(each.startswith("GetItem") for each in stack.dynamodb.calls))
+    ),
     "cookie": at_once(lambda kind: cookies.of(kind, sign_in)),
     "age": at_once(set_age),
     "https": at_once(set_https),

@@ -29,6 +29,7 @@ ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
 OK = b"HTTP/1.1 200 OK\r\n"
 PLAIN = OK + b"Content-Length: 5\r\n\r\nplain"
 EXTRA = OK + b"Content-Length: 5\r\n\r\nextra"
+HANG_UP = b"(hangs up)"
 PATIENCE = 20.0  # seconds
 NOWHERE = configured({"UPSTREAM_X_URL": "http://127.0.0.1:9", "UPSTREAM_X_PROVIDER": "corp"})["x"]
 READ_MAX = 256 * 1024  # bytes that asyncio reads at once
@@ -43,6 +44,7 @@ class Server:
     answers: list[bytes] = field(default_factory=list)
     answers_first: bool = False  # and reads the body, if there is one, then
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    asked: int = 0
     answered: int = 0
     gone: int = 0
     upstream: Upstream = field(init=False)
@@ -54,8 +56,12 @@ class Server:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 if not self.answers_first:
                     await _read_body(reader, head)
-                writer.write(self.answers.pop(0) if self.answers else PLAIN)
+                self.asked += 1
+                answer = self.answers.pop(0) if self.answers else PLAIN
+                writer.write(answer.removesuffix(HANG_UP))
                 await writer.drain()
+                if answer.endswith(HANG_UP):
+                    break
                 self.answered += 1
                 if self.answers_first:
                     await _read_body(reader, head)
@@ -274,6 +280,55 @@ async def test_connection_closed_by_the_upstream_meanwhile_fails_no_call(server:
     await until(lambda: server.gone == 1)
     assert await called(server, "POST") == b"plain"
     assert server.count == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_what_changes_nothing_is_asked_again_where_an_idle_connection_was_closed(
+    server: Server, method: str
+) -> None:
+    """At the moment of its use. The other idle ones are not tried: it may have closed them all."""
+    answers = [await begun(server), await begun(server)]
+    for answer in answers:
+        await all_of(answer)
+        answer.close()
+    server.answers = [HANG_UP]
+    assert await called(server, method) == (b"" if method == "HEAD" else b"plain")
+    assert server.count == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [("POST", b""), ("POST", b"x"), ("PUT", b"x"), ("DELETE", b""), ("GET", b"x")],
+)
+async def test_what_may_change_something_is_asked_once(
+    server: Server, method: str, body: bytes
+) -> None:
+    await called(server)
+    server.answers = [HANG_UP]
+    with pytest.raises(UpstreamFailed):
+        await called(server, method, body)
+    assert (server.count, server.asked) == (1, 2)
+
+
+@pytest.mark.parametrize("beginning", [b"H", OK, b"nonsense"])
+async def test_what_had_an_answer_in_part_is_asked_once(server: Server, beginning: bytes) -> None:
+    await called(server)
+    server.answers = [beginning + HANG_UP]
+    with pytest.raises(UpstreamFailed):
+        await called(server)
+    assert (server.count, server.asked) == (1, 2)
+
+
+async def test_new_connection_without_an_answer_is_the_last_try(server: Server) -> None:
+    server.answers = [HANG_UP]
+    with pytest.raises(UpstreamFailed):
+        await called(server)
+    assert server.asked == 1
+    await called(server)
+    server.answers = [HANG_UP, HANG_UP]
+    with pytest.raises(UpstreamFailed):
+        await called(server)
+    assert (server.count, server.asked) == (3, 4)
 
 
 async def test_answer_that_has_not_come_to_its_end_ends_the_connection(server: Server) -> None:

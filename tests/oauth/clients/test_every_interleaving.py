@@ -23,12 +23,16 @@ from tests.oauth.support.interleaving import Explored, Interleaving
 
 AT_LENGTH = "FUZZ_EXAMPLES" in os.environ  # `make fuzz`
 
-# H: an honest client's requests, one after the other or given up; E: an end by its person;
-# X: by the client; T: a thief with an old token; L: somebody with the code, without its verifier.
+# H: an honest client's requests, one after the other or given up; H2: those of a second process of
+# it, which keeps the same token and hears of none of the first one's answers; E: an end by its
+# person; X: by the client; T: a thief with an old token; L: somebody with the code, without its
+# verifier.
 Scene = tuple[str, str, int, int]  # who, what they begin with, faults, graces that pass
 SHORT: list[Scene] = [
     ("H H", "refresh", 0, 1),
     ("H H", "refresh", 1, 0),
+    ("H H2", "refresh", 1, 0),
+    ("H H H2", "refresh", 0, 0),
     ("H E", "refresh", 1, 1),
     ("H X", "refresh", 1, 0),
     ("H H E", "refresh", 0, 0),
@@ -40,6 +44,8 @@ SHORT: list[Scene] = [
 LONG: list[Scene] = [
     ("H E", "refresh", 2, 1),
     ("H H", "refresh", 1, 1),
+    ("H H2", "refresh", 0, 2),
+    ("H H2", "refresh", 1, 1),
     ("H H H", "refresh", 0, 0),
     ("H H E", "refresh", 0, 1),
     ("H H E", "refresh", 1, 0),
@@ -54,6 +60,8 @@ LONG: list[Scene] = [
 FUZZ: list[Scene] = [
     ("H H", "refresh", 2, 2),
     ("H H H", "refresh", 0, 1),
+    ("H H H2", "refresh", 0, 1),
+    ("H H H2", "refresh", 1, 0),
     ("H H H", "refresh", 1, 0),
     ("H H E", "refresh", 1, 1),
     ("H H T", "refresh", 0, 3),
@@ -153,6 +161,7 @@ def stamp_all_exchanges_alike(patch: pytest.MonkeyPatch, scene: Interleaving) ->
 
 PARTS = [
     (count_to_the_reading, ("H H", "refresh", 0, 2)),
+    (count_to_the_reading, ("H H2", "refresh", 0, 2)),
     (forget_when_tombstones_were_spent, ("H H H", "refresh", 0, 0)),
     (bury_codes, ("H H L", "code", 0, 0)),
     (spend_unconditionally, ("H H", "refresh", 0, 0)),

@@ -8,8 +8,8 @@ import pytest
 
 from oauth.clients.rules import client_ids
 from oauth.clients.rules.client import Client, Source
-from oauth.clients.rules.refusal import UnknownClient
 from oauth.clients.server import AuthorizationServer
+from sessions_kms import about
 
 LOCAL = client_ids.made("Tool", ["http://127.0.0.1/cb"])
 SITE = client_ids.made("Tool", ["https://app.example.com/cb"])
@@ -28,13 +28,6 @@ def server(**changes: Any) -> AuthorizationServer:
     return AuthorizationServer(**settings | changes)
 
 
-def is_welcome(server: AuthorizationServer, client_id: str, redirect_uri: str) -> bool:
-    try:
-        return server.has(server.described(client_id), redirect_uri)
-    except UnknownClient:
-        return server.may_fetch(client_id)
-
-
 def welcome(**changes: Any) -> list[str]:
     uris = {
         LOCAL: "http://127.0.0.1:7/cb",
@@ -43,7 +36,7 @@ def welcome(**changes: Any) -> list[str]:
         "ours": "https://ours.example/cb",
     }
     made = server(**changes)
-    found = [each for each, uri in uris.items() if is_welcome(made, each, uri)]
+    found = [each for each, uri in uris.items() if made.welcomes(each, uri)]
     assert found == [each for each in uris if made.knows(each)]
     return found
 
@@ -72,8 +65,25 @@ def test_client_is_welcome_by_what_is_switched_on_and_listed(
 
 
 def test_address_of_another_client_is_not_its_own() -> None:
-    assert not is_welcome(server(), SITE, "http://127.0.0.1/cb")
-    assert not is_welcome(server(), "ours", "https://app.example.com/cb")
+    assert not server().welcomes(SITE, "http://127.0.0.1/cb")
+    assert not server().welcomes("ours", "https://app.example.com/cb")
+
+
+def test_address_that_is_refused_is_not_had_by_way_of_another_of_the_client() -> None:
+    both = client_ids.made("Tool", ["http://127.0.0.1/cb", "https://evil.example/cb"])
+    made = server(refused={"evil.example"})
+    assert made.knows(both)
+    assert made.welcomes(both, "http://127.0.0.1:7/cb")
+    assert not made.welcomes(both, "https://evil.example/cb")
+
+
+def test_long_id_is_refused_by_what_list_clients_shows_of_it() -> None:
+    uri = "https://other.example/cb"
+    long = client_ids.made("Tool" * 9, [uri])
+    shown = about.short_client_id(long)
+    assert shown != long
+    assert server().welcomes(long, uri)
+    assert not server(refused={shown}).welcomes(long, uri)
 
 
 def test_pinned_document_is_not_fetched() -> None:

@@ -35,13 +35,14 @@ from sessions_kms.grant_store import ending_of
 from sessions_kms.sealed_items.tokens import SealedToken, Tokens
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
-from tests.oauth.support.grants import CONSENT, VERIFIER, GrantWorld
+from tests.oauth.support.grants import ASKED, CONSENT, VERIFIER, GrantWorld
 from tests.sessions_kms.support.stacks import install
 from tests.support.clock import FakeClock
 
 GRACE = 120  # seconds, in which time is counted here
 START = 1_800_000_000
-HONEST, THIEF, LURKER, ENDS, REVOKES = "H", "T", "L", "E", "X"
+HONEST, SECOND, THIEF, LURKER, ENDS, REVOKES = "H", "H2", "T", "L", "E", "X"
+HONEST_ONES = {HONEST, SECOND}  # two processes of one client, each with a store of its own
 # What is told of the grant apart from the others' tokens; nothing depends on it.
 BESIDE = ("about#", "data-key#", "not-before#")
 
@@ -113,7 +114,7 @@ class State(NamedTuple):
     late: tuple[tuple[int, Send], ...]
     faults: int
     requests: tuple[Request, ...]
-    client: Client
+    clients: Mapping[str, Client]
     ended_by: frozenset[int] = frozenset()  # requests that sent an end of the session
     was_ended: bool = False
 
@@ -124,9 +125,13 @@ class State(NamedTuple):
             tuple(sorted((by, repr(send.params)) for by, send in self.late)),
             self.faults,
             tuple((each.key(), each.is_delivered) for each in self.requests),
-            self.client,
+            tuple(sorted(self.clients.items())),
             self.was_ended,
         )
+
+    def holding(self, who: str, client: Client) -> State:
+        """Return it with what an honest one holds now."""
+        return self._replace(clients={**self.clients, who: client})
 
 
 @dataclass(frozen=True)
@@ -182,7 +187,8 @@ class Interleaving:
         self._thieves, self._code = thieves, code
         (self._session,) = (each for each in self._table.items if "#" not in each)
         requests = tuple(Request(who) for who in self._scene)
-        return State(0, dict(self._table.items), (), self._faults, requests, Client(holds))
+        clients = {each: Client(holds) for each in HONEST_ONES & {*self._scene}}
+        return State(0, dict(self._table.items), (), self._faults, requests, clients)
 
     def explored(self, start: str = "refresh", *, until_found: bool = False) -> Explored:
         """Look at every state that can come of it, each once; or until something is violated."""
@@ -220,31 +226,30 @@ class Interleaving:
                 yield from self._begun(state, number, each)
             elif (send := self._after(number, each).send) is not None:
                 yield from self._called(state, number, each, send)
-            elif not each.is_delivered and each.who == HONEST:
+            elif not each.is_delivered and each.who in HONEST_ONES:
                 yield f"{number} is answered", self._delivered(state, number, each)
 
     def _begun(self, state: State, number: int, each: Request) -> Iterator[tuple[str, State]]:
         before = state.requests[:number]
         if any(other.who == each.who and not other.begun for other in before):
             return
-        client = state.client
-        if each.who == HONEST:
+        if each.who in HONEST_ONES:
+            client = state.clients[each.who]
             late = client.first is not None and state.tick - client.first > 1
             late |= client.token == self._code and state.tick > 0  # It is over in a minute.
             if client.status == "out" or late:
                 return
             first = state.tick if client.first is None else client.first
-            client = client._replace(first=first, awaits=number)
+            state = state.holding(each.who, client._replace(first=first, awaits=number))
             shown = client.token
         else:
             if each.who == THIEF and not self._is_old(state):
                 return
-            shown = {THIEF: self._thieves, LURKER: self._code}.get(each.who, client.token)
+            held = state.clients.get(HONEST, Client("")).token
+            others = {THIEF: self._thieves, LURKER: self._code, REVOKES: held}
+            shown = others.get(each.who, "")
         request = each._replace(token=shown, arrived=state.tick)
-        yield (
-            f"{number}{each.who} presents {shown[:8]}",
-            self._put(state, number, request)._replace(client=client),
-        )
+        yield f"{number}{each.who} presents {shown[:8]}", self._put(state, number, request)
 
     def _called(
         self, state: State, number: int, each: Request, send: Send
@@ -271,7 +276,7 @@ class Interleaving:
             yield f"{label}: delayed", self._told(late, number, each, unknown)
 
     def _delivered(self, state: State, number: int, each: Request) -> State:
-        client, result = state.client, self._after(number, each).result
+        client, result = state.clients[each.who], self._after(number, each).result
         if client.awaits == number:
             if isinstance(result, Issued):
                 client = Client(result.refresh_token, status="ok")
@@ -280,7 +285,7 @@ class Interleaving:
             else:
                 client = client._replace(awaits=None, status="503")
         request = each._replace(is_delivered=True)
-        return self._put(state, number, request)._replace(client=client)
+        return self._put(state, number, request).holding(each.who, client)
 
     # How it is done
 
@@ -329,12 +334,9 @@ class Interleaving:
             return grants.revoke(each.token, client_id=CONSENT.client_id)
         if token.is_token(each.token, token.CODE):
             verifier = "w" * 43 if each.who == LURKER else VERIFIER
-            asked = {"client_id": CONSENT.client_id, "redirect_uri": None, "resource": None}
-            return grants.redeem(each.token, verifier=verifier, **asked)  # type: ignore[arg-type]
+            return grants.redeem(each.token, verifier=verifier, redirect_uri=None, **ASKED)
         arrived = self.arrival(START + GRACE * each.arrived)
-        return grants.refresh(
-            each.token, client_id=CONSENT.client_id, resource=None, scope=None, arrived_at=arrived
-        )
+        return grants.refresh(each.token, scope=None, arrived_at=arrived, **ASKED)
 
     def _sent(self, state: State, send: Send) -> tuple[Items, Told]:
         """Have the table do a call; return what it holds then, and what it answers."""
@@ -377,7 +379,7 @@ class Interleaving:
     ) -> Iterator[str]:
         lives, ended = self._session in state.items, number in state.ended_by
         # A code that is presented again ends its grant, whoever does: RFC 6749 section 4.1.2.
-        if each.who == HONEST and ended and each.token != self._code:
+        if each.who in HONEST_ONES and ended and self._is_in_time(state, each):
             yield "an honest client's request within the grace ended its grant"
         if each.who == LURKER and (ended or isinstance(result, Issued)):
             yield "somebody without the verifier got or ended something"
@@ -400,11 +402,15 @@ class Interleaving:
             yield "one token was answered by two pairs"
 
     def _at_rest(self, state: State, *, lives: bool) -> Iterator[str]:
-        client = state.client
+        if HONEST not in state.clients:
+            return
+        client = state.clients[HONEST]
         is_over = client.token == self._code and state.tick > 0  # when it was read
         if client.status == "out" and lives and not is_over:
             yield "an honest client is told invalid_grant while the grant lives"
-        others = any(each.begun and each.who in {THIEF, ENDS, REVOKES} for each in state.requests)
+        others = any(
+            each.begun and each.who in {SECOND, THIEF, ENDS, REVOKES} for each in state.requests
+        )
         rests = not state.late and all(
             not each.begun or each.is_delivered or each.who == LURKER for each in state.requests
         )
@@ -412,11 +418,25 @@ class Interleaving:
         if rests and lives and not others and not holds:
             yield "an honest client at rest holds no live token"
 
+    def _is_in_time(self, state: State, each: Request) -> bool:
+        """Tell whether a request of an honest one may end nothing.
+
+        A code that is presented again does, whoever presents it: RFC 6749 section 4.1.2. Of two
+        processes that each keep the tokens, one may come with an old one at any time.
+        """
+        if each.token == self._code:
+            return False
+        return SECOND not in state.clients or not self._is_late(state, each.token, each.arrived)
+
     def _is_old(self, state: State) -> bool:
         """Tell whether the thief's token was spent longer than a grace ago."""
-        spent = self._truth(state, self._thieves)
+        return self._is_late(state, self._thieves, state.tick)
+
+    def _is_late(self, state: State, minted: str, tick: int) -> bool:
+        """Tell whether a token had been spent for longer than a grace by then."""
+        spent = self._truth(state, minted)
         at = spent.spent_at if isinstance(spent, TokenTombstone | SealedGrant) else None
-        return at is not None and START + GRACE * state.tick - at > GRACE
+        return at is not None and START + GRACE * tick - at > GRACE
 
     def _refresh_tokens(self, state: State) -> Iterator[str]:
         for item_id in state.items:

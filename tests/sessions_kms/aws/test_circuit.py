@@ -1,11 +1,15 @@
 """A service that times out again and again is asked nothing until a probe is answered."""
 
+import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from sessions_kms.aws.calls import Service
 from sessions_kms.aws.circuit import PROBE_EVERY, TIMEOUTS, Circuit, CircuitOpen, Outcome
+from sessions_kms.concurrency.steps import Steps, arun, run
 from tests.support.clock import FakeClock
 
 ANSWERED, TIMED_OUT, FAILED = Outcome.ANSWERED, Outcome.TIMED_OUT, Outcome.FAILED
@@ -31,9 +35,27 @@ class Probed:
         self.outcomes = list(outcomes)
         self.count = 0
 
-    def __call__(self) -> Outcome:
+    def __call__(self) -> Steps[Outcome]:
+        yield from ()
         self.count += 1
         return self.outcomes.pop(0)
+
+
+class InALoop:
+    """Asks, and is answered when a test says so; an event loop must not do so by blocking."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.is_asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    def blocking(self) -> Any:
+        pytest.fail("The event loop would wait here.")
+
+    async def looping(self) -> Any:
+        self.count += 1
+        self.is_asked.set()
+        await self.may_answer.wait()
+        return {"asked": self.count}
 
 
 @pytest.fixture
@@ -53,7 +75,8 @@ def times_out(circuit: Circuit, times: int, probe: Probed) -> None:
 
 def is_refused(circuit: Circuit, probe: Probed) -> bool:
     try:
-        circuit.check(probe)
+        if circuit.is_open:
+            run(circuit.passed(probe))
     except CircuitOpen:
         return True
     return False
@@ -107,6 +130,23 @@ def test_without_threads_the_next_call_probes_once_it_is_due(
     assert probe.count == 2
 
 
+async def test_without_threads_an_event_loop_goes_on_while_its_call_probes(
+    threads: Threads, clock: FakeClock
+) -> None:
+    service = Service("dynamodb")
+    service.circuit = Circuit("dynamodb", start=threads.start, clock=clock)
+    threads.none = True
+    times_out(service.circuit, TIMEOUTS, Probed())
+    clock.advance(PROBE_EVERY)
+    ask = InALoop()
+    call = asyncio.create_task(arun(service.ask(ask)))
+    await ask.is_asked.wait()
+    with pytest.raises(CircuitOpen):  # Another one does not wait for it.
+        await arun(service.ask(ask))
+    ask.may_answer.set()
+    assert await call == {"asked": 2}
+
+
 def test_it_opens_again_after_five_more(circuit: Circuit, threads: Threads) -> None:
     times_out(circuit, TIMEOUTS, Probed())
     circuit._probe_on(Probed(ANSWERED))
@@ -121,7 +161,8 @@ def test_probe_that_breaks_ends_no_circuit_for_good(
 ) -> None:
     """Whatever a probe raises, the next call begins another one when it is due."""
 
-    def broken() -> Outcome:
+    def broken() -> Steps[Outcome]:
+        yield from ()
         raise ZeroDivisionError
 
     times_out(circuit, TIMEOUTS, Probed())

@@ -1,13 +1,27 @@
 """Pools of threads that are made at their first use."""
 
+import asyncio
 import os
 import signal
 import threading
 import warnings
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.executors import executor, in_thread
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.executors import executor, in_djangos_thread, in_thread
+
+WITHIN = 10  # seconds, after which a thread counts as hung
+WAYS = pytest.mark.parametrize(
+    "somewhere", [partial(in_thread, executor("executors-test", 1)), in_djangos_thread]
+)
+Somewhere = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+noted: ContextVar[str] = ContextVar("noted", default="")
 
 
 async def test_work_of_one_name_shares_the_threads_of_one_pool() -> None:
@@ -15,6 +29,48 @@ async def test_work_of_one_name_shares_the_threads_of_one_pool() -> None:
     assert executor("executors-test", 1) is pool
     names = {(await in_thread(pool, threading.current_thread)).name for _ in range(3)}
     assert names == {"executors-test_0"}
+
+
+@WAYS
+async def test_task_has_what_its_work_noted(somewhere: Somewhere) -> None:
+    def fail() -> None:
+        noted.set(noted.get() + " failed")
+        raise LookupError
+
+    await somewhere(lambda: noted.set("done"))
+    with pytest.raises(LookupError):
+        await somewhere(fail)
+    assert noted.get() == "done failed"
+
+
+@WAYS
+async def test_task_that_gave_up_is_not_bound_by_what_goes_on_without_it(
+    somewhere: Somewhere,
+) -> None:
+    """The end of a call that is under way would be the end of all calls of this task to come."""
+    began, go_on, ended = asyncio.Event(), threading.Event(), asyncio.Event()
+    tell = asyncio.get_running_loop().call_soon_threadsafe
+
+    def work() -> None:
+        with deadline.call(deadline.HASTY.call):
+            tell(began.set)
+            go_on.wait(WITHIN)
+        tell(ended.set)
+
+    async def given_up() -> None:
+        try:
+            await somewhere(work)
+        except asyncio.CancelledError:
+            assert deadline.call_left() is None
+            raise
+
+    task = asyncio.create_task(given_up())
+    await began.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    await ended.wait()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -1,5 +1,6 @@
 """docs/doctor.md names every finding, and nothing that is none; remedies name what there is."""
 
+import ast
 import re
 
 from django.core.management import get_commands
@@ -33,6 +34,17 @@ def test_every_finding_that_can_be_wrong_has_a_remedy() -> None:
     without = [name for name, cells in rows().items() if not cells[0].startswith("nothing")]
     assert all(len(rows()[name]) == 2 for name in without)
     assert len(without) > 40
+
+
+def test_settings_are_named_as_their_operator_has_them() -> None:
+    """The gateway's operator has variables, some of which have other names."""
+    told = [node.value for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.Constant)]
+    names = "KEY_ID|DECRYPT_KEY_IDS|TABLE_NAME|NAMESPACE|NOT_BEFORE"
+    named = [re.findall(rf"\b({names})\b( \(the gateway: (\w+)\))?", str(text)) for text in told]
+    found = {(name, variable) for each in named for name, _, variable in each}
+    assert sorted(name for name, _ in found) == sorted(names.split("|"))
+    variables = (ROOT / "gateway_site" / "variables.py").read_text(encoding="utf-8")
+    assert [name for _, name in found if f'"{name}"' not in variables] == []
 
 
 def test_commands_that_remedies_and_page_name_exist() -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,9 +43,12 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect what an event loop has done in threads."""
     found: list[str] = []
 
-    def noted(work: Callable[..., Any], **kwargs: Any) -> Any:
-        found.append(getattr(work, "__qualname__", repr(work)))
-        return sync_to_async(work, **kwargs)
+    def noted(apart: Callable[..., Any], **kwargs: Any) -> Any:
+        def call(work: partial[Any]) -> Any:
+            found.append(getattr(work.func, "__qualname__", repr(work)))
+            return sync_to_async(apart, **kwargs)(work)
+
+        return call
 
     monkeypatch.setattr(executors, "sync_to_async", noted)
     return found
@@ -113,7 +117,8 @@ async def test_services_are_made_once_and_not_in_the_loop(
     monkeypatch.setattr(services, "build", build)
     monkeypatch.setattr(conf, "config", lambda: fake.config)
     first = SessionStore(key)
-    asked = [first.aload(), SessionStore(key).aget("a"), first.aexists(key), first.asave()]
+    asked: list[Awaitable[Any]] = [first.aload(), SessionStore(key).aget("a"), first.aexists(key)]
+    asked += [first.asave(), SessionStore(key).afetched()]
     tasks = [asyncio.ensure_future(each) for each in asked]
     await until(began.is_set)  # The loop goes on meanwhile.
     go_on.set()

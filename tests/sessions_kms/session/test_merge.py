@@ -110,10 +110,11 @@ def test_plain_value_that_stands_as_it_was_is_not_serialized(value: object) -> N
 
 
 def test_frames_with_what_a_session_holds_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> set[str]:
+    def fail(*_: object) -> Any:
         raise TypeError
 
     nothing: Any = None
+    assert shown_frames(lambda: changed_keys({"a": [1]}, {"a": [2]}, fail), merging) == set()
     assert shown_frames(lambda: Changes({}, {}, set()).over(nothing), merging) == set()
     monkeypatch.setattr(merging, "changed_keys", fail)
     assert shown_frames(lambda: merge({}, {}, {}, dumps), merging) == set()

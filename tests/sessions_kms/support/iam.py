@@ -40,7 +40,9 @@ class Enforcement:
     def install(self) -> None:
         """Let every client that the engine makes from now on ask first."""
         clients.reset()
-        clients._session().events.register("before-parameter-build.*.*", self._check)
+        clients._session().get_component("event_emitter").register(
+            "before-parameter-build.*.*", self._check
+        )
 
     def granted(self) -> set[str]:
         return {

@@ -46,7 +46,7 @@ class GlobalTable:
     def watch(self) -> None:
         """Note what the engine writes from now on: its clients must not have been made yet."""
         clients.reset()
-        events = clients._session().events
+        events = clients._session().get_component("event_emitter")
         events.register("before-parameter-build.dynamodb.*", _remember_writes)
         events.register("after-call.dynamodb.*", self._note)
 

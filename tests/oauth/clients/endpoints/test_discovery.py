@@ -10,6 +10,9 @@ from pytest_django import Settings
 
 from oauth.clients.server import AuthorizationServer
 from tests.oauth.clients.support.app import ISSUER, SERVER
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.sessions_kms.support.stacks import Stack
 
 RESOURCE = "/.well-known/oauth-protected-resource"
 METADATA = "/.well-known/oauth-authorization-server"
@@ -101,9 +104,11 @@ def test_metadata_is_readable_everywhere_and_needs_no_cookie(server: object) -> 
         assert "Cookie" not in answer.get("Vary", "")
 
 
-@pytest.mark.parametrize(
-    "path", [METADATA, f"{RESOURCE}/gateway/tools", "/oauth/token", "/oauth/register"]
-)
-def test_nothing_answers_unless_it_is_switched_on(db: None, path: str) -> None:
-    assert get(path).status_code == 404
-    assert Client().post(path).status_code == 404
+def test_sign_in_and_a_call_write_nothing_of_it_unless_it_is_switched_on(
+    corp: FakeProvider, visitor: Visitor, store: Stack
+) -> None:
+    visitor.sign_in(corp)
+    assert visitor.client.get("/").status_code == 200
+    kinds = {each.partition("#")[0] for each in store.items() if "#" in each}
+    assert "about" in kinds
+    assert kinds.isdisjoint({"token", "answer"})

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
@@ -19,7 +20,7 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
 
-POSTED = ["/oauth/register", "/oauth/token", "/oauth/revoke"]
+POSTED = ["/oauth/register", "/oauth/token", "/token", "/oauth/revoke"]
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -29,6 +30,15 @@ def pair(corp: FakeProvider, ada: Visitor, app: App) -> dict[str, Any]:
     app.register()
     found: dict[str, Any] = app.redeem(WayBack.of(allow(ada, app, corp)).answer["code"]).json()
     return found
+
+
+def test_client_that_kept_no_metadata_refreshes_where_mcp_had_it_before(
+    app: App, pair: dict[str, Any]
+) -> None:
+    form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
+    answer = app.post("/token", form | {"client_id": app.client_id})
+    assert answer.status_code == 200
+    assert app.refresh(pair["refresh_token"]).json() == answer.json()
 
 
 @pytest.mark.parametrize("path", POSTED)
@@ -178,6 +188,20 @@ def test_client_that_is_welcome_no_longer_gets_no_more_tokens(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
+def test_address_that_is_refused_later_ends_the_tokens_though_its_client_has_another(
+    corp: FakeProvider, ada: Visitor, app: App, settings: Settings
+) -> None:
+    app.register(redirect_uris=[app.redirect_uri, "https://other.example/cb"])
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    refusing = AuthorizationServer(**SERVER | {"refused": frozenset({"localhost"})})
+    settings.AUTHORIZATION_SERVER = refusing
+    assert app.redeem(code).json()["error"] == "invalid_grant"
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER)
+    pair = app.redeem(code).json()
+    settings.AUTHORIZATION_SERVER = refusing
+    assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant"
+
+
 def test_either_token_revokes_and_an_unknown_one_is_no_error(
     app: App, pair: dict[str, Any]
 ) -> None:
@@ -208,6 +232,19 @@ def test_outage_is_503_after_which_no_client_gives_up_its_token(
         assert answer["Access-Control-Allow-Origin"] == "*"
     store.dynamodb.unavailable = False
     store.clock.advance(30)
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
+def test_outage_of_the_sql_database_is_told_likewise(app: App, pair: dict[str, Any]) -> None:
+    def away(*_: Any) -> Any:
+        raise OperationalError("no server")
+
+    app.http.raise_request_exception = False
+    with connection.execute_wrapper(away):
+        answer = app.refresh(pair["refresh_token"])
+    assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (503, "*")
+    assert answer.json()["error"] == "temporarily_unavailable"
+    assert int(answer["Retry-After"]) > 0
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 

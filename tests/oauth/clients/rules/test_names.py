@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from oauth.clients.rules import names
+from oauth.clients.rules import client_ids, names
+
+# What becomes another letter, or another order of marks, once what stands between is gone.
+JOINING = "Ua そ\N{ZERO WIDTH SPACE}\N{ZERO WIDTH JOINER}\N{HANGUL FILLER}\N{NO-BREAK SPACE}" + (
+    "\N{COMBINING GRAVE ACCENT}\N{COMBINING GRAVE ACCENT BELOW}\N{COMBINING LONG SOLIDUS OVERLAY}"
+    "\N{COMBINING KATAKANA-HIRAGANA VOICED SOUND MARK}\N{ACUTE ACCENT}"
+    "\N{HANGUL CHOSEONG KIYEOK}\N{HANGUL JUNGSEONG A}\N{HANGUL JONGSEONG KIYEOK}"
+)
+URIS = ["http://127.0.0.1/"]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +38,10 @@ from oauth.clients.rules import names
         (None, names.NAMELESS),
         (["Claude"], names.NAMELESS),
         ("\ud800", names.NAMELESS),
+        ("U\N{ZERO WIDTH SPACE}\N{COMBINING GRAVE ACCENT}", "Ù"),
+        ("\N{HANGUL FILLER}" * 5, names.NAMELESS),
+        ("Cl\N{HALFWIDTH HANGUL FILLER}a\N{BRAILLE PATTERN BLANK}ude", "Claude"),
+        ("C\N{COMBINING GRAPHEME JOINER}l\N{VARIATION SELECTOR-256}aude", "Claude"),
         ("日本語アプリ", "日本語アプリ"),
     ],
 )
@@ -37,6 +51,13 @@ def test_name_is_short_plain_and_visible(claimed: object, shown: str | None) -> 
     assert names.shown(found) == found
     if shown is not None and "z" not in found:
         assert found == shown
+
+
+@given(st.text(JOINING) | st.text(max_size=12))
+def test_registered_name_makes_an_id_that_is_a_clients(claimed: str) -> None:
+    """Whatever it was: an id that is refused after it was given out, a client shows for ever."""
+    name = names.shown(claimed)
+    assert client_ids.client_of(client_ids.made(name, URIS), []).name == name
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from sessions_kms.concurrency.steps import Call, Steps, arun, run
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import Delete
 from sessions_kms.storage.table import TableSteps
+from tests.sessions_kms.aws.transport import scripted
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
 from tests.support import certificates
 
@@ -236,6 +237,31 @@ def test_read_is_asked_again_and_a_write_is_not(server: Server, drive: Drive) ->
     with pytest.raises(TableUnavailable):
         drive(table.put(ITEM, once=True))
     assert len(server.asked) == 4
+
+
+def test_connection_that_is_one_answer_behind_is_left(
+    monkeypatch: pytest.MonkeyPatch, drive: Drive
+) -> None:
+    """One answer too many came on it: the miss of one person's session is not another's."""
+
+    def one_behind(peer: scripted.Peer) -> None:
+        last: dict[str, Any] = {}
+        while True:
+            key = json.loads(peer.request())["Key"]
+            found = {} if key["id"]["S"] == "missing" else {"Item": key}
+            right = found | dict(WHOLE)
+            said = last if peer.number == 0 else right
+            peer.send(scripted.answer(json.dumps(said).encode()))
+            last = right
+
+    with scripted.Server(one_behind) as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{running.port}")
+        table = table_of(wired())
+
+        def read() -> Steps[list[Any]]:
+            return [(yield from table.get("missing")), (yield from table.get("x"))]
+
+        assert drive(read()) == [None, ITEM]
 
 
 def test_endpoint_is_asked_for_once_an_account_and_table(

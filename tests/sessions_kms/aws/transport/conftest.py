@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from sessions_kms.aws.http1.answer import Answer
+from sessions_kms.aws.http1.answer import Answer, as_it_is
 from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.transport.blocking import BlockingTransport
 from sessions_kms.aws.transport.looping import LoopingTransport
@@ -19,7 +19,7 @@ PATIENT = Limits(connect=30, first_byte=30, attempt=30, call=30)
 class Asks(Protocol):
     """A transport that blocks."""
 
-    def ask(self, request: bytes) -> Answer: ...
+    def ask(self, request: bytes, read: Callable[[Answer], Any] = ...) -> Any: ...
 
 
 class InALoop:
@@ -29,9 +29,9 @@ class InALoop:
         self._transport = transport
         self._runner = runner
 
-    def ask(self, request: bytes) -> Answer:
+    def ask(self, request: bytes, read: Callable[[Answer], Any] = as_it_is) -> Any:
         here = contextvars.copy_context()  # deadlines stand in it
-        return self._runner.run(self._transport.ask(request), context=here)
+        return self._runner.run(self._transport.ask(request, read), context=here)
 
 
 Transport = Callable[..., Asks]

@@ -5,6 +5,7 @@ import threading
 import pytest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
+from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.concurrency.deadline import Limits
 from tests.sessions_kms.aws.http1 import answers
@@ -108,6 +109,27 @@ def test_second_answer_that_came_with_the_first_is_nobodys(transport: Transport)
         asks = transport(server.port)
         for number in range(1, 4):
             assert asks.ask(request(b"%d" % number)).body == b"%d" % number
+            assert server.connections == number
+
+
+def test_answer_that_cannot_be_believed_ends_the_connection(transport: Transport) -> None:
+    """It may be that to another request, and then all that follow on its connection are."""
+
+    def refused(_: Answer) -> None:
+        raise GarbledAnswer
+
+    def told(found: Answer) -> None:
+        raise LookupError(found.body)
+
+    with Server(echoes) as server:
+        asks = transport(server.port)
+        for _ in range(3):  # An error that an answer tells is none of its connection's.
+            with pytest.raises(LookupError, match="a"):
+                asks.ask(request(b"a"), told)
+        assert server.connections == 1
+        for number in range(1, 4):
+            with pytest.raises(GarbledAnswer):
+                asks.ask(request(), refused)
             assert server.connections == number
 
 

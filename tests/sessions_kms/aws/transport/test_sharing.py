@@ -295,7 +295,7 @@ def test_forked_child_has_all_places_although_the_parent_used_them() -> None:
         assert asked.wait(30)
 
         def ask() -> str:
-            return blocking.ask(request(b"child")).body.decode()
+            return str(blocking.ask(request(b"child")).body.decode())
 
         assert in_child(ask) == "child"
         over.set()
@@ -307,7 +307,7 @@ def test_forked_child_of_a_loop_leaves_its_connections_alone(echo: Server) -> No
     looping = LoopingTransport(endpoint(echo), limits=PATIENT)
 
     def asked() -> str:
-        return (
+        return str(
             asyncio.new_event_loop()
             .run_until_complete(looping.ask(request()))
             .headers["connection-number"]

@@ -12,6 +12,7 @@ from botocore.credentials import ReadOnlyCredentials
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.endpoint import Endpoint
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire.exchange import Exchange, Target
 from sessions_kms.aws.wire.shapes import REQUESTS
 from tests.sessions_kms.aws.wire.boto_reading import METHODS
@@ -111,8 +112,9 @@ def test_every_operation_goes_and_comes(operation: str) -> None:
     exchange = Exchange(TARGET, operation, example(REQUESTS[operation]))
     _, headers, _ = parsed(exchange.request(CREDENTIALS, SECOND))
     assert headers["X-Amz-Target"] == f"DynamoDB_20120810.{operation}"
-    answer = exchange.answered(Answer(200, {}, b"{}", keeps_alive=True))
-    assert answer.keys() == {"ResponseMetadata"}
+    capacity: Any = [] if operation == "TransactWriteItems" else {}
+    answer = exchange.answered(said({"ConsumedCapacity": capacity}))
+    assert answer.keys() == {"ConsumedCapacity", "ResponseMetadata"}
 
 
 def test_nothing_of_a_request_is_shown() -> None:
@@ -148,3 +150,29 @@ def test_key_id_that_would_be_read_as_another_header_is_not_sent() -> None:
     credentials = ReadOnlyCredentials("id\r\nX-Evil: 1", "key", None)
     with pytest.raises(ValueError, match="printable"):
         Exchange(TARGET, "GetItem", {}).request(credentials, SECOND)
+
+
+def said(body: dict[str, Any]) -> Answer:
+    return Answer(200, {}, json.dumps(body).encode(), keeps_alive=True)
+
+
+MINE, HERS = {"id": {"S": "mine"}, "a": {"N": "1"}}, {"id": {"S": "hers"}}
+CAPACITY = {"ConsumedCapacity": {"TableName": "table", "CapacityUnits": 1.0}}
+ASKED = {"TableName": "table", "ReturnConsumedCapacity": "TOTAL"}
+
+
+def test_answer_to_another_read_is_not_believed() -> None:
+    exchange = Exchange(TARGET, "GetItem", ASKED | {"Key": {"id": {"S": "mine"}}})
+    assert exchange.answered(said({"Item": MINE} | CAPACITY))["Item"] == MINE
+    assert exchange.answered(said({"Item": MINE}))["Item"] == MINE
+    assert "Item" not in exchange.answered(said(CAPACITY))
+    for another in ({"Item": HERS} | CAPACITY, {"Item": {"a": {"N": "1"}}}, {}):
+        with pytest.raises(GarbledAnswer):
+            exchange.answered(said(another))
+
+
+@pytest.mark.parametrize("operation", [name for name in REQUESTS if name != "GetItem"])
+def test_answer_that_tells_nothing_of_what_was_asked_for_is_not_believed(operation: str) -> None:
+    with pytest.raises(GarbledAnswer):
+        Exchange(TARGET, operation, ASKED).answered(said({}))
+    assert Exchange(TARGET, operation, {"TableName": "table"}).answered(said({}))

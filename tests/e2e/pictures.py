@@ -1,0 +1,88 @@
+"""`python -m tests.e2e.pictures`: takes the pictures of the docs anew, from the real pages.
+
+A local stack and a Chromium of its own enter; the PNG files of `docs/images` leave, in light
+colours, made small by Debian's `pngquant`. The apps in them register as Codex and Claude Code do.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests import ROOT
+from tests.e2e.clients import consent_address, redeemed, registered
+from tests.e2e.conftest import ARGUMENTS, CHROMIUM
+from tests.e2e.signing_in import sign_in
+from tests.e2e.stack import LocalStack
+
+FOLDER = ROOT / "docs" / "images"
+WIDTH, HEIGHT = 800, 400  # pixels; a page that is higher is shown whole
+SMALLER = ("/usr/bin/pngquant", "--force", "--ext=.png", "--strip", "64")  # colours
+BYTES_MAX = 60_000
+APPS = {
+    "Codex": "http://127.0.0.1:9/callback",
+    "Claude Code (gateway-demo)": "http://localhost:9/callback",
+}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as state, opened() as page:
+        stack = LocalStack(Path(state))
+        with stack.running():
+            take_all(stack, page)
+
+
+def take_all(stack: LocalStack, page: Page) -> None:
+    """Go the way of a person who connects two apps."""
+    page.goto(stack.url)
+    taken(page, "sign-in")
+    sign_in(page, stack)
+    page.reload()  # without the word of welcome
+    taken(page, "connections")
+    for name, redirect_uri in APPS.items():
+        allowed(stack, page, name, redirect_uri)
+    page.goto(f"{stack.url}/apps/")
+    taken(page, "connected-apps")
+
+
+def allowed(stack: LocalStack, page: Page, name: str, redirect_uri: str) -> None:
+    """Allow an app, which fetches its tokens."""
+    client_id = registered(stack, redirect_uri, name)
+    page.goto(consent_address(stack, client_id, redirect_uri, "demo"))
+    taken(page, "consent")
+    page.get_by_role("button", name="Allow").click()
+    page.wait_for_url(f"http://127.0.0.1:{stack.provider}/**")
+    page.get_by_role("button", name="Allow").click()
+    expect(page.get_by_text("Back in the app")).to_be_visible()
+    (code,) = parse_qs(urlsplit(page.url).query)["code"]
+    redeemed(stack, client_id, code).raise_for_status()
+
+
+def taken(page: Page, name: str) -> None:
+    """Write a picture of the whole page, in few colours."""
+    file = FOLDER / f"{name}.png"
+    page.screenshot(path=file, full_page=True)
+    subprocess.run([*SMALLER, file], check=True)
+    assert file.stat().st_size < BYTES_MAX, f"{file} has {file.stat().st_size} bytes."
+
+
+@contextmanager
+def opened() -> Iterator[Page]:
+    """Open a window in which an app's own address answers, though nothing listens there."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        size = {"width": WIDTH, "height": HEIGHT}
+        page = chromium.new_page(viewport=size, color_scheme="light")  # type: ignore[arg-type]
+        page.route("**/callback?**", lambda route: route.fulfill(body="Back in the app"))
+        yield page
+        chromium.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""`python -m tests.mcp_clients`: real MCP clients against the local stack, as `make mcp-clients`.
+
+Each signs in through a real browser and calls a tool; then eight things happen, after each of
+which it goes on silently or asks for one new sign-in. Ten minutes; exits with 1 where one did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.e2e.stack import LocalStack
+from tests.mcp_clients import conformance, report, rounds
+from tests.mcp_clients.client import Client
+from tests.mcp_clients.disturbances import DISTURBANCES, VARIABLES, World
+from tests.mcp_clients.person import Person
+from tests.mcp_clients.place import Place
+from tests.mcp_clients.programs import PROGRAMS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mcp_clients", description=__doc__)
+    names = [program.name for program in PROGRAMS]
+    parser.add_argument("--client", action="append", choices=names, help="this one only")
+    disturbances = [each.name for each in DISTURBANCES]
+    parser.add_argument("--disturbance", action="append", choices=disturbances)
+    parser.add_argument("--folder", type=Path, help="a new one, which is kept, to look into")
+    options = parser.parse_args()
+    with folder(options.folder) as where:
+        trials = Trials(where, options.client or names, options.disturbance or disturbances)
+        try:
+            trials.run(with_conformance=not options.client)
+        finally:
+            report.show(trials.rows, trials.notes)
+    return 0 if trials.is_right else 1
+
+
+class Trials:
+    """These clients under these disturbances, in a new folder."""
+
+    def __init__(self, where: Path, names: Sequence[str], disturbances: Sequence[str]) -> None:
+        self.where = where
+        self.stack = LocalStack(where / "state", **VARIABLES)
+        self.clients = [each(self.place(each.name)) for each in PROGRAMS if each.name in names]
+        self.disturbances = [each for each in DISTURBANCES if each.name in disturbances]
+        self.rows: list[rounds.Row] = []
+        self.notes: list[str] = []
+        self.is_right = True
+
+    def place(self, name: str) -> Place:
+        return Place(self.where / slug(name), f"{self.stack.url}/gateway/demo")
+
+    def run(self, *, with_conformance: bool) -> None:
+        """Try them all; what was seen is in `rows` and `notes` then."""
+        present = [client for client in self.clients if not self._is_missing(client)]
+        with self.stack.running(), Person(self.stack) as person, closing(present):
+            person.places += [client.place for client in present]
+            if with_conformance:
+                self._try_conformance(person)
+            self._see(rounds.signed_in(present))
+            world = World(self.stack, person)
+            for disturbance in self.disturbances:
+                self._see(rounds.disturbed(world, disturbance, present))
+        if not self.is_right:
+            self.notes += [f"No consent: {failure}" for failure in person.failures]
+
+    def _is_missing(self, client: Client) -> bool:
+        why = client.available()
+        if why:
+            self._not_done(client.name, why, is_required=client.is_required)
+        return why is not None
+
+    def _try_conformance(self, person: Person) -> None:
+        if why := conformance.missing():
+            self._not_done("conformance tool", why, is_required=True)
+            return
+        place = self.place("conformance tool")
+        person.places.append(place)
+        wrong = conformance.wrong(conformance.output(place, self.stack))
+        self.notes.append(wrong or "The conformance tool's suite for authorization servers passes.")
+        self.is_right &= wrong is None
+
+    def _not_done(self, name: str, why: str, *, is_required: bool) -> None:
+        self.notes.append(f"NOT DONE: {name}: {why}")
+        self.is_right &= not is_required
+
+    def _see(self, rows: Iterator[rounds.Row]) -> None:
+        """Keep each, and say it as it is seen."""
+        for row in rows:
+            mark = "" if row.is_right else "WRONG: "
+            print(f"{mark}{row.client}, {row.disturbance}: {row.seen}", flush=True)  # noqa: T201
+            self.rows.append(row)
+            self.is_right &= row.is_right
+
+
+@contextmanager
+def closing(clients: Sequence[Client]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.close()
+
+
+@contextmanager
+def folder(chosen: Path | None) -> Iterator[Path]:
+    if chosen is not None:
+        chosen.mkdir(parents=True)
+        yield chosen.resolve()
+        return
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def slug(name: str) -> str:
+    return re.sub(r"\W+", "-", name).lower()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

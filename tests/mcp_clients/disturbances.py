@@ -1,0 +1,165 @@
+"""The eight things that happen to a signed-in client: to its tokens, its grant, and the gateway.
+
+A running stack and a person enter; what leaves is a stack that runs again, disturbed. Knows no
+client. Each says by an assertion that it struck.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import psutil
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.e2e.clients import registered
+from tests.e2e.stack import LocalStack
+from tests.mcp_clients.person import Person
+
+ACCESS_TOKEN_AGE = 60  # seconds, the least that the gateway takes: it is waited for
+PROVIDER_TOKEN_LIFE = 90  # seconds; the gateway refreshes it at half of that
+YOUNG = 30  # seconds in which the gateway replaces no token that is refused: it answers 502
+OUTAGE = 30  # seconds
+ALIAS = "alias/gateway-local"  # by which `runlocal` knows its key
+
+VARIABLES = {
+    "CLIENTS_ACCESS_TOKEN_AGE": str(ACCESS_TOKEN_AGE),
+    "PROVIDER_ACCESS_TOKEN_LIFE": str(PROVIDER_TOKEN_LIFE),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """What a disturbance may take hold of."""
+
+    stack: LocalStack
+    person: Person
+    pause: Callable[[float], None] = time.sleep
+
+
+def access_token_expired(world: World) -> None:
+    """Wait until every access token that clients hold has ended, as they themselves know."""
+    world.pause(ACCESS_TOKEN_AGE + 2)
+
+
+def provider_token_expired(world: World) -> None:
+    """Wait until the token within the grant has ended, at the provider too."""
+    world.pause(PROVIDER_TOKEN_LIFE + 2)
+
+
+def grant_ended(world: World) -> None:
+    """The person disconnects all apps."""
+
+    def disconnect(page: Page) -> None:
+        page.goto(f"{world.stack.url}/apps/")
+        page.get_by_role("button", name="Disconnect all apps").click()
+        expect(page.get_by_role("main")).to_contain_text("There are none")
+
+    world.person.do(disconnect)
+
+
+def gateway_killed(world: World) -> None:
+    """`kill -9` everything, and start it again."""
+    world.stack.kill_everything()
+    world.stack.start()
+
+
+def secret_key_rotated(world: World) -> None:
+    """Start with another SECRET_KEY; the earlier one still counts."""
+    file = world.stack.state / "secret-key"
+    world.stack.end()
+    world.stack.variables["DJANGO_SECRET_KEY_FALLBACKS"] = file.read_text(encoding="utf-8")
+    file.write_text(secrets.token_urlsafe(48), encoding="utf-8")
+    world.stack.start()
+
+
+def kms_key_moved(world: World) -> None:
+    """Wrap everything with another KMS key, as the manual has it, and disable the one before."""
+    environment = world.stack.environment()
+    kms = _kms(environment)
+    before = environment["KMS_KEY_ARN"]
+    after = kms.create_key(Description="moved")["KeyMetadata"]["Arn"]
+    moved = {"KMS_KEY_ARN": after, "DECRYPT_KEY_ARNS": before}
+    done = world.stack.manage("rewrap_sessions", "--no-wait", "--no-input", variables=moved)
+    assert done.returncode == 0, done.stdout + done.stderr
+    kms.update_alias(AliasName=ALIAS, TargetKeyId=after)
+    kms.disable_key(KeyId=before)
+    world.stack.end()
+    world.stack.start()
+    assert world.stack.environment()["KMS_KEY_ARN"] == after
+
+
+def provider_grant_dead(world: World) -> None:
+    """The provider forgets every token that it gave, none of which is quite new."""
+    world.pause(YOUNG + 2)
+    with closing(sqlite3.connect(world.stack.state / "provider" / "provider.sqlite3")) as database:
+        ended = database.execute("DELETE FROM allauth_idp_oidc_token").rowcount
+        database.commit()
+    assert ended
+
+
+def store_stopped(world: World) -> None:
+    """Stop the table's process, once access tokens have ended, so that clients have to refresh."""
+    world.pause(ACCESS_TOKEN_AGE + 2)
+    _table(world.stack).suspend()
+
+
+def store_back(world: World) -> None:
+    """Have the table's process go on, after a while in which no token could be had."""
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": f"gwr_{'a' * 32}",
+        "client_id": registered(world.stack, "http://127.0.0.1/callback"),
+    }
+    try:
+        world.pause(OUTAGE)
+        answer = requests.post(f"{world.stack.url}/oauth/token", form, timeout=OUTAGE)
+        assert answer.status_code == 503, answer.text
+    finally:
+        _table(world.stack).resume()
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """What happens; where it passes again, clients call while it lasts as well."""
+
+    name: str
+    strike: Callable[[World], None]
+    passes: Callable[[World], None] | None = None
+    renews_token: bool = False  # the one of the provider that the MCP server gets
+
+
+DISTURBANCES = (
+    Disturbance("access token expired", access_token_expired),
+    Disturbance("provider's token expired", provider_token_expired, renews_token=True),
+    Disturbance("gateway killed", gateway_killed),
+    Disturbance("SECRET_KEY rotated", secret_key_rotated),
+    Disturbance("KMS key moved", kms_key_moved),
+    Disturbance("store away for 30 s", store_stopped, passes=store_back),
+    Disturbance("grant ended by the person", grant_ended),
+    Disturbance("provider's grant dead", provider_grant_dead),
+)
+
+
+def _table(stack: LocalStack) -> psutil.Process:
+    assert stack.process is not None
+    family = psutil.Process(stack.process.pid).children(recursive=True)
+    (found,) = (each for each in family if "roto-server" in " ".join(each.cmdline()))
+    return found
+
+
+def _kms(environment: Mapping[str, str]) -> Any:
+    return boto3.client(
+        "kms",
+        endpoint_url=environment["AWS_ENDPOINT_URL_KMS"],
+        region_name=environment["AWS_REGION"],
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )

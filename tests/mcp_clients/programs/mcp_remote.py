@@ -1,0 +1,77 @@
+"""`mcp-remote`, the bridge for clients that know only stdio: the SDK for Python talks to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from anyio.from_thread import start_blocking_portal
+from mcp import Client as SDKClient
+from mcp import MCPError, StdioServerParameters
+from mcp.client.stdio import stdio_client
+from mcp.types import CallToolResult
+
+from tests.mcp_clients import node
+from tests.mcp_clients.client import PATIENCE, CallFailed, Client
+from tests.mcp_clients.place import Place
+
+PROGRAM = node.MODULES / "mcp-remote/dist/proxy.js"
+
+
+class MCPRemote(Client):
+    """Stays open from call to call, as beneath a desktop application."""
+
+    name = "mcp-remote"
+    is_required = True
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._open = ExitStack()
+        self._call: Callable[[str, dict[str, Any]], CallToolResult]
+
+    def available(self) -> str | None:
+        return node.missing("mcp-remote")
+
+    def sign_in(self) -> None:
+        """Start it, or start it anew, as whoever sees the application fail would."""
+        self.close()
+        try:
+            self._start()
+        except (MCPError, OSError, ExceptionGroup) as error:
+            lines = self.place.log.read_text(encoding="utf-8").splitlines()
+            said = [line for line in lines if "Error" in line]
+            raise CallFailed(said[-1][:200] if said else str(error)) from None
+
+    def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
+        try:
+            answer = self._call(tool, dict(arguments))
+        except (MCPError, OSError) as error:
+            raise CallFailed(str(error)) from None
+        return "\n".join(getattr(content, "text", "") for content in answer.content)
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _start(self) -> None:
+        portal = self._open.enter_context(start_blocking_portal())
+        log = self._open.enter_context(self.place.log.open("a", encoding="utf-8"))
+        program = StdioServerParameters(
+            command=str(node.binary()),
+            args=[str(PROGRAM), self.place.url],
+            env=self.place.environment,
+        )
+        sdk = SDKClient(stdio_client(program, errlog=log), read_timeout_seconds=PATIENCE)
+        opened = self._open.enter_context(portal.wrap_async_context_manager(sdk))
+        self._call = partial(portal.call, opened.call_tool)
+
+
+class MCPRemoteAnew(MCPRemote):
+    """Ends after each call: the next one has nothing but what lies in its files."""
+
+    name = "mcp-remote, anew"
+
+    def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
+        self.sign_in()
+        return super().call(tool, arguments)

@@ -1,0 +1,49 @@
+"""The official SDK for Python, as `examples/mcp_client.py` uses it, in both of its modes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tests.mcp_clients.client import Client
+from tests.mcp_clients.programs.command import output
+from tests.mcp_clients.programs.session import Session
+
+
+class PythonSDK(Client):
+    """Finds out which protocol the server speaks."""
+
+    name = "Python SDK"
+    is_required = True
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def sign_in(self) -> None:
+        self._run("--list")
+
+    def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
+        return self._run("--tool", tool, "--arguments", json.dumps(arguments))
+
+    def _run(self, *options: str) -> str:
+        program = [sys.executable, "examples/mcp_client.py", self.place.url]
+        return output(self.place, [*program, *self.options, *options])
+
+
+class LegacyPythonSDK(PythonSDK):
+    """Speaks the protocol from before 2026-07-28, with a handshake."""
+
+    name = "Python SDK, legacy"
+    options: ClassVar[tuple[str, ...]] = ("--legacy",)
+
+
+class PythonSession(Session):
+    """Keeps one session open, as an agent does that runs for days."""
+
+    name = "Python SDK, one session"
+    is_required = True
+
+    def program(self) -> list[str | Path]:
+        module = "tests.mcp_clients.programs.python_session"
+        return [sys.executable, "-m", module, self.place.url]

@@ -1,0 +1,71 @@
+"""All clients through all disturbances, on one stack: what is seen leaves as rows of a report.
+
+The clients are disturbed together, as those of a real gateway are; each has its own grant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from tests.mcp_clients import trial
+from tests.mcp_clients.client import CallFailed, Client
+from tests.mcp_clients.disturbances import Disturbance, World
+from tests.mcp_clients.expected import EXPECTED
+
+SIGN_IN = "from nothing"
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one client ended after one disturbance."""
+
+    client: str
+    disturbance: str
+    seen: str
+
+    @property
+    def expected(self) -> str:
+        return EXPECTED[self.disturbance]
+
+    @property
+    def is_right(self) -> bool:
+        return self.seen == self.expected
+
+
+def signed_in(clients: Sequence[Client]) -> Iterator[Row]:
+    """Have each sign in from nothing."""
+    for client in clients:
+        yield Row(client.name, SIGN_IN, trial.signed_in(client))
+
+
+def disturbed(world: World, disturbance: Disturbance, clients: Sequence[Client]) -> Iterator[Row]:
+    """Strike all of them at once, and see how each ends."""
+    asked = {client.name: client.place.times_asked for client in clients}
+    tokens = {client.name: _undisturbed(client) for client in clients}
+    disturbance.strike(world)
+    if disturbance.passes:
+        _calling_while(partial(disturbance.passes, world), clients)
+    for client in clients:
+        seen, token = trial.ended(client, asked[client.name])
+        if disturbance.renews_token and token == tokens[client.name]:
+            seen = "the MCP server got the same token"
+        yield Row(client.name, disturbance.name, seen)
+
+
+def _undisturbed(client: Client) -> str:
+    """Call once more before anything happens; who was lost by then counts as asked too often."""
+    try:
+        return trial.called(client)
+    except CallFailed:
+        return ""
+
+
+def _calling_while(lasting: Callable[[], None], clients: Sequence[Client]) -> None:
+    """Have each client call while something lasts; what comes of that is seen afterwards."""
+    with ThreadPoolExecutor(len(clients)) as threads:
+        for client in clients:
+            threads.submit(_undisturbed, client)
+        lasting()

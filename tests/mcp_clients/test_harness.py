@@ -1,0 +1,114 @@
+"""The harness of `make mcp-clients` itself: what it would call wrong, and whom it leaves out."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mcp_clients import conformance, expected, node, rounds, trial
+from tests.mcp_clients.client import CallFailed, Client
+from tests.mcp_clients.disturbances import DISTURBANCES
+from tests.mcp_clients.place import Place
+from tests.mcp_clients.programs import PROGRAMS
+
+ANSWER = '{"name": "Ada Lovelace", "token": "the provider\'s, opaque", "sha256": "0123456789ab"}'
+ADDRESS = "http://127.0.0.1:8000/oauth/authorize?a=1&b='%20\"$HOME"
+
+
+class Scripted(Client):
+    """Does at each call what a test says, and asks for the browser at each sign-in."""
+
+    name = "scripted"
+
+    def __init__(self, place: Place, calls: Iterator[Callable[[Client], str]]) -> None:
+        super().__init__(place)
+        self.calls = calls
+
+    def sign_in(self) -> None:
+        ask(self)
+
+    def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
+        return next(self.calls)(self)
+
+
+def ask(client: Client) -> str:
+    subprocess.run([client.place.environment["BROWSER"], ADDRESS], check=True)
+    return ANSWER
+
+
+def fail(_: Client) -> str:
+    raise CallFailed("503")
+
+
+def answer(_: Client) -> str:
+    return ANSWER
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "client's place", "http://127.0.0.1:8000/gateway/demo")
+
+
+@pytest.mark.parametrize(
+    ("calls", "end"),
+    [
+        ([answer], expected.GOES_ON),
+        ([fail, answer], expected.AT_SECOND_TRY),
+        ([ask], expected.ASKS_ONCE),
+        ([fail, fail, answer], expected.ASKS_ONCE),
+        ([fail, ask], expected.ASKS_ONCE),
+        ([fail, fail, ask], "asks 2 times"),
+        ([fail, fail, fail], "stuck: 503"),
+        ([lambda _: "an error"] * 3, "stuck: no answer of the tool: 'an error'"),
+    ],
+)
+def test_end_is_told_by_answers_and_by_how_often_the_browser_was_asked(
+    place: Place, calls: list[Callable[[Client], str]], end: str
+) -> None:
+    assert trial.ended(Scripted(place, iter(calls)), place.times_asked)[0] == end
+
+
+def test_asked_before_the_disturbance_counts_when_it_should_not_have_been(place: Place) -> None:
+    client = Scripted(place, iter([ask, ask]))
+    before = place.times_asked
+    trial.called(client)
+    assert trial.ended(client, before)[0] == "asks 2 times"
+
+
+def test_browser_hands_the_address_over_whole(place: Place) -> None:
+    ask(Scripted(place, iter(())))
+    (file,) = place.asked_folder.iterdir()
+    assert file.read_text(encoding="utf-8") == ADDRESS
+
+
+def test_every_disturbance_has_an_end() -> None:
+    assert set(expected.EXPECTED) == {rounds.SIGN_IN, *(each.name for each in DISTURBANCES)}
+    assert len(DISTURBANCES) == 8
+
+
+def test_run_fails_without_the_official_sdks_fastmcp_and_mcp_remote() -> None:
+    required = {each.name for each in PROGRAMS if each.is_required}
+    sdks = {"Python SDK", "Python SDK, legacy", "TypeScript SDK", "TypeScript SDK 1"}
+    assert required >= {*sdks, "fastmcp", "mcp-remote"}
+
+
+@pytest.mark.parametrize(
+    ("said", "is_whole"),
+    [
+        ("Running test (2 scenarios) against x\n✓ a\n✓ b\nTotal: 2 passed, 0 failed\n", True),
+        ("Running test (2 scenarios) against x\n✓ a\nTotal: 1 passed, 0 failed\n", False),
+        ("Running test (2 scenarios) against x\n✓ a\n✗ b\nTotal: 1 passed, 1 failed\n", False),
+        ("Running test (1 scenarios) against x\nSkipped: a\nTotal: 1 passed, 0 failed\n", False),
+        ("Test error: fetch failed\n", False),
+    ],
+)
+def test_conformance_suite_passes_wholly_or_not(said: str, is_whole: bool) -> None:
+    assert (conformance.wrong(said) is None) is is_whole
+
+
+def test_pinned_packages_name_no_host() -> None:
+    assert '"resolved"' not in (node.FOLDER / "package-lock.json").read_text(encoding="utf-8")

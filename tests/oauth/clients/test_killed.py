@@ -1,0 +1,181 @@
+"""A gateway killed (kill -9) at each write of a redemption and a refresh; its client tries again.
+
+It dies before the write arrives, after that is applied, or while that is on its way: then it
+arrives once the client's second try was answered.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, get_args
+
+import pytest
+import requests
+
+from gateway_site.local.kms import LocalKMS
+from oauth.clients.consent import Consent
+from oauth.clients.grants import grants
+from tests.gateway_site.support.client_tokens import CLIENT_ID, REDIRECT_URI
+from tests.gateway_site.support.reborn import Reborn, running_reborn
+from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, TOKENS, VERIFIER, PeopleInMemory
+from tests.sessions_kms.support.faults import Answer, Dropped, Exchange, FaultProxy, running_proxy
+from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
+from tests.support.clock import FakeClock
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+
+AGO = 30  # seconds before now that a grant began: a session that nothing changed in is not saved
+WRITES = ("PutItem", "DeleteItem", "TransactWriteItems")
+When = Literal["before", "after", "late"]
+# The session is saved, then the token is spent in a transaction.
+SAVE, SPEND = 0, 1
+
+
+@dataclass
+class Killing:
+    """Kills a gateway at its write of a number; a late write goes on when it is let go."""
+
+    gateway: Reborn
+    left: int
+    when: When
+    goes: threading.Event = field(default_factory=threading.Event)
+    arrived: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, exchange: Exchange) -> Answer:
+        self.left -= 1
+        if self.left != -1:
+            return exchange.forward()
+        if self.when == "after":
+            exchange.forward()
+        self.gateway.kill()
+        if self.when == "late":
+            assert self.goes.wait(60)
+            exchange.forward()
+        self.arrived.set()
+        raise Dropped
+
+    def let_go(self) -> None:
+        self.goes.set()
+        assert self.arrived.wait(60)
+
+
+@dataclass
+class Scene:
+    """Grants, and requests of their client to the gateway over HTTP."""
+
+    gateway: Reborn
+    proxy: FaultProxy
+    stack: Stack
+
+    def begin(self) -> str:
+        """Begin a grant, the only one; return its code."""
+        for item_id in self.stack.items():
+            if not item_id.startswith("data-key#"):
+                self.stack.delete_item(item_id)
+        consent = Consent(
+            **vars(CONSENT)
+            | {"client_id": CLIENT_ID, "redirect_uri": REDIRECT_URI, "upstream": "open"}
+            | {"resource": f"{self.gateway.url}/gateway/open"}
+        )
+        self.stack.clock.now = time.time() - AGO
+        return grants().allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND).code
+
+    def redeemed(self) -> str:
+        """Begin a grant whose code was redeemed a while ago; return its refresh token."""
+        asked = ASKED | {"client_id": CLIENT_ID, "redirect_uri": None}
+        issued = grants().redeem(self.begin(), verifier=VERIFIER, **asked)
+        return issued.refresh_token
+
+    def strike(self, number: int, when: When, ask: Callable[[], object]) -> Killing:
+        """Kill the gateway at a write of what it is asked."""
+        self.proxy.heal()
+        killing = Killing(self.gateway, number, when)
+        for operation in WRITES:
+            self.proxy.on(operation, killing)
+        with pytest.raises(requests.ConnectionError):
+            ask()
+        return killing
+
+    def writes(self) -> list[str]:
+        return [each for each in self.proxy.operations if each in WRITES]
+
+    def redeem(self, code: str) -> requests.Response:
+        return self.ask(grant_type="authorization_code", code=code, code_verifier=VERIFIER)
+
+    def refresh(self, token: str) -> requests.Response:
+        return self.ask(grant_type="refresh_token", refresh_token=token)
+
+    def ask(self, **form: str) -> requests.Response:
+        form = {"client_id": CLIENT_ID, **form}
+        return requests.post(f"{self.gateway.url}/oauth/token", form, timeout=60)
+
+    def is_good(self, pair: dict[str, Any]) -> bool:
+        """Tell whether both tokens serve. Nobody listens at the upstream."""
+        headers = {"Authorization": f"Bearer {pair['access_token']}"}
+        called = requests.get(f"{self.gateway.url}/gateway/open", headers=headers, timeout=60)
+        return called.status_code == 502 and self.refresh(pair["refresh_token"]).ok
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of the items of grants."""
+        ids = self.stack.items()
+        found = (each.partition("#")[0] if "#" in each else "session" for each in ids)
+        return sorted(each for each in found if each in {"session", "token", "answer"})
+
+
+@pytest.fixture
+def scene(local_kms: LocalKMS, roto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", local_kms.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", roto_url)
+    stack = aws_stack("servers", FakeClock(time.time()))
+    install(stack.services)
+    told = settings_of(stack.config) | {"REGION_NAME": stack.config.region_name}
+    with running_proxy(roto_url) as proxy:
+        endpoints = {"AWS_ENDPOINT_URL_KMS": local_kms.url, "AWS_ENDPOINT_URL_DYNAMODB": proxy.url}
+        with running_reborn(told, endpoints, BACKEND) as gateway:
+            yield Scene(gateway, proxy, stack)
+
+
+def test_redemption_goes_on_after_a_kill_unless_its_code_was_spent(scene: Scene) -> None:
+    for number in (SAVE, SPEND):
+        for when in get_args(When):
+            code = scene.begin()
+            killing = scene.strike(number, when, partial(scene.redeem, code))
+            again = scene.redeem(code)
+            if (number, when) == (SPEND, "after"):  # Who redeemed it cannot be told.
+                assert again.json()["error"] == "invalid_grant"
+                assert "session" not in scene.kinds()
+                continue
+            pair = again.json()
+            killing.let_go()
+            assert scene.kinds() == ["answer", "session", "token", "token", "token"]
+            assert scene.is_good(pair)
+
+
+def test_refresh_goes_on_after_a_kill_with_one_pair(scene: Scene) -> None:
+    for number in (SAVE, SPEND):
+        for when in get_args(When):
+            old = scene.redeemed()
+            killing = scene.strike(number, when, partial(scene.refresh, old))
+            before = scene.kinds()
+            pair = scene.refresh(old).json()
+            if (number, when) == (SPEND, "after"):
+                assert scene.kinds() == before
+            killing.let_go()
+            # The code, and two pairs; the answer to the code went with the first refresh.
+            assert scene.kinds() == ["answer", "session", *["token"] * 5]
+            assert scene.refresh(old).json() == pair
+            assert scene.is_good(pair)
+
+
+def test_these_are_the_writes_of_both(scene: Scene) -> None:
+    code = scene.begin()
+    assert scene.redeem(code).ok
+    assert scene.writes() == ["PutItem", "TransactWriteItems"]
+    token = scene.redeemed()
+    scene.proxy.heal()
+    assert scene.refresh(token).ok
+    assert scene.writes() == ["PutItem", "TransactWriteItems"]

@@ -1,0 +1,59 @@
+"""A gateway in a process of its own: told to let no client in, it has nothing of all that."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from tests import ROOT
+from tests.gateway_site.support.gateways import upstream_variables
+from tests.support.processes import finished, module
+
+# How it is configured: forms and rules, which are values, and read with the settings.
+ALWAYS = ("oauth.clients.server", "oauth.clients.rules")
+PARTS = (
+    "oauth.clients.",
+    "gateway_site.forwarding.client_session",
+    "gateway_site.forwarding.grant_ahead",
+    "gateway_site.pages.app",
+    "sessions_kms.sealed_items.tokens",
+)
+
+
+def told(**variables: str) -> Any:
+    """Return what a gateway of these variables says."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": "tests.gateway_site.support.site_settings",
+        "GATEWAY_TEST_DATABASE": "sqlite://:memory:",
+        **variables,
+    }
+    done = finished(module("tests.oauth.clients.support.probe"), environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def loaded(said: Any) -> list[str]:
+    return [
+        each for each in said["modules"] if each.startswith(PARTS) and not each.startswith(ALWAYS)
+    ]
+
+
+def test_nothing_is_loaded_or_answers_unless_it_is_switched_on() -> None:
+    off = told(**upstream_variables("TOOLS", 9))
+    assert set(off["answers"].values()) == {404}
+    assert off["challenge"] in {"", 'Cookie realm="gateway"'}
+    assert loaded(off) == []
+    assert off["calls"] == []
+
+
+def test_all_of_it_is_there_once_it_is_switched_on() -> None:
+    issuer = {"AUTHORIZATION_ISSUER": "http://127.0.0.1:8000", "CLIENTS_REGISTRATION": "1"}
+    on = told(**upstream_variables("TOOLS", 9, CLIENTS="1"), **issuer)
+    assert 404 not in on["answers"].values()
+    assert on["challenge"].startswith("Bearer ")
+    assert {"oauth.clients.grants", "sessions_kms.sealed_items.tokens"} <= {*loaded(on)}
+    assert len(loaded(on)) > 20
+    assert on["calls"]

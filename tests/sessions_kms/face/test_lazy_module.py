@@ -1,0 +1,66 @@
+"""A lazy module is imported once, by who first uses it."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sessions_kms.face.lazy_module import LazyModule, is_imported
+
+NAME = "imported_once_at_first_use"
+SOURCE = "answer = object()\n"
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LazyModule]:
+    (tmp_path / f"{NAME}.py").write_text(SOURCE, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield LazyModule(NAME)
+    sys.modules.pop(NAME, None)
+
+
+def test_nothing_is_imported_before_a_name_is_used(module: LazyModule) -> None:
+    assert not is_imported(module)
+    assert NAME not in sys.modules
+    answer = module.answer
+    assert is_imported(module)
+    assert answer is sys.modules[NAME].answer
+
+
+def test_later_uses_find_an_attribute(module: LazyModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = module.answer
+    monkeypatch.delattr(LazyModule, "__getattr__")
+    assert module.answer is answer
+
+
+def test_name_that_is_not_there_is_told_with_the_module(module: LazyModule) -> None:
+    with pytest.raises(AttributeError, match=f"'{NAME}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018 - that is the test
+
+
+def test_failed_import_is_tried_again(tmp_path: Path, module: LazyModule) -> None:
+    source = tmp_path / f"{NAME}.py"
+    source.write_text("raise ImportError('not yet')", encoding="utf-8")
+    with pytest.raises(ImportError, match="not yet"):
+        module.answer  # noqa: B018 - that is the test
+    assert not is_imported(module)
+    source.write_text(SOURCE + "# of another length\n", encoding="utf-8")
+    assert module.answer is sys.modules[NAME].answer
+
+
+def test_threads_that_use_it_first_at_once_have_the_same_whole_module(module: LazyModule) -> None:
+    found: list[object] = []
+    together = threading.Barrier(16)
+
+    def ask() -> None:
+        together.wait()
+        found.append(module.answer)
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [sys.modules[NAME].answer] * 16
