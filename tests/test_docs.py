@@ -230,3 +230,17 @@ def test_worked_costs_follow_from_the_formula() -> None:
     assert [list(column) for column in zip(*shown, strict=True)] == [
         worked(*column) for column in zip(*numbers, strict=True)
     ]
+
+
+def test_pictures_are_small_shown_and_described() -> None:
+    shown = {
+        (page.parent / path).resolve(): alternative
+        for page in PAGES
+        for alternative, path in re.findall(
+            r"!\[([^]]*)\]\(([^)]+\.png)\)", page.read_text("utf-8")
+        )
+    }
+    pictures = set((ROOT / "docs" / "images").glob("*.png"))
+    assert set(shown) == pictures
+    assert [file.name for file in pictures if not shown[file]] == []
+    assert [file.name for file in pictures if file.stat().st_size > 60_000] == []

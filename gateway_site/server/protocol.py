@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import Context
 from http import HTTPStatus
 from typing import Any
 
@@ -121,7 +122,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        # What asyncio calls after a pause, or the request before this one, has that one's context.
+        # https://github.com/python/cpython/issues/140947
+        Context().run(super()._start_asgi_task, cycle, app)
 
     # What httptools calls
 

@@ -60,9 +60,9 @@ def _document(name: str, address: str, member: str, expected: str) -> Finding:
 def _remedy() -> str:
     return (
         "Clients know the gateway by PUBLIC_URL (or AUTHORIZATION_ISSUER) alone: set it to the"
-        " address that they reach, have the proxy in front pass /.well-known/, /oauth/ and"
-        " /gateway/, and start every process with the same settings. If only this machine cannot"
-        " reach it, try the address from outside."
+        " address that they reach, have the proxy in front pass /.well-known/, /oauth/,"
+        " /token and /gateway/, and start every process with the same settings. If only this"
+        " machine cannot reach it, try the address from outside."
     )
 
 

@@ -33,8 +33,10 @@ def main() -> int:
     options = parser.parse_args()
     with folder(options.folder) as where:
         trials = Trials(where, options.client or names, options.disturbance or disturbances)
-        trials.run(with_conformance=not options.client)
-        report.show(trials.rows, trials.notes)
+        try:
+            trials.run(with_conformance=not options.client)
+        finally:
+            report.show(trials.rows, trials.notes)
     return 0 if trials.is_right else 1
 
 
@@ -79,7 +81,7 @@ class Trials:
             return
         place = self.place("conformance tool")
         person.places.append(place)
-        wrong = conformance.wrong(conformance.output(place))
+        wrong = conformance.wrong(conformance.output(place, self.stack))
         self.notes.append(wrong or "The conformance tool's suite for authorization servers passes.")
         self.is_right &= wrong is None
 

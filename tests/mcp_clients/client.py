@@ -1,7 +1,6 @@
 """What the harness knows of a client, whichever it is.
 
-To add one: a class in `programs/`, listed in `programs/__init__.py`, and what it does otherwise
-than it could in `expected.py`.
+To add one: a class in `programs/`, listed in `programs/__init__.py`.
 """
 
 from __future__ import annotations

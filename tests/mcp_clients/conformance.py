@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 import subprocess
 from threading import Timer
-from urllib.parse import urljoin
-
-import requests
 
 from tests import ROOT
+from tests.e2e.clients import registered
+from tests.e2e.stack import LocalStack
 from tests.mcp_clients import node
 from tests.mcp_clients.place import Place
 from tests.support.processes import free_port
@@ -36,12 +35,12 @@ def wrong(said: str) -> str | None:
     return None
 
 
-def output(place: Place) -> str:
+def output(place: Place, stack: LocalStack) -> str:
     """Run the suite, and return what it printed."""
-    issuer, port = urljoin(place.url, "/").rstrip("/"), free_port()
+    port = free_port()
     options = {
-        "--url": issuer,
-        "--client-id": registered(issuer, f"http://127.0.0.1:{port}/callback"),
+        "--url": stack.url,
+        "--client-id": registered(stack, f"http://127.0.0.1:{port}/callback"),
         "--resource": place.url,
         "--port": str(port),
     }
@@ -67,11 +66,3 @@ def opened(place: Place, line: str) -> str:
     if line.startswith("http"):
         subprocess.run([place.programs / "browser", line.strip()], check=True)
     return line
-
-
-def registered(issuer: str, redirect_uri: str) -> str:
-    metadata = {"client_name": "Conformance tool", "redirect_uris": [redirect_uri]}
-    answer = requests.post(f"{issuer}/oauth/register", json=metadata, timeout=20)
-    answer.raise_for_status()
-    client_id: str = answer.json()["client_id"]
-    return client_id

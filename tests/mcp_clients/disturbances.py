@@ -19,6 +19,7 @@ import psutil
 import requests
 from playwright.sync_api import Page, expect
 
+from tests.e2e.clients import registered
 from tests.e2e.stack import LocalStack
 from tests.mcp_clients.person import Person
 
@@ -112,7 +113,11 @@ def store_stopped(world: World) -> None:
 
 def store_back(world: World) -> None:
     """Have the table's process go on, after a while in which no token could be had."""
-    form = {"grant_type": "refresh_token", "refresh_token": f"gwr_{'a' * 32}", "client_id": "any"}
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": f"gwr_{'a' * 32}",
+        "client_id": registered(world.stack, "http://127.0.0.1/callback"),
+    }
     try:
         world.pause(OUTAGE)
         answer = requests.post(f"{world.stack.url}/oauth/token", form, timeout=OUTAGE)

@@ -105,7 +105,7 @@ class Person:
         page.get_by_role("button", name="Allow").click()
         page.wait_for_url(f"http://127.0.0.1:{self.stack.provider}/**")
         page.get_by_role("button", name="Allow").click()
-        page.wait_for_url(self._is_elsewhere, wait_until="commit")
+        page.wait_for_url(self._is_elsewhere, wait_until="domcontentloaded")
 
     def _open(self, page: Page, address: str) -> None:
         """Open it; a page that asks to try again in a moment is loaded again."""

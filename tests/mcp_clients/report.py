@@ -1,4 +1,4 @@
-"""What was seen, for who reads it: rows enter, a table leaves."""
+"""What was seen, for whoever reads it: rows enter, a table leaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tests.mcp_clients.rounds import Row
 
-WIDTH = 160
+WIDTH = 200
 
 
 def show(rows: Sequence[Row], notes: Sequence[str]) -> None:
@@ -21,15 +21,9 @@ def show(rows: Sequence[Row], notes: Sequence[str]) -> None:
         cells = {row.client: _cell(row) for row in rows if row.disturbance == disturbance}
         table.add_row(disturbance, *(cells.get(client, "") for client in clients))
     console.print(table)
-    faults = dict.fromkeys(
-        f"* {row.client}, {row.disturbance}: {row.expected.fault}"
-        for row in rows
-        if row.expected.fault
-    )
-    for line in (*faults, *notes):
-        console.print(line)
+    for note in notes:
+        console.print(note)
 
 
 def _cell(row: Row) -> str:
-    mark = "*" if row.expected.fault else ""
-    return row.seen + mark if row.is_right else f"WRONG: {row.seen}; expected: {row.expected.how}"
+    return row.seen if row.is_right else f"WRONG: {row.seen}; expected: {row.expected}"

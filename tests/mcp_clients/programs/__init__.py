@@ -7,14 +7,20 @@ from tests.mcp_clients.programs.claude_code import ClaudeCode, ClaudeCodeSession
 from tests.mcp_clients.programs.codex import Codex
 from tests.mcp_clients.programs.fastmcp_command import FastMCP
 from tests.mcp_clients.programs.mcp_remote import MCPRemote, MCPRemoteAnew
-from tests.mcp_clients.programs.python_sdk import LegacyPythonSDK, PythonSDK
-from tests.mcp_clients.programs.typescript_sdk import FirstTypeScriptSDK, TypeScriptSDK
+from tests.mcp_clients.programs.python_sdk import LegacyPythonSDK, PythonSDK, PythonSession
+from tests.mcp_clients.programs.typescript_sdk import (
+    FirstTypeScriptSDK,
+    TypeScriptSDK,
+    TypeScriptSession,
+)
 
 PROGRAMS: tuple[type[Client], ...] = (
     PythonSDK,
     LegacyPythonSDK,
+    PythonSession,
     TypeScriptSDK,
     FirstTypeScriptSDK,
+    TypeScriptSession,
     FastMCP,
     MCPRemote,
     MCPRemoteAnew,

@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from threading import Timer
 from typing import Any
 
 from tests.mcp_clients import node
-from tests.mcp_clients.client import PATIENCE, CallFailed, Client
+from tests.mcp_clients.client import Client
 from tests.mcp_clients.place import Place
 from tests.mcp_clients.programs.command import output
+from tests.mcp_clients.programs.dialogue import Dialogue
 from tests.mcp_clients.scripted_model import ToolCall, serving
 
 PROGRAM = node.MODULES / "@anthropic-ai/claude-code/cli-wrapper.cjs"
@@ -68,59 +67,35 @@ class ClaudeCodeSession(ClaudeCode):
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)
-        self._open = ExitStack()
-        self._process: subprocess.Popen[str]
+        self._models = ExitStack()
+        self._dialogue = Dialogue()
 
     def sign_in(self) -> None:
         super().sign_in()
         self.close()
-        model = self._open.enter_context(serving())
-        self._process = self._open.enter_context(
-            subprocess.Popen(
-                command("-p", *SESSION, "--allowedTools", f"mcp__{SERVER}"),
-                env=self.place.environment | QUIET | asking(model),
-                cwd=self.place.home,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-        self._open.callback(self._process.kill)
+        model = self._models.enter_context(serving())
+        known = self.place.environment | QUIET | asking(model)
+        words = command("-p", *SESSION, "--allowedTools", f"mcp__{SERVER}")
+        self._dialogue.begin(words, known, self.place.home, self.place.log)
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         """Call, and once more where the session has yet to connect again: it does so by itself."""
+        message = {"role": "user", "content": ToolCall(PREFIX + tool, arguments).prompt}
+        line = json.dumps({"type": "user", "message": message})
         deadline = time.monotonic() + CONNECTS_WITHIN
         while True:
-            said = self._turn(ToolCall(PREFIX + tool, arguments).prompt)
+            said = str(json.loads(self._dialogue.ask(line, ends_turn)).get("result"))
             if not any(lost in said for lost in LOST) or time.monotonic() > deadline:
                 return said
             time.sleep(1)
 
     def close(self) -> None:
-        self._open.close()
+        self._dialogue.end()
+        self._models.close()
 
-    def _turn(self, prompt: str) -> str:
-        """Type a prompt; return what is said at the end of this turn."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        watch = Timer(PATIENCE, self._process.kill)
-        watch.start()
-        try:
-            message = {"role": "user", "content": prompt}
-            print(
-                json.dumps({"type": "user", "message": message}),
-                file=self._process.stdin,
-                flush=True,
-            )
-            for line in self._process.stdout:
-                told = json.loads(line)
-                if told["type"] == "result":
-                    return str(told.get("result"))
-        except BrokenPipeError:
-            pass
-        finally:
-            watch.cancel()
-        raise CallFailed("The session has ended.")
+
+def ends_turn(line: str) -> bool:
+    return bool(json.loads(line)["type"] == "result")
 
 
 def asking(model: str) -> dict[str, str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.mcp_clients.client import Client
 from tests.mcp_clients.programs.command import output
+from tests.mcp_clients.programs.session import Session
 
 
 class PythonSDK(Client):
@@ -34,3 +36,14 @@ class LegacyPythonSDK(PythonSDK):
 
     name = "Python SDK, legacy"
     options: ClassVar[tuple[str, ...]] = ("--legacy",)
+
+
+class PythonSession(Session):
+    """Keeps one session open, as an agent does that runs for days."""
+
+    name = "Python SDK, one session"
+    is_required = True
+
+    def program(self) -> list[str | Path]:
+        module = "tests.mcp_clients.programs.python_session"
+        return [sys.executable, "-m", module, self.place.url]

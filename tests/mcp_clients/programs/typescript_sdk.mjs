@@ -1,7 +1,8 @@
 // A program with the official SDK for TypeScript: signs in, in the browser, and calls a tool.
 //
-//     node typescript_sdk.mjs sdk|client URL TOOL ARGUMENTS
+//     node typescript_sdk.mjs sdk|client URL [TOOL ARGUMENTS]
 //
+// Without a tool it keeps one session open: a line of JSON asks, a line answers.
 // `sdk` is the SDK of one package, `client` its second line, which finds out the protocol. What it
 // was given is kept in $HOME/kept.json, as the SDK's documentation has an application do it.
 import { spawn } from 'node:child_process';
@@ -9,6 +10,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 
 const [line, url, tool, toolArguments] = process.argv.slice(2);
 const KEPT = join(process.env.HOME, 'kept.json');
@@ -37,17 +39,16 @@ class Kept {
 // Where the browser comes back to: a port of this computer, of the system's choice.
 class Callback {
   async listen() {
-    this.came = new Promise((resolve) => {
-      this.server = createServer((request, response) => {
-        const found = new URL(request.url, this.url);
-        response.writeHead(200, { 'Content-Type': 'text/html', Connection: 'close' });
-        response.end('<!doctype html><title>Done</title><p>Go back to the terminal.');
-        if (found.pathname === '/callback') resolve(found.searchParams);
-      });
+    this.server = createServer((request, response) => {
+      const found = new URL(request.url, this.url);
+      response.writeHead(200, { 'Content-Type': 'text/html', Connection: 'close' });
+      response.end('<!doctype html><title>Done</title><p>Go back to the terminal.');
+      if (found.pathname === '/callback') this.arrived?.(found.searchParams);
     });
     await new Promise((resolve) => this.server.listen(0, '127.0.0.1', resolve));
     this.url = `http://127.0.0.1:${this.server.address().port}/callback`;
   }
+  expect() { this.came = new Promise((resolve) => { this.arrived = resolve; }); }
   async answer(state) {
     const query = await this.came;
     if (query.get('state') !== state) throw new Error('The answer is for another request.');
@@ -78,39 +79,70 @@ class Provider {
   saveTokens(tokens) { this.kept.keep('tokens', tokens); }
   saveCodeVerifier(verifier) { this.verifier = verifier; }
   codeVerifier() { return this.verifier; }
-  redirectToAuthorization(address) { spawn(process.env.BROWSER, [address.href], { stdio: 'ignore' }); }
+  redirectToAuthorization(address) {
+    this.callback.expect();
+    spawn(process.env.BROWSER, [address.href], { stdio: 'ignore' });
+  }
+  discoveryState() { return this.kept.content.discovery; }
+  saveDiscoveryState(found) { this.kept.keep('discovery', found); }
   invalidateCredentials(scope) {
-    if (scope === 'all' || scope === 'tokens') this.kept.keep('tokens', undefined);
-    if (scope === 'all' || scope === 'client') this.kept.keep('client', undefined);
+    for (const name of ['tokens', 'client', 'discovery']) {
+      if (scope === 'all' || scope === name) this.kept.keep(name, undefined);
+    }
   }
 }
 
-async function connected(provider, callback) {
-  const options = line === 'client' ? { versionNegotiation: { mode: 'auto' } } : {};
-  const client = new Client({ name: 'TypeScript program', version: '1' }, options);
-  const transport = new StreamableHTTPClientTransport(new URL(url), { authProvider: provider });
+// Do what may want a person's consent, and once more when it is given.
+async function consented(transport, provider, act) {
   try {
-    await client.connect(transport);
-    return client;
+    return await act();
   } catch (error) {
     if (!(error instanceof UnauthorizedError)) throw error;
   }
-  const query = await callback.answer(provider.sent);
+  const query = await provider.callback.answer(provider.sent);
   await transport.finishAuth(line === 'client' ? query : query.get('code'));
-  return connected(provider, callback);
+  return act();
+}
+
+async function connected(provider) {
+  const options = line === 'client' ? { versionNegotiation: { mode: 'auto' } } : {};
+  let client, transport;
+  const connect = async () => {
+    client = new Client({ name: 'TypeScript program', version: '1' }, options);
+    transport = new StreamableHTTPClientTransport(new URL(url), { authProvider: provider });
+    await client.connect(transport);
+  };
+  await consented({ finishAuth: (code) => transport.finishAuth(code) }, provider, connect);
+  return async (name, given) => {
+    const call = () => client.callTool({ name, arguments: given });
+    const answer = await consented(transport, provider, call);
+    const text = answer.content.map((part) => part.text).join('\n');
+    if (answer.isError) throw new Error(text);
+    return text;
+  };
+}
+
+async function keepOpen(provider) {
+  let call;
+  for await (const asked of createInterface({ input: process.stdin })) {
+    try {
+      call ??= await connected(provider);
+      const { tool: name, arguments: given } = JSON.parse(asked);
+      console.log(JSON.stringify({ text: await call(name, given) }));
+    } catch (error) {
+      console.log(JSON.stringify({ error: `${error.name}: ${error.message}` }));
+    }
+  }
 }
 
 const callback = new Callback();
 await callback.listen();
+const provider = new Provider(callback, new Kept());
 try {
-  const client = await connected(new Provider(callback, new Kept()), callback);
-  const answer = await client.callTool({ name: tool, arguments: JSON.parse(toolArguments) });
-  console.log(answer.content.map((part) => part.text).join('\n'));
-  process.exitCode = answer.isError ? 1 : 0;
-  await client.close();
+  if (tool === undefined) await keepOpen(provider);
+  else console.log(await (await connected(provider))(tool, JSON.parse(toolArguments)));
 } catch (error) {
   console.error(`${error.name}: ${error.message}`);
   process.exitCode = 1;
-} finally {
-  callback.server.close();
 }
+process.exit();

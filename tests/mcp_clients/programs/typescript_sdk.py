@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from tests.mcp_clients import node
 from tests.mcp_clients.client import Client
 from tests.mcp_clients.programs.command import output
+from tests.mcp_clients.programs.session import Session
 
 PROGRAM = Path(__file__).with_suffix(".mjs")
 
@@ -37,3 +38,16 @@ class FirstTypeScriptSDK(TypeScriptSDK):
 
     name = "TypeScript SDK 1"
     package: ClassVar[str] = "sdk"
+
+
+class TypeScriptSession(Session):
+    """Keeps one session open, as an agent does that runs for days."""
+
+    name = "TypeScript SDK, one session"
+    is_required = True
+
+    def available(self) -> str | None:
+        return node.missing("@modelcontextprotocol/client")
+
+    def program(self) -> list[str | Path]:
+        return node.command(PROGRAM, "client", self.place.url)

@@ -1,0 +1,42 @@
+"""A program with the SDK for Python that keeps one session open: `python_session URL`.
+
+Lines of JSON enter, `{"tool": …, "arguments": …}`; for each leaves one with `text` or `error`. It
+signs in as `examples/mcp_client.py` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import httpx2
+from mcp import Client, MCPError
+from mcp.client.auth import OAuthFlowError
+from mcp.client.streamable_http import streamable_http_client
+
+from examples.mcp_client import PATIENCE, Callback, Kept, signing_in
+
+
+async def main(url: str) -> None:
+    with Callback() as callback:
+        auth = signing_in(url, Kept(url), callback, opens=True)
+        async with (
+            httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http,
+            Client(streamable_http_client(url, http_client=http)) as client,
+        ):
+            while line := await asyncio.to_thread(sys.stdin.readline):
+                print(json.dumps(await answer(client, **json.loads(line))), flush=True)  # noqa: T201
+
+
+async def answer(client: Client, tool: str, arguments: dict[str, Any]) -> dict[str, str]:
+    try:
+        given = await client.call_tool(tool, arguments)
+    except (MCPError, OAuthFlowError, httpx2.HTTPError) as error:
+        return {"error": str(error) or repr(error)}
+    return {"text": "\n".join(getattr(content, "text", "") for content in given.content)}
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
