@@ -8,7 +8,6 @@ that, and the save is tried again.
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -166,7 +165,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Read what is stored now, for the first load to come (`sessions_kms.ahead`)."""
         __traceback_hide__ = True
         found = Fetched(self._key)
-        await found.read(self._awaited(self._found()))
+        await found.read(self._first_read())
         return found
 
     def created(self) -> int | None:
@@ -199,8 +198,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         __traceback_hide__ = True
         if no_load or self.session_key is None:
             return {}
-        loading = partial(self._loading, fetched.of(self.session_key))
-        content: dict[str, Any] = yield from self._as_is_its_own("load", loading)
+        if is_own(type(self), SessionStore, "load"):
+            content: dict[str, Any] = yield Own(self, "load", ())
+        else:
+            content = yield from self._loading(fetched.of(self.session_key))
         self._go_on_from(self._loaded_last)
         return content
 
@@ -230,9 +231,10 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             next_cookie.settled(self)
         return found
 
-    def _found(self) -> "Steps[Found | None]":
-        """Read what this key opens, and leave the session as it is."""
+    def _first_read(self) -> "Steps[Found | None]":
         __traceback_hide__ = True
+        if (wait := self._preparation()) is not None:
+            yield wait
         return (yield from self._repository().load(self._key))
 
     def _existing(self, session_key: str) -> Steps[bool]:

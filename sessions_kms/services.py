@@ -65,9 +65,12 @@ class ServiceSteps:
 
     def is_live(self, record: Header) -> Steps[bool]:
         """Tell whether a record is still a session. Raises TableUnavailable."""
-        if has_passed(self._services.clock, record.ttl):
+        services, ends = self._services, record.ttl
+        if (timeout := services.config.absolute_timeout) is not None:
+            ends = min(ends, record.created_at + timeout)
+        if has_passed(services.clock, ends):
             return False
-        return (yield from self.may_go_on(record.created_at))
+        return record.created_at > (yield from services.not_before.steps.moment())
 
     def may_go_on(self, created_at: int) -> Steps[bool]:
         """Tell whether a session that was created then has not ended by its age alone.

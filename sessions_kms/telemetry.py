@@ -65,12 +65,12 @@ class Telemetry:
 
     def timed(self, name: str, **attributes: str) -> "Block":
         """Time a block of code: `with telemetry.timed(…) as done: … done.outcome = "none"`."""
-        return Block() if self._meter is None else Timed(self, name, attributes)
+        return UNTOLD if self._meter is None else Timed(self, name, attributes)
 
     def spanned(self, name: str, operation: str, **attributes: str) -> "Block":
         """Time a block of code, as a span of its own besides."""
         if self._meter is None:
-            return Block()
+            return UNTOLD
         attributes = {"operation": operation, **attributes}
         return Timed(self, name, attributes, span=f"{self._name} {operation}")
 
@@ -95,7 +95,7 @@ class Telemetry:
 
 
 class Block:
-    """A block of code and its outcome, `ok` unless it says otherwise. Nobody is told of it."""
+    """A block of code and its outcome, `ok` unless it says otherwise. It tells nobody."""
 
     __slots__ = ("outcome",)
 
@@ -113,6 +113,9 @@ class Block:
         traceback: TracebackType | None,
     ) -> None:
         """End."""
+
+
+UNTOLD = Block()  # one for all: what its outcome is, nobody reads
 
 
 class Timed(Block):

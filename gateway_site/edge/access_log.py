@@ -101,6 +101,8 @@ def _id_of(scope: Scope) -> str:
 
 
 def _tell(scope: Scope, request: Noted) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
     logger.info(
         "%s %s %d user=%s upstream=%s ms=%d",
         scope["method"],
@@ -116,5 +118,6 @@ def _path(scope: Scope) -> str:
     """Return the path as it came, which has no blanks and no control characters."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "backslashreplace")
     path = raw.partition(b"?")[0].decode("ascii", "backslashreplace")
-    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in path)
-    return shown[:PATH_LENGTH]
+    if not path.isprintable():
+        path = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in path)
+    return path[:PATH_LENGTH]

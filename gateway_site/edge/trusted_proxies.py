@@ -65,8 +65,10 @@ def client(peer: Address, forwarded_for: Iterable[bytes], networks: Networks) ->
 
 def client_of(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Address | None:
     """Return the client that a trusted proxy names; None where the peer is none."""
-    found = address(peer) if peer else None
     networks = declared()
+    if not peer or not networks:  # Asked of every request: no address is parsed for nothing.
+        return None
+    found = address(peer)
     if found is None or not is_trusted(found, networks):
         return None
     return client(found, [value for name, value in headers if name == FORWARDED_FOR], networks)

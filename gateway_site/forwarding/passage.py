@@ -40,6 +40,7 @@ KNOWN = frozenset(
         "gateway_site.middleware.HealthMiddleware",  # its addresses never come here
         "gateway_site.edge.public_address.PublicAddressMiddleware",
         "django.middleware.security.SecurityMiddleware",
+        "csp.middleware.CSPMiddleware",
         "gateway_site.edge.content_policy.ContentPolicyMiddleware",
         "sessions_kms.middleware.StoreUnavailableMiddleware",
         "oauth.sign_out.SignOutMiddleware",  # waits after a sign-out, which needs the session's I/O

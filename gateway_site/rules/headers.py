@@ -147,7 +147,8 @@ def _traced(headers: Headers) -> Headers:
     parents = [value for name, value in headers if name == b"traceparent"]
     if len(parents) == 1 and TRACEPARENT.fullmatch(parents[0]):
         return headers
-    parent = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode("ascii")
+    chance = secrets.token_hex(24)
+    parent = f"00-{chance[:32]}-{chance[32:]}-00".encode("ascii")
     others = [pair for pair in headers if pair[0] not in {b"traceparent", b"tracestate"}]
     return [*others, (b"traceparent", parent)]
 

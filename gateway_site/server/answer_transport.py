@@ -19,6 +19,8 @@ class AnswerTransport:
     Whoever writes to the transport itself, or closes it, calls `flush` first.
     """
 
+    __slots__ = ("_held", "_loop", "_transport", "close")  # a stream's stays for an hour
+
     def __init__(
         self,
         transport: asyncio.Transport,
@@ -26,10 +28,13 @@ class AnswerTransport:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._transport = transport
-        self._call_soon = loop.call_soon
+        self._loop = loop
         self._held = b""
-        self.is_closing = transport.is_closing
         self.close = close
+
+    def is_closing(self) -> bool:
+        """Tell whether nothing more will be sent."""
+        return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Send bytes with those that are held; or hold them for a turn, if they are few."""
@@ -38,7 +43,7 @@ class AnswerTransport:
             self._transport.write(held + data)
         elif data:
             self._held = data
-            self._call_soon(self.flush)
+            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Send what is held."""

@@ -28,13 +28,19 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
             await application(scope, receive, send)
             return
         await receive()
-        gc.freeze()  # What is there now stays: each look at all of it would hold up every request.
+        _keep_what_is_there()
         _drain_first(settings.DRAIN_SECONDS)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
     return living
+
+
+def _keep_what_is_there() -> None:
+    """Have the collector look at nothing that the process began with: each look holds up all."""
+    gc.collect()
+    gc.freeze()
 
 
 def _drain_first(seconds: float | None) -> None:

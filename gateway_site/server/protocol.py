@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from contextvars import Context
 from http import HTTPStatus
 from typing import Any
 
@@ -71,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._running: RequestResponseCycle | None = None
         self._untaken: tuple[float, int] | None = None  # since when, how much
         # Whom a trusted proxy named for each request under way, by what they are counted under.
-        self._clients: deque[str | None] = deque()
+        self._clients: list[str | None] = []
 
     # What uvicorn and asyncio call
 
@@ -122,7 +122,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
-        super()._start_asgi_task(cycle, app)
+        # What asyncio calls after a pause, or the request before this one, has that one's context.
+        # https://github.com/python/cpython/issues/140947
+        Context().run(super()._start_asgi_task, cycle, app)
 
     # What httptools calls
 
@@ -214,7 +216,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return has_place
 
     def _give_back(self) -> None:
-        if self._clients and (client := self._clients.popleft()) is not None:
+        if self._clients and (client := self._clients.pop(0)) is not None:
             self._all.give_back(client)
 
     def _count(self, data: bytes) -> None:

@@ -136,9 +136,7 @@ class Http1Connection(asyncio.Protocol):
 
     def _is_readable(self) -> bool:
         """Tell whether there is something that the loop has not read yet, the end included."""
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket"), select.POLLIN)
-        return bool(poll.poll(0))
+        return bool(self._poll.poll(0))
 
     def _is_cut(self) -> bool:
         """Tell whether TLS ended otherwise than by the upstream's word: RFC 9112 section 9.8.
@@ -164,6 +162,8 @@ class Http1Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection; a write is over when all of it is with the kernel, or encrypted."""
         self._transport = cast("asyncio.Transport", transport)
+        self._poll = select.poll()
+        self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
         self._transport.set_write_buffer_limits(high=1, low=0)  # TLS would wait at a high of 0.
 
     def data_received(self, data: bytes) -> None:

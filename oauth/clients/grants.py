@@ -41,11 +41,6 @@ Welcomes: TypeAlias = Callable[[str], bool]
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 section 4.1
 
 
-def everywhere(redirect_uri: str) -> bool:
-    """Welcome a client whatever address its grant was answered at."""
-    return True
-
-
 class GrantSteps:
     """The verbs of grants, as steps. All raise StoreUnavailable when they cannot tell."""
 
@@ -97,7 +92,7 @@ class GrantSteps:
         client_id: str,
         redirect_uri: str | None,
         resource: str | None,
-        welcomes: Welcomes = everywhere,
+        welcomes: Welcomes,
     ) -> Steps[Issued]:
         """Give the first pair of tokens for a code.
 
@@ -128,7 +123,7 @@ class GrantSteps:
         resource: str | None,
         scope: str | None,
         arrived_at: float,
-        welcomes: Welcomes = everywhere,
+        welcomes: Welcomes,
     ) -> Steps[Issued]:
         """Give the next pair for a refresh token.
 

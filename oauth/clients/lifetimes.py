@@ -33,6 +33,15 @@ class Lifetimes:
         if not 0 <= self.refresh_grace <= 300:
             raise ValueError(f"{SETTING}['refresh_grace'] must be from 0 to 300 seconds.")
 
+    @property
+    def access_age(self) -> int:
+        """How long an access token lives: while the grant is there yet that it is refreshed by.
+
+        A call does not keep a grant from idling out, its refresh does: so there is half of that
+        time left to come back in.
+        """
+        return max(1, min(self.access_token_age, settings.SESSION_COOKIE_AGE // 2))
+
     @classmethod
     def configured(cls) -> Lifetimes:
         """Return what the settings say. Raises TypeError for a name that there is not."""

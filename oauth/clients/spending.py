@@ -145,7 +145,7 @@ class Spending:
         __traceback_hide__ = True
         now, ends = self._services.clock(), _end_of(stored)
         spent_at = math.ceil(now)
-        age = max(1, min(self._lifetimes.access_token_age, ends - int(now)))
+        age = max(1, min(self._lifetimes.access_age, ends - int(now)))
         answer = Answer(
             key=key,
             access_token=token.new(token.ACCESS),

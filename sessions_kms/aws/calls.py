@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms.aws import clients, retrying
-from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome, Probe
+from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome
 from sessions_kms.aws.clock import offset_if_refused, signing_with
 from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, RetriesOfCall, seconds_told
 from sessions_kms.concurrency import deadline
@@ -59,24 +59,21 @@ class Service:
 
         if self.circuit.is_open:
             yield from self.circuit.passed(probed)
-        with deadline.call(deadline.HASTY.call):
-            return (yield from self._answered(ask, probed, attempts))
-
-    def _answered(self, ask: Wait, probe: Probe, attempts: int) -> Steps[Answer]:
         retries = self._retries.of_call(attempts)
-        while True:
-            try:
-                answer = yield from _signed_in_time(ask)
-            except Exception as exc:
-                self.circuit.heard(_outcome(exc), probe)
-                pause = self._pause_after(exc, retries)
-                if pause is None:
-                    raise
-            else:
-                self.circuit.heard(Outcome.ANSWERED, probe)
-                retries.answered()
-                return answer
-            yield Pause(pause, retrying.sleep)
+        with deadline.call(deadline.HASTY.call):
+            while True:
+                try:
+                    answer = yield from _signed_in_time(ask)
+                except Exception as exc:
+                    self.circuit.heard(_outcome(exc), probed)
+                    pause = self._pause_after(exc, retries)
+                    if pause is None:
+                        raise
+                else:
+                    self.circuit.heard(Outcome.ANSWERED, probed)
+                    retries.answered()
+                    return answer
+                yield Pause(pause, retrying.sleep)
 
     def _pause_after(self, exc: Exception, retries: RetriesOfCall) -> float | None:
         """Return the seconds until the next attempt; None where none is to be or can be made."""

@@ -44,9 +44,11 @@ class FetchedCredentials:
 
     def at_hand(self) -> Any:
         """Return credentials to sign with, without waiting; None where that has to be."""
-        if self._frozen is None or self._due(LEAST):
+        if self._frozen is None:
             return None
-        if self._due(None):  # For minutes yet they are good.
+        if self._due(None):  # For minutes yet they are good, as a rule.
+            if self._due(LEAST):
+                return None
             self._begin()
         return self._frozen
 

@@ -142,17 +142,12 @@ def _less(one: float | None, other: float | None, *, or_else: float) -> float:
     return min([each for each in (one, other) if each is not None], default=or_else)
 
 
-def call(seconds: float) -> "_Call":
+class call:  # noqa: N801 - used as what it stands beside, which are generators
     """Bound a call, with all of its attempts, by so many seconds and by what the request has.
 
     A call within another, whose time is counted there, ends with that at the latest. Raises
     OutOfTime where nothing is left.
     """
-    return _Call(seconds)
-
-
-class _Call:
-    """A call: every one is, so it is no generator, and looks at the clock twice."""
 
     __slots__ = ("_began", "_budget", "_seconds", "_token")
 

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from sessions_kms.concurrency.background import Background, Job, start_thread
@@ -30,6 +30,7 @@ from sessions_kms.telemetry import telemetry
 
 BACK_OFF: Final = 1  # seconds after a failure during which nobody asks again
 INVALID_BACK_OFF: Final = 5  # seconds; KMS will not change its mind about a blob
+YOUNG: Final = 0.75  # of a key's age below which no renewal is due
 AHEAD: Final = 0.8  # of a key's age at which it is renewed, if it is opened with then
 SEALING_KEYS: Final = 2  # the current period's and, ahead of its time, the next one's
 
@@ -89,7 +90,8 @@ class CachingKeyringSteps:
         max_entries: int = 1000,
     ) -> None:
         self._keyring = keyring
-        self._context = context
+        # Of a few periods: each use of a key asks for its own.
+        self._full_context = lru_cache(16)(lambda period: frozenset(context(period).items()))
         self._max_age = max_age
         self._max_stale = max_stale
         self._period_length = period_length
@@ -126,6 +128,8 @@ class CachingKeyringSteps:
         Raises InvalidRecord for what KMS calls invalid, else KMSUnavailable.
         """
         cache_key = self._cache_key(encrypted, period)
+        if young := self._held_to_open(cache_key, self._max_age * YOUNG):
+            return _from_cache("open", young)
         self._background.run(lambda: self._renewal_of_opened(cache_key, period))
         if fresh := self._held_to_open(cache_key, self._max_age):
             return _from_cache("open", fresh)
@@ -209,7 +213,7 @@ class CachingKeyringSteps:
         return self._age(entry) >= self._max_stale
 
     def _cache_key(self, encrypted: bytes, period: int) -> CacheKey:
-        return frozenset(self._context(period).items()), encrypted
+        return self._full_context(period), encrypted
 
     # Asking, and keeping what comes
 
@@ -240,7 +244,7 @@ class CachingKeyringSteps:
             period=period,
             cache_key=self._cache_key(key.encrypted, key.period),
             confirmed=self._said_before(self._cache_key(key.encrypted, key.period), key),
-            renew_after=self._max_age * (0.75 + 0.1 * self._chance()),
+            renew_after=self._max_age * (YOUNG + 0.1 * self._chance()),
             lead=min(self._max_age, self._period_length) * (0.25 + 0.5 * self._chance()),
         )
         self._keep(entry.cache_key, entry)

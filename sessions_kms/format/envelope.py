@@ -32,8 +32,9 @@ def seal(
     key_period: int,
     salt: bytes,
     iv: bytes,
+    ancestors: bytes = b"",
 ) -> SessionRecord:
-    """Encrypt a serialized session into a record.
+    """Encrypt a serialized session into a record, beside which its ancestors stand unsealed.
 
     ``salt`` and ``iv`` must be fresh random bytes for each call (NIST SP 800-38D, 8.2.2).
     """
@@ -57,6 +58,7 @@ def seal(
         iv=iv,
         encrypted_data=sealed[:-TAG_BYTES],
         auth_tag=sealed[-TAG_BYTES:],
+        ancestors=ancestors,
     )
 
 

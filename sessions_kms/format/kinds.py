@@ -5,9 +5,9 @@ a data key is wrapped anew, and one that ends is cleared, without another word. 
 kinds in docs/format.md is made from this one.
 """
 
-import base64
 import hashlib
 import re
+from binascii import b2a_base64
 from typing import Final
 
 from sessions_kms.format.attributes import is_text
@@ -15,7 +15,7 @@ from sessions_kms.format.kind import Attributes, Kind
 
 SESSION_KEY: Final = re.compile(r"[a-z0-9]{32}")  # as Django makes them
 SHORT_ID: Final = 8  # letters of a session's id that logs and people see
-
+_TO_URLS: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648, section 5
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of 32 bytes
 
 _EVERY: Final[Attributes] = {"id": "S", "version": "N"}
@@ -249,4 +249,4 @@ def _digest(purpose: bytes, namespace: str, secret: str) -> str:
 
 
 def _base64url(digest: bytes) -> str:
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return b2a_base64(digest, newline=False).translate(_TO_URLS).rstrip(b"=").decode()

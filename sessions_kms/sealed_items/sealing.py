@@ -1,7 +1,7 @@
 """Serialized bytes -> record, and back, with the data key, the clock and the randomness of now."""
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_kms.concurrency.steps import Steps, blocking
@@ -52,7 +52,8 @@ class Seal:
             owner=owner_of(self.namespace, user_id),
             version=kind.written,
         )
-        record = envelope.seal(
+        fresh = os.urandom(SALT_BYTES + IV_BYTES)
+        return envelope.seal(
             self.payload,
             header,
             namespace=self.namespace,
@@ -60,10 +61,10 @@ class Seal:
             data_key=self.data_key.plaintext,
             encrypted_key=self.data_key.encrypted,
             key_period=self.data_key.period,
-            salt=os.urandom(SALT_BYTES),
-            iv=os.urandom(IV_BYTES),
+            salt=fresh[:SALT_BYTES],
+            iv=fresh[SALT_BYTES:],
+            ancestors=ancestors,
         )
-        return replace(record, ancestors=ancestors)
 
 
 class SealingSteps:

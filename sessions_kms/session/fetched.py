@@ -6,12 +6,14 @@ and so does what outlives the request: tasks and threads that it started have it
 Knows no request; which key that is, others say (`sessions_kms.ahead`).
 """
 
-from collections.abc import Awaitable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+
+from sessions_kms.concurrency.steps import Steps, arun
 
 if TYPE_CHECKING:
     from sessions_kms.session.loading import Found
@@ -28,11 +30,11 @@ class Fetched:
         self._found: Found | None = None
         self._error: Exception | None = None
 
-    async def read(self, found: "Awaitable[Found | None]") -> None:
-        """Await the read; what goes wrong is the load's to raise."""
+    async def read(self, load: "Steps[Found | None]") -> None:
+        """Read; what goes wrong is the load's to raise."""
         __traceback_hide__ = True
         try:
-            self._found = await found
+            self._found = await arun(load)
         except Exception as error:  # noqa: BLE001 - whoever loads gets it
             self._error = error
 
@@ -79,9 +81,10 @@ def at_hand(fetched: Fetched) -> Iterator[None]:
     try:
         yield
     finally:
-        _fetched.reset(token)
         if fetched.claim():
             fetched.drop()
+        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+            _fetched.reset(token)
 
 
 def is_at_hand(session_key: str | None) -> bool:

@@ -12,7 +12,7 @@ The outermost middleware keeps the keys of a request here, since others replace
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -129,7 +129,8 @@ def keys_in(cookies: Mapping[str, str]) -> Iterator[RequestKeys]:
     try:
         yield kept
     finally:
-        _keys.reset(token)
+        with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
+            _keys.reset(token)
 
 
 def _named(cookies: Mapping[str, str]) -> Iterator[tuple[str, str]]:

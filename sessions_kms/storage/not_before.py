@@ -77,11 +77,12 @@ class NotBeforeSteps:
 
     def moment(self) -> Steps[int]:
         """Return the moment in force. Raises TableUnavailable."""
-        if not self._good(READ_EVERY):
-            # Only while nothing good is held does one wait for another's read, and share it.
-            with suppress(TableUnavailable):
-                patient = not self._good(GOOD_FOR)
-                yield from self._reading.fly("moment", self._refresh, patient=patient)
+        if self._good(READ_EVERY):
+            return self._moment
+        # Only while nothing good is held does one wait for another's read, and share it.
+        with suppress(TableUnavailable):
+            patient = not self._good(GOOD_FOR)
+            yield from self._reading.fly("moment", self._refresh, patient=patient)
         if not self._good(GOOD_FOR):
             raise TableUnavailable
         return self._moment

@@ -7,8 +7,7 @@ be applied twice is no harm; else it raises FateUnknown, and the caller decides.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sessions_kms.aws.client.asking import TableClient
@@ -48,7 +47,7 @@ class Sender:
 
         Raises ConditionFailed.
         """
-        with _one_call():
+        with _OneCall(deadline.HASTY.call):
             for _ in range(REPEATS_MAX):
                 try:
                     yield from self.written(operation, **params)
@@ -73,7 +72,7 @@ class Sender:
 
     def _applied(self, operation: str, **params: Any) -> Steps[None]:
         began = time.monotonic()
-        with _one_call():
+        with _OneCall(deadline.HASTY.call):
             for longest in PAUSES:
                 try:
                     yield from self._once(operation, **params)
@@ -100,14 +99,16 @@ class Sender:
             raise FateUnknown
 
 
-@contextmanager
-def _one_call() -> Iterator[None]:
-    """Bound all that is sent by what one call may take. Raises TableUnavailable if nothing is."""
-    try:
-        with deadline.call(deadline.HASTY.call):
-            yield
-    except deadline.OutOfTime:
-        raise TableUnavailable from None
+class _OneCall(deadline.call):
+    """Bounds all that is sent by what one call may take. Raises TableUnavailable if nothing is."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        try:
+            super().__enter__()
+        except deadline.OutOfTime:
+            raise TableUnavailable from None
 
 
 def is_whole(answer: Mapping[str, Any]) -> bool:

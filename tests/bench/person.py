@@ -58,7 +58,12 @@ def client_token() -> Issued:
     )
     allowed = grants().allow(_user(), consent, "corp", _token_set(), backend=BACKEND)
     issued = grants().redeem(
-        allowed.code, verifier=VERIFIER, client_id="client", redirect_uri=None, resource=None
+        allowed.code,
+        verifier=VERIFIER,
+        client_id="client",
+        redirect_uri=None,
+        resource=None,
+        welcomes=lambda _: True,
     )
     connections.close_all()  # of this thread, which may have the event loop
     return issued

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -93,6 +94,22 @@ async def test_of_two_who_load_at_one_moment_neither_finds_nothing(stack: Stack)
     found = first.taken()
     assert found is not None
     assert found[1] == {"a": 1}
+
+
+async def test_what_nobody_ended_is_closed_in_whatever_context(stack: Stack) -> None:
+    """As a loop that ends does with what is left, and the collector with a request's coroutines."""
+    key = await stored(a=1)
+    entered = ahead.session({NAME: key})
+    content = await asyncio.create_task(entered.__aenter__())
+    assert content == {"a": 1}
+    await entered.__aexit__(None, None, None)
+
+    async def view(_: HttpRequest) -> HttpResponse:
+        return HttpResponse()
+
+    steps = StoreUnavailableMiddleware(view).steps(RequestFactory().get("/"))
+    copy_context().run(next, steps)
+    steps.close()
 
 
 @pytest.mark.parametrize("can_be", [True, False], ids=["made", "not made"])

@@ -38,8 +38,8 @@ except SystemCheckError as error:
     print(sorted({word for word in str(error).split() if word.startswith("(sessions_kms.E")}))
 """
 # Nothing of it needs the network: boto's clients are made, and the session has no item to read.
-FIRST = """
-import os, sys, threading
+CONFIGURED = """
+import asyncio, os, sys, threading
 from django.conf import settings
 settings.configure(
     SESSIONS_KMS={
@@ -49,7 +49,8 @@ settings.configure(
     }
 )
 from sessions_kms.backend import SessionStore
-
+"""
+FIRST = """
 def first():
     found, together = [], threading.Barrier(8)
     def use():
@@ -69,6 +70,22 @@ if child == 0:
     os._exit(0 if first() else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), first(), "boto3" in sys.modules)
 """
+IN_A_LOOP = """
+imported = []
+def hear(event, args):
+    if event == "import" and args[0].partition(".")[0] in {"sessions_kms", "botocore"}:
+        imported.append(threading.current_thread() is threading.main_thread())
+sys.addaudithook(hear)
+
+async def first():
+    session = SessionStore("a" * 32)
+    await session._prepared()
+    session._repository()
+    session._session_cache = {"a": 1}
+    session._draft()
+asyncio.run(first())
+print(len(imported) > 50, any(imported))
+"""
 
 
 def test_class_of_sessions_comes_without_what_stores_them() -> None:
@@ -87,4 +104,8 @@ def test_server_starts_without_it_and_a_check_finds_wrong_settings_all_the_same(
 
 
 def test_threads_may_begin_at_once_also_in_a_forked_process() -> None:
-    assert printed_by(FIRST, {"PATH": ""}) == "0 True False"
+    assert printed_by(CONFIGURED + FIRST, {"PATH": ""}) == "0 True False"
+
+
+def test_event_loop_imports_nothing_of_it_in_its_own_thread() -> None:
+    assert printed_by(CONFIGURED + IN_A_LOOP, {"PATH": ""}) == "True False"

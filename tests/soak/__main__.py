@@ -25,6 +25,7 @@ from tests.bench.gateway_environment import environment
 from tests.conftest import AWS_ENVIRONMENT
 from tests.oauth.support.fake_provider import serving
 from tests.sessions_kms.support.faults import running_proxy
+from tests.soak.app_user import ENVIRONMENT, AppUser
 from tests.soak.crowd import Crowd
 from tests.soak.fleet import Process, running_fleet
 from tests.soak.ledger import Ledger
@@ -35,7 +36,7 @@ from tests.soak.weather import Weather
 from tests.support.roto import running_roto
 
 PROCESSES = 3
-VISITORS = 8
+VISITORS, APPS = 8, 2
 THINKING = 0.05  # seconds between two requests of a visitor
 PERIODS = {"DATA_KEY_PERIOD": "60", "DATA_KEY_CACHE_AGE": "15", "DATA_KEY_MAX_STALE": "120"}
 ERROR = re.compile(r"^Traceback .*\n(?:[ ].*\n)+([\w.]+).*$", re.MULTILINE)
@@ -77,7 +78,7 @@ def environment_of(stack: ExitStack, folder: Path) -> dict[str, str]:
     made = environment(
         AWS(arn), folder, issuer=provider.issuer, upstream=f"http://127.0.0.1:{upstream.said}"
     )
-    made |= {"DJANGO_SETTINGS_MODULE": "tests.soak.settings", **PERIODS}
+    made |= {"DJANGO_SETTINGS_MODULE": "tests.soak.settings", **PERIODS, **ENVIRONMENT}
     _migrate(os.environ | made)
     return os.environ | made
 
@@ -92,8 +93,8 @@ def _migrate(variables: dict[str, str]) -> None:
 def _visitors(fleet: list[Process], ledger: Ledger, deadline: float) -> Iterator[None]:
     """Let visitors come until the deadline; then each looks whether its session is as it was."""
     threads = [
-        threading.Thread(target=_visit, args=(fleet, ledger, deadline, number))
-        for number in range(VISITORS)
+        threading.Thread(target=_visit, args=(visitor, fleet, ledger, deadline))
+        for visitor in _crowd(fleet, ledger)
     ]
     for thread in threads:
         thread.start()
@@ -104,9 +105,17 @@ def _visitors(fleet: list[Process], ledger: Ledger, deadline: float) -> Iterator
             thread.join()
 
 
-def _visit(fleet: list[Process], ledger: Ledger, deadline: float, number: int) -> None:
-    # The same course each time, so far as the processes keep pace.
-    visitor = Visitor(fleet, ledger, random.Random(number))  # noqa: S311 - no secret
+def _crowd(fleet: list[Process], ledger: Ledger) -> Iterator[Visitor]:
+    """Yield visitors, and people whose apps call; the same course each time, if all keep pace."""
+    for number in range(VISITORS + APPS):
+        chance = random.Random(number)  # noqa: S311 - no secret
+        if number < VISITORS:
+            yield Visitor(fleet, ledger, chance)
+        else:
+            yield AppUser(fleet, ledger, chance, f"app-user-{number}")
+
+
+def _visit(visitor: Visitor, fleet: list[Process], ledger: Ledger, deadline: float) -> None:
     try:
         while time.monotonic() < deadline:
             visitor.act()

@@ -1,4 +1,5 @@
-"""The OpenID provider of a crowd: whoever signs in is somebody that nobody has seen before.
+"""The OpenID provider of a crowd: whoever signs in is somebody that nobody has seen before, unless
+they say who they are (the parameter `person`).
 
 Otherwise all visitors were one person with ever more sessions, whose pages grow with them.
 """
@@ -23,13 +24,17 @@ class Crowd(FakeProvider):
 
     def token(self, form: dict[str, str], authorization: str, *, github: bool = False) -> Answer:
         with self._turn:
+            name = self.codes.get(form.get("code", ""), {}).get("person")
             known = self.people.get(form.get("refresh_token", ""))
-            self.person = known or self._somebody_new()
+            self.person = known or (_somebody(name) if name else self._somebody_new())
             answer = super().token(form, authorization, github=github)
             if answer[0] == 200 and (issued := json.loads(answer[2]).get("refresh_token")):
                 self.people[issued] = self.person
             return answer
 
     def _somebody_new(self) -> dict[str, Any]:
-        name = f"visitor-{next(self._numbers)}"
-        return {"sub": name, "email": f"{name}@example.com", "name": name}
+        return _somebody(f"visitor-{next(self._numbers)}")
+
+
+def _somebody(name: str) -> dict[str, Any]:
+    return {"sub": name, "email": f"{name}@example.com", "name": name}

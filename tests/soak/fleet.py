@@ -15,7 +15,7 @@ START_WITHIN = 60  # seconds
 
 
 class Process:
-    """One gateway under uvicorn."""
+    """One gateway on its own server."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         (self.port,) = free_ports(1)
@@ -29,8 +29,8 @@ class Process:
         return self._process.pid
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "uvicorn", "gateway_site.asgi:application"]
-        options = ["--port", str(self.port), "--lifespan", "off", "--log-level", "warning"]
+        command = [sys.executable, "-m", "gateway_site.server"]
+        options = ["--port", str(self.port), "--log-level", "warning"]
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*command, *options], env=self._environment, cwd=ROOT, stdout=output, stderr=output

@@ -8,6 +8,8 @@ import random
 import re
 import time
 from collections.abc import Callable
+from typing import Any
+from urllib.parse import urljoin
 
 import requests
 
@@ -141,22 +143,20 @@ class Visitor:
         *,
         process: Process | None = None,
         browser: requests.Session | None = None,
-        data: dict[str, str] | None = None,
-        stream: bool = False,
+        good: int | None = None,
+        **more: Any,
     ) -> requests.Response | None:
         """Return the answer if it is a good one; note it in any case."""
-        url = (process or self._chance.choice(self._fleet)).url + path
+        url = urljoin((process or self._chance.choice(self._fleet)).url, path)
         began = time.monotonic()
         try:
-            answer = (browser or self._browser).request(
-                method, url, data=data, stream=stream, timeout=TIMEOUT
-            )
+            answer = (browser or self._browser).request(method, url, timeout=TIMEOUT, **more)
         except requests.RequestException:
             self._ledger.note(kind, NO_ANSWER)
             self._ledger.failed(kind, NO_ANSWER, began)
             return None
         self._ledger.note(kind, str(answer.status_code))
-        if answer.ok:
+        if answer.ok if good is None else answer.status_code == good:
             return answer
         answer.close()
         if answer.status_code == int(UNAVAILABLE):

@@ -6,7 +6,7 @@ answer goes, which no client can choose freely.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from allauth.account.utils import user_display
 from allauth.socialaccount.models import SocialAccount
@@ -23,6 +23,8 @@ from oauth.clients.rules.client import Client
 from oauth.provider import config
 from oauth.sign_in import views
 from sessions_kms.services import services
+
+UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def page(
@@ -42,7 +44,7 @@ def page(
         "person": user_display(request.user),
         "has_account": has_account(request, provider_id),
         "ends_at": _end(),
-        "idle": timedelta(seconds=settings.SESSION_COOKIE_AGE),
+        "idle": _in_words(settings.SESSION_COOKIE_AGE),
         "address": pending.address_of(request),
         "connect_url": views.provider_of(request, provider_id).get_login_url(request),
         "connect": {
@@ -72,3 +74,10 @@ def _end() -> datetime:
     """Return when the grant ends at the latest."""
     made = services()
     return datetime.fromtimestamp(made.clock() + made.config.grant_age, UTC)
+
+
+def _in_words(seconds: int) -> str:
+    """Return a time in its largest whole unit."""
+    name, size = next(each for each in UNITS if seconds >= each[1])
+    number = seconds // size
+    return f"{number} {name}" + ("s" if number > 1 else "")

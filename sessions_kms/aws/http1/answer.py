@@ -15,12 +15,13 @@ from sessions_kms.aws.http1.sized import Sized
 
 INTERIM_MAX: Final = 8  # answers such as 100 Continue before the one that counts
 SWITCHING_PROTOCOLS: Final = 101
+FINAL: Final = 200  # the statuses below are of interim answers: RFC 9110, 15.2
 BODILESS: Final = frozenset({204, 304})  # RFC 9110, 6.4.1; DynamoDB sends neither
 
 _HEAD_ENDS = b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """A whole answer; ``keeps_alive`` tells whether its connection may be asked again."""
 
@@ -76,7 +77,7 @@ class AnswerReader:
             head = parsed(self._held[: end - 2].decode("latin-1"))
             self._held = self._held[end:]
             self._taken += end
-            if not head.is_interim:
+            if head.status >= FINAL:
                 self._begin(head)
                 return True
             self._skip(head)

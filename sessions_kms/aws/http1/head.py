@@ -18,7 +18,6 @@ _FIELDS = rf"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:{_TEXT}\r\n)*+"
 _FIELD_LINES = re.compile(_FIELDS)
 _HEAD = re.compile(rf"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: {_TEXT})?+\r\n({_FIELDS})")
 _PAIRS = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")  # of such lines
-_LENGTH = re.compile(r"[0-9]{1,10}")
 
 
 class Head(NamedTuple):
@@ -27,11 +26,6 @@ class Head(NamedTuple):
     minor: int  # of the version: HTTP/1.0, HTTP/1.1
     status: int
     headers: dict[str, str]
-
-    @property
-    def is_interim(self) -> bool:
-        """Tell whether another head follows: RFC 9110, 15.2."""
-        return self.status < 200
 
     @property
     def keeps_alive(self) -> bool:
@@ -52,7 +46,7 @@ class Head(NamedTuple):
             if length is None and self.minor == 1 and coding.lower() == "chunked":
                 return None
         # One that came twice has a comma in it.
-        elif length is not None and _LENGTH.fullmatch(length):
+        elif length is not None and length.isdigit() and length.isascii() and len(length) <= 10:
             return int(length)
         raise GarbledAnswer("The length of the answer cannot be told.")
 

@@ -129,7 +129,10 @@ class BlockingTransport:
         __traceback_hide__ = True
         attempt = Attempt(self._limits)
         places = self._places
-        self._wait_for(places, attempt)
+        try:
+            places.get_nowait()
+        except Empty:
+            self._wait_for(places, attempt)
         try:
             return self._said(request, read, attempt)
         finally:
@@ -153,11 +156,6 @@ class BlockingTransport:
             self._places.put(None)
 
     def _wait_for(self, places: "SimpleQueue[None]", attempt: Attempt) -> None:
-        try:
-            places.get_nowait()
-            return
-        except Empty:
-            pass
         try:
             places.get(timeout=attempt.to_connect())
             return

@@ -7,17 +7,22 @@ it, or not at all.
 
 import json
 import zlib
+from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
-from sessions_kms.aws.wire.attribute_values import binary, read_item
-from sessions_kms.aws.wire.compact import with_item_last
+from sessions_kms.aws.wire import base64_text
+from sessions_kms.aws.wire.attribute_values import read_item
+from sessions_kms.aws.wire.compact import BEFORE_MAX, with_item_last
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, Shape, Structure
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+
+GET_ITEM: Final = "GetItem"
 
 _TYPES: Final = {
     Leaf.TEXT: (str,),
@@ -37,15 +42,27 @@ def read(operation: str, answer: Answer) -> dict[str, Any]:
         raise _error(operation, answer)
     if answer.status != HTTPStatus.OK:
         raise GarbledAnswer(answer.status)
-    said: dict[str, Any] = _read(ANSWERS[operation], _said(answer.body))
+    said = _said(operation, answer.body)
     said["ResponseMetadata"] = _metadata(answer)
     return said
 
 
-def _said(body: bytes) -> Any:
+def _said(operation: str, body: bytes) -> dict[str, Any]:
     __traceback_hide__ = True
-    said = with_item_last(body, _parsed)
-    return _parsed(_text(body)) if said is None else said
+    cut = with_item_last(body) if operation == GET_ITEM else None
+    text, item = cut or (_text(body), None)
+    said = _consumed(operation, text) if len(text) <= BEFORE_MAX else None
+    if said is None:
+        said = _read(ANSWERS[operation], _parsed(text))
+    return dict(said) if item is None else {**said, "Item": item}
+
+
+@lru_cache(maxsize=64)  # Most answers say this and no more, in a few ways.
+def _consumed(operation: str, text: str) -> Mapping[str, Any] | None:
+    """Return what an answer says, to be looked at, if that is what was consumed and no more."""
+    __traceback_hide__ = True
+    said: dict[str, Any] = _read(ANSWERS[operation], _parsed(text))
+    return said if said.keys() == {"ConsumedCapacity"} else None
 
 
 def _text(body: bytes) -> str:
@@ -76,7 +93,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         raise GarbledAnswer
     if len(made) == 1 and type(text := made.get("B")) is str:
-        made["B"] = binary(text)
+        made["B"] = base64_text.read(text)
     return made
 
 

@@ -5,12 +5,12 @@ an item. Knows no operation.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
-from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
 from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.wire import base64_text
 
 DEPTH_MAX: Final = 32  # maps and lists in each other, as many as DynamoDB takes
 
@@ -56,47 +56,45 @@ def _inner(kind: str, held: Any, depth: int) -> Any:
         return held
     if kind not in {"SS", "NS", "BS"} or not all(type(each) is str for each in held):
         raise GarbledAnswer
-    return [binary(each) for each in held] if kind == "BS" else held
-
-
-def binary(text: str | bytes) -> bytes:
-    """Return what base64 stands for. Raises GarbledAnswer.
-
-    Lenient decoding drops what is no letter of it.
-    """
-    __traceback_hide__ = True
-    if len(text) % 4 == 0:  # Before Python 3.12, strict decoding takes a needless `=`.
-        try:
-            return a2b_base64(text, strict_mode=True)
-        except ValueError:
-            pass
-    raise GarbledAnswer  # Outside the handler, so that no chain leads to the text.
+    return list(map(base64_text.read, held)) if kind == "BS" else held
 
 
 def written_item(item: Any, depth: int = 0) -> str:
     """Return the JSON of values under their names. Raises TypeError."""
     __traceback_hide__ = True
-    if not isinstance(item, dict) or not all(type(name) is str for name in item):
+    if not isinstance(item, dict) or not {type(name) for name in item} <= {str}:
         raise TypeError("An item must be a dict of typed values under their names.")
-    pairs = [f"{quoted(name)}:{_written(value, depth)}" for name, value in item.items()]
-    return f"{{{','.join(pairs)}}}"
+    written = _written(item.values(), depth)
+    return f"{{{','.join([f'{quoted(name)}:{next(written)}' for name in item])}}}"
 
 
-def _written(value: Any, depth: int) -> str:
+def _written(values: Iterable[Any], depth: int) -> Iterator[str]:
+    """Yield the JSON of values."""
     __traceback_hide__ = True
-    if not isinstance(value, dict) or len(value) != 1:
-        raise TypeError('A value must be a dict of its type and itself: {"S": "text"}.')
-    ((kind, held),) = value.items()
+    for value in values:
+        if not isinstance(value, dict) or len(value) != 1:
+            raise TypeError('A value must be a dict of its type and itself: {"S": "text"}.')
+        ((kind, held),) = value.items()
+        if kind in {"S", "N"} and type(held) is str:
+            yield f'{{"{kind}":{quoted(held)}}}'
+        elif kind == "B" and type(held) is bytes:
+            yield f'{{"B":"{base64_text.written(held)}"}}'
+        else:
+            yield f'{{"{kind}":{_write_other(kind, held, depth + 1)}}}'
+
+
+def _write_other(kind: Any, held: Any, depth: int) -> str:
+    __traceback_hide__ = True
     write = _WRITERS.get(kind)
     if write is None:
-        raise TypeError(f"There is no type {kind!r} of values.")
-    return f'{{"{kind}":{write(held, depth + 1)}}}'
+        raise TypeError(f"A value of type {kind!r} may not be {type(held).__name__}.")
+    return write(held, depth)
 
 
 def _write_text(held: Any, _depth: int) -> str:
     __traceback_hide__ = True
     if type(held) is not str:
-        raise TypeError(f"A value of type 'S' or 'N' may not be {type(held).__name__}.")
+        raise TypeError(f"A set of texts may not have {type(held).__name__}.")
     return quoted(held)
 
 
@@ -104,7 +102,7 @@ def _write_binary(held: Any, _depth: int) -> str:
     __traceback_hide__ = True
     if not isinstance(held, bytes | bytearray):
         raise TypeError(f"A binary value must be bytes, not {type(held).__name__}.")
-    return f'"{b2a_base64(held, newline=False).decode()}"'
+    return f'"{base64_text.written(held)}"'
 
 
 def _write_flag(held: Any, _depth: int) -> str:
@@ -115,12 +113,12 @@ def _write_flag(held: Any, _depth: int) -> str:
 
 def _write_texts(held: Any, depth: int) -> str:
     __traceback_hide__ = True
-    return _written_list(held, _write_text, depth)
+    return _joined(_write_text(each, depth) for each in _listed(held))
 
 
 def _write_binaries(held: Any, depth: int) -> str:
     __traceback_hide__ = True
-    return _written_list(held, _write_binary, depth)
+    return _joined(_write_binary(each, depth) for each in _listed(held))
 
 
 def _write_map(held: Any, depth: int) -> str:
@@ -130,14 +128,19 @@ def _write_map(held: Any, depth: int) -> str:
 
 def _write_list(held: Any, depth: int) -> str:
     __traceback_hide__ = True
-    return _written_list(held, _written, _no_deeper(depth))
+    return _joined(_written(_listed(held), _no_deeper(depth)))
 
 
-def _written_list(held: Any, write: Callable[[Any, int], str], depth: int) -> str:
+def _listed(held: Any) -> Iterable[Any]:
     __traceback_hide__ = True
     if not isinstance(held, list | tuple):
         raise TypeError("A set must be a list of texts, or of bytes; a list of values a list.")
-    return f"[{','.join([write(each, depth) for each in held])}]"
+    return held
+
+
+def _joined(members: Iterable[str]) -> str:
+    __traceback_hide__ = True
+    return f"[{','.join(members)}]"
 
 
 def _no_deeper(depth: int) -> int:
@@ -147,8 +150,6 @@ def _no_deeper(depth: int) -> int:
 
 
 _WRITERS: Final[dict[Any, Callable[[Any, int], str]]] = {
-    "S": _write_text,
-    "N": _write_text,
     "B": _write_binary,
     "BOOL": _write_flag,
     "NULL": _write_flag,

@@ -1,56 +1,55 @@
-"""An answer with an item last, in the very form in which DynamoDB writes it: read without JSON.
+"""An answer with an item last, in the very form in which DynamoDB writes it, cut up without JSON.
 
-The body of an answer enters; what its JSON says leaves, or None: then it is of another form, or
-garbled, and a reader of JSON is to look. Where a body has no backslash, `"` does nothing but
-begin and end texts, so what is between two of them is a text and the next piece is not. JSON's
-own reader would look at each letter of a large value three times, and ask for each object.
+The body of an answer enters; the JSON before the item leaves, and the item; or None: then it has
+another form, or is garbled, and a reader of JSON is to look. Where a body has no backslash, `"`
+does nothing but begin and end texts, so of what is between them every second piece is a text.
+JSON's own reader has a function asked about each object, and walks over a large value twice.
 """
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from sessions_kms.aws.wire.attribute_values import Item, binary
+from sessions_kms.aws.wire import base64_text
+from sessions_kms.aws.wire.attribute_values import Item
 
-_ITEM: Final = b'},"Item":{"'
+BEFORE_MAX: Final = 1024  # letters before an item
+
+_BEGINS: Final = '},"Item":{"'
 _PIECES: Final = 6  # of a value: its name `":{"` its type `":"` what it holds `"},"`
 
 
-def with_item_last(body: bytes, read: Callable[[str], Any]) -> dict[str, Any] | None:
-    """Return the object that a body is; ``read`` reads the JSON before the item.
+def with_item_last(body: bytes) -> tuple[str, Item] | None:
+    """Return the JSON of a body without its item, and that. Raises GarbledAnswer.
 
-    Raises what that raises, or GarbledAnswer.
+    The item is the whole object's own if what is before it is JSON, and has none.
     """
     __traceback_hide__ = True
-    end = body.find(_ITEM) + 1
-    if not end or b"\\" in body or not body.isascii():
+    if not body.isascii() or b"\\" in body:
         return None
-    pieces = body.split(b'"')
-    # From the first name on: what is before it has as many quotes as its length tells.
-    item = _item(pieces[body.count(b'"', 0, end + len(_ITEM) - 1) :])
-    before = None if item is None else read(f"{body[:end].decode()}}}")
-    if type(before) is not dict or "Item" in before:
-        return None
-    return {**before, "Item": item}
+    before, begins, after = body.decode().partition(_BEGINS)
+    is_one = begins and len(before) <= BEFORE_MAX and '"Item"' not in before
+    item = _item(after.split('"')) if is_one else None
+    return None if item is None else (f"{before}}}}}", item)
 
 
-def _item(pieces: list[bytes]) -> Item | None:
+def _item(pieces: list[str]) -> Item | None:
     __traceback_hide__ = True
-    size = len(pieces) // _PIECES
+    names, kinds, held = pieces[::_PIECES], pieces[2::_PIECES], pieces[4::_PIECES]
+    size = len(held)
     if (
-        size * _PIECES != len(pieces)
-        or pieces[1::_PIECES] != [b":{"] * size
-        or pieces[3::_PIECES] != [b":"] * size
-        or pieces[5::_PIECES] != [*[b"},"] * (size - 1), b"}}}"]
+        len(pieces) != size * _PIECES
+        or pieces[1::_PIECES] != [":{"] * size
+        or pieces[3::_PIECES] != [":"] * size
+        or pieces[5::_PIECES] != [*["},"] * (size - 1), "}}}"]
     ):
         return None
     item: Item = {}
-    triples = zip(pieces[::_PIECES], pieces[2::_PIECES], pieces[4::_PIECES], strict=True)
-    for name, kind, held in triples:
-        if kind == b"B":
-            value: Any = binary(held)
-        elif kind in {b"S", b"N"} and (value := held.decode()).isprintable():
-            pass  # What is not may have to be written otherwise in JSON.
+    texts = names.copy()  # that JSON may have to write otherwise
+    for name, kind, value in zip(names, kinds, held, strict=True):
+        if kind == "B":
+            item[name] = {"B": base64_text.read(value)}
+        elif kind in {"S", "N"}:
+            item[name] = {kind: value}
+            texts.append(value)
         else:
             return None
-        item[name.decode()] = {kind.decode(): value}
-    return item if len(item) == size and "".join(item).isprintable() else None
+    return item if len(item) == size and "".join(texts).isprintable() else None

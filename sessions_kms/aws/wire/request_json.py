@@ -24,7 +24,11 @@ def _fields(shape: Structure, value: Mapping[str, Any], name: str) -> str:
     if not members.keys() >= value.keys():
         unknown = ", ".join(sorted(map(repr, value.keys() - members.keys())))
         raise TypeError(f"{name} has no parameter {unknown}.")
-    pairs = [f'"{each}":{_written(members[each], held, each)}' for each, held in value.items()]
+    pairs = []
+    for each, held in value.items():
+        member = members[each]
+        is_text = member is Leaf.TEXT and type(held) is str  # as most are
+        pairs.append(f'"{each}":{quoted(held) if is_text else _written(member, held, each)}')
     return f"{{{','.join(pairs)}}}"
 
 

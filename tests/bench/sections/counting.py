@@ -139,6 +139,7 @@ class Client:
             resource=None,
             scope=None,
             arrived_at=services().clock(),
+            welcomes=lambda _: True,
         )
 
 

@@ -16,6 +16,7 @@ from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 
 PAGES = {"home page": "", "list of sessions": "sessions/"}
+LISTED_BEFORE = ""  # the page that listed the sessions then: it is compared with both
 CONNECTIONS = 200
 BURSTS = 2  # of the scale's: of two hundred pages at once the first takes long
 TIME_LIMIT = 0.25  # times that of a page before
@@ -42,6 +43,7 @@ def run(scale: Scale, folder: Path) -> Section:
             "A page reads the session and counts or lists the person's from DynamoDB (a process "
             "that answers from memory, and knows of no other session), asks SQLite twice, and "
             "renders templates. Who waits too long is refused with 503, and counts for no rate.",
+            "The home page before was the list of sessions as well.",
             f"Load by {generator()}, in turns.",
         ],
     )
@@ -52,7 +54,7 @@ def run(scale: Scale, folder: Path) -> Section:
             turns: Turns = {name: [] for name in running}
             for turn in range(scale.bursts + 1):
                 for name, proxy in running.items():
-                    there = replace(proxy, path=path)
+                    there = replace(proxy, path=LISTED_BEFORE if name == BEFORE else path)
                     found = turn_of(there, CONNECTIONS, BURSTS * scale.burst, may_refuse=True)
                     if turn:  # The first one warms.
                         turns[name].append(found)

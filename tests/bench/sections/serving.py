@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -17,6 +18,8 @@ from tests.bench.peers import DYSESSION, ENGINES, OURS
 from tests.bench.proxies import Proxy
 from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
+from tests.bench.server_alone import OURS as OUR_SERVER
+from tests.bench.server_alone import PLAIN
 from tests.bench.site import NONE
 
 NO_SESSION = "no session"
@@ -31,6 +34,14 @@ SITES = {
 }
 CONNECTIONS = 8
 LIMITS = {"async": 0.9, "sync": 1.1}  # CPU, times that with cached_db on Redis
+ALONE_LIMIT = 1.2  # CPU of the gateway's server, times uvicorn's own
+ALONE = {
+    "uvicorn on httptools": (PLAIN, "asyncio"),
+    "the gateway's server": (OUR_SERVER, "asyncio"),
+    "uvicorn on httptools, with uvloop": (PLAIN, "uvloop"),
+    "the gateway's server, with uvloop": (OUR_SERVER, "uvloop"),
+}
+UVICORN, SERVER, *_ = ALONE
 Turns = dict[str, list[Turn]]
 
 
@@ -46,6 +57,7 @@ def run(scale: Scale, folder: Path) -> Section:
             with ExitStack() as stack:
                 turns = _turns(_sites(stack, kind, folder, section), scale)
             _add(section, kind, turns)
+    _add_servers(section, scale, folder)
     where = "Redis" if cache else "memory of the process (no Redis here: skipped)"
     section.notes += [
         "One uvicorn process each, one view behind SessionMiddleware, sync or async; "
@@ -55,6 +67,34 @@ def run(scale: Scale, folder: Path) -> Section:
         "CPU is that of the site's process.",
     ]
     return section
+
+
+def _add_servers(section: Section, scale: Scale, folder: Path) -> None:
+    """Compare the server alone, with the least application."""
+    servers = {}
+    with ExitStack() as stack:
+        for name, (server, loop) in ALONE.items():
+            if loop == "uvloop" and find_spec(loop) is None:
+                section.notes.append(f"Skipped: {name}, which is not installed.")
+                continue
+            command = ("tests.bench.server_alone", server, loop)
+            site = stack.enter_context(children.python(*command, log=folder / "server.log"))
+            servers[name] = Proxy(site.pid, **json.loads(site.said))
+        turns = _turns(servers, scale)
+    rows = [
+        (
+            name,
+            f"{median(turn.load.rate for turn in found):,.0f}",
+            f"{median(turn.cpu for turn in found) * 1e6:,.1f}",
+            str(cpu_ratio(found, turns[UVICORN])),
+        )
+        for name, found in turns.items()
+    ]
+    columns = ("", "requests/s", "CPU µs a request", "CPU, times uvicorn's")
+    section.tables.append(Table("The server alone, with the least application", columns, rows))
+    what = "the gateway's server: CPU a request, times uvicorn's on httptools"
+    found = cpu_ratio(turns[SERVER], turns[UVICORN]).median
+    section.targets.append(Target(what, ALONE_LIMIT, found))
 
 
 def _sites(stack: ExitStack, kind: str, folder: Path, section: Section) -> dict[str, Proxy]:

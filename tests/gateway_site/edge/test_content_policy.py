@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from csp.constants import NONCE, SELF
@@ -10,12 +11,13 @@ from csp.decorators import csp, csp_exempt, csp_replace, csp_update
 from csp.exceptions import CSPNonceError
 from csp.middleware import CSPMiddleware
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.test import RequestFactory
 from pytest_django import Settings
 
 from gateway_site.edge.content_policy import ContentPolicyMiddleware
 
-View = Callable[[HttpRequest], HttpResponse]
+View = Callable[[HttpRequest], HttpResponseBase]
 POLICY = {"DIRECTIVES": {"default-src": [SELF], "script-src": [SELF, NONCE]}}
 NAMES = ("Content-Security-Policy", "Content-Security-Policy-Report-Only")
 
@@ -50,10 +52,10 @@ def policies(middleware: type[CSPMiddleware], view: View) -> list[list[set[str] 
     """Return the directives of each header, of two answers after a usual one."""
     views = iter([usual, view, view])
 
-    def in_turn(request: HttpRequest) -> HttpResponse:
+    def in_turn(request: HttpRequest) -> HttpResponseBase:
         return next(views)(request)
 
-    made = middleware(in_turn)
+    made: Any = middleware(in_turn)
     answers = [made(RequestFactory().get("/")) for _ in range(3)]
     return [[_directives(answer.get(name)) for name in NAMES] for answer in answers]
 

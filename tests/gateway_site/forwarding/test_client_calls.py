@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.gateway_site.forwarding.test_calls import assert_problem
 from tests.gateway_site.forwarding.test_mcp import text, tools
-from tests.gateway_site.support.client_tokens import Caller
+from tests.gateway_site.support.client_tokens import CLIENT_ID, Caller
 from tests.gateway_site.support.gateways import TOKEN, Gateway
 from tests.support.waiting import wait_until
 
@@ -261,6 +261,29 @@ def test_refreshed_pair_serves_and_so_does_the_access_token_before(caller: Calle
     renewed = caller.refresh().json()
     assert caller.call("open/").status_code == 200  # it has not ended
     assert Caller(caller.gateway, renewed["access_token"], "").call("open/").status_code == 200
+
+
+def test_open_stream_goes_on_through_a_refresh_and_ends_with_its_grant(
+    gateway: Gateway, caller: Caller
+) -> None:
+    headers = {"Authorization": f"Bearer {caller.access_token}"}
+    gateway.control("check/0.2")
+    try:
+        url = f"{gateway.url}/gateway/open/events"
+        with requests.get(url, headers=headers, stream=True, timeout=20) as response:
+            lines = response.iter_lines(chunk_size=1)
+            assert next(lines) == b"id: 1"
+            renewed = caller.refresh().json()
+            reads = int(gateway.control("reads"))
+            wait_until(lambda: int(gateway.control("reads")) > reads + 1, "it is looked at again")
+            assert gateway.state()["open streams"] == 1
+            form = {"token": renewed["access_token"], "client_id": CLIENT_ID}
+            assert requests.post(f"{gateway.url}/oauth/revoke", form, timeout=20).ok
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                list(lines)
+    finally:
+        gateway.control("check/60")
+    assert_challenged(gateway, caller.call("open/events"), "open/events")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.adapters.openid import code_challenge
+from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
 
 VERIFIER = "v" * 43
@@ -39,9 +40,8 @@ def token(store: Stack, settings: Settings) -> str:
     user = User.objects.create_user("ada")
     backend = django_settings.AUTHENTICATION_BACKENDS[0]
     code = grants().allow(user, consent, "corp", held, backend=backend).code
-    issued = grants().redeem(
-        code, verifier=VERIFIER, client_id="c", redirect_uri=None, resource=None
-    )
+    asked = ASKED | {"client_id": "c", "redirect_uri": None}
+    issued = grants().redeem(code, verifier=VERIFIER, **asked)
     return issued.access_token
 
 

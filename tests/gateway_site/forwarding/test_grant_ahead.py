@@ -27,6 +27,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.sign_in.adapters.openid import code_challenge
 from sessions_kms import StoreUnavailable
 from tests.gateway_site.forwarding.test_passage import here, in_a_new_loop
+from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
 
 VERIFIER = "v" * 43
@@ -70,9 +71,8 @@ def allowed(user: User) -> str:
     held = TokenSet(access_token="t", token_type="Bearer", scope=(), subject="1", client_id="g")
     backend = django_settings.AUTHENTICATION_BACKENDS[0]
     code = grants().allow(user, consent, "corp", held, backend=backend).code
-    issued = grants().redeem(
-        code, verifier=VERIFIER, client_id="c", redirect_uri=None, resource=None
-    )
+    asked = ASKED | {"client_id": "c", "redirect_uri": None}
+    issued = grants().redeem(code, verifier=VERIFIER, **asked)
     return issued.access_token
 
 

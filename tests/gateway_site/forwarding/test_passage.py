@@ -143,8 +143,12 @@ async def ask(handler: GatewayHandler, address: str, key: str = "", root: str = 
         "headers": [(b"host", b"127.0.0.1"), (b"cookie", f"gateway_sessionid={key}".encode())],
     }
 
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if messages:
+            return messages.pop()
+        return await asyncio.get_running_loop().create_future()  # The client stays.
 
     async def send(message: Any) -> None:
         told.append(message)

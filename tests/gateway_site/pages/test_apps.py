@@ -23,7 +23,7 @@ from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
-from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER
+from tests.oauth.support.grants import ASKED, CONSENT, TOKENS, VERIFIER
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 
@@ -47,17 +47,8 @@ def allow(visitor: Visitor, **changes: Any) -> str:
     consent = Consent(**(vars(CONSENT) | changes))
     backend = visitor.session["_auth_user_backend"]
     code = grants().allow(user, consent, "corp", TOKENS, backend=backend).code
-    return (
-        grants()
-        .redeem(
-            code,
-            verifier=VERIFIER,
-            client_id=consent.client_id,
-            redirect_uri=None,
-            resource=None,
-        )
-        .access_token
-    )
+    asked = ASKED | {"client_id": consent.client_id, "redirect_uri": None}
+    return grants().redeem(code, verifier=VERIFIER, **asked).access_token
 
 
 def lives(token: str) -> bool:

@@ -15,7 +15,7 @@ from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from tests.oauth.support.fixtures import Visitor
-from tests.oauth.support.grants import BACKEND, CONSENT, VERIFIER, PeopleInMemory
+from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, VERIFIER, PeopleInMemory
 from tests.oauth.support.logout_fixtures import post
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
 from tests.sessions_kms.support.stacks import Stack
@@ -30,9 +30,7 @@ def granted(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
     assert held is not None
     own = replace(held, grant_secret="g" * 32)
     code = grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND).code
-    issued = grants.redeem(
-        code, verifier=VERIFIER, client_id=CONSENT.client_id, redirect_uri=None, resource=None
-    )
+    issued = grants.redeem(code, verifier=VERIFIER, redirect_uri=None, **ASKED)
     return grants, issued.access_token
 
 

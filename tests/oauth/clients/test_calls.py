@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
+from pytest_django import Settings
 
 from oauth.clients import known_grants, token
 from oauth.clients.issued import Issued
@@ -67,6 +68,23 @@ def test_access_token_is_good_no_longer_than_the_grant(one: GrantWorld, issued: 
     assert one.lives(last)
     one.clock.advance(1)
     assert not one.lives(last)
+
+
+@pytest.mark.parametrize("idle", [120, 1800])
+def test_client_that_goes_on_calling_does_not_idle_out(
+    one: GrantWorld, settings: Settings, idle: int
+) -> None:
+    """It refreshes when its access token is over, and not before: the grant has to be there yet."""
+    settings.SESSION_COOKIE_AGE = idle
+    held = one.begin()
+    for _ in range(5):
+        one.clock.advance(held.expires_in - 1)
+        assert one.lives(held)
+        one.clock.advance(1)
+        assert not one.lives(held)
+        held = one.refresh(held.refresh_token)
+    one.clock.advance(idle)
+    assert not one.lives(held)
 
 
 def test_former_access_token_is_good_until_its_own_end(one: GrantWorld, issued: Issued) -> None:

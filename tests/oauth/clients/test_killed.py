@@ -21,7 +21,7 @@ from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from tests.gateway_site.support.client_tokens import CLIENT_ID, REDIRECT_URI
 from tests.gateway_site.support.reborn import Reborn, running_reborn
-from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, VERIFIER, PeopleInMemory
+from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, TOKENS, VERIFIER, PeopleInMemory
 from tests.sessions_kms.support.faults import Answer, Dropped, Exchange, FaultProxy, running_proxy
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
@@ -86,9 +86,8 @@ class Scene:
 
     def redeemed(self) -> str:
         """Begin a grant whose code was redeemed a while ago; return its refresh token."""
-        asked: dict[str, Any] = {"redirect_uri": None, "resource": None}
-        code = self.begin()
-        issued = grants().redeem(code, verifier=VERIFIER, client_id=CLIENT_ID, **asked)
+        asked = ASKED | {"client_id": CLIENT_ID, "redirect_uri": None}
+        issued = grants().redeem(self.begin(), verifier=VERIFIER, **asked)
         return issued.refresh_token
 
     def strike(self, number: int, when: When, ask: Callable[[], object]) -> Killing:

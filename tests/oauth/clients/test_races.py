@@ -7,6 +7,7 @@ from oauth.clients.errors import InvalidGrant
 from oauth.clients.issued import Issued
 from sessions_kms.concurrency.steps import arun
 from tests.oauth.support.grants import (
+    ASKED,
     BACKEND,
     CONSENT,
     TOKENS,
@@ -66,22 +67,11 @@ async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None
     steps = one.grants.steps
     allow = steps.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
     code = (await arun(allow)).code
-    first = await arun(
-        steps.redeem(
-            code, verifier=VERIFIER, client_id=CONSENT.client_id, redirect_uri=None, resource=None
-        )
-    )
+    first = await arun(steps.redeem(code, verifier=VERIFIER, redirect_uri=None, **ASKED))
 
     async def refresh() -> Issued:
-        return await arun(
-            steps.refresh(
-                first.refresh_token,
-                client_id=CONSENT.client_id,
-                resource=None,
-                scope=None,
-                arrived_at=one.clock(),
-            )
-        )
+        asked = ASKED | {"scope": None, "arrived_at": one.clock()}
+        return await arun(steps.refresh(first.refresh_token, **asked))
 
     one.clock.advance(10)
     outcomes = await asyncio.gather(*(refresh() for _ in range(16)))

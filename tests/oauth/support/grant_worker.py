@@ -35,21 +35,17 @@ class GrantCommands:
 
     def redeem(self, code: str) -> dict[str, Any]:
         from oauth.clients.grants import grants
-        from tests.oauth.support.grants import CONSENT, VERIFIER
+        from tests.oauth.support.grants import ASKED, VERIFIER
 
-        asked: dict[str, Any] = {"redirect_uri": None, "resource": None}
-        client = CONSENT.client_id
-        return vars(grants().redeem(code, verifier=VERIFIER, client_id=client, **asked))
+        return vars(grants().redeem(code, verifier=VERIFIER, redirect_uri=None, **ASKED))
 
     def refresh(self, token: str) -> dict[str, Any]:
         from oauth.clients.grants import grants
         from sessions_kms.services import services
-        from tests.oauth.support.grants import CONSENT
+        from tests.oauth.support.grants import ASKED
 
-        asked: dict[str, Any] = {"resource": None, "scope": None}
         arrived = services().clock()
-        client = CONSENT.client_id
-        return vars(grants().refresh(token, client_id=client, arrived_at=arrived, **asked))
+        return vars(grants().refresh(token, scope=None, arrived_at=arrived, **ASKED))
 
     def refresh_many(self, token: str, threads: int) -> list[Any]:
         """Refresh in threads that start together; give what each was told."""

@@ -33,6 +33,12 @@ CONSENT = Consent(
     scope="mcp",
     challenge=CHALLENGE,
 )
+# What each request of the client says; it is welcome wherever its grant was answered.
+ASKED: dict[str, Any] = {
+    "client_id": CONSENT.client_id,
+    "resource": None,
+    "welcomes": lambda _: True,
+}
 TOKENS = TokenSet(
     access_token="upstream-access",
     token_type="Bearer",
@@ -82,24 +88,14 @@ class GrantWorld:
         return allowed.code
 
     def redeem(self, code: str, **changes: Any) -> Issued:
-        asked = {
-            "verifier": VERIFIER,
-            "client_id": CONSENT.client_id,
-            "redirect_uri": CONSENT.redirect_uri,
-            "resource": None,
-        }
+        asked = ASKED | {"verifier": VERIFIER, "redirect_uri": CONSENT.redirect_uri}
         return self.grants.redeem(code, **(asked | changes))
 
     def begin(self) -> Issued:
         return self.redeem(self.allow())
 
     def refresh(self, token: str, **changes: Any) -> Issued:
-        asked = {
-            "client_id": CONSENT.client_id,
-            "resource": None,
-            "scope": None,
-            "arrived_at": self.clock(),
-        }
+        asked = ASKED | {"scope": None, "arrived_at": self.clock()}
         return self.grants.refresh(token, **(asked | changes))
 
     def session(self, token: str, upstream: str = "mcp") -> GrantStore | None:

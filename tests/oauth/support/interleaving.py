@@ -35,7 +35,7 @@ from sessions_kms.grant_store import ending_of
 from sessions_kms.sealed_items.tokens import SealedToken, Tokens
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
-from tests.oauth.support.grants import CONSENT, VERIFIER, GrantWorld
+from tests.oauth.support.grants import ASKED, CONSENT, VERIFIER, GrantWorld
 from tests.sessions_kms.support.stacks import install
 from tests.support.clock import FakeClock
 
@@ -334,12 +334,9 @@ class Interleaving:
             return grants.revoke(each.token, client_id=CONSENT.client_id)
         if token.is_token(each.token, token.CODE):
             verifier = "w" * 43 if each.who == LURKER else VERIFIER
-            asked = {"client_id": CONSENT.client_id, "redirect_uri": None, "resource": None}
-            return grants.redeem(each.token, verifier=verifier, **asked)  # type: ignore[arg-type]
+            return grants.redeem(each.token, verifier=verifier, redirect_uri=None, **ASKED)
         arrived = self.arrival(START + GRACE * each.arrived)
-        return grants.refresh(
-            each.token, client_id=CONSENT.client_id, resource=None, scope=None, arrived_at=arrived
-        )
+        return grants.refresh(each.token, scope=None, arrived_at=arrived, **ASKED)
 
     def _sent(self, state: State, send: Send) -> tuple[Items, Told]:
         """Have the table do a call; return what it holds then, and what it answers."""

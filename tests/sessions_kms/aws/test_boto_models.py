@@ -1,6 +1,7 @@
 """boto's models are what boto's own loader gives, and are looked for without a walk."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import botocore.loaders
@@ -46,7 +47,12 @@ def test_folders_of_services_are_not_walked(
 ) -> None:
     looked: list[Path] = []
     iterdir = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda path: looked.append(path) or iterdir(path))
+
+    def looking(path: Path) -> Iterator[Path]:
+        looked.append(path)
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", looking)
     models.load_service_model("kms", MODEL)
     assert set(map(str, looked)) <= set(models.search_paths)
 

@@ -5,9 +5,16 @@ from dataclasses import replace
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.format.attributes import Item, item_size
+from sessions_kms.format.ancestors import ANCESTORS_MAX, MARK_BYTES
+from sessions_kms.format.attributes import (
+    ENCRYPTED_KEY_MAX_BYTES,
+    TEXT_MAX_BYTES,
+    Item,
+    item_size,
+)
 from sessions_kms.format.kinds import owner_of
 from sessions_kms.format.record import SessionRecord
+from sessions_kms.storage.session_items import BESIDE_MAX
 from tests.vectors.vector import load
 
 NOW = 1_800_000_000
@@ -76,3 +83,21 @@ def test_overhead_is_what_the_document_says() -> None:
     )
     assert counted_size(record.to_item()) == 242
     assert counted_size(replace(record, owner="user").to_item()) == 242 + 5 + 4
+
+
+def test_what_stands_beside_a_ciphertext_is_never_as_large_as_is_left_for_it() -> None:
+    """Below that the item is not counted at all."""
+    most = 10**38 - 1
+    item = replace(
+        good_record(),
+        encrypted_key=bytes(ENCRYPTED_KEY_MAX_BYTES),
+        owner="x" * TEXT_MAX_BYTES,
+        ancestors=bytes(MARK_BYTES * ANCESTORS_MAX),
+        created_at=most,
+        updated_at=most,
+        ttl=most,
+        revision=most,
+        key_period=most,
+        encrypted_data=b"",
+    ).to_item()
+    assert counted_size(item) < BESIDE_MAX / 2

@@ -343,6 +343,17 @@ def test_look_alike_name_is_a_claim_beside_the_host_that_counts(ada: Visitor, ap
         assert len(assert_accessible(page).all("bdi")[0].text) <= 60
 
 
+@pytest.mark.parametrize(
+    ("age", "shown"), [(1800, "30 minutes"), (3600, "1 hour"), (1, "1 second")]
+)
+def test_page_says_when_a_grant_that_is_not_used_ends(
+    ada: Visitor, app: App, settings: Settings, age: int, shown: str
+) -> None:
+    app.register()
+    settings.SESSION_COOKIE_AGE = age
+    assert f", or after {shown} without a call" in ada.client.get(app.address()).content.decode()
+
+
 def test_page_says_what_is_known(ada: Visitor, app: App, store: Stack) -> None:
     app.register()
     page = ada.client.get(app.address()).content.decode()

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire import answer_json
+from sessions_kms.aws.wire.compact import with_item_last
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS
 from tests.sessions_kms.aws.wire.boto_reading import Boto
 
@@ -55,6 +56,7 @@ ITEM: dict[str, Any] = {
         }
     },
 }
+PLAIN = {name: ITEM[name] for name in ("B", "S", "ttl")} | {"id": {"S": "0-_ #"}}
 UNITS = {"CapacityUnits": 1.0, "ReadCapacityUnits": 2, "WriteCapacityUnits": 0.5}
 CAPACITY = {
     "TableName": "sessions",
@@ -235,6 +237,71 @@ def test_refusal_leads_to_no_body() -> None:
         assert "SECRET" not in shown
 
 
+def compact(item: str, before: str = '"ConsumedCapacity":{"CapacityUnits":0.5}') -> bytes:
+    return f'{{{before},"Item":{{{item}}}}}'.encode()
+
+
+READ_FAST = [
+    compact('"id":{"S":"x"},"n":{"N":"1"},"b":{"B":"AA=="},"none":{"S":""}'),
+    compact('"id":{"S":"},"},"Item":{"S":"{"}'),
+    compact('"id":{"S":"x"}', '"ConsumedCapacity":{"TableName":"a","CapacityUnits":1}'),
+    compact('"id":{"S":"x"}', '"Unknown":{"a":1}'),
+]
+READ_BY_JSON = [
+    compact('"id":{"S":"\\u0041\\""}'),
+    compact('"id":{"S":"ü"}'),
+    compact('"id":{"S":"\x7f"}'),
+    compact('"id" : {"S":"x"}'),
+    compact('"id":{"S":"x"},"l":{"L":[{"S":"y"}]}'),
+    compact('"id":{"S":"x"},"f":{"BOOL":true}'),
+    compact('"id":{"S":"x"},"SS":{"SS":["a"]}'),
+    compact(""),
+    compact('"id":{"S":"x"}', f'"ConsumedCapacity":{{"TableName":"{"a" * 2000}"}}'),
+    b'{"Item":{"id":{"S":"x"}},"ConsumedCapacity":{}}',
+    b'{"Unknown":{"a":{},"Item":{}},"ConsumedCapacity":{},"Item":{"id":{"S":"x"}}}',
+]
+REFUSED = [
+    compact('"id":{"S":"x"},"id":{"S":"y"}'),
+    compact('"id":{"S":"x"},"id":{"S":"x"}'),
+    compact('"id":{"S":"\n"}'),
+    compact('"i\x00d":{"S":"x"}'),
+    compact('"id":{"N":1}'),
+    compact('"id":{"B":"AA="}'),
+    compact('"id":{"B":"A\nA="}'),
+    compact('"id":{"X":"x"}'),
+    compact('"id":{"S":"x","N":"1"}'),
+    compact('"id":{"S":"x"},'),
+    compact('"id":{"S":"x"}') + b" x",
+    compact('"id":{"S":"x"}') + b"}",
+    compact('"id":{"S":"x"}')[:-1],
+    compact('"id":{"S":"x"}', '"Item":null,"ConsumedCapacity":{"CapacityUnits":1}'),
+    compact('"id":{"S":"x"}', '"ConsumedCapacity":{},"ConsumedCapacity":{"CapacityUnits":1}'),
+    compact('"id":{"S":"x"}', '"Unknown":{"a":{"b":1}'),
+    compact('"id":{"S":"x"}', '"ConsumedCapacity":{"CapacityUnits":NaN}'),
+    compact('"id":{"S":"x"}', '"ConsumedCapacity":{"CapacityUnits":"1"}'),
+]
+
+
+@pytest.mark.parametrize("body", [*READ_FAST, *READ_BY_JSON])
+def test_item_that_comes_last_is_read_as_boto_reads_it(body: bytes, boto: Boto) -> None:
+    read = ours("GetItem", answer(body))
+    assert read == boto.read("GetItem", answer(body))
+    assert read["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert (with_item_last(body) is not None) is (body in READ_FAST)
+
+
+@pytest.mark.parametrize("body", REFUSED)
+def test_item_that_comes_last_and_is_garbled_is_refused(body: bytes) -> None:
+    assert ours("GetItem", answer(body)) is GarbledAnswer
+
+
+def test_answers_share_nothing_that_their_readers_change() -> None:
+    for body in (compact('"id":{"S":"x"}'), b'{"ConsumedCapacity":{}}'):
+        one, other = (ours("GetItem", answer(body)) for _ in range(2))
+        one["Item"] = one.get("Item", {}) | {"more": {"S": "y"}}
+        assert other == ours("GetItem", answer(body))
+
+
 # At random: whole answers, damaged in one or two places.
 
 POOL: list[Any] = [
@@ -279,13 +346,24 @@ def damaged_bytes(body: bytes, chance: random.Random) -> bytes:
     return body[:start] + body[start - 20 : start] + body[start:]
 
 
+def as_dynamodb_writes(body: dict[str, Any]) -> bytes:
+    """Return an answer as it comes, mostly: `Item` last, and no space."""
+    told = {name: body[name] for name in sorted(body, key="Item".__eq__)}
+    return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+
+
 def any_answer(chance: random.Random) -> tuple[str, Answer]:
     operation = chance.choice(list(ANSWERS))
     fails = chance.random() < 0.3
     body = error(chance.choice(list(ERRORS))) if fails else BODIES[operation]
+    if not fails and operation == "GetItem" and chance.random() < 0.7:
+        body = body | {"Item": PLAIN}
     if chance.random() < 0.7:
         body = damaged_tree(body, chance)
-    raw = json.dumps(body).encode()
+    if "Item" in body and chance.random() < 0.7:
+        raw = as_dynamodb_writes(body)
+    else:
+        raw = json.dumps(body).encode()
     if chance.random() < 0.4:
         raw = damaged_bytes(raw, chance)
     status = chance.choice((400, 400, 429, 500, 503)) if fails else 200
