@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.client import HTTPConnection
 from subprocess import DEVNULL
 from typing import Any
@@ -271,7 +272,7 @@ def test_plaintext_in_the_item_is_found(
         payload: bytes, header: Header, *, session_key: str, **rest: bytes
     ) -> SessionRecord:
         value = json.loads(payload)["canary"] if leak == "value" else session_key
-        named = Header(**{**vars(header), "owner": value})
+        named = replace(header, owner=value)
         return seal(payload, named, session_key=session_key, **rest)
 
     with monkeypatch.context() as patched:
