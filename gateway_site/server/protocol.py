@@ -245,6 +245,7 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.keep_alive = False  # a later request is at fault, and told so by the close
         else:
             cycle.disconnected = True
+            cycle.waiting_for_100_continue = False  # Reading it, the request would say so yet.
             cycle.message_event.set()
             if cycle.response_started or self.pipeline:
                 self.transport.abort()

@@ -52,6 +52,17 @@ def test_client_that_has_gone_when_its_answer_is_there_is_no_error_in_the_log(
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
+def test_refused_body_is_not_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reads it would have its client told to go on, after all has been said."""
+    expecting = b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\nno size\r\n"
+    with serving(noting) as served:
+        sent = CLOSE.replace(b"GET", b"POST").replace(b"Connection: close\r\n\r\n", expecting)
+        got = answer(served.connected(sent))
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert got.count(b"HTTP/1.1 ") == 1
+    assert [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
 @pytest.mark.parametrize("size", [0, LARGE], ids=["sent ahead", "after a large body"])
 def test_request_has_nothing_of_the_context_of_the_one_before(size: int) -> None:
     first = CLOSE.replace(b"GET", b"POST").replace(
