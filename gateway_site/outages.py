@@ -7,7 +7,6 @@ session with such a status. With DEBUG Django shows its page of details in its p
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import sys
 from typing import Any
@@ -18,13 +17,12 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
+from gateway_site.edge.database_outage import database
 from gateway_site.rules import problems, url_rules
 from sessions_kms.middleware import unavailable
-from sessions_kms.outages import Outage, log_refusal
+from sessions_kms.outages import log_refusal
 
-logger = logging.getLogger(__name__)
 DETAIL = "The database cannot be used at the moment. Try again in a few seconds."
-database = Outage(logger, "database", "The database")
 
 # Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html that are about the
 # server or the moment, not the query: connection, rollback (deadlock), resources, not in a

@@ -9,8 +9,6 @@ from environ import Env
 from gateway_site.environment.reading import Variables
 
 POSTGRESQL = "django.db.backends.postgresql"
-SQLITE = "django.db.backends.sqlite3"
-SQLITE_AGE = 60  # seconds for which a thread keeps a file open, which costs as much as a query
 # https://www.psycopg.org/psycopg3/docs/api/pool.html: connections of a process, and seconds
 # until a request gives up waiting for one: in an outage, failing fast beats hanging. The last
 # is until the pool gives up making one; it begins anew with the next request, where otherwise
@@ -46,8 +44,6 @@ def database(variables: Variables, name: str, default: str) -> dict[str, Any]:
             "is not a whole database URL: percent-encode its password, and give numbers "
             "where numbers are expected.",
         ) from None
-    if found["ENGINE"] == SQLITE:
-        return {"CONN_MAX_AGE": SQLITE_AGE, **found}
     return _bounded(found) if found["ENGINE"] == POSTGRESQL else found
 
 

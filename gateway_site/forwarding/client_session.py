@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.asyncio import async_unsafe
 from django.utils.cache import patch_vary_headers
 
+from gateway_site.edge.database_outage import database
 from gateway_site.forwarding import client_calls, grant_ahead
 from gateway_site.forwarding.client_calls import CHALLENGE, ClientCall
 from gateway_site.rules import origin
@@ -45,7 +46,7 @@ class ClientSessionMiddleware(SessionMiddleware):
         """Save what changed; only a browser's session has a cookie."""
         if client_calls.of(request) is None:
             response = super().process_response(request, response)
-        elif request.session.modified and response.status_code < 500:
+        elif _is_to_be_saved(request, response):
             with suppress(UpdateError):  # it has ended meanwhile
                 request.session.save()
         if client_calls.offered(request.path_info) is not None:
@@ -86,6 +87,13 @@ def _will_wait() -> None:
     """
 
 
+def _is_to_be_saved(request: HttpRequest, response: HttpResponse) -> bool:
+    """Tell whether a grant changed; one that Django flushed, at a new password, has no key."""
+    session = request.session
+    is_there = session.session_key is not None
+    return is_there and session.modified and response.status_code < 500
+
+
 async def _ended(session: GrantStore) -> None:
     await arun(grants().steps.end(session))
 
@@ -105,6 +113,9 @@ def _challenged(request: HttpRequest) -> HttpResponse:
     if outages.is_at_hand():
         detail = "The session store cannot be used at the moment."
         return unavailable("store_unavailable", detail).response()
+    if database.is_at_hand():
+        detail = "The database cannot be used at the moment."
+        return unavailable("database_unavailable", detail).response()
     return _refused(request, signed_out(), invalid=False)
 
 

@@ -275,7 +275,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
             return
-        self.transport.write_eof()
+        try:
+            self.transport.write_eof()
+        except OSError:  # It has gone: by a reset, which the event loop has yet to hear of.
+            self.transport.abort()
+            return
         self.flow.resume_reading()
         self._due = self.loop.time() + LINGER
 

@@ -40,6 +40,7 @@ class Finisher:
         self._left = left
         self._busy = busy
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._last_loop: asyncio.AbstractEventLoop | None = None
         _finishers.add(self)
 
     def __len__(self) -> int:
@@ -52,6 +53,7 @@ class Finisher:
         A caller who is cancelled before it ``has_begun`` ends it.
         """
         __traceback_hide__ = True
+        self._look_at_loop()
         if len(self._tasks) >= self._most:
             raise self._busy()
         task = asyncio.ensure_future(arun(steps))
@@ -69,6 +71,18 @@ class Finisher:
     def forget(self) -> None:
         """Let go of the parent's, in a forked child: they never run here."""
         self._tasks.clear()
+
+    def _look_at_loop(self) -> None:
+        """Let go of what a loop left behind that was closed without ending its tasks.
+
+        Held, it would hold all that it has taken, the turn to write a session, say.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._last_loop:
+            self._last_loop = loop
+            for each in list(self._tasks):  # A copy: another thread's loop adds its own.
+                if each.get_loop().is_closed():
+                    self._tasks.discard(each)
 
     def _tell(self, task: "asyncio.Task[Any]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

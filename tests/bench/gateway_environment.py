@@ -19,7 +19,8 @@ def environment(aws: AWS, folder: Path, *, issuer: str, upstream: str) -> dict[s
         "GATEWAY_LOCAL": "1",
         "ALLOWED_HOSTS": "127.0.0.1",
         "LOG_LEVEL": "WARNING",
-        "DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}",
+        # Kept open, as connections to PostgreSQL are.
+        "DATABASE_URL": f"sqlite:///{folder / 'gateway.sqlite3'}?conn_max_age=60",
         "AWS_REGION": REGION,
         "KMS_KEY_ARN": aws.key_arn,
         "SESSIONS_TABLE": TABLE,

@@ -20,6 +20,7 @@ from psycopg_pool import PoolTimeout
 from pytest_django import Settings
 
 from gateway_site import outages
+from gateway_site.edge import database_outage
 from gateway_site.outages import is_outage
 from sessions_kms.outages import QUIET, Outage
 from tests.oauth.support.fake_provider import FakeProvider
@@ -107,7 +108,7 @@ def failing_after(get_response: GetResponse) -> GetResponse:
 
 @pytest.fixture
 def database(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Outage:
-    outage = Outage(outages.logger, "database", "The database", clock)
+    outage = Outage(database_outage.logger, "database", "The database", clock)
     monkeypatch.setattr(outages, "database", outage)
     return outage
 
@@ -146,7 +147,9 @@ def test_outage_has_one_traceback_and_its_end_is_told(
             staff.client.get("/")
     clock.advance(QUIET)
     connection_created.send(type(connection), connection=connection)
-    told = [each.getMessage() for each in caplog.records if each.name == outages.logger.name]
+    told = [
+        each.getMessage() for each in caplog.records if each.name == database_outage.logger.name
+    ]
     assert len(told) == 2
     assert told[0].startswith("The database cannot be used")
     assert "Traceback" in told[0]

@@ -97,12 +97,15 @@ def kms_key_moved(world: World) -> None:
 
 
 def provider_grant_dead(world: World) -> None:
-    """The provider forgets every token that it gave, none of which is quite new."""
-    world.pause(YOUNG + 2)
+    """The provider forgets every token that it gave; some time later none of them is quite new.
+
+    Later, since a client that stays open may call by itself, and its token be renewed by that.
+    """
     with closing(sqlite3.connect(world.stack.state / "provider" / "provider.sqlite3")) as database:
         ended = database.execute("DELETE FROM allauth_idp_oidc_token").rowcount
         database.commit()
     assert ended
+    world.pause(YOUNG + 2)
 
 
 def store_stopped(world: World) -> None:

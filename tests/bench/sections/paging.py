@@ -18,7 +18,7 @@ from tests.bench.scale import Scale
 PAGES = {"home page": "", "list of sessions": "sessions/"}
 LISTED_BEFORE = ""  # the page that listed the sessions then: it is compared with both
 CONNECTIONS = 200
-BURSTS = 2  # of the scale's: of two hundred pages at once the first takes long
+BURSTS = 3  # of the scale's: of two hundred pages at once the first takes long
 TIME_LIMIT = 0.25  # times that of a page before
 LONGEST = 2000.0  # milliseconds
 COLUMNS = (

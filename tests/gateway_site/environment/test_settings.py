@@ -132,14 +132,7 @@ def test_connections_to_postgresql_are_pooled_unless_the_url_says_how_long_they_
     assert pooled["CONN_HEALTH_CHECKS"] is True
     kept = production(DATABASE_URL="postgres://u:p@db/n?conn_max_age=60")["DATABASES"]["default"]
     assert (kept["CONN_MAX_AGE"], kept["OPTIONS"]) == (60, BOUNDS)
-
-
-def test_file_of_sqlite_is_kept_open_for_a_minute_unless_the_url_says_otherwise() -> None:
-    found = production(DATABASE_URL="sqlite:////x/db")["DATABASES"]["default"]
-    assert found["CONN_MAX_AGE"] == 60
-    assert "OPTIONS" not in found
-    told = production(DATABASE_URL="sqlite:////x/db?conn_max_age=0")["DATABASES"]["default"]
-    assert told["CONN_MAX_AGE"] == 0
+    assert "OPTIONS" not in production(DATABASE_URL="sqlite:////x/db")["DATABASES"]["default"]
 
 
 def test_options_of_the_url_go_before_our_bounds() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from pytest_django import Settings
 
+from gateway_site.forwarding import client_session
 from gateway_site.forwarding.client_session import ClientSessionMiddleware
 from gateway_site.rules import cookies
 from oauth.clients.consent import Consent
@@ -20,8 +24,10 @@ from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.adapters.openid import code_challenge
+from sessions_kms.outages import Outage
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.clock import FakeClock
 
 VERIFIER = "v" * 43
 
@@ -85,6 +91,42 @@ def test_person_who_is_refused_later_is_challenged_as_well(token: str) -> None:
     assert response["WWW-Authenticate"].startswith('Bearer error="invalid_token", ')
 
 
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Outage:
+    outage = Outage(logging.getLogger("database"), "database", "The database", FakeClock())
+    monkeypatch.setattr(client_session, "database", outage)
+    return outage
+
+
+def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_in(
+    token: str, database: Outage
+) -> None:
+    """It would not end; a client whose refresh was answered 503 keeps what it has."""
+
+    def with_nothing() -> HttpResponse:
+        request = RequestFactory().post("/gateway/tools/x")
+        response = ClientSessionMiddleware(lambda _: HttpResponse())(request)
+        assert isinstance(response, HttpResponse)
+        return response
+
+    assert with_nothing().status_code == 401
+    database.refused(OperationalError("no server"))
+    answer = with_nothing()
+    assert (answer.status_code, answer["X-Gateway-Problem"]) == (503, "database_unavailable")
+    assert "WWW-Authenticate" not in answer
+    database.served()
+    assert with_nothing().status_code == 401
+
+
 async def test_token_is_looked_for_in_a_thread_only(token: str) -> None:
     with pytest.raises(SynchronousOnlyOperation):
         called(token, lambda _: HttpResponse())
+
+
+def test_grant_that_a_new_password_ends_leaves_nothing_behind(token: str, store: Stack) -> None:
+    def ask(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=401 if get_user(request).is_anonymous else 200)
+
+    User.objects.update(password="another")
+    assert called(token, ask).status_code == 401
+    assert [each for each in store.items() if "#" not in each] == []

@@ -20,6 +20,8 @@ from tests import ROOT
 from tests.support.processes import free_ports, is_listening, module, started
 from tests.support.waiting import wait_until
 
+# A file that stays open is not missed when a test takes it away.
+OPTIONS = "timeout=30&conn_max_age=0"
 TOKEN = "token-of-the-person"
 ANOTHERS_TOKEN = "token-of-another-person"
 
@@ -173,7 +175,7 @@ def running_gateway(
             "GATEWAY_TEST_ISSUER": issuer,
             "AUTHORIZATION_ISSUER": f"http://127.0.0.1:{port}",
             "CLIENTS_REGISTRATION": "1",
-            "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?timeout=30",
+            "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?{OPTIONS}",
             **variables,
         }
         package = "tests.gateway_site.support"

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from tests.mcp_clients import node
-from tests.mcp_clients.client import Client
+from tests.mcp_clients.client import PATIENCE, Client
 from tests.mcp_clients.place import Place
 from tests.mcp_clients.programs.command import output
 from tests.mcp_clients.programs.dialogue import Dialogue
@@ -23,7 +23,11 @@ from tests.mcp_clients.scripted_model import ToolCall, serving
 PROGRAM = node.MODULES / "@anthropic-ai/claude-code/cli-wrapper.cjs"
 SERVER = "gateway-demo"  # as the line has it that `make run` prints
 PREFIX = f"mcp__{SERVER}__"  # of its tools
-QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
+KNOWN = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "MCP_TIMEOUT": str(PATIENCE * 500),  # milliseconds to connect in, on a busy machine
+}
 SESSION = ("--input-format", "stream-json", "--output-format", "stream-json", "--verbose")
 LOST = ("No such tool available", "is not connected")
 CONNECTS_WITHIN = 60  # seconds in which an open session connects again by itself
@@ -56,7 +60,7 @@ class ClaudeCode(Client):
             return self._run(*words, variables=asking(model))
 
     def _run(self, *words: str, variables: Mapping[str, str] | None = None, **options: Any) -> str:
-        known = QUIET | dict(variables or {})
+        known = KNOWN | dict(variables or {})
         return output(self.place, words, known, cwd=self.place.home, **options)
 
 
@@ -74,7 +78,7 @@ class ClaudeCodeSession(ClaudeCode):
         super().sign_in()
         self.close()
         model = self._models.enter_context(serving())
-        known = self.place.environment | QUIET | asking(model)
+        known = self.place.environment | KNOWN | asking(model)
         words = command("-p", *SESSION, "--allowedTools", f"mcp__{SERVER}")
         self._dialogue.begin(words, known, self.place.home, self.place.log)
 

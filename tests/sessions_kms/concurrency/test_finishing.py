@@ -151,6 +151,27 @@ def test_end_of_the_loop_ends_it_where_it_waits(
     assert len(finisher) == 0
 
 
+def test_loop_that_was_closed_as_it_was_holds_nothing(finisher: Finisher) -> None:
+    """Whoever closes one by hand may leave its tasks as they are: their turns are others' then."""
+    done: list[str] = []
+
+    async def begin() -> None:
+        tasks.append(asyncio.ensure_future(finisher.finish(through(Door(), done))))
+        await turns()
+
+    tasks: list[asyncio.Future[str]] = []
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    loop.close()
+    tasks.clear()
+    opened = Door()
+    opened.opened.set()
+    assert asyncio.run(finisher.finish(through(opened, []))) == "result"
+    gc.collect()
+    assert len(finisher) == 0
+    assert done == ["begun", "ended"]
+
+
 async def test_forked_child_has_nothing_under_way(finisher: Finisher) -> None:
     door = Door()
     caller = asyncio.ensure_future(finisher.finish(through(door, [])))

@@ -12,8 +12,11 @@ from django.db import OperationalError, connection
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
+from gateway_site import outages
+from gateway_site.edge import database_outage
 from oauth.clients.endpoints import arrival, tokens
 from oauth.clients.server import AuthorizationServer
+from sessions_kms.outages import Outage
 from tests.oauth.clients.endpoints.test_authorization import allow
 from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack
 from tests.oauth.support.fake_provider import FakeProvider
@@ -235,7 +238,12 @@ def test_outage_is_503_after_which_no_client_gives_up_its_token(
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
-def test_outage_of_the_sql_database_is_told_likewise(app: App, pair: dict[str, Any]) -> None:
+def test_outage_of_the_sql_database_is_told_likewise(
+    app: App, pair: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Outage(database_outage.logger, "database", "The database")
+    monkeypatch.setattr(outages, "database", database)
+
     def away(*_: Any) -> Any:
         raise OperationalError("no server")
 
@@ -245,6 +253,7 @@ def test_outage_of_the_sql_database_is_told_likewise(app: App, pair: dict[str, A
     assert (answer.status_code, answer["Access-Control-Allow-Origin"]) == (503, "*")
     assert answer.json()["error"] == "temporarily_unavailable"
     assert int(answer["Retry-After"]) > 0
+    assert database.is_at_hand()
     assert app.refresh(pair["refresh_token"]).status_code == 200
 
 
