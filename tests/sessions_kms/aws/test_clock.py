@@ -76,6 +76,7 @@ def test_first_answer_counts(local: FakeClock, offset: int) -> None:
         ((0, 0, 0, 0, 0, 600), 0),  # one odd answer
         ((0, 0, 0, 0, 0, 600, 600), 0),
         ((0, 0, 0, 0, 0, 600, 600, 600), 600),  # the machine's clock was set
+        ((0, 0, 0, 0, 0, 600, 600, 0, 600), 0),  # never three in a row
         ((0, 600, -600, 600, -600, 600), 0),
         ((0, 600, 606, 600), 0),  # not within five seconds
         ((0, 600, 605, 600), 600),

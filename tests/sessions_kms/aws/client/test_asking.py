@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from sessions_kms.aws import clients
@@ -131,6 +132,17 @@ async def test_credentials_that_are_soon_due_are_fetched_ahead(
     assert await arun(table_of(client).get("x")) == ITEM
     assert no_thread == []
     assert fetched.wait(5)
+
+
+def test_new_credentials_sign_the_next_request(server: Server, drive: Drive) -> None:
+    client = wired()
+    credentials: Any = client.credentials  # type: ignore[attr-defined]
+    server.script = [FOUND] * 3
+    drive(table_of(client).get("x"))
+    for key_id in ("ONE", "OTHER"):
+        credentials._frozen = ReadOnlyCredentials(key_id, "secret", None)
+        drive(table_of(client).get("x"))
+        assert f" Credential={key_id}/" in server.asked[-1].headers["Authorization"]
 
 
 def test_nothing_is_sent_without_credentials(

@@ -196,7 +196,8 @@ def test_silence_ends(transport: Transport) -> None:
         peer.wait_for_the_end()
 
     with Server(is_silent) as server:
-        asks = transport(server.port, limits=PATIENT._replace(first_byte=0.05))
+        limits = Limits(connect=30, first_byte=0.05, attempt=3600, call=3600)
+        asks = transport(server.port, limits=limits)
         with pytest.raises(ReadTimeoutError):
             asks.ask(request())
 
