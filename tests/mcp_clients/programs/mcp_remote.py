@@ -74,4 +74,7 @@ class MCPRemoteAnew(MCPRemote):
 
     def call(self, tool: str, arguments: Mapping[str, Any]) -> str:
         self.sign_in()
-        return super().call(tool, arguments)
+        try:
+            return super().call(tool, arguments)
+        finally:
+            self.close()  # one that stays would open the browser by itself where its stream ends
