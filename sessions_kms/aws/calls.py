@@ -54,7 +54,7 @@ class Service:
         Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
 
-        def probed() -> Steps[Outcome]:
+        def probed() -> "Steps[Outcome]":  # in quotes: else it would be made at each call
             return _outcome_of(probe() if probe else ask)
 
         if self.circuit.is_open:
