@@ -115,7 +115,10 @@ def store_stopped(world: World) -> None:
 
 
 def store_back(world: World) -> None:
-    """Have the table's process go on, after a while in which no token could be had."""
+    """Have the table's process go on, after a while in which no token could be had.
+
+    Who was told when to try again does so then, and not before.
+    """
     form = {
         "grant_type": "refresh_token",
         "refresh_token": f"gwr_{'a' * 32}",
@@ -127,6 +130,7 @@ def store_back(world: World) -> None:
         assert answer.status_code == 503, answer.text
     finally:
         _table(world.stack).resume()
+    world.pause(int(answer.headers["Retry-After"]) + 1)
 
 
 @dataclass(frozen=True)
