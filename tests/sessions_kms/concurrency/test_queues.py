@@ -15,7 +15,9 @@ from tests.support.clock import FakeClock
 
 
 @pytest.fixture
-def steady(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+def steady(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    SessionStore("k" * 32).exists("k" * 32)  # What comes with the first session is there then.
+    fake.dynamodb.calls.clear()
     steady = FakeClock(0.0)
     monkeypatch.setattr(steps, "monotonic", steady)
     monkeypatch.setattr(deadline, "monotonic", steady)
