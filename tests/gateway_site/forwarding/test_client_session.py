@@ -24,20 +24,12 @@ from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.adapters.openid import code_challenge
-from sessions_kms import StoreUnavailable, outages
 from sessions_kms.outages import Outage
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
 VERIFIER = "v" * 43
-
-
-@pytest.fixture(autouse=True)
-def _others_had_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget what tests before have refused in this process, moments ago."""
-    unheard = Outage(logging.getLogger("store"), "store", "The store", FakeClock())
-    monkeypatch.setattr(outages, "OUTAGES", {StoreUnavailable: unheard})
 
 
 @pytest.fixture
