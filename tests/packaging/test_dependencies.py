@@ -41,7 +41,8 @@ def required(package: str) -> set[str]:
     """Return the names of the requirements, in one spelling."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     listed = [*project["project"]["dependencies"]]
-    listed += project["project"]["optional-dependencies"]["otel"]
+    for extra in project["project"]["optional-dependencies"].values():
+        listed += extra
     groups = project["dependency-groups"]
     if package != "sessions_kms":
         listed += groups["gateway"]
