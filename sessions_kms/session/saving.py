@@ -100,7 +100,13 @@ class Saving:
         known: Snapshot = lane.known
         try:
             draft = self._together(own, taken, known)
-            record, made = yield from sealed(self._services, self._codec, draft, known)
+            record, made = yield from sealed(
+                self._services,
+                self._codec,
+                draft,
+                known,
+                is_checked=draft is self._draft and known is self._part.base,
+            )
             found = yield from self._sent(lane, taken, record, made)
         except NOT_STORABLE as exc:
             if taken == [own]:
