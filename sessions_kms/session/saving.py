@@ -7,7 +7,6 @@ stored go on from that; what cannot be laid over the others' waits, or fails alo
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 from django.contrib.sessions.backends.base import UpdateError
 
@@ -78,7 +77,8 @@ class Saving:
         """Write once for all who wait, and settle those whose fate is known by then."""
         __traceback_hide__ = True
         lane = own.lane
-        yield from self._services.steps.wait(lane.pause())
+        if pause := lane.pause():
+            yield from self._services.steps.wait(pause)
         waiting = lane.waiting()
         for place in waiting:
             _meet(lane, place)
@@ -148,7 +148,8 @@ class Saving:
     ) -> Steps[Snapshot | Stored]:
         """Send a write; return what it made, or else what stands."""
         __traceback_hide__ = True
-        services, known = self._services, cast("Snapshot", lane.known)
+        services = self._services
+        known: Snapshot = lane.known
         yield from links.write(services, record, links.due(services, record, made, known))
         if about.is_due(services, record, made, known):
             yield from AboutSteps(services).write(record, about.told(made))
