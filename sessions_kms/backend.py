@@ -130,8 +130,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
         self.accessed = True
         if not hasattr(self, "_session_cache"):
-            needs_none = no_load or self.session_key is None
-            needs_none = needs_none or fetched.is_at_hand(self.session_key)
+            key = self.session_key
+            needs_none = no_load or key is None or fetched.is_at_hand(key)
             if self._turn.is_taken or not needs_none:
                 sync_only()  # Before the turn, which others may have for as long as they load.
             run(self._filling(no_load))
@@ -196,18 +196,20 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
     def _first_content(self, no_load: bool) -> Steps[dict[str, Any]]:
         __traceback_hide__ = True
-        if no_load or self.session_key is None:
+        key = self.session_key
+        if no_load or key is None:
             return {}
         if is_own(type(self), SessionStore, "load"):
             content: dict[str, Any] = yield Own(self, "load", ())
         else:
-            content = yield from self._loading(fetched.of(self.session_key))
+            found = yield from self._loaded(fetched.of(key))
+            content = {} if found is None else found[1]
         self._go_on_from(self._loaded_last)
         return content
 
-    def _loading(self, ahead: Fetched | None = None) -> Steps[dict[str, Any]]:
+    def _loading(self) -> Steps[dict[str, Any]]:
         __traceback_hide__ = True
-        found = yield from self._loaded(ahead)
+        found = yield from self._loaded()
         return {} if found is None else found[1]
 
     def _loaded(self, ahead: Fetched | None = None) -> "Steps[Found | None]":

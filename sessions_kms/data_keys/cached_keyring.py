@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Final
 
 from sessions_kms.concurrency.background import Background, Job, start_thread
@@ -204,7 +205,7 @@ class CachingKeyringSteps:
     def _held_to_seal(self, period: int, limit: float) -> SealingEntry | None:
         """Return the key of the latest period that has begun."""
         begun = [e for e in self._sealing if e.period <= period and self._age(e) < limit]
-        return max(begun, key=lambda entry: entry.period, default=None)
+        return max(begun, key=attrgetter("period"), default=None)
 
     def _age(self, entry: Entry) -> float:
         return self._stopwatch.since(entry.asked_at)

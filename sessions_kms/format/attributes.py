@@ -39,10 +39,12 @@ def as_text(value: str) -> Attribute:
 
 def number(item: Mapping[str, Any], name: str) -> int:
     """Return a whole, non-negative number in canonical form. Raises InvalidRecord."""
-    value = _typed(item, name, "N", str)
-    if not _NUMBER.fullmatch(value):
-        raise InvalidRecord(name)
-    return int(value)
+    held = item.get(name)
+    if type(held) is dict and len(held) == 1:
+        value = held.get("N")
+        if type(value) is str and _NUMBER.fullmatch(value):
+            return int(value)
+    raise InvalidRecord(name)
 
 
 def binary(item: Mapping[str, Any], name: str, at_least: int, at_most: int | None = None) -> bytes:
@@ -50,18 +52,23 @@ def binary(item: Mapping[str, Any], name: str, at_least: int, at_most: int | Non
 
     Raises InvalidRecord.
     """
-    value: bytes = _typed(item, name, "B", bytes)
-    if not at_least <= len(value) <= (at_least if at_most is None else at_most):
-        raise InvalidRecord(name)
-    return value
+    held = item.get(name)
+    if type(held) is dict and len(held) == 1:
+        value = held.get("B")
+        longest = at_least if at_most is None else at_most
+        if type(value) is bytes and at_least <= len(value) <= longest:
+            return value
+    raise InvalidRecord(name)
 
 
 def text(item: Mapping[str, Any], name: str) -> str:
     """Return text that is not empty, at most as long as an owner. Raises InvalidRecord."""
-    value: str = _typed(item, name, "S", str)
-    if not is_text(value):
-        raise InvalidRecord(name)
-    return value
+    held = item.get(name)
+    if type(held) is dict and len(held) == 1:
+        value = held.get("S")
+        if type(value) is str and is_text(value):
+            return value
+    raise InvalidRecord(name)
 
 
 def is_text(value: str) -> bool:
@@ -78,15 +85,6 @@ def item_size(item: Item) -> int:
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     """
     return sum(len(name.encode()) + _value_size(value) for name, value in item.items())
-
-
-def _typed(item: Mapping[str, Any], name: str, tag: str, kind: type) -> Any:
-    attribute = item.get(name)
-    if type(attribute) is dict and len(attribute) == 1:
-        value = attribute.get(tag)
-        if type(value) is kind:
-            return value
-    raise InvalidRecord(name)
 
 
 def _value_size(value: Mapping[str, Any]) -> int:

@@ -7,6 +7,7 @@ table and the data key still lacks the cookie, and the other way round.
 
 import hashlib
 import hmac
+from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,6 +20,7 @@ from sessions_kms.format.record import COMMITMENT_BYTES, TAG_BYTES, Header, Sess
 KEY_BYTES = 32
 SUITE = b"sessions_kms/1"
 INFO = b"sessions_kms/1/record"
+_HASH: Final = SHA256()  # has no state: one for all
 
 
 def seal(
@@ -90,7 +92,7 @@ def _derive(data_key: bytes, session_key: str, salt: bytes) -> tuple[bytes, byte
     secret = hashlib.sha256(b"sessions_kms/1/secret\0" + session_key.encode()).digest()
     if len(data_key) != KEY_BYTES:
         raise InvalidRecord("data_key")
-    okm = HKDF(SHA256(), KEY_BYTES + COMMITMENT_BYTES, salt, INFO).derive(data_key + secret)
+    okm = HKDF(_HASH, KEY_BYTES + COMMITMENT_BYTES, salt, INFO).derive(data_key + secret)
     return okm[:KEY_BYTES], okm[KEY_BYTES:]
 
 

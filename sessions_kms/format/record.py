@@ -14,9 +14,6 @@ from sessions_kms.format.attributes import (
     ENCRYPTED_KEY_MAX_BYTES,
     ITEM_MAX_BYTES,
     Item,
-    as_binary,
-    as_number,
-    as_text,
     binary,
     number,
     text,
@@ -117,24 +114,24 @@ class SessionRecord(RecordHead):
     def to_item(self) -> Item:
         """Return the record as a DynamoDB item in the low-level attribute form."""
         item: Item = {
-            "id": as_text(self.id),
-            "version": as_number(self.version),
-            "encryptedData": as_binary(self.encrypted_data),
-            "iv": as_binary(self.iv),
-            "authTag": as_binary(self.auth_tag),
-            "encryptedKey": as_binary(self.encrypted_key),
-            "keyPeriod": as_number(self.key_period),
-            "salt": as_binary(self.salt),
-            "commitment": as_binary(self.commitment),
-            "createdAt": as_number(self.created_at),
-            "updatedAt": as_number(self.updated_at),
-            "ttl": as_number(self.ttl),
-            "revision": as_number(self.revision),
+            "id": {"S": self.id},
+            "version": {"N": str(self.version)},
+            "encryptedData": {"B": self.encrypted_data},
+            "iv": {"B": self.iv},
+            "authTag": {"B": self.auth_tag},
+            "encryptedKey": {"B": self.encrypted_key},
+            "keyPeriod": {"N": str(self.key_period)},
+            "salt": {"B": self.salt},
+            "commitment": {"B": self.commitment},
+            "createdAt": {"N": str(self.created_at)},
+            "updatedAt": {"N": str(self.updated_at)},
+            "ttl": {"N": str(self.ttl)},
+            "revision": {"N": str(self.revision)},
         }
         if self.owner is not None:
-            item["owner"] = as_text(self.owner)
+            item["owner"] = {"S": self.owner}
         if self.ancestors:
-            item["ancestors"] = as_binary(self.ancestors)
+            item["ancestors"] = {"B": self.ancestors}
         return item
 
     @classmethod

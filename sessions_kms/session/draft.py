@@ -82,14 +82,21 @@ def _check_links(draft: Draft, base: Snapshot | None, codec: Codec) -> None:
 
 
 def sealed(
-    services: Services, codec: Codec, draft: Draft, base: Snapshot | None
+    services: Services,
+    codec: Codec,
+    draft: Draft,
+    base: Snapshot | None,
+    *,
+    is_checked: bool = False,
 ) -> Steps[tuple[SessionRecord, Snapshot]]:
     """Seal a draft, to follow what is expected to be stored; give the snapshot it makes, too.
 
-    Raises what `check` raises, SessionTooLarge or StoreUnavailable.
+    Raises what `check` raises, unless this draft ``is_checked`` against this base already,
+    SessionTooLarge or StoreUnavailable.
     """
     __traceback_hide__ = True
-    check(services, codec, draft, base)
+    if not is_checked:
+        check(services, codec, draft, base)
     seal = yield from SealingSteps(services).seal(draft.payload)
     created = seal.now if base is None or draft.starts_anew(base) else base.created_at
     stays = base is not None and base.session_key == draft.session_key

@@ -6,7 +6,7 @@ the owner index finds without a scan or decryption.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -80,11 +80,13 @@ def write(services: Services, record: SessionRecord, names: Iterable[str]) -> St
         yield from services.table.steps.put(_item(services, record, name))
 
 
-def drop(services: Services, session_id: str, names: Iterable[str]) -> Steps[None]:
+def drop(services: Services, session_id: str, names: Collection[str]) -> Steps[None]:
     """Delete the items of a session that it no longer has, if that can be done now.
 
     DynamoDB deletes them later otherwise; the session itself is stored by then.
     """
+    if not names:
+        return
     with suppress(TableUnavailable):
         for name in names:
             item_id = link_id(services.config.namespace, name, session_id)

@@ -7,7 +7,6 @@ stored go on from that; what cannot be laid over the others' waits, or fails alo
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 from django.contrib.sessions.backends.base import UpdateError
 
@@ -78,7 +77,8 @@ class Saving:
         """Write once for all who wait, and settle those whose fate is known by then."""
         __traceback_hide__ = True
         lane = own.lane
-        yield from self._services.steps.wait(lane.pause())
+        if pause := lane.pause():
+            yield from self._services.steps.wait(pause)
         waiting = lane.waiting()
         for place in waiting:
             _meet(lane, place)
@@ -100,7 +100,13 @@ class Saving:
         known: Snapshot = lane.known
         try:
             draft = self._together(own, taken, known)
-            record, made = yield from sealed(self._services, self._codec, draft, known)
+            record, made = yield from sealed(
+                self._services,
+                self._codec,
+                draft,
+                known,
+                is_checked=draft is self._draft and known is self._part.base,
+            )
             found = yield from self._sent(lane, taken, record, made)
         except NOT_STORABLE as exc:
             if taken == [own]:
@@ -142,7 +148,8 @@ class Saving:
     ) -> Steps[Snapshot | Stored]:
         """Send a write; return what it made, or else what stands."""
         __traceback_hide__ = True
-        services, known = self._services, cast("Snapshot", lane.known)
+        services = self._services
+        known: Snapshot = lane.known
         yield from links.write(services, record, links.due(services, record, made, known))
         if about.is_due(services, record, made, known):
             yield from AboutSteps(services).write(record, about.told(made))

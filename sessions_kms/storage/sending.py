@@ -61,14 +61,14 @@ class Sender:
 
         Raises ConditionFailed, or FateUnknown.
         """
-        yield from self._applied(operation, TableName=self.name, **params)
+        return self._applied(operation, TableName=self.name, **params)
 
     def transacted(self, actions: list[dict[str, Any]]) -> Steps[None]:
         """Send writes of which all are to be applied or none, as `written` does.
 
         Raises TransactionCanceled because of a condition, or FateUnknown.
         """
-        yield from self._applied("transact_write_items", TransactItems=actions)
+        return self._applied("transact_write_items", TransactItems=actions)
 
     def _applied(self, operation: str, **params: Any) -> Steps[None]:
         began = time.monotonic()

@@ -123,7 +123,7 @@ class TableSteps:
         Raises TransactionCanceled where a condition does not hold, or FateUnknown: it is not
         sent again when its answer is lost.
         """
-        yield from self._sender.transacted([self._member(each) for each in actions])
+        return self._sender.transacted([self._member(each) for each in actions])
 
     def _member(self, action: Action) -> dict[str, Any]:
         return {type(action).__name__: {"TableName": self._sender.name} | action.params()}

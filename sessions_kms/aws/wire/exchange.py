@@ -124,7 +124,4 @@ class Exchange:
         return said.keys() <= NOTHING and CAPACITY in self._params
 
     def _is_told_of_another(self, item: Mapping[str, Any] | None) -> bool:
-        if item is None:
-            return False
-        key = self._params["Key"]
-        return any(item.get(name) != key[name] for name in key)
+        return item is not None and not self._params["Key"].items() <= item.items()

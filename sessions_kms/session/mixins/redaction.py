@@ -28,8 +28,7 @@ class Redaction(SessionBase):
 
     def get(self, key: str, default: Any = None) -> Any:
         __traceback_hide__ = True
-        self._get_session()
-        return super().get(key, default)
+        return self._get_session().get(key, default)
 
     def pop(self, *args: Any, **kwargs: Any) -> Any:
         __traceback_hide__ = True
@@ -53,8 +52,7 @@ class Redaction(SessionBase):
 
     async def aget(self, key: str, default: Any = None) -> Any:
         __traceback_hide__ = True
-        await self._aget_session()
-        return await super().aget(key, default)
+        return (await self._aget_session()).get(key, default)
 
     async def apop(self, *args: Any, **kwargs: Any) -> Any:
         __traceback_hide__ = True

@@ -20,9 +20,10 @@ def test_new_session_is_neither_accessed_nor_modified() -> None:
     assert session.is_empty()
 
 
-def test_missing_value_is_none_and_counts_as_access() -> None:
+def test_missing_value_is_none_or_the_default_and_counts_as_access() -> None:
     session = SessionStore()
     assert session.get("cat") is None
+    assert session.get("cat", "none") == "none"
     assert session.accessed
     assert not session.modified
 

@@ -135,6 +135,13 @@ def test_link_of_a_session_that_is_gone_stays_and_ends_nothing(stack: Stack) -> 
     assert len(link_items(stack)) == 1
 
 
+def test_link_that_a_session_lists_no_longer_is_deleted(stack: Stack) -> None:
+    session = linked(LINK)
+    session[LINKS] = []
+    session.save()
+    assert link_items(stack) == set()
+
+
 # Malformed links: refused where they are set, ignored where they are stored
 
 
