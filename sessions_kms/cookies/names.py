@@ -34,6 +34,11 @@ class Rules:
     others: frozenset[bytes]
     strict: bool
 
+    def cover(self, others: Rules) -> bool:
+        """Tell whether the others would drop nothing of what these have let through."""
+        same = self.session == others.session and self.strict >= others.strict
+        return same and self.others >= others.others
+
     def is_ours(self, name: bytes) -> bool:
         """Tell whether the site sets a cookie of this name."""
         return name in self.others or self.session.fullmatch(name) is not None
