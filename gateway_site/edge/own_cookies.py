@@ -12,9 +12,7 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.http.cookie import parse_cookie
-from django.http.response import HttpResponseBase
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 from sessions_kms.cookies import foreign
 from sessions_kms.cookies.names import Rules, site_rules
@@ -27,14 +25,13 @@ COOKIE = b"cookie"  # whatever case a server hands on
 class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
     """Outermost, so that nothing reads a cookie before."""
 
-    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> Any:
         """Pass the request on with what counts of its cookies."""
         rules = _rules()
         if SIFTED in getattr(request, "scope", {}):
             foreign.mark(request, rules)
         foreign.drop(request, rules)
-        response: HttpResponseBase = yield from self.answer(request)
-        return response
+        return self.get_response(request)  # or what is awaited for it
 
 
 def counting(headers: Headers) -> Headers:
