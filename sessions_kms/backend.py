@@ -128,6 +128,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Do nothing: DynamoDB deletes expired items by their `ttl`."""
 
     def _get_session(self, no_load: bool = False) -> dict[str, Any]:
+        __traceback_hide__ = True
         self.accessed = True
         if not hasattr(self, "_session_cache"):
             key = self.session_key
