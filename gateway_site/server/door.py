@@ -23,7 +23,6 @@ from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
 from gateway_site.rules import problems
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-FRAMINGS = frozenset({b"content-length", b"transfer-encoding"})
 IGNORED_OFFERS = (b"h2c", b"tls/")
 
 WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -89,19 +88,16 @@ def wsgi(application: WSGIApplication) -> WSGIApplication:
 
 def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
     found = [(name.lower(), value) for name, value in headers]
-    names = {name for name, _ in found}
-    if names >= FRAMINGS:
+    if {name for name, _ in found} >= {b"content-length", b"transfer-encoding"}:
         return FRAMING
-    if b"upgrade" in names and any(_is_another_protocol(*pair) for pair in found):
+    if any(_is_another_protocol(value) for name, value in found if name == b"upgrade"):
         return PROTOCOL
     if method not in METHODS and not _is_declared(method):
         return METHOD
     return None
 
 
-def _is_another_protocol(name: bytes, offers: bytes) -> bool:
-    if name != b"upgrade":
-        return False
+def _is_another_protocol(offers: bytes) -> bool:
     named = (offer.strip().lower() for offer in offers.split(b","))
     return not all(offer.startswith(IGNORED_OFFERS) for offer in named)
 
