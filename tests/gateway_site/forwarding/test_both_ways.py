@@ -307,6 +307,8 @@ def test_answer_is_the_same_both_ways_for_somebody_who_is_not_active(
 
 @pytest.mark.parametrize("line", [GET, b"GET /gateway/?next=//a.example HTTP/1.1"])
 def test_answer_is_the_same_both_ways_where_https_is_demanded(both: Gateway, line: bytes) -> None:
+    both.control("way/loop")
+    ask(both, Case(GET, 200), cookie_of(both, "good"))  # By a redirect nobody becomes known.
     both.control("https/1")
     try:
         assert_same(answered(both, Case(line, 301)), 301)
