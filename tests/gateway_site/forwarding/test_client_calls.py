@@ -276,7 +276,7 @@ def test_open_stream_goes_on_through_a_refresh_and_ends_with_its_grant(
             renewed = caller.refresh().json()
             reads = int(gateway.control("reads"))
             wait_until(lambda: int(gateway.control("reads")) > reads + 1, "it is looked at again")
-            assert gateway.state()["open streams"] == 1
+            wait_until(lambda: gateway.state()["open streams"] == 1, "it alone is open")
             form = {"token": renewed["access_token"], "client_id": CLIENT_ID}
             assert requests.post(f"{gateway.url}/oauth/revoke", form, timeout=20).ok
             with pytest.raises(requests.exceptions.ChunkedEncodingError):

@@ -243,13 +243,16 @@ async def first_event(gateway: Gateway, number: int) -> asyncio.StreamWriter:
 
 @pytest.mark.parametrize("streams", [96, pytest.param(1024, marks=pytest.mark.long)])
 async def test_many_streams_need_no_thread_each(gateway: Gateway, streams: int) -> None:
+    wait_until(lambda: gateway.state().get("open streams", 0) == 0, "those of before are closed")
     before = gateway.process.num_threads()
     writers: list[asyncio.StreamWriter] = []
-    while len(writers) < streams:  # not all at once: a slow machine's gateway would time out
-        writers += await asyncio.gather(*(first_event(gateway, n) for n in range(AT_ONCE)))
-    assert gateway.state()["open streams"] == streams
-    assert gateway.process.num_threads() <= before + 40  # the session engine's own, at most 32
-    for writer in writers:
-        writer.close()
-    await asyncio.gather(*(writer.wait_closed() for writer in writers))
+    try:
+        while len(writers) < streams:  # not all at once: a slow machine's gateway would time out
+            writers += await asyncio.gather(*(first_event(gateway, n) for n in range(AT_ONCE)))
+        assert gateway.state()["open streams"] == streams
+        assert gateway.process.num_threads() <= before + 40  # the session engine's own, at most 32
+    finally:
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers))
     wait_until(lambda: gateway.state()["open streams"] == 0, "all are closed")
