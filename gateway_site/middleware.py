@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
-from django.http.response import HttpResponseBase
 
 from gateway_site.health import probes
 from gateway_site.health.readiness import draining
@@ -28,11 +28,13 @@ Answers = Mapping[str, Future[bool]]
 class HealthMiddleware(SyncAndAsyncMiddleware):
     """Answers these addresses without a session, a Host check or a redirect."""
 
-    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> Any:
         """Answer, or pass the request on."""
-        if request.path_info not in PATHS:
-            response: HttpResponseBase = yield from self.answer(request)
-            return response
+        ours = request.path_info in PATHS
+        return super().__call__(request) if ours else self.get_response(request)
+
+    def steps(self, request: HttpRequest) -> Steps[HttpResponse]:
+        """Answer."""
         if answer := _early_answer(request):
             return answer
         asked = _asked(request)

@@ -8,6 +8,7 @@ neither a thread nor a wait, and what it does is what it would have done.
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -19,6 +20,7 @@ from sessions_kms.session import fetched, next_cookie
 
 # What is waited for within is bounded together, as within a request: for who reads otherwise.
 bounded = deadline.request
+_engine = cache(import_module)  # which takes locks, each time that it is asked
 
 
 @asynccontextmanager
@@ -43,5 +45,5 @@ async def session(cookies: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]
 def _store(session_key: str | None) -> SessionStore | None:
     """Return a store of the project's engine; None where that is none of ours."""
     __traceback_hide__ = True
-    store = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    store = _engine(settings.SESSION_ENGINE).SessionStore(session_key)
     return store if isinstance(store, SessionStore) else None

@@ -10,12 +10,11 @@ replaced.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from django.conf import settings
-from django.core.signals import got_request_exception
+from django.core.signals import got_request_exception, setting_changed
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template import TemplateDoesNotExist, loader
@@ -28,7 +27,6 @@ from sessions_kms.cookies import foreign
 from sessions_kms.cookies.names import Rules, site_rules
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
-from sessions_kms.session.next_cookie import RequestKeys
 
 RETRY_AFTER = 5  # seconds
 MOVED_RETRY_AFTER = 2  # seconds in which the answer with the new cookie is there
@@ -49,7 +47,8 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
 
     def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Have the request answered; tell what was out of reach, and set a new key's cookie."""
-        with _bounded(request) as keys:
+        foreign.drop(request, _rules())
+        with deadline.request(), next_cookie.keys_of(request) as keys:
             return keys.set_cookies(_replaced(request, (yield from self.answer(request))))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -78,17 +77,13 @@ def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpRespons
     return HttpResponse(content, content_type=kind, status=503, headers=headers)
 
 
-@contextmanager
-def _bounded(request: HttpRequest) -> Iterator[RequestKeys]:
-    """Have a request wait for a bounded time, and tell by which keys its session may be known."""
-    with deadline.request():
-        foreign.drop(request, _rules())
-        with next_cookie.keys_of(request) as keys:
-            yield keys
-
-
+@cache
 def _rules() -> Rules:
     return site_rules(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME, MESSAGES)
+
+
+def _forget(**_: Any) -> None:
+    _rules.cache_clear()
 
 
 def _replaced(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
@@ -111,4 +106,5 @@ def _mark(*, request: HttpRequest | None = None, **_: Any) -> None:
         outages.note(error)
 
 
+setting_changed.connect(_forget, dispatch_uid="sessions_kms.middleware")
 got_request_exception.connect(_mark, dispatch_uid="sessions_kms.middleware")

@@ -5,14 +5,14 @@ counts for nothing where it comes twice, in a local run too, whose names have no
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.http import HttpRequest
 from django.http.cookie import parse_cookie
-from django.http.response import HttpResponseBase
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 from sessions_kms.cookies import foreign
 from sessions_kms.cookies.names import Rules, site_rules
@@ -25,12 +25,13 @@ COOKIE = b"cookie"  # whatever case a server hands on
 class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
     """Outermost, so that nothing reads a cookie before."""
 
-    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> Any:
         """Pass the request on with what counts of its cookies."""
-        if SIFTED not in getattr(request, "scope", {}):
-            foreign.drop(request, _rules())
-        response: HttpResponseBase = yield from self.answer(request)
-        return response
+        rules = _rules()
+        if SIFTED in getattr(request, "scope", {}):
+            foreign.mark(request, rules)
+        foreign.drop(request, rules)
+        return self.get_response(request)  # or what is awaited for it
 
 
 def counting(headers: Headers) -> Headers:
@@ -52,6 +53,7 @@ def believed(scope: Mapping[str, Any]) -> dict[str, str]:
     return parse_cookie(header.decode("latin-1"))
 
 
+@cache
 def _rules() -> Rules:
     return site_rules(
         settings.SESSION_COOKIE_NAME,
@@ -61,3 +63,10 @@ def _rules() -> Rules:
         settings.SIGNED_OUT_COOKIE_NAME,
         strict=True,
     )
+
+
+def _forget(**_: Any) -> None:
+    _rules.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="gateway_site.own_cookies")

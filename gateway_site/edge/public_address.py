@@ -8,23 +8,21 @@ who makes one up.
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.http.response import HttpResponseBase
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 
 
 class PublicAddressMiddleware(SyncAndAsyncMiddleware):
     """Stands before whatever asks for the Host."""
 
-    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
+    def __call__(self, request: HttpRequest) -> Any:
         """Pass the request on under the public host. Raises DisallowedHost as Django does."""
         if settings.PUBLIC_URL:
             request.get_host()
             request.META["HTTP_HOST"] = urlsplit(settings.PUBLIC_URL).netloc
-        response: HttpResponseBase = yield from self.answer(request)
-        return response
+        return self.get_response(request)  # or what is awaited for it

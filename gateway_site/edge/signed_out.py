@@ -35,6 +35,12 @@ def _note_sign_in(request: HttpRequest | None, **kwargs: Any) -> None:
 class SignedOutMiddleware(SyncAndAsyncMiddleware):
     """Keeps, in a cookie of this browser, that somebody signed out and nobody in since."""
 
+    def __call__(self, request: HttpRequest) -> Any:
+        """Pass the request on; where no sign-in page needs the cookie, there is no more to do."""
+        if settings.SKIP_PROVIDER_BUTTON:
+            return super().__call__(request)
+        return self.get_response(request)
+
     def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Set the cookie with the answer to a sign-out, take it with that to a sign-in."""
         return _marked(request, (yield from self.answer(request)))
@@ -44,7 +50,7 @@ def _marked(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
     signed_out = getattr(request, ATTRIBUTE, None)
     name = settings.SIGNED_OUT_COOKIE_NAME
     is_over = signed_out is False and name in request.COOKIES
-    if settings.SKIP_PROVIDER_BUTTON and (signed_out or is_over):
+    if signed_out or is_over:
         response.set_cookie(
             name,
             "1" if signed_out else "",

@@ -7,8 +7,7 @@ the rest of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 BEGINS_AFTER = 0.25  # seconds, after which a client that has gone is noticed
@@ -16,36 +15,46 @@ BEGINS_AFTER = 0.25  # seconds, after which a client that has gone is noticed
 Watcher = Callable[[], Coroutine[Any, Any, None]]
 
 
-@asynccontextmanager
-async def watched(*watchers: Watcher) -> AsyncIterator[None]:
+def watched(*watchers: Watcher) -> Watched:
     """Run a block to its end, or until a watcher raises something; that is raised then."""
-    loop = asyncio.get_running_loop()
-    tasks: set[asyncio.Task[None]] = set()
-    found: list[BaseException | None] = []
+    return Watched(watchers)
 
-    def begin() -> None:
-        for watcher in watchers:
-            task = loop.create_task(watcher())
-            task.add_done_callback(note)
-            tasks.add(task)
 
-    def note(task: asyncio.Task[None]) -> None:
-        if task in tasks and not task.cancelled():
-            found.append(task.exception())
-            end.reschedule(loop.time())
+class Watched:
+    """A block that is watched."""
 
-    timer = loop.call_later(BEGINS_AFTER, begin)
-    try:
-        async with asyncio.timeout(None) as end:
-            try:
-                yield
-            finally:
-                timer.cancel()
-                begun = tasks.copy()
-                tasks.clear()
-                for task in begun:
-                    task.cancel()
-    except TimeoutError:
-        if not found or found[0] is None:
-            raise
-        raise found[0] from None
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self._watchers = watchers
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._found: BaseException | None = None
+
+    async def __aenter__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(BEGINS_AFTER, self._begin)
+        self._end = asyncio.timeout(None)
+        await self._end.__aenter__()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        self._timer.cancel()
+        begun, self._tasks = self._tasks, set()
+        for task in begun:
+            task.cancel()
+        try:
+            await self._end.__aexit__(*raised)
+        except TimeoutError:
+            if self._found is None:
+                raise
+            raise self._found from None
+        finally:
+            del raised  # its traceback has this frame: each would keep the other
+
+    def _begin(self) -> None:
+        for watcher in self._watchers:
+            task = self._loop.create_task(watcher())
+            task.add_done_callback(self._note)
+            self._tasks.add(task)
+
+    def _note(self, task: asyncio.Task[None]) -> None:
+        if task in self._tasks and not task.cancelled():
+            self._found = self._found or task.exception()
+            self._end.reschedule(self._loop.time())

@@ -60,6 +60,7 @@ BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
 ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
+OF_CONTENT = frozenset({b"content-length", b"content-type"})  # of an answer that has none
 # Calls that are admitted at one time: of a thousand that come at once the first is on its way to
 # its upstream before the last is looked at, and no time-out measures how busy the event loop is.
 ADMISSIONS = 32
@@ -248,10 +249,7 @@ def _path(scope: Any) -> str:
 
 def _header_list(response: Admitted) -> Headers:
     """Return what the middleware adds to an answer; the admitted response has no content."""
-    pairs = [
-        (name.lower(), value)
-        for name, value in response.items()
-        if name.lower() not in {"content-length", "content-type"}
-    ]
-    cookies = [("set-cookie", cookie.OutputString()) for cookie in response.cookies.values()]
-    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in pairs + cookies]
+    pairs = [(name.lower().encode("ascii"), value) for name, value in response.items()]
+    told = [(name, value.encode("latin-1")) for name, value in pairs if name not in OF_CONTENT]
+    set_here = [cookie.OutputString().encode("latin-1") for cookie in response.cookies.values()]
+    return told + [(b"set-cookie", value) for value in set_here]

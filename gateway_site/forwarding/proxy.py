@@ -38,6 +38,7 @@ from oauth.provider import dpop
 logger = logging.getLogger(__name__)
 
 Content = AsyncGenerator[bytes, None]
+Message = Mapping[str, Any]  # of ASGI
 
 SESSION_CHECK = 60.0  # seconds between two looks at whether the session and its person stand
 # nginx holds an answer back until it has a few KB of it.
@@ -93,10 +94,11 @@ class _Exchange:
         answer = await self._answered()
         try:
             client_calls.refuse_unauthorized(self.call, answer.status)
-            patience = self._patience(answer)
-            await self._begin(answer)
+            is_stream = _is_event_stream(answer)
+            first = [await self._head(answer, is_stream=is_stream)]
+            patience = self.upstream.stream_timeout if is_stream else self.upstream.read_timeout
             self._release(answer)
-            await self._stream(answer, patience)
+            await self._pass_on(first, answer, patience)
         finally:
             answer.close()
 
@@ -178,22 +180,16 @@ class _Exchange:
             dpop.nonces.remember(call.target, _told_nonce(answer))
         return answer
 
-    async def _begin(self, answer: Answer) -> None:
-        """Hand the head of the answer over."""
+    async def _head(self, answer: Answer, *, is_stream: bool) -> Message:
+        """Return the head of the answer, as it goes to the client."""
         status, came = answer.status, answer.headers
         told = client_calls.told(self.call, to_browser(came, status))
         headers = [*told, *locations(self.call, status, came)]
-        if _is_event_stream(answer):
+        if is_stream:
             headers.append(UNBUFFERED)
         extra = await cookies.renewed(self.call.request, self._extra)
         headers += _without(extra, headers)
-        self.has_begun = True
-        await self._hand_over({"type": "http.response.start", "status": status, "headers": headers})
-
-    def _patience(self, answer: Answer) -> float:
-        """Return for how many seconds the next piece of an answer is waited for."""
-        upstream = self.upstream
-        return upstream.stream_timeout if _is_event_stream(answer) else upstream.read_timeout
+        return {"type": "http.response.start", "status": status, "headers": headers}
 
     def _release(self, answer: Answer) -> None:
         """Let go of all that a stream does not need, whoever else has it still."""
@@ -201,23 +197,33 @@ class _Exchange:
         self._extra.clear()
         answer.headers.clear()
 
-    async def _stream(self, answer: Answer, patience: float) -> None:
-        """Hand the body of the answer over; one that breaks off is left unfinished."""
-        more = True
+    async def _pass_on(self, first: list[Message], answer: Answer, patience: float) -> None:
+        """Hand over what comes first, and the body; one that breaks off is left unfinished.
+
+        The next piece of it is waited for so many seconds.
+        """
+        self.has_begun = True
+        more = not answer.is_there
         try:
+            if not more:  # One timer does for both.
+                first.append(await _next(answer, patience))
+            await self._hand_over(first)
             while more:
-                piece = await answer.piece(patience)
-                more = not answer.has_ended
-                message = {"type": "http.response.body", "body": piece, "more_body": more}
-                await self._hand_over(message)
+                message = await _next(answer, patience)
+                more = message["more_body"]
+                await self._hand_over([message])
         except UpstreamFailed as error:
             self._log(error)
 
-    async def _hand_over(self, message: Mapping[str, Any]) -> None:
-        """Give the server a part of the answer. Raises ClientGone if it takes none for too long."""
+    async def _hand_over(self, messages: list[Message]) -> None:
+        """Give the server parts of the answer, which the list is rid of: a stream keeps no head.
+
+        Raises ClientGone if it takes none for too long.
+        """
         try:
             async with asyncio.timeout(READER_TIMEOUT):
-                await self._send(message)
+                while messages:
+                    await self._send(messages.pop(0))
         except TimeoutError:
             raise ClientGone from None
 
@@ -246,6 +252,12 @@ def _demanded_nonce(token: TokenSet, answer: Answer) -> str | None:
 
 def _told_nonce(answer: Answer) -> str | None:
     return joined(answer.headers, dpop.NONCE.lower().encode("ascii")) or None
+
+
+async def _next(answer: Answer, patience: float) -> Message:
+    """Return the next part of a body. Raises UpstreamFailed."""
+    piece = await answer.piece(patience)
+    return {"type": "http.response.body", "body": piece, "more_body": not answer.has_ended}
 
 
 def _is_event_stream(answer: Answer) -> bool:

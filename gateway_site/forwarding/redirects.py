@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from gateway_site.forwarding.call import Call
 from gateway_site.rules import origin, url_rules
-from gateway_site.rules.headers import Headers, value_of
+from gateway_site.rules.headers import ADDRESSES, Headers, value_of
 from gateway_site.rules.problems import Problem
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # https://fetch.spec.whatwg.org/#redirect-status
@@ -21,6 +21,8 @@ def locations(call: Call, status: int, headers: Headers) -> Headers:
     Raises Problem for a redirect that must not be passed on.
     """
     found: Headers = []
+    if status not in REDIRECTS and ADDRESSES.isdisjoint([name.lower() for name, _ in headers]):
+        return found  # as of nearly every answer
     if content := _within(call, value_of(headers, b"content-location")):
         found.append((b"content-location", content.encode("ascii")))
     location = _within(call, value_of(headers, b"location")) or _elsewhere(

@@ -81,6 +81,7 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"x-sendfile",
     b"x-sendfile2",
 }
+ADDRESSES = frozenset({b"location", b"content-location"})  # `forwarding.redirects` has them
 NEVER_RETURNED = re.compile(
     rb"access-control-.*|content-security-policy.*|cross-origin-.*|x-accel-.*|x-reproxy-.*"
     rb"|.*-cache-control"  # RFC 9213: orders to one kind of cache, before Cache-Control's
@@ -101,7 +102,7 @@ PASSWORD_SCHEMES = re.compile(rb"\b(?:basic|digest|negotiate|ntlm)\b", re.IGNORE
 
 def named_by_connection(headers: Headers) -> set[bytes]:
     """Return the names that `Connection` headers list."""
-    listed = b",".join(value for name, value in headers if name.lower() == b"connection")
+    listed = b",".join([value for name, value in headers if name.lower() == b"connection"])
     return {item.strip().lower() for item in listed.split(b",")}
 
 
@@ -158,14 +159,11 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
 
     Without `Location` and `Content-Location`, whose values are not the browser's to use.
     """
-    dropped = NOT_RETURNED | named_by_connection(headers) | {b"location", b"content-location"}
-    if status in WITHOUT_BODY or any(key.lower() == b"transfer-encoding" for key, _ in headers):
-        dropped |= {b"content-length"}  # It is not true then: RFC 9112 section 6.3.
-    kept = [
-        (name.lower(), value)
-        for name, value in headers
-        if name.lower() not in dropped and _may_return(name.lower())
-    ]
+    came = [(name.lower(), value) for name, value in headers]
+    dropped = named_by_connection(came)
+    if status in WITHOUT_BODY or any(name == b"transfer-encoding" for name, _ in came):
+        dropped.add(b"content-length")  # It is not true then: RFC 9112 section 6.3.
+    kept = [pair for pair in came if pair[0] not in dropped and _may_return(pair[0])]
     others = [pair for pair in kept if pair[0] not in {b"cache-control", b"vary"}]
     return [
         *(pair for pair in others if pair[0] != b"www-authenticate" or _is_harmless(pair[1])),
@@ -179,7 +177,7 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
 
 @lru_cache(maxsize=1024)  # upstreams say the same names again and again
 def _may_return(name: bytes) -> bool:
-    return NEVER_RETURNED.fullmatch(name) is None
+    return name not in NOT_RETURNED | ADDRESSES and NEVER_RETURNED.fullmatch(name) is None
 
 
 def value_of(headers: Headers, name: bytes) -> bytes | None:
@@ -195,8 +193,8 @@ def joined(headers: Headers, name: bytes) -> str:
 
 def _all(headers: Headers, name: bytes) -> list[bytes]:
     """Return the items of a list, cut at each comma, as the most careless reader would."""
-    values = b",".join(value for key, value in headers if key == name).split(b",")
-    return [item.strip() for item in values if item.strip()]
+    values = b",".join([value for key, value in headers if key == name])
+    return [item.strip() for item in values.split(b",") if item.strip()] if values else []
 
 
 def _private(directives: list[bytes]) -> bytes:

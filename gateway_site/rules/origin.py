@@ -30,7 +30,7 @@ def check(request: HttpRequest) -> None:
         raise Problem(
             403, "cross_site", "Requests of other sites, or led over them, are not accepted."
         )
-    if request.headers.get("Sec-Fetch-Dest", "empty") not in DESTINATIONS:
+    if request.META.get("HTTP_SEC_FETCH_DEST", "empty") not in DESTINATIONS:
         raise Problem(
             403, "destination", "An upstream's answer cannot be a script, a style or a frame."
         )
@@ -40,18 +40,19 @@ def is_navigation(request: HttpRequest) -> bool:
     """Tell whether a person is waiting for a page."""
     if request.method != "GET":
         return False
-    mode = request.headers.get("Sec-Fetch-Mode")
-    return mode == "navigate" if mode else "text/html" in request.headers.get("Accept", "")
+    mode = request.META.get("HTTP_SEC_FETCH_MODE")
+    return mode == "navigate" if mode else "text/html" in request.META.get("HTTP_ACCEPT", "")
 
 
 def _is_same_origin(request: HttpRequest) -> bool:
     """Judge by both headers; a redirect over another site shows in Sec-Fetch-Site alone."""
-    origin = request.headers.get("Origin")
+    # Of META: `headers` would be made of the whole of it, for these few.
+    origin = request.META.get("HTTP_ORIGIN")
     if origin is not None and _is_trusted(origin):
         return True
     if origin is not None and origin != f"{request.scheme}://{request.get_host()}":
         return False
-    return request.headers.get("Sec-Fetch-Site") in OWN_SITES
+    return request.META.get("HTTP_SEC_FETCH_SITE") in OWN_SITES
 
 
 def _is_trusted(origin: str) -> bool:

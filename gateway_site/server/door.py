@@ -23,6 +23,7 @@ from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
 from gateway_site.rules import problems
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+FRAMINGS = frozenset({b"content-length", b"transfer-encoding"})
 IGNORED_OFFERS = (b"h2c", b"tls/")
 
 WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -88,16 +89,19 @@ def wsgi(application: WSGIApplication) -> WSGIApplication:
 
 def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
     found = [(name.lower(), value) for name, value in headers]
-    if {name for name, _ in found} >= {b"content-length", b"transfer-encoding"}:
+    names = {name for name, _ in found}
+    if names >= FRAMINGS:
         return FRAMING
-    if any(_is_another_protocol(value) for name, value in found if name == b"upgrade"):
+    if b"upgrade" in names and any(_is_another_protocol(*pair) for pair in found):
         return PROTOCOL
     if method not in METHODS and not _is_declared(method):
         return METHOD
     return None
 
 
-def _is_another_protocol(offers: bytes) -> bool:
+def _is_another_protocol(name: bytes, offers: bytes) -> bool:
+    if name != b"upgrade":
+        return False
     named = (offer.strip().lower() for offer in offers.split(b","))
     return not all(offer.startswith(IGNORED_OFFERS) for offer in named)
 

@@ -225,6 +225,11 @@ class Answer:
         self._is_closed = False
 
     @property
+    def is_there(self) -> bool:
+        """Whether all of the body that is not taken yet has come."""
+        return self._reader.has_ended
+
+    @property
     def has_ended(self) -> bool:
         """Whether nothing of the body is still to come."""
         return self._reader.has_ended and not self._reader.held

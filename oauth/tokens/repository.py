@@ -126,7 +126,10 @@ class TokenRepository:
         return held
 
     def _held(self, session: SessionBase) -> Steps[TokenSet | None]:
-        data = yield SessionCall(session, "get", (vault.session_key(self._provider),))
+        key = vault.session_key(self._provider)
+        # One that is loaded has nothing to wait for, which is so of nearly every call.
+        is_loaded = hasattr(session, "_session_cache")
+        data = session.get(key) if is_loaded else (yield SessionCall(session, "get", (key,)))
         return vault.read(data, self._provider)
 
     def _kept(self, session: SessionBase) -> Steps[TokenSet | None]:

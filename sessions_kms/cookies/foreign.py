@@ -19,6 +19,7 @@ logger = logging.getLogger("sessions_kms")
 
 MINUTE = 60.0  # seconds
 NAMES_SAID = 4
+SIFTED_BY = "_sessions_kms_sifted_by"  # a request's attribute
 READ_FROM_META = ("COOKIES", "headers")  # which Django reads once and keeps
 
 
@@ -43,9 +44,18 @@ seldom = Seldom()
 
 def drop(request: HttpRequest, rules: Rules) -> None:
     """Leave the request those cookies only that count by the rules."""
+    done: Rules | None = getattr(request, SIFTED_BY, None)
+    if done is not None and done.cover(rules):
+        return
+    mark(request, rules)
     header = counting(_header(request), rules)
     if header.decode("latin-1") != request.META.get("HTTP_COOKIE", ""):
         _replace(request, header)
+
+
+def mark(request: HttpRequest, rules: Rules) -> None:
+    """Note that what a request has of cookies is what counts by the rules."""
+    setattr(request, SIFTED_BY, rules)
 
 
 def counting(header: bytes, rules: Rules) -> bytes:

@@ -34,6 +34,14 @@ class Rules:
     others: frozenset[bytes]
     strict: bool
 
+    def cover(self, others: Rules) -> bool:
+        """Tell whether the others would drop nothing of what these have let through.
+
+        A token looks like no other name: what strict rules admit is in no disguise, whatever the
+        names. And what has a prefix has come once, by all rules.
+        """
+        return self == others or (self.strict and not others.strict)
+
     def is_ours(self, name: bytes) -> bool:
         """Tell whether the site sets a cookie of this name."""
         return name in self.others or self.session.fullmatch(name) is not None

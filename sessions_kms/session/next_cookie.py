@@ -12,7 +12,7 @@ The outermost middleware keeps the keys of a request here, since others replace
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -109,40 +109,47 @@ class RequestKeys:
 _keys: ContextVar[RequestKeys | None] = ContextVar("sessions_kms_keys", default=None)
 
 
-@contextmanager
-def keys_of(request: HttpRequest) -> Iterator[RequestKeys]:
-    """Keep the keys of a request while it is answered."""
-    __traceback_hide__ = True
-    # Taken out of it, since Django's error report shows all cookies but the session's.
-    with keys_in(request.COOKIES) as kept:
-        for end, _ in kept.named:
-            del request.COOKIES[_prefix() + end]
-        yield kept
+class _Keeping:
+    """Keys that are a request's within a block."""
 
+    def __init__(self, kept: RequestKeys) -> None:
+        self._kept = kept
 
-@contextmanager
-def keys_in(cookies: Mapping[str, str]) -> Iterator[RequestKeys]:
-    """Keep the keys that cookies name."""
-    __traceback_hide__ = True
-    kept = RequestKeys(cookies.get(settings.SESSION_COOKIE_NAME), tuple(_named(cookies)))
-    token = _keys.set(kept)
-    try:
-        yield kept
-    finally:
+    def __enter__(self) -> RequestKeys:
+        self._token = _keys.set(self._kept)
+        return self._kept
+
+    def __exit__(self, *_: object) -> None:
         with suppress(ValueError):  # Steps that nobody ended are closed in whatever context.
-            _keys.reset(token)
+            _keys.reset(self._token)
 
 
-def _named(cookies: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def keys_of(request: HttpRequest) -> AbstractContextManager[RequestKeys]:
+    """Keep the keys of a request, within a block, while it is answered."""
     __traceback_hide__ = True
-    prefix = _prefix()
-    for name, value in cookies.items():
-        if name.startswith(prefix):
-            yield name.removeprefix(prefix), value
+    kept = _kept_of(request.COOKIES)
+    # Taken out of it, since Django's error report shows all cookies but the session's.
+    for end, _ in kept.named:
+        del request.COOKIES[f"{settings.SESSION_COOKIE_NAME}{INFIX}{end}"]
+    return _Keeping(kept)
 
 
-def _prefix() -> str:
-    return f"{settings.SESSION_COOKIE_NAME}{INFIX}"
+def keys_in(cookies: Mapping[str, str]) -> AbstractContextManager[RequestKeys]:
+    """Keep the keys that cookies name, within a block."""
+    __traceback_hide__ = True
+    return _Keeping(_kept_of(cookies))
+
+
+def _kept_of(cookies: Mapping[str, str]) -> RequestKeys:
+    __traceback_hide__ = True
+    name = settings.SESSION_COOKIE_NAME
+    prefix = f"{name}{INFIX}"
+    named = [
+        (each.removeprefix(prefix), value)
+        for each, value in cookies.items()
+        if each.startswith(prefix)
+    ]
+    return RequestKeys(cookies.get(name), tuple(named))
 
 
 # What the engine tells and asks; outside of a request that is nothing.

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from gateway_site.rules.problems import Problem
+
+
+class Slot:
+    """One of a key's, held within a block."""
+
+    def __init__(self, counted: Counter[object], key: object) -> None:
+        self._open = counted
+        self._key = key
+
+    def __enter__(self) -> None:
+        self._open[self._key] += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._open[self._key] -= 1
+        if not self._open[self._key]:
+            del self._open[self._key]
 
 
 class Slots:
@@ -15,9 +29,8 @@ class Slots:
     def __init__(self) -> None:
         self._open: Counter[object] = Counter()
 
-    @contextmanager
-    def taken(self, key: object, limit: int) -> Iterator[None]:
-        """Hold a slot. Raises Problem where all are taken."""
+    def taken(self, key: object, limit: int) -> Slot:
+        """Return a slot to hold within a block. Raises Problem where all are taken."""
         if self._open[key] >= limit:
             raise Problem(
                 429,
@@ -25,13 +38,7 @@ class Slots:
                 "Too many of your calls are open.",
                 headers={"Retry-After": "1"},
             )
-        self._open[key] += 1
-        try:
-            yield
-        finally:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
+        return Slot(self._open, key)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -72,6 +72,13 @@ def test_names_that_no_standard_allows_are_nobodys(ask: Ask, settings: Settings)
     assert ask(planted, "/cookies/").json()[:3] == [{"_ga": "5"}, "_ga=5", "_ga=5"]
 
 
+def test_names_are_those_of_the_present_settings(settings: Settings) -> None:
+    for name in ("one", "another"):
+        settings.SESSION_COOKIE_NAME = name
+        twice = name.encode() + b"=1; " + name.encode() + b"=2; a=1"
+        assert own_cookies.counting([(b"cookie", twice)]) == [(b"cookie", b"a=1")]
+
+
 def test_no_middleware_of_others_is_outside_of_it(settings: Settings) -> None:
     place = settings.MIDDLEWARE.index("gateway_site.edge.own_cookies.OwnCookiesMiddleware")
     assert all(name.startswith("gateway_site.") for name in settings.MIDDLEWARE[:place])

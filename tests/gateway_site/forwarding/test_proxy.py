@@ -117,6 +117,7 @@ async def test_stream_holds_neither_request_nor_session_nor_headers() -> None:
         assert session() is None
         assert (call.headers, extra) == ([], [])
         assert (b"x-extra", b"1") in server.messages[0]["headers"]
+        assert gc.get_referrers(server.messages[0]) == [server.messages]
         task.cancel()
         await asyncio.wait([task])
 

@@ -161,3 +161,25 @@ def test_header_of_64_kilobytes_takes_no_quadratic_time() -> None:
     """What takes the square of its length would take minutes here."""
     for part in (b"\xa0", b"\xa0a", b";", b"=", b"; a=1", b"; __Host-sessionid=1"):
         sift((part * 65536)[:65536], HOST)
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [(kind, each) for kind in (PLAIN, HOST, STRICT) for each in (PLAIN, HOST, STRICT)],
+)
+@given(header=headers)
+def test_rules_that_cover_others_leave_them_nothing_to_drop(
+    kind: Rules, other: Rules, header: bytes
+) -> None:
+    if kind.cover(other):
+        sifted = sift(header, kind).header
+        assert sift(sifted, other).header == sifted
+
+
+def test_strict_rules_cover_those_of_any_names_that_are_not() -> None:
+    assert STRICT.cover(PLAIN)
+    assert STRICT.cover(HOST)
+    assert PLAIN.cover(PLAIN)
+    assert not PLAIN.cover(STRICT)
+    assert not PLAIN.cover(HOST)
+    assert not STRICT.cover(site_rules("sessionid", strict=True))
