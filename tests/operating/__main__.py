@@ -39,9 +39,10 @@ def main(count: int) -> None:
 def rewrap(site: Site, proxy: FaultProxy) -> None:
     site.switch_key(data_key_cache_age=10, data_key_max_stale=10)
     command = ["rewrap_sessions", "--no-input", "--json"]
+    after = tuple(int(share * len(site.sessions)) for share in KILLED_AT)
     keys = [session.key for session in site.sessions[:LOADED]]
     with under_load(site.settings, keys, LOADERS) as reports:
-        killed = timed("rewrap, killed", proxy, lambda: site.run_killed(*command, at=KILLED_AT))
+        killed = timed("rewrap, killed", proxy, lambda: site.run_killed(*command, after=after))
         done = timed("rewrap", proxy, lambda: finished(start(site.settings, *command)))
     tell("rewrap", lasted=killed, done=done, load=reports)
     readable = timed("read by the new key", proxy, lambda: site.readable(site.sessions))
@@ -54,10 +55,9 @@ def end(site: Site, proxy: FaultProxy) -> None:
     new = [session for session in site.sessions if session.created_at > moment]
     command = ["end_sessions", "--before", str(moment), "--no-input", "--json"]
     keys = [session.key for session in new[-LOADED:]]  # those that were not changed before
-    # What a day's seed has in common ends in common: half the sample at most.
-    shares = tuple(share * len(old) / len(site.sessions) for share in KILLED_AT)
+    after = tuple(int(share * len(old)) for share in KILLED_AT)
     with under_load(site.settings, keys, LOADERS) as reports:
-        killed = timed("end, killed", proxy, lambda: site.run_killed(*command, at=shares))
+        killed = timed("end, killed", proxy, lambda: site.run_killed(*command, after=after))
         done = timed("end", proxy, lambda: finished(start(site.settings, *command)))
     tell("end", lasted=killed, done=done, load=reports, old=len(old), new=len(new))
     tell("end", old_readable=site.readable(old), new_readable=site.readable(new))

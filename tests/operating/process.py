@@ -18,11 +18,11 @@ from tests.support.processes import lines_until, module
 ENVIRONMENT = "OPERATED_SESSIONS_KMS"
 
 
-def start(settings: dict[str, Any], *arguments: str) -> "subprocess.Popen[str]":
-    """Start such a process."""
+def start(settings: dict[str, Any], *arguments: str, **environment: str) -> "subprocess.Popen[str]":
+    """Start such a process, with these environment variables changed."""
     return subprocess.Popen(
         module("tests.operating.process", *arguments),
-        env={**os.environ, ENVIRONMENT: json.dumps(settings)},
+        env={**os.environ, ENVIRONMENT: json.dumps(settings), **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,5 +1,8 @@
 """A site on real local servers with many sessions, and an operator whose commands are killed."""
 
+import itertools
+import os
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,10 +15,11 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.conf import Config
 from sessions_kms.operations import provisioning
 from tests.operating.process import start
+from tests.sessions_kms.support.faults import Answer, Exchange, FaultProxy, held, running_proxy
 from tests.sessions_kms.support.stacks import REGION, install
 from tests.support.seeding import Seeded, seed
 
-SAMPLE = 100  # items by which the progress of a command is watched
+WRITES = ("PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems")
 
 
 @dataclass
@@ -52,22 +56,23 @@ class Site:
         self.config = replace(self.config, key_id=new_key(), decrypt_key_ids=(old,), **more)
         return old
 
-    def run_killed(self, *command: str, at: tuple[float, ...]) -> list[float]:
-        """Run a command anew for each share of its work at which to kill it (kill -9).
+    def run_killed(self, *command: str, after: tuple[int, ...]) -> list[float]:
+        """Run a command anew for each number of writes after which to kill it (kill -9).
 
-        Give how long each run lasted, in seconds, that of the last one not among them.
+        It gets no answer to any further one, so that a fast command is killed at its work too.
+        Give how long each run lasted, in seconds.
         """
-        before = self._sample()
         lasted: list[float] = []
-        for share in at:
-            began = time.monotonic()
-            with start(self.settings, *command) as process:
-                while self._changed(before) < share:
-                    assert process.poll() is None, process.stderr and process.stderr.read()
-                    time.sleep(0.02)
-                process.kill()
-            assert process.returncode == -9, "it was too fast to be killed"
-            lasted.append(round(time.monotonic() - began, 1))
+        for writes in after:
+            with running_proxy(os.environ["AWS_ENDPOINT_URL_DYNAMODB"]) as proxy:
+                enough = _last_after(proxy, writes)
+                began = time.monotonic()
+                with start(self.settings, *command, AWS_ENDPOINT_URL_DYNAMODB=proxy.url) as process:
+                    while not enough.wait(0.05):
+                        assert process.poll() is None, process.stderr and process.stderr.read()
+                    process.kill()
+                assert process.returncode == -9
+                lasted.append(round(time.monotonic() - began, 1))
         return lasted
 
     def readable(self, sessions: list[Seeded]) -> int:
@@ -76,27 +81,20 @@ class Site:
         with ThreadPoolExecutor(8) as pool:
             return sum(pool.map(lambda session: "number" in SessionStore(session.key), sessions))
 
-    def _sample(self) -> dict[str, Any]:
-        step = max(1, len(self.sessions) // SAMPLE)
-        ids = [session.id for session in self.sessions[::step]][:SAMPLE]
-        return dict.fromkeys(ids) | self._held(ids)
 
-    def _held(self, ids: list[str]) -> dict[str, bytes]:
-        answer = self.client.batch_get_item(
-            RequestItems={
-                self.config.table_name: {
-                    "Keys": [{"id": {"S": each}} for each in ids],
-                    "ConsistentRead": True,
-                }
-            }
-        )
-        items = answer["Responses"][self.config.table_name]
-        return {item["id"]["S"]: item["encryptedKey"]["B"] for item in items}
+def _last_after(proxy: FaultProxy, writes: int) -> threading.Event:
+    """Let this many writes pass a proxy, and hold the others; give what tells of the first held."""
+    passed, enough = itertools.count(1), threading.Event()
 
-    def _changed(self, before: dict[str, Any]) -> float:
-        held = self._held(list(before))
-        changed = [each for each, key in before.items() if held.get(each) != key]
-        return len(changed) / len(before)
+    def strike(exchange: Exchange) -> Answer:
+        if next(passed) <= writes:
+            return exchange.forward()
+        enough.set()
+        return held(exchange)
+
+    for operation in WRITES:
+        proxy.on(operation, strike)
+    return enough
 
 
 def new_key() -> str:

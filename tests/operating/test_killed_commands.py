@@ -14,6 +14,7 @@ from tests.operating.site import Site
 pytestmark = pytest.mark.long
 SESSIONS = 400
 LOADED = 30
+KILLED_AFTER = 40  # writes
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_end_sessions_killed_and_run_again_ends_all_until_the_moment_and_no_othe
     old = [session for session in site.sessions if session.created_at <= moment]
     command = ["end_sessions", "--before", str(moment), "--no-input", "--json"]
     with under_load(site.settings, [session.key for session in new[:LOADED]], 2) as reports:
-        site.run_killed(*command, at=(0.1,))
+        site.run_killed(*command, after=(KILLED_AFTER,))
         done = finished(start(site.settings, *command))
     assert 0 < done["deleted"] < len(old)
     assert (done["raised"], done["doubtful"]) == (False, 0)
@@ -46,7 +47,7 @@ def test_rewrap_sessions_killed_and_run_again_moves_all_and_loses_none(site: Sit
     command = ["rewrap_sessions", "--no-input", "--json"]
     keys = [session.key for session in site.sessions[:LOADED]]
     with under_load(site.settings, keys, 2) as reports:
-        site.run_killed(*command, at=(0.1,))
+        site.run_killed(*command, after=(KILLED_AFTER,))
         done = finished(start(site.settings, *command))
     assert 0 < done["moved"] < SESSIONS
     assert (done["invalid"], [report["lost"] for report in reports]) == (0, [0, 0])
