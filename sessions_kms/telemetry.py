@@ -6,9 +6,9 @@ What happened enters under fixed names, with words of few values: no id, no key,
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from time import perf_counter
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/
 ERROR_TYPE = "error.type"
 # Seconds. The SDK's own are meant for milliseconds.
+UNKNOWN = object()
 BOUNDARIES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -31,6 +32,7 @@ class Telemetry:
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
         self._gauges: dict[str, _Gauge] = {}
+        self._is_heard = False  # once it is, for good: a provider is set once in a process
 
     def count(self, name: str, **attributes: str) -> None:
         """Count something that happened once."""
@@ -81,17 +83,43 @@ class Telemetry:
 
         return trace.get_tracer(self._name)
 
-    @cached_property
+    @property
     def _meter(self) -> "Meter | None":
+        """What makes instruments, where somebody listens to them."""
+        if not self._is_heard:
+            self._is_heard = self._made is not None and _is_set_up()
+        return self._made if self._is_heard else None
+
+    @cached_property
+    def _made(self) -> "Meter | None":
         try:
-            from opentelemetry import metrics
+            from opentelemetry import metrics, trace
         except ImportError:
             return None
         try:
+            trace.get_tracer(self._name)  # a provider that the environment names is made by it
             return metrics.get_meter(self._name)
         except Exception as exc:  # noqa: BLE001 - a setting of OpenTelemetry's own, say
             _log(exc)
             return None
+
+
+def _is_set_up() -> bool:
+    """Whether the process has a provider: the API alone tells nobody, in 15 µs a load.
+
+    The names are not public, but what is looks into the environment each time. Where they are
+    gone, somebody may listen.
+    """
+    spans, metrics = _providers()
+    return getattr(*spans, UNKNOWN) is not None or getattr(*metrics, UNKNOWN) is not None
+
+
+@cache
+def _providers() -> tuple[tuple[ModuleType, str], ...]:
+    from opentelemetry import trace
+    from opentelemetry.metrics import _internal as metrics
+
+    return (trace, "_TRACER_PROVIDER"), (metrics, "_METER_PROVIDER")
 
 
 class Block:

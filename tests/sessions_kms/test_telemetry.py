@@ -89,7 +89,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
     made = Recorded()
     monkeypatch.setattr(telemetry, "_counters", {})
     monkeypatch.setattr(telemetry, "_histograms", {})
-    monkeypatch.setitem(vars(telemetry), "_meter", made.meters.get_meter("sessions_kms"))
+    monkeypatch.setattr(telemetry, "_is_heard", True)
+    monkeypatch.setitem(vars(telemetry), "_made", made.meters.get_meter("sessions_kms"))
     monkeypatch.setitem(vars(telemetry), "tracer", made.tracers.get_tracer("sessions_kms"))
     yield made
     made.close()
@@ -235,13 +236,51 @@ class Broken:
 def test_broken_instruments_stop_nothing(fake: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telemetry, "_counters", {})
     monkeypatch.setattr(telemetry, "_histograms", {})
-    monkeypatch.setitem(vars(telemetry), "_meter", Broken())
+    monkeypatch.setattr(telemetry, "_is_heard", True)
+    monkeypatch.setitem(vars(telemetry), "_made", Broken())
     monkeypatch.setitem(vars(telemetry), "tracer", Broken())
     session = saved(a=1)
     assert SessionStore(session.session_key)["a"] == 1
     fake.dynamodb.unavailable = True
     with pytest.raises(StoreUnavailable):
         SessionStore(session.session_key).load()
+
+
+SPANS_SEEN = """
+from opentelemetry import trace
+from sessions_kms.telemetry import UNTOLD, telemetry
+before = telemetry.spanned("operation", "load") is UNTOLD
+{change}
+with telemetry.spanned("operation", "load"):
+    print(before, trace.get_current_span().is_recording())
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        ("", "True False"),
+        (
+            "from opentelemetry.sdk.trace import TracerProvider as Provider\n"
+            "trace.set_tracer_provider(Provider(shutdown_on_exit=False))",
+            "True True",
+        ),
+        (
+            "provider = __import__('opentelemetry.sdk.trace').sdk.trace.TracerProvider()\n"
+            "trace.get_tracer = lambda *_: provider.get_tracer('a')\n"
+            "del trace._TRACER_PROVIDER",
+            "True True",
+        ),
+    ],
+    ids=["nobody", "set up later", "its own names changed"],
+)
+def test_spans_are_made_for_who_listens(change: str, seen: str) -> None:
+    assert printed_by(SPANS_SEEN.format(change=change)) == seen
+
+
+def test_provider_that_the_environment_names_is_listened_to() -> None:
+    environment = os.environ | {"OTEL_PYTHON_TRACER_PROVIDER": "sdk_tracer_provider"}
+    assert printed_by(SPANS_SEEN.format(change=""), environment) == "False True"
 
 
 def test_broken_settings_of_opentelemetry_stop_nothing() -> None:
