@@ -21,7 +21,8 @@ from sessions_kms.aws.transport.channels import Channels
 from sessions_kms.aws.transport.failures import not_connected, unanswered
 from sessions_kms.aws.transport.kept import Kept, end_of_one_made
 from sessions_kms.aws.transport.watching import is_writable, readable
-from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # at one time
 AT_ONCE: Final = 16 * 1024  # bytes that are read first: room for more costs more to make
@@ -105,7 +106,7 @@ class BlockingTransport:
         endpoint: Endpoint,
         authorities: str = "",
         *,
-        limits: Limits = HASTY,
+        limits: Limits | None = None,
         connections: int = CONNECTIONS,
         steady: Callable[[], float] = monotonic,
     ) -> None:
@@ -127,7 +128,7 @@ class BlockingTransport:
         and what ``read`` does. Nothing is sent a second time.
         """
         __traceback_hide__ = True
-        attempt = Attempt(self._limits)
+        attempt = Attempt(self._limits or deadline.HASTY)
         places = self._places
         try:
             places.get_nowait()

@@ -19,7 +19,8 @@ from sessions_kms.aws.transport.channels import Channels
 from sessions_kms.aws.transport.failures import not_connected, unanswered
 from sessions_kms.aws.transport.kept import Kept, end_of_one_made
 from sessions_kms.aws.transport.talking import AT_ONCE, Talking
-from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
+from sessions_kms.concurrency import deadline
+from sessions_kms.concurrency.deadline import Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # of one loop at one time
 
@@ -35,7 +36,7 @@ class LoopingTransport:
         endpoint: Endpoint,
         authorities: str = "",
         *,
-        limits: Limits = HASTY,
+        limits: Limits | None = None,
         connections: int = CONNECTIONS,
         steady: Callable[[], float] = monotonic,
     ) -> None:
@@ -55,7 +56,7 @@ class LoopingTransport:
         and what ``read`` does. Nothing is sent a second time.
         """
         __traceback_hide__ = True
-        attempt = Attempt(self._limits)
+        attempt = Attempt(self._limits or deadline.HASTY)
         mine = self._of_loops.get(asyncio.get_running_loop()) or await self._begin()
         await self._wait_for(mine.places, attempt)
         try:

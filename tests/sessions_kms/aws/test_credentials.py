@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.exceptions import NoCredentialsError
+from botocore.utils import ContainerMetadataFetcher
 
 from sessions_kms.aws import clients
 from sessions_kms.aws import translation as aws
@@ -65,6 +66,7 @@ def without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*HINDERED, "AWS_EC2_METADATA_DISABLED"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(deadline, "HASTY", Limits(0.1, 0.1, 0.2, 0.4))
+    monkeypatch.setattr(ContainerMetadataFetcher, "SLEEP_TIME", 0.05)  # between its three attempts
 
 
 @pytest.mark.timeout(60)
