@@ -269,6 +269,7 @@ LOGGING = {
     "filters": {
         "no_query": {"()": "gateway_site.edge.reports.QueryFilter"},
         "refusals": {"()": "gateway_site.edge.reports.RefusalFilter"},
+        "refusals_told": {"()": "gateway_site.edge.access_log.RefusalsTold"},
         "request_ids": {"()": "gateway_site.edge.access_log.RequestIds"},
     },
     "formatters": {
@@ -285,6 +286,7 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         # Each refused request has its line in the access log.
+        "django.request": {"filters": ["refusals_told"]},
         "sessions_kms.refused": {"level": "CRITICAL"},
         # At INFO it tells where it found its credentials, each time.
         "botocore": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},

@@ -283,6 +283,41 @@ def test_provider_that_the_environment_names_is_listened_to() -> None:
     assert printed_by(SPANS_SEEN.format(change=""), environment) == "False True"
 
 
+METERS_SEEN = """
+import sys
+from sessions_kms.telemetry import METRICS, SPANS, telemetry
+telemetry.count("merges")
+before = sorted(sys.modules.keys() & {{METRICS, SPANS}})
+from opentelemetry import metrics
+{change}
+telemetry.count("merges")
+print(before, len(telemetry._counters))
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("", 0),
+        (
+            "from opentelemetry.sdk.metrics import MeterProvider as Provider\n"
+            "metrics.set_meter_provider(Provider(shutdown_on_exit=False))",
+            1,
+        ),
+        (
+            "provider = __import__('opentelemetry.sdk.metrics').sdk.metrics.MeterProvider()\n"
+            "metrics.get_meter = lambda *_: provider.get_meter('a')\n"
+            "del metrics._internal._METER_PROVIDER",
+            1,
+        ),
+        ("del metrics._internal", 1),
+    ],
+    ids=["nobody", "set up later", "its own names changed", "its own modules changed"],
+)
+def test_opentelemetry_is_imported_for_who_listens(change: str, told: int) -> None:
+    assert printed_by(METERS_SEEN.format(change=change)) == f"[] {told}"
+
+
 def test_broken_settings_of_opentelemetry_stop_nothing() -> None:
     code = """
 from sessions_kms.telemetry import telemetry

@@ -4,7 +4,6 @@ A client and what to ask it enter; its answer leaves, or its error: botocore's, 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sessions_kms.aws.calls import Answer, NotBegun
@@ -49,17 +48,19 @@ def table_of(params: Mapping[str, Any]) -> str:
     return name
 
 
-@dataclass(frozen=True)
 class BotoAsks:
     """boto's client asks; an event loop has it do so in a thread."""
 
-    client: Any = field(repr=False)
-    operation: str
-    params: Mapping[str, Any] = field(repr=False)
+    __slots__ = ("_client", "_operation", "_params")
+
+    def __init__(self, client: Any, operation: str, params: Mapping[str, Any]) -> None:
+        self._client = client
+        self._operation = operation
+        self._params = params
 
     def blocking(self) -> Answer:
         """Ask here. Raises what boto raises."""
-        answer: Answer = getattr(self.client, self.operation)(**self.params)
+        answer: Answer = getattr(self._client, self._operation)(**self._params)
         return answer
 
     async def looping(self) -> Answer:

@@ -6,7 +6,6 @@ Who asks, and of which table, enters; where that goes leaves, with the credentia
 import os
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sessions_kms.aws.client.has_wire import HasWire
@@ -19,20 +18,24 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 
-@dataclass(frozen=True)
 class WireClient(HasWire):
     """boto's client, and beside it the wire for the operations that it can do."""
 
-    boto: "DynamoDBClient" = field(repr=False)
-    credentials: FetchedCredentials = field(repr=False)
-    clock: Callable[[], ServerClock] = field(repr=False)
-    authorities: str = ""
-    _lines: dict[tuple[str | None, str], Line | None] = field(default_factory=dict, repr=False)
-    _last: dict[str, Ready] = field(default_factory=dict, repr=False)  # of each table
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        boto: "DynamoDBClient",
+        credentials: FetchedCredentials,
+        clock: Callable[[], ServerClock],
+        authorities: str = "",
+    ) -> None:
         """Have boto's client tell where it would send, and the connections end with this one."""
-        tell_targets(self.boto)
+        self.boto = boto
+        self.credentials = credentials
+        self.clock = clock
+        self.authorities = authorities
+        self._lines: dict[tuple[str | None, str], Line | None] = {}
+        self._last: dict[str, Ready] = {}  # of each table
+        tell_targets(boto)
         weakref.finalize(self, _close, self._lines, os.getpid())
 
     def at_hand(self, table: str) -> Ready | None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import requests
+from django.http import HttpResponse
+from django.utils.log import log_response
 
 from gateway_site.edge import access_log, trusted_proxies
-from gateway_site.edge.access_log import RequestIds
+from gateway_site.edge.access_log import RefusalsTold, RequestIds
+from tests.gateway_site.support.gateways import Gateway
+from tests.support.waiting import wait_until
 
 NO_BODY: Any = None
 PROXY = {trusted_proxies.TRUSTED: True}
@@ -133,3 +140,67 @@ def test_path_makes_no_lines_and_is_bounded(caplog: pytest.LogCaptureFixture) ->
     [line] = lines(caplog)
     assert line.isprintable()
     assert len(line) < 300
+
+
+@pytest.mark.parametrize(
+    ("answered", "is_kept"),
+    [
+        ({"status": 400}, False),
+        ({"status": 404}, False),
+        ({"status": 429}, False),
+        ({"status": 500}, True),
+        ({"status": 403, "exception": PermissionError("why")}, True),
+    ],
+)
+def test_django_says_nothing_more_of_what_was_refused(
+    caplog: pytest.LogCaptureFixture, answered: dict[str, Any], is_kept: bool
+) -> None:
+    def say() -> None:
+        log_response(
+            "%s", "said", response=HttpResponse(status=answered["status"]),
+            exception=answered.get("exception"),
+        )  # fmt: skip
+
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        say()
+        await asyncio.to_thread(say)
+
+    with silenced():
+        ask(refuse)
+        assert caplog.messages.count("said") == (2 if is_kept else 0)
+        assert len(lines(caplog)) == 1
+        ask(refuse, "/healthz")  # which has no line
+        say()
+    assert caplog.messages.count("said") == (5 if is_kept else 3)
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Have the filter where the settings have it."""
+    told = RefusalsTold()
+    logging.getLogger("django.request").addFilter(told)
+    yield
+    logging.getLogger("django.request").removeFilter(told)
+
+
+def test_daily_life_of_an_oauth_client_has_a_line_each_and_no_warning(gateway: Gateway) -> None:
+    refused = [
+        requests.get(f"{gateway.url}/gateway/open/a", timeout=10),
+        requests.post(f"{gateway.url}/oauth/token", {"grant_type": "refresh_token"}, timeout=10),
+        requests.post(f"{gateway.url}/oauth/revoke", timeout=10),
+        requests.get(f"{gateway.url}/.well-known/openid-configuration", timeout=10),
+        requests.get(
+            f"{gateway.url}/.well-known/oauth-protected-resource/gateway/none", timeout=10
+        ),
+    ]
+    assert [answer.status_code for answer in refused] == [401, 400, 400, 404, 404]
+    for answer in refused:
+        found: list[str] = []
+
+        def is_told(given: str = answer.headers["X-Request-ID"], found: list[str] = found) -> bool:
+            log = gateway.log.read_text(encoding="utf-8").splitlines()
+            found[:] = [line for line in log if f"[{given}]" in line]
+            return any("gateway_site.access" in line for line in found)
+
+        wait_until(is_told, "the line is written, after the answer")
+        assert [line.split()[2:4] for line in found] == [["INFO", "gateway_site.access"]]
