@@ -6,7 +6,6 @@ Importing it imports no boto, using it does.
 import logging
 
 from sessions_kms.aws import clients
-from sessions_kms.aws.client import collector
 from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.client.wish import Wish
 
@@ -18,15 +17,14 @@ def table_client(region: str | None, wish: Wish = "auto") -> TableClient:
 
     Raises TableUnavailable as `clients.dynamodb_client` does, or WireImpossible.
     """
-    with collector.paused():
-        from sessions_kms.aws.client.choice import choose
+    from sessions_kms.aws.client.choice import choose
 
-        boto = clients.dynamodb_client(region)
-        choice = choose(boto, wish)
-        asker = "the wire" if choice.by_wire else "boto"
-        logger.info("DynamoDB is asked by %s: %s.", asker, choice.why)
-        if not choice.by_wire:
-            return boto
-        from sessions_kms.aws.client.wire_client import WireClient
+    boto = clients.dynamodb_client(region)
+    choice = choose(boto, wish)
+    asker = "the wire" if choice.by_wire else "boto"
+    logger.info("DynamoDB is asked by %s: %s.", asker, choice.why)
+    if not choice.by_wire:
+        return boto
+    from sessions_kms.aws.client.wire_client import WireClient
 
-        return WireClient(boto, clients.credentials(), clients.clock, choice.authorities)
+    return WireClient(boto, clients.credentials(), clients.clock, choice.authorities)
