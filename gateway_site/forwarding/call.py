@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from django.http import HttpRequest, HttpResponse
@@ -9,6 +10,10 @@ from django.http import HttpRequest, HttpResponse
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
+
+# Attributes by which Django has a request refer to itself: its person, and its messages. Each
+# request would wait for the collector, with its session and tokens, and keep that busy.
+REFERRING = ("user", "auser", "_messages")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -26,6 +31,8 @@ class Call:
 
     def release(self) -> None:
         """Let go of the request, with its session and tokens: an answer may stream for an hour."""
+        for name in REFERRING:
+            vars(self.request).pop(name, None)
         del self.request
         self.headers = []
 
@@ -36,3 +43,11 @@ class Admitted(HttpResponse):
     def __init__(self, call: Call) -> None:
         super().__init__()
         self.call = call
+
+    def close_untold(self) -> None:
+        """Do what `close` does, but for telling that the request has finished."""
+        closers: list[Callable[[], object]] = vars(self)["_resource_closers"]
+        for close in closers:
+            close()
+        closers.clear()
+        self.closed = True
