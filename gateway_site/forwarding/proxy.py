@@ -7,7 +7,6 @@ more than the two connections.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -19,8 +18,9 @@ from gateway_site.edge.listening import ANSWER_TIME, ClientGone
 from gateway_site.edge.trusted_proxies import Address, address
 from gateway_site.forwarding import bearer, client_calls
 from gateway_site.forwarding.bounds.concurrency_limit import Slots
+from gateway_site.forwarding.bounds.within import within
 from gateway_site.forwarding.call import Call
-from gateway_site.forwarding.call_watch import watched
+from gateway_site.forwarding.call_watch import Watched
 from gateway_site.forwarding.redirects import locations
 from gateway_site.forwarding.session_watch import SessionEnded, caller_of
 from gateway_site.rules import cookies, url_rules
@@ -68,7 +68,7 @@ async def _watched(exchange: _Exchange) -> Problem | None:
     owner = exchange.call.owner
     caller = caller_of(exchange.call.request.session, owner.person)
     try:
-        async with watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)):
+        with Watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)):
             await exchange.run()
     except SessionEnded:
         upstream_client.pool().end(owner.holder)
@@ -221,9 +221,8 @@ class _Exchange:
         Raises ClientGone if it takes none for too long.
         """
         try:
-            async with asyncio.timeout(READER_TIMEOUT):
-                while messages:
-                    await self._send(messages.pop(0))
+            while messages:
+                await within(READER_TIMEOUT, self._send(messages.pop(0)))
         except TimeoutError:
             raise ClientGone from None
 
