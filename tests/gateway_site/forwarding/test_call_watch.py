@@ -126,9 +126,8 @@ async def test_cancelled_call_stays_cancelled_and_ends_its_watchers() -> None:
 
 
 async def test_failing_call_raises_its_own() -> None:
-    with pytest.raises(TimeoutError, match="of the call"):
-        with Watched(Watching()):
-            raise TimeoutError("of the call")
+    with pytest.raises(TimeoutError, match="of the call"), Watched(Watching()):
+        raise TimeoutError("of the call")
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["of the person", "of nobody"])
