@@ -9,8 +9,8 @@ request begins with it.
 from __future__ import annotations
 
 import logging
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -97,7 +97,7 @@ def _id_of(scope: Scope) -> str:
         told = [value for name, value in scope["headers"] if name == HEADER]
         if len(told) == 1 and ID.fullmatch(told[0]):
             return str(told[0], "ascii")
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def _tell(scope: Scope, request: Noted) -> None:

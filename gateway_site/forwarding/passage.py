@@ -171,7 +171,7 @@ def _close(response: HttpResponseBase, in_loop: bool) -> None:
 
 def _is_heard(signal: Signal) -> bool:
     """Tell whether anybody is told by a signal but Django, of what the event loop does not have."""
-    return any(found[0][0] not in OF_DJANGO for found in signal.receivers)
+    return not OF_DJANGO.issuperset([found[0][0] for found in signal.receivers])
 
 
 def _user_of(request: ASGIRequest) -> str:

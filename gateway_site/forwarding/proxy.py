@@ -56,20 +56,16 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
     is left unfinished, so that the server aborts it: a clean end would tell the client that it
     has everything.
     """
+    owner, exchange = call.owner, _Exchange(call, receive, send, extra)
+    caller = caller_of(call.request.session, owner.person)
     try:
-        with slots.taken(client_calls.bounded_as(call), call.upstream.max_concurrent):
-            return await _watched(_Exchange(call, receive, send, extra))
+        with (
+            slots.taken(client_calls.bounded_as(call), call.upstream.max_concurrent),
+            Watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)),
+        ):
+            await exchange.run()
     except Problem as problem:
         return problem
-
-
-async def _watched(exchange: _Exchange) -> Problem | None:
-    """Run an exchange until it ends, its client goes or its session ends."""
-    owner = exchange.call.owner
-    caller = caller_of(exchange.call.request.session, owner.person)
-    try:
-        with Watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)):
-            await exchange.run()
     except SessionEnded:
         upstream_client.pool().end(owner.holder)
         return None if exchange.has_begun else signed_out()
@@ -205,13 +201,13 @@ class _Exchange:
         self.has_begun = True
         more = not answer.is_there
         try:
-            if not more:  # One timer does for both.
-                first.append(await _next(answer, patience))
+            if not more:
+                first.append(_body(answer.rest(), more=False))
             await self._hand_over(first)
             while more:
-                message = await _next(answer, patience)
-                more = message["more_body"]
-                await self._hand_over([message])
+                piece = await answer.piece(patience)
+                more = not answer.has_ended
+                await self._hand_over([_body(piece, more=more)])
         except UpstreamFailed as error:
             self._log(error)
 
@@ -253,10 +249,8 @@ def _told_nonce(answer: Answer) -> str | None:
     return joined(answer.headers, dpop.NONCE.lower().encode("ascii")) or None
 
 
-async def _next(answer: Answer, patience: float) -> Message:
-    """Return the next part of a body. Raises UpstreamFailed."""
-    piece = await answer.piece(patience)
-    return {"type": "http.response.body", "body": piece, "more_body": not answer.has_ended}
+def _body(piece: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": piece, "more_body": more}
 
 
 def _is_event_stream(answer: Answer) -> bool:

@@ -57,9 +57,13 @@ class Http1Connection(asyncio.Protocol):
         self._reader = reader = AnswerReader(request.method)
         self._is_sound = self._is_sound and request.is_unmistakable
         self._is_sent = False
-        with suppress(ConnectionError):  # It may answer early and hang up: that is read then.
-            await self._send(request)
+        try:
+            await self._write(request.head)
+            if request.length != 0:
+                await self._send_body(request)
             self._is_sent = True
+        except ConnectionError:  # It may answer early and hang up: that is read then.
+            pass
         try:
             await self.until(lambda: reader.has_head, patience)
         except (ReadError, RemoteProtocolError):
@@ -113,10 +117,7 @@ class Http1Connection(asyncio.Protocol):
         if self._reader is not None:
             self._reader.close()
 
-    async def _send(self, request: Request) -> None:
-        await self._write(request.head)
-        if request.length == 0:
-            return
+    async def _send_body(self, request: Request) -> None:
         async with aclosing(request.pieces()) as pieces:
             async for piece in pieces:
                 await self._write(piece)
@@ -245,6 +246,10 @@ class Answer:
     def has_ended(self) -> bool:
         """Whether nothing of the body is still to come."""
         return self._reader.has_ended and not self._reader.held
+
+    def rest(self) -> bytes:
+        """Return what of the body is there, and not taken yet."""
+        return self._connection.take(self._reader)
 
     async def piece(self, patience: float) -> bytes:
         """Return what there is of the body next, b"" only where that was all.
