@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -60,14 +60,14 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
             return
         request = Noted(_id_of(scope))
 
-        async def told(message: Mapping[str, Any]) -> None:
+        def told(message: Mapping[str, Any]) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
                 # An upstream's own id is in no line of this log.
                 kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != HEADER]
                 headers = [*kept, (HEADER, request.id.encode("ascii"))]
                 message = {**message, "headers": headers}
-            await send(message)
+            return send(message)
 
         token = _noted.set(request)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from gateway_site.rules.headers import Headers
@@ -41,7 +42,8 @@ class Admitted(HttpResponse):
     """Nothing to send: the call may be made, and its answer gets this response's headers."""
 
     def __init__(self, call: Call) -> None:
-        super().__init__()
+        # Told, or Django looks for it in the headers that there are none of.
+        super().__init__(content_type=f"text/html; charset={settings.DEFAULT_CHARSET}")
         self.call = call
 
     def close_untold(self) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import cache
 from http import HTTPStatus
@@ -46,6 +46,7 @@ from gateway_site.forwarding.bounds.lanes import (
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.passage import Chain, NeedsThread, Passage
 from gateway_site.forwarding.people import people
+from gateway_site.forwarding.request import Request
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems, url_rules
 from gateway_site.rules.headers import Headers
@@ -71,6 +72,8 @@ _shed = Tally(logger, "%d requests were told to come again: no thread was free."
 
 class GatewayHandler(ASGIHandler):
     """Django's handler, and the proxy under `/gateway/`."""
+
+    request_class = Request
 
     def __init__(self) -> None:
         super().__init__()
@@ -251,7 +254,9 @@ def _path(scope: Any) -> str:
 
 def _header_list(response: Admitted) -> Headers:
     """Return what the middleware adds to an answer; the admitted response has no content."""
-    pairs = [(name.lower().encode("ascii"), value) for name, value in response.items()]
-    told = [(name, value.encode("latin-1")) for name, value in pairs if name not in OF_CONTENT]
+    # What `items` is made of, by three generators.
+    kept: Iterable[tuple[str, str]] = vars(response.headers)["_store"].values()
+    pairs = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in kept]
+    told = [pair for pair in pairs if pair[0] not in OF_CONTENT]
     set_here = [cookie.OutputString().encode("latin-1") for cookie in response.cookies.values()]
     return told + [(b"set-cookie", value) for value in set_here]
