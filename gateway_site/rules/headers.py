@@ -102,6 +102,7 @@ WITHOUT_BODY = frozenset({204, 304})  # whatever length is told: RFC 9110 sectio
 TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
+TRACE = frozenset({b"traceparent", b"tracestate"})
 PASSWORD_SCHEMES = re.compile(rb"\b(?:basic|digest|negotiate|ntlm)\b", re.IGNORECASE)
 
 
@@ -156,12 +157,13 @@ def _node(client: Address | None) -> str:
 
 def _traced(headers: Headers) -> Headers:
     """Keep a valid trace context; in place of another, start one."""
-    parents = [value for name, value in headers if name == b"traceparent"]
-    if len(parents) == 1 and TRACEPARENT.fullmatch(parents[0]):
-        return headers
+    others = [pair for pair in headers if pair[0] not in TRACE]
+    if len(others) != len(headers):
+        parents = [value for name, value in headers if name == b"traceparent"]
+        if len(parents) == 1 and TRACEPARENT.fullmatch(parents[0]):
+            return headers
     chance = os.urandom(24).hex()
     parent = f"00-{chance[:32]}-{chance[32:]}-00".encode("ascii")
-    others = [pair for pair in headers if pair[0] not in {b"traceparent", b"tracestate"}]
     return [*others, (b"traceparent", parent)]
 
 

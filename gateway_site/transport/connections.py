@@ -165,8 +165,10 @@ class Connections(Generic[C]):
         lease.expires = self._clock() + self._limits.idle_expiry
         self._idle[lease] = None
         self._idle_of[lease.upstream, lease.owner].append(lease)
-        self._close_first(len(self._idle) - self._limits.idle, self._idle)
-        self._watch_expiry()
+        if (too_many := len(self._idle) - self._limits.idle) > 0:
+            self._close_first(too_many, self._idle)
+        if self._timer is None:
+            self._watch_expiry()
 
     def end(self, holder: str) -> None:
         """Close what holders have idle whose name begins so; what they use is not kept."""
@@ -239,7 +241,7 @@ class Connections(Generic[C]):
             del self._idle_of[key]
 
     def _watch_expiry(self) -> None:
-        if self._timer is None and self._idle:
+        if self._idle:
             first = next(iter(self._idle))
             self._timer = self._call_later(first.expires - self._clock(), self._expire)
 

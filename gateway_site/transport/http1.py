@@ -192,7 +192,7 @@ class Http1Connection(asyncio.Protocol):
             self._fail(RemoteProtocolError)
             self.close()
             return
-        if reader.held >= HELD and not self._is_paused:
+        if not self._is_paused and reader.held >= HELD:
             self._is_paused = True
             self._transport.pause_reading()
         self._tell()

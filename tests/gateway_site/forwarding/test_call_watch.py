@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -156,3 +157,34 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - no event tells that a task has ended
             await asyncio.sleep(0)
+
+
+async def test_all_calls_of_a_loop_have_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    timers: list[float] = []
+
+    def noting(at: float, call: Callable[..., None], *args: object, **more: Any) -> object:
+        timers.append(at)
+        return call_at(at, call, *args, **more)
+
+    call_at = loop.call_at
+    monkeypatch.setattr(loop, "call_at", noting)
+    for _ in range(20):
+        with Watched(Watching()), Watched(Watching()):
+            pass
+    assert len(timers) == 1
+
+
+async def test_those_that_take_longer_are_watched_each_in_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call_watch, "BEGINS_AFTER", 0.02)
+    first, over, last = Watching(), Watching(), Watching()
+    with Watched(first):
+        with Watched(over):
+            await asyncio.sleep(0.01)
+        with Watched(last):
+            await first.begun.wait()
+            assert not last.begun.is_set()
+            await last.begun.wait()
+    assert not over.begun.is_set()

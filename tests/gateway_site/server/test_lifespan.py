@@ -15,9 +15,11 @@ from gateway_site.server import lifespan
 
 @pytest.fixture
 def unfrozen() -> Iterator[None]:
+    usual = gc.get_threshold()
     gc.unfreeze()
     yield
     gc.unfreeze()
+    gc.set_threshold(*usual)
 
 
 @pytest.mark.usefixtures("unfrozen")
@@ -39,3 +41,4 @@ async def test_collector_looks_at_nothing_that_was_there_at_the_start(settings: 
     assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert not any(each is there for each in gc.get_objects())
     assert gc.get_freeze_count()
+    assert gc.get_threshold()[0] == lifespan.YOUNG
