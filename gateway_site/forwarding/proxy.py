@@ -183,7 +183,9 @@ class _Exchange:
         headers = [*told, *locations(self.call, status, came)]
         if is_stream:
             headers.append(UNBUFFERED)
-        extra = await cookies.renewed(self.call.request, self._extra)
+        extra = self._extra
+        if self.call.request.session.modified:
+            extra = await cookies.renewed(self.call.request, extra)
         headers += _without(extra, headers)
         return {"type": "http.response.start", "status": status, "headers": headers}
 
@@ -196,31 +198,28 @@ class _Exchange:
     async def _pass_on(self, first: list[Message], answer: Answer, patience: float) -> None:
         """Hand over what comes first, and the body; one that breaks off is left unfinished.
 
-        The next piece of it is waited for so many seconds.
+        The next piece of it is waited for so many seconds. Raises ClientGone if the client takes
+        nothing for too long.
         """
         self.has_begun = True
         more = not answer.is_there
         try:
             if not more:
                 first.append(_body(answer.rest(), more=False))
-            await self._hand_over(first)
+            await within(READER_TIMEOUT, self._hand_over(first))
             while more:
                 piece = await answer.piece(patience)
                 more = not answer.has_ended
-                await self._hand_over([_body(piece, more=more)])
+                await within(READER_TIMEOUT, self._send(_body(piece, more=more)))
         except UpstreamFailed as error:
             self._log(error)
-
-    async def _hand_over(self, messages: list[Message]) -> None:
-        """Give the server parts of the answer, which the list is rid of: a stream keeps no head.
-
-        Raises ClientGone if it takes none for too long.
-        """
-        try:
-            while messages:
-                await within(READER_TIMEOUT, self._send(messages.pop(0)))
         except TimeoutError:
             raise ClientGone from None
+
+    async def _hand_over(self, messages: list[Message]) -> None:
+        """Give the server parts of the answer, which the list is rid of: a stream keeps no head."""
+        while messages:
+            await self._send(messages.pop(0))
 
     def _log(self, error: Exception) -> None:
         # The kind alone: a message may repeat what was sent, the token included.

@@ -135,12 +135,8 @@ class Connections(Generic[C]):
 
         Waits for `patience` seconds where all are in use. Raises Busy, and what `connect` does.
         """
-        one, every = self._per_upstream[upstream], self._in_all
-        if one.free and every.free:
-            one.free -= 1
-            every.free -= 1
-        else:
-            await self._wait(one, patience)
+        if not self._enter_at_once(upstream):
+            await self._wait(upstream, patience)
         self._taken[upstream] += 1
         try:
             lease = None if anew else self._kept(upstream, owner)
@@ -151,6 +147,18 @@ class Connections(Generic[C]):
             self._leave(upstream)
             raise
         self._in_use.add(lease)
+        return lease
+
+    def kept(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
+        """Return a clean idle connection of this owner's, where it needs no wait; it is taken."""
+        if not self._enter_at_once(upstream):
+            return None
+        self._taken[upstream] += 1
+        lease = self._kept(upstream, owner)
+        if lease is None:
+            self._leave(upstream)
+        else:
+            self._in_use.add(lease)
         return lease
 
     def give_back(self, lease: Lease[C]) -> None:
@@ -190,8 +198,17 @@ class Connections(Generic[C]):
         """Return how many there are, those that are being made left out."""
         return len(self._idle) + len(self._in_use)
 
-    async def _wait(self, one: Places, patience: float) -> None:
+    def _enter_at_once(self, upstream: Hashable) -> bool:
+        one, every = self._per_upstream[upstream], self._in_all
+        if not (one.free and every.free):
+            return False
+        one.free -= 1
+        every.free -= 1
+        return True
+
+    async def _wait(self, upstream: Hashable, patience: float) -> None:
         """Wait for one's turn: first for the upstream's, so that one that is busy holds up none."""
+        one = self._per_upstream[upstream]
         try:
             async with asyncio.timeout(patience):
                 await one.take()

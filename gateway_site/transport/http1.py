@@ -58,9 +58,9 @@ class Http1Connection(asyncio.Protocol):
         self._is_sound = self._is_sound and request.is_unmistakable
         self._is_sent = False
         try:
-            await self._write(request.head)
-            if request.length != 0:
-                await self._send_body(request)
+            self._put(request.head)
+            if request.length != 0 or self._room is not None or self._transport.is_closing():
+                await self._send_rest(request)
             self._is_sent = True
         except ConnectionError:  # It may answer early and hang up: that is read then.
             pass
@@ -117,16 +117,21 @@ class Http1Connection(asyncio.Protocol):
         if self._reader is not None:
             self._reader.close()
 
-    async def _send_body(self, request: Request) -> None:
+    async def _send_rest(self, request: Request) -> None:
+        await self._write_out()
         async with aclosing(request.pieces()) as pieces:
             async for piece in pieces:
-                await self._write(piece)
+                self._put(piece)
+                await self._write_out()
 
-    async def _write(self, data: bytes) -> None:
-        """Write bytes out. Raises ConnectionError and WriteTimeout."""
+    def _put(self, data: bytes) -> None:
+        """Begin to write bytes."""
         self._mark_early(self._reader is not None and self._reader.has_begun)
         if not self._transport.is_closing():
             self._transport.write(data)
+
+    async def _write_out(self) -> None:
+        """Write out what was begun. Raises ConnectionError and WriteTimeout."""
         if self._room is not None:
             try:
                 async with asyncio.timeout(WRITE_TIMEOUT):
