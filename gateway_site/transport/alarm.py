@@ -23,7 +23,9 @@ class Alarm:
         self._timer_at = 0.0
 
     def set(self, seconds: float) -> None:
-        """Have it ring in so many seconds, and at no other moment."""
+        """Have it ring in so many seconds, and at no other moment; not any more after its end."""
+        if self._ring is None:
+            return
         self._at = at = self._loop.time() + seconds
         if self._timer is None or at < self._timer_at:
             self._look_at(at)
@@ -33,7 +35,7 @@ class Alarm:
         self._at = None
 
     def end(self) -> None:
-        """Let go of everything; it is not set any more."""
+        """Let go of everything."""
         self._at = self._ring = None
         if self._timer is not None:
             self._timer.cancel()

@@ -121,3 +121,9 @@ def test_it_is_over_at_its_end(loop: Any) -> None:
     gc.enable()
     assert is_there() is None
     loop.go_to(100)
+
+
+def test_nothing_is_made_after_its_end(alarm: Alarm, loop: Loop) -> None:
+    alarm.end()
+    alarm.set(5)
+    assert not loop.timers
