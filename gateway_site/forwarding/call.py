@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from django.conf import settings
@@ -50,6 +51,7 @@ class Admitted(HttpResponse):
         """Do what `close` does, but for telling that the request has finished."""
         closers: list[Callable[[], object]] = vars(self)["_resource_closers"]
         for close in closers:
-            close()
+            with suppress(Exception):
+                close()
         closers.clear()
         self.closed = True

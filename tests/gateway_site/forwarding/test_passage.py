@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core import signals
@@ -334,3 +335,17 @@ def test_admitted_response_holds_no_request(
     monkeypatch.setattr(proxy, "forward", looking)
     answer("/gateway/admitted" if is_in_loop else "/gateway/admitted-in-a-thread")
     assert not held
+
+
+def test_all_of_an_admitted_response_is_closed_whatever_fails_of_it() -> None:
+    closed: list[str] = []
+
+    def failing() -> None:
+        closed.append("failing")
+        raise LookupError
+
+    response = Admitted(Mock())
+    vars(response)["_resource_closers"] += [failing, lambda: closed.append("other")]
+    response.close_untold()
+    assert closed == ["failing", "other"]
+    assert response.closed
