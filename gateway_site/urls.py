@@ -24,8 +24,9 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 admin.site.site_header = admin.site.site_title = f"{settings.SITE_NAME} administration"
 
 urlpatterns = [
-    path("gateway/", admission.index, name="gateway"),  # first, since calls are by far the most
-    path("gateway/<path:path>", admission.admit),  # forwarded by gateway_site.forwarding.handler
+    # First, since calls are by far the most. Forwarded by gateway_site.forwarding.handler.
+    path("gateway/<path:path>", admission.admit),
+    path("gateway/", admission.index, name="gateway"),
     path("", home, name="home"),
     path("sessions/", sessions, name="sessions"),
     path("sessions/end/", end_one, name="end_session"),

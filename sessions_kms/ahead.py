@@ -6,8 +6,8 @@ outcome what was awaited here: content, a key that has followed, or an error. So
 neither a thread nor a wait, and what it does is what it would have done.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -23,23 +23,40 @@ bounded = deadline.request
 _engine = cache(import_module)  # which takes locks, each time that it is asked
 
 
-@asynccontextmanager
-async def session(cookies: Mapping[str, str]) -> AsyncIterator[Mapping[str, Any]]:
-    """Read the session that these cookies name; give its content, to be looked at.
+class session:  # noqa: N801 - used as what it stands beside, which are functions
+    """A block within which the session that cookies name is read; it gets the content, to look at.
 
     That is nothing where there is no session, or where it cannot be told: the first load within
     raises what there is to raise. What is waited for here and within is bounded together.
     """
-    __traceback_hide__ = True
-    store = _store(cookies.get(settings.SESSION_COOKIE_NAME))
-    with bounded():
+
+    __slots__ = ("_at_hand", "_bound", "_cookies")
+
+    def __init__(self, cookies: Mapping[str, str]) -> None:
+        self._cookies = cookies
+        self._at_hand: AbstractContextManager[None] | None = None
+
+    async def __aenter__(self) -> Mapping[str, Any]:
+        __traceback_hide__ = True
+        store = _store(self._cookies.get(settings.SESSION_COOKIE_NAME))
+        self._bound = bounded()
+        self._bound.__enter__()
         if store is None or store.session_key is None:
-            yield fetched.NOTHING
-            return
-        with next_cookie.keys_in(cookies):
-            found = await store.afetched()
-        with fetched.at_hand(found):
-            yield found.content
+            return fetched.NOTHING
+        try:
+            with next_cookie.keys_in(self._cookies):
+                found = await store.afetched()
+        except BaseException:
+            self._bound.__exit__(None, None, None)
+            raise
+        self._at_hand = fetched.at_hand(found)
+        self._at_hand.__enter__()
+        return found.content
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._at_hand is not None:
+            self._at_hand.__exit__(None, None, None)
+        self._bound.__exit__(None, None, None)
 
 
 def _store(session_key: str | None) -> SessionStore | None:

@@ -9,9 +9,9 @@ request begins with it.
 from __future__ import annotations
 
 import logging
+import os
 import re
-import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -60,14 +60,14 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
             return
         request = Noted(_id_of(scope))
 
-        async def told(message: Mapping[str, Any]) -> None:
+        def told(message: Mapping[str, Any]) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
                 # An upstream's own id is in no line of this log.
                 kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != HEADER]
                 headers = [*kept, (HEADER, request.id.encode("ascii"))]
                 message = {**message, "headers": headers}
-            await send(message)
+            return send(message)
 
         token = _noted.set(request)
         try:
@@ -111,7 +111,7 @@ def _id_of(scope: Scope) -> str:
         told = [value for name, value in scope["headers"] if name == HEADER]
         if len(told) == 1 and ID.fullmatch(told[0]):
             return str(told[0], "ascii")
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def _tell(scope: Scope, request: Noted) -> None:

@@ -22,7 +22,7 @@ class Client:
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self._receive = receive
         # To ask for the body would tell such a client to send it.
-        self._is_asked = any(name.lower() == b"expect" for name, _ in scope["headers"])
+        self._is_asked = b"expect" in [name.lower() for name, _ in scope["headers"]]
         self._heard: deque[Mapping[str, Any]] = deque()
 
     async def receive(self) -> Mapping[str, Any]:

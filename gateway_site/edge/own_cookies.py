@@ -49,7 +49,7 @@ def counting(headers: Headers) -> Headers:
 def believed(scope: Mapping[str, Any]) -> dict[str, str]:
     """Return the cookies of a sifted scope, before there is a request for Django."""
     __traceback_hide__ = True
-    header = b"".join(value for name, value in scope["headers"] if name == COOKIE)
+    header = b"".join([value for name, value in scope["headers"] if name == COOKIE])
     return parse_cookie(header.decode("latin-1"))
 
 

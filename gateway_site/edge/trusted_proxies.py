@@ -81,7 +81,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
     the client, too. From others, `PROXY_SCHEME_HEADER` is dropped where proxies are declared.
     """
 
-    async def seeing(scope: Any, receive: Any, send: Any) -> None:
+    def seeing(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         if scope["type"] == "http" and declared():
             peer = (scope.get("client") or (None,))[0]
             found = client_of(peer, scope["headers"])
@@ -92,7 +92,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
                 scope["headers"] = [
                     pair for pair in scope["headers"] if pair[0] != _scheme_header()
                 ]
-        await application(scope, receive, send)
+        return application(scope, receive, send)
 
     return seeing
 

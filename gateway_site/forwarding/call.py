@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
+
+# Attributes by which Django has a request refer to itself: its person, and its messages. Each
+# request would wait for the collector, with its session and tokens, and keep that busy.
+REFERRING = ("user", "auser", "_messages")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -26,6 +33,8 @@ class Call:
 
     def release(self) -> None:
         """Let go of the request, with its session and tokens: an answer may stream for an hour."""
+        for name in REFERRING:
+            vars(self.request).pop(name, None)
         del self.request
         self.headers = []
 
@@ -34,5 +43,15 @@ class Admitted(HttpResponse):
     """Nothing to send: the call may be made, and its answer gets this response's headers."""
 
     def __init__(self, call: Call) -> None:
-        super().__init__()
+        # Told, or Django looks for it in the headers that there are none of.
+        super().__init__(content_type=f"text/html; charset={settings.DEFAULT_CHARSET}")
         self.call = call
+
+    def close_untold(self) -> None:
+        """Do what `close` does, but for telling that the request has finished."""
+        closers: list[Callable[[], object]] = vars(self)["_resource_closers"]
+        for close in closers:
+            with suppress(Exception):
+                close()
+        closers.clear()
+        self.closed = True

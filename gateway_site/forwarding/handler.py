@@ -17,7 +17,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -46,6 +46,7 @@ from gateway_site.forwarding.bounds.lanes import (
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.passage import Chain, NeedsThread, Passage
 from gateway_site.forwarding.people import people
+from gateway_site.forwarding.request import Request
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import cookies, problems, url_rules
 from gateway_site.rules.headers import Headers
@@ -72,6 +73,8 @@ _shed = Tally(logger, "%d requests were told to come again: no thread was free."
 class GatewayHandler(ASGIHandler):
     """Django's handler, and the proxy under `/gateway/`."""
 
+    request_class = Request
+
     def __init__(self) -> None:
         super().__init__()
         self.admission = Chain()
@@ -82,12 +85,17 @@ class GatewayHandler(ASGIHandler):
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or _path(scope) in HEALTH_PATHS:
+        if scope["type"] != "http" or (path := _path(scope)) in HEALTH_PATHS:
             await self._at_once(scope, receive, send)
             return
         client = Client(scope, receive)
-        with suppress(ClientGone, RequestAborted):
-            await (self._call if _is_ours(scope) else self._page)(scope, client, send)
+        try:  # noqa: SIM105 - each call comes here
+            # By the decoded path: one that is only spelt otherwise is the gateway's to refuse.
+            await (self._call if path.startswith(url_rules.ROOT) else self._page)(
+                scope, client, send
+            )
+        except (ClientGone, RequestAborted):
+            pass
 
     async def _call(self, scope: Any, client: Client, send: Send) -> None:
         """Forward what the view admits."""
@@ -117,8 +125,10 @@ class GatewayHandler(ASGIHandler):
             return await self._calls.run(client, passage.in_thread)
         async with self._doors.place(client) as place, _session_of(seen) as content:
             if people().answers_for(content):
-                with suppress(NeedsThread):
+                try:
                     return passage.in_loop()
+                except NeedsThread:
+                    pass
             place.leave()  # Who waits for a thread holds up nobody who needs none.
             return await self._calls.run(client, passage.in_thread)
 
@@ -173,8 +183,8 @@ def _seen(scope: Any) -> Any:
 def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | SessionBase]:
     """Return the reading of a call's session, which a client's token names or a cookie."""
     __traceback_hide__ = True
-    offered = client_calls.offered(_path(seen))
-    if offered is not None:
+    offered = settings.AUTHORIZATION_SERVER and client_calls.offered(_path(seen))
+    if offered:
         from gateway_site.forwarding import grant_ahead  # noqa: PLC0415 - not where none is let in
 
         if (token := grant_ahead.shown(seen)) is not None:
@@ -215,11 +225,6 @@ def _check_size(size: int) -> None:
 def gateway() -> GatewayHandler:
     """Return this process's handler."""
     return GatewayHandler()
-
-
-def _is_ours(scope: Any) -> bool:
-    """Judge by the decoded path: a path that is only spelt otherwise is the gateway's to refuse."""
-    return _path(scope).startswith(url_rules.ROOT)
 
 
 def _provider_asked(scope: Any) -> str | None:

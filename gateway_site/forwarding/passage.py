@@ -16,16 +16,18 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.core import signals
+from django.core.cache import close_caches
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest, get_script_prefix
-from django.core.handlers.base import BaseHandler
-from django.db import close_old_connections
-from django.dispatch import receiver
+from django.core.handlers.base import BaseHandler, reset_urlconf
+from django.db import close_old_connections, reset_queries
+from django.dispatch import Signal, receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, set_script_prefix
 
 from gateway_site.edge import access_log
+from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.people import CALLER
 
 REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
@@ -56,6 +58,10 @@ KNOWN = frozenset(
         "allauth.account.middleware.AccountMiddleware",
     }
 )
+
+# What Django has told itself of a request's beginning and end. They look after a thread's
+# connections, of which the event loop's has none, and after what its context forgets by itself.
+OF_DJANGO = frozenset(map(id, (reset_queries, close_old_connections, close_caches, reset_urlconf)))
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -122,17 +128,18 @@ class Passage:
 
     def _answered(self, *, in_loop: bool) -> HttpResponseBase:
         set_script_prefix(get_script_prefix(self._scope))
-        self._begin()
+        self._begin(in_loop)
         request, refusal = self._handler.create_request(self._scope, self._body)
         response = refusal if request is None else self._admitted(request, in_loop)
         if response is None:
             raise AssertionError("Django made neither a request nor a refusal.")
-        if not response.streaming:
-            response.close()
+        _close(response, in_loop)
         return response
 
-    def _begin(self) -> None:
-        """Tell once that the request has begun."""
+    def _begin(self, in_loop: bool) -> None:
+        """Tell once that the request has begun, if not before it is in a thread."""
+        if in_loop and not _is_heard(signals.request_started):
+            return
         if self._has_begun:
             close_old_connections()  # as Django does in the thread that it tells this in
             return
@@ -153,6 +160,18 @@ class Passage:
         if known:
             known.user = _user_of(request)
         return response
+
+
+def _close(response: HttpResponseBase, in_loop: bool) -> None:
+    if in_loop and isinstance(response, Admitted) and not _is_heard(signals.request_finished):
+        response.close_untold()
+    elif not response.streaming:
+        response.close()
+
+
+def _is_heard(signal: Signal) -> bool:
+    """Tell whether anybody is told by a signal but Django, of what the event loop does not have."""
+    return not OF_DJANGO.issuperset([found[0][0] for found in signal.receivers])
 
 
 def _user_of(request: ASGIRequest) -> str:

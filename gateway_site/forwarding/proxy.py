@@ -7,7 +7,6 @@ more than the two connections.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
@@ -19,8 +18,9 @@ from gateway_site.edge.listening import ANSWER_TIME, ClientGone
 from gateway_site.edge.trusted_proxies import Address, address
 from gateway_site.forwarding import bearer, client_calls
 from gateway_site.forwarding.bounds.concurrency_limit import Slots
+from gateway_site.forwarding.bounds.within import within
 from gateway_site.forwarding.call import Call
-from gateway_site.forwarding.call_watch import watched
+from gateway_site.forwarding.call_watch import Watched
 from gateway_site.forwarding.redirects import locations
 from gateway_site.forwarding.session_watch import SessionEnded, caller_of
 from gateway_site.rules import cookies, url_rules
@@ -56,20 +56,16 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
     is left unfinished, so that the server aborts it: a clean end would tell the client that it
     has everything.
     """
+    owner, exchange = call.owner, _Exchange(call, receive, send, extra)
+    caller = caller_of(call.request.session, owner.person)
     try:
-        with slots.taken(client_calls.bounded_as(call), call.upstream.max_concurrent):
-            return await _watched(_Exchange(call, receive, send, extra))
+        with (
+            slots.taken(client_calls.bounded_as(call), call.upstream.max_concurrent),
+            Watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)),
+        ):
+            await exchange.run()
     except Problem as problem:
         return problem
-
-
-async def _watched(exchange: _Exchange) -> Problem | None:
-    """Run an exchange until it ends, its client goes or its session ends."""
-    owner = exchange.call.owner
-    caller = caller_of(exchange.call.request.session, owner.person)
-    try:
-        async with watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)):
-            await exchange.run()
     except SessionEnded:
         upstream_client.pool().end(owner.holder)
         return None if exchange.has_begun else signed_out()
@@ -187,7 +183,9 @@ class _Exchange:
         headers = [*told, *locations(self.call, status, came)]
         if is_stream:
             headers.append(UNBUFFERED)
-        extra = await cookies.renewed(self.call.request, self._extra)
+        extra = self._extra
+        if self.call.request.session.modified:
+            extra = await cookies.renewed(self.call.request, extra)
         headers += _without(extra, headers)
         return {"type": "http.response.start", "status": status, "headers": headers}
 
@@ -200,32 +198,28 @@ class _Exchange:
     async def _pass_on(self, first: list[Message], answer: Answer, patience: float) -> None:
         """Hand over what comes first, and the body; one that breaks off is left unfinished.
 
-        The next piece of it is waited for so many seconds.
+        The next piece of it is waited for so many seconds. Raises ClientGone if the client takes
+        nothing for too long.
         """
         self.has_begun = True
         more = not answer.is_there
         try:
-            if not more:  # One timer does for both.
-                first.append(await _next(answer, patience))
-            await self._hand_over(first)
+            if not more:
+                first.append(_body(answer.rest(), more=False))
+            await within(READER_TIMEOUT, self._hand_over(first))
             while more:
-                message = await _next(answer, patience)
-                more = message["more_body"]
-                await self._hand_over([message])
+                piece = await answer.piece(patience)
+                more = not answer.has_ended
+                await within(READER_TIMEOUT, self._send(_body(piece, more=more)))
         except UpstreamFailed as error:
             self._log(error)
-
-    async def _hand_over(self, messages: list[Message]) -> None:
-        """Give the server parts of the answer, which the list is rid of: a stream keeps no head.
-
-        Raises ClientGone if it takes none for too long.
-        """
-        try:
-            async with asyncio.timeout(READER_TIMEOUT):
-                while messages:
-                    await self._send(messages.pop(0))
         except TimeoutError:
             raise ClientGone from None
+
+    async def _hand_over(self, messages: list[Message]) -> None:
+        """Give the server parts of the answer, which the list is rid of: a stream keeps no head."""
+        while messages:
+            await self._send(messages.pop(0))
 
     def _log(self, error: Exception) -> None:
         # The kind alone: a message may repeat what was sent, the token included.
@@ -254,10 +248,8 @@ def _told_nonce(answer: Answer) -> str | None:
     return joined(answer.headers, dpop.NONCE.lower().encode("ascii")) or None
 
 
-async def _next(answer: Answer, patience: float) -> Message:
-    """Return the next part of a body. Raises UpstreamFailed."""
-    piece = await answer.piece(patience)
-    return {"type": "http.response.body", "body": piece, "more_body": not answer.has_ended}
+def _body(piece: bytes, *, more: bool) -> Message:
+    return {"type": "http.response.body", "body": piece, "more_body": more}
 
 
 def _is_event_stream(answer: Answer) -> bool:

@@ -74,14 +74,14 @@ watchers = Watchers()
 look_again = watchers.tell
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Caller:
     """Who called, as of the moment when that was made."""
 
     store: type[SessionBase]
     key: str | None = field(repr=False)
     person: str
-    told: int = field(default_factory=lambda: watchers.told)
+    told: int
 
     async def watch(self, every: float) -> None:
         """Raise SessionEnded when the call would not be admitted again.
@@ -113,7 +113,7 @@ class Caller:
 
 def caller_of(session: SessionBase, person: str) -> Caller:
     """Return who calls, by a request's session, of which no content is kept."""
-    return Caller(type(session), session.session_key, person)
+    return Caller(type(session), session.session_key, person, watchers.told)
 
 
 def _is_active(person: str) -> bool:

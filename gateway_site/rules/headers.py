@@ -7,8 +7,8 @@ lists; what an upstream says to browsers about an origin never comes back.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from functools import lru_cache
 
 from gateway_site.edge.trusted_proxies import Address
@@ -90,6 +90,11 @@ NEVER_RETURNED = re.compile(
 )
 # An upstream's page is shown, if at all, as a document of no origin that loads and runs nothing.
 CONTENT_SECURITY_POLICY = b"sandbox; default-src 'none'; frame-ancestors 'none'"
+SET_HERE = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+)
 PRIVATE = b"private, no-store"
 WITHOUT_BODY = frozenset({204, 304})  # whatever length is told: RFC 9110 section 8.6
 
@@ -97,13 +102,21 @@ WITHOUT_BODY = frozenset({204, 304})  # whatever length is told: RFC 9110 sectio
 TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
+TRACE = frozenset({b"traceparent", b"tracestate"})
 PASSWORD_SCHEMES = re.compile(rb"\b(?:basic|digest|negotiate|ntlm)\b", re.IGNORECASE)
 
 
 def named_by_connection(headers: Headers) -> set[bytes]:
     """Return the names that `Connection` headers list."""
-    listed = b",".join([value for name, value in headers if name.lower() == b"connection"])
-    return {item.strip().lower() for item in listed.split(b",")}
+    listed = [value for name, value in headers if name.lower() == b"connection"]
+    return {item.strip().lower() for item in b",".join(listed).split(b",")} if listed else set()
+
+
+def _own(headers: Headers) -> Headers:
+    """Return the headers, their names in lower case, without those that `Connection` names."""
+    named = named_by_connection(headers)
+    came = [(name.lower(), value) for name, value in headers]
+    return [pair for pair in came if pair[0] not in named] if named else came
 
 
 def to_upstream(
@@ -120,8 +133,7 @@ def to_upstream(
     `host` and `scheme` are the gateway's own as they were checked, `prefix` is where the
     upstream lies in it; `client` is the client's address, where the upstream may know it.
     """
-    named = named_by_connection(headers)
-    came = [(name.lower(), value) for name, value in headers if name.lower() not in named]
+    came = _own(headers)
     vias = [value for name, value in came if name == b"via"]
     return [
         *_traced([pair for pair in came if passing.pass_on(pair[0].decode("latin-1"))]),
@@ -145,12 +157,13 @@ def _node(client: Address | None) -> str:
 
 def _traced(headers: Headers) -> Headers:
     """Keep a valid trace context; in place of another, start one."""
-    parents = [value for name, value in headers if name == b"traceparent"]
-    if len(parents) == 1 and TRACEPARENT.fullmatch(parents[0]):
-        return headers
-    chance = secrets.token_hex(24)
+    others = [pair for pair in headers if pair[0] not in TRACE]
+    if len(others) != len(headers):
+        parents = [value for name, value in headers if name == b"traceparent"]
+        if len(parents) == 1 and TRACEPARENT.fullmatch(parents[0]):
+            return headers
+    chance = os.urandom(24).hex()
     parent = f"00-{chance[:32]}-{chance[32:]}-00".encode("ascii")
-    others = [pair for pair in headers if pair[0] not in {b"traceparent", b"tracestate"}]
     return [*others, (b"traceparent", parent)]
 
 
@@ -159,19 +172,27 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
 
     Without `Location` and `Content-Location`, whose values are not the browser's to use.
     """
-    came = [(name.lower(), value) for name, value in headers]
-    dropped = named_by_connection(came)
-    if status in WITHOUT_BODY or any(name == b"transfer-encoding" for name, _ in came):
-        dropped.add(b"content-length")  # It is not true then: RFC 9112 section 6.3.
-    kept = [pair for pair in came if pair[0] not in dropped and _may_return(pair[0])]
-    others = [pair for pair in kept if pair[0] not in {b"cache-control", b"vary"}]
+    came = _own(headers)
+    names = [name for name, _ in came]
+    # A length is not true then: RFC 9112 section 6.3.
+    has_no_length = status in WITHOUT_BODY or b"transfer-encoding" in names
+    kept: Headers = []
+    directives, varying = b"", b""
+    for pair in came:
+        name, value = pair
+        if not _may_return(name) or (has_no_length and name == b"content-length"):
+            continue
+        if name == b"cache-control":
+            directives += b"," + value
+        elif name == b"vary":
+            varying += b"," + value
+        elif name != b"www-authenticate" or _is_harmless(value):
+            kept.append(pair)
     return [
-        *(pair for pair in others if pair[0] != b"www-authenticate" or _is_harmless(pair[1])),
-        (b"cache-control", _private(_all(kept, b"cache-control"))),
-        (b"vary", _varying(_all(kept, b"vary"))),
-        (b"content-security-policy", CONTENT_SECURITY_POLICY),
-        (b"cross-origin-resource-policy", b"same-origin"),
-        (b"x-content-type-options", b"nosniff"),
+        *kept,
+        (b"cache-control", _private(directives)),
+        (b"vary", _varying(varying)),
+        *SET_HERE,
     ]
 
 
@@ -191,20 +212,23 @@ def joined(headers: Headers, name: bytes) -> str:
     return b", ".join([value for key, value in headers if key.lower() == name]).decode("latin-1")
 
 
-def _all(headers: Headers, name: bytes) -> list[bytes]:
+def _items(listed: bytes) -> list[bytes]:
     """Return the items of a list, cut at each comma, as the most careless reader would."""
-    values = b",".join([value for key, value in headers if key == name])
-    return [item.strip() for item in values.split(b",") if item.strip()] if values else []
+    return [found for item in listed.split(b",") if (found := item.strip())]
 
 
-def _private(directives: list[bytes]) -> bytes:
+@lru_cache(maxsize=64)  # as above, at any length
+def _private(directives: bytes) -> bytes:
     """Keep an answer that was made with a person's token out of every shared cache."""
     shared = (b"public", b"s-maxage", b"private")
-    kept = [item for item in directives if not item.lower().startswith(shared)]
+    kept = [item for item in _items(directives) if not item.lower().startswith(shared)]
     return b", ".join([b"private", *kept]) if kept else PRIVATE
 
 
-def _varying(names: list[bytes]) -> bytes:
+@lru_cache(maxsize=64)  # as above
+def _varying(listed: bytes) -> bytes:
+    """Have an answer be kept, where it may be, for whoever has the same cookie."""
+    names = _items(listed)
     if b"*" in names or b"cookie" in [name.lower() for name in names]:
         return b", ".join(names)
     return b", ".join([*names, b"Cookie"])

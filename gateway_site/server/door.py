@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -60,13 +60,12 @@ METHOD = Refusal(501, "This method is not known here.")
 def asgi(application: ASGIApplication) -> ASGIApplication:
     """Return an application that refuses such requests before the given one sees them."""
 
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+    def guarded(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "websocket":
-            await _refuse_websocket(scope, send)
-        elif scope["type"] == "http" and (refusal := _refusal(scope["method"], scope["headers"])):
-            await _send(refusal, send, "http.response")
-        else:
-            await application(scope, receive, send)
+            return _refuse_websocket(scope, send)
+        if scope["type"] == "http" and (refusal := _refusal(scope["method"], scope["headers"])):
+            return _send(refusal, send, "http.response")
+        return application(scope, receive, send)
 
     return guarded
 
@@ -88,9 +87,9 @@ def wsgi(application: WSGIApplication) -> WSGIApplication:
 
 
 def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
-    found = [(name.lower(), value) for name, value in headers]
-    names = {name for name, _ in found}
-    if names >= FRAMINGS:
+    found = list(headers)
+    names = [name.lower() for name, _ in found]
+    if FRAMINGS.issubset(names):
         return FRAMING
     if b"upgrade" in names and any(_is_another_protocol(*pair) for pair in found):
         return PROTOCOL
@@ -100,7 +99,7 @@ def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | N
 
 
 def _is_another_protocol(name: bytes, offers: bytes) -> bool:
-    if name != b"upgrade":
+    if name.lower() != b"upgrade":
         return False
     named = (offer.strip().lower() for offer in offers.split(b","))
     return not all(offer.startswith(IGNORED_OFFERS) for offer in named)

@@ -19,6 +19,8 @@ from django.conf import settings
 from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
 from gateway_site.health.readiness import draining
 
+YOUNG = 10_000  # objects, some 100 of which a call has, that there may be more of between two looks
+
 
 def asgi(application: ASGIApplication) -> ASGIApplication:
     """Return an application that knows when its process begins and is told to end."""
@@ -28,7 +30,7 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
             await application(scope, receive, send)
             return
         await receive()
-        _keep_what_is_there()
+        _look_seldom_for_garbage()
         _drain_first(settings.DRAIN_SECONDS)
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -37,10 +39,14 @@ def asgi(application: ASGIApplication) -> ASGIApplication:
     return living
 
 
-def _keep_what_is_there() -> None:
-    """Have the collector look at nothing that the process began with: each look holds up all."""
+def _look_seldom_for_garbage() -> None:
+    """Have the collector look more seldom, and at nothing that the process began with.
+
+    Each look holds up all. By itself it takes what the calls under way have for garbage that grows.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
 
 
 def _drain_first(seconds: float | None) -> None:

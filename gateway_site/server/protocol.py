@@ -63,6 +63,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.peer: str | None = None
         self._all = connections.of_server(server_state, config, self.loop)
         self._due = NEVER
+        self._is_idle = False  # with no byte of a next request, after the first one
         self._in_head = True  # or between two requests
         self._progress = False  # whether what was last fed ended a head or a message, or was body
         self._overhead = 0  # bytes fed since
@@ -97,8 +98,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
-        if self.timeout_keep_alive_task is not None:  # idle until now
-            self._unset_keepalive_if_required()
+        if self._is_idle:
+            self._is_idle = False
             self._due = self.loop.time() + HEAD_TIME
         self._progress = False
         try:
@@ -172,9 +173,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = self._may_stay
 
     def on_response_complete(self) -> None:
+        """Do what uvicorn does; the look at all connections ends one that is idle for too long."""
         self._give_back()
-        super().on_response_complete()
-        if self.timeout_keep_alive_task is not None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._is_idle = True
+            self._due = self.loop.time() + self.timeout_keep_alive
             self._all.waits(self)
 
     # What the process's connections and the requests call

@@ -7,12 +7,11 @@ tells itself whether its last exchange ended cleanly. All of it runs in one even
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
 class Connection(Protocol):
@@ -30,8 +29,7 @@ C = TypeVar("C", bound=Connection)
 CallLater = Callable[[float, Callable[[], None]], asyncio.TimerHandle]
 
 
-@dataclass(frozen=True)
-class Owner:
+class Owner(NamedTuple):
     """Whose a connection is. Only equal owners ever use the same one.
 
     `holder` is what the right to call hangs on and ends with: the id of a session (the digest
@@ -70,6 +68,42 @@ class Lease(Generic[C]):
     has_ended: bool = False  # the owner's right to call: it is not kept then
 
 
+class Places:
+    """So many places; whoever finds none stands in line. `free` ones are for nobody who does.
+
+    As `asyncio.Semaphore`, where a place that is there is taken by a call of a coroutine.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.free = count
+        self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+
+    async def take(self) -> None:
+        """Take one."""
+        if self.free:
+            self.free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._line[turn] = None
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled():  # It was given one in this very moment.
+                self.give_back()
+            raise
+        finally:
+            self._line.pop(turn, None)
+
+    def give_back(self) -> None:
+        """Give one to the first in line who still waits, or lay it down."""
+        while self._line:
+            turn, _ = self._line.popitem(last=False)
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.free += 1
+
+
 class Connections(Generic[C]):
     """The connections of one event loop."""
 
@@ -79,9 +113,9 @@ class Connections(Generic[C]):
         self._clock = clock
         self._call_later = call_later
         self._timer: asyncio.TimerHandle | None = None
-        self._in_all = asyncio.Semaphore(limits.in_all)
-        self._per_upstream: defaultdict[Hashable, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(limits.per_upstream)
+        self._in_all = Places(limits.in_all)
+        self._per_upstream: defaultdict[Hashable, Places] = defaultdict(
+            lambda: Places(limits.per_upstream)
         )
         self._in_use: set[Lease[C]] = set()
         self._idle: dict[Lease[C], None] = {}  # whoever has been idle longest first
@@ -101,7 +135,9 @@ class Connections(Generic[C]):
 
         Waits for `patience` seconds where all are in use. Raises Busy, and what `connect` does.
         """
-        await self._enter(upstream, patience)
+        if not self._enter_at_once(upstream):
+            await self._wait(upstream, patience)
+        self._taken[upstream] += 1
         try:
             lease = None if anew else self._kept(upstream, owner)
             if lease is None:
@@ -111,6 +147,18 @@ class Connections(Generic[C]):
             self._leave(upstream)
             raise
         self._in_use.add(lease)
+        return lease
+
+    def kept(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
+        """Return a clean idle connection of this owner's, where it needs no wait; it is taken."""
+        if not self._enter_at_once(upstream):
+            return None
+        self._taken[upstream] += 1
+        lease = self._kept(upstream, owner)
+        if lease is None:
+            self._leave(upstream)
+        else:
+            self._in_use.add(lease)
         return lease
 
     def give_back(self, lease: Lease[C]) -> None:
@@ -125,8 +173,10 @@ class Connections(Generic[C]):
         lease.expires = self._clock() + self._limits.idle_expiry
         self._idle[lease] = None
         self._idle_of[lease.upstream, lease.owner].append(lease)
-        self._close_first(len(self._idle) - self._limits.idle, self._idle)
-        self._watch_expiry()
+        if (too_many := len(self._idle) - self._limits.idle) > 0:
+            self._close_first(too_many, self._idle)
+        if self._timer is None:
+            self._watch_expiry()
 
     def end(self, holder: str) -> None:
         """Close what holders have idle whose name begins so; what they use is not kept."""
@@ -148,29 +198,32 @@ class Connections(Generic[C]):
         """Return how many there are, those that are being made left out."""
         return len(self._idle) + len(self._in_use)
 
-    async def _enter(self, upstream: Hashable, patience: float) -> None:
+    def _enter_at_once(self, upstream: Hashable) -> bool:
+        one, every = self._per_upstream[upstream], self._in_all
+        if not (one.free and every.free):
+            return False
+        one.free -= 1
+        every.free -= 1
+        return True
+
+    async def _wait(self, upstream: Hashable, patience: float) -> None:
         """Wait for one's turn: first for the upstream's, so that one that is busy holds up none."""
         one = self._per_upstream[upstream]
         try:
-            # A timer costs more than all the rest where nobody waits.
-            async with asyncio.timeout(patience) if self._is_full(one) else nullcontext():
-                await one.acquire()
+            async with asyncio.timeout(patience):
+                await one.take()
                 try:
-                    await self._in_all.acquire()
+                    await self._in_all.take()
                 except BaseException:
-                    one.release()
+                    one.give_back()
                     raise
         except TimeoutError:
             raise Busy from None
-        self._taken[upstream] += 1
-
-    def _is_full(self, upstream: asyncio.Semaphore) -> bool:
-        return upstream.locked() or self._in_all.locked()
 
     def _leave(self, upstream: Hashable) -> None:
         self._taken[upstream] -= 1
-        self._per_upstream[upstream].release()
-        self._in_all.release()
+        self._per_upstream[upstream].give_back()
+        self._in_all.give_back()
 
     def _kept(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
         """Return the owner's connection that was used last, if it can be used again."""
@@ -205,7 +258,7 @@ class Connections(Generic[C]):
             del self._idle_of[key]
 
     def _watch_expiry(self) -> None:
-        if self._timer is None and self._idle:
+        if self._idle:
             first = next(iter(self._idle))
             self._timer = self._call_later(first.expires - self._clock(), self._expire)
 

@@ -16,6 +16,7 @@ from contextlib import aclosing, suppress
 from typing import Any, cast
 
 from gateway_site.rules.headers import Headers
+from gateway_site.transport.alarm import Alarm
 from gateway_site.transport.answer import AnswerReader
 from gateway_site.transport.failures import (
     ReadError,
@@ -41,6 +42,7 @@ class Http1Connection(asyncio.Protocol):
         self._is_sound = True  # nothing happened after which it cannot be used again
         self._is_sent = True  # the whole of the last request is
         self._is_paused = False
+        self._is_late = False  # the answer, or the next piece of it
         self._failure: type[UpstreamFailed] | None = None
         self._news: asyncio.Future[None] | None = None  # what comes, or that nothing does any more
         self._room: asyncio.Future[None] | None = None  # for more of a request
@@ -55,9 +57,13 @@ class Http1Connection(asyncio.Protocol):
         self._reader = reader = AnswerReader(request.method)
         self._is_sound = self._is_sound and request.is_unmistakable
         self._is_sent = False
-        with suppress(ConnectionError):  # It may answer early and hang up: that is read then.
-            await self._send(request)
+        try:
+            self._put(request.head)
+            if request.length != 0 or self._room is not None or self._transport.is_closing():
+                await self._send_rest(request)
             self._is_sent = True
+        except ConnectionError:  # It may answer early and hang up: that is read then.
+            pass
         try:
             await self.until(lambda: reader.has_head, patience)
         except (ReadError, RemoteProtocolError):
@@ -70,15 +76,18 @@ class Http1Connection(asyncio.Protocol):
         """Wait until something of the answer is there. Raises UpstreamFailed."""
         if is_there():
             return
+        self._is_late = False
+        self._alarm.set(patience)
         try:
-            async with asyncio.timeout(patience):
-                while not is_there():
-                    if self._failure is not None:
-                        raise self._failure
-                    self._news = asyncio.get_running_loop().create_future()
-                    await self._news
-        except TimeoutError:
-            raise ReadTimeout from None
+            while not is_there():
+                if self._failure is not None:
+                    raise self._failure
+                if self._is_late:
+                    raise ReadTimeout
+                self._news = self._loop.create_future()
+                await self._news
+        finally:
+            self._alarm.unset()
 
     def take(self, reader: AnswerReader) -> bytes:
         """Return what is there of a body, and let more of it come."""
@@ -108,19 +117,21 @@ class Http1Connection(asyncio.Protocol):
         if self._reader is not None:
             self._reader.close()
 
-    async def _send(self, request: Request) -> None:
-        await self._write(request.head)
-        if request.length == 0:
-            return
+    async def _send_rest(self, request: Request) -> None:
+        await self._write_out()
         async with aclosing(request.pieces()) as pieces:
             async for piece in pieces:
-                await self._write(piece)
+                self._put(piece)
+                await self._write_out()
 
-    async def _write(self, data: bytes) -> None:
-        """Write bytes out. Raises ConnectionError and WriteTimeout."""
+    def _put(self, data: bytes) -> None:
+        """Begin to write bytes."""
         self._mark_early(self._reader is not None and self._reader.has_begun)
         if not self._transport.is_closing():
             self._transport.write(data)
+
+    async def _write_out(self) -> None:
+        """Write out what was begun. Raises ConnectionError and WriteTimeout."""
         if self._room is not None:
             try:
                 async with asyncio.timeout(WRITE_TIMEOUT):
@@ -153,6 +164,10 @@ class Http1Connection(asyncio.Protocol):
         self._failure = self._failure or failure
         self._tell()
 
+    def _be_late(self) -> None:
+        self._is_late = True
+        self._tell()
+
     def _tell(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
@@ -162,6 +177,8 @@ class Http1Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection; a write is over when all of it is with the kernel, or encrypted."""
         self._transport = cast("asyncio.Transport", transport)
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._loop, self._be_late)
         self._poll = select.poll()
         self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
         self._transport.set_write_buffer_limits(high=1, low=0)  # TLS would wait at a high of 0.
@@ -180,7 +197,7 @@ class Http1Connection(asyncio.Protocol):
             self._fail(RemoteProtocolError)
             self.close()
             return
-        if reader.held >= HELD and not self._is_paused:
+        if not self._is_paused and reader.held >= HELD:
             self._is_paused = True
             self._transport.pause_reading()
         self._tell()
@@ -198,11 +215,12 @@ class Http1Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let nobody wait any longer."""
         self._fail(ReadError)
+        self._alarm.end()
         self.resume_writing()
 
     def pause_writing(self) -> None:
         """Have writers wait."""
-        self._room = asyncio.get_running_loop().create_future()
+        self._room = self._loop.create_future()
 
     def resume_writing(self) -> None:
         """Let them go on."""
@@ -233,6 +251,10 @@ class Answer:
     def has_ended(self) -> bool:
         """Whether nothing of the body is still to come."""
         return self._reader.has_ended and not self._reader.held
+
+    def rest(self) -> bytes:
+        """Return what of the body is there, and not taken yet."""
+        return self._connection.take(self._reader)
 
     async def piece(self, patience: float) -> bytes:
         """Return what there is of the body next, b"" only where that was all.

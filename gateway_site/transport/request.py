@@ -50,7 +50,7 @@ def server_of(origin: str) -> Server:
     return Server(parts.hostname or "", port, has_tls, parts.netloc.encode("ascii"))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Request:
     """A request that can be sent. `length` is its body's; None in chunks, 0 without one."""
 

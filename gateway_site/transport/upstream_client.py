@@ -10,9 +10,10 @@ import asyncio
 import logging
 import os
 import ssl
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from django.dispatch import receiver
@@ -20,7 +21,7 @@ from django.dispatch import receiver
 from gateway_site.edge import descriptors
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import http1
-from gateway_site.transport.connections import Connections, Limits, Owner
+from gateway_site.transport.connections import Connections, Lease, Limits, Owner
 from gateway_site.transport.failures import ConnectError, ConnectTimeout, Unheard
 from gateway_site.transport.http1 import Answer, Http1Connection
 from gateway_site.transport.request import Request, Server
@@ -84,32 +85,40 @@ async def ask(owner: Owner, upstream: Upstream, request: Request) -> Answer:
     sent once more then, over a new one. Raises UpstreamFailed, and Busy where all connections
     are in use.
     """
+    own, of = pool(), (upstream.name, upstream.origin, upstream.ca_file)
+    lease = own.kept(of, owner) or await _made(own, of, owner, upstream, request)
     try:
-        return await _asked(owner, upstream, request)
+        return await _asked(own, lease, upstream, request)
     except Unheard:
         if not request.is_repeatable:
             raise
-    return await _asked(owner, upstream, request, anew=True)
+    lease = await _made(own, of, owner, upstream, request, anew=True)
+    return await _asked(own, lease, upstream, request)
+
+
+async def _made(
+    own: Pool,
+    of: Hashable,
+    owner: Owner,
+    upstream: Upstream,
+    request: Request,
+    *,
+    anew: bool = False,
+) -> Lease[Http1Connection]:
+    """Return a connection, a new one unless one that is kept could be waited for."""
+    patience = float(upstream.connect_timeout)
+    connect = partial(_connected, upstream, request.server, patience)
+    return await own.take(of, owner, connect, patience=patience, anew=anew)
 
 
 async def _asked(
-    owner: Owner, upstream: Upstream, request: Request, *, anew: bool = False
+    own: Pool, lease: Lease[Http1Connection], upstream: Upstream, request: Request
 ) -> Answer:
-    patience = float(upstream.connect_timeout)
-    own = pool()
-    lease = await own.take(
-        (upstream.name, upstream.origin, upstream.ca_file),
-        owner,
-        lambda: _connected(upstream, request.server, patience),
-        patience=patience,
-        anew=anew,
-    )
+    give_back = partial(own.give_back, lease)
     try:
-        return await lease.connection.ask(
-            request, patience=upstream.read_timeout, ended=lambda: own.give_back(lease)
-        )
+        return await lease.connection.ask(request, patience=upstream.read_timeout, ended=give_back)
     except BaseException:
-        own.give_back(lease)
+        give_back()
         raise
 
 

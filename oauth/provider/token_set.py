@@ -244,7 +244,7 @@ def _shown_text(value: object) -> str:
 def _texts(value: object) -> tuple[str, ...]:
     if type(value) is not list:
         raise MalformedTokens("The token set has no scope.")
-    return tuple(_text(item) for item in value)
+    return tuple([_text(item) for item in value])
 
 
 def _grant_secret(value: object) -> str:

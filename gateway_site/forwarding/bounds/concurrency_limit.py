@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from gateway_site.rules.problems import Problem
 
 
 class Slot:
     """One of a key's, held within a block."""
 
-    def __init__(self, counted: Counter[object], key: object) -> None:
+    def __init__(self, counted: dict[object, int], key: object) -> None:
         self._open = counted
         self._key = key
 
     def __enter__(self) -> None:
-        self._open[self._key] += 1
+        self._open[self._key] = self._open.get(self._key, 0) + 1
 
     def __exit__(self, *_: object) -> None:
-        self._open[self._key] -= 1
-        if not self._open[self._key]:
+        if left := self._open[self._key] - 1:
+            self._open[self._key] = left
+        else:
             del self._open[self._key]
 
 
@@ -27,11 +26,11 @@ class Slots:
     """Counts what is open under each key; a key that has nothing open is forgotten."""
 
     def __init__(self) -> None:
-        self._open: Counter[object] = Counter()
+        self._open: dict[object, int] = {}
 
     def taken(self, key: object, limit: int) -> Slot:
         """Return a slot to hold within a block. Raises Problem where all are taken."""
-        if self._open[key] >= limit:
+        if self._open.get(key, 0) >= limit:
             raise Problem(
                 429,
                 "too_many_calls",

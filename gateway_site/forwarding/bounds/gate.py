@@ -33,10 +33,15 @@ class Gate:
 
     async def enter(self, client: Client) -> None:
         """Take a place. Raises Busy after a while, and ClientGone when nobody waits for it."""
-        if self._free:
-            self._free -= 1
-        else:
+        if not self.enter_at_once():
             await self._wait(client)
+
+    def enter_at_once(self) -> bool:
+        """Take a place, if there is one."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
 
     async def _wait(self, client: Client) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -80,7 +85,8 @@ class Place:
         self._is_held = False
 
     async def __aenter__(self) -> Place:
-        await self._gate.enter(self._client)
+        if not self._gate.enter_at_once():
+            await self._gate.enter(self._client)
         self._is_held = True
         return self
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from gateway_site.edge.listening import ClientGone
 from gateway_site.forwarding import call_watch
-from gateway_site.forwarding.call_watch import watched
+from gateway_site.forwarding.call_watch import Watched
 from gateway_site.forwarding.session_watch import SessionEnded, caller_of, watchers
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.stacks import fake_stack, install
@@ -46,7 +47,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_call_that_is_over_soon_has_no_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(call_watch, "BEGINS_AFTER", NEVER)
     watcher, before = Watching(), asyncio.all_tasks()
-    async with watched(watcher):
+    with Watched(watcher):
         for _ in range(10):
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == before
@@ -60,7 +61,7 @@ def test_client_that_goes_is_noticed_within_a_quarter_of_a_second() -> None:
 @pytest.mark.usefixtures("at_once")
 async def test_watchers_end_with_the_call() -> None:
     watcher = Watching()
-    async with watched(watcher):
+    with Watched(watcher):
         await watcher.begun.wait()
     await until(lambda: watcher.was_cancelled)
 
@@ -73,7 +74,7 @@ async def test_what_a_watcher_raises_ends_the_call_and_the_other_watcher(
     other, call = Watching(), Watching()
 
     async def calling() -> None:
-        async with watched(other, Watching(raised)):
+        with Watched(other, Watching(raised)):
             await call()
 
     with pytest.raises(type(raised)):
@@ -89,7 +90,7 @@ async def test_what_a_watcher_raises_ends_the_call_and_the_other_watcher(
 @pytest.mark.usefixtures("at_once")
 async def test_watcher_does_not_begin_after_the_call() -> None:
     watcher = Watching()
-    async with watched(watcher):
+    with Watched(watcher):
         pass
     for _ in range(10):
         await asyncio.sleep(0)
@@ -101,7 +102,7 @@ async def test_watcher_that_is_late_does_nothing() -> None:
     wrong: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
     watcher = Watching(ClientGone())
-    async with watched(watcher):
+    with Watched(watcher):
         while not watcher.begun.is_set():  # noqa: ASYNC110 - the call ends in the same turn
             await asyncio.sleep(0)
     for _ in range(10):
@@ -114,7 +115,7 @@ async def test_cancelled_call_stays_cancelled_and_ends_its_watchers() -> None:
     watcher = Watching()
 
     async def calling() -> None:
-        async with watched(watcher):
+        with Watched(watcher):
             await asyncio.Future()
 
     task = asyncio.create_task(calling())
@@ -126,9 +127,8 @@ async def test_cancelled_call_stays_cancelled_and_ends_its_watchers() -> None:
 
 
 async def test_failing_call_raises_its_own() -> None:
-    with pytest.raises(TimeoutError, match="of the call"):
-        async with watched(Watching()):
-            raise TimeoutError("of the call")
+    with pytest.raises(TimeoutError, match="of the call"), Watched(Watching()):
+        raise TimeoutError("of the call")
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["of the person", "of nobody"])
@@ -157,3 +157,34 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - no event tells that a task has ended
             await asyncio.sleep(0)
+
+
+async def test_all_calls_of_a_loop_have_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    timers: list[float] = []
+
+    def noting(at: float, call: Callable[..., None], *args: object, **more: Any) -> object:
+        timers.append(at)
+        return call_at(at, call, *args, **more)
+
+    call_at = loop.call_at
+    monkeypatch.setattr(loop, "call_at", noting)
+    for _ in range(20):
+        with Watched(Watching()), Watched(Watching()):
+            pass
+    assert len(timers) == 1
+
+
+async def test_those_that_take_longer_are_watched_each_in_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call_watch, "BEGINS_AFTER", 0.02)
+    first, over, last = Watching(), Watching(), Watching()
+    with Watched(first):
+        with Watched(over):
+            await asyncio.sleep(0.01)
+        with Watched(last):
+            await first.begun.wait()
+            assert not last.begun.is_set()
+            await last.begun.wait()
+    assert not over.begun.is_set()

@@ -9,10 +9,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core import signals
+from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.common import CommonMiddleware
 from django.urls import get_script_prefix, path
@@ -20,6 +23,8 @@ from django.utils import timezone, translation
 from django.utils.asyncio import async_unsafe
 from pytest_django import Settings
 
+from gateway_site.forwarding import proxy
+from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.handler import GatewayHandler
 from gateway_site.forwarding.passage import Chain, without_io
 from sessions_kms.backend import SessionStore
@@ -28,6 +33,7 @@ from tests.support.clock import FakeClock
 
 Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
 PATIENCE = 30  # seconds until a test that waits for ever fails
+ADMITTED: list[Any] = []
 MAIN = "tests.gateway_site.forwarding.test_passage."
 
 
@@ -66,6 +72,26 @@ def looking_up(request: HttpRequest) -> HttpResponse:
 
 
 @without_io
+def admitted(request: HttpRequest) -> HttpResponse:
+    call: Any = SimpleNamespace(where=here(), upstream=SimpleNamespace(name="api"))
+    response = Admitted(call)
+    ADMITTED.append(response)
+    return response
+
+
+@without_io
+def admitted_in_a_thread(request: HttpRequest) -> HttpResponse:
+    look_up()
+    return admitted(request)
+
+
+async def forwarded(call: Any, receive: Any, send: Any, extra: Any) -> None:
+    """Answer in place of the proxy."""
+    await send({"type": "http.response.start", "status": 200, "headers": extra})
+    await send({"type": "http.response.body", "body": call.where.encode()})
+
+
+@without_io
 def leaving_a_mark(request: HttpRequest) -> HttpResponse:
     found = [get_script_prefix(), translation.get_language(), timezone.get_current_timezone_name()]
     translation.activate(request.GET["language"])
@@ -79,6 +105,8 @@ urlpatterns = [
     path("gateway/saving", saving),
     path("gateway/looking-up", looking_up),
     path("gateway/leaving-a-mark", leaving_a_mark),
+    path("gateway/admitted", admitted),
+    path("gateway/admitted-in-a-thread", admitted_in_a_thread),
 ]
 
 
@@ -253,3 +281,71 @@ def test_call_that_waits_for_a_thread_holds_up_none_that_needs_none(
 
     assert in_a_new_loop(both)[:2] == (200, b"loop")
     assert run.result()
+
+
+def told_of(monkeypatch: pytest.MonkeyPatch, address: str) -> list[Signal]:
+    """Return which of a request's signals Django sends, once the server runs."""
+    found: list[Signal] = []
+    send = Signal.send
+
+    def noting(self: Signal, *args: Any, **more: Any) -> Any:
+        found.append(self)
+        return send(self, *args, **more)
+
+    monkeypatch.setattr(Signal, "send", noting)
+    answer(address)
+    about = (signals.request_started, signals.request_finished)
+    return [each for each in found if each in about]
+
+
+def test_in_the_loop_django_alone_is_not_told_that_a_call_begins_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(proxy, "forward", forwarded)
+    assert told_of(monkeypatch, "/gateway/admitted") == []
+
+
+def test_in_a_thread_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, also of a call that was tried in the loop before."""
+    monkeypatch.setattr(proxy, "forward", forwarded)
+    expected = [signals.request_started, signals.request_finished]
+    assert told_of(monkeypatch, "/gateway/admitted-in-a-thread") == expected
+
+
+def test_others_are_told_that_a_call_begins_and_ends(
+    monkeypatch: pytest.MonkeyPatch, sent: Counter[str]
+) -> None:
+    monkeypatch.setattr(proxy, "forward", forwarded)
+    assert answer("/gateway/admitted") == (200, b"loop")
+    assert sent == {"started": 1, "finished": 1}
+
+
+@pytest.mark.parametrize("is_in_loop", [True, False])
+def test_admitted_response_holds_no_request(
+    monkeypatch: pytest.MonkeyPatch, is_in_loop: bool
+) -> None:
+    """It is there for as long as an answer streams."""
+    held: list[object] = []
+
+    async def looking(call: Any, receive: Any, send: Any, extra: Any) -> None:
+        held.extend(ADMITTED[-1]._resource_closers)
+        assert ADMITTED[-1].closed
+        await forwarded(call, receive, send, extra)
+
+    monkeypatch.setattr(proxy, "forward", looking)
+    answer("/gateway/admitted" if is_in_loop else "/gateway/admitted-in-a-thread")
+    assert not held
+
+
+def test_all_of_an_admitted_response_is_closed_whatever_fails_of_it() -> None:
+    closed: list[str] = []
+
+    def failing() -> None:
+        closed.append("failing")
+        raise LookupError
+
+    response = Admitted(Mock())
+    vars(response)["_resource_closers"] += [failing, lambda: closed.append("other")]
+    response.close_untold()
+    assert closed == ["failing", "other"]
+    assert response.closed

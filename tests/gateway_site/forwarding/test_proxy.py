@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from django.http import HttpRequest
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.http import HttpRequest, HttpResponse
 
 from gateway_site.forwarding import bearer, proxy
 from gateway_site.forwarding.call import Call
@@ -89,6 +91,10 @@ def call_of(url: str) -> Call:
     )
 
 
+def no_response(_: HttpRequest) -> HttpResponse:
+    raise AssertionError
+
+
 class Server:
     """The ASGI server's side of a call."""
 
@@ -120,6 +126,22 @@ async def test_stream_holds_neither_request_nor_session_nor_headers() -> None:
         assert gc.get_referrers(server.messages[0]) == [server.messages]
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_request_and_session_are_gone_without_the_collector() -> None:
+    """Django's middleware has a request refer to itself."""
+    async with upstream_saying(PLAIN) as url:
+        server, call = Server(), call_of(url)
+        AuthenticationMiddleware(no_response).process_request(call.request)
+        MessageMiddleware(no_response).process_request(call.request)
+        request, session = weakref.ref(call.request), weakref.ref(call.request.session)
+        gc.disable()
+        try:
+            assert await proxy.forward(call, server.receive, server.send, []) is None
+            assert request() is None
+            assert session() is None
+        finally:
+            gc.enable()
 
 
 async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:

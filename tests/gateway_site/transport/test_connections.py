@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway_site.transport.connections import Busy, Connections, Lease, Limits, Owner
+from gateway_site.transport.connections import Busy, Connections, Lease, Limits, Owner, Places
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
 SOON, NEVER = 0.001, 60.0  # seconds of waiting: in vain, and not to its end
@@ -311,3 +311,29 @@ async def test_failed_and_cancelled_calls_take_no_place_away(limits: dict[str, i
     await asyncio.wait([waiting])
     pool.connections.give_back(lease)
     await pool.take(GRACE, patience=SOON)
+
+
+async def test_place_that_is_handed_to_one_who_gives_up_in_that_moment_is_the_nexts() -> None:
+    places = Places(1)
+    await places.take()
+    first, second = (asyncio.create_task(places.take()) for _ in range(2))
+    await asyncio.sleep(0)
+    places.give_back()
+    first.cancel()
+    await asyncio.wait([first, second])
+    assert first.cancelled()
+    assert not second.cancelled()
+    frees = [places.free]
+    places.give_back()
+    assert [*frees, places.free] == [0, 1]
+
+
+async def test_nothing_stays_of_who_waited_in_vain() -> None:
+    places = Places(0)
+    waiting = [asyncio.create_task(places.take()) for _ in range(3)]
+    await asyncio.sleep(0)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert not places._line
+    assert not places.free
