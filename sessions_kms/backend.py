@@ -8,7 +8,7 @@ that, and the save is tried again.
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth.signals import user_logged_in
@@ -22,7 +22,7 @@ from sessions_kms.concurrency.waking import is_held_here
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.face.lazy_module import LazyModule, is_imported
 from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID, session_id
-from sessions_kms.format.serializer import Codec
+from sessions_kms.format.serializer import codec_of
 from sessions_kms.session import fetched
 from sessions_kms.session.fetched import Fetched
 from sessions_kms.session.lifetime import Lifetime
@@ -67,7 +67,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
     def __init__(self, session_key: str | None = None) -> None:
         super().__init__(session_key)
-        self._codec = Codec(self.serializer())
+        self._codec = codec_of(self.serializer)
         self._signed_in = False
         self._caught_up = False
         self._turn = Turn()
@@ -78,8 +78,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Return what is stored; for a session that is not, or not valid, {} and no key."""
         __traceback_hide__ = True
         sync_only()
-        found = run(self._loaded())
-        return {} if found is None else found[1]
+        return run(self._loading())
 
     def exists(self, session_key: str) -> bool:
         """Tell whether a live session has this key."""
@@ -185,7 +184,8 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self.accessed = True
         if hasattr(self, "_session_cache"):
             return self._session_cache
-        yield from self._turn.take()
+        if not self._turn.take_at_once():
+            yield from self._turn.take()
         try:
             if not hasattr(self, "_session_cache"):
                 content = yield from self._first_content(no_load)
@@ -202,37 +202,43 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             return {}
         if is_own(type(self), SessionStore, "load"):
             content: dict[str, Any] = yield Own(self, "load", ())
-        else:
-            found = yield from self._loaded(fetched.of(key))
-            content = {} if found is None else found[1]
-        self._go_on_from(self._loaded_last)
-        return content
+            self._go_on_from(self._loaded_last)
+            return content
+        found = yield from self._loaded(fetched.of(key))
+        self._go_on_from(found and found[0])
+        return {} if found is None else found[1]
 
     def _loading(self) -> Steps[dict[str, Any]]:
         __traceback_hide__ = True
         found = yield from self._loaded()
+        if is_held_here(self._turn):
+            self._loaded_last = found and found[0]
         return {} if found is None else found[1]
 
     def _loaded(self, ahead: Fetched | None = None) -> "Steps[Found | None]":
         """Load; a session that is not, or not valid, has no key."""
         __traceback_hide__ = True
-        key = self.session_key
-        found = (yield from self._read(ahead)) if key else None
+        found, key = None, self.session_key
+        if key:
+            found = ahead.taken() if ahead else (yield from self._repository().load(key))
+            self._follow(key, found)
         if found is None and self.session_key == key:
             self._session_key = None
-        if is_held_here(self._turn):
-            self._loaded_last = found and found[0]
         return found
 
-    def _read(self, ahead: Fetched | None = None) -> "Steps[Found | None]":
-        """Read what this key opens. Another task may have left the key by then, to begin anew."""
+    def _read(self, key: str) -> "Steps[Found | None]":
+        """Read what a key opens; the session keeps its key where that is nothing."""
         __traceback_hide__ = True
-        asked = self._key
-        found = ahead.taken() if ahead else (yield from self._repository().load(asked))
-        if found is not None and self.session_key == asked != found[0].session_key:
+        found = yield from self._repository().load(key)
+        self._follow(key, found)
+        return found
+
+    def _follow(self, asked: str, found: "Found | None") -> None:
+        """Have the key that was found. Another task may have left ours by now, to begin anew."""
+        __traceback_hide__ = True
+        if found is not None and found[0].session_key != asked == self.session_key:
             self._session_key = found[0].session_key
             next_cookie.settled(self)
-        return found
 
     def _first_read(self) -> "Steps[Found | None]":
         __traceback_hide__ = True
@@ -279,14 +285,17 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
     def _saving(self, must_create: bool = False) -> Steps[None]:
         __traceback_hide__ = True
-        if self.session_key is not None:
-            yield from self._filling(no_load=must_create)
-        if not self.session_key:  # Nor was anything there to load.
+        if (key := self.session_key) is not None:
+            self.accessed = True
+            if not hasattr(self, "_session_cache"):
+                yield from self._filling(no_load=must_create)
+                key = self.session_key
+        if not key:  # Nor was anything there to load.
             yield from self._as_is_its_own("create", self._creating)
         elif must_create:
             yield from self._putting()
-        else:
-            yield from self._updating()
+        elif (steps := self._updating()) is not None:
+            yield from steps
 
     def _putting(self) -> Steps[None]:
         __traceback_hide__ = True
@@ -295,17 +304,21 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self._stored(draft, made)
         yield from announced(session_created, made.id, user_id=made.user_id)
 
-    def _updating(self) -> Steps[None]:
+    def _updating(self) -> Steps[None] | None:
+        """Return what is to be done for what has changed; None where that is nothing."""
         __traceback_hide__ = True
-        draft, base = self._draft(), self._known_of(self.session_key)
+        key = self._key
+        draft, base = self._draft(), self._known_of(key)
         if base is None or not draft.is_as_stored(base, self._services.clock()):
-            yield from self._told("save", self._replacing(draft))
-        elif self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
-            yield from self._repository().must_be_there(self._key)
+            return self._told("save", self._replacing(draft, base))
+        if self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
+            return self._repository().must_be_there(key)
+        return None
 
-    def _replacing(self, draft: "Draft") -> Steps[None]:
+    def _replacing(self, draft: "Draft", base: "Snapshot | None") -> Steps[None]:
         __traceback_hide__ = True
-        base = yield from self._expected()
+        if base is None:
+            base = yield from self._expected()
         if draft.session_key != base.session_key:  # The key that was looked up just now.
             draft = replace(draft, session_key=base.session_key)
         made = yield from self._repository().save(draft, base)
@@ -355,14 +368,14 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         if key is None or self._known_of(key) or not self._validate_session_key(key):
             return key
         if next_cookie.follows(key, self._services.config.namespace):
-            yield from self._read()
+            yield from self._read(key)
         return self.session_key
 
     def _expected(self) -> "Steps[Snapshot]":
         """Return the baseline of this key; one that is only looked up now is never merged."""
         __traceback_hide__ = True
         if (base := self._known_of(self.session_key)) is None:
-            found = yield from self._read()
+            found = yield from self._read(self._key)
             if found is None:
                 raise UpdateError
             base = replace(found[0], replaced=True)
@@ -398,7 +411,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         return services.services()
 
     def _repository(self) -> "Repository":
-        return repository.Repository(self._services, self._codec)
+        return repository.Repository.of(self._services, self._codec)
 
     def _draft(self) -> "Draft":
         """Return the session as it is now: other threads of the request may go on changing it."""
@@ -443,7 +456,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     @property
     def _key(self) -> str:
         """The session key, where there must be one."""
-        return cast("str", self.session_key)
+        return self.session_key  # type: ignore[return-value]  # each save comes here, twice
 
     def _id(self) -> str:
         return session_id(self._services.config.namespace, self._key)

@@ -17,7 +17,7 @@ from sessions_kms.concurrency.lanes import BUSY
 from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.kinds import SESSION_KEY
-from sessions_kms.format.serializer import Codec
+from sessions_kms.format.serializer import codec_of
 from sessions_kms.sealed_items.about import About
 from sessions_kms.services import id_of, services
 from sessions_kms.session import next_cookie
@@ -41,7 +41,7 @@ class MovingOut(db.SessionStore):
             return self._row()
         patience = services().lanes.patience()
         while True:
-            found = run(Repository(services(), Codec(self.serializer())).load(key))
+            found = run(Repository(services(), codec_of(self.serializer)).load(key))
             if found is None:
                 return self._row_unless_ended(key)
             sealed, content = found

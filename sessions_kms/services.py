@@ -98,6 +98,8 @@ class Services:
     sleep: Callable[[float], None] = time.sleep
     lanes: Lanes[Any] = field(default_factory=Lanes, repr=False)  # of those who write a session
     for_grants: bool = False
+    # What rooms above make of these services once; none of it is those services' that replace them.
+    kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def of_grants(self) -> "Services":

@@ -89,9 +89,7 @@ class Telemetry:
     @property
     def _meter(self) -> "Meter | None":
         """What makes instruments, where somebody listens to them."""
-        if not self._is_heard and (
-            self._is_named or SPANS in sys.modules or METRICS in sys.modules
-        ):
+        if not self._is_heard:
             self._is_heard = (self._is_named or _is_set_up()) and self._made is not None
         return self._made if self._is_heard else None
 

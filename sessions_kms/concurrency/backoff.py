@@ -32,7 +32,10 @@ class Patience:
     @property
     def is_over(self) -> bool:
         """Tell whether no further try is to begin."""
-        return self.left() < deadline.LEAST
+        left = deadline.budget_left()
+        if left is not None and left < deadline.LEAST:
+            return True
+        return self._ends - self._steady() < deadline.LEAST
 
     def pause(self) -> float:
         """Return the seconds to wait before the next try, on the request's account."""

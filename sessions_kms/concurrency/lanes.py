@@ -30,19 +30,15 @@ T = TypeVar("T")
 class Place(Generic[T]):
     """One who takes part in a lane, with what it wants done."""
 
-    __slots__ = ("_woken", "is_settled", "lane", "patience", "wants")
+    __slots__ = ("_woken", "has_waited", "is_settled", "lane", "patience", "wants")
 
     def __init__(self, lane: "Lane[T]", wants: T, patience: Patience) -> None:
         self.lane = lane
         self.wants = wants
         self.patience = patience
         self.is_settled = False
+        self.has_waited = False  # whether another one led when this one came
         self._woken: Wakeup | None = None  # of those who wait only
-
-    @property
-    def has_waited(self) -> bool:
-        """Tell whether another one led when this one came."""
-        return self._woken is not None
 
     def leads(self) -> Steps[bool]:
         """Wait for the lead; False once another one has settled this.
@@ -51,7 +47,15 @@ class Place(Generic[T]):
         """
         if self.is_settled:
             return False
-        return (yield from self.lane.leads(self))
+        if self._woken is not None:  # Else it leads, and has since it came.
+            is_woken = yield from self._slept(self._woken)
+            if not self.lane.goes_on(self):
+                return False
+            if not is_woken:
+                raise deadline.OutOfTime
+        if self.patience.is_over:
+            raise deadline.OutOfTime
+        return True
 
     def settle(self) -> None:
         """Let it go: what it wants is done, or cannot be."""
@@ -63,23 +67,23 @@ class Place(Generic[T]):
 
     def must_wait(self) -> None:
         """Have it sleep until it is woken."""
-        self._woken = Wakeup()
+        self.has_waited, self._woken = True, Wakeup()
 
     def wake(self) -> None:
         """Have it look again."""
         if self._woken is not None:
             self._woken.wake()
 
-    def sleep(self) -> Steps[bool]:
+    def _slept(self, woken: Wakeup) -> Steps[bool]:
         """Wait to be woken, on the request's account; False when the time is over."""
-        if self._woken is None or self._woken.is_woken:
+        if woken.is_woken:
             return True
         try:
             with deadline.waiting():
-                came: bool = yield self._woken.within(max(0.0, self.patience.left()))
+                came: bool = yield woken.within(max(0.0, self.patience.left()))
                 return came
         except deadline.OutOfTime:
-            return self._woken.is_woken
+            return woken.is_woken
 
 
 class Lane(Generic[T]):
@@ -106,17 +110,14 @@ class Lane(Generic[T]):
             raise StoreUnavailable(BUSY)
         self._places.append(place)
         if self._leader is None:
-            self._lead(place)
+            self._leader = place
+            hold(place)
         else:
             place.must_wait()
 
     @property
     def is_led_from_here(self) -> bool:
         return self._leader is not None and is_held_here(self._leader)
-
-    def _lead(self, place: Place[T]) -> None:
-        self._leader = place
-        hold(place)
 
     # It is not.
 
@@ -125,23 +126,22 @@ class Lane(Generic[T]):
         with self._lanes.lock:
             return list(self._places)
 
-    def leads(self, place: Place[T]) -> Steps[bool]:
-        is_woken = yield from place.sleep()
+    def goes_on(self, place: Place[T]) -> bool:
+        """Tell whether what a place wants is still to be done; whoever leads holds it from here."""
         with self._lanes.lock:
             if place.is_settled:
                 return False
             if self._leader is place and not is_held_here(place):
                 hold(place)
-        if not is_woken or place.patience.is_over:
-            raise deadline.OutOfTime
-        return True
+            return True
 
     def settle(self, place: Place[T]) -> None:
         with self._lanes.lock:
             place.is_settled = True
             if place in self._places:
                 self._places.remove(place)
-        place.wake()
+        if place.has_waited:
+            place.wake()
 
     def leave(self, place: Place[T]) -> None:
         let_go(place)
@@ -187,7 +187,7 @@ class Lanes(Generic[T]):
         Who is leading, and comes again (a log handler in the middle of it, say), works alone:
         it would wait for itself.
         """
-        patience = self.patience()
+        patience = Patience(self.steady)
         with self.lock:
             lane = self._lanes.get(name)
             if lane is None:
@@ -220,7 +220,7 @@ class Lanes(Generic[T]):
 
     def pause(self, name: str) -> float:
         """Return the seconds that are left of it."""
-        until = self._rests.get(name) if self._rests else None
+        until = self._rests.get(name)
         return 0.0 if until is None else max(0.0, until - self.steady())
 
     def forget(self, name: str, lane: Lane[T]) -> None:

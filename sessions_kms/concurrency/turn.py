@@ -4,7 +4,6 @@ Who has it does not wait for itself. Log handlers and signal receivers run in th
 what they are told of; one that asks who is signed in would wait for its own caller for good.
 """
 
-from collections import deque
 from threading import RLock
 
 from sessions_kms.concurrency import deadline
@@ -21,12 +20,21 @@ class Turn:
     def __init__(self) -> None:
         self._lock = RLock()  # Steps that nobody ended leave in the middle of anything.
         self._is_taken = False
-        self._waiting: deque[Wakeup] = deque()
+        self._waiting: list[Wakeup] = []  # few: each session has a turn, and a deque is large
 
     @property
     def is_taken(self) -> bool:
         """Tell whether somebody has it."""
         return self._is_taken
+
+    def take_at_once(self) -> bool:
+        """Take it if nobody has it: nearly always. False where somebody has, or waits for it."""
+        with self._lock:
+            if self._is_taken:
+                return False
+            self._is_taken = True
+        hold(self)
+        return True
 
     def take(self, within: float | None = None) -> Steps[None]:
         """Wait for those who came before, as long as the request may or for so many seconds.
@@ -49,7 +57,11 @@ class Turn:
     def give_back(self) -> None:
         """Let the next one have it."""
         let_go(self)
-        self._pass_on()
+        with self._lock:
+            if self._waiting:
+                self._waiting.pop(0).wake()
+            else:
+                self._is_taken = False
 
     def _queued(self) -> Wakeup | None:
         """Take it at once, or else a place among those who wait."""
@@ -66,14 +78,7 @@ class Turn:
             if woken in self._waiting:
                 self._waiting.remove(woken)
                 return
-        self._pass_on()
-
-    def _pass_on(self) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().wake()
-            else:
-                self._is_taken = False
+        self.give_back()
 
 
 def _told(woken: Wakeup, within: float | None) -> Steps[bool]:

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from operator import attrgetter
 from typing import Final
 
 from sessions_kms.concurrency.background import Background, Job, start_thread
@@ -98,6 +97,7 @@ class CachingKeyringSteps:
         self._period_length = period_length
         self._clock = clock
         self._stopwatch = Stopwatch(wall or clock, monotonic)
+        self._since = self._stopwatch.since
         self._chance = chance
         self._background = Background(start if background else None)
         self._max_entries = max(max_entries, SEALING_KEYS)
@@ -116,8 +116,11 @@ class CachingKeyringSteps:
         """
         if period == 0:
             return (yield from self._fetch_own())
-        self._look_ahead(period)
-        if fresh := self._held_to_seal(period, self._max_age):
+        fresh = self._held_to_seal(period, self._max_age)
+        if fresh and self._due_beside(fresh, period) is not None:
+            self._look_ahead(period)
+            fresh = self._held_to_seal(period, self._max_age)
+        if fresh:
             return _from_cache("seal", fresh)
         held = partial(self._held_to_seal, period)
         ask = partial(self._fetch, period)
@@ -128,7 +131,7 @@ class CachingKeyringSteps:
 
         Raises InvalidRecord for what KMS calls invalid, else KMSUnavailable.
         """
-        cache_key = self._cache_key(encrypted, period)
+        cache_key = self._full_context(period), encrypted
         if young := self._held_to_open(cache_key, self._max_age * YOUNG):
             return _from_cache("open", young)
         self._background.run(lambda: self._renewal_of_opened(cache_key, period))
@@ -197,21 +200,23 @@ class CachingKeyringSteps:
     def _held_to_open(self, cache_key: CacheKey, limit: float) -> Entry | None:
         with self._lock:
             entry = self._entries.get(cache_key)
-            if entry is None or self._age(entry) >= limit:
+            if entry is None or self._since(entry.asked_at) >= limit:
                 return None
             self._entries.move_to_end(cache_key)
             return entry
 
     def _held_to_seal(self, period: int, limit: float) -> SealingEntry | None:
         """Return the key of the latest period that has begun."""
-        begun = [e for e in self._sealing if e.period <= period and self._age(e) < limit]
-        return max(begun, key=attrgetter("period"), default=None)
-
-    def _age(self, entry: Entry) -> float:
-        return self._stopwatch.since(entry.asked_at)
+        latest: SealingEntry | None = None
+        for entry in self._sealing:
+            if latest is not None and entry.period <= latest.period:
+                continue
+            if entry.period <= period and self._since(entry.asked_at) < limit:
+                latest = entry
+        return latest
 
     def _too_old(self, entry: Entry) -> bool:
-        return self._age(entry) >= self._max_stale
+        return self._since(entry.asked_at) >= self._max_stale
 
     def _cache_key(self, encrypted: bytes, period: int) -> CacheKey:
         return self._full_context(period), encrypted
@@ -305,10 +310,10 @@ class CachingKeyringSteps:
         """Return the renewal of a key that is opened with, so that nobody waits at its age."""
         for sealing in self._sealing:
             if sealing.cache_key == cache_key:
-                is_due = self._age(sealing) >= sealing.renew_after
+                is_due = self._since(sealing.asked_at) >= sealing.renew_after
                 return self._renewal(sealing.period) if is_due else None
         entry = self._held_to_open(cache_key, self._max_age)
-        if entry is None or self._age(entry) < self._max_age * AHEAD:
+        if entry is None or self._since(entry.asked_at) < self._max_age * AHEAD:
             return None
         if self._flights.resting(cache_key):
             return None
@@ -318,9 +323,11 @@ class CachingKeyringSteps:
     def _due(self, period: int) -> int | None:
         """Return the period whose data key is to be fetched, though nobody has to wait for it."""
         entry = self._held_to_seal(period, self._max_age)
-        if entry is None:
-            return None
-        if entry.period < period or self._age(entry) >= entry.renew_after:
+        return None if entry is None else self._due_beside(entry, period)
+
+    def _due_beside(self, entry: SealingEntry, period: int) -> int | None:
+        """Return it where this is the key that is sealed with."""
+        if entry.period < period or self._since(entry.asked_at) >= entry.renew_after:
             due = period
         else:
             due = period + self._period_length

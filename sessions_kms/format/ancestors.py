@@ -12,13 +12,13 @@ ANCESTORS_MAX: Final = 16
 
 def succeeding(salt: bytes, ancestors: bytes) -> bytes:
     """Return the ancestors of the record that takes the place of one, newest first."""
-    return (_mark(salt) + ancestors)[: MARK_BYTES * ANCESTORS_MAX]
+    return (salt[:MARK_BYTES] + ancestors)[: MARK_BYTES * ANCESTORS_MAX]
 
 
 def descends(ancestors: bytes, salt: bytes) -> bool:
     """Tell whether a record with this salt is among the ancestors."""
     marks = (ancestors[at : at + MARK_BYTES] for at in range(0, len(ancestors), MARK_BYTES))
-    return _mark(salt) in marks
+    return salt[:MARK_BYTES] in marks
 
 
 def read(attribute: Any) -> bytes:
@@ -28,7 +28,3 @@ def read(attribute: Any) -> bytes:
         return b""
     whole = len(value) % MARK_BYTES == 0 and len(value) <= MARK_BYTES * ANCESTORS_MAX
     return value if whole else b""
-
-
-def _mark(salt: bytes) -> bytes:
-    return salt[:MARK_BYTES]

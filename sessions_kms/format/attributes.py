@@ -5,8 +5,8 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValu
 """
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
 from sessions_kms.exceptions import InvalidRecord
 
@@ -16,10 +16,13 @@ TEXT_MAX_BYTES: Final = 1024  # DynamoDB takes 2048 for the key of an index
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html (CiphertextBlob)
 ENCRYPTED_KEY_MAX_BYTES: Final = 6144
 
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,37}")  # DynamoDB keeps 38 digits
+_is_number = re.compile(r"0|[1-9][0-9]{0,37}").fullmatch  # DynamoDB keeps 38 digits
 
 Attribute = dict[str, Any]
 Item = dict[str, Attribute]
+# What the one who reads it calls it, the attribute, its type, and of bytes the least and the most.
+# A plain tuple: to unpack one that is more takes as long as to read what it names.
+Field: TypeAlias = tuple[str, str, str, int, int]
 
 
 def as_number(value: int) -> Attribute:
@@ -42,7 +45,7 @@ def number(item: Mapping[str, Any], name: str) -> int:
     held = item.get(name)
     if type(held) is dict and len(held) == 1:
         value = held.get("N")
-        if type(value) is str and _NUMBER.fullmatch(value):
+        if type(value) is str and _is_number(value):
             return int(value)
     raise InvalidRecord(name)
 
@@ -69,6 +72,26 @@ def text(item: Mapping[str, Any], name: str) -> str:
         if type(value) is str and is_text(value):
             return value
     raise InvalidRecord(name)
+
+
+def read(item: Mapping[str, Any], fields: Iterable[Field]) -> dict[str, Any]:
+    """Return fields of an item by their names, each as `number`, `binary` or `text` reads it.
+
+    Raises InvalidRecord, for the first that is not right. Each load has more than a dozen.
+    """
+    found: dict[str, Any] = {}
+    for name, attribute, kind, at_least, at_most in fields:
+        held = item.get(attribute)
+        value = held.get(kind) if type(held) is dict and len(held) == 1 else None
+        if kind == "B" and type(value) is bytes and at_least <= len(value) <= at_most:
+            found[name] = value
+        elif kind == "N" and type(value) is str and _is_number(value):
+            found[name] = int(value)
+        elif kind == "S" and type(value) is str and is_text(value):
+            found[name] = value
+        else:
+            raise InvalidRecord(attribute)
+    return found
 
 
 def is_text(value: str) -> bool:

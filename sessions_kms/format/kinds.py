@@ -175,19 +175,22 @@ def is_session_id(item_id: str) -> bool:
 def session_id(namespace: str, session_key: str) -> str:
     """Return the id of a session: a digest, so that the table gives no cookie away."""
     __traceback_hide__ = True
-    return _digest(b"sessions_kms/1/id", namespace, session_key)
+    parts = (b"sessions_kms/1/id", namespace.encode(), session_key.encode())
+    return _digest(b"\0".join(parts))
 
 
 def lease_id(namespace: str, secret: str) -> str:
     """Return the id of the lease of a secret."""
     __traceback_hide__ = True
-    return LEASE.id_in(namespace, _digest(b"sessions_kms/1/lease", namespace, secret))
+    parts = (b"sessions_kms/1/lease", namespace.encode(), secret.encode())
+    return LEASE.id_in(namespace, _digest(b"\0".join(parts)))
 
 
 def token_id(namespace: str, token: str) -> str:
     """Return the id of the item that a token opens."""
     __traceback_hide__ = True
-    return TOKEN.id_in(namespace, _digest(b"sessions_kms/1/token", namespace, token))
+    parts = (b"sessions_kms/1/token", namespace.encode(), token.encode())
+    return TOKEN.id_in(namespace, _digest(b"\0".join(parts)))
 
 
 def answer_id(of_token: str) -> str:
@@ -225,15 +228,14 @@ def logout_token_id(namespace: str, issuer: str, token_id: str) -> str:
     """Return the id of the mark that a logout token of an issuer was used."""
     named = f"{len(issuer)}:{issuer}{token_id}"
     # JSON can name halves of UTF-16 characters, and a token's id may be any text.
-    digest = hashlib.sha256(named.encode(errors="surrogatepass")).digest()
-    return LOGOUT_TOKEN.id_in(namespace, _base64url(digest))
+    return LOGOUT_TOKEN.id_in(namespace, _digest(named.encode(errors="surrogatepass")))
 
 
 def owner_of(namespace: str, user_id: object) -> str | None:
     """Return the owner attribute of a user's sessions, or None where it cannot be indexed."""
     if user_id is None or user_id == "":
         return None
-    owner = f"{owner_prefix(namespace)}{user_id}"
+    owner = f"user#{namespace}#{user_id}"
     return owner if is_text(owner) else None
 
 
@@ -242,11 +244,8 @@ def owner_prefix(namespace: str) -> str:
     return f"user#{namespace}#"
 
 
-def _digest(purpose: bytes, namespace: str, secret: str) -> str:
+def _digest(named: bytes) -> str:
+    """Return the SHA-256 digest in base64url, unpadded."""
     __traceback_hide__ = True
-    parts = (purpose, namespace.encode(), secret.encode())
-    return _base64url(hashlib.sha256(b"\0".join(parts)).digest())
-
-
-def _base64url(digest: bytes) -> str:
+    digest = hashlib.sha256(named).digest()
     return b2a_base64(digest, newline=False).translate(_TO_URLS).rstrip(b"=").decode()

@@ -13,10 +13,9 @@ from sessions_kms.format import ancestors
 from sessions_kms.format.attributes import (
     ENCRYPTED_KEY_MAX_BYTES,
     ITEM_MAX_BYTES,
+    Field,
     Item,
-    binary,
-    number,
-    text,
+    read,
 )
 from sessions_kms.format.kind import Kind
 from sessions_kms.format.kinds import SESSION
@@ -46,6 +45,25 @@ HEAD_ATTRIBUTES: Final = (
     "owner",
     "movedAt",  # of a tombstone
 )
+
+_HEAD: Final[tuple[Field, ...]] = (
+    ("id", "id", "S", 0, 0),
+    ("created_at", "createdAt", "N", 0, 0),
+    ("updated_at", "updatedAt", "N", 0, 0),
+    ("ttl", "ttl", "N", 0, 0),
+    ("revision", "revision", "N", 0, 0),
+    ("owner", "owner", "S", 0, 0),
+    ("key_period", "keyPeriod", "N", 0, 0),
+    ("encrypted_key", "encryptedKey", "B", 1, ENCRYPTED_KEY_MAX_BYTES),
+    ("salt", "salt", "B", SALT_BYTES, SALT_BYTES),
+    ("commitment", "commitment", "B", COMMITMENT_BYTES, COMMITMENT_BYTES),
+    ("iv", "iv", "B", IV_BYTES, IV_BYTES),
+    ("auth_tag", "authTag", "B", TAG_BYTES, TAG_BYTES),
+)
+_WHOLE: Final = (*_HEAD, ("encrypted_data", "encryptedData", "B", 0, ITEM_MAX_BYTES))
+# The same of a record that has no owner.
+_HEAD_OF_NONE: Final = tuple(field for field in _HEAD if field[0] != "owner")
+_WHOLE_OF_NONE: Final = tuple(field for field in _WHOLE if field[0] != "owner")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -81,7 +99,8 @@ class RecordHead(Header):
 
         Raises InvalidRecord, named after the first attribute that is not right.
         """
-        return cls(**_head_of(item, kind))
+        version = kind.version_of(item)  # first: of another version the rest may be otherwise
+        return cls(version=version, **read(item, _HEAD if "owner" in item else _HEAD_OF_NONE))
 
     def is_ahead(self, now: float) -> bool:
         """Tell whether it was written at a time to come: then a clock is wrong, more often than
@@ -137,26 +156,7 @@ class SessionRecord(RecordHead):
     @classmethod
     def from_item(cls, item: Mapping[str, Any], kind: Kind = SESSION) -> "SessionRecord":
         """Read an item of a kind, as that of a head."""
-        return cls(
-            **_head_of(item, kind),
-            encrypted_data=binary(item, "encryptedData", 0, ITEM_MAX_BYTES),
-            ancestors=ancestors.read(item.get("ancestors")),
-        )
-
-
-def _head_of(item: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    return {
-        "version": kind.version_of(item),  # first: of another version the rest may be otherwise
-        "id": text(item, "id"),
-        "created_at": number(item, "createdAt"),
-        "updated_at": number(item, "updatedAt"),
-        "ttl": number(item, "ttl"),
-        "revision": number(item, "revision"),
-        "owner": text(item, "owner") if "owner" in item else None,
-        "key_period": number(item, "keyPeriod"),
-        "encrypted_key": binary(item, "encryptedKey", 1, ENCRYPTED_KEY_MAX_BYTES),
-        "salt": binary(item, "salt", SALT_BYTES),
-        "commitment": binary(item, "commitment", COMMITMENT_BYTES),
-        "iv": binary(item, "iv", IV_BYTES),
-        "auth_tag": binary(item, "authTag", TAG_BYTES),
-    }
+        version = kind.version_of(item)
+        found = read(item, _WHOLE if "owner" in item else _WHOLE_OF_NONE)
+        beside = ancestors.read(item["ancestors"]) if "ancestors" in item else b""
+        return cls(version=version, ancestors=beside, **found)

@@ -4,9 +4,14 @@ A serializer's own traceback would lead an error report to the whole session, so
 its errors are told anew, outside of its frames.
 """
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import lru_cache
+from json import JSONDecoder, JSONEncoder
+from typing import Any, Final, Protocol
 
 from sessions_kms.exceptions import InvalidRecord
+
+DJANGOS: Final = "django.core.signing", "JSONSerializer"  # its default; this room knows no Django
 
 
 class Serializer(Protocol):
@@ -17,16 +22,16 @@ class Serializer(Protocol):
 
 
 class Codec:
-    """One serializer."""
+    """One serializer, made anew for each use, as Django does: it may keep something meanwhile."""
 
-    def __init__(self, serializer: Serializer) -> None:
+    def __init__(self, serializer: Callable[[], Serializer]) -> None:
         self._serializer = serializer
 
     def dumps(self, session: dict[str, Any]) -> bytes:
         """Serialize a session. Raises TypeError, naming the key whose value cannot be."""
         __traceback_hide__ = True
         try:
-            return self._serializer.dumps(session)
+            return self._serializer().dumps(session)
         except Exception:  # noqa: BLE001, S110 - told below, without the serializer's frames
             pass
         raise TypeError(
@@ -38,7 +43,7 @@ class Codec:
         """Read a serialized session. Raises InvalidRecord."""
         __traceback_hide__ = True
         try:
-            session = self._serializer.loads(payload)
+            session = self._serializer().loads(payload)
         except Exception:  # noqa: BLE001 - the same
             session = None
         if not isinstance(session, dict):
@@ -52,7 +57,47 @@ class Codec:
     def _takes(self, key: str, value: Any) -> bool:
         __traceback_hide__ = True
         try:
-            self._serializer.dumps({key: value})
+            self._serializer().dumps({key: value})
         except Exception:  # noqa: BLE001 - the question is only whether
             return False
         return True
+
+
+class DjangosJSON:
+    """What Django's own serializer writes and reads, to the byte.
+
+    That makes an encoder each time, since it asks `json.dumps` for short separators, and looks
+    for blanks that are never there.
+    """
+
+    _encode = JSONEncoder(separators=(",", ":")).encode
+    _decoder = JSONDecoder()
+
+    def dumps(self, obj: dict[str, Any]) -> bytes:
+        __traceback_hide__ = True
+        return self._encode(obj).encode("latin-1")
+
+    def loads(self, data: bytes) -> Any:
+        __traceback_hide__ = True
+        text = data.decode("latin-1")
+        try:
+            found, end = self._decoder.raw_decode(text)
+            if end == len(text):
+                return found
+        except ValueError:
+            pass
+        return self._decoder.decode(text)  # with blanks around it, or wrong: then it says so
+
+
+@lru_cache(maxsize=16)
+def codec_of(serializer: type[Serializer]) -> Codec:
+    """Return the codec of a serializer, one for all sessions."""
+    return Codec(DjangosJSON if _is_djangos(serializer) else serializer)
+
+
+def _is_djangos(serializer: type[Serializer]) -> bool:
+    """Tell whether it is Django's own, and as Django has it: a project may have patched it."""
+    module, name = DJANGOS
+    parts = serializer, getattr(serializer, "dumps", None), getattr(serializer, "loads", None)
+    is_named = getattr(serializer, "__qualname__", None) == name
+    return is_named and all(getattr(part, "__module__", None) == module for part in parts)

@@ -16,7 +16,7 @@ from sessions_kms.services import Services
 from sessions_kms.storage.doubts import AHEAD, alarmed
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Seal:
     """What seals a payload: a data key, and the moment that is told of it in epoch seconds."""
 
@@ -86,33 +86,29 @@ class SealingSteps:
     def open(self, record: SessionRecord, session_key: str) -> Steps[bytes]:
         """Open a record. Raises InvalidRecord or StoreUnavailable."""
         __traceback_hide__ = True
-        if record.is_ahead(self._services.clock()):
+        services = self._services
+        if record.is_ahead(services.clock()):
             raise alarmed("updated_in_future", AHEAD)
         record.check_times()
-        keyring = self._services.keyring.steps
+        keyring, namespace = services.keyring.steps, services.config.namespace
         data_key = yield from keyring.unwrap(record.encrypted_key, record.key_period)
         try:
-            return self._opened(record, session_key, data_key)
+            return envelope.open_(
+                record, namespace=namespace, session_key=session_key, data_key=data_key.plaintext
+            )
         except InvalidRecord as exc:
             if exc.reason != "commitment":
                 raise
         # Another data key than the record's: before that is its fault, KMS is asked once more.
         again = yield from keyring.confirmed(data_key)
         try:
-            return self._opened(record, session_key, again)
+            return envelope.open_(
+                record, namespace=namespace, session_key=session_key, data_key=again.plaintext
+            )
         except InvalidRecord:
             if again.plaintext == data_key.plaintext:
                 raise
         raise alarmed("data_key", "KMS unwraps a data key to different bytes each time.")
-
-    def _opened(self, record: SessionRecord, session_key: str, data_key: DataKey) -> bytes:
-        __traceback_hide__ = True
-        return envelope.open_(
-            record,
-            namespace=self._services.config.namespace,
-            session_key=session_key,
-            data_key=data_key.plaintext,
-        )
 
 
 class Sealing:

@@ -4,7 +4,7 @@ What may not be stored is refused here, before anything is sent for it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY as USER_ID
@@ -20,11 +20,12 @@ from sessions_kms.session.lifetime import Lifetime
 from sessions_kms.session.snapshot import Snapshot
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(init=False, slots=True, eq=False, repr=False)
 class Draft:
     """What is to be stored under a session key. ``payload`` is the content, serialized.
 
-    ``signed_in`` says that somebody has since the session was loaded.
+    ``signed_in`` says that somebody has since the session was loaded, ``user_id`` whose session
+    it is: None for nobody's.
     """
 
     session_key: str
@@ -32,11 +33,23 @@ class Draft:
     payload: bytes
     signed_in: bool
     lifetime: Lifetime
+    user_id: Any = field(init=False)
 
-    @property
-    def user_id(self) -> Any:
-        """Whose session it is; None for nobody's."""
-        return self.content.get(USER_ID)
+    def __init__(
+        self,
+        session_key: str,
+        content: Mapping[str, Any],
+        payload: bytes,
+        signed_in: bool,
+        lifetime: Lifetime,
+    ) -> None:
+        __traceback_hide__ = True
+        self.session_key = session_key
+        self.content = content
+        self.payload = payload
+        self.signed_in = signed_in
+        self.lifetime = lifetime
+        self.user_id = content.get(USER_ID)
 
     def starts_anew(self, base: Snapshot) -> bool:
         """Tell whether someone signed in since, so that the absolute timeout starts again."""
@@ -56,15 +69,15 @@ def check(services: Services, codec: Codec, draft: Draft, base: Snapshot | None)
     Raises AnonymousSessionTooLarge, or ValueError for malformed links.
     """
     __traceback_hide__ = True
-    _check_size(draft, base, services.config.anonymous_max_size)
-    _check_links(draft, base, codec)
+    if draft.user_id is None:
+        _check_size(draft, base, services.config.anonymous_max_size)
+    if links.LINKS in draft.content:
+        _check_links(draft, base, codec)
 
 
 def _check_size(draft: Draft, base: Snapshot | None, limit: int | None) -> None:
     """Refuse more than may be kept for nobody."""
     __traceback_hide__ = True
-    if draft.user_id is not None:
-        return
     was_anonymous = base is not None and base.user_id is None
     stored = len(base.payload) if base is not None and was_anonymous else None
     anonymous.check_size(len(draft.payload), limit, stored=stored)
@@ -73,7 +86,7 @@ def _check_size(draft: Draft, base: Snapshot | None, limit: int | None) -> None:
 def _check_links(draft: Draft, base: Snapshot | None, codec: Codec) -> None:
     """Refuse malformed links, unless they were stored before: then they are only ignored."""
     __traceback_hide__ = True
-    listed = draft.content.get(links.LINKS, [])
+    listed = draft.content[links.LINKS]
     fault = links.fault_in(listed)
     if fault is None:
         return

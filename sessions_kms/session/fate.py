@@ -38,7 +38,7 @@ class Fate(Enum):
     UNKNOWN = auto()  # what they expected is not even among the ancestors
 
 
-@dataclass
+@dataclass(slots=True)
 class Tries:
     """The tries of one save: the snapshot that each of them would have made.
 

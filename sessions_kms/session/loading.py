@@ -57,19 +57,14 @@ class Loading:
         cookie tells, StoreUnavailable where it cannot be told.
         """
         __traceback_hide__ = True
-        unsettled = False
         with telemetry.spanned("operation", "load") as done:
             done.outcome = "none"
-            for key in next_cookie.chain(session_key, self._namespace):
-                found = yield from self._look_up(key, done)
-                if isinstance(found, Tombstone):
-                    unsettled |= self._services.is_unsettled(found)
-                elif found is not None:
-                    done.outcome = "ok"
-                    return found
-            if unsettled:
-                raise SessionMoved
-            return None
+            found = yield from self._look_up(session_key, done)
+            if found is None or isinstance(found, Tombstone):
+                found = yield from self._followed(session_key, found, done)
+            if found is not None:
+                done.outcome = "ok"
+            return found
 
     def exists(self, session_key: str) -> Steps[bool]:
         """Tell whether a live session has this key."""
@@ -116,19 +111,42 @@ class Loading:
             raise UpdateError
         return stands
 
-    def _look_up(self, key: str, done: Block) -> Steps[Found | Tombstone | None]:
+    def _followed(self, key: str, stands: Tombstone | None, done: Block) -> Steps[Found | None]:
+        """Return what a key opens that the request's cookies say has followed one that opens none.
+
+        Raises SessionMoved where the key of what stands there may be on its way.
+        """
         __traceback_hide__ = True
-        try:
-            return (yield from once_more_in_steps(partial(self._look, key)))
-        except InvalidRecord as exc:
-            reason = exc.reason
-        done.outcome = "refused"
-        yield from refused(session_id(self._namespace, key), reason)
+        unsettled = stands is not None and self._services.is_unsettled(stands)
+        for following in next_cookie.followers(key, self._namespace):
+            found = yield from self._look_up(following, done)
+            if isinstance(found, Tombstone):
+                unsettled |= self._services.is_unsettled(found)
+            elif found is not None:
+                return found
+        if unsettled:
+            raise SessionMoved
         return None
 
-    def _look(self, key: str) -> Steps[Found | Tombstone | None]:
+    def _look_up(self, key: str, done: Block) -> Steps[Found | Tombstone | None]:
+        """Look what a key opens, once more where that is not valid; it is refused then."""
         __traceback_hide__ = True
-        stands = yield from self._items.find(session_id(self._namespace, key))
+        record_id = session_id(self._namespace, key)
+        for is_sure in (False, True):
+            try:
+                stands = yield from self._items.find(record_id)
+                return (yield from self._opened_by(key, stands))
+            except InvalidRecord as exc:
+                reason = exc.reason
+            if not is_sure:
+                telemetry.count("doubts", reason=reason)
+        done.outcome = "refused"
+        yield from refused(record_id, reason)
+        return None
+
+    def _opened_by(self, key: str, stands: Stored) -> Steps[Found | Tombstone | None]:
+        """Return what a key opens of what stands under its id."""
+        __traceback_hide__ = True
         if not isinstance(stands, SessionRecord):
             return stands
         if not (yield from self._services.steps.is_live(stands)):

@@ -155,10 +155,9 @@ def _kept_of(cookies: Mapping[str, str]) -> RequestKeys:
 # What the engine tells and asks; outside of a request that is nothing.
 
 
-def chain(session_key: str, namespace: str) -> Iterator[str]:
-    """Yield a key, and those that the request's cookies say have followed its own one."""
+def followers(session_key: str, namespace: str) -> Iterator[str]:
+    """Yield the keys that the request's cookies say have followed its own one."""
     __traceback_hide__ = True
-    yield session_key
     kept = _keys.get()
     if kept is None or not kept.concerns(session_key):
         return
@@ -173,7 +172,7 @@ def chain(session_key: str, namespace: str) -> Iterator[str]:
 def follows(session_key: str, namespace: str) -> bool:
     """Tell whether the request's cookies name a key that follows its own one."""
     __traceback_hide__ = True
-    return len(list(chain(session_key, namespace))) > 1
+    return any(followers(session_key, namespace))
 
 
 def settled(session: SessionBase) -> None:

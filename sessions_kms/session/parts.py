@@ -16,7 +16,7 @@ from sessions_kms.session.merge import Changes
 from sessions_kms.session.snapshot import Snapshot
 
 
-@dataclass(eq=False, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Part:
     """What one request wants stored, and the snapshot that it started from.
 
@@ -38,7 +38,7 @@ class Part:
 
     def starts_from(self, known: Snapshot) -> bool:
         """Tell whether it is to be stored as it is, if it comes first."""
-        return is_same(self.base, known)
+        return self.base is known or is_same(self.base, known)
 
     def look(self, codec: Codec) -> Changes:
         """Find what it changes, once.

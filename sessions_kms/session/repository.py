@@ -5,7 +5,7 @@ verb is steps, for a thread or an event loop. Knows no `SessionStore`, and remem
 """
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 
@@ -31,6 +31,8 @@ else:  # Most requests save nothing.
     moving = LazyModule("sessions_kms.session.moving")
     saving = LazyModule("sessions_kms.session.saving")
 
+KEPT_MAX: Final = 16  # of a project that names another serializer for each kind of session, say
+
 
 class Repository:
     """The sessions of one namespace, as one serializer writes them.
@@ -44,6 +46,16 @@ class Repository:
         self._codec = codec
         self._loading = Loading(services, codec)
         self._loads = loads or self._loading
+
+    @classmethod
+    def of(cls, services: Services, codec: Codec) -> "Repository":
+        """Return the one that is kept with these services, for all who load from the table."""
+        kept = services.kept
+        if (found := kept.get(codec)) is None:
+            if len(kept) >= KEPT_MAX:
+                kept.clear()
+            found = kept[codec] = cls(services, codec)
+        return found
 
     def load(self, session_key: str) -> Steps[Found | None]:
         """Return what a key opens, or one that the request's cookies say has followed it."""
@@ -62,8 +74,10 @@ class Repository:
         __traceback_hide__ = True
         services = self._services
         record, made = yield from sealed(services, self._codec, draft, None)
-        yield from links.write(services, record, made.links)
-        yield from AboutSteps(services).write(record, about.told(made))
+        if made.links:
+            yield from links.write(services, record, made.links)
+        if words := about.told(made):
+            yield from AboutSteps(services).write(record, words)
         try:
             with telemetry.spanned("operation", "create"):
                 yield from services.session_items.steps.create(record, now=record.updated_at)

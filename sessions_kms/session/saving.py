@@ -65,7 +65,7 @@ class Saving:
         try:
             if place.has_waited and part.is_plain:  # Whoever leads waits for DynamoDB meanwhile.
                 part.look(self._codec)
-            while (yield from place.leads()):
+            while not place.is_settled and (yield from place.leads()):
                 yield from self._round(place)
         except deadline.OutOfTime:
             raise StoreUnavailable(CANNOT_BE_TOLD if part.tries.pending else BUSY) from None
@@ -83,7 +83,7 @@ class Saving:
         for place in waiting:
             _meet(lane, place)
         try:
-            taken = _together(lane, [place for place in waiting if not place.is_settled])
+            taken = _together(lane, waiting)
             while taken and not (yield from self._is_tried(own, taken)):
                 taken = taken[: len(taken) // 2]  # One asks too much: who, is told when alone.
         except InvalidRecord as exc:  # what stands
@@ -121,8 +121,9 @@ class Saving:
         lane.known = made
         lane.won()
         _succeed(own, taken, known, made)
-        yield from links.drop(self._services, record.id, known.links - made.links)
-        if about.told(known) and not about.told(made):
+        if known.links:
+            yield from links.drop(self._services, record.id, known.links - made.links)
+        if known.about and about.told(known) and not about.told(made):
             yield from AboutSteps(self._services).drop(record.id)
         return True
 
@@ -150,18 +151,18 @@ class Saving:
         __traceback_hide__ = True
         services = self._services
         known: Snapshot = lane.known
-        yield from links.write(services, record, links.due(services, record, made, known))
-        if about.is_due(services, record, made, known):
+        if made.links:
+            yield from links.write(services, record, links.due(services, record, made, known))
+        if made.about and about.is_due(services, record, made, known):
             yield from AboutSteps(services).write(record, about.told(made))
-        tries = [place.wants.tries for place in taken]
-        before = [each.begin(made) for each in tries]
+        before = [place.wants.tries.begin(made) for place in taken]
         began = services.lanes.steady()
         try:
             now = record.updated_at
             yield from services.session_items.steps.replace(record, expected=known, now=now)
         except (Conflict, SessionTooLarge) as exc:
-            for each, was_pending in zip(tries, before, strict=True):
-                each.pending = was_pending
+            for place, was_pending in zip(taken, before, strict=True):
+                place.wants.tries.pending = was_pending
             if isinstance(exc, SessionTooLarge):
                 raise
             lane.contended = True
@@ -211,6 +212,9 @@ def _meet(lane: Lane[Part], place: Place[Part]) -> None:
 def _together(lane: Lane[Part], waiting: Places) -> Places:
     """Return those who can share the next write, and fail those who cannot be written at all."""
     known: Snapshot = lane.known
+    waiting = [place for place in waiting if not place.is_settled]
+    if len(waiting) == 1 and waiting[0].wants.base is known:  # One alone: nearly always.
+        return waiting
     if waiting and not waiting[0].wants.is_plain:
         first = waiting[0].wants
         if first.base.replaced or first.starts_from(known):

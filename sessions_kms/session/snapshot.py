@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.format.record import SessionRecord
-from sessions_kms.sealed_items.about import Words, words_in
-from sessions_kms.session.links import names_in
+from sessions_kms.sealed_items.about import ABOUT, Words, words_in
+from sessions_kms.session.links import LINKS, names_in
+
+NO_LINKS: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -24,7 +26,7 @@ class Snapshot:
     ttl: int
     payload: bytes = field(repr=False)
     user_id: str | None = field(repr=False)
-    links: frozenset[str] = frozenset()
+    links: frozenset[str] = NO_LINKS
     about: Words = field(default_factory=dict, repr=False)
     replaced: bool = False  # its content was never looked at: nothing of it is merged
 
@@ -44,8 +46,8 @@ class Snapshot:
             ttl=record.ttl,
             payload=payload,
             user_id=content.get(USER_ID),
-            links=names_in(content),
-            about=words_in(content),
+            links=names_in(content) if LINKS in content else NO_LINKS,
+            about=words_in(content) if ABOUT in content else {},
         )
 
     def is_followed_by_sign_in(self, user_id: Any, *, told: bool) -> bool:

@@ -23,7 +23,7 @@ from django.utils import timezone
 from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
-from sessions_kms.format.serializer import Codec
+from sessions_kms.format.serializer import codec_of
 from sessions_kms.sealed_items import about
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services, id_of
@@ -128,7 +128,7 @@ class Importer:
         self._old = old
         self._ignore_not_before = ignore_not_before
         self._sealing = Sealing(services)
-        self._codec = Codec(old.store().serializer())
+        self._codec = codec_of(old.store().serializer)
 
     def take_all(self) -> Iterator[int]:
         """Take over every live session; yield how many more were looked at.

@@ -6,6 +6,7 @@ sync methods, and the making of this process's services.
 """
 
 import logging
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,14 +25,21 @@ WRITES_MAX: Final = 1024  # under way in one process, those that wait for each o
 T = TypeVar("T")
 
 
-@async_unsafe(
-    "The session does I/O: use its async methods (aget, aset, asave, ...) in an async view."
-)
 def sync_only() -> None:
     """Raise SynchronousOnlyOperation in an event loop, which session I/O would block.
 
-    A call of its own rather than a decorator, whose frame would hold the arguments.
+    A call of its own rather than a decorator, whose frame would hold the arguments. Django is
+    only asked in a loop: it asks in a way that raises where there is none.
     """
+    if _get_running_loop() is not None:
+        _sync_only()
+
+
+@async_unsafe(
+    "The session does I/O: use its async methods (aget, aset, asave, ...) in an async view."
+)
+def _sync_only() -> None:
+    """Do nothing, where Django lets it."""
 
 
 class AsyncMethods(SessionBase):

@@ -15,7 +15,7 @@ from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
 from sessions_kms.format.kinds import session_id
-from sessions_kms.format.serializer import Codec
+from sessions_kms.format.serializer import codec_of
 from sessions_kms.sealed_items.sealing import Sealing
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
@@ -133,7 +133,7 @@ def opened_by_package(vector: Vector) -> bytes:
     record = services.session_items.get(session_id(vector.namespace, vector.session_key))
     assert record is not None
     plaintext = Sealing(services).open(record, vector.session_key)
-    Codec(SessionStore().serializer()).loads(plaintext)
+    codec_of(SessionStore().serializer).loads(plaintext)
     return plaintext
 
 
