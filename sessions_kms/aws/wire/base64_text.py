@@ -5,6 +5,7 @@ Large ones go by pybase64 where it is installed (the extra `fast`): Python's own
 """
 
 from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable
 from typing import Final
 
 from sessions_kms.aws.http1.garbled import GarbledAnswer
@@ -35,3 +36,20 @@ def read(text: str) -> bytes:
         except ValueError:
             pass
     raise GarbledAnswer  # Outside the handler, so that no chain leads to the text.
+
+
+def read_each(texts: Iterable[str]) -> list[bytes]:
+    """Return the bytes that texts stand for, each read as `read` does, without a call for each."""
+    __traceback_hide__ = True
+    found = []
+    try:
+        for text in texts:
+            if len(text) >= LARGE or len(text) % 4 or text.endswith("==="):
+                found.append(read(text))
+            else:
+                found.append(a2b_base64(text, strict_mode=True))
+    except ValueError:
+        pass
+    else:
+        return found
+    raise GarbledAnswer

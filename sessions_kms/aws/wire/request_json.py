@@ -27,8 +27,14 @@ def _fields(shape: Structure, value: Mapping[str, Any], name: str) -> str:
     pairs = []
     for each, held in value.items():
         member = members[each]
-        is_text = member is Leaf.TEXT and type(held) is str  # as most are
-        pairs.append(f'"{each}":{quoted(held) if is_text else _written(member, held, each)}')
+        if member is Leaf.TEXT and type(held) is str:  # as most are
+            pairs.append(f'"{each}":{quoted(held)}')
+        elif member is Leaf.ITEM:
+            pairs.append(f'"{each}":{written_item(held)}')
+        elif member is Leaf.FLAG and type(held) is bool:
+            pairs.append(f'"{each}":{"true" if held else "false"}')
+        else:
+            pairs.append(f'"{each}":{_written(member, held, each)}')
     return f"{{{','.join(pairs)}}}"
 
 
@@ -58,7 +64,10 @@ def _leaf(shape: Leaf, value: Any, name: str) -> str:
 
 def _map(member: Shape, value: dict[str, Any], name: str) -> str:
     __traceback_hide__ = True
-    pairs = [f"{quoted(each)}:{_written(member, held, name)}" for each, held in value.items()]
+    pairs = []
+    for each, held in value.items():
+        is_text = member is Leaf.TEXT and type(held) is str
+        pairs.append(f"{quoted(each)}:{quoted(held) if is_text else _written(member, held, name)}")
     return f"{{{','.join(pairs)}}}"
 
 
