@@ -53,13 +53,11 @@ class Signing:
     def signature(self, body: bytes) -> str:
         """Return the signature of the request with a body."""
         __traceback_hide__ = True
-        canonical, to_sign, signed = (
-            self._canonical.copy(),
-            self._to_sign.copy(),
-            self._signed.copy(),
-        )
+        canonical = self._canonical.copy()
         canonical.update(sha256(body).hexdigest().encode())
+        to_sign = self._to_sign.copy()
         to_sign.update(canonical.hexdigest().encode())
+        signed = self._signed.copy()
         signed.update(to_sign.digest())
         return signed.hexdigest()
 
