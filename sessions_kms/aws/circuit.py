@@ -80,10 +80,14 @@ class Circuit:
             telemetry.count("circuit", service=self._service, event="refused")
             raise CircuitOpen
 
+    def answered(self) -> None:
+        """Hear that an attempt was answered, as nearly each is."""
+        self._in_a_row = 0
+
     def heard(self, outcome: Outcome, probe: Probe) -> None:
         """Hear how an attempt ended; the last one of too many time-outs opens the circuit."""
         if outcome is Outcome.ANSWERED:
-            self._in_a_row = 0
+            self.answered()
         elif outcome is Outcome.TIMED_OUT and self._counts_up():
             logger.error(
                 "%s timed out %d times in a row. Calls fail at once until it answers a probe.",

@@ -77,7 +77,7 @@ class WireAsks:
         self._client = client
         self._operation = operation
         self._params = params
-        self._table = table_of(params)
+        self._table: str = params.get("TableName") or table_of(params)
         self._exchange: Exchange | None = None  # One, however often it is asked.
 
     def blocking(self) -> Answer:

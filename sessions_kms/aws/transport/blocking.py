@@ -7,6 +7,7 @@ Each connection serves one request at a time, and none that anything is odd abou
 import os
 import socket
 from collections.abc import Callable
+from math import ceil
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final
@@ -20,7 +21,7 @@ from sessions_kms.aws.transport.channel import Channel, heard
 from sessions_kms.aws.transport.channels import Channels
 from sessions_kms.aws.transport.failures import not_connected, unanswered
 from sessions_kms.aws.transport.kept import Kept, end_of_one_made
-from sessions_kms.aws.transport.watching import is_writable, readable
+from sessions_kms.aws.transport.watching import MILLISECONDS, is_writable, readable
 from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # at one time
@@ -59,12 +60,13 @@ class _Connection:
         """Send a request and return its answer. Raises OSError or GarbledAnswer."""
         __traceback_hide__ = True
         self._send(self.channel.sealed(request), attempt.to_write)
-        reader, answer = AnswerReader(), None
-        while answer is None:
+        reader = AnswerReader()
+        while True:
             data = self._received(attempt.to_read, MORE if attempt.heard else AT_ONCE)
             began, answer = heard(self.channel, reader, data)
+            if answer is not None:
+                return answer
             attempt.heard = attempt.heard or began
-        return answer
 
     def _send(self, data: bytes, left: Callable[[], float]) -> None:
         __traceback_hide__ = True
@@ -78,7 +80,7 @@ class _Connection:
 
     def _received(self, left: Callable[[], float], most: int = AT_ONCE) -> bytes:
         while True:
-            if not self._speaks(left()):
+            if not self._speaks(ceil(left() * MILLISECONDS)):
                 raise OutOfTime
             try:
                 return self._socket.recv(most)

@@ -115,13 +115,10 @@ class Exchange:
         """
         __traceback_hide__ = True
         said = answer_json.read(self._operation, answer)
-        if self._is_told_nothing(said) or self._is_told_of_another(said.get("Item")):
+        # Not even what was asked for of every answer is there, or it tells of another item.
+        if said.keys() <= NOTHING and CAPACITY in self._params:
+            raise GarbledAnswer
+        item: Mapping[str, Any] | None = said.get("Item")
+        if item is not None and not self._params["Key"].items() <= item.items():
             raise GarbledAnswer
         return said
-
-    def _is_told_nothing(self, said: Mapping[str, Any]) -> bool:
-        """Tell whether not even what was asked for of every answer is there."""
-        return said.keys() <= NOTHING and CAPACITY in self._params
-
-    def _is_told_of_another(self, item: Mapping[str, Any] | None) -> bool:
-        return item is not None and not self._params["Key"].items() <= item.items()
