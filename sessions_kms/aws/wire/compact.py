@@ -6,13 +6,15 @@ does nothing but begin and end texts, so of what is between them every second pi
 JSON's own reader has a function asked about each object, and walks over a large value twice.
 """
 
+from functools import lru_cache
 from itertools import compress
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from sessions_kms.aws.wire import base64_text
 from sessions_kms.aws.wire.attribute_values import Item
 
 BEFORE_MAX: Final = 1024  # letters before an item
+AROUND_MAX: Final = 2048  # letters of an item that are none of its values
 
 LONG: Final = 8 * 1024  # letters, from which on a search is faster than to look at each
 
@@ -47,24 +49,48 @@ def _pieces(text: str) -> list[str]:
 
 def _item(pieces: list[str]) -> Item | None:
     __traceback_hide__ = True
-    names, kinds, held = pieces[::_PIECES], pieces[2::_PIECES], pieces[4::_PIECES]
-    size = len(held)
+    held: list[Any] = pieces[4::_PIECES]
+    del pieces[4::_PIECES]
+    around = '"'.join(pieces)
+    form = _form(around) if len(around) <= AROUND_MAX else None
+    if form is None or len(form.names) != len(held):
+        return None
+    if not "".join(compress(held, form.are_texts)).isprintable():
+        return None  # JSON may have to write it otherwise.
+    binary = base64_text.read_each(compress(held, form.are_binary))
+    for number, value in zip(form.binary, binary, strict=True):
+        held[number] = value
+    named = zip(form.names, form.kinds, held, strict=True)
+    return {name: {kind: value} for name, kind, value in named}
+
+
+class _Form(NamedTuple):
+    """The names of an item, and the types of what stands under them."""
+
+    names: list[str]
+    kinds: list[str]
+    are_texts: list[bool]
+    are_binary: list[bool]
+    binary: list[int]  # their numbers
+
+
+@lru_cache(maxsize=64)  # Items have a few forms.
+def _form(around: str) -> _Form | None:
+    """Return the form of an item without its values; None where JSON's reader is to look."""
+    pieces = around.split('"')
+    step = _PIECES - 1
+    names, kinds = pieces[::step], pieces[2::step]
+    size = len(kinds)
     if (
-        len(pieces) != size * _PIECES
-        or pieces[1::_PIECES] != [":{"] * size
-        or pieces[3::_PIECES] != [":"] * size
-        or pieces[5::_PIECES] != [*["},"] * (size - 1), "}}}"]
+        len(pieces) != size * step
+        or pieces[1::step] != [":{"] * size
+        or pieces[3::step] != [":"] * size
+        or pieces[4::step] != [*["},"] * (size - 1), "}}}"]
+        or not {"S", "N", "B"}.issuperset(kinds)
+        or len(set(names)) != size
+        or not "".join(names).isprintable()
     ):
         return None
-    if not {"S", "N", "B"}.issuperset(kinds):
-        return None
-    item: Item = {}
-    texts = names.copy()  # that JSON may have to write otherwise
-    binary = iter(base64_text.read_each(compress(held, map("B".__eq__, kinds))))
-    for name, kind, value in zip(names, kinds, held, strict=True):
-        if kind == "B":
-            item[name] = {"B": next(binary)}
-        else:
-            item[name] = {kind: value}
-            texts.append(value)
-    return item if len(item) == size and "".join(texts).isprintable() else None
+    are_binary = [kind == "B" for kind in kinds]
+    numbers = [number for number, kind in enumerate(kinds) if kind == "B"]
+    return _Form(names, kinds, [not each for each in are_binary], are_binary, numbers)
