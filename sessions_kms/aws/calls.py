@@ -56,26 +56,25 @@ class Service:
     def ask(
         self, ask: Wait, *, probe: Callable[[], Wait] | None = None, attempts: int = ATTEMPTS
     ) -> Steps[Answer]:
-        """Ask until there is an answer, as often and as long as that may be.
+        """Ask until there is an answer, as often and as long as the caller's `deadline.call` lets.
 
         ``probe`` gives what asks for something that changes nothing, the same thing by default.
         Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
         if self.circuit.is_open:
             yield from self.circuit.passed(partial(_probed, probe, ask))
-        with deadline.call(deadline.HASTY.call):
-            try:
-                answer: Answer = yield ask
-            except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged below
-                failure: Exception | None = exc
-            else:  # Nearly always: nothing was made yet for what else may become of a call.
-                self.circuit.answered()
-                self._retries.quota.fill(UNTRIED)
-                return answer
-            try:
-                return (yield from self._again(ask, failure, probe, attempts))
-            finally:
-                failure = None  # Its traceback has this frame: each would keep the other.
+        try:
+            answer: Answer = yield ask
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged below
+            failure: Exception | None = exc
+        else:  # Nearly always: nothing was made yet for what else may become of a call.
+            self.circuit.answered()
+            self._retries.quota.fill(UNTRIED)
+            return answer
+        try:
+            return (yield from self._again(ask, failure, probe, attempts))
+        finally:
+            failure = None  # Its traceback has this frame: each would keep the other.
 
     def _again(
         self,
