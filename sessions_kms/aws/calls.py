@@ -68,8 +68,9 @@ class Service:
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged below
             failure: Exception | None = exc
         else:  # Nearly always: nothing was made yet for what else may become of a call.
-            self.circuit.answered()
-            self._retries.quota.fill(UNTRIED)
+            if self.circuit.in_a_row:
+                self.circuit.answered()
+            self._retries.answered(UNTRIED)
             return answer
         try:
             return (yield from self._again(ask, failure, probe, attempts))

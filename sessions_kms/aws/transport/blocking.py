@@ -36,7 +36,7 @@ class _Connection:
     written to before each request, and have the kernel told the mode before each wait.
     """
 
-    __slots__ = ("_socket", "_speaks", "channel", "ends")
+    __slots__ = ("_socket", "_speaks", "channel", "ends", "is_resumable")
 
     def __init__(self, made: socket.socket, channel: Channel, ends: float) -> None:
         made.setblocking(False)
@@ -44,6 +44,7 @@ class _Connection:
         self._speaks = readable(made.fileno())
         self.channel = channel
         self.ends = ends
+        self.is_resumable = False  # Nothing is known by which its session is resumed.
 
     def open(self, attempt: Attempt) -> None:
         """Shake hands. Raises OSError."""
@@ -181,7 +182,8 @@ class BlockingTransport:
         finally:
             # Not in an `except`: what ends this thread leaves no answer half read, either.
             if keeps:
-                self._channels.answered(connection.channel)
+                if not connection.is_resumable:
+                    connection.is_resumable = self._channels.answered(connection.channel)
                 self._kept.keep(connection)
             else:
                 connection.close()

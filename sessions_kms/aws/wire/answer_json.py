@@ -148,7 +148,7 @@ def _metadata(answer: Answer, *, with_id: bool = True) -> dict[str, Any]:
     """Return what boto tells about an answer."""
     told: dict[str, Any] = {
         "HTTPStatusCode": answer.status,
-        "HTTPHeaders": dict(answer.headers),
+        "HTTPHeaders": answer.headers,
         "RetryAttempts": 0,
     }
     if with_id and (request_id := answer.headers.get("x-amzn-requestid")) is not None:

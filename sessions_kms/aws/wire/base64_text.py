@@ -6,6 +6,7 @@ Large ones go by pybase64 where it is installed (the extra `fast`): Python's own
 
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from sessions_kms.aws.http1.garbled import GarbledAnswer
@@ -14,6 +15,9 @@ try:
     import pybase64
 except ImportError:
     pybase64 = None  # type: ignore[assignment]
+    _read_large = partial(a2b_base64, strict_mode=True)
+else:
+    _read_large = partial(pybase64.b64decode, validate=True)
 
 LARGE: Final = 512  # bytes or letters, below which Python's own is the faster one
 
@@ -30,9 +34,8 @@ def read(text: str) -> bytes:
     __traceback_hide__ = True
     if len(text) % 4 == 0 and not text.endswith("==="):  # Before 3.12, Python takes a needless `=`.
         try:
-            if pybase64 is not None and len(text) >= LARGE:
-                return pybase64.b64decode(text, validate=True)
-            return a2b_base64(text, strict_mode=True)
+            is_small = len(text) < LARGE
+            return a2b_base64(text, strict_mode=True) if is_small else _read_large(text)
         except ValueError:
             pass
     raise GarbledAnswer  # Outside the handler, so that no chain leads to the text.
@@ -44,12 +47,12 @@ def read_each(texts: Iterable[str]) -> list[bytes]:
     found = []
     try:
         for text in texts:
-            if len(text) >= LARGE or len(text) % 4 or text.endswith("==="):
-                found.append(read(text))
-            else:
-                found.append(a2b_base64(text, strict_mode=True))
+            if len(text) % 4 or text.endswith("==="):
+                break
+            is_small = len(text) < LARGE
+            found.append(a2b_base64(text, strict_mode=True) if is_small else _read_large(text))
+        else:
+            return found
     except ValueError:
         pass
-    else:
-        return found
     raise GarbledAnswer

@@ -16,7 +16,7 @@ from sessions_kms.aws.wire.attribute_values import Item
 BEFORE_MAX: Final = 1024  # letters before an item
 AROUND_MAX: Final = 2048  # letters of an item that are none of its values
 
-LONG: Final = 8 * 1024  # letters, from which on a search is faster than to look at each
+LONG: Final = 4 * 1024  # letters, more of which are searched, and not looked at one by one
 
 _BEGINS: Final = '},"Item":{"'
 _PIECES: Final = 6  # of a value: its name `":{"` its type `":"` what it holds `"},"`
@@ -32,19 +32,20 @@ def with_item_last(text: str) -> tuple[str, Item] | None:
         return None
     before, begins, after = text.partition(_BEGINS)
     is_one = begins and len(before) <= BEFORE_MAX and '"Item"' not in before
-    item = _item(after.split('"') if len(after) < LONG else _pieces(after)) if is_one else None
+    item = _item(after.split('"') if len(after) <= LONG else _pieces(after)) if is_one else None
     return None if item is None else (f"{before}}}}}", item)
 
 
 def _pieces(text: str) -> list[str]:
     """Return what `text.split('"')` does."""
     __traceback_hide__ = True
-    pieces, begin = [], 0
-    while (end := text.find('"', begin)) >= 0:
-        pieces.append(text[begin:end])
+    pieces: list[str] = []
+    begin = 0
+    while (until := begin + LONG) < len(text) and (end := text.find('"', until)) >= 0:
+        *whole, cut = text[begin:until].split('"')
+        pieces += [*whole, text[until - len(cut) : end]]
         begin = end + 1
-    pieces.append(text[begin:])
-    return pieces
+    return pieces + text[begin:].split('"')
 
 
 def _item(pieces: list[str]) -> Item | None:

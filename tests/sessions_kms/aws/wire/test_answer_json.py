@@ -287,7 +287,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("body", [*READ_FAST, *READ_BY_JSON])
-@pytest.mark.parametrize("long", [compact_form.LONG, 0])
+@pytest.mark.parametrize("long", [compact_form.LONG, 40, 1, 0])
 def test_item_that_comes_last_is_read_as_boto_reads_it(
     body: bytes, long: int, boto: Boto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
