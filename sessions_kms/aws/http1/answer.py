@@ -60,22 +60,17 @@ class AnswerReader:
             is_head = len(_HEAD_ENDS) <= begin <= HEAD_MAX
             headers = known.read(data[: begin - 2].decode("latin-1")) if is_head else None
             if headers is not None:
-                return self._at_once(headers, data, begin)
+                length = int(headers["content-length"])
+                if length == len(data) - begin <= BODY_MAX:  # Nearly always it is all there.
+                    return Answer(FINAL, headers, data[begin:], keeps_alive=True)
+                self._taken, self._head, self._body = begin, Head(1, FINAL, headers), Sized(length)
+                data = data[begin:]
         if self._body is None:
             self._held += data
             if not self._has_head():
                 return None
             data = self._held
         return self._answer(data)
-
-    def _at_once(self, headers: dict[str, str], data: bytes, begin: int) -> Answer | None:
-        """Read on behind a head that is known; nearly always that is the whole answer."""
-        __traceback_hide__ = True
-        length = int(headers["content-length"])
-        if length == len(data) - begin <= BODY_MAX:
-            return Answer(FINAL, headers, data[begin:], keeps_alive=True)
-        self._taken, self._head, self._body = begin, Head(1, FINAL, headers), Sized(length)
-        return self._answer(data[begin:])
 
     def end(self) -> None:
         """Hear that the connection has ended, before the answer was whole.

@@ -60,7 +60,13 @@ class _Connection:
     def ask(self, request: bytes, attempt: Attempt) -> Answer:
         """Send a request and return its answer. Raises OSError or GarbledAnswer."""
         __traceback_hide__ = True
-        self._send(self.channel.sealed(request), attempt.to_write)
+        said = self.channel.sealed(request)
+        try:
+            sent = self._socket.send(said)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(said):
+            self._send(memoryview(said)[sent:], attempt.to_write)
         reader = AnswerReader()
         while True:
             data = self._received(attempt.to_read, MORE if attempt.heard else AT_ONCE)
@@ -69,12 +75,12 @@ class _Connection:
                 return answer
             attempt.heard = attempt.heard or began
 
-    def _send(self, data: bytes, left: Callable[[], float]) -> None:
+    def _send(self, data: bytes | memoryview, left: Callable[[], float]) -> None:
         __traceback_hide__ = True
-        sent = 0
-        while sent < len(data):
+        data = memoryview(data)
+        while data:
             try:
-                sent += self._socket.send(memoryview(data)[sent:] if sent else data)
+                data = data[self._socket.send(data) :]
             except BlockingIOError:
                 if not is_writable(self._socket.fileno(), left()):
                     raise OutOfTime from None

@@ -19,7 +19,6 @@ Value = dict[str, Any]
 Item = dict[str, Value]
 
 NO_ITEM: Final = "An item must be a dict of typed values under their names."
-NO_VALUE: Final = (None, None)
 
 # The types whose values are as JSON has them, once its reader has made bytes of binary ones.
 _AS_THEY_ARE: Final[dict[str, type]] = {"S": str, "N": str, "B": bytes, "BOOL": bool, "NULL": bool}
@@ -75,9 +74,10 @@ def written_item(item: Any, depth: int = 0) -> str:
     for name, value in item.items():
         if type(name) is not str:
             raise TypeError(NO_ITEM)
-        is_one = type(value) is dict and len(value) == 1
-        kind, held = next(iter(value.items())) if is_one else NO_VALUE
-        if kind in {"S", "N"} and type(held) is str:
+        kind = held = None
+        if type(value) is dict and len(value) == 1:
+            ((kind, held),) = value.items()
+        if type(held) is str and kind in {"S", "N"}:
             pairs.append(f'{quoted(name)}:{{"{kind}":{quoted(held)}}}')
         elif kind == "B" and type(held) is bytes:
             is_small = len(held) < base64_text.LARGE

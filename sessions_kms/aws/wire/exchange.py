@@ -83,28 +83,21 @@ class Target:
 class Exchange:
     """An operation and its parameters, which may be asked more than once: it stays the same one."""
 
-    __slots__ = ("_body", "_operation", "_params", "_target")
+    __slots__ = ("_operation", "_params", "_target", "body")
 
     def __init__(self, target: Target, operation: str, params: Mapping[str, Any]) -> None:
+        """Write the body. Raises TypeError, naming the parameter that is at fault."""
+        __traceback_hide__ = True
         self._target = target
         self._operation = operation
         self._params = params
-        self._body: bytes | None = None
-
-    @property
-    def body(self) -> bytes:
-        """The parameters as they are sent. Raises TypeError, naming the one that is at fault."""
-        __traceback_hide__ = True
-        if self._body is None:
-            params = self._params
-            if self._operation == TRANSACTION and TOKEN not in params:
-                # As boto does: asked again by the same body, it is applied once.
-                params = {**params, TOKEN: str(uuid.uuid4())}
-            self._body = request_json.body_of(self._operation, params)
-        return self._body
+        if operation == TRANSACTION and TOKEN not in params:
+            # As boto does: asked again by the same body, it is applied once.
+            params = {**params, TOKEN: str(uuid.uuid4())}
+        self.body = request_json.body_of(operation, params)
 
     def request(self, credentials: Credentials, at: int) -> bytes:
-        """Return the request, signed at an epoch second. Raises as `body` does, or ValueError."""
+        """Return the request, signed at an epoch second. Raises ValueError."""
         __traceback_hide__ = True
         return self._target.request(self._operation, self.body, credentials, at)
 
