@@ -72,6 +72,11 @@ class AnswerReader:
             data = self._held
         return self._answer(data)
 
+    @property
+    def left(self) -> int:
+        """How many bytes of the body have yet to come; 0 where nobody can tell."""
+        return self._body.left if isinstance(self._body, Sized) else 0
+
     def end(self) -> None:
         """Hear that the connection has ended, before the answer was whole.
 

@@ -26,7 +26,10 @@ from sessions_kms.concurrency.deadline import HASTY, Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # at one time
 AT_ONCE: Final = 16 * 1024  # bytes that are read first: room for more costs more to make
-MORE: Final = 128 * 1024  # bytes that are read at one time of an answer that is longer
+# Bytes that are read at one time of an answer that is longer: where it is known how long, no
+# room is made for more than that and what TLS adds. Much room is asked of the system each time.
+MORE: Final = 128 * 1024
+BESIDE: Final = 4 * 1024
 
 
 class _Connection:
@@ -67,13 +70,15 @@ class _Connection:
             sent = 0
         if sent < len(said):
             self._send(memoryview(said)[sent:], attempt.to_write)
-        reader = AnswerReader()
+        reader, most = AnswerReader(), AT_ONCE
         while True:
-            data = self._received(attempt.to_read, MORE if attempt.heard else AT_ONCE)
+            data = self._received(attempt.to_read, most)
             began, answer = heard(self.channel, reader, data)
             if answer is not None:
                 return answer
-            attempt.heard = attempt.heard or began
+            if began:
+                attempt.heard = True
+                most = min(reader.left + BESIDE, MORE) if reader.left else MORE
 
     def _send(self, data: bytes | memoryview, left: Callable[[], float]) -> None:
         __traceback_hide__ = True
