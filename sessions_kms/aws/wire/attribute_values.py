@@ -62,15 +62,16 @@ def _inner(kind: str, held: Any, depth: int) -> Any:
     return list(map(base64_text.read, held)) if kind == "BS" else held
 
 
-def written_item(item: Any, depth: int = 0) -> str:
-    """Return the JSON of values under their names. Raises TypeError.
+def write_item(parts: list[str], item: Any, depth: int = 0) -> None:
+    """Add the JSON of values under their names to the parts of a text. Raises TypeError.
 
-    Texts and bytes, which nearly all are, are written here: a call for each would cost more.
+    A large value is a part of its own: it is copied when all are joined, and not before. Texts
+    and bytes, which nearly all are, are written here: a call for each would cost more.
     """
     __traceback_hide__ = True
     if not isinstance(item, dict):
         raise TypeError(NO_ITEM)
-    pairs = []
+    begins = "{"
     for name, value in item.items():
         if type(name) is not str:
             raise TypeError(NO_ITEM)
@@ -78,14 +79,15 @@ def written_item(item: Any, depth: int = 0) -> str:
         if type(value) is dict and len(value) == 1:
             ((kind, held),) = value.items()
         if type(held) is str and kind in {"S", "N"}:
-            pairs.append(f'{quoted(name)}:{{"{kind}":{quoted(held)}}}')
-        elif kind == "B" and type(held) is bytes:
-            is_small = len(held) < base64_text.LARGE
-            text = b2a(held, newline=False).decode() if is_small else base64_text.written(held)
-            pairs.append(f'{quoted(name)}:{{"B":"{text}"}}')
+            parts.append(f'{begins}{quoted(name)}:{{"{kind}":{quoted(held)}}}')
+        elif kind != "B" or type(held) is not bytes:
+            parts.append(f"{begins}{quoted(name)}:{_written(value, depth)}")
+        elif len(held) < base64_text.LARGE:
+            parts.append(f'{begins}{quoted(name)}:{{"B":"{b2a(held, newline=False).decode()}"}}')
         else:
-            pairs.append(f"{quoted(name)}:{_written(value, depth)}")
-    return f"{{{','.join(pairs)}}}"
+            parts += (f'{begins}{quoted(name)}:{{"B":"', base64_text.written(held), '"}')
+        begins = ","
+    parts.append("}" if item else "{}")
 
 
 def _written(value: Any, depth: int) -> str:
@@ -134,7 +136,9 @@ def _write_binaries(held: Any, depth: int) -> str:
 
 def _write_map(held: Any, depth: int) -> str:
     __traceback_hide__ = True
-    return written_item(held, _no_deeper(depth))
+    parts: list[str] = []
+    write_item(parts, held, _no_deeper(depth))
+    return "".join(parts)
 
 
 def _write_list(held: Any, depth: int) -> str:
