@@ -52,32 +52,26 @@ class Target:
     region: str
     user_agent: str
 
-    _heads: dict[str, _Head] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # Of the last request of each operation.
+    heads: dict[str, _Head] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def _signer(self) -> Signer:
         return Signer(self.region, SERVICE)
 
-    def request(self, operation: str, body: bytes, credentials: Credentials, at: int) -> bytes:
-        """Return a request, signed at an epoch second. Raises ValueError.
+    def head(self, operation: str, credentials: Credentials, at: int) -> _Head:
+        """Return what the requests for an operation in a second have in common, and keep it.
 
-        What it has in common with the last one of the operation, if that is of the same second,
-        is used again.
+        Raises ValueError.
         """
-        __traceback_hide__ = True
-        head = self._heads.get(operation)
-        if head is None or head.at != at or head.credentials is not credentials:
-            head = self._heads[operation] = self._head(operation, credentials, at)
-        return post(head.opening, head.signing.signature(body), body)
-
-    def _head(self, operation: str, credentials: Credentials, at: int) -> _Head:
         __traceback_hide__ = True
         host, headers = self.endpoint.authority, HEADERS[operation]
         moment = datetime.fromtimestamp(at, UTC)
         signing = self._signer.signing({"Host": host, **headers}, credentials, moment)
         unsigned = {"User-Agent": self.user_agent, "Accept-Encoding": "identity"}
         opened = opening(host, {**headers, **unsigned, **signing.headers}.items())
-        return _Head(credentials, at, opened, signing)
+        made = self.heads[operation] = _Head(credentials, at, opened, signing)
+        return made
 
 
 class Exchange:
@@ -97,9 +91,16 @@ class Exchange:
         self.body = request_json.body_of(operation, params)
 
     def request(self, credentials: Credentials, at: int) -> bytes:
-        """Return the request, signed at an epoch second. Raises ValueError."""
+        """Return the request, signed at an epoch second. Raises ValueError.
+
+        What it has in common with the last one of the operation, if that is of the same second,
+        is used again.
+        """
         __traceback_hide__ = True
-        return self._target.request(self._operation, self.body, credentials, at)
+        head = self._target.heads.get(self._operation)
+        if head is None or head.at != at or head.credentials is not credentials:
+            head = self._target.head(self._operation, credentials, at)
+        return post(head.opening, head.signing.signature(self.body), self.body)
 
     def answered(self, answer: Answer) -> dict[str, Any]:
         """Return what an answer says.

@@ -33,6 +33,9 @@ def _write_fields(parts: list[str], shape: Structure, value: Mapping[str, Any], 
             parts.append(f'{begins}"{each}":{quoted(held)}')
         elif member is Leaf.FLAG and type(held) is bool:
             parts.append(f'{begins}"{each}":{"true" if held else "false"}')
+        elif member is Leaf.ITEM:
+            parts.append(f'{begins}"{each}":')
+            write_item(parts, held)
         else:
             parts.append(f'{begins}"{each}":')
             _write(parts, member, held, each)
