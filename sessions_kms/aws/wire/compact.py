@@ -53,7 +53,10 @@ def _item(pieces: list[str]) -> Item | None:
     held: list[Any] = pieces[4::_PIECES]
     del pieces[4::_PIECES]
     around = '"'.join(pieces)
-    form = _form(around) if len(around) <= AROUND_MAX else None
+    try:
+        form = _form(around) if len(around) <= AROUND_MAX else None
+    except _OtherForm:
+        return None
     if form is None or len(form.names) != len(held):
         return None
     if not "".join(compress(held, form.are_texts)).isprintable():
@@ -65,19 +68,24 @@ def _item(pieces: list[str]) -> Item | None:
     return {name: {kind: value} for name, kind, value in named}
 
 
+class _OtherForm(Exception):
+    """JSON's reader is to look. Raised, as what returned would be kept: values may be in it."""
+
+
 class _Form(NamedTuple):
     """The names of an item, and the types of what stands under them."""
 
-    names: list[str]
-    kinds: list[str]
-    are_texts: list[bool]
-    are_binary: list[bool]
-    binary: list[int]  # their numbers
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    are_texts: tuple[bool, ...]
+    are_binary: tuple[bool, ...]
+    binary: tuple[int, ...]  # their numbers
 
 
 @lru_cache(maxsize=64)  # Items have a few forms.
-def _form(around: str) -> _Form | None:
-    """Return the form of an item without its values; None where JSON's reader is to look."""
+def _form(around: str) -> _Form:
+    """Return the form of an item that is given without its values. Raises _OtherForm."""
+    __traceback_hide__ = True
     pieces = around.split('"')
     step = _PIECES - 1
     names, kinds = pieces[::step], pieces[2::step]
@@ -91,7 +99,12 @@ def _form(around: str) -> _Form | None:
         or len(set(names)) != size
         or not "".join(names).isprintable()
     ):
-        return None
-    are_binary = [kind == "B" for kind in kinds]
-    numbers = [number for number, kind in enumerate(kinds) if kind == "B"]
-    return _Form(names, kinds, [not each for each in are_binary], are_binary, numbers)
+        raise _OtherForm
+    are_binary = tuple(kind == "B" for kind in kinds)
+    return _Form(
+        names=tuple(names),
+        kinds=tuple(kinds),
+        are_texts=tuple(not each for each in are_binary),
+        are_binary=are_binary,
+        binary=tuple(number for number, each in enumerate(are_binary) if each),
+    )
