@@ -5,12 +5,20 @@ error. Knows no operation.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from sessions_kms.aws import clients, retrying
 from sessions_kms.aws.circuit import Circuit, CircuitOpen, Outcome
 from sessions_kms.aws.clock import offset_if_refused, signing_with
-from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, RetriesOfCall, seconds_told
+from sessions_kms.aws.retrying import (
+    ATTEMPTS,
+    UNTRIED,
+    Failure,
+    Retries,
+    RetriesOfCall,
+    seconds_told,
+)
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Pause, Steps, Wait
 
@@ -48,32 +56,50 @@ class Service:
     def ask(
         self, ask: Wait, *, probe: Callable[[], Wait] | None = None, attempts: int = ATTEMPTS
     ) -> Steps[Answer]:
-        """Ask until there is an answer, as often and as long as that may be.
+        """Ask until there is an answer, as often and as long as the caller's `deadline.call` lets.
 
         ``probe`` gives what asks for something that changes nothing, the same thing by default.
         Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
-
-        def probed() -> "Steps[Outcome]":  # in quotes: else it would be made at each call
-            return _outcome_of(probe() if probe else ask)
-
         if self.circuit.is_open:
-            yield from self.circuit.passed(probed)
+            yield from self.circuit.passed(partial(_probed, probe, ask))
+        try:
+            answer: Answer = yield ask
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged below
+            failure: Exception | None = exc
+        else:  # Nearly always: nothing was made yet for what else may become of a call.
+            if self.circuit.in_a_row:
+                self.circuit.answered()
+            self._retries.answered(UNTRIED)
+            return answer
+        try:
+            return (yield from self._again(ask, failure, probe, attempts))
+        finally:
+            failure = None  # Its traceback has this frame: each would keep the other.
+
+    def _again(
+        self,
+        ask: Wait,
+        failure: Exception | None,
+        probe: Callable[[], Wait] | None,
+        attempts: int,
+    ) -> Steps[Answer]:
+        """Go on from a first attempt that failed."""
         retries = self._retries.of_call(attempts)
-        with deadline.call(deadline.HASTY.call):
-            while True:
-                try:
-                    answer = yield from _signed_in_time(ask)
-                except Exception as exc:
-                    self.circuit.heard(_outcome(exc), probed)
-                    pause = self._pause_after(exc, retries)
-                    if pause is None:
-                        raise
-                else:
-                    self.circuit.heard(Outcome.ANSWERED, probed)
-                    retries.answered()
-                    return answer
-                yield Pause(pause, retrying.sleep)
+        while True:
+            try:
+                answer = yield from _signed_in_time(ask, failure)
+            except Exception as exc:
+                failure = None
+                self.circuit.heard(_outcome(exc), partial(_probed, probe, ask))
+                pause = self._pause_after(exc, retries)
+                if pause is None:
+                    raise
+            else:
+                self.circuit.answered()
+                retries.answered()
+                return answer
+            yield Pause(pause, retrying.sleep)
 
     def _pause_after(self, exc: Exception, retries: RetriesOfCall) -> float | None:
         """Return the seconds until the next attempt; None where none is to be or can be made."""
@@ -84,16 +110,24 @@ class Service:
         return pause if pause is not None and deadline.has_time_for(pause) else None
 
 
-def _signed_in_time(ask: Wait) -> Steps[Answer]:
-    """Ask, and once more where the signature was refused for its time: by that answer's `Date`."""
+def _signed_in_time(ask: Wait, failure: Exception | None) -> Steps[Answer]:
+    """Ask, and once more where the signature was refused for its time: by that answer's `Date`.
+
+    ``failure`` is how it ended if it was asked already.
+    """
     answer: Answer
+    if failure is None:
+        try:
+            answer = yield ask
+            return answer
+        except Exception as exc:  # noqa: BLE001 - it is raised below
+            failure = exc
     try:
-        answer = yield ask
-        return answer
-    except Exception as exc:
-        offset = _offset_of_refusal(exc)
+        offset = _offset_of_refusal(failure)
         if offset is None:
-            raise
+            raise failure
+    finally:
+        failure = None  # Its traceback has this frame: each would keep the other.
     with signing_with(offset):
         answer = yield ask
         return answer
@@ -106,9 +140,10 @@ def _offset_of_refusal(exc: Exception) -> float | None:
     return offset_if_refused(clients.clock(), headers.get("date"))
 
 
-def _outcome_of(probe: Wait) -> Steps[Outcome]:
+def _probed(probe: Callable[[], Wait] | None, ask: Wait) -> "Steps[Outcome]":
+    """Ask what a probe is, the same thing without one."""
     try:
-        yield probe
+        yield probe() if probe else ask
     except Exception as exc:  # noqa: BLE001 - whatever it is, it is how that ended
         return _outcome(exc)
     return Outcome.ANSWERED

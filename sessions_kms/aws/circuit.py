@@ -57,16 +57,11 @@ class Circuit:
         self._clock = clock
         self._pause = pause
         self._lock = Lock()
-        self._in_a_row = 0
-        self._open = False
+        self.in_a_row = 0  # time-outs
+        self.is_open = False  # whether calls fail at once
         self._probing = False
         self._next_probe = 0.0
         self._forgotten = False
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether calls fail at once."""
-        return self._open
 
     def forget(self) -> None:
         """Probe no more: nobody will ask this one again."""
@@ -76,14 +71,18 @@ class Circuit:
         """Let a call pass while the service answers. Raises CircuitOpen."""
         if self._takes_probe() and not self._probes_behind(probe):
             yield from self._probe_once(probe)
-        if self._open:
+        if self.is_open:
             telemetry.count("circuit", service=self._service, event="refused")
             raise CircuitOpen
+
+    def answered(self) -> None:
+        """Hear that an attempt was answered."""
+        self.in_a_row = 0
 
     def heard(self, outcome: Outcome, probe: Probe) -> None:
         """Hear how an attempt ended; the last one of too many time-outs opens the circuit."""
         if outcome is Outcome.ANSWERED:
-            self._in_a_row = 0
+            self.answered()
         elif outcome is Outcome.TIMED_OUT and self._counts_up():
             logger.error(
                 "%s timed out %d times in a row. Calls fail at once until it answers a probe.",
@@ -97,16 +96,16 @@ class Circuit:
     def _counts_up(self) -> bool:
         """Count a time-out; True where it is the one that opens the circuit."""
         with self._lock:
-            self._in_a_row += 1
-            if self._open or self._in_a_row < TIMEOUTS:
+            self.in_a_row += 1
+            if self.is_open or self.in_a_row < TIMEOUTS:
                 return False
-            self._open = True
+            self.is_open = True
             return True
 
     def _takes_probe(self) -> bool:
         """Take the turn to probe, if nobody has it and it is time."""
         with self._lock:
-            if not self._open or self._probing or self._clock() < self._next_probe:
+            if not self.is_open or self._probing or self._clock() < self._next_probe:
                 return False
             self._probing = True
             return True
@@ -140,7 +139,7 @@ class Circuit:
             self._probing = False
             self._next_probe = self._clock() + PROBE_EVERY
             if answered:
-                self._open, self._in_a_row = False, 0
+                self.is_open, self.in_a_row = False, 0
         if answered:
             logger.warning("%s answers again.", self._service)
             telemetry.count("circuit", service=self._service, event="closed")

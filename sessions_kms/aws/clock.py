@@ -54,7 +54,7 @@ class ServerClock:
 
     def __init__(self, local: Callable[[], float] = time.time) -> None:
         self.local = local
-        self._offset = 0.0
+        self.offset = 0.0  # seconds that the local clock is behind the server's
         self._heard: deque[float] = deque(maxlen=SAMPLES)
         self._lock = threading.Lock()
 
@@ -63,16 +63,11 @@ class ServerClock:
         """Tell whether it has heard what time it is at all."""
         return bool(self._heard)
 
-    @property
-    def offset(self) -> float:
-        """The seconds that the local clock is behind the server's."""
-        return self._offset
-
     def __call__(self) -> float:
         """Return epoch seconds. Raises StoreUnavailable where the local clock is off by days."""
-        if abs(self._offset) > OFFSET_MAX:
+        if abs(self.offset) > OFFSET_MAX:
             raise StoreUnavailable("The clock of this machine is wrong by more than a week.")
-        return self.local() + self._offset
+        return self.local() + self.offset
 
     def hear(self, date: str | None) -> None:
         """Hear the `Date` of an answer that has just come."""
@@ -86,11 +81,11 @@ class ServerClock:
                 return
             self._heard.append(offset)
             believed = self._believed()
-            if believed is not None and abs(believed - self._offset) > GRAIN:
-                was, self._offset = self._offset, believed
+            if believed is not None and abs(believed - self.offset) > GRAIN:
+                was, self.offset = self.offset, believed
                 if abs(was) <= REFUSED_FROM < abs(believed):
                     _tell(believed)
-        telemetry.measure("clock.offset", self._offset)
+        telemetry.measure("clock.offset", self.offset)
 
     def has_passed(self, moment: float) -> bool:
         """Tell whether it is so late, by this clock and by the last answer of this task alone.
@@ -104,8 +99,8 @@ class ServerClock:
         """Tell whether an answer shows what is believed, as the last one did: nearly each does."""
         return (
             len(self._heard) == SAMPLES
-            and abs(offset - self._offset) <= GRAIN
-            and abs(self._heard[-1] - self._offset) <= GRAIN
+            and abs(offset - self.offset) <= GRAIN
+            and abs(self._heard[-1] - self.offset) <= GRAIN
         )
 
     def _believed(self) -> float | None:

@@ -89,6 +89,11 @@ class Retries:
         self.chance = chance
         self.quota = _Quota()
 
+    def answered(self, tokens: int) -> None:
+        """Hear that a call was answered, which gives so many tokens back."""
+        if self.quota.left != FULL:  # Nearly always it is: no lock then.
+            self.quota.fill(tokens)
+
     def of_call(self, attempts: int = ATTEMPTS) -> "RetriesOfCall":
         """Return the retries of a call that is about to be made, as so many attempts at most."""
         return RetriesOfCall(self, attempts)
@@ -124,7 +129,7 @@ class RetriesOfCall:
 
     def answered(self) -> None:
         """Hear that the call was answered: what its last retry cost is given back."""
-        self._retries.quota.fill(self._cost or UNTRIED)
+        self._retries.answered(self._cost or UNTRIED)
 
 
 FULL, FOR_THROTTLED, FOR_OTHERS, UNTRIED = 500, 5, 14, 1  # tokens, of boto's standard mode
@@ -132,18 +137,16 @@ FULL, FOR_THROTTLED, FOR_OTHERS, UNTRIED = 500, 5, 14, 1  # tokens, of boto's st
 
 class _Quota:
     def __init__(self) -> None:
-        self._left = FULL
+        self.left = FULL
         self._lock = Lock()
 
     def takes(self, cost: int) -> bool:
         with self._lock:
-            if cost > self._left:
+            if cost > self.left:
                 return False
-            self._left -= cost
+            self.left -= cost
             return True
 
     def fill(self, tokens: int) -> None:
-        if self._left == FULL:  # Nearly always: no lock then.
-            return
         with self._lock:
-            self._left = min(FULL, self._left + tokens)
+            self.left = min(FULL, self.left + tokens)

@@ -8,7 +8,7 @@ them for all, and a call waits for it as long as the call may take.
 import copy
 from collections.abc import Callable
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final
 
 from sessions_kms.concurrency import deadline
@@ -32,6 +32,7 @@ class FetchedCredentials:
         self._lookups: BoundedPool[Any] = lookups or BoundedPool(threads=1)
         self._found: Any = None
         self._frozen: Any = None
+        self._good_in = 0  # the epoch second in which they were found to last for minutes yet
         self._failure: tuple[Exception, float] | None = None
 
     def get_frozen_credentials(self) -> Any:
@@ -46,9 +47,14 @@ class FetchedCredentials:
         """Return credentials to sign with, without waiting; None where that has to be."""
         if self._frozen is None:
             return None
-        if self._due(None):  # For minutes yet they are good, as a rule.
-            if self._due(LEAST):
-                return None
+        second = int(time())  # boto's answer takes as long as to sign a request.
+        if second == self._good_in:
+            return self._frozen
+        if not self._due(None):  # For minutes yet they are good, as a rule.
+            self._good_in = second
+        elif self._due(LEAST):
+            return None
+        else:
             self._begin()
         return self._frozen
 
@@ -76,7 +82,7 @@ class FetchedCredentials:
     def _fetch(self) -> Any:
         try:
             with deadline.call(FETCH):
-                self._frozen = self._fetched()
+                self._frozen, self._good_in = self._fetched(), 0
         except Exception as exc:
             self._failure = (exc, monotonic())
             raise

@@ -16,7 +16,7 @@ from sessions_kms.aws.calls import error_code, is_client_error, service
 from sessions_kms.aws.client.asking import TableClient, asking, table_of
 from sessions_kms.aws.clients import kms_client
 from sessions_kms.aws.errors import WRITES, is_named, table_error
-from sessions_kms.aws.retrying import ATTEMPTS
+from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Call, Steps, Wait, run
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.telemetry import telemetry
@@ -117,7 +117,8 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
     with telemetry.timed("aws", service="kms", operation=operation):
         try:
             client = kms_client(region_of(key_id))
-            return run(service(f"kms {client.meta.region_name}").ask(Call(ask)))
+            with deadline.call(deadline.HASTY.call):
+                return run(service(f"kms {client.meta.region_name}").ask(Call(ask)))
         except Exception as exc:
             # Whatever else the SDK raises, the answer is unknown.
             if is_client_error(exc) and is_named(exc):
@@ -137,9 +138,12 @@ def call_table(client: TableClient, operation: str, **params: Any) -> Steps[dict
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
             ask, probe = asking(client, operation, params), partial(_probe, client, params)
-            # Whether a write may be sent again, only `storage.sending` knows.
-            attempts = 1 if operation in WRITES else ATTEMPTS
-            return (yield from service("dynamodb").ask(ask, probe=probe, attempts=attempts))
+            known = service("dynamodb")
+            if operation in WRITES:
+                # Whether it may be sent again, only `storage.sending` knows, which bounds it.
+                return (yield from known.ask(ask, probe=probe, attempts=1))
+            with deadline.call(deadline.HASTY.call):
+                return (yield from known.ask(ask, probe=probe))
         except Exception as exc:
             # A body cut short or garbled raises anything, not only botocore's own errors.
             raise table_error(exc, operation, params) from exc

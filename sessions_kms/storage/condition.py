@@ -31,7 +31,7 @@ class Condition:
         """Return the members of a request that state it."""
         return {
             "ConditionExpression": self.expression,
-            "ExpressionAttributeNames": names_in(self.expression),
+            "ExpressionAttributeNames": dict(_names_in(self.expression)),
             **({"ExpressionAttributeValues": self.values} if self.values else {}),
         }
 

@@ -61,21 +61,22 @@ class Sender:
 
         Raises ConditionFailed, or FateUnknown.
         """
-        return self._applied(operation, TableName=self.name, **params)
+        return self._applied(operation, {"TableName": self.name, **params})
 
     def transacted(self, actions: list[dict[str, Any]]) -> Steps[None]:
         """Send writes of which all are to be applied or none, as `written` does.
 
         Raises TransactionCanceled because of a condition, or FateUnknown.
         """
-        return self._applied("transact_write_items", TransactItems=actions)
+        return self._applied("transact_write_items", {"TransactItems": actions})
 
-    def _applied(self, operation: str, **params: Any) -> Steps[None]:
+    def _applied(self, operation: str, params: dict[str, Any]) -> Steps[None]:
+        params["ReturnConsumedCapacity"] = "TOTAL"
         began = time.monotonic()
         with _OneCall(deadline.HASTY.call):
             for longest in PAUSES:
                 try:
-                    yield from self._once(operation, **params)
+                    yield from self._once(operation, params)
                 except NotApplied:
                     pause = random.uniform(0, longest)  # noqa: S311 - only spreads
                     if time.monotonic() - began > LAST_START or not deadline.has_time_for(pause):
@@ -83,13 +84,11 @@ class Sender:
                     yield self._pause(pause)
                 else:
                     return
-            yield from self._once(operation, **params)
+            yield from self._once(operation, params)
 
-    def _once(self, operation: str, **params: Any) -> Steps[None]:
+    def _once(self, operation: str, params: Mapping[str, Any]) -> Steps[None]:
         try:
-            answer = yield from call_table(
-                self.client, operation, ReturnConsumedCapacity="TOTAL", **params
-            )
+            answer = yield from call_table(self.client, operation, **params)
         except TransactionCanceled as exc:
             if CHECK_FAILED in exc.reasons:
                 raise

@@ -73,8 +73,7 @@ class SessionItemSteps:
 
     def find(self, session_id: str) -> Steps[Stored]:
         """Return what stands under this id, expired or not."""
-        item = yield from self._table.get(session_id)
-        return None if item is None else _stored(item)
+        return self._table.got(session_id, _stored)
 
     def get(self, session_id: str) -> Steps[SessionRecord | None]:
         """Return the record of this id, expired or not; a tombstone is none."""

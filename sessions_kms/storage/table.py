@@ -6,7 +6,7 @@ once, as steps (`TableSteps`); `Table` does each in the thread that calls it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
@@ -25,6 +25,8 @@ from sessions_kms.storage.condition import (
     update_of,
 )
 from sessions_kms.storage.sending import REPEATS_MAX, Answer, Sender, is_whole
+
+T = TypeVar("T")
 
 OWNER_INDEX = "by-owner"
 PAGE_ITEMS = 100
@@ -51,15 +53,25 @@ class TableSteps:
 
     def get(self, item_id: str, *, only: Sequence[str] = ()) -> Steps[Item | None]:
         """Return an item as it is stored; of some of its attributes only, where told."""
-        params = {"Key": key_of(item_id), "ConsistentRead": True, "ReturnConsumedCapacity": "TOTAL"}
-        answer = yield from self._sender.read("get_item", **params, **_projection(only))
-        item: Item | None = answer.get("Item")
-        # boto parses a body cut short to an empty answer: only one that is whole is a miss.
-        if item is None and not is_whole(answer):
-            raise TableUnavailable
-        if item is not None and not _is_of(item, "id", item_id):
+        return self.got(item_id, _as_it_is, only)
+
+    def got(
+        self, item_id: str, made: Callable[[Item], T], only: Sequence[str] = ()
+    ) -> Steps[T | None]:
+        """Return what is made of an item, None where there is none. Raises what making it does."""
+        key = key_of(item_id)
+        params = {"Key": key, "ConsistentRead": True, "ReturnConsumedCapacity": "TOTAL"}
+        asked = {**params, **_projection(only)} if only else params
+        answer = yield from self._sender.read("get_item", **asked)
+        item = answer.get("Item")
+        if item is None:
+            # boto parses a body cut short to an empty answer: only one that is whole is a miss.
+            if not is_whole(answer):
+                raise TableUnavailable
+            return None
+        if not isinstance(item, dict) or item.get("id") != key["id"]:
             raise TableUnavailable("The table answered with another item than was asked for.")
-        return item
+        return made(item)
 
     def put(self, item: Item, *, when: Condition | None = None, once: bool = False) -> Steps[None]:
         """Put an item. Raises ConditionFailed.
@@ -68,13 +80,14 @@ class TableSteps:
         not, and raises FateUnknown: it may be applied yet. Then what stands where the condition
         failed comes with that error, from engines that return it.
         """
-        params = Put(item, when).params()
+        params: dict[str, Any] = {"Item": item}
+        if when is not None:
+            params |= when.params()
         if not once:
-            yield from self._sender.repeated("put_item", **params)
-            return
+            return self._sender.repeated("put_item", **params)
         if when is not None:
             params["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-        yield from self._sender.written("put_item", **params)
+        return self._sender.written("put_item", **params)
 
     def put_stamped(self, item: Item, *, expected: bytes | None) -> Steps[bool]:
         """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
@@ -213,6 +226,10 @@ def held(write: Steps[None]) -> Steps[bool]:
     except (ConditionFailed, TransactionCanceled):
         return False
     return True
+
+
+def _as_it_is(item: Item) -> Item:
+    return item
 
 
 def _projection(names: Sequence[str]) -> dict[str, Any]:

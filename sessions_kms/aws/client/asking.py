@@ -72,13 +72,13 @@ class BotoAsks:
 class WireAsks:
     """The wire asks; an event loop needs no thread for it, unless for what boto has yet to find."""
 
-    __slots__ = ("_client", "_exchange", "_operation", "_params", "_table")
+    __slots__ = ("_client", "_clock", "_exchange", "_operation", "_params", "_table")
 
     def __init__(self, client: HasWire, operation: str, params: Mapping[str, Any]) -> None:
         self._client = client
         self._operation = operation
         self._params = params
-        self._table = table_of(params)
+        self._table: str = params.get("TableName") or table_of(params)
         self._exchange: Exchange | None = None  # One, however often it is asked.
 
     def blocking(self) -> Answer:
@@ -110,12 +110,12 @@ class WireAsks:
         __traceback_hide__ = True
         if self._exchange is None:
             self._exchange = line.exchange(HOT[self._operation], self._params)
-        now = int(signing_time(self._client.clock()))
-        return self._exchange.request(credentials, now)
+        self._clock = self._client.clock()
+        return self._exchange.request(credentials, int(signing_time(self._clock)))
 
     def _heard(self, answer: "HTTPAnswer") -> Answer:
         __traceback_hide__ = True
-        self._client.clock().hear(answer.headers.get("date"))
+        self._clock.hear(answer.headers.get("date"))
         assert self._exchange is not None  # noqa: S101 - for the type checker
         return self._exchange.answered(answer)
 

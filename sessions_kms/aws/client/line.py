@@ -1,7 +1,8 @@
 """A target of the wire and the connections to it, and what one request needs beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sessions_kms.aws.transport.blocking import BlockingTransport
@@ -16,13 +17,9 @@ class Line:
     """
 
     def __init__(self, target: Target, authorities: str) -> None:
-        self._target = target
+        self.exchange: Callable[[str, Mapping[str, Any]], Exchange] = partial(Exchange, target)
         self.blocking = BlockingTransport(target.endpoint, authorities)
         self.looping = LoopingTransport(target.endpoint, authorities)
-
-    def exchange(self, operation: str, params: Mapping[str, Any]) -> Exchange:
-        """Return an operation that is about to be asked."""
-        return Exchange(self._target, operation, params)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Final
 from sessions_kms.aws.http1.chunks import Chunks
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.http1.head import HEAD_MAX, Head, parsed
-from sessions_kms.aws.http1.sized import Sized
+from sessions_kms.aws.http1.known_head import known
+from sessions_kms.aws.http1.sized import BODY_MAX, Sized
 
 INTERIM_MAX: Final = 8  # answers such as 100 Continue before the one that counts
 SWITCHING_PROTOCOLS: Final = 101
@@ -39,14 +40,13 @@ def as_it_is(answer: Answer) -> Answer:
 class AnswerReader:
     """Reads one answer of a connection."""
 
-    __slots__ = ("_body", "_head", "_held", "_interim", "_taken")
-
-    def __init__(self) -> None:
-        self._held = b""  # of the head
-        self._taken = 0  # bytes of heads
-        self._interim = 0
-        self._head: Head | None = None
-        self._body: Sized | Chunks | None = None
+    # Of the class, as most answers come at once: to make a reader then takes no function.
+    _has_begun = False
+    _held = b""  # of the head
+    _taken = 0  # bytes of heads
+    _interim = 0
+    _head: Head | None = None
+    _body: Sized | Chunks | None = None
 
     def feed(self, data: bytes) -> Answer | None:
         """Take bytes; return the answer once it is whole, else None. Raises GarbledAnswer.
@@ -54,12 +54,28 @@ class AnswerReader:
         Takes no more once it has returned the answer, or has raised.
         """
         __traceback_hide__ = True
+        if not self._has_begun:
+            self._has_begun = True
+            begin = data.find(_HEAD_ENDS) + len(_HEAD_ENDS)
+            is_head = len(_HEAD_ENDS) <= begin <= HEAD_MAX
+            headers = known.read(data[: begin - 2].decode("latin-1")) if is_head else None
+            if headers is not None:
+                length = int(headers["content-length"])
+                if length == len(data) - begin <= BODY_MAX:  # Nearly always it is all there.
+                    return Answer(FINAL, headers, data[begin:], keeps_alive=True)
+                self._taken, self._head, self._body = begin, Head(1, FINAL, headers), Sized(length)
+                data = data[begin:]
         if self._body is None:
             self._held += data
             if not self._has_head():
                 return None
             data = self._held
         return self._answer(data)
+
+    @property
+    def left(self) -> int:
+        """How many bytes of the body have yet to come; 0 where nobody can tell."""
+        return self._body.left if isinstance(self._body, Sized) else 0
 
     def end(self) -> None:
         """Hear that the connection has ended, before the answer was whole.
@@ -74,11 +90,13 @@ class AnswerReader:
         while (end := self._held.find(_HEAD_ENDS)) >= 0:
             end += len(_HEAD_ENDS)
             self._count(end)
-            head = parsed(self._held[: end - 2].decode("latin-1"))
+            text = self._held[: end - 2].decode("latin-1")
+            head = parsed(text)
             self._held = self._held[end:]
             self._taken += end
             if head.status >= FINAL:
                 self._begin(head)
+                known.learn(text, head)
                 return True
             self._skip(head)
         self._count(len(self._held))

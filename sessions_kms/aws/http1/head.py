@@ -13,10 +13,10 @@ HEAD_MAX: Final = 32 * 1024  # bytes, of all interim answers as well
 LINES_MAX: Final = 100
 
 # `++` and `*+` give nothing back: what does not match is refused at once, whatever its length.
-_TEXT = r"[\t\x20-\x7e\x80-\xff]*+"
-_FIELDS = rf"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:{_TEXT}\r\n)*+"
+TEXT = r"[\t\x20-\x7e\x80-\xff]*+"
+_FIELDS = rf"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:{TEXT}\r\n)*+"
 _FIELD_LINES = re.compile(_FIELDS)
-_HEAD = re.compile(rf"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: {_TEXT})?+\r\n({_FIELDS})")
+_HEAD = re.compile(rf"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: {TEXT})?+\r\n({_FIELDS})")
 _PAIRS = re.compile(r"([^:]++):[\t ]*+([^\r]*+)\r\n")  # of such lines
 
 

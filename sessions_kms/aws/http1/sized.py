@@ -10,24 +10,24 @@ BODY_MAX: Final = 4 * 1024 * 1024  # bytes: a page of 1 MB, its binary values in
 class Sized:
     """So many bytes."""
 
-    __slots__ = ("_left", "_pieces")
+    __slots__ = ("_pieces", "left")
 
     def __init__(self, length: int) -> None:
         if length > BODY_MAX:
             raise GarbledAnswer("The answer is too long.")
-        self._left = length
+        self.left = length
         self._pieces: list[bytes] = []
 
     def feed(self, data: bytes) -> bytes | None:
         """Take bytes; return what comes after the body, or None while it is not whole."""
         __traceback_hide__ = True
-        left = self._left
+        left = self.left
         if len(data) < left:
             self._pieces.append(data)
-            self._left -= len(data)
+            self.left -= len(data)
             return None
         self._pieces.append(data[:left])
-        self._left = 0
+        self.left = 0
         return data[left:]
 
     def content(self) -> bytes:

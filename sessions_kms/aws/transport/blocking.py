@@ -7,6 +7,7 @@ Each connection serves one request at a time, and none that anything is odd abou
 import os
 import socket
 from collections.abc import Callable
+from math import ceil
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final
@@ -20,13 +21,16 @@ from sessions_kms.aws.transport.channel import Channel, heard
 from sessions_kms.aws.transport.channels import Channels
 from sessions_kms.aws.transport.failures import not_connected, unanswered
 from sessions_kms.aws.transport.kept import Kept, end_of_one_made
-from sessions_kms.aws.transport.watching import is_writable, readable
+from sessions_kms.aws.transport.watching import MILLISECONDS, is_writable, readable
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.deadline import Attempt, Limits, OutOfTime
 
 CONNECTIONS: Final = 64  # at one time
 AT_ONCE: Final = 16 * 1024  # bytes that are read first: room for more costs more to make
-MORE: Final = 128 * 1024  # bytes that are read at one time of an answer that is longer
+# Bytes that are read at one time of an answer that is longer: where it is known how long, no
+# room is made for more than that and what TLS adds. Much room is asked of the system each time.
+MORE: Final = 128 * 1024
+BESIDE: Final = 4 * 1024
 
 
 class _Connection:
@@ -36,7 +40,7 @@ class _Connection:
     written to before each request, and have the kernel told the mode before each wait.
     """
 
-    __slots__ = ("_socket", "_speaks", "channel", "ends")
+    __slots__ = ("_socket", "_speaks", "channel", "ends", "is_resumable")
 
     def __init__(self, made: socket.socket, channel: Channel, ends: float) -> None:
         made.setblocking(False)
@@ -44,6 +48,7 @@ class _Connection:
         self._speaks = readable(made.fileno())
         self.channel = channel
         self.ends = ends
+        self.is_resumable = False  # Nothing is known by which its session is resumed.
 
     def open(self, attempt: Attempt) -> None:
         """Shake hands. Raises OSError."""
@@ -59,27 +64,36 @@ class _Connection:
     def ask(self, request: bytes, attempt: Attempt) -> Answer:
         """Send a request and return its answer. Raises OSError or GarbledAnswer."""
         __traceback_hide__ = True
-        self._send(self.channel.sealed(request), attempt.to_write)
-        reader, answer = AnswerReader(), None
-        while answer is None:
-            data = self._received(attempt.to_read, MORE if attempt.heard else AT_ONCE)
+        said = self.channel.sealed(request)
+        try:
+            sent = self._socket.send(said)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(said):
+            self._send(memoryview(said)[sent:], attempt.to_write)
+        reader, most = AnswerReader(), AT_ONCE
+        while True:
+            data = self._received(attempt.to_read, most)
             began, answer = heard(self.channel, reader, data)
-            attempt.heard = attempt.heard or began
-        return answer
+            if answer is not None:
+                return answer
+            if began:
+                attempt.heard = True
+                most = min(reader.left + BESIDE, MORE) if reader.left else MORE
 
-    def _send(self, data: bytes, left: Callable[[], float]) -> None:
+    def _send(self, data: bytes | memoryview, left: Callable[[], float]) -> None:
         __traceback_hide__ = True
-        sent = 0
-        while sent < len(data):
+        data = memoryview(data)
+        while data:
             try:
-                sent += self._socket.send(memoryview(data)[sent:] if sent else data)
+                data = data[self._socket.send(data) :]
             except BlockingIOError:
                 if not is_writable(self._socket.fileno(), left()):
                     raise OutOfTime from None
 
     def _received(self, left: Callable[[], float], most: int = AT_ONCE) -> bytes:
         while True:
-            if not self._speaks(left()):
+            if not self._speaks(ceil(left() * MILLISECONDS)):
                 raise OutOfTime
             try:
                 return self._socket.recv(most)
@@ -180,7 +194,8 @@ class BlockingTransport:
         finally:
             # Not in an `except`: what ends this thread leaves no answer half read, either.
             if keeps:
-                self._channels.answered(connection.channel)
+                if not connection.is_resumable:
+                    connection.is_resumable = self._channels.answered(connection.channel)
                 self._kept.keep(connection)
             else:
                 connection.close()

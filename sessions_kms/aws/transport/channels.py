@@ -35,7 +35,12 @@ class Channels:
             return Clear()
         return Tls(context_for(self._authorities), self._endpoint.host, self._session)
 
-    def answered(self, channel: Channel) -> None:
-        """Keep what resumes the session of a channel: the next handshake is a short one."""
-        if isinstance(channel, Tls):
-            self._session = channel.session()
+    def answered(self, channel: Channel) -> bool:
+        """Keep what resumes the session of a channel: the next handshake is a short one.
+
+        False where it may come yet, with a later answer; a copy of the session takes a while.
+        """
+        if not isinstance(channel, Tls):
+            return True
+        self._session = channel.session()
+        return self._session is not None and self._session.has_ticket

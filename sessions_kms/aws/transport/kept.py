@@ -6,6 +6,7 @@ neither sockets nor HTTP.
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from random import uniform
 from threading import Lock
 from typing import Final, Generic, Protocol, TypeVar
@@ -46,13 +47,15 @@ class Kept(Generic[C]):
 
     def take(self) -> C | None:
         """Take one that can be asked; close those that cannot."""
-        while (found := self._last()) is not None:
-            since, connection = found
+        while True:
+            try:
+                since, connection = self._idle.pop()  # at once, as far as other threads can tell
+            except IndexError:
+                return None
             now = self._steady()
             if now - since < IDLE and now < connection.ends and connection.is_quiet():
                 return connection
             connection.close()
-        return None
 
     def keep(self, connection: C) -> None:
         """Put one back; close the one that has waited longest, if too long."""
@@ -66,15 +69,10 @@ class Kept(Generic[C]):
 
     def close(self) -> None:
         """Close all."""
-        while (found := self._last()) is not None:
-            found[1].close()
+        with suppress(IndexError):
+            while True:
+                self._idle.pop()[1].close()
 
     def all(self) -> list[C]:
         """Return all that are kept, without waiting for a lock that a forked parent may hold."""
         return [connection for _, connection in self._idle]
-
-    def _last(self) -> tuple[float, C] | None:
-        try:
-            return self._idle.pop()  # at once, as far as other threads can tell
-        except IndexError:
-            return None

@@ -101,7 +101,8 @@ class LoopingTransport:
         finally:
             # Not in an `except`: a task that is cancelled leaves no answer half read, either.
             if keeps:
-                self._channels.answered(connection.channel)
+                if not connection.is_resumable:
+                    connection.is_resumable = self._channels.answered(connection.channel)
                 mine.kept.keep(connection)
             else:
                 connection.close()

@@ -31,6 +31,7 @@ class Talking(asyncio.BufferedProtocol):
         self.channel = channel
         self._buffer = buffer
         self.ends = ends
+        self.is_resumable = False  # Nothing is known by which its session is resumed.
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._speaks: Callable[[], bool] = lambda: True

@@ -11,16 +11,19 @@ MILLISECONDS: Final = 1000
 def watch(socket: int) -> Callable[[], bool]:
     """Return what tells whether anything can be read at once of a socket, by its number."""
     speaks = readable(socket)
-    return lambda: speaks(0)
+    return lambda: bool(speaks(0))
 
 
-def readable(socket: int) -> Callable[[float], bool]:
-    """Return what waits until anything can be read, bytes or its end; False where it is late."""
+def readable(socket: int) -> Callable[[float], object]:
+    """Return what waits until anything can be read, bytes or its end, for so many milliseconds.
+
+    What it returns is true unless it is late. It is the system's own: no function around it.
+    """
     if not hasattr(select, "poll"):  # on Windows
-        return lambda seconds: any(select.select([socket], [], [socket], seconds))
+        return lambda left: any(select.select([socket], [], [socket], left / MILLISECONDS))
     poll = select.poll()
     poll.register(socket, select.POLLIN | select.POLLPRI)
-    return lambda seconds: bool(poll.poll(math.ceil(seconds * MILLISECONDS)))
+    return poll.poll
 
 
 def is_writable(socket: int, seconds: float) -> bool:

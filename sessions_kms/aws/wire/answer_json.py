@@ -22,6 +22,7 @@ from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, S
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
+OK: Final = 200  # as a number: to ask HTTPStatus for it takes a function of Python's
 GET_ITEM: Final = "GetItem"
 
 _TYPES: Final = {
@@ -38,9 +39,9 @@ def read(operation: str, answer: Answer) -> dict[str, Any]:
     told = answer.headers.get("x-amz-crc32")
     if told is not None and told != str(zlib.crc32(answer.body)):
         raise GarbledAnswer
-    if 400 <= answer.status <= 599:
-        raise _error(operation, answer)
-    if answer.status != HTTPStatus.OK:
+    if answer.status != OK:
+        if 400 <= answer.status <= 599:
+            raise _error(operation, answer)
         raise GarbledAnswer(answer.status)
     said = _said(operation, answer.body)
     said["ResponseMetadata"] = _metadata(answer)
@@ -49,8 +50,9 @@ def read(operation: str, answer: Answer) -> dict[str, Any]:
 
 def _said(operation: str, body: bytes) -> dict[str, Any]:
     __traceback_hide__ = True
-    cut = with_item_last(body) if operation == GET_ITEM else None
-    text, item = cut or (_text(body), None)
+    text = _text(body)
+    cut = with_item_last(text) if operation == GET_ITEM else None
+    text, item = cut or (text, None)
     said = _consumed(operation, text) if len(text) <= BEFORE_MAX else None
     if said is None:
         said = _read(ANSWERS[operation], _parsed(text))
@@ -146,7 +148,7 @@ def _metadata(answer: Answer, *, with_id: bool = True) -> dict[str, Any]:
     """Return what boto tells about an answer."""
     told: dict[str, Any] = {
         "HTTPStatusCode": answer.status,
-        "HTTPHeaders": dict(answer.headers),
+        "HTTPHeaders": answer.headers,
         "RetryAttempts": 0,
     }
     if with_id and (request_id := answer.headers.get("x-amzn-requestid")) is not None:

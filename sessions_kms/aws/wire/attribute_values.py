@@ -5,7 +5,8 @@ an item. Knows no operation.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from binascii import b2a_base64 as b2a
+from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ DEPTH_MAX: Final = 32  # maps and lists in each other, as many as DynamoDB takes
 
 Value = dict[str, Any]
 Item = dict[str, Value]
+
+NO_ITEM: Final = "An item must be a dict of typed values under their names."
 
 # The types whose values are as JSON has them, once its reader has made bytes of binary ones.
 _AS_THEY_ARE: Final[dict[str, type]] = {"S": str, "N": str, "B": bytes, "BOOL": bool, "NULL": bool}
@@ -59,36 +62,46 @@ def _inner(kind: str, held: Any, depth: int) -> Any:
     return list(map(base64_text.read, held)) if kind == "BS" else held
 
 
-def written_item(item: Any, depth: int = 0) -> str:
-    """Return the JSON of values under their names. Raises TypeError."""
-    __traceback_hide__ = True
-    if not isinstance(item, dict) or not {type(name) for name in item} <= {str}:
-        raise TypeError("An item must be a dict of typed values under their names.")
-    written = _written(item.values(), depth)
-    return f"{{{','.join([f'{quoted(name)}:{next(written)}' for name in item])}}}"
+def write_item(parts: list[str], item: Any, depth: int = 0) -> None:
+    """Add the JSON of values under their names to the parts of a text. Raises TypeError.
 
-
-def _written(values: Iterable[Any], depth: int) -> Iterator[str]:
-    """Yield the JSON of values."""
+    A large value is a part of its own: it is copied when all are joined, and not before. Texts
+    and bytes, which nearly all are, are written here: a call for each would cost more.
+    """
     __traceback_hide__ = True
-    for value in values:
-        if not isinstance(value, dict) or len(value) != 1:
-            raise TypeError('A value must be a dict of its type and itself: {"S": "text"}.')
-        ((kind, held),) = value.items()
-        if kind in {"S", "N"} and type(held) is str:
-            yield f'{{"{kind}":{quoted(held)}}}'
-        elif kind == "B" and type(held) is bytes:
-            yield f'{{"B":"{base64_text.written(held)}"}}'
+    if not isinstance(item, dict):
+        raise TypeError(NO_ITEM)
+    begins = "{"
+    for name, value in item.items():
+        if type(name) is not str:
+            raise TypeError(NO_ITEM)
+        kind = held = None
+        if type(value) is dict and len(value) == 1:
+            ((kind, held),) = value.items()
+        if type(held) is str and kind in {"S", "N"}:
+            parts.append(f'{begins}{quoted(name)}:{{"{kind}":{quoted(held)}}}')
+        elif kind != "B" or type(held) is not bytes:
+            parts.append(f"{begins}{quoted(name)}:{_written(value, depth)}")
+        elif len(held) < base64_text.LARGE:
+            parts.append(f'{begins}{quoted(name)}:{{"B":"{b2a(held, newline=False).decode()}"}}')
         else:
-            yield f'{{"{kind}":{_write_other(kind, held, depth + 1)}}}'
+            parts += (f'{begins}{quoted(name)}:{{"B":"', base64_text.written(held), '"}')
+        begins = ","
+    parts.append("}" if item else "{}")
 
 
-def _write_other(kind: Any, held: Any, depth: int) -> str:
+def _written(value: Any, depth: int) -> str:
+    """Return the JSON of a value of any type."""
     __traceback_hide__ = True
+    if not isinstance(value, dict) or len(value) != 1:
+        raise TypeError('A value must be a dict of its type and itself: {"S": "text"}.')
+    ((kind, held),) = value.items()
+    if kind in {"S", "N"} and type(held) is str:
+        return f'{{"{kind}":{quoted(held)}}}'
     write = _WRITERS.get(kind)
     if write is None:
         raise TypeError(f"A value of type {kind!r} may not be {type(held).__name__}.")
-    return write(held, depth)
+    return f'{{"{kind}":{write(held, depth + 1)}}}'
 
 
 def _write_text(held: Any, _depth: int) -> str:
@@ -123,12 +136,15 @@ def _write_binaries(held: Any, depth: int) -> str:
 
 def _write_map(held: Any, depth: int) -> str:
     __traceback_hide__ = True
-    return written_item(held, _no_deeper(depth))
+    parts: list[str] = []
+    write_item(parts, held, _no_deeper(depth))
+    return "".join(parts)
 
 
 def _write_list(held: Any, depth: int) -> str:
     __traceback_hide__ = True
-    return _joined(_written(_listed(held), _no_deeper(depth)))
+    deeper = _no_deeper(depth)
+    return _joined(_written(each, deeper) for each in _listed(held))
 
 
 def _listed(held: Any) -> Iterable[Any]:

@@ -5,6 +5,8 @@ Large ones go by pybase64 where it is installed (the extra `fast`): Python's own
 """
 
 from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 from sessions_kms.aws.http1.garbled import GarbledAnswer
@@ -13,6 +15,9 @@ try:
     import pybase64
 except ImportError:
     pybase64 = None  # type: ignore[assignment]
+    _read_large = partial(a2b_base64, strict_mode=True)
+else:
+    _read_large = partial(pybase64.b64decode, validate=True)
 
 LARGE: Final = 512  # bytes or letters, below which Python's own is the faster one
 
@@ -29,9 +34,25 @@ def read(text: str) -> bytes:
     __traceback_hide__ = True
     if len(text) % 4 == 0 and not text.endswith("==="):  # Before 3.12, Python takes a needless `=`.
         try:
-            if pybase64 is not None and len(text) >= LARGE:
-                return pybase64.b64decode(text, validate=True)
-            return a2b_base64(text, strict_mode=True)
+            is_small = len(text) < LARGE
+            return a2b_base64(text, strict_mode=True) if is_small else _read_large(text)
         except ValueError:
             pass
     raise GarbledAnswer  # Outside the handler, so that no chain leads to the text.
+
+
+def read_each(texts: Iterable[str]) -> list[bytes]:
+    """Return the bytes that texts stand for, each read as `read` does, without a call for each."""
+    __traceback_hide__ = True
+    found = []
+    try:
+        for text in texts:
+            if len(text) % 4 or text.endswith("==="):
+                break
+            is_small = len(text) < LARGE
+            found.append(a2b_base64(text, strict_mode=True) if is_small else _read_large(text))
+        else:
+            return found
+    except ValueError:
+        pass
+    raise GarbledAnswer

@@ -1,55 +1,110 @@
 """An answer with an item last, in the very form in which DynamoDB writes it, cut up without JSON.
 
-The body of an answer enters; the JSON before the item leaves, and the item; or None: then it has
+The text of an answer enters; the JSON before the item leaves, and the item; or None: then it has
 another form, or is garbled, and a reader of JSON is to look. Where a body has no backslash, `"`
 does nothing but begin and end texts, so of what is between them every second piece is a text.
 JSON's own reader has a function asked about each object, and walks over a large value twice.
 """
 
-from typing import Final
+from functools import lru_cache
+from itertools import compress
+from typing import Any, Final, NamedTuple
 
 from sessions_kms.aws.wire import base64_text
 from sessions_kms.aws.wire.attribute_values import Item
 
 BEFORE_MAX: Final = 1024  # letters before an item
+AROUND_MAX: Final = 2048  # letters of an item that are none of its values
+
+LONG: Final = 4 * 1024  # letters, more of which are searched, and not looked at one by one
 
 _BEGINS: Final = '},"Item":{"'
 _PIECES: Final = 6  # of a value: its name `":{"` its type `":"` what it holds `"},"`
 
 
-def with_item_last(body: bytes) -> tuple[str, Item] | None:
-    """Return the JSON of a body without its item, and that. Raises GarbledAnswer.
+def with_item_last(text: str) -> tuple[str, Item] | None:
+    """Return the JSON of an answer without its item, and that. Raises GarbledAnswer.
 
     The item is the whole object's own if what is before it is JSON, and has none.
     """
     __traceback_hide__ = True
-    if not body.isascii() or b"\\" in body:
+    if not text.isascii() or "\\" in text:
         return None
-    before, begins, after = body.decode().partition(_BEGINS)
+    before, begins, after = text.partition(_BEGINS)
     is_one = begins and len(before) <= BEFORE_MAX and '"Item"' not in before
-    item = _item(after.split('"')) if is_one else None
+    item = _item(after.split('"') if len(after) <= LONG else _pieces(after)) if is_one else None
     return None if item is None else (f"{before}}}}}", item)
+
+
+def _pieces(text: str) -> list[str]:
+    """Return what `text.split('"')` does."""
+    __traceback_hide__ = True
+    pieces: list[str] = []
+    begin = 0
+    while (until := begin + LONG) < len(text) and (end := text.find('"', until)) >= 0:
+        *whole, cut = text[begin:until].split('"')
+        pieces += [*whole, text[until - len(cut) : end]]
+        begin = end + 1
+    return pieces + text[begin:].split('"')
 
 
 def _item(pieces: list[str]) -> Item | None:
     __traceback_hide__ = True
-    names, kinds, held = pieces[::_PIECES], pieces[2::_PIECES], pieces[4::_PIECES]
-    size = len(held)
-    if (
-        len(pieces) != size * _PIECES
-        or pieces[1::_PIECES] != [":{"] * size
-        or pieces[3::_PIECES] != [":"] * size
-        or pieces[5::_PIECES] != [*["},"] * (size - 1), "}}}"]
-    ):
+    held: list[Any] = pieces[4::_PIECES]
+    del pieces[4::_PIECES]
+    around = '"'.join(pieces)
+    try:
+        form = _form(around) if len(around) <= AROUND_MAX else None
+    except _OtherForm:
         return None
-    item: Item = {}
-    texts = names.copy()  # that JSON may have to write otherwise
-    for name, kind, value in zip(names, kinds, held, strict=True):
-        if kind == "B":
-            item[name] = {"B": base64_text.read(value)}
-        elif kind in {"S", "N"}:
-            item[name] = {kind: value}
-            texts.append(value)
-        else:
-            return None
-    return item if len(item) == size and "".join(texts).isprintable() else None
+    if form is None or len(form.names) != len(held):
+        return None
+    if not "".join(compress(held, form.are_texts)).isprintable():
+        return None  # JSON may have to write it otherwise.
+    binary = base64_text.read_each(compress(held, form.are_binary))
+    for number, value in zip(form.binary, binary, strict=True):
+        held[number] = value
+    named = zip(form.names, form.kinds, held, strict=True)
+    return {name: {kind: value} for name, kind, value in named}
+
+
+class _OtherForm(Exception):
+    """JSON's reader is to look. Raised, as what returned would be kept: values may be in it."""
+
+
+class _Form(NamedTuple):
+    """The names of an item, and the types of what stands under them."""
+
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    are_texts: tuple[bool, ...]
+    are_binary: tuple[bool, ...]
+    binary: tuple[int, ...]  # their numbers
+
+
+@lru_cache(maxsize=64)  # Items have a few forms.
+def _form(around: str) -> _Form:
+    """Return the form of an item that is given without its values. Raises _OtherForm."""
+    __traceback_hide__ = True
+    pieces = around.split('"')
+    step = _PIECES - 1
+    names, kinds = pieces[::step], pieces[2::step]
+    size = len(kinds)
+    if (
+        len(pieces) != size * step
+        or pieces[1::step] != [":{"] * size
+        or pieces[3::step] != [":"] * size
+        or pieces[4::step] != [*["},"] * (size - 1), "}}}"]
+        or not {"S", "N", "B"}.issuperset(kinds)
+        or len(set(names)) != size
+        or not "".join(names).isprintable()
+    ):
+        raise _OtherForm
+    are_binary = tuple(kind == "B" for kind in kinds)
+    return _Form(
+        names=tuple(names),
+        kinds=tuple(kinds),
+        are_texts=tuple(not each for each in are_binary),
+        are_binary=are_binary,
+        binary=tuple(number for number, each in enumerate(are_binary) if each),
+    )

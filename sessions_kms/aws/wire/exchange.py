@@ -52,61 +52,55 @@ class Target:
     region: str
     user_agent: str
 
-    _heads: dict[str, _Head] = field(default_factory=dict, init=False, repr=False, compare=False)
+    # Of the last request of each operation.
+    heads: dict[str, _Head] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def _signer(self) -> Signer:
         return Signer(self.region, SERVICE)
 
-    def request(self, operation: str, body: bytes, credentials: Credentials, at: int) -> bytes:
-        """Return a request, signed at an epoch second. Raises ValueError.
+    def head(self, operation: str, credentials: Credentials, at: int) -> _Head:
+        """Return what the requests for an operation in a second have in common, and keep it.
 
-        What it has in common with the last one of the operation, if that is of the same second,
-        is used again.
+        Raises ValueError.
         """
-        __traceback_hide__ = True
-        head = self._heads.get(operation)
-        if head is None or head.at != at or head.credentials is not credentials:
-            head = self._heads[operation] = self._head(operation, credentials, at)
-        return post(head.opening, head.signing.signature(body), body)
-
-    def _head(self, operation: str, credentials: Credentials, at: int) -> _Head:
         __traceback_hide__ = True
         host, headers = self.endpoint.authority, HEADERS[operation]
         moment = datetime.fromtimestamp(at, UTC)
         signing = self._signer.signing({"Host": host, **headers}, credentials, moment)
         unsigned = {"User-Agent": self.user_agent, "Accept-Encoding": "identity"}
         opened = opening(host, {**headers, **unsigned, **signing.headers}.items())
-        return _Head(credentials, at, opened, signing)
+        made = self.heads[operation] = _Head(credentials, at, opened, signing)
+        return made
 
 
 class Exchange:
     """An operation and its parameters, which may be asked more than once: it stays the same one."""
 
-    __slots__ = ("_body", "_operation", "_params", "_target")
+    __slots__ = ("_operation", "_params", "_target", "body")
 
     def __init__(self, target: Target, operation: str, params: Mapping[str, Any]) -> None:
+        """Write the body. Raises TypeError, naming the parameter that is at fault."""
+        __traceback_hide__ = True
         self._target = target
         self._operation = operation
         self._params = params
-        self._body: bytes | None = None
-
-    @property
-    def body(self) -> bytes:
-        """The parameters as they are sent. Raises TypeError, naming the one that is at fault."""
-        __traceback_hide__ = True
-        if self._body is None:
-            params = self._params
-            if self._operation == TRANSACTION and TOKEN not in params:
-                # As boto does: asked again by the same body, it is applied once.
-                params = {**params, TOKEN: str(uuid.uuid4())}
-            self._body = request_json.body_of(self._operation, params)
-        return self._body
+        if operation == TRANSACTION and TOKEN not in params:
+            # As boto does: asked again by the same body, it is applied once.
+            params = {**params, TOKEN: str(uuid.uuid4())}
+        self.body = request_json.body_of(operation, params)
 
     def request(self, credentials: Credentials, at: int) -> bytes:
-        """Return the request, signed at an epoch second. Raises as `body` does, or ValueError."""
+        """Return the request, signed at an epoch second. Raises ValueError.
+
+        What it has in common with the last one of the operation, if that is of the same second,
+        is used again.
+        """
         __traceback_hide__ = True
-        return self._target.request(self._operation, self.body, credentials, at)
+        head = self._target.heads.get(self._operation)
+        if head is None or head.at != at or head.credentials is not credentials:
+            head = self._target.head(self._operation, credentials, at)
+        return post(head.opening, head.signing.signature(self.body), self.body)
 
     def answered(self, answer: Answer) -> dict[str, Any]:
         """Return what an answer says.
@@ -115,13 +109,10 @@ class Exchange:
         """
         __traceback_hide__ = True
         said = answer_json.read(self._operation, answer)
-        if self._is_told_nothing(said) or self._is_told_of_another(said.get("Item")):
+        # Not even what was asked for of every answer is there, or it tells of another item.
+        if said.keys() <= NOTHING and CAPACITY in self._params:
+            raise GarbledAnswer
+        item: Mapping[str, Any] | None = said.get("Item")
+        if item is not None and not self._params["Key"].items() <= item.items():
             raise GarbledAnswer
         return said
-
-    def _is_told_nothing(self, said: Mapping[str, Any]) -> bool:
-        """Tell whether not even what was asked for of every answer is there."""
-        return said.keys() <= NOTHING and CAPACITY in self._params
-
-    def _is_told_of_another(self, item: Mapping[str, Any] | None) -> bool:
-        return item is not None and not self._params["Key"].items() <= item.items()

@@ -5,6 +5,7 @@ in common is made once for them (`Signing`). Knows neither DynamoDB nor HTTP.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
+import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from hashlib import sha256
 from typing import Final, NamedTuple, Protocol
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
+# Of an HMAC by SHA-256: RFC 2104, 2. No key of ours is longer than a block.
+BLOCK: Final = 64  # bytes
+INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 TIMESTAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
@@ -40,18 +45,21 @@ class Signing:
     """How the requests of one moment are signed that have the same headers."""
 
     headers: dict[str, str]  # to be sent besides those; the last one goes on with the signature
-    _canonical: str
-    _to_sign: str
-    _keyed: hmac.HMAC  # by the key, which signs for a day
+    # Begun, as what they have in common is the longest part; each request goes on with copies.
+    _canonical: "hashlib._Hash"
+    _to_sign: "hashlib._Hash"  # the inner one of an HMAC (RFC 2104)
+    _signed: "hashlib._Hash"  # the outer one
 
     def signature(self, body: bytes) -> str:
         """Return the signature of the request with a body."""
         __traceback_hide__ = True
-        canonical = f"{self._canonical}{sha256(body).hexdigest()}"
-        to_sign = f"{self._to_sign}{sha256(canonical.encode()).hexdigest()}"
-        mac = self._keyed.copy()  # To begin a new one takes twice as long as all else here.
-        mac.update(to_sign.encode())
-        return mac.hexdigest()
+        canonical = self._canonical.copy()
+        canonical.update(sha256(body).hexdigest().encode())
+        to_sign = self._to_sign.copy()
+        to_sign.update(canonical.hexdigest().encode())
+        signed = self._signed.copy()
+        signed.update(to_sign.digest())
+        return signed.hexdigest()
 
 
 class Signer:
@@ -80,12 +88,10 @@ class Signer:
             f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={signed},"
             " Signature="
         )
-        return Signing(
-            own,
-            canonical,
-            f"{ALGORITHM}\n{stamp}\n{scope}\n",
-            hmac.new(self._signing_key(credentials.secret_key or "", stamp[:8]), digestmod=sha256),
-        )
+        key = self._signing_key(credentials.secret_key or "", stamp[:8]).ljust(BLOCK, b"\0")
+        to_sign = f"{ALGORITHM}\n{stamp}\n{scope}\n".encode()
+        inner, outer = key.translate(INNER), key.translate(OUTER)
+        return Signing(own, sha256(canonical.encode()), sha256(inner + to_sign), sha256(outer))
 
     def _signing_key(self, secret: str, date: str) -> bytes:
         __traceback_hide__ = True

@@ -186,6 +186,30 @@ def test_credentials_at_their_end_are_waited_for_by_all_and_fetched_once() -> No
     assert source.fetched == 2
 
 
+def test_whether_credentials_are_soon_due_is_asked_once_a_second_and_of_new_ones_at_once(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions_kms.aws.role_credentials.time", clock)
+    credentials = FetchedCredentials(Source().find)
+    asked: list[int | None] = []
+    credentials.get_frozen_credentials()
+    found: Any = credentials._found
+    monkeypatch.setattr(found, "refresh_needed", asked.append)
+    for _ in range(3):
+        assert credentials.at_hand() is credentials.at_hand()
+        clock.advance(1)
+    assert len(asked) == 3
+    credentials.at_hand()
+    credentials._fetch()
+    asked.clear()
+    credentials.at_hand()
+    assert asked == [None]
+    found.refresh_needed = lambda seconds: True
+    assert credentials.at_hand() is not None
+    clock.advance(1)
+    assert credentials.at_hand() is None
+
+
 def test_lack_of_credentials_is_told_at_once_for_a_second_and_then_looked_into_again(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

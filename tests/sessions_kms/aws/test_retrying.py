@@ -1,7 +1,7 @@
 """Which attempts are made again, and after what pause: those of boto's standard mode."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial, partialmethod
 from typing import Any
@@ -17,7 +17,9 @@ from sessions_kms.aws import clients, retrying
 from sessions_kms.aws.calls import Service
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, seconds_told
+from sessions_kms.aws.translation import KMS, call_table
 from sessions_kms.concurrency.steps import run
+from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
 
 THROTTLED = Failure("ThrottlingException", 400)
@@ -191,9 +193,20 @@ def test_schedule_of_reads_is_the_one_of_botos_standard_mode(
     assert {len(each) for _, each in theirs} == {0, 1, 2}
 
 
-def test_no_attempt_is_waited_for_beyond_what_the_call_may_take(server: Server) -> None:
-    service, client = Service("dynamodb"), our_client()
+def read() -> None:
+    run(call_table(our_client(), "get_item", TableName="t", Key={"id": {"S": "x"}}))
+
+
+def decrypted() -> None:
+    KMS().decrypt("arn:aws:kms:eu-west-1:111122223333:key/1", b"a", {})
+
+
+@pytest.mark.parametrize("call", [read, decrypted])
+def test_no_attempt_is_waited_for_beyond_what_the_call_may_take(
+    server: Server, call: Callable[[], None]
+) -> None:
     server.script = [Said(400, "ThrottlingException", (("x-amz-retry-after", "4000"),))]
-    with pausing(retrying, "sleep") as noted, pytest.raises(ClientError):
-        asked(service, client, TableName="t", Key={"id": {"S": "x"}})
+    with pausing(retrying, "sleep") as noted, pytest.raises(StoreUnavailable) as caught:
+        call()
+    assert isinstance(caught.value.__cause__, ClientError)
     assert (len(server.asked), noted) == (1, [])

@@ -128,6 +128,7 @@ async def test_credentials_that_are_soon_due_are_fetched_ahead(
     no_thread.clear()
     fetched = threading.Event()
     monkeypatch.setattr(credentials, "_due", lambda seconds: seconds is None)
+    credentials._good_in = 0  # A second has passed.
     monkeypatch.setattr(credentials, "_fetch", fetched.set)
     assert await arun(table_of(client).get("x")) == ITEM
     assert no_thread == []

@@ -15,6 +15,7 @@ from sessions_kms.aws.calls import was_not_sent
 from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.resolving import Address, Resolver
+from sessions_kms.aws.transport.channel import Tls
 from sessions_kms.aws.transport.kept import AGE
 from sessions_kms.aws.transport.looping import LoopingTransport
 from sessions_kms.concurrency import deadline
@@ -173,6 +174,30 @@ def test_tls_is_spoken_and_its_sessions_are_resumed(
             assert asks.ask(request(b"%d" % number)).body == b"%d" % number
             assert asks.ask(request(large)).body == large
     assert resumed == [False, True, True, True]
+
+
+def test_session_of_tls_is_kept_once_it_can_be_resumed(
+    transport: Transport, tls: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    session = Tls.session
+
+    def noted(self: Tls) -> ssl.SSLSession | None:
+        found = session(self)
+        kept.append(found is not None and found.has_ticket)
+        return found
+
+    monkeypatch.setattr(Tls, "session", noted)
+
+    def plays(peer: Peer) -> None:
+        for _ in range(5):
+            peer.send(answer(peer.request()))
+
+    with Server(plays, tls) as server:
+        asks = transport(secure(server), str(certificate))
+        for number in range(5):
+            assert asks.ask(request(b"%d" % number)).body == b"%d" % number
+    assert kept == [True]
 
 
 def test_what_comes_unasked_under_tls_is_nobodys(

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire import answer_json
-from sessions_kms.aws.wire.compact import with_item_last
+from sessions_kms.aws.wire import compact as compact_form
 from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS
 from tests.sessions_kms.aws.wire.boto_reading import Boto
 
@@ -287,11 +287,15 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("body", [*READ_FAST, *READ_BY_JSON])
-def test_item_that_comes_last_is_read_as_boto_reads_it(body: bytes, boto: Boto) -> None:
+@pytest.mark.parametrize("long", [compact_form.LONG, 40, 1, 0])
+def test_item_that_comes_last_is_read_as_boto_reads_it(
+    body: bytes, long: int, boto: Boto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact_form, "LONG", long)
     read = ours("GetItem", answer(body))
     assert read == boto.read("GetItem", answer(body))
     assert read["ResponseMetadata"]["HTTPStatusCode"] == 200
-    assert (with_item_last(body) is not None) is (body in READ_FAST)
+    assert (compact_form.with_item_last(body.decode()) is not None) is (body in READ_FAST)
 
 
 @pytest.mark.parametrize("body", REFUSED)

@@ -173,6 +173,8 @@ def test_answer_to_another_read_is_not_believed() -> None:
 
 @pytest.mark.parametrize("operation", [name for name in REQUESTS if name != "GetItem"])
 def test_answer_that_tells_nothing_of_what_was_asked_for_is_not_believed(operation: str) -> None:
+    asked = {name: ASKED[name] for name in ASKED if name in REQUESTS[operation].members}
     with pytest.raises(GarbledAnswer):
-        Exchange(TARGET, operation, ASKED).answered(said({}))
-    assert Exchange(TARGET, operation, {"TableName": "table"}).answered(said({}))
+        Exchange(TARGET, operation, asked).answered(said({}))
+    del asked["ReturnConsumedCapacity"]
+    assert Exchange(TARGET, operation, asked).answered(said({}))
