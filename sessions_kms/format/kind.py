@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_kms.exceptions import InvalidRecord
-from sessions_kms.format.attributes import Attribute, Item, as_number, as_text, number
+from sessions_kms.format.attributes import Item, as_number, as_text, number
 
 # Name -> type of DynamoDB.
 Attributes = Mapping[str, str]
@@ -37,11 +37,9 @@ class Kind:
     ends_with_sessions: bool = False  # `end_sessions` deletes it with those of its time or key
     readable: frozenset[int] = frozenset({1})
     written: int = 1
-    _as_written: Attribute = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a kind that is written as it cannot be read."""
-        object.__setattr__(self, "_as_written", as_number(self.written))
         if self.written not in self.readable:
             raise ValueError(f"A {self.name} would be written in a version that is not readable.")
 
@@ -77,8 +75,6 @@ class Kind:
 
         Raises InvalidRecord where it is none that this release reads.
         """
-        if item.get("version") == self._as_written:  # nearly always
-            return self.written
         version = number(item, "version")
         if version not in self.readable:
             raise InvalidRecord("version")
