@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oauth.clients.documents import A_MINUTE, AT_ONCE, Documents, DocumentUnavailable, age_of
+from oauth.clients.documents import AT_ONCE, Documents, DocumentUnavailable, age_of
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.refusal import UnknownClient
 from oauth.clients.server import AuthorizationServer
@@ -199,6 +199,7 @@ def test_document_that_is_not_served_as_json_is_none(kind: str) -> None:
 
 
 def test_one_flight_a_document_and_few_at_once() -> None:
+    assert AT_ONCE == 8
     landing, begun = threading.Event(), threading.Semaphore(0)
     asked: list[str] = []
 
@@ -227,7 +228,7 @@ def test_one_flight_a_document_and_few_at_once() -> None:
 def test_nobody_has_more_than_six_fetched_in_a_minute() -> None:
     clock = FakeClock(1000.0)
     documents = Documents(lambda url: told("no-store", url), clock)
-    for number in range(A_MINUTE):
+    for number in range(6):
         fetch(documents, "ada", f"https://app{number}.example.com/c")
     with pytest.raises(DocumentUnavailable, match="minute"):
         fetch(documents, "ada", "https://app.example.com/more")
