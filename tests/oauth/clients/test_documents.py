@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from oauth.clients import documents
 from oauth.clients.documents import AT_ONCE, Documents, DocumentUnavailable, age_of
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.refusal import UnknownClient
@@ -148,6 +150,20 @@ def test_what_is_no_document_makes_no_client_and_is_not_kept(
         fetch(documents)
     site.paths["/client.json"] = lambda _: padded(16 * 1024)
     assert fetch(documents).name == "App"
+
+
+def test_document_that_does_not_come_is_given_up(
+    site: HostileProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert documents.PATIENCE == 5
+    monkeypatch.setattr(documents, "PATIENCE", 0.3)
+    given_up, began = threading.Event(), time.monotonic()
+    site.paths["/client.json"] = lambda _: good(members(came=given_up.wait(30)))
+    with pytest.raises(DocumentUnavailable):
+        fetch()
+    assert time.monotonic() - began < 5, "not by the patience of who waits for it"
+    assert set(site.asked) == {"/client.json"}
+    given_up.set()
 
 
 def told(cache_control: str = "", url: str = URL, kind: str = "application/json") -> Answer:
