@@ -150,6 +150,19 @@ def test_caller_may_say_by_which_address_clients_know_the_gateway_and_whom_it_le
     assert "codex mcp add gateway-demo --url https://gateway.example.com/gateway/demo" in welcome
 
 
+def test_welcome_has_a_line_to_paste_for_each_client() -> None:
+    welcome = Stack({}, PORTS, STATE).welcome()
+    url = "http://127.0.0.1:1/gateway/demo"
+    vs_code = {"name": "gateway-demo", "type": "http", "url": url}
+    for line in (
+        f"examples/mcp_client.py {url}",
+        f"claude mcp add --transport http gateway-demo {url} && claude mcp login gateway-demo",
+        f"codex mcp add gateway-demo --url {url}",
+        f"code --add-mcp '{json.dumps(vs_code)}'",
+    ):
+        assert f"{line}\n" in welcome
+
+
 def test_no_client_is_let_in_where_the_caller_configured_another_provider() -> None:
     mine = {"OAUTH_GOOGLE_CLIENT_ID": "id", "OAUTH_GOOGLE_CLIENT_SECRET": "secret"}
     assert not {name for name in outer(mine) if "CLIENTS" in name or "ISSUER" in name}

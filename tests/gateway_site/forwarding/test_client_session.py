@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -16,14 +18,18 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from gateway_site.forwarding import client_session
+from gateway_site.forwarding import client_calls, client_session
+from gateway_site.forwarding.call import Call
+from gateway_site.forwarding.client_calls import ClientCall
 from gateway_site.forwarding.client_session import ClientSessionMiddleware
 from gateway_site.rules import cookies
+from gateway_site.rules.problems import Problem
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.adapters.openid import code_challenge
+from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.outages import Outage
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
@@ -116,6 +122,21 @@ def test_who_shows_nothing_in_an_outage_of_the_database_is_led_to_no_sign_in(
     assert "WWW-Authenticate" not in answer
     database.served()
     assert with_nothing().status_code == 401
+
+
+@pytest.mark.parametrize("code", sorted(client_calls.OVER))
+async def test_grant_of_no_use_that_cannot_be_ended_now_is_an_outage(code: str) -> None:
+    """A 401 would have its client refresh, which works, and ask again for ever."""
+
+    async def end() -> None:
+        raise TableUnavailable
+
+    request = RequestFactory().post("/gateway/tools/x")
+    client_calls.mark(request, ClientCall(end))
+    call = cast("Call", SimpleNamespace(request=request))
+    problem = await client_calls.settled(call, Problem(401, code, "Sign in."))
+    assert (problem.status, problem.code) == (503, "store_unavailable")
+    assert client_calls.CHALLENGE not in problem.headers
 
 
 async def test_token_is_looked_for_in_a_thread_only(token: str) -> None:

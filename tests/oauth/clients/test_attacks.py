@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from oauth.clients.errors import InvalidGrant
 from oauth.clients.issued import Issued
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
@@ -132,6 +133,35 @@ def test_ended_grant_leaves_nothing_to_open(one: GrantWorld, grown: list[Issued]
     one.grants.revoke(grown[-1].refresh_token, client_id=CONSENT.client_id)
     found = Thief(one).opened(grown[-1].access_token, grown[-1].refresh_token)
     assert not opens_the_grant(found)
+
+
+# Guesses
+
+
+def near(token: str) -> str:
+    """Return what is a token but for its last letter."""
+    return token[:-1] + ("b" if token.endswith("a") else "a")
+
+
+def test_guess_takes_the_same_way_however_near_it_is(one: GrantWorld, grown: list[Issued]) -> None:
+    """The table is asked for the digest of the whole, so no time tells how much was right."""
+    access, refresh = grown[-1].access_token, grown[-1].refresh_token
+    one.grants = one.started(0)
+    ways = set()
+    for guess in (near(access), "gwa_" + "a" * 32):
+        one.calls.clear()
+        assert one.session(guess) is None
+        one.grants.revoke(guess, client_id=CONSENT.client_id)
+        ways.add(tuple(one.calls))
+    assert ways == {("GetItem token",) * 2}
+    ways.clear()
+    for guess in (near(refresh), "gwr_" + "a" * 32):
+        one.calls.clear()
+        with pytest.raises(InvalidGrant):
+            one.refresh(guess)
+        ways.add(tuple(one.calls))
+    assert ways == {("GetItem token",)}
+    assert one.lives(grown[-1])
 
 
 # Logs, errors and their frames

@@ -179,6 +179,9 @@ def test_remembered_for_a_minute_and_not_longer_by_a_clock_set_back() -> None:
     assert grants.find("one") is not None
     clock.advance(-600)
     assert grants.find("one") is None
+    grants.keep("one", known())
+    clock.advance(60)
+    assert grants.find("one") is None
 
 
 def test_what_is_over_is_not_kept() -> None:

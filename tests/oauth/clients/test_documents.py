@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from oauth.clients.documents import A_MINUTE, AT_ONCE, Documents, DocumentUnavailable, age_of
+from oauth.clients import documents
+from oauth.clients.documents import AT_ONCE, Documents, DocumentUnavailable, age_of
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.refusal import UnknownClient
 from oauth.clients.server import AuthorizationServer
@@ -150,6 +152,20 @@ def test_what_is_no_document_makes_no_client_and_is_not_kept(
     assert fetch(documents).name == "App"
 
 
+def test_document_that_does_not_come_is_given_up(
+    site: HostileProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert documents.PATIENCE == 5
+    monkeypatch.setattr(documents, "PATIENCE", 0.3)
+    given_up, began = threading.Event(), time.monotonic()
+    site.paths["/client.json"] = lambda _: good(members(came=given_up.wait(30)))
+    with pytest.raises(DocumentUnavailable):
+        fetch()
+    assert time.monotonic() - began < 5, "not by the patience of who waits for it"
+    assert set(site.asked) == {"/client.json"}
+    given_up.set()
+
+
 def told(cache_control: str = "", url: str = URL, kind: str = "application/json") -> Answer:
     return Answer(200, kind, good(members(url))[1], cache_control=cache_control)
 
@@ -199,6 +215,7 @@ def test_document_that_is_not_served_as_json_is_none(kind: str) -> None:
 
 
 def test_one_flight_a_document_and_few_at_once() -> None:
+    assert AT_ONCE == 8
     landing, begun = threading.Event(), threading.Semaphore(0)
     asked: list[str] = []
 
@@ -227,7 +244,7 @@ def test_one_flight_a_document_and_few_at_once() -> None:
 def test_nobody_has_more_than_six_fetched_in_a_minute() -> None:
     clock = FakeClock(1000.0)
     documents = Documents(lambda url: told("no-store", url), clock)
-    for number in range(A_MINUTE):
+    for number in range(6):
         fetch(documents, "ada", f"https://app{number}.example.com/c")
     with pytest.raises(DocumentUnavailable, match="minute"):
         fetch(documents, "ada", "https://app.example.com/more")

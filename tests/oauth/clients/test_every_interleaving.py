@@ -19,7 +19,8 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.grant_store import ending_of
 from sessions_kms.sealed_items import tokens
-from tests.oauth.support.interleaving import Explored, Interleaving
+from tests.oauth.support.interleaved import Explored
+from tests.oauth.support.interleaving import Interleaving
 
 AT_LENGTH = "FUZZ_EXAMPLES" in os.environ  # `make fuzz`
 

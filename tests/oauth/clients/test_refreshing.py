@@ -9,7 +9,7 @@ from pytest_django import Settings
 from oauth.clients import token
 from oauth.clients.errors import GrantError, InvalidGrant, InvalidScope, InvalidTarget
 from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import Lifetimes
+from oauth.clients.lifetimes import LATE, Lifetimes
 from oauth.signals import grant_ended
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_before
@@ -268,10 +268,12 @@ def test_kms_away_is_no_answer(one: GrantWorld, first: Issued) -> None:
     assert one.lives(one.refresh(first.refresh_token))
 
 
+@pytest.mark.parametrize("later", [GRACE + 1, GRACE + LATE + 1])
 def test_reuse_is_answered_only_once_the_grant_is_known_to_be_gone(
-    one: GrantWorld, first: Issued, second: Issued
+    one: GrantWorld, first: Issued, second: Issued, later: int
 ) -> None:
-    one.clock.advance(GRACE + 1)
+    """Whether it ends by its key, while the answer tells that, or by its id alone."""
+    one.clock.advance(later)
     one.world.table.on("DeleteItem session", refused)
     with pytest.raises(StoreUnavailable):
         one.refresh(first.refresh_token)

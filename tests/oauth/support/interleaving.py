@@ -15,9 +15,9 @@ from __future__ import annotations
 import copy
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -26,9 +26,8 @@ from oauth.clients.errors import GrantError
 from oauth.clients.grants import Grants, GrantSteps
 from oauth.clients.issued import Issued
 from oauth.clients.sealed_grant import SealedGrant
-from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.grant_store import ending_of
@@ -36,6 +35,19 @@ from sessions_kms.sealed_items.tokens import SealedToken, Tokens
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
 from tests.oauth.support.grants import ASKED, CONSENT, VERIFIER, GrantWorld
+from tests.oauth.support.interleaved import (
+    NO_ANSWER,
+    UNKNOWN,
+    Client,
+    Explored,
+    Items,
+    Next,
+    Request,
+    Send,
+    State,
+    Told,
+    name_of,
+)
 from tests.sessions_kms.support.stacks import install
 from tests.support.clock import FakeClock
 
@@ -45,110 +57,6 @@ HONEST, SECOND, THIEF, LURKER, ENDS, REVOKES = "H", "H2", "T", "L", "E", "X"
 HONEST_ONES = {HONEST, SECOND}  # two processes of one client, each with a store of its own
 # What is told of the grant apart from the others' tokens; nothing depends on it.
 BESIDE = ("about#", "data-key#", "not-before#")
-
-Items = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Send:
-    """One call of the table, with all its attempts, for its answer."""
-
-    client: Any = field(repr=False)
-    operation: str
-    params: Mapping[str, Any] = field(repr=False)
-
-    def blocking(self) -> Any:
-        return run(call_table(self.client, self.operation, **self.params))
-
-    async def looping(self) -> Any:
-        raise NotImplementedError
-
-    @classmethod
-    def steps(cls, client: Any, operation: str, **params: Any) -> Steps[Any]:
-        """Take the place of `call_table`, as one step."""
-        return (yield cls(client, operation, params))
-
-
-class Told(NamedTuple):
-    """What a call was answered, and when; ``name`` tells it from every other answer."""
-
-    name: str
-    outcome: Any
-    error: BaseException | None
-    tick: int
-
-
-class Request(NamedTuple):
-    """One request: who makes it, with which token, and what it was told so far."""
-
-    who: str
-    token: str = ""
-    arrived: int = -1
-    history: tuple[Told, ...] = ()
-    is_delivered: bool = False
-
-    def key(self) -> tuple[Any, ...]:
-        """Return what its next step depends on."""
-        told = [(each.name, each.tick) for each in self.history]
-        return (self.who, self.token, self.arrived, *told)
-
-    @property
-    def begun(self) -> bool:
-        return self.arrived >= 0
-
-
-class Client(NamedTuple):
-    """An honest client: what it holds, when it first presented that, whose answer it awaits."""
-
-    token: str
-    first: int | None = None
-    awaits: int | None = None
-    status: str = "new"
-
-
-class State(NamedTuple):
-    """The world between two steps. ``late`` are writes on their way, by request."""
-
-    tick: int
-    items: Items
-    late: tuple[tuple[int, Send], ...]
-    faults: int
-    requests: tuple[Request, ...]
-    clients: Mapping[str, Client]
-    ended_by: frozenset[int] = frozenset()  # requests that sent an end of the session
-    was_ended: bool = False
-
-    def key(self) -> tuple[Any, ...]:
-        return (
-            self.tick,
-            tuple(sorted((item_id, name_of(item)) for item_id, item in self.items.items())),
-            tuple(sorted((by, repr(send.params)) for by, send in self.late)),
-            self.faults,
-            tuple((each.key(), each.is_delivered) for each in self.requests),
-            tuple(sorted(self.clients.items())),
-            self.was_ended,
-        )
-
-    def holding(self, who: str, client: Client) -> State:
-        """Return it with what an honest one holds now."""
-        return self._replace(clients={**self.clients, who: client})
-
-
-@dataclass(frozen=True)
-class Next:
-    """What a request does next: a call, or its end with a result."""
-
-    send: Send | None = None
-    result: Any = None
-
-
-@dataclass
-class Explored:
-    """What was found: the shortest way to each violation."""
-
-    states: int = 0
-    violations: dict[str, list[str]] = field(default_factory=dict)
-    results: set[tuple[str, str]] = field(default_factory=set)  # who was told what
 
 
 class Interleaving:
@@ -264,10 +172,10 @@ class Interleaving:
             return
         less = state._replace(faults=state.faults - 1, ended_by=went.ended_by)
         if send.operation == "get_item":
-            failed = Told("no answer", None, TableUnavailable(), state.tick)
+            failed = Told(NO_ANSWER, None, TableUnavailable(), state.tick)
             yield f"{label}: no answer", self._told(less, number, each, failed)
             return
-        unknown = Told("unknown", None, FateUnknown(), state.tick)
+        unknown = Told(UNKNOWN, None, FateUnknown(), state.tick)
         lost = self._with(less, items)
         yield f"{label}: the answer is lost", self._told(lost, number, each, unknown)
         if items != state.items:
@@ -283,7 +191,8 @@ class Interleaving:
             elif result == "invalid":
                 client = client._replace(awaits=None, status="out")
             else:
-                client = client._replace(awaits=None, status="503")
+                status = "503" if each.has_met_faults or each.was_held_up else "stuck"
+                client = client._replace(awaits=None, status=status)
         request = each._replace(is_delivered=True)
         return self._put(state, number, request).holding(each.who, client)
 
@@ -411,6 +320,8 @@ class Interleaving:
         others = any(
             each.begun and each.who in {SECOND, THIEF, ENDS, REVOKES} for each in state.requests
         )
+        if client.status == "stuck" and lives and not others:
+            yield "an honest client that met no fault is told to come again"
         rests = not state.late and all(
             not each.begun or each.is_delivered or each.who == LURKER for each in state.requests
         )
@@ -463,18 +374,6 @@ class Interleaving:
 
     def _random_bytes(self, length: int) -> bytes:
         return self._random.randbytes(length)
-
-
-def name_of(found: Any) -> str:
-    """Return what tells an item, or an answer that may have one, from all others."""
-    if not isinstance(found, dict):
-        return repr(found)
-    item = found.get("Item", found)
-    if "id" not in item:
-        return repr(sorted(item))
-    # Chance is given, so that its bytes alone tell nothing; the tag tells of all that is sealed.
-    told = item.get("authTag") or item.get("spentAt") or item["version"]
-    return repr((item["id"], told, item.get("salt"), item.get("stamp")))
 
 
 def _done(wait: Any) -> tuple[Any, BaseException | None]:

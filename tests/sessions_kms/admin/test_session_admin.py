@@ -408,7 +408,7 @@ def test_sessions_of_another_project_are_not_to_be_ended(
 def test_grants_are_listed_alone_named_and_ended_never_opened(
     root: Staff, ada: Any, stack: Stack
 ) -> None:
-    session = signed_in(ada)
+    session = signed_in(ada, _about={"browser": "Firefox", "provider": "Tool"})
     grant = granted("Tool <b>", user_id=str(ada.pk))
     everybody = root.get()
     assert "grants alone" in everybody

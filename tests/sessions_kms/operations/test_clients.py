@@ -28,11 +28,12 @@ def test_clients_are_listed_with_their_grants_and_people(stack: Stack) -> None:
     granted("Tool", client_id=LONG)
     stack.clock.advance(60)
     granted("Tool", client_id=LONG, user_id="8")
+    granted("Tool", client_id=LONG, user_id="8")
     granted("Claude", client_id=DOCUMENT)
     found = run("list_clients", "--json")
     assert found.status == 0
     tool, claude = found.json["clients"]
-    assert (tool["name"], tool["grants"], tool["people"]) == ("Tool", 2, 2)
+    assert (tool["name"], tool["grants"], tool["people"]) == ("Tool", 3, 2)
     assert tool["client_id"].startswith("sha256:")
     assert (claude["name"], claude["client_id"], claude["grants"]) == ("Claude", DOCUMENT, 1)
     assert f"Claude  {DOCUMENT}  grants: 1" in run("list_clients").out
@@ -54,13 +55,14 @@ def test_names_play_no_tricks_on_a_terminal(stack: Stack) -> None:
 
 @pytest.mark.parametrize("named", ["Tool", LONG, "by digest"])
 def test_client_is_ended_by_name_or_id_and_nothing_else(stack: Stack, named: str) -> None:
-    browser, other = browsers(), granted("Claude", client_id=DOCUMENT)
+    browser = browsers()
+    others = [granted("Claude", client_id=DOCUMENT), granted("Toolbox", client_id=LONG + "x")]
     grants = [granted("Tool", client_id=LONG), granted("Tool", client_id=LONG, user_id="8")]
     if named == "by digest":
         named = run("list_clients", "--json").json["clients"][0]["client_id"]
     told = end("--client", named, "--json")
     assert (told.status, told.json["ended"]) == (0, 2)
-    assert [is_there(each) for each in (*grants, other)] == [False, False, True]
+    assert [is_there(each) for each in (*grants, *others)] == [False, False, True, True]
     assert lives(browser)
 
 

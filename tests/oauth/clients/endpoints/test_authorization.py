@@ -12,11 +12,12 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from pytest_django import Settings
 
-from oauth.clients import live_grants
+from oauth.clients import documents, live_grants
 from oauth.clients.grants import grants
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
+from oauth.network.http import Answer
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
 from tests.gateway_site.support.page_requests import assert_accessible
@@ -72,6 +73,25 @@ def test_who_is_not_signed_in_signs_in_first_and_comes_back(
     back = visitor.sign_in(corp, next=next_url)
     assert (back.status_code, back["Location"]) == (302, app.address())
     assert visitor.client.get(back["Location"]).status_code == 200
+
+
+def test_nothing_that_a_client_names_is_fetched_for_who_is_not_signed_in(
+    corp: FakeProvider, visitor: Visitor, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def get(address: str) -> Answer:
+        fetched.append(address)
+        return Answer(404, "text/plain", b"")
+
+    monkeypatch.setattr(documents, "_documents", documents.Documents(get))
+    app.client_id = "https://app.example.com/client.json"
+    for ask in (visitor.client.get, visitor.client.post):
+        assert "/accounts/login/" in ask(app.address())["Location"]
+    assert fetched == []
+    visitor.sign_in(corp)
+    assert visitor.client.get(app.address()).status_code == 400
+    assert fetched == [app.client_id]
 
 
 def test_nothing_is_kept_or_given_before_somebody_allows_it(

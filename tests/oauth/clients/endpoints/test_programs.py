@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -25,6 +26,7 @@ from tests.sessions_kms.support.stacks import Stack
 
 POSTED = ["/oauth/register", "/oauth/token", "/token", "/oauth/revoke"]
 FORM = "application/x-www-form-urlencoded"
+GRACE = 120
 
 
 @pytest.fixture
@@ -259,6 +261,7 @@ def test_outage_of_the_sql_database_is_told_likewise(
 
 def test_more_than_sixteen_at_once_are_told_to_come_again(app: App, store: Stack) -> None:
     app.register()
+    assert tokens.AT_ONCE == 16
     held = threading.Barrier(tokens.AT_ONCE + 1)
     done = threading.Event()
 
@@ -294,3 +297,16 @@ def test_age_counts_to_the_arrival_and_not_to_when_it_was_read(
     assert arrival.arrival_of(request) == store.clock() - 40
     setattr(request, arrival.ATTRIBUTE, 101.0)
     assert arrival.arrival_of(request) == store.clock()
+
+
+def test_spent_token_that_waited_to_be_read_is_as_old_as_at_its_arrival(
+    app: App, pair: dict[str, Any], store: Stack
+) -> None:
+    answer = app.refresh(pair["refresh_token"])
+    store.clock.advance(GRACE + 5)
+    form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]}
+    body = urlencode(form | {"client_id": app.client_id})
+    request = RequestFactory().post("/oauth/token", body, FORM)
+    setattr(request, arrival.ATTRIBUTE, time.perf_counter() - 10)
+    assert json.loads(tokens.token(request).content) == answer.json()
+    assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant", "it came now"

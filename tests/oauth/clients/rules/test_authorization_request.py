@@ -65,6 +65,7 @@ def test_audience_is_the_upstream_whichever_of_its_addresses_is_named(resource: 
         f"{ISSUER}@evil.example/gateway/tools",
         "http://gateway.example.com/gateway/tools",
         "https://other.example.com/gateway/tools",
+        "https://gateway.examp1e.com/gateway/tools",  # as long as ours
     ],
 )
 def test_another_resource_is_no_target(resource: str) -> None:
