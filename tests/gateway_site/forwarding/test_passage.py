@@ -18,6 +18,7 @@ import pytest
 from django.core import signals
 from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 from django.urls import get_script_prefix, path
 from django.utils import timezone, translation
@@ -372,10 +373,11 @@ def test_page_that_is_answered_keeps_no_body_and_refers_to_itself_no_more() -> N
     scope = {"type": "http", "method": "POST", "path": "/reading", "headers": headers}
 
     class Noting(Chain):
-        def get_response(self, request: HttpRequest) -> HttpResponse:
+        def get_response(self, request: HttpRequest) -> HttpResponseBase:
             seen.append(request)
             return super().get_response(request)
 
     response = Passage(GatewayHandler(), Noting(), scope, io.BytesIO(body)).in_thread()
-    assert (response.status_code, response.content) == (200, b"100000")
+    assert isinstance(response, HttpResponse)
+    assert response.content == b"100000"
     assert not {"_body", "_post", "_files", "user", "auser", "_messages"} & vars(seen[0]).keys()
