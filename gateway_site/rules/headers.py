@@ -190,9 +190,9 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
     Without `Location` and `Content-Location`, whose values are not the browser's to use.
     """
     came = _own(headers)
-    names = [name for name, _ in came]
-    # A length is not true then: RFC 9112 section 6.3.
-    has_no_length = status in WITHOUT_BODY or b"transfer-encoding" in names
+    # A length is not true then, also where `Connection` names the coding: RFC 9112 section 6.3.
+    is_coded = b"transfer-encoding" in [name.lower() for name, _ in headers]
+    has_no_length = is_coded or status in WITHOUT_BODY
     kept: Headers = []
     directives, varying = b"", b""
     for pair in came:

@@ -264,3 +264,12 @@ def test_what_an_upstream_says_at_length_is_judged_and_not_remembered() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 200_000
+
+
+def test_length_of_a_body_in_chunks_does_not_come_back_whatever_connection_names() -> None:
+    answer = [
+        (b"Connection", b"Transfer-Encoding"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Content-Length", b"3"),
+    ]
+    assert not {b"content-length", b"transfer-encoding"} & dict(to_browser(answer)).keys()
