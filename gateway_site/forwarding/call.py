@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
+from gateway_site.forwarding.request import finish
 from gateway_site.rules.headers import Headers
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
-
-# Attributes by which Django has a request refer to itself: its person, and its messages. Each
-# request would wait for the collector, with its session and tokens, and keep that busy.
-REFERRING = ("user", "auser", "_messages")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,8 +30,7 @@ class Call:
 
     def release(self) -> None:
         """Let go of the request, with its session and tokens: an answer may stream for an hour."""
-        for name in REFERRING:
-            vars(self.request).pop(name, None)
+        finish(self.request)
         del self.request
         self.headers = []
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
 from itertools import takewhile
 from types import TracebackType
 from typing import Any
@@ -31,6 +32,7 @@ class Watched:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - it is for coroutines
         self._call = task
+        self._context = copy_context()
         self._cancellations = task.cancelling()
         self._line = _line()
         self._line.enter(self)
@@ -43,21 +45,29 @@ class Watched:
     ) -> None:
         del error, traceback  # The latter has this frame: each would keep the other.
         self._line.leave(self)
-        begun, self._begun = self._begun, set()
-        for task in begun:
-            task.cancel()
+        self._end()
         # As `asyncio.timeout` does: who else cancels the call has it cancelled.
         if self._found is None or self._call.uncancel() > self._cancellations:
             return
         if kind is asyncio.CancelledError:
-            raise self._found from None
+            try:
+                raise self._found from None
+            finally:
+                self._found = None  # Its traceback has this frame, too.
 
     def begin(self) -> None:
         """Begin to watch."""
+        loop = self._call.get_loop()
         for watcher in self._watchers:
-            task = self._call.get_loop().create_task(watcher())
+            # In the context of the call, not of whichever began the line.
+            task = loop.create_task(watcher(), context=self._context.copy())
             task.add_done_callback(self._note)
             self._begun.add(task)
+
+    def _end(self) -> None:
+        begun, self._begun = self._begun, set()
+        for task in begun:
+            task.cancel()
 
     def _note(self, task: asyncio.Task[None]) -> None:
         if task not in self._begun or task.cancelled() or self._found is not None:
@@ -87,7 +97,8 @@ class _Line:
 
     def _look_later(self) -> None:
         self._has_timer = True
-        self._loop.call_at(next(iter(self._due.values())), self._look)
+        # In nobody's context: it would be kept for as long as anybody stands here.
+        self._loop.call_at(next(iter(self._due.values())), self._look, context=Context())
 
     def _look(self) -> None:
         self._has_timer = False

@@ -29,6 +29,7 @@ from django.urls import ResolverMatch, set_script_prefix
 from gateway_site.edge import access_log
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.people import CALLER
+from gateway_site.forwarding.request import finish
 
 REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
 IN_LOOP = "_gateway_in_loop"  # the request's attribute: whose code must not wait
@@ -134,6 +135,8 @@ class Passage:
         if response is None:
             raise AssertionError("Django made neither a request nor a refusal.")
         _close(response, in_loop)
+        if request is not None and not (response.streaming or isinstance(response, Admitted)):
+            finish(request)
         return response
 
     def _begin(self, in_loop: bool) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import TypeVar
 
 from gateway_site.edge.trusted_proxies import Address
 from gateway_site.rules.request_headers import RequestHeaders
 
 Headers = list[tuple[bytes, bytes]]
+T = TypeVar("T")
 
 HOP_BY_HOP = frozenset(
     {
@@ -103,7 +106,21 @@ TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
 TRACE = frozenset({b"traceparent", b"tracestate"})
+SHORT = 256  # bytes of what is remembered of answers
 PASSWORD_SCHEMES = re.compile(rb"\b(?:basic|digest|negotiate|ntlm)\b", re.IGNORECASE)
+
+
+def _remembered(count: int) -> Callable[[Callable[[bytes], T]], Callable[[bytes], T]]:
+    """Remember what was found of so many values: upstreams say the same again and again.
+
+    But of none that is long: an upstream could fill the memory with them.
+    """
+
+    def remembering(found: Callable[[bytes], T]) -> Callable[[bytes], T]:
+        of_short = lru_cache(maxsize=count)(found)
+        return lambda value: of_short(value) if len(value) <= SHORT else found(value)
+
+    return remembering
 
 
 def named_by_connection(headers: Headers) -> set[bytes]:
@@ -173,9 +190,9 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
     Without `Location` and `Content-Location`, whose values are not the browser's to use.
     """
     came = _own(headers)
-    names = [name for name, _ in came]
-    # A length is not true then: RFC 9112 section 6.3.
-    has_no_length = status in WITHOUT_BODY or b"transfer-encoding" in names
+    # A length is not true then, also where `Connection` names the coding: RFC 9112 section 6.3.
+    is_coded = b"transfer-encoding" in [name.lower() for name, _ in headers]
+    has_no_length = is_coded or status in WITHOUT_BODY
     kept: Headers = []
     directives, varying = b"", b""
     for pair in came:
@@ -196,7 +213,7 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
     ]
 
 
-@lru_cache(maxsize=1024)  # upstreams say the same names again and again
+@_remembered(1024)
 def _may_return(name: bytes) -> bool:
     return name not in NOT_RETURNED | ADDRESSES and NEVER_RETURNED.fullmatch(name) is None
 
@@ -217,7 +234,7 @@ def _items(listed: bytes) -> list[bytes]:
     return [found for item in listed.split(b",") if (found := item.strip())]
 
 
-@lru_cache(maxsize=64)  # as above, at any length
+@_remembered(64)
 def _private(directives: bytes) -> bytes:
     """Keep an answer that was made with a person's token out of every shared cache."""
     shared = (b"public", b"s-maxage", b"private")
@@ -225,7 +242,7 @@ def _private(directives: bytes) -> bytes:
     return b", ".join([b"private", *kept]) if kept else PRIVATE
 
 
-@lru_cache(maxsize=64)  # as above
+@_remembered(64)
 def _varying(listed: bytes) -> bytes:
     """Have an answer be kept, where it may be, for whoever has the same cookie."""
     names = _items(listed)

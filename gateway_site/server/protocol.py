@@ -182,9 +182,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._is_idle = True
-            self._due = self.loop.time() + self.timeout_keep_alive
             self._all.waits(self)
+            if not self._deaf:  # Else it ends when it has lingered.
+                self._is_idle = True
+                self._due = self.loop.time() + self.timeout_keep_alive
 
     # What the process's connections and the requests call
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
 
 NEVER = 3600.0  # seconds
+WHO: ContextVar[str] = ContextVar("who")
 
 
 class Watching:
@@ -188,3 +193,44 @@ async def test_those_that_take_longer_are_watched_each_in_its_time(
             assert not last.begun.is_set()
             await last.begun.wait()
     assert not over.begun.is_set()
+
+
+async def test_each_call_is_watched_in_its_own_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though another's call began the line: what is logged is told of the right request."""
+    monkeypatch.setattr(call_watch, "BEGINS_AFTER", 0.02)
+    found: list[str] = []
+
+    async def calling(who: str, seconds: float) -> None:
+        WHO.set(who)
+
+        async def watcher() -> None:
+            found.append(WHO.get())
+
+        with Watched(watcher):
+            await asyncio.sleep(seconds)
+
+    await asyncio.gather(calling("soon over", 0.01), calling("one", 0.1), calling("other", 0.1))
+    assert found == ["one", "other"]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_call_that_is_ended_is_no_garbage_that_refers_to_itself() -> None:
+    call = Watching()
+
+    async def leaving() -> None:
+        raise ClientGone
+
+    async def calling(call: Watching) -> None:
+        with Watched(leaving):
+            await call()
+
+    gone = weakref.ref(call)
+    gc.disable()
+    try:
+        with suppress(ClientGone):
+            await calling(call)
+        del call
+        await asyncio.sleep(0)
+        assert gone() is None
+    finally:
+        gc.enable()

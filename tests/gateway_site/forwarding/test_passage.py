@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import threading
@@ -17,16 +18,18 @@ import pytest
 from django.core import signals
 from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.middleware.common import CommonMiddleware
 from django.urls import get_script_prefix, path
 from django.utils import timezone, translation
 from django.utils.asyncio import async_unsafe
+from django.views.decorators.csrf import csrf_exempt
 from pytest_django import Settings
 
 from gateway_site.forwarding import proxy
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.handler import GatewayHandler
-from gateway_site.forwarding.passage import Chain, without_io
+from gateway_site.forwarding.passage import Chain, Passage, without_io
 from sessions_kms.backend import SessionStore
 from tests.sessions_kms.support.stacks import fake_stack, install
 from tests.support.clock import FakeClock
@@ -99,7 +102,14 @@ def leaving_a_mark(request: HttpRequest) -> HttpResponse:
     return JsonResponse([*found, request.session.get("name")], safe=False)
 
 
+@csrf_exempt
+def reading(request: HttpRequest) -> HttpResponse:
+    assert len(request.body) > len(request.POST["a"])
+    return HttpResponse(len(request.POST["a"]))
+
+
 urlpatterns = [
+    path("reading", reading),
     path("gateway/asking", asking),
     path("gateway/not-marked", not_marked),
     path("gateway/saving", saving),
@@ -349,3 +359,25 @@ def test_all_of_an_admitted_response_is_closed_whatever_fails_of_it() -> None:
     response.close_untold()
     assert closed == ["failing", "other"]
     assert response.closed
+
+
+def test_page_that_is_answered_keeps_no_body_and_refers_to_itself_no_more() -> None:
+    """Django's templates keep requests until the collector looks, which does not count bytes."""
+    seen: list[HttpRequest] = []
+    body = b"a=" + b"b" * 100_000
+    headers = [
+        (b"host", b"127.0.0.1"),
+        (b"content-type", b"application/x-www-form-urlencoded"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    scope = {"type": "http", "method": "POST", "path": "/reading", "headers": headers}
+
+    class Noting(Chain):
+        def get_response(self, request: HttpRequest) -> HttpResponseBase:
+            seen.append(request)
+            return super().get_response(request)
+
+    response = Passage(GatewayHandler(), Noting(), scope, io.BytesIO(body)).in_thread()
+    assert isinstance(response, HttpResponse)
+    assert response.content == b"100000"
+    assert not {"_body", "_post", "_files", "user", "auser", "_messages"} & vars(seen[0]).keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -244,3 +245,31 @@ def test_client_address_is_told_to_who_may_know_it_and_nobody_else(
     untold = json.dumps(gateway.get("echo/x", headers=headers).json()["headers"])
     assert client not in untold
     assert "for=unknown" in untold
+
+
+def test_what_an_upstream_says_at_length_is_judged_and_not_remembered() -> None:
+    before = 0
+    tracemalloc.start()
+    try:
+        for turn in range(100):
+            if turn == 1:
+                before, _ = tracemalloc.get_traced_memory()
+            long = b"%d-%b" % (turn, b"x" * 10_000)
+            value = b"public, " + long
+            answer = [(b"x-" + long, b""), (b"cache-control", value), (b"vary", long)]
+            found = dict(to_browser(answer))
+            assert found[b"cache-control"] == b"private, " + long
+            assert found[b"vary"] == long + b", Cookie"
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 200_000
+
+
+def test_length_of_a_body_in_chunks_does_not_come_back_whatever_connection_names() -> None:
+    answer = [
+        (b"Connection", b"Transfer-Encoding"),
+        (b"Transfer-Encoding", b"chunked"),
+        (b"Content-Length", b"3"),
+    ]
+    assert not {b"content-length", b"transfer-encoding"} & dict(to_browser(answer)).keys()

@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from gateway_site.edge.listening import ANSWER_TIME
+from gateway_site.server import connections
 from gateway_site.server.options import OPTIONS
 from gateway_site.server.protocol import HEAD_TIME, LINGER, BoundedProtocol
 from tests.gateway_site.server.served import Application, Served, answer, ended, is_open, one_answer
@@ -102,6 +103,19 @@ def test_body_that_nobody_reads_ends_with_the_answer(
     served.advance(LINGER + SWEEP)
     assert_is_reset(client)
     assert application.reached == ["/x"]
+
+
+def test_client_that_goes_on_after_its_answer_is_not_listened_to_as_long_as_an_idle_one(
+    served: Served,
+) -> None:
+    client = served.connected(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n")
+    answer(client)
+    served.settle()
+    [there] = [each for each in connections._of_servers.values() if each._loop is served.loop]
+    before = len(there)
+    client.sendall(b"x")
+    served.advance(LINGER + SWEEP)
+    assert len(there) == before - 1
 
 
 def assert_is_reset(client: socket.socket) -> None:
