@@ -46,7 +46,9 @@ def _look_seldom_for_garbage() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    young, *older = gc.get_threshold()
+    if 0 < young < YOUNG:  # else somebody has chosen
+        gc.set_threshold(YOUNG, *older)
 
 
 def _drain_first(seconds: float | None) -> None:
