@@ -7,6 +7,7 @@ import pytest
 from sessions_kms.aws.http1 import answer as reading
 from sessions_kms.aws.http1.answer import Answer, AnswerReader
 from sessions_kms.aws.http1.garbled import GarbledAnswer
+from sessions_kms.aws.http1.head import HEAD_MAX
 from sessions_kms.aws.http1.known_head import LEARNT_MAX, LETTERS_MAX, KnownHead
 from sessions_kms.aws.http1.sized import BODY_MAX
 from tests.sessions_kms.aws.http1.answers import ALL, SIZED, answer
@@ -96,6 +97,15 @@ def test_head_that_differs_is_read_as_if_none_was_known(
     read(answer(*known_as))
     assert is_known(known, answer(*known_as))
     assert read(answer(*then)) == unknown(answer(*then), monkeypatch)
+
+
+def test_bounds_hold_for_what_is_known_and_comes_at_once(known: KnownHead) -> None:
+    read(answer(LENGTH, b"X: a"))
+    long = answer(LENGTH, b"X: " + b"a" * HEAD_MAX)
+    large = answer(b"Content-Length: %d" % (BODY_MAX + 1), b"X: a", body=bytes(BODY_MAX + 1))
+    for each in (long, large):
+        assert is_known(known, each)
+        assert read(each) is GarbledAnswer
 
 
 def test_altered_answers_are_read_as_if_none_was_known(
