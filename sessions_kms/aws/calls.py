@@ -63,6 +63,8 @@ class Service:
         """
         if self.circuit.is_open:
             yield from self.circuit.passed(partial(_probed, probe, ask))
+            if not deadline.has_time_for(0):  # It was the probe, which took what there was.
+                raise deadline.OutOfTime
         try:
             answer: Answer = yield ask
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged below

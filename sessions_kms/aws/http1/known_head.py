@@ -11,6 +11,7 @@ from typing import Final
 from sessions_kms.aws.http1.head import TEXT, Head
 
 LEARNT_MAX: Final = 16  # patterns made by one process: who changes headers all the time has none
+LETTERS_MAX: Final = 1024  # of a head that is learnt: to make a pattern of 32 KB takes 0.1 s
 _STATUS: Final = "HTTP/1.1 200 "
 _LENGTH: Final = "([0-9]{1,10})"
 _ANY: Final = f"({TEXT})"
@@ -34,11 +35,12 @@ class KnownHead:
 
     def learn(self, text: str, head: Head) -> None:
         """Know a head that was read, if it is of this kind."""
+        if self._learnt >= LEARNT_MAX or len(text) > LETTERS_MAX:
+            return
         status, *lines, _ = text.split("\r\n")
         headers = head.headers
         if (
-            self._learnt >= LEARNT_MAX
-            or not status.startswith(_STATUS)
+            not status.startswith(_STATUS)
             or len(headers) != len(lines)
             or "content-length" not in headers
             or "transfer-encoding" in headers

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from sessions_kms.aws.calls import Service
 from sessions_kms.aws.circuit import PROBE_EVERY, TIMEOUTS, Circuit, CircuitOpen, Outcome
+from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Steps, arun, run
 from tests.support.clock import FakeClock
 
@@ -39,6 +41,22 @@ class Probed:
         yield from ()
         self.count += 1
         return self.outcomes.pop(0)
+
+
+class InLine:
+    """Asks, and is answered after half a second."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.count = 0
+        self._clock = clock
+
+    def blocking(self) -> Any:
+        self.count += 1
+        self._clock.advance(0.5)
+        return {"asked": self.count}
+
+    async def looping(self) -> Any:
+        return self.blocking()
 
 
 class InALoop:
@@ -145,6 +163,23 @@ async def test_without_threads_an_event_loop_goes_on_while_its_call_probes(
         await arun(service.ask(ask))
     ask.may_answer.set()
     assert await call == {"asked": 2}
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(0.55, 1), (0.65, 2)])
+def test_call_whose_probe_took_its_time_is_not_begun(
+    seconds: float, asked: int, threads: Threads, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "monotonic", clock)
+    service = Service("dynamodb")
+    service.circuit = Circuit("dynamodb", start=threads.start, clock=clock)
+    threads.none = True
+    times_out(service.circuit, TIMEOUTS, Probed())
+    clock.advance(PROBE_EVERY)
+    ask = InLine(clock)
+    with suppress(deadline.OutOfTime), deadline.call(seconds):
+        assert run(service.ask(ask)) == {"asked": 2}
+    assert ask.count == asked
+    assert not service.circuit.is_open
 
 
 def test_it_opens_again_after_five_more(circuit: Circuit, threads: Threads) -> None:

@@ -181,6 +181,20 @@ def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock, drive: 
     assert paused == []
 
 
+def test_write_that_is_refused_is_not_sent_again_after_a_pause_that_took_all_time(
+    clock: FakeClock, drive: Drive
+) -> None:
+    client: Any = Client(answered("ThrottlingException"), clock)
+
+    def pause(_: float) -> Pause:
+        clock.advance(2.95)  # The machine was busy, or asleep.
+        return Pause(0)
+
+    with pytest.raises(NotApplied):
+        drive(TableSteps(client, name="sessions", pause=pause).put({}, once=True))
+    assert client.asked == 1
+
+
 def test_pauses_before_a_refused_write_are_bounded_one_by_one(clock: FakeClock) -> None:
     client: Any = Client(answered("ThrottlingException"), clock)
     paused: list[float] = []

@@ -7,7 +7,8 @@ import pytest
 from sessions_kms.aws.http1 import answer as reading
 from sessions_kms.aws.http1.answer import Answer, AnswerReader
 from sessions_kms.aws.http1.garbled import GarbledAnswer
-from sessions_kms.aws.http1.known_head import LEARNT_MAX, KnownHead
+from sessions_kms.aws.http1.head import HEAD_MAX
+from sessions_kms.aws.http1.known_head import LEARNT_MAX, LETTERS_MAX, KnownHead
 from sessions_kms.aws.http1.sized import BODY_MAX
 from tests.sessions_kms.aws.http1.answers import ALL, SIZED, answer
 from tests.sessions_kms.aws.http1.test_against_http_client import EXAMPLES, altered
@@ -98,6 +99,15 @@ def test_head_that_differs_is_read_as_if_none_was_known(
     assert read(answer(*then)) == unknown(answer(*then), monkeypatch)
 
 
+def test_bounds_hold_for_what_is_known_and_comes_at_once(known: KnownHead) -> None:
+    read(answer(LENGTH, b"X: a"))
+    long = answer(LENGTH, b"X: " + b"a" * HEAD_MAX)
+    large = answer(b"Content-Length: %d" % (BODY_MAX + 1), b"X: a", body=bytes(BODY_MAX + 1))
+    for each in (long, large):
+        assert is_known(known, each)
+        assert read(each) is GarbledAnswer
+
+
 def test_altered_answers_are_read_as_if_none_was_known(
     known: KnownHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +119,18 @@ def test_altered_answers_are_read_as_if_none_was_known(
         assert read(data) == unknown(data, monkeypatch), data
         known._known = pattern  # whatever else was learnt meanwhile
     assert taken > EXAMPLES / 50
+
+
+@pytest.mark.parametrize(("size", "is_learnt"), [(LETTERS_MAX, True), (LETTERS_MAX + 1, False)])
+def test_no_pattern_is_made_of_a_long_head(size: int, is_learnt: bool, known: KnownHead) -> None:
+    """That takes a thread, or an event loop, a tenth of a second, where `head` takes none."""
+    short = answer(LENGTH, b"X: a")
+    head = short.index(b"\r\n\r\n") + 2
+    long = short.replace(b"X", b"X" * (size - head + 1))
+    assert isinstance(read(long), Answer)
+    assert is_known(known, long) == is_learnt
+    assert isinstance(read(short), Answer)
+    assert is_known(known, short)
 
 
 def test_who_changes_headers_all_the_time_has_no_more_patterns_made(known: KnownHead) -> None:

@@ -2,8 +2,11 @@
 
 import random
 import string
+import sys
 from binascii import b2a_base64
-from collections.abc import Callable
+from importlib.util import find_spec, module_from_spec
+from types import ModuleType
+from typing import Any
 
 import pybase64
 import pytest
@@ -15,22 +18,41 @@ from sessions_kms.aws.wire.base64_text import LARGE
 LETTERS = string.ascii_letters + string.digits + "+/"
 
 
-@pytest.fixture(params=["by Python", "by pybase64"])
-def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    way = None if request.param == "by Python" else pybase64
-    monkeypatch.setattr(base64_text, "pybase64", way)
+def without_pybase64() -> ModuleType:
+    """Return the module as it is where that is not installed."""
+    spec = find_spec(base64_text.__name__)
+    assert spec is not None
+    assert spec.loader is not None
+    made = module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "pybase64", None)
+        spec.loader.exec_module(made)
+    return made
 
 
-@pytest.mark.usefixtures("_way")
+WAYS: dict[str, Any] = {"by Python": without_pybase64(), "by pybase64": base64_text}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> Any:
+    return WAYS[request.param]
+
+
+def test_each_way_is_the_one_that_it_is_called() -> None:
+    assert WAYS["by Python"].pybase64 is None
+    assert WAYS["by Python"]._read_large.func.__module__ == "binascii"
+    assert WAYS["by pybase64"]._read_large.func is pybase64.b64decode
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 3, LARGE - 1, LARGE, LARGE + 1, LARGE + 2, 400_000])
-def test_bytes_come_back(size: int) -> None:
+def test_bytes_come_back(size: int, way: Any) -> None:
     data = random.Random(size).randbytes(size)  # noqa: S311 - to be told again
-    text = base64_text.written(data)
-    assert text == base64_text.written(bytearray(data)) == b2a_base64(data, newline=False).decode()
-    assert base64_text.read(text) == data
+    text = way.written(data)
+    assert text == way.written(bytearray(data)) == b2a_base64(data, newline=False).decode()
+    assert way.read(text) == data
+    assert way.read_each([text, "QQ==", text]) == [data, b"A", data]
 
 
-@pytest.mark.usefixtures("_way")
 @pytest.mark.parametrize("size", [0, LARGE])
 @pytest.mark.parametrize(
     "end",
@@ -40,27 +62,29 @@ def test_bytes_come_back(size: int) -> None:
         "AB==",
     ],
 )
-def test_what_is_not_base64_is_refused(size: int, end: str) -> None:
+def test_what_is_not_base64_is_refused(size: int, end: str, way: Any) -> None:
     refused = end not in {"AAA=", "AB=="}  # bits that stand for nothing may be set
-    read: Callable[[], bytes] = lambda: base64_text.read("A" * size + end)  # noqa: E731
+    text = "A" * size + end
     if refused:
         with pytest.raises(GarbledAnswer):
-            read()
+            way.read(text)
+        with pytest.raises(GarbledAnswer):
+            way.read_each(["QQ==", text])
     else:
-        assert len(read()) == size // 4 * 3 + (2 if end == "AAA=" else 1)
+        assert len(way.read(text)) == size // 4 * 3 + (2 if end == "AAA=" else 1)
+        assert way.read_each([text]) == [way.read(text)]
 
 
-def test_both_read_a_damaged_text_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_read_a_damaged_text_alike() -> None:
     chance = random.Random(64)  # noqa: S311 - to be told again
     for _ in range(3000):
         text = list(b2a_base64(chance.randbytes(LARGE), newline=False).decode())
         for _ in range(chance.randint(0, 2)):
             text[chance.randrange(len(text))] = chance.choice(LETTERS + "==-_\n \0é")
-        told: list[bytes | None] = []
-        for way in (pybase64, None):
-            monkeypatch.setattr(base64_text, "pybase64", way)
+        told: list[list[bytes] | None] = []
+        for way in WAYS.values():
             try:
-                told.append(base64_text.read("".join(text)))
+                told.append(way.read_each(["".join(text)]))
             except GarbledAnswer:
                 told.append(None)
         assert told[0] == told[1]

@@ -1,0 +1,98 @@
+"""What becomes of a call, by how its attempts end."""
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from sessions_kms.aws import retrying
+from sessions_kms.aws.calls import Service
+from sessions_kms.aws.circuit import TIMEOUTS
+from sessions_kms.concurrency.steps import Call, run
+
+
+class Broken(Exception):
+    """What nobody knows."""
+
+
+class Ends:
+    """Ends as it is told, one attempt after the other, and well at last."""
+
+    def __init__(self, *ends: Callable[[], Exception]) -> None:
+        self.ends = list(ends)
+
+    def __call__(self) -> dict[str, Any]:
+        if self.ends:
+            raise self.ends.pop(0)()
+        return {}
+
+
+def timed_out() -> Exception:
+    return ReadTimeoutError(endpoint_url="aws")
+
+
+def refused() -> Exception:
+    return ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetItem")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "sleep", lambda _: None)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service("dynamodb")
+
+
+def ask(service: Service, *ends: Callable[[], Exception], attempts: int = 1) -> None:
+    with suppress(ReadTimeoutError, ClientError, Broken):
+        run(service.ask(Call(Ends(*ends)), attempts=attempts))
+
+
+@pytest.mark.parametrize(
+    ("ends", "attempts"),
+    [((), 1), ((refused,), 1), ((timed_out,), 2)],
+    ids=["at once", "by an error", "at the second attempt"],
+)
+def test_answer_between_time_outs_keeps_the_circuit_closed(
+    ends: tuple[Callable[[], Exception], ...], attempts: int, service: Service
+) -> None:
+    for _ in range(TIMEOUTS - 2):
+        ask(service, timed_out)
+    assert service.circuit.in_a_row == TIMEOUTS - 2
+    ask(service, *ends, attempts=attempts)
+    assert (service.circuit.in_a_row, service.circuit.is_open) == (0, False)
+
+
+@contextmanager
+def nothing_collected() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+@pytest.mark.parametrize("end", [timed_out, refused, Broken])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_no_error_outlives_its_call(
+    end: Callable[[], Exception], times: int, attempts: int, service: Service
+) -> None:
+    """Its traceback has the frames of the call, and these what was asked and answered."""
+    made: list[weakref.ref[Exception]] = []
+
+    def noted() -> Exception:
+        error = end()
+        made.append(weakref.ref(error))
+        return error
+
+    with nothing_collected():
+        ask(service, *[noted] * times, attempts=attempts)
+        assert made
+        assert [each() for each in made] == [None] * len(made)
