@@ -285,30 +285,29 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
     def _saving(self, must_create: bool = False) -> Steps[None]:
         __traceback_hide__ = True
-        if (key := self.session_key) is not None:
+        if self.session_key is not None:
             self.accessed = True
             if not hasattr(self, "_session_cache"):
                 yield from self._filling(no_load=must_create)
-                key = self.session_key
+        key = self.session_key  # From here on: another thread may leave it, or begin anew.
         if not key:  # Nor was anything there to load.
             yield from self._as_is_its_own("create", self._creating)
         elif must_create:
-            yield from self._putting()
-        elif (steps := self._updating()) is not None:
+            yield from self._putting(key)
+        elif (steps := self._updating(key)) is not None:
             yield from steps
 
-    def _putting(self) -> Steps[None]:
+    def _putting(self, key: str) -> Steps[None]:
         __traceback_hide__ = True
-        draft = self._draft()
+        draft = self._draft(key)
         made = yield from self._repository().create(draft)
         self._stored(draft, made)
         yield from announced(session_created, made.id, user_id=made.user_id)
 
-    def _updating(self) -> Steps[None] | None:
+    def _updating(self, key: str) -> Steps[None] | None:
         """Return what is to be done for what has changed; None where that is nothing."""
         __traceback_hide__ = True
-        key = self._key
-        draft, base = self._draft(), self._known_of(key)
+        draft, base = self._draft(key), self._known_of(key)
         if base is None or not draft.is_as_stored(base, self._services.clock()):
             return self._told("save", self._replacing(draft, base))
         if self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
@@ -327,12 +326,12 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _cycling(self) -> Steps[None]:
         __traceback_hide__ = True
         yield from self._filling()
-        if self.session_key is None:
+        if (key := self.session_key) is None:
             yield from self._as_is_its_own("create", self._creating)
             return
-        previous = self._id()
+        previous, new_key = self._id(key), _new_session_key()  # one for all tries
         try:
-            yield from self._told("cycle", self._moving(_new_session_key()))  # one for all tries
+            yield from self._told("cycle", self._moving(new_key))
         except SessionMoved:
             next_cookie.not_changed()
             raise
@@ -342,12 +341,12 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self.modified = True
         user_id = self._baseline.user_id if self._baseline else None
         told = {"previous": previous[:SHORT_ID], "user_id": user_id}
-        yield from announced(session_cycled, self._id(), **told)
+        yield from announced(session_cycled, self._id(new_key), **told)
 
     def _moving(self, new_key: str) -> Steps[None]:
         __traceback_hide__ = True
         base = yield from self._expected()
-        draft = self._draft()
+        draft = self._draft(base.session_key)
         made = yield from self._repository().move(draft, base, new_key)
         self._session_key = made.session_key
         next_cookie.changed(self)
@@ -374,8 +373,9 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _expected(self) -> "Steps[Snapshot]":
         """Return the baseline of this key; one that is only looked up now is never merged."""
         __traceback_hide__ = True
-        if (base := self._known_of(self.session_key)) is None:
-            found = yield from self._read(self._key)
+        key = self.session_key
+        if (base := self._known_of(key)) is None:
+            found = (yield from self._read(key)) if key else None
             if found is None:
                 raise UpdateError
             base = replace(found[0], replaced=True)
@@ -393,7 +393,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         else:
             return
         # Outside the handler: frames of the record's error hold keys.
-        yield from loading.refused(self._id(), reason)
+        yield from loading.refused(self._id(self._key), reason)
         raise UpdateError
 
     # What they use
@@ -413,7 +413,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     def _repository(self) -> "Repository":
         return repository.Repository.of(self._services, self._codec)
 
-    def _draft(self) -> "Draft":
+    def _draft(self, key: str) -> "Draft":
         """Return the session as it is now: other threads of the request may go on changing it."""
         __traceback_hide__ = True
         content = dict(self._session_cache)
@@ -425,7 +425,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
         lifetime = Lifetime(cookie_age, self._services.config.absolute_timeout)
         payload = self._codec.dumps(content)
-        return drafts.Draft(self._key, content, payload, self._signed_in, lifetime)
+        return drafts.Draft(key, content, payload, self._signed_in, lifetime)
 
     def _holding(self, content: Mapping[str, Any]) -> Self:
         """Return this session as it is with what others changed: a project's hook may ask it."""
@@ -456,10 +456,11 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
     @property
     def _key(self) -> str:
         """The session key, where there must be one."""
-        return self.session_key  # type: ignore[return-value]  # each save comes here, twice
+        return self.session_key  # type: ignore[return-value]  # whoever asks knows
 
-    def _id(self) -> str:
-        return session_id(self._services.config.namespace, self._key)
+    def _id(self, key: str) -> str:
+        __traceback_hide__ = True
+        return session_id(self._services.config.namespace, key)
 
 
 def _is_prepared() -> bool:

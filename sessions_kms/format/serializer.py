@@ -7,6 +7,7 @@ its errors are told anew, outside of its frames.
 from collections.abc import Callable
 from functools import lru_cache
 from json import JSONDecoder, JSONEncoder
+from types import FunctionType
 from typing import Any, Final, Protocol
 
 from sessions_kms.exceptions import InvalidRecord
@@ -30,8 +31,9 @@ class Codec:
     def dumps(self, session: dict[str, Any]) -> bytes:
         """Serialize a session. Raises TypeError, naming the key whose value cannot be."""
         __traceback_hide__ = True
+        serializer = self._serializer()  # One that cannot be made is no fault of the session's.
         try:
-            return self._serializer().dumps(session)
+            return serializer.dumps(session)
         except Exception:  # noqa: BLE001, S110 - told below, without the serializer's frames
             pass
         raise TypeError(
@@ -42,8 +44,9 @@ class Codec:
     def loads(self, payload: bytes) -> dict[str, Any]:
         """Read a serialized session. Raises InvalidRecord."""
         __traceback_hide__ = True
+        serializer = self._serializer()  # The same; else it would sign everybody out.
         try:
-            session = self._serializer().loads(payload)
+            session = serializer.loads(payload)
         except Exception:  # noqa: BLE001 - the same
             session = None
         if not isinstance(session, dict):
@@ -92,12 +95,29 @@ class DjangosJSON:
 @lru_cache(maxsize=16)
 def codec_of(serializer: type[Serializer]) -> Codec:
     """Return the codec of a serializer, one for all sessions."""
-    return Codec(DjangosJSON if _is_djangos(serializer) else serializer)
+    return Codec(_quick(serializer) if _is_djangos(serializer) else serializer)
+
+
+def _quick(djangos: type[Serializer]) -> Callable[[], Serializer]:
+    """Return what gives ours in the place of Django's, but while a project has that patched."""
+    ours, dumps, loads = DjangosJSON(), djangos.dumps, djangos.loads
+
+    def made() -> Serializer:
+        is_as_it_was = djangos.dumps is dumps and djangos.loads is loads
+        return ours if is_as_it_was else djangos()
+
+    return made
 
 
 def _is_djangos(serializer: type[Serializer]) -> bool:
     """Tell whether it is Django's own, and as Django has it: a project may have patched it."""
     module, name = DJANGOS
-    parts = serializer, getattr(serializer, "dumps", None), getattr(serializer, "loads", None)
     is_named = getattr(serializer, "__qualname__", None) == name
-    return is_named and all(getattr(part, "__module__", None) == module for part in parts)
+    return is_named and all(
+        _is_written_in(module, getattr(serializer, verb, None)) for verb in ("dumps", "loads")
+    )
+
+
+def _is_written_in(module: str, part: object) -> bool:
+    """Tell whether a module has this function; a wrapper only takes over what one is called."""
+    return type(part) is FunctionType and part.__globals__.get("__name__") == module

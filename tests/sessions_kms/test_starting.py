@@ -57,7 +57,7 @@ def first():
         together.wait()
         session = SessionStore()
         session["a"] = 1
-        found.append((session._draft().payload, session._services))
+        found.append((session._draft("a" * 32).payload, session._services))
     threads = [threading.Thread(target=use) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -82,7 +82,7 @@ async def first():
     await session._prepared()
     session._repository()
     session._session_cache = {"a": 1}
-    session._draft()
+    session._draft(session._key)
 asyncio.run(first())
 print(len(imported) > 50, any(imported))
 """

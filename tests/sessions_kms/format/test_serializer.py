@@ -2,7 +2,7 @@
 
 import math
 import random
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import pytest
@@ -111,10 +111,45 @@ def test_one_codec_serves_all_sessions_and_each_use_has_a_serializer_of_its_own(
 def test_djangos_own_that_a_project_has_patched_is_as_patched(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    codec_of.cache_clear()
     monkeypatch.setattr(JSONSerializer, "dumps", lambda _, obj: b"%d" % len(obj))
     assert codec_of(JSONSerializer).dumps({"a": 1}) == b"1"
+
+
+def test_it_is_as_patched_from_when_it_is_and_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = codec_of(JSONSerializer)  # that of a session which is there before
+    assert codec.loads(codec.dumps({"a": 1})) == {"a": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(JSONSerializer, "dumps", lambda _, obj: b"%d" % len(obj))
+        patched.setattr(JSONSerializer, "loads", lambda _, data: {"read": data})
+        assert (codec.dumps({"a": 1}), codec.loads(b"1")) == (b"1", {"read": b"1"})
+    assert codec.loads(codec.dumps({"a": 1})) == {"a": 1}
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_patch_that_passes_for_what_it_wraps_is_used(
+    monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    def dumps(self: JSONSerializer, obj: Any) -> bytes:
+        return b" " + djangos(self, obj)
+
+    djangos = JSONSerializer.dumps
     codec_of.cache_clear()
+    if before:
+        codec_of(JSONSerializer)
+    monkeypatch.setattr(JSONSerializer, "dumps", wraps(djangos)(dumps))
+    assert codec_of(JSONSerializer).dumps({"a": 1}) == b' {"a":1}'
+    codec_of.cache_clear()
+
+
+def test_serializer_that_cannot_be_made_says_nothing_about_a_session() -> None:
+    def unmade() -> Any:
+        raise OSError("its schema cannot be read")
+
+    codec = codec_of(unmade)
+    with pytest.raises(OSError, match="schema"):
+        codec.loads(b"{}")
+    with pytest.raises(OSError, match="schema"):
+        codec.dumps({})
 
 
 def test_what_only_makes_a_serializer_is_a_projects_own() -> None:

@@ -402,7 +402,7 @@ def test_error_of_a_session_that_moved_meanwhile_leads_to_no_item(stack: Stack) 
 
 def test_other_requests_see_a_request_as_it_was_when_it_saved(stack: Stack) -> None:
     session = saved(a=1)
-    draft = session._draft()
+    draft = session._draft(session._key)
     session[USER_ID] = "9"  # by another of its threads, while this one waits to write
     assert draft.user_id is None
     assert session._codec.loads(draft.payload) == draft.content
