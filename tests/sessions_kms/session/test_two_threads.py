@@ -19,6 +19,7 @@ from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import turn
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 
+pytestmark = pytest.mark.long
 SWEPT = {backend.__file__, turn.__file__}
 BLOCKED = 0.02  # seconds after which the other one counts as waiting for the first
 WITHIN = 20  # seconds, after which a thread counts as hung
