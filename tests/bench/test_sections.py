@@ -13,6 +13,8 @@ from tests.bench.peers import BARE, OURS
 from tests.bench.proxies import CLIENT, FORWARDER, GATEWAY, OWN_FORWARDER
 from tests.bench.result import Section
 from tests.bench.scale import QUICK
+from tests.bench.sections import NAMES
+from tests.support.processes import printed_by
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]  # minutes on a busy machine
 
@@ -47,6 +49,20 @@ def test_load_and_save_are_compared_with_the_bare_call() -> None:
         f"{verb} of 1 KB, with the extra “fast”, CPU, times the bare boto3 call"
         for verb in ("load", "save")
     ]
+
+
+def test_sections_need_nothing_that_only_tests_have() -> None:
+    """`make bench` has an environment of its own."""
+    code = f"""
+import sys
+from importlib import import_module
+for name in ("pytest", "hypothesis", "pytest_django", "moto"):
+    sys.modules[name] = None
+for name in {NAMES!r}:
+    import_module(f"tests.bench.sections.{{name}}")
+print("all")
+"""
+    assert printed_by(code) == "all"
 
 
 def test_sealing_costs_more_than_its_cipher() -> None:

@@ -11,7 +11,8 @@ import pytest
 from sessions_kms.concurrency import deadline, steps
 from sessions_kms.concurrency.steps import Call, Pause, Steps, arun, run
 from sessions_kms.exceptions import StoreUnavailable
-from tests.sessions_kms.support.stepping import DRIVERS, Driver
+from tests.sessions_kms.support.drivers import DRIVERS
+from tests.sessions_kms.support.stepping import Driver
 
 
 def halved(number: int) -> int:

@@ -12,10 +12,10 @@ from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Steps, arun, run
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
+from tests.sessions_kms.support.drivers import DRIVERS
 from tests.sessions_kms.support.fakes import Call, together
 from tests.sessions_kms.support.fleet import PERIOD, Process, kms_keyring
 from tests.sessions_kms.support.stepping import (
-    DRIVERS,
     WITHIN,
     Driver,
     cancelled_at,

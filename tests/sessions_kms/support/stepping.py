@@ -1,13 +1,11 @@
-"""Steps in tests: a call that blocks as steps, and both drivers."""
+"""Steps in tests: a call that blocks as steps. The bench uses it too, where no pytest is."""
 
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import pytest
-
-from sessions_kms.concurrency.steps import Call, Steps, Wait, arun, run
+from sessions_kms.concurrency.steps import Call, Steps, Wait, arun
 from sessions_kms.exceptions import StoreUnavailable
 
 WITHIN = 10  # seconds, after which a thread counts as hung
@@ -15,10 +13,6 @@ WITHIN = 10  # seconds, after which a thread counts as hung
 T = TypeVar("T")
 
 Driver = Callable[[Steps[Any]], Any]
-
-DRIVERS = pytest.mark.parametrize(
-    "drive", [run, lambda steps: asyncio.run(arun(steps))], ids=["thread", "loop"]
-)
 
 
 def as_steps(call: Callable[..., T]) -> Callable[..., Steps[T]]:
