@@ -20,8 +20,8 @@ add is in no figure.
 WHY = """\
 What stands in the way of those that are not met:
 
-- **KMS**: the data key that a process seals with is renewed ahead of its age, at 80% of it on the
-  average, so that no save waits for KMS: P·(K + 0.25) where the formula has P·K.
+- **KMS**: each data key is renewed ahead of its age, at some 80% of it, so that no request waits
+  for KMS: P·K·1.25 where the formula has P·K.
 """
 
 Facts = Iterable[tuple[str, str]]

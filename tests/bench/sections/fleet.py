@@ -29,9 +29,8 @@ NOTES = [
     "Default settings. Formula (from the design's estimate): for a million requests, "
     "10^6 · (P·K / (A·λ) + 1 / (T·λ)) with P processes, λ requests/s, A the age of a cached key, "
     "T the period, and K = 1 + L/T keys alive, L the absolute timeout.",
-    "A process renews the data key that it seals with ahead of its age, at 75 to 85 % of it, so "
-    "that no request waits for KMS; the formula knows nothing of that, which is a quarter of one "
-    "key in eight.",
+    "A process renews each data key ahead of its age, at 75 to 85 % of it, so that no request "
+    "waits for KMS. The formula knows nothing of that: it is a quarter more.",
     "The caches are warm: a deployment costs P·K calls once, which the formula leaves out too.",
 ]
 

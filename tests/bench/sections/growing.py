@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from sessions_kms.format.kinds import session_id
 from sessions_kms.services import services
 from tests.bench import aws, django_site
 from tests.bench.aws import TABLE
@@ -53,7 +54,7 @@ def _fill(count: int) -> None:
     client: Any = getattr(asks, "boto", asks)
     sealed = EnginePeer(OURS)
     sealed.store(content(1 * KB))
-    template = services().table.get(sealed._engine(sealed.key)._id())
+    template = services().table.get(session_id(services().config.namespace, str(sealed.key)))
     assert template is not None
     for start in range(0, count, BATCH):
         puts = [
