@@ -95,18 +95,20 @@ class DjangosJSON:
 @lru_cache(maxsize=16)
 def codec_of(serializer: type[Serializer]) -> Codec:
     """Return the codec of a serializer, one for all sessions."""
-    return Codec(_quick(serializer) if _is_djangos(serializer) else serializer)
+    return Codec(_Quick(serializer) if _is_djangos(serializer) else serializer)
 
 
-def _quick(djangos: type[Serializer]) -> Callable[[], Serializer]:
-    """Return what gives ours in the place of Django's, but while a project has that patched."""
-    ours, dumps, loads = DjangosJSON(), djangos.dumps, djangos.loads
+class _Quick:
+    """Gives ours in the place of Django's, but while a project has that patched."""
 
-    def made() -> Serializer:
-        is_as_it_was = djangos.dumps is dumps and djangos.loads is loads
-        return ours if is_as_it_was else djangos()
+    def __init__(self, djangos: type[Serializer]) -> None:
+        self._ours = DjangosJSON()
+        self._djangos, self._dumps, self._loads = djangos, djangos.dumps, djangos.loads
 
-    return made
+    def __call__(self) -> Serializer:
+        djangos = self._djangos
+        is_as_it_was = djangos.dumps is self._dumps and djangos.loads is self._loads
+        return self._ours if is_as_it_was else djangos()
 
 
 def _is_djangos(serializer: type[Serializer]) -> bool:

@@ -361,6 +361,7 @@ def test_all_of_an_admitted_response_is_closed_whatever_fails_of_it() -> None:
     assert response.closed
 
 
+@pytest.mark.django_db
 def test_page_that_is_answered_keeps_no_body_and_refers_to_itself_no_more() -> None:
     """Django's templates keep requests until the collector looks, which does not count bytes."""
     seen: list[HttpRequest] = []
