@@ -54,9 +54,11 @@ class session:  # noqa: N801 - used as what it stands beside, which are function
         return found.content
 
     async def __aexit__(self, *_: object) -> None:
-        if self._at_hand is not None:
-            self._at_hand.__exit__(None, None, None)
-        self._bound.__exit__(None, None, None)
+        try:
+            if self._at_hand is not None:
+                self._at_hand.__exit__(None, None, None)
+        finally:
+            self._bound.__exit__(None, None, None)
 
 
 def _store(session_key: str | None) -> SessionStore | None:

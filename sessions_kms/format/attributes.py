@@ -21,7 +21,7 @@ _is_number = re.compile(r"0|[1-9][0-9]{0,37}").fullmatch  # DynamoDB keeps 38 di
 Attribute = dict[str, Any]
 Item = dict[str, Attribute]
 # What the one who reads it calls it, the attribute, its type, and of bytes the least and the most.
-# A plain tuple: to unpack one that is more takes as long as to read what it names.
+# A plain tuple, since a named one takes longer to unpack.
 Field: TypeAlias = tuple[str, str, str, int, int]
 
 
