@@ -12,6 +12,7 @@ and ended only when it is known to be of this project.
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, item_size, number
@@ -73,21 +74,100 @@ class Count:
     newest: tuple[tuple[str, int], ...] = ()
 
 
-class Inspection:
-    """What one request looks at. All methods raise StoreUnavailable."""
+class InspectionSteps:
+    """What one request looks at of somebody's sessions, as steps. All raise StoreUnavailable."""
 
     def __init__(self, services: Services, current: str | None = None) -> None:
         """``current`` is the session key of the one that asks."""
         __traceback_hide__ = True
-        services = services.of_any
-        namespace = services.config.namespace
-        self._services = services
-        self._namespace = namespace
-        self._current_id = None if current is None else session_id(namespace, current)
-        self._belongs = Ownership(services)
+        self.services = services.of_any
+        self.namespace = self.services.config.namespace
+        self._current_id = None if current is None else session_id(self.namespace, current)
+        self.belongs = Ownership(self.services)
+        self._about_answers = True
+
+    def of_user(self, user_id: str, start: Item | None = None) -> Steps[Listing]:
+        """Return the next live sessions of a user, newest first."""
+        owner = owner_of(self.namespace, user_id)
+        if owner is None:
+            return Listing([])
+        page = yield from self.services.table.steps.owned(owner, start, limit=OWNED_ROWS)
+        rows = []
+        for item in page.items:
+            record = yield from ending.stored_head_in_steps(self.services, item["id"]["S"])
+            if record is not None and record.owner == owner and _is_listed(self.services, record):
+                rows.append(self.row(record))
+        return Listing(rows, page.next)
+
+    def count_of_user(self, user_id: str) -> Steps[Count]:
+        """Count the sessions of a user by the index alone, in one call.
+
+        It lags behind, and does not say which have idled out: there may be fewer.
+        """
+        owner = owner_of(self.namespace, user_id)
+        if owner is None:
+            return Count(0, more=False)
+        page = yield from self.services.table.steps.owned(owner, limit=COUNTED)
+        live = [key for key in page.items if _may_be_live(self.services, key)]
+        newest = tuple((key["id"]["S"], number(key, "createdAt")) for key in live)
+        return Count(len(live), page.next is not None, newest)
+
+    def find(self, item_id: str) -> Steps[Row | None]:
+        """Return the live session of an id, if it is of this project."""
+        record = yield from ending.stored_head_in_steps(self.services, item_id)
+        if record is None or not self.services.is_live(record):
+            return None
+        return self.row(record) if (yield from self.belongs.told(record)) else None
+
+    def present(self) -> Steps[Row | None]:
+        """Return the session that asks."""
+        return None if self._current_id is None else (yield from self.find(self._current_id))
+
+    def about(self, item_id: str) -> Steps[about.Words]:
+        """Return what a session tells of itself; nothing where that cannot be read now."""
+        if not self._about_answers:
+            return {}
+        try:
+            return (yield from about.AboutSteps(self.services).read(item_id))
+        except StoreUnavailable:
+            self._about_answers = False  # Nor is it waited for with the next one.
+            return {}
+
+    def row(self, record: RecordHead, *, doubtful: bool = False) -> Row:
+        """Return what is listed of a record."""
+        owner = record.owner
+        return Row(
+            id=record.id,
+            user_id=None if owner is None else owner.removeprefix(owner_prefix(self.namespace)),
+            doubtful=doubtful,
+            current=record.id == self._current_id,
+            created_at=time_of(record.created_at),
+            updated_at=time_of(record.updated_at),
+            ends_at=time_of(ending.ends_at(self.services, record)),
+            version=record.version,
+            revision=record.revision,
+            key_period=record.key_period,
+        )
+
+
+class Inspection:
+    """What one request looks at, in its thread. All methods raise StoreUnavailable."""
+
+    def __init__(self, services: Services, current: str | None = None) -> None:
+        """``current`` is the session key of the one that asks."""
+        __traceback_hide__ = True
+        self.steps = InspectionSteps(services, current)
+        self._services = self.steps.services
+        self._namespace = self.steps.namespace
+        self._belongs = self.steps.belongs
         self._asked: set[tuple[bytes, int]] = set()
         self._kms_answers = True
-        self._about_answers = True
+
+    of_user = blocking(InspectionSteps.of_user)
+    count_of_user = blocking(InspectionSteps.count_of_user)
+    find = blocking(InspectionSteps.find)
+    present = blocking(InspectionSteps.present)
+    about = blocking(InspectionSteps.about)
 
     def whole_table(self, start: Item | None = None) -> Listing:
         """Return the next live sessions in the table's own order.
@@ -128,58 +208,6 @@ class Inspection:
         row = self.find(item["id"]["S"].rpartition("#")[2])
         return None if row is None else replace(row, words=words)
 
-    def of_user(self, user_id: str, start: Item | None = None) -> Listing:
-        """Return the next live sessions of a user, newest first."""
-        owner = owner_of(self._namespace, user_id)
-        if owner is None:
-            return Listing([])
-        page = self._services.table.owned(owner, start, limit=OWNED_ROWS)
-        found = [ending.stored_head(self._services, item["id"]["S"]) for item in page.items]
-        return Listing(
-            [
-                self._row(record)
-                for record in found
-                if record is not None
-                and record.owner == owner
-                and _is_listed(self._services, record)
-            ],
-            page.next,
-        )
-
-    def count_of_user(self, user_id: str) -> Count:
-        """Count the sessions of a user by the index alone, in one call.
-
-        It lags behind, and does not say which have idled out: there may be fewer.
-        """
-        owner = owner_of(self._namespace, user_id)
-        if owner is None:
-            return Count(0, more=False)
-        page = self._services.table.owned(owner, limit=COUNTED)
-        live = [key for key in page.items if _may_be_live(self._services, key)]
-        newest = tuple((key["id"]["S"], number(key, "createdAt")) for key in live)
-        return Count(len(live), page.next is not None, newest)
-
-    def find(self, item_id: str) -> Row | None:
-        """Return the live session of an id, if it is of this project."""
-        record = ending.stored_head(self._services, item_id)
-        if record is None or not self._services.is_live(record) or not self._belongs(record):
-            return None
-        return self._row(record)
-
-    def present(self) -> Row | None:
-        """Return the session that asks."""
-        return None if self._current_id is None else self.find(self._current_id)
-
-    def about(self, item_id: str) -> about.Words:
-        """Return what a session tells of itself; nothing where that cannot be read now."""
-        if not self._about_answers:
-            return {}
-        try:
-            return about.About(self._services).read(item_id)
-        except StoreUnavailable:
-            self._about_answers = False  # Nor is it waited for with the next one.
-            return {}
-
     def size(self, item_id: str) -> int | None:
         """Return how many bytes the item of a session has, which reads all of it."""
         try:
@@ -206,7 +234,7 @@ class Inspection:
         if not self._services.is_live(record):
             return None
         ours = self._seems_ours(record)
-        return None if ours is False else self._row(record, doubtful=ours is None)
+        return None if ours is False else self.steps.row(record, doubtful=ours is None)
 
     def _seems_ours(self, record: RecordHead) -> bool | None:
         if record.owner is None and not self._may_ask(record):
@@ -222,21 +250,6 @@ class Inspection:
         if self._kms_answers and len(self._asked) < KEYS_ASKED:
             self._asked.add(wrapped)
         return self._kms_answers and wrapped in self._asked
-
-    def _row(self, record: RecordHead, *, doubtful: bool = False) -> Row:
-        owner = record.owner
-        return Row(
-            id=record.id,
-            user_id=None if owner is None else owner.removeprefix(owner_prefix(self._namespace)),
-            doubtful=doubtful,
-            current=record.id == self._current_id,
-            created_at=time_of(record.created_at),
-            updated_at=time_of(record.updated_at),
-            ends_at=time_of(ending.ends_at(self._services, record)),
-            version=record.version,
-            revision=record.revision,
-            key_period=record.key_period,
-        )
 
 
 def _is_listed(services: Services, record: RecordHead) -> bool:

@@ -28,7 +28,7 @@ from sessions_kms.format.token_tombstone import (
 from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
 from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, equal
-from sessions_kms.storage.doubts import once_more_in_steps
+from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.table import held
 from sessions_kms.telemetry import telemetry
 
@@ -96,7 +96,7 @@ class TokenSteps:
         __traceback_hide__ = True
         item_id = self.id_of(token)
         try:
-            return (yield from once_more_in_steps(partial(self._found, item_id, token)))
+            return (yield from once_more(partial(self._found, item_id, token)))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None
@@ -106,7 +106,7 @@ class TokenSteps:
         __traceback_hide__ = True
         item_id = answer_id(self.id_of(token))
         try:
-            return (yield from once_more_in_steps(partial(self._answered, item_id, token)))
+            return (yield from once_more(partial(self._answered, item_id, token)))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None

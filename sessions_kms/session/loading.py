@@ -21,7 +21,7 @@ from sessions_kms.services import Services
 from sessions_kms.session import next_cookie
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announced, session_refused
-from sessions_kms.storage.doubts import once_more_in_steps
+from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.session_items import Stored
 from sessions_kms.telemetry import Block, telemetry
 
@@ -83,7 +83,7 @@ class Loading:
 
     def standing(self, record_id: str) -> Steps[Stored]:
         """Return what stands under an id; what is not valid is read once more."""
-        return once_more_in_steps(partial(self._items.find, record_id))
+        return once_more(partial(self._items.find, record_id))
 
     def opened(self, record: SessionRecord, session_key: str) -> Steps[Found]:
         """Open a record. Raises InvalidRecord or StoreUnavailable."""

@@ -11,7 +11,7 @@ from sessions_kms.format.attributes import as_binary
 from sessions_kms.format.kinds import data_key_id
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.storage.condition import ABSENT, Condition, equal
-from sessions_kms.storage.doubts import once_more_in_steps
+from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.table import Table, TableSteps, held
 
 
@@ -24,7 +24,7 @@ class DataKeyItemSteps:
 
     def get(self, period: int) -> Steps[PublishedKey | None]:
         """Return the published data key of a period. Raises InvalidRecord."""
-        return (yield from once_more_in_steps(partial(self._get, period)))
+        return (yield from once_more(partial(self._get, period)))
 
     def _get(self, period: int) -> Steps[PublishedKey | None]:
         item = yield from self._table.get(data_key_id(self._namespace, period))

@@ -20,18 +20,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def once_more(read: Callable[[], T]) -> T:
+def once_more(read: Callable[[], Steps[T]]) -> Steps[T]:
     """Read; what is not valid is read once more. Raises InvalidRecord, or what reading raises."""
-    __traceback_hide__ = True
-    try:
-        return read()
-    except InvalidRecord as exc:
-        telemetry.count("doubts", reason=exc.reason)
-    return read()
-
-
-def once_more_in_steps(read: Callable[[], Steps[T]]) -> Steps[T]:
-    """Read as `once_more` does, in steps."""
     __traceback_hide__ = True
     try:
         return (yield from read())

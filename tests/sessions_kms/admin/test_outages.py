@@ -75,12 +75,13 @@ def test_session_that_cannot_be_attributed_is_shown_as_an_outage(
     def refuse(encrypted: bytes, period: int) -> Any:
         raise KMSUnavailable
 
-    unwrap = fake.services.keyring.unwrap
+    keyring = fake.services.keyring.steps
+    unwrap = keyring.unwrap
     fake.clock.advance(86400)  # The reader's own session has another data key.
     root = Staff("other", superuser=True)
     period = int(fake.items()[anonymous]["keyPeriod"]["N"])
     monkeypatch.setattr(
-        fake.services.keyring,
+        keyring,
         "unwrap",
         lambda encrypted, of: (refuse if of == period else unwrap)(encrypted, of),
     )
