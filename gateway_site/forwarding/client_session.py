@@ -17,7 +17,8 @@ from django.utils.asyncio import async_unsafe
 from django.utils.cache import patch_vary_headers
 
 from gateway_site.edge.database_outage import database
-from gateway_site.forwarding import client_calls, grant_ahead
+from gateway_site.forwarding import client_calls
+from gateway_site.forwarding.ahead import grant
 from gateway_site.forwarding.client_calls import CHALLENGE, ClientCall
 from gateway_site.rules import origin
 from gateway_site.rules.problems import Problem, signed_out, unavailable
@@ -34,7 +35,7 @@ class ClientSessionMiddleware(SessionMiddleware):
         """Find the session; answer 401 where a program has nothing to show."""
         __traceback_hide__ = True
         if (found := client_calls.offered(request.path_info)) is not None:
-            token = grant_ahead.token_of(request.headers.get("Authorization", ""))
+            token = grant.token_of(request.headers.get("Authorization", ""))
             if token is not None:
                 return _opened(request, token, found[0])
             if _has_nothing(request):
@@ -73,7 +74,7 @@ def _opened(request: HttpRequest, token: str, upstream: str) -> HttpResponse | N
 
 def _session_of(request: HttpRequest, token: str, upstream: str) -> GrantStore | None:
     __traceback_hide__ = True
-    if (ahead := grant_ahead.of(request, token, upstream)) is not None:
+    if (ahead := grant.of(request, token, upstream)) is not None:
         return ahead.taken()
     _will_wait()
     return grants().session(token, upstream=upstream)

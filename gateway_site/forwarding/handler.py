@@ -5,10 +5,11 @@ body stays in the ASGI channel. Its session is read ahead, and then middleware a
 neither a thread nor a wait (`passage`). A call that needs a thread after all has given it and its
 database connection back before the upstream is called: an open stream holds neither.
 
-Pages take the same way, in a thread, with the body read before: a thread is held neither for a
-client that sends slowly nor for one that reads slowly. Who finds no place for too long is told to
-come again; calls, pages and what asks a provider wait in lines of their own (`lanes`), so that a
-slow provider holds up nothing else.
+Pages take the same way with the body read before: nothing is held for a client that sends slowly
+or reads slowly. What a page shows is read ahead as well where its view says what that is
+(`ahead.page`), and then only the database takes a thread; all others have one. Who finds no
+place for too long is told to come again; calls, pages and what asks a provider wait in lines of
+their own (`lanes`), so that a slow provider holds up nothing else.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
 from gateway_site.forwarding import admission, client_calls, proxy
+from gateway_site.forwarding.ahead import page
 from gateway_site.forwarding.bounds.gate import Busy, Gate
 from gateway_site.forwarding.bounds.lanes import (
     CLIENTS,
@@ -135,18 +137,33 @@ class GatewayHandler(ASGIHandler):
     async def _page(self, scope: Any, client: Client, send: Send) -> None:
         try:
             body = await self.read_body(client.receive)
-            work = Passage(self, self.admission, scope, body).in_thread
-            provider = _provider_asked(scope)
-            response = await (
-                self._pages.run(client, work)
-                if provider is None
-                else self._providers.run(client, work, provider=provider)
-            )
+            response = await self._made(scope, client, body)
         except (Busy, RequestDataTooBig, TimeoutError) as error:
             response = _refusal(error, scope)
         await self.send_response(response, send)
         if response.streaming:
             response.close()
+
+    async def _made(self, scope: Any, client: Client, body: io.BytesIO) -> HttpResponseBase:
+        """Return a page: in the event loop, if all that it waits for can be read ahead."""
+        match = _match(scope)
+        if (provider := _provider_asked(match)) is not None:
+            work = Passage(self, self.admission, scope, body).in_thread
+            return await self._providers.run(client, work, provider=provider)
+        reads = page.reads_of(match.func, scope["method"]) if match else None
+        if reads is None or not self.admission.is_known:
+            work = Passage(self, self.admission, scope, body).in_thread
+            return await self._pages.run(client, work)
+        seen = _seen(scope)
+        passage = Passage(self, self.admission, seen, body)
+        session = ahead.session(own_cookies.believed(seen))
+        async with self._pages.place(client), session as content:
+            await page.read(seen, content, reads, self._pages.apart)
+            try:
+                return passage.in_loop()
+            except NeedsThread:
+                pass
+            return await self._pages.in_thread(passage.in_thread)
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer who asks for health, without waiting in a line: busy must not look broken."""
@@ -185,10 +202,10 @@ def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | Se
     __traceback_hide__ = True
     offered = settings.AUTHORIZATION_SERVER and client_calls.offered(_path(seen))
     if offered:
-        from gateway_site.forwarding import grant_ahead  # noqa: PLC0415 - not where none is let in
+        from gateway_site.forwarding.ahead import grant  # noqa: PLC0415 - not where none is let in
 
-        if (token := grant_ahead.shown(seen)) is not None:
-            return grant_ahead.session(seen, token, offered[0])
+        if (token := grant.shown(seen)) is not None:
+            return grant.session(seen, token, offered[0])
     return ahead.session(own_cookies.believed(seen))
 
 
@@ -227,9 +244,8 @@ def gateway() -> GatewayHandler:
     return GatewayHandler()
 
 
-def _provider_asked(scope: Any) -> str | None:
+def _provider_asked(match: ResolverMatch | None) -> str | None:
     """Return the name of the provider that a page will ask, as its address tells it."""
-    match = _match(scope)
     if match is None:
         return None
     if (match.url_name or "").startswith(CLIENTS):

@@ -28,7 +28,7 @@ from django.urls import ResolverMatch, set_script_prefix
 
 from gateway_site.edge import access_log
 from gateway_site.forwarding.call import Admitted
-from gateway_site.forwarding.people import CALLER
+from gateway_site.forwarding.people import CALLER, FOUND
 from gateway_site.forwarding.request import finish
 
 REQUEST_ID, ARRIVED = "request_id", "arrived"  # the request's attributes
@@ -64,6 +64,7 @@ KNOWN = frozenset(
 # connections, of which the event loop's has none, and after what its context forgets by itself.
 OF_DJANGO = frozenset(map(id, (reset_queries, close_old_connections, close_caches, reset_urlconf)))
 
+
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 
@@ -75,6 +76,12 @@ def without_io(view: View) -> View:
     """Mark a view that waits for nothing but the session and who has it."""
     setattr(view, WITHOUT_IO, True)
     return view
+
+
+def wait_in_thread(request: HttpRequest) -> None:
+    """Leave the event loop, if the request is in it, before something is waited for."""
+    if hasattr(request, IN_LOOP):
+        raise NeedsThread
 
 
 class Chain(BaseHandler):
@@ -92,8 +99,8 @@ class Chain(BaseHandler):
     def resolve_request(self, request: HttpRequest) -> ResolverMatch:
         """Find the view; in the event loop none but a marked one."""
         match = super().resolve_request(request)
-        if hasattr(request, IN_LOOP) and not hasattr(match.func, WITHOUT_IO):
-            raise NeedsThread
+        if not hasattr(match.func, WITHOUT_IO):
+            wait_in_thread(request)
         return match
 
 
@@ -179,7 +186,7 @@ def _is_heard(signal: Signal) -> bool:
 
 def _user_of(request: ASGIRequest) -> str:
     """Return the id of who asked, without asking the session or the database for it."""
-    user = getattr(request, "_cached_user", None)  # Django's, once anything has asked who it is
+    user = getattr(request, FOUND, None)
     if user is None:
         return str(getattr(request, CALLER, "-"))
     return "-" if user.pk is None else str(user.pk)

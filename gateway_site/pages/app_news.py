@@ -18,6 +18,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
+from gateway_site.forwarding.passage import wait_in_thread
 from oauth.clients.told import ToldGrant
 from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of
 from sessions_kms.services import services
@@ -39,6 +40,7 @@ def tell(request: HttpRequest, newest: Sequence[tuple[str, int]]) -> None:
     unknown = [each for each in young if each[:SHORT_ID] not in known]
     if not unknown:
         return
+    wait_in_thread(request)
     new = unknown[:LOOKED_AT]
     try:
         found = list(_grants(new))

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.models import SocialAccount
@@ -19,6 +21,8 @@ from django.conf import settings
 from django.db.models import TextChoices
 from django.http import HttpRequest
 
+from gateway_site.forwarding.ahead.page import Asked, taken
+from gateway_site.forwarding.passage import wait_in_thread
 from oauth import (
     OAuthError,
     ReauthenticationRequired,
@@ -40,6 +44,7 @@ GRANTED_AS = {
 # It grants a refresh token (OpenID Connect Core 1.0 section 11); many answers do not list it.
 OFFLINE_ACCESS = "offline_access"
 RENEWAL_TIMEOUT = 2.0  # seconds
+ACCOUNTS = "accounts"  # what is read ahead
 
 
 class Status(TextChoices):
@@ -102,8 +107,17 @@ def connections_of(request: HttpRequest) -> list[Connection]:
     A token that has expired is refreshed, since only that tells whether it can be.
     """
     providers = sorted(get_adapter().list_providers(request), key=lambda found: str(found.name))
-    accounts = list(SocialAccount.objects.filter(user=request.user).order_by("pk"))
+    accounts = taken(request, ACCOUNTS, partial(_accounts_of, request.user))
     return [_connection(request, provider, accounts) for provider in providers]
+
+
+async def accounts_ahead(asked: Asked) -> list[SocialAccount]:
+    """Return the accounts of whoever asks, before their page does."""
+    return await asked.database(partial(_accounts_of, asked.user))
+
+
+def _accounts_of(user: Any) -> list[SocialAccount]:
+    return list(SocialAccount.objects.filter(user=user).order_by("pk"))
 
 
 def account_of(provider: Provider, account: SocialAccount, held: TokenSet | None = None) -> Account:
@@ -160,6 +174,7 @@ def _refused_renewal(request: HttpRequest, provider: str) -> bool:
     held = token_set_of(request.session, provider)
     if held is None or _status(provider, held) != Status.RENEWABLE:
         return False
+    wait_in_thread(request)
 
     async def renewed() -> None:
         await asyncio.wait_for(aget_token(request, provider), RENEWAL_TIMEOUT)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 from urllib.parse import urlencode
 
@@ -23,16 +24,20 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from gateway_site.pages.session_label import SignIn
 from sessions_kms import StoreUnavailable, about, id_of, user_id_of
+from sessions_kms.concurrency.steps import Steps, arun, run
+from sessions_kms.format.attributes import Item
 from sessions_kms.operations import ending
-from sessions_kms.operations.listing import Count, Inspection, Row
+from sessions_kms.operations.listing import Count, Inspection, InspectionSteps, Row
 from sessions_kms.operations.page_token import start_of, token_of
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
 AFTER = "after"
+COUNT, PAGE = "count", "page"  # what is read ahead
 UNKNOWN = "The sessions cannot be reached right now, so it is not known whether any was ended. \
 Please try again in a moment."
 
@@ -65,21 +70,35 @@ class Page:
 
 def count_of(request: HttpRequest) -> Count | None:
     """Count the sessions of whoever is signed in, this one at least; None while that cannot be."""
+    inspection = Inspection(services())
     try:
-        found = _inspection(request).count_of_user(_user_id(request))
+        found = taken(request, COUNT, partial(inspection.count_of_user, _user_id(request)))
     except StoreUnavailable as exc:
         _log(exc)
         return None
     return replace(found, number=max(1, found.number))
 
 
+async def count_ahead(asked: Asked) -> Count:
+    """Count the sessions of whoever asks, before their page does. Raises StoreUnavailable."""
+    steps = InspectionSteps(services()).count_of_user(user_id_of(asked.user))
+    return await arun(steps)
+
+
+async def page_ahead(asked: Asked) -> Page:
+    """Read the page that is asked for, before it is. Raises BadSignature or StoreUnavailable."""
+    listing = _Listing(user_id_of(asked.user), asked.session_key)
+    return await arun(listing.page(asked.query.get(AFTER)))
+
+
+@reads_ahead(**{PAGE: page_ahead})
 @require_safe
 @never_cache
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
     """Show a page of the sessions of whoever is signed in; those of apps have their own."""
     try:
-        page = _page(request)
+        page = taken(request, PAGE, partial(_page, request))
     except BadSignature:
         messages.warning(request, "That link is not valid any more. These are the newest.")
         return redirect("sessions")
@@ -93,26 +112,47 @@ def sessions(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest) -> Page:
     """Read the page of the address. Raises BadSignature or StoreUnavailable."""
-    name = f"sessions of {_user_id(request)}"
-    token = request.GET.get(AFTER)
-    start = None if token is None else start_of(services(), token, listing=name)
-    inspection = _inspection(request)
-    found = inspection.of_user(_user_id(request), start)
-    rows = [row for row in found.rows if not row.current]
-    if start is None and (present := _present(inspection, found.rows)) is not None:
-        rows.insert(0, present)
-    told = [(row, inspection.about(row.id)) for row in rows]
-    older = found.next and urlencode({AFTER: token_of(services(), found.next, listing=name)})
-    return Page(
-        [Shown(row, SignIn.told_by(words)) for row, words in told if not about.is_of_grant(words)],
-        older_url=f"?{older}" if older else "",
-        is_first=start is None,
-    )
+    listing = _Listing(_user_id(request), request.session.session_key)
+    return run(listing.page(request.GET.get(AFTER)))
 
 
-def _present(inspection: Inspection, found: Sequence[Row]) -> Row | None:
-    """Return the present session; the index may lag behind it, or have it on a later page."""
-    return next((row for row in found if row.current), None) or inspection.present()
+class _Listing:
+    """The sessions of a user, as steps; ``current`` is the session key of the one that asks."""
+
+    def __init__(self, user_id: str, current: str | None) -> None:
+        self._user_id = user_id
+        self._inspection = InspectionSteps(services(), current)
+        self._name = f"sessions of {user_id}"
+
+    def page(self, token: str | None) -> Steps[Page]:
+        """Return the page that a token leads to. Raises BadSignature or StoreUnavailable."""
+        start = None if token is None else start_of(services(), token, listing=self._name)
+        found = yield from self._inspection.of_user(self._user_id, start)
+        rows = [row for row in found.rows if not row.current]
+        if start is None and (present := (yield from self._present(found.rows))) is not None:
+            rows.insert(0, present)
+        return Page(
+            (yield from self._shown(rows)),
+            older_url="" if found.next is None else self._older_url(found.next),
+            is_first=start is None,
+        )
+
+    def _present(self, found: Sequence[Row]) -> Steps[Row | None]:
+        """Return the present session; the index may lag behind, or have it on a later page."""
+        there = next((row for row in found if row.current), None)
+        return there or (yield from self._inspection.present())
+
+    def _shown(self, rows: Sequence[Row]) -> Steps[list[Shown]]:
+        shown = []
+        for row in rows:
+            words = yield from self._inspection.about(row.id)
+            if not about.is_of_grant(words):
+                shown.append(Shown(row, SignIn.told_by(words)))
+        return shown
+
+    def _older_url(self, after: Item) -> str:
+        token = token_of(services(), after, listing=self._name)
+        return "?" + urlencode({AFTER: token})
 
 
 @require_POST
@@ -147,10 +187,6 @@ def end_others(request: HttpRequest) -> HttpResponse:
         return redirect("sessions")
     messages.success(request, _counted(ended))
     return redirect("sessions")
-
-
-def _inspection(request: HttpRequest) -> Inspection:
-    return Inspection(services(), request.session.session_key)
 
 
 def _user_id(request: HttpRequest) -> str:

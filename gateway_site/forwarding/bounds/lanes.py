@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from django.http.response import HttpResponseBase
 
 from gateway_site.edge.listening import Client
-from gateway_site.forwarding.bounds.gate import PATIENCE, Gate
+from gateway_site.forwarding.bounds.gate import PATIENCE, Gate, Place
 from oauth import EXCHANGES_MAX
 from oauth.provider import config
 from sessions_kms.concurrency.executors import in_thread
@@ -28,6 +30,7 @@ PROVIDER_PATIENCE = 15.0
 CLIENTS = "oauth_clients_"
 
 Work = Callable[[], HttpResponseBase]
+T = TypeVar("T")
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 ATTRIBUTE = "_provider_asked"
@@ -59,8 +62,21 @@ class Lane:
 
     async def run(self, client: Client, work: Work) -> HttpResponseBase:
         """Return what the work does. Raises Busy and ClientGone before it has begun."""
-        async with self._gate.place(client):
-            return await in_thread(self._threads, work)
+        async with self.place(client):
+            return await self.in_thread(work)
+
+    def place(self, client: Client) -> Place:
+        """Return a place to hold within a block, which leaves a thread for `in_thread`."""
+        return self._gate.place(client)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do work of who has a place, in a thread; return its result."""
+        return await in_thread(self._threads, work)
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Do the same, for work that sees the context of this task and leaves nothing in it."""
+        seen = copy_context()
+        return await get_running_loop().run_in_executor(self._threads, seen.run, work)
 
 
 class ProviderLane:

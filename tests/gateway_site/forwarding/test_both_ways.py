@@ -1,4 +1,4 @@
-"""A call gets the same answer in the event loop and in a thread, whatever is wrong with it."""
+"""A call, or a page, gets the same answer in the event loop and in a thread, whatever is wrong."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ POST = b"POST /gateway/echo/x HTTP/1.1"
 SECRET = b"a" * 32
 CSRF_COOKIE = b"X-CSRF-Cookie: "  # of a case: its value goes into the cookies
 VARYING = (  # what no two answers have in common
-    (re.compile(rb"(?i)^(date|x-request-id):.*\r\n", re.MULTILINE), b""),
+    (re.compile(rb"(?i)^(date|expires|x-request-id):.*\r\n", re.MULTILINE), b""),
     (re.compile(rb"(gateway_csrftoken=|gateway_sessionid=)[A-Za-z0-9]{32}"), rb"\1..."),
     (re.compile(rb"(gateway_sessionid-next-)[\w-]{8}=[a-z0-9]{32}\.[\w-]{8}"), rb"\1..."),
     (re.compile(rb"expires=[^;]*", re.IGNORECASE), b"expires=..."),
     (re.compile(rb"(?i)max-age=\d+"), b"max-age=..."),
     (re.compile(rb'"csrf_token": "\w{64}"'), b""),
     (re.compile(rb'"traceparent", "[\w-]+"'), b""),
+    (re.compile(rb'(name="csrfmiddlewaretoken" value=)"\w{64}"'), rb"\1..."),
+    (re.compile(rb"(\d\d:\d\d(:\d\d\+00:00)?|\d+\xc2\xa0(hours?|minutes?))"), b"..."),
 )
 
 
@@ -168,6 +170,33 @@ WITH_TOKEN = {
 }
 
 
+ANOTHER = b"{another}"  # has one session
+HOME, LIST = b"GET / HTTP/1.1", b"GET /sessions/ HTTP/1.1"
+AFTER_NOTHING = b"GET /sessions/?after=abc HTTP/1.1"  # shows no list, which grows here
+PAGES = {
+    "home": Case(HOME, 200, cookie=ANOTHER),
+    "head of the home page": Case(b"HEAD / HTTP/1.1", 200, cookie=ANOTHER),
+    "list": Case(LIST, 200, cookie=ANOTHER),
+    "list after what nobody was given": Case(AFTER_NOTHING, 302, cookie=ANOTHER),
+    "posted": Case(b"POST / HTTP/1.1", 405, THREAD, headers=posting(SECRET), body=b"ab"),
+    "no page": Case(b"GET /nowhere HTTP/1.1", 404, THREAD),
+    "page that is not marked": Case(b"GET /accounts/logout/ HTTP/1.1", 200, THREAD),
+    "home of nobody": Case(HOME, 200, cookie=None),
+    "list of nobody": Case(LIST, 302, cookie=None),
+    "home of an ended session": Case(HOME, 200, cookie="ended"),
+    "list of an ended session": Case(LIST, 302, cookie="ended"),
+    "no such key": Case(LIST, 302, cookie=b"gateway_sessionid=" + b"0" * 32),
+    "session twice": Case(LIST, 302, cookie=b"{good}; gateway_sessionid=" + b"0" * 32),
+    "foreign cookies": Case(LIST, 200, cookie=b"a=b; \xff=1; {another}; =; __Host-x=\xe9"),
+    "moved session": Case(AFTER_NOTHING, 302, THREAD, cookie="moved"),
+    "moved session and nobody told": Case(LIST, 503, cookie="untold"),
+    "former password": Case(LIST, 302, THREAD, cookie="former-password"),
+    "former secret key": Case(AFTER_NOTHING, 302, THREAD, cookie="former-secret"),
+    "backend that is none": Case(LIST, 302, cookie="foreign-backend"),
+    "bad Host": Case(HOME, 400, host=b"evil.example"),
+}
+
+
 FAILED = {"failed": 1}  # as Django reports what a middleware raises
 WITHOUT_STORE = {
     "token": Case(OPEN, 503, headers=(SHOWN,), more=FAILED),
@@ -184,6 +213,9 @@ WITHOUT_STORE = {
         POST, 403, headers=(b"Origin: http://{host}", b"Content-Length: 2"), body=b"ab"
     ),
     "right token": Case(POST, 503, body=b"ab", headers=posting(SECRET)),
+    "home": Case(HOME, 503),
+    "list": Case(LIST, 503),
+    "home of nobody": Case(HOME, 200, cookie=None),
 }
 
 
@@ -224,6 +256,8 @@ def cookie_of(gateway: Gateway, kind: str | bytes | None) -> bytes:
         return b""
     if isinstance(kind, str):
         return gateway.control(f"cookie/{kind}").encode().replace(b"{nbsp}", b"\xa0")
+    if b"{another}" in kind:
+        return kind.replace(b"{another}", b"gateway_sessionid=" + gateway.keys[-1].encode())
     return kind.replace(b"{good}", gateway.control("cookie/good").encode())
 
 
@@ -273,6 +307,11 @@ def assert_same(answers: dict[str, bytes], status: int) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_answer_is_the_same_both_ways(both: Gateway, name: str) -> None:
     assert_same(answered(both, CASES[name]), CASES[name].status)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_the_same_both_ways(both: Gateway, name: str) -> None:
+    assert_same(answered(both, PAGES[name]), PAGES[name].status)
 
 
 @pytest.mark.parametrize("name", WITH_TOKEN)

@@ -111,14 +111,14 @@ def test_change_of_a_person_here_counts_at_once(
 def test_what_was_read_before_a_change_is_not_kept_after_it(
     people: People, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = people._asked
+    asked = people._asked_in_turn
 
-    def overtaken(request: HttpRequest) -> Any:
-        user = asked(request)
+    def overtaken(ask: Callable[[], Any]) -> Any:
+        user = asked(ask)
         deactivate(User.objects.get(pk=ada.pk))
         return user
 
-    monkeypatch.setattr(people, "_asked", overtaken)
+    monkeypatch.setattr(people, "_asked_in_turn", overtaken)
     people.caller(call(ada))
     monkeypatch.undo()
     assert people.caller(call(ada)) is None

@@ -142,6 +142,10 @@ def test_made_up_providers_share_one_line(
     assert len(urls.reached) == PLACES + 1
 
 
+def provider_asked(path: str) -> str | None:
+    return handler._provider_asked(handler._match({"path": path}))
+
+
 def test_what_asks_a_provider_is_told_by_its_address() -> None:
     addresses = {
         "/accounts/oidc/corp/login/": "corp",
@@ -153,7 +157,7 @@ def test_what_asks_a_provider_is_told_by_its_address() -> None:
         "/": None,
         "/nowhere": None,
     }
-    asked = {path: handler._provider_asked({"path": path}) for path in addresses}
+    asked = {path: provider_asked(path) for path in addresses}
     assert asked == addresses
 
 
@@ -161,12 +165,12 @@ def test_page_that_leads_to_the_only_provider_asks_it_as_well(
     settings: Settings,
 ) -> None:
     """Metadata and pushed requests of a slow provider would hold the threads of all pages."""
-    page = {"path": "/accounts/login/"}
+    page = "/accounts/login/"
     settings.OAUTH_PROVIDERS = [SimpleNamespace(name="corp")]
     settings.SKIP_PROVIDER_BUTTON = True
-    assert handler._provider_asked(page) == "corp"
+    assert provider_asked(page) == "corp"
     settings.SKIP_PROVIDER_BUTTON = False
-    assert handler._provider_asked(page) is None
+    assert provider_asked(page) is None
 
 
 def test_health_is_answered_while_all_is_busy(served: Served) -> None:

@@ -15,8 +15,8 @@ from django.test import RequestFactory
 from django.urls import path
 from pytest_django import Settings
 
-from gateway_site.forwarding import grant_ahead
-from gateway_site.forwarding.grant_ahead import GrantAhead
+from gateway_site.forwarding.ahead import grant
+from gateway_site.forwarding.ahead.grant import GrantAhead
 from gateway_site.forwarding.handler import GatewayHandler
 from gateway_site.forwarding.passage import without_io
 from gateway_site.forwarding.people import People
@@ -52,7 +52,7 @@ urlpatterns = [
 
 @pytest.fixture(autouse=True)
 def project(store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_grant_ahead"
+    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.ahead.test_grant"
     settings.AUTHORIZATION_SERVER = AuthorizationServer(
         issuer="http://testserver", upstreams={"tools": "corp", "others": "corp"}
     )
@@ -159,7 +159,7 @@ def opened_ahead(token: str, upstream: str) -> dict[str, Any]:
     scope = scope_of(token)
 
     async def reading() -> None:
-        async with grant_ahead.session(scope, token, upstream):
+        async with grant.session(scope, token, upstream):
             pass
 
     async_to_sync(reading)()
@@ -176,18 +176,18 @@ def test_what_was_read_is_for_its_token_and_upstream_and_once() -> None:
     mine, another = tokens().values()
     scope = opened_ahead(mine, "tools")
     request = request_of(scope)
-    assert grant_ahead.of(request, another, "tools") is None
-    assert grant_ahead.of(request, mine, "others") is None
-    assert grant_ahead.of(request_of(scope_of(mine)), mine, "tools") is None
-    found = grant_ahead.of(request, mine, "tools")
+    assert grant.of(request, another, "tools") is None
+    assert grant.of(request, mine, "others") is None
+    assert grant.of(request_of(scope_of(mine)), mine, "tools") is None
+    found = grant.of(request, mine, "tools")
     assert found is not None
     assert found.taken() is not None
-    assert grant_ahead.of(request, mine, "tools") is None
+    assert grant.of(request, mine, "tools") is None
 
 
 def test_token_of_another_upstream_opens_nothing() -> None:
     token = next(iter(tokens().values()))
-    found = grant_ahead.of(request_of(opened_ahead(token, "others")), token, "others")
+    found = grant.of(request_of(opened_ahead(token, "others")), token, "others")
     assert found is not None
     assert found.taken() is None
 
@@ -195,7 +195,7 @@ def test_token_of_another_upstream_opens_nothing() -> None:
 def test_outage_is_raised_to_who_takes(store: Stack) -> None:
     token = next(iter(tokens().values()))
     store.dynamodb.unavailable = True
-    found = grant_ahead.of(request_of(opened_ahead(token, "tools")), token, "tools")
+    found = grant.of(request_of(opened_ahead(token, "tools")), token, "tools")
     assert found is not None
     with pytest.raises(StoreUnavailable):
         found.taken()
@@ -203,4 +203,4 @@ def test_outage_is_raised_to_who_takes(store: Stack) -> None:
 
 def test_no_token_shows_in_what_was_left() -> None:
     token = next(iter(tokens().values()))
-    assert token not in repr(opened_ahead(token, "tools")[grant_ahead.KEY])
+    assert token not in repr(opened_ahead(token, "tools")[grant.KEY])
