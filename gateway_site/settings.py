@@ -229,7 +229,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Seconds for which a call of an upstream may go by what the database said of its person.
+# Seconds for which a call of an upstream, and a page that only shows something, may go by what the
+# database said of its person.
 PERSON_CACHE_AGE = _env.whole_number("PERSON_CACHE_AGE", 2, maximum=60)
 
 # Signing in

@@ -28,9 +28,8 @@ from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from gateway_site.pages.session_label import SignIn
 from sessions_kms import StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.steps import Steps, arun, run
-from sessions_kms.format.attributes import Item
 from sessions_kms.operations import ending
-from sessions_kms.operations.listing import Count, Inspection, InspectionSteps, Row
+from sessions_kms.operations.listing import Count, Inspection, InspectionSteps, Listing, Row
 from sessions_kms.operations.page_token import start_of, token_of
 from sessions_kms.services import services
 
@@ -133,7 +132,7 @@ class _Listing:
             rows.insert(0, present)
         return Page(
             (yield from self._shown(rows)),
-            older_url="" if found.next is None else self._older_url(found.next),
+            older_url=self._older_url(found),
             is_first=start is None,
         )
 
@@ -150,8 +149,10 @@ class _Listing:
                 shown.append(Shown(row, SignIn.told_by(words)))
         return shown
 
-    def _older_url(self, after: Item) -> str:
-        token = token_of(services(), after, listing=self._name)
+    def _older_url(self, found: Listing) -> str:
+        if found.next is None:
+            return ""
+        token = token_of(services(), found.next, listing=self._name)
         return "?" + urlencode({AFTER: token})
 
 

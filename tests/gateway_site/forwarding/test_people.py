@@ -229,3 +229,56 @@ def test_so_many_are_remembered_and_the_oldest_go_first(
         people.caller(call(grace))
         people.caller(call(ada))
     assert len(people._known) == 1
+
+
+def test_person_of_a_page_is_asked_for_once_in_the_age(
+    people: People, ada: User, clock: FakeClock, django_assert_num_queries: Queries
+) -> None:
+    session = call(ada).session
+    with django_assert_num_queries(1):
+        assert people.at_hand(session) is None
+        assert people.found(session) == ada
+        clock.advance(AGE - 0.01)
+        assert people.at_hand(session) == ada
+        assert people.caller(call(ada)) == str(ada.pk)
+    clock.advance(0.01)
+    assert people.at_hand(session) is None
+
+
+def test_nobody_gets_what_another_page_changed_of_a_person(people: People, ada: User) -> None:
+    session = call(ada).session
+    for found in (people.found(session), people.at_hand(session)):
+        assert isinstance(found, User)
+        found.username = "changed"
+    assert str(people.at_hand(session)) == "ada"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {HASH_SESSION_KEY: "of a former password"},
+        {HASH_SESSION_KEY: ""},
+        {BACKEND_SESSION_KEY: "django.contrib.auth.backends.RemoteUserBackend"},
+        {SESSION_KEY: "123456"},
+    ],
+)
+def test_person_of_a_page_whose_session_does_not_match_goes_djangos_way(
+    people: People, ada: User, changed: dict[str, str]
+) -> None:
+    people.caller(call(ada))
+    session = call(ada, **changed).session
+    assert people.at_hand(session) is people.found(session) is None
+    deactivate(ada)
+    assert people.found(call(ada).session) is None
+
+
+def test_page_is_told_of_a_database_that_could_not_be_reached_without_a_wait(
+    people: People, ada: User
+) -> None:
+    session = call(ada).session
+    with database_down():
+        with pytest.raises(OperationalError, match="unexpectedly"):
+            people.found(session)
+        with people._turn, pytest.raises(OperationalError, match="a moment ago"):
+            people.found(session)
+    assert people.found(session) == ada
