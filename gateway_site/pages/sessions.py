@@ -1,5 +1,4 @@
-"""Where a person is signed in, and the ends of it: what records say in the clear, and the sessions
-of themselves.
+"""Where a person is signed in (`session_list`), and the ends of it.
 
 A session is named by the digest that its record is stored under, and ended only if
 its record names the user who asks.
@@ -8,11 +7,9 @@ its record names the user who asks.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import cast
-from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -25,46 +22,18 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
-from gateway_site.pages.session_label import SignIn
-from sessions_kms import StoreUnavailable, about, id_of, user_id_of
-from sessions_kms.concurrency.steps import Steps, arun, run
+from gateway_site.pages.session_list import AFTER, Page, SessionList
+from sessions_kms import StoreUnavailable, id_of, user_id_of
+from sessions_kms.concurrency.steps import arun, run
 from sessions_kms.operations import ending
-from sessions_kms.operations.listing import Count, Inspection, InspectionSteps, Listing, Row
-from sessions_kms.operations.page_token import start_of, token_of
+from sessions_kms.operations.listing import Count, Inspection, InspectionSteps
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-AFTER = "after"
 COUNT, PAGE = "count", "page"  # what is read ahead
 UNKNOWN = "The sessions cannot be reached right now, so it is not known whether any was ended. \
 Please try again in a moment."
-
-
-@dataclass(frozen=True)
-class Shown:
-    """One session, and how somebody signed in to it."""
-
-    row: Row
-    sign_in: SignIn
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some of a person's sessions, and where older ones are.
-
-    The present one comes first, then the newest.
-    """
-
-    rows: Sequence[Shown]
-    older_url: str
-    is_first: bool
-
-    @property
-    def has_others(self) -> bool:
-        """Whether there may be another one to end."""
-        one_page = self.is_first and not self.older_url
-        return not one_page or any(not shown.row.current for shown in self.rows)
 
 
 def count_of(request: HttpRequest) -> Count | None:
@@ -86,7 +55,7 @@ async def count_ahead(asked: Asked) -> Count:
 
 async def page_ahead(asked: Asked) -> Page:
     """Read the page that is asked for, before it is. Raises BadSignature or StoreUnavailable."""
-    listing = _Listing(user_id_of(asked.user), asked.session_key)
+    listing = SessionList(user_id_of(asked.user), asked.session_key)
     return await arun(listing.page(asked.query.get(AFTER)))
 
 
@@ -111,49 +80,8 @@ def sessions(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest) -> Page:
     """Read the page of the address. Raises BadSignature or StoreUnavailable."""
-    listing = _Listing(_user_id(request), request.session.session_key)
+    listing = SessionList(_user_id(request), request.session.session_key)
     return run(listing.page(request.GET.get(AFTER)))
-
-
-class _Listing:
-    """The sessions of a user, as steps; ``current`` is the session key of the one that asks."""
-
-    def __init__(self, user_id: str, current: str | None) -> None:
-        self._user_id = user_id
-        self._inspection = InspectionSteps(services(), current)
-        self._name = f"sessions of {user_id}"
-
-    def page(self, token: str | None) -> Steps[Page]:
-        """Return the page that a token leads to. Raises BadSignature or StoreUnavailable."""
-        start = None if token is None else start_of(services(), token, listing=self._name)
-        found = yield from self._inspection.of_user(self._user_id, start)
-        rows = [row for row in found.rows if not row.current]
-        if start is None and (present := (yield from self._present(found.rows))) is not None:
-            rows.insert(0, present)
-        return Page(
-            (yield from self._shown(rows)),
-            older_url=self._older_url(found),
-            is_first=start is None,
-        )
-
-    def _present(self, found: Sequence[Row]) -> Steps[Row | None]:
-        """Return the present session; the index may lag behind, or have it on a later page."""
-        there = next((row for row in found if row.current), None)
-        return there or (yield from self._inspection.present())
-
-    def _shown(self, rows: Sequence[Row]) -> Steps[list[Shown]]:
-        shown = []
-        for row in rows:
-            words = yield from self._inspection.about(row.id)
-            if not about.is_of_grant(words):
-                shown.append(Shown(row, SignIn.told_by(words)))
-        return shown
-
-    def _older_url(self, found: Listing) -> str:
-        if found.next is None:
-            return ""
-        token = token_of(services(), found.next, listing=self._name)
-        return "?" + urlencode({AFTER: token})
 
 
 @require_POST
