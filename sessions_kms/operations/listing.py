@@ -9,13 +9,20 @@ and shows a record that it could not ask about as doubtful. One session is looke
 and ended only when it is known to be of this project.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, item_size, number
-from sessions_kms.format.kinds import owner_of, owner_prefix, session_id
+from sessions_kms.format.kinds import (
+    link_owner,
+    linked_session,
+    owner_of,
+    owner_prefix,
+    session_id,
+)
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
 from sessions_kms.operations.ownership import Ownership
@@ -25,6 +32,7 @@ from sessions_kms.services import Services
 ROWS = 100  # of the whole table on a page
 OWNED_ROWS = 25  # of one user on a page; each is read by itself
 COUNTED = 100  # of one user at most, by the index alone
+KEYS, PAGES_MAX = 1000, 20  # of one owner, where the index alone is looked through: keys on a page
 READS = 4  # of the whole table for a page: other items may stand between the sessions
 KEYS_ASKED = 10  # data keys that KMS is asked about for a page
 
@@ -134,17 +142,37 @@ class Inspection:
         if owner is None:
             return Listing([])
         page = self._services.table.owned(owner, start, limit=OWNED_ROWS)
-        found = [ending.stored_head(self._services, item["id"]["S"]) for item in page.items]
-        return Listing(
-            [
-                self._row(record)
-                for record in found
-                if record is not None
-                and record.owner == owner
-                and _is_listed(self._services, record)
-            ],
-            page.next,
-        )
+        ids = (item["id"]["S"] for item in page.items)
+        return Listing(list(self.rows_of_user(user_id, ids)), page.next)
+
+    def rows_of_user(self, user_id: str, ids: Iterable[str]) -> Iterator[Row]:
+        """Yield those sessions of these ids that are live and this user's; each is a call."""
+        owner = owner_of(self._namespace, user_id)
+        for each in ids:
+            record = ending.stored_head(self._services, each)
+            if record is None or record.owner is None or record.owner != owner:
+                continue
+            if _is_listed(self._services, record):
+                yield self._row(record)
+
+    def linked_ids_of_user(self, user_id: str, name: str) -> list[str]:
+        """Return the ids of a user's sessions that list a name (`session.links`), newest first.
+
+        By the index alone: it lags behind, and does not say which have idled out.
+        """
+        owner = owner_of(self._namespace, user_id)
+        if owner is None:
+            return []
+        linked = set(map(linked_session, self._owned_ids(link_owner(self._namespace, name))))
+        return [each for each in self._owned_ids(owner) if each in linked] if linked else []
+
+    def _owned_ids(self, owner: str) -> Iterator[str]:
+        start: Item | None = None
+        for _ in range(PAGES_MAX):
+            page = self._services.table.owned(owner, start, limit=KEYS)
+            yield from (item["id"]["S"] for item in page.items)
+            if (start := page.next) is None:
+                return
 
     def count_of_user(self, user_id: str) -> Count:
         """Count the sessions of a user by the index alone, in one call.
