@@ -16,14 +16,13 @@ from typing import Final, TypeAlias
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
 
-from oauth.clients import token
+from oauth.clients import live_grants, token
 from oauth.clients.consent import Consent
 from oauth.clients.errors import InvalidGrant, InvalidScope, InvalidTarget
 from oauth.clients.grant_end import REVOKED, GrantEnd
 from oauth.clients.issued import Allowed, Issued
 from oauth.clients.known_grants import KnownGrant, KnownGrants
 from oauth.clients.lifetimes import CODE_AGE, LATE, UNREDEEMED_AGE, Lifetimes
-from oauth.clients.live_grants import make_room
 from oauth.clients.sealed_grant import Answer, SealedGrant
 from oauth.clients.spending import Presented, Spending
 from oauth.clients.told import words_of
@@ -67,7 +66,7 @@ class GrantSteps:
         lately.
         """
         __traceback_hide__ = True
-        ended = yield Call(make_room, (self._services, user_id_of(user)))
+        ended = yield Call(live_grants.make_room, (self._services, user_id_of(user)))
         stored = GrantStore()
         stored[SESSION_KEY] = user_id_of(user)
         stored[BACKEND_SESSION_KEY] = backend
@@ -76,6 +75,7 @@ class GrantSteps:
         vault.store(stored, provider_id, token_set)
         # The provider may have to be asked whether it logs out by the back channel.
         yield Call(session_links.keep, (stored, provider_id, token_set, self._link_kinds))
+        live_grants.link(stored, user_id_of(user))
         stored.set_expiry(UNREDEEMED_AGE)
         yield from stored.creating()
         key = stored.session_key or ""

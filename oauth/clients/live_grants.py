@@ -1,23 +1,32 @@
 """The grants that a person has: listed, ended, and how many there may be.
 
-One too many ends the one that was used least lately. Known by what sessions tell of themselves, and
-by an index that lags behind: approximately. Whoever ends one here has no token of it, so it ends
-here alone: what it holds of the provider can be read by nobody but its client.
+One too many ends the one that was used least lately. Each is linked by a name that its person's
+grants share, so that the index tells them from the person's other sessions, however many those are,
+and none of those is read. The index lags behind: approximately. Whoever ends one here has no token
+of it, so it ends here alone: what it holds of the provider can be read by nobody but its client.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.contrib.sessions.backends.base import SessionBase
+
 from oauth.clients.grant_end import ENDED, TOO_MANY, tell
 from oauth.clients.told import ToldGrant
+from oauth.logout import session_links
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection, Row
 from sessions_kms.services import Services
 
 LIVE_MAX = 50
-PAGES_MAX = 20  # of a person's sessions, which are looked through for grants
+# The index may show one for days after it idled out.
+LISTED_MAX = 500
+COMPARED_MAX = 4 * LIVE_MAX  # by their last use; what was allowed before all of these ends unread
+ENDED_MAX = 10  # by one consent, which adds one: so what is too many shrinks
+LINKED = "#grants"  # what no provider is called
 
 
 @dataclass(frozen=True)
@@ -28,17 +37,18 @@ class LiveGrant:
     told: ToldGrant
 
 
+def link(stored: SessionBase, user_id: str) -> None:
+    """Have the session of a grant, which is about to begin, be found among those of its person."""
+    session_links.put(stored, LINKED, [_name(user_id)])
+
+
 def live_grants(services: Services, user_id: str) -> Iterator[LiveGrant]:
     """Yield the grants of a person, newest first. Raises StoreUnavailable."""
     inspection = Inspection(services)
-    found = inspection.of_user(user_id)
-    for _ in range(PAGES_MAX):
-        for row in found.rows:
-            if (told := ToldGrant.in_words(inspection.about(row.id))) is not None:
-                yield LiveGrant(row, told)
-        if found.next is None:
-            return
-        found = inspection.of_user(user_id, found.next)
+    found = inspection.linked_ids_of_user(user_id, _name(user_id))
+    for row in inspection.rows_of_user(user_id, found[:LISTED_MAX]):
+        if (told := ToldGrant.in_words(inspection.about(row.id))) is not None:
+            yield LiveGrant(row, told)
 
 
 def end(services: Services, session_id: str, *, user_id: str) -> bool:
@@ -63,14 +73,29 @@ def end_all(services: Services, user_id: str) -> int:
 def make_room(services: Services, user_id: str) -> list[ToldGrant]:
     """End what is too many before one more grant begins; return what that was.
 
-    Raises StoreUnavailable.
+    What that costs is bounded, whatever else the person has. Raises StoreUnavailable.
     """
-    count = Inspection(services).count_of_user(user_id)
+    inspection = Inspection(services)
+    over = _too_many(inspection, user_id)[:ENDED_MAX]
+    told = {each: ToldGrant.in_words(inspection.about(each)) for each in over}
+    ended = [each for each in over if _ended(services, each, user_id, TOO_MANY)]
+    return [known for each in ended if (known := told[each]) is not None]
+
+
+def _too_many(inspection: Inspection, user_id: str) -> list[str]:
+    """Return the ids of the grants that are to end first, which are none if one more may be."""
+    count = inspection.count_of_user(user_id)
     if count.number < LIVE_MAX and not count.more:
         return []
-    live = sorted(live_grants(services, user_id), key=lambda each: each.row.updated_at)
-    return [
-        each.told
-        for each in live[: max(0, len(live) - LIVE_MAX + 1)]
-        if _ended(services, each.row.id, user_id, TOO_MANY)
-    ]
+    found = inspection.linked_ids_of_user(user_id, _name(user_id))
+    if len(found) < LIVE_MAX:
+        return []
+    compared = inspection.rows_of_user(user_id, found[:COMPARED_MAX])
+    live = sorted(compared, key=lambda row: row.updated_at)
+    older = found[COMPARED_MAX:]
+    return [row.id for row in live[: max(0, len(live) - LIVE_MAX + 1)]] + older[::-1]
+
+
+def _name(user_id: str) -> str:
+    """Return the name that links the grants of a person: no secret, as their owner is none."""
+    return hashlib.sha256(b"oauth/1/grants\0" + user_id.encode()).hexdigest()

@@ -43,12 +43,18 @@ def keep(
     if provider is None or not is_offered(provider):
         drop(session, name)
         return
-    session[PREFIX + name] = [
+    names = [
         link(claims["iss"], kind, claims[kind])
         for claims in [_claims(token_set)]
         for kind in kinds
         if isinstance(claims.get("iss"), str) and isinstance(claims.get(kind), str)
     ]
+    put(session, name, names)
+
+
+def put(session: SessionBase, name: str, names: list[str]) -> None:
+    """List these names in the session, under that of a provider, or one that no provider has."""
+    session[PREFIX + name] = names
     _list_all(session, first=name)
 
 

@@ -9,6 +9,7 @@ and shows a record that it could not ask about as doubtful. One session is looke
 and ended only when it is known to be of this project.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -16,7 +17,13 @@ from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, item_size, number
-from sessions_kms.format.kinds import owner_of, owner_prefix, session_id
+from sessions_kms.format.kinds import (
+    link_owner,
+    linked_session,
+    owner_of,
+    owner_prefix,
+    session_id,
+)
 from sessions_kms.format.record import CLOCK_SKEW, RecordHead
 from sessions_kms.operations import ending
 from sessions_kms.operations.ownership import Ownership
@@ -26,6 +33,7 @@ from sessions_kms.services import Services
 ROWS = 100  # of the whole table on a page
 OWNED_ROWS = 25  # of one user on a page; each is read by itself
 COUNTED = 100  # of one user at most, by the index alone
+KEYS, PAGES_MAX = 1000, 20  # of one owner, where the index alone is looked through: keys on a page
 READS = 4  # of the whole table for a page: other items may stand between the sessions
 KEYS_ASKED = 10  # data keys that KMS is asked about for a page
 
@@ -92,12 +100,42 @@ class InspectionSteps:
         if owner is None:
             return Listing([])
         page = yield from self.services.table.steps.owned(owner, start, limit=OWNED_ROWS)
-        rows = []
-        for item in page.items:
-            record = yield from ending.stored_head_in_steps(self.services, item["id"]["S"])
-            if record is not None and record.owner == owner and _is_listed(self.services, record):
-                rows.append(self.row(record))
+        rows = yield from self.rows_of_user(user_id, (item["id"]["S"] for item in page.items))
         return Listing(rows, page.next)
+
+    def rows_of_user(self, user_id: str, ids: Iterable[str]) -> Steps[list[Row]]:
+        """Return those sessions of these ids that are live and this user's; each is a call."""
+        owner, rows = owner_of(self.namespace, user_id), []
+        for each in ids:
+            record = yield from ending.stored_head_in_steps(self.services, each)
+            if record is None or record.owner is None or record.owner != owner:
+                continue
+            if _is_listed(self.services, record):
+                rows.append(self.row(record))
+        return rows
+
+    def linked_ids_of_user(self, user_id: str, name: str) -> Steps[list[str]]:
+        """Return the ids of a user's sessions that list a name (`session.links`), newest first.
+
+        By the index alone: it lags behind, and does not say which have idled out.
+        """
+        owner = owner_of(self.namespace, user_id)
+        if owner is None:
+            return []
+        links = yield from self._owned_ids(link_owner(self.namespace, name))
+        linked = set(map(linked_session, links))
+        found = (yield from self._owned_ids(owner)) if linked else []
+        return [each for each in found if each in linked]
+
+    def _owned_ids(self, owner: str) -> Steps[list[str]]:
+        ids: list[str] = []
+        start: Item | None = None
+        for _ in range(PAGES_MAX):
+            page = yield from self.services.table.steps.owned(owner, start, limit=KEYS)
+            ids += [item["id"]["S"] for item in page.items]
+            if (start := page.next) is None:
+                break
+        return ids
 
     def count_of_user(self, user_id: str) -> Steps[Count]:
         """Count the sessions of a user by the index alone, in one call.
@@ -164,6 +202,8 @@ class Inspection:
         self._kms_answers = True
 
     of_user = blocking(InspectionSteps.of_user)
+    rows_of_user = blocking(InspectionSteps.rows_of_user)
+    linked_ids_of_user = blocking(InspectionSteps.linked_ids_of_user)
     count_of_user = blocking(InspectionSteps.count_of_user)
     find = blocking(InspectionSteps.find)
     present = blocking(InspectionSteps.present)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -221,4 +223,23 @@ async def test_wait_ahead_and_waits_within_are_bounded_together(stack: Stack) ->
             left = deadline.budget_left()
     assert left is not None
     assert left < deadline.REQUEST - 0.9
+    assert deadline.budget_left() is None
+
+
+async def test_bound_ends_with_the_block_also_where_what_was_read_cannot_be_put_away(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whatever comes next in this context had only what this request left over."""
+
+    @contextmanager
+    def at_hand(_: fetched.Fetched) -> Iterator[None]:
+        yield
+        raise RuntimeError
+
+    monkeypatch.setattr(fetched, "at_hand", at_hand)
+    entered = ahead.session({NAME: await stored(a=1)})  # kept, so that no collector ends it
+    await entered.__aenter__()
+    assert deadline.budget_left() is not None
+    with pytest.raises(RuntimeError):
+        await entered.__aexit__(None, None, None)
     assert deadline.budget_left() is None

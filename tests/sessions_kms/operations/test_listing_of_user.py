@@ -8,9 +8,11 @@ import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.backend import SessionStore
+from sessions_kms.operations import ending
 from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import Count, Inspection
 from sessions_kms.services import id_of, services
+from sessions_kms.session.links import LINKS
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
 
@@ -153,3 +155,51 @@ def test_record_within_the_skew_of_clocks_is_listed(stack: Stack) -> None:
     forge(stack, "A", session, createdAt=str(NOW + 300))
     assert listed() == ["A" * 43, session]
     assert counted() == Count(2, more=False)
+
+
+# Those that list a name
+
+
+NAMES = "a" * 64, "b" * 64
+
+
+def linked(name: str = NAMES[0]) -> list[str]:
+    return Inspection(services()).linked_ids_of_user("7", name)
+
+
+def test_sessions_that_list_a_name_are_found_among_others_newest_first(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "KEYS", 1)  # on a page
+    signed_in()
+    first = signed_in(**{LINKS: [NAMES[0]]})
+    signed_in(**{LINKS: [NAMES[1]]})
+    stack.clock.advance(1)
+    second = signed_in(**{LINKS: [*NAMES]})
+    other = SessionStore()
+    other.update({USER_ID: "8", LINKS: [NAMES[0]]})
+    other.save()
+    stack.clock.advance(1)
+    signed_in()
+    others = id_of(str(other.session_key))
+    assert linked() == [second, first]
+    rows = Inspection(services()).rows_of_user("7", [first, others, second])
+    assert [row.id for row in rows] == [first, second]
+    assert ending.end_session(services(), first, user_id="7")
+    assert linked() == [second]
+    assert linked("c" * 64) == []
+    assert Inspection(services()).linked_ids_of_user("", NAMES[0]) == []
+
+
+def test_finding_them_reads_keys_alone_and_no_more_than_some_pages(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "KEYS", 2)
+    monkeypatch.setattr(inspection, "PAGES_MAX", 3)
+    found = [signed_in(**{LINKS: [NAMES[0]]})]
+    for _ in range(6):
+        fake.clock.advance(1)
+        found.insert(0, signed_in(**{LINKS: [NAMES[0]]}))
+    fake.dynamodb.calls.clear()
+    assert linked() == found[:6]
+    assert calls(fake) == {"Query user": 3, "Query logout": 3}

@@ -1,0 +1,172 @@
+"""A consent of somebody who has much beside: what that asks the table, how long, and what ends."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from django.contrib.auth.models import User
+
+from oauth.clients import live_grants
+from oauth.clients.live_grants import COMPARED_MAX, ENDED_MAX, LIVE_MAX
+from sessions_kms.concurrency import deadline
+from sessions_kms.exceptions import StoreUnavailable
+from sessions_kms.services import services
+from sessions_kms.session.links import LINKS
+from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, GrantWorld
+from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.sessions import saved_id
+from tests.sessions_kms.support.wire import Handle
+from tests.support.clock import FakeClock
+
+ROUND_TRIP = 0.005  # seconds
+READS = ("Query user", "Query logout", "GetItem session", "GetItem about")
+UNREDEEMED = 600  # seconds after which a grant is over whose code nobody redeemed
+
+
+def asked(one: GrantWorld) -> Counter[str]:
+    """Allow one more; return the calls that this took."""
+    one.calls.clear()
+    one.allow()
+    return Counter(one.calls)
+
+
+def test_consent_of_who_has_hundreds_of_sessions_is_within_the_time_of_a_request(
+    one: GrantWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody, or a program, who signs in anew each time and never signs out."""
+    passing = FakeClock()
+    monkeypatch.setattr(deadline, "monotonic", passing)
+
+    def answered_slowly(handle: Handle) -> object:
+        passing.advance(ROUND_TRIP)
+        return handle()
+
+    for _ in range(500):
+        saved_id("7")
+    for call in READS:
+        one.world.table.on(call, answered_slowly)
+    began = passing()
+    with deadline.request():
+        assert one.lives(one.begin())
+    assert passing() - began < 10 * ROUND_TRIP
+
+
+def test_no_other_session_of_the_person_is_read(one: GrantWorld) -> None:
+    for _ in range(LIVE_MAX):
+        saved_id("7")
+    one.begin()
+    calls = asked(one)
+    assert calls["GetItem session"] == calls["GetItem about"] == 0
+    assert calls["Query user"] + calls["Query logout"] == 3
+
+
+def test_sessions_in_browsers_hide_no_grant_from_the_bound(one: GrantWorld) -> None:
+    """However often its person signed in since."""
+    grants = []
+    for _ in range(LIVE_MAX):
+        one.clock.advance(1)
+        grants.append(one.begin())
+    for _ in range(600):
+        one.clock.advance(1)
+        saved_id("7")
+    grants[0] = one.refresh(grants[0].refresh_token)
+    grants += [one.begin(), one.begin()]
+    assert [one.lives(each) for each in grants] == [True, False, False, *[True] * 49]
+
+
+def test_grant_that_tells_nothing_of_itself_counts_as_well(one: GrantWorld) -> None:
+    """Its words are written if that can be done at that moment."""
+    first = one.begin()
+    for item_id in [each for each in one.items if each.startswith("about#")]:
+        del one.items[item_id]
+    for _ in range(LIVE_MAX):
+        one.clock.advance(1)
+        last = one.allow()
+    assert not one.lives(first)
+    assert one.redeem(last)
+
+
+def test_grants_whose_clients_refresh_at_this_moment_hold_up_no_consent(one: GrantWorld) -> None:
+    """Nor does an answer that was lost on its way, as that of a process which was killed."""
+    grants = [one.begin() for _ in range(LIVE_MAX)]
+    for each in grants:
+        one.refresh(each.refresh_token)
+    assert one.lives(one.begin())
+    assert sum(map(one.lives, grants)) == LIVE_MAX - 1
+
+
+@pytest.mark.parametrize(
+    "call", ["Query user", "Query logout", "GetItem session", "DeleteItem session"]
+)
+def test_in_an_outage_nothing_is_allowed(one: GrantWorld, call: str) -> None:
+    for _ in range(LIVE_MAX):
+        one.begin()
+    before = one.kinds()
+    one.world.table.on(call, refused)
+    with pytest.raises(StoreUnavailable):
+        one.allow()
+    assert one.kinds() == before
+    one.world.table.heal()
+    assert one.allow()
+
+
+def test_consents_that_come_to_nothing_hide_no_grant_and_cost_no_more(one: GrantWorld) -> None:
+    """The table keeps what is over for days, and so may have more of it than is read."""
+    one.world.table.stop_index()
+    hidden = []
+    for _ in range(LIVE_MAX):
+        one.clock.advance(1)
+        hidden.append(one.id_of(one.begin()))
+    for _ in range(COMPARED_MAX - 10):
+        one.allow()
+    one.clock.advance(UNREDEEMED)
+    one.world.table.catch_up()
+    for ended in (ENDED_MAX, 2 * ENDED_MAX):
+        calls = asked(one)
+        assert calls["GetItem session"] == COMPARED_MAX + ENDED_MAX
+        assert [each in one.items for each in hidden] == [
+            place >= ended for place in range(LIVE_MAX)
+        ]
+
+
+def test_what_is_too_many_ends_a_few_at_a_time(one: GrantWorld) -> None:
+    """More were allowed at one moment, say, than the index showed."""
+    one.world.table.stop_index()
+    many = [one.begin() for _ in range(LIVE_MAX + 3 * ENDED_MAX)]
+    one.world.table.catch_up()
+    for _ in range(5):
+        one.clock.advance(1)
+        assert asked(one)["DeleteItem session"] <= ENDED_MAX
+    assert sum(map(one.lives, many)) == LIVE_MAX - 5
+
+
+def test_grants_of_others_are_not_among_them(one: GrantWorld) -> None:
+    one.begin()
+    one.grants.allow(User(pk=77, username="eve"), CONSENT, "corp", TOKENS, backend=BACKEND)
+    names = {each.split("#")[2] for each in one.items if each.startswith("logout#")}
+    assert len(names) == 2
+    for person in ("7", "77"):
+        (found,) = live_grants.live_grants(services(), person)
+        assert found.row.user_id == person
+
+
+def test_refresh_and_call_keep_the_name_that_a_grant_is_found_by(one: GrantWorld) -> None:
+    issued = one.begin()
+    before = one.session(issued.access_token)
+    issued = one.refresh(issued.refresh_token)
+    after = one.session(issued.access_token)
+    assert before is not None
+    assert after is not None
+    assert before[LINKS] == after[LINKS]
+    assert len(after[LINKS]) == 1
+    assert [each.row.id for each in live_grants.live_grants(services(), "7")] == [one.id_of(issued)]
+
+
+def test_list_has_an_end(one: GrantWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_grants, "LISTED_MAX", 2)
+    ids: list[str] = []
+    for _ in range(3):
+        one.clock.advance(1)
+        ids.insert(0, one.id_of(one.begin()))
+    assert [each.row.id for each in live_grants.live_grants(services(), "7")] == ids[:2]
