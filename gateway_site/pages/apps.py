@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from django.contrib import messages
@@ -19,16 +20,19 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from oauth.clients import live_grants
 from oauth.clients.live_grants import LiveGrant
 from oauth.clients.rules.names import mixes_alphabets
 from oauth.clients.server import authorization_server
 from oauth.provider.config import provider
 from sessions_kms import StoreUnavailable, about, user_id_of
+from sessions_kms.concurrency.steps import arun
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
+GRANTS = "grants"  # what is read ahead
 UNKNOWN = "The apps cannot be reached right now, so it is not known whether any was ended. \
 Please try again in a moment."
 
@@ -51,14 +55,21 @@ class Shown:
         return cls(grant, label, told.client_id in listed, mixes_alphabets(told.client))
 
 
+async def grants_ahead(asked: Asked) -> list[LiveGrant]:
+    """Return the apps of whoever asks, before their page does. Raises StoreUnavailable."""
+    return await arun(live_grants.live_grants_in_steps(services(), user_id_of(asked.user)))
+
+
+@reads_ahead(**{GRANTS: grants_ahead})
 @require_safe
 @never_cache
 @login_required
 def apps(request: HttpRequest) -> HttpResponse:
     """Show the apps of whoever is signed in."""
     found: Sequence[Shown] | None
+    by_itself = partial(live_grants.live_grants, services(), _user_id(request))
     try:
-        grants = live_grants.live_grants(services(), _user_id(request))
+        grants = taken(request, GRANTS, by_itself)
         listed = set(map(about.short_client_id, authorization_server().listed))
         found = [Shown.of(each, listed) for each in grants]
     except StoreUnavailable as exc:

@@ -9,7 +9,6 @@ of it, so it ends here alone: what it holds of the provider can be read by nobod
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -17,8 +16,9 @@ from django.contrib.sessions.backends.base import SessionBase
 from oauth.clients.grant_end import ENDED, TOO_MANY, tell
 from oauth.clients.told import ToldGrant
 from oauth.logout import session_links
+from sessions_kms.concurrency.steps import Steps, run
 from sessions_kms.operations import ending
-from sessions_kms.operations.listing import Inspection, Row
+from sessions_kms.operations.listing import Inspection, InspectionSteps, Row
 from sessions_kms.services import Services
 
 LIVE_MAX = 50
@@ -42,13 +42,22 @@ def link(stored: SessionBase, user_id: str) -> None:
     session_links.put(stored, LINKED, [_name(user_id)])
 
 
-def live_grants(services: Services, user_id: str) -> Iterator[LiveGrant]:
-    """Yield the grants of a person, newest first. Raises StoreUnavailable."""
-    inspection = Inspection(services)
-    found = inspection.linked_ids_of_user(user_id, _name(user_id))
-    for row in inspection.rows_of_user(user_id, found[:LISTED_MAX]):
-        if (told := ToldGrant.in_words(inspection.about(row.id))) is not None:
-            yield LiveGrant(row, told)
+def live_grants(services: Services, user_id: str) -> list[LiveGrant]:
+    """Return the grants of a person, newest first. Raises StoreUnavailable."""
+    return run(live_grants_in_steps(services, user_id))
+
+
+def live_grants_in_steps(services: Services, user_id: str) -> Steps[list[LiveGrant]]:
+    """Return the same, in steps."""
+    inspection = InspectionSteps(services)
+    found = yield from inspection.linked_ids_of_user(user_id, _name(user_id))
+    rows = yield from inspection.rows_of_user(user_id, found[:LISTED_MAX])
+    grants = []
+    for row in rows:
+        told = ToldGrant.in_words((yield from inspection.about(row.id)))
+        if told is not None:
+            grants.append(LiveGrant(row, told))
+    return grants
 
 
 def end(services: Services, session_id: str, *, user_id: str) -> bool:
@@ -66,7 +75,7 @@ def _ended(services: Services, session_id: str, user_id: str, reason: str = ENDE
 
 def end_all(services: Services, user_id: str) -> int:
     """End the grants of a person; return how many that were. Raises StoreUnavailable."""
-    found = list(live_grants(services, user_id))
+    found = live_grants(services, user_id)
     return sum(_ended(services, each.row.id, user_id) for each in found)
 
 

@@ -179,6 +179,7 @@ PAGES = {
     "head of the home page": Case(b"HEAD / HTTP/1.1", 200, cookie=ANOTHER),
     "list": Case(LIST, 200, cookie=ANOTHER),
     "list after what nobody was given": Case(AFTER_NOTHING, 302, cookie=ANOTHER),
+    "list of apps": Case(b"GET /apps/ HTTP/1.1", 200, cookie=ANOTHER),
     "posted": Case(b"POST / HTTP/1.1", 405, THREAD, headers=posting(SECRET), body=b"ab"),
     "no page": Case(b"GET /nowhere HTTP/1.1", 404, THREAD),
     "page that is not marked": Case(b"GET /accounts/logout/ HTTP/1.1", 200, THREAD),
@@ -217,6 +218,7 @@ WITHOUT_STORE = {
     "home": Case(HOME, 503),
     "list": Case(LIST, 503),
     "home of nobody": Case(HOME, 200, cookie=None),
+    "list of apps": Case(b"GET /apps/ HTTP/1.1", 503),
 }
 
 
