@@ -18,7 +18,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -158,12 +158,13 @@ class GatewayHandler(ASGIHandler):
         passage = Passage(self, self.admission, seen, body)
         session = ahead.session(own_cookies.believed(seen))
         async with self._pages.place(client), session as content:
-            await page.read(seen, content, reads, self._pages.apart)
             try:
-                return passage.in_loop()
-            except NeedsThread:
-                pass
-            return await self._pages.in_thread(passage.in_thread)
+                with suppress(NeedsThread):
+                    await page.read(seen, content, reads, self._pages.apart)
+                    return passage.in_loop()
+                return await self._pages.in_thread(passage.in_thread)
+            finally:
+                page.drop(seen)
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer who asks for health, without waiting in a line: busy must not look broken."""

@@ -22,12 +22,13 @@ from django.db.models import TextChoices
 from django.http import HttpRequest
 
 from gateway_site.forwarding.ahead.page import Asked, taken
-from gateway_site.forwarding.passage import wait_in_thread
+from gateway_site.forwarding.passage import NeedsThread, wait_in_thread
 from oauth import (
     OAuthError,
     ReauthenticationRequired,
     TokenSet,
     aget_token,
+    astanding,
     standing,
     token_set_of,
 )
@@ -112,7 +113,14 @@ def connections_of(request: HttpRequest) -> list[Connection]:
 
 
 async def accounts_ahead(asked: Asked) -> list[SocialAccount]:
-    """Return the accounts of whoever asks, before their page does."""
+    """Return the accounts of whoever asks, before their page does.
+
+    Which grants were ended is known then; a token that has to be refreshed needs a thread.
+    """
+    for name in (each.name for each in settings.OAUTH_PROVIDERS):
+        held = await astanding(name, token_set_of(asked.session, name))
+        if held is not None and _status(name, held) == Status.RENEWABLE:
+            raise NeedsThread
     return await asked.database(partial(_accounts_of, asked.user))
 
 

@@ -56,7 +56,7 @@ async def count_ahead(asked: Asked) -> Count:
 async def page_ahead(asked: Asked) -> Page:
     """Read the page that is asked for, before it is. Raises BadSignature or StoreUnavailable."""
     listing = SessionList(user_id_of(asked.user), asked.session_key)
-    return await arun(listing.page(asked.query.get(AFTER)))
+    return await arun(listing.page(asked.query().get(AFTER)))
 
 
 @reads_ahead(**{PAGE: page_ahead})
