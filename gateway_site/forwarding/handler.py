@@ -162,9 +162,9 @@ class GatewayHandler(ASGIHandler):
                 with suppress(NeedsThread):
                     await page.read(seen, content, reads, self._pages.apart)
                     return passage.in_loop()
-                return await self._pages.in_thread(passage.in_thread)
             finally:
-                page.drop(seen)
+                page.drop(seen)  # What is done in a thread asks for everybody and everything.
+            return await self._pages.in_thread(passage.in_thread)
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer who asks for health, without waiting in a line: busy must not look broken."""

@@ -6,12 +6,14 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock, Mock, call
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError
@@ -22,6 +24,7 @@ from django.urls import path
 from django.views.decorators.http import require_safe
 from pytest_django import Settings
 
+from gateway_site.forwarding.ahead import page
 from gateway_site.forwarding.ahead.page import Asked, PageAhead, reads_ahead, taken
 from gateway_site.forwarding.passage import IN_LOOP, NeedsThread
 from gateway_site.forwarding.people import People
@@ -181,8 +184,8 @@ def test_database_that_cannot_be_asked_is_a_503_and_is_asked_once(
         raise OperationalError("the server closed the connection unexpectedly")
 
     asked = unknown(monkeypatch, fail)
-    status, page = answer("/shown", a_session(**SIGNED_IN))
-    assert (status, b"Back in a moment" in page) == (503, True)
+    status, shown_page = answer("/shown", a_session(**SIGNED_IN))
+    assert (status, b"Back in a moment" in shown_page) == (503, True)
     assert (asked, READ) == (["7 thread"], [])
 
 
@@ -215,18 +218,24 @@ def test_operators_own_templates_go_to_a_thread(settings: Settings) -> None:
 def test_read_that_needs_a_thread_is_the_last_and_the_session_is_read_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """There the database is asked who it is: what a page changes goes by nothing remembered."""
+    monkeypatch.setattr(ModelBackend, "get_user", lambda *_: User(username=f"ada of a {here()}"))
+    monkeypatch.setattr(User, "get_session_auth_hash", lambda _: SIGNED_IN[HASH_SESSION_KEY])
     made = fake_stack(FakeClock())
     install(made.services)
     key = a_session(**SIGNED_IN)
     made.dynamodb.calls.clear()
-    assert answer("/renewing", key) == (200, b"by itself thread | by itself thread | ada")
+    assert answer("/renewing", key) == (
+        200,
+        b"by itself thread | by itself thread | ada of a thread",
+    )
     assert made.dynamodb.calls.count("GetItem session") == 1
     assert len(READ) == 1
 
 
 def test_nothing_is_read_after_what_could_not_be() -> None:
-    status, page = answer("/twofold?fail", a_session(**SIGNED_IN))
-    assert (status, b"Back in a moment" in page) == (503, True)
+    status, shown_page = answer("/twofold?fail", a_session(**SIGNED_IN))
+    assert (status, b"Back in a moment" in shown_page) == (503, True)
     assert len(READ) == 1
 
 
@@ -288,6 +297,29 @@ def test_what_was_read_is_for_no_other_session() -> None:
     assert not left.has("greeting", "b" * 32)
     assert not left.has("greeting", None)
     assert not left.has("other", "a" * 32)
+
+
+@pytest.mark.parametrize("error", [None, OperationalError()], ids=["answered", "failed"])
+def test_thread_gives_its_connection_back_as_after_a_request(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Which it may have from a request before: that may be too old, or broken."""
+    done = Mock()
+    done.ask.side_effect = error
+    monkeypatch.setattr(page, "reset_queries", done.reset)
+    monkeypatch.setattr(page, "close_old_connections", done.close)
+    with suppress(OperationalError):
+        page._connected(done.ask)
+    assert done.mock_calls == [call.reset(), call.close(), call.ask(), call.close()]
+
+
+def test_error_is_taken_once() -> None:
+    left = PageAhead("a" * 32)
+    left._errors["greeting"] = StoreUnavailable()
+    assert left.has("greeting", "a" * 32)
+    with pytest.raises(StoreUnavailable):
+        left.taken("greeting")
+    assert not left.has("greeting", "a" * 32)
 
 
 def test_who_asks_is_told_without_the_session() -> None:
