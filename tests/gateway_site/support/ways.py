@@ -1,5 +1,5 @@
-"""Counts which way requests took through Django, the signals that were sent of them, and what
-the event loop's thread waited for the table for, which holds up all others: nothing.
+"""Counts which way requests took through Django, the signals that were sent of them, and and
+each wait of the engine that the event loop's own thread had, which holds up all others.
 """
 
 from __future__ import annotations
@@ -7,14 +7,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.core.signals import got_request_exception, request_finished, request_started
 
 from gateway_site.forwarding.passage import Passage
 from sessions_kms.aws.client.asking import BotoAsks
+from sessions_kms.concurrency.steps import Call, Pause
 
 took: Counter[str] = Counter()
+WAITS: tuple[Any, ...] = (BotoAsks, Call, Pause)
 RECEIVERS: list[Callable[..., None]] = []  # which signals hold weakly
 
 
@@ -27,7 +30,8 @@ def count() -> None:
         got_request_exception: "failed",
     }.items():
         signal.connect(_counting(what))
-    setattr(BotoAsks, "blocking", _noting_loops(BotoAsks.blocking))  # noqa: B010 - for mypy it is a method
+    for kind in WAITS:
+        kind.blocking = _noting_loops(kind.blocking)
 
 
 def _counted(name: str, method: Callable[[Passage], Any]) -> Callable[[Passage], Any]:
@@ -39,14 +43,12 @@ def _counted(name: str, method: Callable[[Passage], Any]) -> Callable[[Passage],
     return counted
 
 
-def _noting_loops(ask: Callable[[BotoAsks], Any]) -> Callable[[BotoAsks], Any]:
-    def noting(asked: BotoAsks) -> Any:
-        try:
+def _noting_loops(wait: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def noting(waited_for: Any) -> Any:
+        with suppress(RuntimeError):
             asyncio.get_running_loop()
-        except RuntimeError:
-            return ask(asked)
-        took["waited in the loop"] += 1
-        return ask(asked)
+            took["waited in the loop"] += 1
+        return wait(waited_for)
 
     return noting
 
