@@ -190,6 +190,7 @@ PAGES = {
     "no such key": Case(LIST, 302, cookie=b"gateway_sessionid=" + b"0" * 32),
     "session twice": Case(LIST, 302, cookie=b"{good}; gateway_sessionid=" + b"0" * 32),
     "foreign cookies": Case(LIST, 200, cookie=b"a=b; \xff=1; {another}; =; __Host-x=\xe9"),
+    "session in two headers": Case(LIST, 200, headers=(b"Cookie: x=y",), cookie=ANOTHER),
     "moved session": Case(AFTER_NOTHING, 302, THREAD, cookie="moved"),
     "moved session and nobody told": Case(LIST, 503, cookie="untold"),
     "former password": Case(LIST, 302, THREAD, cookie="former-password"),
