@@ -176,6 +176,15 @@ def test_record_within_the_skew_of_clocks_is_listed(stack: Stack) -> None:
     assert counted() == Count(2, more=False)
 
 
+def test_session_that_is_anothers_by_its_record_is_not_listed(fake: Stack) -> None:
+    """The index lags behind, and lists what was this person's."""
+    mine = signed_in()
+    fake.dynamodb.stop_index()
+    owner = fake.items()[mine]["owner"]["S"]
+    fake.put_item({**fake.items()[mine], "owner": {"S": owner.removesuffix("7") + "8"}})
+    assert listed() == []
+
+
 @pytest.mark.parametrize(
     "read",
     [
