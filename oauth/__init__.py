@@ -27,7 +27,7 @@ from sessions_kms.face.offering import offering
 from sessions_kms.face.old_paths import OldPaths
 
 if TYPE_CHECKING:
-    from oauth.access import aget_token, get_token, needs_consent, standing
+    from oauth.access import aget_token, astanding, get_token, needs_consent, standing
     from oauth.exceptions import (
         NotConnected,
         OAuthError,
@@ -54,6 +54,7 @@ __all__ = [
     "ReauthenticationRequired",
     "TokenSet",
     "aget_token",
+    "astanding",
     "get_token",
     "give_back_sql_connections",
     "is_private_address",
@@ -103,6 +104,7 @@ _HOMES = {
     "ReauthenticationRequired": "exceptions:ReauthenticationRequired",
     "TokenSet": "provider.token_set:TokenSet",
     "aget_token": "access:aget_token",
+    "astanding": "access:astanding",
     "get_token": "access:get_token",
     "give_back_sql_connections": "network.sql_connections:give_back",
     "is_private_address": "network.vetted_addresses:is_private",

@@ -64,6 +64,12 @@ def standing(provider: str, held: TokenSet | None) -> TokenSet | None:
     return ended_grants.standing(services(), provider, held)
 
 
+async def astanding(provider: str, held: TokenSet | None) -> TokenSet | None:
+    """Do what `standing` does, without blocking the event loop."""
+    is_over = held is None or await arun(ended_grants.is_ended(services(), provider, held))
+    return None if is_over else held
+
+
 def _fresh_token(request: HttpRequest, provider: str, refused: TokenSet | None) -> Steps[TokenSet]:
     configured = config.provider(provider)
     if configured is None:

@@ -145,7 +145,6 @@ class Services:
     wait = blocking(ServiceSteps.wait)
     sealing_key = blocking(ServiceSteps.sealing_key)
     is_live = blocking(ServiceSteps.is_live)
-    may_go_on = blocking(ServiceSteps.may_go_on)
 
     def period(self) -> int:
         """Return the period of now, 0 in strict mode. Raises StoreUnavailable."""

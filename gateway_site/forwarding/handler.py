@@ -18,7 +18,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -158,11 +158,12 @@ class GatewayHandler(ASGIHandler):
         passage = Passage(self, self.admission, seen, body)
         session = ahead.session(own_cookies.believed(seen))
         async with self._pages.place(client), session as content:
-            await page.read(seen, content, reads, self._pages.apart)
             try:
-                return passage.in_loop()
-            except NeedsThread:
-                pass
+                with suppress(NeedsThread):
+                    await page.read(seen, content, reads, self._pages.apart)
+                    return passage.in_loop()
+            finally:
+                page.drop(seen)  # What is done in a thread asks for everybody and everything.
             return await self._pages.in_thread(passage.in_thread)
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any, cast
 
@@ -93,7 +93,7 @@ class People:
         None for whoever goes Django's way, as in `caller`. Raises django.db.OperationalError.
         """
         __traceback_hide__ = True
-        return self._asked(lambda: _matching(session), session)
+        return self._asked(partial(_matching, session), session)
 
     def answers_for(self, session: Mapping[str, Any] | SessionBase) -> bool:
         """Tell whether the database need not be asked who has a session of this content."""
@@ -147,6 +147,7 @@ class People:
 
         The others are told at once: they would hold the threads of those who are known.
         """
+        __traceback_hide__ = True
         alone = self._unreachable
         if alone and not self._turn.acquire(blocking=False):
             raise OperationalError("The database could not be reached a moment ago.")

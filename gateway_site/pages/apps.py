@@ -32,7 +32,6 @@ from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-GRANTS = "grants"  # what is read ahead
 UNKNOWN = "The apps cannot be reached right now, so it is not known whether any was ended. \
 Please try again in a moment."
 
@@ -60,7 +59,7 @@ async def grants_ahead(asked: Asked) -> list[LiveGrant]:
     return await arun(live_grants.live_grants_in_steps(services(), user_id_of(asked.user)))
 
 
-@reads_ahead(**{GRANTS: grants_ahead})
+@reads_ahead(grants=grants_ahead)
 @require_safe
 @never_cache
 @login_required
@@ -69,7 +68,7 @@ def apps(request: HttpRequest) -> HttpResponse:
     found: Sequence[Shown] | None
     by_itself = partial(live_grants.live_grants, services(), _user_id(request))
     try:
-        grants = taken(request, GRANTS, by_itself)
+        grants = taken(request, "grants", by_itself)
         listed = set(map(about.short_client_id, authorization_server().listed))
         found = [Shown.of(each, listed) for each in grants]
     except StoreUnavailable as exc:

@@ -22,12 +22,13 @@ from django.db.models import TextChoices
 from django.http import HttpRequest
 
 from gateway_site.forwarding.ahead.page import Asked, taken
-from gateway_site.forwarding.passage import wait_in_thread
+from gateway_site.forwarding.passage import NeedsThread, wait_in_thread
 from oauth import (
     OAuthError,
     ReauthenticationRequired,
     TokenSet,
     aget_token,
+    astanding,
     standing,
     token_set_of,
 )
@@ -44,7 +45,6 @@ GRANTED_AS = {
 # It grants a refresh token (OpenID Connect Core 1.0 section 11); many answers do not list it.
 OFFLINE_ACCESS = "offline_access"
 RENEWAL_TIMEOUT = 2.0  # seconds
-ACCOUNTS = "accounts"  # what is read ahead
 
 
 class Status(TextChoices):
@@ -107,12 +107,19 @@ def connections_of(request: HttpRequest) -> list[Connection]:
     A token that has expired is refreshed, since only that tells whether it can be.
     """
     providers = sorted(get_adapter().list_providers(request), key=lambda found: str(found.name))
-    accounts = taken(request, ACCOUNTS, partial(_accounts_of, request.user))
+    accounts = taken(request, "accounts", partial(_accounts_of, request.user))
     return [_connection(request, provider, accounts) for provider in providers]
 
 
 async def accounts_ahead(asked: Asked) -> list[SocialAccount]:
-    """Return the accounts of whoever asks, before their page does."""
+    """Return the accounts of whoever asks, before their page does.
+
+    Which grants were ended is known then; a token that has to be refreshed needs a thread.
+    """
+    for name in (each.name for each in settings.OAUTH_PROVIDERS):
+        held = await astanding(name, token_set_of(asked.session, name))
+        if held is not None and _status(name, held) == Status.RENEWABLE:
+            raise NeedsThread
     return await asked.database(partial(_accounts_of, asked.user))
 
 

@@ -15,14 +15,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from gateway_site.forwarding.ahead.page import reads_ahead
-from gateway_site.pages.connected import ACCOUNTS, accounts_ahead, connections_of
-from gateway_site.pages.sessions import COUNT, count_ahead, count_of
+from gateway_site.pages.connected import accounts_ahead, connections_of
+from gateway_site.pages.sessions import count_ahead, count_of
 from gateway_site.pages.sign_in import is_led_on
 from sessions_kms import SessionStore
 from sessions_kms.operations.listing import Count
 
 
-@reads_ahead(**{ACCOUNTS: accounts_ahead, COUNT: count_ahead})
+@reads_ahead(accounts=accounts_ahead, count=count_ahead)
 @require_safe
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:

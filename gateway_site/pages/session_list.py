@@ -46,6 +46,7 @@ class SessionList:
     """The sessions of a user, as steps; ``current`` is the session key of the one that asks."""
 
     def __init__(self, user_id: str, current: str | None) -> None:
+        __traceback_hide__ = True
         self._user_id = user_id
         self._inspection = InspectionSteps(services(), current)
         self._name = f"sessions of {user_id}"

@@ -31,7 +31,6 @@ from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
-COUNT, PAGE = "count", "page"  # what is read ahead
 UNKNOWN = "The sessions cannot be reached right now, so it is not known whether any was ended. \
 Please try again in a moment."
 
@@ -40,7 +39,7 @@ def count_of(request: HttpRequest) -> Count | None:
     """Count the sessions of whoever is signed in, this one at least; None while that cannot be."""
     inspection = Inspection(services())
     try:
-        found = taken(request, COUNT, partial(inspection.count_of_user, _user_id(request)))
+        found = taken(request, "count", partial(inspection.count_of_user, _user_id(request)))
     except StoreUnavailable as exc:
         _log(exc)
         return None
@@ -56,17 +55,17 @@ async def count_ahead(asked: Asked) -> Count:
 async def page_ahead(asked: Asked) -> Page:
     """Read the page that is asked for, before it is. Raises BadSignature or StoreUnavailable."""
     listing = SessionList(user_id_of(asked.user), asked.session_key)
-    return await arun(listing.page(asked.query.get(AFTER)))
+    return await arun(listing.page(asked.query().get(AFTER)))
 
 
-@reads_ahead(**{PAGE: page_ahead})
+@reads_ahead(page=page_ahead)
 @require_safe
 @never_cache
 @login_required
 def sessions(request: HttpRequest) -> HttpResponse:
     """Show a page of the sessions of whoever is signed in; those of apps have their own."""
     try:
-        page = taken(request, PAGE, partial(_page, request))
+        page = taken(request, "page", partial(_page, request))
     except BadSignature:
         messages.warning(request, "That link is not valid any more. These are the newest.")
         return redirect("sessions")

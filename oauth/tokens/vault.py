@@ -6,6 +6,8 @@ meet. No other place may hold a token, but for a lease's sealed result
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from django.contrib.sessions.backends.base import SessionBase
 
@@ -28,8 +30,9 @@ def providers(session: SessionBase) -> list[str]:
     return [key.removeprefix(PREFIX) for key in session.keys() if key.startswith(PREFIX)]  # noqa: SIM118 - a session is no dict
 
 
-def load(session: SessionBase, provider: str) -> TokenSet | None:
+def load(session: SessionBase | Mapping[str, Any], provider: str) -> TokenSet | None:
     """Return the token set held for a provider; None where there is none that can be read."""
+    __traceback_hide__ = True
     return read(session.get(session_key(provider)), provider)
 
 

@@ -110,7 +110,7 @@ class InspectionSteps:
             record = yield from ending.stored_head_in_steps(self.services, each)
             if record is None or record.owner is None or record.owner != owner:
                 continue
-            if _is_listed(self.services, record):
+            if (yield from _is_listed(self.services, record)):
                 rows.append(self.row(record))
         return rows
 
@@ -146,14 +146,17 @@ class InspectionSteps:
         if owner is None:
             return Count(0, more=False)
         page = yield from self.services.table.steps.owned(owner, limit=COUNTED)
-        live = [key for key in page.items if _may_be_live(self.services, key)]
-        newest = tuple((key["id"]["S"], number(key, "createdAt")) for key in live)
-        return Count(len(live), page.next is not None, newest)
+        newest = []
+        for key in page.items:
+            if not (yield from _may_be_live(self.services, key)):
+                continue
+            newest.append((key["id"]["S"], number(key, "createdAt")))
+        return Count(len(newest), page.next is not None, tuple(newest))
 
     def find(self, item_id: str) -> Steps[Row | None]:
         """Return the live session of an id, if it is of this project."""
         record = yield from ending.stored_head_in_steps(self.services, item_id)
-        if record is None or not self.services.is_live(record):
+        if record is None or not (yield from self.services.steps.is_live(record)):
             return None
         return self.row(record) if (yield from self.belongs.told(record)) else None
 
@@ -292,7 +295,7 @@ class Inspection:
         return self._kms_answers and wrapped in self._asked
 
 
-def _is_listed(services: Services, record: RecordHead) -> bool:
+def _is_listed(services: Services, record: RecordHead) -> Steps[bool]:
     """Tell whether a record is live, and not one that somebody forged with a time to come."""
     if record.is_ahead(services.clock()):
         return False
@@ -300,16 +303,18 @@ def _is_listed(services: Services, record: RecordHead) -> bool:
         record.check_times()
     except InvalidRecord:
         return False
-    return services.is_live(record)
+    return (yield from services.steps.is_live(record))
 
 
-def _may_be_live(services: Services, key: Item) -> bool:
+def _may_be_live(services: Services, key: Item) -> Steps[bool]:
     """Tell whether what a key of the index says leaves room for a live session."""
     try:
         created_at = number(key, "createdAt")
     except InvalidRecord:
         return False
-    return created_at <= services.clock() + CLOCK_SKEW and services.may_go_on(created_at)
+    if created_at > services.clock() + CLOCK_SKEW:
+        return False
+    return (yield from services.steps.may_go_on(created_at))
 
 
 def time_of(seconds: int) -> datetime:

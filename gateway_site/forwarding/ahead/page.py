@@ -2,13 +2,13 @@
 
 A view is marked with what it reads, each under a name (`reads_ahead`). Who asks and what was read
 are left in the ASGI scope, errors too, and nowhere else: no other request comes upon them. The
-view takes each once (`taken`); where nothing was left it reads for itself, in a thread.
+view takes each once (`taken`); where nothing was left it reads for itself, in a thread. A read that
+sees that its page needs a thread raises NeedsThread, before more is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, Protocol, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.db import close_old_connections
+from django.db import close_old_connections, reset_queries
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 
@@ -44,9 +44,14 @@ class Asked:
     """Who asks for a page, and how. ``database`` does in a thread what asks the database."""
 
     user: AbstractBaseUser
+    session: Mapping[str, Any] = field(repr=False)  # what it holds
     session_key: str = field(repr=False)
-    query: QueryDict = field(repr=False)
+    query_string: bytes = field(repr=False)
     database: InThread = field(repr=False)
+
+    def query(self) -> QueryDict:
+        """Return the parameters of the address. Raises TooManyFieldsSent, as Django's own does."""
+        return QueryDict(self.query_string)
 
 
 Read = Callable[[Asked], Awaitable[Any]]
@@ -57,30 +62,40 @@ class PageAhead:
 
     def __init__(self, session_key: str) -> None:
         self._session_key = session_key
-        self._outcomes: dict[str, Future[Any]] = {}
+        self._found: dict[str, Any] = {}
+        self._errors: dict[str, Exception] = {}
 
     async def read(self, name: str, reading: Awaitable[T]) -> T | None:
         """Read; what goes wrong is raised to who takes it, and None returned."""
         __traceback_hide__ = True
-        outcome: Future[T] = Future()
-        self._outcomes[name] = outcome
         try:
-            found = await reading
+            found = self._found[name] = await reading
         except Exception as error:  # noqa: BLE001 - whoever takes it gets it
-            outcome.set_exception(error)
+            self._errors[name] = error
             return None
-        outcome.set_result(found)
         return found
 
     def has(self, name: str, session_key: str | None) -> bool:
         """Tell whether something is there for a session; its key may have changed since."""
         __traceback_hide__ = True
-        return name in self._outcomes and self._session_key == session_key
+        is_there = name in self._found or name in self._errors
+        return is_there and self._session_key == session_key
 
     def taken(self, name: str) -> Any:
         """Return what was read, or raise its error."""
         __traceback_hide__ = True
-        return self._outcomes.pop(name).result()
+        error = self._errors.pop(name, None)
+        try:
+            if error is not None:
+                raise error
+            return self._found.pop(name)
+        finally:
+            error = None  # Its traceback has this frame: each would keep the other.
+
+    def drop(self) -> None:
+        """Keep nothing: the traceback of an error that nobody took leads back to this."""
+        self._found.clear()
+        self._errors.clear()
 
 
 def reads_ahead(**reads: Read) -> Callable[[View], View]:
@@ -99,9 +114,14 @@ def reads_ahead(**reads: Read) -> Callable[[View], View]:
 
 
 def reads_of(view: Callable[..., object], method: str) -> Mapping[str, Read] | None:
-    """Return what a view of this method reads ahead; None where it cannot run in the loop."""
+    """Return what a view of this method reads ahead; None where it cannot run in the loop.
+
+    An operator's own templates may ask for anything, and a condition of a template takes every
+    error for a no: nobody would hear that it needs a thread.
+    """
     found: Mapping[str, Read] | None = getattr(view, ATTRIBUTE, None)
-    return found if method in METHODS else None
+    has_own_templates = any(engine["DIRS"] for engine in settings.TEMPLATES)
+    return found if method in METHODS and not has_own_templates else None
 
 
 async def read(
@@ -112,7 +132,8 @@ async def read(
 ) -> None:
     """Leave in a scope who has a session of this content, and what is read for them.
 
-    Nothing, where nobody is signed in, or where Django must find out by itself who is.
+    Nothing, where nobody is signed in, or where Django must find out by itself who is; and nothing
+    after what could not be read, where a page may end. Raises NeedsThread.
     """
     __traceback_hide__ = True
     session_key = own_cookies.believed(scope).get(settings.SESSION_COOKIE_NAME)
@@ -122,9 +143,16 @@ async def read(
     database = _of_database(in_thread)
     if (user := await left.read(WHO, _who(content, database))) is None:
         return
-    asked = Asked(user, session_key, QueryDict(scope["query_string"]), database)
+    asked = Asked(user, content, session_key, scope.get("query_string", b""), database)
     for name, of in reads.items():
-        await left.read(name, of(asked))
+        if await left.read(name, of(asked)) is None:
+            return
+
+
+def drop(scope: Mapping[str, Any]) -> None:
+    """Keep nothing of what was left in a scope and not taken."""
+    if (left := scope.get(KEY)) is not None:
+        left.drop()
 
 
 def taken(request: HttpRequest, name: str, otherwise: Callable[[], T]) -> T:
@@ -138,6 +166,8 @@ def taken(request: HttpRequest, name: str, otherwise: Callable[[], T]) -> T:
 
 def _introduce(request: HttpRequest) -> None:
     """Have Django find who was read ahead, or raise what asking raised."""
+    if KEY not in getattr(request, "scope", {}):
+        return
     request.session.get(SESSION_KEY)  # It is loaded then, and has the key that it will keep.
     if (left := _left(request, WHO)) is not None and (user := left.taken(WHO)) is not None:
         setattr(request, FOUND, user)
@@ -157,13 +187,16 @@ async def _who(content: Mapping[str, Any], database: InThread) -> AbstractBaseUs
 
 def _of_database(in_thread: InThread) -> InThread:
     async def database(work: Callable[[], T], /) -> T:
+        __traceback_hide__ = True
         return await in_thread(partial(_connected, work))
 
     return database
 
 
 def _connected(work: Callable[[], T]) -> T:
-    """Do what asks the database; the thread gives its connection back, as after a request."""
+    """Do what asks the database, as a request of its own: the connection is given back."""
+    __traceback_hide__ = True
+    reset_queries()
     close_old_connections()
     try:
         return work()

@@ -75,6 +75,7 @@ class Lane:
 
     async def apart(self, work: Callable[[], T]) -> T:
         """Do the same, for work that sees the context of this task and leaves nothing in it."""
+        __traceback_hide__ = True
         seen = copy_context()
         return await get_running_loop().run_in_executor(self._threads, seen.run, work)
 

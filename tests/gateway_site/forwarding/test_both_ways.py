@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from sessions_kms.storage.not_before import READ_EVERY
 from tests.gateway_site.support.client_tokens import Caller
 from tests.gateway_site.support.gateways import Gateway
 
@@ -190,6 +191,7 @@ PAGES = {
     "no such key": Case(LIST, 302, cookie=b"gateway_sessionid=" + b"0" * 32),
     "session twice": Case(LIST, 302, cookie=b"{good}; gateway_sessionid=" + b"0" * 32),
     "foreign cookies": Case(LIST, 200, cookie=b"a=b; \xff=1; {another}; =; __Host-x=\xe9"),
+    "session in two headers": Case(LIST, 200, headers=(b"Cookie: x=y",), cookie=ANOTHER),
     "moved session": Case(AFTER_NOTHING, 302, THREAD, cookie="moved"),
     "moved session and nobody told": Case(LIST, 503, cookie="untold"),
     "former password": Case(LIST, 302, THREAD, cookie="former-password"),
@@ -315,6 +317,15 @@ def test_answer_is_the_same_both_ways(both: Gateway, name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_the_same_both_ways(both: Gateway, name: str) -> None:
     assert_same(answered(both, PAGES[name]), PAGES[name].status)
+
+
+@pytest.mark.parametrize("name", ["home", "head of the home page", "list"])
+def test_page_waits_for_nothing_in_the_loop_where_moments_must_be_read_again(
+    both: Gateway, name: str
+) -> None:
+    """Those from which sessions count, and the grants of each provider."""
+    answers = answered(both, PAGES[name], lambda: both.control(f"later/{READ_EVERY}"))
+    assert_same(answers, PAGES[name].status)
 
 
 @pytest.mark.parametrize("name", WITH_TOKEN)

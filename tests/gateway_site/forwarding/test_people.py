@@ -282,3 +282,14 @@ def test_page_is_told_of_a_database_that_could_not_be_reached_without_a_wait(
         with people._turn, pytest.raises(OperationalError, match="a moment ago"):
             people.found(session)
     assert people.found(session) == ada
+
+
+def test_person_of_a_page_is_active_whatever_the_backend_lets_in(
+    people: People, ada: User, settings: Settings
+) -> None:
+    name = "django.contrib.auth.backends.AllowAllUsersModelBackend"
+    settings.AUTHENTICATION_BACKENDS = [name]
+    session = call(ada, **{BACKEND_SESSION_KEY: name}).session
+    assert people.found(session) == ada
+    deactivate(ada)
+    assert people.found(session) is people.at_hand(session) is None

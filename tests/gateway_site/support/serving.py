@@ -170,6 +170,11 @@ async def set_store(value: str) -> None:
         outage.served()
 
 
+async def advance(seconds: str) -> None:
+    """Let time go by, for the engine alone."""
+    stack.clock.advance(int(seconds))
+
+
 async def change(owner: object, name: str, value: object) -> None:
     setattr(owner, name, value)
 
@@ -182,6 +187,7 @@ def at_once(act: Callable[[str], str]) -> Callable[[str], Awaitable[str]]:
 CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "store": set_store,
     "end": end,
+    "later": advance,
     "check": lambda value: change(proxy, "SESSION_CHECK", float(value)),
     "reader": lambda value: change(proxy, "READER_TIMEOUT", float(value)),
     "active": activate,

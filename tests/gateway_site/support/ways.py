@@ -1,16 +1,23 @@
-"""Counts which way requests took through Django, and the signals that were sent of them."""
+"""Counts which way requests took through Django, the signals that were sent of them, and and
+each wait of the engine that the event loop's own thread had, which holds up all others.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.core.signals import got_request_exception, request_finished, request_started
 
 from gateway_site.forwarding.passage import Passage
+from sessions_kms.aws.client.asking import BotoAsks
+from sessions_kms.concurrency.steps import Call, Pause
 
 took: Counter[str] = Counter()
+WAITS: tuple[Any, ...] = (BotoAsks, Call, Pause)
 RECEIVERS: list[Callable[..., None]] = []  # which signals hold weakly
 
 
@@ -23,6 +30,8 @@ def count() -> None:
         got_request_exception: "failed",
     }.items():
         signal.connect(_counting(what))
+    for kind in WAITS:
+        kind.blocking = _noting_loops(kind.blocking)
 
 
 def _counted(name: str, method: Callable[[Passage], Any]) -> Callable[[Passage], Any]:
@@ -32,6 +41,16 @@ def _counted(name: str, method: Callable[[Passage], Any]) -> Callable[[Passage],
         return response
 
     return counted
+
+
+def _noting_loops(wait: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def noting(waited_for: Any) -> Any:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            took["waited in the loop"] += 1
+        return wait(waited_for)
+
+    return noting
 
 
 def _counting(what: str) -> Callable[..., None]:

@@ -1,18 +1,24 @@
 """Which sessions of a user are listed and counted: read no further than needed, none forged."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.contrib.auth import SESSION_KEY as USER_ID
 
+from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency.steps import Steps, arun
 from sessions_kms.operations import ending
 from sessions_kms.operations import listing as inspection
-from sessions_kms.operations.listing import Count, Inspection
+from sessions_kms.operations.listing import Count, Inspection, InspectionSteps
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
+from sessions_kms.storage.not_before import READ_EVERY
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
 
@@ -40,6 +46,21 @@ def counted() -> Count:
 def calls(stack: Stack) -> Counter[str]:
     found: list[str] = stack.dynamodb.calls
     return Counter(found)
+
+
+def asked_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what the thread of an event loop waits for the table for, from now on."""
+    found: list[str] = []
+    blocking = BotoAsks.blocking
+
+    def noting(self: BotoAsks) -> Any:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            found.append(self._operation)
+        return blocking(self)
+
+    monkeypatch.setattr(BotoAsks, "blocking", noting)
+    return found
 
 
 def forge(stack: Stack, name: str, of: str, **changed: str) -> None:
@@ -155,6 +176,37 @@ def test_record_within_the_skew_of_clocks_is_listed(stack: Stack) -> None:
     forge(stack, "A", session, createdAt=str(NOW + 300))
     assert listed() == ["A" * 43, session]
     assert counted() == Count(2, more=False)
+
+
+def test_session_that_is_anothers_by_its_record_is_not_listed(fake: Stack) -> None:
+    """The index lags behind, and lists what was this person's."""
+    mine = signed_in()
+    fake.dynamodb.stop_index()
+    owner = fake.items()[mine]["owner"]["S"]
+    fake.put_item({**fake.items()[mine], "owner": {"S": owner.removesuffix("7") + "8"}})
+    assert listed() == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda steps: steps.of_user("7"),
+        lambda steps: steps.count_of_user("7"),
+        lambda steps: steps.present(),
+    ],
+    ids=["list", "count", "present"],
+)
+def test_event_loop_waits_for_nothing_where_the_not_before_must_be_read_again(
+    fake: Stack, monkeypatch: pytest.MonkeyPatch, read: Callable[[InspectionSteps], Steps[Any]]
+) -> None:
+    session = SessionStore()
+    session.update({USER_ID: "7"})
+    session.save()
+    fake.clock.advance(READ_EVERY)
+    waited = asked_in_a_loop(monkeypatch)
+    found = asyncio.run(arun(read(InspectionSteps(services(), session.session_key))))
+    assert found
+    assert waited == []
 
 
 # Those that list a name

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import logging
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock, Mock, call
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import User
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.template import Context, Template
 from django.test import RequestFactory
 from django.urls import path
+from django.views.decorators.http import require_safe
 from pytest_django import Settings
 
+from gateway_site.forwarding.ahead import page
 from gateway_site.forwarding.ahead.page import Asked, PageAhead, reads_ahead, taken
 from gateway_site.forwarding.passage import IN_LOOP, NeedsThread
 from gateway_site.forwarding.people import People
 from gateway_site.pages import app_news, connected
+from oauth import standing
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from sessions_kms import StoreUnavailable
@@ -36,13 +46,19 @@ SIGNED_IN = {
     HASH_SESSION_KEY: ADA.get_session_auth_hash(),
 }
 READ: list[Asked] = []
+MANY = "?" + "a&" * 1001  # parameters, of which Django takes 1000
 
 
 async def greeting(asked: Asked) -> str:
     READ.append(asked)
-    if "fail" in asked.query:
+    if "fail" in asked.query():
         raise StoreUnavailable("not now")
     return f"hello {asked.user.get_username()} {await asked.database(here)}"
+
+
+async def in_need_of_a_thread(asked: Asked) -> str:
+    READ.append(asked)
+    raise NeedsThread
 
 
 def by_itself() -> str:
@@ -69,6 +85,32 @@ def greedy(request: HttpRequest) -> HttpResponse:
     return HttpResponse(" ".join(taken(request, "greeting", by_itself) for _ in range(2)))
 
 
+@reads_ahead(renewed=in_need_of_a_thread, greeting=greeting)
+def renewing(request: HttpRequest) -> HttpResponse:
+    said = [taken(request, name, by_itself) for name in ("renewed", "greeting")]
+    return HttpResponse(" | ".join([*said, str(request.user)]))
+
+
+@reads_ahead(first=greeting, second=greeting)
+def twofold(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(taken(request, "first", by_itself) + taken(request, "second", by_itself))
+
+
+async def twice_two(asked: Asked) -> int:
+    return 4
+
+
+@reads_ahead(four=twice_two)
+def twice(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(taken(request, "four", by_itself))
+
+
+@reads_ahead()
+@require_safe
+def unsafe(request: HttpRequest) -> HttpResponse:
+    raise NotImplementedError
+
+
 @reads_ahead()
 def of_an_operator(request: HttpRequest) -> HttpResponse:
     """Render what an operator's own template may: it asks the database."""
@@ -76,10 +118,20 @@ def of_an_operator(request: HttpRequest) -> HttpResponse:
     return HttpResponse(Template("{{ look_up }}{{ here }}").render(context))
 
 
+@reads_ahead()
+def conditional(request: HttpRequest) -> HttpResponse:
+    condition = "{% if here != 'nowhere' and not look_up %}yes{% else %}no{% endif %}"
+    return HttpResponse(Template(condition).render(Context({"look_up": look_up, "here": here})))
+
+
 urlpatterns = [
+    path("conditional", conditional),
     path("shown", shown),
     path("forgiving", forgiving),
     path("greedy", greedy),
+    path("renewing", renewing),
+    path("twofold", twofold),
+    path("twice", twice),
     path("operator", of_an_operator),
 ]
 handler500 = "gateway_site.outages.server_error"
@@ -132,8 +184,8 @@ def test_database_that_cannot_be_asked_is_a_503_and_is_asked_once(
         raise OperationalError("the server closed the connection unexpectedly")
 
     asked = unknown(monkeypatch, fail)
-    status, page = answer("/shown", a_session(**SIGNED_IN))
-    assert (status, b"Back in a moment" in page) == (503, True)
+    status, shown_page = answer("/shown", a_session(**SIGNED_IN))
+    assert (status, b"Back in a moment" in shown_page) == (503, True)
     assert (asked, READ) == (["7 thread"], [])
 
 
@@ -157,19 +209,124 @@ def test_template_that_waits_goes_to_a_thread() -> None:
     assert answer("/operator") == (200, b"Nonethread")
 
 
+def test_operators_own_templates_go_to_a_thread(settings: Settings) -> None:
+    """A condition of a template takes every error for a no, also that it would have to wait."""
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": ["/etc/gateway/templates"]}]
+    assert answer("/conditional") == (200, b"yes")
+
+
+def test_read_that_needs_a_thread_is_the_last_and_the_session_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There the database is asked who it is: what a page changes goes by nothing remembered."""
+    monkeypatch.setattr(ModelBackend, "get_user", lambda *_: User(username=f"ada of a {here()}"))
+    monkeypatch.setattr(User, "get_session_auth_hash", lambda _: SIGNED_IN[HASH_SESSION_KEY])
+    made = fake_stack(FakeClock())
+    install(made.services)
+    key = a_session(**SIGNED_IN)
+    made.dynamodb.calls.clear()
+    assert answer("/renewing", key) == (
+        200,
+        b"by itself thread | by itself thread | ada of a thread",
+    )
+    assert made.dynamodb.calls.count("GetItem session") == 1
+    assert len(READ) == 1
+
+
+def test_nothing_is_read_after_what_could_not_be() -> None:
+    status, shown_page = answer("/twofold?fail", a_session(**SIGNED_IN))
+    assert (status, b"Back in a moment" in shown_page) == (503, True)
+    assert len(READ) == 1
+
+
+@pytest.mark.parametrize("address", ["/shown", "/forgiving"])
+def test_more_parameters_than_django_takes_are_refused_by_who_looks_at_them(address: str) -> None:
+    assert answer(address + MANY, a_session(**SIGNED_IN))[0] == 400
+
+
+def test_more_parameters_than_django_takes_are_nothing_to_who_does_not_look_at_them() -> None:
+    assert answer("/twice" + MANY, a_session(**SIGNED_IN))[0] == 200
+
+
+def test_session_is_not_asked_for_where_nothing_was_read_ahead() -> None:
+    request = RequestFactory().post("/")
+    request.session = Mock(get=Mock(side_effect=StoreUnavailable))
+    assert unsafe(request).status_code == 405
+
+
+def garbage(work: Callable[[], object]) -> list[Any]:
+    """Return what is left for the collector, which looks seldom."""
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        work()
+        gc.collect()
+        return list(gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "another.example"], ids=["taken", "not-taken"])
+@pytest.mark.parametrize("address", ["/forgiving?fail", "/shown?fail", "/shown?down"])
+def test_error_keeps_nothing_of_the_session_for_the_collector(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, address: str, host: str
+) -> None:
+    """Its frames have the content of a session, and all that was read of it."""
+    settings.ALLOWED_HOSTS = [host]
+    logging.disable()  # pytest keeps what is logged, and the request with it.
+
+    def fail() -> None:
+        raise OperationalError("the server closed the connection unexpectedly")
+
+    if "down" in address:
+        unknown(monkeypatch, fail)
+    key = a_session(**SIGNED_IN)
+    try:
+        answer(address, key)  # The first has Django make what stays.
+        kinds = map(type, garbage(lambda: answer(address, key)))
+    finally:
+        logging.disable(logging.NOTSET)
+    assert not {StoreUnavailable, OperationalError}.intersection(kinds)
+
+
 def test_what_was_read_is_for_no_other_session() -> None:
     left = PageAhead("a" * 32)
-    left._outcomes["greeting"] = SimpleNamespace()  # type: ignore[assignment]
+    left._found["greeting"] = "hello"
     assert left.has("greeting", "a" * 32)
     assert not left.has("greeting", "b" * 32)
     assert not left.has("greeting", None)
     assert not left.has("other", "a" * 32)
 
 
+@pytest.mark.parametrize("error", [None, OperationalError()], ids=["answered", "failed"])
+def test_thread_gives_its_connection_back_as_after_a_request(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Which it may have from a request before: that may be too old, or broken."""
+    done = Mock()
+    done.ask.side_effect = error
+    monkeypatch.setattr(page, "reset_queries", done.reset)
+    monkeypatch.setattr(page, "close_old_connections", done.close)
+    with suppress(OperationalError):
+        page._connected(done.ask)
+    assert done.mock_calls == [call.reset(), call.close(), call.ask(), call.close()]
+
+
+def test_error_is_taken_once() -> None:
+    left = PageAhead("a" * 32)
+    left._errors["greeting"] = StoreUnavailable()
+    assert left.has("greeting", "a" * 32)
+    with pytest.raises(StoreUnavailable):
+        left.taken("greeting")
+    assert not left.has("greeting", "a" * 32)
+
+
 def test_who_asks_is_told_without_the_session() -> None:
-    asked = Asked(ADA, "k" * 32, QueryDict("secret=s"), None)  # type: ignore[arg-type]
+    asked = Asked(ADA, {"a": "of the session"}, "k" * 32, b"secret=s", None)  # type: ignore[arg-type]
     assert "k" * 32 not in repr(asked)
     assert "secret" not in repr(asked)
+    assert "of the session" not in repr(asked)
 
 
 def test_news_of_apps_are_looked_for_in_a_thread() -> None:
@@ -179,9 +336,11 @@ def test_news_of_apps_are_looked_for_in_a_thread() -> None:
     assert app_news.SEEN not in request.session
 
 
-def test_token_is_renewed_in_a_thread(settings: Settings) -> None:
-    configure(settings, {"corp": "https://idp.example"})
-    expired = TokenSet(
+@pytest.fixture
+def expired(settings: Settings) -> TokenSet:
+    variables = {"CLIENT_ID": "corp", "CLIENT_SECRET": "s", "ISSUER": "https://idp.example"}
+    configure(settings, {f"OAUTH_CORP_{name}": value for name, value in variables.items()})
+    return TokenSet(
         access_token="t",
         token_type="Bearer",
         scope=(),
@@ -190,7 +349,33 @@ def test_token_is_renewed_in_a_thread(settings: Settings) -> None:
         expires_at=1,
         refresh_token="r",
     )
+
+
+def test_token_is_renewed_in_a_thread(expired: TokenSet) -> None:
     session = SessionStore()
     vault.store(session, "corp", expired)
     with pytest.raises(NeedsThread):
         connected._refused_renewal(in_loop(session), "corp")
+
+
+def test_token_that_must_be_renewed_is_seen_before_more_is_read(expired: TokenSet) -> None:
+    async def database(work: Callable[[], Any], /) -> Any:
+        raise NotImplementedError
+
+    held = {vault.session_key("corp"): expired.to_session()}
+    with pytest.raises(NeedsThread):
+        asyncio.run(connected.accounts_ahead(Asked(ADA, held, "k" * 32, b"", database)))
+
+
+def test_which_grants_were_ended_is_asked_for_before_the_page_asks(expired: TokenSet) -> None:
+    """It may be asked in the loop then, which else has the page made in a thread."""
+    held = replace(expired, expires_at=None)
+
+    async def ask() -> None:
+        with pytest.raises(SynchronousOnlyOperation):
+            standing("corp", held)
+        content = {vault.session_key("corp"): held.to_session()}
+        await connected.accounts_ahead(Asked(ADA, content, "k" * 32, b"", AsyncMock()))
+        assert standing("corp", held) == held
+
+    asyncio.run(ask())
