@@ -11,9 +11,11 @@ session of the person, a new one included for a week. Not what has ended again b
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from django.contrib import messages
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -30,14 +32,20 @@ WEEK = 7 * 24 * 3600  # seconds; that a new browser session looks back
 LAG = 60  # seconds that the index may be behind
 LOOKED_AT = 10  # sessions for one view of a page, each by one read
 
+Session = SessionBase | Mapping[str, Any]  # or what it holds
+Newest = Sequence[tuple[str, int]]  # sessions of a person, and when each began
 
-def tell(request: HttpRequest, newest: Sequence[tuple[str, int]]) -> None:
+
+def are_due(session: Session, session_key: str, newest: Newest) -> bool:
+    """Tell whether a person's sessions are to be looked at, which needs a thread."""
+    __traceback_hide__ = True
+    return bool(_unknown(session, session_key, newest, _now()))
+
+
+def tell(request: HttpRequest, newest: Newest) -> None:
     """Leave a message of each new app; ``newest`` are the person's sessions by the index."""
-    now = int(services().clock())
-    after, known = _seen(request, now - WEEK)
-    own = id_of(request.session.session_key or "")
-    young = [each for each, began in newest if began > after and each != own]
-    unknown = [each for each in young if each[:SHORT_ID] not in known]
+    now = _now()
+    unknown = _unknown(request.session, request.session.session_key or "", newest, now)
     if not unknown:
         return
     wait_in_thread(request)
@@ -50,15 +58,29 @@ def tell(request: HttpRequest, newest: Sequence[tuple[str, int]]) -> None:
     for grant in found:
         messages.info(request, _sentence(grant))
     # What was too many for this view is for the next one.
+    after, known = _seen(request.session, now)
     settled = max(after, now - LAG) if new == unknown else after
     known |= {each[:SHORT_ID] for each in new}
     since = [each[:SHORT_ID] for each, began in newest if began > settled]
     request.session[SEEN] = [settled, [each for each in since if each in known]]
 
 
-def _seen(request: HttpRequest, default: int) -> tuple[int, set[str]]:
-    seen = request.session.get(SEEN)
-    return (default, set()) if seen is None else (max(seen[0], default), set(seen[1]))
+def _now() -> int:
+    return int(services().clock())
+
+
+def _unknown(session: Session, session_key: str, newest: Newest, now: int) -> list[str]:
+    __traceback_hide__ = True
+    after, known = _seen(session, now)
+    own = id_of(session_key)
+    young = [each for each, began in newest if began > after and each != own]
+    return [each for each in young if each[:SHORT_ID] not in known]
+
+
+def _seen(session: Session, now: int) -> tuple[int, set[str]]:
+    __traceback_hide__ = True
+    seen = session.get(SEEN)
+    return (now - WEEK, set()) if seen is None else (max(seen[0], now - WEEK), set(seen[1]))
 
 
 def _grants(ids: Sequence[str]) -> Iterator[ToldGrant]:

@@ -14,7 +14,8 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from gateway_site.forwarding.ahead.page import reads_ahead
+from gateway_site.forwarding.ahead.page import Asked, reads_ahead
+from gateway_site.forwarding.passage import NeedsThread
 from gateway_site.pages.connected import accounts_ahead, connections_of
 from gateway_site.pages.sessions import count_ahead, count_of
 from gateway_site.pages.sign_in import is_led_on
@@ -22,7 +23,18 @@ from sessions_kms import SessionStore
 from sessions_kms.operations.listing import Count
 
 
-@reads_ahead(accounts=accounts_ahead, count=count_ahead)
+async def sessions_ahead(asked: Asked) -> Count:
+    """Count the sessions of whoever asks; news among them need a thread."""
+    found = await count_ahead(asked)
+    if settings.AUTHORIZATION_SERVER is not None:
+        from gateway_site.pages import app_news  # noqa: PLC0415 - not where no client is let in
+
+        if app_news.are_due(asked.session, asked.session_key, found.newest):
+            raise NeedsThread
+    return found
+
+
+@reads_ahead(accounts=accounts_ahead, count=sessions_ahead)
 @require_safe
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:

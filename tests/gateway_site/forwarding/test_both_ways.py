@@ -197,7 +197,7 @@ PAGES = {
     "former password": Case(LIST, 302, THREAD, cookie="former-password"),
     "former secret key": Case(AFTER_NOTHING, 302, THREAD, cookie="former-secret"),
     "backend that is none": Case(LIST, 302, cookie="foreign-backend"),
-    "bad Host": Case(HOME, 400, host=b"evil.example"),
+    "bad Host": Case(HOME, 400, host=b"evil.example", cookie=ANOTHER),
 }
 
 

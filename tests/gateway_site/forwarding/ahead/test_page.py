@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock, Mock, call
 
@@ -28,12 +29,13 @@ from gateway_site.forwarding.ahead import page
 from gateway_site.forwarding.ahead.page import Asked, PageAhead, reads_ahead, taken
 from gateway_site.forwarding.passage import IN_LOOP, NeedsThread
 from gateway_site.forwarding.people import People
-from gateway_site.pages import app_news, connected
+from gateway_site.pages import app_news, connected, home
 from oauth import standing
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
-from sessions_kms import StoreUnavailable
+from sessions_kms import StoreUnavailable, id_of
 from sessions_kms.backend import SessionStore
+from sessions_kms.operations.listing import Count
 from tests.gateway_site.forwarding.test_passage import a_session, answer, here, look_up
 from tests.oauth.support.fixtures import configure
 from tests.sessions_kms.support.stacks import fake_stack, install
@@ -334,6 +336,29 @@ def test_news_of_apps_are_looked_for_in_a_thread() -> None:
     with pytest.raises(NeedsThread):
         app_news.tell(request, [("x" * 43, 2_000_000_000)])
     assert app_news.SEEN not in request.session
+
+
+@pytest.mark.parametrize("clients", [True, False])
+def test_home_page_with_news_of_apps_is_not_tried_in_the_loop(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, *, clients: bool
+) -> None:
+    """The session that was read ahead is the thread's then, which need not read it again."""
+
+    async def counted(_: Asked) -> Count:
+        return Count(len(newest), more=False, newest=tuple(newest))
+
+    monkeypatch.setattr(home, "count_ahead", counted)
+    settings.AUTHORIZATION_SERVER = SimpleNamespace() if clients else None
+    key = a_session(**SIGNED_IN)
+    asked = Asked(ADA, SIGNED_IN, key, b"", None)  # type: ignore[arg-type]
+    newest = [(id_of(key), 2_000_000_000)]
+    assert asyncio.run(home.sessions_ahead(asked)).number == 1
+    newest.append(("x" * 43, 2_000_000_000))
+    if clients:
+        with pytest.raises(NeedsThread):
+            asyncio.run(home.sessions_ahead(asked))
+    else:
+        assert asyncio.run(home.sessions_ahead(asked)).number == 2
 
 
 @pytest.fixture
