@@ -41,8 +41,9 @@ def run(scale: Scale, folder: Path) -> Section:
         f"Pages at {CONNECTIONS} connections",
         [
             "A page reads the session and counts or lists the person's from DynamoDB (a process "
-            "that answers from memory, and knows of no other session), asks SQLite twice, and "
-            "renders templates. Who waits too long is refused with 503, and counts for no rate.",
+            "that answers from memory, and knows of no other session), asks SQLite (for the person "
+            "once in two seconds, and for the home page's accounts), and renders templates. Who "
+            "waits too long is refused with 503, and counts for no rate.",
             "The home page before was the list of sessions as well.",
             f"Load by {generator()}, in turns.",
         ],
