@@ -14,6 +14,7 @@ from itertools import combinations, product
 import pytest
 from pytest_django import Settings
 
+from sessions_kms.aws import retrying
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.operations import OPERATIONS, Answer, Scene, check, prepare
@@ -83,9 +84,12 @@ class Stage:
 
 
 @pytest.fixture(autouse=True)
-def quiet(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def quiet(
+    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.SESSION_ENGINE = "sessions_kms.backend"
     caplog.set_level("CRITICAL")
+    monkeypatch.setattr(retrying, "sleep", lambda _: None)  # between two tries of a read
 
 
 def strikes(calls: list[str]) -> Iterator[tuple[int, str]]:
