@@ -18,6 +18,7 @@ from tests.support.processes import free_ports, is_listening
 from tests.support.waiting import wait_until
 
 DEBIAN = Path("/usr/lib/postgresql")  # which keeps its servers off the PATH
+PORTS = 3  # that are tried
 
 
 def binaries() -> Path | None:
@@ -37,14 +38,28 @@ class PostgreSQL:
         self._account = "postgres" if os.geteuid() == 0 else None
         if self._account:
             shutil.chown(folder, self._account)
-        self.port = free_ports(1)[0]
-        self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        self.port = 0
         self._server: subprocess.Popen[bytes] | None = None
         self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", self._data)
 
+    @property
+    def url(self) -> str:
+        return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start_somewhere(self) -> None:
+        """Start the server on a port; on another one where somebody takes that meanwhile."""
+        for _ in range(PORTS):
+            self.port = free_ports(1)[0]
+            if self._starts():
+                return
+        raise AssertionError(f"PostgreSQL ended at once, on {PORTS} ports.")
+
     def start(self) -> None:
-        """Start the server, and wait until it answers."""
-        self._server = subprocess.Popen(
+        """Start the server again, and wait until it answers."""
+        assert self._starts(), "PostgreSQL ended at once."
+
+    def _starts(self) -> bool:
+        server = self._server = subprocess.Popen(
             [
                 *(self._bin / "postgres", "-D", self._data, "-p", str(self.port)),
                 *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
@@ -54,7 +69,10 @@ class PostgreSQL:
             cwd="/",
             stderr=subprocess.DEVNULL,
         )
-        wait_until(self._answers, "PostgreSQL answers")
+        wait_until(
+            lambda: server.poll() is not None or self._answers(), "PostgreSQL answers or has ended"
+        )
+        return server.poll() is None
 
     def kill(self) -> None:
         """Kill the server with all that it is doing."""
@@ -111,8 +129,8 @@ def running_postgresql(bin_folder: Path) -> Iterator[PostgreSQL]:
     """Run a cluster in a folder that the server's account can reach, and delete it afterwards."""
     with tempfile.TemporaryDirectory(prefix="gateway-postgresql-") as folder:
         cluster = PostgreSQL(bin_folder, Path(folder))
-        cluster.start()
         try:
+            cluster.start_somewhere()
             yield cluster
         finally:
             cluster.kill()
