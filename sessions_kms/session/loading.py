@@ -19,6 +19,7 @@ from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
 from sessions_kms.session import next_cookie
+from sessions_kms.session.next_cookie import TRIED_MAX
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announced, session_refused
 from sessions_kms.storage.doubts import once_more
@@ -60,8 +61,8 @@ class Loading:
         with telemetry.spanned("operation", "load") as done:
             done.outcome = "none"
             found = yield from self._look_up(session_key, done)
-            if found is None or isinstance(found, Tombstone):
-                found = yield from self._followed(session_key, found, done)
+            if isinstance(found, Tombstone):
+                found = yield from self._follow(session_key, found, done)
             if found is not None:
                 done.outcome = "ok"
             return found
@@ -111,19 +112,27 @@ class Loading:
             raise UpdateError
         return stands
 
-    def _followed(self, key: str, stands: Tombstone | None, done: Block) -> Steps[Found | None]:
-        """Return what a key opens that the request's cookies say has followed one that opens none.
+    def _follow(self, key: str, tombstone: Tombstone, done: Block) -> Steps[Found | None]:
+        """Return what opens of the keys that the request's cookies name for one that has moved.
 
-        Raises SessionMoved where the key of what stands there may be on its way.
+        Each of them that has moved as well is followed in turn, and no other: a read for every
+        name that somebody made up would be theirs to multiply. Raises SessionMoved where the
+        new key may be on its way.
         """
         __traceback_hide__ = True
-        unsettled = stands is not None and self._services.is_unsettled(stands)
-        for following in next_cookie.followers(key, self._namespace):
-            found = yield from self._look_up(following, done)
-            if isinstance(found, Tombstone):
-                unsettled |= self._services.is_unsettled(found)
-            elif found is not None:
-                return found
+        unsettled = self._services.is_unsettled(tombstone)
+        keys, moved, tried = next_cookie.keys_for(key), [key], {key}
+        for old in moved:
+            for new in keys.following(old, self._namespace) if keys else ():
+                if new in tried or len(tried) > TRIED_MAX:
+                    continue
+                tried.add(new)
+                found = yield from self._look_up(new, done)
+                if isinstance(found, Tombstone):
+                    unsettled |= self._services.is_unsettled(found)
+                    moved.append(new)
+                elif found is not None:
+                    return found
         if unsettled:
             raise SessionMoved
         return None

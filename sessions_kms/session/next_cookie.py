@@ -2,16 +2,16 @@
 
 A cookie beside the session's, with its attributes, for as long as a tombstone stands. Its
 value is the new key and the beginning of the old one's id, its name ends in the beginning of
-the new one's id. It counts only beside that old cookie, and only where the old record is not
-there: whoever stole or planted the old key learns nothing. It is never deleted: the key that
-it names may yet begin to open.
+the new one's id. It counts only beside that old cookie, and only where the old key has a
+tombstone: whoever stole or planted the old key learns nothing, and cookies that somebody made up
+cost no reads. It is never deleted: the key that it names may yet begin to open.
 
 The outermost middleware keeps the keys of a request here, since others replace
 `request.session`, and whatever answer comes back carries the key that the session has by then.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class RequestKeys:
     undecided: bool = False
 
     def following(self, session_key: str, namespace: str) -> list[str]:
-        """Return the keys that cookies name for one that opens nothing."""
+        """Return the keys that cookies name for one that has moved."""
         __traceback_hide__ = True
         if not self.named:
             return []
@@ -155,24 +155,18 @@ def _kept_of(cookies: Mapping[str, str]) -> RequestKeys:
 # What the engine tells and asks; outside of a request that is nothing.
 
 
-def followers(session_key: str, namespace: str) -> Iterator[str]:
-    """Yield the keys that the request's cookies say have followed its own one."""
+def keys_for(session_key: str) -> RequestKeys | None:
+    """Return the request's keys, if this is the key of its own session."""
     __traceback_hide__ = True
     kept = _keys.get()
-    if kept is None or not kept.concerns(session_key):
-        return
-    known = [session_key]
-    for key in known:
-        for following in kept.following(key, namespace):
-            if following not in known and len(known) <= TRIED_MAX:
-                known.append(following)
-                yield following
+    return kept if kept and kept.concerns(session_key) else None
 
 
 def follows(session_key: str, namespace: str) -> bool:
     """Tell whether the request's cookies name a key that follows its own one."""
     __traceback_hide__ = True
-    return any(followers(session_key, namespace))
+    kept = keys_for(session_key)
+    return kept is not None and bool(kept.following(session_key, namespace))
 
 
 def settled(session: SessionBase) -> None:

@@ -1,4 +1,4 @@
-"""What somebody without an account can have the gateway keep, asked for by raw HTTP.
+"""What somebody without an account can have the gateway keep, and read, asked for by raw HTTP.
 
 The attacker knows no more than what the pages say; the bystander signs in meanwhile.
 """
@@ -14,9 +14,11 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from django.conf import settings
 from pytest_django import Settings
 
 from sessions_kms.format.attributes import item_size
+from tests.gateway_site.support import made_up
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.sites import serving
@@ -153,6 +155,20 @@ OTHERS = (
     "/try/echo/",
     "/gateway/",
 )
+
+
+@pytest.mark.parametrize("shape", made_up.SHAPES.values(), ids=made_up.SHAPES)
+def test_made_up_cookies_of_key_changes_cost_two_reads_at_most(
+    attacker: Attacker, store: Stack, shape: made_up.Shape
+) -> None:
+    read = store.dynamodb.calls
+    for target in ("/", SIGN_IN, *OTHERS):
+        for ask in (attacker.get, attacker.post):
+            attacker.cookies |= shape(settings.SESSION_COOKIE_NAME)
+            before = len(read)
+            assert ask(target) < 500, target
+            made = [call for call in read[before:] if call == "GetItem session"]
+            assert len(made) <= 2, (target, made)
 
 
 def test_no_other_door_keeps_anything(attacker: Attacker, store: Stack) -> None:

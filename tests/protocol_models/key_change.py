@@ -6,6 +6,7 @@ the user), view (reads, may save), logout. A browser's request takes the cookie 
 starts; answers reach the browser in any order. An attacker's request carries O alone. Writes and reads
 fail as in save.py. A -next cookie is (new key, old key it was issued for, salt of the old record that
 the transaction expected). A crash of a request is one that takes no further step; its browser gets nothing.
+A stranger's request carries only keys that the stranger made up.
 """
 
 import sys
@@ -35,9 +36,13 @@ class Rule:
     multi: bool = False  # -next cookies of different new keys stand side by side (the name has a part of the new id)
     strict: bool = False  # logout's delete that finds no record, but a tombstone: not acknowledged, 503 (else 200)
     leak: bool = False  # (rejected) the old id leads whoever comes with the old key to the new one
+    follow: str = "all"  # -next cookies of a key that opens nothing: "all" are followed | "moved": all of them, but
+    # only where a tombstone is stored under that key | "first": only the first one
 
 
 TRIES = 2
+MADE_UP = ("Z", (("Y1", "Z", ""), ("Y2", "Z", ""), ("Y3", "Y1", "")))  # a stranger's cookies
+READS_MAX = 2  # for cookies that somebody made up
 
 
 class Model:
@@ -149,14 +154,21 @@ class Model:
     def bound(self, key, nexts):
         return tuple(n for n in nexts if not self.R.bind or n[1] == key)
 
-    def chain(self, key, nexts):
+    def followed(self, key, nexts, item):
+        """The -next cookies of a key that are followed, by what is stored under it."""
+        found = self.bound(key, nexts)
+        if self.R.follow == "moved":
+            return found if item else ()
+        return found[:1] if self.R.follow == "first" else found
+
+    def chain(self, store, key, nexts):
         """The new keys that the cookies name for an old one, directly or by another's."""
-        queue, found = list(self.bound(key, nexts)), []
+        queue, found = list(self.followed(key, nexts, self.get(store, key))), []
         while queue:
             n = queue.pop(0)
             if n[0] not in found:
                 found.append(n[0])
-                queue += self.bound(n[0], nexts)
+                queue += self.followed(n[0], nexts, self.get(store, n[0]))
         return found
 
     def set_cookies(self, jar, ops):
@@ -187,7 +199,7 @@ class Model:
             )
         for i, (who, kind) in enumerate(self.slots):
             a = slots[i]
-            me = f"{'' if who == 'browser' else 'attacker '}{kind} {i + 1}"
+            me = f"{'' if who == 'browser' else who + ' '}{kind} {i + 1}"
             if a[0] == "done":
                 continue
             if a[0] == "resp":
@@ -223,16 +235,16 @@ class Model:
                         sorted({*akeys, *[v if w == "main" else v[0] for w, v in ops if v]})
                     )
                     yield self.done(
-                        f"{told} reaches the attacker", store, net, F, jar, now, lost, got, out
+                        f"{told} reaches the {who}", store, net, F, jar, now, lost, got, out
                     )
                 continue
             if a[0] == "idle":
-                main, nexts = jar if who == "browser" else ("O", ())
+                main, nexts = {"browser": jar, "attacker": ("O", ()), "stranger": MADE_UP}[who]
                 if (main is None and not nexts) or self.waits(who, slots):
                     continue
                 fits = self.bound(main, nexts)
                 first = (
-                    ("r_new", main, nexts, fits, False, ())
+                    ("r_new", main, nexts, fits, False, (), 0)
                     if self.R.order == "new-old" and fits
                     else ("r_old", main, nexts, ())
                 )
@@ -300,6 +312,7 @@ class Model:
         if pc == "r_old":
             _, main, nexts, ops = a
             item, fits = self.get(store, main), self.bound(main, nexts)
+            queue = self.followed(main, nexts, item)
             if F:
                 yield (
                     f"reads {main}: no answer; told 503",
@@ -337,13 +350,13 @@ class Model:
                         self.settled(kind, main, item, ops, nexts),
                         "",
                     )
-            elif fits and R.order == "old-new":
+            elif queue and R.order == "old-new":
                 yield (
                     f"reads {main}: {'moved' if item else 'nothing'}",
                     store,
                     net,
                     F,
-                    ("r_new", main, nexts, fits, bool(item), ops),
+                    ("r_new", main, nexts, queue, bool(item), ops, 1),
                     "",
                 )
             elif item and R.leak:
@@ -358,7 +371,7 @@ class Model:
             else:
                 yield from self.nothing(i, kind, main, nexts, bool(item) and R.tomb, store, net, F)
         elif pc == "r_new":
-            _, main, nexts, queue, moved, ops = a
+            _, main, nexts, queue, moved, ops, reads = a
             key = queue[0][0]
             item = self.get(store, key)
             if F:
@@ -381,12 +394,8 @@ class Model:
                     "",
                 )
                 return
-            more = (
-                tuple(n for n in self.bound(key, nexts) if R.bind and n not in queue)
-                if item
-                else ()
-            )
-            rest = (*queue[1:], *more)
+            more = self.followed(key, nexts, item) if R.bind else ()
+            rest = (*queue[1:], *(n for n in more if n not in queue))
             label = f"reads {key}: {'moved' if item else 'nothing'}"
             if rest:
                 yield (
@@ -394,7 +403,7 @@ class Model:
                     store,
                     net,
                     F,
-                    ("r_new", main, nexts, rest, moved or bool(item), ops),
+                    ("r_new", main, nexts, rest, moved or bool(item), ops, reads + 1),
                     "",
                 )
             elif R.order == "new-old":
@@ -681,6 +690,11 @@ class Model:
             yield "P3 a session lives after an acknowledged logout"
         if out == "weak" and any(v[4] == "O" for k, v in store if k in live):
             yield "P3w a session lives though a page said signed out (its cookie opened nothing)"
+        if any(
+            who == "stranger" and a[0] == "r_new" and a[6] >= READS_MAX
+            for (who, _), a in zip(self.slots, slots, strict=True)
+        ):
+            yield f"P6 more than {READS_MAX} reads for cookies that somebody made up"
         if self.planted == "session" and jar[0] == "X":
             yield "P5 the browser was moved to a session that an attacker planted"
         over = [
@@ -693,7 +707,7 @@ class Model:
             yield "P2 the attacker holds a key of the signed-in session"
         signed_in = self.signed_in or ("login", ("done", 200)) in over
         attacked = any(
-            who != "browser" and kind in ("logout", "rotate") for who, kind in self.slots
+            who == "attacker" and kind in ("logout", "rotate") for who, kind in self.slots
         )  # as the session's holder
         if (
             signed_in
@@ -714,7 +728,7 @@ class Model:
         main, nexts = jar
         if self.rec(store, main):
             return main in live
-        return any(k in live for k in self.chain(main, nexts))
+        return any(k in live for k in self.chain(store, main, nexts))
 
 
 TODAY = Rule("today's code", newkey="try", unknown=False, undecided=False)
@@ -731,17 +745,20 @@ R3 = replace(
 R4 = replace(R3, name="R4: R3 + every answer carries the key", ops5xx=True)
 R5 = replace(R4, name="R5: R4 + tombstone", tomb=True)
 R6 = replace(R5, name="R6: R5 + -next with every rotation", every=True)
-FULL = replace(R6, name="FULL: R6 + logout tells moved from ended", strict=True)
+R7 = replace(R6, name="R7: R6 + logout tells moved from ended", strict=True)
+FULL = replace(R7, name="FULL: R7 + -next followed only from a tombstone", follow="moved")
+
+WHO = {"!": "attacker", "?": "stranger"}
 
 
 def S(text):
-    return [("attacker" if k.startswith("!") else "browser", k.lstrip("!")) for k in text.split()]
+    return [(WHO.get(k[0], "browser"), k.lstrip("!?")) for k in text.split()]
 
 
 def main(*only):
     for name, slots, rule, options in CONFIGS:
         if not only or name in only:
-            kinds = " | ".join(f"{'attacker ' if w != 'browser' else ''}{k}" for w, k in slots)
+            kinds = " | ".join(f"{'' if w == 'browser' else w + ' '}{k}" for w, k in slots)
             more = ", ".join(k if v is True else f"{k}={v}" for k, v in options.items())
             show(explore(f"{name} {kinds} | {rule.name} | {more}", Model(slots, rule, **options)))
 
@@ -754,6 +771,7 @@ BUMP = replace(FULL, name="FULL with a bump instead of keeping", settle="bump")
 BUMP1 = replace(
     R4, name="R4 with a bump instead of keeping, one -next cookie", settle="bump", multi=False
 )
+FIRST = replace(FULL, name="FULL with only the first -next followed", follow="first")
 LEAK = replace(R4, name="rejected: the old id leads to the new key", leak=True)
 
 CONFIGS = [
@@ -787,9 +805,12 @@ CONFIGS = [
     # An attacker:
     ("B15", S("rotate !view"), LEAK, {"faults": 1}),
     ("B16", S("login"), REUSE, {"faults": 1, "signed_in": False, "planted": "next"}),
-    ("B17", S("view logout view"), NO_BIND, {"faults": 0, "planted": "session"}),
+    ("B17", S("rotate view"), NO_BIND, {"faults": 0, "planted": "session"}),
     # What no rule of this kind can heal:
     ("B18", S("rotate view"), FULL, {"faults": 1, "lost_answers": 1}),
+    # Which -next cookies are followed: one is too few, all are too many.
+    ("B19", S("rotate rotate view"), FIRST, {"faults": 3}),
+    ("B43", S("rotate ?view"), R7, {"faults": 1}),
     # The corrected rule, exhaustively:
     ("B20", S("rotate view view"), FULL, {"faults": 3}),
     ("B21", S("rotate rotate view"), FULL, {"faults": 3}),
@@ -801,12 +822,15 @@ CONFIGS = [
     ("B27", S("login view !view !rotate"), FULL, {"faults": 2, "signed_in": False}),
     ("B28", S("login view !view"), FULL, {"faults": 3, "signed_in": False, "planted": "next"}),
     ("B29", S("view logout view rotate"), FULL, {"faults": 2, "planted": "session"}),
+    ("B38", S("rotate view view"), FULL, {"faults": 2, "planted": "session"}),
     ("B30", S("login rotate view"), FULL, {"faults": 3, "signed_in": False}),
     ("B31", S("login rotate logout"), FULL, {"faults": 3, "signed_in": False}),
     ("B32", S("rotate rotate view logout"), FULL, {"faults": 2}),
     ("B33", S("rotate rotate rotate"), FULL, {"faults": 3}),
     ("B34", S("rotate rotate rotate view"), FULL, {"faults": 2}),
     ("B35", S("rotate rotate view view"), FULL, {"faults": 2}),
+    ("B36", S("rotate view ?view"), FULL, {"faults": 3}),
+    ("B37", S("login ?view ?rotate"), FULL, {"faults": 2, "signed_in": False}),
     # The other right rule: a bump instead of keeping -next (no bound on the delay, one write more).
     ("B40", S("rotate rotate view"), BUMP1, {"faults": 3, "one_tab": True}),
     ("B41", S("rotate rotate view"), BUMP, {"faults": 3}),
@@ -826,13 +850,16 @@ PARTS = {
     "every": False,
     "multi": False,
     "strict": False,
+    "follow": "all",
 }
 SCENES = [
     (S("rotate rotate view"), {"faults": 2}),
     (S("rotate rotate logout"), {"faults": 2}),
     (S("rotate logout view"), {"faults": 2}),
     (S("view logout view"), {"faults": 0, "planted": "session"}),
+    (S("rotate view"), {"faults": 0, "planted": "session"}),
     (S("login view !view"), {"faults": 2, "signed_in": False, "planted": "next"}),
+    (S("rotate ?view"), {"faults": 1}),
 ]
 
 

@@ -314,6 +314,50 @@ def test_chain_of_key_changes_is_followed_so_many_keys_far(world: World) -> None
         assert is_signed_in(world, ada) is followed
 
 
+def named(old: str, keys: list[str]) -> dict[str, str]:
+    """Return cookies that each say that a key has followed the old one."""
+    name = live_settings.SESSION_COOKIE_NAME
+    return {f"{name}-next-{id_of(key)[:8]}": f"{key}.{id_of(old)[:8]}" for key in keys}
+
+
+def reads_of(world: World, page: str, cookies: dict[str, str]) -> int:
+    """Return how many items a request with these cookies reads."""
+    before = len(world.wire.calls)
+    send(page, cookies)
+    return world.wire.calls[before:].count("GetItem")
+
+
+@pytest.mark.parametrize("page", ["view", "save", "rotate", "logout", "logout_unread"])
+def test_next_cookies_of_a_key_without_a_tombstone_are_not_followed(
+    world: World, page: str
+) -> None:
+    """Nothing, a session that has expired, one that was ended: nobody has changed such a key."""
+    name = live_settings.SESSION_COOKIE_NAME
+    made_up = [f"{number:032}" for number in range(20)]
+    expired, ended = browser(**{USER_ID: ADA}), browser(**{USER_ID: ADA})
+    ended.ask("logout")
+    world.clock.advance(live_settings.SESSION_COOKIE_AGE)
+    for key in ("x" * 32, str(expired.key), str(ended.key)):
+        cookies = {name: key}
+        alone = reads_of(world, page, cookies)
+        assert reads_of(world, page, cookies | named(key, made_up)) <= max(alone, 1)
+
+
+def test_of_a_key_with_a_tombstone_so_many_are_read_and_none_that_a_made_up_one_names(
+    world: World,
+) -> None:
+    ada = browser(**{USER_ID: ADA})
+    old = str(ada.key)
+    ada.ask("rotate")
+    world.clock.advance(15)
+    session = {live_settings.SESSION_COOKIE_NAME: old}
+    made_up = [f"{number:032}" for number in range(40)]
+    assert reads_of(world, "view", session) == 1
+    assert reads_of(world, "view", session | named(old, made_up)) == 1 + TRIED_MAX
+    further = named(old, made_up[:3]) | named(made_up[0], made_up[3:])
+    assert reads_of(world, "view", session | further) == 1 + 3
+
+
 # An attacker
 
 
