@@ -92,13 +92,15 @@ class GrantSteps:
         client_id: str,
         redirect_uri: str | None,
         resource: str | None,
+        arrived_at: float,
         welcomes: Welcomes,
     ) -> Steps[Issued]:
         """Give the first pair of tokens for a code.
 
-        ``welcomes`` tells whether the client is still let in at the address that the code was sent
-        to. Raises InvalidGrant, and InvalidTarget: neither burns the code. A code that was
-        redeemed before ends its grant (RFC 6749 section 4.1.2).
+        ``arrived_at`` is the services' clock at the arrival of the request. ``welcomes`` tells
+        whether the client is still let in at the address that the code was sent to. Raises
+        InvalidGrant, and InvalidTarget: neither burns the code. A code that was redeemed more than
+        `CODE_GRACE` before ends its grant (RFC 6749 section 4.1.2), once all of this was compared.
         """
         __traceback_hide__ = True
         if not token.is_token(code, token.CODE) or not _VERIFIER.fullmatch(verifier):
@@ -113,7 +115,7 @@ class GrantSteps:
                 raise InvalidGrant
             _check_resource(grant, resource)
 
-        return (yield from self._issued(code, check, self._services.clock()))
+        return (yield from self._issued(code, check, arrived_at))
 
     def refresh(
         self,

@@ -7,8 +7,9 @@
 Who comes second finds the answer, for as long as the grace lasts; who comes later with a spent
 token ends the grant, since nobody can tell whose the first one was (RFC 9700 section 4.14.2).
 The age of a spent token counts to the arrival of who presents it, not to when it was read. A
-code is spent once and never answered again (RFC 6749 section 4.1.2), and never made a tombstone:
-only who has its verifier ends anything by it.
+code is spent once and never answered again (RFC 6749 section 4.1.2). A client that sends it twice
+at once, or tries again at once, is refused and keeps its grant; a later use ends the grant. A code
+is never made a tombstone: it ends nothing before its verifier was compared.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from oauth.clients import token
 from oauth.clients.errors import InvalidGrant
 from oauth.clients.grant_end import REUSED, GrantEnd
 from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import LATE, Lifetimes
+from oauth.clients.lifetimes import CODE_GRACE, LATE, Lifetimes
 from oauth.clients.sealed_grant import Answer, Previous, SealedGrant
 from sessions_kms import GrantStore, StoreUnavailable
 from sessions_kms.concurrency.steps import Steps
@@ -171,12 +172,16 @@ class Spending:
         return answer, exchange
 
     def _again(self, spent: Opens) -> Steps[Issued]:
-        """Answer who presents what is spent: as before, or by the end of the grant."""
+        """Answer a spent token as before; refuse it; or end the grant.
+
+        What it opens was checked, so that a code ends nothing without its verifier.
+        """
         __traceback_hide__ = True
-        age = self._presented.arrived_at - (spent.spent_at or 0)
-        if self._presented.is_code or age > self._lifetimes.refresh_grace:
+        is_code = self._presented.is_code
+        grace = CODE_GRACE if is_code else self._lifetimes.refresh_grace
+        if self._presented.arrived_at - (spent.spent_at or 0) > grace:
             yield from self._end(spent.session)
-        elif isinstance(spent, SealedGrant):
+        elif isinstance(spent, SealedGrant) and not is_code:
             return (yield from self._answered())
         raise InvalidGrant
 

@@ -21,6 +21,7 @@ from oauth.provider.token_set import TokenSet  # noqa: E402
 from oauth.sign_in.adapters.openid import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
+from sessions_kms.services import services  # noqa: E402
 from tests.bench.gateway_environment import UPSTREAM  # noqa: E402
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -63,6 +64,7 @@ def client_token() -> Issued:
         client_id="client",
         redirect_uri=None,
         resource=None,
+        arrived_at=services().clock(),
         welcomes=lambda _: True,
     )
     connections.close_all()  # of this thread, which may have the event loop

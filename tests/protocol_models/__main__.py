@@ -14,7 +14,7 @@ MODELS = ("token_refresh", "key_change", "save")
 WRONG = {
     *[f"A{n}" for n in range(1, 9)],
     *[f"B{n}" for n in (1, 2, 3, 4, 5, 6, *range(9, 20), 43, 60)],
-    *[f"C{n}" for n in (*range(1, 9), 60)],
+    *[f"C{n}" for n in (*range(1, 10), 60)],
 }
 
 

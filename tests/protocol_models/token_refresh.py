@@ -5,8 +5,10 @@ Items: ("live", stamp, previous) | ("spent", stamp, answer, sealed at, landed at
 K, the grant's session, is a revision or None. Time is counted in graces: now - at <= 1 is within the
 grace. Requests (slots) belong to: H an honest client (tries again within the grace, may give a request
 up at any moment, which then goes on or still is on its way), H2 a second process of it that holds the
-same token, T a thief with an old token, L somebody who has seen the code but has no verifier, E an end
-of the grant. Writes and reads fail as in save.py. A crash is a slot that takes no further step.
+same token, T a thief with an old token, L somebody who has seen the code but has no verifier, V somebody
+who has both and comes more than a grace after the code was spent, E an end of the grant. Writes and reads
+fail as in save.py. A crash is a slot that takes no further step. Where a scene starts with a code, a grace
+is the code's own, of ten seconds.
 """
 
 import sys
@@ -30,7 +32,13 @@ class Rule:
     code_tomb: bool = (
         True  # a code is tombstoned like a refresh token (draft): its challenge is gone
     )
-    code_again: str = "end"  # a code again with the right verifier: "end" (draft) | "same" answer within the grace
+    code_again: str = "end"  # a code again, right verifier, within its grace: "end" (draft) | "same" answer | "deny"
+    code_late: str = (
+        "end"  # the same after the grace: "end" | "deny" (nobody notices a stolen code)
+    )
+    verifier_first: bool = (
+        True  # the verifier is compared before anything is judged by the state of the code
+    )
     end_sure: bool = (
         False  # invalid_grant for reuse is said only once K is known to be gone, else 503
     )
@@ -168,6 +176,8 @@ class Model:
                     )
             elif a[0] == "run":
                 for label, K2, items2, net2, F2, b, g in self.act(i, who, a, now, K, items, net, F):
+                    if b[:2] == ("done", "ok") and a[2] == "C":
+                        g = (*g, f"code answered to {me}")
                     ghosts2 = tuple(sorted({*ghosts, *g}))
                     yield self.done(
                         f"{me}: {label}",
@@ -237,6 +247,14 @@ class Model:
                 yield (
                     "sends R1, more than a grace after it was spent",
                     ("run", "sent", "R1", None, None, None, None, None),
+                    clients,
+                )
+        elif who == "V":
+            item = self.get(items, "C")
+            if item[0] != "live" and now - item[4 if item[0] == "spent" else 3] > G:
+                yield (
+                    "sends the code and its verifier, more than a grace after it was spent",
+                    ("run", "sent", "C", None, None, None, None, None),
                     clients,
                 )
         elif who == "T":
@@ -349,7 +367,12 @@ class Model:
             ghosts = ()
             if who in ("H", "H2"):
                 if code:
-                    ghosts = ("C2c an honest client's second try of a code ended its grant",)
+                    late = arrived - sealed > G
+                    ghosts = (
+                        ()
+                        if late and self.late_ok
+                        else ("C2c an honest client's second try of a code ended its grant",)
+                    )
                 elif (
                     who == "H"
                     and arrived - first <= G
@@ -384,14 +407,19 @@ class Model:
         if item[0] == "spent":
             if second and item[2] == mine:
                 return f"reads {tok}: own stamp; told {mine}", *same, fin("ok", mine), ()
-            if who == "L":
+            if who == "L" and R.verifier_first:
                 return "wrong verifier; told invalid_grant", *same, fin("invalid"), ()
             if code:
-                if (
-                    R.code_again == "same"
-                    and (arrived if R.age == "arrival" else now) - item[3] <= G
-                ):
+                within = (arrived if R.age == "arrival" else now) - item[3] <= G
+                if R.code_again == "same" and within:
                     return "reads C: spent, within the grace", *same, to("rdK", after=item[2]), ()
+                if (R.code_again == "deny" and within) or (R.code_late == "deny" and not within):
+                    return (
+                        "reads C: spent; told invalid_grant, ends nothing",
+                        *same,
+                        fin("invalid"),
+                        (),
+                    )
                 if R.seen_live and second:
                     return "reads C: spent by another; told 503", *same, fin("503"), ()
                 return ends("a code again, right verifier")
@@ -421,25 +449,30 @@ class Model:
     # ---- properties
     def faults_in(self, s):
         _now, K, items, net, _F, slots, clients, ghosts = s
-        yield from ghosts
+        yield from (g for g in ghosts if g.startswith("C"))
         if sum(v[0] == "live" for k, v in items if k != "C") > 1:
             yield "C1 two live refresh tokens"
         for who, a in zip(self.slots, slots, strict=False):
             if who == "E" and a[:2] == ("done", "invalid") and K is not None:
                 yield "C3 the grant lives after an acknowledged end"
-            if who == "T" and a[0] == "done":
+            if who in ("T", "V") and a[0] == "done":
                 if a[1] == "ok":
                     yield "C4 a thief got a pair for an old token after the grace"
                 if a[1] == "invalid" and K is not None:
                     yield "C4 reuse was answered, but the grant lives"
+            if who == "L" and a[:2] == ("done", "ok"):
+                yield "C6 somebody with the code but no verifier got a pair"
             if a[:2] == ("done", "ok") and self.get(items, a[2]) is None:
                 yield "C5 told a token that does not exist"
+        if len([g for g in ghosts if g.startswith("code answered")]) > 1:
+            yield "C9 a code was answered with tokens twice (RFC 6749 4.1.2: it MUST be denied)"
         ended = any(
-            who in ("E", "T", "Z", "H2") and a[0] != "idle"
+            who in ("E", "T", "V", "Z", "H2") and a[0] != "idle"
             for who, a in zip(self.slots, slots, strict=False)
         )
         for who, (tok, _first, _awaited, status) in clients:
-            if status == "out" and K is not None and who == "H":
+            # Whoever sends a code again has the first answer, or asks the person anew.
+            if status == "out" and K is not None and who == "H" and tok != "C":
                 yield "C2b an honest client is told invalid_grant while the grant lives"
         if not ended and K is not None and not net and all(a[0] in ("idle", "over") for a in slots):
             for who, (tok, _first, _awaited, status) in clients:
@@ -452,9 +485,9 @@ DRAFT = Rule("draft")
 F1 = replace(DRAFT, name="F1: age at the request's arrival", age="arrival")
 F2 = replace(F1, name="F2: F1 + tombstones know when their token was spent", tomb_age=True)
 F3 = replace(F2, name="F3: F2 + codes are not tombstoned", code_tomb=False)
-FULL = replace(F3, name="FULL: F3 + reuse is answered once K is known to be gone", end_sure=True)
-SAME = replace(FULL, name="FULL, a code again gives the same answer", code_again="same")
-SEEN = replace(DRAFT, name="draft + seen live is never reuse", seen_live=True)
+F4 = replace(F3, name="F4: F3 + reuse is answered once K is known to be gone", end_sure=True)
+FULL = replace(F4, name="FULL: F4 + a code sent twice ends nothing", code_again="deny")
+SAME = replace(F4, name="F4, a code again gives the same answer", code_again="same")
 
 CONFIGS = [
     # The draft's violations, and near misses
@@ -463,8 +496,9 @@ CONFIGS = [
     ("C3", "H H H2", F1, {"faults": 0}),
     ("C4", "H L", F2, {"faults": 0, "ticks": 2}),
     ("C5", "T", F3, {"faults": 1, "ticks": 2, "start": "old"}),
+    ("C6", "H H", F4, {"faults": 0, "start": "code"}),
+    ("C9", "H H", SAME, {"faults": 0, "start": "code"}),
     # What stays so, by choice: to be said
-    ("C6", "H H", FULL, {"faults": 0, "start": "code"}),
     ("C7", "H Z", FULL, {"faults": 0, "ticks": 2}),
     ("C8", "H H H", FULL, {"faults": 2, "ticks": 2, "late_ok": False}),
     # The corrected rule, exhaustively
@@ -474,10 +508,12 @@ CONFIGS = [
     ("C13", "H H T", FULL, {"faults": 2, "ticks": 3}),
     ("C14", "H H H2", FULL, {"faults": 1, "ticks": 2}),
     ("C15", "T H E", FULL, {"faults": 2, "ticks": 3, "start": "old"}),
-    ("C16", "H H L", SAME, {"faults": 2, "ticks": 1, "start": "code"}),
-    ("C17", "H H H L", SAME, {"faults": 1, "ticks": 0, "start": "code"}),
+    ("C16", "H H L", FULL, {"faults": 2, "ticks": 2, "start": "code"}),
+    ("C17", "H H H L", FULL, {"faults": 1, "ticks": 0, "start": "code"}),
     ("C18", "H E L", FULL, {"faults": 2, "ticks": 1, "start": "code"}),
     ("C19", "H H H H", FULL, {"faults": 1}),
+    ("C20", "H H V", FULL, {"faults": 2, "ticks": 3, "start": "code"}),
+    ("C21", "H H2 V L", FULL, {"faults": 1, "ticks": 2, "start": "code"}),
 ]
 
 
@@ -493,28 +529,42 @@ def main(*only):
             )
 
 
-# Every part of FULL taken away alone.
-PARTS = {"age": "read", "tomb_age": False, "code_tomb": True, "end_sure": False}
-SCENES = [
+# Every part of FULL taken away alone, or another in its place.
+REFRESHES = [
     ("H H H", {"faults": 1, "ticks": 2}),
     ("H H H2", {"faults": 1, "ticks": 2}),
     ("H L", {"faults": 1, "ticks": 2}),
     ("H H T", {"faults": 1, "ticks": 3}),
     ("T H E", {"faults": 1, "ticks": 2, "start": "old"}),
 ]
+CODES = [
+    ("H H L", {"faults": 1, "ticks": 2, "start": "code"}),
+    ("H H V", {"faults": 1, "ticks": 2, "start": "code"}),
+]
+PARTS = [
+    ("age", "read", REFRESHES),
+    ("age", "read", CODES),
+    ("tomb_age", False, REFRESHES),
+    ("code_tomb", True, REFRESHES),
+    ("end_sure", False, REFRESHES),
+    ("code_again", "end", CODES),
+    ("code_again", "same", CODES),
+    ("code_late", "deny", CODES),
+    ("verifier_first", False, CODES),
+]
 
 
 def without():
-    for part, value in PARTS.items():
+    for part, value, scenes in PARTS:
         found, states = set(), 0
-        for slots, options in SCENES:
+        for slots, options in scenes:
             r = explore(
                 part, Model(tuple(slots.split()), replace(FULL, **{part: value}), **options)
             )
             states += r.states
             found |= set(r.traces)
         print(
-            f"[C60 FULL without {part} ({value!r})] {states:,} states: "
+            f"[C60 FULL with {part} {value!r}] {states:,} states: "
             + ("; ".join(sorted(found)) or "no violation: not needed"),
             flush=True,
         )

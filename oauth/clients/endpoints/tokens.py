@@ -75,6 +75,7 @@ def _redeemed(form: Form, resource: str | None, arrived_at: float) -> Issued:
         client_id=form["client_id"],
         redirect_uri=form.get("redirect_uri"),
         resource=resource,
+        arrived_at=arrived_at,
         welcomes=_welcomes(form),
     )
 

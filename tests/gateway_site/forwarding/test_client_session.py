@@ -52,7 +52,7 @@ def token(store: Stack, settings: Settings) -> str:
     user = User.objects.create_user("ada")
     backend = django_settings.AUTHENTICATION_BACKENDS[0]
     code = grants().allow(user, consent, "corp", held, backend=backend).code
-    asked = ASKED | {"client_id": "c", "redirect_uri": None}
+    asked = ASKED | {"client_id": "c", "redirect_uri": None, "arrived_at": store.clock()}
     issued = grants().redeem(code, verifier=VERIFIER, **asked)
     return issued.access_token
 

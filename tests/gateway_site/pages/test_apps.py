@@ -17,7 +17,7 @@ from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
 from oauth.signals import grant_ended
-from sessions_kms.services import id_of
+from sessions_kms.services import id_of, services
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
@@ -48,6 +48,7 @@ def allow(visitor: Visitor, **changes: Any) -> str:
     backend = visitor.session["_auth_user_backend"]
     code = grants().allow(user, consent, "corp", TOKENS, backend=backend).code
     asked = ASKED | {"client_id": consent.client_id, "redirect_uri": None}
+    asked |= {"arrived_at": services().clock()}
     return grants().redeem(code, verifier=VERIFIER, **asked).access_token
 
 

@@ -30,7 +30,8 @@ def granted(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
     assert held is not None
     own = replace(held, grant_secret="g" * 32)
     code = grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND).code
-    issued = grants.redeem(code, verifier=VERIFIER, redirect_uri=None, **ASKED)
+    asked = ASKED | {"redirect_uri": None, "arrived_at": grants.services.clock()}
+    issued = grants.redeem(code, verifier=VERIFIER, **asked)
     return grants, issued.access_token
 
 

@@ -118,6 +118,7 @@ def test_nothing_is_revoked_while_the_session_may_be_there(
 def test_reuse_revokes_what_its_answer_still_leads_to(one: GrantWorld, revoked: list[Any]) -> None:
     code = one.allow()
     one.redeem(code)
+    one.clock.advance(11)
     with pytest.raises(InvalidGrant):
         one.redeem(code)
     assert len(revoked) == 1

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from oauth.clients import spending
+from oauth.clients.errors import InvalidGrant
+from oauth.clients.sealed_grant import SealedGrant
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
@@ -27,7 +29,7 @@ AT_LENGTH = "FUZZ_EXAMPLES" in os.environ  # `make fuzz`
 # H: an honest client's requests, one after the other or given up; H2: those of a second process of
 # it, which keeps the same token and hears of none of the first one's answers; E: an end by its
 # person; X: by the client; T: a thief with an old token; L: somebody with the code, without its
-# verifier.
+# verifier; V: with both, later than an honest client would come.
 Scene = tuple[str, str, int, int]  # who, what they begin with, faults, graces that pass
 SHORT: list[Scene] = [
     ("H H", "refresh", 0, 1),
@@ -39,6 +41,7 @@ SHORT: list[Scene] = [
     ("H H E", "refresh", 0, 0),
     ("H E L", "code", 1, 0),
     ("H H L", "code", 0, 0),
+    ("H V", "code", 1, 1),
     ("T H", "old", 0, 2),
     ("T E", "old", 2, 2),
 ]
@@ -57,6 +60,9 @@ LONG: list[Scene] = [
     ("T H E", "old", 1, 2),
     ("H E L", "code", 2, 1),
     ("H H L", "code", 1, 0),
+    ("H H", "code", 1, 0),
+    ("H H2 V", "code", 0, 1),
+    ("H V L", "code", 1, 1),
 ]
 FUZZ: list[Scene] = [
     ("H H", "refresh", 2, 2),
@@ -144,6 +150,43 @@ def bury_codes(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     patch.setattr(spending, "_buried", all_alike)
 
 
+def end_by_any_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    patch.setattr(spending, "CODE_GRACE", -1)
+
+
+def end_by_no_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    patch.setattr(spending, "CODE_GRACE", 1_000_000)
+
+
+def answer_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    again = spending.Spending._again
+
+    def answered(self: spending.Spending, spent: Any) -> Steps[Any]:
+        if self._presented.is_code:
+            return (yield from self._answered())
+        return (yield from again(self, spent))
+
+    patch.setattr(spending.Spending, "_again", answered)
+
+
+def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    looked_up = spending.Spending._looked_up
+
+    def unchecked(self: spending.Spending) -> Steps[Any]:
+        try:
+            return (yield from looked_up(self))
+        except InvalidGrant:
+            found = yield from self._tokens.find(self._presented.token)
+            if not isinstance(found, tokens.SealedToken):
+                raise
+            grant = SealedGrant.from_bytes(found.content)
+            if grant.key is not None:
+                raise
+            return found, grant
+
+    patch.setattr(spending.Spending, "_looked_up", unchecked)
+
+
 def spend_unconditionally(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     patch.setattr(tokens, "equal", lambda *_: None)
 
@@ -164,7 +207,12 @@ PARTS = [
     (count_to_the_reading, ("H H", "refresh", 0, 2)),
     (count_to_the_reading, ("H H2", "refresh", 0, 2)),
     (forget_when_tombstones_were_spent, ("H H H", "refresh", 0, 0)),
-    (bury_codes, ("H H L", "code", 0, 0)),
+    (bury_codes, ("H L", "refresh", 0, 1)),
+    (end_by_any_second_use_of_a_code, ("H H", "code", 0, 0)),
+    (end_by_no_second_use_of_a_code, ("H V", "code", 0, 1)),
+    (answer_a_code_as_before, ("H H", "code", 0, 0)),
+    (judge_a_code_before_its_verifier, ("H L", "code", 0, 1)),
+    (count_to_the_reading, ("H H", "code", 0, 1)),
     (spend_unconditionally, ("H H", "refresh", 0, 0)),
     (answer_before_the_end_is_sure, ("T", "old", 3, 2)),
     (stamp_all_exchanges_alike, ("H H", "refresh", 0, 0)),

@@ -67,7 +67,8 @@ async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None
     steps = one.grants.steps
     allow = steps.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
     code = (await arun(allow)).code
-    first = await arun(steps.redeem(code, verifier=VERIFIER, redirect_uri=None, **ASKED))
+    asked = ASKED | {"redirect_uri": None, "arrived_at": one.clock()}
+    first = await arun(steps.redeem(code, verifier=VERIFIER, **asked))
 
     async def refresh() -> Issued:
         asked = ASKED | {"scope": None, "arrived_at": one.clock()}

@@ -35,9 +35,11 @@ class GrantCommands:
 
     def redeem(self, code: str) -> dict[str, Any]:
         from oauth.clients.grants import grants
+        from sessions_kms.services import services
         from tests.oauth.support.grants import ASKED, VERIFIER
 
-        return vars(grants().redeem(code, verifier=VERIFIER, redirect_uri=None, **ASKED))
+        asked = ASKED | {"redirect_uri": None, "arrived_at": services().clock()}
+        return vars(grants().redeem(code, verifier=VERIFIER, **asked))
 
     def refresh(self, token: str) -> dict[str, Any]:
         from oauth.clients.grants import grants

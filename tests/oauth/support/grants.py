@@ -89,6 +89,7 @@ class GrantWorld:
 
     def redeem(self, code: str, **changes: Any) -> Issued:
         asked = ASKED | {"verifier": VERIFIER, "redirect_uri": CONSENT.redirect_uri}
+        asked |= {"arrived_at": self.clock()}
         return self.grants.redeem(code, **(asked | changes))
 
     def begin(self) -> Issued:

@@ -25,6 +25,7 @@ from oauth.clients import token
 from oauth.clients.errors import GrantError
 from oauth.clients.grants import Grants, GrantSteps
 from oauth.clients.issued import Issued
+from oauth.clients.lifetimes import CODE_GRACE
 from oauth.clients.sealed_grant import SealedGrant
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.concurrency.steps import Steps
@@ -54,6 +55,7 @@ from tests.support.clock import FakeClock
 GRACE = 120  # seconds, in which time is counted here
 START = 1_800_000_000
 HONEST, SECOND, THIEF, LURKER, ENDS, REVOKES = "H", "H2", "T", "L", "E", "X"
+REPLAYS = "V"  # the code with its verifier, later than an honest client would
 HONEST_ONES = {HONEST, SECOND}  # two processes of one client, each with a store of its own
 # What is told of the grant apart from the others' tokens; nothing depends on it.
 BESIDE = ("about#", "data-key#", "not-before#")
@@ -151,10 +153,13 @@ class Interleaving:
             state = state.holding(each.who, client._replace(first=first, awaits=number))
             shown = client.token
         else:
-            if each.who == THIEF and not self._is_old(state):
+            if each.who == THIEF and not self._is_late(state, self._thieves, state.tick):
+                return
+            if each.who == REPLAYS and not self._is_late(state, self._code, state.tick):
                 return
             held = state.clients.get(HONEST, Client("")).token
-            others = {THIEF: self._thieves, LURKER: self._code, REVOKES: held}
+            codes = {LURKER: self._code, REPLAYS: self._code}
+            others = {THIEF: self._thieves, REVOKES: held, **codes}
             shown = others.get(each.who, "")
         request = each._replace(token=shown, arrived=state.tick)
         yield f"{number}{each.who} presents {shown[:8]}", self._put(state, number, request)
@@ -241,11 +246,11 @@ class Interleaving:
             return ending_of(grants._services, self._session)
         if each.who == REVOKES:
             return grants.revoke(each.token, client_id=CONSENT.client_id)
+        asked = ASKED | {"arrived_at": self.arrival(START + GRACE * each.arrived)}
         if token.is_token(each.token, token.CODE):
             verifier = "w" * 43 if each.who == LURKER else VERIFIER
-            return grants.redeem(each.token, verifier=verifier, redirect_uri=None, **ASKED)
-        arrived = self.arrival(START + GRACE * each.arrived)
-        return grants.refresh(each.token, scope=None, arrived_at=arrived, **ASKED)
+            return grants.redeem(each.token, verifier=verifier, redirect_uri=None, **asked)
+        return grants.refresh(each.token, scope=None, **asked)
 
     def _sent(self, state: State, send: Send) -> tuple[Items, Told]:
         """Have the table do a call; return what it holds then, and what it answers."""
@@ -287,38 +292,40 @@ class Interleaving:
         self, state: State, number: int, each: Request, result: Any
     ) -> Iterator[str]:
         lives, ended = self._session in state.items, number in state.ended_by
-        # A code that is presented again ends its grant, whoever does: RFC 6749 section 4.1.2.
         if each.who in HONEST_ONES and ended and self._is_in_time(state, each):
             yield "an honest client's request within the grace ended its grant"
         if each.who == LURKER and (ended or isinstance(result, Issued)):
             yield "somebody without the verifier got or ended something"
         if each.who in {ENDS, REVOKES} and result == "done" and lives:
             yield "the grant lives after an acknowledged end"
-        if each.who == THIEF and result == "invalid" and lives:
+        if each.who in {THIEF, REPLAYS} and result == "invalid" and lives:
             yield "reuse was answered, but the grant lives"
 
     def _wrongly_told(self, state: State, each: Request, result: Any) -> Iterator[str]:
         if not isinstance(result, Issued):
             return
-        if each.who == THIEF:
+        if each.who in {THIEF, REPLAYS}:
             yield "a thief got a pair for an old token"
         if Tokens(self._services).id_of(result.refresh_token) not in state.items:
             yield "told a token that does not exist"
         others = (other for other in enumerate(state.requests) if other[1].token == each.token)
         answers = (self._after(*other).result for other in others)
-        pairs = {answer.refresh_token for answer in answers if isinstance(answer, Issued)}
-        if len(pairs) > 1:
+        pairs = [answer.refresh_token for answer in answers if isinstance(answer, Issued)]
+        if len(set(pairs)) > 1:
             yield "one token was answered by two pairs"
+        if each.token == self._code and len(pairs) > 1:
+            yield "a code was answered twice"
 
     def _at_rest(self, state: State, *, lives: bool) -> Iterator[str]:
         if HONEST not in state.clients:
             return
         client = state.clients[HONEST]
-        is_over = client.token == self._code and state.tick > 0  # when it was read
-        if client.status == "out" and lives and not is_over:
+        # Who sends a code twice has the first answer, or asks the person anew.
+        if client.status == "out" and lives and client.token != self._code:
             yield "an honest client is told invalid_grant while the grant lives"
         others = any(
-            each.begun and each.who in {SECOND, THIEF, ENDS, REVOKES} for each in state.requests
+            each.begun and each.who in {SECOND, THIEF, REPLAYS, ENDS, REVOKES}
+            for each in state.requests
         )
         if client.status == "stuck" and lives and not others:
             yield "an honest client that met no fault is told to come again"
@@ -332,22 +339,16 @@ class Interleaving:
     def _is_in_time(self, state: State, each: Request) -> bool:
         """Tell whether a request of an honest one may end nothing.
 
-        A code that is presented again does, whoever presents it: RFC 6749 section 4.1.2. Of two
-        processes that each keep the tokens, one may come with an old one at any time.
+        Of two processes that each keep the tokens, one may come with an old one at any time.
         """
-        if each.token == self._code:
-            return False
         return SECOND not in state.clients or not self._is_late(state, each.token, each.arrived)
 
-    def _is_old(self, state: State) -> bool:
-        """Tell whether the thief's token was spent longer than a grace ago."""
-        return self._is_late(state, self._thieves, state.tick)
-
     def _is_late(self, state: State, minted: str, tick: int) -> bool:
-        """Tell whether a token had been spent for longer than a grace by then."""
+        """Tell whether a code or token had been spent for longer than its grace by then."""
         spent = self._truth(state, minted)
         at = spent.spent_at if isinstance(spent, TokenTombstone | SealedGrant) else None
-        return at is not None and START + GRACE * tick - at > GRACE
+        grace = CODE_GRACE if minted == self._code else GRACE
+        return at is not None and START + GRACE * tick - at > grace
 
     def _refresh_tokens(self, state: State) -> Iterator[str]:
         for item_id in state.items:

@@ -26,6 +26,7 @@ from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.adapters.openid import code_challenge
 from sessions_kms import StoreUnavailable
+from sessions_kms.services import services
 from tests.gateway_site.forwarding.test_passage import here, in_a_new_loop
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
@@ -71,7 +72,7 @@ def allowed(user: User) -> str:
     held = TokenSet(access_token="t", token_type="Bearer", scope=(), subject="1", client_id="g")
     backend = django_settings.AUTHENTICATION_BACKENDS[0]
     code = grants().allow(user, consent, "corp", held, backend=backend).code
-    asked = ASKED | {"client_id": "c", "redirect_uri": None}
+    asked = ASKED | {"client_id": "c", "redirect_uri": None, "arrived_at": services().clock()}
     issued = grants().redeem(code, verifier=VERIFIER, **asked)
     return issued.access_token
 

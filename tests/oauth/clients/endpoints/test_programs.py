@@ -299,6 +299,41 @@ def test_age_counts_to_the_arrival_and_not_to_when_it_was_read(
     assert arrival.arrival_of(request) == store.clock()
 
 
+def test_code_that_was_sent_twice_is_refused_the_second_time_and_its_pair_goes_on(
+    corp: FakeProvider, ada: Visitor, app: App, store: Stack
+) -> None:
+    """A page that submits twice, or a program that tries again: RFC 6749 section 4.1.2."""
+    app.register()
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    pair = app.redeem(code).json()
+    for later in (0, 5, 5):
+        store.clock.advance(later)
+        again = app.redeem(code)
+        assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+    assert again["Cache-Control"] == "no-store"
+    pair = app.refresh(pair["refresh_token"]).json()
+    store.clock.advance(300)
+    assert app.redeem(code, code_verifier="w" * 43).json()["error"] == "invalid_grant"
+    pair = app.refresh(pair["refresh_token"]).json()
+    assert app.redeem(code).json()["error"] == "invalid_grant"
+    assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant", "it has ended"
+
+
+def test_code_that_waited_to_be_read_is_as_old_as_at_its_arrival(
+    corp: FakeProvider, ada: Visitor, app: App, store: Stack
+) -> None:
+    app.register()
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    pair = app.redeem(code).json()
+    store.clock.advance(30)
+    form = {"grant_type": "authorization_code", "code": code, "code_verifier": app.verifier}
+    body = urlencode(form | {"client_id": app.client_id})
+    request = RequestFactory().post("/oauth/token", body, FORM)
+    setattr(request, arrival.ATTRIBUTE, time.perf_counter() - 25)
+    assert json.loads(tokens.token(request).content)["error"] == "invalid_grant"
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
 def test_spent_token_that_waited_to_be_read_is_as_old_as_at_its_arrival(
     app: App, pair: dict[str, Any], store: Stack
 ) -> None:
