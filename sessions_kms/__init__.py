@@ -88,6 +88,7 @@ PUBLIC_MODULES = (
     "sessions_kms.concurrency.steps",  # what a middleware of one's own is written in
     "sessions_kms.concurrency.sync_and_async",
     "sessions_kms.concurrency.turn",
+    "sessions_kms.cookies.decoding",
     "sessions_kms.cookies.foreign",
     "sessions_kms.cookies.names",
     "sessions_kms.sealed_items.tokens",  # these three for tokens that open sessions

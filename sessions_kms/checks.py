@@ -1,7 +1,9 @@
 """System checks: what is wrong with the settings, one id a fault, without any network."""
 
+import platform
 import time
 from collections.abc import Sequence
+from http import cookies
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -219,6 +221,30 @@ def check_same_site(**_: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def check_python(**_: Any) -> list[checks.CheckMessage]:
+    """Warn about a Python in which decoding a cookie takes time quadratic in its length."""
+    if not python_is_slow():
+        return []
+    return [
+        checks.Warning(
+            f"Python {platform.python_version()} takes minutes to decode a long cookie"
+            " (CVE-2024-7592). StoreUnavailableMiddleware decodes cookies in another way. What"
+            " reads them before it, or without it, lets anybody keep a process busy.",
+            hint="Use Python 3.11.10, 3.12.6, 3.13.0 or a later release of these.",
+            id="sessions_kms.W010",
+        )
+    ]
+
+
+def python_is_slow() -> bool:
+    """Return True if `http.cookies` has the code that was replaced to fix CVE-2024-7592.
+
+    A version number would not do: distributions have fixed their 3.11.2, for example.
+    https://github.com/python/cpython/pull/123075
+    """
+    return hasattr(cookies, "_OctalPatt")
+
+
 def register() -> None:
     """Register the checks with Django."""
     for check in CHECKS:
@@ -237,4 +263,5 @@ CHECKS = (
     check_stored_tokens,
     check_serializer,
     check_same_site,
+    check_python,
 )

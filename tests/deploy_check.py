@@ -33,8 +33,9 @@ PRODUCTION = {
 def run(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     """Run the check under exactly this environment; what it writes is in `stderr`."""
     command = [sys.executable, "-W", "error", "manage.py", "check", "--deploy"]
+    options = ["--fail-level", "WARNING", "--settings", "tests.deploy_settings"]
     path = {"PATH": os.environ.get("PATH", "")}
-    return finished([*command, "--fail-level", "WARNING"], environment | path)
+    return finished([*command, *options], environment | path)
 
 
 if __name__ == "__main__":

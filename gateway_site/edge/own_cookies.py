@@ -1,7 +1,8 @@
-"""Drops cookies by stricter rules than other sites can have: the gateway names all of its own.
+"""Drops all cookies but those that the gateway reads: it names all of its own.
 
-A cookie whose name no standard allows is somebody else's, whatever it is for. The session's
-counts for nothing where it comes twice, in a local run too, whose names have no prefix.
+Whatever sibling sites set is skipped before anything decodes it, and so is a cookie of ours of
+more than 4 KB. The session's counts for nothing where it comes twice, in a local run too, whose
+names have no prefix.
 """
 
 from collections.abc import Mapping
@@ -11,15 +12,24 @@ from typing import Any
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.http import HttpRequest
-from django.http.cookie import parse_cookie
 
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 from sessions_kms.cookies import foreign
+from sessions_kms.cookies.decoding import decode_header
 from sessions_kms.cookies.names import Rules, site_rules
 
 Headers = list[tuple[bytes, bytes]]
-SIFTED = "gateway.own_cookies"  # in an ASGI scope whose cookies are those that count
+SIFTED = "gateway.own_cookies"  # in an ASGI scope: the cookies that count, decoded
 COOKIE = b"cookie"  # whatever case a server hands on
+
+# Settings that name the cookies which this site reads, beside the session's. allauth reads none
+# with the providers and apps that are installed here.
+READ = (
+    "CSRF_COOKIE_NAME",
+    "MESSAGE_COOKIE_NAME",
+    "OAUTH_LOGOUT_COOKIE_NAME",
+    "SIGNED_OUT_COOKIE_NAME",
+)
 
 
 class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
@@ -27,8 +37,10 @@ class OwnCookiesMiddleware(SyncAndAsyncMiddleware):
 
     def __call__(self, request: HttpRequest) -> Any:
         """Pass the request on with what counts of its cookies."""
+        __traceback_hide__ = True
         rules = _rules()
-        if SIFTED in getattr(request, "scope", {}):
+        if (cookies := getattr(request, "scope", {}).get(SIFTED)) is not None:
+            request.COOKIES = dict(cookies)  # a copy: `keys_of` deletes some of them
             foreign.mark(request, rules)
         foreign.drop(request, rules)
         return self.get_response(request)  # or what is awaited for it
@@ -46,23 +58,23 @@ def counting(headers: Headers) -> Headers:
     return [*(pair for pair in headers if pair[0].lower() != COOKIE), counts]
 
 
-def believed(scope: Mapping[str, Any]) -> dict[str, str]:
-    """Return the cookies of a sifted scope, before there is a request for Django."""
+def decode(headers: Headers) -> dict[str, str]:
+    """Return the cookies of headers in which only those are left that count."""
     __traceback_hide__ = True
-    header = b"".join([value for name, value in scope["headers"] if name == COOKIE])
-    return parse_cookie(header.decode("latin-1"))
+    header = b"".join([value for name, value in headers if name == COOKIE])
+    return decode_header(header.decode("latin-1"))
+
+
+def believed(scope: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the cookies of a sifted scope, before there is a request for Django."""
+    cookies: Mapping[str, str] = scope[SIFTED]
+    return cookies
 
 
 @cache
 def _rules() -> Rules:
-    return site_rules(
-        settings.SESSION_COOKIE_NAME,
-        settings.CSRF_COOKIE_NAME,
-        settings.MESSAGE_COOKIE_NAME,
-        settings.OAUTH_LOGOUT_COOKIE_NAME,
-        settings.SIGNED_OUT_COOKIE_NAME,
-        strict=True,
-    )
+    others = [getattr(settings, name) for name in READ]
+    return site_rules(settings.SESSION_COOKIE_NAME, *others, strict=True)
 
 
 def _forget(**_: Any) -> None:

@@ -195,7 +195,8 @@ class GatewayHandler(ASGIHandler):
 def _seen(scope: Any) -> Any:
     """Return a call's scope as Django sees it, without a body, and the whole one beside it."""
     headers = [pair for pair in own_cookies.counting(scope["headers"]) if pair[0] not in ABOUT_BODY]
-    return {**scope, "headers": headers, own_cookies.SIFTED: True, admission.SCOPE: scope}
+    cookies = own_cookies.decode(headers)
+    return {**scope, "headers": headers, own_cookies.SIFTED: cookies, admission.SCOPE: scope}
 
 
 def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | SessionBase]:

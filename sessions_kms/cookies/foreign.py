@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest
 
+from sessions_kms.cookies.decoding import decode_header
 from sessions_kms.cookies.names import Rules, sift
 
 logger = logging.getLogger("sessions_kms")
@@ -43,19 +45,27 @@ seldom = Seldom()
 
 
 def drop(request: HttpRequest, rules: Rules) -> None:
-    """Leave the request those cookies only that count by the rules."""
+    """Leave the request those cookies only that count by the rules, decoded."""
+    __traceback_hide__ = True
     done: Rules | None = getattr(request, SIFTED_BY, None)
     if done is not None and done.cover(rules):
         return
-    mark(request, rules)
     header = counting(_header(request), rules)
     if header.decode("latin-1") != request.META.get("HTTP_COOKIE", ""):
         _replace(request, header)
+    mark(request, rules)
 
 
 def mark(request: HttpRequest, rules: Rules) -> None:
-    """Note that what a request has of cookies is what counts by the rules."""
+    """Note that what a request has of cookies is what counts by the rules.
+
+    They are decoded here, before Django would do it, which may take long (`decoding`); what was
+    decoded already stays.
+    """
+    __traceback_hide__ = True
     setattr(request, SIFTED_BY, rules)
+    if "COOKIES" not in vars(request):
+        request.COOKIES = decode_header(_text(request))
 
 
 def counting(header: bytes, rules: Rules) -> bytes:
@@ -76,6 +86,14 @@ def _header(request: HttpRequest) -> bytes:
         return header_in(request.scope["headers"])
     cookies: str = request.META.get("HTTP_COOKIE", "")
     return cookies.encode("latin-1")  # PEP 3333: each character is a byte
+
+
+def _text(request: HttpRequest) -> str:
+    """Return the Cookie header as Django decodes it, from each kind of server in its own way."""
+    text: str = request.META.get("HTTP_COOKIE", "")
+    if isinstance(request, WSGIRequest):
+        return text.encode("latin-1").decode(errors="replace")
+    return text
 
 
 def header_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

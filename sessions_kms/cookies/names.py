@@ -13,12 +13,14 @@ import string
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 # Only a host itself may set them, over https; one browser sends such a name once.
 # https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis-20#section-4.1.3
 PREFIXES = (b"__Host-", b"__Secure-")
-TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265, section 4.1.1, by RFC 2616
+# Bytes of a name and its value together: browsers store no cookie that is longer.
+# https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis-20#section-5.6
+COOKIE_SIZE = 4096
 NEXT = rb"(?:-next-[A-Za-z0-9_-]{8})?"  # the key that a session was given while it was not told
 # Python's http.cookies sets a token's characters, and the colon. All others may be stripped, by
 # whatever decodes them.
@@ -28,7 +30,7 @@ ODD = bytes(each for each in range(256) if each not in SET_BY_PYTHON)
 
 @dataclass(frozen=True)
 class Rules:
-    """Which names are a site's own, and how strict it is about others."""
+    """Which names are a site's own, and whether any others count."""
 
     session: re.Pattern[bytes]
     others: frozenset[bytes]
@@ -37,8 +39,8 @@ class Rules:
     def cover(self, others: Rules) -> bool:
         """Tell whether the others would drop nothing of what these have let through.
 
-        A token looks like no other name: what strict rules admit is in no disguise, whatever the
-        names. And what has a prefix has come once, by all rules.
+        What strict rules admit has exactly the name that a site gave it, in no disguise. And what
+        has a prefix has come once, by all rules.
         """
         return self == others or (self.strict and not others.strict)
 
@@ -54,10 +56,25 @@ class Rules:
 
     def admit(self, name: bytes) -> bool:
         """Tell whether a name is itself only, and none of ours in disguise."""
-        if self.strict and not TOKEN.fullmatch(name):
-            return False
+        if self.strict:
+            return self.is_ours(name)
         bare = name.strip(ODD)
         return bare == name or not (bare.startswith(PREFIXES) or self.is_ours(bare))
+
+    def split(self, header: bytes) -> list[bytes]:
+        """Return the pairs of a header that are worth a look, with the blanks before them.
+
+        Strict rules find theirs in one pass, whatever else is there.
+        """
+        if not self.strict:
+            return header.split(b";")
+        found: list[bytes] = self._own_pairs.findall(header)
+        return [pair for pair in found if len(pair.strip(b" ")) <= COOKIE_SIZE + len(b"=")]
+
+    @cached_property
+    def _own_pairs(self) -> re.Pattern[bytes]:
+        names = b"|".join([self.session.pattern, *map(re.escape, sorted(self.others))])
+        return re.compile(rb"(?:\A|;)( *(?:" + names + rb")=[^;]*)")
 
 
 @dataclass(frozen=True)
@@ -72,8 +89,9 @@ class Sifted:
 def site_rules(session: str, *others: str, strict: bool = False) -> Rules:
     """Return the rules of a site by the names of its cookies, the session's first.
 
-    Strict is for a site that sets each cookie of its host itself: no name passes that is not an
-    RFC 6265 token, and the session's name, prefix or not, counts for nothing where it comes twice.
+    Strict is for a site that sets each cookie of its host itself: no other name passes, nor a
+    cookie of more than 4 KB, which counts as absent; and the session's name, prefix or not, counts
+    for nothing where it comes twice.
     """
     pattern = re.compile(re.escape(session.encode()) + NEXT)
     return Rules(pattern, frozenset(name.encode() for name in others), strict)
@@ -81,7 +99,7 @@ def site_rules(session: str, *others: str, strict: bool = False) -> Rules:
 
 def sift(header: bytes, rules: Rules) -> Sifted:
     """Return what counts of a request's cookies, its Cookie headers joined by `; `."""
-    pairs = header.split(b";")
+    pairs = rules.split(header)
     names = [_name(pair) for pair in pairs]
     once = set(names)
     admitted = {name for name in once if rules.admit(name)}

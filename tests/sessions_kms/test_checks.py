@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import time
+from http import cookies
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,16 @@ PROVOKED: dict[str, dict[str, Any]] = {
 }
 
 
+OF_PYTHON = "W010"  # which no setting provokes
+
+
 class OwnSessions(SessionMiddleware):
     """A project's own."""
 
 
 @pytest.fixture(autouse=True)
-def good(settings: Settings) -> None:
+def good(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cookies, "_OctalPatt", raising=False)
     settings.SESSIONS_KMS = GOOD
     settings.SESSION_ENGINE = checks.ENGINE
     settings.MIDDLEWARE = IN_ORDER
@@ -92,7 +97,16 @@ def test_fault_is_reported_alone_under_its_id(name: str, settings: Settings) -> 
 def test_every_id_of_the_code_is_provoked_here_and_stands_there_once() -> None:
     source = "".join(Path(module.__file__ or "").read_text() for module in (checks, conf))
     ids = re.findall(r'"(?:sessions_kms\.)?([EW]\d{3})"', source)
-    assert sorted(ids) == sorted(PROVOKED)
+    assert sorted(ids) == sorted([*PROVOKED, OF_PYTHON])
+
+
+def test_python_that_decodes_cookies_slowly_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cookies, "_OctalPatt", None, raising=False)
+    (message,) = found()
+    assert message.id == f"sessions_kms.{OF_PYTHON}"
+    assert message.level == django_checks.WARNING
+    assert "CVE-2024-7592" in message.msg
+    assert "3.11.10" in str(message.hint)
 
 
 def test_checks_are_registered_as_security_checks() -> None:
@@ -142,11 +156,17 @@ def test_moment_that_has_passed_is_not_warned_of(settings: Settings) -> None:
     assert found() == []
 
 
+# The tests run on any Python that is supported.
+BARE = [
+    'INSTALLED_APPS = ["sessions_kms"]',
+    'SECRET_KEY = "x"',
+    f'SILENCED_SYSTEM_CHECKS = ["sessions_kms.{OF_PYTHON}"]',
+]
+
+
 def manage_check(folder: Path, *lines: str) -> "subprocess.CompletedProcess[str]":
     """Run `manage.py check` of a project that has these lines of settings."""
-    (folder / "bare_settings.py").write_text(
-        "\n".join(['INSTALLED_APPS = ["sessions_kms"]', 'SECRET_KEY = "x"', *lines])
-    )
+    (folder / "bare_settings.py").write_text("\n".join([*BARE, *lines]))
     path = os.pathsep.join([str(folder), str(ROOT)])
     return finished(
         module("django", "check", "--settings", "bare_settings"), os.environ | {"PYTHONPATH": path}

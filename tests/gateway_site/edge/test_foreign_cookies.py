@@ -14,6 +14,9 @@ from tests.sessions_kms.cookies.test_foreign import ODD
 
 NAME = b"gateway_sessionid"
 CALL, PAGE = b"/gateway/echo/x", b"/"
+HEALTH, SIGN_IN = b"/livez", b"/accounts/login/"
+LARGEST = 63 * 1024  # bytes of cookies, for which a head has room
+BUSY = 0.5  # seconds of CPU that no request takes, on slow machines neither
 
 
 def answer(gateway: Gateway, path: bytes, *cookies: bytes) -> bytes:
@@ -70,3 +73,36 @@ def test_own_session_is_kept_beside_what_others_set(gateway: Gateway, path: byte
     for others in (b"\xa0" + theirs, b"f\xc3\xb6\xc3\xb6=1", b"[a]=b", b"bare", b"_ga=GA1.2.3"):
         for cookies in ([others + b"; " + hers], [hers + b"; " + others], [others, hers]):
             assert is_signed_in(answer(gateway, path, *cookies)), cookies
+
+
+def costly(size: int, name: bytes = b"x") -> Iterator[bytes]:
+    """Give cookies that a decoder may take long for, which a sibling host can set."""
+    for part in (b"\\", b'\\"', b"\\054", b'"', b"\xa0"):
+        yield name + b'="' + (part * size)[: size - len(name) - 3] + b'"'
+    for part in (b";", b"=", b" ;", b"; a=1", b'; a="\\"', b"; \xa0" + NAME + b"=1"):
+        yield (part * size)[:size]
+
+
+def of_our_names() -> Iterator[bytes]:
+    """Give as many cookies of the gateway's own names as there is room for, each at its largest."""
+    names = [NAME + b"-next-%08d" % number for number in range(15)]
+    for cookies in zip(*(costly(4096, name) for name in names), strict=True):
+        yield b"; ".join(cookies)
+
+
+def cpu_of(gateway: Gateway) -> float:
+    times = gateway.process.cpu_times()
+    return float(times.user + times.system)
+
+
+@pytest.mark.parametrize("path", [CALL, PAGE, HEALTH, SIGN_IN])
+def test_no_cookies_keep_the_process_busy_or_sign_anybody_out(
+    gateway: Gateway, path: bytes
+) -> None:
+    hers, _ = cookies_of(gateway)
+    for cookies in (*costly(LARGEST - len(hers) - 2), *of_our_names()):
+        before = cpu_of(gateway)
+        found = answer(gateway, path, cookies + b"; " + hers)
+        assert cpu_of(gateway) - before < BUSY, cookies[:50]
+        assert b" 200 " in found.splitlines()[0] or path == SIGN_IN, found
+        assert path not in {CALL, PAGE} or is_signed_in(found), cookies[:50]

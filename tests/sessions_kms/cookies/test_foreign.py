@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
+from http import cookies as python_cookies
 from itertools import islice
 from typing import Any
 
@@ -181,6 +182,22 @@ def test_cookies_that_all_count_are_left_as_they_came(server: str, settings: Set
     untouched = told(SERVERS[server], cookie)
     settings.MIDDLEWARE = [OURS]
     assert told(SERVERS[server], cookie) == untouched
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_no_cookie_is_decoded_by_python(
+    server: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some releases take minutes for one, and other apps' cookies are to arrive all the same."""
+
+    def decode(value: str) -> str:
+        raise AssertionError(value)
+
+    settings.MIDDLEWARE = [OURS]
+    monkeypatch.setattr(python_cookies, "_unquote", decode)
+    decoded, *_ = told(SERVERS[server], b'a="x\\054y\\"z"; b="\\"; f\xc3\xb6="\xa0"; a.b=1')
+    name, blank = ("f\xc3\xb6", "\xa0") if server != "wsgi" else ("f\xf6", "\ufffd")
+    assert decoded == {"a": 'x,y"z', "b": "\\", name: blank, "a.b": "1"}
 
 
 @pytest.mark.parametrize("ask", [ask_wsgi, ask_asgi])

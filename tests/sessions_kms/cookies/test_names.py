@@ -7,7 +7,7 @@ from django.http import parse_cookie
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.cookies.names import PREFIXES, Rules, sift, site_rules
+from sessions_kms.cookies.names import COOKIE_SIZE, PREFIXES, Rules, sift, site_rules
 from tests.sessions_kms.cookies.test_foreign import ODD
 
 PLAIN = site_rules("sessionid", "csrftoken", "messages")
@@ -68,10 +68,15 @@ def test_sifting_what_was_sifted_changes_nothing(kind: Rules, header: bytes) -> 
     )
 )
 def test_cookies_as_a_browser_sends_them_come_through(cookies: dict[str, str]) -> None:
-    header = "; ".join(f"{name}={value.strip()}" for name, value in cookies.items()).encode()
-    for kind in (PLAIN, HOST, STRICT):
-        assert sift(header, kind).header == header.strip(b" ")
-        assert sift(header, kind).doubtful == frozenset()
+    sent = {name.encode(): value.strip().encode() for name, value in cookies.items()}
+    own = {name: value for name, value in sent.items() if STRICT.is_ours(name)}
+    for kind, counting in ((PLAIN, sent), (HOST, sent), (STRICT, own)):
+        assert sift(joined(sent), kind).header == joined(counting)
+        assert sift(joined(sent), kind).doubtful == frozenset()
+
+
+def joined(cookies: dict[bytes, bytes]) -> bytes:
+    return b"; ".join(name + b"=" + value for name, value in cookies.items()).strip(b" ")
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -79,9 +84,10 @@ def test_cookies_as_a_browser_sends_them_come_through(cookies: dict[str, str]) -
 def test_name_of_ours_in_disguise_is_dropped_at_either_end(name: str, odd: bytes) -> None:
     kind = next(kind for kind in (PLAIN, HOST, STRICT) if kind.is_ours(name.encode()))
     bare = name.encode()
+    others = b"" if kind.strict else b"a=1; b=2"
     for disguise in (odd + bare, bare + odd, odd + b" " + bare + odd, bare + b" "):
         header = b"a=1; " + disguise + b"=evil; b=2"
-        assert sift(header, kind).header == b"a=1; b=2", disguise
+        assert sift(header, kind).header == others, disguise
 
 
 @pytest.mark.parametrize("name", [b"\xa0__Host-other", b"__Secure-other\x85", b"\x1c__Host-"])
@@ -100,11 +106,19 @@ def test_disguised_prefix_is_dropped_though_the_name_is_not_ours(name: bytes) ->
         b'"x"=1',
         b"bare",
         b"=1",
+        b"_ga=1",
+        b"gateway_sessionid-next-=1",
+        b"gateway_sessionid-next-Ab3_-xyZ9=1",
+        b"Gateway_sessionid=1",
+        b"x=gateway_sessionid=1",
+        b"gateway_sessionid",
     ],
 )
-def test_odd_names_of_others_are_for_strict_sites_only_to_drop(pair: bytes) -> None:
-    assert sift(b"a=1; " + pair, PLAIN).header == b"a=1; " + pair
-    assert sift(b"a=1; " + pair, STRICT).header == b"a=1"
+def test_names_of_others_are_for_strict_sites_only_to_drop(pair: bytes) -> None:
+    own = b"gateway_sessionid=1; gateway_csrftoken=2"
+    assert sift(own + b"; " + pair, PLAIN).header == own + b"; " + pair
+    for header in (own + b"; " + pair, pair + b";" + own, pair + b"; " + own + b";" + pair):
+        assert sift(header, STRICT).header == own
 
 
 def test_name_that_python_may_set_is_known_in_disguise() -> None:
@@ -125,8 +139,31 @@ def test_next_key_is_ours_with_8_letters_only() -> None:
 @pytest.mark.parametrize("second", [b"1", b"2"])
 def test_prefixed_name_that_comes_twice_counts_as_neither(name: bytes, second: bytes) -> None:
     header = name + b"=1; a=1; " + name + b"=" + second
-    for kind in (PLAIN, HOST, STRICT):
+    for kind in (PLAIN, HOST):
         assert sift(header, kind).header == b"a=1"
+
+
+@pytest.mark.parametrize("name", [b"__Host-sessionid", b"__Host-sessionid-next-Ab3_-xyZ"])
+@pytest.mark.parametrize("second", [b"1", b"2"])
+def test_prefixed_name_that_comes_twice_counts_as_neither_at_a_strict_site(
+    name: bytes, second: bytes
+) -> None:
+    kind = site_rules("__Host-sessionid", "__Host-csrftoken", strict=True)
+    own = b"__Host-csrftoken=1"
+    assert sift(name + b"=1; " + own + b"; " + name + b"=" + second, kind).header == own
+
+
+@pytest.mark.parametrize("name", [b"gateway_sessionid", b"gateway_csrftoken"])
+def test_cookie_of_more_than_4_kilobytes_is_absent_at_a_strict_site(name: bytes) -> None:
+    """It does not count as a second one of its name either: it would sign somebody out."""
+    longest = name + b"=" + b"x" * (COOKIE_SIZE - len(name))
+    assert sift(b"  " + longest + b" ; ", STRICT).header == longest
+    assert sift(longest + b"x", STRICT).header == b""
+    for header in (longest + b"x; " + name + b"=1", name + b"=1; " + longest + b"x"):
+        sifted = sift(header, STRICT)
+        assert sifted.header == name + b"=1"
+        assert sifted.doubtful == frozenset()
+    assert sift(longest + b"x", PLAIN).header == longest + b"x"
 
 
 def test_disguise_beside_the_name_itself_is_not_its_second() -> None:
@@ -157,10 +194,14 @@ def test_doubtful_are_names_of_ours_only() -> None:
     assert sift(b"__Host-sessionid=1; __Host-sessionid=1", HOST).doubtful == {"__Host-sessionid"}
 
 
-def test_header_of_64_kilobytes_takes_no_quadratic_time() -> None:
+PARTS = (b"\xa0", b"\xa0a", b" ", b"; ", b";", b"=", b"; a=1", b"; __Host-sessionid=1")
+
+
+@pytest.mark.parametrize("part", [*PARTS, b";gateway_", b"gateway_", b"; gateway_sessionid-next-"])
+@pytest.mark.parametrize("kind", [HOST, STRICT], ids=["host", "strict"])
+def test_header_of_64_kilobytes_takes_no_quadratic_time(kind: Rules, part: bytes) -> None:
     """What takes the square of its length would take minutes here."""
-    for part in (b"\xa0", b"\xa0a", b";", b"=", b"; a=1", b"; __Host-sessionid=1"):
-        sift((part * 65536)[:65536], HOST)
+    sift((part * 65536)[:65536], kind)
 
 
 @pytest.mark.parametrize(
