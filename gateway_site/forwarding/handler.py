@@ -8,8 +8,8 @@ database connection back before the upstream is called: an open stream holds nei
 Pages take the same way with the body read before: nothing is held for a client that sends slowly
 or reads slowly. What a page shows is read ahead as well where its view says what that is
 (`ahead.page`), and then only the database takes a thread; all others have one. Who finds no
-place for too long is told to come again; calls, pages and what asks a provider wait in lines of
-their own (`lanes`), so that a slow provider holds up nothing else.
+place for too long is told to come again; calls, pages, what asks a provider and OAuth clients wait
+in lines of their own (`lanes`), so that a slow provider or client's document holds up nothing else.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from gateway_site.forwarding.bounds.gate import Busy, Gate
 from gateway_site.forwarding.bounds.lanes import (
     CLIENTS,
     THREADS,
+    ClientLanes,
     Lane,
     ProviderLane,
     provider_asked_by,
@@ -84,6 +85,7 @@ class GatewayHandler(ASGIHandler):
         self._calls = Lane("gateway-admission", THREADS)
         self._pages = Lane("gateway-pages", THREADS)
         self._providers = ProviderLane()
+        self._clients = ClientLanes()
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -147,6 +149,9 @@ class GatewayHandler(ASGIHandler):
     async def _made(self, scope: Any, client: Client, body: io.BytesIO) -> HttpResponseBase:
         """Return a page: in the event loop, if all that it waits for can be read ahead."""
         match = _match(scope)
+        if match is not None and (match.url_name or "").startswith(CLIENTS):
+            work = Passage(self, self.admission, scope, body).in_thread
+            return await self._clients.choose(match.func, scope).run(client, work)
         if (provider := _provider_asked(match)) is not None:
             work = Passage(self, self.admission, scope, body).in_thread
             return await self._providers.run(client, work, provider=provider)
@@ -250,8 +255,6 @@ def _provider_asked(match: ResolverMatch | None) -> str | None:
     """Return the name of the provider that a page will ask, as its address tells it."""
     if match is None:
         return None
-    if (match.url_name or "").startswith(CLIENTS):
-        return CLIENTS
     if match.func in ASK_A_PROVIDER:
         name: str = match.kwargs["provider_id"]
         return name

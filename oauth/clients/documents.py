@@ -12,9 +12,10 @@ import logging
 import os
 import re
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
@@ -37,6 +38,7 @@ PATIENCE = 5.0  # seconds for one fetch, from the look-up to the last byte
 WAIT_MAX = PATIENCE + 1  # seconds for somebody else's
 AT_ONCE = 8  # of one process
 A_MINUTE = 6  # fetches that one person may cause in one process
+PERSON_AT_ONCE = 2  # of those, so that three people do not have all that are fetched at once
 AGE_LEAST, AGE_MOST = 300, 24 * 3600  # seconds for which one is kept
 KEPT_MAX = 256
 PEOPLE_MAX = 10_000
@@ -74,14 +76,20 @@ class Documents:
         self._pool: BoundedPool[Kept] = BoundedPool(AT_ONCE)
         self._kept: dict[str, Kept] = {}
         self._fetches: dict[str, deque[float]] = {}  # of each person, in the last minute
+        self._waiting: Counter[str] = Counter()  # of each person, for a fetch
+
+    def cached(self, address: str) -> Client | None:
+        """Return the client whose id is an address, if nothing has to be fetched for it."""
+        kept = self._kept.get(address)
+        return None if kept is None or kept.until <= self._clock() else kept.client
 
     def client(self, server: AuthorizationServer, address: str, person: str) -> Client:
         """Return the client whose id is an address. Raises UnknownClient, DocumentUnavailable."""
-        kept = self._kept.get(address)
-        if kept is None or kept.until <= self._clock():
-            self._count(person)
-            kept = self._landed(address, self._begun(server, address))
-        return kept.client
+        cached = self.cached(address)
+        if cached is not None:
+            return cached
+        with self._place(person):
+            return self._landed(address, self._begun(server, address)).client
 
     def _begun(self, server: AuthorizationServer, address: str) -> Future[Kept]:
         """Join the fetch of an address, or begin one."""
@@ -112,18 +120,37 @@ class Documents:
             self._kept[address] = kept
         return kept
 
-    def _count(self, person: str) -> None:
-        """Note a fetch of somebody's. Raises DocumentUnavailable where it is one too many."""
-        now = self._clock()
+    @contextmanager
+    def _place(self, person: str) -> Iterator[None]:
+        """Count a fetch of a person while it lasts, and for a minute.
+
+        Raises DocumentUnavailable where it is one too many.
+        """
         with self._lock:
-            if len(self._fetches) >= PEOPLE_MAX:
-                self._fetches.clear()
-            own = self._fetches.setdefault(person, deque(maxlen=A_MINUTE))
-            if len(own) == A_MINUTE and now - own[0] < 60:
+            if self._waiting[person] >= PERSON_AT_ONCE:
                 raise DocumentUnavailable(
-                    "You asked for too many clients in a minute. Please wait a moment."
+                    "You asked for too many clients at once. Please wait a moment."
                 )
-            own.append(now)
+            self._count(person)
+            self._waiting[person] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting[person] -= 1
+                if not self._waiting[person]:
+                    del self._waiting[person]
+
+    def _count(self, person: str) -> None:
+        now = self._clock()
+        if len(self._fetches) >= PEOPLE_MAX:
+            self._fetches.clear()
+        own = self._fetches.setdefault(person, deque(maxlen=A_MINUTE))
+        if len(own) == A_MINUTE and now - own[0] < 60:
+            raise DocumentUnavailable(
+                "You asked for too many clients in a minute. Please wait a moment."
+            )
+        own.append(now)
 
 
 def age_of(cache_control: str) -> int:

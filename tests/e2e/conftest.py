@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from tests.e2e.document_site import document_site
 from tests.e2e.stack import LocalStack
+from tests.gateway_site.support.documents import DocumentSite
 from tests.support.processes import free_ports
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -30,13 +32,33 @@ def feed() -> int:
 
 
 @pytest.fixture(scope="package")
-def kept_stack(feed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+def served_documents(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[DocumentSite, dict[str, str]]]:
+    with document_site(tmp_path_factory.mktemp("documents")) as served:
+        yield served
+
+
+@pytest.fixture(scope="package")
+def documents(served_documents: tuple[DocumentSite, dict[str, str]]) -> DocumentSite:
+    """Give the site of the documents that clients of the stack have."""
+    return served_documents[0]
+
+
+@pytest.fixture(scope="package")
+def kept_stack(
+    feed: int,
+    served_documents: tuple[DocumentSite, dict[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[LocalStack]:
     stack = LocalStack(
         tmp_path_factory.mktemp("runlocal") / "state",
         LOG_LEVEL="DEBUG",  # what is said nowhere is not said at this level either
         UPSTREAM_FEED_URL=f"http://127.0.0.1:{feed}",
         UPSTREAM_FEED_PROVIDER="local",
         UPSTREAM_FEED_CLIENTS="1",
+        CLIENTS_METADATA_DOCUMENTS="1",
+        **served_documents[1],
     )
     yield stack
     stack.end()

@@ -69,6 +69,14 @@ def told_of_an_app(stack: LocalStack, page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text("was allowed to call")
 
 
+def before_a_document(stack: LocalStack, page: Page) -> None:
+    arrive(page, stack)
+    address = consent_address(stack, "https://app.example.com/x", "http://127.0.0.1/callback")
+    page.goto("data:text/html,<title>Another site</title>")
+    page.evaluate("address => { location = address }", address)
+    expect(page.get_by_role("button", name="Continue")).to_be_visible()
+
+
 def with_an_app(stack: LocalStack, page: Page) -> None:
     told_of_an_app(stack, page)
     page.goto(f"{stack.url}/apps/")
@@ -124,6 +132,7 @@ STATES: dict[str, State] = {
     "no apps": signed_in_at("/apps/"),
     "apps": with_an_app,
     "app is new": told_of_an_app,
+    "before a client's document": before_a_document,
     "message": after_an_action,
     "disconnect": signed_in_at("/accounts/3rdparty/"),
     "sign out": signed_in_at("/accounts/logout/"),

@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
+from django.conf import settings
 from django.http.response import HttpResponseBase
 
+from gateway_site.edge.asgi import Scope
 from gateway_site.edge.listening import Client
 from gateway_site.forwarding.bounds.gate import PATIENCE, Gate, Place
 from oauth import EXCHANGES_MAX
@@ -25,9 +27,14 @@ PROVIDER_THREADS = 32
 # 4 seconds gets through 60 sign-ins in that time, so many at once as may be exchanged.
 PROVIDER_PATIENCE = 15.0
 
-# OAuth clients and their people: the names of their pages begin so. They share a line as those of
-# one provider do, since some wait for a client's document, and anybody may cause them.
+# Threads of OAuth clients and their people, whose addresses have names that begin so. A client's
+# document may be slow, and anybody may name one: those who wait for it hold up no client that
+# refreshes its tokens, and no other consent.
 CLIENTS = "oauth_clients_"
+CLIENT_THREADS = 16
+CONSENT_THREADS = 16
+DOCUMENT_THREADS = 8  # as many as documents are fetched at once
+WAITS_FOR_DOCUMENT = "waits_for_document"  # of a view: takes method, query and Sec-Fetch-Site
 
 Work = Callable[[], HttpResponseBase]
 T = TypeVar("T")
@@ -92,7 +99,30 @@ class ProviderLane:
     async def run(self, client: Client, work: Work, *, provider: str) -> HttpResponseBase:
         """Return what the work does. Raises Busy and ClientGone before it has begun."""
         # Anybody can make names up: they share one line.
-        known = provider == CLIENTS or config.provider(provider) is not None
-        name = provider if known else ""
+        name = provider if config.provider(provider) is not None else ""
         async with self._gates[name].place(client):
             return await self._lane.run(client, work)
+
+
+class ClientLanes:
+    """Threads for OAuth clients: for programs, for consents, and for waiting for a document."""
+
+    def __init__(self) -> None:
+        self._programs = Lane("gateway-clients", CLIENT_THREADS, PROVIDER_PATIENCE)
+        self._consents = Lane("gateway-consents", CONSENT_THREADS, PROVIDER_PATIENCE)
+        self._documents = Lane("gateway-documents", DOCUMENT_THREADS, PROVIDER_PATIENCE)
+
+    def choose(self, view: Callable[..., object], scope: Scope) -> Lane:
+        """Return the lane of a request; nothing is fetched for a browser without a session."""
+        waits: Callable[[str, str, str], bool] | None = getattr(view, WAITS_FOR_DOCUMENT, None)
+        if waits is None:
+            return self._programs
+        query, site = scope["query_string"].decode("latin-1"), _header(scope, b"sec-fetch-site")
+        if settings.SESSION_COOKIE_NAME not in _header(scope, b"cookie"):
+            return self._consents
+        return self._documents if waits(scope["method"], query, site) else self._consents
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """Return the values of a header field as Django joins them."""
+    return b",".join(value for each, value in scope["headers"] if each == name).decode("latin-1")

@@ -2,8 +2,9 @@
 
 OAuth 2.1 section 4.1. Nothing is kept until they allow it: the form posts the same query again, and
 all of it is judged anew. Whoever is not signed in signs in first, before anything that a client
-names is fetched. Consent is asked for each time: a client that was allowed once may be another one
-by now.
+names is fetched. A page of another site cannot cause a fetch either, or it could use up those that
+a person has in a minute: the person sees the document's host and a button. Consent is asked for
+each time: a client that was allowed once may be another one by now.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from oauth.clients.endpoints import consent_page, leading_back, pending
 from oauth.clients.rules import authorization_request
 from oauth.clients.rules.authorization_request import Asked, Wish
 from oauth.clients.rules.client import Client
+from oauth.clients.rules.document import host_of
 from oauth.clients.rules.refusal import ACCESS_DENIED, INVALID_REQUEST, Refused, UnknownClient
 from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.sign_in.way_back import sign_in_address
@@ -28,6 +30,14 @@ from oauth.sign_in.way_back import sign_in_address
 logger = logging.getLogger(__name__)
 
 DECISION, ALLOW, DENY = "decision", "allow", "deny"  # of the form
+FETCH_SITE = "Sec-Fetch-Site"
+# An address that was typed or opened by another program, or a page of this origin. Older browsers
+# do not say: they are treated as if another site had sent the person.
+OWN_SITES = frozenset({"none", "same-origin"})
+
+
+class ClickRequired(Exception):
+    """A client's document would have to be fetched for somebody who may not have asked for it."""
 
 
 @login_not_required
@@ -43,11 +53,11 @@ def authorize(request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(sign_in_address(pending.address_of(request)))
     server = authorization_server()
     try:
-        client = _client(server, asked, str(request.user.pk))
-    except UnknownClient as refused:
+        client = _client(request, server, asked)
+    except ClickRequired:
+        return consent_page.before_fetch(request, host_of(asked.client_id))
+    except (UnknownClient, DocumentUnavailable) as refused:
         return _refused(request, refused)
-    except DocumentUnavailable as failure:
-        return _refused(request, failure, HTTPStatus.SERVICE_UNAVAILABLE)
     try:
         wish = authorization_request.wish(asked, server.issuer, server.upstreams)
     except Refused as refused:
@@ -55,15 +65,45 @@ def authorize(request: HttpRequest) -> HttpResponse:
     return _decided(request, server, client, asked, wish)
 
 
-def _client(server: AuthorizationServer, asked: Asked, person: str) -> Client:
+def waits_for_document(method: str, query: str, fetch_site: str) -> bool:
+    """Return True if a client's document is fetched for such a request of a signed-in person."""
+    try:
+        asked = authorization_request.read(query)
+    except Refused:
+        return False
+    return (
+        authorization_server().may_fetch(asked.client_id)
+        and documents().cached(asked.client_id) is None
+        and _may_fetch(method, fetch_site)
+    )
+
+
+# The gateway's handler has those who wait for one wait in a line of their own.
+setattr(authorize, waits_for_document.__name__, waits_for_document)
+
+
+def _may_fetch(method: str, fetch_site: str) -> bool:
+    """Return True if the person meant the request: no other site can send the form's CSRF token.
+
+    https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header: a navigation that another site
+    caused, or that was redirected over one, is `cross-site` or `same-site`.
+    """
+    return method == "POST" or fetch_site in OWN_SITES
+
+
+def _client(request: HttpRequest, server: AuthorizationServer, asked: Asked) -> Client:
     """Return the client, whose address it is that the answer goes to.
 
-    Raises UnknownClient and DocumentUnavailable.
+    Raises ClickRequired, UnknownClient and DocumentUnavailable.
     """
-    if server.may_fetch(asked.client_id):
-        client = documents().client(server, asked.client_id, person)
-    else:
+    if not server.may_fetch(asked.client_id):
         client = server.described(asked.client_id)
+    elif (cached := documents().cached(asked.client_id)) is not None:
+        client = cached
+    elif _may_fetch(request.method or "", request.headers.get(FETCH_SITE, "")):
+        client = documents().client(server, asked.client_id, str(request.user.pk))
+    else:
+        raise ClickRequired
     if not server.has(client, asked.redirect_uri):
         raise UnknownClient("The answer would go to an address that is not this client's.")
     return client
@@ -83,10 +123,10 @@ def _decided(
     return consent_page.page(request, client, asked, wish, provider)
 
 
-def _refused(
-    request: HttpRequest, why: Exception, status: HTTPStatus = HTTPStatus.BAD_REQUEST
-) -> HttpResponse:
+def _refused(request: HttpRequest, why: Refused | DocumentUnavailable) -> HttpResponse:
     """Return a page: nobody knows yet whom else to tell."""
+    is_temporary = isinstance(why, DocumentUnavailable)
+    status = HTTPStatus.SERVICE_UNAVAILABLE if is_temporary else HTTPStatus.BAD_REQUEST
     code = why.code if isinstance(why, Refused) else INVALID_REQUEST
     logger.info("An authorization request was refused (%s): %s", code, why)
     return leading_back.refused(request, str(why), status)

@@ -55,6 +55,12 @@ def page(
     return render(request, "oauth/clients/consent.html", context)
 
 
+def before_fetch(request: HttpRequest, host: str) -> HttpResponse:
+    """Return the page that asks before a client's document is fetched from its host."""
+    context = {"host": host, "address": pending.address_of(request)}
+    return render(request, "oauth/clients/before_fetch.html", context)
+
+
 def has_account(request: HttpRequest, provider_id: str) -> bool:
     """Tell whether the person has an account at a provider, with which they may allow it."""
     found = SocialAccount.objects.filter(user=request.user.pk, provider=provider_id)

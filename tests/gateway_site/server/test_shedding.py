@@ -24,6 +24,9 @@ CALL = PAGE.replace(b"/page", b"/gateway/x/y")
 HEALTH = PAGE.replace(b"Host", b"Connection: close\r\nHost").replace(b"/page", b"/healthz")
 POST = b"POST /page HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n\r\n"
 CLIENT = PAGE.replace(b"/page", b"/oauth/token")
+CONSENT = PAGE.replace(b"/page", b"/oauth/authorize")
+COOKIE = b"Cookie: gateway_sessionid=x\r\nHost"
+DOCUMENT = CONSENT.replace(b"Host", COOKIE).replace(b"authorize", b"authorize?document")
 PLACES = 2
 PLACES_OF_PROVIDERS = 3
 SWEEP = 1
@@ -39,6 +42,8 @@ def served(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
     monkeypatch.setattr(handler, "THREADS", PLACES)
     monkeypatch.setattr(lanes, "EXCHANGES_MAX", PLACES)
     monkeypatch.setattr(lanes, "PROVIDER_THREADS", PLACES_OF_PROVIDERS)
+    for name in ("CLIENT_THREADS", "CONSENT_THREADS", "DOCUMENT_THREADS"):
+        monkeypatch.setattr(lanes, name, PLACES)
     urls.go_on.clear()
     urls.reached.clear()
     urls.arrivals.clear()
@@ -116,7 +121,7 @@ def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
 ) -> None:
     all_busy(served, CLIENT)
     late = served.connected(CLIENT)
-    others = [sign_ins("corp"), served.connected(PAGE), served.connected(CALL)]
+    others = [sign_ins("corp"), *map(served.connected, (PAGE, CALL, CONSENT, DOCUMENT))]
     wait_until(lambda: len(urls.reached) == PLACES + len(others), "all others are served")
     served.advance(lanes.PROVIDER_PATIENCE + 0.5)
     got = one_answer(late)
@@ -129,6 +134,39 @@ def test_oauth_clients_hold_up_no_page_no_call_and_no_sign_in(
         b"access-control-allow-origin: *",
     ):
         assert b"\r\n" + header + b"\r\n" in got
+
+
+@pytest.mark.parametrize(
+    ("busy", "others"),
+    [
+        (CONSENT, [CLIENT, DOCUMENT]),
+        (DOCUMENT, [CLIENT, CONSENT, DOCUMENT.replace(COOKIE, b"Host")]),
+    ],
+)
+def test_consents_hold_up_no_program_and_documents_no_consent(
+    served: Served, busy: bytes, others: list[bytes]
+) -> None:
+    all_busy(served, busy)
+    late, clients = served.connected(busy), list(map(served.connected, others))
+    wait_until(lambda: len(urls.reached) == PLACES + len(others), "the others are served")
+    served.advance(lanes.PROVIDER_PATIENCE - 1)
+    assert is_open(late)
+    served.advance(1.5)
+    assert one_answer(late).startswith(b"HTTP/1.1 503 ")
+    urls.go_on.set()
+    assert all(one_answer(each).startswith(b"HTTP/1.1 200 ") for each in clients)
+
+
+def test_two_slow_providers_hold_up_no_client_that_refreshes(
+    served: Served, sign_ins: Callable[[str], socket.socket]
+) -> None:
+    for name in ("corp", "other") * PLACES:
+        sign_ins(name)
+    wait_until(lambda: len(urls.reached) == PLACES_OF_PROVIDERS, "they have all threads")
+    client = served.connected(CLIENT)
+    wait_until(lambda: "/oauth/token" in urls.reached, "the client is served")
+    urls.go_on.set()
+    assert one_answer(client).startswith(b"HTTP/1.1 200 ")
 
 
 def test_made_up_providers_share_one_line(

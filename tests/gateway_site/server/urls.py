@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import path
 
+from gateway_site.forwarding.bounds.lanes import WAITS_FOR_DOCUMENT
 from oauth.clients.endpoints import arrival
 from oauth.clients.endpoints.answers import for_programs
 
@@ -35,10 +36,17 @@ def streamed(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(content())
 
 
+def consent(request: HttpRequest) -> HttpResponse:
+    return page(request)
+
+
+setattr(consent, WAITS_FOR_DOCUMENT, lambda method, query, site: query == "document")
+
 urlpatterns = [
     path("page", page),
     path("streamed", streamed),
     path("oauth/token", for_programs("GET")(page), name="oauth_clients_token"),
+    path("oauth/authorize", consent, name="oauth_clients_authorize"),
     path("sign-in/<str:provider_id>", sign_in),
     path("gateway/<path:path>", lambda request, path: page(request)),
 ]

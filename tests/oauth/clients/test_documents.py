@@ -254,6 +254,40 @@ def test_nobody_has_more_than_six_fetched_in_a_minute() -> None:
     assert fetch(documents, "ada", "https://app.example.com/again").name == "App"
 
 
+def test_nobody_waits_for_more_than_two_documents_at_once() -> None:
+    landing, begun = threading.Event(), threading.Semaphore(0)
+
+    def get(url: str) -> Answer:
+        begun.release()
+        landing.wait()
+        return told(url=url)
+
+    documents = Documents(get)
+    with ThreadPoolExecutor(2) as threads:
+        urls = [f"https://app{number}.example.com/c" for number in range(2)]
+        waiting = [threads.submit(fetch, documents, "ada", url) for url in urls]
+        for _ in urls:
+            begun.acquire()
+        try:
+            for url in (URL, urls[0]) * 10:
+                with pytest.raises(DocumentUnavailable, match="at once"):
+                    fetch(documents, "ada", url)
+        finally:
+            landing.set()
+        assert {each.result().name for each in waiting} == {"App"}
+    for number in range(4):  # those that were refused do not count
+        fetch(documents, "ada", f"https://more{number}.example.com/c")
+    with pytest.raises(DocumentUnavailable, match="minute"):
+        fetch(documents, "ada")
+
+
+def test_place_of_a_failed_fetch_is_free_again() -> None:
+    documents = Documents(lambda _: Answer(404, "text/plain", b""))
+    for _ in range(4):
+        with pytest.raises(UnknownClient):
+            fetch(documents)
+
+
 def test_failure_says_nothing_of_what_was_met(
     site: object, internet: Internet, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -13,18 +14,21 @@ from django.test import Client
 from pytest_django import Settings
 
 from oauth.clients import documents, live_grants
+from oauth.clients.endpoints import authorization
 from oauth.clients.grants import grants
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
-from oauth.clients.server import AuthorizationServer
+from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.network.http import Answer
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
-from tests.gateway_site.support.page_requests import assert_accessible
-from tests.oauth.clients.support.app import ISSUER, SERVER, App, WayBack
+from tests.gateway_site.support.page_requests import assert_accessible, parse
+from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.sessions_kms.support.stacks import Stack
+
+TYPED = {"sec-fetch-site": "none"}  # of an address that was typed, or opened by a program
 
 
 def decide(visitor: Visitor, address: str, decision: str = "allow") -> Any:
@@ -87,11 +91,97 @@ def test_nothing_that_a_client_names_is_fetched_for_who_is_not_signed_in(
     monkeypatch.setattr(documents, "_documents", documents.Documents(get))
     app.client_id = "https://app.example.com/client.json"
     for ask in (visitor.client.get, visitor.client.post):
-        assert "/accounts/login/" in ask(app.address())["Location"]
+        assert "/accounts/login/" in ask(app.address(), headers=TYPED)["Location"]
     assert fetched == []
     visitor.sign_in(corp)
-    assert visitor.client.get(app.address()).status_code == 400
+    assert visitor.client.get(app.address(), headers=TYPED).status_code == 400
     assert fetched == [app.client_id]
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have each address in the Internet be a good document; return which were fetched."""
+    found: list[str] = []
+
+    def get(address: str) -> Answer:
+        found.append(address)
+        document = {"client_id": address, "client_name": "App", "redirect_uris": [REDIRECT_URI]}
+        return Answer(200, "application/json", json.dumps(document).encode())
+
+    monkeypatch.setattr(documents, "_documents", documents.Documents(get))
+    return found
+
+
+# By https://www.w3.org/TR/fetch-metadata/, absent in older browsers, and what no browser sends.
+OTHERS = ["cross-site", "same-site", None, "", "None", "none, none", "same-origin,cross-site"]
+
+
+def test_page_of_another_site_has_nothing_fetched_and_leaves_a_person_their_fetches(
+    ada: Visitor, app: App, fetched: list[str]
+) -> None:
+    for number, site in enumerate(OTHERS * 3):
+        app.client_id = f"https://app{number}.example.com/client.json"
+        headers = {} if site is None else {"sec-fetch-site": site}
+        answer = ada.client.get(app.address(), headers=headers)
+        assert answer.status_code == 200
+        assert f"app{number}.example.com</p>" in answer.content.decode()
+        assert b'value="allow"' not in answer.content
+        assert ada.client.head(app.address(), headers=headers).status_code == 200
+    assert fetched == []
+    assert_accessible(answer.content.decode())
+    app.client_id = "https://app.example.com/client.json"
+    for site in ("none", "same-origin"):
+        page = ada.client.get(app.address(), headers={"sec-fetch-site": site})
+        assert b"<h1>Allow an app" in page.content
+    assert fetched == [app.client_id]
+
+
+@pytest.mark.parametrize("site", OTHERS)
+def test_click_on_the_page_before_has_the_document_fetched(
+    ada: Visitor, app: App, fetched: list[str], site: str | None
+) -> None:
+    """In every browser: what it sends with the form is not looked at, but the form's own token."""
+    headers = {} if site is None else {"sec-fetch-site": site}
+    app.client_id = "https://app.example.com/client.json"
+    page = parse(ada.client.get(app.address(), headers=headers).content.decode())
+    (form,) = [each for each in page.all("form") if "Continue" in each.text]
+    (button,) = form.all("button")
+    assert (form.attributes["method"], form.attributes["action"]) == ("post", app.address())
+    sent = {button.attributes["name"]: button.attributes["value"]}
+
+    strict = Client(enforce_csrf_checks=True, headers=headers)
+    strict.cookies = ada.client.cookies
+    assert strict.post(app.address(), sent).status_code == 403
+    assert fetched == []
+    (token,) = [each.attributes["value"] for each in form.all("input")]
+    asked = strict.post(app.address(), sent | {"csrfmiddlewaretoken": token})
+    assert b"<h1>Allow an app" in asked.content
+    assert fetched == [app.client_id]
+    # It is cached now, so that nobody has to press the button again.
+    assert b"<h1>Allow an app" in ada.client.get(app.address(), headers=headers).content
+    assert fetched == [app.client_id]
+
+
+def test_only_what_fetches_a_document_waits_in_the_line_for_it(
+    app: App, fetched: list[str]
+) -> None:
+    def waits(site: str, method: str = "GET") -> bool:
+        return authorization.waits_for_document(method, app.query(), site)
+
+    app.register()
+    assert not waits("none")
+    for client_id in ("https://app.example.com/client.json", "https://app.example.com/other"):
+        app.client_id = client_id
+        assert waits("none")
+        assert waits("same-origin")
+        assert waits("cross-site", "POST")
+        assert not any(waits(site or "") for site in OTHERS)
+    assert not authorization.waits_for_document(
+        "GET", "client_id=https://app.example.com/x", "none"
+    )
+    documents.documents().client(authorization_server(), app.client_id, "1")
+    assert not waits("none")
+    assert not waits("none", "POST")
 
 
 def test_nothing_is_kept_or_given_before_somebody_allows_it(

@@ -1,0 +1,104 @@
+"""Pages of other sites lead to clients whose documents are not cached, in a real Chromium.
+
+`localhost` and `127.0.0.1` are two sites to it, two ports of one of them are one site. What
+Chromium says of a navigation is its own word, along redirects as well; the gateway is the local
+stack's, which fetches documents by TLS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.clients import consent_address
+from tests.e2e.signing_in import arrive
+from tests.e2e.stack import LocalStack
+from tests.gateway_site.support.documents import HOST, REDIRECT_URI, DocumentSite, address_of
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+
+
+@contextmanager
+def page_that_leads_to(address: str, host: str) -> Iterator[str]:
+    """Serve a page of another origin that leads to an address by itself; return its own."""
+    script = f"<script>location.replace({address!r})</script>"
+    body = f"<!doctype html><title>Evil</title><link rel=icon href=data:,>{script}".encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://{host}:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask_for(stack: LocalStack, path: str) -> str:
+    """Return the address by which the client of a document asks for consent."""
+    return consent_address(stack, address_of(path), REDIRECT_URI)
+
+
+def expect_page_before(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Continue to an app?")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text(HOST)
+
+
+def expect_consent(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Allow an app")).to_be_visible()
+    expect(page.get_by_role("main")).to_contain_text("An app")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_page_of_another_origin_has_nothing_fetched_until_the_person_clicks(
+    stack: LocalStack, documents: DocumentSite, page: Page, host: str
+) -> None:
+    arrive(page, stack)
+    path = f"/led-from-{host}"
+    with page_that_leads_to(ask_for(stack, path), host) as evil:
+        page.goto(evil)
+        expect_page_before(page)
+        page.reload()
+        expect_page_before(page)
+    assert path not in documents.asked
+    page.get_by_role("button", name="Continue").click()
+    expect_consent(page)
+    assert documents.asked.count(path) == 1
+
+
+def test_person_who_signs_in_on_the_way_clicks_as_well(
+    stack: LocalStack, documents: DocumentSite, page: Page
+) -> None:
+    """Not even a typed address is one any more after the way over the provider."""
+    page.goto(ask_for(stack, "/signing-in"))
+    page.get_by_role("button", name="Sign in with Local provider").click()
+    page.get_by_label("Username").fill("ada")
+    page.get_by_label("Password").fill("ada")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Allow").click()  # at the provider
+    expect_page_before(page)
+    assert "/signing-in" not in documents.asked
+    page.get_by_role("button", name="Continue").click()
+    expect_consent(page)
+
+
+def test_typed_address_shows_the_consent_at_once(stack: LocalStack, page: Page) -> None:
+    """As one does that a program opens in the browser."""
+    arrive(page, stack)
+    page.goto(ask_for(stack, "/typed"))
+    expect_consent(page)
