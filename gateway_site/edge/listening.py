@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway_site.edge.asgi import Receive
+from gateway_site.edge.trusted_proxies import address, counted_under
 
+SHOWN = frozenset({b"authorization", b"cookie"})
 ANSWER_TIME = 60.0  # seconds in which a client must take the next piece of an answer
 
 
@@ -20,10 +22,21 @@ class Client:
     """The channel of one request, which can be listened to before anybody reads it."""
 
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
+        self._scope = scope
         self._receive = receive
         # To ask for the body would tell such a client to send it.
         self._is_asked = b"expect" in [name.lower() for name, _ in scope["headers"]]
         self._heard: deque[Mapping[str, Any]] = deque()
+
+    def key(self) -> tuple[str | None, int]:
+        """Return by what requests that wait are told apart: address, then cookies and token.
+
+        Nobody has been found out by then, and cookies may be made up: the address comes first.
+        """
+        peer = self._scope.get("client")
+        found = None if peer is None else address(peer[0])
+        shown = [value for name, value in self._scope["headers"] if name.lower() in SHOWN]
+        return None if found is None else counted_under(found), hash(tuple(shown))
 
     async def receive(self) -> Mapping[str, Any]:
         """Return the next message, one that was heard already first."""

@@ -74,6 +74,11 @@ def client_of(peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> Addre
     return client(found, [value for name, value in headers if name == FORWARDED_FOR], networks)
 
 
+def counted_under(found: Address) -> str:
+    """Return whom an address is counted under: an IPv6 client has a whole /64 to choose from."""
+    return found.packed[:8].hex() if isinstance(found, IPv6Address) else str(found)
+
+
 def asgi(application: ASGIApplication) -> ASGIApplication:
     """Return an application that sees the client's address in place of a trusted proxy's.
 

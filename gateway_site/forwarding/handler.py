@@ -17,13 +17,14 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import cache
 from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
@@ -37,7 +38,7 @@ from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
 from gateway_site.forwarding import admission, client_calls, proxy
 from gateway_site.forwarding.ahead import page
-from gateway_site.forwarding.bounds.gate import Busy, Gate
+from gateway_site.forwarding.bounds.gate import Busy, Gate, PersonGates
 from gateway_site.forwarding.bounds.lanes import (
     CLIENTS,
     THREADS,
@@ -59,6 +60,9 @@ from sessions_kms import ahead
 
 logger = logging.getLogger(__name__)
 
+Content = Mapping[str, Any]  # of a session
+Making = Callable[[Content], Awaitable[HttpResponseBase]]
+
 ASK_A_PROVIDER = frozenset({sign_in, callback, backchannel_logout})
 BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
@@ -68,6 +72,8 @@ OF_CONTENT = frozenset({b"content-length", b"content-type"})  # of an answer tha
 # Calls that are admitted at one time: of a thousand that come at once the first is on its way to
 # its upstream before the last is looked at, and no time-out measures how busy the event loop is.
 ADMISSIONS = 32
+# Pages of one person that are made at one time. One more waits so many seconds; nobody else does.
+OWN_PAGES, OWN_PATIENCE = THREADS // 4, 5.0
 BUSY = "Too many requests wait here. Try again in a few seconds."
 
 _shed = Tally(logger, "%d requests were told to come again: no thread was free.")
@@ -84,6 +90,7 @@ class GatewayHandler(ASGIHandler):
         self._doors = Gate(ADMISSIONS)
         self._calls = Lane("gateway-admission", THREADS)
         self._pages = Lane("gateway-pages", THREADS)
+        self._own_pages = PersonGates(OWN_PAGES, OWN_PATIENCE)
         self._providers = ProviderLane()
         self._clients = ClientLanes()
 
@@ -149,27 +156,47 @@ class GatewayHandler(ASGIHandler):
     async def _made(self, scope: Any, client: Client, body: io.BytesIO) -> HttpResponseBase:
         """Return a page: in the event loop, if all that it waits for can be read ahead."""
         match = _match(scope)
+        work = Passage(self, self.admission, scope, body).in_thread
         if match is not None and (match.url_name or "").startswith(CLIENTS):
-            work = Passage(self, self.admission, scope, body).in_thread
             return await self._clients.choose(match.func, scope).run(client, work)
         if (provider := _provider_asked(match)) is not None:
-            work = Passage(self, self.admission, scope, body).in_thread
             return await self._providers.run(client, work, provider=provider)
-        reads = page.reads_of(match.func, scope["method"]) if match else None
-        if reads is None or not self.admission.is_known:
-            work = Passage(self, self.admission, scope, body).in_thread
+        if match is None or not page.is_own(match.func, scope["method"]):
             return await self._pages.run(client, work)
         seen = _seen(scope)
+        reads = page.reads_of(match.func, scope["method"])
+        if reads is None or not self.admission.is_known:
+            return await self._of_person(seen, client, lambda _: self._pages.in_thread(work))
         passage = Passage(self, self.admission, seen, body)
-        session = ahead.session(own_cookies.believed(seen))
-        async with self._pages.place(client), session as content:
-            try:
-                with suppress(NeedsThread):
-                    await page.read(seen, content, reads, self._pages.apart)
-                    return passage.in_loop()
-            finally:
-                page.drop(seen)  # What is done in a thread asks for everybody and everything.
-            return await self._pages.in_thread(passage.in_thread)
+        return await self._of_person(
+            seen, client, lambda content: self._read_ahead(seen, passage, content, reads)
+        )
+
+    async def _of_person(self, seen: Any, client: Client, make: Making) -> HttpResponseBase:
+        """Return a page that is its person's own, of which each has so many made at one time."""
+        cookies = own_cookies.believed(seen)
+        async with self._pages.place(client), ahead.session(cookies) as content:
+            own = self._own_pages.place(content.get(SESSION_KEY), client)
+            if own.take_at_once():
+                try:
+                    return await make(content)
+                finally:
+                    own.leave()
+        # Who waits for an own page to be made holds up nobody else's. The session is read again.
+        async with own, self._pages.place(client), ahead.session(cookies) as content:
+            return await make(content)
+
+    async def _read_ahead(
+        self, seen: Any, passage: Passage, content: Content, reads: Mapping[str, page.Read]
+    ) -> HttpResponseBase:
+        """Return a page that reads what it shows ahead; in a thread where that is not all."""
+        try:
+            with suppress(NeedsThread):
+                await page.read(seen, content, reads, self._pages.apart)
+                return passage.in_loop()
+        finally:
+            page.drop(seen)  # What is done in a thread asks for everybody and everything.
+        return await self._pages.in_thread(passage.in_thread)
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer who asks for health, without waiting in a line: busy must not look broken."""

@@ -15,9 +15,11 @@ from django.http import HttpRequest
 
 from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import ANSWER_TIME, ClientGone
+from gateway_site.edge.tally import Tally
 from gateway_site.edge.trusted_proxies import Address, address
 from gateway_site.forwarding import bearer, client_calls
 from gateway_site.forwarding.bounds.concurrency_limit import Slots
+from gateway_site.forwarding.bounds.person_calls import person_calls
 from gateway_site.forwarding.bounds.within import within
 from gateway_site.forwarding.call import Call
 from gateway_site.forwarding.call_watch import Watched
@@ -28,9 +30,9 @@ from gateway_site.rules.body import EMPTY, TAKES_BODY, Body
 from gateway_site.rules.headers import Headers, joined, to_browser, to_upstream
 from gateway_site.rules.problems import Problem, forbidden, signed_out, unavailable
 from gateway_site.transport import upstream_client
-from gateway_site.transport.connections import Busy
 from gateway_site.transport.failures import UpstreamFailed, UpstreamTimeout
 from gateway_site.transport.http1 import Answer
+from gateway_site.transport.places import Busy
 from gateway_site.transport.request import request
 from oauth import TokenSet
 from oauth.provider import dpop
@@ -47,6 +49,7 @@ UNBUFFERED = (b"x-accel-buffering", b"no")
 READER_TIMEOUT = ANSWER_TIME
 
 slots = Slots()
+_no_connection = Tally(logger, "%d calls found no free connection to their upstream.")
 
 
 async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> Problem | None:
@@ -63,7 +66,8 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
             slots.taken(client_calls.bounded_as(call), call.upstream.max_concurrent),
             Watched(exchange.body.watch, lambda: caller.watch(SESSION_CHECK)),
         ):
-            await exchange.run()
+            async with person_calls().place(owner, call.upstream):
+                await exchange.run()
     except Problem as problem:
         return problem
     except SessionEnded:
@@ -169,7 +173,10 @@ class _Exchange:
             answer = await upstream_client.ask(call.owner, self.upstream, asked)
         except url_rules.PathRefused as refused:
             raise Problem(400, "bad_path", str(refused)) from None
-        except (UpstreamFailed, Busy) as error:
+        except Busy:
+            _no_connection.add()
+            raise unavailable("busy", "Too many calls are open.") from None
+        except UpstreamFailed as error:
             self._log(error)
             raise _failure(error) from None
         if is_bound:
@@ -263,9 +270,7 @@ def _without(extra: Headers, headers: Headers) -> Headers:
     return [(name, value) for name, value in extra if name not in names]
 
 
-def _failure(error: Exception) -> Problem:
-    if isinstance(error, Busy):
-        return unavailable("busy", "Too many calls are open.")
+def _failure(error: UpstreamFailed) -> Problem:
     if isinstance(error, UpstreamTimeout):
         return Problem(504, "upstream_timeout", "The upstream did not answer in time.")
     return Problem(502, "upstream_failed", "The upstream could not be reached, or failed.")

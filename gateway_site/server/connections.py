@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, OrderedDict, defaultdict
-from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -179,9 +178,4 @@ def peer_of(address: tuple[str, int] | None) -> str | None:
         return None
     if settings.SECURE_PROXY_SSL_HEADER and not proxies:
         return None
-    return counted_under(found)
-
-
-def counted_under(found: IPv4Address | IPv6Address) -> str:
-    """Return whom an address is counted under: an IPv6 client has a whole /64 to choose from."""
-    return found.packed[:8].hex() if isinstance(found, IPv6Address) else str(found)
+    return trusted_proxies.counted_under(found)

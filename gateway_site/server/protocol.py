@@ -220,7 +220,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _take(self) -> bool:
         """Count the request under the client that a trusted proxy names, if one has its share."""
         found = trusted_proxies.client_of(self.client and self.client[0], self.headers)
-        client = None if found is None else connections.counted_under(found)
+        client = None if found is None else trusted_proxies.counted_under(found)
         has_place = client is None or self._all.take(client)
         self._clients.append(client if has_place else None)
         return has_place

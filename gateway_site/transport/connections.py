@@ -7,11 +7,13 @@ tells itself whether its last exchange ended cleanly. All of it runs in one even
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from gateway_site.transport.places import Places, give_back, take_at_once, take_within
 
 
 class Connection(Protocol):
@@ -43,10 +45,6 @@ class Owner(NamedTuple):
     person: str
 
 
-class Busy(Exception):
-    """All connections are in use, and none was given back in time."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """How many connections there may be, in use and idle together, and how many idle ones."""
@@ -54,6 +52,7 @@ class Limits:
     in_all: int = 4096
     per_upstream: int = 2048
     idle: int = 256
+    idle_per_person: int = 64
     idle_expiry: float = 4.0  # seconds; uvicorn and Node close after 5, and who is first wins
 
 
@@ -66,42 +65,6 @@ class Lease(Generic[C]):
     connection: C
     expires: float = 0.0
     has_ended: bool = False  # the owner's right to call: it is not kept then
-
-
-class Places:
-    """So many places; whoever finds none stands in line. `free` ones are for nobody who does.
-
-    As `asyncio.Semaphore`, where a place that is there is taken by a call of a coroutine.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.free = count
-        self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
-
-    async def take(self) -> None:
-        """Take one."""
-        if self.free:
-            self.free -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line[turn] = None
-        try:
-            await turn
-        except BaseException:
-            if turn.done() and not turn.cancelled():  # It was given one in this very moment.
-                self.give_back()
-            raise
-        finally:
-            self._line.pop(turn, None)
-
-    def give_back(self) -> None:
-        """Give one to the first in line who still waits, or lay it down."""
-        while self._line:
-            turn, _ = self._line.popitem(last=False)
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.free += 1
 
 
 class Connections(Generic[C]):
@@ -120,6 +83,7 @@ class Connections(Generic[C]):
         self._in_use: set[Lease[C]] = set()
         self._idle: dict[Lease[C], None] = {}  # whoever has been idle longest first
         self._idle_of: defaultdict[tuple[Hashable, Owner], list[Lease[C]]] = defaultdict(list)
+        self._idle_of_person: Counter[str] = Counter()
         self._taken: Counter[Hashable] = Counter()
 
     async def take(
@@ -133,10 +97,12 @@ class Connections(Generic[C]):
     ) -> Lease[C]:
         """Return a connection of this owner's: a clean idle one unless `anew`, else a new one.
 
-        Waits for `patience` seconds where all are in use. Raises Busy, and what `connect` does.
+        Waits for `patience` seconds where all are in use, first for the upstream's, so that one
+        that is busy holds up no other. Raises Busy, and what `connect` does.
         """
-        if not self._enter_at_once(upstream):
-            await self._wait(upstream, patience)
+        places = self._per_upstream[upstream], self._in_all
+        if not take_at_once(*places):
+            await take_within(patience, (owner.person, owner.holder), *places)
         self._taken[upstream] += 1
         try:
             lease = None if anew else self._kept(upstream, owner)
@@ -151,7 +117,7 @@ class Connections(Generic[C]):
 
     def kept(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
         """Return a clean idle connection of this owner's, where it needs no wait; it is taken."""
-        if not self._enter_at_once(upstream):
+        if not take_at_once(self._per_upstream[upstream], self._in_all):
             return None
         self._taken[upstream] += 1
         lease = self._kept(upstream, owner)
@@ -173,8 +139,8 @@ class Connections(Generic[C]):
         lease.expires = self._clock() + self._limits.idle_expiry
         self._idle[lease] = None
         self._idle_of[lease.upstream, lease.owner].append(lease)
-        if (too_many := len(self._idle) - self._limits.idle) > 0:
-            self._close_first(too_many, self._idle)
+        self._idle_of_person[lease.owner.person] += 1
+        self._close_too_many_idle(lease.owner.person)
         if self._timer is None:
             self._watch_expiry()
 
@@ -198,32 +164,9 @@ class Connections(Generic[C]):
         """Return how many there are, those that are being made left out."""
         return len(self._idle) + len(self._in_use)
 
-    def _enter_at_once(self, upstream: Hashable) -> bool:
-        one, every = self._per_upstream[upstream], self._in_all
-        if not (one.free and every.free):
-            return False
-        one.free -= 1
-        every.free -= 1
-        return True
-
-    async def _wait(self, upstream: Hashable, patience: float) -> None:
-        """Wait for one's turn: first for the upstream's, so that one that is busy holds up none."""
-        one = self._per_upstream[upstream]
-        try:
-            async with asyncio.timeout(patience):
-                await one.take()
-                try:
-                    await self._in_all.take()
-                except BaseException:
-                    one.give_back()
-                    raise
-        except TimeoutError:
-            raise Busy from None
-
     def _leave(self, upstream: Hashable) -> None:
         self._taken[upstream] -= 1
-        self._per_upstream[upstream].give_back()
-        self._in_all.give_back()
+        give_back(self._per_upstream[upstream], self._in_all)
 
     def _kept(self, upstream: Hashable, owner: Owner) -> Lease[C] | None:
         """Return the owner's connection that was used last, if it can be used again."""
@@ -242,6 +185,14 @@ class Connections(Generic[C]):
         taken = self._taken.total()
         self._close_first(len(self._idle) + taken - self._limits.in_all, self._idle)
 
+    def _close_too_many_idle(self, person: str) -> None:
+        """Close idle ones over the limits; a person's own first, who may have many holders."""
+        over = self._idle_of_person[person] - self._limits.idle_per_person
+        if over > 0:
+            theirs = (lease for lease in self._idle if lease.owner.person == person)
+            self._close_first(over, theirs)
+        self._close_first(len(self._idle) - self._limits.idle, self._idle)
+
     def _close_first(self, count: int, leases: Iterable[Lease[C]]) -> None:
         for lease in list(islice(leases, max(count, 0))):
             self._close(lease)
@@ -256,6 +207,9 @@ class Connections(Generic[C]):
         self._idle_of[key].remove(lease)
         if not self._idle_of[key]:
             del self._idle_of[key]
+        self._idle_of_person[lease.owner.person] -= 1
+        if not self._idle_of_person[lease.owner.person]:
+            del self._idle_of_person[lease.owner.person]
 
     def _watch_expiry(self) -> None:
         if self._idle:

@@ -30,6 +30,8 @@ from sessions_kms.signals import session_cycled, session_ended
 
 logger = logging.getLogger(__name__)
 
+IDLE_SHARE = 4  # a quarter of the idle connections may be one person's
+
 Pool = Connections[Http1Connection]
 _pools: dict[asyncio.AbstractEventLoop, Pool] = {}
 os.register_at_fork(after_in_child=_pools.clear)  # their loops are the parent's
@@ -41,15 +43,22 @@ def pool() -> Pool:
     if loop not in _pools:
         for ended in [each for each in _pools.copy() if each.is_closed()]:
             _pools.pop(ended, None)
-        _pools[loop] = Connections(_limits(), loop.time, loop.call_later)
+        _pools[loop] = Connections(limits(), loop.time, loop.call_later)
     return _pools[loop]
 
 
-def _limits() -> Limits:
+def limits() -> Limits:
     """Return the usual limits, or what the descriptors of this process leave for upstreams."""
     found = Limits()
     fitting = descriptors.each_way(descriptors.allowed())
-    return replace(found, in_all=min(found.in_all, fitting), idle=min(found.idle, fitting))
+    idle = min(found.idle, fitting)
+    return replace(
+        found,
+        in_all=min(found.in_all, fitting),
+        per_upstream=min(found.per_upstream, fitting),
+        idle=idle,
+        idle_per_person=max(1, idle // IDLE_SHARE),
+    )
 
 
 async def close() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Full, Queue
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 THREADS = 4
 WAITING_MAX = 1000
+SHARE = 4  # a quarter of what waits may be caused by one account
 AT_EXIT = 1.0  # seconds
 
 T = TypeVar("T")
@@ -29,13 +31,22 @@ class Background:
 
     def __init__(self, threads: int = THREADS, waiting: int = WAITING_MAX) -> None:
         self._queue: Queue[Callable[[], None]] = Queue(waiting)
+        self._share = max(1, waiting // SHARE)
+        self._accounts: Counter[str] = Counter()  # what each has waiting or under way
+        self._counting = Lock()
         self._left_to_start = threads
         self._starting = Lock()
 
-    def submit(self, call: Callable[[], T]) -> Future[T]:
-        """Run a call soon. Its future is cancelled at once when too much is waiting."""
+    def submit(self, call: Callable[[], T], account: str | None = None) -> Future[T]:
+        """Run a call soon. Its future is cancelled at once when too much is waiting.
+
+        ``account`` is whose sign-outs, say, cause it: one that causes many leaves room to others.
+        """
         future: Future[T] = Future()
+        if account is not None:
+            future.add_done_callback(lambda _: self._uncount(account))
         try:
+            self._count(account)
             self._queue.put_nowait(lambda: _run(call, future))
         except Full:
             future.cancel()
@@ -49,6 +60,21 @@ class Background:
         done = self._queue.all_tasks_done
         with done:
             return done.wait_for(lambda: self._queue.unfinished_tasks == 0, seconds)
+
+    def _count(self, account: str | None) -> None:
+        """Count one more of an account. Raises Full, and then counts it all the same."""
+        if account is None:
+            return
+        with self._counting:
+            self._accounts[account] += 1
+            if self._accounts[account] > self._share:
+                raise Full
+
+    def _uncount(self, account: str) -> None:
+        with self._counting:
+            self._accounts[account] -= 1
+            if not self._accounts[account]:
+                del self._accounts[account]
 
     def _start_thread(self) -> None:
         with self._starting:
@@ -66,9 +92,9 @@ class Background:
                 self._queue.task_done()
 
 
-def submit(call: Callable[[], T]) -> Future[T]:
+def submit(call: Callable[[], T], account: str | None = None) -> Future[T]:
     """Run a call soon, in this process's background."""
-    return _background.submit(call)
+    return _background.submit(call, account)
 
 
 def drain(seconds: float = AT_EXIT) -> bool:

@@ -38,7 +38,7 @@ def revoke_soon(services: Services, name: str, token_set: TokenSet) -> None:
         logger.warning("A grant of %s was not revoked: its client is not configured.", name)
         return
     revocation = _Revocation(provider, services)
-    background.submit(lambda: revocation.run(token_set))
+    background.submit(lambda: revocation.run(token_set), account=f"{name}/{token_set.subject}")
 
 
 class _Revocation:

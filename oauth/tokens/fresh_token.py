@@ -68,6 +68,7 @@ class FreshToken:
     def _in_turn(self, held: TokenSet, lasts: bool) -> InTurn:
         return InTurn(
             held.grant_secret,
+            (self.provider.name, held.subject),
             patience=0 if lasts else WAIT_MAX + WORK_MAX,
             steps=lambda: self._turn(held.subject, lasts),
         )

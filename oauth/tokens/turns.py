@@ -2,12 +2,15 @@
 
 Threads and tasks of event loops take turns, whoever has waited longest first. What a task has
 begun is finished whatever happens to its caller; one that is cancelled before that leaves.
+
+A person may have many grants, in apps and in browsers. A few of them are refreshed at one time:
+a provider that is slow with one account would otherwise take all threads that ask it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -15,12 +18,14 @@ from typing import Any
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network.sql_connections import give_back
+from oauth.network.thread_pools import THREADS
 from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.finishing import Finisher
 from sessions_kms.concurrency.steps import Steps, run
 from sessions_kms.concurrency.turn import Turn
 
 TASKS_MAX = 1024  # of one process, those that wait included
+PER_ACCOUNT = THREADS // 4  # refreshes of one account at a provider, at one time in one process
 
 
 class Busy(ProviderUnavailable):
@@ -35,16 +40,20 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._turns: dict[str, tuple[Turn, int]] = {}
+        self._turns: dict[Hashable, tuple[Turn, int]] = {}
 
     def __len__(self) -> int:
         """Return how many names somebody wants."""
         return len(self._turns)
 
     @contextmanager
-    def of(self, name: str) -> Iterator[Turn]:
-        """Want the turn of a name, which is everybody's who wants it meanwhile."""
+    def of(self, *names: Hashable) -> Iterator[Turn]:
+        """Want the turn of a name, which is everybody's who wants it meanwhile.
+
+        Of several names it is the one that the fewest want.
+        """
         with self._lock:
+            name = min(names, key=self._wanted)
             turn, wanted = self._turns.get(name) or (Turn(), 0)
             self._turns[name] = turn, wanted + 1
         try:
@@ -52,7 +61,10 @@ class Turns:
         finally:
             self._leave(name)
 
-    def _leave(self, name: str) -> None:
+    def _wanted(self, name: Hashable) -> int:
+        return self._turns[name][1] if name in self._turns else 0
+
+    def _leave(self, name: Hashable) -> None:
         with self._lock:
             turn, wanted = self._turns.pop(name)
             if wanted > 1:
@@ -63,11 +75,13 @@ class Turns:
 class InTurn:
     """The wait for steps that one at a time does in this process, of all with the same name.
 
-    ``patience`` is how many seconds the turn is waited for. Raises Busy, and what the steps
+    ``account`` is whose they are, at which provider: a few of one account are done at one time.
+    ``patience`` is how many seconds each turn is waited for. Raises Busy, and what the steps
     raise.
     """
 
     name: str = field(repr=False)  # a grant secret
+    account: tuple[str, str] = field(repr=False)
     patience: float
     steps: Callable[[], Steps[Any]] = field(repr=False)
     has_begun: bool = field(default=False, init=False)
@@ -83,20 +97,27 @@ class InTurn:
 
     def _in_turn(self) -> Steps[Any]:
         with _turns.of(self.name) as turn:
-            if not (yield from self._came(turn)):
-                raise Busy
+            yield from self._come(turn)
+            try:
+                return (yield from self._of_account())
+            finally:
+                turn.give_back()
+
+    def _of_account(self) -> Steps[Any]:
+        with _accounts.of(*((*self.account, each) for each in range(PER_ACCOUNT))) as turn:
+            yield from self._come(turn)
             self.has_begun = True
             try:
                 return (yield from self.steps())
             finally:
                 turn.give_back()
 
-    def _came(self, turn: Turn) -> Steps[bool]:
+    def _come(self, turn: Turn) -> Steps[None]:
+        """Wait for a turn, and take it. Raises Busy."""
         try:
             yield from turn.take(within=self.patience)
         except StoreUnavailable:
-            return False
-        return True
+            raise Busy from None
 
 
 def _seen(_: BaseException) -> None:
@@ -104,10 +125,10 @@ def _seen(_: BaseException) -> None:
 
 
 def _forget_turns() -> None:
-    global _turns  # noqa: PLW0603 - the parent may have forked while a thread had its turn
-    _turns = Turns()
+    global _turns, _accounts
+    _turns, _accounts = Turns(), Turns()  # The parent may have forked while a thread had its turn.
 
 
-_turns = Turns()
+_turns, _accounts = Turns(), Turns()
 _refreshes = Finisher(TASKS_MAX, left=_seen, busy=Busy)
 os.register_at_fork(after_in_child=_forget_turns)

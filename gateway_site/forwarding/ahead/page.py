@@ -113,6 +113,11 @@ def reads_ahead(**reads: Read) -> Callable[[View], View]:
     return mark
 
 
+def is_own(view: Callable[..., object], method: str) -> bool:
+    """Return True if a page may take long by what its person has: it shows that, or changes it."""
+    return hasattr(view, ATTRIBUTE) or method not in METHODS
+
+
 def reads_of(view: Callable[..., object], method: str) -> Mapping[str, Read] | None:
     """Return what a view of this method reads ahead; None where it cannot run in the loop.
 

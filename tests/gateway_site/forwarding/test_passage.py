@@ -166,13 +166,15 @@ def in_a_new_loop(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         return threads.submit(lambda: asyncio.run(bounded())).result()
 
 
-async def ask(handler: GatewayHandler, address: str, key: str = "", root: str = "") -> Answer:
+async def ask(
+    handler: GatewayHandler, address: str, key: str = "", root: str = "", *, method: str = "GET"
+) -> Answer:
     """Return status, content and headers of a raw ASGI call."""
     where, _, query = address.partition("?")
     told: list[dict[str, Any]] = []
     scope = {
         "type": "http",
-        "method": "GET",
+        "method": method,
         "path": root + where,
         "raw_path": (root + where).encode(),
         "query_string": query.encode(),

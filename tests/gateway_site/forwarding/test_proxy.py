@@ -7,6 +7,7 @@ import gc
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.http import HttpRequest, HttpResponse
 
+from gateway_site.edge import descriptors
 from gateway_site.forwarding import bearer, proxy
 from gateway_site.forwarding.call import Call
 from gateway_site.rules.headers import Headers
@@ -76,13 +78,13 @@ class Session(SessionStore):
     """A session to which a reference can be weak."""
 
 
-def call_of(url: str) -> Call:
+def call_of(url: str, person: str = "1") -> Call:
     request = HttpRequest()
     request.META.update({"SERVER_NAME": "testserver", "SERVER_PORT": "80"})
     request.session = Session("a" * 32)
     return Call(
         request=request,
-        owner=Owner("session", "1"),
+        owner=Owner("session", person),
         upstream=configured({"UPSTREAM_API_URL": url, "UPSTREAM_API_PROVIDER": "corp"})["api"],
         method="GET",
         target=f"{url}/x",
@@ -163,3 +165,33 @@ async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> N
         await asyncio.wait([task])
         assert not len(client.pool())
     assert not len(proxy.slots)
+
+
+async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two people have half of them each, and it takes a line in the log, whoever comes then."""
+    monkeypatch.setattr(descriptors, "allowed", lambda: 0)
+    monkeypatch.setattr(proxy._no_connection, "_told", float("-inf"))
+    everything = client.limits().per_upstream
+    async with upstream_saying(STREAM + EVENT) as url:
+        servers = [Server() for _ in range(everything)]
+        calls = [call_of(url, person=str(n % 2)) for n in range(everything)]
+        tasks = [
+            asyncio.create_task(proxy.forward(call, server.receive, server.send, []))
+            for call, server in zip(calls, servers, strict=True)
+        ]
+        for server in servers:
+            await server.came.wait()
+        for _ in range(3):
+            late = call_of(url, person="late")
+            late.upstream = replace(late.upstream, connect_timeout=0)
+            problem = await proxy.forward(late, Server().receive, Server().send, [])
+            assert problem is not None
+            assert (problem.status, problem.code) == (503, "busy")
+            assert int(problem.headers["Retry-After"]) > 0
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert lines == ["1 calls found no free connection to their upstream."]

@@ -13,9 +13,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import SESSION_KEY
 
-from gateway_site.forwarding import proxy
 from gateway_site.transport import upstream_client as client
-from gateway_site.transport.connections import Busy, Lease, Owner
+from gateway_site.transport.connections import Lease, Owner
 from gateway_site.transport.http1 import Http1Connection
 from sessions_kms.backend import SessionStore
 from sessions_kms.operations import ending
@@ -140,9 +139,3 @@ def counted_in_child(pools: Sized) -> int:
         os._exit(len(pools))
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
-
-
-def test_call_that_finds_all_connections_in_use_is_told_to_come_back() -> None:
-    problem = proxy._failure(Busy())
-    assert (problem.status, problem.code) == (503, "busy")
-    assert int(problem.headers["Retry-After"]) > 0

@@ -211,7 +211,7 @@ def test_idle_connections_to_upstreams_take_no_descriptor_from_what_is_kept_free
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gateway_site.edge.descriptors.allowed", lambda: 300)
-    limits = upstream_client._limits()
+    limits = upstream_client.limits()
     assert limits.in_all == each_way(300) < Limits().in_all
     assert limits.idle <= limits.in_all
 

@@ -34,9 +34,10 @@ class Channel:
         return await self._messages.get()
 
 
-def client(channel: Channel | None = None, **headers: str) -> Client:
+def client(channel: Channel | None = None, peer: str | None = None, **headers: str) -> Client:
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return Client({"headers": raw}, (channel or Channel()).receive)
+    scope = {"headers": raw, "client": None if peer is None else (peer, 4711)}
+    return Client(scope, (channel or Channel()).receive)
 
 
 class Visit:
@@ -196,3 +197,38 @@ async def test_who_finds_a_place_is_not_listened_to() -> None:
     channel = Channel(GONE)
     await Visit(Gate(1), "a", [], client(channel)).left()
     assert channel.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("many", "one"),
+    [
+        ([client(peer="192.0.2.1")], client(peer="192.0.2.2")),
+        # What somebody shows can be made up, and an IPv6 client has a whole /64.
+        ([client(peer="192.0.2.1", Cookie=f"a={n}") for n in range(20)], client(peer="192.0.2.2")),
+        ([client(peer=f"2001:db8::{n + 1}") for n in range(20)], client(peer="2001:db8:0:1::1")),
+        # Behind one address, people and apps are told apart by what they show.
+        ([client(peer="192.0.2.1", Cookie="a=1")], client(peer="192.0.2.1", Cookie="a=2")),
+        ([client(Authorization="Bearer a")], client(Authorization="Bearer b")),
+        ([client(Cookie="a=1")], client()),
+    ],
+    ids=["address", "made-up cookies", "IPv6", "cookie", "token", "nothing"],
+)
+def test_who_sends_many_requests_keeps_nobody_else_from_their_turn(
+    many: list[Client], one: Client
+) -> None:
+    @on_moved_clock
+    async def crowded() -> None:
+        gate, order = Gate(1), list[str]()
+        inside = Visit(gate, "inside", order)
+        await turns()
+        crowd = [Visit(gate, "many", order, many[n % len(many)]) for n in range(40)]
+        other = Visit(gate, "one", order, one)
+        await turns()
+        await inside.left()
+        for each in [*crowd, other]:
+            each.leave.set()
+        await asyncio.wait([each.task for each in [*crowd, other]])
+        assert order.index("one") == 2  # after "inside" and one of the many
+        assert len(order) == 42
+
+    crowded()

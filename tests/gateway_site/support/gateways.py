@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,11 +140,17 @@ def upstream_variables(name: str, port: int, **more: str) -> dict[str, str]:
 
 @contextmanager
 def running_gateway(
-    folder: Path, *, sessions: int = 8, database: str | None = None, issuer: str = ""
+    folder: Path,
+    *,
+    sessions: int = 8,
+    database: str | None = None,
+    issuer: str = "",
+    variables: Mapping[str, str] = {},
 ) -> Iterator[Gateway]:
+    """Run one; `variables` come on top of those of its upstreams."""
     port, upstream_port, mcp_port, careless_port, nobody = free_ports(5)
     with canned_server() as canned:
-        variables = (
+        declared = (
             upstream_variables("ECHO", upstream_port, MAX_CONCURRENT="2000", MAX_BODY="2000000000")
             | upstream_variables(
                 "DEEP", upstream_port, URL=f"http://127.0.0.1:{upstream_port}/v1/x"
@@ -163,6 +169,9 @@ def running_gateway(
             | upstream_variables("TOLD", upstream_port, CLIENT_ADDRESS="1")
             | upstream_variables("CARELESS", careless_port, READ_TIMEOUT="5")
             | upstream_variables("OPEN", upstream_port, MAX_CONCURRENT="2", CLIENTS="1")
+            | upstream_variables(
+                "SCARCE", upstream_port, MAX_CONCURRENT="2", CLIENTS="1", CONNECT_TIMEOUT="1"
+            )
             | upstream_variables("LED", canned.port, READ_TIMEOUT="5", CLIENTS="1")
             | upstream_variables("UNHELD", upstream_port, PROVIDER="absent", CLIENTS="1")
             | upstream_variables(
@@ -176,6 +185,7 @@ def running_gateway(
             "AUTHORIZATION_ISSUER": f"http://127.0.0.1:{port}",
             "CLIENTS_REGISTRATION": "1",
             "GATEWAY_TEST_DATABASE": database or f"sqlite:///{folder}/gateway.sqlite3?{OPTIONS}",
+            **declared,
             **variables,
         }
         package = "tests.gateway_site.support"

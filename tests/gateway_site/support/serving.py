@@ -36,6 +36,7 @@ from django.middleware.security import SecurityMiddleware  # noqa: E402
 from gateway_site.asgi import application, django_application  # noqa: E402
 from gateway_site.forwarding import bearer as tokens  # noqa: E402
 from gateway_site.forwarding import proxy  # noqa: E402
+from gateway_site.forwarding.bounds.person_calls import person_calls  # noqa: E402
 from gateway_site.forwarding.people import people  # noqa: E402
 from gateway_site.server.options import OPTIONS  # noqa: E402
 from oauth.access import aget_token  # noqa: E402
@@ -175,6 +176,11 @@ async def advance(seconds: str) -> None:
     stack.clock.advance(int(seconds))
 
 
+async def count_calls(_: str) -> str:
+    """Return of how many clients and people the gateway holds that a call is open."""
+    return str(len(proxy.slots) + len(person_calls()))
+
+
 async def change(owner: object, name: str, value: object) -> None:
     setattr(owner, name, value)
 
@@ -201,7 +207,7 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "cookie": at_once(lambda kind: cookies.of(kind, sign_in)),
     "age": at_once(set_age),
     "https": at_once(set_https),
-    "slots": at_once(lambda _: str(len(proxy.slots))),
+    "slots": count_calls,
 }
 
 

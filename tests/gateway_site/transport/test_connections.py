@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway_site.transport.connections import Busy, Connections, Lease, Limits, Owner, Places
+from gateway_site.transport.connections import Connections, Lease, Limits, Owner
+from gateway_site.transport.places import Busy
 
 ADA, GRACE = Owner("session-a", "1"), Owner("session-g", "2")
 SOON, NEVER = 0.001, 60.0  # seconds of waiting: in vain, and not to its end
@@ -313,27 +314,33 @@ async def test_failed_and_cancelled_calls_take_no_place_away(limits: dict[str, i
     await pool.take(GRACE, patience=SOON)
 
 
-async def test_place_that_is_handed_to_one_who_gives_up_in_that_moment_is_the_nexts() -> None:
-    places = Places(1)
-    await places.take()
-    first, second = (asyncio.create_task(places.take()) for _ in range(2))
-    await asyncio.sleep(0)
-    places.give_back()
-    first.cancel()
-    await asyncio.wait([first, second])
-    assert first.cancelled()
-    assert not second.cancelled()
-    frees = [places.free]
-    places.give_back()
-    assert [*frees, places.free] == [0, 1]
+async def test_person_of_many_apps_keeps_a_quarter_of_the_idle_ones_at_most() -> None:
+    pool = Pool(idle=8, idle_per_person=2)
+    grace = await pool.used(GRACE)
+    leases = [await pool.take(Owner(f"grant-{n}", ADA.person)) for n in range(20)]
+    for lease in leases:
+        pool.connections.give_back(lease)
+    assert pool.open == [grace, *(each.connection for each in leases[-2:])]
+    pool.time.pass_by(4)  # what is counted ends with what is kept
+    assert pool.open == []
+    line = await pool.used(Owner("grant-0", ADA.person))
+    assert await pool.used(Owner("grant-0", ADA.person)) is line
 
 
-async def test_nothing_stays_of_who_waited_in_vain() -> None:
-    places = Places(0)
-    waiting = [asyncio.create_task(places.take()) for _ in range(3)]
+@pytest.mark.parametrize("limits", [{"in_all": 1}, {"per_upstream": 1}], ids=str)
+async def test_who_waits_has_one_of_each_other_person_before_them(limits: dict[str, int]) -> None:
+    pool, order = Pool(**limits), list[str]()
+    lease = await pool.take(Owner("first", "0"))
+
+    async def call(owner: Owner) -> None:
+        taken = await pool.take(owner)
+        order.append(owner.person)
+        pool.connections.give_back(taken)
+
+    owners = [Owner(f"grant-{n}", person) for person in ("1", "2") for n in range(30)]
+    calls = [asyncio.create_task(call(each)) for each in [*owners, Owner("session", "3")]]
     await asyncio.sleep(0)
-    for task in waiting:
-        task.cancel()
-    await asyncio.wait(waiting)
-    assert not places._line
-    assert not places.free
+    pool.connections.give_back(lease)
+    await asyncio.gather(*calls)
+    assert order.index("3") == 2
+    assert len(order) == 61

@@ -32,6 +32,28 @@ def test_background_is_bounded_and_runs_the_rest(caplog: pytest.LogCaptureFixtur
     assert [future.result(0) for future in futures[:3]] == [True] * 3
 
 
+def test_account_that_causes_much_leaves_room_to_others() -> None:
+    pool = Background(threads=1, waiting=8)
+    started, go_on = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        started.set()
+        return go_on.wait(10)
+
+    first = pool.submit(work, "ada")
+    assert started.wait(10)
+    futures = [pool.submit(work, "ada") for _ in range(20)]
+    assert [future.cancelled() for future in futures] == [False] + [True] * 19
+    others = [pool.submit(work, account) for account in ("grace", None)]
+    assert not any(future.cancelled() for future in others)
+    go_on.set()
+    assert pool.drain(10)
+    assert all(future.result(0) for future in [first, futures[0], *others])
+    assert pool.submit(work, "ada").result(10)
+    assert pool.drain(10)
+    assert not pool._accounts
+
+
 def test_error_in_the_background_ends_no_thread() -> None:
     pool = Background(threads=1)
     failed = pool.submit(lambda: 1 // 0)

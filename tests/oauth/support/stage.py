@@ -49,7 +49,7 @@ class Stage:
         """Sign everybody in, and keep what there is then."""
         WiredProviders(self.world.wire, *self.providers.values()).take_over(monkeypatch)
         # At once is the earliest that anything in the background may run.
-        monkeypatch.setattr(background, "submit", lambda call: call())
+        monkeypatch.setattr(background, "submit", lambda call, account=None: call())
         corp, other = self.providers.values()
         self.begin_anew()
         with self.world.running(0):

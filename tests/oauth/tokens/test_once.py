@@ -17,6 +17,7 @@ from django.http import HttpRequest
 
 import oauth
 from oauth.exceptions import OAuthError
+from oauth.network.thread_pools import THREADS
 from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import refresh_coordinator, turns, vault
@@ -26,8 +27,8 @@ from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases, LeaseSteps
 from sessions_kms.services import services
 from tests.oauth.sign_in.test_provider_failures import NONSENSE, answering
-from tests.oauth.support.fake_provider import FakeProvider
-from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.fake_provider import Answer, FakeProvider
+from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.requests import (
     Successor,
     get_token,
@@ -227,7 +228,9 @@ def test_task_that_is_cancelled_before_its_turn_leaves(
     async def leave() -> None:
         with turns._turns.of("a secret") as turn:
             await arun(turn.take())
-            waiting = turns.InTurn("a secret", 60, lambda: pytest.fail("not its turn"))
+            waiting = turns.InTurn(
+                "a secret", ("corp", "1"), 60, lambda: pytest.fail("not its turn")
+            )
             other = asyncio.Task(waiting.looping(), context=Context())
             while not turn._waiting:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0)
@@ -240,6 +243,53 @@ def test_task_that_is_cancelled_before_its_turn_leaves(
         assert len(turns._turns) == len(turns._refreshes) == 0
 
     asyncio.run(leave())
+
+
+def test_person_of_many_grants_leaves_threads_to_others_at_a_provider_that_is_slow_with_them(
+    corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a provider slows down one account: all of its refreshes would take all threads."""
+    grants = [Visitor() for _ in range(THREADS + 1)]
+    for each in grants:
+        each.sign_in(corp)
+    theirs, ada = set(corp.refresh_tokens), corp.person
+    corp.person = BOB
+    (another := Visitor()).sign_in(corp)
+    store.clock.advance(4000)
+    go_on, lock, answer = threading.Event(), threading.Lock(), corp.token
+    asked: list[bool] = []
+
+    def slow(form: dict[str, str], authorization: str, **more: Any) -> Answer:
+        is_theirs = form["refresh_token"] in theirs
+        asked.append(is_theirs)
+        assert not is_theirs or go_on.wait(30)
+        with lock:
+            corp.person = ada if is_theirs else BOB
+            return answer(form, authorization, **more)
+
+    monkeypatch.setattr(corp, "token", slow)
+
+    def waiting_for_others() -> int:
+        return sum(len(turn._waiting) for turn, _ in turns._accounts._turns.values())
+
+    async def ask() -> tuple[TokenSet, int, list[TokenSet]]:
+        many = [
+            asyncio.ensure_future(oauth.aget_token(request_of(each), "corp")) for each in grants
+        ]
+        while not asked or len(asked) + waiting_for_others() < len(grants):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        beside = await asyncio.wait_for(oauth.aget_token(request_of(another), "corp"), 20)
+        waiting = sum(not each.done() for each in many)
+        go_on.set()
+        return beside, waiting, await asyncio.gather(*many)
+
+    try:
+        beside, waiting, found = asyncio.run(asyncio.wait_for(ask(), 30))
+    finally:
+        go_on.set()
+    assert (beside, waiting) == (stored(another), len(grants))
+    assert found == [stored(each) for each in grants]
+    assert len(turns._turns) == len(turns._accounts) == 0
 
 
 # The lease

@@ -1,0 +1,191 @@
+"""One person's calls are limited together, whatever the person has many of; who waits is served."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway_site.edge import descriptors
+from gateway_site.forwarding.bounds.person_calls import Limits, PersonCalls, limits_for
+from gateway_site.rules.problems import Problem
+from gateway_site.rules.upstream import Upstream, configured
+from gateway_site.transport import upstream_client
+from gateway_site.transport.connections import Owner
+from tests.gateway_site.server.served import advance, on_moved_clock, turns
+
+FEW = Limits(per_upstream=100, in_all=6, waiting=5)
+
+
+def upstreams(**most: int) -> list[Upstream]:
+    """Return upstreams, each of which lets one client have so many calls open."""
+    variables: dict[str, str] = {}
+    for name, number in most.items():
+        variables |= {
+            f"UPSTREAM_{name}_URL": "https://api.example.com",
+            f"UPSTREAM_{name}_PROVIDER": "corp",
+            f"UPSTREAM_{name}_MAX_CONCURRENT": str(number),
+        }
+    return list(configured(variables).values())
+
+
+(API, TOOLS) = upstreams(API=2, TOOLS=2)
+
+
+class Call:
+    """A call: it takes a place, and leaves it when it is told to."""
+
+    def __init__(self, calls: PersonCalls, owner: Owner, upstream: Upstream = API) -> None:
+        self.is_open = False
+        self._leave = asyncio.Event()
+        self.task = asyncio.ensure_future(self._call(calls, owner, upstream))
+
+    async def _call(self, calls: PersonCalls, owner: Owner, upstream: Upstream) -> None:
+        async with calls.place(owner, upstream):
+            self.is_open = True
+            await self._leave.wait()
+        self.is_open = False
+
+    async def end(self) -> None:
+        self._leave.set()
+        await self.task
+        await turns()
+
+    @property
+    def code(self) -> str:
+        """What it was refused with."""
+        error = self.task.exception()
+        assert isinstance(error, Problem)
+        return f"{error.status} {error.code} after {error.headers['Retry-After']}"
+
+
+def opened(calls: list[Call]) -> list[bool]:
+    return [each.is_open for each in calls]
+
+
+def of(person: str, count: int, calls: PersonCalls, upstream: Upstream = API) -> list[Call]:
+    """Begin calls of one person, each by an app of its own."""
+    return [Call(calls, Owner(f"{person}'s app {n}", person), upstream) for n in range(count)]
+
+
+@on_moved_clock
+async def test_person_has_twice_what_one_client_has_and_others_have_theirs() -> None:
+    calls = PersonCalls(FEW)
+    ada, grace = of("ada", 6, calls), of("grace", 1, calls)
+    await turns()
+    assert opened(ada) == [True] * 4 + [False] * 2
+    assert opened(grace) == [True]
+    await ada[1].end()
+    assert opened(ada) == [True, False, True, True, True, False]
+    for each in [*ada[:1], *ada[2:], *grace]:
+        await each.end()
+    assert len(calls) == 0
+
+
+@on_moved_clock
+async def test_upstreams_have_one_limit_together_and_none_waits_for_anothers() -> None:
+    calls = PersonCalls(FEW)
+    first, second = of("ada", 6, calls, API), of("ada", 4, calls, TOOLS)
+    await turns()
+    assert opened(first) == [True] * 4 + [False] * 2
+    assert opened(second) == [True, True, False, False]
+    await second[0].end()
+    assert opened(second) == [False, True, True, False]
+    await first[0].end()  # Those that wait for this upstream have no place in all yet.
+    assert sum(opened(first)) + sum(opened(second)) == 6
+    for each in [*first, *second]:
+        await each.end()
+    assert len(calls) == 0
+
+
+@on_moved_clock
+async def test_call_that_waits_for_too_long_is_told_to_come_again() -> None:
+    calls = PersonCalls(FEW)
+    ada = of("ada", 5, calls)
+    await advance(API.connect_timeout - 1)
+    assert not ada[4].task.done()
+    await advance(1)
+    assert ada[4].code == "503 busy after 5"
+    late = Call(calls, Owner("late", "ada"))
+    await ada[0].end()
+    assert late.is_open
+    for each in [*ada[1:4], late]:
+        await each.end()
+    assert len(calls) == 0
+
+
+@on_moved_clock
+async def test_so_many_wait_and_one_more_is_told_at_once() -> None:
+    calls = PersonCalls(FEW)
+    ada = of("ada", 4 + FEW.waiting + 1, calls)
+    await turns()
+    assert ada[-1].code == "503 busy after 5"
+    assert not [each for each in ada[:-1] if each.task.done()]
+    grace = of("grace", 5, calls)
+    await turns()
+    assert opened(grace) == [True] * 4 + [False]
+    assert not grace[4].task.done()  # She waits in her own queue.
+    for each in [*ada[:-1], *grace]:
+        await each.end()
+    assert len(calls) == 0
+
+
+@on_moved_clock
+async def test_app_that_waits_with_many_keeps_no_other_app_of_the_person_from_its_turn() -> None:
+    calls = PersonCalls(Limits(per_upstream=100, in_all=100, waiting=100))
+    greedy = [Call(calls, Owner("greedy", "ada")) for _ in range(30)]
+    modest = Call(calls, Owner("modest", "ada"))
+    await turns()
+    await greedy[0].end()
+    await greedy[1].end()
+    assert modest.is_open
+    for each in [*greedy[2:], modest]:
+        await each.end()
+
+
+@pytest.mark.parametrize("has_turn", [False, True])
+def test_call_that_is_cancelled_while_it_waits_keeps_no_place(has_turn: bool) -> None:
+    @on_moved_clock
+    async def cancelled() -> None:
+        calls = PersonCalls(FEW)
+        ada = of("ada", 5, calls)
+        await turns()
+        if has_turn:
+            ada[0]._leave.set()
+            await asyncio.sleep(0)  # It has left, and the other does not know yet.
+        ada[4].task.cancel()
+        await asyncio.wait([ada[4].task])
+        assert ada[4].task.cancelled()
+        for each in ada[:4]:
+            await each.end()
+        assert len(calls) == 0
+
+    cancelled()
+
+
+def test_limits_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(descriptors, "allowed", lambda: 65_536)
+    usual = limits_for(upstreams(A=64, B=64, C=64))
+    assert (usual.at(upstreams(A=64)[0]), usual.in_all) == (128, 256)
+    assert limits_for(upstreams(A=10)).in_all == 256
+    assert limits_for([]).in_all == 256
+    large = limits_for(upstreams(A=64, B=200))
+    assert [large.at(each) for each in upstreams(A=64, B=200)] == [128, 400]
+    assert large.in_all == 400
+
+
+@pytest.mark.parametrize("most", [1, 64, 1000, 10_000])
+def test_whatever_is_configured_one_person_leaves_half_to_others(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    (upstream,) = upstreams(A=most)
+    for allowed in [-1, *range(0, 70_000, 97)]:
+        monkeypatch.setattr(descriptors, "allowed", lambda allowed=allowed: allowed)
+        limits, pool = limits_for([upstream]), upstream_client.limits()
+        assert 1 <= limits.in_all <= pool.in_all / 2
+        assert 1 <= limits.at(upstream) <= pool.per_upstream / 2
+        # What they hold of the clients' connections, of which there are as many.
+        assert limits.waiting >= 1
+        clients = descriptors.each_way(allowed)
+        assert limits.in_all + limits.waiting <= clients * 3 / 4
+        assert 1 <= pool.idle_per_person <= max(1, pool.idle / 4)

@@ -1,0 +1,164 @@
+"""Pages of one person that take long, asked for from many tabs and sessions, hold up nobody's."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+from pytest_django import Settings
+
+from gateway_site.forwarding import handler as handlers
+from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
+from gateway_site.forwarding.bounds.lanes import THREADS
+from gateway_site.forwarding.handler import GatewayHandler
+from gateway_site.forwarding.people import People
+from tests.gateway_site.forwarding.test_passage import a_session, ask, in_a_new_loop
+from tests.sessions_kms.support.stacks import fake_stack, install
+from tests.support.clock import FakeClock
+
+TABS, SESSIONS = 40, 10
+go_on = threading.Event()
+
+
+async def hold(asked: Asked) -> str:
+    while asked.query() and not go_on.is_set():  # noqa: ASYNC110 - a thread waits for it, too
+        await asyncio.sleep(0.001)
+    return "read"
+
+
+def hold_in_a_thread(request: HttpRequest) -> str:
+    assert not request.GET or go_on.wait(30)
+    return "read"
+
+
+@reads_ahead(read=hold)
+def listed(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(taken(request, "read", lambda: hold_in_a_thread(request)))
+
+
+@csrf_exempt
+def ended(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(hold_in_a_thread(request))
+
+
+urlpatterns = [path("listed", listed), path("ended", ended)]
+
+
+@pytest.fixture(params=["list", "end", "list by own templates", "list by foreign middleware"])
+def page(request: pytest.FixtureRequest, settings: Settings) -> tuple[str, str]:
+    """Return method and address of a page: one is read in the loop, the others in threads."""
+    if "templates" in request.param:
+        settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": ["/etc/gateway/templates"]}]
+    if "middleware" in request.param:
+        foreign = "tests.gateway_site.forwarding.test_passage.Foreign"
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, foreign]
+    return ("POST", "/ended") if request.param == "end" else ("GET", "/listed")
+
+
+@pytest.fixture(autouse=True)
+def handler(
+    page: tuple[str, str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GatewayHandler]:
+    settings.ROOT_URLCONF = "tests.gateway_site.forwarding.test_own_pages"
+    install(fake_stack(FakeClock()).services)
+    monkeypatch.setattr(People, "at_hand", lambda _, session: User(pk=session[SESSION_KEY]))
+    go_on.clear()
+    yield GatewayHandler()
+    go_on.set()
+
+
+def signed_in(person: int) -> str:
+    return a_session(
+        **{
+            SESSION_KEY: str(person),
+            BACKEND_SESSION_KEY: "django.contrib.auth.backends.ModelBackend",
+            HASH_SESSION_KEY: User(pk=person).get_session_auth_hash(),
+        }
+    )
+
+
+def places(handler: GatewayHandler) -> int:
+    return handler._pages._gate._free
+
+
+def all_have_come(handler: GatewayHandler, waiting: int) -> bool:
+    """Tell whether the person has all places that one may have, and the rest waits for those."""
+    (own, *_) = [*handler._own_pages._gates.values(), None]
+    return own is not None and (own._free, len(own._waiting)) == (0, waiting)
+
+
+async def settled(handler: GatewayHandler, waiting: int) -> None:
+    while not all_have_come(handler, waiting):  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0.001)
+    assert places(handler) == THREADS - handlers.OWN_PAGES
+
+
+def test_person_of_many_tabs_and_sessions_leaves_places_to_others(
+    handler: GatewayHandler, page: tuple[str, str]
+) -> None:
+    method, address = page
+    ada, grace = [signed_in(1) for _ in range(SESSIONS)], signed_in(2)
+
+    async def many() -> tuple[int, list[int]]:
+        tabs = [
+            asyncio.create_task(
+                ask(handler, f"{address}?held-up", ada[n % SESSIONS], method=method)
+            )
+            for n in range(TABS)
+        ]
+        await settled(handler, TABS - handlers.OWN_PAGES)
+        another = (await ask(handler, address, grace, method=method))[0]
+        assert not [each for each in tabs if each.done()]
+        go_on.set()
+        return another, [each[0] for each in await asyncio.gather(*tabs)]
+
+    assert in_a_new_loop(many) == (200, [200] * TABS)
+    gc.collect()
+    assert (places(handler), len(handler._own_pages)) == (THREADS, 0)
+
+
+def test_page_that_waits_for_the_persons_others_for_too_long_is_told_to_come_again(
+    handler: GatewayHandler, page: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler._own_pages, "_patience", 0.01)
+    method, address = page
+    key = signed_in(1)
+
+    async def one_too_many() -> tuple[int, list[int]]:
+        tabs = [
+            asyncio.create_task(ask(handler, f"{address}?held-up", key, method=method))
+            for _ in range(handlers.OWN_PAGES)
+        ]
+        await settled(handler, 0)
+        late = (await ask(handler, address, key, method=method))[0]
+        go_on.set()
+        return late, [each[0] for each in await asyncio.gather(*tabs)]
+
+    assert in_a_new_loop(one_too_many) == (503, [200] * handlers.OWN_PAGES)
+    assert places(handler) == THREADS
+
+
+@pytest.mark.parametrize("page", ["end"], indirect=True)
+def test_visitors_who_are_not_signed_in_are_no_person(handler: GatewayHandler) -> None:
+    """Each of them may have what all have: nobody knows whose a visit is."""
+    key = a_session(visited=True)
+
+    async def visits() -> list[int]:
+        tabs = [
+            asyncio.create_task(ask(handler, "/ended?held-up", key, method="POST"))
+            for _ in range(THREADS)
+        ]
+        while places(handler):  # noqa: ASYNC110 - it has no event to wait for
+            await asyncio.sleep(0.001)
+        go_on.set()
+        return [each[0] for each in await asyncio.gather(*tabs)]
+
+    assert in_a_new_loop(visits) == [200] * THREADS
