@@ -38,8 +38,9 @@ def locations(call: Call, status: int, headers: Headers) -> Headers:
 def _within(call: Call, reference: bytes | None) -> str | None:
     if not reference:
         return None
+    public, text = call.request.get_host() + call.script_name, reference.decode("latin-1")
     try:
-        address = url_rules.within(call.upstream, call.target, reference.decode("latin-1"))
+        address = url_rules.within(call.upstream, call.target, text, public=public)
     except url_rules.PathRefused:
         return None
     return None if address is None else call.script_name + address

@@ -60,6 +60,22 @@ def test_redirect_within_the_upstream_stays_in_the_gateway(
     assert (response.status_code, response.headers["Location"]) == (302, expected)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_server_that_goes_by_the_scheme_that_it_is_told_is_not_elsewhere(
+    gateway: Gateway, scheme: str
+) -> None:
+    """As FastAPI behind uvicorn: it is asked by http, and redirects to its own host by https.
+
+    https://www.uvicorn.org/deployment/#proxies-and-forwarded-headers
+    """
+    told = {"X-Forwarded-Proto": scheme}
+    answer = gateway.get("echo/routed/items", headers=told, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (307, "/gateway/echo/routed/items/")
+    answer = gateway.get("echo/routed/listed", headers=told, allow_redirects=False)
+    assert (answer.status_code, answer.headers["X-Scheme"]) == (307, scheme)
+    assert answer.headers["Location"] == "/gateway/echo/routed/items/"
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect_elsewhere_is_returned_to_a_program(gateway: Gateway, status: int) -> None:
     before = gateway.state()["calls"] if gateway.state() else 0
