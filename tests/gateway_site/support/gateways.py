@@ -163,6 +163,9 @@ def running_gateway(
             | upstream_variables("TOLD", upstream_port, CLIENT_ADDRESS="1")
             | upstream_variables("CARELESS", careless_port, READ_TIMEOUT="5")
             | upstream_variables("OPEN", upstream_port, MAX_CONCURRENT="2", CLIENTS="1")
+            | upstream_variables(
+                "STORED", upstream_port, CLIENTS="1", REDIRECT_HOSTS="files.example.com"
+            )
             | upstream_variables("LED", canned.port, READ_TIMEOUT="5", CLIENTS="1")
             | upstream_variables("UNHELD", upstream_port, PROVIDER="absent", CLIENTS="1")
             | upstream_variables(
