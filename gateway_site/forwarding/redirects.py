@@ -114,7 +114,8 @@ def _elsewhere(call: Call, reference: str | None) -> str | None:
 
     A navigation is led nowhere, or each upstream that redirects openly would make the
     gateway do so; a body is sent nowhere else; another address of the gateway's own could
-    make the session act there; and a client would show its token there.
+    make the session act there; and a program could show its token or cookie there, which
+    a browser shows to the gateway alone.
     """
     is_client = client_calls.of(call.request) is not None
     is_navigation = not is_client and origin.is_navigation(call.request)
@@ -126,9 +127,10 @@ def _elsewhere(call: Call, reference: str | None) -> str | None:
         return None
     parts = urlsplit(url)
     own = parts.hostname == urlsplit(f"//{call.request.get_host()}").hostname
-    if parts.scheme != "https" or own or (is_client and not _is_listed(call, parts)):
+    if parts.scheme != "https" or own:
         return None
-    return url
+    keeps_cookie = not is_client and origin.is_browser(call.request)
+    return url if keeps_cookie or _is_listed(call, parts) else None
 
 
 def _is_listed(call: Call, parts: SplitResult) -> bool:

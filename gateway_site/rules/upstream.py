@@ -66,7 +66,7 @@ class Upstream:
     authorities'. `client_address` tells whether the upstream may know who calls.
     `allowed_groups` are groups at the provider; empty allows everybody who is signed in.
     `clients` tells whether OAuth clients may call it, for people who allowed them to.
-    `redirect_hosts` are hosts that its redirects may lead a program to, token and all.
+    `redirect_hosts` are hosts that its redirects may lead programs to, credentials and all.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A hostile upstream leads no OAuth client, with its token, to another host."""
+"""A hostile upstream leads no program, with its token or cookie, to another host."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class Thief:
         self.url = f"https://localhost:{self.server.server_port}/"
 
 
-@pytest.fixture
-def thief(tmp_path: Path) -> Iterator[Thief]:
-    found = Thief(tmp_path)
-    thread = threading.Thread(target=found.server.serve_forever)
+@pytest.fixture(scope="module")
+def thief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thief]:
+    found = Thief(tmp_path_factory.mktemp("thief"))
+    thread = threading.Thread(target=found.server.serve_forever, args=(0.02,))
     thread.start()
     yield found
     found.server.shutdown()
@@ -77,18 +77,22 @@ def redirected(
     return caller.call(path, method, allow_redirects=False)
 
 
+@pytest.mark.parametrize("name", ["Authorization", "Cookie"])
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
-def test_program_that_takes_its_token_along_is_led_nowhere(
-    gateway: Gateway, callers: dict[str, Caller], thief: Thief, status: int
+def test_program_that_takes_its_credentials_along_is_led_nowhere(
+    gateway: Gateway, callers: dict[str, Caller], thief: Thief, status: int, name: str
 ) -> None:
-    """Python's urllib sends Authorization to wherever a redirect leads."""
+    """Python's urllib sends such headers wherever a redirect leads."""
     trusting = ssl.create_default_context(cafile=thief.certificate)
     trusting.check_hostname = False  # a thief of the Internet has a certificate
     program = urllib.request.build_opener(
         urllib.request.HTTPSHandler(context=trusting), urllib.request.ProxyHandler({})
     )
     url = f"{gateway.url}/gateway/{address('open', status, [['Location', thief.url]])}"
-    shown = {"Authorization": f"Bearer {callers['open'].access_token}"}
+    thief.asked.clear()
+    token = f"Bearer {callers['open'].access_token}"
+    cookie = f"gateway_sessionid={gateway.keys[0]}"
+    shown = {name: token if name == "Authorization" else cookie}
     with pytest.raises(HTTPError) as caught:
         program.open(urllib.request.Request(url, headers=shown), timeout=20)  # noqa: S310
     with caught.value as answer:
@@ -96,7 +100,7 @@ def test_program_that_takes_its_token_along_is_led_nowhere(
     assert not thief.asked
     # And it would have gone there, with all it has.
     program.open(urllib.request.Request(thief.url, headers=shown), timeout=20).close()  # noqa: S310
-    assert thief.asked[0]["authorization"] == shown["Authorization"]
+    assert thief.asked[0][name.lower()] == shown[name]
 
 
 @pytest.mark.parametrize("status", EVERY_REDIRECT)
@@ -119,6 +123,25 @@ def test_every_redirect_elsewhere_is_a_bad_gateway(callers: dict[str, Caller], s
         assert answer.status_code == 502, (location, method)
         assert answer.headers["X-Gateway-Problem"] == "misdirected"
         assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
+        {"Accept": "text/html"},
+        {"Cookie": "gateway_sessionid=x"},
+    ],
+)
+def test_client_is_led_to_listed_hosts_alone_whatever_else_it_sends(
+    callers: dict[str, Caller], headers: dict[str, str]
+) -> None:
+    """A browser keeps the session cookie to the gateway, but some took Authorization along."""
+    for upstream, comes in (("open", 502), ("stored", 302)):
+        path = address(upstream, 302, [["location", LISTED]])
+        answer = callers[upstream].call(path, headers=headers, allow_redirects=False)
+        assert answer.status_code == comes
 
 
 def test_redirect_with_two_locations_is_a_bad_gateway(callers: dict[str, Caller]) -> None:
