@@ -38,7 +38,10 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"accept-ch",
     b"alt-svc",
     b"alternates",
+    b"authentication-control",  # RFC 8053
+    b"authentication-info",  # RFC 9110 section 11.6.3: about the gateway's own credentials
     b"clear-site-data",
+    b"content-base",  # RFC 2110: what other addresses are relative to
     b"content-dpr",
     b"critical-ch",
     b"date",  # the server sets its own
@@ -47,15 +50,16 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"dpop-nonce",  # RFC 9449: for who holds the key, which is the gateway
     b"expect-ct",
     b"feature-policy",
+    b"link-template",  # RFC 9652: addresses that the client fills in
     b"nel",
     b"no-vary-search",
+    b"optional-www-authenticate",  # RFC 8053: asks for a password without a 401
     b"origin-agent-cluster",
     b"origin-trial",
     b"permissions-policy",
     b"public-key-pins",
     b"public-key-pins-report-only",
     b"referrer-policy",
-    b"refresh",
     b"report-to",
     b"reporting-endpoints",
     b"server",
@@ -68,6 +72,7 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"strict-transport-security",
     b"supports-loading-mode",
     b"timing-allow-origin",
+    b"uri",  # RFC 2068 section 19.6.2.5; Python's urllib follows it where there is no Location
     b"use-as-dictionary",  # RFC 9842: for other addresses of the origin
     b"x-content-type-options",
     b"x-frame-options",
@@ -84,7 +89,22 @@ NOT_RETURNED = HOP_BY_HOP | {
     b"x-sendfile",
     b"x-sendfile2",
 }
-ADDRESSES = frozenset({b"location", b"content-location"})  # `forwarding.redirects` has them
+# Each holds one address, to which a program sends its next request, with the same credentials.
+REFERENCES = frozenset(
+    {
+        b"content-location",
+        # https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
+        b"azure-asyncoperation",
+        b"operation-location",
+        # https://docs.oasis-open.org/odata/odata/v4.01/odata-v4.01-part1-protocol.html
+        b"odata-entityid",
+        # https://developers.google.com/photos/library/guides/resumable-uploads
+        b"x-goog-upload-control-url",
+        b"x-goog-upload-url",
+    }
+)
+# `forwarding.redirects` returns what it makes of them.
+ADDRESSES = REFERENCES | {b"link", b"location", b"refresh"}
 NEVER_RETURNED = re.compile(
     rb"access-control-.*|content-security-policy.*|cross-origin-.*|x-accel-.*|x-reproxy-.*"
     rb"|.*-cache-control"  # RFC 9213: orders to one kind of cache, before Cache-Control's
@@ -129,7 +149,7 @@ def named_by_connection(headers: Headers) -> set[bytes]:
     return {item.strip().lower() for item in b",".join(listed).split(b",")} if listed else set()
 
 
-def _own(headers: Headers) -> Headers:
+def end_to_end(headers: Headers) -> Headers:
     """Return the headers, their names in lower case, without those that `Connection` names."""
     named = named_by_connection(headers)
     came = [(name.lower(), value) for name, value in headers]
@@ -150,7 +170,7 @@ def to_upstream(
     `host` and `scheme` are the gateway's own as they were checked, `prefix` is where the
     upstream lies in it; `client` is the client's address, where the upstream may know it.
     """
-    came = _own(headers)
+    came = end_to_end(headers)
     vias = [value for name, value in came if name == b"via"]
     return [
         *_traced([pair for pair in came if passing.pass_on(pair[0].decode("latin-1"))]),
@@ -187,9 +207,9 @@ def _traced(headers: Headers) -> Headers:
 def to_browser(headers: Headers, status: int = 200) -> Headers:
     """Return what an upstream's answer may bring back, made safe to show in a browser.
 
-    Without `Location` and `Content-Location`, whose values are not the browser's to use.
+    Without `ADDRESSES`, whose values are not the browser's to use.
     """
-    came = _own(headers)
+    came = end_to_end(headers)
     # A length is not true then, also where `Connection` names the coding: RFC 9112 section 6.3.
     is_coded = b"transfer-encoding" in [name.lower() for name, _ in headers]
     has_no_length = is_coded or status in WITHOUT_BODY

@@ -44,6 +44,11 @@ def is_navigation(request: HttpRequest) -> bool:
     return mode == "navigate" if mode else "text/html" in request.META.get("HTTP_ACCEPT", "")
 
 
+def is_browser(request: HttpRequest) -> bool:
+    """Return True if a browser sent the request: Node's fetch sends the mode, but no site."""
+    return "HTTP_SEC_FETCH_SITE" in request.META
+
+
 def _is_same_origin(request: HttpRequest) -> bool:
     """Judge by both headers; a redirect over another site shows in Sec-Fetch-Site alone."""
     # Of META: `headers` would be made of the whole of it, for these few.

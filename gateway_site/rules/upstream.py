@@ -42,9 +42,16 @@ SUFFIXES = (
     "CLIENT_ADDRESS",
     "ALLOWED_GROUPS",
     "CLIENTS",
+    "REDIRECT_HOSTS",
     *NUMBERS,
 )
 NAME_LENGTH = 40
+OWN_ADDRESSES = ("PUBLIC_URL", "AUTHORIZATION_ISSUER")
+# The last label of a name begins with a letter: what ends in a number is an address
+# (https://url.spec.whatwg.org/#ends-in-a-number-checker).
+HOST_NAME = re.compile(
+    r"(?!.{254})(?:[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?"
+)
 HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]*:[0-9a-f:.]*")
 
 
@@ -59,6 +66,7 @@ class Upstream:
     authorities'. `client_address` tells whether the upstream may know who calls.
     `allowed_groups` are groups at the provider; empty allows everybody who is signed in.
     `clients` tells whether OAuth clients may call it, for people who allowed them to.
+    `redirect_hosts` are hosts that its redirects may lead programs to, credentials and all.
     """
 
     name: str
@@ -78,6 +86,7 @@ class Upstream:
     client_address: bool = False
     allowed_groups: frozenset[str] = frozenset()
     clients: bool = False
+    redirect_hosts: frozenset[str] = frozenset()
 
     def allows(self, groups: Iterable[str]) -> bool:
         """Tell whether somebody in these groups at the provider may call it."""
@@ -119,6 +128,7 @@ class _Variables(Variables):
             client_address=bool(self.flag("CLIENT_ADDRESS")),
             allowed_groups=self._allowed_groups(),
             clients=bool(self.flag("CLIENTS")),
+            redirect_hosts=self._redirect_hosts(),
             **{suffix.lower(): self._number(suffix) for suffix in NUMBERS},
         )
 
@@ -155,6 +165,22 @@ class _Variables(Variables):
     def _allowed_groups(self) -> frozenset[str]:
         of_github = self._provider() == "github"
         return groups(self._environment, self.variable("ALLOWED_GROUPS"), of_github=of_github)
+
+    def _redirect_hosts(self) -> frozenset[str]:
+        found = frozenset(self.words("REDIRECT_HOSTS"))
+        if not all(HOST_NAME.fullmatch(host) for host in found):
+            raise self.error(
+                "REDIRECT_HOSTS",
+                "must be whole names of hosts in small letters, such as files.example.com, "
+                "without scheme, port, path or wildcard. Redirects lead there over https only.",
+            )
+        own = [self._environment.get(name, "").lower() for name in OWN_ADDRESSES]
+        if any(re.search(rf"//{re.escape(host)}(?![a-z0-9.-])", "\n".join(own)) for host in found):
+            raise self.error(
+                "REDIRECT_HOSTS",
+                "names the gateway's own host: no redirect may lead to its other addresses.",
+            )
+        return found
 
     def _number(self, suffix: str) -> int:
         return self.number(suffix, "must be a whole number above 0.", minimum=1) or NUMBERS[suffix]

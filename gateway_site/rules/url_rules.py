@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from typing import Protocol
-from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote_to_bytes, urljoin, urlsplit
 
 ROOT = "/gateway/"
 MAX_PATH = 4096  # bytes
 MAX_QUERY = 16 * 1024
 MAX_SEGMENTS = 100
+MAX_REFERENCE = MAX_PATH + MAX_QUERY
+MAX_REFERENCE_SLASHES = 2 * MAX_SEGMENTS  # a query may have some as well
 
 NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 # RFC 3986's pchar without ";": servers disagree on whether it starts a parameter, and
@@ -30,6 +32,7 @@ REQUEST_TARGET = re.compile(
     r"(?:/(?!\.{1,2}(?:[/?]|\Z))[A-Za-z0-9._~!$&'()*+,=:@%-]*)+(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*)?"
 )
 MALFORMED_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+DEFAULT_PORTS = {"http": 80, "https": 443}
 UNSAFE_IN_LOCATION = re.compile(r"[\x00-\x20\x7f\\]")
 # A host that has one spelling. Browsers decode escapes in it, fold what is not ASCII, and take
 # each that ends in a number for an address (https://url.spec.whatwg.org/#host-parsing).
@@ -141,23 +144,45 @@ def request_target(upstream: Place, url: str) -> str:
     return found
 
 
-def within(upstream: Place, base: str, reference: str) -> str | None:
+def within(upstream: Place, base: str, reference: str, *, public: str = "") -> str | None:
     """Return the gateway's address for a reference that an upstream gave, relative to `base`.
 
-    None where it leads out of the upstream. Raises PathRefused for one that is read
-    differently by different clients.
+    `public` is the gateway's own host, with its port and script name: an upstream that believes
+    `X-Forwarded-Host` and `X-Forwarded-Prefix` writes its addresses below it. None where the
+    reference leads out of the upstream. Raises PathRefused for one that is read differently by
+    different clients.
     """
     parts = urlsplit(absolute(base, reference))
-    path = parts.path or "/"
-    if f"{parts.scheme}://{_without_default_port(parts.scheme, parts.netloc)}" != upstream.origin:
+    rest = _below(upstream.origin + upstream.prefix, parts)
+    if rest is None and public:
+        rest = _below(f"//{public}{ROOT}{upstream.name}", parts)
+    if rest is None:
         return None
-    if path != upstream.prefix and not path.startswith(upstream.prefix + "/"):
-        return None
-    rest = path.removeprefix(upstream.prefix)
+    if len(rest) > MAX_PATH:
+        raise PathRefused("The path is too long.")
     check(rest)
     query = f"?{parts.query}" if parts.query else ""
     fragment = f"#{parts.fragment}" if parts.fragment else ""
     return ROOT + upstream.name + rest + query + fragment
+
+
+def _below(base: str, found: SplitResult) -> str | None:
+    """Return the rest of an address's path below a base; None for one elsewhere.
+
+    It may have either scheme: behind a proxy that tells of https, a server writes https before
+    the host and port of the `Host` header, though it is asked without TLS.
+    """
+    own = urlsplit(base)
+    if found.scheme not in DEFAULT_PORTS or found.hostname != own.hostname:
+        return None
+    ports = set(DEFAULT_PORTS.values()) if own.port is None else {own.port}
+    port = DEFAULT_PORTS[found.scheme] if found.port is None else found.port
+    path = found.path or "/"
+    if port not in ports:
+        return None
+    if path != own.path and not path.startswith(own.path + "/"):
+        return None
+    return path.removeprefix(own.path)
 
 
 def absolute(base: str, reference: str) -> str:
@@ -165,6 +190,8 @@ def absolute(base: str, reference: str) -> str:
 
     Browsers take a backslash for a slash and strip blanks, so neither may be there.
     """
+    if len(reference) > MAX_REFERENCE or reference.count("/") > MAX_REFERENCE_SLASHES:
+        raise PathRefused("The reference is too long.")
     if UNSAFE_IN_LOCATION.search(reference):
         raise PathRefused("The reference is ambiguous.")
     try:
@@ -178,8 +205,3 @@ def absolute(base: str, reference: str) -> str:
     if (given.scheme and not given.netloc) or not plain:
         raise PathRefused("The reference is ambiguous.")
     return found
-
-
-def _without_default_port(scheme: str, netloc: str) -> str:
-    default = {"https": ":443", "http": ":80"}.get(scheme, "")
-    return netloc.lower().removesuffix(default) if default else netloc.lower()

@@ -17,6 +17,7 @@ from tests.gateway_site.rules.test_url_rules import ADDRESSES, ROOT_UPSTREAM, UP
 from tests.gateway_site.support.gateways import Gateway
 
 NAVIGATION = {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}
+SCRIPT = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
 
 
 def redirect(
@@ -60,13 +61,47 @@ def test_redirect_within_the_upstream_stays_in_the_gateway(
     assert (response.status_code, response.headers["Location"]) == (302, expected)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_server_that_goes_by_the_scheme_that_it_is_told_is_not_elsewhere(
+    gateway: Gateway, scheme: str
+) -> None:
+    """As FastAPI behind uvicorn: it is asked by http, and redirects to its own host by https.
+
+    https://www.uvicorn.org/deployment/#proxies-and-forwarded-headers
+    """
+    told = {"X-Forwarded-Proto": scheme}
+    answer = gateway.get("echo/routed/items", headers=told, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (307, "/gateway/echo/routed/items/")
+    answer = gateway.get("echo/routed/listed", headers=told, allow_redirects=False)
+    assert (answer.status_code, answer.headers["X-Scheme"]) == (307, scheme)
+    assert answer.headers["Location"] == "/gateway/echo/routed/items/"
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirect_elsewhere_is_returned_to_a_program(gateway: Gateway, status: int) -> None:
+def test_redirect_elsewhere_is_returned_to_a_script_of_a_page(
+    gateway: Gateway, status: int
+) -> None:
     before = gateway.state()["calls"] if gateway.state() else 0
-    response = redirect(gateway, "https://files.example.com/x?signature=1", status=status)
+    location = "https://files.example.com/x?signature=1"
+    response = redirect(gateway, location, status=status, headers=SCRIPT)
     assert response.status_code == status
     assert response.headers["Location"] == "https://files.example.com/x?signature=1"
     assert gateway.state()["calls"] == before + 1
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 305, 307, 308])
+def test_redirect_elsewhere_leads_a_program_with_a_cookie_to_listed_hosts_only(
+    gateway: Gateway, status: int
+) -> None:
+    """A program that writes its own `Cookie` header may send it wherever it is led."""
+    location = "https://files.example.com/x"
+    assert_problem(redirect(gateway, location, status=status), 502, "misdirected")
+    headers = json.dumps([["location", location]])
+    for upstream, comes in (("echo", 502), ("stored", status)):
+        params = {"status": str(status), "headers": headers}
+        response = gateway.get(f"{upstream}/answer", params=params, allow_redirects=False)
+        assert response.status_code == comes
+        assert response.headers.get("Location") == (location if comes == status else None)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -75,19 +110,20 @@ def test_redirect_elsewhere_is_returned_to_a_program(gateway: Gateway, status: i
     [
         ("https://evil.example/", "GET", NAVIGATION),
         ("//evil.example/", "GET", NAVIGATION),
-        ("https://evil.example/", "POST", {}),
-        ("https://evil.example/", "DELETE", {}),
-        ("http://evil.example/", "GET", {}),
-        ("javascript:alert(1)", "GET", {}),
-        ("data:text/html,x", "GET", {}),
-        ("https:evil.example", "GET", {}),
-        ("https:/evil.example", "GET", {}),
-        ("https://user@evil.example/", "GET", {}),
-        ("https://evil.example\\@127.0.0.1/", "GET", {}),
-        ("/\\evil.example", "GET", {}),
-        ("https://127.0.0.1/accounts/logout/", "GET", {}),
+        ("https://evil.example/", "GET", {}),
+        ("https://evil.example/", "POST", SCRIPT),
+        ("https://evil.example/", "DELETE", SCRIPT),
+        ("http://evil.example/", "GET", SCRIPT),
+        ("javascript:alert(1)", "GET", SCRIPT),
+        ("data:text/html,x", "GET", SCRIPT),
+        ("https:evil.example", "GET", SCRIPT),
+        ("https:/evil.example", "GET", SCRIPT),
+        ("https://user@evil.example/", "GET", SCRIPT),
+        ("https://evil.example\\@127.0.0.1/", "GET", SCRIPT),
+        ("/\\evil.example", "GET", SCRIPT),
+        ("https://127.0.0.1/accounts/logout/", "GET", SCRIPT),
         ("{upstream}@evil.example/", "GET", NAVIGATION),
-        ("{upstream}/a%2fb", "GET", {}),
+        ("{upstream}/a%2fb", "GET", SCRIPT),
         ("{upstream}/;x", "GET", NAVIGATION),
     ],
 )

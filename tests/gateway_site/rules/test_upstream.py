@@ -244,3 +244,61 @@ def test_added_request_headers_pass_in_any_case_and_need_no_warning() -> None:
     assert not upstream.request_headers.pass_on("notion")
     assert upstream.request_headers.doubtful == ()
     assert not one().request_headers.pass_on("x-amz-date")
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        ("", set()),
+        ("files.example.com", {"files.example.com"}),
+        ("a.example, b-c.example minio", {"a.example", "b-c.example", "minio"}),
+        ("xn--bcher-kva.example", {"xn--bcher-kva.example"}),
+        ("my_bucket.s3.example.com", {"my_bucket.s3.example.com"}),
+        ("a" * 63 + ".example", {"a" * 63 + ".example"}),
+    ],
+)
+def test_hosts_of_redirects(given: str, hosts: set[str]) -> None:
+    assert one(REDIRECT_HOSTS=given).redirect_hosts == hosts
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://files.example.com",
+        "files.example.com/x",
+        "files.example.com:443",
+        "*.example.com",
+        ".example.com",
+        "*",
+        "Files.example.com",
+        "files.example.com.",
+        "files..example.com",
+        "-files.example.com",
+        "files-.example.com",
+        "user@files.example.com",
+        "bücher.example",
+        "10.0.0.1",
+        "0x7f.1",
+        "2130706433",
+        "[::1]",
+        "a" * 64 + ".example",
+        ".".join(["a" * 50] * 5) + ".example",
+    ],
+)
+def test_host_of_redirects_that_is_no_exact_name_is_an_error(host: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="UPSTREAM_API_REDIRECT_HOSTS must be") as caught:
+        one(REDIRECT_HOSTS=f"files.example.com,{host}")
+    assert "small letters" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["PUBLIC_URL", "AUTHORIZATION_ISSUER"])
+@pytest.mark.parametrize(
+    "own", ["https://gateway.example.com", "https://Gateway.example.com:8443/"]
+)
+def test_redirects_cannot_be_allowed_to_the_gateway_itself(name: str, own: str) -> None:
+    environment = {"UPSTREAM_API_URL": "https://api.example.com", "UPSTREAM_API_PROVIDER": "corp"}
+    hosts = "UPSTREAM_API_REDIRECT_HOSTS"
+    with pytest.raises(ImproperlyConfigured, match=f"{hosts} names the gateway's own host"):
+        configured(environment | {name: own, hosts: "gateway.example.com"})
+    found = configured(environment | {name: own, hosts: "example.com,way.example.com"})
+    assert found["api"].redirect_hosts == {"example.com", "way.example.com"}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_site.rules import url_rules as paths
-from gateway_site.rules.upstream import configured
+from gateway_site.rules.upstream import Upstream, configured
 from gateway_site.rules.url_rules import PathRefused
 from gateway_site.transport.request import Request, request
 
@@ -162,3 +162,49 @@ def test_second_lock_refuses_what_the_first_would_have_let_through(target: str) 
 def test_second_lock_lets_the_base_itself_pass(target: str) -> None:
     asked = target.removeprefix("https://api.example.com:8443").encode()
     assert read(target).head.startswith(b"GET %b HTTP/1.1\r\n" % asked)
+
+
+PLAIN_UPSTREAM = configured(
+    {"UPSTREAM_PLAIN_URL": "http://localhost:8000", "UPSTREAM_PLAIN_PROVIDER": "corp"}
+)["plain"]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "reference", "found"),
+    [
+        (PLAIN_UPSTREAM, "http://localhost:8000/x", "/gateway/plain/x"),
+        (PLAIN_UPSTREAM, "https://localhost:8000/x", "/gateway/plain/x"),
+        (PLAIN_UPSTREAM, "https://localhost:8000", "/gateway/plain/"),
+        (PLAIN_UPSTREAM, "https://LOCALHOST:8000/x", "/gateway/plain/x"),
+        (PLAIN_UPSTREAM, "https://localhost/x", None),
+        (PLAIN_UPSTREAM, "http://localhost/x", None),
+        (PLAIN_UPSTREAM, "https://localhost:8001/x", None),
+        (PLAIN_UPSTREAM, "ftp://localhost:8000/x", None),
+        (PLAIN_UPSTREAM, "ws://localhost:8000/x", None),
+        (PLAIN_UPSTREAM, "https://127.0.0.1:8000/x", None),
+        (ROOT_UPSTREAM, "https://api.example.com/x", "/gateway/root/x"),
+        (ROOT_UPSTREAM, "http://api.example.com/x", "/gateway/root/x"),
+        (ROOT_UPSTREAM, "http://api.example.com:443/x", "/gateway/root/x"),
+        (ROOT_UPSTREAM, "https://api.example.com:80/x", "/gateway/root/x"),
+        (ROOT_UPSTREAM, "https://api.example.com:8443/x", None),
+        (ROOT_UPSTREAM, "https://api.example.com:0/x", None),
+        (ROOT_UPSTREAM, "https://a.api.example.com/x", None),
+        (UPSTREAM, "https://api.example.com:8443/base/v1/x", "/gateway/api/x"),
+        (UPSTREAM, "http://api.example.com:8443/base/v1/x", "/gateway/api/x"),
+        (UPSTREAM, "https://api.example.com/base/v1/x", None),
+        (UPSTREAM, "https://api.example.com:8443/base/v10", None),
+        (UPSTREAM, "https://api.example.com:8443/base", None),
+        # By X-Forwarded-Host and X-Forwarded-Prefix.
+        (UPSTREAM, "https://gateway.example/sub/gateway/api/x?y#z", "/gateway/api/x?y#z"),
+        (UPSTREAM, "http://gateway.example/sub/gateway/api", "/gateway/api"),
+        (UPSTREAM, "https://gateway.example/sub/gateway/api2/x", None),
+        (UPSTREAM, "https://gateway.example/gateway/api/x", None),
+        (UPSTREAM, "https://gateway.example/sub/accounts/logout/", None),
+        (UPSTREAM, "https://gateway.example:8443/sub/gateway/api/x", None),
+    ],
+)
+def test_address_is_within_by_the_host_and_port_that_the_upstream_was_told(
+    upstream: Upstream, reference: str, found: str | None
+) -> None:
+    base = paths.target(upstream, "/a/b", b"")
+    assert paths.within(upstream, base, reference, public="gateway.example/sub") == found

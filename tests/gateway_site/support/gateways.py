@@ -172,6 +172,9 @@ def running_gateway(
             | upstream_variables(
                 "SCARCE", upstream_port, MAX_CONCURRENT="2", CLIENTS="1", CONNECT_TIMEOUT="1"
             )
+            | upstream_variables(
+                "STORED", upstream_port, CLIENTS="1", REDIRECT_HOSTS="files.example.com"
+            )
             | upstream_variables("LED", canned.port, READ_TIMEOUT="5", CLIENTS="1")
             | upstream_variables("UNHELD", upstream_port, PROVIDER="absent", CLIENTS="1")
             | upstream_variables(

@@ -18,6 +18,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import uvicorn
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Route, Router
 
 from tests.oauth.support.dpop_checker import ProofChecker, Refused
 
@@ -43,6 +46,9 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     state["calls"] += 1
     state[path] += 1
     state[f"case {dict(scope['headers']).get(b'mcp-case', b'').decode()}"] += 1
+    if path.startswith("/routed/"):
+        await routed(scope, receive, send)  # type: ignore[arg-type]  # its own names for ASGI's
+        return
     routes = {
         "/download": download,
         "/upload": upload,
@@ -219,6 +225,19 @@ async def bound(scope: Scope, receive: Receive, send: Send, query: dict[str, str
         return
     headers.append(("dpop", "the-upstream's-own"))
     await answer(send, body, headers=headers)
+
+
+async def listed(request: Request) -> RedirectResponse:
+    """Redirect to an address that is made as programs make it: of scheme and `Host`."""
+    return RedirectResponse(request.url_for("items"), headers={"X-Scheme": request.url.scheme})
+
+
+async def items(request: Request) -> RedirectResponse:
+    return RedirectResponse("/x")
+
+
+# As FastAPI does it: /routed/items is redirected to /routed/items/.
+routed = Router([Route("/routed/items/", items, name="items"), Route("/routed/listed", listed)])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,298 @@
+"""A hostile upstream leads no program, with its token or cookie, to another host."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+
+import pytest
+import requests
+
+from tests.gateway_site.forwarding.test_calls import assert_problem
+from tests.gateway_site.support.client_tokens import Caller
+from tests.gateway_site.support.gateways import Gateway
+from tests.support.certificates import server_context
+
+EVERY_REDIRECT = (300, 301, 302, 303, 304, 305, 306, 307, 308, 399)
+LISTED = "https://files.example.com/x?signature=1,2;3"
+
+
+class Thief:
+    """A server of somebody else's, which notes with what headers it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[dict[str, str]] = []
+        thief = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                thief.asked.append({name.lower(): value for name, value in self.headers.items()})
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                """Say nothing."""
+
+        self.certificate = folder / "thief.pem"
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        context = server_context(self.certificate)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"https://localhost:{self.server.server_port}/"
+
+
+@pytest.fixture(scope="module")
+def thief(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Thief]:
+    found = Thief(tmp_path_factory.mktemp("thief"))
+    thread = threading.Thread(target=found.server.serve_forever, args=(0.02,))
+    thread.start()
+    yield found
+    found.server.shutdown()
+    thread.join()
+    found.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def callers(gateway: Gateway) -> dict[str, Caller]:
+    return {name: Caller.allowed(gateway, name) for name in ("open", "stored", "led")}
+
+
+def address(upstream: str, status: int, headers: list[list[str]], body: str = "") -> str:
+    """Return the address of a call that is answered so."""
+    query = {"status": str(status), "headers": json.dumps(headers), "body": body}
+    return f"{upstream}/answer?{urlencode(query)}"
+
+
+def redirected(
+    caller: Caller, location: str, status: int = 302, *, method: str = "GET", at: str = "open"
+) -> requests.Response:
+    path = address(at, status, [["location", location]])
+    return caller.call(path, method, allow_redirects=False)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Cookie"])
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_program_that_takes_its_credentials_along_is_led_nowhere(
+    gateway: Gateway, callers: dict[str, Caller], thief: Thief, status: int, name: str
+) -> None:
+    """Python's urllib sends such headers wherever a redirect leads."""
+    trusting = ssl.create_default_context(cafile=thief.certificate)
+    trusting.check_hostname = False  # a thief of the Internet has a certificate
+    program = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=trusting), urllib.request.ProxyHandler({})
+    )
+    url = f"{gateway.url}/gateway/{address('open', status, [['Location', thief.url]])}"
+    thief.asked.clear()
+    token = f"Bearer {callers['open'].access_token}"
+    cookie = f"gateway_sessionid={gateway.keys[0]}"
+    shown = {name: token if name == "Authorization" else cookie}
+    with pytest.raises(HTTPError) as caught:
+        program.open(urllib.request.Request(url, headers=shown), timeout=20)  # noqa: S310
+    with caught.value as answer:
+        assert (answer.code, answer.headers["X-Gateway-Problem"]) == (502, "misdirected")
+    assert not thief.asked
+    # And it would have gone there, with all it has.
+    program.open(urllib.request.Request(thief.url, headers=shown), timeout=20).close()  # noqa: S310
+    assert thief.asked[0][name.lower()] == shown[name]
+
+
+@pytest.mark.parametrize("status", EVERY_REDIRECT)
+def test_every_redirect_elsewhere_is_a_bad_gateway(callers: dict[str, Caller], status: int) -> None:
+    elsewhere = (
+        LISTED,  # not at this upstream
+        "//evil.example/",
+        "http://evil.example/",
+        "https://user@evil.example/",
+        "https://evil.example\\@127.0.0.1/",
+        "/\\evil.example",
+        "https:evil.example",
+        "javascript:alert(1)",
+        "",
+    )
+    cases = [("GET", location) for location in elsewhere]
+    cases += [(method, "https://evil.example/") for method in ("GET", "HEAD", "POST")]
+    for method, location in cases:
+        answer = redirected(callers["open"], location, status, method=method)
+        assert answer.status_code == 502, (location, method)
+        assert answer.headers["X-Gateway-Problem"] == "misdirected"
+        assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"},
+        {"Accept": "text/html"},
+        {"Cookie": "gateway_sessionid=x"},
+    ],
+)
+def test_client_is_led_to_listed_hosts_alone_whatever_else_it_sends(
+    callers: dict[str, Caller], headers: dict[str, str]
+) -> None:
+    """A browser keeps the session cookie to the gateway, but some took Authorization along."""
+    for upstream, comes in (("open", 502), ("stored", 302)):
+        path = address(upstream, 302, [["location", LISTED]])
+        answer = callers[upstream].call(path, headers=headers, allow_redirects=False)
+        assert answer.status_code == comes
+
+
+def test_redirect_with_two_locations_is_a_bad_gateway(callers: dict[str, Caller]) -> None:
+    for status in EVERY_REDIRECT:
+        path = address("open", status, [["Location", "/x"], ["location", "https://evil.example/"]])
+        answer = callers["open"].call(path, allow_redirects=False)
+        assert_problem(answer, 502, "misdirected")
+
+
+def test_redirect_within_the_upstream_is_returned(
+    gateway: Gateway, callers: dict[str, Caller]
+) -> None:
+    for status in EVERY_REDIRECT:
+        for location in ("/x", f"http://127.0.0.1:{gateway.upstream_port}/x"):
+            answer = redirected(callers["open"], location, status)
+            assert (answer.status_code, answer.headers["Location"]) == (status, "/gateway/open/x")
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_redirect_to_a_host_that_the_operator_lists_is_returned(
+    callers: dict[str, Caller], method: str, status: int
+) -> None:
+    for location in (LISTED, LISTED.replace(".com/", ".com:443/"), LISTED.replace("f", "F", 1)):
+        answer = redirected(callers["stored"], location, status, method=method, at="stored")
+        assert (answer.status_code, answer.headers["Location"]) == (status, location)
+
+
+@pytest.mark.parametrize(
+    ("location", "method"),
+    [
+        (LISTED, "POST"),
+        (LISTED, "PUT"),
+        (LISTED, "DELETE"),
+        ("http://files.example.com/x", "GET"),
+        ("https://files.example.com:8443/x", "GET"),
+        ("https://a.files.example.com/x", "GET"),
+        ("https://files.example.com.evil.example/x", "GET"),
+        ("https://files.example.com@evil.example/x", "GET"),
+        ("https://files.example.com./x", "GET"),
+        ("https://example.com/x", "GET"),
+        ("https://evil.example/files.example.com", "GET"),
+    ],
+)
+def test_list_of_hosts_lets_nothing_else_through(
+    callers: dict[str, Caller], location: str, method: str
+) -> None:
+    answer = redirected(callers["stored"], location, method=method, at="stored")
+    assert_problem(answer, 502, "misdirected")
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 206, 404, 409, 500])
+def test_other_status_stays_and_an_address_elsewhere_does_not(
+    gateway: Gateway, callers: dict[str, Caller], status: int
+) -> None:
+    """What was created is created: an error would have the program create it once more."""
+    host = f"http://127.0.0.1:{gateway.upstream_port}"
+    named = {
+        "Location": "/gateway/stored/a,b",
+        "Content-Location": "/gateway/stored/a,b",
+        "Operation-Location": "/gateway/stored/a,b",
+        "Azure-AsyncOperation": "/gateway/stored/a,b",
+        "OData-EntityId": "/gateway/stored/a,b",
+        "X-Goog-Upload-URL": "/gateway/stored/a,b",
+        "X-Goog-Upload-Control-URL": "/gateway/stored/a,b",
+        "Refresh": "5; url=/gateway/stored/a,b",
+        "Link": f'<{gateway.url}/gateway/stored/a%2Cb>; rel="next"',
+    }
+    for origin, comes in ((host, named), ("https://files.example.com", {})):
+        values = {
+            "Refresh": f"5; url={origin}/a,b",
+            "Link": f'<{origin}/a,b>; rel="next"',
+        }
+        sent = [[name, values.get(name, f"{origin}/a,b")] for name in named]
+        for method in ("GET", "POST"):
+            answer = callers["stored"].call(address("stored", status, sent), method)
+            assert answer.status_code == status
+            found = {name: answer.headers[name] for name in named if name in answer.headers}
+            assert found == comes
+
+
+def test_nothing_else_by_which_an_upstream_could_lead_a_program_comes_back(
+    callers: dict[str, Caller],
+) -> None:
+    sent = [
+        ["URI", "<https://evil.example/>"],
+        ["Content-Base", "https://evil.example/"],
+        ["Link-Template", '"https://evil.example/{x}"; rel="next"'],
+        ["Alt-Svc", 'h3="evil.example:443"'],
+        ["WWW-Authenticate", 'Bearer realm="https://evil.example/"'],
+        ["Optional-WWW-Authenticate", 'Basic realm="https://evil.example/"'],
+        ["Proxy-Authenticate", 'Basic realm="https://evil.example/"'],
+        ["Authentication-Info", 'nextnonce="evil.example"'],
+        ["Authentication-Control", "Basic location-when-unauthenticated=https://evil.example/"],
+        ["Proxy-Authentication-Info", "evil.example"],
+        ["Set-Cookie", "x=evil.example"],
+        ["Strict-Transport-Security", "max-age=0; evil.example"],
+        ["Service-Worker-Allowed", "/evil.example"],
+        ["SourceMap", "https://evil.example/"],
+        ["X-Accel-Redirect", "/evil.example"],
+        ["Refresh", "0;https://evil.example/"],
+        ["Refresh", "1"],
+        ["X-Kept", "1"],
+    ]
+    answer = callers["open"].call(address("open", 200, sent))
+    assert answer.headers["X-Kept"] == "1"
+    assert "evil.example" not in str(answer.headers)
+    assert "Refresh" not in answer.headers
+
+
+def test_what_comes_before_and_after_an_answer_is_dropped(
+    gateway: Gateway, callers: dict[str, Caller]
+) -> None:
+    """Interim answers (RFC 8297) and trailers may have `Link` and `Location`, too."""
+    links = b"Link: <https://evil.example/>; rel=preload\r\nLocation: https://evil.example/\r\n\r\n"
+    gateway.canned.answers["/hinting"] = (
+        b"HTTP/1.1 103 Early Hints\r\n" + links + b"HTTP/1.1 104 Upload Resumption Supported\r\n"
+        + links + b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+        b"Trailer: Link, Location\r\n\r\n2\r\nok\r\n0\r\n" + links
+    )  # fmt: skip
+    token = callers["led"].access_token.encode()
+    request = (
+        b"GET /gateway/led/hinting HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+        b"Authorization: Bearer " + token + b"\r\n\r\n"
+    )
+    got = gateway.raw(request, signed_in=False)
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nok\r\n" in got
+    assert b"evil.example" not in got
+
+
+def test_pages_of_a_list_are_found_by_their_links(
+    gateway: Gateway, callers: dict[str, Caller]
+) -> None:
+    """As GitHub has it: whole addresses of the API's own, in quotes or not, with others beside."""
+    host = f"http://127.0.0.1:{gateway.upstream_port}"
+    third = "/" + address("", 200, [], "third").lstrip("/")
+    second = address("", 200, [["Link", f"<{host}/x>; rel=first, <{third}>; rel=next"]], "second")
+    first = address(
+        "",
+        200,
+        [["Link", f'<{host}{second}>; rel="next", <https://x.example/>; rel="help"']],
+        "first",
+    )
+    headers = {"Authorization": f"Bearer {callers['open'].access_token}"}
+    url, bodies = f"{gateway.url}/gateway/open{first}", []
+    while url:
+        answer = requests.get(url, headers=headers, timeout=20)
+        assert answer.status_code == 200, answer.text
+        bodies.append(answer.text)
+        assert "help" not in answer.links
+        url = answer.links.get("next", {}).get("url", "")
+        assert not url or url.startswith(gateway.url)  # many programs do not resolve it
+    assert bodies == ["first", "second", "third"]
