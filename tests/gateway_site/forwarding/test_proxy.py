@@ -14,6 +14,7 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.http import HttpRequest, HttpResponse
 
+from gateway_site.edge.listening import Client
 from gateway_site.forwarding import bearer, proxy
 from gateway_site.forwarding.call import Call
 from gateway_site.rules.headers import Headers
@@ -101,6 +102,7 @@ class Server:
     def __init__(self) -> None:
         self.messages: list[Mapping[str, Any]] = []
         self.came = asyncio.Event()
+        self.client = Client({"headers": []}, self.receive)
 
     async def receive(self) -> Mapping[str, Any]:
         return await asyncio.Future()
@@ -116,7 +118,7 @@ async def test_stream_holds_neither_request_nor_session_nor_headers() -> None:
     async with upstream_saying(STREAM + EVENT) as url:
         server, call = Server(), call_of(url)
         request, session = weakref.ref(call.request), weakref.ref(call.request.session)
-        task = asyncio.create_task(proxy.forward(call, server.receive, server.send, extra))
+        task = asyncio.create_task(proxy.forward(call, server.client, server.send, extra))
         await server.came.wait()
         gc.collect()
         assert request() is None
@@ -137,7 +139,7 @@ async def test_request_and_session_are_gone_without_the_collector() -> None:
         request, session = weakref.ref(call.request), weakref.ref(call.request.session)
         gc.disable()
         try:
-            assert await proxy.forward(call, server.receive, server.send, []) is None
+            assert await proxy.forward(call, server.client, server.send, []) is None
             assert request() is None
             assert session() is None
         finally:
@@ -147,7 +149,7 @@ async def test_request_and_session_are_gone_without_the_collector() -> None:
 async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:
     async with upstream_saying(PLAIN) as url:
         server = Server()
-        assert await proxy.forward(call_of(url), server.receive, server.send, []) is None
+        assert await proxy.forward(call_of(url), server.client, server.send, []) is None
     assert server.messages[1:] == [
         {"type": "http.response.body", "body": b"plain", "more_body": False}
     ]
@@ -157,7 +159,7 @@ async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:
 async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> None:
     async with upstream_saying(answer) as url:
         server = Server()
-        task = asyncio.create_task(proxy.forward(call_of(url), server.receive, server.send, []))
+        task = asyncio.create_task(proxy.forward(call_of(url), server.client, server.send, []))
         await asyncio.wait([task], timeout=0.05)
         task.cancel()
         await asyncio.wait([task])
