@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ReauthenticationRequired,
     )
     from oauth.network.http import tls_context
+    from oauth.network.posted_form import BODY_MAX as POSTED_FORM_MAX
     from oauth.network.sql_connections import give_back as give_back_sql_connections
     from oauth.network.vetted_addresses import is_private as is_private_address
     from oauth.provider.token_set import TokenSet
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EXCHANGES_MAX",
     "NEXT_URL_MAX",
+    "POSTED_FORM_MAX",
     "SIGN_IN_AGAIN",
     "NotConnected",
     "OAuthError",
@@ -97,6 +99,7 @@ PUBLIC_MODULES = (
 _HOMES = {
     "EXCHANGES_MAX": "sign_in.adapters.oauth2:EXCHANGES",
     "NEXT_URL_MAX": "sign_in.pending:NEXT_MAX",
+    "POSTED_FORM_MAX": "network.posted_form:BODY_MAX",
     "SIGN_IN_AGAIN": "sign_in.way_back:AGAIN",
     "NotConnected": "exceptions:NotConnected",
     "OAuthError": "exceptions:OAuthError",

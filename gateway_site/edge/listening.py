@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from gateway_site.edge import received_bodies
 from gateway_site.edge.asgi import Receive
 from gateway_site.edge.trusted_proxies import address, counted_under
 
@@ -24,6 +25,7 @@ class Client:
     def __init__(self, scope: Mapping[str, Any], receive: Receive) -> None:
         self._scope = scope
         self._receive = receive
+        self._body = received_bodies.of(scope)
         # To ask for the body would tell such a client to send it.
         self._is_asked = b"expect" in [name.lower() for name, _ in scope["headers"]]
         self._heard: deque[Mapping[str, Any]] = deque()
@@ -40,7 +42,17 @@ class Client:
 
     async def receive(self) -> Mapping[str, Any]:
         """Return the next message, one that was heard already first."""
-        return self._heard.popleft() if self._heard else await self._receive()
+        return self._heard.popleft() if self._heard else await self._next()
+
+    def pass_body_on(self) -> None:
+        """Note that each piece of the body is passed on before the next is asked for."""
+        if self._body is not None:
+            self._body.pass_on()
+
+    def start_work(self) -> None:
+        """Note that the work on the request begins, if its whole body was received."""
+        if self._body is not None:
+            self._body.start_work()
 
     async def gone(self) -> None:
         """Return when the client has gone; never, where it has a body that nobody reads yet.
@@ -51,5 +63,11 @@ class Client:
         while heard.get("type") != "http.disconnect":
             if self._is_asked or heard.get("more_body", False):
                 await asyncio.Future()
-            heard = await self._receive()
+            heard = await self._next()
             self._heard.append(heard)
+
+    async def _next(self) -> Mapping[str, Any]:
+        message = await self._receive()
+        if self._body is not None:
+            self._body.take()
+        return message

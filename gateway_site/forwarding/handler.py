@@ -14,7 +14,6 @@ in lines of their own (`lanes`), so that a slow provider or client's document ho
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,6 +27,7 @@ from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import RequestAborted, RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.db import OperationalError
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, ResolverMatch, resolve
@@ -37,7 +37,7 @@ from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
 from gateway_site.forwarding import admission, client_calls, proxy
-from gateway_site.forwarding.ahead import page
+from gateway_site.forwarding.ahead import page, staff
 from gateway_site.forwarding.bounds.gate import Busy, Gate, PersonGates
 from gateway_site.forwarding.bounds.lanes import (
     CLIENTS,
@@ -47,6 +47,7 @@ from gateway_site.forwarding.bounds.lanes import (
     ProviderLane,
     provider_asked_by,
 )
+from gateway_site.forwarding.bounds.page_body import PageBody
 from gateway_site.forwarding.call import Admitted
 from gateway_site.forwarding.passage import Chain, NeedsThread, Passage
 from gateway_site.forwarding.people import people
@@ -56,7 +57,8 @@ from gateway_site.rules import cookies, problems, url_rules
 from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in.views import callback, sign_in
-from sessions_kms import ahead
+from sessions_kms import StoreUnavailable, ahead
+from sessions_kms.middleware import TEXT
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +66,6 @@ Content = Mapping[str, Any]  # of a session
 Making = Callable[[Content], Awaitable[HttpResponseBase]]
 
 ASK_A_PROVIDER = frozenset({sign_in, callback, backchannel_logout})
-BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
 ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
@@ -118,8 +119,7 @@ class GatewayHandler(ASGIHandler):
         if isinstance(response, Admitted):
             if known := access_log.noted(scope):
                 known.upstream = response.call.upstream.name
-            receive = client.receive
-            problem = await proxy.forward(response.call, receive, send, _header_list(response))
+            problem = await proxy.forward(response.call, client, send, _header_list(response))
             if problem is None:
                 return
             refusal = (await client_calls.settled(response.call, problem)).response()
@@ -144,18 +144,30 @@ class GatewayHandler(ASGIHandler):
             return await self._calls.run(client, passage.in_thread)
 
     async def _page(self, scope: Any, client: Client, send: Send) -> None:
+        match = _match(scope)
         try:
-            body = await self.read_body(client.receive)
-            response = await self._made(scope, client, body)
-        except (Busy, RequestDataTooBig, TimeoutError) as error:
+            body = await PageBody(
+                scope, client, match, lambda: self._is_staff(scope, client)
+            ).read()
+            response = await self._made(scope, client, body, match)
+        except (Busy, RequestDataTooBig, TimeoutError, StoreUnavailable, OperationalError) as error:
             response = _refusal(error, scope)
         await self.send_response(response, send)
         if response.streaming:
             response.close()
 
-    async def _made(self, scope: Any, client: Client, body: io.BytesIO) -> HttpResponseBase:
+    async def _is_staff(self, scope: Any, client: Client) -> bool:
+        """Return whether a staff member asks for a page; it is read in turn, as pages are."""
+        seen = _seen(scope)
+        if not staff.has_cookie(seen):
+            return False
+        async with self._pages.place(client):
+            return await staff.is_staff(seen, self._pages.apart)
+
+    async def _made(
+        self, scope: Any, client: Client, body: io.BytesIO, match: ResolverMatch | None
+    ) -> HttpResponseBase:
         """Return a page: in the event loop, if all that it waits for can be read ahead."""
-        match = _match(scope)
         work = Passage(self, self.admission, scope, body).in_thread
         if match is not None and (match.url_name or "").startswith(CLIENTS):
             return await self._clients.choose(match.func, scope).run(client, work)
@@ -178,12 +190,14 @@ class GatewayHandler(ASGIHandler):
         async with self._pages.place(client), ahead.session(cookies) as content:
             own = self._own_pages.place(content.get(SESSION_KEY), client)
             if own.take_at_once():
+                client.start_work()
                 try:
                     return await make(content)
                 finally:
                     own.leave()
         # Who waits for an own page to be made holds up nobody else's. The session is read again.
         async with own, self._pages.place(client), ahead.session(cookies) as content:
+            client.start_work()
             return await make(content)
 
     async def _read_ahead(
@@ -206,22 +220,16 @@ class GatewayHandler(ASGIHandler):
             await self.send_response(_refusal(error, scope), send)
 
     async def read_body(self, receive: Receive) -> io.BytesIO:
-        """Read the body of a request for a page, no more of it than Django would parse.
+        """Read the body of a health check, as large as any page's; Django asks for it.
 
-        Django sets no limit here, before anything is known of the request, and writes the body
-        to a file. No page takes files. Raises RequestDataTooBig, TimeoutError and RequestAborted.
+        Raises RequestDataTooBig, TimeoutError and RequestAborted.
         """
-        body, more = io.BytesIO(), True
-        async with asyncio.timeout(BODY_TIME):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise RequestAborted
-                body.write(message.get("body", b""))
-                more = message.get("more_body", False)
-                _check_size(body.tell())
-        body.seek(0)
-        return body
+        unknown: dict[str, Any] = {"headers": []}
+        return await PageBody(unknown, Client(unknown, receive), None, _nobody).read()
+
+
+async def _nobody() -> bool:
+    return False
 
 
 def _seen(scope: Any) -> Any:
@@ -245,31 +253,28 @@ def _session_of(seen: Any) -> AbstractAsyncContextManager[Mapping[str, Any] | Se
 
 def _refusal(error: Exception, scope: Any) -> HttpResponse:
     """Return an answer to what was refused before Django saw it."""
-    if isinstance(error, Busy):
-        _shed.add()
-        response = _busy(scope)
-    else:
+    match = _match(scope)
+    view = match and match.func
+    if isinstance(error, RequestDataTooBig | TimeoutError):
         status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
-        response = _plain(status, f"{status} {status.phrase}", {})
+        response = problems.refused(view, status) or _plain(status, f"{status} {status.phrase}", {})
+    else:
+        response = _unavailable(view, error)
     response.headers["Content-Length"] = str(len(response.content))
     return response
 
 
-def _busy(scope: Any) -> HttpResponse:
+def _unavailable(view: object, error: Exception) -> HttpResponse:
     """Return the 503 as a program at a view of its own can read it, or anybody."""
-    match = _match(scope)
+    if isinstance(error, Busy):
+        _shed.add()
+    told = BUSY if isinstance(error, Busy) else TEXT
     again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-    return problems.not_now(match and match.func, BUSY) or _plain(503, BUSY, again)
+    return problems.not_now(view, told) or _plain(503, told, again)
 
 
 def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:
     return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
-
-
-def _check_size(size: int) -> None:
-    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    if limit is not None and size > limit:
-        raise RequestDataTooBig
 
 
 @cache

@@ -13,8 +13,8 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from gateway_site.edge.asgi import Receive, Send
-from gateway_site.edge.listening import ANSWER_TIME, ClientGone
+from gateway_site.edge.asgi import Send
+from gateway_site.edge.listening import ANSWER_TIME, Client, ClientGone
 from gateway_site.edge.tally import Tally
 from gateway_site.edge.trusted_proxies import Address, address
 from gateway_site.forwarding import bearer, client_calls
@@ -52,14 +52,14 @@ slots = Slots()
 _no_connection = Tally(logger, "%d calls found no free connection to their upstream.")
 
 
-async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> Problem | None:
+async def forward(call: Call, client: Client, send: Send, extra: Headers) -> Problem | None:
     """Make the call and pass on its answer; return why it was not made.
 
     The answer gets the `extra` headers, a list that is emptied then. An answer that breaks off
     is left unfinished, so that the server aborts it: a clean end would tell the client that it
     has everything.
     """
-    owner, exchange = call.owner, _Exchange(call, receive, send, extra)
+    owner, exchange = call.owner, _Exchange(call, client, send, extra)
     caller = caller_of(call.request.session, owner.person)
     try:
         with (
@@ -81,11 +81,11 @@ async def forward(call: Call, receive: Receive, send: Send, extra: Headers) -> P
 class _Exchange:
     """One request to an upstream, and its answer."""
 
-    def __init__(self, call: Call, receive: Receive, send: Send, extra: Headers) -> None:
+    def __init__(self, call: Call, client: Client, send: Send, extra: Headers) -> None:
         self.call = call
         self.upstream = call.upstream
         self.has_begun = False
-        self.body = Body(receive, call.framing, call.upstream.max_body)
+        self.body = Body(client, call.framing, call.upstream.max_body)
         self._send = send
         self._extra = extra
 
@@ -199,6 +199,7 @@ class _Exchange:
     def _release(self, answer: Answer) -> None:
         """Let go of all that a stream does not need, whoever else has it still."""
         self.call.release()
+        self.body.drop()
         self._extra.clear()
         answer.headers.clear()
 

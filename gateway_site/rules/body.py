@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from gateway_site.edge.asgi import Receive
-from gateway_site.edge.listening import ClientGone
+from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.rules.headers import Headers, value_of
 from gateway_site.rules.problems import Problem
 
@@ -47,9 +47,9 @@ class Pace:
 class Body:
     """One request's body. `framing` are the headers that delimit it towards the upstream."""
 
-    def __init__(self, receive: Receive, framing: Headers, max_size: int) -> None:
+    def __init__(self, client: Client, framing: Headers, max_size: int) -> None:
         """Take what `framing` found of the request, and how many bytes are let pass."""
-        self._receive = receive
+        self._client = client
         self._pace = Pace()
         self._max_size = max_size
         self._size = 0
@@ -81,14 +81,20 @@ class Body:
         """Wait until the client is gone, then raise ClientGone; drop what is left of the body."""
         if self._ended is not None:
             await self._ended.wait()
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self._client.receive())["type"] != "http.disconnect":
             pass
         raise ClientGone
 
     def end(self) -> None:
         """Take no more of the body: the answer is there."""
-        self._kept = self._kept if self._complete else None
+        if not self._complete:
+            self.drop()
         self._end()
+
+    def drop(self) -> None:
+        """Keep nothing to replay."""
+        self._kept = None
+        self._client.pass_body_on()
 
     def _end(self) -> None:
         if self._ended is not None:
@@ -96,7 +102,7 @@ class Body:
 
     async def _next(self) -> bytes:
         try:
-            message = await self._pace.received(self._receive)
+            message = await self._pace.received(self._client.receive)
         except TimeoutError:
             raise Problem(408, "request_timeout", "The request's body did not arrive.") from None
         if message["type"] == "http.disconnect":
@@ -107,12 +113,13 @@ class Body:
         if self._size > self._max_size:
             raise too_large()
         self._keep(piece)
+        self._client.start_work()
         return piece
 
     def _keep(self, piece: bytes) -> None:
-        if self._kept is None or self._size > KEPT:
-            self._kept = None
-        elif piece:
+        if self._size > KEPT:
+            self.drop()
+        elif piece and self._kept is not None:
             self._kept.append(piece)
 
 

@@ -21,6 +21,7 @@ DETAILS = {
     403: "The CSRF token is missing or wrong: GET /gateway/ gives one, with the header it goes in.",
     404: "There is nothing at this address.",
     405: "This method is not accepted here.",
+    408: "The request did not arrive in time.",
     413: "The request is too large.",
     500: "The gateway failed.",
     503: "The session store cannot be used at the moment. Try again in a few seconds.",
@@ -86,6 +87,12 @@ def not_now(view: object, detail: str) -> HttpResponse | None:
     """Return how a view for programs has them told to come again; None where it is no such view."""
     own: Callable[[str], HttpResponse] | None = getattr(view, "not_now", None)
     return None if own is None else own(detail)
+
+
+def refused(view: object, status: int) -> HttpResponse | None:
+    """Return how a view for programs refuses a request by its status alone; None as above."""
+    own: Callable[[int, str], HttpResponse] | None = getattr(view, "refused", None)
+    return None if own is None else own(status, DETAILS[status])
 
 
 def signed_out() -> Problem:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from contextvars import Context
 from http import HTTPStatus
 from typing import Any
@@ -27,8 +28,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from gateway_site.edge import trusted_proxies
+from gateway_site.edge import received_bodies, trusted_proxies
 from gateway_site.edge.listening import ANSWER_TIME
+from gateway_site.edge.received_bodies import ReceivedBody
 from gateway_site.edge.tally import Tally
 from gateway_site.health.shared_answer import PATHS as HEALTH_PATHS
 from gateway_site.rules import problems
@@ -41,6 +43,7 @@ logger = logging.getLogger(__name__)
 HEAD_TIME = 10.0  # seconds, from a connection's beginning or its next request's first byte
 TAKEN = 16 * 1024  # bytes of an answer, taken in ANSWER_TIME, that keep a connection
 LINGER = 2.0  # seconds for which a client that is refused is listened to, so that it reads why
+READ_SIZE = 64 * 1024  # bytes that are read at a time: by asyncio 256 KB, for a body that waits too
 PIPELINED = 16  # requests that may wait for the answer before theirs
 RETRY_AFTER = b"5"  # seconds
 NEVER = float("inf")
@@ -73,11 +76,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._untaken: tuple[float, int] | None = None  # since when, how much
         # Whom a trusted proxy named for each request under way, by what they are counted under.
         self._clients: list[str | None] = []
+        self._bodies: list[ReceivedBody | None] = []  # of the requests under way
 
     # What uvicorn and asyncio call
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
+        with suppress(AttributeError):  # uvloop's has none, and reads as much as asyncio
+            transport.max_size = READ_SIZE  # type: ignore[attr-defined]  # of asyncio's own
         self._answers = AnswerTransport(transport, self.end, self.loop)
         self._due = self.loop.time() + HEAD_TIME
         self.peer = connections.peer_of(self.client)
@@ -108,7 +114,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end_after_this()  # what follows may be of the protocol that was asked for
         except httptools.HttpParserError as error:
             found = error.__context__
-            self._refuse(found if isinstance(found, Refusal) else _malformed_request())
+            if not self._deaf:  # else its body was ended, and it was told so
+                self._refuse(found if isinstance(found, Refusal) else _malformed_request())
         else:
             self._count(data)
 
@@ -148,6 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
         application = self.app
         if not self._take():
             self.app = health_only(application)
+        self._begin_body()
         super().on_headers_complete()
         self.app = application
         if self.pipeline:  # uvicorn stops reading here, and would not see the client go
@@ -164,17 +172,25 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._progress = True
         super().on_body(body)
+        if self._bodies and (counted := self._bodies[-1]) is not None:
+            counted.add(len(body))
+        if self._deaf:
+            raise _ended_body()
 
     def on_message_complete(self) -> None:
         self._in_head = True
         self._progress = True
         super().on_message_complete()
+        if self._bodies and (counted := self._bodies[-1]) is not None:
+            counted.complete()
         if not self.cycle.response_started:
             self.cycle.keep_alive = self._may_stay
 
     def on_response_complete(self) -> None:
         """Do what uvicorn does; the look at all connections ends one that is idle for too long."""
         self._give_back()
+        if self._running is not None:
+            self._running.body = bytearray()  # what the application has not asked for
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -207,6 +223,11 @@ class BoundedProtocol(HttpToolsProtocol):
             else:
                 self.transport.close()
 
+    def end_body(self) -> None:
+        """End the last request, whose body or one before takes too much memory."""
+        self._deaf = True
+        self._break_off(_ended_body())
+
     def end(self) -> None:
         """Close after an answer."""
         self._answers.flush()
@@ -228,6 +249,15 @@ class BoundedProtocol(HttpToolsProtocol):
     def _give_back(self) -> None:
         if self._clients and (client := self._clients.pop(0)) is not None:
             self._all.give_back(client)
+        if self._bodies and (body := self._bodies.pop(0)) is not None:
+            body.close()
+
+    def _begin_body(self) -> None:
+        """Count the body of a request, if it has one, and let the application tell of it."""
+        body = self._all.bodies.begin(self) if heads.has_body(self.headers) else None
+        self._bodies.append(body)
+        if body is not None:
+            self.scope[received_bodies.KEY] = body  # type: ignore[literal-required]  # ours
 
     def _count(self, data: bytes) -> None:
         """Bound what is neither body nor a whole head: half a head, chunk extensions, trailers."""
@@ -254,13 +284,19 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._in_head:
             cycle.keep_alive = False  # a later request is at fault, and told so by the close
         else:
-            cycle.disconnected = True
-            cycle.waiting_for_100_continue = False  # Reading it, the request would say so yet.
-            cycle.message_event.set()
-            if cycle.response_started or self.pipeline:
-                self.transport.abort()
-            else:
-                self._answer(refusal)
+            self._break_off(refusal)
+
+    def _break_off(self, refusal: Refusal) -> None:
+        """Take the request under way from the application, and answer in its place if one can."""
+        cycle = self.cycle
+        cycle.disconnected = True
+        cycle.body = bytearray()
+        cycle.waiting_for_100_continue = False  # Reading it, the request would say so yet.
+        cycle.message_event.set()
+        if cycle.response_started or self.pipeline:
+            self.transport.abort()
+        else:
+            self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
         body = problems.document(refusal.status, problems.code_of(refusal.status), refusal.sentence)
@@ -283,6 +319,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """
         self._deaf = True
         self.pipeline.clear()
+        for body in filter(None, self._bodies):
+            body.close()
         if self.transport.is_closing() or not self.transport.can_write_eof():
             self.transport.close()
             return
@@ -321,6 +359,10 @@ def health_only(application: ASGI3Application) -> ASGI3Application:
         await send({"type": "http.response.body", "body": body})
 
     return answering
+
+
+def _ended_body() -> Refusal:
+    return Refusal(408, "The request's body took too long, and others needed its memory.")
 
 
 def _malformed_request() -> Refusal:

@@ -145,13 +145,19 @@ async def read(
     if session_key is None or content.get(SESSION_KEY) is None:
         return
     left = scope[KEY] = PageAhead(session_key)
-    database = _of_database(in_thread)
-    if (user := await left.read(WHO, _who(content, database))) is None:
+    database = of_database(in_thread)
+    if (user := await left.read(WHO, who(content, database))) is None:
         return
     asked = Asked(user, content, session_key, scope.get("query_string", b""), database)
     for name, of in reads.items():
         if await left.read(name, of(asked)) is None:
             return
+
+
+async def who(content: Mapping[str, Any], database: InThread) -> AbstractBaseUser | None:
+    """Return the active person whose session holds this. Raises django.db.OperationalError."""
+    __traceback_hide__ = True
+    return people().at_hand(content) or await database(partial(people().found, content))
 
 
 def drop(scope: Mapping[str, Any]) -> None:
@@ -185,12 +191,9 @@ def _left(request: HttpRequest, name: str) -> PageAhead | None:
     return left if left is not None and left.has(name, request.session.session_key) else None
 
 
-async def _who(content: Mapping[str, Any], database: InThread) -> AbstractBaseUser | None:
-    __traceback_hide__ = True
-    return people().at_hand(content) or await database(partial(people().found, content))
+def of_database(in_thread: InThread) -> InThread:
+    """Return what asks the database in a thread, and gives its connection back."""
 
-
-def _of_database(in_thread: InThread) -> InThread:
     async def database(work: Callable[[], T], /) -> T:
         __traceback_hide__ = True
         return await in_thread(partial(_connected, work))

@@ -70,6 +70,7 @@ class Lane:
     async def run(self, client: Client, work: Work) -> HttpResponseBase:
         """Return what the work does. Raises Busy and ClientGone before it has begun."""
         async with self.place(client):
+            client.start_work()
             return await self.in_thread(work)
 
     def place(self, client: Client) -> Place:

@@ -21,6 +21,7 @@ from sessions_kms import StoreUnavailable, outages
 View = Callable[..., HttpResponse]
 
 NOT_NOW = "not_now"  # of a view: takes a sentence, and gives the 503
+REFUSED = "refused"  # of a view: takes a status and a sentence, and gives the answer
 ANYWHERE = {"Access-Control-Allow-Origin": "*"}
 PREFLIGHT_AGE = 3600  # seconds
 REQUEST_HEADERS = "Content-Type, MCP-Protocol-Version"
@@ -32,8 +33,8 @@ def for_programs(*methods: str) -> Callable[[View], View]:
     """Make a view that programs ask by these methods, be they pages of other sites.
 
     What is refused is JSON (RFC 6749 section 5.2); what cannot be told is 503. Who serves the view
-    says so by its ``not_now`` where it is not reached: after a 503 of another form some clients
-    give up their tokens (the SDK for TypeScript does).
+    says so by its ``not_now`` where it is not reached, and by its ``refused``: after a 503 of
+    another form some clients give up their tokens (the SDK for TypeScript does).
     """
 
     def decorate(view: View) -> View:
@@ -46,6 +47,7 @@ def for_programs(*methods: str) -> Callable[[View], View]:
             return _answered(view, methods, request, *args, **kwargs)
 
         setattr(answering, NOT_NOW, not_now)
+        setattr(answering, REFUSED, refused)
         return answering
 
     return decorate
@@ -70,6 +72,11 @@ def not_now(description: str) -> HttpResponse:
     """Return that trying later may help. Nothing was decided: no client is to give up a token."""
     again = {"Retry-After": str(RETRY_AFTER)}
     return refusal(TEMPORARILY_UNAVAILABLE, description, 503, again)
+
+
+def refused(status: int, description: str) -> HttpResponse:
+    """Return why a request was not read."""
+    return refusal(INVALID_REQUEST, description, status)
 
 
 def _answered(

@@ -16,6 +16,7 @@ from django.contrib.messages.middleware import MessageMiddleware
 from django.http import HttpRequest, HttpResponse
 
 from gateway_site.edge import descriptors
+from gateway_site.edge.listening import Client
 from gateway_site.forwarding import bearer, proxy
 from gateway_site.forwarding.call import Call
 from gateway_site.rules.headers import Headers
@@ -103,6 +104,7 @@ class Server:
     def __init__(self) -> None:
         self.messages: list[Mapping[str, Any]] = []
         self.came = asyncio.Event()
+        self.client = Client({"headers": []}, self.receive)
 
     async def receive(self) -> Mapping[str, Any]:
         return await asyncio.Future()
@@ -118,7 +120,7 @@ async def test_stream_holds_neither_request_nor_session_nor_headers() -> None:
     async with upstream_saying(STREAM + EVENT) as url:
         server, call = Server(), call_of(url)
         request, session = weakref.ref(call.request), weakref.ref(call.request.session)
-        task = asyncio.create_task(proxy.forward(call, server.receive, server.send, extra))
+        task = asyncio.create_task(proxy.forward(call, server.client, server.send, extra))
         await server.came.wait()
         gc.collect()
         assert request() is None
@@ -139,7 +141,7 @@ async def test_request_and_session_are_gone_without_the_collector() -> None:
         request, session = weakref.ref(call.request), weakref.ref(call.request.session)
         gc.disable()
         try:
-            assert await proxy.forward(call, server.receive, server.send, []) is None
+            assert await proxy.forward(call, server.client, server.send, []) is None
             assert request() is None
             assert session() is None
         finally:
@@ -149,7 +151,7 @@ async def test_request_and_session_are_gone_without_the_collector() -> None:
 async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:
     async with upstream_saying(PLAIN) as url:
         server = Server()
-        assert await proxy.forward(call_of(url), server.receive, server.send, []) is None
+        assert await proxy.forward(call_of(url), server.client, server.send, []) is None
     assert server.messages[1:] == [
         {"type": "http.response.body", "body": b"plain", "more_body": False}
     ]
@@ -159,7 +161,7 @@ async def test_answer_that_came_as_a_whole_is_handed_over_as_a_whole() -> None:
 async def test_failed_and_cancelled_calls_leave_nothing_open(answer: bytes) -> None:
     async with upstream_saying(answer) as url:
         server = Server()
-        task = asyncio.create_task(proxy.forward(call_of(url), server.receive, server.send, []))
+        task = asyncio.create_task(proxy.forward(call_of(url), server.client, server.send, []))
         await asyncio.wait([task], timeout=0.05)
         task.cancel()
         await asyncio.wait([task])
@@ -178,7 +180,7 @@ async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
         servers = [Server() for _ in range(everything)]
         calls = [call_of(url, person=str(n % 2)) for n in range(everything)]
         tasks = [
-            asyncio.create_task(proxy.forward(call, server.receive, server.send, []))
+            asyncio.create_task(proxy.forward(call, server.client, server.send, []))
             for call, server in zip(calls, servers, strict=True)
         ]
         for server in servers:
@@ -186,7 +188,7 @@ async def test_call_that_finds_all_connections_in_use_is_told_to_come_back(
         for _ in range(3):
             late = call_of(url, person="late")
             late.upstream = replace(late.upstream, connect_timeout=0)
-            problem = await proxy.forward(late, Server().receive, Server().send, [])
+            problem = await proxy.forward(late, Server().client, Server().send, [])
             assert problem is not None
             assert (problem.status, problem.code) == (503, "busy")
             assert int(problem.headers["Retry-After"]) > 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway_site.edge.listening import Client
 from gateway_site.rules.body import PACE, PATIENCE, Body
 from gateway_site.rules.problems import Problem
 from tests.gateway_site.server.served import advance, on_moved_clock
@@ -20,7 +21,7 @@ class Sender:
 
     def __init__(self) -> None:
         self._sent: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
-        self.pieces = Body(self._sent.get, CHUNKED, 10**9).pieces()
+        self.pieces = Body(Client({"headers": []}, self._sent.get), CHUNKED, 10**9).pieces()
 
     def send(self, size: int) -> None:
         self._sent.put_nowait({"type": "http.request", "body": b"x" * size, "more_body": True})

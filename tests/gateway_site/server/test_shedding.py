@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from pytest_django import Settings
 
-from gateway_site.edge import access_log, tally
+from gateway_site.edge import access_log, received_bodies, tally
 from gateway_site.forwarding import handler
 from gateway_site.forwarding.bounds import gate, lanes
 from oauth.provider import config as providers
@@ -250,6 +250,28 @@ def test_body_that_does_not_arrive_holds_no_thread_and_ends(served: Served) -> N
         assert got.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in got
     assert len(urls.reached) == 1
+
+
+def test_flood_of_bodies_ends_who_waits_in_line_and_nobody_whose_work_has_begun(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer of 408 would say that nothing was done."""
+    caplog.set_level(logging.INFO, "gateway_site.access")
+    monkeypatch.setattr(received_bodies, "SIZE", 20_000)
+    body = POST.replace(b"5", b"9000") + b"x" * 9000
+    working = [served.connected(body) for _ in range(PLACES)]
+    wait_until(lambda: len(urls.reached) == PLACES, "all threads have work")
+    waiting = [served.connected(body) for _ in range(2)]
+    served.settle()
+    assert all(is_open(client) for client in [*working, *waiting])
+    served.connected(body[:-1])
+    served.settle()
+    assert ended(waiting[0]).startswith(b"HTTP/1.1 408 ")
+    assert [each.getMessage().split()[2] for each in caplog.records][-1:] == ["408"]
+    urls.go_on.set()
+    for client in [*working, waiting[1]]:
+        assert one_answer(client).endswith(b"page of 9000")
+    assert len(urls.reached) == PLACES + 1
 
 
 def test_page_is_told_when_its_request_arrived(served: Served) -> None:

@@ -164,6 +164,13 @@ async def activate(value: str) -> None:
         await user.asave()
 
 
+async def set_staff(value: str) -> None:
+    """Make the first person staff, or nobody."""
+    ada = await User.objects.aget(username="ada")
+    ada.is_staff = value == "1"
+    await ada.asave()
+
+
 async def set_store(value: str) -> None:
     """Take the table away, or bring it back and have somebody served: all is as ever then."""
     stack.dynamodb.unavailable = value == "down"
@@ -197,6 +204,7 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "check": lambda value: change(proxy, "SESSION_CHECK", float(value)),
     "reader": lambda value: change(proxy, "READER_TIMEOUT", float(value)),
     "active": activate,
+    "staff": set_staff,
     "allow": allow,
     "way": at_once(set_way),
     "ways": at_once(lambda _: json.dumps(ways.took)),

@@ -1,0 +1,96 @@
+"""The body of a request for a page: how large it may be, and the reading of it.
+
+The scope of a request, its view and its client enter; the body leaves, read before a thread is
+taken. No page takes files. Bodies of calls to upstreams are not read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from django.core.exceptions import RequestAborted, RequestDataTooBig
+from django.urls import ResolverMatch
+
+from gateway_site.edge.listening import Client
+from gateway_site.rules.headers import value_of
+from oauth import POSTED_FORM_MAX
+from oauth.backchannel import backchannel_logout
+from oauth.sign_in.views import callback
+
+SIZE = 16 * 1024  # bytes, of a page that is named by nothing below
+ADMIN_SIZE = 2_621_440  # bytes, for staff: what Django parses by default
+TIME = 30.0  # seconds in which a body must be there
+LENGTH_DIGITS = 18
+
+POSTED_BY_PROVIDERS = frozenset({callback, backchannel_logout})
+ADMIN = "admin"  # the name of Django's application
+ADMIN_LOGIN = "login"  # the name of its page for people who are not signed in
+
+
+class PageBody:
+    """The body of one request.
+
+    `is_staff` finds out whether the request's session belongs to a staff member. That costs a read
+    of the session, so it is awaited only for a body that is too large for anybody else, and before
+    more of it is received.
+    """
+
+    def __init__(
+        self,
+        scope: Any,
+        client: Client,
+        match: ResolverMatch | None,
+        is_staff: Callable[[], Awaitable[bool]],
+    ) -> None:
+        self._client = client
+        self._announced = _announced(scope)
+        self._limit = limit_of(match)
+        self._staff_limit = ADMIN_SIZE if _is_in_admin(match) else self._limit
+        self._is_staff = is_staff
+
+    async def read(self) -> io.BytesIO:
+        """Return the body.
+
+        Raises RequestDataTooBig, TimeoutError, RequestAborted, and what `is_staff` raises.
+        """
+        body, more = io.BytesIO(), True
+        async with asyncio.timeout(TIME):
+            await self._check(self._announced)
+            while more:
+                more = await self._add_piece(body)
+                await self._check(body.tell())
+        body.seek(0)
+        return body
+
+    async def _add_piece(self, body: io.BytesIO) -> bool:
+        """Add what comes next, and keep nothing else of it; return whether more will come."""
+        message = await self._client.receive()
+        if message["type"] == "http.disconnect":
+            raise RequestAborted
+        body.write(message.get("body", b""))
+        return bool(message.get("more_body", False))
+
+    async def _check(self, size: int) -> None:
+        if self._limit < size <= self._staff_limit and await self._is_staff():
+            self._limit = self._staff_limit
+        if size > self._limit:
+            raise RequestDataTooBig
+
+
+def limit_of(match: ResolverMatch | None) -> int:
+    """Return how many bytes anybody may send to a view."""
+    is_providers = match is not None and match.func in POSTED_BY_PROVIDERS
+    return POSTED_FORM_MAX if is_providers else SIZE
+
+
+def _is_in_admin(match: ResolverMatch | None) -> bool:
+    return match is not None and ADMIN in match.app_names and match.url_name != ADMIN_LOGIN
+
+
+def _announced(scope: Any) -> int:
+    """Return the length that a request's head announces; 0 where it announces none."""
+    length = value_of(scope["headers"], b"content-length") or b""
+    return int(length) if length.isdigit() and len(length) <= LENGTH_DIGITS else 0
