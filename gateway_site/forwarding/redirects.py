@@ -1,8 +1,8 @@
 """Where an upstream's answer may lead: within the gateway, or elsewhere where that is safe.
 
-A redirect is returned, never followed. What follows it is the caller, and some programs take their
-credentials along to any host (Python's urllib and wget do). So each address in an answer's headers
-is replaced by the gateway's own where it leads within the upstream, and dropped otherwise.
+A redirect is returned, never followed. The caller follows it, and some programs, Python's urllib
+and wget among them, send their credentials along to any host. So each address in the headers of an
+answer is replaced by the gateway's own where it leads within the upstream, and dropped otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ from urllib.parse import SplitResult, urlsplit
 from gateway_site.forwarding import client_calls
 from gateway_site.forwarding.call import Call
 from gateway_site.rules import links, origin, url_rules
-from gateway_site.rules.headers import ADDRESSES, REFERENCES, Headers, end_to_end, value_of
+from gateway_site.rules.headers import (
+    ADDRESSES,
+    REFERENCES,
+    Headers,
+    drop_connection_headers,
+    value_of,
+)
 from gateway_site.rules.problems import Problem
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})  # https://fetch.spec.whatwg.org/#redirect-status
@@ -37,13 +43,17 @@ def locations(call: Call, status: int, headers: Headers) -> Headers:
     """
     if status not in REDIRECTS and ADDRESSES.isdisjoint([name.lower() for name, _ in headers]):
         return []  # as of nearly every answer
-    came = end_to_end(headers)
-    return [*_location(call, status, came), *_references(call, came), *_links(call, came)]
+    came = drop_connection_headers(headers)
+    return [
+        *_rewrite_location(call, status, came),
+        *_rewrite_references(call, came),
+        *_rewrite_links(call, came),
+    ]
 
 
-def _location(call: Call, status: int, headers: Headers) -> Headers:
+def _rewrite_location(call: Call, status: int, headers: Headers) -> Headers:
     """Return `Location`. Only that of a redirect may lead elsewhere. Raises Problem."""
-    reference = _text(headers, b"location")
+    reference = _read(headers, b"location")
     address = _within(call, reference)
     if address is None and status in FOLLOWED:
         address = _elsewhere(call, reference)
@@ -55,15 +65,21 @@ def _location(call: Call, status: int, headers: Headers) -> Headers:
     return []
 
 
-def _references(call: Call, headers: Headers) -> Headers:
-    """Return the other headers that hold one address, and `Refresh`."""
+def _rewrite_references(call: Call, headers: Headers) -> Headers:
+    """Return the other headers that hold one address.
+
+    Whole ones where programs are known to use them as they are.
+    """
     names = sorted(REFERENCES.intersection(name for name, _ in headers))
-    found = [(name, _within(call, _text(headers, name))) for name in names]
-    found.append((b"refresh", _refresh(call, _text(headers, b"refresh"))))
+    found = [(name, _whole(call, _within(call, _read(headers, name)))) for name in names]
+    found += [
+        (b"content-location", _within(call, _read(headers, b"content-location"))),
+        (b"refresh", _rewrite_refresh(call, _read(headers, b"refresh"))),
+    ]
     return [(name, value.encode("ascii")) for name, value in found if value is not None]
 
 
-def _refresh(call: Call, value: str | None) -> str | None:
+def _rewrite_refresh(call: Call, value: str | None) -> str | None:
     found = REFRESH.fullmatch(value or "")
     if found is None:
         return None
@@ -75,24 +91,27 @@ def _refresh(call: Call, value: str | None) -> str | None:
     return None if address is None else f"{seconds}; url={address}"
 
 
-def _links(call: Call, headers: Headers) -> Headers:
+def _rewrite_links(call: Call, headers: Headers) -> Headers:
     """Return the `Link` headers, with whole addresses: many programs do not resolve them."""
     fields = [value.decode("latin-1") for name, value in headers if name == b"link"]
-    base = f"{call.request.scheme}://{call.request.get_host()}"
-
     left = RESOLVED_MAX
 
     def replace(reference: str) -> str | None:
         nonlocal left
         left -= len(call.target) + len(reference)
-        address = _within(call, reference) if left >= 0 else None
-        return None if address is None else base + address
+        return _whole(call, _within(call, reference)) if left >= 0 else None
 
     found = links.replace_addresses(fields, replace)
     return [(b"link", text.encode("latin-1")) for text in found]
 
 
-def _text(headers: Headers, name: bytes) -> str | None:
+def _whole(call: Call, address: str | None) -> str | None:
+    """Return an address of the gateway's with its scheme and host."""
+    base = f"{call.request.scheme}://{call.request.get_host()}"
+    return None if address is None else base + address
+
+
+def _read(headers: Headers, name: bytes) -> str | None:
     value = value_of(headers, name)
     return None if value is None else value.decode("latin-1")
 

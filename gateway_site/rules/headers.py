@@ -92,7 +92,6 @@ NOT_RETURNED = HOP_BY_HOP | {
 # Each holds one address, to which a program sends its next request, with the same credentials.
 REFERENCES = frozenset(
     {
-        b"content-location",
         # https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
         b"azure-asyncoperation",
         b"operation-location",
@@ -104,7 +103,7 @@ REFERENCES = frozenset(
     }
 )
 # `forwarding.redirects` returns what it makes of them.
-ADDRESSES = REFERENCES | {b"link", b"location", b"refresh"}
+ADDRESSES = REFERENCES | {b"content-location", b"link", b"location", b"refresh"}
 NEVER_RETURNED = re.compile(
     rb"access-control-.*|content-security-policy.*|cross-origin-.*|x-accel-.*|x-reproxy-.*"
     rb"|.*-cache-control"  # RFC 9213: orders to one kind of cache, before Cache-Control's
@@ -149,7 +148,7 @@ def named_by_connection(headers: Headers) -> set[bytes]:
     return {item.strip().lower() for item in b",".join(listed).split(b",")} if listed else set()
 
 
-def end_to_end(headers: Headers) -> Headers:
+def drop_connection_headers(headers: Headers) -> Headers:
     """Return the headers, their names in lower case, without those that `Connection` names."""
     named = named_by_connection(headers)
     came = [(name.lower(), value) for name, value in headers]
@@ -170,7 +169,7 @@ def to_upstream(
     `host` and `scheme` are the gateway's own as they were checked, `prefix` is where the
     upstream lies in it; `client` is the client's address, where the upstream may know it.
     """
-    came = end_to_end(headers)
+    came = drop_connection_headers(headers)
     vias = [value for name, value in came if name == b"via"]
     return [
         *_traced([pair for pair in came if passing.pass_on(pair[0].decode("latin-1"))]),
@@ -209,7 +208,7 @@ def to_browser(headers: Headers, status: int = 200) -> Headers:
 
     Without `ADDRESSES`, whose values are not the browser's to use.
     """
-    came = end_to_end(headers)
+    came = drop_connection_headers(headers)
     # A length is not true then, also where `Connection` names the coding: RFC 9112 section 6.3.
     is_coded = b"transfer-encoding" in [name.lower() for name, _ in headers]
     has_no_length = is_coded or status in WITHOUT_BODY

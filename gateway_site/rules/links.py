@@ -50,20 +50,20 @@ def replace_addresses(fields: list[str], replace: Replace) -> list[str]:
         or sum(text.count(";") for text in fields) > PARAMETERS_MAX
     ):
         return []
-    return [found for text in fields if (found := _field(text, replace))]
+    return [found for text in fields if (found := _rewrite_field(text, replace))]
 
 
-def _field(text: str, replace: Replace) -> str:
+def _rewrite_field(text: str, replace: Replace) -> str:
     try:
         links = list(_parse(text))
     except BadLink:
         return ""
-    return ", ".join(filter(None, (_link(*link, replace) for link in links)))
+    return ", ".join(filter(None, (_rewrite_link(*link, replace) for link in links)))
 
 
 def _parse(text: str) -> Iterator[tuple[str, list[re.Match[str]]]]:
     """Yield the target and the parameters of each link. Raises BadLink."""
-    is_separated, at = True, _end(BETWEEN, text, 0)
+    is_separated, at = True, _skip(BETWEEN, text, 0)
     while at < len(text):
         target = TARGET.match(text, at)
         if target is None or not is_separated:
@@ -74,22 +74,22 @@ def _parse(text: str) -> Iterator[tuple[str, list[re.Match[str]]]]:
             at = found.end()
             parameters.append(found)
         yield target[1], parameters
-        before, at = at, _end(BETWEEN, text, at)
+        before, at = at, _skip(BETWEEN, text, at)
         is_separated = "," in text[before:at]
 
 
-def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
     """Return where a match ends, of a pattern that matches everywhere."""
     found = pattern.match(text, at)
     return at if found is None else found.end()
 
 
-def _link(target: str, parameters: list[re.Match[str]], replace: Replace) -> str | None:
+def _rewrite_link(target: str, parameters: list[re.Match[str]], replace: Replace) -> str | None:
     """Return a link as it leaves; None for one that is dropped."""
     address = replace(target)
     if address is None:
         return None
-    written, anchors = [f"<{_uncut(address)}>"], 0
+    written, anchors = [f"<{_encode_delimiters(address)}>"], 0
     for found in parameters:
         name = (found[1] or "").lower()
         if name == "anchor":
@@ -97,9 +97,9 @@ def _link(target: str, parameters: list[re.Match[str]], replace: Replace) -> str
             anchors += 1
             if anchor is None or anchors > 1:
                 return None
-            written.append(f'anchor="{_uncut(anchor)}"')
+            written.append(f'anchor="{_encode_delimiters(anchor)}"')
         elif name and _may_return(name, found[3] or ""):
-            written.append(_parameter(name, found))
+            written.append(_write_parameter(name, found))
         elif name.removesuffix("*") in ESSENTIAL:
             return None
     return "; ".join(written)
@@ -112,12 +112,12 @@ def _may_return(name: str, quoted: str) -> bool:
     return CUTTING.search(quoted) is None
 
 
-def _parameter(name: str, found: re.Match[str]) -> str:
+def _write_parameter(name: str, found: re.Match[str]) -> str:
     if found[3] is not None:
         return f'{name}="{found[3]}"'
     return name if found[2] is None else f"{name}={found[2]}"
 
 
-def _uncut(address: str) -> str:
+def _encode_delimiters(address: str) -> str:
     """Return an address without the characters at which programs cut the header."""
     return address.replace(",", "%2C").replace(";", "%3B")

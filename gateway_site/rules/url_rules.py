@@ -153,9 +153,9 @@ def within(upstream: Place, base: str, reference: str, *, public: str = "") -> s
     different clients.
     """
     parts = urlsplit(absolute(base, reference))
-    rest = _below(upstream.origin + upstream.prefix, parts)
+    rest = _remove_base(upstream.origin + upstream.prefix, parts)
     if rest is None and public:
-        rest = _below(f"//{public}{ROOT}{upstream.name}", parts)
+        rest = _remove_base(f"//{public}{ROOT}{upstream.name}", parts)
     if rest is None:
         return None
     if len(rest) > MAX_PATH:
@@ -166,7 +166,7 @@ def within(upstream: Place, base: str, reference: str, *, public: str = "") -> s
     return ROOT + upstream.name + rest + query + fragment
 
 
-def _below(base: str, found: SplitResult) -> str | None:
+def _remove_base(base: str, found: SplitResult) -> str | None:
     """Return the rest of an address's path below a base; None for one elsewhere.
 
     It may have either scheme: behind a proxy that tells of https, a server writes https before

@@ -176,7 +176,11 @@ def test_location_leads_a_client_to_its_upstream_or_to_a_listed_host(
             assert {(url.scheme, url.netloc) for url in urls} == {("https", LISTED.encode())}
 
 
-@given(st.sampled_from(sorted(REFERENCES)), STATUSES, st.lists(GIVEN, min_size=1, max_size=2))
+@given(
+    st.sampled_from([*sorted(REFERENCES), b"content-location"]),
+    STATUSES,
+    st.lists(GIVEN, min_size=1, max_size=2),
+)
 def test_other_reference_leads_to_the_upstream_or_does_not_leave(
     name: bytes, status: int, references: list[str]
 ) -> None:

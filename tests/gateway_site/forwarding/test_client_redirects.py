@@ -202,11 +202,11 @@ def test_other_status_stays_and_an_address_elsewhere_does_not(
     named = {
         "Location": "/gateway/stored/a,b",
         "Content-Location": "/gateway/stored/a,b",
-        "Operation-Location": "/gateway/stored/a,b",
-        "Azure-AsyncOperation": "/gateway/stored/a,b",
-        "OData-EntityId": "/gateway/stored/a,b",
-        "X-Goog-Upload-URL": "/gateway/stored/a,b",
-        "X-Goog-Upload-Control-URL": "/gateway/stored/a,b",
+        "Operation-Location": f"{gateway.url}/gateway/stored/a,b",
+        "Azure-AsyncOperation": f"{gateway.url}/gateway/stored/a,b",
+        "OData-EntityId": f"{gateway.url}/gateway/stored/a,b",
+        "X-Goog-Upload-URL": f"{gateway.url}/gateway/stored/a,b",
+        "X-Goog-Upload-Control-URL": f"{gateway.url}/gateway/stored/a,b",
         "Refresh": "5; url=/gateway/stored/a,b",
         "Link": f'<{gateway.url}/gateway/stored/a%2Cb>; rel="next"',
     }
