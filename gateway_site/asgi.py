@@ -11,7 +11,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402 - they are configured above, as all here needs
 from servestatic import ServeStaticASGI  # noqa: E402 - as above
 
-from gateway_site.edge import access_log, trusted_proxies  # noqa: E402 - as above
+from gateway_site.edge import access_log, oauth_errors, trusted_proxies  # noqa: E402 - as above
 from gateway_site.forwarding.handler import gateway  # noqa: E402 - as above
 from gateway_site.server import door, lifespan  # noqa: E402 - as above
 
@@ -34,4 +34,5 @@ site = (
     if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
     else django_application
 )
-application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(door.asgi(site))))
+guarded = oauth_errors.asgi(door.asgi(site))
+application = lifespan.asgi(trusted_proxies.asgi(access_log.asgi(guarded)))

@@ -91,6 +91,7 @@ PUBLIC_MODULES = (
     "oauth.clients.rules.listed",
     "oauth.clients.rules.names",
     "oauth.clients.rules.redirect_uris",
+    "oauth.clients.rules.strict_json",
     "oauth.clients.server",  # what is configured of the clients that sign in here
     "oauth.doctor",
 )

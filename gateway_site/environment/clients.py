@@ -7,7 +7,6 @@ settings `AUTHORIZATION_SERVER`, None where it is off, and `OAUTH_CLIENTS`. Noth
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from gateway_site.environment.addresses import public_url
 from gateway_site.environment.reading import Variables
-from oauth.clients.rules import client_ids, document, listed, redirect_uris
+from oauth.clients.rules import client_ids, document, listed, redirect_uris, strict_json
 from oauth.clients.rules.client import Client
 from oauth.clients.server import AuthorizationServer
 
@@ -153,7 +152,8 @@ def _redirect_uris(own: Variables) -> frozenset[str]:
         raise own.error(
             "REDIRECT_URIS",
             f"must be whole addresses with a scheme of a program's own, such as "
-            f"{redirect_uris.CURSOR}. Those with https or http need not be listed.",
+            f"{redirect_uris.CURSOR}, without code, state, iss or error in their query. Those with "
+            "https or http need not be listed.",
         )
     return frozenset(found) or redirect_uris.DEFAULT
 
@@ -165,11 +165,11 @@ def _listed(own: Variables, uris: frozenset[str]) -> dict[str, Client]:
     try:
         with Path(path).open("rb") as file:
             data = file.read(FILE_MAX + 1)
-        content = json.loads(data) if len(data) <= FILE_MAX else None
+        content = strict_json.loads(data) if len(data) <= FILE_MAX else None
     except OSError as error:
         raise own.error("FILE", f"names a file that cannot be read: {error.strerror}.") from None
-    except (RecursionError, ValueError):
-        raise own.error("FILE", "names a file that is no JSON.") from None
+    except strict_json.InvalidJSON:
+        raise own.error("FILE", "names a file that is not valid JSON.") from None
     try:
         return listed.clients_of(content, uris)
     except ValueError as error:

@@ -28,7 +28,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
-from gateway_site.edge import received_bodies, trusted_proxies
+from gateway_site.edge import oauth_errors, received_bodies, trusted_proxies
 from gateway_site.edge.listening import ANSWER_TIME
 from gateway_site.edge.received_bodies import ReceivedBody
 from gateway_site.edge.tally import Tally
@@ -299,17 +299,25 @@ class BoundedProtocol(HttpToolsProtocol):
             self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
-        body = problems.document(refusal.status, problems.code_of(refusal.status), refusal.sentence)
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
-            (b"content-length", str(len(body)).encode("ascii")),
-            (b"connection", b"close"),
-        ]
+        made, body = self._form_of(refusal)
+        headers = [*self.server_state.default_headers, *made, (b"connection", b"close")]
         self._answers.flush()
         lines = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[refusal.status] + lines + b"\r\n" + body)
         self._linger()
+
+    def _form_of(self, refusal: Refusal) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Return headers and body, for an OAuth client in the form that it reads."""
+        path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
+        # Whatever could be read of its head by now.
+        if oauth_errors.is_for_client({"path": path, "method": "", "headers": self.headers or []}):
+            return oauth_errors.error(refusal.status)
+        body = problems.document(refusal.status, problems.code_of(refusal.status), refusal.sentence)
+        headers = [
+            (b"content-type", problems.CONTENT_TYPE.encode("ascii")),
+            (b"content-length", str(len(body)).encode("ascii")),
+        ]
+        return headers, body
 
     def _linger(self) -> None:
         """Close, once the client has had time to read what it was told.
@@ -358,7 +366,7 @@ def health_only(application: ASGI3Application) -> ASGI3Application:
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    return answering
+    return oauth_errors.asgi(answering)  # type: ignore[return-value]  # of looser types
 
 
 def _ended_body() -> Refusal:

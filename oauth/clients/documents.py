@@ -3,7 +3,8 @@
 An address and who asks enter, a client leaves. Only who is signed in gets here, and only so often:
 the gateway fetches what others name. It does so as it asks providers (`oauth.network.http`): no
 redirect, every address of the name in the Internet, a vetted one connected to, few bytes, little
-time. Nothing that a document names is fetched. What failed is not kept.
+time. Nothing that a document names is fetched. What failed is not kept; what was rejected is not
+either, and ends what was (draft-ietf-oauth-client-id-metadata-document, "Metadata Caching").
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
-from oauth.clients.rules import document
+from oauth.clients.rules import document, strict_json
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.refusal import UnknownClient
 from oauth.clients.server import AuthorizationServer
+from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
 from oauth.network.complaints import Complaints
@@ -39,7 +41,8 @@ WAIT_MAX = PATIENCE + 1  # seconds for somebody else's
 AT_ONCE = 8  # of one process
 A_MINUTE = 6  # fetches that one person may cause in one process
 PERSON_AT_ONCE = 2  # of those, so that three people do not have all that are fetched at once
-AGE_LEAST, AGE_MOST = 300, 24 * 3600  # seconds for which one is kept
+AGE_LEAST, AGE_MOST = 300, 3600  # seconds for which one is kept
+CONSENT_AGE = 300  # seconds: how old one may be when somebody decides
 KEPT_MAX = 256
 PEOPLE_MAX = 10_000
 JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")
@@ -56,9 +59,10 @@ class DocumentUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Kept:
-    """A client, until a moment of the clock."""
+    """A client, as it was at a moment of the clock, and until when that counts."""
 
     client: Client
+    since: float
     until: float
 
 
@@ -78,14 +82,25 @@ class Documents:
         self._fetches: dict[str, deque[float]] = {}  # of each person, in the last minute
         self._waiting: Counter[str] = Counter()  # of each person, for a fetch
 
-    def cached(self, address: str) -> Client | None:
+    def cached(self, address: str, max_age: float = AGE_MOST) -> Client | None:
         """Return the client whose id is an address, if nothing has to be fetched for it."""
-        kept = self._kept.get(address)
-        return None if kept is None or kept.until <= self._clock() else kept.client
+        kept, now = self._kept.get(address), self._clock()
+        if kept is None or kept.until <= now or now - kept.since > max_age:
+            return None
+        return kept.client
 
-    def client(self, server: AuthorizationServer, address: str, person: str) -> Client:
-        """Return the client whose id is an address. Raises UnknownClient, DocumentUnavailable."""
-        cached = self.cached(address)
+    def client(
+        self,
+        server: AuthorizationServer,
+        address: str,
+        person: str,
+        max_age: float = AGE_MOST,
+    ) -> Client:
+        """Return the client whose id is an address; ``max_age`` of its document is in seconds.
+
+        Raises UnknownClient, DocumentUnavailable.
+        """
+        cached = self.cached(address, max_age)
         if cached is not None:
             return cached
         with self._place(person):
@@ -109,11 +124,14 @@ class Documents:
             raise DocumentUnavailable("The client's document cannot be fetched now.") from None
 
     def _fetched(self, server: AuthorizationServer, address: str) -> Kept:
-        answer = self._get(address)
-        if answer.status != 200 or not JSON.fullmatch(answer.media_type):
-            raise UnknownClient("The client's address gives no document of JSON.")
-        client = document.client_of(address, answer.content(), server.redirect_uris)
-        kept = Kept(client, self._clock() + age_of(answer.cache_control))
+        began, answer = self._clock(), self._get(address)
+        try:
+            client = _client_of(server, address, answer)
+        except UnknownClient:
+            with self._lock:
+                self._kept.pop(address, None)
+            raise
+        kept = Kept(client, began, began + age_of(answer.cache_control))
         with self._lock:
             if len(self._kept) >= KEPT_MAX:
                 self._kept.clear()
@@ -151,6 +169,21 @@ class Documents:
                 "You asked for too many clients in a minute. Please wait a moment."
             )
         own.append(now)
+
+
+def _client_of(server: AuthorizationServer, address: str, answer: Answer) -> Client:
+    """Return the client of an answer. Raises UnknownClient, or ProviderUnavailable for now."""
+    if answer.is_overloaded:
+        raise ProviderUnavailable("The client's site cannot answer now.", Code.UNREACHABLE)
+    if answer.status != 200 or not JSON.fullmatch(answer.media_type):
+        raise UnknownClient("The client's address gives no document of JSON.")
+    try:
+        members = strict_json.loads(answer.body)
+    except strict_json.InvalidJSON:
+        raise UnknownClient("The client's document is not valid JSON.") from None
+    if not isinstance(members, dict) or not http.is_shallow(members):
+        raise UnknownClient("The client's document is no JSON object, or is nested too deeply.")
+    return document.client_of(address, members, server.redirect_uris)
 
 
 def age_of(cache_control: str) -> int:

@@ -15,7 +15,13 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from oauth.clients.errors import GrantError
-from oauth.clients.rules.refusal import INVALID_REQUEST, TEMPORARILY_UNAVAILABLE, Refused
+from oauth.clients.rules.basic_credentials import CHALLENGE
+from oauth.clients.rules.refusal import (
+    INVALID_CLIENT,
+    INVALID_REQUEST,
+    TEMPORARILY_UNAVAILABLE,
+    Refused,
+)
 from sessions_kms import StoreUnavailable, outages
 
 View = Callable[..., HttpResponse]
@@ -24,7 +30,7 @@ NOT_NOW = "not_now"  # of a view: takes a sentence, and gives the 503
 REFUSED = "refused"  # of a view: takes a status and a sentence, and gives the answer
 ANYWHERE = {"Access-Control-Allow-Origin": "*"}
 PREFLIGHT_AGE = 3600  # seconds
-REQUEST_HEADERS = "Content-Type, MCP-Protocol-Version"
+REQUEST_HEADERS = "Authorization, Content-Type, MCP-Protocol-Version"
 NO_STORE = {"Cache-Control": "no-store"}
 RETRY_AFTER = 5  # seconds
 
@@ -89,7 +95,7 @@ def _answered(
     try:
         return view(request, *args, **kwargs)
     except Refused as refused:
-        return refusal(refused.code, refused.description)
+        return _refused(request, refused)
     except GrantError as error:
         return refusal(error.code, str(error))
     except Http404:
@@ -97,6 +103,14 @@ def _answered(
     except StoreUnavailable as error:
         outages.note(error)
         return not_now("The session store cannot be used at the moment.")
+
+
+def _refused(request: HttpRequest, refused: Refused) -> HttpResponse:
+    """Return why nothing is given; 401 to a client that tried `Authorization` (section 5.2)."""
+    if refused.code == INVALID_CLIENT and "Authorization" in request.headers:
+        challenge = {"WWW-Authenticate": CHALLENGE}
+        return refusal(refused.code, refused.description, 401, challenge)
+    return refusal(refused.code, refused.description)
 
 
 def _preflight(methods: tuple[str, ...]) -> HttpResponse:

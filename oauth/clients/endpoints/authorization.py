@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from oauth.clients.documents import DocumentUnavailable, documents
+from oauth.clients.documents import AGE_MOST, CONSENT_AGE, DocumentUnavailable, documents
 from oauth.clients.endpoints import consent_page, leading_back, pending
 from oauth.clients.rules import authorization_request
 from oauth.clients.rules.authorization_request import Asked, Wish
@@ -71,9 +71,10 @@ def waits_for_document(method: str, query: str, fetch_site: str) -> bool:
         asked = authorization_request.read(query)
     except Refused:
         return False
+    max_age = CONSENT_AGE if method == "POST" else AGE_MOST
     return (
         authorization_server().may_fetch(asked.client_id)
-        and documents().cached(asked.client_id) is None
+        and documents().cached(asked.client_id, max_age) is None
         and _may_fetch(method, fetch_site)
     )
 
@@ -96,12 +97,14 @@ def _client(request: HttpRequest, server: AuthorizationServer, asked: Asked) -> 
 
     Raises ClickRequired, UnknownClient and DocumentUnavailable.
     """
+    decides = request.POST.get(DECISION) in {ALLOW, DENY}
+    max_age = CONSENT_AGE if decides else AGE_MOST
     if not server.may_fetch(asked.client_id):
         client = server.described(asked.client_id)
-    elif (cached := documents().cached(asked.client_id)) is not None:
+    elif (cached := documents().cached(asked.client_id, max_age)) is not None:
         client = cached
     elif _may_fetch(request.method or "", request.headers.get(FETCH_SITE, "")):
-        client = documents().client(server, asked.client_id, str(request.user.pk))
+        client = documents().client(server, asked.client_id, str(request.user.pk), max_age)
     else:
         raise ClickRequired
     if not server.has(client, asked.redirect_uri):

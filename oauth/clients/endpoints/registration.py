@@ -5,12 +5,11 @@ RFC 7591. Nothing is stored, so a flood of it leaves nothing behind.
 
 from __future__ import annotations
 
-import json
-
 from django.http import Http404, HttpRequest, HttpResponse
 
 from oauth.clients.endpoints import bodies
 from oauth.clients.endpoints.answers import for_programs, json_answer
+from oauth.clients.rules import strict_json
 from oauth.clients.rules.refusal import INVALID_CLIENT_METADATA, Refused
 from oauth.clients.rules.registration import registered
 from oauth.clients.server import authorization_server
@@ -24,7 +23,7 @@ def register(request: HttpRequest) -> HttpResponse:
         raise Http404
     text = bodies.text_of(request, bodies.JSON)
     try:
-        metadata = json.loads(text)
-    except (RecursionError, ValueError):
-        raise Refused(INVALID_CLIENT_METADATA, "The request is no JSON.") from None
+        metadata = strict_json.loads(text)
+    except strict_json.InvalidJSON:
+        raise Refused(INVALID_CLIENT_METADATA, "The request is not valid JSON.") from None
     return json_answer(registered(metadata, server.redirect_uris), status=201)

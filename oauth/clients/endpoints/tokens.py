@@ -17,9 +17,10 @@ from oauth.clients.endpoints.answers import for_programs, json_answer, not_now
 from oauth.clients.endpoints.arrival import arrival_of
 from oauth.clients.grants import grants
 from oauth.clients.issued import Issued
-from oauth.clients.rules import resources
+from oauth.clients.rules import basic_credentials, resources
 from oauth.clients.rules.parameters import once, required
 from oauth.clients.rules.refusal import (
+    INVALID_CLIENT,
     INVALID_TARGET,
     UNSUPPORTED_GRANT_TYPE,
     Refused,
@@ -103,7 +104,19 @@ def _fields(request: HttpRequest) -> tuple[Form, list[str]]:
     __traceback_hide__ = True
     pairs = bodies.form_of(request)
     resource = [value for name, value in pairs if name == RESOURCE and value]
-    return once([pair for pair in pairs if pair[0] != RESOURCE]), resource
+    form = once([pair for pair in pairs if pair[0] != RESOURCE])
+    return _identified(form, request.headers.get("Authorization", "")), resource
+
+
+def _identified(form: Form, header: str) -> Form:
+    """Return the form with the client_id of `Authorization`, if that was sent. Raises Refused."""
+    __traceback_hide__ = True
+    if not header:
+        return form
+    client_id = basic_credentials.client_id_of(header)
+    if form.get("client_id", client_id) != client_id:
+        raise Refused(INVALID_CLIENT, "Authorization names another client than the form.")
+    return form | {"client_id": client_id}
 
 
 def _check_client(server: AuthorizationServer, form: Form) -> None:

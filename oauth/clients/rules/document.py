@@ -54,7 +54,9 @@ def client_of(client_id: str, members: Mapping[str, Any], listed: Collection[str
     # A client that has a key would have to prove it at each token request, which is not built.
     if members.get("token_endpoint_auth_method", "none") != "none" or SECRETS & members.keys():
         raise UnknownClient("The client's document wants another authentication than none.")
-    name = names.shown(members.get("client_name", host))
+    name = names.shown(members.get("client_name"))
+    if name == names.NAMELESS:
+        raise UnknownClient("The client's document has no client_name.")
     return Client(client_id, name, _uris(members, listed), Source.DOCUMENT, host)
 
 

@@ -44,7 +44,7 @@ def _client(members: object, which: str, listed: Collection[str]) -> Client:
     if not all(redirect_uris.is_acceptable(each, listed) for each in uris):
         raise ValueError(
             f"{which} has redirect_uris that are neither https at a name, nor http on loopback, "
-            "nor in CLIENTS_REDIRECT_URIS."
+            "nor in CLIENTS_REDIRECT_URIS, or that have code, state, iss or error in their query."
         )
     host = _host(client_id, members, which)
     name = names.shown(members.get("client_name", host or client_id))

@@ -3,20 +3,24 @@
 https at a name, or http on this computer; nothing else but what the operator lists, whole. They are
 compared letter by letter (RFC 9700 section 2.1), without the port on this computer, which a program
 there is given when it starts (RFC 8252 section 7.3). One spelling each: lower case, and no
-characters that are read differently by different browsers.
+characters that are read differently by different browsers. None has a parameter that an answer
+adds to it: a client that reads the first of two would take somebody else's code, and at an error
+would not see it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 # What Cursor registers, sometimes as its only one.
 CURSOR = "cursor://anysphere.cursor-mcp/oauth/callback"
 DEFAULT = frozenset({CURSOR})
 LENGTH_MAX = 512
 PORT_MAX = 65535
+# What an answer adds to an address: RFC 6749 section 4.1.2, RFC 9207.
+OF_ANSWERS = frozenset({"code", "state", "iss", "error", "error_description"})
 
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # The last label is no number, which browsers would take for an address.
@@ -39,7 +43,7 @@ NEVER_PRIVATE = frozenset(
 
 def is_acceptable(uri: object, listed: Collection[str] = DEFAULT) -> bool:
     """Tell whether a client may have an address; ``listed`` ones it may have as they are."""
-    if not isinstance(uri, str) or len(uri) > LENGTH_MAX:
+    if not isinstance(uri, str) or len(uri) > LENGTH_MAX or has_parameter_of_answers(uri):
         return False
     match = HTTPS.fullmatch(uri) or LOOPBACK.fullmatch(uri)
     if match is None:
@@ -50,7 +54,15 @@ def is_acceptable(uri: object, listed: Collection[str] = DEFAULT) -> bool:
 def is_private(uri: str) -> bool:
     """Tell whether an operator may list an address: one of a program's own scheme."""
     match = PRIVATE.fullmatch(uri)
-    return len(uri) <= LENGTH_MAX and match is not None and match["scheme"] not in NEVER_PRIVATE
+    if len(uri) > LENGTH_MAX or match is None or match["scheme"] in NEVER_PRIVATE:
+        return False
+    return not has_parameter_of_answers(uri)
+
+
+def has_parameter_of_answers(uri: str) -> bool:
+    """Return True if an address has a parameter of an answer; some servers split at `;` too."""
+    pairs = re.split("[&;]", uri.partition("?")[2])
+    return not OF_ANSWERS.isdisjoint(unquote_plus(pair.partition("=")[0]) for pair in pairs)
 
 
 def is_loopback(uri: str) -> bool:

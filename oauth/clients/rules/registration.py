@@ -45,7 +45,8 @@ def _acceptable(asked: list[object], listed: Collection[str]) -> dict[str, str]:
         raise Refused(
             INVALID_REDIRECT_URI,
             "None of the addresses is https at a name, http on 127.0.0.1, [::1] or localhost, or "
-            "one that the gateway's operator lists.",
+            "one that the gateway's operator lists, or their queries have code, state, iss or "
+            "error.",
         )
     if len(found) > client_ids.URIS_MAX:
         raise Refused(

@@ -84,6 +84,7 @@ def test_variable_that_is_about_nothing_is_refused(name: str) -> None:
         ("CLIENTS_REDIRECT_URIS", "javascript:alert(1)"),
         ("CLIENTS_REDIRECT_URIS", "data:text/html,x"),
         ("CLIENTS_REDIRECT_URIS", "cursor"),
+        ("CLIENTS_REDIRECT_URIS", "cursor://cb?code=1"),
         ("UPSTREAM_API_CLIENTS", "all"),
     ],
 )
@@ -140,7 +141,18 @@ def test_who_is_turned_away_is_told_by_host_or_by_id(tmp_path: Path) -> None:
         server(CLIENTS_FILE=str(path), CLIENTS_REFUSED="our-app")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"[" * 9000, b"\xff", b" " * 300_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b"[" * 9000,
+        b"\xff",
+        b" " * 300_000,
+        b'[{"client_id": "a", "client_id": "b", "redirect_uris": ["https://a.example/"]}]',
+    ],
+)
 def test_file_that_cannot_be_read_is_an_error_that_repeats_nothing(
     tmp_path: Path, content: bytes
 ) -> None:

@@ -28,6 +28,10 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     return page(request)
 
 
+def failing(request: HttpRequest) -> HttpResponse:
+    raise RuntimeError
+
+
 def streamed(request: HttpRequest) -> StreamingHttpResponse:
     async def content() -> AsyncIterator[bytes]:
         yield b"one, "
@@ -46,6 +50,7 @@ urlpatterns = [
     path("page", page),
     path("streamed", streamed),
     path("oauth/token", for_programs("GET")(page), name="oauth_clients_token"),
+    path("oauth/failing", failing),
     path("oauth/authorize", consent, name="oauth_clients_authorize"),
     path("sign-in/<str:provider_id>", sign_in),
     path("gateway/<path:path>", lambda request, path: page(request)),

@@ -135,6 +135,11 @@ def padded(size: int) -> tuple[int, bytes]:
         (200, b"<html>"),
         (200, b"null"),
         (200, b""),
+        (200, good(members())[1].replace(b"{", b'{"x": NaN, ', 1)),
+        (200, good(members())[1].replace(b"{", b'{"redirect_uris": ["https://a.example/"], ', 1)),
+        (200, good(members())[1].decode().encode("utf-16")),
+        (200, b'{"x": ' + b"[" * 30 + b"]" * 30 + b", " + good(members())[1][1:]),
+        good({name: value for name, value in members().items() if name != "client_name"}),
         (404, b"{}"),
         (500, b"{}"),
         good(members("https://app.example.com/other.json")),
@@ -177,7 +182,8 @@ def told(cache_control: str = "", url: str = URL, kind: str = "application/json"
         ("max-age=1", 300),
         ("public, max-age=3600", 3600),
         ("Max-Age=3600", 3600),
-        ("max-age=99999999", 24 * 3600),
+        ("max-age=99999999", 3600),
+        ("max-age=86400, immutable", 3600),
         ("no-store", 300),
         ("no-cache, max-age=3600", 300),
         ("s-maxage=9999", 300),
@@ -203,6 +209,51 @@ def test_document_is_kept_as_its_headers_say_within_bounds(
     clock.advance(1)
     fetch(documents)
     assert len(asked) == 2
+
+
+def test_document_that_is_rejected_ends_the_one_that_was_cached() -> None:
+    bad = good(members())[1].replace(b"{", b'{"x": NaN, ', 1)
+    answers = iter([told(), Answer(200, "application/json", bad), told()])
+    clock = FakeClock(1000.0)
+    documents = Documents(lambda _: next(answers), clock)
+    fetch(documents)
+    assert documents.cached(URL) is not None
+    clock.advance(200)
+    with pytest.raises(UnknownClient):
+        documents.client(MADE, URL, "1", 100)
+    assert documents.cached(URL) is None
+    assert fetch(documents).name == "App"
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_site_that_cannot_answer_now_ends_nothing_and_is_asked_again(status: int) -> None:
+    answers = iter([told(), Answer(status, "text/html", b""), told()])
+    clock = FakeClock(1000.0)
+    documents = Documents(lambda _: next(answers), clock)
+    fetch(documents)
+    clock.advance(200)
+    with pytest.raises(DocumentUnavailable):
+        documents.client(MADE, URL, "1", 100)
+    assert documents.cached(URL) is not None
+    assert documents.client(MADE, URL, "1", 100).name == "App"
+
+
+def test_age_counts_from_before_the_fetch_and_to_the_second() -> None:
+    clock = FakeClock(1000.0)
+
+    def get(url: str) -> Answer:
+        clock.advance(4)
+        return told("max-age=3600")
+
+    documents = Documents(get, clock)
+    fetch(documents)
+    clock.advance(296)
+    assert documents.cached(URL, 300) is not None
+    clock.advance(1)
+    assert documents.cached(URL, 300) is None
+    assert documents.cached(URL) is not None
+    clock.advance(3299)
+    assert documents.cached(URL) is None
 
 
 @pytest.mark.parametrize(

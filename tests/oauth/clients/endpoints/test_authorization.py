@@ -27,6 +27,7 @@ from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, W
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.sessions_kms.support.stacks import Stack
+from tests.support.clock import FakeClock
 
 TYPED = {"sec-fetch-site": "none"}  # of an address that was typed, or opened by a program
 
@@ -106,7 +107,8 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def get(address: str) -> Answer:
         found.append(address)
         document = {"client_id": address, "client_name": "App", "redirect_uris": [REDIRECT_URI]}
-        return Answer(200, "application/json", json.dumps(document).encode())
+        body = json.dumps(document).encode()
+        return Answer(200, "application/json", body, cache_control="max-age=3600")
 
     monkeypatch.setattr(documents, "_documents", documents.Documents(get))
     return found
@@ -162,8 +164,39 @@ def test_click_on_the_page_before_has_the_document_fetched(
     assert fetched == [app.client_id]
 
 
+@pytest.mark.parametrize("decision", ["allow", "deny"])
+def test_decision_goes_by_a_document_of_the_last_five_minutes(
+    ada: Visitor, app: App, monkeypatch: pytest.MonkeyPatch, decision: str
+) -> None:
+    """An app that took its name or an address back meanwhile does not get a code there."""
+    uris, clock = [REDIRECT_URI], FakeClock(1000.0)
+    app.client_id, fetched = "https://app.example.com/client.json", list[str]()
+
+    def get(address: str) -> Answer:
+        fetched.append(address)
+        document = {"client_id": address, "client_name": "App", "redirect_uris": uris}
+        body = json.dumps(document).encode()
+        return Answer(200, "application/json", body, cache_control="max-age=3600")
+
+    monkeypatch.setattr(documents, "_documents", documents.Documents(get, clock))
+    for later, times in ((0, 1), (300, 1), (1, 2), (300, 2)):
+        clock.advance(later)
+        assert ada.client.get(app.address(), headers=TYPED).status_code == 200
+        page = decide(ada, app.address(), decision)
+        assert page.status_code == (302 if decision == "allow" else 200)
+        assert len(fetched) == times
+    uris[:] = ["http://127.0.0.1/another"]
+    clock.advance(1)
+    assert b"<h1>Allow an app" in ada.client.get(app.address()).content, "it is cached for an hour"
+    assert len(fetched) == 2
+    answer = decide(ada, app.address(), decision)
+    assert (answer.status_code, len(fetched)) == (400, 3)
+    assert b"Go on to" not in answer.content
+    assert ada.client.get(app.address()).status_code == 400, "what is cached is the new one"
+
+
 def test_only_what_fetches_a_document_waits_in_the_line_for_it(
-    app: App, fetched: list[str]
+    app: App, fetched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def waits(site: str, method: str = "GET") -> bool:
         return authorization.waits_for_document(method, app.query(), site)
@@ -179,9 +212,14 @@ def test_only_what_fetches_a_document_waits_in_the_line_for_it(
     assert not authorization.waits_for_document(
         "GET", "client_id=https://app.example.com/x", "none"
     )
+    clock = FakeClock(1000.0)
+    monkeypatch.setattr(documents.documents(), "_clock", clock)
     documents.documents().client(authorization_server(), app.client_id, "1")
     assert not waits("none")
     assert not waits("none", "POST")
+    clock.advance(301)
+    assert waits("none", "POST")
+    assert not waits("none")
 
 
 def test_nothing_is_kept_or_given_before_somebody_allows_it(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import pytest
 from django.db import OperationalError, connection
@@ -16,6 +17,8 @@ from pytest_django import Settings
 from gateway_site import outages
 from gateway_site.edge import database_outage
 from oauth.clients.endpoints import arrival, tokens
+from oauth.clients.rules.client import Client as OAuthClient
+from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
 from sessions_kms.outages import Outage
 from tests.oauth.clients.endpoints.test_authorization import allow
@@ -52,7 +55,9 @@ def test_pages_of_other_sites_may_ask_and_read(server: object, path: str) -> Non
     asked = Client().options(path, headers=origin)
     assert asked.status_code == 204
     assert asked["Access-Control-Allow-Origin"] == "*"
-    assert asked["Access-Control-Allow-Headers"] == "Content-Type, MCP-Protocol-Version"
+    assert asked["Access-Control-Allow-Headers"] == (
+        "Authorization, Content-Type, MCP-Protocol-Version"
+    )
     assert asked["Access-Control-Allow-Methods"] == "POST"
     assert "Access-Control-Allow-Credentials" not in asked
     for answer in (Client().post(path, "x", "text/plain", headers=origin), Client().get(path)):
@@ -75,6 +80,11 @@ def test_pages_of_other_sites_may_ask_and_read(server: object, path: str) -> Non
             "application/json",
         ),
         ("null", "application/json"),
+        ('{"redirect_uris": ["https://a.example/"], "x": NaN}', "application/json"),
+        (
+            '{"client_name": "A", "redirect_uris": ["https://a.example/"], "client_name": "B"}',
+            "application/json",
+        ),
     ],
 )
 def test_registration_of_nonsense_is_a_400(server: object, body: Any, kind: str) -> None:
@@ -164,9 +174,90 @@ def test_code_or_token_in_a_query_or_a_header_counts_for_nothing(
     answer = app.http.post(f"/oauth/token?{query}", urlencode(form), FORM)
     assert answer.json()["error"] == "invalid_request"
     bearer = {"authorization": f"Bearer {pair['refresh_token']}"}
-    assert app.http.post("/oauth/token", urlencode(form), FORM, headers=bearer).status_code == 400
+    assert app.http.post("/oauth/token", urlencode(form), FORM, headers=bearer).status_code == 401
     assert app.http.get(f"/oauth/token?{query}&{urlencode(form)}").status_code == 405
     assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
+def basic(client_id: str, secret: str = "", *, encoded: bool = True) -> dict[str, str]:
+    """Return the header of RFC 6749 section 2.3.1, with its appendix B."""
+    parts = [quote_plus(each) if encoded else each for each in (client_id, secret)]
+    value = base64.b64encode(":".join(parts).encode()).decode()
+    return {"authorization": f"Basic {value}"}
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+@pytest.mark.parametrize("is_in_form", [True, False])
+def test_public_client_may_name_itself_by_basic_with_an_empty_secret(
+    app: App, pair: dict[str, Any], encoded: bool, is_in_form: bool
+) -> None:
+    headers = basic(app.client_id, encoded=encoded)
+    client = {"client_id": app.client_id} if is_in_form else {}
+    form = {"grant_type": "refresh_token", "refresh_token": pair["refresh_token"]} | client
+    answer = app.http.post("/oauth/token", urlencode(form), FORM, headers=headers)
+    assert answer.status_code == 200, answer.content
+    form = {"token": answer.json()["access_token"]} | client
+    assert app.http.post("/oauth/revoke", urlencode(form), FORM, headers=headers).status_code == 200
+    assert app.refresh(answer.json()["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_client_whose_id_is_an_address_may_do_so_too(
+    corp: FakeProvider, ada: Visitor, app: App, settings: Settings
+) -> None:
+    """Unencoded, its id has a colon, which by the RFC would end it."""
+    app.client_id = "https://app.example.com/a+b/client%20.json"
+    found = OAuthClient(app.client_id, "App", (app.redirect_uri,), Source.OPERATOR)
+    listed = {"listed": {app.client_id: found}}
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | listed)
+    code = WayBack.of(allow(ada, app, corp)).answer["code"]
+    form = {"grant_type": "authorization_code", "code": code, "code_verifier": app.verifier}
+    headers = basic(app.client_id)
+    assert app.http.post("/oauth/token", urlencode(form), FORM, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/oauth/token", "/token", "/oauth/revoke"])
+def test_authorization_that_fails_is_a_401_with_a_challenge_and_ends_nothing(
+    app: App, pair: dict[str, Any], path: str
+) -> None:
+    other = App("Other")
+    other.register()
+    token = {"token": pair["refresh_token"], "refresh_token": pair["refresh_token"]}
+    form = {"grant_type": "refresh_token", "client_id": app.client_id} | token
+    failing = [
+        basic(app.client_id, "secret"),
+        basic(other.client_id),
+        basic(""),
+        basic("", "secret"),
+        {"authorization": f"Bearer {pair['access_token']}"},
+        {"authorization": f"DPoP {pair['access_token']}"},
+        {"authorization": "Basic"},
+        {"authorization": "Basic %%%"},
+        {"authorization": "Basic " + base64.b64encode(b"\xff:").decode()},
+        {"authorization": "Basic " + base64.b64encode(b"%ff:").decode()},
+        {"authorization": "Basic " + base64.b64encode(app.client_id.encode()).decode()},
+        {"authorization": basic(app.client_id)["authorization"] + ", Basic eA=="},
+        {"authorization": "Basic " + "A" * 30_000},
+    ]
+    for headers in failing:
+        answer = app.http.post(path, urlencode(form), FORM, headers=headers)
+        assert answer.status_code == 401, headers
+        assert answer["WWW-Authenticate"].startswith('Basic realm="')
+        assert answer.json()["error"] == "invalid_client"
+        assert answer["Access-Control-Allow-Origin"] == "*"
+        assert answer["Cache-Control"] == "no-store"
+    assert app.refresh(pair["refresh_token"]).status_code == 200
+
+
+def test_client_that_is_unknown_is_told_by_401_only_where_it_sent_authorization(
+    app: App, store: Stack
+) -> None:
+    form = urlencode({"grant_type": "refresh_token", "refresh_token": "gwr_" + "a" * 32})
+    named = app.http.post("/oauth/token", form, FORM, headers=basic("dcr.x"))
+    assert (named.status_code, named.json()["error"]) == (401, "invalid_client")
+    assert "WWW-Authenticate" in named
+    answer = app.http.post("/oauth/token", f"{form}&client_id=dcr.x", FORM)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_client")
+    assert "WWW-Authenticate" not in answer
 
 
 def test_token_is_for_its_client_and_its_upstream(app: App, pair: dict[str, Any]) -> None:

@@ -86,6 +86,11 @@ def test_id_that_is_no_plain_https_address_names_no_document(address: str) -> No
         {"token_endpoint_auth_method": "client_secret_post"},
         {"token_endpoint_auth_method": None},
         {"client_secret": "x"},
+        {"client_name": None},
+        {"client_name": ""},
+        {"client_name": " \u200b"},
+        {"client_name": ["App"]},
+        {"redirect_uris": ["https://app.example.com/cb?code=x"]},
         {"redirect_uris": None},
         {"redirect_uris": []},
         {"redirect_uris": "https://app.example.com/cb"},
@@ -96,3 +101,9 @@ def test_id_that_is_no_plain_https_address_names_no_document(address: str) -> No
 def test_document_that_cannot_be_relied_on_is_no_client(changes: dict[str, Any]) -> None:
     with pytest.raises(UnknownClient):
         client(**changes)
+
+
+def test_document_without_a_name_is_no_client() -> None:
+    members = {name: value for name, value in MEMBERS.items() if name != "client_name"}
+    with pytest.raises(UnknownClient, match="no client_name"):
+        document.client_of(ADDRESS, members, DEFAULT)

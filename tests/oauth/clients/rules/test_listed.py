@@ -40,6 +40,7 @@ def test_listed_clients_are_the_operators_word() -> None:
         ({"redirect_uris": []}, "must have a list"),
         ({"redirect_uris": ["http://a.example/"]}, "neither https"),
         ({"redirect_uris": ["app:/cb"]}, "CLIENTS_REDIRECT_URIS"),
+        ({"redirect_uris": ["https://a.example/cb?state=x"]}, "code, state, iss or error"),
         ({"client_uri": "http://a.example/"}, "client_uri"),
     ],
 )

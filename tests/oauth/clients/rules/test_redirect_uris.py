@@ -11,6 +11,8 @@ GOOD = [
     "https://claude.ai/api/mcp/auth_callback",
     "https://vscode.dev/redirect",
     "https://app.example.com:8443/cb?tenant=1",
+    "https://app.example.com/code?encode=1&states=2&x=code&iss-uer&Error=3",
+    "https://app.example.com/error=1/cb",
     "https://app.example.com",
     "https://xn--80ak6aa92e.example/cb",
     "http://127.0.0.1:33418/",
@@ -56,6 +58,14 @@ BAD = [
     "https:a.example",
     "//a.example/cb",
     "/cb",
+    "https://a.example/cb?code=x",
+    "https://a.example/cb?code",
+    "https://a.example/cb?=&x=1&state=",
+    "https://a.example/cb?x=1;iss=https://evil.example",
+    "http://127.0.0.1/cb?error=access_denied",
+    "http://localhost/cb?%65rror=x",
+    "https://a.example/cb?error_description=x",
+    "https://a.example/cb??x&stat%65=1",
     "javascript:alert(1)",
     "data:text/html,x",
     "cursor://anysphere.cursor-mcp/oauth/callback/",
@@ -117,6 +127,15 @@ def test_operator_cannot_list_an_address_that_a_browser_opens_itself(scheme: str
     assert redirect_uris.is_private("com.example.app:/cb")
     assert not redirect_uris.is_private(f"{scheme}://a.example/cb")
     assert not redirect_uris.is_private(f"{scheme}:x")
+
+
+@pytest.mark.parametrize("name", ["code", "state", "iss", "error", "error_description", "%63ode"])
+def test_listed_address_has_no_parameter_of_an_answer_either(name: str) -> None:
+    uri = f"app://cb?{name}=1"
+    assert redirect_uris.is_private("app://cb?x=1")
+    assert not redirect_uris.is_private(uri)
+    assert not is_acceptable(uri, [uri])
+    assert not is_among(uri, [uri], [uri])
 
 
 def test_host_is_told_as_it_is_looked_up() -> None:

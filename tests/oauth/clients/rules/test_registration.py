@@ -35,6 +35,12 @@ def test_client_is_what_its_id_says_whatever_process_reads_it() -> None:
     assert register()["client_id"] == answer["client_id"]
 
 
+def test_id_of_before_with_a_parameter_of_an_answer_is_no_client() -> None:
+    uris = ["https://a.example/cb?code=x"]
+    with pytest.raises(UnknownClient):
+        client_ids.client_of(client_ids.made("Tool", uris), DEFAULT)
+
+
 def test_everybody_gets_a_public_client_whatever_they_ask_for() -> None:
     answer = register(
         token_endpoint_auth_method="client_secret_basic",
@@ -59,6 +65,7 @@ def test_acceptable_addresses_of_a_set_are_kept_as_they_came() -> None:
         "http://localhost:33418/",
         "http://127.0.0.1:33418/",
         "vscode://evil/",
+        "https://vscode.dev/redirect?code=another",
         "http://evil.example/",
         7,
     ]
@@ -77,6 +84,7 @@ def test_acceptable_addresses_of_a_set_are_kept_as_they_came() -> None:
         ({"redirect_uris": "https://a.example/"}, "invalid_redirect_uri"),
         ({"redirect_uris": []}, "invalid_redirect_uri"),
         ({"redirect_uris": ["http://a.example/"]}, "invalid_redirect_uri"),
+        ({"redirect_uris": ["https://a.example/cb?iss=x"]}, "invalid_redirect_uri"),
         (
             {"redirect_uris": [f"https://a.example/{number}" for number in range(6)]},
             "invalid_redirect_uri",

@@ -1,0 +1,107 @@
+"""Errors at the addresses that OAuth clients call, in the form that they read.
+
+The authorization server's own errors are JSON that pages of every origin may read (RFC 6749 section
+5.2). Here are all others: of the server, the handler, Django or its middleware. After a 503 of
+another form some clients give up their tokens (the SDK for TypeScript). Knows no Django view; a
+person at a browser gets the page as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+
+from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
+
+PREFIXES = ("/oauth/", "/.well-known/oauth-")
+TOKEN_OF_OLD = "/token"  # noqa: S105 - an address
+PAGE = "/oauth/authorize"  # for people alone
+JSON = b"application/json"
+RETRY_AFTER = b"5"  # seconds
+# What is told of the error itself; the rest stays, but for cookies.
+REPLACED = frozenset({b"content-type", b"content-length", b"content-encoding", b"set-cookie"})
+CODES = {500: "server_error", 503: "temporarily_unavailable"}  # RFC 6749 section 4.1.2.1
+DESCRIPTIONS = {
+    400: "The request cannot be read.",
+    404: "There is nothing at this address.",
+    408: "The request did not arrive in time.",
+    413: "The request is too large.",
+    500: "The authorization server failed.",
+    503: "The request cannot be answered now. Try again in a few seconds.",
+}
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def asgi(application: ASGIApplication) -> ASGIApplication:
+    """Return an application whose errors clients can read."""
+
+    def answering(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == "http" and is_for_client(scope):
+            return application(scope, receive, _Sending(send).send)
+        return application(scope, receive, send)
+
+    return answering
+
+
+def is_for_client(scope: Scope) -> bool:
+    """Return True if a program calls an address of the authorization server."""
+    path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+    if path == PAGE or not (path.startswith(PREFIXES) or path == TOKEN_OF_OLD):
+        return False
+    return bool(settings.AUTHORIZATION_SERVER) and not _is_navigation(scope)
+
+
+def error(status: int, headers: Iterable[tuple[bytes, bytes]] = ()) -> tuple[Headers, bytes]:
+    """Return headers and body of an error; those given stay where they say nothing of a body."""
+    description = DESCRIPTIONS.get(status) or HTTPStatus(status).phrase + "."
+    document = {"error": CODES.get(status, "invalid_request"), "error_description": description}
+    body = json.dumps(document).encode()
+    made = {
+        b"content-type": JSON,
+        b"content-length": str(len(body)).encode("ascii"),
+        b"access-control-allow-origin": b"*",
+        b"cache-control": b"no-store",
+    }
+    kept = {name.lower(): value for name, value in headers if name.lower() not in REPLACED}
+    again = {b"retry-after": RETRY_AFTER} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return list((again | kept | made).items()), body
+
+
+class _Sending:
+    """Sends one answer; an error that is not JSON with another head and body."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._body: bytes | None = None  # in place of the answer's own
+        self._is_sent = False
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = self._start(message)
+        elif message["type"] == "http.response.body" and self._body is not None:
+            if self._is_sent:
+                return
+            self._is_sent = True
+            message = {"type": message["type"], "body": self._body}
+        await self._send(message)
+
+    def _start(self, message: Any) -> Any:
+        status, headers = message["status"], list(message.get("headers", ()))
+        kind = {name.lower(): value for name, value in headers}.get(b"content-type", b"")
+        if status < HTTPStatus.BAD_REQUEST or kind.partition(b";")[0].strip() == JSON:
+            return message
+        headers, self._body = error(status, headers)
+        return {**message, "headers": headers}
+
+
+def _is_navigation(scope: Scope) -> bool:
+    """Return True if a person waits for a page (https://www.w3.org/TR/fetch-metadata/)."""
+    headers = dict(scope["headers"])
+    if mode := headers.get(b"sec-fetch-mode"):
+        return bool(mode == b"navigate")
+    return scope["method"] in {"GET", "HEAD"} and b"text/html" in headers.get(b"accept", b"")
