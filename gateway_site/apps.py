@@ -1,6 +1,7 @@
 """The application that holds the project's templates, commands and checks."""
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 
 
 class GatewayConfig(AppConfig):
@@ -12,3 +13,9 @@ class GatewayConfig(AppConfig):
     def ready(self) -> None:
         from gateway_site import checks, runserver_check  # noqa: F401  (they register)
         from gateway_site.pages import session_label  # noqa: F401  (they register)
+
+
+class DelayedAdminConfig(AdminConfig):
+    """Django's admin, on a site whose confirmations wait for a second."""
+
+    default_site = "gateway_site.admin_site.DelayedAdminSite"

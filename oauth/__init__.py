@@ -72,6 +72,7 @@ PUBLIC_MODULES = (
     "oauth.urls",
     "oauth.sign_out",  # its middleware
     "oauth.backchannel",
+    "oauth.sign_in.click_delay",
     "oauth.exceptions",
     "oauth.signals",
     "oauth.access_rule",

@@ -10,7 +10,7 @@ OLD_PATHS = {
     "admission.issuers": "access_rule.issuers",
     "admission.refusing": "sign_in.refusal",
     "admission.rule": "access_rule.rule",
-    "another_account": "sign_in.another_account",
+    "another_account": "sign_in.prompts",
     "apple": "provider.client.apple",
     "background": "network.background",
     "capture": "sign_in.capture",

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from oauth.clients import live_grants
 from oauth.clients.live_grants import LiveGrant
-from oauth.clients.rules.names import mixes_alphabets
+from oauth.clients.rules.names import warning_about
 from oauth.clients.server import authorization_server
 from oauth.provider.config import provider
 from sessions_kms import StoreUnavailable, about, user_id_of
@@ -43,7 +43,7 @@ class Shown:
     grant: LiveGrant
     provider: str
     is_listed: bool
-    mixes_alphabets: bool
+    name_warning: str
 
     @classmethod
     def of(cls, grant: LiveGrant, listed: Collection[str]) -> Shown:
@@ -51,7 +51,7 @@ class Shown:
         told = grant.told
         configured = provider(told.provider)
         label = configured.label if configured else told.provider
-        return cls(grant, label, told.client_id in listed, mixes_alphabets(told.client))
+        return cls(grant, label, told.client_id in listed, warning_about(told.client))
 
 
 async def grants_ahead(asked: Asked) -> list[LiveGrant]:

@@ -23,6 +23,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from gateway_site.pages.session_list import AFTER, Page, SessionList
+from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, id_of, user_id_of
 from sessions_kms.concurrency.steps import arun, run
 from sessions_kms.operations import ending
@@ -108,6 +109,9 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @login_required
 def end_others(request: HttpRequest) -> HttpResponse:
     """End every session of this user but the present one, apps' too, and tell how many."""
+    if click_delay.is_too_soon(request):
+        messages.warning(request, click_delay.TOO_SOON)
+        return redirect("sessions")
     try:
         ended = ending.end_sessions_of(services(), request.user.pk, but=request.session.session_key)
     except StoreUnavailable:

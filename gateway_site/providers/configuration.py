@@ -75,6 +75,8 @@ def _provider(variables: Variables) -> Provider:
     settings = found.client()
     for subject in SUBJECTS:
         settings |= subject.read(variables)
+    if prompt := found.client_prompt():
+        settings["client_prompt"] = prompt
     return Provider(
         name=variables.name,
         label=_label(variables, found.label),

@@ -7,7 +7,8 @@ Besides allauth's own, an app's `settings` may hold `token_auth_method`
 (`client_secret_basic`, `client_secret_post`, `private_key_jwt`), `private_key_file`
 (PEM), `private_key_id`, `assertion_audience` (`issuer` or `endpoint`), `par` (whether
 authorization requests are pushed; without it the metadata decides), `dpop` (whether tokens are
-bound to a key), `revocation_url`, `refresh_leeway` (seconds), `single_logout`
+bound to a key), `revocation_url`, `refresh_leeway` (seconds),
+`client_prompt` (see `sign_in.prompts`), `single_logout`
 (`hint`, `no-hint`, `post` or `post-no-hint`, see `logout.single_logout`), `backchannel_logout`
 (whether the provider ends sessions here; without it the provider's metadata decides),
 `allow_private` (whether its metadata may name addresses of a private network), `allow_http`
@@ -66,6 +67,7 @@ class Provider:
     dpop: bool = False
     revocation_url: str | None = None
     refresh_leeway: int = REFRESH_LEEWAY
+    client_prompt: str | None = None
     single_logout: str | None = None
     backchannel_logout: bool | None = None
     allow_private: bool = False
@@ -121,6 +123,7 @@ def _read(kinds: Mapping[str, Any]) -> Iterator[Provider]:
                 dpop=settings.get("dpop") is True,
                 revocation_url=settings.get("revocation_url"),
                 refresh_leeway=settings.get("refresh_leeway", REFRESH_LEEWAY),
+                client_prompt=settings.get("client_prompt"),
                 single_logout=settings.get("single_logout"),
                 backchannel_logout=settings.get("backchannel_logout"),
                 allow_private=settings.get("allow_private") is True,

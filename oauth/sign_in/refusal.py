@@ -16,7 +16,7 @@ from django.shortcuts import render
 from oauth.exceptions import SignInRefused
 from oauth.logout.released import let_go
 from oauth.sign_in import accounts, rights
-from oauth.sign_in.another_account import FIELD, VALUE
+from oauth.sign_in.prompts import FIELD, VALUE
 from oauth.tokens import vault
 
 logger = logging.getLogger(__name__)

@@ -7,24 +7,34 @@ a callback of ours; the rest of the flow is allauth's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import requests
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.helpers import render_authentication_error
 from allauth.socialaccount.models import SocialApp
-from allauth.socialaccount.providers.base import ProviderException
+from allauth.socialaccount.providers.base import AuthProcess, ProviderException
 from allauth.socialaccount.providers.base.utils import respond_to_login_on_get
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
+from allauth.utils import get_request_param
+from django.contrib import messages
+from django.contrib.auth import REDIRECT_FIELD_NAME as NEXT
 from django.contrib.auth.decorators import login_not_required
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from oauth.provider import config
-from oauth.sign_in import another_account, pending, signup_race, way_back
+from oauth.sign_in import click_delay, pending, prompts, signup_race, way_back
 from oauth.sign_in.posted_answer import led_on
 
 # What allauth lets a visitor add to the authorization request by the address.
@@ -40,6 +50,9 @@ def sign_in(request: HttpRequest, provider_id: str) -> HttpResponse:
     pending.check_wishes(request)
     provider = provider_of(request, provider_id)
     confirmation: HttpResponse | None = respond_to_login_on_get(request, provider)
+    if confirmation is None and _connects(request) and click_delay.is_too_soon(request):
+        messages.warning(request, click_delay.TOO_SOON)
+        return HttpResponseRedirect(_confirmation_address(request))
     return confirmation or lead_to(request, provider)
 
 
@@ -49,8 +62,8 @@ def lead_to(request: HttpRequest, provider: OAuth2Provider) -> HttpResponse:
     query = request.GET.copy()
     for name in VISITORS_WISHES:
         query.pop(name, None)
-    if another_account.is_meant(request):
-        query["auth_params"] = another_account.parameters(provider)
+    if prompts.asks_for_another_account(request):
+        query["auth_params"] = prompts.another_account_parameters(provider)
     request.GET = query  # type: ignore[assignment]  # Django's own attribute takes a copy too
     return answered(request, provider, lambda: provider.redirect_from_request(request))
 
@@ -73,6 +86,18 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     return answered(
         request, provider, lambda: signup_race.completed(request, lambda: view(request))
     )
+
+
+def _connects(request: HttpRequest) -> bool:
+    """Return whether the request would add an account to the person who is signed in."""
+    process = get_request_param(request, "process")
+    return process == AuthProcess.CONNECT and request.user.is_authenticated
+
+
+def _confirmation_address(request: HttpRequest) -> str:
+    """Return the address of the page that asks once more whether to connect the account."""
+    given = {"process": AuthProcess.CONNECT, NEXT: get_request_param(request, NEXT)}
+    return f"{request.path}?{urlencode({name: value for name, value in given.items() if value})}"
 
 
 def answered(

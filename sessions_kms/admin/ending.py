@@ -26,6 +26,7 @@ from sessions_kms.services import services
 if TYPE_CHECKING:
     from django.db.models import QuerySet
 
+CONFIRMED = "post"  # a field of every confirmation, as in Django's own
 OWN_STAYS = "Your own present session goes on."
 
 
@@ -72,7 +73,7 @@ class EndingAdmin(AdminPages):
         if row.current:
             messages.warning(request, "That is your own present session: log out to end it.")
             return self.to_list()
-        if request.method == "POST":
+        if CONFIRMED in request.POST:
             self._end(request, inspection, [row.id])
             return self.to_list()
         title = f"End session {row.id[:SHORT_ID]}"
@@ -87,7 +88,7 @@ class EndingAdmin(AdminPages):
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)[:ROWS]
         found = [row for each in selected if (row := inspection.find(each)) is not None]
         rows = [row for row in found if not row.current]
-        if "post" in request.POST:
+        if CONFIRMED in request.POST:
             self._end(request, inspection, [row.id for row in rows])
             return None
         if not rows:
@@ -112,7 +113,7 @@ class EndingAdmin(AdminPages):
             return self.to_list()
         user = users.named([user_id]).get(user_id)
         name = user_id if user is None else user.get_username()
-        if request.method == "POST":
+        if CONFIRMED in request.POST:
             # First, since what fails on the way has ended some.
             self._log(request, f"all sessions of {name}")
             ended = ending.end_sessions_of(services(), user_id, but=request.session.session_key)
@@ -134,7 +135,7 @@ class EndingAdmin(AdminPages):
             return self._before_form(request, form)
         moment = form.cleaned_data["before"]
         until = shown(moment)
-        if "post" in request.POST:
+        if CONFIRMED in request.POST:
             self._log(request, f"all sessions created until {until}")
             ending.end_before(services(), int(moment.timestamp()))
             messages.success(

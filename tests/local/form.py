@@ -1,9 +1,12 @@
 """A page's form, as a browser without JavaScript would send it."""
 
+import time
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
 import requests
+
+TOO_SOON = "That came less than a second after the page was shown"
 
 
 class Form(HTMLParser):
@@ -31,11 +34,14 @@ def submit(
     timeout: float = 10,
     **typed: str,
 ) -> requests.Response:
-    """Fill in and send the page's form."""
+    """Fill in and send the page's form, again where the gateway says that it came too soon."""
     form = Form(page.text)
-    return browser.post(
-        urljoin(page.url, form.action),
-        form.fields | {name: [value] for name, value in typed.items()},
-        allow_redirects=follow,
-        timeout=timeout,
-    )
+    fields = form.fields | {name: [value] for name, value in typed.items()}
+    deadline = time.monotonic() + timeout
+    while True:
+        answer = browser.post(
+            urljoin(page.url, form.action), fields, allow_redirects=follow, timeout=timeout
+        )
+        if TOO_SOON not in answer.text or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.05)

@@ -30,6 +30,10 @@ class Entra(Kind):
     # https://learn.microsoft.com/entra/identity-platform/scopes-oidc
     default_scopes = ("openid", "profile", "email", "offline_access")
 
+    # `consent` locks out everybody but administrators where user consent is restricted:
+    # https://learn.microsoft.com/entra/identity/enterprise-apps/configure-user-consent
+    default_client_prompt = "select_account"
+
     @staticmethod
     def is_meant(variables: Variables) -> bool:
         """Tell whether the issuer is one of Entra ID's."""

@@ -9,7 +9,20 @@ from gateway_site.providers import client, endpoints
 from gateway_site.providers.provider import OPENID
 from gateway_site.providers.variables import Variables
 
-SUFFIXES = ("ISSUER", "SCOPES", "AUTH_PARAMS", "FORM_ACTION", "ID_FIELD", "ALLOWED_TENANTS")
+SUFFIXES = (
+    "ISSUER",
+    "SCOPES",
+    "AUTH_PARAMS",
+    "CLIENT_PROMPT",
+    "FORM_ACTION",
+    "ID_FIELD",
+    "ALLOWED_TENANTS",
+)
+
+
+# OpenID Connect Core 1.0 section 3.1.2.1; `none` would show nothing.
+PROMPTS = frozenset({"consent", "login", "select_account"})
+UNCHANGED = "unchanged"
 
 
 class Kind:
@@ -19,6 +32,7 @@ class Kind:
     allauth_kind = OPENID
     default_scopes: tuple[str, ...] = ("openid", "profile", "email")
     default_auth_params: Mapping[str, str] = {}
+    default_client_prompt: str | None = None
 
     def __init__(self, variables: Variables) -> None:
         self.variables = variables
@@ -51,6 +65,22 @@ class Kind:
                 "AUTH_PARAMS", "must be pairs, such as prompt=consent,audience=api."
             )
         return {key: value for key, _, value in pairs} or self.default_auth_params
+
+    def client_prompt(self) -> str | None:
+        """Return the `prompt` that follows a consent; None where the provider's metadata decides.
+
+        A `prompt` among the further parameters goes before the kind's own default.
+        """
+        prompts = self.variables.text("CLIENT_PROMPT").split()
+        if not PROMPTS.issuperset(prompts) and prompts != [UNCHANGED]:
+            raise self.variables.error(
+                "CLIENT_PROMPT",
+                f"must be {UNCHANGED}, or one or more of {', '.join(sorted(PROMPTS))}, with blanks "
+                "between them.",
+            )
+        if not prompts and "prompt" in self.auth_params():
+            return None
+        return " ".join(prompts) or self.default_client_prompt
 
     def form_action(self) -> tuple[str, ...]:
         """Return the origins that the way to the sign-in page leads over."""

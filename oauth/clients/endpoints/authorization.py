@@ -25,6 +25,7 @@ from oauth.clients.rules.client import Client
 from oauth.clients.rules.document import host_of
 from oauth.clients.rules.refusal import ACCESS_DENIED, INVALID_REQUEST, Refused, UnknownClient
 from oauth.clients.server import AuthorizationServer, authorization_server
+from oauth.sign_in import click_delay
 from oauth.sign_in.way_back import sign_in_address
 
 logger = logging.getLogger(__name__)
@@ -120,10 +121,11 @@ def _decided(
     if decision == DENY:
         denied = Refused(ACCESS_DENIED, "The person did not allow it.")
         return leading_back.error(request, server.issuer, client, asked, denied)
-    if decision == ALLOW and consent_page.has_account(request, provider):
+    is_too_soon = decision == ALLOW and click_delay.is_too_soon(request)
+    if decision == ALLOW and not is_too_soon and consent_page.accounts_of(request, provider):
         logger.info("A person allows a client to call %s, and goes to %s.", wish.upstream, provider)
         return pending.led_to(request, provider, client)
-    return consent_page.page(request, client, asked, wish, provider)
+    return consent_page.page(request, client, asked, wish, provider, is_too_soon=is_too_soon)
 
 
 def _refused(request: HttpRequest, why: Refused | DocumentUnavailable) -> HttpResponse:

@@ -21,32 +21,41 @@ from oauth.clients.rules import names, redirect_uris
 from oauth.clients.rules.authorization_request import Asked, Wish
 from oauth.clients.rules.client import Client
 from oauth.provider import config
-from oauth.sign_in import views
+from oauth.sign_in import click_delay, prompts, views
 from sessions_kms.services import services
 
 UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def page(
-    request: HttpRequest, client: Client, asked: Asked, wish: Wish, provider_id: str
+    request: HttpRequest,
+    client: Client,
+    asked: Asked,
+    wish: Wish,
+    provider_id: str,
+    *,
+    is_too_soon: bool = False,
 ) -> HttpResponse:
-    """Return the page that asks."""
+    """Return the page that asks; once more, where the person's answer came too soon to count."""
     provider = config.provider(provider_id)
+    provider_of_allauth = views.provider_of(request, provider_id)
     context = {
         "client": client,
         "source": client.source.value,
-        "mixes_alphabets": names.mixes_alphabets(client.name),
+        "name_warning": names.warning_about(client.name),
         "place": leads_to(asked.redirect_uri),
         "is_loopback": redirect_uris.is_loopback(asked.redirect_uri),
         "is_private": not asked.redirect_uri.startswith(("http://", "https://")),
         "upstream": wish.upstream,
         "provider": provider.label if provider else provider_id,
         "person": user_display(request.user),
-        "has_account": has_account(request, provider_id),
+        "accounts": accounts_of(request, provider_id),
+        "prompts": "prompt" in prompts.client_parameters(provider_of_allauth),
+        "too_soon": click_delay.TOO_SOON if is_too_soon else "",
         "ends_at": _end(),
         "idle": _in_words(settings.SESSION_COOKIE_AGE),
         "address": pending.address_of(request),
-        "connect_url": views.provider_of(request, provider_id).get_login_url(request),
+        "connect_url": provider_of_allauth.get_login_url(request),
         "connect": {
             "process": AuthProcess.CONNECT,
             REDIRECT_FIELD_NAME: pending.address_of(request),
@@ -61,18 +70,21 @@ def before_fetch(request: HttpRequest, host: str) -> HttpResponse:
     return render(request, "oauth/clients/before_fetch.html", context)
 
 
-def has_account(request: HttpRequest, provider_id: str) -> bool:
-    """Tell whether the person has an account at a provider, with which they may allow it."""
-    found = SocialAccount.objects.filter(user=request.user.pk, provider=provider_id)
-    return bool(found.exists())
+def accounts_of(request: HttpRequest, provider_id: str) -> list[str]:
+    """Return what the person's accounts at a provider are called there.
+
+    A consent needs one of them: the grant gets the tokens of the one that they sign in with.
+    """
+    accounts = SocialAccount.objects.filter(user=request.user.pk, provider=provider_id)
+    return [str(each.get_provider_account()) for each in accounts.order_by("pk")]
 
 
 def leads_to(redirect_uri: str) -> str:
-    """Return what a person is told of where the answer goes: a host, in letters of ASCII."""
+    """Return the destination of the answer as a person is shown it: host and port, in ASCII."""
     if redirect_uris.is_loopback(redirect_uri):
         return "this computer"
-    host = redirect_uris.host_of(redirect_uri)
     scheme = redirect_uri.partition(":")[0]
+    host = redirect_uris.authority_of(redirect_uri)
     return host if scheme == "https" else f"{scheme}://{host}"
 
 

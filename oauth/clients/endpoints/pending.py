@@ -17,7 +17,7 @@ from allauth.socialaccount.providers.base import AuthProcess
 from django.http import HttpRequest, HttpResponse
 
 from oauth.clients.rules.client import Client, Source
-from oauth.sign_in import views
+from oauth.sign_in import prompts, views
 
 STATE = "oauth_client"  # of allauth's state
 NEXT = "next"  # where allauth leads a person who breaks it off: to the consent again
@@ -60,7 +60,11 @@ def led_to(request: HttpRequest, provider_id: str, client: Client) -> HttpRespon
         request,
         provider,
         lambda: provider.redirect(
-            request, AuthProcess.REDIRECT, next_url=address_of(request), **{STATE: kept}
+            request,
+            AuthProcess.REDIRECT,
+            next_url=address_of(request),
+            auth_params=dict(prompts.client_parameters(provider)),
+            **{STATE: kept},
         ),
     )
 

@@ -39,7 +39,7 @@ def client_of(client_id: str, listed: Collection[str]) -> Client:
         redirect_uris.is_acceptable(each, listed) and redirect_uris.portless(each) == each
         for each in uris
     )
-    if not (distinct and plain and names.shown(name) == name):
+    if not (distinct and plain and names.shown(name) == name and names.is_acceptable(name)):
         raise UnknownClient
     return Client(client_id, name, tuple(uris), Source.ITSELF)
 

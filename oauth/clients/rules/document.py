@@ -57,6 +57,8 @@ def client_of(client_id: str, members: Mapping[str, Any], listed: Collection[str
     name = names.shown(members.get("client_name"))
     if name == names.NAMELESS:
         raise UnknownClient("The client's document has no client_name.")
+    if not names.is_acceptable(name):
+        raise UnknownClient(f"The client_name of the client's document {names.UNACCEPTABLE}")
     return Client(client_id, name, _uris(members, listed), Source.DOCUMENT, host)
 
 

@@ -48,6 +48,8 @@ def _client(members: object, which: str, listed: Collection[str]) -> Client:
         )
     host = _host(client_id, members, which)
     name = names.shown(members.get("client_name", host or client_id))
+    if "client_name" in members and not names.is_acceptable(name):
+        raise ValueError(f"{which}: client_name {names.UNACCEPTABLE}")
     return Client(client_id, name, tuple(uris), Source.OPERATOR, host)
 
 

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
+
+from oauth.clients.rules import lookalikes
 
 LENGTH_MAX = 60  # characters
 READ_MAX = 1000  # of what was sent
@@ -19,7 +26,12 @@ UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+# With which scripts Latin may stand: UTS 39, section 5.2, "Highly Restrictive".
+COMBINED = tuple(
+    frozenset(each.split()) for each in ("Latn Hani Hira Kana", "Latn Hani Bopo", "Latn Hani Hang")
+)
 NAMELESS = "An app without a name"
+UNACCEPTABLE = "must have a letter and no quotation marks."
 
 
 def shown(claimed: object) -> str:
@@ -35,14 +47,101 @@ def shown(claimed: object) -> str:
     return name[:LENGTH_MAX].strip() or NAMELESS
 
 
-def mixes_alphabets(name: str) -> bool:
-    """Tell whether letters of several alphabets make a name, as in one made to look like another.
+def is_acceptable(name: str) -> bool:
+    """Return whether a name as shown has a visible letter and cannot close its own quotation marks.
 
-    Unicode Technical Standard 39 section 5.1, by the first words of the letters' names.
+    Pages put it between “ and ”. Whatever looks like a double quotation mark, or like two single
+    ones in a row (UTS 39), would let a name continue outside of them: `Foo”, verified by “Bar`.
     """
-    found = {unicodedata.name(each, "?").split()[0] for each in name if each.isalpha()}
-    # Japanese and Korean have several, and Latin letters among them.
-    return len(found) > 1 and bool(found & {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"})
+    plain = name.translate(_quotation_marks())
+    return "''" not in plain and any(each.isalpha() for each in name)
+
+
+def warning_about(name: str) -> str:
+    """Return a sentence for the person who reads a name that may imitate another; "" for others.
+
+    Such names are not rejected: people and companies may well have them.
+    """
+    if mixes_scripts(name):
+        return "This name mixes letters of different alphabets. Names that imitate others often do."
+    if looks_like_ascii(name):
+        return (
+            "This name has letters of another alphabet that look like Latin ones. It may imitate "
+            "another name."
+        )
+    return ""
+
+
+def mixes_scripts(name: str) -> bool:
+    """Return whether no one script has all letters of a name, as if made to look like another.
+
+    Unicode Technical Standard 39, sections 5.1 and 5.2: characters that all scripts use do not
+    count, and Latin letters may stand with Japanese, with Korean or with Chinese.
+    """
+    used = [scripts for each in name if (scripts := _scripts_of(each))]
+    if not used:
+        return False
+    together = frozenset.intersection(*used)
+    return not together and not any(all(each & allowed for each in used) for allowed in COMBINED)
+
+
+def looks_like_ascii(name: str) -> bool:
+    """Return whether a name that is not ASCII looks like one that is.
+
+    Its skeleton is ASCII (Unicode Technical Standard 39, section 4). Typographic punctuation alone,
+    such as a curly apostrophe, does not count: only letters and digits make another name of it.
+    """
+    letters, punctuation = _like_ascii()
+    others = {each for each in unicodedata.normalize("NFD", name) if not each.isascii()}
+    return bool(others & letters) and others <= letters | punctuation
+
+
+def _scripts_of(letter: str) -> frozenset[str]:
+    """Return the scripts that a character is used with; none where all scripts use it."""
+    ranges = _ranges()
+    point = ord(letter)
+    found = bisect_right(ranges, point, key=_first) - 1
+    if found < 0 or point > ranges[found].last:
+        return frozenset()
+    return ranges[found].scripts
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    first: int
+    last: int
+    scripts: frozenset[str]
+
+
+_first = attrgetter("first")
+
+
+@cache
+def _ranges() -> Sequence[_Range]:
+    rows = [row.replace("\n", " ").split(",") for row in lookalikes.SCRIPTS.split(";")]
+    return [
+        _Range(int(first, 36), int(last, 36), frozenset(scripts.split()))
+        for first, last, scripts in rows
+    ]
+
+
+@cache
+def _like_ascii() -> tuple[frozenset[str], frozenset[str]]:
+    """Return the characters that look like ASCII letters and digits, and like punctuation."""
+    letters, punctuation = lookalikes.LIKE_ASCII_LETTERS, lookalikes.LIKE_ASCII_PUNCTUATION
+    return frozenset(_characters(letters)), frozenset(_characters(punctuation))
+
+
+@cache
+def _quotation_marks() -> Mapping[int, str]:
+    """Return what makes apostrophes of everything that looks like one or like two."""
+    ones = dict.fromkeys(map(ord, _characters(lookalikes.LIKE_APOSTROPHE)), "'")
+    twos = dict.fromkeys(map(ord, '"' + _characters(lookalikes.LIKE_TWO_APOSTROPHES)), "''")
+    return ones | twos
+
+
+def _characters(points: str) -> str:
+    return "".join(chr(int(each, 36)) for each in points.split())
 
 
 def _is_seen(letter: str) -> bool:

@@ -75,6 +75,12 @@ def host_of(uri: str) -> str:
     return urlsplit(uri).hostname or urlsplit(uri).scheme
 
 
+def authority_of(uri: str) -> str:
+    """Return host and port of an acceptable address, as it names them; of a listed one its scheme
+    where there is no host."""
+    return urlsplit(uri).netloc or urlsplit(uri).scheme
+
+
 def portless(uri: str) -> str:
     """Return an address as it is compared: one on this computer without its port."""
     match = LOOPBACK.fullmatch(uri)

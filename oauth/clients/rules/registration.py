@@ -24,6 +24,8 @@ def registered(metadata: object, listed: Collection[str]) -> dict[str, Any]:
     if not isinstance(asked, list):
         raise Refused(INVALID_REDIRECT_URI, "redirect_uris must be a list of addresses.")
     name, uris = names.shown(metadata.get("client_name")), _acceptable(asked, listed)
+    if not names.is_acceptable(name):
+        raise Refused(INVALID_CLIENT_METADATA, f"client_name {names.UNACCEPTABLE}")
     return {
         "client_id": client_ids.made(name, list(uris)),
         "client_name": name,

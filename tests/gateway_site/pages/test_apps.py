@@ -133,7 +133,8 @@ def test_operators_own_client_is_shown_as_such(
     [
         ("Claude", False),
         ("\N{CYRILLIC CAPITAL LETTER ES}laude", True),
-        ("\N{HEBREW LETTER ALEF}b", False),
+        ("\N{HEBREW LETTER ALEF}b", True),
+        ("\N{HEBREW LETTER ALEF}\N{HEBREW LETTER BET} 2", False),
     ],
 )
 def test_names_stand_apart_and_look_alikes_are_told(ada: Visitor, name: str, mixed: bool) -> None:

@@ -17,6 +17,7 @@ from oauth.tokens import vault as tokens
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure
+from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.waiting import wait_until
 
@@ -34,6 +35,11 @@ def facts(card: Element) -> dict[str, str]:
 
 def fields(form: Element) -> dict[str, str]:
     return {field.attributes["name"]: field.attributes["value"] for field in form.all("input")}
+
+
+def sent(visitor: Visitor, form: Element) -> dict[str, str]:
+    """Return the fields of a form that the visitor has looked at for long enough."""
+    return fields(form) | shown_to(visitor.user_id)
 
 
 def cards(page: Element) -> dict[str, Element]:
@@ -167,7 +173,9 @@ def test_refused_refresh_asks_for_a_sign_in_which_mends_it(
     corp.expires_in = 3600
     (form,) = card.all("form")
     visitor.client.get(
-        corp.consent(visitor.client.post(form.attributes["action"], fields(form))["Location"])
+        corp.consent(
+            visitor.client.post(form.attributes["action"], sent(visitor, form))["Location"]
+        )
     )
 
     assert status(cards(home(visitor))["Corp"]) == "Token held"
@@ -212,7 +220,9 @@ def test_other_providers_can_be_connected(
     assert fields(form)["process"] == "connect"
 
     visitor.client.get(
-        other.consent(visitor.client.post(form.attributes["action"], fields(form))["Location"])
+        other.consent(
+            visitor.client.post(form.attributes["action"], sent(visitor, form))["Location"]
+        )
     )
 
     found = cards(home(visitor))
@@ -246,7 +256,7 @@ def test_scope_that_was_not_granted_can_be_asked_for_again(
 
     corp.scope = "openid profile email"
     (form,) = card.all("form")
-    started = visitor.client.post(form.attributes["action"], fields(form))
+    started = visitor.client.post(form.attributes["action"], sent(visitor, form))
     assert set(corp.authorizations[-1]["scope"].split()) == {"openid", "profile", "email"}
     visitor.client.get(corp.consent(started["Location"]))
 

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.admin.utils import quote
 from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 
 from sessions_kms.aws import clients
 from sessions_kms.backend import SessionStore
@@ -17,6 +18,7 @@ from sessions_kms.services import id_of
 from tests.oauth.support.counted_store import Calls, calls, store
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.stacks import Stack
 
 __all__ = ["calls", "store"]
@@ -106,7 +108,7 @@ def test_all_pages_of_the_list_do(ada: Visitor, calls: Calls, answers: list[Any]
 def test_ending_the_others_reads_nothing_that_is_sealed(
     ada: Visitor, calls: Calls, answers: list[Any]
 ) -> None:
-    ada.client.post("/sessions/end-others/")
+    ada.client.post("/sessions/end-others/", shown_to(User.objects.get().pk))
     assert calls["DeleteItem"] == 2 * MANY
     assert calls["GetItem"] == 1 + MANY
     assert carry_ciphertext(answers) == {own_id(ada)}
@@ -128,7 +130,7 @@ def test_action_of_the_admin_on_many_reads_nothing_that_is_sealed(
     form = {"action": "delete_selected", "_selected_action": chosen}
     answers.clear()
     ada.client.post(ADMIN, form)
-    ada.client.post(ADMIN, {**form, "post": "yes"})
+    ada.client.post(ADMIN, {**form, **shown_to(User.objects.get().pk), "post": "yes"})
     assert calls["DeleteItem"] >= 49
     assert carry_ciphertext(answers) == {own_id(ada)}
 

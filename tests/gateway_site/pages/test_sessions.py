@@ -13,6 +13,7 @@ from sessions_kms.storage.table import Page
 from tests.gateway_site.support.page_requests import Element, assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, install
 
@@ -67,7 +68,8 @@ def counted(visitor: Visitor) -> str:
 
 
 def messages(visitor: Visitor, address: str, form: dict[str, str] | None = None) -> str:
-    response = visitor.client.post(address, form or {}, follow=True)
+    sent = shown_to(visitor.user_id) | (form or {})
+    response = visitor.client.post(address, sent, follow=True)
     assert response.redirect_chain == [(LIST, 302)]
     assert "no-store" in response["Cache-Control"]
     page = assert_accessible(response.content.decode())

@@ -115,7 +115,11 @@ def seen(visitor: Visitor, response: Any) -> tuple[Any, ...]:
     name = user_of(visitor).get_username()
     pages = [visitor.client.get(address) for address in ("/", "/accounts/3rdparty/")]
     texts = [
-        re.sub(r'(?s)value="(\w{64}|\d+)"|account=\d+|<time.*?</time>', "", page.content.decode())
+        re.sub(
+            r'(?s)value="(\w{64}|\d+|[\d.]+:[\w-]+)"|account=\d+|<time.*?</time>',
+            "",
+            page.content.decode(),
+        )
         for page in pages
     ]
     return (

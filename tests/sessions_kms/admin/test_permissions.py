@@ -10,6 +10,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 
 from sessions_kms.backend import SessionStore
+from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.sessions import lives
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.staff import SESSIONS, Staff, record_id, signed_in
@@ -63,7 +64,7 @@ def test_sessions_are_ended_by_those_who_may(staff: tuple[Staff, bool, bool], wa
     person, may_view, may_end = staff
     session = signed_in("7")
     path, form = request_of(way, session)
-    answer = person.client.post(SESSIONS + path, form)
+    answer = person.client.post(SESSIONS + path, form | shown_to(person.user.pk))
     if way == "" and may_view and not may_end:
         assert answer.status_code == 200  # The list, since there is no such action for them.
     else:

@@ -11,6 +11,7 @@ from django.test import Client
 
 from sessions_kms.backend import SessionStore
 from sessions_kms.services import id_of
+from tests.oauth.support.shown import shown_to
 
 SESSIONS = "/admin/sessions_kms/session/"
 
@@ -41,7 +42,9 @@ class Staff:
 
     def post(self, path: str = "", form: dict[str, Any] | None = None, *, status: int = 200) -> str:
         """Post a form, and return the page that it leads to."""
-        answer = self.client.post(SESSIONS + path, form or {"post": "yes"}, follow=True)
+        answer = self.client.post(
+            SESSIONS + path, shown_to(self.user.pk) | (form or {"post": "yes"}), follow=True
+        )
         assert answer.status_code == status, answer.content
         return _text(answer)
 

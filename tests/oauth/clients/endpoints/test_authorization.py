@@ -26,6 +26,7 @@ from tests.gateway_site.support.page_requests import assert_accessible, parse
 from tests.oauth.clients.support.app import ISSUER, REDIRECT_URI, SERVER, App, WayBack
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
+from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
 
@@ -33,7 +34,7 @@ TYPED = {"sec-fetch-site": "none"}  # of an address that was typed, or opened by
 
 
 def decide(visitor: Visitor, address: str, decision: str = "allow") -> Any:
-    return visitor.client.post(address, {"decision": decision})
+    return visitor.client.post(address, {"decision": decision} | shown_to(visitor.user_id))
 
 
 def allow(visitor: Visitor, app: App, at: FakeProvider) -> Any:
@@ -480,13 +481,16 @@ LOOK_ALIKES = [
 
 
 def test_look_alike_name_is_a_claim_beside_the_host_that_counts(ada: Visitor, app: App) -> None:
-    app.redirect_uri = "https://evil.example/claude.ai/cb"
+    app.redirect_uri = "https://evil.example:8443/claude.ai/cb"
     for name, shown in LOOK_ALIKES:
         app.register(client_name=name)
         page = ada.client.get(app.address()).content.decode()
         assert shown in page
         assert "Unverified" in page
-        assert '<dd class="place">evil.example</dd>' in page
+        (place,) = [
+            each for each in parse(page).all("dd") if each.attributes.get("class") == "place"
+        ]
+        assert place.text == "evil.example:8443"
         assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in page
         assert len(assert_accessible(page).all("bdi")[0].text) <= 60
 

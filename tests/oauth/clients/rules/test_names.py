@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oauth.clients.rules import client_ids, names
+from oauth.clients.rules import client_ids, document, listed, lookalikes, names, registration
+from oauth.clients.rules.refusal import Refused, UnknownClient
 
 # What becomes another letter, or another order of marks, once what stands between is gone.
 JOINING = "Ua そ\N{ZERO WIDTH SPACE}\N{ZERO WIDTH JOINER}\N{HANGUL FILLER}\N{NO-BREAK SPACE}" + (
@@ -55,22 +56,83 @@ def test_name_is_short_plain_and_visible(claimed: object, shown: str | None) -> 
 
 @given(st.text(JOINING) | st.text(max_size=12))
 def test_registered_name_makes_an_id_that_is_a_clients(claimed: str) -> None:
-    """Whatever it was: an id that is refused after it was given out, a client shows for ever."""
-    name = names.shown(claimed)
-    assert client_ids.client_of(client_ids.made(name, URIS), []).name == name
+    """Whatever it was: an id that is rejected after it was given out, a client keeps showing."""
+    try:
+        answer = registration.registered({"client_name": claimed, "redirect_uris": URIS}, [])
+    except Refused:
+        assert not names.is_acceptable(names.shown(claimed))
+        return
+    assert client_ids.client_of(answer["client_id"], []).name == answer["client_name"]
 
 
 @pytest.mark.parametrize(
-    ("name", "mixes"),
+    "name",
     [
-        ("Claude Code 2", False),
-        ("Cl\N{CYRILLIC SMALL LETTER A}ude", True),
-        ("G\N{GREEK SMALL LETTER OMICRON}ogle", True),
-        ("Клод", False),
-        ("Café Ünal", False),
-        ("日本語 App アプリ", False),
-        ("", False),
+        'Notes" (verified), "x',
+        "Notes\N{RIGHT DOUBLE QUOTATION MARK}, verified by \N{LEFT DOUBLE QUOTATION MARK}Corp",
+        "Notes\N{DOUBLE PRIME}x",
+        "Notes\N{MODIFIER LETTER DOUBLE PRIME}x",
+        "Notes\N{HEBREW PUNCTUATION GERSHAYIM}x",
+        "Notes''x",
+        "Notes\N{RIGHT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}x",
+        "42",
+        "\N{BULLET}\N{BULLET}\N{BULLET}",
+        "\N{ROCKET}",
     ],
 )
-def test_letters_of_two_alphabets_are_noticed(name: str, mixes: bool) -> None:
-    assert names.mixes_alphabets(name) is mixes
+def test_name_that_leaves_its_quotation_marks_or_has_no_letter_is_rejected(name: str) -> None:
+    shown = names.shown(name)
+    assert not names.is_acceptable(shown)
+    with pytest.raises(Refused):
+        registration.registered({"client_name": name, "redirect_uris": URIS}, [])
+    with pytest.raises(UnknownClient):
+        client_ids.client_of(client_ids.made(shown, URIS), [])
+    address = "https://app.example.com/client"
+    members = {"client_id": address, "client_name": name, "redirect_uris": URIS}
+    with pytest.raises(UnknownClient):
+        document.client_of(address, members, [])
+    with pytest.raises(ValueError, match="client_name must have a letter"):
+        listed.clients_of([members], [])
+
+
+@pytest.mark.parametrize("name", ["Bob's app", "Bob\N{RIGHT SINGLE QUOTATION MARK}s", "1Password"])
+def test_name_with_an_apostrophe_or_a_digit_is_accepted(name: str) -> None:
+    assert names.is_acceptable(name)
+
+
+# Written with names of characters, so that a reader sees which alphabet a letter is of.
+A_CYRILLIC, O_CYRILLIC, ES_CYRILLIC = "\u0430", "\u043e", "\u0441"
+
+
+@pytest.mark.parametrize(
+    ("name", "mixes", "looks_like_ascii"),
+    [
+        ("Claude Code 2", False, False),
+        (f"Cl{A_CYRILLIC}ude", True, True),
+        ("G\N{GREEK SMALL LETTER OMICRON}ogle", True, True),
+        (ES_CYRILLIC + O_CYRILLIC + ES_CYRILLIC + O_CYRILLIC, False, True),
+        ("Клод", False, False),
+        ("Café Ünal", False, False),
+        ("日本語 App アプリ", False, False),
+        ("한국어 App 漢字", False, False),
+        ("中文 ㄅㄆ App", False, False),
+        ("アプリ 한국어", True, False),
+        ("ไทย App", True, False),
+        ("Клод и \N{GREEK CAPITAL LETTER OMEGA}mega", True, False),
+        ("Bob\N{RIGHT SINGLE QUOTATION MARK}s \N{EN DASH} app", False, False),
+        ("", False, False),
+    ],
+)
+def test_name_that_may_imitate_another_is_marked(
+    name: str, mixes: bool, looks_like_ascii: bool
+) -> None:
+    assert names.mixes_scripts(name) is mixes
+    assert names.looks_like_ascii(name) is looks_like_ascii
+    assert bool(names.warning_about(name)) is (mixes or looks_like_ascii)
+    assert names.is_acceptable(name) is bool(name)
+
+
+def test_table_of_lookalikes_names_its_version_and_is_not_newer_than_the_scripts_it_sorts() -> None:
+    assert lookalikes.UNICODE_VERSION == "15.1.0"
+    latin = [each for each in map(chr, range(0x250)) if each.isalpha()]
+    assert not [each for each in latin if names.mixes_scripts("a" + each) and each not in "ªº"]

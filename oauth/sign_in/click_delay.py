@@ -1,0 +1,53 @@
+"""A form that takes effect only one second after its page was shown.
+
+Another site can open one of our pages under the second click of a double click, when the person
+means to click something else ("double-clickjacking"); no frame is involved, so `frame-ancestors`
+does not help. A form with `{% click_delay %}` carries the time at which it was shown, signed for
+this user. A POST that comes too soon, or without that time, changes nothing: the view shows the
+page again. `click_delay.js` does more, for browsers that run scripts: the button waits until the
+page has been visible and focused for a second.
+"""
+
+from __future__ import annotations
+
+from django.core.signing import BadSignature, Signer
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from sessions_kms.services import services
+
+DELAY = 1.0  # seconds
+FIELD = "shown_at"
+TOO_SOON = (
+    "That came less than a second after the page was shown, so nothing was done. Please check what "
+    "it says, then confirm again."
+)
+
+
+def fields(request: HttpRequest) -> SafeString:
+    """Return what a form needs inside, as HTML: the present time, signed, and the script."""
+    return format_html(
+        '<input type="hidden" name="{}" value="{}"><script src="{}" defer></script>',
+        FIELD,
+        _signer(request).sign(f"{services().clock():.6f}"),
+        static("oauth/click_delay.js"),
+    )
+
+
+def is_too_soon(request: HttpRequest) -> bool:
+    """Return whether a POST comes within a second of its form, or without a valid time.
+
+    The clock is the engine's, which all processes correct by DynamoDB's: a machine whose own clock
+    is wrong rejects nobody.
+    """
+    try:
+        shown_at = float(_signer(request).unsign(request.POST.get(FIELD, "")))
+    except (BadSignature, ValueError):
+        return True
+    return services().clock() - shown_at < DELAY
+
+
+def _signer(request: HttpRequest) -> Signer:
+    return Signer(salt=f"oauth.click_delay:{request.user.pk}")

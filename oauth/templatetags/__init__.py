@@ -1,0 +1,1 @@
+"""What templates of a project may load."""

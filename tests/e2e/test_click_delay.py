@@ -1,0 +1,163 @@
+"""Allow waits for a person who has seen the page, in a real Chromium whose clock the tests move.
+
+The adversary is a page of another site that opens ours under the second click of a double click, or
+while a key is held down. The server's own second is tested in
+tests/oauth/clients/endpoints/test_click_delay.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.e2e.clients import consent_address, registered
+from tests.e2e.keyboard import press_until_focused
+from tests.e2e.signing_in import arrive
+from tests.e2e.stack import LocalStack
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+REDIRECT_URI = "https://app.example.com:8443/callback"
+# The page hears of a scroll with its next frame.
+SCROLL = """() => new Promise(done => {
+    document.addEventListener("scroll", done, {once: true});
+    window.scrollBy(0, 1);
+})"""
+ZOOMED = {"width": 320, "height": 256}  # what 1280 by 1024 pixels show at 400 %
+
+
+@pytest.fixture
+def asked(stack: LocalStack, page: Page) -> Page:
+    """Give the consent page, of which no time has passed."""
+    arrive(page, stack)
+    page.clock.install()
+    page.goto(consent_address(stack, registered(stack, REDIRECT_URI), REDIRECT_URI))
+    page.clock.pause_at(page.evaluate("Date.now()") + 10_000)
+    return page
+
+
+def allow(page: Page) -> Locator:
+    return page.get_by_role("button", name="Allow")
+
+
+def is_waiting(page: Page) -> bool:
+    return allow(page).get_attribute("aria-disabled") == "true"
+
+
+def restart(page: Page, event: str = "pageshow") -> None:
+    page.evaluate("name => window.dispatchEvent(new Event(name))", event)
+    assert is_waiting(page)
+
+
+def press_mouse(page: Page, button: Locator, click_count: int = 1) -> None:
+    """Click where a button is, whatever it says of itself, as another site has it clicked."""
+    button.scroll_into_view_if_needed()
+    box = button.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down(click_count=click_count)
+    page.mouse.up(click_count=click_count)
+
+
+def test_click_counts_a_second_after_the_page_was_shown(asked: Page, stack: LocalStack) -> None:
+    restart(asked)
+    for waited in (0, 500, 499):
+        asked.clock.run_for(waited)
+        press_mouse(asked, allow(asked))
+        asked.keyboard.press("Enter")
+        assert asked.url.startswith(f"{stack.url}/oauth/authorize?")
+        assert is_waiting(asked)
+    expect(asked.get_by_role("status")).to_contain_text("You can confirm in a second")
+    asked.clock.run_for(2)
+    assert not is_waiting(asked)
+    expect(asked.get_by_role("status")).to_contain_text("You can confirm now")
+
+
+@pytest.mark.parametrize("event", ["focus", "blur", "pageshow"])
+def test_second_begins_anew_whenever_the_page_was_left(asked: Page, event: str) -> None:
+    restart(asked)
+    asked.clock.run_for(1001)
+    assert not is_waiting(asked)
+    restart(asked, event)
+    asked.clock.run_for(999)
+    assert is_waiting(asked)
+    asked.clock.run_for(2)
+    assert not is_waiting(asked)
+
+
+def test_second_click_of_a_double_click_does_nothing(asked: Page, stack: LocalStack) -> None:
+    restart(asked)
+    asked.clock.run_for(1001)
+    press_mouse(asked, allow(asked), click_count=2)
+    press_mouse(asked, allow(asked), click_count=3)
+    assert asked.url.startswith(f"{stack.url}/oauth/authorize?")
+    assert not is_waiting(asked)
+
+
+def test_key_that_is_held_down_does_nothing(asked: Page, stack: LocalStack) -> None:
+    restart(asked)
+    asked.clock.run_for(1001)
+    allow(asked).evaluate("button => button.focus()")
+    repeated = "new KeyboardEvent('keydown', {key, repeat: true, cancelable: true, bubbles: true})"
+    for key in ("Enter", " "):
+        script = f"(button, key) => button.dispatchEvent({repeated})"
+        assert allow(asked).evaluate(script, key) is False  # it was prevented
+    assert asked.url.startswith(f"{stack.url}/oauth/authorize?")
+
+
+def test_keyboard_alone_allows(asked: Page, stack: LocalStack) -> None:
+    restart(asked)
+    press_until_focused(asked, allow(asked))
+    asked.keyboard.press("Enter")
+    expect(asked.get_by_role("status")).to_contain_text("You can confirm in a second")
+    asked.clock.resume()
+    expect(allow(asked)).to_have_attribute("aria-disabled", "false")
+    press_until_gone(asked, stack)
+
+
+def press_until_gone(page: Page, stack: LocalStack) -> None:
+    """Press Enter; the page that the server shows again, a second not being over there, as well."""
+    while page.url.startswith(f"{stack.url}/oauth/authorize?"):
+        expect(allow(page)).to_have_attribute("aria-disabled", "false")
+        allow(page).focus()
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+    assert page.url.startswith(f"http://127.0.0.1:{stack.provider}/")
+
+
+def test_at_400_percent_the_destination_and_the_button_are_each_seen_first(asked: Page) -> None:
+    asked.set_viewport_size(ZOOMED)  # type: ignore[arg-type]  # it takes this very form
+    asked.evaluate("window.scrollTo(0, 0)")
+    restart(asked)
+    asked.clock.run_for(5000)
+    assert is_waiting(asked)
+    for seen in (allow(asked), asked.locator("[data-must-be-seen]")):
+        assert is_waiting(asked)
+        seen.scroll_into_view_if_needed()
+        asked.evaluate(SCROLL)
+    expect(allow(asked)).to_have_attribute("aria-disabled", "false")
+    width = asked.evaluate("document.documentElement.scrollWidth")
+    assert width <= ZOOMED["width"]
+
+
+@pytest.fixture
+def scriptless(browser: Browser, stack: LocalStack, page: Page) -> Iterator[Page]:
+    arrive(page, stack)
+    with browser.new_context(java_script_enabled=False) as context:
+        context.add_cookies(page.context.cookies())  # type: ignore[arg-type]  # as it gave them
+        yield context.new_page()
+
+
+def test_without_scripts_the_button_works_once_a_second_is_over(
+    scriptless: Page, stack: LocalStack
+) -> None:
+    scriptless.goto(consent_address(stack, registered(stack, REDIRECT_URI), REDIRECT_URI))
+    while scriptless.url.startswith(f"{stack.url}/oauth/authorize?"):
+        with scriptless.expect_navigation():
+            allow(scriptless).click()
+    assert scriptless.url.startswith(f"http://127.0.0.1:{stack.provider}/")
+
+
+def test_destination_has_its_port(asked: Page) -> None:
+    expect(asked.locator("[data-must-be-seen]")).to_have_text("app.example.com:8443")

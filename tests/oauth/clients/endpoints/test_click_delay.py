@@ -1,0 +1,227 @@
+"""No form gives access, or ends what cannot be brought back, within a second of its page.
+
+The adversary is a page of another site that gets a person to click twice, and opens ours under the
+second click. It cannot read our pages or send requests in the person's name: the click is all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.contrib.admin.utils import quote
+from django.contrib.auth.models import Group, User
+from django.core.signing import Signer
+
+from oauth.sign_in.click_delay import DELAY, FIELD, TOO_SOON
+from sessions_kms.services import id_of
+from tests.gateway_site.support.page_requests import parse
+from tests.oauth.clients.support.app import App
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.shown import shown_to
+from tests.sessions_kms.support.stacks import Stack
+
+pytestmark = pytest.mark.django_db
+ADMIN = "/admin/sessions_kms/session/"
+YES = {"post": "yes"}
+DEEDS = (
+    "consent",
+    "connect",
+    "confirm",
+    "end others",
+    "end session",
+    "end many",
+    "end user",
+    "end before",
+    "delete group",
+    "delete groups",
+)
+WRONG = ["", "x", "1800000000.000", "nan", "1800000000.000:AAAA", "\N{SNOWMAN}" * 2000]
+
+
+@dataclass
+class Deed:
+    """What a form does: the page that shows it, the request that sends it, whether it is done."""
+
+    page: str
+    address: str
+    form: dict[str, Any]
+    is_done: Callable[[], bool]
+    page_form: dict[str, Any] | None = None  # where the page answers a POST
+
+    def show(self, visitor: Visitor) -> dict[str, str]:
+        """Open the page; return the time that its form carries."""
+        client = visitor.client
+        if self.page_form is None:
+            return time_in(client.get(self.page))
+        return time_in(client.post(self.page, self.page_form))
+
+    def do(self, visitor: Visitor, field: dict[str, str]) -> Any:
+        return visitor.client.post(self.address, self.form | field)
+
+
+def time_in(page: Any) -> dict[str, str]:
+    """Return the time in the first form that has one."""
+    fields = [each.attributes for each in parse(page.content.decode()).all("input")]
+    return {FIELD: next(each["value"] for each in fields if each.get("name") == FIELD)}
+
+
+@pytest.fixture(autouse=True)
+def staff(ada: Visitor) -> None:
+    User.objects.update(is_staff=True, is_superuser=True)
+
+
+def is_led_to_a_provider(visitor: Visitor) -> bool:
+    return len(visitor.session.get("socialaccount_states", {})) > 0
+
+
+@pytest.fixture
+def there(ada: Visitor, corp: FakeProvider) -> Visitor:
+    """Ada's other browser."""
+    visitor = Visitor()
+    visitor.sign_in(corp)
+    return visitor
+
+
+def ways_to_be_led(ada: Visitor, app: App) -> dict[str, Deed]:
+    """Return the deeds that give an app or an account access: they lead to a provider."""
+    app.register()
+    allow, login = app.address(), "/accounts/oidc/other/login/"
+    confirm = f"{login}?process=connect"
+
+    def is_done() -> bool:
+        return is_led_to_a_provider(ada)
+
+    return {
+        "consent": Deed(allow, allow, {"decision": "allow"}, is_done),
+        "connect": Deed("/", login, {"process": "connect"}, is_done),
+        "confirm": Deed(confirm, confirm, {}, is_done),
+    }
+
+
+def ways_to_end(there: Visitor, store: Stack) -> dict[str, Deed]:
+    """Return the deeds that end sessions."""
+    target = id_of(there.client.session.session_key or "")
+    delete, end_user = (
+        f"{ADMIN}{quote(target)}/delete/",
+        f"{ADMIN}end-of-user/?user={there.user_id}",
+    )
+    many = {"action": "delete_selected", "_selected_action": [target]}
+    before = {"before_0": "2020-01-01", "before_1": "00:00"}
+
+    def is_ended() -> bool:
+        return there.user_id is None
+
+    def is_before() -> bool:
+        return any(key.startswith("not-before#") for key in store.items())
+
+    return {
+        "end others": Deed("/sessions/", "/sessions/end-others/", {}, is_ended),
+        "end session": Deed(delete, delete, YES, is_ended),
+        "end many": Deed(ADMIN, ADMIN, many | YES, is_ended, many),
+        "end user": Deed(end_user, end_user, YES, is_ended),
+        "end before": Deed(
+            f"{ADMIN}end-before/", f"{ADMIN}end-before/", before | YES, is_before, before
+        ),
+    }
+
+
+def ways_to_delete() -> dict[str, Deed]:
+    """Return the deeds of Django's own admin."""
+    group = Group.objects.create(name="auditors")
+    groups, delete = "/admin/auth/group/", f"/admin/auth/group/{group.pk}/delete/"
+    many = {"action": "delete_selected", "_selected_action": [group.pk]}
+
+    def is_gone() -> bool:
+        return not Group.objects.exists()
+
+    return {
+        "delete group": Deed(delete, delete, YES, is_gone),
+        "delete groups": Deed(groups, groups, many | YES, is_gone, many),
+    }
+
+
+@pytest.fixture
+def deeds(
+    ada: Visitor, there: Visitor, app: App, other: FakeProvider, store: Stack
+) -> dict[str, Deed]:
+    return ways_to_be_led(ada, app) | ways_to_end(there, store) | ways_to_delete()
+
+
+@pytest.fixture(params=DEEDS)
+def deed(request: pytest.FixtureRequest, deeds: dict[str, Deed]) -> Deed:
+    """Give each deed that has to wait."""
+    assert deeds.keys() == set(DEEDS)
+    return deeds[request.param]
+
+
+def test_it_is_done_a_second_after_its_page_and_not_before(
+    ada: Visitor, deed: Deed, store: Stack
+) -> None:
+    field = deed.show(ada)
+    store.clock.advance(0.99 * DELAY)
+    answer = ada.client.post(deed.address, deed.form | field, follow=True)
+    assert not deed.is_done()
+    page = answer.content.decode()
+    assert TOO_SOON.partition(",")[0] in page
+    again = time_in(answer)  # the page, shown again with the present time
+    assert again != field
+    store.clock.advance(0.02 * DELAY)
+    deed.do(ada, field)
+    assert deed.is_done()
+
+
+def test_page_that_is_shown_again_counts_from_then(ada: Visitor, deed: Deed, store: Stack) -> None:
+    answer = ada.client.post(deed.address, deed.form | deed.show(ada), follow=True)
+    again = time_in(answer)
+    deed.do(ada, again)
+    assert not deed.is_done()
+    store.clock.advance(1.01 * DELAY)
+    deed.do(ada, again)
+    assert deed.is_done()
+
+
+def test_made_up_or_foreign_time_does_nothing(ada: Visitor, deed: Deed, store: Stack) -> None:
+    bob = User.objects.create_user("bob")
+    at = f"{store.clock() - 60:.3f}"
+    foreign = [
+        shown_to(bob.pk)[FIELD],
+        shown_to(None)[FIELD],
+        shown_to(ada.user_id, ago=-60)[FIELD],
+        Signer().sign(at),
+        Signer(salt="oauth.click_delay").sign(at),
+        Signer(salt=f"oauth.click_delay:{ada.user_id}", key="k" * 50).sign(at),
+        shown_to(ada.user_id)[FIELD].replace(":", ":x", 1),
+    ]
+    for value in [*WRONG, *foreign]:
+        assert deed.do(ada, {FIELD: value}).status_code in {200, 302}
+        assert not deed.is_done(), value
+    deed.do(ada, {})
+    assert not deed.is_done()
+
+
+def test_clock_that_is_a_day_behind_on_the_next_process_rejects_once_and_nobody_for_good(
+    ada: Visitor, deed: Deed, store: Stack
+) -> None:
+    """The page says so, and what it shows then counts by the clock of who shows it."""
+    deed.show(ada)
+    field = shown_to(ada.user_id, ago=-86_400)
+    answer = ada.client.post(deed.address, deed.form | field, follow=True)
+    again = time_in(answer)
+    store.clock.advance(1.01 * DELAY)
+    deed.do(ada, again)
+    assert deed.is_done()
+
+
+def test_what_gives_nothing_away_waits_for_nothing(ada: Visitor, app: App, there: Visitor) -> None:
+    app.register()
+    denied = ada.client.post(app.address(), {"decision": "deny"})
+    assert "access_denied" in denied.content.decode()
+    session = id_of(there.client.session.session_key or "")
+    ada.client.post("/sessions/end/", {"session": session})
+    assert there.user_id is None
+    ada.client.post("/accounts/logout/")
+    assert ada.user_id is None
