@@ -20,6 +20,9 @@ from tests.oauth.support.fixtures import Visitor
 
 ADA = {"sub": "1001", "email": "ada@example.com", "preferred_username": "ada"}
 
+# What differs from page to page: CSRF tokens, ids, times that are signed or shown.
+OF_ITS_TIME = r'(?s)value="(\w{64}|\d+|[\d.]+:[\w-]+)"|account=\d+|<time.*?</time>'
+
 
 @pytest.fixture
 def known(corp: FakeProvider, other: FakeProvider) -> Visitor:
@@ -114,14 +117,7 @@ def seen(visitor: Visitor, response: Any) -> tuple[Any, ...]:
     """Return what a newcomer can see of a sign-in, but for the user name that they got."""
     name = user_of(visitor).get_username()
     pages = [visitor.client.get(address) for address in ("/", "/accounts/3rdparty/")]
-    texts = [
-        re.sub(
-            r'(?s)value="(\w{64}|\d+|[\d.]+:[\w-]+)"|account=\d+|<time.*?</time>',
-            "",
-            page.content.decode(),
-        )
-        for page in pages
-    ]
+    texts = [re.sub(OF_ITS_TIME, "", page.content.decode()) for page in pages]
     return (
         response.status_code,
         response["Location"],

@@ -1,4 +1,4 @@
-"""The time that a form carries (`oauth.sign_in.click_delay`), for tests that are about something else."""
+"""The time that a form carries (`click_delay`), for tests that are about something else."""
 
 from __future__ import annotations
 
