@@ -59,6 +59,7 @@ from sessions_kms import ahead
 logger = logging.getLogger(__name__)
 
 ASK_A_PROVIDER = frozenset({sign_in, callback, backchannel_logout})
+QUERY_IN_LOOP = 4096  # bytes; of a page with a longer one a thread parses it
 BODY_TIME = 30.0  # seconds in which a page's body must be there
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
@@ -150,7 +151,8 @@ class GatewayHandler(ASGIHandler):
         if (provider := _provider_asked(match)) is not None:
             work = Passage(self, self.admission, scope, body).in_thread
             return await self._providers.run(client, work, provider=provider)
-        reads = page.reads_of(match.func, scope["method"]) if match else None
+        is_short = len(scope.get("query_string", b"")) <= QUERY_IN_LOOP
+        reads = page.reads_of(match.func, scope["method"]) if match and is_short else None
         if reads is None or not self.admission.is_known:
             work = Passage(self, self.admission, scope, body).in_thread
             return await self._pages.run(client, work)
@@ -167,9 +169,13 @@ class GatewayHandler(ASGIHandler):
             return await self._pages.in_thread(passage.in_thread)
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Answer who asks for health, without waiting in a line: busy must not look broken."""
+        """Answer who asks for health, without waiting in a line: busy must not look broken.
+
+        What is said of a body is nobody's business here.
+        """
+        headers = [pair for pair in scope.get("headers", ()) if pair[0].lower() not in ABOUT_BODY]
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__({**scope, "headers": headers}, receive, send)
         except (RequestDataTooBig, TimeoutError) as error:
             await self.send_response(_refusal(error, scope), send)
 

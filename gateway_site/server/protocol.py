@@ -39,6 +39,7 @@ from gateway_site.server.heads import Refusal
 logger = logging.getLogger(__name__)
 
 HEAD_TIME = 10.0  # seconds, from a connection's beginning or its next request's first byte
+READ = 64 * 1024  # bytes that are read, and parsed, at one time: asyncio reads four times as many
 TAKEN = 16 * 1024  # bytes of an answer, taken in ANSWER_TIME, that keep a connection
 LINGER = 2.0  # seconds for which a client that is refused is listened to, so that it reads why
 PIPELINED = 16  # requests that may wait for the answer before theirs
@@ -67,6 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True  # or between two requests
         self._progress = False  # whether what was last fed ended a head or a message, or was body
         self._overhead = 0  # bytes fed since
+        self._pieces: list[bytes] = []  # of a body, as they came, until what was fed is read
         self._may_stay = True  # whether the connection outlives the request under way
         self._deaf = False  # whether what the client sends is dropped
         self._running: RequestResponseCycle | None = None
@@ -78,6 +80,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         super().connection_made(transport)
+        if hasattr(transport, "max_size"):  # asyncio's own, not uvloop's
+            transport.max_size = READ
         self._answers = AnswerTransport(transport, self.end, self.loop)
         self._due = self.loop.time() + HEAD_TIME
         self.peer = connections.peer_of(self.client)
@@ -108,8 +112,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end_after_this()  # what follows may be of the protocol that was asked for
         except httptools.HttpParserError as error:
             found = error.__context__
+            self._pieces.clear()
             self._refuse(found if isinstance(found, Refusal) else _malformed_request())
         else:
+            self._add_body()
             self._count(data)
 
     def resume_writing(self) -> None:
@@ -162,10 +168,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.transport = self._answers  # type: ignore[assignment]  # the part that it uses
 
     def on_body(self, body: bytes) -> None:
-        self._progress = True
-        super().on_body(body)
+        """Keep a piece: a client may send chunks of one byte, and uvicorn copies all for each."""
+        self._pieces.append(body)
 
     def on_message_complete(self) -> None:
+        self._add_body()
         self._in_head = True
         self._progress = True
         super().on_message_complete()
@@ -216,6 +223,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._linger()
 
     # Steps
+
+    def _add_body(self) -> None:
+        """Give the request under way what has come of its body."""
+        if self._pieces:
+            self._progress = True
+            body = b"".join(self._pieces)
+            self._pieces.clear()
+            super().on_body(body)
 
     def _take(self) -> bool:
         """Count the request under the client that a trusted proxy names, if one has its share."""
