@@ -5,6 +5,7 @@ this one would refuse or redirect.
 """
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 
 PROBE_TIMEOUT = 5.0  # seconds until what does not answer counts as unavailable
-VERBOSE = "verbose"
+VERBOSE = re.compile(r"(?:\A|&)verbose(?:[=&]|\Z)")  # in a query, which is not parsed
 MIGRATIONS = "migrations"
 
 Answers = Mapping[str, Future[bool]]
@@ -69,7 +70,7 @@ def _early_answer(request: HttpRequest) -> HttpResponse | None:
 
 def _asked(request: HttpRequest) -> Answers:
     """Return what is being asked for a request."""
-    more = probes.shared() if VERBOSE in request.GET else {}
+    more = probes.shared() if VERBOSE.search(request.META.get("QUERY_STRING", "")) else {}
     asked = {MIGRATIONS: probes.migrations(), **more}
     return {name: probe.answer() for name, probe in asked.items()}
 

@@ -4,7 +4,11 @@ import os
 
 from django.core.wsgi import get_wsgi_application
 
-from gateway_site.server import door
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
-application = door.wsgi(get_wsgi_application())
+site = get_wsgi_application()
+
+from gateway_site.forwarding.request import WSGIRequest  # noqa: E402 - Django is set up above
+from gateway_site.server import door  # noqa: E402 - as above
+
+site.request_class = WSGIRequest
+application = door.wsgi(site)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import ItemsView, Mapping
+from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
@@ -95,7 +96,9 @@ class RefusalFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Shorten the record in place, and keep it."""
-        if record.name.startswith("django.security."):
+        status = getattr(record, "status_code", HTTPStatus.INTERNAL_SERVER_ERROR)
+        is_refusal = status < HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_refusal or record.name.startswith("django.security."):
             record.exc_info = record.exc_text = None
         return True
 

@@ -24,11 +24,15 @@ FORWARDED_FOR = b"x-forwarded-for"
 # request (an id of its own, say) may be believed where this is true.
 TRUSTED = "gateway.trusted_proxy"
 # Some proxies add the port: 192.0.2.1:4711, [2001:db8::1]:4711.
+LENGTH_MAX = 64  # characters of an address, port and zone included
+PROXIES_MAX = 32  # entries of X-Forwarded-For that are read
 WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 
 def address(text: str) -> Address | None:
     """Return the address that a text is, without port and zone; None for another text."""
+    if len(text) > LENGTH_MAX:
+        return None
     if match := WITH_PORT.fullmatch(text):
         text = match[1] or match[2]
     try:
@@ -52,11 +56,12 @@ def is_trusted(found: Address | None, networks: Networks) -> bool:
 def client(peer: Address, forwarded_for: Iterable[bytes], networks: Networks) -> Address:
     """Return the client's address: the first from the right that is no trusted proxy's.
 
-    An entry that is no address ends the list: whoever wrote it is the last that is known.
+    An entry that is no address ends the list: whoever wrote it is the last that is known. So does
+    the number of entries that are read.
     """
-    entries = b",".join(forwarded_for).decode("latin-1").split(",")
+    entries = b",".join(forwarded_for).decode("latin-1").rsplit(",", PROXIES_MAX)
     found = peer
-    for entry in reversed(entries):
+    for entry in entries[: -PROXIES_MAX - 1 : -1]:
         if not is_trusted(found, networks) or (before := address(entry.strip())) is None:
             break
         found = before

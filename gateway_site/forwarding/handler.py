@@ -66,6 +66,7 @@ Content = Mapping[str, Any]  # of a session
 Making = Callable[[Content], Awaitable[HttpResponseBase]]
 
 ASK_A_PROVIDER = frozenset({sign_in, callback, backchannel_logout})
+QUERY_IN_LOOP = 4096  # bytes; of a page with a longer one a thread parses it
 # The middleware sees no body. Without these it does not look for one; a CSRF token is then
 # read from its header only.
 ABOUT_BODY = frozenset({b"content-length", b"content-type", b"transfer-encoding"})
@@ -176,7 +177,8 @@ class GatewayHandler(ASGIHandler):
         if match is None or not page.is_own(match.func, scope["method"]):
             return await self._pages.run(client, work)
         seen = _seen(scope)
-        reads = page.reads_of(match.func, scope["method"])
+        is_short = len(scope.get("query_string", b"")) <= QUERY_IN_LOOP
+        reads = page.reads_of(match.func, scope["method"]) if is_short else None
         if reads is None or not self.admission.is_known:
             return await self._of_person(seen, client, lambda _: self._pages.in_thread(work))
         passage = Passage(self, self.admission, seen, body)
@@ -213,9 +215,13 @@ class GatewayHandler(ASGIHandler):
         return await self._pages.in_thread(passage.in_thread)
 
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
-        """Answer who asks for health, without waiting in a line: busy must not look broken."""
+        """Answer who asks for health, without waiting in a line: busy must not look broken.
+
+        What is said of a body is nobody's business here.
+        """
+        headers = [pair for pair in scope.get("headers", ()) if pair[0].lower() not in ABOUT_BODY]
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__({**scope, "headers": headers}, receive, send)
         except (RequestDataTooBig, TimeoutError) as error:
             await self.send_response(_refusal(error, scope), send)
 

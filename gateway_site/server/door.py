@@ -7,6 +7,8 @@
   are not taken up, and not refused: HTTP clients make them by themselves, and go on in HTTP/1.1
   (RFC 9110 section 7.8).
 - Methods that nothing here knows (RFC 9110 section 9.1).
+- Fields that are longer than anything needs (`heads.oversized`), which some parser might take long
+  for. Our own server lets none through; others have limits of their own, or none.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from django.conf import settings
 
 from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
 from gateway_site.rules import problems
+from gateway_site.server import heads
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 FRAMINGS = frozenset({b"content-length", b"transfer-encoding"})
+OF_CONTENT = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE"})  # of a WSGI environment
 IGNORED_OFFERS = (b"h2c", b"tls/")
 
 WSGIApplication = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -87,8 +91,10 @@ def wsgi(application: WSGIApplication) -> WSGIApplication:
 
 
 def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | None:
-    found = list(headers)
-    names = [name.lower() for name, _ in found]
+    found = [(name.lower(), value) for name, value in headers]
+    names = [name for name, _ in found]
+    if oversized := heads.oversized(found):
+        return Refusal(oversized.status, str(oversized))
     if FRAMINGS.issubset(names):
         return FRAMING
     if b"upgrade" in names and any(_is_another_protocol(*pair) for pair in found):
@@ -99,7 +105,7 @@ def _refusal(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Refusal | N
 
 
 def _is_another_protocol(name: bytes, offers: bytes) -> bool:
-    if name.lower() != b"upgrade":
+    if name != b"upgrade":
         return False
     named = (offer.strip().lower() for offer in offers.split(b","))
     return not all(offer.startswith(IGNORED_OFFERS) for offer in named)
@@ -110,13 +116,11 @@ def _is_declared(method: str) -> bool:
 
 
 def _headers_of(environ: Mapping[str, Any]) -> Iterable[tuple[bytes, bytes]]:
-    """Yield what the rules look at."""
-    if environ.get("CONTENT_LENGTH"):
-        yield b"content-length", b""
-    for name in ("transfer-encoding", "upgrade"):
-        value = environ.get("HTTP_" + name.upper().replace("-", "_"))
-        if value is not None:
-            yield name.encode("ascii"), value.encode("latin-1")
+    """Yield the fields, by the names that they had."""
+    for variable, value in environ.items():
+        if variable.startswith("HTTP_") or (variable in OF_CONTENT and value):
+            name = variable.removeprefix("HTTP_").lower().replace("_", "-")
+            yield name.encode("latin-1"), value.encode("latin-1")
 
 
 async def _refuse_websocket(scope: Scope, send: Send) -> None:

@@ -6,11 +6,17 @@ ends in LF, folded lines, two lengths); here is what it lets through.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 HEAD_SIZE = 64 * 1024  # bytes of a request line with its header fields
 HEAD_FIELDS = 200
 TARGET_SIZE = 24 * 1024  # bytes; a gateway's path and query are at most 20 KB
+PATH_SIZE = 8 * 1024  # bytes
+FIELD_SIZE = 16 * 1024  # bytes of a field's name and values, however many lines it comes in
+CONTENT_TYPE_SIZE = 1024  # bytes; Django takes time quadratic in its length
+# Fields that have no limit of their own: sibling sites set cookies, and users cannot help it.
+UNLIMITED = frozenset({b"cookie"})
 LENGTH_DIGITS = 18
 DELIMITING = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -35,6 +41,8 @@ def check(version: str, target: bytes, headers: Headers) -> None:
         raise Refusal(505, "This version of HTTP is not spoken here.")
     _check_target(target)
     _check_size(target, headers)
+    if refusal := oversized(headers):
+        raise refusal
     names = [name for name, _ in headers]
     _check_host(version, names)
     _check_framing(version, names, headers)
@@ -45,6 +53,24 @@ def too_large() -> Refusal:
     return Refusal(431, "The request's header fields are too large, or too many.")
 
 
+def oversized(headers: Headers) -> Refusal | None:
+    """Return the refusal of a field that is over its limit, if there is one.
+
+    Names are in lower case. The lines of a field count together: Django joins them by commas.
+    """
+    lengths = [len(value) for name, value in headers if name == b"content-type"]
+    if sum(lengths) + len(lengths) - 1 > CONTENT_TYPE_SIZE:
+        return Refusal(400, "The request's Content-Type is too long.")
+    if sum([len(name) + len(value) for name, value in headers]) <= FIELD_SIZE:
+        return None
+    sizes: Counter[bytes] = Counter()
+    for name, value in headers:
+        sizes[name] += len(value)
+    if any(len(name) + sizes[name] > FIELD_SIZE for name in sizes.keys() - UNLIMITED):
+        return too_large()
+    return None
+
+
 def has_body(headers: Headers) -> bool:
     """Return whether a body is announced."""
     return any(name in DELIMITING for name, _ in headers)
@@ -52,7 +78,7 @@ def has_body(headers: Headers) -> bool:
 
 def _check_target(target: bytes) -> None:
     """Take a path only: a whole URL names a host beside `Host`, and `*` and CONNECT name none."""
-    if len(target) > TARGET_SIZE:
+    if len(target) > TARGET_SIZE or len(target.partition(b"?")[0]) > PATH_SIZE:
         raise Refusal(414, "The request's address is too long.")
     if not target.startswith(b"/") or target.find(b"#") >= 0:  # a tenth of what `in` takes
         raise Refusal(400, "The request's target must be a path.")

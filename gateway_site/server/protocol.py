@@ -43,7 +43,9 @@ logger = logging.getLogger(__name__)
 HEAD_TIME = 10.0  # seconds, from a connection's beginning or its next request's first byte
 TAKEN = 16 * 1024  # bytes of an answer, taken in ANSWER_TIME, that keep a connection
 LINGER = 2.0  # seconds for which a client that is refused is listened to, so that it reads why
-READ_SIZE = 64 * 1024  # bytes that are read at a time: by asyncio 256 KB, for a body that waits too
+# Bytes that are read, and parsed, at one time. asyncio reads four times as many, for a body that nobody
+# takes too.
+READ_SIZE = 64 * 1024
 PIPELINED = 16  # requests that may wait for the answer before theirs
 RETRY_AFTER = b"5"  # seconds
 NEVER = float("inf")
@@ -70,6 +72,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True  # or between two requests
         self._progress = False  # whether what was last fed ended a head or a message, or was body
         self._overhead = 0  # bytes fed since
+        self._pieces: list[bytes] = []  # of a body, as they came, until what was fed is read
         self._may_stay = True  # whether the connection outlives the request under way
         self._deaf = False  # whether what the client sends is dropped
         self._running: RequestResponseCycle | None = None
@@ -114,10 +117,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end_after_this()  # what follows may be of the protocol that was asked for
         except httptools.HttpParserError as error:
             found = error.__context__
+            self._pieces.clear()
             if not self._deaf:  # else its body was ended, and it was told so
                 self._refuse(found if isinstance(found, Refusal) else _malformed_request())
         else:
-            self._count(data)
+            self._add_body()
+            if not self._deaf:  # else its body was ended by what came of it
+                self._count(data)
 
     def resume_writing(self) -> None:
         self._untaken = None
@@ -170,14 +176,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.transport = self._answers  # type: ignore[assignment]  # the part that it uses
 
     def on_body(self, body: bytes) -> None:
-        self._progress = True
-        super().on_body(body)
-        if self._bodies and (counted := self._bodies[-1]) is not None:
-            counted.add(len(body))
-        if self._deaf:
-            raise _ended_body()
+        """Keep a piece: a client may send chunks of one byte, and uvicorn copies all for each."""
+        self._pieces.append(body)
 
     def on_message_complete(self) -> None:
+        self._add_body()
+        if self._deaf:
+            raise _ended_body()
         self._in_head = True
         self._progress = True
         super().on_message_complete()
@@ -237,6 +242,16 @@ class BoundedProtocol(HttpToolsProtocol):
             self._linger()
 
     # Steps
+
+    def _add_body(self) -> None:
+        """Give the request under way what has come of its body."""
+        if self._pieces:
+            self._progress = True
+            body = b"".join(self._pieces)
+            self._pieces.clear()
+            super().on_body(body)
+            if self._bodies and (counted := self._bodies[-1]) is not None:
+                counted.add(len(body))
 
     def _take(self) -> bool:
         """Count the request under the client that a trusted proxy names, if one has its share."""

@@ -24,6 +24,7 @@ class Scale:
     table_sizes: tuple[int, ...]
     threads: tuple[int, ...]
     latencies: tuple[float, ...]  # seconds of a call of DynamoDB
+    every_case: int  # which of a stranger's requests are tried: 1 is all
 
 
 DEFAULT = Scale(
@@ -42,6 +43,7 @@ DEFAULT = Scale(
     table_sizes=(1_000, 10_000, 100_000),
     threads=(1, 2, 4, 8, 16, 32, 64),
     latencies=(0.005, 0.05),
+    every_case=1,
 )
 FULL = Scale(**{**vars(DEFAULT), "table_sizes": (*DEFAULT.table_sizes, 1_000_000)})
 QUICK = Scale(
@@ -60,4 +62,5 @@ QUICK = Scale(
     table_sizes=(100, 200),
     threads=(1, 2),
     latencies=(0.005,),
+    every_case=97,
 )

@@ -160,3 +160,14 @@ def test_cold_start_is_compared_with_the_other_engines() -> None:
     section = isolated("starting", QUICK)
     check_shape(section)
     assert number(row(section, OURS)[1]) > 0
+
+
+@pytest.mark.long
+def test_strangers_requests_are_tried_and_none_fails() -> None:
+    section = isolated("stalling", QUICK)
+    check_shape(section)
+    filled = {row[0] for row in section.tables[0].rows}
+    assert {"Accept", "Content-Type", "X-Forwarded-For", "path", "query"} <= filled
+    assert not [note for note in section.notes if note.startswith("Some were answered")]
+    (target,) = section.targets
+    assert 0 < target.found < 1000  # what is quadratic takes seconds

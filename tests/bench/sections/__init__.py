@@ -14,4 +14,5 @@ NAMES = (
     "growing",
     "threads",
     "contending",
+    "stalling",
 )

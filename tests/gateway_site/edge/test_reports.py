@@ -16,7 +16,7 @@ from django.urls import path
 from django.views.debug import get_exception_reporter_class
 from pytest_django import Settings
 
-from gateway_site.edge.reports import ExceptionReporter, QueryFilter
+from gateway_site.edge.reports import ExceptionReporter, QueryFilter, RefusalFilter
 from tests.deploy_check import PRODUCTION
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.processes import finished
@@ -147,3 +147,17 @@ def test_request_that_is_refused_for_its_host_is_a_line_of_the_log(client: Clien
     lines = written.getvalue().splitlines()
     assert [line for line in lines if "evil.example" in line] == lines
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "is_kept"), [(400, False), (403, False), (500, True), (None, True)]
+)
+def test_refused_request_has_no_traceback_in_the_log(status: int | None, is_kept: bool) -> None:
+    """Anybody can send such by the thousand; a failure of the site keeps its traceback."""
+    record = logging.LogRecord(
+        "django.request", logging.WARNING, "", 0, "x", (), (None, None, None)
+    )
+    if status is not None:
+        record.status_code = status
+    assert RefusalFilter().filter(record)
+    assert (record.exc_info is not None) == is_kept

@@ -182,6 +182,8 @@ PAGES = {
     "list after what nobody was given": Case(AFTER_NOTHING, 302, cookie=ANOTHER),
     "list of apps": Case(b"GET /apps/ HTTP/1.1", 200, cookie=ANOTHER),
     "posted": Case(b"POST / HTTP/1.1", 405, THREAD, headers=posting(SECRET), body=b"ab"),
+    "query of 4 KB": Case(b"GET /?" + b"%" * 4096 + b" HTTP/1.1", 200, cookie=ANOTHER),
+    "longer query": Case(b"GET /?" + b"%" * 4097 + b" HTTP/1.1", 200, THREAD, cookie=ANOTHER),
     "no page": Case(b"GET /nowhere HTTP/1.1", 404, THREAD),
     "page that is not marked": Case(b"GET /accounts/logout/ HTTP/1.1", 200, THREAD),
     "home of nobody": Case(HOME, 200, cookie=None),

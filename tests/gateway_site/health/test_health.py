@@ -146,6 +146,10 @@ def test_what_all_share_is_told_and_is_no_reason(
     clock.advance(5)
     monkeypatch.setattr("gateway_site.health.probes.open_circuits", lambda: ["dynamodb"])
 
+    for query in ("verbose", "verbose=1", "a=1&verbose", "verbose&a"):
+        assert "shared" in Client().get(f"/readyz?{query}").json(), query
+    for query in ("", "verbosely", "a=verbose", "averbose", "a&averbose=1"):
+        assert "shared" not in Client().get(f"/readyz?{query}").json(), query
     response = Client().get("/readyz?verbose")
 
     assert response.status_code == 200

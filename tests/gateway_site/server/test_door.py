@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 from pytest_django import Settings
 
+from gateway_site.forwarding import request as requests
 from gateway_site.rules import upstream as upstreams
 from tests.gateway_site.server.served import answer, serving
 
@@ -145,6 +147,95 @@ def test_our_server_refuses_what_names_no_path_and_what_is_no_http(
     assert status == 400
     assert problem is not None
     assert problem["code"] == "bad_request"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("path", ["/healthz", "/accounts/login/", "/gateway/x"])
+def test_field_that_is_longer_than_anything_needs_is_refused(
+    ports: dict[str, int], server: str, path: str
+) -> None:
+    line = f"POST {path} HTTP/1.0"
+    # Another server may refuse a head of this size itself.
+    large = {431} if server != "h11" else {400, 431}
+    assert asked(ports[server], line, "Content-Type: " + "a" * 1025 + "\r\n")[0] == 400
+    assert asked(ports[server], line, "X-Long: " + "a" * 16 * 1024 + "\r\n")[0] in large
+    assert asked(ports[server], line, ("X-Long: " + "a" * 900 + "\r\n") * 19)[0] in large
+    passing = asked(ports[server], line)[0]
+    assert asked(ports[server], line, "Content-Type: " + "a" * 1024 + "\r\n")[0] == passing
+    assert asked(ports[server], line, "Cookie: a=" + "a" * 15_000 + "\r\n")[0] == passing
+
+
+@pytest.mark.parametrize("server", ["ours", "httptools", "wsgi"])
+def test_cookies_may_fill_the_head(ports: dict[str, int], server: str) -> None:
+    """Users have no say in what sibling sites set."""
+    cookies = "Cookie: a=" + "a" * 60_000 + "\r\n"
+    assert asked(ports[server], "GET /accounts/login/ HTTP/1.0", cookies)[0] == 200
+
+
+UNREADABLE = (
+    "a/b; x*=nope'y'z",
+    "a; x*0*=\xff''a; x*1=b",
+    "a; x*=a; x*0=b",
+    "a; x*" + "9" * 900 + "=1",
+    "application/x-www-form-urlencoded; charset=ascii",
+    "application/x-www-form-urlencoded; charset=undefined",
+    "multipart/form-data; boundary=x; charset=base64",
+    "multipart/form-data; boundary=x; charset=undefined",
+    "multipart/form-data; boundary=\xff",
+    "multipart/form-data",
+)
+PART = "--x\r\nContent-Disposition: form-data; name=a{}\r\n\r\nb\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_content_type_that_nobody_can_read_is_no_failure(
+    ports: dict[str, int],
+    store: None,
+    caplog: pytest.LogCaptureFixture,
+    settings: Settings,
+    server: str,
+) -> None:
+    """With a CSRF cookie of one's own, the form is read before anybody is known."""
+    settings.ALLOWED_HOSTS = ["127.0.0.1"]
+    forms = [(each, "a=b") for each in UNREADABLE]
+    forms += [
+        ("multipart/form-data; boundary=x", PART.format(more)) for more in ("", "; x*=a; x*0=b")
+    ]
+    for kind, form in forms:
+        for path in ("/healthz", "/accounts/login/", "/accounts/logout/"):
+            assert posted(ports[server], path, kind, form) not in {0, 500}, (path, kind)
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def posted(port: int, path: str, kind: str, form: str) -> int:
+    """Send a form with a CSRF cookie and the origin that belongs to it; give the status."""
+    fields = {
+        "Host": "127.0.0.1",
+        "Origin": "http://127.0.0.1",
+        "Cookie": "gateway_csrftoken=" + "a" * 32,
+        "Content-Type": kind,
+        "Content-Length": str(len(form)),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(f"POST {path} HTTP/1.0\r\n{head}\r\n{form}".encode("latin-1"))
+        got = answer(client)
+    return int(got.split(b" ", 2)[1]) if got else 0
+
+
+@pytest.mark.parametrize("server", ["ours", "h11", "httptools"])
+def test_health_does_not_read_what_is_said_of_a_body(
+    ports: dict[str, int], server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def parse(line: str) -> tuple[str, dict[str, str]]:
+        read.append(line)
+        return "", {}
+
+    monkeypatch.setattr(requests, "parse_header_parameters", parse)
+    assert asked(ports[server], "GET /livez HTTP/1.1", "Content-Type: a;b=c\r\n")[0] == 200
+    assert set(read) <= {""}
 
 
 def test_method_that_an_upstream_declares_is_known(

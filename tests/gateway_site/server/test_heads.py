@@ -58,8 +58,24 @@ CASES: dict[str, tuple[int, bytes]] = {
     "HTTP/0.9": (505, b"GET /\r\n\r\n"),
     "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     "a long target": (414, b"GET /" + b"x" * heads.TARGET_SIZE + b" HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "a long path": (414, b"GET /" + b"x" * heads.PATH_SIZE + b"?a HTTP/1.1\r\nHost: a\r\n\r\n"),
+    "long cookies": (
+        431, b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"x" * heads.HEAD_SIZE + b"\r\n\r\n",
+    ),
     "a long field": (
-        431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * heads.HEAD_SIZE + b"\r\n\r\n",
+        431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * heads.FIELD_SIZE + b"\r\n\r\n",
+    ),
+    "a long name": (
+        431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x" * heads.FIELD_SIZE + b": x\r\n\r\n",
+    ),
+    "a field that is long in all its lines": (
+        431, b"GET / HTTP/1.1\r\nHost: a\r\n" + (b"X: " + b"x" * 1024 + b"\r\n") * 16 + b"\r\n",
+    ),
+    "a long content type": (
+        400, b"GET / HTTP/1.1\r\nHost: a\r\nContent-Type: " + b";" * 1025 + b"\r\n\r\n",
+    ),
+    "a content type that is long in all its lines": (
+        400, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"content-type: a;b;c\r\n" * 190 + b"\r\n",
     ),
     "a field without an end": (431, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 1_000_000),
     "a name without an end": (431, b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x" * 1_000_000),
@@ -86,20 +102,31 @@ def test_refused_with_a_reason_and_closed_before_anything_sees_it(
     assert application.reached == []
 
 
-LARGEST = heads.HEAD_SIZE - len(b"/hostax") - 2 * 4
+LARGEST = heads.HEAD_SIZE - len(b"/hostacookie") - 2 * 4
 
 
 @pytest.mark.parametrize(
     "request_",
     [
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * LARGEST + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nCookie: " + b"x" * LARGEST + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * (heads.FIELD_SIZE - 1) + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Type: " + b";" * 1024 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (heads.HEAD_FIELDS - 1) + b"\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nX-Empty:\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n",
         b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
     ],
-    ids=["largest", "as many", "empty field", "HTTP/1.0", "capital", "empty line before"],
+    ids=[
+        "largest",
+        "largest field",
+        "largest content type",
+        "as many",
+        "empty field",
+        "HTTP/1.0",
+        "capital",
+        "empty line before",
+    ],
 )
 def test_what_is_within_the_bounds_passes(
     served: Served, application: Application, request_: bytes

@@ -8,8 +8,10 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tests.gateway_site.server.served import answer, serving
+from gateway_site.server.protocol import READ, BoundedProtocol
+from tests.gateway_site.server.served import Application, answer, serving
 
 CLOSE = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 BODY = b"\r\nContent-Length: 5\r\n\r\n"  # announced, and not sent
@@ -71,3 +73,43 @@ def test_request_has_nothing_of_the_context_of_the_one_before(size: int) -> None
     with serving(noting) as served:
         client = served.connected(first + b"x" * size + CLOSE)
         assert answer(client).count(b"nobody") == 2
+
+
+def test_chunks_of_one_byte_are_put_together_once_for_each_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """uvicorn copies all that it has for each piece that it is given."""
+    reads: list[int] = []
+    pieces: list[int] = []
+    read, take = BoundedProtocol.data_received, HttpToolsProtocol.on_body
+
+    def counted_read(self: BoundedProtocol, data: bytes) -> None:
+        reads.append(len(data))
+        read(self, data)
+
+    def counted_piece(self: HttpToolsProtocol, body: bytes) -> None:
+        pieces.append(len(body))
+        take(self, body)
+
+    monkeypatch.setattr(BoundedProtocol, "data_received", counted_read)
+    monkeypatch.setattr(HttpToolsProtocol, "on_body", counted_piece)
+    content = bytes(range(256)) * 400
+    head = b"POST /body HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    chunks = b"".join(b"1\r\n%c\r\n" % each for each in content)
+    sent = head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+    with serving(Application()) as served:
+        assert answer(served.connected(sent)).endswith(b"\r\n\r\n" + content)
+    assert sum(pieces) == len(content)
+    assert len(pieces) <= len(reads)
+    assert max(reads) <= READ
+
+
+def test_bodies_of_requests_sent_ahead_are_not_mixed() -> None:
+    """Several end in what is read at one time."""
+    bodies = [b"one", b"", b"three" * 1000, b"4"]
+    head = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+    sent = b"".join(head % len(body) + body for body in bodies)
+    with serving(Application()) as served:
+        got = answer(served.connected(sent + CLOSE.replace(b" / ", b" /last ")))
+    found = [each.partition(b"\r\n\r\n")[2] for each in got.split(b"HTTP/1.1 ")[1:]]
+    assert found == [*bodies, b"answer to /last"]

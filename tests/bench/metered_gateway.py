@@ -1,0 +1,45 @@
+"""The gateway with everything on that reads what strangers send, and a meter of its event loop.
+
+    python -m tests.bench.metered_gateway FOLDER
+
+Static files are collected into the folder. Told are the cookie of somebody who is signed in, and a
+client's token.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tests.bench.gateway_environment import CLIENTS
+
+os.environ |= CLIENTS | {
+    "CLIENTS_REGISTRATION": "1",
+    "CLIENTS_METADATA_DOCUMENTS": "1",
+    "TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8,192.168.0.0/16,::1,2001:db8::/32",
+    "PROXY_SCHEME_HEADER": "X-Forwarded-Proto",
+}
+
+from tests.bench.person import client_token, signed_in_cookie  # noqa: I001 - it sets Django up
+
+from django.conf import settings
+from django.core.management import call_command
+
+from gateway_site.server.options import OPTIONS
+from tests.bench.stall_meter import StallMeter
+from tests.bench.uvicorn_server import serve
+
+
+def main(static_root: Path) -> None:
+    settings.STATIC_ROOT = static_root
+    call_command("collectstatic", interactive=False, verbosity=0)
+    from gateway_site.asgi import application  # it looks for static files
+
+    told = {"cookie": signed_in_cookie(), "token": client_token().access_token}
+    # A loop of asyncio's, which the meter knows.
+    serve(StallMeter(application), options={**OPTIONS, "loop": "asyncio"}, **told)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

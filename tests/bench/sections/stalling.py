@@ -1,0 +1,149 @@
+"""The longest stall of the gateway's event loop that a stranger's request can cause."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from tests.bench import children, proxies, worst_cases
+from tests.bench.result import Section, Table, Target
+from tests.bench.scale import Scale
+from tests.bench.stall_meter import ADDRESS
+from tests.bench.worst_cases import Case, Route
+
+LIMIT = 20.0  # milliseconds
+DOUBTFUL = 8.0  # milliseconds, from which on a case is tried again: a collection may take as long
+TRIES = 5  # of which the quickest counts
+PATIENCE = 600  # seconds for an answer
+SHOWN = 24  # bytes of what a part is filled with
+COLUMNS = (
+    "filled",
+    "requests",
+    "stall ms",
+    "longest callback ms",
+    "by",
+    "at",
+    "answer",
+)
+
+
+@dataclass(frozen=True)
+class Stall:
+    """What a request held up, in milliseconds of CPU, and the status of its answer."""
+
+    callback: float
+    between_beats: float
+    status: str
+    case: Case
+
+    @property
+    def longest(self) -> float:
+        return max(self.callback, self.between_beats)
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """A running gateway with a meter, and what shows who asks."""
+
+    port: int
+    cookie: str
+    token: str
+
+    def routes(self) -> list[Route]:
+        session = ((b"Cookie", self.cookie.encode()),)
+        client = ((b"Authorization", b"Bearer " + self.token.encode()),)
+        return [
+            Route("health", b"/readyz"),
+            Route("static file", b"/static/gateway.css"),
+            Route("home page", b"/", session),
+            Route("sign-in page", b"/accounts/login/"),
+            Route("call", b"/gateway/bench/x", session),
+            Route("a client's call", b"/gateway/bench/x", client),
+            Route("token endpoint", b"/oauth/token"),
+        ]
+
+    def try_(self, case: Case) -> Stall:
+        """Send a request, and find out how long it held up the loop."""
+        answer = self._answer(case.content)
+        found = self._answer(worst_cases.request(b"GET", ADDRESS.encode()))
+        callback, between_beats = json.loads(found.partition(b"\r\n\r\n")[2])
+        status = answer[9:12].decode("ascii", "replace")
+        return Stall(callback * 1e3, between_beats * 1e3, status, case)
+
+    def stall_of(self, case: Case) -> Stall:
+        """Return the least stall of several tries, where the first one is long."""
+        stall = self.try_(case)
+        tries = TRIES if stall.longest > DOUBTFUL else 0
+        again = [self.try_(case) for _ in range(tries)]
+        return min([stall, *again], key=lambda each: each.longest)
+
+    def _answer(self, request: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
+            with suppress(OSError):  # It may be refused before all of it was taken.
+                connection.sendall(request)
+            found = b""
+            with suppress(ConnectionResetError):
+                while piece := connection.recv(65536):
+                    found += piece
+            return found
+
+
+def run(scale: Scale, folder: Path) -> Section:
+    section = Section(
+        "The event loop: the longest stall by one request",
+        [
+            "Each header, path, query, cookie and body is filled, to the largest size that is let "
+            "through, with what parsers take long for; by somebody unknown, somebody signed in, "
+            "and an OAuth client. For each the worst is shown.",
+            "A stall is the most CPU time of the process between two beats of the loop, or of "
+            f"the longest callback, in the quickest of {TRIES} tries; not wall time, so that "
+            "other processes do not count. A body that is answered 413 is over a limit.",
+        ],
+    )
+    with proxies.stage(folder) as stage:
+        started = children.python(
+            "tests.bench.metered_gateway", str(folder / "static"), log=stage.folder / "proxy.log"
+        )
+        with started as process:
+            gateway = Gateway(**json.loads(process.said))
+            cases = worst_cases.all_of(gateway.routes(), gateway.cookie.encode())
+            stalls = _stalls(gateway, islice(cases, 0, None, scale.every_case))
+    section.tables.append(Table("By what was filled", COLUMNS, list(map(_row, stalls.values()))))
+    longest = max(stall.longest for found in stalls.values() for stall in found)
+    section.targets.append(Target("the event loop's longest stall", LIMIT, longest, "ms"))
+    failed = {stall.status for found in stalls.values() for stall in found} & {"500", ""}
+    section.notes += [f"Some were answered {status or 'nothing'}." for status in sorted(failed)]
+    return section
+
+
+def _stalls(gateway: Gateway, cases: Iterable[Case]) -> dict[str, list[Stall]]:
+    found: dict[str, list[Stall]] = defaultdict(list)
+    for route in gateway.routes():  # The first of each loads code, and fills caches.
+        gateway.try_(Case("", b"", route.name, worst_cases.request(b"GET", route.path, route.own)))
+    for case in cases:
+        found[case.place].append(gateway.stall_of(case))
+    return found
+
+
+def _row(found: list[Stall]) -> tuple[str, ...]:
+    worst = max(found, key=lambda stall: stall.longest)
+    return (
+        worst.case.place,
+        f"{len(found):,}",
+        f"{worst.longest:.1f}",
+        f"{worst.callback:.1f}",
+        f"`{_shown(worst.case.filling)}`",
+        worst.case.at,
+        worst.status,
+    )
+
+
+def _shown(filling: bytes) -> str:
+    """Return what can stand in a cell of a table, between backticks."""
+    return repr(filling[:SHOWN])[2:-1].replace("|", "\\|").replace("`", "'")
