@@ -61,7 +61,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
     try:
         wish = authorization_request.wish(asked, server.issuer, server.upstreams)
     except Refused as refused:
-        return leading_back.error(request, server.issuer, client, asked, refused)
+        return leading_back.error(request, server, client, asked, refused)
     return _decided(request, server, client, asked, wish)
 
 
@@ -119,7 +119,7 @@ def _decided(
     provider = server.upstreams[wish.upstream]
     if decision == DENY:
         denied = Refused(ACCESS_DENIED, "The person did not allow it.")
-        return leading_back.error(request, server.issuer, client, asked, denied)
+        return leading_back.error(request, server, client, asked, denied)
     if decision == ALLOW and consent_page.has_account(request, provider):
         logger.info("A person allows a client to call %s, and goes to %s.", wish.upstream, provider)
         return pending.led_to(request, provider, client)
