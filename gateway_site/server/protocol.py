@@ -43,8 +43,7 @@ logger = logging.getLogger(__name__)
 HEAD_TIME = 10.0  # seconds, from a connection's beginning or its next request's first byte
 TAKEN = 16 * 1024  # bytes of an answer, taken in ANSWER_TIME, that keep a connection
 LINGER = 2.0  # seconds for which a client that is refused is listened to, so that it reads why
-# Bytes that are read, and parsed, at one time. asyncio reads four times as many, for a body that nobody
-# takes too.
+# Bytes that are read, and parsed, at one time; asyncio reads four times as many by itself.
 READ_SIZE = 64 * 1024
 PIPELINED = 16  # requests that may wait for the answer before theirs
 RETRY_AFTER = b"5"  # seconds

@@ -63,6 +63,22 @@ class AuthorizationServer:
             return self._welcomes(client.id, [_place_of(redirect_uri)])
         return True
 
+    def may_redirect(self, client: Client, redirect_uri: str) -> bool:
+        """Return True if an error may go to a client's address without its person choosing to.
+
+        Otherwise anybody who registers, or puts a document on a host, could use the gateway to
+        send people there, by errors that they cause (RFC 9700 section 4.11.2). So the operator
+        has named the client or the host, or the address is on the person's own computer.
+        """
+        if client.source is Source.OPERATOR or redirect_uris.is_loopback(redirect_uri):
+            return True
+        is_web = redirect_uri.startswith(document.SCHEME)
+        return (
+            is_web
+            and bool(self.allowed_hosts)
+            and self._welcomes(client.id, [_place_of(redirect_uri)])
+        )
+
     def knows(self, client_id: str) -> bool:
         """Tell whether a client that was consented to may still have tokens; nobody is asked."""
         try:

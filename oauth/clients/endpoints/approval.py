@@ -58,7 +58,7 @@ def _answer(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) ->
     try:
         wish = authorization_request.wish(asked, server.issuer, server.upstreams)
     except Refused as refused:  # no longer offered
-        return leading_back.error(request, server.issuer, client, asked, refused)
+        return leading_back.error(request, server, client, asked, refused)
     consent = Consent(
         client_id=client.id,
         client_name=client.name,

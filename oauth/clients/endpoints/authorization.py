@@ -62,7 +62,7 @@ def authorize(request: HttpRequest) -> HttpResponse:
     try:
         wish = authorization_request.wish(asked, server.issuer, server.upstreams)
     except Refused as refused:
-        return leading_back.error(request, server.issuer, client, asked, refused)
+        return leading_back.error(request, server, client, asked, refused)
     return _decided(request, server, client, asked, wish)
 
 
@@ -120,7 +120,7 @@ def _decided(
     provider = server.upstreams[wish.upstream]
     if decision == DENY:
         denied = Refused(ACCESS_DENIED, "The person did not allow it.")
-        return leading_back.error(request, server.issuer, client, asked, denied)
+        return leading_back.error(request, server, client, asked, denied)
     is_too_soon = decision == ALLOW and click_delay.is_too_soon(request)
     if decision == ALLOW and not is_too_soon and consent_page.accounts_of(request, provider):
         logger.info("A person allows a client to call %s, and goes to %s.", wish.upstream, provider)

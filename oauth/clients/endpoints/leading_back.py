@@ -21,6 +21,7 @@ from oauth.clients.live_grants import LIVE_MAX
 from oauth.clients.rules.authorization_request import Asked
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.refusal import Refused
+from oauth.clients.server import AuthorizationServer
 from oauth.clients.told import ToldGrant
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def with_code(
 
 
 def error(
-    request: HttpRequest, issuer: str, client: Client, asked: Asked, why: Refused
+    request: HttpRequest, server: AuthorizationServer, client: Client, asked: Asked, why: Refused
 ) -> HttpResponse:
     """Return the page that tells a client why it gets nothing.
 
@@ -47,8 +48,9 @@ def error(
     """
     logger.info("An authorization request was refused (%s): %s", why.code, why.description)
     told = {"error": why.code, "error_description": why.description}
-    is_led = client.is_led_back(asked.redirect_uri)
-    return _page(request, client, asked, _address(issuer, asked, told), is_led=is_led, why=why)
+    is_led = server.may_redirect(client, asked.redirect_uri)
+    address = _address(server.issuer, asked, told)
+    return _page(request, client, asked, address, is_led=is_led, why=why)
 
 
 def refused(request: HttpRequest, why: str, status: HTTPStatus) -> HttpResponse:

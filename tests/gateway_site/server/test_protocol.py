@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway_site.server.protocol import READ, BoundedProtocol
+from gateway_site.server.protocol import READ_SIZE, BoundedProtocol
 from tests.gateway_site.server.served import Application, answer, serving
 
 CLOSE = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
@@ -101,7 +101,7 @@ def test_chunks_of_one_byte_are_put_together_once_for_each_read(
         assert answer(served.connected(sent)).endswith(b"\r\n\r\n" + content)
     assert sum(pieces) == len(content)
     assert len(pieces) <= len(reads)
-    assert max(reads) <= READ
+    assert max(reads) <= READ_SIZE
 
 
 def test_bodies_of_requests_sent_ahead_are_not_mixed() -> None:

@@ -18,6 +18,7 @@ from oauth.clients.endpoints import authorization
 from oauth.clients.grants import grants
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
+from oauth.clients.rules.redirect_uris import CURSOR
 from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.network.http import Answer
 from oauth.tokens import vault
@@ -423,37 +424,68 @@ def known(redirect_uri: str, source: Source, host: str | None = None) -> dict[st
     return SERVER | {"listed": {"listed": client}}
 
 
-@pytest.mark.parametrize(
-    "led",
-    [
-        (Source.ITSELF, None, "http://localhost/cb", True),
-        (Source.ITSELF, None, "https://evil.example/cb", False),
-        (Source.OPERATOR, None, "https://ours.example/cb", True),
-        (Source.DOCUMENT, "app.example", "https://app.example/cb", True),
-        (Source.DOCUMENT, "app.example", "https://evil.example/cb", False),
-        (Source.DOCUMENT, "app.example", "https://sub.app.example/cb", False),
-    ],
-)
-def test_errors_lead_by_themselves_only_where_that_leads_nobody_astray(
-    ada: Visitor, app: App, settings: Settings, led: tuple[Source, str | None, str, bool]
+DOCUMENT = (Source.DOCUMENT, "app.example")
+ITSELF = (Source.ITSELF, None)
+OWN = "https://app.example/cb"
+
+
+Case = tuple[tuple[Source, str | None], str, dict[str, set[str]], bool]
+LED: list[Case] = [
+    ((Source.OPERATOR, None), "https://ours.example/cb", {}, True),
+    (ITSELF, "http://localhost/cb", {}, True),
+    (DOCUMENT, "http://127.0.0.1:9/cb", {}, True),
+    (ITSELF, "https://evil.example/cb", {}, False),
+    (DOCUMENT, OWN, {}, False),
+    (DOCUMENT, "https://evil.example/cb", {}, False),
+    (DOCUMENT, OWN, {"allowed_hosts": {"app.example"}}, True),
+    (ITSELF, OWN, {"allowed_hosts": {"app.example"}}, True),
+    (DOCUMENT, "https://a.app.example/cb", {"allowed_hosts": {".app.example"}}, True),
+    (DOCUMENT, "https://evil.example/cb", {"allowed_hosts": {"app.example"}}, False),
+    (DOCUMENT, "https://a.app.example/cb", {"allowed_hosts": {"app.example"}}, False),
+    (DOCUMENT, "https://notapp.example/cb", {"allowed_hosts": {".app.example"}}, False),
+    (DOCUMENT, OWN, {"allowed_hosts": {"localhost"}}, False),
+    (DOCUMENT, OWN, {"refused": {"evil.example"}}, False),
+    (
+        DOCUMENT,
+        "https://a.app.example/cb",
+        {"allowed_hosts": {".app.example"}, "refused": {"a.app.example"}},
+        False,
+    ),
+    (DOCUMENT, CURSOR, {"allowed_hosts": {"anysphere.cursor-mcp", "app.example"}}, False),
+]
+ERRORS: list[dict[str, str | None]] = [
+    {"prompt": "none"},
+    {"code_challenge_method": "plain"},
+    {"response_type": "token"},
+    {"response_mode": "fragment"},
+    {"request": "x"},
+    {"request_uri": "x"},
+    {"resource": "https://elsewhere.example/"},
+]
+
+
+@pytest.mark.parametrize("case", LED)
+def test_errors_lead_by_themselves_only_where_the_operator_or_this_computer_is(
+    ada: Visitor, app: App, settings: Settings, case: Case
 ) -> None:
-    source, host, redirect_uri, is_led = led
-    settings.AUTHORIZATION_SERVER = AuthorizationServer(**known(redirect_uri, source, host))
+    """Whatever the error, and Deny: an app could cause each of them, to send people anywhere."""
+    (source, host), redirect_uri, lists, is_led = case
+    named = {name: frozenset(hosts) for name, hosts in lists.items()}
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**known(redirect_uri, source, host) | named)
     app.client_id, app.redirect_uri = "listed", redirect_uri
-    for answer in (
-        decide(ada, app.address(), "deny"),
-        ada.client.get(app.address(prompt="none")),
-        ada.client.get(app.address(code_challenge_method="plain")),
-    ):
+    answers = [ada.client.get(app.address(**changes)) for changes in ERRORS]
+    for answer in [*answers, decide(ada, app.address(), "deny")]:
+        assert "Location" not in answer
         back = WayBack.of(answer)
         assert back.is_led is is_led
         assert answer.status_code == (200 if is_led else 400)
         assert back.address == redirect_uri
+        assert back.answer["error"]
         assert (back.answer["state"], back.answer["iss"]) == (app.state, ISSUER)
         if not is_led:
-            assert (
-                f'<strong class="host">{urlsplit(redirect_uri).hostname}' in answer.content.decode()
-            )
+            text = answer.content.decode()
+            assert str(urlsplit(redirect_uri).hostname) in text.partition('class="host">')[2]
+            assert_accessible(text)
 
 
 def test_answer_is_kept_by_nobody_and_shown_in_no_frame(

@@ -30,16 +30,6 @@ def test_document_makes_a_client_that_its_host_stands_for() -> None:
     assert found.redirect_uris == ("https://app.example.com/cb", "http://127.0.0.1/cb")
 
 
-def test_answers_lead_by_themselves_to_the_documents_own_host_and_to_this_computer() -> None:
-    found = client(redirect_uris=["https://elsewhere.example/cb", *MEMBERS["redirect_uris"]])
-    led = {uri: found.is_led_back(uri) for uri in found.redirect_uris}
-    assert led == {
-        "https://elsewhere.example/cb": False,
-        "https://app.example.com/cb": True,
-        "http://127.0.0.1/cb": True,
-    }
-
-
 @pytest.mark.parametrize(
     "address",
     [

@@ -25,7 +25,6 @@ def test_listed_clients_are_the_operators_word() -> None:
     assert {each.source for each in found.values()} == {Source.OPERATOR}
     assert (found["tool"].host, found["tool"].name) == ("tool.example.com", "Tool")
     assert (found[pinned].host, found[pinned].name) == ("app.example.com", "app.example.com")
-    assert found["tool"].is_led_back("https://a.example/cb")
 
 
 @pytest.mark.parametrize(
