@@ -78,9 +78,11 @@ PUBLIC_MODULES = (
     "oauth.access_rule",
     "oauth.provider.config",  # which providers are configured
     "oauth.provider.dpop",
+    "oauth.sign_in.authentication",  # its middleware
     "oauth.sign_in.views",
     "oauth.sign_in.accounts",  # these two for commands of an operator
     "oauth.sign_in.rights",
+    "oauth.sign_in.session_user",  # whose session it is
     "oauth.admission.explaining",
     "oauth.clients.grants",
     "oauth.clients.live_grants",

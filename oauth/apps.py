@@ -19,7 +19,7 @@ class OAuthConfig(AppConfig):
         from oauth.clients.server import SETTING
         from oauth.logout import released  # noqa: F401 - it connects
         from oauth.provider.config import all_providers
-        from oauth.sign_in import capture, rights  # noqa: F401 - they connect
+        from oauth.sign_in import capture, rights, session_user  # noqa: F401 - they connect
         from sessions_kms import not_before_names_from
 
         if getattr(settings, SETTING, None) is not None:

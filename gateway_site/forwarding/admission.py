@@ -14,15 +14,16 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.middleware.csrf import get_token
 
-from gateway_site.forwarding import onward_address
+from gateway_site.forwarding import client_calls, onward_address
 from gateway_site.forwarding.call import Admitted, Call
 from gateway_site.forwarding.passage import without_io
 from gateway_site.forwarding.people import people
 from gateway_site.rules import body, origin, url_rules
-from gateway_site.rules.problems import Problem, signed_out
+from gateway_site.rules.problems import Problem, signed_out, unavailable
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport.connections import Owner
 from oauth import sign_in_address, token_set_of
+from oauth.sign_in.session_user import is_behind
 from sessions_kms import id_of
 
 CSRF_HEADER = "X-CSRFToken"
@@ -157,4 +158,7 @@ def _signed_out(request: HttpRequest) -> HttpResponse:
         scope = getattr(request, "scope", {})
         sign_in = sign_in_address(onward_address.of_call(scope.get(SCOPE, scope)))
         return HttpResponseRedirect(sign_in, headers={"Cache-Control": "no-store"})
+    if client_calls.of(request) is not None and is_behind(request):
+        # Programs give up their tokens at a 401.
+        raise unavailable("key_missing", "This cannot be verified here at the moment. Try again.")
     raise signed_out()

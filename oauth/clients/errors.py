@@ -3,7 +3,8 @@
 GrantError
 ├── InvalidGrant       the code or token is unknown, spent, another client's, or over
 ├── InvalidTarget      another resource than was consented to
-└── InvalidScope       more scope than was consented to
+├── InvalidScope       more scope than was consented to
+└── KeyMissing         this process lacks a key that others have; nothing was spent
 
 Messages are fixed sentences. What cannot be told is `sessions_kms.StoreUnavailable`.
 """
@@ -40,3 +41,10 @@ class InvalidScope(GrantError):
 
     code = "invalid_scope"
     message = "The grant has less scope than is asked for."
+
+
+class KeyMissing(GrantError):
+    """Other processes have a newer `SECRET_KEY`: they can verify the grant, and this one cannot."""
+
+    code = "temporarily_unavailable"
+    message = "This cannot be verified here at the moment. Try again."

@@ -28,6 +28,7 @@ from oauth.clients.spending import Presented, Spending
 from oauth.clients.told import words_of
 from oauth.logout import session_links
 from oauth.provider.token_set import TokenSet
+from oauth.sign_in.session_user import note_password
 from oauth.tokens import vault
 from sessions_kms import GrantStore, about, id_of, user_id_of
 from sessions_kms.concurrency.steps import Call, Steps, blocking
@@ -71,6 +72,7 @@ class GrantSteps:
         stored[SESSION_KEY] = user_id_of(user)
         stored[BACKEND_SESSION_KEY] = backend
         stored[HASH_SESSION_KEY] = user.get_session_auth_hash()
+        note_password(stored, user)
         stored[about.ABOUT] = words_of(consent, provider_id)
         vault.store(stored, provider_id, token_set)
         # The provider may have to be asked whether it logs out by the back channel.

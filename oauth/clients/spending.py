@@ -19,16 +19,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from django.contrib.auth import get_user
 from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest
 
 from oauth.clients import token
-from oauth.clients.errors import InvalidGrant
+from oauth.clients.errors import InvalidGrant, KeyMissing
 from oauth.clients.grant_end import REUSED, GrantEnd
 from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import CODE_GRACE, LATE, Lifetimes
 from oauth.clients.sealed_grant import Answer, Previous, SealedGrant
+from oauth.sign_in.session_user import get_user, is_behind
 from sessions_kms import GrantStore, StoreUnavailable
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread
@@ -230,7 +230,13 @@ def _end_of(stored: GrantStore) -> int:
 
 
 def _has_person(stored: GrantStore) -> bool:
-    """Tell whether the session's person may sign in, and has the password of its beginning."""
+    """Tell whether the session's person may sign in, and has the password of its beginning.
+
+    Raises KeyMissing where only another process can tell.
+    """
     request = HttpRequest()
     request.session = stored
-    return bool(get_user(request).is_authenticated)
+    is_authenticated = get_user(request).is_authenticated
+    if is_behind(request):
+        raise KeyMissing
+    return bool(is_authenticated)

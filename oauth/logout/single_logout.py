@@ -27,6 +27,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from allauth.account.authentication import get_authentication_records
 from allauth.account.views import logout as local_sign_out
 from django.contrib import messages
+from django.contrib.auth import SESSION_KEY, logout
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
@@ -66,6 +67,8 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     """Sign out here, then lead to the provider to sign out there, if that is configured."""
     ending = _ending(request) if request.method == "POST" else None
     response: HttpResponse = local_sign_out(request)
+    if request.method == "POST" and SESSION_KEY in request.session:
+        logout(request)  # allauth leaves a session whose person it was not told.
     if (
         ending is None
         or request.user.is_authenticated

@@ -14,7 +14,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from oauth.clients.errors import GrantError
+from oauth.clients.errors import GrantError, KeyMissing
 from oauth.clients.rules.basic_credentials import CHALLENGE
 from oauth.clients.rules.refusal import (
     INVALID_CLIENT,
@@ -97,7 +97,8 @@ def _answered(
     except Refused as refused:
         return _refused(request, refused)
     except GrantError as error:
-        return refusal(error.code, str(error))
+        is_undecided = isinstance(error, KeyMissing)
+        return not_now(str(error)) if is_undecided else refusal(error.code, str(error))
     except Http404:
         return refusal(INVALID_REQUEST, "There is nothing at this address.", 404)
     except StoreUnavailable as error:

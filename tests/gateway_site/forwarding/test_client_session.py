@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
@@ -18,7 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from pytest_django import Settings
 
-from gateway_site.forwarding import client_calls, client_session
+from gateway_site.forwarding import admission, client_calls, client_session
 from gateway_site.forwarding.call import Call
 from gateway_site.forwarding.client_calls import ClientCall
 from gateway_site.forwarding.client_session import ClientSessionMiddleware
@@ -28,7 +29,9 @@ from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
 from oauth.clients.server import AuthorizationServer
 from oauth.provider.token_set import TokenSet
+from oauth.sign_in import session_user
 from oauth.sign_in.adapters.openid import code_challenge
+from oauth.sign_in.authentication import AuthenticationMiddleware
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.outages import Outage
 from tests.oauth.support.grants import ASKED
@@ -64,6 +67,36 @@ def called(token: str, view: Callable[[HttpRequest], HttpResponse]) -> HttpRespo
     response = ClientSessionMiddleware(view)(request)
     assert isinstance(response, HttpResponse)
     return response
+
+
+def admitted(token: str) -> HttpResponse:
+    """Return how a call is answered that an upstream would get if it were admitted."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        path = b"/gateway/tools/x"
+        scope = {"raw_path": path, "query_string": b"", "method": "POST", "headers": []}
+        request.scope = {admission.SCOPE: scope}  # type: ignore[attr-defined]  # as under ASGI
+        return admission.admit(request, "tools/x")
+
+    return called(token, AuthenticationMiddleware(view))  # type: ignore[arg-type]  # it is sync
+
+
+def test_process_that_lacks_a_newer_key_of_djangos_has_a_program_try_again(
+    token: str, store: Stack, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a 401 programs give up their tokens, or open a browser."""
+    monkeypatch.setattr(session_user, "started_at", 0.0)
+    before = store.items()
+    settings.SECRET_KEY = "another-" + settings.SECRET_KEY
+    answer = admitted(token)
+    assert (answer.status_code, answer["X-Gateway-Problem"]) == (503, "key_missing")
+    assert int(answer["Retry-After"]) > 0
+    assert client_calls.CHALLENGE not in answer
+    monkeypatch.setattr(session_user, "started_at", time.time() + 1)
+    answer = admitted(token)
+    assert (answer.status_code, answer["X-Gateway-Problem"]) == (401, "signed_out")
+    assert answer[client_calls.CHALLENGE].startswith("Bearer")
+    assert store.items() == before
 
 
 def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(token: str) -> None:

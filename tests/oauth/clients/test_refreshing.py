@@ -1,5 +1,6 @@
 """Each row of the table of refreshes: what is presented, and what comes of it."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from oauth.clients import token
 from oauth.clients.errors import GrantError, InvalidGrant, InvalidScope, InvalidTarget
 from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import LATE, Lifetimes
+from oauth.sign_in import session_user
 from oauth.signals import grant_ended
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_before
@@ -191,8 +193,9 @@ def test_new_password_ends_the_grant(one: GrantWorld, first: Issued) -> None:
 
 
 def test_another_secret_key_changes_nothing(
-    one: GrantWorld, first: Issued, settings: Settings
+    one: GrantWorld, first: Issued, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(session_user, "started_at", time.time() + 1)  # with these keys
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "another-" + settings.SECRET_KEY
     second = one.refresh(first.refresh_token)

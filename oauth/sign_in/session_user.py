@@ -1,0 +1,180 @@
+"""Whose session it is: Django's own answer, where processes with different keys share sessions.
+
+A request enters, its person leaves. Django keeps an HMAC of the person's password in the session,
+made with `SECRET_KEY`, and flushes a session whose HMAC it cannot verify: the password was changed.
+Another cause is that another process made it with a key that this process does not have yet, or no
+longer. To tell the two apart, a digest of the password that needs no key is kept beside the HMAC.
+While that is the digest of the present password, the request is answered as signed out, and the
+session stays as it is.
+https://docs.djangoproject.com/en/stable/topics/auth/default/#session-invalidation-on-password-change
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Final, cast
+
+from django.contrib import auth
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser, User
+from django.contrib.auth.signals import user_logged_in
+from django.contrib.sessions.backends.base import SessionBase
+from django.dispatch import receiver
+from django.http import HttpRequest
+from django.utils.crypto import constant_time_compare
+
+logger = logging.getLogger(__name__)
+
+# In the session: the digest of the password, and when the hash was made.
+DIGEST: Final = "_auth_password_digest"
+IS_BEHIND: Final = "_oauth_is_behind"  # the request's attribute
+ROLLOUT_MAX: Final = 3600  # seconds after which all processes should have the same keys
+CLOCK_SKEW: Final = 300  # seconds
+WARN_EVERY: Final = 60  # seconds
+
+clock: Callable[[], float] = time.time
+started_at = clock()  # of this process
+
+
+class Unverified(Exception):
+    """Django would flush the session."""
+
+
+class _GuardedSession:
+    """A session for `auth.get_user` that is not flushed: it raises Unverified instead.
+
+    A hash that a process with another key has just made is not rewritten. That process would
+    rewrite it in turn, and every rewrite changes the session's key, so that requests at the same
+    moment fail.
+    """
+
+    def __init__(self, session: SessionBase) -> None:
+        self._session = session
+        self._keeps_hash = _is_new(session)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._session[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not self._keeps_hash:
+            self._session[key] = value
+
+    def cycle_key(self) -> None:
+        """Change the session's key, before its hash is written."""
+        if not self._keeps_hash:
+            self._session.cycle_key()
+
+    def flush(self) -> None:
+        """Raise Unverified."""
+        raise Unverified
+
+
+class _KeyWarning:
+    """What the log says of keys, at most once a minute."""
+
+    def __init__(self) -> None:
+        self._last = -WARN_EVERY
+
+    def log(self) -> None:
+        """Warn, unless that was done within the last minute."""
+        now = int(time.monotonic())
+        if now - self._last >= WARN_EVERY:
+            self._last = now
+            logger.warning(
+                "A session is answered as signed out: its hash was made with a SECRET_KEY that "
+                "this process does not have. All processes need a new key in "
+                "SECRET_KEY_FALLBACKS before one of them uses it, and an old one for as long as "
+                "a session lasts."
+            )
+
+
+_warning = _KeyWarning()
+
+
+def get_user(request: HttpRequest) -> User | AnonymousUser:
+    """Return the person of a request's session, as `django.contrib.auth.get_user` does.
+
+    The session is flushed only if the password was changed, or if nothing tells whether it was.
+    """
+    __traceback_hide__ = True
+    session = request.session
+    before = session.get(HASH_SESSION_KEY)
+    try:
+        user = auth.get_user(cast("HttpRequest", SimpleNamespace(session=_GuardedSession(session))))
+    except Unverified:
+        user = None
+    if user is None:
+        _reject(request)
+        return AnonymousUser()
+    is_rewritten = session.get(HASH_SESSION_KEY) != before  # for the present key
+    if is_rewritten and not isinstance(user, AnonymousUser):
+        note_password(session, user)
+    return user
+
+
+def note_password(session: SessionBase, user: AbstractBaseUser) -> None:
+    """Keep in a session that its hash is of the person's present password, and made now."""
+    session[DIGEST] = [_compute_digest(user), int(clock())]
+
+
+def is_behind(request: HttpRequest) -> bool:
+    """Return True if `get_user` could not verify a hash that was made a moment ago.
+
+    Then other processes have a newer key: what is asked there may be answered otherwise.
+    """
+    return getattr(request, IS_BEHIND, False)
+
+
+@receiver(user_logged_in, dispatch_uid="oauth.note_password")
+def _note_sign_in(request: HttpRequest, user: AbstractBaseUser, **kwargs: Any) -> None:
+    note_password(request.session, user)
+
+
+def _reject(request: HttpRequest) -> None:
+    """Flush a session that Django would flush, unless only the key is another one."""
+    __traceback_hide__ = True
+    session = request.session
+    if _has_present_password(session):
+        _warning.log()
+        setattr(request, IS_BEHIND, _is_new(session))
+    else:
+        session.flush()
+
+
+def _has_present_password(session: SessionBase) -> bool:
+    """Return True if a session's hash is known to be of its person's present password."""
+    __traceback_hide__ = True
+    digest, _ = _load_digest(session)
+    if digest is None or not session.get(HASH_SESSION_KEY):
+        return False
+    user_id = auth.get_user_model()._meta.pk.to_python(session[SESSION_KEY])
+    user = auth.load_backend(session[BACKEND_SESSION_KEY]).get_user(user_id)
+    return user is not None and constant_time_compare(digest, _compute_digest(user))
+
+
+def _is_new(session: SessionBase) -> bool:
+    """Return True if a session's hash was made since this process started, and just now."""
+    _, made_at = _load_digest(session)
+    now = clock()
+    return started_at < made_at <= now + CLOCK_SKEW and now - made_at < ROLLOUT_MAX
+
+
+def _load_digest(session: SessionBase) -> tuple[str | None, int]:
+    """Return the digest of the password that was hashed, and when, in epoch seconds."""
+    match session.get(DIGEST):
+        case [str(digest), int(made_at)]:
+            return digest, made_at
+    return None, 0
+
+
+def _compute_digest(user: AbstractBaseUser) -> str:
+    """Return a digest of the password as it is stored: salted and hashed, or random."""
+    return hashlib.sha256(b"oauth/password\0" + user.password.encode()).hexdigest()[:32]

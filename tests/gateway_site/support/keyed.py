@@ -1,0 +1,167 @@
+"""Gateways as an operator starts them, sharing everything but Django's keys; and who uses them.
+
+Browsers and programs speak HTTP, and know what the pages and the RFCs say.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import requests
+
+from tests import ROOT
+from tests.local.form import Form
+from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
+from tests.sessions_kms.support.stacks import REGION, Stack
+from tests.support.processes import finished, free_port, running
+
+VERIFIER = "verifier-" * 5
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())[:43].decode()
+REDIRECT_URI = "http://127.0.0.1/callback"
+SECONDS = 30
+
+
+class KeyedFleet:
+    """Processes that share a table, a database, a provider and an issuer."""
+
+    def __init__(self, folder: Path, stack: Stack, provider: FakeProvider) -> None:
+        self._running = ExitStack()
+        self._folder = folder
+        self._port = free_port()
+        self._shared = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "GATEWAY_LOCAL": "1",
+            "DATABASE_URL": f"sqlite:///{folder}/gateway.sqlite3",
+            "PERSON_CACHE_AGE": "0",
+            "KMS_KEY_ARN": stack.config.key_id,
+            "SESSIONS_TABLE": stack.config.table_name,
+            "OAUTH_CORP_CLIENT_ID": CLIENT_ID,
+            "OAUTH_CORP_CLIENT_SECRET": CLIENT_SECRET,
+            "OAUTH_CORP_ISSUER": provider.issuer,
+            "SIGN_IN_ALLOWED_DOMAINS": "*",
+            "PUBLIC_URL": f"http://127.0.0.1:{self._port}",
+            "CLIENTS_REGISTRATION": "1",
+            "UPSTREAM_PEOPLE_URL": provider.issuer,
+            "UPSTREAM_PEOPLE_PROVIDER": "corp",
+            "UPSTREAM_PEOPLE_CLIENTS": "1",
+            **{name: value for name, value in os.environ.items() if name.startswith("AWS_")},
+            "AWS_REGION": REGION,
+        }
+
+    def __enter__(self) -> Self:
+        """Make the database."""
+        command = [sys.executable, "manage.py", "migrate", "-v0"]
+        done = finished(command, self._shared | {"DJANGO_SECRET_KEY": "m" * 50})
+        assert done.returncode == 0, done.stderr
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    def start(self, key: str, *fallbacks: str) -> str:
+        """Start a process with these keys, and return its address; the first one is the issuer."""
+        port, self._port = self._port, free_port()
+        keys = {"DJANGO_SECRET_KEY": key, "DJANGO_SECRET_KEY_FALLBACKS": ",".join(fallbacks)}
+        command = [sys.executable, "-m", "gateway_site.server", "--port", str(port)]
+        log = self._folder / f"gateway-{port}.log"
+        self._running.enter_context(running(command, self._shared | keys, log, port))
+        return f"http://127.0.0.1:{port}"
+
+
+@dataclass
+class Browser:
+    """A person's browser, whose cookies all the processes get: they are one site to it."""
+
+    provider: FakeProvider
+    http: requests.Session = field(default_factory=requests.Session)
+
+    def __post_init__(self) -> None:
+        self.http.trust_env = False
+
+    def sign_in(self, at: str, *, back_at: str | None = None) -> requests.Response:
+        """Begin to sign in at one process, and come back from the provider to another."""
+        led = self.press(self.get(f"{at}/accounts/login/"), "corp", at)
+        callback = urlsplit(self.provider.consent(led.headers["Location"]))
+        return self.get(f"{back_at or at}{callback.path}?{callback.query}")
+
+    def copy(self) -> Browser:
+        """Return another one with the same cookies."""
+        other = Browser(self.provider)
+        other.http.cookies.update(self.http.cookies.get_dict())
+        return other
+
+    def is_signed_in(self, at: str) -> bool:
+        return "Sign out" in self.get(f"{at}/").text
+
+    def get(self, address: str) -> requests.Response:
+        answer = self.http.get(address, timeout=SECONDS)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    def press(self, page: requests.Response, word: str, at: str, **typed: str) -> requests.Response:
+        """Send the form of a page that has this word; any process may take it."""
+        [html] = [each for each in re.findall(r"(?s)<form.*?</form>", page.text) if word in each]
+        form = Form(html)
+        fields = form.fields | {name: [value] for name, value in typed.items()}
+        address = urljoin(f"{at}{urlsplit(page.url).path}", form.action)
+        answer = self.http.post(address, fields, allow_redirects=False, timeout=SECONDS)
+        assert answer.status_code == 302, answer.text
+        return answer
+
+
+@dataclass
+class Program:
+    """An OAuth client, with its tokens."""
+
+    issuer: str
+    client_id: str
+    tokens: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def allowed(cls, browser: Browser, issuer: str) -> Program:
+        """Register, and have the person of a browser allow it to call the upstream."""
+        metadata = {"client_name": "Program", "redirect_uris": [REDIRECT_URI]}
+        answer = requests.post(f"{issuer}/oauth/register", json=metadata, timeout=SECONDS)
+        made = cls(issuer, answer.json()["client_id"])
+        query = {
+            "response_type": "code",
+            "client_id": made.client_id,
+            "redirect_uri": REDIRECT_URI,
+            "state": "s",
+            "code_challenge": CHALLENGE,
+            "code_challenge_method": "S256",
+            "resource": f"{issuer}/gateway/people",
+        }
+        page = browser.get(f"{issuer}/oauth/authorize?{urlencode(query)}")
+        led = browser.press(page, "decision", issuer, decision="allow")
+        back = browser.get(browser.provider.consent(led.headers["Location"]))
+        [code] = set(re.findall(r"gwc_\w+", back.text))
+        given = made.ask(issuer, grant_type="authorization_code", code=code, code_verifier=VERIFIER)
+        assert given.status_code == 200, given.text
+        made.tokens = given.json()
+        return made
+
+    def call(self, at: str) -> int:
+        headers = {"Authorization": f"Bearer {self.tokens['access_token']}"}
+        url = f"{at}/gateway/people/userinfo"
+        return requests.get(url, headers=headers, timeout=SECONDS).status_code
+
+    def refresh(self, at: str) -> int:
+        token = self.tokens["refresh_token"]
+        answer = self.ask(at, grant_type="refresh_token", refresh_token=token)
+        self.tokens |= answer.json() if answer.ok else {}
+        return answer.status_code
+
+    def ask(self, at: str, **form: str) -> requests.Response:
+        form |= {"client_id": self.client_id}
+        return requests.post(f"{at}/oauth/token", form, timeout=SECONDS)

@@ -1,0 +1,84 @@
+"""Programs that meet processes with different SECRET_KEYs: none gives up its tokens for that."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+
+from tests.oauth.clients.endpoints.test_authorization import allow
+from tests.oauth.clients.support.app import App, WayBack
+from tests.oauth.support.fake_provider import FakeProvider
+from tests.oauth.support.fixtures import Visitor
+from tests.oauth.support.key_states import NEW, OLD, KeyProcess
+from tests.sessions_kms.support.stacks import Stack
+
+ONLY_OLD = KeyProcess(OLD)
+SWAPPED = KeyProcess(NEW, (OLD,), started=100)
+ONLY_NEW = KeyProcess(NEW, started=5000)
+
+
+@pytest.fixture
+def corp_ada(corp: FakeProvider, server: object) -> Visitor:
+    visitor = Visitor()
+    SWAPPED.does(partial(visitor.sign_in, corp), at=150)
+    return visitor
+
+
+@pytest.fixture
+def code(corp_ada: Visitor, app: App, corp: FakeProvider) -> str:
+    """Have a client allowed by a process that has the new key."""
+    app.register()
+    with SWAPPED.serving(at=200):
+        return WayBack.of(allow(corp_ada, app, corp)).answer["code"]
+
+
+def assert_not_now(answer: Any) -> None:
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "temporarily_unavailable"
+    assert int(answer["Retry-After"]) > 0
+    assert answer["Access-Control-Allow-Origin"] == "*"
+
+
+def test_process_without_the_newer_key_spends_nothing(store: Stack, app: App, code: str) -> None:
+    before = store.items()
+    assert_not_now(ONLY_OLD.does(partial(app.redeem, code), at=210))
+    assert store.items() == before
+    first = SWAPPED.does(partial(app.redeem, code), at=220).json()
+    before = store.items()
+    assert_not_now(ONLY_OLD.does(partial(app.refresh, first["refresh_token"]), at=230))
+    assert store.items() == before
+    second = SWAPPED.does(partial(app.refresh, first["refresh_token"]), at=240)
+    assert second.status_code == 200
+    # The answer to who comes second needs the person as well.
+    assert_not_now(ONLY_OLD.does(partial(app.refresh, first["refresh_token"]), at=250))
+
+
+def test_key_that_all_processes_gave_up_is_no_reason_to_wait_and_ends_nothing(
+    store: Stack, app: App, code: str
+) -> None:
+    """Who comes back to the former key has lost no grant; meanwhile clients ask for consent."""
+    first = SWAPPED.does(partial(app.redeem, code), at=210).json()
+    before = store.items()
+    for process, at in ((KeyProcess("x" * 50, started=5000), 5010), (ONLY_OLD, 7000)):
+        answer = process.does(partial(app.refresh, first["refresh_token"]), at=at)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    assert store.items() == before
+    assert ONLY_NEW.does(partial(app.refresh, first["refresh_token"]), at=7010).status_code == 200
+
+
+def test_grant_ends_with_the_password_whatever_keys_a_process_has(
+    store: Stack, app: App, code: str
+) -> None:
+    first = SWAPPED.does(partial(app.redeem, code), at=210).json()
+    for user in User.objects.all():
+        user.set_password("another")
+        user.save()
+    assert len(store.sessions()) == 2
+    answer = ONLY_OLD.does(partial(app.refresh, first["refresh_token"]), at=220)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+    assert len(store.sessions()) == 1, "the browser's, which nobody has come back with"
+    answer = SWAPPED.does(partial(app.refresh, first["refresh_token"]), at=230)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")

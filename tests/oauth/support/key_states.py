@@ -1,0 +1,51 @@
+"""Processes that share sessions and have different keys of Django's, one at a time in this one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from django.test import override_settings
+
+from gateway_site.forwarding.people import people
+from oauth.sign_in import session_user
+
+OLD = "old-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNO"
+NEW = "new-0123456789abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJKLMNO"
+NOW = time.time()
+
+
+@dataclass
+class KeyProcess:
+    """One process: its keys, and when it started, in seconds after the test began."""
+
+    key: str
+    fallbacks: tuple[str, ...] = ()
+    started: float = -1000
+
+    @contextmanager
+    def serving(self, at: float) -> Iterator[None]:
+        """Have this process serve, at a time in seconds after the test began."""
+        keys: dict[str, Any] = {
+            "SECRET_KEY": self.key,
+            "SECRET_KEY_FALLBACKS": list(self.fallbacks),
+        }
+        with (
+            override_settings(**keys),
+            patch.object(session_user, "started_at", NOW + self.started),
+            patch.object(session_user, "clock", lambda: NOW + at),
+        ):
+            people.cache_clear()  # which is another process's
+            try:
+                yield
+            finally:
+                people.cache_clear()
+
+    def does(self, what: Callable[[], Any], at: float) -> Any:
+        """Return what comes of something that is done here."""
+        with self.serving(at):
+            return what()
