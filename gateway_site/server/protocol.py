@@ -37,6 +37,7 @@ from gateway_site.rules import problems
 from gateway_site.server import connections, heads
 from gateway_site.server.answer_transport import AnswerTransport
 from gateway_site.server.heads import Refusal
+from gateway_site.server.request_lines import RequestLines
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._all = connections.of_server(server_state, config, self.loop)
         self._due = NEVER
         self._is_idle = False  # with no byte of a next request, after the first one
+        self._lines = RequestLines()
         self._in_head = True  # or between two requests
         self._progress = False  # whether what was last fed ended a head or a message, or was body
         self._overhead = 0  # bytes fed since
@@ -111,9 +113,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._due = self.loop.time() + HEAD_TIME
         self._progress = False
         try:
-            self.parser.feed_data(data)
+            for piece in self._lines.pieces(data):
+                self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             self._end_after_this()  # what follows may be of the protocol that was asked for
+        except Refusal as refusal:
+            self._refuse(refusal)
         except httptools.HttpParserError as error:
             found = error.__context__
             self._pieces.clear()
@@ -141,6 +146,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # What httptools calls
 
+    def on_message_begin(self) -> None:
+        if not self._lines.expects_request:
+            raise _malformed_request()  # its first line was not looked at
+        super().on_message_begin()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._in_head:
             return  # a trailer, which is dropped (RFC 9110 section 6.5.1)
@@ -152,7 +162,11 @@ class BoundedProtocol(HttpToolsProtocol):
             raise heads.too_large()
 
     def on_headers_complete(self) -> None:
-        heads.check(self.parser.get_http_version(), self.url, self.headers)
+        version = self.parser.get_http_version()
+        heads.check(version, self.url, self.headers)
+        self._lines.begin_body(self.headers)
+        if version == "1.0":
+            self.expect_100_continue = False  # which it may not know: RFC 9110 section 10.1.1
         if len(self.pipeline) >= PIPELINED:
             raise Refusal(400, "Too many requests were sent ahead.")
         if self.parser.should_upgrade() and heads.has_body(self.headers):

@@ -178,6 +178,7 @@ def test_slow_clients_are_closed_in_real_time(tmp_path: Path) -> None:
         began = time.monotonic()
         silent, half = started.connected(), started.connected(b"GET / HTTP/1.1\r\nHo")
         working = started.connected(WORKING)
+        working.settimeout(60)  # it is answered twenty seconds after the others
         assert answer(silent) == b""
         assert answer(half).startswith(b"HTTP/1.1 408 ")
         assert time.monotonic() - began >= 10
