@@ -5,7 +5,7 @@ nothing about sessions, records or data keys.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -128,8 +128,10 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
         raise KMSUnavailable
 
 
-def call_table(client: TableClient, operation: str, **params: Any) -> Steps[dict[str, Any]]:
-    """Call one DynamoDB operation.
+def call_table(
+    client: TableClient, operation: str, *, apart_from: Container[object] = (), **params: Any
+) -> Steps[dict[str, Any]]:
+    """Call one DynamoDB operation, on another connection than those (see `asking`).
 
     Raises ConditionFailed, TransactionCanceled, or TableUnavailable for
     all else: of a write that was not applied, NotApplied if it may be sent again at once,
@@ -137,7 +139,8 @@ def call_table(client: TableClient, operation: str, **params: Any) -> Steps[dict
     """
     with telemetry.timed("aws", service="dynamodb", operation=operation):
         try:
-            ask, probe = asking(client, operation, params), partial(_probe, client, params)
+            ask = asking(client, operation, params, apart_from)
+            probe = partial(_probe, client, params)
             known = service("dynamodb")
             if operation in WRITES:
                 # Whether it may be sent again, only `storage.sending` knows, which bounds it.

@@ -40,7 +40,7 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
     record = stored_head(services, ended_id)
     if owner is None or record is None or record.owner != owner:
         return False
-    if not services.session_items.end(record.id):  # It got another id meanwhile, and lives on.
+    if not services.session_items.end(record.id, salt=record.salt):  # It has another id by now.
         return False
     about.About(services).drop(record.id)
     _announce_end(services, record)
@@ -125,7 +125,7 @@ def end_record(services: Services, record: RecordHead) -> bool:
 
     Raises StoreUnavailable.
     """
-    if not services.session_items.end(record.id):
+    if not services.session_items.end(record.id, salt=record.salt):
         return False
     if record.owner is not None:
         about.About(services).drop(record.id)

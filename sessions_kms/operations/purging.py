@@ -47,7 +47,7 @@ class Clearing:
         table, created = self.services.table, created_until(until)
         return self._sessions(
             lambda record: record.created_at <= until,
-            lambda record: table.delete(record.id, when=created),
+            lambda record: table.delete(record.id, when=created, expected=_known(record)),
         )
 
     def sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
@@ -55,7 +55,7 @@ class Clearing:
         table, sealed = self.services.table, sealed_in(period, but=but)
         return self._sessions(
             lambda record: record.key_period == period and record.encrypted_key != but,
-            lambda record: table.delete(record.id, when=sealed),
+            lambda record: table.delete(record.id, when=sealed, expected=_known(record)),
             consistent=True,  # Nothing else ends what a scan that lags behind would miss.
         )
 
@@ -136,6 +136,11 @@ def sealed_in(period: int, *, but: bytes | None) -> Condition:
         return Condition("#keyPeriod = :period", {":period": as_number(period)})
     values = {":period": as_number(period), ":but": as_binary(but)}
     return Condition("#keyPeriod = :period AND #encryptedKey <> :but", values)
+
+
+def _known(record: RecordHead) -> Item:
+    """Return what the answer to its deletion has."""
+    return {"salt": as_binary(record.salt)}
 
 
 def _records(items: list[Item]) -> Iterator[RecordHead]:

@@ -5,13 +5,15 @@ import os
 from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.kinds import LOGOUT_TOKEN, logout_token_id
 from sessions_kms.services import Services
+from sessions_kms.storage.confirmation_limit import Confirm
 
 STAMP_BYTES = 16
 
 
 def was_used(services: Services, issuer: str, token_id: str) -> bool:
     """Tell whether a logout token was used. Raises TableUnavailable."""
-    return services.table.get(_id(services, issuer, token_id)) is not None
+    item_id = _id(services, issuer, token_id)
+    return services.table.get(item_id, confirm=Confirm.NEVER) is not None  # It ends sessions again.
 
 
 def remember_used(services: Services, issuer: str, token_id: str, *, until: int) -> None:

@@ -116,7 +116,7 @@ class AboutSteps:
         if words:
             with suppress(StoreUnavailable):
                 item = yield from self.sealed(record, words)
-                yield from self._services.table.steps.put(item)
+                yield from self._services.table.steps.put(item, sure=False)
 
     def drop(self, session_id: str) -> Steps[None]:
         """Delete the item of a session that has ended; DynamoDB does so later if that fails."""

@@ -19,6 +19,7 @@ from sessions_kms.format.kinds import LEASE, lease_id
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
+from sessions_kms.storage.confirmation_limit import Confirm
 
 CLOCK_DIFFERENCE = 5  # seconds by which the clocks of two processes may differ
 KEPT_UNFINISHED = 3600  # seconds until DynamoDB may delete a lease without a result
@@ -81,7 +82,9 @@ class LeaseSteps:
         """Take the lease for so many seconds, unless it is held or its work is done."""
         __traceback_hide__ = True
         for _ in range(TRIES):
-            lease, now = (yield from self._get(secret)), self._services.clock()
+            # If it is there after all, the put finds out.
+            lease = yield from self._get(secret, confirm=Confirm.NEVER)
+            now = self._services.clock()
             if lease and lease.finished and lease.ttl > now:
                 return Claim(held=False, result=(yield from self._open(lease, secret)))
             wait = lease.free_at - now if lease and lease.holder != holder else 0
@@ -142,9 +145,9 @@ class LeaseSteps:
         lease = yield from self._get(secret)
         return lease if lease and lease.holder == holder and not lease.finished else None
 
-    def _get(self, secret: str) -> Steps[_Lease | None]:
+    def _get(self, secret: str, confirm: Confirm = Confirm.ALWAYS) -> Steps[_Lease | None]:
         __traceback_hide__ = True
-        item = yield from self._services.table.steps.get(self.id_of(secret))
+        item = yield from self._services.table.steps.get(self.id_of(secret), confirm=confirm)
         with _refusing():
             return None if item is None else _Lease.of(item)
 

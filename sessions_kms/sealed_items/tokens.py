@@ -14,8 +14,14 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from sessions_kms.aws.clock import has_passed
+from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.concurrency.steps import Steps, blocking
-from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
+from sessions_kms.exceptions import (
+    FateUnknown,
+    InvalidRecord,
+    StoreUnavailable,
+    TableUnavailable,
+)
 from sessions_kms.format.attributes import Item, as_binary, binary, number
 from sessions_kms.format.kind import Kind
 from sessions_kms.format.kinds import ANSWER, SHORT_ID, TOKEN, answer_id, token_id
@@ -28,8 +34,9 @@ from sessions_kms.format.token_tombstone import (
 from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
 from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, equal
+from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.doubts import once_more
-from sessions_kms.storage.table import held
+from sessions_kms.storage.table import has
 from sessions_kms.telemetry import telemetry
 
 logger = logging.getLogger(__name__)
@@ -137,7 +144,14 @@ class TokenSteps:
             actions.append(Put(exchange.buried.to_item()))
         if exchange.forgotten is not None:
             actions.append(Delete(answer_id(exchange.forgotten)))
-        return (yield from held(self._table.transact(*actions)))
+        try:
+            told = yield from self._table.transact(*actions)
+        except TransactionCanceled:
+            return False
+        stamp = {"stamp": as_binary(exchange.stamp)}
+        if not (yield from self._table.is_left(spent["id"]["S"], partial(has, stamp), told)):
+            raise FateUnknown
+        return True
 
     def forget(self, of_token: str) -> Steps[bool]:
         """Delete the answer to the token of an id; DynamoDB does so later if that fails."""
@@ -152,7 +166,8 @@ class TokenSteps:
 
     def _found(self, item_id: str, token: str) -> Steps[FoundToken]:
         __traceback_hide__ = True
-        item = yield from self._table.get(item_id)
+        # Anybody can make up a token.
+        item = yield from self._table.get(item_id, confirm=Confirm.LIMITED)
         if item is None:
             return None
         if (tombstone := token_tombstone_in(item)) is not None:
@@ -165,7 +180,7 @@ class TokenSteps:
 
     def _answered(self, item_id: str, token: str) -> Steps[bytes | None]:
         __traceback_hide__ = True
-        item = yield from self._table.get(item_id)
+        item = yield from self._table.get(item_id, confirm=Confirm.LIMITED)
         return None if item is None else (yield from self._opened(item, token, ANSWER))
 
     def _opened(self, item: Item, token: str, kind: Kind) -> Steps[bytes | None]:

@@ -22,6 +22,7 @@ from sessions_kms.session import next_cookie
 from sessions_kms.session.next_cookie import TRIED_MAX
 from sessions_kms.session.snapshot import Snapshot
 from sessions_kms.signals import announced, session_refused
+from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.session_items import Stored
 from sessions_kms.telemetry import Block, telemetry
@@ -60,7 +61,7 @@ class Loading:
         __traceback_hide__ = True
         with telemetry.spanned("operation", "load") as done:
             done.outcome = "none"
-            found = yield from self._look_up(session_key, done)
+            found = yield from self._look_up(session_key, done, Confirm.LIMITED)
             if isinstance(found, Tombstone):
                 found = yield from self._follow(session_key, found, done)
             if found is not None:
@@ -72,7 +73,7 @@ class Loading:
         __traceback_hide__ = True
         record_id = session_id(self._namespace, session_key)
         try:
-            stands = yield from self.standing(record_id)
+            stands = yield from self.standing(record_id, confirm=Confirm.LIMITED)
         except InvalidRecord as exc:
             reason = exc.reason
         else:
@@ -82,9 +83,9 @@ class Loading:
         yield from refused(record_id, reason)
         return False
 
-    def standing(self, record_id: str) -> Steps[Stored]:
+    def standing(self, record_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Steps[Stored]:
         """Return what stands under an id; what is not valid is read once more."""
-        return once_more(partial(self._items.find, record_id))
+        return once_more(partial(self._items.find, record_id, confirm=confirm))
 
     def opened(self, record: SessionRecord, session_key: str) -> Steps[Found]:
         """Open a record. Raises InvalidRecord or StoreUnavailable."""
@@ -127,7 +128,9 @@ class Loading:
                 if new in tried or len(tried) > TRIED_MAX:
                     continue
                 tried.add(new)
-                found = yield from self._look_up(new, done)
+                # The first is the one that an honest browser has; others may be made up.
+                confirm = Confirm.LIMITED if len(tried) == 2 else Confirm.NEVER
+                found = yield from self._look_up(new, done, confirm)
                 if isinstance(found, Tombstone):
                     unsettled |= self._services.is_unsettled(found)
                     moved.append(new)
@@ -137,13 +140,13 @@ class Loading:
             raise SessionMoved
         return None
 
-    def _look_up(self, key: str, done: Block) -> Steps[Found | Tombstone | None]:
+    def _look_up(self, key: str, done: Block, confirm: Confirm) -> Steps[Found | Tombstone | None]:
         """Look what a key opens, once more where that is not valid; it is refused then."""
         __traceback_hide__ = True
         record_id = session_id(self._namespace, key)
         for is_sure in (False, True):
             try:
-                stands = yield from self._items.find(record_id)
+                stands = yield from self._items.find(record_id, confirm=confirm)
                 return (yield from self._opened_by(key, stands))
             except InvalidRecord as exc:
                 reason = exc.reason

@@ -104,7 +104,8 @@ class Repository:
         __traceback_hide__ = True
         record_id = self._id(session_key)
         with telemetry.spanned("operation", "delete"):
-            if not (yield from self._services.session_items.steps.end(record_id)):
+            salt = None if base is None else base.salt
+            if not (yield from self._services.session_items.steps.end(record_id, salt=salt)):
                 raise SessionMoved
             if base is not None and base.about:
                 yield from AboutSteps(self._services).drop(record_id)

@@ -17,15 +17,19 @@ class Condition:
     """What must hold of the item that stands, or of none, for a write to take effect.
 
     ``expression`` is DynamoDB's, each attribute written `#name`; ``values`` are those of its
-    `:value`s, in the attribute form.
+    `:value`s, in the attribute form. ``expected`` has attributes that the item that stands has
+    then: new ones at each write of it, by which its old state is known in an answer.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Expressions.OperatorsAndFunctions.html
     """
 
-    __slots__ = ("expression", "values")
+    __slots__ = ("expected", "expression", "values")
 
-    def __init__(self, expression: str, values: Item | None = None) -> None:
+    def __init__(
+        self, expression: str, values: Item | None = None, *, expected: Item | None = None
+    ) -> None:
         self.expression = expression
         self.values: Item = values or {}
+        self.expected = expected
 
     def params(self) -> dict[str, Any]:
         """Return the members of a request that state it."""
@@ -41,7 +45,7 @@ ABSENT: Final = Condition("attribute_not_exists(#id)")
 
 def equal(name: str, value: dict[str, Any]) -> Condition:
     """Return the condition that an attribute has a value."""
-    return Condition(f"#{name} = :old", {":old": value})
+    return Condition(f"#{name} = :old", {":old": value}, expected={name: value})
 
 
 class Put:

@@ -7,7 +7,7 @@ be applied twice is no harm; else it raises FateUnknown, and the caller decides.
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from sessions_kms.aws.client.asking import TableClient
@@ -16,6 +16,7 @@ from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.steps import Pause, Steps, Wait
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
+from sessions_kms.storage.acknowledgement import Acknowledgement
 
 REPEATS_MAX = 3  # requests of a write whose answers are lost
 PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32, 0.5)  # seconds at most before a write that was refused
@@ -38,45 +39,55 @@ class Sender:
         self.name = name
         self._pause = pause
 
-    def read(self, operation: str, **params: Any) -> Steps[Answer]:
-        """Send what changes nothing."""
-        return call_table(self.client, operation, TableName=self.name, **params)
+    def read(
+        self, operation: str, *, apart_from: Container[object] = (), **params: Any
+    ) -> Steps[Answer]:
+        """Send what changes nothing, on another connection than those."""
+        return call_table(
+            self.client, operation, apart_from=apart_from, TableName=self.name, **params
+        )
 
-    def repeated(self, operation: str, **params: Any) -> Steps[None]:
-        """Send a write that may be applied twice, or late, until an answer comes.
+    def repeated(
+        self, operation: str, is_applied: Callable[[Acknowledgement], Steps[bool]], **params: Any
+    ) -> Steps[None]:
+        """Send a write that may be applied twice, or late, until it is known to be applied.
 
-        Raises ConditionFailed.
+        ``is_applied`` tells whether it is, by what DynamoDB said. Raises ConditionFailed.
         """
         with _OneCall(deadline.HASTY.call):
             for _ in range(REPEATS_MAX):
                 try:
-                    yield from self.written(operation, **params)
+                    told = yield from self.written(operation, **params)
                 except FateUnknown:
                     continue
-                return
+                if (yield from is_applied(told)):
+                    return
         raise TableUnavailable
 
-    def written(self, operation: str, **params: Any) -> Steps[None]:
-        """Send a write, anew as long as it is certainly not applied.
+    def written(self, operation: str, **params: Any) -> Steps[Acknowledgement]:
+        """Send a write, anew as long as it is certainly not applied; it asks for the old item.
 
         Raises ConditionFailed, or FateUnknown.
         """
-        return self._applied(operation, {"TableName": self.name, **params})
+        return self._acknowledged(
+            operation, {"TableName": self.name, **params, "ReturnValues": "ALL_OLD"}
+        )
 
-    def transacted(self, actions: list[dict[str, Any]]) -> Steps[None]:
+    def transacted(self, actions: list[dict[str, Any]]) -> Steps[Acknowledgement]:
         """Send writes of which all are to be applied or none, as `written` does.
 
         Raises TransactionCanceled because of a condition, or FateUnknown.
         """
-        return self._applied("transact_write_items", {"TransactItems": actions})
+        return self._acknowledged("transact_write_items", {"TransactItems": actions})
 
-    def _applied(self, operation: str, params: dict[str, Any]) -> Steps[None]:
-        params["ReturnConsumedCapacity"] = "TOTAL"
+    def _acknowledged(self, operation: str, params: dict[str, Any]) -> Steps[Acknowledgement]:
+        # In another form than a read asks for, so that neither's answer is taken for the other's.
+        params["ReturnConsumedCapacity"] = "INDEXES"
         began = time.monotonic()
         with _OneCall(deadline.HASTY.call):
             for longest in PAUSES:
                 try:
-                    yield from self._once(operation, params)
+                    return (yield from self._once(operation, params))
                 except NotApplied:
                     pause = random.uniform(0, longest)  # noqa: S311 - only spreads
                     if time.monotonic() - began > LAST_START or not deadline.has_time_for(pause):
@@ -84,11 +95,9 @@ class Sender:
                     yield self._pause(pause)
                     if not deadline.has_time_for(0):  # It took longer: a busy machine, or asleep.
                         raise
-                else:
-                    return
-            yield from self._once(operation, params)
+            return (yield from self._once(operation, params))
 
-    def _once(self, operation: str, params: Mapping[str, Any]) -> Steps[None]:
+    def _once(self, operation: str, params: Mapping[str, Any]) -> Steps[Acknowledgement]:
         try:
             answer = yield from call_table(self.client, operation, **params)
         except TransactionCanceled as exc:
@@ -98,6 +107,7 @@ class Sender:
         # boto parses a body cut short to an empty answer.
         if not is_whole(answer):
             raise FateUnknown
+        return Acknowledgement.of(answer)
 
 
 class _OneCall(deadline.call):

@@ -9,6 +9,7 @@ that calls it.
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from operator import eq
 from typing import Final, Protocol, TypeAlias
 
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
@@ -23,6 +24,7 @@ from sessions_kms.format.ancestors import descends
 from sessions_kms.format.attributes import ITEM_MAX_BYTES, Item, as_binary, as_number, item_size
 from sessions_kms.format.record import HEAD_ATTRIBUTES, RecordHead, SessionRecord
 from sessions_kms.format.tombstone import Tombstone, is_tombstone, tombstone_in
+from sessions_kms.storage.acknowledgement import Acknowledgement
 from sessions_kms.storage.condition import (
     ABSENT,
     Action,
@@ -30,6 +32,7 @@ from sessions_kms.storage.condition import (
     Delete,
     Put,
 )
+from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.sending import REPEATS_MAX
 from sessions_kms.storage.table import Table, TableSteps, held
 
@@ -71,9 +74,9 @@ class SessionItemSteps:
     def __init__(self, table: TableSteps) -> None:
         self._table = table
 
-    def find(self, session_id: str) -> Steps[Stored]:
+    def find(self, session_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Steps[Stored]:
         """Return what stands under this id, expired or not."""
-        return self._table.got(session_id, _stored)
+        return self._table.got(session_id, _stored, confirm=confirm)
 
     def get(self, session_id: str) -> Steps[SessionRecord | None]:
         """Return the record of this id, expired or not; a tombstone is none."""
@@ -88,10 +91,13 @@ class SessionItemSteps:
     def create(self, record: SessionRecord, *, now: int) -> Steps[None]:
         """Put a record where none is, or only an expired one.
 
-        Raises RecordExists, or FateUnknown: then it may appear later under this id.
+        Raises RecordExists, or FateUnknown: then it may appear later under this id. That one is
+        stored of which somebody is the owner is looked at: DynamoDB's word is no evidence.
         """
         try:
-            yield from self._table.put(_item_of(record), when=_absent(now), once=True)
+            told = yield from self._table.put_once(_item_of(record), when=_absent(now))
+            if record.owner is not None:
+                yield from self._check(record, told)
         except ConditionFailed as exc:
             if not _is_ours(record, (yield from self._current(record.id, exc))):
                 raise RecordExists from exc
@@ -105,7 +111,7 @@ class SessionItemSteps:
         Raises Conflict, also for what an earlier request put, or FateUnknown.
         """
         try:
-            yield from self._table.put(_item_of(record), when=_unchanged(expected, now), once=True)
+            yield from self._table.put_once(_item_of(record), when=_unchanged(expected, now))
         except ConditionFailed as exc:
             raise Conflict((yield from self._current(record.id, exc))) from exc
 
@@ -125,7 +131,7 @@ class SessionItemSteps:
         what stands under the old id, also if an earlier request put it there, or FateUnknown.
         """
         try:
-            yield from self._table.transact(
+            told = yield from self._table.transact(
                 Put(_item_of(record), _absent(now)),
                 Put(Tombstone(old_id, now).to_item(), _unchanged(expected, now)),
                 *([Put(put)] if put else []),
@@ -133,6 +139,7 @@ class SessionItemSteps:
             )
         except TransactionCanceled as exc:
             raise Conflict((yield from self.find(old_id))) from exc
+        yield from self._check(record, told)
 
     def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> Steps[None]:
         """Put a record and an item that says so for good, both or neither.
@@ -140,12 +147,12 @@ class SessionItemSteps:
         Raises RecordExists where either is there already, or was. Sent again, also late, it
         does nothing: the mark stays.
         """
-        is_ours = partial(self._is_ours, record)
         put = Put(_item_of(record), _absent(now))
+        is_ours = partial(_is_item_of, record)
         try:
-            yield from self._until_told(is_ours, put, Put(mark, ABSENT))
+            yield from self._until_told(record.id, is_ours, put, Put(mark, ABSENT))
         except TransactionCanceled as exc:
-            if not (yield from is_ours()):
+            if not is_ours((yield from self._table.get(record.id))):
                 raise RecordExists from exc
 
     def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> Steps[bool]:
@@ -158,40 +165,60 @@ class SessionItemSteps:
         if record is None:
             return False
         put = Put(record.to_item(), _unchanged(expected, now))
-        is_there = partial(self._is_there, mark)
-        return (yield from held(self._until_told(is_there, put, Put(mark))))
+        is_there = partial(eq, mark)
+        writes = self._until_told(mark["id"]["S"], is_there, put, Put(mark))
+        return (yield from held(writes))
 
     def give_back(
         self, session_id: str, *, expected: Version, mark_id: str, now: int
     ) -> Steps[None]:
         """Delete a record and its mark, both or neither: neither if it is not as it was loaded."""
         delete = Delete(session_id, _unchanged(expected, now))
-        is_gone = partial(self._is_gone, session_id)
-        yield from held(self._until_told(is_gone, delete, Delete(mark_id)))
+        yield from held(self._until_told(session_id, _is_no_record, delete, Delete(mark_id)))
 
-    def end(self, session_id: str) -> Steps[bool]:
-        """Delete a session's record; False where its tombstone is, which stays."""
-        return (yield from self._table.delete(session_id, when=NO_TOMBSTONE))
+    def end(self, session_id: str, *, salt: bytes | None = None) -> Steps[bool]:
+        """Delete a session's record; False where its tombstone is, which stays.
 
-    def _until_told(self, is_done: Callable[[], Steps[bool]], *actions: Action) -> Steps[None]:
-        """Do what may be done twice, or late. Raises TransactionCanceled."""
+        ``salt`` is the record's, if it is known: then the answer alone tells that it is gone.
+        """
+        expected = None if salt is None else {"salt": as_binary(salt)}
         for _ in range(REPEATS_MAX):
             try:
-                yield from self._table.transact(*actions)
-            except FateUnknown:
-                if not (yield from is_done()):
-                    continue
-            return
+                yield from self._table.deleted(session_id, when=NO_TOMBSTONE, expected=expected)
+            except ConditionFailed as exc:
+                item = exc.item
+                if item is None or item.get("id") != {"S": session_id}:
+                    item = yield from self._table.get(session_id)
+                if item is None:
+                    return True
+                if is_tombstone(item):
+                    return False
+            else:
+                return True
         raise TableUnavailable
 
-    def _is_there(self, mark: Item) -> Steps[bool]:
-        return (yield from self._table.get(mark["id"]["S"])) == mark
+    def _until_told(
+        self, item_id: str, is_left: Callable[[Item | None], bool], *actions: Action
+    ) -> Steps[None]:
+        """Do what may be done twice, or late, until an item is as that leaves it.
 
-    def _is_gone(self, session_id: str) -> Steps[bool]:
-        return (yield from self.get(session_id)) is None
+        Raises TransactionCanceled.
+        """
+        for _ in range(REPEATS_MAX):
+            try:
+                told = yield from self._table.transact(*actions)
+            except FateUnknown:
+                if is_left((yield from self._table.get(item_id))):
+                    return
+            else:
+                if (yield from self._table.is_left(item_id, is_left, told)):
+                    return
+        raise TableUnavailable
 
-    def _is_ours(self, record: SessionRecord) -> Steps[bool]:
-        return _is_ours(record, (yield from self.find(record.id)))
+    def _check(self, record: SessionRecord, told: Acknowledgement) -> Steps[None]:
+        """Raise FateUnknown unless a record is stored that DynamoDB said to be."""
+        if not (yield from self._table.is_left(record.id, partial(_is_item_of, record), told)):
+            raise FateUnknown
 
     def _current(self, session_id: str, failure: ConditionFailed) -> Steps[Stored]:
         # Not every DynamoDB-compatible engine returns the item of a failed condition; another
@@ -224,6 +251,14 @@ def _stored(item: Item) -> SessionRecord | Tombstone:
     return tombstone_in(item) or SessionRecord.from_item(item)
 
 
+def _is_item_of(record: SessionRecord, item: Item | None) -> bool:
+    return item is not None and _is_ours(record, _stored(item))
+
+
+def _is_no_record(item: Item | None) -> bool:
+    return item is None or is_tombstone(item)
+
+
 def _is_ours(record: SessionRecord, current: Stored) -> bool:
     """Tell whether a first record was put although its answer was lost: its salt is fresh."""
     if not isinstance(current, SessionRecord):
@@ -252,4 +287,5 @@ def _unchanged(expected: Version, now: int) -> Condition:
             ":salt": as_binary(expected.salt),
             ":now": as_number(now),
         },
+        expected={"salt": as_binary(expected.salt)},
     )

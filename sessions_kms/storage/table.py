@@ -6,14 +6,17 @@ once, as steps (`TableSteps`); `Table` does each in the thread that calls it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from functools import partial
+from time import monotonic
+from typing import Any, Final, NamedTuple, TypeVar
 
-from sessions_kms.aws.client.asking import TableClient
+from sessions_kms.aws.client.asking import TableClient, connection_of
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
 from sessions_kms.concurrency.steps import Pause, Steps, Wait, blocking
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import HEAD_ATTRIBUTES
+from sessions_kms.storage.acknowledgement import Acknowledgement
 from sessions_kms.storage.condition import (
     ABSENT,
     Action,
@@ -24,6 +27,8 @@ from sessions_kms.storage.condition import (
     key_of,
     update_of,
 )
+from sessions_kms.storage.confirmation_limit import Confirm, ConfirmationLimit
+from sessions_kms.storage.doubts import StrayAnswers
 from sessions_kms.storage.sending import REPEATS_MAX, Answer, Sender, is_whole
 
 T = TypeVar("T")
@@ -31,6 +36,7 @@ T = TypeVar("T")
 OWNER_INDEX = "by-owner"
 PAGE_ITEMS = 100
 INDEX_PAGE_ITEMS = 1000
+NOTHING_MORE: Final[Item] = {}  # is known of an item than its id
 
 
 class Page(NamedTuple):
@@ -43,51 +49,110 @@ class Page(NamedTuple):
     next: Item | None
 
 
+class Trace(NamedTuple):
+    """By what a write to one item is known to be applied.
+
+    ``required`` are attributes that the item must have had before, by the condition; ``expected``
+    those that it had by all that is known, {} where its id alone is evidence, None where it is
+    not: it was written lately. ``is_left`` tells whether the item is as the write leaves it.
+    """
+
+    item_id: str
+    required: Item | None
+    expected: Item | None
+    is_left: Callable[[Item | None], bool]
+
+
 class TableSteps:
-    """The verbs of one table, as steps. ``pause`` makes the wait between two tries."""
+    """The verbs of one table, as steps. ``pause`` makes the wait between two tries.
+
+    A connection may give the answer to another request. So what is not there is read once more,
+    on another connection, and so is what was written, unless the answer has the old item. Where
+    boto asks, its word counts: nobody can tell it which connection to take.
+    """
 
     def __init__(
-        self, client: TableClient, *, name: str, pause: Callable[[float], Wait] = Pause
+        self,
+        client: TableClient,
+        *,
+        name: str,
+        pause: Callable[[float], Wait] = Pause,
+        steady: Callable[[], float] = monotonic,
     ) -> None:
         self._sender = Sender(client, name=name, pause=pause)
+        self._limit = ConfirmationLimit(steady)
+        self._strays = StrayAnswers(steady)
 
-    def get(self, item_id: str, *, only: Sequence[str] = ()) -> Steps[Item | None]:
+    def get(
+        self, item_id: str, *, only: Sequence[str] = (), confirm: Confirm = Confirm.ALWAYS
+    ) -> Steps[Item | None]:
         """Return an item as it is stored; of some of its attributes only, where told."""
-        return self.got(item_id, _as_it_is, only)
+        return self.got(item_id, _as_it_is, only, confirm=confirm)
 
     def got(
-        self, item_id: str, made: Callable[[Item], T], only: Sequence[str] = ()
+        self,
+        item_id: str,
+        made: Callable[[Item], T],
+        only: Sequence[str] = (),
+        *,
+        confirm: Confirm = Confirm.ALWAYS,
     ) -> Steps[T | None]:
-        """Return what is made of an item, None where there is none. Raises what making it does."""
-        key = key_of(item_id)
-        params = {"Key": key, "ConsistentRead": True, "ReturnConsumedCapacity": "TOTAL"}
-        asked = {**params, **_projection(only)} if only else params
-        answer = yield from self._sender.read("get_item", **asked)
-        item = answer.get("Item")
-        if item is None:
-            # boto parses a body cut short to an empty answer: only one that is whole is a miss.
-            if not is_whole(answer):
-                raise TableUnavailable
-            return None
-        if not isinstance(item, dict) or item.get("id") != key["id"]:
-            raise TableUnavailable("The table answered with another item than was asked for.")
-        return made(item)
+        """Return what is made of an item, None where there is none. Raises what making it does.
 
-    def put(self, item: Item, *, when: Condition | None = None, once: bool = False) -> Steps[None]:
+        ``confirm`` says when an item that is not there is read once more.
+        """
+        params = _get_params(item_id, only)
+        answer = yield from self._sender.read("get_item", **params)
+        item = _item_in(answer, item_id)
+        if item is None and self._may_confirm(answer, item_id, confirm):
+            again = yield from self._sender.read(
+                "get_item", apart_from=(connection_of(answer),), **params
+            )
+            item = self._confirmed(item_id, answer, again, confirm)
+        return None if item is None else made(item)
+
+    def _may_confirm(self, answer: Answer, item_id: str, confirm: Confirm) -> bool:
+        if connection_of(answer) is None or confirm is Confirm.NEVER:
+            return False
+        return confirm is Confirm.ALWAYS or self._limit.allows(item_id)
+
+    def _confirmed(
+        self, item_id: str, first: Answer, second: Answer, confirm: Confirm
+    ) -> Item | None:
+        """Return the item that a second answer has, unlike the first; None if it has none."""
+        item = _item_in(second, item_id)
+        if item is not None:
+            self._strays.add(connection_of(first), connection_of(second))
+        elif confirm is Confirm.LIMITED:
+            self._limit.confirmed(item_id)
+        return item
+
+    def put(self, item: Item, *, when: Condition | None = None, sure: bool = True) -> Steps[None]:
         """Put an item. Raises ConditionFailed.
 
-        It is sent again when its answer is lost, and may then meet itself. With ``once`` it is
-        not, and raises FateUnknown: it may be applied yet. Then what stands where the condition
-        failed comes with that error, from engines that return it.
+        It is sent again when its answer is lost or not believed, and may then meet itself. If
+        nobody has to be ``sure``, DynamoDB's word counts.
         """
-        params: dict[str, Any] = {"Item": item}
-        if when is not None:
-            params |= when.params()
-        if not once:
-            return self._sender.repeated("put_item", **params)
-        if when is not None:
-            params["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-        return self._sender.written("put_item", **params)
+
+        def is_left(found: Item | None) -> bool:
+            return found is not None if when is None else found == item
+
+        required = when.expected if when else None
+        trace = Trace(item["id"]["S"], required, required if when else {}, is_left)
+        params = Put(item, when).params()
+        return self._sender.repeated("put_item", partial(self._is_applied, trace, sure), **params)
+
+    def put_once(self, item: Item, *, when: Condition | None = None) -> Steps[Acknowledgement]:
+        """Put an item, and send that once. Raises ConditionFailed, or FateUnknown.
+
+        It may be applied yet if its answer is lost, or has not the item that it replaces. What
+        stands where the condition failed comes with that error, from engines that return it.
+        """
+        params = Put(item, when).params() | _returning_old(when)
+        told = yield from self._sender.written("put_item", **params)
+        if self._is_stray(told, item["id"]["S"], when.expected if when else None):
+            raise FateUnknown
+        return told
 
     def put_stamped(self, item: Item, *, expected: bytes | None) -> Steps[bool]:
         """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
@@ -95,22 +160,25 @@ class TableSteps:
         False when something else is there. Sent twice it is applied once: the stamp changes.
         """
         when = ABSENT if expected is None else equal("stamp", {"B": expected})
+        known, is_left = when.expected, partial(has, {"stamp": item["stamp"]})
+        trace = Trace(item["id"]["S"], known, known, is_left)
         was_sent = False
         for _ in range(REPEATS_MAX):
             try:
-                yield from self._sender.written("put_item", **Put(item, when).params())
+                told = yield from self._sender.written("put_item", **Put(item, when).params())
+                if (yield from self._is_applied(trace, True, told)):
+                    return True
             except ConditionFailed:
                 return (yield from self._is_stamped(item, is_sure=not was_sent))
             except FateUnknown:
-                was_sent = True
-            else:
-                return True
+                pass
+            was_sent = True
         raise TableUnavailable
 
     def _is_stamped(self, item: Item, *, is_sure: bool) -> Steps[bool]:
         """Tell whether what stands is this; another may stand over it if it was sent before."""
         current = yield from self.get(item["id"]["S"])
-        if (current or {}).get("stamp") == item["stamp"]:
+        if has({"stamp": item["stamp"]}, current):
             return True
         if is_sure:
             return False
@@ -118,20 +186,70 @@ class TableSteps:
 
     def update(self, item_id: str, changes: Item, *, when: Condition) -> Steps[bool]:
         """Set attributes of an item; False where the condition does not hold, if only since it
-        was done before: it is sent again when its answer is lost.
+        was done before: it is sent again when its answer is lost or not believed.
         """
+        trace = Trace(item_id, when.expected, when.expected, partial(has, changes))
         params = update_of(item_id, changes, when)
-        return (yield from held(self._sender.repeated("update_item", **params)))
+        return held(
+            self._sender.repeated("update_item", partial(self._is_applied, trace, True), **params)
+        )
 
-    def delete(self, item_id: str, *, when: Condition | None = None) -> Steps[bool]:
+    def delete(
+        self, item_id: str, *, when: Condition | None = None, expected: Item | None = NOTHING_MORE
+    ) -> Steps[bool]:
         """Delete the item of an id, if there is one; False where the condition does not hold, if
-        only since it was done before: it is sent again when its answer is lost.
-        """
-        params = Delete(item_id, when).params()
-        return (yield from held(self._sender.repeated("delete_item", **params)))
+        only since it was done before: it is sent again when its answer is lost or not believed.
 
-    def transact(self, *actions: Action) -> Steps[None]:
-        """Put and delete, all of it or nothing.
+        ``expected`` is what is known of the item that is there (see `Trace`).
+        """
+        return held(self.deleted(item_id, when=when, expected=expected))
+
+    def deleted(
+        self, item_id: str, *, when: Condition | None = None, expected: Item | None = NOTHING_MORE
+    ) -> Steps[None]:
+        """Delete as `delete` does. Raises ConditionFailed, with what stands, from engines that
+        return it.
+        """
+        trace = Trace(item_id, None, expected, lambda found: found is None)
+        params = Delete(item_id, when).params() | _returning_old(when)
+        return self._sender.repeated(
+            "delete_item", partial(self._is_applied, trace, True), **params
+        )
+
+    def _is_applied(self, trace: Trace, sure: bool, told: Acknowledgement) -> Steps[bool]:
+        """Tell whether a write that was acknowledged is applied: by evidence, or by a look."""
+        if self._is_stray(told, trace.item_id, trace.required):
+            return False
+        if not sure or told.is_enough(trace.expected):
+            return True
+        return (yield from self.is_left(trace.item_id, trace.is_left, told))
+
+    def _is_stray(self, told: Acknowledgement, item_id: str, required: Item | None) -> bool:
+        """Tell whether this is the answer to another write; nobody believes its connection then."""
+        if told.is_of(item_id, required):
+            return False
+        self._strays.add(told.connection)
+        return True
+
+    def is_left(
+        self, item_id: str, is_left: Callable[[Item | None], bool], told: Acknowledgement
+    ) -> Steps[bool]:
+        """Tell whether an item is as a write leaves it that was acknowledged.
+
+        It is read on another connection than told that; boto's word counts.
+        """
+        if told.connection is None and told.old is None:
+            return True
+        apart_from = (told.connection,)
+        params = _get_params(item_id)
+        answer = yield from self._sender.read("get_item", apart_from=apart_from, **params)
+        if is_left(_item_in(answer, item_id)):
+            return True
+        self._strays.add(told.connection, connection_of(answer))
+        return False
+
+    def transact(self, *actions: Action) -> Steps[Acknowledgement]:
+        """Put and delete, all of it or nothing. What DynamoDB says to that is no evidence.
 
         Raises TransactionCanceled where a condition does not hold, or FateUnknown: it is not
         sent again when its answer is lost.
@@ -171,11 +289,9 @@ class TableSteps:
             "ExpressionAttributeValues": {":owner": {"S": owner}},
             "ScanIndexForward": False,
             "Limit": limit,
+            "ReturnConsumedCapacity": "TOTAL",
         }
-        page = yield from self._page("query", start, params)
-        if not all(_is_of(item, "owner", owner) for item in page.items):
-            raise TableUnavailable("The index answered with another owner than was asked for.")
-        return page
+        return (yield from self._page("query", start, params, owner))
 
     def owned_ids(self, owner: str) -> Steps[list[str]]:
         """Return all ids under an owner in the index, newest first; the index lags behind."""
@@ -186,12 +302,23 @@ class TableSteps:
             ids += [item["id"]["S"] for item in page.items]
         return ids
 
-    def _page(self, operation: str, start: Item | None, params: dict[str, Any]) -> Steps[Page]:
+    def _page(
+        self, operation: str, start: Item | None, params: dict[str, Any], owner: str | None = None
+    ) -> Steps[Page]:
+        """Return a page; that of an owner which shows nothing is read once more."""
         if start is not None:
             params["ExclusiveStartKey"] = start
         answer = yield from self.read(operation, params)
+        first = connection_of(answer)
+        if first is not None and not answer.get("Items"):
+            answer = yield from self._sender.read(operation, apart_from=(first,), **params)
+            if answer.get("Items"):
+                self._strays.add(first, connection_of(answer))
         if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):
             raise TableUnavailable
+        if owner is not None and not all(_is_of(item, "owner", owner) for item in answer["Items"]):
+            self._strays.add(connection_of(answer))
+            raise TableUnavailable("The index answered with another owner than was asked for.")
         return Page(answer["Items"], answer.get("LastEvaluatedKey"))
 
     def read(self, operation: str, params: Mapping[str, Any] | None = None) -> Steps[Answer]:
@@ -209,6 +336,7 @@ class Table:
 
     get = blocking(TableSteps.get)
     put = blocking(TableSteps.put)
+    put_once = blocking(TableSteps.put_once)
     put_stamped = blocking(TableSteps.put_stamped)
     update = blocking(TableSteps.update)
     delete = blocking(TableSteps.delete)
@@ -219,13 +347,45 @@ class Table:
     read = blocking(TableSteps.read)
 
 
-def held(write: Steps[None]) -> Steps[bool]:
+def held(write: Steps[object]) -> Steps[bool]:
     """Write; tell whether its conditions held."""
     try:
         yield from write
     except (ConditionFailed, TransactionCanceled):
         return False
     return True
+
+
+def _returning_old(when: Condition | None) -> dict[str, str]:
+    """Ask for what stands where a condition fails."""
+    return {} if when is None else {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+
+
+def _get_params(item_id: str, only: Sequence[str] = ()) -> dict[str, Any]:
+    params = {
+        "Key": key_of(item_id),
+        "ConsistentRead": True,
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    return params | _projection(only) if only else params
+
+
+def _item_in(answer: Answer, item_id: str) -> Item | None:
+    """Return the item that was asked for. Raises TableUnavailable where nothing can be told."""
+    item: Any = answer.get("Item")
+    if item is None:
+        # boto parses a body cut short to an empty answer: only one that is whole is a miss.
+        if not is_whole(answer):
+            raise TableUnavailable
+        return None
+    if not isinstance(item, dict) or item.get("id") != {"S": item_id}:
+        raise TableUnavailable("The table answered with another item than was asked for.")
+    return item
+
+
+def has(attributes: Item, found: Item | None) -> bool:
+    """Tell whether an item was found that has these attributes."""
+    return found is not None and attributes.items() <= found.items()
 
 
 def _as_it_is(item: Item) -> Item:

@@ -26,6 +26,7 @@ session leaves the mark, or puts one: a row that another request is about to put
 from sessions_kms.format.attributes import Item, as_number
 from sessions_kms.format.kinds import MOVED
 from sessions_kms.services import Services
+from sessions_kms.storage.confirmation_limit import Confirm
 
 # Seconds after the row's end: a process of the old release may have put that off.
 MARKED_FOR = 90 * 24 * 3600
@@ -44,4 +45,5 @@ def mark(services: Services, session_id: str, *, row_ends_at: int) -> Item:
 
 def is_marked(services: Services, session_id: str) -> bool:
     """Tell whether a session without a record has ended. Raises TableUnavailable."""
-    return services.table.get(mark_of(services, session_id)) is not None
+    item_id = mark_of(services, session_id)
+    return services.table.get(item_id, confirm=Confirm.LIMITED) is not None

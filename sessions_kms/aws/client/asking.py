@@ -3,7 +3,7 @@
 A client and what to ask it enter; its answer leaves, or its error: botocore's, or GarbledAnswer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sessions_kms.aws.calls import Answer, NotBegun
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sessions_kms.aws.client.line import Line, Ready
     from sessions_kms.aws.http1.answer import Answer as HTTPAnswer
+    from sessions_kms.aws.transport.kept import Connection
     from sessions_kms.aws.wire.exchange import Exchange
 
 TableClient: TypeAlias = "DynamoDBClient | HasWire"
@@ -30,13 +31,29 @@ HOT: Final = {
     "update_item": "UpdateItem",
 }
 
+CONNECTION: Final = "Connection"  # in an answer's metadata: a member that boto knows nothing of
 
-def asking(client: TableClient, operation: str, params: Mapping[str, Any]) -> Wait:
-    """Return what asks a client once, by its wire where it has one for this."""
+
+def connection_of(answer: Answer) -> "Connection | None":
+    """Return the connection that an answer came on; None where boto asked."""
+    found: Connection | None = answer.get("ResponseMetadata", {}).get(CONNECTION)
+    return found
+
+
+def asking(
+    client: TableClient,
+    operation: str,
+    params: Mapping[str, Any],
+    apart_from: Container[object] = (),
+) -> Wait:
+    """Return what asks a client once, by its wire where it has one for this.
+
+    The wire asks on another connection than those; which one boto takes, nobody can tell it.
+    """
     if not isinstance(client, HasWire):
         return BotoAsks(client, operation, params)
     if operation in HOT:
-        return WireAsks(client, operation, params)
+        return WireAsks(client, operation, params, apart_from)
     return BotoAsks(client.boto, operation, params)
 
 
@@ -72,12 +89,27 @@ class BotoAsks:
 class WireAsks:
     """The wire asks; an event loop needs no thread for it, unless for what boto has yet to find."""
 
-    __slots__ = ("_client", "_clock", "_exchange", "_operation", "_params", "_table")
+    __slots__ = (
+        "_apart_from",
+        "_client",
+        "_clock",
+        "_exchange",
+        "_operation",
+        "_params",
+        "_table",
+    )
 
-    def __init__(self, client: HasWire, operation: str, params: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        client: HasWire,
+        operation: str,
+        params: Mapping[str, Any],
+        apart_from: Container[object] = (),
+    ) -> None:
         self._client = client
         self._operation = operation
         self._params = params
+        self._apart_from = apart_from
         self._table: str = params.get("TableName") or table_of(params)
         self._exchange: Exchange | None = None  # One, however often it is asked.
 
@@ -88,7 +120,7 @@ class WireAsks:
         if ready.line is None:
             return self._by_boto().blocking()
         request = self._request(ready.credentials, ready.line)
-        answer: Answer = ready.line.blocking.ask(request, self._heard)
+        answer: Answer = ready.line.blocking.ask(request, self._heard, self._apart_from)
         return answer
 
     async def looping(self) -> Answer:
@@ -100,7 +132,7 @@ class WireAsks:
         if ready.line is None:
             return await self._by_boto().looping()
         request = self._request(ready.credentials, ready.line)
-        answer: Answer = await ready.line.looping.ask(request, self._heard)
+        answer: Answer = await ready.line.looping.ask(request, self._heard, self._apart_from)
         return answer
 
     def _by_boto(self) -> BotoAsks:
@@ -117,7 +149,9 @@ class WireAsks:
         __traceback_hide__ = True
         self._clock.hear(answer.headers.get("date"))
         assert self._exchange is not None  # noqa: S101 - for the type checker
-        return self._exchange.answered(answer)
+        said = self._exchange.answered(answer)
+        said["ResponseMetadata"][CONNECTION] = answer.connection
+        return said
 
 
 async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:

@@ -6,7 +6,7 @@ exactly one answer of HTTP/1.1. Knows no socket, no TLS and no operation.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sessions_kms.aws.http1.chunks import Chunks
 from sessions_kms.aws.http1.garbled import GarbledAnswer
@@ -24,12 +24,16 @@ _HEAD_ENDS = b"\r\n\r\n"
 
 @dataclass(slots=True)
 class Answer:
-    """A whole answer; ``keeps_alive`` tells whether its connection may be asked again."""
+    """A whole answer; ``keeps_alive`` tells whether its connection may be asked again.
+
+    ``connection`` is the one that it came on, for a caller that wants another one next.
+    """
 
     status: int
     headers: Mapping[str, str]  # names in lower case
     body: bytes = field(repr=False)
     keeps_alive: bool
+    connection: Any = field(default=None, repr=False, compare=False)
 
 
 def as_it_is(answer: Answer) -> Answer:

@@ -6,12 +6,12 @@ Each connection serves one request at a time, and none that anything is odd abou
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from math import ceil
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from sessions_kms.aws import resolving
 from sessions_kms.aws.http1.answer import Answer, AnswerReader, as_it_is
@@ -40,14 +40,18 @@ class _Connection:
     written to before each request, and have the kernel told the mode before each wait.
     """
 
-    __slots__ = ("_socket", "_speaks", "channel", "ends", "is_resumable")
+    __slots__ = ("_kept", "_socket", "_speaks", "channel", "ends", "is_distrusted", "is_resumable")
 
-    def __init__(self, made: socket.socket, channel: Channel, ends: float) -> None:
+    def __init__(
+        self, made: socket.socket, channel: Channel, ends: float, kept: "Kept[_Connection]"
+    ) -> None:
         made.setblocking(False)
         self._socket = made
         self._speaks = readable(made.fileno())
+        self._kept = ref(kept)  # which has this one
         self.channel = channel
         self.ends = ends
+        self.is_distrusted = False
         self.is_resumable = False  # Nothing is known by which its session is resumed.
 
     def open(self, attempt: Attempt) -> None:
@@ -76,6 +80,9 @@ class _Connection:
             data = self._received(attempt.to_read, most)
             began, answer = heard(self.channel, reader, data)
             if answer is not None:
+                if self.is_distrusted:  # Another thread found out meanwhile.
+                    raise GarbledAnswer
+                answer.connection = self
                 return answer
             if began:
                 attempt.heard = True
@@ -101,8 +108,14 @@ class _Connection:
                 pass  # The kernel dropped what it had announced.
 
     def is_quiet(self) -> bool:
-        """Tell whether nothing can be read, not its end either."""
-        return not self._speaks(0)
+        """Tell whether nothing can be read, not its end either, and it is not distrusted."""
+        return not (self.is_distrusted or self._speaks(0))
+
+    def distrust(self) -> None:
+        """Close it if it is idle; another thread that uses it believes no answer of it."""
+        self.is_distrusted = True
+        if (kept := self._kept()) is not None:
+            kept.remove(self)
 
     def close(self) -> None:
         """Close it."""
@@ -133,8 +146,13 @@ class BlockingTransport:
         self._begin()
         _transports.add(self)
 
-    def ask(self, request: bytes, read: Callable[[Answer], Any] = as_it_is) -> Any:
-        """Send a request once, and return what its answer says.
+    def ask(
+        self,
+        request: bytes,
+        read: Callable[[Answer], Any] = as_it_is,
+        apart_from: Container[object] = (),
+    ) -> Any:
+        """Send a request once, on another connection than these, and return what its answer says.
 
         One that ``read`` calls garbled may be that to another request, and so would be the next
         on its connection: that is closed. Who finds all connections in use waits for one, as
@@ -149,7 +167,7 @@ class BlockingTransport:
         except Empty:
             self._wait_for(places, attempt)
         try:
-            return self._said(request, read, attempt)
+            return self._said(request, read, attempt, apart_from)
         finally:
             places.put(None)
 
@@ -178,9 +196,16 @@ class BlockingTransport:
             pass
         raise not_connected(self._endpoint, OutOfTime())
 
-    def _said(self, request: bytes, read: Callable[[Answer], Any], attempt: Attempt) -> Any:
+    def _said(
+        self,
+        request: bytes,
+        read: Callable[[Answer], Any],
+        attempt: Attempt,
+        apart_from: Container[object],
+    ) -> Any:
         __traceback_hide__ = True
-        connection = self._kept.take() or self._connected(attempt)
+        kept = self._kept
+        connection = kept.take(apart_from) or self._connected(attempt, kept)
         keeps = False
         try:
             answer = connection.ask(request, attempt)
@@ -196,18 +221,18 @@ class BlockingTransport:
             if keeps:
                 if not connection.is_resumable:
                     connection.is_resumable = self._channels.answered(connection.channel)
-                self._kept.keep(connection)
+                kept.keep(connection)
             else:
                 connection.close()
 
-    def _connected(self, attempt: Attempt) -> _Connection:
+    def _connected(self, attempt: Attempt, kept: Kept[_Connection]) -> _Connection:
         host, port = self._endpoint.host, self._endpoint.port
         try:
             addresses = resolving.resolver.addresses(host, port, attempt.to_connect())
             made = resolving.connected(addresses, attempt.to_connect, _new_socket)
             try:
                 ends = end_of_one_made(self._steady())
-                connection = _Connection(made, self._channels.new(), ends)
+                connection = _Connection(made, self._channels.new(), ends, kept)
                 connection.open(attempt)
             except BaseException:
                 made.close()

@@ -5,7 +5,7 @@ neither sockets nor HTTP.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
 from random import uniform
 from threading import Lock
@@ -15,8 +15,16 @@ IDLE: Final = 20.0  # seconds that a connection waits at most
 AGE: Final = 60.0  # seconds after which it is made anew, as names may point elsewhere by then
 
 
+class Connection(Protocol):
+    """A connection, as a caller knows it who was given an answer by it."""
+
+    def distrust(self) -> None:
+        """Close it, or have whoever uses it close it: it may give answers to other requests."""
+        ...
+
+
 class Keepable(Protocol):
-    """A connection."""
+    """A connection, as those are that wait."""
 
     ends: float  # the moment at which it is too old
 
@@ -45,17 +53,34 @@ class Kept(Generic[C]):
         self._lock = Lock()
         self._idle: deque[tuple[float, C]] = deque()  # since when; the oldest on the left
 
-    def take(self) -> C | None:
-        """Take one that can be asked; close those that cannot."""
-        while True:
-            try:
-                since, connection = self._idle.pop()  # at once, as far as other threads can tell
-            except IndexError:
-                return None
-            now = self._steady()
-            if now - since < IDLE and now < connection.ends and connection.is_quiet():
-                return connection
-            connection.close()
+    def take(self, apart_from: Container[object] = ()) -> C | None:
+        """Take one that can be asked, but for these; close those that cannot."""
+        passed_over: list[tuple[float, C]] = []
+        try:
+            while True:
+                try:
+                    each = self._idle.pop()  # at once, as far as other threads can tell
+                except IndexError:
+                    return None
+                since, connection = each
+                if connection in apart_from:
+                    passed_over.append(each)
+                    continue
+                now = self._steady()
+                if now - since < IDLE and now < connection.ends and connection.is_quiet():
+                    return connection
+                connection.close()
+        finally:
+            if passed_over:
+                self._idle.extend(reversed(passed_over))
+
+    def remove(self, connection: C) -> None:
+        """Close one if it is idle; whoever uses it meanwhile closes it otherwise."""
+        for each in list(self._idle):
+            if each[1] is connection:
+                with suppress(ValueError):  # Another thread has just taken it.
+                    self._idle.remove(each)
+                    connection.close()
 
     def keep(self, connection: C) -> None:
         """Put one back; close the one that has waited longest, if too long."""

@@ -7,7 +7,7 @@ has loops of its own, and so connections of its own.
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Container
 from time import monotonic
 from typing import Any, Final
 
@@ -47,8 +47,13 @@ class LoopingTransport:
         self._steady = steady
         self._of_loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
 
-    async def ask(self, request: bytes, read: Callable[[Answer], Any] = as_it_is) -> Any:
-        """Send a request once, and return what its answer says.
+    async def ask(
+        self,
+        request: bytes,
+        read: Callable[[Answer], Any] = as_it_is,
+        apart_from: Container[object] = (),
+    ) -> Any:
+        """Send a request once, on another connection than these, and return what its answer says.
 
         One that ``read`` calls garbled may be that to another request, and so would be the next
         on its connection: that is closed. Who finds all connections in use waits for one, as
@@ -60,7 +65,7 @@ class LoopingTransport:
         mine = self._of_loops.get(asyncio.get_running_loop()) or await self._begin()
         await self._wait_for(mine.places, attempt)
         try:
-            return await self._said(request, read, attempt, mine)
+            return await self._said(request, read, attempt, mine, apart_from)
         finally:
             mine.places.release()
 
@@ -84,10 +89,15 @@ class LoopingTransport:
             raise not_connected(self._endpoint, OutOfTime()) from None
 
     async def _said(
-        self, request: bytes, read: Callable[[Answer], Any], attempt: Attempt, mine: "_OfLoop"
+        self,
+        request: bytes,
+        read: Callable[[Answer], Any],
+        attempt: Attempt,
+        mine: "_OfLoop",
+        apart_from: Container[object],
     ) -> Any:
         __traceback_hide__ = True
-        connection = mine.kept.take() or await self._connected(attempt, mine)
+        connection = mine.kept.take(apart_from) or await self._connected(attempt, mine)
         keeps = False
         try:
             answer = await connection.ask(request, attempt)
@@ -123,7 +133,7 @@ class LoopingTransport:
 
     async def _opened(self, made: socket.socket, attempt: Attempt, mine: "_OfLoop") -> Talking:
         ends = end_of_one_made(self._steady())
-        talking = Talking(self._channels.new(), mine.buffer, ends)
+        talking = Talking(self._channels.new(), mine.buffer, ends, mine.kept)
         loop = asyncio.get_running_loop()
         await loop.create_connection(lambda: talking, sock=made)
         try:

@@ -7,9 +7,12 @@ https://docs.python.org/3/library/asyncio-protocol.html
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
+from weakref import ref
 
 from sessions_kms.aws.http1.answer import Answer, AnswerReader
+from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.transport.channel import Channel, heard
+from sessions_kms.aws.transport.kept import Kept
 from sessions_kms.aws.transport.watching import watch
 from sessions_kms.concurrency.deadline import Attempt, OutOfTime
 
@@ -27,10 +30,14 @@ class Talking(asyncio.BufferedProtocol):
     else here. Never one for two loops: two threads may read at one time.
     """
 
-    def __init__(self, channel: Channel, buffer: memoryview, ends: float) -> None:
+    def __init__(
+        self, channel: Channel, buffer: memoryview, ends: float, kept: "Kept[Talking]"
+    ) -> None:
         self.channel = channel
         self._buffer = buffer
         self.ends = ends
+        self._kept = ref(kept)  # which has this one
+        self.is_distrusted = False
         self.is_resumable = False  # Nothing is known by which its session is resumed.
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -54,12 +61,22 @@ class Talking(asyncio.BufferedProtocol):
             return answer
 
         turn = _Turn(hear, attempt, self._loop)
-        answer = await self._talk(self.channel.sealed(request), turn, attempt.to_read())
-        return cast("Answer", answer)
+        outcome = await self._talk(self.channel.sealed(request), turn, attempt.to_read())
+        if self.is_distrusted:  # Another task found out meanwhile.
+            raise GarbledAnswer
+        answer = cast("Answer", outcome)
+        answer.connection = self
+        return answer
 
     def is_quiet(self) -> bool:
         """Tell whether it stands and nothing can be read, nor what the loop has not seen yet."""
-        return self._transport is not None and not self._speaks()
+        return self._transport is not None and not (self.is_distrusted or self._speaks())
+
+    def distrust(self) -> None:
+        """Close it if it is idle; another task that uses it believes no answer of it."""
+        self.is_distrusted = True
+        if (kept := self._kept()) is not None:
+            kept.remove(self)
 
     def close(self) -> None:
         """Close it."""

@@ -16,14 +16,25 @@ from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire import base64_text
 from sessions_kms.aws.wire.attribute_values import read_item
-from sessions_kms.aws.wire.compact import BEFORE_MAX, with_item_last
-from sessions_kms.aws.wire.shapes import ANSWERS, ERRORS, Leaf, ListOf, MapOf, Shape, Structure
+from sessions_kms.aws.wire.compact import BESIDE_MAX, with_item_last, with_old_item_first
+from sessions_kms.aws.wire.shapes import (
+    ANSWERS,
+    ERRORS,
+    MEMBERS,
+    Leaf,
+    ListOf,
+    MapOf,
+    Shape,
+    Structure,
+)
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
 OK: Final = 200  # as a number: to ask HTTPStatus for it takes a function of Python's
 GET_ITEM: Final = "GetItem"
+ITEM_CUT: Final = "Item", with_item_last
+OLD_ITEM_CUT: Final = "Attributes", with_old_item_first
 
 _TYPES: Final = {
     Leaf.TEXT: (str,),
@@ -51,19 +62,33 @@ def read(operation: str, answer: Answer) -> dict[str, Any]:
 def _said(operation: str, body: bytes) -> dict[str, Any]:
     __traceback_hide__ = True
     text = _text(body)
-    cut = with_item_last(text) if operation == GET_ITEM else None
-    text, item = cut or (text, None)
-    said = _consumed(operation, text) if len(text) <= BEFORE_MAX else None
+    name, cut = ITEM_CUT if operation == GET_ITEM else OLD_ITEM_CUT
+    text, item = cut(text) or (text, None)
+    said = _consumed(operation, text) if len(text) <= BESIDE_MAX else None
     if said is None:
-        said = _read(ANSWERS[operation], _parsed(text))
-    return dict(said) if item is None else {**said, "Item": item}
+        said = _members(operation, text)
+    if item is None:
+        return dict(said)
+    if name not in ANSWERS[operation].members:
+        raise GarbledAnswer
+    return {**said, name: item}
+
+
+def _members(operation: str, text: str) -> dict[str, Any]:
+    """Return the members of an answer. One with a member of another operation is garbled."""
+    __traceback_hide__ = True
+    parsed, shape = _parsed(text), ANSWERS[operation]
+    said: dict[str, Any] = _read(shape, parsed)
+    if not MEMBERS.isdisjoint(parsed.keys() - shape.members.keys()):
+        raise GarbledAnswer
+    return said
 
 
 @lru_cache(maxsize=64)  # Most answers say this and no more, in a few ways.
 def _consumed(operation: str, text: str) -> Mapping[str, Any] | None:
     """Return what an answer says, to be looked at, if that is what was consumed and no more."""
     __traceback_hide__ = True
-    said: dict[str, Any] = _read(ANSWERS[operation], _parsed(text))
+    said = _members(operation, text)
     return said if said.keys() == {"ConsumedCapacity"} else None
 
 

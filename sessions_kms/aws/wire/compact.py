@@ -1,6 +1,6 @@
-"""An answer with an item last, in the very form in which DynamoDB writes it, cut up without JSON.
+"""An answer with one item, in the very form in which DynamoDB writes it, cut up without JSON.
 
-The text of an answer enters; the JSON before the item leaves, and the item; or None: then it has
+The text of an answer enters; the JSON beside the item leaves, and the item; or None: then it has
 another form, or is garbled, and a reader of JSON is to look. Where a body has no backslash, `"`
 does nothing but begin and end texts, so of what is between them every second piece is a text.
 JSON's own reader has a function asked about each object, and walks over a large value twice.
@@ -13,17 +13,23 @@ from typing import Any, Final, NamedTuple
 from sessions_kms.aws.wire import base64_text
 from sessions_kms.aws.wire.attribute_values import Item
 
-BEFORE_MAX: Final = 1024  # letters before an item
+BESIDE_MAX: Final = 1024  # letters before or after an item
 AROUND_MAX: Final = 2048  # letters of an item that are none of its values
 
 LONG: Final = 4 * 1024  # letters, more of which are searched, and not looked at one by one
 
+# Letters of a value, those of a wrapped data key at most: of an item that was there before a write,
+# values that are longer are left out. Nobody needs them, and to decode a ciphertext takes long.
+OLD_MAX: Final = 8 * 1024
+
 _BEGINS: Final = '},"Item":{"'
+_OLD_BEGINS: Final = '{"Attributes":{"'
+_OLD_ENDS: Final = '"}},"ConsumedCapacity":'
 _PIECES: Final = 6  # of a value: its name `":{"` its type `":"` what it holds `"},"`
 
 
 def with_item_last(text: str) -> tuple[str, Item] | None:
-    """Return the JSON of an answer without its item, and that. Raises GarbledAnswer.
+    """Return the JSON of an answer without its `Item`, and that. Raises GarbledAnswer.
 
     The item is the whole object's own if what is before it is JSON, and has none.
     """
@@ -31,14 +37,30 @@ def with_item_last(text: str) -> tuple[str, Item] | None:
     if not text.isascii() or "\\" in text:
         return None
     before, begins, after = text.partition(_BEGINS)
-    is_one = begins and len(before) <= BEFORE_MAX and '"Item"' not in before
-    item = _item(after.split('"') if len(after) <= LONG else _pieces(after)) if is_one else None
+    is_one = begins and len(before) <= BESIDE_MAX and '"Item"' not in before
+    item = _item(_pieces(after)) if is_one else None
     return None if item is None else (f"{before}}}}}", item)
+
+
+def with_old_item_first(text: str) -> tuple[str, Item] | None:
+    """Return the JSON of an answer without its `Attributes`, and their short values.
+
+    Raises GarbledAnswer.
+    """
+    __traceback_hide__ = True
+    if not text.startswith(_OLD_BEGINS) or not text.isascii() or "\\" in text:
+        return None
+    old, ends, after = text.removeprefix(_OLD_BEGINS).rpartition(_OLD_ENDS)
+    is_one = ends and len(after) <= BESIDE_MAX and '"Attributes"' not in after
+    item = _item(_pieces(f'{old}"}}}}}}'), at_most=OLD_MAX) if is_one else None
+    return None if item is None else (f'{{"ConsumedCapacity":{after}', item)
 
 
 def _pieces(text: str) -> list[str]:
     """Return what `text.split('"')` does."""
     __traceback_hide__ = True
+    if len(text) <= LONG:
+        return text.split('"')
     pieces: list[str] = []
     begin = 0
     while (until := begin + LONG) < len(text) and (end := text.find('"', until)) >= 0:
@@ -48,7 +70,8 @@ def _pieces(text: str) -> list[str]:
     return pieces + text[begin:].split('"')
 
 
-def _item(pieces: list[str]) -> Item | None:
+def _item(pieces: list[str], at_most: int | None = None) -> Item | None:
+    """Return an item, without values of more letters than that."""
     __traceback_hide__ = True
     held: list[Any] = pieces[4::_PIECES]
     del pieces[4::_PIECES]
@@ -61,11 +84,23 @@ def _item(pieces: list[str]) -> Item | None:
         return None
     if not "".join(compress(held, form.are_texts)).isprintable():
         return None  # JSON may have to write it otherwise.
+    if at_most is not None:
+        return _short_values(form, held, at_most)
     binary = base64_text.read_each(compress(held, form.are_binary))
     for number, value in zip(form.binary, binary, strict=True):
         held[number] = value
     named = zip(form.names, form.kinds, held, strict=True)
     return {name: {kind: value} for name, kind, value in named}
+
+
+def _short_values(form: "_Form", held: list[str], at_most: int) -> Item:
+    __traceback_hide__ = True
+    named = zip(form.names, form.kinds, held, strict=True)
+    return {
+        name: {kind: base64_text.read(value) if kind == "B" else value}
+        for name, kind, value in named
+        if len(value) <= at_most
+    }
 
 
 class _OtherForm(Exception):

@@ -8,21 +8,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.http1.request import opening, post
 from sessions_kms.aws.wire import answer_json, request_json
-from sessions_kms.aws.wire.shapes import REQUESTS
+from sessions_kms.aws.wire.shapes import DETAILS, REQUESTS
 from sessions_kms.aws.wire.sigv4 import Credentials, Signer, Signing
 
 SERVICE: Final = "dynamodb"
 TRANSACTION: Final = "TransactWriteItems"
 TOKEN: Final = "ClientRequestToken"  # noqa: S105 - the name of a parameter
 CAPACITY: Final = "ReturnConsumedCapacity"
+TOTAL: Final = "TOTAL"
+QUERY: Final = "Query"
 NOTHING: Final = frozenset({"ResponseMetadata"})
+CONDITION_FAILED: Final = "ConditionalCheckFailedException"
+OF_TRANSACTIONS: Final = frozenset(
+    {
+        "IdempotentParameterMismatchException",
+        "TransactionCanceledException",
+        "TransactionInProgressException",
+    }
+)
 HEADERS: Final = {
     name: {
         "X-Amz-Target": f"DynamoDB_20120810.{name}",
@@ -108,11 +118,54 @@ class Exchange:
         Raises botocore's ClientError, or GarbledAnswer, also for what answers another request.
         """
         __traceback_hide__ = True
+        if answer.status != answer_json.OK:
+            self._fail(answer)
         said = answer_json.read(self._operation, answer)
-        # Not even what was asked for of every answer is there, or it tells of another item.
-        if said.keys() <= NOTHING and CAPACITY in self._params:
-            raise GarbledAnswer
-        item: Mapping[str, Any] | None = said.get("Item")
-        if item is not None and not self._params["Key"].items() <= item.items():
-            raise GarbledAnswer
-        return said
+        if self._is_answered_by(said):
+            return said
+        raise GarbledAnswer
+
+    def _is_answered_by(self, said: Mapping[str, Any]) -> bool:
+        """Tell whether nothing that an answer says shows that it answers another request."""
+        params = self._params
+        asked, told = params.get(CAPACITY), said.get("ConsumedCapacity")
+        if told is not None:
+            if asked is None or not self._is_of_tables(told, detailed=asked != TOTAL):
+                return False
+        elif asked is not None and said.keys() <= NOTHING:
+            return False
+        if (item := said.get("Item")) is not None:
+            return bool(params["Key"].items() <= item.items())
+        if "Attributes" in said:
+            return bool(params.get("ReturnValues", "NONE") != "NONE")
+        return self._operation != QUERY or asked is None or "Items" in said
+
+    def _is_of_tables(self, capacity: Any, *, detailed: bool) -> bool:
+        """Tell whether this is the capacity of what was asked about, told as it was asked for."""
+        if isinstance(capacity, list):  # as that of a transaction is, and no other
+            tables = {
+                member["TableName"]
+                for action in self._params["TransactItems"]
+                for member in action.values()
+            }
+            return all(each.get("TableName") in tables for each in capacity)
+        if not detailed and not DETAILS.isdisjoint(capacity):
+            return False
+        return bool(capacity.get("TableName") == self._params.get("TableName"))
+
+    def _fail(self, answer: Answer) -> NoReturn:
+        """Raise the error that an answer tells, if this request can have it."""
+        __traceback_hide__ = True
+        from botocore.exceptions import ClientError
+
+        try:
+            answer_json.read(self._operation, answer)
+        except ClientError as exc:
+            if self._may_fail_by(exc.response["Error"]["Code"]):
+                raise
+        raise GarbledAnswer  # Outside the handler: its error holds the body.
+
+    def _may_fail_by(self, code: str) -> bool:
+        if code == CONDITION_FAILED:
+            return "ConditionExpression" in self._params
+        return code not in OF_TRANSACTIONS or self._operation == TRANSACTION

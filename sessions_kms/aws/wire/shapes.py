@@ -152,6 +152,28 @@ ANSWERS: Final[Mapping[str, Structure]] = {
     ),
 }
 
+# The members of the answers to all operations that read or write items, those too that are not
+# asked here. One of them in an answer to an operation that has none of the name answers another
+# request; a name that is not among them may be new.
+MEMBERS: Final = frozenset(
+    {
+        "Attributes",
+        "ConsumedCapacity",
+        "Count",
+        "Item",
+        "ItemCollectionMetrics",
+        "Items",
+        "LastEvaluatedKey",
+        "NextToken",
+        "Responses",
+        "ScannedCount",
+        "UnprocessedItems",
+        "UnprocessedKeys",
+    }
+)
+# What the capacity of a whole table is not told by: `TOTAL` asks for a sum alone.
+DETAILS: Final = frozenset({"Table", "LocalSecondaryIndexes", "GlobalSecondaryIndexes"})
+
 _MESSAGE: Final = Structure({"message": TEXT})
 _REASONS: Final = ListOf(Structure({"reason": TEXT, "resource": TEXT}))
 _THROTTLED: Final = Structure({"message": TEXT, "ThrottlingReasons": _REASONS})

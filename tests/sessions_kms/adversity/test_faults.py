@@ -122,10 +122,9 @@ NOT_RETRIED: dict[str, Fault] = {
     "condition failed on nothing": error("ConditionalCheckFailedException", Item={}),
     "condition failed on nonsense": error("ConditionalCheckFailedException", Item={"id": 5}),
 }
+# A failed condition is none of these: a read has none, so that it answers another request.
 SAID = {
     "access denied",
-    "condition failed",
-    "condition failed on nothing",
     "credentials expired",
     "error without a type",
     "transaction in conflict",

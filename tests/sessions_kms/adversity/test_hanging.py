@@ -58,6 +58,7 @@ def test_table_that_hangs_is_asked_nothing_but_probes_until_it_answers(
     hasty()
     hang(faulty.table)
     faulty.table.operations.clear()
+    faulty.table.requests.clear()
     for _ in range(TIMEOUTS):
         with pytest.raises(TableUnavailable):
             load(key)

@@ -77,21 +77,38 @@ def changed(url: str, change: Callable[[dict[str, Any]], None]) -> Fault:
     def forward(exchange: Exchange) -> Answer:
         body = json.loads(exchange.body)
         change(body)
-        connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
-        try:
-            headers = {
-                "X-Amz-Target": f"DynamoDB_20120810.{exchange.operation}",
-                "Content-Type": "application/x-amz-json-1.0",
-                "Authorization": "AWS4-HMAC-SHA256 Credential=testing/20260101/"
-                f"{REGION}/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
-            }
-            connection.request("POST", "/", json.dumps(body), headers)
-            got = connection.getresponse()
-            return Answer(got.status, {}, got.read())
-        finally:
-            connection.close()
+        return asked(url, exchange.operation, body)
 
     return forward
+
+
+def asked(url: str, operation: str, body: dict[str, Any]) -> Answer:
+    connection = HTTPConnection(urlsplit(url).netloc, timeout=10)
+    try:
+        headers = {
+            "X-Amz-Target": f"DynamoDB_20120810.{operation}",
+            "Content-Type": "application/x-amz-json-1.0",
+            "Authorization": "AWS4-HMAC-SHA256 Credential=testing/20260101/"
+            f"{REGION}/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+        }
+        connection.request("POST", "/", json.dumps(body), headers)
+        got = connection.getresponse()
+        return Answer(got.status, {}, got.read())
+    finally:
+        connection.close()
+
+
+def said_to_be_applied(url: str) -> Fault:
+    """Answer a put as applied, with the item that it would have replaced, and do nothing."""
+
+    def pretend(exchange: Exchange) -> Answer:
+        body = json.loads(exchange.body)
+        read = {"TableName": body["TableName"], "Key": {"id": body["Item"]["id"]}}
+        stands = json.loads(asked(url, "GetItem", read).body)
+        told = {"Attributes": stands["Item"], "ConsumedCapacity": {"CapacityUnits": 1.0}}
+        return Answer(200, {}, json.dumps(told).encode())
+
+    return pretend
 
 
 def broken_by(
@@ -139,9 +156,11 @@ def unconditional(fault: Fault) -> Fault:
 
 
 @servers
-def test_session_that_outlives_its_time_is_found(store: Store, proxy: FaultProxy) -> None:
+def test_session_that_outlives_its_time_is_found(
+    store: Store, proxy: FaultProxy, roto_url: str
+) -> None:
     # The save that ends it is told to be applied, and is not.
-    expiring = after(7, answer(APPLIED))
+    expiring = after(7, said_to_be_applied(roto_url))
     found = broken_by(store, proxy, "PutItem", expiring, SAVE)
     assert next(iter(found)) == "canary expiry"
     assert found["canary expiry"].detail == "its time is over, and it still is a session"

@@ -27,8 +27,9 @@ from sessions_kms.storage.table import Table, TableSteps
 from tests.support.clock import FakeClock
 
 URL = {"endpoint_url": "aws"}
+ITEM = {"id": {"S": "x"}}
 
-Drive = Callable[[Steps[None]], None]
+Drive = Callable[[Steps[Any]], object]
 
 
 def answered(code: str, status: int = 400) -> ClientError:
@@ -88,14 +89,14 @@ def table_of(client: Any) -> TableSteps:
     return TableSteps(client, name="sessions", pause=lambda _: Pause(0))
 
 
-def written(client: Client) -> Steps[None]:
+def written(client: Client) -> Steps[Any]:
     """Send a write that may not be applied twice."""
-    return table_of(client).put({}, once=True)
+    return table_of(client).put_once(ITEM)
 
 
 def repeated(client: Client) -> Steps[None]:
     """Send a write that may."""
-    return table_of(client).put({})
+    return table_of(client).put(ITEM)
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
@@ -177,7 +178,7 @@ def test_no_pause_is_begun_after_which_no_time_is_left(clock: FakeClock, drive: 
 
     table = TableSteps(never, name="sessions", pause=pause)
     with pytest.raises(NotApplied):
-        drive(table.put({}, once=True))
+        drive(table.put_once(ITEM))
     assert paused == []
 
 
@@ -191,7 +192,7 @@ def test_write_that_is_refused_is_not_sent_again_after_a_pause_that_took_all_tim
         return Pause(0)
 
     with pytest.raises(NotApplied):
-        drive(TableSteps(client, name="sessions", pause=pause).put({}, once=True))
+        drive(TableSteps(client, name="sessions", pause=pause).put_once(ITEM))
     assert client.asked == 1
 
 
@@ -204,7 +205,7 @@ def test_pauses_before_a_refused_write_are_bounded_one_by_one(clock: FakeClock) 
         return Pause(0)
 
     with pytest.raises(NotApplied):
-        Table(client, name="sessions", pause=pause).put({}, once=True)
+        Table(client, name="sessions", pause=pause).put_once(ITEM)
     assert len(paused) == len(PAUSES)
     assert all(0 <= taken <= longest for taken, longest in zip(paused, PAUSES, strict=True))
 

@@ -123,23 +123,25 @@ class MemoryDynamoDB:
     def _put(self, call: Answer) -> Answer:
         item = call["Item"]
         self._check("PutItem", _id(item), call)
+        old = self.items.get(_id(item))
         self.items[_id(item)] = _copied(item)
-        return _whole({}, call)
+        return _whole(_old(old, call), call)
 
     def _delete(self, call: Answer) -> Answer:
         self._check("DeleteItem", _id(call["Key"]), call)
-        self.items.pop(_id(call["Key"]), None)
-        return _whole({}, call)
+        old = self.items.pop(_id(call["Key"]), None)
+        return _whole(_old(old, call), call)
 
     def _update(self, call: Answer) -> Answer:
         item_id = _id(call["Key"])
         self._check("UpdateItem", item_id, call)
-        changed = _copied(self.items.get(item_id) or call["Key"])
+        old = self.items.get(item_id)
+        changed = _copied(old or call["Key"])
         for change in call["UpdateExpression"].removeprefix("SET ").split(", "):
             name, value = change.split(" = ")
             changed[_name(name, call)] = dict(call["ExpressionAttributeValues"][value])
         self.items[item_id] = changed
-        return _whole({}, call)
+        return _whole(_old(old, call), call)
 
     def _transact(self, actions: list[Answer]) -> Answer:
         codes = [self._code(action) for action in actions]
@@ -296,8 +298,15 @@ def _page(items: list[Item], call: Answer, place: Callable[[Item], Any]) -> Answ
     return answer
 
 
+def _old(item: Item | None, call: Mapping[str, Any]) -> Answer:
+    """Return the item that was there before, where the call asks for it."""
+    if item is None or call.get("ReturnValues") != "ALL_OLD":
+        return {}
+    return {"Attributes": _copied(item)}
+
+
 def _whole(answer: Answer, call: Mapping[str, Any]) -> Answer:
     """Return an answer with the capacity that it took, where the call asks for that."""
-    if call.get("ReturnConsumedCapacity") != "TOTAL":
+    if call.get("ReturnConsumedCapacity") not in {"TOTAL", "INDEXES"}:
         return answer
     return answer | {"ConsumedCapacity": {"CapacityUnits": 1.0}}

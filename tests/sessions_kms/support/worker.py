@@ -121,10 +121,10 @@ class Commands:
         translation: Any = import_module("sessions_kms.aws.translation")
         ask = translation.asking
 
-        def slowly(client: Any, operation: str, params: Mapping[str, Any]) -> Slowly:
+        def slowly(client: Any, operation: str, *more: Any) -> Slowly:
             if operation == "put_item":
                 self._writes.append(1)
-            return Slowly(ask(client, operation, params), seconds / 2)
+            return Slowly(ask(client, operation, *more), seconds / 2)
 
         translation.asking = slowly
 

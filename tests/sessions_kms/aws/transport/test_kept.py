@@ -83,6 +83,24 @@ def test_ages_of_those_made_at_once_differ() -> None:
     assert all(AGE / 2 < end - NOW <= AGE for end in ends)
 
 
+def test_another_one_is_taken_than_those_and_they_stay_in_their_order(clock: FakeClock) -> None:
+    kept, made = keeping(clock, 4)
+    assert kept.take((made[3], made[2])) is made[1]
+    assert kept.take(made) is None
+    assert [kept.take() for _ in range(4)] == [made[3], made[2], made[0], None]
+    assert not any(each.closed for each in made)
+
+
+def test_one_that_is_removed_is_closed_only_if_it_is_idle(clock: FakeClock) -> None:
+    kept, made = keeping(clock, 2)
+    used = kept.take()
+    assert used is made[1]
+    for each in made:
+        kept.remove(each)
+    assert [each.closed for each in made] == [True, False]
+    assert kept.all() == []
+
+
 def test_all_are_closed(clock: FakeClock) -> None:
     kept, made = keeping(clock, 3)
     kept.close()

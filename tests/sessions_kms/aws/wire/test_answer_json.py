@@ -303,6 +303,55 @@ def test_item_that_comes_last_and_is_garbled_is_refused(body: bytes) -> None:
     assert ours("GetItem", answer(body)) is GarbledAnswer
 
 
+def with_old(item: str, after: str = '{"TableName":"a","CapacityUnits":1}') -> bytes:
+    return f'{{"Attributes":{{{item}}},"ConsumedCapacity":{after}}}'.encode()
+
+
+OLD_READ_FAST = [
+    with_old('"id":{"S":"x"},"n":{"N":"1"},"b":{"B":"AA=="},"none":{"S":""}'),
+    with_old('"id":{"S":"x"}', '{"TableName":"a","Table":{"CapacityUnits":1.0}}'),
+]
+OLD_READ_BY_JSON = [
+    with_old('"id":{"S":"\\u0041"}'),
+    with_old('"id":{"S":"ü"}'),
+    with_old('"id":{"S":"x"},"f":{"BOOL":true}'),
+    with_old(""),
+    b'{"ConsumedCapacity":{},"Attributes":{"id":{"S":"x"}}}',
+]
+OLD_REFUSED = [
+    with_old('"id":{"S":"x"},"id":{"S":"y"}'),
+    with_old('"id":{"B":"AA="}'),
+    with_old('"id":{"X":"x"}'),
+    with_old('"id":{"S":"x"}')[:-1],
+    with_old('"id":{"S":"x"}') + b"}",
+    with_old('"id":{"S":"x"}', '{},"Attributes":{"id":{"S":"y"}}'),
+    with_old('"id":{"S":"x"}', '{},"Item":{"id":{"S":"y"}}'),
+]
+
+
+@pytest.mark.parametrize("body", [*OLD_READ_FAST, *OLD_READ_BY_JSON])
+@pytest.mark.parametrize("operation", ["PutItem", "UpdateItem", "DeleteItem"])
+def test_old_item_is_read_as_boto_reads_it(body: bytes, operation: str, boto: Boto) -> None:
+    assert ours(operation, answer(body)) == boto.read(operation, answer(body))
+    assert (compact_form.with_old_item_first(body.decode()) is not None) is (body in OLD_READ_FAST)
+
+
+@pytest.mark.parametrize("body", OLD_REFUSED)
+def test_old_item_that_is_garbled_is_refused(body: bytes) -> None:
+    assert ours("PutItem", answer(body)) is GarbledAnswer
+
+
+@pytest.mark.parametrize("operation", ["GetItem", "Query", "TransactWriteItems"])
+def test_old_item_is_none_of_an_operation_that_has_none(operation: str) -> None:
+    assert all(ours(operation, answer(body)) is GarbledAnswer for body in OLD_READ_FAST)
+
+
+def test_long_values_of_an_old_item_are_left_out() -> None:
+    at_most, longer = ("A" * size for size in (compact_form.OLD_MAX, compact_form.OLD_MAX + 4))
+    body = with_old(f'"id":{{"S":"x"}},"a":{{"B":"{at_most}"}},"b":{{"B":"{longer}"}}')
+    assert ours("PutItem", answer(body))["Attributes"].keys() == {"id", "a"}
+
+
 def test_answers_share_nothing_that_their_readers_change() -> None:
     for body in (compact('"id":{"S":"x"}'), b'{"ConsumedCapacity":{}}'):
         one, other = (ours("GetItem", answer(body)) for _ in range(2))

@@ -9,12 +9,13 @@ import botocore.session
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import ClientError
 
 from sessions_kms.aws.http1.answer import Answer
 from sessions_kms.aws.http1.endpoint import Endpoint
 from sessions_kms.aws.http1.garbled import GarbledAnswer
 from sessions_kms.aws.wire.exchange import Exchange, Target
-from sessions_kms.aws.wire.shapes import REQUESTS
+from sessions_kms.aws.wire.shapes import ANSWERS, MEMBERS, REQUESTS
 from tests.sessions_kms.aws.wire.boto_reading import METHODS
 from tests.sessions_kms.aws.wire.test_request_json import example
 
@@ -109,12 +110,15 @@ def test_transaction_that_is_asked_again_is_the_same_one() -> None:
 
 @pytest.mark.parametrize("operation", REQUESTS)
 def test_every_operation_goes_and_comes(operation: str) -> None:
-    exchange = Exchange(TARGET, operation, example(REQUESTS[operation]))
+    asked = example(REQUESTS[operation])
+    exchange = Exchange(TARGET, operation, asked)
     _, headers, _ = parsed(exchange.request(CREDENTIALS, SECOND))
     assert headers["X-Amz-Target"] == f"DynamoDB_20120810.{operation}"
-    capacity: Any = [] if operation == "TransactWriteItems" else {}
-    answer = exchange.answered(said({"ConsumedCapacity": capacity}))
-    assert answer.keys() == {"ConsumedCapacity", "ResponseMetadata"}
+    capacity: Any = {"TableName": asked.get("TableName")}
+    told = {"ConsumedCapacity": [] if operation == "TransactWriteItems" else capacity}
+    more: dict[str, Any] = {"Items": []} if operation == "Query" else {}
+    answer = exchange.answered(said(told | more))
+    assert answer.keys() == {*told, *more, "ResponseMetadata"}
 
 
 def test_nothing_of_a_request_is_shown() -> None:
@@ -156,6 +160,14 @@ def said(body: dict[str, Any]) -> Answer:
     return Answer(200, {}, json.dumps(body).encode(), keeps_alive=True)
 
 
+def is_believed(operation: str, asked: dict[str, Any], body: dict[str, Any]) -> bool:
+    try:
+        Exchange(TARGET, operation, asked).answered(said(body))
+    except GarbledAnswer:
+        return False
+    return True
+
+
 MINE, HERS = {"id": {"S": "mine"}, "a": {"N": "1"}}, {"id": {"S": "hers"}}
 CAPACITY = {"ConsumedCapacity": {"TableName": "table", "CapacityUnits": 1.0}}
 ASKED = {"TableName": "table", "ReturnConsumedCapacity": "TOTAL"}
@@ -178,3 +190,72 @@ def test_answer_that_tells_nothing_of_what_was_asked_for_is_not_believed(operati
         Exchange(TARGET, operation, asked).answered(said({}))
     del asked["ReturnConsumedCapacity"]
     assert Exchange(TARGET, operation, asked).answered(said({}))
+
+
+READ = {"TableName": "table", "Key": {"id": {"S": "mine"}}, "ReturnConsumedCapacity": "TOTAL"}
+DELETE = READ | {"ReturnConsumedCapacity": "INDEXES", "ReturnValues": "ALL_OLD"}
+QUERIED = {"TableName": "table", "ReturnConsumedCapacity": "TOTAL"}
+MOVE = {
+    "TransactItems": [{"Delete": {"TableName": "table", "Key": {"id": {"S": "mine"}}}}],
+    "ReturnConsumedCapacity": "INDEXES",
+}
+OTHER_TABLE = {"ConsumedCapacity": {"TableName": "other", "CapacityUnits": 1.0}}
+NO_TABLE = {"ConsumedCapacity": {"CapacityUnits": 1.0}}
+DETAILED = {"ConsumedCapacity": CAPACITY["ConsumedCapacity"] | {"Table": {"CapacityUnits": 1.0}}}
+LIST = {"ConsumedCapacity": [CAPACITY["ConsumedCapacity"]]}
+
+
+@pytest.mark.parametrize(
+    ("operation", "asked", "mine", "others"),
+    [
+        ("GetItem", READ, CAPACITY, [OTHER_TABLE, NO_TABLE, DETAILED, LIST]),
+        ("DeleteItem", DELETE, DETAILED, [OTHER_TABLE, NO_TABLE, LIST]),
+        ("TransactWriteItems", MOVE, LIST, [CAPACITY, {"ConsumedCapacity": [{"TableName": "o"}]}]),
+        ("Query", QUERIED, CAPACITY | {"Items": []}, [CAPACITY, OTHER_TABLE | {"Items": []}]),
+    ],
+)
+def test_capacity_of_another_form_or_table_answers_another_request(
+    operation: str, asked: dict[str, Any], mine: dict[str, Any], others: list[dict[str, Any]]
+) -> None:
+    assert is_believed(operation, asked, mine)
+    assert not any(is_believed(operation, asked, other) for other in others)
+
+
+def test_what_was_not_asked_for_answers_another_request() -> None:
+    silent = {name: READ[name] for name in ("TableName", "Key")}
+    assert not is_believed("GetItem", silent, CAPACITY)
+    old = {"Attributes": MINE} | DETAILED
+    assert is_believed("DeleteItem", DELETE, old)
+    assert not is_believed("DeleteItem", DELETE | {"ReturnValues": "NONE"}, old)
+
+
+@pytest.mark.parametrize("operation", ["GetItem", "DeleteItem"])
+def test_member_of_another_operation_answers_another_request(operation: str) -> None:
+    asked, own = (READ, "Item") if operation == "GetItem" else (DELETE, "Attributes")
+    for name in MEMBERS - {own, "ConsumedCapacity"} - ANSWERS[operation].members.keys():
+        values: list[Any] = [None, [], {}, 0]
+        for value in values:
+            assert not is_believed(operation, asked, {name: value} | CAPACITY), name
+
+
+@pytest.mark.parametrize(
+    ("code", "believed_by"),
+    [
+        ("ConditionalCheckFailedException", {"conditional"}),
+        ("TransactionCanceledException", {"move"}),
+        ("ThrottlingException", {"read", "delete", "conditional", "move"}),
+    ],
+)
+def test_error_that_a_request_cannot_have_answers_another_one(
+    code: str, believed_by: set[str]
+) -> None:
+    error = Answer(400, {}, json.dumps({"__type": code}).encode(), keeps_alive=True)
+    requests: dict[str, tuple[str, dict[str, Any]]] = {
+        "read": ("GetItem", READ),
+        "delete": ("DeleteItem", DELETE),
+        "conditional": ("DeleteItem", DELETE | {"ConditionExpression": "a = b"}),
+        "move": ("TransactWriteItems", MOVE),
+    }
+    for name, (operation, asked) in requests.items():
+        with pytest.raises(ClientError if name in believed_by else GarbledAnswer):
+            Exchange(TARGET, operation, asked).answered(error)

@@ -9,6 +9,7 @@ import pytest
 from sessions_kms.aws.wire.shapes import (
     ANSWERS,
     ERRORS,
+    MEMBERS,
     REQUESTS,
     Leaf,
     ListOf,
@@ -26,6 +27,7 @@ LEGACY = {
     "QueryFilter",
 }
 UNUSED = {"VectorIndexes"}  # the capacity that an index of vectors used; older models have none
+NEWER = {"SearchResults"}  # of the search for vectors, which older models have not
 TYPES = {
     "string": Leaf.TEXT,
     "boolean": Leaf.FLAG,
@@ -85,3 +87,10 @@ def test_transactions_alone_have_a_token_that_boto_adds(model: Any) -> None:
     tokens = {name: model.operation_model(name).idempotent_members for name in REQUESTS}
     assert tokens.pop("TransactWriteItems") == ["ClientRequestToken"]
     assert not any(tokens.values())
+
+
+def test_members_are_those_of_all_operations_that_tell_their_capacity(model: Any) -> None:
+    theirs = [model.operation_model(name).output_shape for name in model.operation_names]
+    named = {each for shape in theirs if shape for each in shape.members}
+    told = [shape.members for shape in theirs if shape and "ConsumedCapacity" in shape.members]
+    assert {each for members in told for each in members} - NEWER <= MEMBERS <= named
