@@ -217,7 +217,7 @@ class GatewayHandler(ASGIHandler):
     async def _at_once(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer who asks for health, without waiting in a line: busy must not look broken.
 
-        What is said of a body is nobody's business here.
+        Headers about a body are dropped, since nothing here reads one.
         """
         headers = [pair for pair in scope.get("headers", ()) if pair[0].lower() not in ABOUT_BODY]
         try:

@@ -21,7 +21,11 @@ PREFIXES = (b"__Host-", b"__Secure-")
 # Bytes of a name and its value together: browsers store no cookie that is longer.
 # https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis-20#section-5.6
 COOKIE_SIZE = 4096
-NEXT = rb"(?:-next-[A-Za-z0-9_-]{8})?"  # the key that a session was given while it was not told
+INFIX = b"-next-"
+NEXT = (
+    rb"(?:" + INFIX + rb"[A-Za-z0-9_-]{8})?"
+)  # the key that a session was given while it was not told
+NEXT_SIZE = 128  # bytes of a `-next-` value, which is a key and the beginning of an id
 # Python's http.cookies sets a token's characters, and the colon. All others may be stripped, by
 # whatever decodes them.
 SET_BY_PYTHON = (string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~:").encode()
@@ -69,7 +73,14 @@ class Rules:
         if not self.strict:
             return header.split(b";")
         found: list[bytes] = self._own_pairs.findall(header)
-        return [pair for pair in found if len(pair.strip(b" ")) <= COOKIE_SIZE + len(b"=")]
+        return [pair for pair in found if self._has_room(pair)]
+
+    def _has_room(self, pair: bytes) -> bool:
+        """Return True if a cookie of ours is no longer than it may be."""
+        name, _, value = pair.strip(b" ").partition(b"=")
+        if INFIX in name and name not in self.others:
+            return len(value) <= NEXT_SIZE
+        return len(name) + len(value) <= COOKIE_SIZE
 
     @cached_property
     def _own_pairs(self) -> re.Pattern[bytes]:

@@ -137,6 +137,7 @@ def all_of(routes: list[Route], cookie: bytes) -> Iterator[Case]:
         yield from _headers(route)
         yield from _many_fields(route)
         yield from _cookies(route)
+        yield from _at_once(route)
     yield from _paths(cookie)
     yield from _queries(cookie)
     yield from _bodies(cookie)
@@ -194,6 +195,26 @@ def _cookies(route: Route) -> Iterator[Case]:
         own = (filled(name + b'="', part, COOKIE - 2) + b'"' for name in OWN_COOKIES)
         content = request(b"GET", route.path, (*others, (b"Cookie", mine + b"; ".join(own))))
         yield Case("Cookie", b"our own: " + part, route.name, content)
+
+
+def _at_once(route: Route) -> Iterator[Case]:
+    """Yield heads in which everything is long at once, up to the size of a head."""
+    mine = tuple(pair for pair in route.own if pair[0] != b"Cookie")
+    session = b"".join(value + b"; " for name, value in route.own if name == b"Cookie")
+    for part in (b"%", b"&", b"%41"):
+        for size in (TARGET, 4096):
+            target = filled(route.path + b"?", part, size)
+            own = (filled(name + b'="', b"\\", COOKIE - 2) + b'"' for name in OWN_COOKIES[:4])
+            cookies = (session + b"; ".join(own) + b"; " + filled(b"", b"a=;", HEAD))[
+                : HEAD - size - 6000
+            ]
+            headers = (
+                (b"Cookie", cookies),
+                (b"Content-Type", filled(b'a;b="', b";", CONTENT_TYPE)),
+                (b"X-Forwarded-For", filled(b"", b"127.0.0.1,", 4096).strip(b",")),
+            )
+            content = request(b"GET", target, (*mine, *headers))
+            yield Case("everything at once", part, route.name, content)
 
 
 def _paths(cookie: bytes) -> Iterator[Case]:

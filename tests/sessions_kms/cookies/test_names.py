@@ -7,7 +7,7 @@ from django.http import parse_cookie
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sessions_kms.cookies.names import COOKIE_SIZE, PREFIXES, Rules, sift, site_rules
+from sessions_kms.cookies.names import COOKIE_SIZE, NEXT_SIZE, PREFIXES, Rules, sift, site_rules
 from tests.sessions_kms.cookies.test_foreign import ODD
 
 PLAIN = site_rules("sessionid", "csrftoken", "messages")
@@ -192,6 +192,14 @@ def test_strict_site_takes_no_session_that_comes_twice() -> None:
 def test_doubtful_are_names_of_ours_only() -> None:
     assert sift(b"__Host-x=1; __Host-x=2; y=1; y=2", PLAIN).doubtful == frozenset()
     assert sift(b"__Host-sessionid=1; __Host-sessionid=1", HOST).doubtful == {"__Host-sessionid"}
+
+
+def test_next_key_is_absent_at_a_strict_site_where_it_is_longer_than_any() -> None:
+    """There may be many of them, and each would be decoded."""
+    name = b"gateway_sessionid" + NEXT.encode()
+    longest = name + b"=" + b"x" * NEXT_SIZE
+    assert sift(longest, STRICT).header == longest
+    assert sift(longest + b"x; gateway_csrftoken=1", STRICT).header == b"gateway_csrftoken=1"
 
 
 PARTS = (b"\xa0", b"\xa0a", b" ", b"; ", b";", b"=", b"; a=1", b"; __Host-sessionid=1")
