@@ -25,17 +25,17 @@ def respond(_: Connection, head: bytes, body: bytes) -> bytes:
     found = TARGET.search(head)
     assert found is not None, head
     asked: dict[str, Any] = json.loads(body)
+    if found[1] == b"TransactWriteItems":
+        puts = [each["Put"] for each in asked["TransactItems"] if "Put" in each]
+        for put in puts:
+            _keep(put)
+        return _whole({"ConsumedCapacity": [_capacity(puts[0])]})
     told = {"ConsumedCapacity": _capacity(asked)}
     if found[1] == b"GetItem":
         whole, _item = items.get(_place(asked["TableName"], asked["Key"]), (b"", {}))
         return whole or _whole(told)
     if found[1] == b"Query":
         return _whole(told | {"Items": [], "Count": 0, "ScannedCount": 0})
-    if found[1] == b"TransactWriteItems":
-        puts = [each["Put"] for each in asked["TransactItems"] if "Put" in each]
-        for put in puts:
-            _keep(put)
-        return _whole({"ConsumedCapacity": [_capacity(puts[0])]})
     old = _keep(asked) if found[1] == b"PutItem" else None
     returns_old = old and asked.get("ReturnValues") == "ALL_OLD"
     return _whole({"Attributes": old, **told} if returns_old else told)
