@@ -5,6 +5,8 @@ GrantError
 ├── InvalidTarget      another resource than was consented to
 └── InvalidScope       more scope than was consented to
 
+TooManyRefreshes     come again later: nothing was spent
+
 Messages are fixed sentences. What cannot be told is `sessions_kms.StoreUnavailable`.
 """
 
@@ -40,3 +42,11 @@ class InvalidScope(GrantError):
 
     code = "invalid_scope"
     message = "The grant has less scope than is asked for."
+
+
+class TooManyRefreshes(Exception):
+    """A grant is refreshed more often than it may; ``retry_after`` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("The tokens of this grant are refreshed too often.")
+        self.retry_after = retry_after
