@@ -67,7 +67,7 @@ def _opened(request: HttpRequest, token: str, upstream: str) -> HttpResponse | N
         detail = "The access token is not valid, or not any more, or not for this upstream."
         return _refused(request, Problem(401, "invalid_token", detail), invalid=True)
     request.session = session
-    client_calls.mark(request, ClientCall(lambda: _ended(session)))
+    client_calls.mark(request, ClientCall(lambda: _ended(session, token)))
     request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # Django's own switch
     return None
 
@@ -95,8 +95,9 @@ def _is_to_be_saved(request: HttpRequest, response: HttpResponse) -> bool:
     return is_there and session.modified and response.status_code < 500
 
 
-async def _ended(session: GrantStore) -> None:
-    await arun(grants().steps.end(session))
+async def _ended(session: GrantStore, token: str) -> None:
+    __traceback_hide__ = True
+    await arun(grants().steps.end(session, access_token=token))
 
 
 def _has_nothing(request: HttpRequest) -> bool:

@@ -6,6 +6,8 @@ GrantError
 ├── InvalidScope       more scope than was consented to
 └── KeyMissing         this process lacks a key that others have; nothing was spent
 
+TooManyRefreshes     come again later: nothing was spent
+
 Messages are fixed sentences. What cannot be told is `sessions_kms.StoreUnavailable`.
 """
 
@@ -48,3 +50,11 @@ class KeyMissing(GrantError):
 
     code = "temporarily_unavailable"
     message = "This cannot be verified here at the moment. Try again."
+
+
+class TooManyRefreshes(Exception):
+    """A grant is refreshed more often than it may; ``retry_after`` is in seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("The tokens of this grant are refreshed too often.")
+        self.retry_after = retry_after

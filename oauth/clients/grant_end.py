@@ -1,13 +1,16 @@
 """The end of a grant: its session goes, and then what it had of the provider is revoked there.
 
 A grant that nothing leads to but the id of its session (an old token's, or in a list) ends here
-alone: what it held cannot be read.
+alone: what it held cannot be read. The items that a token named are deleted once the session is
+gone; others, of a grant that ended in a list, open nothing.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
+from oauth.clients.exchange import removal
 from oauth.provider.revocation import revoke_soon
 from oauth.signals import grant_ended
 from oauth.tokens import vault
@@ -25,34 +28,40 @@ TOO_MANY = "too_many"  # its person allowed one more than there may be
 
 
 class GrantEnd:
-    """Ends grants. Each verb raises StoreUnavailable unless the session is known to be gone."""
+    """Ends grants. Each verb raises StoreUnavailable unless the session is known to be gone.
+
+    ``items`` are the ids of the items to delete with it.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def of_key(self, key: str, reason: str) -> Steps[None]:
+    def of_key(self, key: str, reason: str, items: Iterable[str]) -> Steps[None]:
         """End the grant whose session has this key."""
         __traceback_hide__ = True
         grant = GrantStore(key)
         if (yield from grant.loading()):
-            yield from self.of(grant, reason)
+            yield from self.of(grant, reason, items)
         else:  # It has ended, or cannot be read.
             yield from ending_of(self._services, id_of(key))
+            removal.remove_soon(self._services, items)
 
-    def of(self, grant: GrantStore, reason: str) -> Steps[None]:
+    def of(self, grant: GrantStore, reason: str, items: Iterable[str]) -> Steps[None]:
         """End a grant that was loaded."""
         __traceback_hide__ = True
         held = {name: vault.load(grant, name) for name in vault.providers(grant)}
         session_id = id_of(grant.session_key or "")
         yield from grant.ending()
+        removal.remove_soon(self._services, items)
         yield Call(tell, (session_id, reason))
         for provider, token_set in held.items():
             if token_set is not None:
                 revoke_soon(self._services, provider, token_set)
 
-    def of_id(self, session_id: str, reason: str) -> Steps[None]:
+    def of_id(self, session_id: str, reason: str, items: Iterable[str]) -> Steps[None]:
         """End the grant whose session has this id."""
         yield from ending_of(self._services, session_id)
+        removal.remove_soon(self._services, items)
         yield Call(tell, (session_id, reason))
 
 

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -19,6 +20,8 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from oauth.clients import live_grants, token
 from oauth.clients.consent import Consent
 from oauth.clients.errors import InvalidGrant, InvalidScope, InvalidTarget
+from oauth.clients.exchange import removal
+from oauth.clients.exchange.named_items import items_answered, items_of
 from oauth.clients.grant_end import REVOKED, GrantEnd
 from oauth.clients.issued import Allowed, Issued
 from oauth.clients.known_grants import KnownGrant, KnownGrants
@@ -30,7 +33,7 @@ from oauth.logout import session_links
 from oauth.provider.token_set import TokenSet
 from oauth.sign_in.session_user import note_password
 from oauth.tokens import vault
-from sessions_kms import GrantStore, about, id_of, user_id_of
+from sessions_kms import GrantStore, StoreUnavailable, about, id_of, user_id_of
 from sessions_kms.concurrency.steps import Call, Steps, blocking
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, TokenSteps
@@ -47,7 +50,7 @@ class GrantSteps:
     def __init__(self, services: Services, lifetimes: Lifetimes) -> None:
         self._services = services
         self._lifetimes = lifetimes
-        self._tokens = TokenSteps(services)
+        self._tokens = TokenSteps(services, removal.of_expired(services))
         self._ends = GrantEnd(services)
         self._known = KnownGrants(services.clock)
 
@@ -132,7 +135,8 @@ class GrantSteps:
         """Give the next pair for a refresh token.
 
         ``arrived_at`` is the services' clock at the arrival of the request. Raises InvalidGrant;
-        InvalidTarget and InvalidScope for more than was consented to, which spend nothing.
+        InvalidTarget and InvalidScope for more than was consented to, and TooManyRefreshes, which
+        spend nothing.
         """
         __traceback_hide__ = True
         if not token.is_token(refresh_token, token.REFRESH):
@@ -158,23 +162,28 @@ class GrantSteps:
             return
         found = yield from self._tokens.find(any_token)
         if isinstance(found, TokenTombstone):
-            yield from self._ends.of_id(found.session, REVOKED)
+            yield from self._ends.of_id(found.session, REVOKED, [found.id])
         if not isinstance(found, SealedToken):
             return
         grant = SealedGrant.from_bytes(found.content)
         if grant.client_id != client_id:
             raise InvalidGrant
-        key = grant.key
+        key, items = grant.key, items_of(grant, found.id)
         if key is None and (content := (yield from self._tokens.answer(any_token))) is not None:
-            key = Answer.from_bytes(content).key
+            answer = Answer.from_bytes(content)
+            key, items = answer.key, items + items_answered(answer, self._tokens.id_of)
         if key is None:
-            yield from self._ends.of_id(grant.session, REVOKED)
+            yield from self._ends.of_id(grant.session, REVOKED, items)
         else:
-            yield from self._ends.of_key(key, REVOKED)
+            yield from self._ends.of_key(key, REVOKED, items)
 
-    def end(self, stored: GrantStore) -> Steps[None]:
-        """End a grant that `session` returned, here and at the provider."""
-        return self._ends.of(stored, REVOKED)
+    def end(self, stored: GrantStore, *, access_token: str) -> Steps[None]:
+        """End a grant that `session` returned for a token, here and at the provider."""
+        __traceback_hide__ = True
+        known = None
+        with suppress(StoreUnavailable):  # Then what the token names stays, and opens nothing.
+            known = yield from self._known_of(access_token)
+        yield from self._ends.of(stored, REVOKED, () if known is None else known.items)
 
     def session(self, access_token: str, *, upstream: str) -> Steps[GrantStore | None]:
         """Return the loaded session of the grant that an access token is good for now.
@@ -211,7 +220,8 @@ class GrantSteps:
         grant = SealedGrant.from_bytes(found.content)
         if grant.key is None:
             return None
-        known = KnownGrant(grant.key, grant.upstream, found.ttl, grant.previous)
+        items = tuple(items_of(grant, found.id))
+        known = KnownGrant(grant.key, grant.upstream, found.ttl, grant.previous, items)
         self._known.keep(token_id, known)
         return known
 

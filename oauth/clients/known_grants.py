@@ -20,12 +20,16 @@ FORGOTTEN_MAX = 10_000
 
 @dataclass(frozen=True, repr=False)
 class KnownGrant:
-    """What an access token opens. ``ends_at`` is in epoch seconds, of the token."""
+    """What an access token opens. ``ends_at`` is in epoch seconds, of the token.
+
+    ``items`` are the ids of the items that it names, to be deleted with the grant.
+    """
 
     key: str
     upstream: str
     ends_at: int
     previous: Previous | None
+    items: tuple[str, ...] = ()
 
 
 class KnownGrants:

@@ -13,6 +13,7 @@ SETTING = "OAUTH_CLIENTS"  # a dict of the names below; each has a default
 
 CODE_AGE = 60  # seconds
 CODE_GRACE = 10  # seconds after a code was spent in which sending it again ends nothing
+TOMBSTONE_AGE = 7 * 24 * 3600  # seconds in which an old refresh token still ends its grant
 UNREDEEMED_AGE = 600  # seconds after which a grant ends whose code nobody redeemed
 LATE = 30  # seconds beyond the grace that an answer stands, for who arrived within it
 

@@ -9,12 +9,12 @@ token ends the grant, since nobody can tell whose the first one was (RFC 9700 se
 The age of a spent token counts to the arrival of who presents it, not to when it was read. A
 code is spent once and never answered again (RFC 6749 section 4.1.2). A client that sends it twice
 at once, or tries again at once, is refused and keeps its grant; a later use ends the grant. A code
-is never made a tombstone: it ends nothing before its verifier was compared.
+is never made a tombstone: it ends nothing before its verifier was compared. Items of tokens that
+are over, or too many, are deleted beside the transaction, and nobody waits for that.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -23,24 +23,22 @@ from django.contrib.sessions.backends.base import UpdateError
 from django.http import HttpRequest
 
 from oauth.clients import token
-from oauth.clients.errors import InvalidGrant, KeyMissing
+from oauth.clients.errors import InvalidGrant, KeyMissing, TooManyRefreshes
+from oauth.clients.exchange import removal
+from oauth.clients.exchange.named_items import items_answered, items_of
+from oauth.clients.exchange.next_pair import Spent, next_pair
 from oauth.clients.grant_end import REUSED, GrantEnd
 from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import CODE_GRACE, LATE, Lifetimes
-from oauth.clients.sealed_grant import Answer, Previous, SealedGrant
+from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
+from oauth.clients.rules import refresh_limit
+from oauth.clients.sealed_grant import Answer, SealedGrant
 from oauth.sign_in.session_user import get_user, is_behind
 from sessions_kms import GrantStore, StoreUnavailable
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread
 from sessions_kms.exceptions import FateUnknown
 from sessions_kms.format.token_tombstone import TokenTombstone
-from sessions_kms.sealed_items.tokens import (
-    Exchange,
-    NewToken,
-    SealedToken,
-    TokenSteps,
-    new_stamp,
-)
+from sessions_kms.sealed_items.tokens import Exchange, SealedToken, TokenSteps
 from sessions_kms.services import Services
 
 REFRESHED = "_grant_refreshed"  # in the session: each refresh is a save of it
@@ -61,11 +59,6 @@ class Presented:
     check: Callable[[SealedGrant], None]
     arrived_at: float
 
-    @property
-    def is_code(self) -> bool:
-        """Whether it is a code."""
-        return token.is_token(self.token, token.CODE)
-
 
 class Spending:
     """One request that presents a code or a refresh token."""
@@ -74,24 +67,39 @@ class Spending:
         self._services = services
         self._lifetimes = lifetimes
         self._presented = presented
-        self._tokens = TokenSteps(services)
+        self._tokens = TokenSteps(services, removal.of_expired(services))
         self._ends = GrantEnd(services)
 
     def issued(self) -> Steps[Issued]:
-        """Return the next pair, or the one that was given for it. Raises GrantError."""
+        """Return the next pair, or the one that was given for it.
+
+        Raises GrantError, or TooManyRefreshes, which spends nothing.
+        """
         __traceback_hide__ = True
         found, grant = yield from self._looked_up()
-        if isinstance(grant, TokenTombstone) or grant.key is None:
-            return (yield from self._again(grant))
+        if isinstance(found, TokenTombstone) or isinstance(grant, TokenTombstone):
+            return (yield from self._again(found, grant))
+        if grant.key is None:
+            return (yield from self._again(found, grant))
+        self._check_rate(grant)
         stored = yield from self._saved(grant.key)
-        answer, exchange = self._exchange(found, grant, grant.key, stored)
-        if not (yield from self._is_done(exchange)):
+        spent = Spent(token=self._presented.token, found=found, grant=grant)
+        pair = next_pair(self._tokens, self._lifetimes, spent, stored)
+        removal.remove_soon(self._services, pair.succession.expired)
+        if not (yield from self._is_done(pair.exchange)):
             found, grant = yield from self._looked_up()
             if isinstance(grant, SealedGrant) and grant.key is not None:
                 raise StoreUnavailable(UNTOLD)
-            if found.stamp != exchange.stamp:
-                return (yield from self._again(grant))
-        return _issued(answer)
+            if found.stamp != pair.exchange.stamp:
+                return (yield from self._again(found, grant))
+        removal.remove_soon(self._services, pair.succession.surplus)
+        return pair.answer.issued(self._services.clock())
+
+    def _check_rate(self, grant: SealedGrant) -> None:
+        """Refuse one refresh too many; whether the grant lives, the next one tells."""
+        wait = refresh_limit.seconds_to_wait(grant.refreshed_at, self._services.clock())
+        if wait:
+            raise TooManyRefreshes(wait)
 
     def _looked_up(self) -> Steps[tuple[Stands, Opens]]:
         """Return what stands, and what that opens, if it may be used so."""
@@ -139,48 +147,16 @@ class Spending:
         except FateUnknown:
             return False
 
-    def _exchange(
-        self, found: Stands, grant: SealedGrant, key: str, stored: GrantStore
-    ) -> tuple[Answer, Exchange]:
-        """Return what is to be answered, and what is to be written for it."""
-        __traceback_hide__ = True
-        now, ends = self._services.clock(), _end_of(stored)
-        spent_at = math.ceil(now)
-        age = max(1, min(self._lifetimes.access_age, ends - int(now)))
-        answer = Answer(
-            key=key,
-            access_token=token.new(token.ACCESS),
-            refresh_token=token.new(token.REFRESH),
-            expires_in=age,
-            scope=grant.scope,
-        )
-        previous = Previous(found.id, spent_at, is_code=self._presented.is_code)
-        content = grant.succeeding(previous).to_bytes()
-        kept = spent_at + self._lifetimes.refresh_grace + LATE
-        exchange = Exchange(
-            expected=found.stamp,
-            stamp=new_stamp(),
-            spent=NewToken(self._presented.token, grant.spent(spent_at).to_bytes(), ends),
-            answer=NewToken(self._presented.token, answer.to_bytes(), kept),
-            successors=(
-                NewToken(answer.refresh_token, content, ends),
-                NewToken(answer.access_token, content, int(now) + age),
-            ),
-            buried=_buried(grant, ends),
-            forgotten=grant.previous.id if grant.previous else None,
-        )
-        return answer, exchange
-
-    def _again(self, spent: Opens) -> Steps[Issued]:
+    def _again(self, found: Stands, spent: Opens) -> Steps[Issued]:
         """Answer a spent token as before; refuse it; or end the grant.
 
         What it opens was checked, so that a code ends nothing without its verifier.
         """
         __traceback_hide__ = True
-        is_code = self._presented.is_code
+        is_code = token.is_token(self._presented.token, token.CODE)
         grace = CODE_GRACE if is_code else self._lifetimes.refresh_grace
         if self._presented.arrived_at - (spent.spent_at or 0) > grace:
-            yield from self._end(spent.session)
+            yield from self._end(found, spent)
         elif isinstance(spent, SealedGrant) and not is_code:
             return (yield from self._answered())
         raise InvalidGrant
@@ -193,40 +169,19 @@ class Spending:
             raise StoreUnavailable(UNTOLD)
         answer = Answer.from_bytes(content)
         yield from self._loaded(answer.key)
-        return _issued(answer)
+        return answer.issued(self._services.clock())
 
-    def _end(self, session: str) -> Steps[None]:
+    def _end(self, found: Stands, spent: Opens) -> Steps[None]:
         """End the grant: with what it has at the provider, while the answer tells its key."""
         __traceback_hide__ = True
+        items = [found.id] if isinstance(spent, TokenTombstone) else items_of(spent, found.id)
         content = yield from self._tokens.answer(self._presented.token)
-        if content is not None:
-            yield from self._ends.of_key(Answer.from_bytes(content).key, REUSED)
-        else:
-            yield from self._ends.of_id(session, REUSED)
-
-
-def _issued(answer: Answer) -> Issued:
-    __traceback_hide__ = True
-    return Issued(answer.access_token, answer.refresh_token, answer.expires_in, answer.scope)
-
-
-def _buried(grant: SealedGrant, ends: int) -> TokenTombstone | None:
-    """Return what takes the place of the token before this one; a code stays as it is."""
-    if grant.previous is None or grant.previous.is_code:
-        return None
-    return TokenTombstone(
-        id=grant.previous.id,
-        session=grant.session,
-        spent_at=grant.previous.spent_at,
-        ttl=ends,
-        stamp=new_stamp(),
-    )
-
-
-def _end_of(stored: GrantStore) -> int:
-    """Return when a grant ends at the latest, in epoch seconds."""
-    end = stored.absolute_end()
-    return 0 if end is None else int(end.timestamp())
+        if content is None:
+            yield from self._ends.of_id(spent.session, REUSED, items)
+            return
+        answer = Answer.from_bytes(content)
+        items += items_answered(answer, self._tokens.id_of)
+        yield from self._ends.of_key(answer.key, REUSED, items)
 
 
 def _has_person(stored: GrantStore) -> bool:

@@ -18,7 +18,7 @@ from sessions_kms.operations.ownership import Ownership
 from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
-from sessions_kms.storage.condition import Condition
+from sessions_kms.storage.condition import Condition, ended_until
 
 
 @dataclass
@@ -123,11 +123,6 @@ class Clearing:
 def created_until(moment: int) -> Condition:
     """Return the condition that an item was created until a moment."""
     return Condition("#createdAt <= :until", {":until": as_number(moment)})
-
-
-def ended_until(moment: int) -> Condition:
-    """Return the condition that an item ended until a moment."""
-    return Condition("#ttl <= :until", {":until": as_number(moment)})
 
 
 def sealed_in(period: int, *, but: bytes | None) -> Condition:

@@ -7,7 +7,7 @@ for as long as it may be asked for again. Knows nothing of who holds tokens, nor
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +33,7 @@ from sessions_kms.format.token_tombstone import (
 )
 from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
-from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, equal
+from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, ended_until, equal
 from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.doubts import once_more
 from sessions_kms.storage.table import has
@@ -85,16 +85,29 @@ class Exchange:
     forgotten: str | None = None
 
 
+def _leave_to_dynamodb(item_id: str, ended_by: int) -> None:
+    """Do nothing about an item that is over: DynamoDB deletes it, days later at times."""
+
+
 def new_stamp() -> bytes:
     """Return a stamp that no other write has."""
     return os.urandom(STAMP_BYTES)
 
 
 class TokenSteps:
-    """The tokens of some services, as steps. All raise StoreUnavailable when they cannot tell."""
+    """The tokens of some services, as steps. All raise StoreUnavailable when they cannot tell.
 
-    def __init__(self, services: Services) -> None:
+    ``on_expired`` is called with the id of an item that a token was shown for and that is over,
+    and with its end in epoch seconds. It must not wait.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        on_expired: Callable[[str, int], object] = _leave_to_dynamodb,
+    ) -> None:
         self._services = services
+        self._on_expired = on_expired
         self._sealing = SealingSteps(services)
         self._table = services.table.steps
 
@@ -159,10 +172,28 @@ class TokenSteps:
             return (yield from self._table.delete(answer_id(of_token)))
         return False
 
+    def remove(self, item_id: str, *, ended_by: int | None = None) -> Steps[bool]:
+        """Delete the item of a token or an answer; if told, only one that ended by then."""
+        when = None if ended_by is None else ended_until(ended_by)
+        return (yield from self._table.delete(item_id, when=when))
+
     def id_of(self, token: str) -> str:
         """Return the id of the item that a token opens."""
         __traceback_hide__ = True
         return token_id(self._services.config.namespace, token)
+
+    @staticmethod
+    def answer_beside(item_id: str) -> str:
+        """Return the id of the answer to a token, by the id of the token's item."""
+        return answer_id(item_id)
+
+    def now(self) -> float:
+        """Return the time, in epoch seconds."""
+        return self._services.clock()
+
+    def has_passed(self, moment: float) -> bool:
+        """Tell whether a moment has passed, as surely as a clock can."""
+        return has_passed(self._services.clock, moment)
 
     def _found(self, item_id: str, token: str) -> Steps[FoundToken]:
         __traceback_hide__ = True
@@ -171,7 +202,7 @@ class TokenSteps:
         if item is None:
             return None
         if (tombstone := token_tombstone_in(item)) is not None:
-            return None if has_passed(self._services.clock, tombstone.ttl) else tombstone
+            return None if self._is_over(item_id, tombstone.ttl) else tombstone
         stamp = binary(item, "stamp", STAMP_BYTES)
         content = yield from self._opened(item, token, TOKEN)
         if content is None:
@@ -189,9 +220,15 @@ class TokenSteps:
         record = SessionRecord.from_item(item, kind)
         if len(record.encrypted_data) > CONTENT_MAX:
             raise InvalidRecord("encryptedData")
-        if has_passed(self._services.clock, record.ttl):
+        if self._is_over(record.id, record.ttl):
             return None
         return (yield from self._sealing.open(record, token))
+
+    def _is_over(self, item_id: str, ttl: int) -> bool:
+        if not self.has_passed(ttl):
+            return False
+        self._on_expired(item_id, ttl)
+        return True
 
     def _sealed(self, new: NewToken, stamp: bytes) -> Steps[Item]:
         __traceback_hide__ = True
@@ -224,6 +261,7 @@ class Tokens:
     begin = blocking(TokenSteps.begin)
     exchange = blocking(TokenSteps.exchange)
     forget = blocking(TokenSteps.forget)
+    remove = blocking(TokenSteps.remove)
 
 
 def _refuse(item_id: str, error: InvalidRecord) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from sessions_kms.format.attributes import Item
+from sessions_kms.format.attributes import Item, as_number
 
 _NAME = re.compile(r"#(\w+)")
 
@@ -46,6 +46,11 @@ ABSENT: Final = Condition("attribute_not_exists(#id)")
 def equal(name: str, value: dict[str, Any]) -> Condition:
     """Return the condition that an attribute has a value."""
     return Condition(f"#{name} = :old", {":old": value}, expected={name: value})
+
+
+def ended_until(moment: int) -> Condition:
+    """Return the condition that an item ended until a moment, in epoch seconds."""
+    return Condition("#ttl <= :until", {":until": as_number(moment)})
 
 
 class Put:

@@ -1,1 +1,1 @@
-"""Models of three protocols, every interleaving of which is checked: see README.md."""
+"""Models of four protocols, every interleaving of which is checked: see README.md."""

@@ -111,7 +111,11 @@ class Model:
                 was[3] if was[0] == "spent" else was[2],
                 was[4] if was[0] == "spent" else was[3],
             )
-        return K, self.put(items, **change)
+        return K, self.put(items, **change | self.minted(now, old, op))
+
+    def minted(self, now, old, op):
+        """Return what a transaction puts besides: `access_tokens` has it."""
+        return {}
 
     def send(self, now, K, items, net, F, op):
         if self.holds(K, items, op):
@@ -467,7 +471,7 @@ class Model:
         if len([g for g in ghosts if g.startswith("code answered")]) > 1:
             yield "C9 a code was answered with tokens twice (RFC 6749 4.1.2: it MUST be denied)"
         ended = any(
-            who in ("E", "T", "V", "Z", "H2") and a[0] != "idle"
+            who in ("E", "T", "V", "X", "Z", "H2") and a[0] != "idle"
             for who, a in zip(self.slots, slots, strict=False)
         )
         for who, (tok, _first, _awaited, status) in clients:

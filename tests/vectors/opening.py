@@ -39,6 +39,11 @@ LIVE = {
     "previous": {"id": ref.token_id(NAMESPACE, OTHER_TOKEN), "spent_at": NOW - 60, "is_code": True},
     "spent_at": None,
 }
+NAMING = LIVE | {
+    "access_tokens": [{"id": ref.token_id(NAMESPACE, ACCESS_TOKEN), "ends_at": NOW + 3600}],
+    "refresh_token": ref.token_id(NAMESPACE, TOKEN),
+    "refreshed_at": [NOW - 59.875, NOW - 1.5],
+}
 SPENT = LIVE | {"key": None, "previous": None, "spent_at": NOW - 60}
 ANSWER = {
     "key": SESSION_KEY,
@@ -46,6 +51,11 @@ ANSWER = {
     "refresh_token": OTHER_TOKEN,
     "expires_in": 3600,
     "scope": "mcp",
+}
+ANSWER_WITH_ENDS = ANSWER | {
+    "access_token_ends_at": NOW + 3600,
+    "refresh_token_ends_at": NOW + 86400,
+    "grant_ends_at": NOW + 604800,
 }
 NONE: Final = {"outcome": "none"}
 CANNOT_TELL: Final = {"outcome": "cannot tell"}
@@ -97,10 +107,10 @@ def sealed(
     return item | {"stamp": {"B": STAMP}}
 
 
-def answer(**members: Any) -> Item:
+def answer(content: Any = ANSWER, **members: Any) -> Item:
     """Return a whole item of an answer."""
     named = {"item_id": ref.answer_id(NAMESPACE, TOKEN)} | members
-    return {name: value for name, value in sealed(ANSWER, **named).items() if name != "stamp"}
+    return {name: value for name, value in sealed(content, **named).items() if name != "stamp"}
 
 
 def tombstone(**changes: Any) -> Item:
@@ -137,6 +147,7 @@ def cases() -> Iterator[tuple[str, Opened]]:
 def _good() -> Iterator[tuple[str, Opened]]:
     for name, description, content in (
         ("live", "A refresh token.", LIVE),
+        ("naming_access_tokens", "One that names the items of access tokens.", NAMING),
         ("spent", "One that was spent: it leads to no key.", SPENT),
         ("unknown_name", "With what a later release may add.", LIVE | {"later": 1}),
     ):
@@ -148,6 +159,14 @@ def _good() -> Iterator[tuple[str, Opened]]:
             description="What was answered for a token.",
             item=answer(),
             expected={"outcome": "answer", "content": ANSWER},
+        ),
+    )
+    yield (
+        "answer_with_ends",
+        Opened(
+            description="One that tells when what was answered ends.",
+            item=answer(ANSWER_WITH_ENDS),
+            expected={"outcome": "answer", "content": ANSWER_WITH_ENDS},
         ),
     )
     yield (

@@ -53,6 +53,8 @@ def server_metadata(request: HttpRequest) -> HttpResponse:
         "token_endpoint_auth_methods_supported": ["none"],
         "revocation_endpoint_auth_methods_supported": ["none"],
         "authorization_response_iss_parameter_supported": True,
+        # draft-ietf-oauth-refresh-token-expiration-03
+        "refresh_token_expiration_types_supported": ["authorization", "token_timeout"],
         "client_id_metadata_document_supported": server.metadata_documents,
     }
     if server.registration:

@@ -13,8 +13,9 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from oauth.clients.endpoints import bodies
-from oauth.clients.endpoints.answers import for_programs, json_answer, not_now
+from oauth.clients.endpoints.answers import for_programs, json_answer, not_now, refusal
 from oauth.clients.endpoints.arrival import arrival_of
+from oauth.clients.errors import TooManyRefreshes
 from oauth.clients.grants import grants
 from oauth.clients.issued import Issued
 from oauth.clients.rules import basic_credentials, resources
@@ -22,6 +23,7 @@ from oauth.clients.rules.parameters import once, required
 from oauth.clients.rules.refusal import (
     INVALID_CLIENT,
     INVALID_TARGET,
+    TEMPORARILY_UNAVAILABLE,
     UNSUPPORTED_GRANT_TYPE,
     Refused,
     UnknownClient,
@@ -29,6 +31,7 @@ from oauth.clients.rules.refusal import (
 from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.exceptions import ProviderBusy
 from oauth.network.concurrency_limit import ConcurrencyLimit
+from sessions_kms import outages
 
 AT_ONCE = 16  # requests of one process, which each ask the store some times
 RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
@@ -50,7 +53,18 @@ def token(request: HttpRequest) -> HttpResponse:
     server = authorization_server()
     _check_client(server, form)
     audience = _audience(server, resource)
-    return _one_of_few(lambda: _answer(give(form, audience, arrived_at)))
+
+    def answer() -> HttpResponse:
+        __traceback_hide__ = True
+        try:
+            return _answer(give(form, audience, arrived_at))
+        except TooManyRefreshes as error:
+            again = {"Retry-After": str(error.retry_after)}
+            response = refusal(TEMPORARILY_UNAVAILABLE, str(error), 503, again)
+            outages.log_refusal(request, str(error), response)  # One client's: no outage.
+            return response
+
+    return _one_of_few(answer)
 
 
 @for_programs("POST")
@@ -161,4 +175,9 @@ def _answer(issued: Issued) -> HttpResponse:
         "refresh_token": issued.refresh_token,
         "scope": issued.scope,
     }
+    # draft-ietf-oauth-refresh-token-expiration-03
+    if issued.refresh_token_timeout is not None:
+        document["refresh_token_timeout"] = issued.refresh_token_timeout
+    if issued.authorization_expires_in is not None:
+        document["authorization_expires_in"] = issued.authorization_expires_in
     return json_answer(document, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from oauth.clients.errors import InvalidGrant
+from oauth.clients.exchange import removal
 from oauth.clients.issued import Issued
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import CONSENT, TOKENS, VERIFIER, GrantWorld
@@ -120,6 +121,42 @@ def test_spent_code_opens_nothing_of_it(one: GrantWorld) -> None:
     assert CONSENT.client_id in found
     assert not opens_the_grant(found)
     assert second.refresh_token not in found
+
+
+def test_expired_access_token_opens_the_grant_until_it_is_refreshed(one: GrantWorld) -> None:
+    """The first half is a stated limit, while DynamoDB has not deleted it: nobody knows its id."""
+    issued = one.begin()
+    one.clock.advance(3600)
+    assert opens_the_grant(Thief(one).opened(issued.access_token))
+    one.refresh(issued.refresh_token)
+    assert removal.drain(10)
+    assert Thief(one).opened(issued.access_token) == Thief(one).opened()
+
+
+@pytest.mark.parametrize("present", ["session", "revoke"])
+def test_expired_access_token_opens_nothing_once_it_was_presented(
+    one: GrantWorld, present: str
+) -> None:
+    issued = one.begin()
+    one.clock.advance(3600)
+    VERBS[present](one, "", issued)
+    assert removal.drain(10)
+    assert Thief(one).opened(issued.access_token) == Thief(one).opened()
+    assert one.lives(one.refresh(issued.refresh_token))
+
+
+@pytest.mark.parametrize("which", ["access_token", "refresh_token"])
+def test_revoked_grant_leaves_no_item_that_leads_to_its_key(
+    one: GrantWorld, grown: list[Issued], which: str
+) -> None:
+    """So that not even a session that is put back from a backup opens with them."""
+    backup = dict(one.items)
+    one.grants.revoke(getattr(grown[-1], which), client_id=CONSENT.client_id)
+    assert removal.drain(10)
+    one.items.update((name, item) for name, item in backup.items() if "#" not in name)
+    thief = Thief(one)
+    for issued in grown:
+        assert not opens_the_grant(thief.opened(issued.access_token, issued.refresh_token))
 
 
 def test_table_alone_opens_nothing_with_every_token(one: GrantWorld, grown: list[Issued]) -> None:

@@ -128,7 +128,7 @@ def test_loaded_grant_is_ended_by_who_cannot_use_it(one: GrantWorld, revoked: li
     issued = one.begin()
     session = one.session(issued.access_token)
     assert session is not None
-    one.grants.end(session)
+    one.grants.end(session, access_token=issued.access_token)
     assert not one.lives(issued)
     assert len(revoked) == 1
 

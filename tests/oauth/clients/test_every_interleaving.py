@@ -6,16 +6,19 @@ part of the protocol away, to see that what must hold would not.
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from oauth.clients import spending
+from oauth.clients import spending, token
 from oauth.clients.errors import InvalidGrant
-from oauth.clients.sealed_grant import SealedGrant
+from oauth.clients.exchange import named_items, next_pair, removal
+from oauth.clients.exchange.named_items import Succession
+from oauth.clients.grant_end import GrantEnd
+from oauth.clients.sealed_grant import AccessTokenItem, Answer, SealedGrant
 from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
@@ -30,7 +33,8 @@ AT_LENGTH = "FUZZ_EXAMPLES" in os.environ  # `make fuzz`
 # it, which keeps the same token and hears of none of the first one's answers; E: an end by its
 # person; X: by the client; T: a thief with an old token; L: somebody with the code, without its
 # verifier; V: with both, later than an honest client would come.
-Scene = tuple[str, str, int, int]  # who, what they begin with, faults, graces that pass
+# Who, what they begin with, faults, graces that pass; and how many an access token lives.
+Scene = tuple[str, str, int, int] | tuple[str, str, int, int, int]
 SHORT: list[Scene] = [
     ("H H", "refresh", 0, 1),
     ("H H", "refresh", 1, 0),
@@ -44,6 +48,7 @@ SHORT: list[Scene] = [
     ("H V", "code", 1, 1),
     ("T H", "old", 0, 2),
     ("T E", "old", 2, 2),
+    ("H X", "refresh", 0, 1, 1),
 ]
 LONG: list[Scene] = [
     ("H E", "refresh", 2, 1),
@@ -63,6 +68,11 @@ LONG: list[Scene] = [
     ("H H", "code", 1, 0),
     ("H H2 V", "code", 0, 1),
     ("H V L", "code", 1, 1),
+    ("H H", "refresh", 0, 1, 1),
+    ("H H", "refresh", 0, 2, 1),
+    ("H H", "refresh", 0, 2, 2),
+    ("H H", "refresh", 1, 1, 1),
+    ("H X", "refresh", 1, 1, 1),
 ]
 FUZZ: list[Scene] = [
     ("H H", "refresh", 2, 2),
@@ -74,6 +84,9 @@ FUZZ: list[Scene] = [
     ("H H T", "refresh", 0, 3),
     ("H H L", "code", 1, 1),
     ("H H H E", "refresh", 0, 0),
+    ("H H H", "refresh", 0, 1, 1),
+    ("H H H2", "refresh", 0, 1, 1),
+    ("H H X", "refresh", 0, 1, 1),
 ]
 
 
@@ -85,9 +98,14 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+def made(patch: pytest.MonkeyPatch, scene: Scene) -> Interleaving:
+    who, _, faults, ticks, *access = scene
+    age = access[0] if access else 30
+    return Interleaving(patch, who, faults=faults, ticks=ticks, access_age=age)
+
+
 def explored(patch: pytest.MonkeyPatch, scene: Scene) -> Explored:
-    who, start, faults, ticks = scene
-    found = Interleaving(patch, who, faults=faults, ticks=ticks).explored(start)
+    found = made(patch, scene).explored(scene[1])
     assert found.states > 100
     return found
 
@@ -131,23 +149,23 @@ def count_to_the_reading(patch: pytest.MonkeyPatch, scene: Interleaving) -> None
 
 
 def forget_when_tombstones_were_spent(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    buried = spending._buried
+    buried = next_pair._buried
 
     def at_once(*args: Any) -> TokenTombstone | None:
         found = buried(*args)
         return found and replace(found, spent_at=0)
 
-    patch.setattr(spending, "_buried", at_once)
+    patch.setattr(next_pair, "_buried", at_once)
 
 
 def bury_codes(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    buried = spending._buried
+    buried = next_pair._buried
 
     def all_alike(grant: Any, ends: int) -> TokenTombstone | None:
         previous = grant.previous and replace(grant.previous, is_code=False)
         return buried(replace(grant, previous=previous), ends)
 
-    patch.setattr(spending, "_buried", all_alike)
+    patch.setattr(next_pair, "_buried", all_alike)
 
 
 def end_by_any_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
@@ -161,10 +179,10 @@ def end_by_no_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleavin
 def answer_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     again = spending.Spending._again
 
-    def answered(self: spending.Spending, spent: Any) -> Steps[Any]:
-        if self._presented.is_code:
+    def answered(self: spending.Spending, found: Any, spent: Any) -> Steps[Any]:
+        if token.is_token(self._presented.token, token.CODE):
             return (yield from self._answered())
-        return (yield from again(self, spent))
+        return (yield from again(self, found, spent))
 
     patch.setattr(spending.Spending, "_again", answered)
 
@@ -200,10 +218,77 @@ def answer_before_the_end_is_sure(patch: pytest.MonkeyPatch, scene: Interleaving
 
 
 def stamp_all_exchanges_alike(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    patch.setattr(spending, "new_stamp", lambda: bytes(16))
+    patch.setattr(next_pair, "new_stamp", lambda: bytes(16))
+
+
+def cut_access_tokens_short(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    changed_succession(patch, lambda _, made: made._replace(surplus=ids(made.named[:-1])))
+
+
+def forget_access_tokens(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    changed_succession(patch, lambda _, made: made._replace(named=made.named[-1:]))
+
+
+def name_no_access_tokens(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    changed_succession(patch, lambda _, made: made._replace(named=()))
+
+
+def leave_expired_access_tokens(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    changed_succession(patch, lambda _, made: made._replace(expired=()))
+
+
+def delete_the_oldest_before_it_is_known_to_be_one(
+    patch: pytest.MonkeyPatch, scene: Interleaving
+) -> None:
+    patch.setattr(named_items, "NAMED_MAX", 1)
+    changed_succession(patch, lambda _, made: made._replace(expired=made.surplus))
+
+
+def repeat_how_long_an_access_token_lives(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    issued = Answer.issued
+    patch.setattr(
+        Answer,
+        "issued",
+        lambda self, now: replace(issued(self, now), expires_in=self.expires_in),
+    )
+
+
+def delete_what_a_grant_names_before_its_end(
+    patch: pytest.MonkeyPatch, scene: Interleaving
+) -> None:
+    of_key = GrantEnd.of_key
+
+    def early(self: GrantEnd, key: str, reason: str, items: Iterable[str]) -> Steps[None]:
+        removal.remove_soon(self._services, items)
+        return (yield from of_key(self, key, reason, items))
+
+    patch.setattr(GrantEnd, "of_key", early)
+
+
+def delete_nothing_at_the_end(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
+    patch.setattr(removal, "remove_soon", lambda *_, **__: None)
+
+
+def changed_succession(
+    patch: pytest.MonkeyPatch, change: Callable[[Any, Succession], Succession]
+) -> None:
+    succeed = named_items.succeed
+    patch.setattr(next_pair, "succeed", lambda *args: change(args, succeed(*args)))
+
+
+def ids(tokens: Iterable[AccessTokenItem]) -> tuple[str, ...]:
+    return tuple(each.id for each in tokens)
 
 
 PARTS = [
+    (cut_access_tokens_short, ("H H", "refresh", 0, 0)),
+    (forget_access_tokens, ("H", "refresh", 0, 1, 1)),
+    (name_no_access_tokens, ("H H", "refresh", 0, 1, 1)),
+    (leave_expired_access_tokens, ("H H", "refresh", 0, 1, 1)),
+    (delete_the_oldest_before_it_is_known_to_be_one, ("H", "refresh", 1, 1)),
+    (repeat_how_long_an_access_token_lives, ("H H", "refresh", 0, 2, 2)),
+    (delete_what_a_grant_names_before_its_end, ("H X", "refresh", 1, 0)),
+    (delete_nothing_at_the_end, ("H X", "refresh", 0, 0)),
     (count_to_the_reading, ("H H", "refresh", 0, 2)),
     (count_to_the_reading, ("H H2", "refresh", 0, 2)),
     (forget_when_tombstones_were_spent, ("H H H", "refresh", 0, 0)),
@@ -227,7 +312,6 @@ def test_every_part_is_needed(
     take_away: Callable[[pytest.MonkeyPatch, Interleaving], None],
     scene: Scene,
 ) -> None:
-    who, start, faults, ticks = scene
-    made = Interleaving(monkeypatch, who, faults=faults, ticks=ticks)
-    take_away(monkeypatch, made)
-    assert made.explored(start, until_found=True).violations
+    at_work = made(monkeypatch, scene)
+    take_away(monkeypatch, at_work)
+    assert at_work.explored(scene[1], until_found=True).violations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
@@ -19,12 +20,15 @@ import requests
 from gateway_site.local.kms import LocalKMS
 from oauth.clients.consent import Consent
 from oauth.clients.grants import grants
+from oauth.clients.issued import Issued
+from sessions_kms.sealed_items.tokens import Tokens
 from tests.gateway_site.support.client_tokens import CLIENT_ID, REDIRECT_URI
 from tests.gateway_site.support.reborn import Reborn, running_reborn
 from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, TOKENS, VERIFIER, PeopleInMemory
 from tests.sessions_kms.support.faults import Answer, Dropped, Exchange, FaultProxy, running_proxy
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -42,6 +46,7 @@ class Killing:
     gateway: Reborn
     left: int
     when: When
+    struck: threading.Event = field(default_factory=threading.Event)
     goes: threading.Event = field(default_factory=threading.Event)
     arrived: threading.Event = field(default_factory=threading.Event)
 
@@ -52,6 +57,7 @@ class Killing:
         if self.when == "after":
             exchange.forward()
         self.gateway.kill()
+        self.struck.set()
         if self.when == "late":
             assert self.goes.wait(60)
             exchange.forward()
@@ -71,7 +77,7 @@ class Scene:
     proxy: FaultProxy
     stack: Stack
 
-    def begin(self) -> str:
+    def begin(self, ago: int = AGO) -> str:
         """Begin a grant, the only one; return its code."""
         for item_id in self.stack.items():
             if not item_id.startswith("data-key#"):
@@ -81,15 +87,19 @@ class Scene:
             | {"client_id": CLIENT_ID, "redirect_uri": REDIRECT_URI, "upstream": "open"}
             | {"resource": f"{self.gateway.url}/gateway/open"}
         )
-        self.stack.clock.now = time.time() - AGO
+        self.stack.clock.now = time.time() - ago
         return grants().allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND).code
 
     def redeemed(self) -> str:
         """Begin a grant whose code was redeemed a while ago; return its refresh token."""
+        return self.pair().refresh_token
+
+    def pair(self, ago: int = AGO) -> Issued:
+        """Begin a grant whose code was redeemed so long ago; return its tokens."""
+        code = self.begin(ago)
         asked = ASKED | {"client_id": CLIENT_ID, "redirect_uri": None}
         asked |= {"arrived_at": self.stack.clock()}
-        issued = grants().redeem(self.begin(), verifier=VERIFIER, **asked)
-        return issued.refresh_token
+        return grants().redeem(code, verifier=VERIFIER, **asked)
 
     def strike(self, number: int, when: When, ask: Callable[[], object]) -> Killing:
         """Kill the gateway at a write of what it is asked."""
@@ -110,15 +120,29 @@ class Scene:
     def refresh(self, token: str) -> requests.Response:
         return self.ask(grant_type="refresh_token", refresh_token=token)
 
+    def revoke(self, token: str) -> requests.Response:
+        form = {"token": token, "client_id": CLIENT_ID}
+        return requests.post(f"{self.gateway.url}/oauth/revoke", form, timeout=60)
+
     def ask(self, **form: str) -> requests.Response:
         form = {"client_id": CLIENT_ID, **form}
         return requests.post(f"{self.gateway.url}/oauth/token", form, timeout=60)
 
     def is_good(self, pair: dict[str, Any]) -> bool:
         """Tell whether both tokens serve. Nobody listens at the upstream."""
-        headers = {"Authorization": f"Bearer {pair['access_token']}"}
-        called = requests.get(f"{self.gateway.url}/gateway/open", headers=headers, timeout=60)
-        return called.status_code == 502 and self.refresh(pair["refresh_token"]).ok
+        return self.call(pair["access_token"]) == 502 and self.refresh(pair["refresh_token"]).ok
+
+    def call(self, access_token: str) -> int:
+        """Call the upstream; return the status."""
+        headers = {"Authorization": f"Bearer {access_token}"}
+        url = f"{self.gateway.url}/gateway/open"
+        return requests.get(url, headers=headers, timeout=60).status_code
+
+    def has_item_of(self, token: str) -> bool:
+        return Tokens(self.stack.services).id_of(token) in self.stack.items()
+
+    def wait_for_deletion(self, token: str) -> None:
+        wait_until(lambda: not self.has_item_of(token), "the item of a token is deleted")
 
     def kinds(self) -> list[str]:
         """Return the kinds of the items of grants."""
@@ -168,8 +192,51 @@ def test_refresh_goes_on_after_a_kill_with_one_pair(scene: Scene) -> None:
             killing.let_go()
             # The code, and two pairs; the answer to the code went with the first refresh.
             assert scene.kinds() == ["answer", "session", *["token"] * 5]
-            assert scene.refresh(old).json() == pair
+            again = scene.refresh(old).json()
+            for name in ("access_token", "refresh_token"):
+                assert again[name] == pair[name]
             assert scene.is_good(pair)
+
+
+def test_refresh_deletes_what_is_over_beside_its_answer(scene: Scene) -> None:
+    held = scene.pair(ago=3700)
+    assert scene.has_item_of(held.access_token)
+    assert scene.is_good(scene.refresh(held.refresh_token).json())
+    scene.wait_for_deletion(held.access_token)
+
+
+def test_kill_at_a_deletion_loses_and_revives_nothing(scene: Scene) -> None:
+    for when in get_args(When):
+        held = scene.pair(ago=3700)
+        scene.proxy.heal()
+        killing = Killing(scene.gateway, 0, when)
+        scene.proxy.on("DeleteItem", killing)
+        told: dict[str, Any] | None = None
+        with suppress(requests.ConnectionError):  # It goes beside the answer.
+            told = scene.refresh(held.refresh_token).json()
+        assert killing.struck.wait(60)
+        scene.proxy.heal()
+        pair = scene.refresh(held.refresh_token).json()
+        assert told is None or told["refresh_token"] == pair["refresh_token"]
+        killing.let_go()
+        assert scene.is_good(pair)
+        assert scene.call(held.access_token) == 401
+        scene.wait_for_deletion(held.access_token)
+
+
+def test_revocation_deletes_beside_its_answer_also_after_a_kill(scene: Scene) -> None:
+    for when in get_args(When):
+        held = scene.pair()
+        scene.proxy.heal()
+        killing = Killing(scene.gateway, 0, when)
+        scene.proxy.on("DeleteItem", killing)
+        with pytest.raises(requests.ConnectionError):  # The first one is that of the session.
+            scene.revoke(held.refresh_token)
+        scene.proxy.heal()
+        assert scene.revoke(held.refresh_token).ok
+        killing.let_go()
+        assert scene.call(held.access_token) == 401
+        scene.wait_for_deletion(held.refresh_token)
 
 
 def test_these_are_the_writes_of_both(scene: Scene) -> None:

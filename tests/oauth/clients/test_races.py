@@ -80,6 +80,6 @@ async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None
     second = outcomes[0]
     session = await arun(steps.session(second.access_token, upstream="mcp"))
     assert session is not None
-    await arun(steps.end(session))
+    await arun(steps.end(session, access_token=second.access_token))
     assert await arun(steps.session(first.access_token, upstream="mcp")) is None
     await arun(steps.revoke(second.refresh_token, client_id=CONSENT.client_id))

@@ -9,6 +9,7 @@ from pytest_django import Settings
 
 from oauth.clients import token
 from oauth.clients.errors import GrantError, InvalidGrant, InvalidScope, InvalidTarget
+from oauth.clients.exchange import removal
 from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import LATE, Lifetimes
 from oauth.sign_in import session_user
@@ -32,10 +33,12 @@ from tests.sessions_kms.support.wire import (
 FIRST = "TransactWriteItems token answer token token answer"  # the code's answer goes
 LATER = "TransactWriteItems token answer token token token answer"  # and a token is buried
 GRACE = 120
+START = 1_800_000_000
 
 
 def same(one: Issued, other: Issued) -> bool:
-    return vars(one) == vars(other)
+    tokens = ("access_token", "refresh_token", "scope")
+    return all(getattr(one, each) == getattr(other, each) for each in tokens)
 
 
 @pytest.fixture
@@ -114,14 +117,53 @@ def test_tombstone_ends_nothing_within_the_grace_and_the_grant_after_it(
     assert not one.lives(third)
 
 
-def test_tombstone_stays_as_long_as_the_grant_may(one: GrantWorld, first: Issued) -> None:
-    issued = first
-    for _ in range(12):
-        one.clock.advance(43_200)
-        issued = one.refresh(issued.refresh_token)
+WEEK = 7 * 86_400
+
+
+def buried_for(days: float) -> tuple[GrantWorld, Issued, Issued]:
+    """Return a grant whose first token was buried so long ago, with its first pair and its last.
+
+    It was refreshed all the time.
+    """
+    one = GrantWorld(grant_timeout=90 * 86_400)
+    install(one.world.processes[0])
+    first = one.begin()
+    last = one.refresh(one.refresh(first.refresh_token).refresh_token)
+    for _ in range(int(days * 4)):
+        one.clock.advance(WEEK / 28)
+        last = one.refresh(last.refresh_token)
+    return one, first, last
+
+
+def test_tombstone_ends_the_grant_for_seven_days(one: GrantWorld) -> None:
+    world, first, last = buried_for(6.75)
+    assert world.clock() - START == WEEK - WEEK / 28
+    world.clock.advance(WEEK / 28 - 1)
     with pytest.raises(InvalidGrant):
-        one.refresh(first.refresh_token)
-    assert not one.lives(issued)
+        world.refresh(first.refresh_token)
+    assert not world.lives(last)
+
+
+def test_token_of_longer_ago_ends_nothing_and_its_tombstone_goes(one: GrantWorld) -> None:
+    world, first, last = buried_for(7)
+    item_id = world.grants.steps._tokens.id_of(first.refresh_token)
+    assert item_id in world.items, "DynamoDB is late"
+    for _ in range(2):
+        with pytest.raises(InvalidGrant):
+            world.refresh(first.refresh_token)
+        world.grants.revoke(first.refresh_token, client_id="dcr.one")
+        assert removal.drain(10)
+        assert item_id not in world.items
+    assert world.lives(last)
+    assert world.lives(world.refresh(last.refresh_token))
+
+
+def test_tombstone_never_outlives_its_grant(one: GrantWorld, first: Issued) -> None:
+    one.clock.advance(6 * 86_400)
+    second = one.refresh(first.refresh_token)
+    one.refresh(second.refresh_token)
+    (ttl,) = (item["ttl"]["N"] for item in one.items.values() if "spentAt" in item)
+    assert int(ttl) == START + WEEK
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,9 @@ class State(NamedTuple):
     faults: int
     requests: tuple[Request, ...]
     clients: Mapping[str, Client]
+    leaving: frozenset[tuple[tuple[str, ...], int | None]] = frozenset()  # deletions on their way
     ended_by: frozenset[int] = frozenset()  # requests that sent an end of the session
+    ended_hastily: frozenset[int] = frozenset()  # those of them that may not have
     was_ended: bool = False
 
     def key(self) -> tuple[Any, ...]:
@@ -100,6 +102,7 @@ class State(NamedTuple):
             self.faults,
             tuple((each.key(), each.is_delivered) for each in self.requests),
             tuple(sorted(self.clients.items())),
+            self.leaving,
             self.was_ended,
         )
 
@@ -110,10 +113,15 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Next:
-    """What a request does next: a call, or its end with a result."""
+    """What a request does next: a call, or its end with a result at a moment.
+
+    ``deletions`` are those that it has asked for so far, beside its calls.
+    """
 
     send: Send | None = None
     result: Any = None
+    at: float = 0
+    deletions: tuple[tuple[tuple[str, ...], int | None], ...] = ()
 
 
 @dataclass

@@ -7,7 +7,8 @@ with its own conditions. A crash is a request that takes no further step: what m
 in every state.
 
 Faults of a call: a read without an answer; a write whose answer is lost, that was never applied,
-or that arrives later, after any other step, if its condition holds then.
+or that arrives later, after any other step, if its condition holds then. What is deleted beside a
+request goes likewise, at any later step or never.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import copy
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,9 +24,10 @@ import pytest
 
 from oauth.clients import token
 from oauth.clients.errors import GrantError
+from oauth.clients.exchange import named_items, removal
 from oauth.clients.grants import Grants, GrantSteps
 from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import CODE_GRACE
+from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
 from oauth.clients.sealed_grant import SealedGrant
 from sessions_kms.concurrency.lanes import Lanes
 from sessions_kms.concurrency.steps import Steps
@@ -35,6 +37,8 @@ from sessions_kms.grant_store import ending_of
 from sessions_kms.sealed_items.tokens import SealedToken, Tokens
 from sessions_kms.services import Services
 from sessions_kms.storage.not_before import NotBefore
+from tests.oauth.support import access_promises
+from tests.oauth.support.access_promises import Deletion, promise_of
 from tests.oauth.support.grants import ASKED, CONSENT, VERIFIER, GrantWorld
 from tests.oauth.support.interleaved import (
     NO_ANSWER,
@@ -64,17 +68,27 @@ BESIDE = ("about#", "data-key#", "not-before#")
 class Interleaving:
     """Some requests over one grant: ``scene`` names them, such as "H H E"."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, scene: str, *, faults: int, ticks: int) -> None:
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        scene: str,
+        *,
+        faults: int,
+        ticks: int,
+        access_age: int = 30,  # graces that an access token lives
+    ) -> None:
         self._scene = scene.split()
         self._faults, self._ticks = faults, ticks
         self._random = random.Random(0)  # noqa: S311 - what is wanted is the same again
         patch.setattr("sessions_kms.storage.sending.call_table", Send.steps)
         patch.setattr("os.urandom", self._random_bytes)
         patch.setattr("secrets.choice", self._random.choice)
+        self._deletions: list[Deletion] = []
+        patch.setattr(removal, "remove_soon", self._remove_soon)
         self._minted: dict[str, str] = {}
         self._opened: dict[str, str] = {}
         self._next: dict[tuple[Any, ...], Next] = {}
-        self.world = GrantWorld()
+        self.world = GrantWorld(lifetimes=Lifetimes(access_token_age=GRACE * access_age))
         self.clock = FakeClock(START)
         still = NotBefore(_nothing, at_least=0, clock=lambda: START)
         self._services = replace(self.world.world.processes[0], clock=self.clock, not_before=still)
@@ -87,13 +101,17 @@ class Interleaving:
         self.world.grants = self._process(self._services)
         holds = code = self.world.allow()
         self._mint(code)
-        thieves = ""
+        thieves, self._promised = "", []
         if start != "code":
-            thieves = holds = self.world.redeem(code).refresh_token
+            first = self.world.redeem(code)
+            thieves = holds = first.refresh_token
+            self._mint(first.access_token)
+            self._promised.append(promise_of(first, START, Tokens(self._services).id_of))
         if start == "old":
             holds = self.world.refresh(thieves).refresh_token
         for each in (holds, thieves):
             self._mint(each)
+        self._deletions.clear()
         self._thieves, self._code = thieves, code
         (self._session,) = (each for each in self._table.items if "#" not in each)
         requests = tuple(Request(who) for who in self._scene)
@@ -131,6 +149,10 @@ class Interleaving:
             items, _ = self._sent(state, late)
             rest = state.late[:at] + state.late[at + 1 :]
             yield f"a write of {by} arrives", self._with(state, items)._replace(late=rest)
+        for deletion in state.leaving:
+            items = access_promises.after_deletion(state.items, deletion)
+            rest_of = state.leaving - {deletion}
+            yield "a deletion arrives", state._replace(items=items, leaving=rest_of)
         for number, each in enumerate(state.requests):
             if not each.begun:
                 yield from self._begun(state, number, each)
@@ -172,10 +194,13 @@ class Interleaving:
         went = self._with(state, items)
         if send.operation == "delete_item" and each.who != ENDS:
             went = went._replace(ended_by=went.ended_by | {number})
+            if each.who in HONEST_ONES and self._is_in_time(state, each):
+                went = went._replace(ended_hastily=went.ended_hastily | {number})
         yield label, self._told(went, number, each, told)
         if not state.faults:
             return
-        less = state._replace(faults=state.faults - 1, ended_by=went.ended_by)
+        less = went._replace(items=state.items, was_ended=state.was_ended)
+        less = less._replace(faults=state.faults - 1)
         if send.operation == "get_item":
             failed = Told(NO_ANSWER, None, TableUnavailable(), state.tick)
             yield f"{label}: no answer", self._told(less, number, each, failed)
@@ -212,6 +237,7 @@ class Interleaving:
 
     def _replayed(self, number: int, each: Request) -> Next:
         self._random.seed(number)
+        self._deletions.clear()
         services = replace(self._services, lanes=Lanes())
         install(services)
         self.clock.now = START + GRACE * each.arrived
@@ -224,7 +250,7 @@ class Interleaving:
                 if isinstance(wait, Send) and not _is_beside(wait):
                     if (answer := next(told, None)) is None:
                         steps.close()
-                        return Next(wait)
+                        return Next(wait, deletions=tuple(self._deletions))
                     self.clock.now = START + GRACE * answer.tick
                     outcome, error = copy.deepcopy(answer.outcome), _anew(answer.error)
                 else:
@@ -232,11 +258,20 @@ class Interleaving:
         except StopIteration as end:
             if isinstance(end.value, Issued):
                 self._mint(end.value.refresh_token)
-            return Next(result=end.value or "done")
+                self._mint(end.value.access_token)
+            return self._ended(end.value or "done")
         except GrantError:
-            return Next(result="invalid")
+            return self._ended("invalid")
         except StoreUnavailable:
-            return Next(result="503")
+            return self._ended("503")
+
+    def _ended(self, result: Any) -> Next:
+        return Next(result=result, at=self.clock.now, deletions=tuple(self._deletions))
+
+    def _remove_soon(self, _: Services, ids: Iterable[str], *, ended_by: int | None = None) -> None:
+        """Take the place of what deletes beside a request."""
+        if found := tuple(dict.fromkeys(ids)):
+            self._deletions.append((found, ended_by))
 
     def _process(self, services: Services) -> Grants:
         return Grants(services, self.world.lifetimes)
@@ -260,7 +295,15 @@ class Interleaving:
         return self._table.items, Told(name, outcome, error, state.tick)
 
     def _told(self, state: State, number: int, each: Request, told: Told) -> State:
-        return self._put(state, number, each._replace(history=(*each.history, told)))
+        after = each._replace(history=(*each.history, told))
+        before = len(self._after(number, each).deletions)
+        new = self._after(number, after).deletions[before:]
+        if self._session in state.items:
+            return self._put(state._replace(leaving=state.leaving | {*new}), number, after)
+        for deletion in new:  # When it arrives matters to nobody any more.
+            items = access_promises.after_deletion(state.items, deletion)
+            state = state._replace(items=items)
+        return self._put(state, number, after)
 
     def _put(self, state: State, number: int, request: Request) -> State:
         requests = (*state.requests[:number], request, *state.requests[number + 1 :])
@@ -287,15 +330,35 @@ class Interleaving:
             yield from self._wrongly_ended(state, number, each, result)
             yield from self._wrongly_told(state, each, result)
         yield from self._at_rest(state, lives=lives)
+        if lives:
+            yield from self._of_access_tokens(state)
+
+    def _of_access_tokens(self, state: State) -> Iterator[str]:
+        now, id_of = START + GRACE * state.tick, Tokens(self._services).id_of
+        told = (self._after(*each) for each in enumerate(state.requests) if each[1].begun)
+        answers = [each for each in told if isinstance(each.result, Issued)]
+        promises = [promise_of(each.result, each.at, id_of) for each in answers]
+        opened = (self._truth(state, each) for each in self._refresh_tokens(state))
+        named = access_promises.live_in(opened)
+        most = named_items.NAMED_MAX
+        promises += self._promised
+        yield from access_promises.broken(promises, state.items, now, named, most)
+        minted = [item_id for item_id, each in self._minted.items() if each.startswith("gwa_")]
+        if not self._faults:  # Of a lost write nobody knows what it made too many.
+            yield from access_promises.forgotten(minted, state.items, now, named, state.leaving)
 
     def _wrongly_ended(
         self, state: State, number: int, each: Request, result: Any
     ) -> Iterator[str]:
         lives, ended = self._session in state.items, number in state.ended_by
-        if each.who in HONEST_ONES and ended and self._is_in_time(state, each):
+        if number in state.ended_hastily:
             yield "an honest client's request within the grace ended its grant"
         if each.who == LURKER and (ended or isinstance(result, Issued)):
             yield "somebody without the verifier got or ended something"
+        shown = Tokens(self._services).id_of(each.token)
+        is_revoked = each.who == REVOKES and result == "done"
+        if is_revoked and shown in state.items and not state.leaving:
+            yield "the item of a token that was revoked stays"
         if each.who in {ENDS, REVOKES} and result == "done" and lives:
             yield "the grant lives after an acknowledged end"
         if each.who in {THIEF, REPLAYS} and result == "invalid" and lives:
@@ -306,7 +369,8 @@ class Interleaving:
             return
         if each.who in {THIEF, REPLAYS}:
             yield "a thief got a pair for an old token"
-        if Tokens(self._services).id_of(result.refresh_token) not in state.items:
+        given = Tokens(self._services).id_of(result.refresh_token)
+        if given not in state.items and self._session in state.items:
             yield "told a token that does not exist"
         others = (other for other in enumerate(state.requests) if other[1].token == each.token)
         answers = (self._after(*other).result for other in others)

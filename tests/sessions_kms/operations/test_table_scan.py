@@ -7,9 +7,10 @@ import pytest
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.operations import table_scan as sweeping
-from sessions_kms.operations.purging import created_until, ended_until, sealed_in
+from sessions_kms.operations.purging import created_until, sealed_in
 from sessions_kms.operations.rewrapping import Holder, put_wrapped
 from sessions_kms.operations.table_scan import PAUSES, TableScan
+from sessions_kms.storage.condition import ended_until
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.faults import Fault, answer, applied, dropped, error
 from tests.sessions_kms.support.faulty import MakeFaulty

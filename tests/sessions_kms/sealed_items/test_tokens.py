@@ -2,12 +2,16 @@
 
 import json
 import logging
+from dataclasses import replace
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 
+from sessions_kms.aws.clock import ServerClock
+from sessions_kms.concurrency.steps import run
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
-from sessions_kms.format.kinds import session_id
+from sessions_kms.format.kinds import answer_id, session_id
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.sealed_items.tokens import (
@@ -15,6 +19,7 @@ from sessions_kms.sealed_items.tokens import (
     NewToken,
     SealedToken,
     Tokens,
+    TokenSteps,
     new_stamp,
 )
 from sessions_kms.services import services
@@ -204,6 +209,49 @@ def test_answer_is_forgotten_or_left_to_its_ttl(fake: Stack, *, done: bool) -> N
         fake.dynamodb.on("DeleteItem answer", refused)
     assert tokens.forget(tokens.id_of(ONE)) is done
     assert (tokens.answer(ONE) is None) is done
+
+
+def test_item_that_is_over_is_told_of_each_time_that_its_token_is_shown(fake: Stack) -> None:
+    told: list[tuple[str, int]] = []
+    tokens = begun(fake)
+    watched = TokenSteps(fake.services, lambda item_id, ttl: told.append((item_id, ttl)))
+    assert is_done(tokens, exchange(tokens))
+    buried, now = "gwr_" + "b" * 32, int(fake.clock())
+    fake.put_item(tombstone(tokens, buried, now + 60).to_item())
+    for each in (ONE, NEXT, buried, "gwa_" + "n" * 32):
+        run(watched.find(each))
+    assert run(watched.answer(ONE)) is not None
+    assert told == [], "of what is good, or never was"
+    fake.clock.advance(3600)
+    for each in (NEXT, buried, "gwa_" + "n" * 32):
+        assert run(watched.find(each)) is None
+    assert run(watched.answer(ONE)) is None
+    ids = [tokens.id_of(NEXT), tokens.id_of(buried), answer_id(tokens.id_of(ONE))]
+    assert told == list(zip(ids, [now + 3600, now + 60, now + 3600], strict=True))
+
+
+def test_clock_that_is_wrong_makes_nothing_be_over(fake: Stack) -> None:
+    """What would delete it believes no clock that the table's last answer contradicts."""
+    told: list[str] = []
+    begun(fake)
+    clock, now = ServerClock(fake.clock), fake.clock()
+    for offset in (7200, 7200, 7200, 0):
+        clock.hear(formatdate(now + offset, usegmt=True))
+    assert clock() > now + 3600
+    services = replace(fake.services, clock=clock)
+    watched = TokenSteps(services, lambda item_id, _: told.append(item_id))
+    assert isinstance(run(watched.find(ONE)), SealedToken)
+    assert told == []
+
+
+@pytest.mark.parametrize(("ended_by", "goes"), [(None, True), (3600, True), (3599, False)])
+def test_item_is_removed_if_it_had_ended_by_then(
+    stack: Stack, tokens: Tokens, ended_by: int | None, *, goes: bool
+) -> None:
+    by = None if ended_by is None else int(stack.clock()) + ended_by
+    assert tokens.remove(tokens.id_of(ONE), ended_by=by) is goes
+    assert (tokens.find(ONE) is None) is goes
+    assert tokens.remove(tokens.id_of(NEXT)) is True, "that was never there"
 
 
 def test_tombstone_beside_a_ciphertext_is_none(fake: Stack) -> None:

@@ -12,8 +12,8 @@ from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations import provisioning
-from sessions_kms.operations.purging import created_until, ended_until, sealed_in
-from sessions_kms.storage.condition import Condition, equal
+from sessions_kms.operations.purging import created_until, sealed_in
+from sessions_kms.storage.condition import Condition, ended_until, equal
 from sessions_kms.storage.table import Page
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items

@@ -76,6 +76,7 @@ def test_server_tells_what_it_is_and_can(server: AuthorizationServer) -> None:
         "token_endpoint_auth_methods_supported": ["none"],
         "revocation_endpoint_auth_methods_supported": ["none"],
         "authorization_response_iss_parameter_supported": True,
+        "refresh_token_expiration_types_supported": ["authorization", "token_timeout"],
         "client_id_metadata_document_supported": True,
     }
 

@@ -17,9 +17,11 @@ from pytest_django import Settings
 from gateway_site import outages
 from gateway_site.edge import database_outage
 from oauth.clients.endpoints import arrival, tokens
+from oauth.clients.exchange import removal
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
+from sessions_kms import outages as store_outages
 from sessions_kms.outages import Outage
 from tests.oauth.clients.endpoints.test_authorization import allow
 from tests.oauth.clients.support.app import ISSUER, RESOURCE, SERVER, App, WayBack
@@ -390,6 +392,53 @@ def test_age_counts_to_the_arrival_and_not_to_when_it_was_read(
     assert arrival.arrival_of(request) == store.clock()
 
 
+def test_token_answer_tells_when_the_grant_ends(app: App, pair: dict[str, Any]) -> None:
+    """draft-ietf-oauth-refresh-token-expiration-03 has them whenever there is a refresh token."""
+    answer = app.refresh(pair["refresh_token"]).json()
+    for each in (pair, answer):
+        assert each.keys() == {
+            *("access_token", "token_type", "expires_in", "refresh_token", "scope"),
+            *("refresh_token_timeout", "authorization_expires_in"),
+        }
+        assert 0 < each["expires_in"] < each["refresh_token_timeout"]
+        assert each["refresh_token_timeout"] <= each["authorization_expires_in"]
+        assert 7 * 86_400 - each["authorization_expires_in"] in {0, 1}  # whole seconds are told
+
+
+def test_client_that_refreshes_without_end_is_told_to_come_again(
+    app: App, pair: dict[str, Any], store: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = pair
+    for _ in range(10):
+        held = app.refresh(held["refresh_token"]).json()
+    store.clock.advance(20)
+    assert removal.drain(10)
+    before = dict(store.dynamodb.items)
+    caplog.clear()
+    for _ in range(3):
+        answer = app.refresh(held["refresh_token"])
+        assert answer.status_code == 503
+        assert answer.json()["error"] == "temporarily_unavailable"
+        assert answer["Retry-After"] == "40"
+        assert answer["Access-Control-Allow-Origin"] == "*"
+        assert answer["Cache-Control"] == "no-store"
+    assert store.dynamodb.items == before
+    assert [each for each in caplog.records if each.name != "sessions_kms.refused"] == []
+    store.clock.advance(40)
+    assert app.refresh(held["refresh_token"]).status_code == 200
+
+
+def test_client_that_refreshes_without_end_is_no_outage_for_others(
+    app: App, pair: dict[str, Any]
+) -> None:
+    """In an outage a call that shows nothing is not told where to begin: here it has to be."""
+    held = pair
+    while (answer := app.refresh(held["refresh_token"])).status_code == 200:
+        held = answer.json()
+    assert answer.status_code == 503
+    assert not store_outages.is_at_hand()
+
+
 def test_code_that_was_sent_twice_is_refused_the_second_time_and_its_pair_goes_on(
     corp: FakeProvider, ada: Visitor, app: App, store: Stack
 ) -> None:
@@ -434,5 +483,10 @@ def test_spent_token_that_waited_to_be_read_is_as_old_as_at_its_arrival(
     body = urlencode(form | {"client_id": app.client_id})
     request = RequestFactory().post("/oauth/token", body, FORM)
     setattr(request, arrival.ATTRIBUTE, time.perf_counter() - 10)
-    assert json.loads(tokens.token(request).content) == answer.json()
+    told, again = answer.json(), json.loads(tokens.token(request).content)
+    assert again.pop("expires_in") == told.pop("expires_in") - GRACE - 5
+    assert (again["access_token"], again["refresh_token"]) == (
+        told["access_token"],
+        told["refresh_token"],
+    )
     assert app.refresh(pair["refresh_token"]).json()["error"] == "invalid_grant", "it came now"

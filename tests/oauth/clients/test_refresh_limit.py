@@ -1,0 +1,207 @@
+"""A grant is refreshed ten times in any minute; one more is refused, and spends nothing."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import Any
+
+import pytest
+
+from oauth.clients.errors import InvalidGrant, InvalidScope, TooManyRefreshes
+from oauth.clients.exchange import removal
+from oauth.clients.issued import Issued
+from oauth.clients.rules.refresh_limit import REFRESHES_MAX, WINDOW, recent, seconds_to_wait
+from sessions_kms.exceptions import StoreUnavailable
+from tests.oauth.support.grants import GrantWorld
+from tests.sessions_kms.support.fakes import together
+from tests.sessions_kms.support.memory_dynamodb import refused
+from tests.sessions_kms.support.stacks import install
+
+NOW = 1_800_000_000.25
+
+
+def refreshed(one: GrantWorld, held: Issued, times: int) -> Issued:
+    for _ in range(times):
+        held = one.refresh(held.refresh_token)
+    return held
+
+
+def refresh(one: GrantWorld, shown: str, _: int) -> Issued:
+    return one.refresh(shown)
+
+
+def wait_told(one: GrantWorld, held: Issued) -> int:
+    """Return what a refused refresh is told, which must be within the minute."""
+    with pytest.raises(TooManyRefreshes) as caught:
+        one.refresh(held.refresh_token)
+    assert 1 <= caught.value.retry_after <= WINDOW
+    return caught.value.retry_after
+
+
+def test_ten_at_once_are_given_and_the_eleventh_is_told_when(one: GrantWorld) -> None:
+    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    assert wait_told(one, held) == 60
+    one.clock.advance(59)
+    assert wait_told(one, held) == 1
+    one.clock.advance(1)
+    assert one.lives(one.refresh(held.refresh_token))
+
+
+@pytest.mark.parametrize("fraction", [0.0001, 0.4999999, 0.9996])
+def test_nobody_is_told_to_wait_longer_than_a_minute(one: GrantWorld, fraction: float) -> None:
+    one.clock.advance(fraction)
+    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    one.clock.advance(wait_told(one, held))
+    assert one.refresh(held.refresh_token)
+
+
+def test_refused_one_reads_its_item_and_writes_nothing(one: GrantWorld) -> None:
+    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    assert removal.drain(10)
+    before = dict(one.items)
+    for _ in range(20):
+        one.calls.clear()
+        wait_told(one, held)
+        assert one.calls == ["GetItem token"]
+    assert one.items == before
+    assert one.lives(held)
+
+
+def test_code_counts_for_nothing(one: GrantWorld) -> None:
+    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    assert wait_told(one, held)
+    refreshed(one, one.begin(), REFRESHES_MAX)
+
+
+def test_another_grant_of_the_person_is_not_held_up(one: GrantWorld) -> None:
+    held, other = one.begin(), one.begin()
+    wait_told(one, refreshed(one, held, REFRESHES_MAX))
+    assert one.lives(refreshed(one, other, REFRESHES_MAX))
+
+
+def test_answer_that_is_repeated_counts_for_nothing(one: GrantWorld) -> None:
+    first = one.begin()
+    held = one.refresh(first.refresh_token)
+    for _ in range(30):
+        assert one.refresh(first.refresh_token).refresh_token == held.refresh_token
+    held = refreshed(one, held, REFRESHES_MAX - 1)
+    wait_told(one, held)
+
+
+def test_many_at_once_with_one_token_count_once(one: GrantWorld) -> None:
+    held = one.begin()
+    for _ in range(3):
+        outcomes = together(16, partial(refresh, one, held.refresh_token))
+        pairs = [each for each in outcomes if isinstance(each, Issued)]
+        assert len(pairs) == 16
+        assert len({each.refresh_token for each in pairs}) == 1
+        held = pairs[0]
+    held = refreshed(one, held, REFRESHES_MAX - 3)
+    wait_told(one, held)
+
+
+def test_program_that_is_restarted_refreshes_at_once(one: GrantWorld) -> None:
+    """Whatever the age of its token: each of its starts is within a second of the one before."""
+    held = one.begin()
+    for _ in range(REFRESHES_MAX):
+        one.clock.advance(0.2)
+        held = one.refresh(held.refresh_token)
+    assert one.lives(held)
+
+
+def test_refresh_every_six_seconds_goes_on_for_ever(one: GrantWorld) -> None:
+    held = one.begin()
+    for _ in range(40):
+        one.clock.advance(6)
+        held = one.refresh(held.refresh_token)
+    assert one.lives(held)
+
+
+def test_all_processes_count_together() -> None:
+    one = GrantWorld(processes=3)
+    install(one.world.processes[0])
+    held = one.begin()
+    for number in range(REFRESHES_MAX):
+        one.grants = one.started(number % 3)
+        held = one.refresh(held.refresh_token)
+    one.grants = one.started(1)
+    wait_told(one, held)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_minute_has_more_than_ten_and_nobody_is_refused_within_them(seed: int) -> None:
+    one = GrantWorld(grant_timeout=30 * 86_400)
+    install(one.world.processes[0])
+    chance = random.Random(seed)  # noqa: S311 - what is wanted is the same again
+    held, given = one.begin(), list[float]()
+    for _ in range(80):
+        one.clock.advance(chance.choice((0, 0.125, 0.5, 3.75, 11, 25)))
+        lately = [each for each in given if one.clock() - each < WINDOW]
+        try:
+            held = one.refresh(held.refresh_token)
+        except TooManyRefreshes as refusal:
+            assert len(lately) == REFRESHES_MAX
+            one.clock.advance(refusal.retry_after)
+            held = one.refresh(held.refresh_token)
+        else:
+            assert len(lately) < REFRESHES_MAX
+        given.append(one.clock())
+    for start in given:
+        assert sum(start <= each < start + WINDOW for each in given) <= REFRESHES_MAX
+    assert one.lives(held)
+
+
+def test_refresh_whose_outcome_is_unknown_can_be_made_later(one: GrantWorld) -> None:
+    """One that failed is not counted: nothing was written."""
+    held = refreshed(one, one.begin(), REFRESHES_MAX - 1)
+    one.world.table.on("TransactWriteItems token answer token token token answer", refused)
+    for _ in range(5):
+        with pytest.raises(StoreUnavailable):
+            one.refresh(held.refresh_token)
+    one.world.table.heal()
+    wait_told(one, refreshed(one, held, 1))
+
+
+def test_wrong_client_or_scope_is_told_so_first(one: GrantWorld) -> None:
+    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    with pytest.raises(InvalidGrant):
+        one.refresh(held.refresh_token, client_id="dcr.other")
+    with pytest.raises(InvalidScope):
+        one.refresh(held.refresh_token, scope="mcp more")
+    wait_told(one, held)
+
+
+def test_grant_that_has_ended_is_told_so_after_the_minute(one: GrantWorld) -> None:
+    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    one.ends()
+    one.clock.advance(wait_told(one, held))
+    with pytest.raises(InvalidGrant):
+        one.refresh(held.refresh_token)
+
+
+@pytest.mark.parametrize("ahead", [61, 299])
+def test_clock_that_was_a_minute_ahead_locks_nobody_out(one: GrantWorld, ahead: int) -> None:
+    held = refreshed(one, one.begin(), REFRESHES_MAX)
+    one.clock.advance(-ahead)
+    assert one.refresh(held.refresh_token)
+
+
+@pytest.mark.parametrize(
+    ("times", "wait"),
+    [
+        ([], 0),
+        ([NOW] * 9, 0),
+        ([NOW] * 10, 60),
+        ([NOW - 59.5] * 10, 1),
+        ([NOW - 60] * 10, 0),
+        ([NOW - 60, *[NOW - 1] * 9], 0),
+        ([NOW - 30, *[NOW - 1] * 9], 30),
+        ([NOW - 30, NOW - 20, *[NOW - 1] * 9], 40),
+        ([NOW + 60] * 10, 0),
+        ([NOW + 10**9] * 10, 0),
+    ],
+)
+def test_wait_is_until_the_tenth_last_is_a_minute_ago(times: list[Any], wait: int) -> None:
+    assert seconds_to_wait(times, NOW) == wait
+    assert len(recent(times, NOW)) <= len(times)

@@ -1,0 +1,83 @@
+"""What must hold of access tokens in any order: what an answer promised, and what is left of them.
+
+A state's items and what they open enter, violations leave. Deletions beside a request are given by
+an `Interleaving` as they are asked for, and arrive when it pleases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from oauth.clients.issued import Issued
+from oauth.clients.sealed_grant import SealedGrant
+from tests.oauth.support.interleaved import Items
+
+Deletion = tuple[tuple[str, ...], int | None]  # ids of items, and by when they must have ended
+
+
+class Promise(NamedTuple):
+    """The item of an access token, and until when its answer says that it works."""
+
+    item_id: str
+    until: float
+
+
+def promise_of(issued: Issued, at: float, id_of: Callable[[str], str]) -> Promise:
+    """Return what an answer says that was given at a moment.
+
+    One second is told of a token that is over by then: some clients take 0 for no end.
+    """
+    left = issued.expires_in if issued.expires_in > 1 else 0
+    return Promise(id_of(issued.access_token), at + left)
+
+
+def after_deletion(items: Items, deletion: Deletion) -> Items:
+    """Return what a table holds after a deletion."""
+    ids, ended_by = deletion
+    return {
+        item_id: item
+        for item_id, item in items.items()
+        if item_id not in ids or (ended_by is not None and int(item["ttl"]["N"]) > ended_by)
+    }
+
+
+def broken(
+    promises: Sequence[Promise],
+    items: Items,
+    now: float,
+    named: Sequence[SealedGrant],
+    most: int,
+) -> Iterator[str]:
+    """Yield a violation if a promised access token does not work, of a grant that lives.
+
+    ``named`` is what live refresh tokens open: where one names as many as there may be, all
+    others were too many.
+    """
+    full = any(len(each.access_tokens) == most for each in named)
+    kept = {token.id for each in named for token in each.access_tokens}
+    for item_id, until in promises:
+        works = item_id in items and int(items[item_id]["ttl"]["N"]) > now
+        if now < until and not works and not (full and item_id not in kept):
+            yield "an access token ended earlier than its answer said"
+
+
+def forgotten(
+    access_tokens: Sequence[str],
+    items: Items,
+    now: float,
+    named: Sequence[SealedGrant],
+    leaving: frozenset[Deletion],
+) -> Iterator[str]:
+    """Yield a violation if an item is over that the grant still opens with, and nobody deletes."""
+    kept = {token.id for each in named for token in each.access_tokens}
+    going = {item_id for ids, _ in leaving for item_id in ids}
+    for item_id in access_tokens:
+        is_over = item_id in items and int(items[item_id]["ttl"]["N"]) <= now
+        if is_over and item_id not in kept | going:
+            yield "an access token that is over will never be deleted"
+
+
+def live_in(opened: Iterator[Any]) -> list[SealedGrant]:
+    """Return those of what tokens open that are live."""
+    return [each for each in opened if isinstance(each, SealedGrant) and each.key is not None]
