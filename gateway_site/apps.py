@@ -1,7 +1,7 @@
 """The application that holds the project's templates, commands and checks."""
 
 from django.apps import AppConfig
-from django.contrib.admin.apps import AdminConfig
+from django.contrib.admin import apps as admin_apps
 
 
 class GatewayConfig(AppConfig):
@@ -15,7 +15,8 @@ class GatewayConfig(AppConfig):
         from gateway_site.pages import session_label  # noqa: F401  (they register)
 
 
-class DelayedAdminConfig(AdminConfig):
+class DelayedAdminConfig(admin_apps.AdminConfig):
     """Django's admin, on a site whose confirmations wait for a second."""
 
+    default = False  # `gateway_site` alone, among the installed apps, is the application above
     default_site = "gateway_site.admin_site.DelayedAdminSite"

@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 
 # A link to one of our pages cannot scroll it to where its explanation is out of view.
 # https://wicg.github.io/document-policy/, https://wicg.github.io/scroll-to-text-fragment/
+UPSTREAMS = "/gateway/"  # whose pages are not ours
 DOCUMENT_POLICY, LOAD_AT_TOP = "Document-Policy", "force-load-at-top"
 OF_ONE_ANSWER = "_csp_"  # how its decorators' marks on a response begin
 NONCE = "_csp_nonce"  # of a request, once something asked for it
@@ -28,7 +29,7 @@ class ContentPolicyMiddleware(CSPMiddleware):
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         """Set the header, unless the answer has one or is exempt."""
-        if not [name for name in response.headers if name.startswith(HEADER)]:
+        if not request.path_info.startswith(UPSTREAMS):
             response.headers.setdefault(DOCUMENT_POLICY, LOAD_AT_TOP)
         if settings.DEBUG or hasattr(request, NONCE) or _is_marked(response):
             return super().process_response(request, response)

@@ -24,13 +24,12 @@ from django.http import HttpRequest
 
 from oauth.clients import token
 from oauth.clients.errors import InvalidGrant, KeyMissing, TooManyRefreshes
-from oauth.clients.exchange import removal
+from oauth.clients.exchange import refresh_limit, removal
 from oauth.clients.exchange.named_items import items_answered, items_of
 from oauth.clients.exchange.next_pair import Spent, next_pair
 from oauth.clients.grant_end import REUSED, GrantEnd
 from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
-from oauth.clients.rules import refresh_limit
 from oauth.clients.sealed_grant import Answer, SealedGrant
 from oauth.sign_in.session_user import get_user, is_behind
 from sessions_kms import GrantStore, StoreUnavailable

@@ -7,10 +7,8 @@ tests/oauth/clients/endpoints/test_click_delay.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.clients import consent_address, registered
 from tests.e2e.keyboard import press_until_focused
@@ -139,24 +137,6 @@ def test_at_400_percent_the_destination_and_the_button_are_each_seen_first(asked
     expect(allow(asked)).to_have_attribute("aria-disabled", "false")
     width = asked.evaluate("document.documentElement.scrollWidth")
     assert width <= ZOOMED["width"]
-
-
-@pytest.fixture
-def scriptless(browser: Browser, stack: LocalStack, page: Page) -> Iterator[Page]:
-    arrive(page, stack)
-    with browser.new_context(java_script_enabled=False) as context:
-        context.add_cookies(page.context.cookies())  # type: ignore[arg-type]  # as it gave them
-        yield context.new_page()
-
-
-def test_without_scripts_the_button_works_once_a_second_is_over(
-    scriptless: Page, stack: LocalStack
-) -> None:
-    scriptless.goto(consent_address(stack, registered(stack, REDIRECT_URI), REDIRECT_URI))
-    while scriptless.url.startswith(f"{stack.url}/oauth/authorize?"):
-        with scriptless.expect_navigation():
-            allow(scriptless).click()
-    assert scriptless.url.startswith(f"http://127.0.0.1:{stack.provider}/")
 
 
 def test_destination_has_its_port(asked: Page) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from oauth.clients import token
 from oauth.clients.exchange.named_items import Succession, succeed
+from oauth.clients.exchange.refresh_limit import recent
 from oauth.clients.lifetimes import LATE, TOMBSTONE_AGE, Lifetimes
-from oauth.clients.rules.refresh_limit import recent
 from oauth.clients.sealed_grant import AccessTokenItem, Answer, Previous, SealedGrant
 from sessions_kms import GrantStore
 from sessions_kms.format.token_tombstone import TokenTombstone

@@ -27,6 +27,7 @@ from tests.gateway_site.support.gateways import Gateway
 from tests.gateway_site.support.page_requests import Element, parse
 from tests.gateway_site.support.signing_in import PATIENCE, Visitor
 from tests.oauth.support.fake_provider import FakeProvider
+from tests.support.waiting import until
 
 __all__ = ["tools"]
 REDIRECT_URI = "http://127.0.0.1:45671/callback"
@@ -94,10 +95,21 @@ class Person:
             if "name" in each.attributes
         }
         address = urljoin(page.url, form.attributes["action"])
-        led = self.browser.post(address, fields, allow_redirects=False, timeout=PATIENCE)
-        assert led.status_code == 302, led.text
+        led = sent(self.browser, address, fields)
         callback = self.provider.consent(led.headers["Location"])
         return self.browser.get(callback, timeout=PATIENCE)
+
+
+def sent(browser: Any, address: str, fields: dict[str, str]) -> Any:
+    """Send a form until it counts, a second after its page was shown; return where it leads."""
+    answers: list[Any] = []
+
+    def is_led() -> bool:
+        answers.append(browser.post(address, fields, allow_redirects=False, timeout=PATIENCE))
+        return bool(answers[-1].status_code == 302)
+
+    assert until(is_led), answers[-1].text
+    return answers[-1]
 
 
 def found(page: Element, is_meant: Callable[[Element], bool]) -> tuple[Element, Element]:

@@ -23,6 +23,7 @@ from tests.local.form import Form
 from tests.oauth.support.fake_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
 from tests.sessions_kms.support.stacks import REGION, Stack
 from tests.support.processes import finished, free_port, running
+from tests.support.waiting import until
 
 VERIFIER = "verifier-" * 5
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())[:43].decode()
@@ -114,9 +115,15 @@ class Browser:
         form = Form(html)
         fields = form.fields | {name: [value] for name, value in typed.items()}
         address = urljoin(f"{at}{urlsplit(page.url).path}", form.action)
-        answer = self.http.post(address, fields, allow_redirects=False, timeout=SECONDS)
-        assert answer.status_code == 302, answer.text
-        return answer
+        answers: list[requests.Response] = []
+
+        def is_led() -> bool:
+            """Send it until it counts, a second after its page was shown."""
+            answers.append(self.http.post(address, fields, allow_redirects=False, timeout=SECONDS))
+            return answers[-1].status_code == 302
+
+        assert until(is_led), answers[-1].text
+        return answers[-1]
 
 
 @dataclass

@@ -10,8 +10,8 @@ import pytest
 
 from oauth.clients.errors import InvalidGrant, InvalidScope, TooManyRefreshes
 from oauth.clients.exchange import removal
+from oauth.clients.exchange.refresh_limit import REFRESHES_MAX, WINDOW, recent, seconds_to_wait
 from oauth.clients.issued import Issued
-from oauth.clients.rules.refresh_limit import REFRESHES_MAX, WINDOW, recent, seconds_to_wait
 from sessions_kms.exceptions import StoreUnavailable
 from tests.oauth.support.grants import GrantWorld
 from tests.sessions_kms.support.fakes import together
