@@ -263,7 +263,8 @@ def _refusal(error: Exception, scope: Any) -> HttpResponse:
     view = match and match.func
     if isinstance(error, RequestDataTooBig | TimeoutError):
         status = HTTPStatus(413 if isinstance(error, RequestDataTooBig) else 408)
-        response = problems.refused(view, status) or _plain(status, f"{status} {status.phrase}", {})
+        own = problems.refused(view, status) if settings.AUTHORIZATION_SERVER else None
+        response = own or _plain(status, f"{status} {status.phrase}", {})
     else:
         response = _unavailable(view, error)
     response.headers["Content-Length"] = str(len(response.content))

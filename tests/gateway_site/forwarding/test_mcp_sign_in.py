@@ -22,12 +22,13 @@ from mcp.shared.auth import (
     OAuthToken,
 )
 
+from oauth.sign_in.click_delay import FIELD
 from tests.gateway_site.forwarding.test_mcp import text, tools
 from tests.gateway_site.support.gateways import Gateway
 from tests.gateway_site.support.page_requests import Element, parse
 from tests.gateway_site.support.signing_in import PATIENCE, Visitor
 from tests.oauth.support.fake_provider import FakeProvider
-from tests.support.waiting import until
+from tests.oauth.support.shown import aged
 
 __all__ = ["tools"]
 REDIRECT_URI = "http://127.0.0.1:45671/callback"
@@ -95,21 +96,12 @@ class Person:
             if "name" in each.attributes
         }
         address = urljoin(page.url, form.attributes["action"])
-        led = sent(self.browser, address, fields)
+        if FIELD in fields:
+            fields[FIELD] = aged(fields[FIELD])
+        led = self.browser.post(address, fields, allow_redirects=False, timeout=PATIENCE)
+        assert led.status_code == 302, led.text
         callback = self.provider.consent(led.headers["Location"])
         return self.browser.get(callback, timeout=PATIENCE)
-
-
-def sent(browser: Any, address: str, fields: dict[str, str]) -> Any:
-    """Send a form until it counts, a second after its page was shown; return where it leads."""
-    answers: list[Any] = []
-
-    def is_led() -> bool:
-        answers.append(browser.post(address, fields, allow_redirects=False, timeout=PATIENCE))
-        return bool(answers[-1].status_code == 302)
-
-    assert until(is_led), answers[-1].text
-    return answers[-1]
 
 
 def found(page: Element, is_meant: Callable[[Element], bool]) -> tuple[Element, Element]:
