@@ -100,11 +100,11 @@ def test_ending_that_fails_says_so_and_logs_what_was_done(
     end = fake.services.session_items.end
     deleted: list[str] = []
 
-    def end_one(item_id: str) -> bool:
+    def end_one(item_id: str, **expected: Any) -> bool:
         if deleted:
             fail()
         deleted.append(item_id)
-        return end(item_id)
+        return end(item_id, **expected)
 
     monkeypatch.setattr(fake.services.session_items, "end", end_one)
     chosen = [record_id(each) for each in sessions]
