@@ -15,7 +15,8 @@ def test_sign_in_costs_six_puts_and_five_reads(
 ) -> None:
     visitor.sign_in(corp)
     # One of the puts is the tombstone of the key that the sign-in changed, and one what lists
-    # show of the session. Two of the reads confirm what no answer to a write can show.
+    # show of the session. The number of reads was 3 before missing items and writes were confirmed
+    # by a read; which read confirms what was not traced one by one.
     assert (puts(calls), deletes(calls), reads(calls)) == (6, 0, 5)
 
 
