@@ -164,8 +164,9 @@ class Spending:
         """Return what was answered before, while the grant lives."""
         __traceback_hide__ = True
         content = yield from self._tokens.answer(self._presented.token)
-        if content is None:  # It stands beyond the grace: so late only who was held up asks.
-            raise StoreUnavailable(UNTOLD)
+        if content is None:
+            yield from self._looked_up()  # A grant's end deletes a spent token before its answer.
+            raise StoreUnavailable(UNTOLD)  # Only who was held up asks once the grace is over.
         answer = Answer.from_bytes(content)
         yield from self._loaded(answer.key)
         return answer.issued(self._services.clock())

@@ -127,6 +127,8 @@ def test_nothing_is_in_longer_scenes(monkeypatch: pytest.MonkeyPatch, scene: Sce
 def test_every_outcome_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
     found = explored(monkeypatch, ("H H E", "refresh", 0, 0))
     assert found.results == {("H", "ok"), ("H", "invalid"), ("E", "done")}
+    found = explored(monkeypatch, ("H H X", "refresh", 0, 0))  # whose items are deleted, one by one
+    assert found.results == {("H", "ok"), ("H", "invalid"), ("X", "done")}
     found = explored(monkeypatch, ("T E", "old", 1, 2))
     assert found.results >= {("T", "invalid"), ("T", "503"), ("E", "done")}
 
