@@ -7,6 +7,8 @@ session with such a status. With DEBUG Django shows its page of details in its p
 
 from __future__ import annotations
 
+import codecs
+import logging
 import sqlite3
 import sys
 from typing import Any
@@ -17,12 +19,24 @@ from django.dispatch import receiver
 from django.http import HttpRequest, HttpResponse
 from django.views import defaults
 
+from gateway_site.edge import descriptors
 from gateway_site.edge.database_outage import database
+from gateway_site.edge.tally import Tally
 from gateway_site.rules import problems, url_rules
 from sessions_kms.middleware import unavailable
 from sessions_kms.outages import log_refusal
 
+logger = logging.getLogger(__name__)
+
+codecs.lookup("unicode_escape")  # Django's log needs it, and would load it at first use
+
 DETAIL = "The database cannot be used at the moment. Try again in a few seconds."
+
+NO_DESCRIPTOR = "The gateway has too many files open. Try again in a few seconds."
+
+_out_of_descriptors = Tally(
+    logger, "%d requests were answered 503: no descriptor was left. Raise `ulimit -n`."
+)
 
 # Classes of https://www.postgresql.org/docs/current/errcodes-appendix.html that are about the
 # server or the moment, not the query: connection, rollback (deadlock), resources, not in a
@@ -45,23 +59,28 @@ PASSING_SQLITE = frozenset(
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Return a 503 where the database cannot be used, Django's 500 for everything else."""
+    """Return a 503 if the database is out of reach or no descriptor is left, otherwise a 500."""
     error = sys.exc_info()[1]
+    if descriptors.are_exhausted(error):
+        _out_of_descriptors.add()
+        response = _answer(request, "service_unavailable", NO_DESCRIPTOR)
+        log_refusal(request, "No descriptor was left.", response)
+        return response
     if error is None or not is_outage(error):
         return defaults.server_error(request)
-    response = _answer(request)
+    response = _answer(request, "database_unavailable", DETAIL)
     database.refused(error)
     kind = type(error.__cause__ or error).__name__
     log_refusal(request, f"The database cannot be used: {kind}.", response)
     return response
 
 
-def _answer(request: HttpRequest) -> HttpResponse:
+def _answer(request: HttpRequest, code: str, detail: str) -> HttpResponse:
     """Return the 503 as who asks can read it: a call, a program at a view of its own, a person."""
     if request.path_info.startswith(url_rules.ROOT):
-        return problems.unavailable("database_unavailable", DETAIL).response()
+        return problems.unavailable(code, detail).response()
     view = request.resolver_match.func if request.resolver_match else None
-    return problems.not_now(view, DETAIL) or unavailable()
+    return problems.not_now(view, detail) or unavailable()
 
 
 @receiver(connection_created, dispatch_uid="gateway.database_reached")

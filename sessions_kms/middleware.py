@@ -10,6 +10,7 @@ replaced.
 """
 
 import sys
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -45,6 +46,12 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
     It is where a request's waits for the store begin to be summed up (`deadline.REQUEST`).
     """
 
+    def __init__(self, get_response: Any) -> None:
+        super().__init__(get_response)
+        # Django's loader keeps the template from now on: a process may run out of descriptors.
+        with suppress(Exception):  # A template that is wrong is told of when it is needed.
+            unavailable()
+
     def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
         """Have the request answered; tell what was out of reach, and set a new key's cookie."""
         foreign.drop(request, _rules())
@@ -61,7 +68,7 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
 
 
 def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpResponse:
-    """Return the 503, from the project's `503.html` if it has one.
+    """Return the 503, from the project's `503.html` if it has one that can be read.
 
     A page that met a key change loads itself anew: the browser has the new cookie by then.
     """
@@ -69,7 +76,7 @@ def unavailable(error: type[StoreUnavailable] = StoreUnavailable) -> HttpRespons
         # Without the request, so that no context processor asks for the session again.
         content: str = loader.render_to_string(TEMPLATE)
         kind = "text/html; charset=utf-8"
-    except TemplateDoesNotExist:
+    except (TemplateDoesNotExist, OSError):
         content, kind = TEXT, "text/plain; charset=utf-8"
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "no-store"}
     if issubclass(error, SessionMoved):

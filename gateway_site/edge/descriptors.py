@@ -4,7 +4,9 @@ Each client's may need a second one, to the upstream that it calls; so there are
 many to upstreams, idle ones among them, as from clients.
 """
 
+import errno
 import resource
+import socket
 
 RESERVED = 128  # descriptors for table, keys, database, providers, files
 SPARE = 16  # clients' connections above the bound, which are told no more than health
@@ -15,6 +17,20 @@ BACKLOG = 64  # connections that are accepted at a time
 def allowed() -> int:
     """Return how many descriptors this process may have; negative is without a limit."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def are_exhausted(error: BaseException | None) -> bool:
+    """Return whether an error means that the process, or the machine, has no descriptor left."""
+    return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
+
+
+def is_any_left() -> bool:
+    """Return whether a socket can be opened. The error of a failed name lookup does not tell."""
+    try:
+        socket.socket().close()
+    except OSError as error:
+        return not are_exhausted(error)
+    return True
 
 
 def each_way(limit: int, backlog: int = BACKLOG) -> int:

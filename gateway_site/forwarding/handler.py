@@ -30,9 +30,9 @@ from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.db import OperationalError
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, ResolverMatch, resolve
+from django.urls import Resolver404, ResolverMatch, get_resolver, resolve
 
-from gateway_site.edge import access_log, own_cookies
+from gateway_site.edge import access_log, descriptors, own_cookies
 from gateway_site.edge.asgi import Receive, Send
 from gateway_site.edge.listening import Client, ClientGone
 from gateway_site.edge.tally import Tally
@@ -58,7 +58,7 @@ from gateway_site.rules.headers import Headers
 from oauth.backchannel import backchannel_logout
 from oauth.sign_in.views import callback, sign_in
 from sessions_kms import StoreUnavailable, ahead
-from sessions_kms.middleware import TEXT
+from sessions_kms.middleware import TEXT, unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,8 @@ class GatewayHandler(ASGIHandler):
         self._own_pages = PersonGates(OWN_PAGES, OWN_PATIENCE)
         self._providers = ProviderLane()
         self._clients = ClientLanes()
+        # Imports all views, and what answers when one fails, while files can be opened.
+        get_resolver().resolve_error_handler(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -117,6 +119,10 @@ class GatewayHandler(ASGIHandler):
         except Busy:
             _shed.add()
             response = problems.unavailable("busy", BUSY).response()
+        except OSError as error:
+            if not descriptors.are_exhausted(error):
+                raise
+            response = problems.unavailable("service_unavailable", TEXT).response()
         if isinstance(response, Admitted):
             if known := access_log.noted(scope):
                 known.upstream = response.call.upstream.name
@@ -152,6 +158,10 @@ class GatewayHandler(ASGIHandler):
             ).read()
             response = await self._made(scope, client, body, match)
         except (Busy, RequestDataTooBig, TimeoutError, StoreUnavailable, OperationalError) as error:
+            response = _refusal(error, scope)
+        except OSError as error:
+            if not descriptors.are_exhausted(error):
+                raise
             response = _refusal(error, scope)
         await self.send_response(response, send)
         if response.streaming:
@@ -273,11 +283,11 @@ def _refusal(error: Exception, scope: Any) -> HttpResponse:
 
 def _unavailable(view: object, error: Exception) -> HttpResponse:
     """Return the 503 as a program at a view of its own can read it, or anybody."""
-    if isinstance(error, Busy):
-        _shed.add()
-    told = BUSY if isinstance(error, Busy) else TEXT
+    if not isinstance(error, Busy):
+        return problems.not_now(view, TEXT) or unavailable()
+    _shed.add()
     again = {"Retry-After": str(problems.RETRY_AFTER), "Cache-Control": "no-store"}
-    return problems.not_now(view, told) or _plain(503, told, again)
+    return problems.not_now(view, BUSY) or _plain(503, BUSY, again)
 
 
 def _plain(status: int, text: str, headers: dict[str, str]) -> HttpResponse:

@@ -24,6 +24,7 @@ from gateway_site.transport import http1
 from gateway_site.transport.connections import Connections, Lease, Limits, Owner
 from gateway_site.transport.failures import ConnectError, ConnectTimeout, Unheard
 from gateway_site.transport.http1 import Answer, Http1Connection
+from gateway_site.transport.places import Busy
 from gateway_site.transport.request import Request, Server
 from oauth import is_private_address, tls_context
 from sessions_kms.signals import session_cycled, session_ended
@@ -92,7 +93,7 @@ async def ask(owner: Owner, upstream: Upstream, request: Request) -> Answer:
 
     An upstream may close an idle connection at the moment of its use: what changes nothing is
     sent once more then, over a new one. Raises UpstreamFailed, and Busy where all connections
-    are in use.
+    are in use, or no descriptor is left for one more.
     """
     own, of = pool(), (upstream.name, upstream.origin, upstream.ca_file)
     lease = own.kept(of, owner) or await _made(own, of, owner, upstream, request)
@@ -132,13 +133,13 @@ async def _asked(
 
 
 async def _connected(upstream: Upstream, server: Server, patience: float) -> Http1Connection:
-    tls = _tls(upstream.ca_file) if server.has_tls else None
     try:
+        tls = _tls(upstream.ca_file) if server.has_tls else None
         made = await http1.connected(server.host, server.port, tls, patience=patience)
     except TimeoutError:
         raise ConnectTimeout from None
     except (OSError, UnicodeError):
-        raise ConnectError from None
+        raise (ConnectError if descriptors.is_any_left() else Busy) from None
     if tls is None and not is_private_address(made.peer):
         made.close()
         logger.error("%s is in the Internet, and is not asked without TLS.", upstream.name)

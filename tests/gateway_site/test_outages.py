@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from pytest_django import Settings
 
 from gateway_site import outages
 from gateway_site.edge import database_outage
+from gateway_site.edge.tally import Tally
 from gateway_site.outages import is_outage
 from sessions_kms.outages import QUIET, Outage
 from tests.oauth.support.fake_provider import FakeProvider
@@ -83,7 +85,7 @@ NO_SERVER = raised(OperationalError, psycopg.OperationalError("no server"))
 class Failing:
     """Fails whatever is asked of the database."""
 
-    error = NO_SERVER
+    error: Exception = NO_SERVER
 
     def __call__(self, *_: Any) -> Any:
         raise self.error
@@ -176,6 +178,48 @@ def test_gateway_in_an_outage_answers_with_a_problem_document(staff: Visitor) ->
     assert response.json()["code"] == "database_unavailable"
     assert int(response["Retry-After"]) > 0
     assert not response.cookies
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_page_that_can_open_nothing_is_a_503_and_the_log_counts_it(
+    staff: Visitor, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    counted = Tally(outages.logger, "%d met no descriptor", FakeClock(0))
+    monkeypatch.setattr(outages, "_out_of_descriptors", counted)
+    failing = Failing()
+    failing.error = OSError(number, "as the system says it")
+    with connection.execute_wrapper(failing), caplog.at_level(logging.INFO):
+        responses = [staff.client.get("/") for _ in range(3)]
+    for response in responses:
+        assert response.status_code == 503
+        assert int(response["Retry-After"]) > 0
+        assert "Back in a moment" in response.content.decode()
+        assert not response.cookies
+    told = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert told == ["1 met no descriptor"]
+    assert staff.client.get("/").status_code == 200
+
+
+def test_call_that_can_open_nothing_is_told_so_in_a_problem_document(staff: Visitor) -> None:
+    User.objects.get().save()  # or they would be known
+    failing = Failing()
+    failing.error = OSError(errno.EMFILE, "as the system says it")
+    with connection.execute_wrapper(failing):
+        response = staff.client.get("/gateway/")
+    assert response.status_code == 503
+    assert response["Content-Type"] == "application/problem+json"
+    assert response.json()["code"] == "service_unavailable"
+    assert not response.cookies
+
+
+def test_file_that_cannot_be_read_for_another_reason_is_a_500(
+    staff: Visitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = Failing()
+    failing.error = OSError(errno.EACCES, "as the system says it")
+    with connection.execute_wrapper(failing):
+        assert staff.client.get("/").status_code == 500
+    assert any(each.exc_info for each in caplog.records)
 
 
 def test_outage_is_a_503_under_asgi_as_well(staff: Visitor) -> None:

@@ -1,8 +1,10 @@
 """A store that cannot be used is a 503 that keeps the cookie, wherever in a request it shows."""
 
 import asyncio
+import errno
 import gc
 import logging
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.client import HTTPConnection, HTTPResponse, IncompleteRead
@@ -14,12 +16,13 @@ from django.conf import settings as live_settings
 from django.core.signals import request_finished
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.template import loader
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from sessions_kms import outages
 from sessions_kms.exceptions import StoreUnavailable, TableUnavailable
-from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware
+from sessions_kms.middleware import RETRY_AFTER, TEXT, StoreUnavailableMiddleware, unavailable
 from sessions_kms.outages import Outage
 from sessions_kms.services import id_of
 from tests.sessions_kms.sites import serving
@@ -400,3 +403,15 @@ def test_stream_broken_by_an_outage_shows_nobody_a_whole_answer(
     with serving.asgi() as port, pytest.raises(IncompleteRead):
         get(port, "/async-stream/", key)
     gc.collect()
+
+
+def test_template_that_cannot_be_opened_gives_way_to_plain_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> str:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(loader, "render_to_string", fail)
+    response = unavailable()
+    assert (response.status_code, response.content.decode()) == (503, TEXT)
+    assert response["Retry-After"] == str(RETRY_AFTER)

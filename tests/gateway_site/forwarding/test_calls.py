@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import pytest
 import requests
 
@@ -195,6 +197,25 @@ def test_continue_is_sent_only_when_the_body_is_wanted(gateway: Gateway) -> None
 
 def test_upstream_that_is_not_there_is_a_bad_gateway(gateway: Gateway) -> None:
     assert_problem(gateway.get("dead/x"), 502, "upstream_failed")
+
+
+@pytest.mark.parametrize("upstream", ["dead", "named"])  # by address, and by name
+def test_call_without_a_descriptor_left_is_busy_and_no_failure_of_the_upstream(
+    gateway: Gateway, upstream: str
+) -> None:
+    with gateway.client() as client:
+        call = partial(client.get, f"{gateway.url}/gateway/{upstream}/x", timeout=20)
+        assert_problem(call(), 502, "upstream_failed")
+        usual = gateway.process.rlimit(psutil.RLIMIT_NOFILE)
+        # No more than the standard streams: nothing can be opened. The client's connection is.
+        gateway.process.rlimit(psutil.RLIMIT_NOFILE, (3, usual[1]))
+        try:
+            response = call()
+        finally:
+            gateway.process.rlimit(psutil.RLIMIT_NOFILE, usual)
+        assert_problem(response, 503, "busy")
+        assert int(response.headers["Retry-After"]) > 0
+        assert_problem(call(), 502, "upstream_failed")
 
 
 def test_upstream_that_does_not_answer_is_a_time_out(gateway: Gateway) -> None:

@@ -159,6 +159,7 @@ def running_gateway(
             | upstream_variables("SMALL", upstream_port, MAX_BODY="1000", MAX_CONCURRENT="2")
             | upstream_variables("HASTY", upstream_port, READ_TIMEOUT="1", STREAM_TIMEOUT="3")
             | upstream_variables("DEAD", nobody, CONNECT_TIMEOUT="1")
+            | upstream_variables("NAMED", nobody, URL=f"http://localhost:{nobody}")
             | upstream_variables("OTHER", upstream_port, PROVIDER="absent")
             | upstream_variables("BOUND", upstream_port, PROVIDER="bound")
             | upstream_variables("TOOLS", mcp_port, URL=f"http://127.0.0.1:{mcp_port}/mcp")

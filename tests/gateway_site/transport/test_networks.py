@@ -69,3 +69,14 @@ async def test_authority_of_ones_own_counts_in_place_of_the_public(tmp_path: Pat
                 await status_of(refused)
         await client.close()
     assert server.asked == ["/x"]
+
+
+async def test_file_of_an_authority_that_cannot_be_read_is_an_upstream_out_of_reach(
+    tmp_path: Path,
+) -> None:
+    own, _ = certificates(tmp_path, "localhost")
+    found = upstream("https://localhost:1", CA_FILE=str(own))
+    own.unlink()
+    with pytest.raises(ConnectError):
+        await status_of(found)
+    await client.close()
