@@ -42,6 +42,13 @@ class Lookups:
 class BoundedLoop(asyncio.SelectorEventLoop):
     """An event loop that looks names up here, and not in threads of its own."""
 
+    def __init__(self) -> None:
+        try:
+            super().__init__()
+        except OSError:  # No descriptor is left.
+            self._closed = True  # else Python fails to close it, and writes a traceback
+            raise
+
     async def getaddrinfo(
         self,
         host: Any,

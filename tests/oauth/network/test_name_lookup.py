@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ import pytest
 
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http, name_lookup
-from oauth.network.name_lookup import LOOKUPS, Lookups
+from oauth.network.name_lookup import LOOKUPS, BoundedLoop, Lookups
 from oauth.network.vetted_addresses import ANYWHERE
 from sessions_kms.concurrency.bounded_pool import Refused
 
@@ -118,3 +121,16 @@ def test_address_is_not_looked_up(silent: Silent, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ProviderUnavailable):
             http.get(f"http://{host}:9/", reach=ANYWHERE)
     assert silent.asked == []
+
+
+def test_loop_that_no_descriptor_was_left_for_is_one_error_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def socketpair(*_: Any) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socketpair", socketpair)
+    with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        BoundedLoop()
+    gc.collect()
+    assert capsys.readouterr().err == ""
