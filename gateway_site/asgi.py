@@ -1,7 +1,6 @@
 """The ASGI application; static files are served in front of it, without a middleware."""
 
 import os
-from wsgiref.headers import Headers
 
 import django
 
@@ -9,28 +8,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway_site.settings")
 django.setup(set_prefix=False)
 
 from django.conf import settings  # noqa: E402 - they are configured above, as all here needs
-from servestatic import ServeStaticASGI  # noqa: E402 - as above
 
-from gateway_site.edge import access_log, oauth_errors, trusted_proxies  # noqa: E402 - as above
+from gateway_site.edge import (  # noqa: E402 - as above
+    access_log,
+    oauth_errors,
+    static_files,
+    trusted_proxies,
+)
 from gateway_site.forwarding.handler import gateway  # noqa: E402 - as above
 from gateway_site.server import door, lifespan  # noqa: E402 - as above
 
 django_application = gateway()
-
-
-def add_headers(headers: Headers, path: str, url: str) -> None:
-    """Forbid guessing the type of a static file."""
-    headers["X-Content-Type-Options"] = "nosniff"
-
-
 site = (
-    ServeStaticASGI(
-        django_application,
-        root=settings.STATIC_ROOT,
-        prefix=settings.STATIC_URL,
-        allow_all_origins=False,
-        add_headers_function=add_headers,
-    )
+    static_files.asgi(django_application, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
     if settings.STATIC_ROOT.is_dir()  # `collectstatic` has run
     else django_application
 )

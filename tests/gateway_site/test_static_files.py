@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ print(address)
 print(*asyncio.run(get(address)), sep="\\n")
 print(asyncio.run(get("/accounts/login/"))[0])
 print(asyncio.run(get("/static/../settings.py"))[0])
+import resource
+with asyncio.Runner() as runner:
+    runner.run(asyncio.sleep(0))  # so that it has what it needs to run
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    print(*runner.run(get(address)), sep="\\n")
 """
 
 
@@ -60,19 +66,40 @@ def serve(root: Path, state: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_collected_files_are_served_under_their_hash(tmp_path: Path) -> None:
-    address, status, headers, page, outside = serve(tmp_path / "static", "collected")
+@dataclass(frozen=True)
+class Collected:
+    """Where the files of a site were collected, and what it answered then."""
+
+    root: Path
+    printed: list[str]
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Collected:
+    root = tmp_path_factory.mktemp("site") / "static"
+    return Collected(root, serve(root, "collected"))
+
+
+def test_collected_files_are_served_under_their_hash(collected: Collected) -> None:
+    address, status, headers, page, outside, *_ = collected.printed
     assert re.fullmatch(r"/static/gateway\.[0-9a-f]{12}\.css", address)
     assert status == "200"
     assert "immutable" in headers
     assert "'x-content-type-options': 'nosniff'" in headers
     assert "access-control-allow-origin" not in headers
     assert (page, outside) == ("200", "404")
-    assert list((tmp_path / "static").glob("gateway.*.css.gz"))
+    assert list(collected.root.glob("gateway.*.css.gz"))
+
+
+def test_file_that_no_descriptor_is_left_for_is_a_503(collected: Collected) -> None:
+    *_, status, headers = collected.printed
+    assert status == "503"
+    assert "'retry-after': '5'" in headers
+    assert "immutable" not in headers
 
 
 def test_pages_work_before_files_are_collected(tmp_path: Path) -> None:
-    address, status, _headers, page, _outside = serve(tmp_path / "static", "missing")
+    address, status, _headers, page, *_ = serve(tmp_path / "static", "missing")
     assert (address, status, page) == ("/static/gateway.css", "404", "200")
 
 

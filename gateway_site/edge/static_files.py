@@ -1,0 +1,64 @@
+"""Static files, served in front of the application: 503 where one cannot be opened now.
+
+ServeStatic starts its answer before it opens the file. What it sends is held back until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from wsgiref.headers import Headers
+
+from servestatic import ServeStaticASGI
+from servestatic.utils import decode_path_info
+
+from gateway_site.edge import descriptors
+from gateway_site.edge.asgi import ASGIApplication, Receive, Scope, Send
+
+RETRY_AFTER = b"5"  # seconds
+
+
+def asgi(application: ASGIApplication, *, root: Path, prefix: str) -> ASGIApplication:
+    """Return an application with the files of a folder, under a prefix, in front of another."""
+    files = ServeStaticASGI(
+        application,
+        root=root,
+        prefix=prefix,
+        allow_all_origins=False,
+        add_headers_function=_add_headers,
+    )
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and decode_path_info(scope["path"]) in files.files:
+            await _serve_file(files, scope, receive, send)
+        else:
+            await application(scope, receive, send)
+
+    return serve
+
+
+async def _serve_file(files: ASGIApplication, scope: Scope, receive: Receive, send: Send) -> None:
+    start: list[Mapping[str, Any]] = []
+
+    async def send_later(message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            start.append(message)
+            return
+        if start:
+            await send(start.pop())
+        await send(message)
+
+    try:
+        await files(scope, receive, send_later)
+    except OSError as error:
+        if not (start and descriptors.are_exhausted(error)):
+            raise
+        headers = [(b"retry-after", RETRY_AFTER), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _add_headers(headers: Headers, path: str, url: str) -> None:
+    """Forbid guessing the type of a static file."""
+    headers["X-Content-Type-Options"] = "nosniff"
