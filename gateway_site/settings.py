@@ -31,6 +31,7 @@ from gateway_site.rules import upstream
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600
+SECRET_KEY_LENGTH = 50  # characters, as Django has it (security.W009)
 
 variables.refuse_unknown(os.environ)
 _environment = secret_files.applied(os.environ, variables.is_secret)
@@ -41,6 +42,11 @@ GATEWAY_LOCAL = bool(_env.flag("GATEWAY_LOCAL"))
 SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
 
 SECRET_KEY = _env.text("DJANGO_SECRET_KEY")
+if SECRET_KEY and len(SECRET_KEY) < SECRET_KEY_LENGTH:
+    raise ImproperlyConfigured(
+        f"DJANGO_SECRET_KEY has {len(SECRET_KEY)} characters. Use at least {SECRET_KEY_LENGTH}, as "
+        "python -c 'import secrets; print(secrets.token_urlsafe(50))' prints."
+    )
 SECRET_KEY_FALLBACKS = _env.items("DJANGO_SECRET_KEY_FALLBACKS")
 PUBLIC_URL = public_url(_env, "PUBLIC_URL", local=GATEWAY_LOCAL)
 UPSTREAMS = upstream.configured(os.environ)
