@@ -13,8 +13,13 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-long interop mcp-clients matrix fuzz soak bench bench-here check audit format lock clean
 
+ifneq (,$(filter -h --help,$(ARGS)))
+run:
+	@$(PYTHON) -m gateway_site.local.options
+else
 run: $(VENV)/.local-installed
 	@$(BIN)/python manage.py runlocal $(ARGS)
+endif
 
 # Under five minutes on two cores; what takes long is in the next one. Both fail if they run nothing.
 test: $(VENV)/.dev-installed
@@ -96,11 +101,8 @@ lock: $(VENV)/.dev-installed
 clean:
 	rm -rf $(VENV) .nox .mypy_cache .pytest_cache .ruff_cache build dist
 
-$(VENV)/bin/python:
+$(VENV)/.%-installed: requirements/%.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@echo "Environment: $(VENV), of $$($(PYTHON) --version)."
-	@$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.%-installed: requirements/%.txt | $(VENV)/bin/python
-	@$(BIN)/python -m gateway_site.local.packages $<
+	@$(PYTHON) -m gateway_site.local.packages $(VENV) $<
 	@touch $@

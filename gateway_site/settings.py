@@ -7,6 +7,7 @@ relaxes what plain http on loopback requires, nothing else.
 """
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ from gateway_site.rules import upstream
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DAY = 24 * 3600
+SECRET_KEY_LENGTH = 50  # characters, as Django has it (security.W009)
 
 variables.refuse_unknown(os.environ)
 _environment = secret_files.applied(os.environ, variables.is_secret)
@@ -40,6 +42,11 @@ GATEWAY_LOCAL = bool(_env.flag("GATEWAY_LOCAL"))
 SECURE = not GATEWAY_LOCAL  # https only, which plain http on loopback cannot be
 
 SECRET_KEY = _env.text("DJANGO_SECRET_KEY")
+if SECRET_KEY and len(SECRET_KEY) < SECRET_KEY_LENGTH:
+    raise ImproperlyConfigured(
+        f"DJANGO_SECRET_KEY has {len(SECRET_KEY)} characters. Use at least {SECRET_KEY_LENGTH}, as "
+        "python -c 'import secrets; print(secrets.token_urlsafe(50))' prints."
+    )
 SECRET_KEY_FALLBACKS = _env.items("DJANGO_SECRET_KEY_FALLBACKS")
 PUBLIC_URL = public_url(_env, "PUBLIC_URL", local=GATEWAY_LOCAL)
 UPSTREAMS = upstream.configured(os.environ)
@@ -263,15 +270,18 @@ DEFAULT_EXCEPTION_REPORTER_FILTER = "gateway_site.edge.reports.ExceptionReporter
 LOG_LEVEL = (_env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
     raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR.")
+_is_command = Path(sys.argv[0]).name in {"manage.py", "django-admin"}
+if LOG_LEVEL == "INFO" and _is_command and sys.argv[1:2] != ["runserver"]:
+    LOG_LEVEL = "WARNING"  # What a command prints is not to be looked for among lines of the log.
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "no_query": {"()": "gateway_site.edge.reports.QueryFilter"},
         "refusals": {"()": "gateway_site.edge.reports.RefusalFilter"},
         "refusals_told": {"()": "gateway_site.edge.access_log.RefusalsTold"},
         "request_ids": {"()": "gateway_site.edge.access_log.RequestIds"},
+        "once_per_minute": {"()": "sessions_kms.outages.OncePerMinute"},
     },
     "formatters": {
         "plain": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
@@ -280,7 +290,7 @@ LOGGING = {
         "console": {
             "class": "logging.StreamHandler",
             "formatter": "plain",
-            "filters": ["request_ids", "refusals"],
+            "filters": ["request_ids", "refusals", "once_per_minute"],
         }
     },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
@@ -291,10 +301,11 @@ LOGGING = {
         "sessions_kms.refused": {"level": "CRITICAL"},
         # At INFO it tells where it found its credentials, each time.
         "botocore": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
+        # At INFO it logs each address that is asked.
+        "httpx2": {"level": "DEBUG" if LOG_LEVEL == "DEBUG" else "WARNING"},
         # At DEBUG it tells the headers of upstreams' answers, cookies among them.
         "httpcore2": {"level": "WARNING"},
-        # The query of a callback holds the authorization code.
-        # uvicorn has set it up by then; without propagating it would be left with no handler.
-        "uvicorn.access": {"filters": ["no_query"], "propagate": True},
+        # Each request has its line already, without the query: a callback's has the code in it.
+        "uvicorn.access": {"handlers": [], "propagate": False},
     },
 }

@@ -17,7 +17,6 @@ from django.views.decorators.csrf import csrf_exempt
 from oauth.exceptions import ProviderUnavailable
 from oauth.logout import logout_token, session_links
 from oauth.logout.logout_token import InvalidLogoutToken, LogoutToken
-from oauth.network.complaints import Complaints
 from oauth.network.posted_form import fields_of
 from oauth.provider import config, jwks, metadata
 from oauth.provider.config import Provider
@@ -28,9 +27,8 @@ from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
 
+FAILED = "A logout of %s failed: %s"
 RETRY_AFTER = 10  # seconds
-
-_failures = Complaints(logger, "A logout of %s failed: %s")
 
 
 @csrf_exempt
@@ -53,10 +51,10 @@ def backchannel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
         logger.warning("A logout token for %s was refused: %s", provider.name, exc)
         return _refusal(str(exc), status=400)
     except ProviderUnavailable as exc:
-        _failures.add(provider.name, str(exc))
+        logger.warning(FAILED, provider.name, exc)
         return _not_now(exc.retry_after or RETRY_AFTER)
     except StoreUnavailable as exc:
-        _failures.add(provider.name, f"{type(exc).__name__}.")
+        logger.warning(FAILED, provider.name, f"{type(exc).__name__}.")
         return _not_now(RETRY_AFTER)
     logger.info("%s ended %d sessions by the back channel.", provider.name, ended)
     return HttpResponse(headers={"Cache-Control": "no-store"})

@@ -16,7 +16,6 @@ OLD_PATHS = {
     "capture": "sign_in.capture",
     "capturing": "sign_in.adapters.choice",
     "client_authentication": "provider.client.authentication",
-    "complaints": "network.complaints",
     "concurrency_limit": "network.concurrency_limit",
     "dpop": "provider.dpop",
     "endpoints": "provider.metadata",

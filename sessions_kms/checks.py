@@ -20,8 +20,10 @@ from sessions_kms.face.lazy_module import LazyModule
 
 if TYPE_CHECKING:
     from sessions_kms import moving_in
+    from sessions_kms.aws import clients
     from sessions_kms.switching import importer
 else:  # Servers run no checks: these come with those who do.
+    clients = LazyModule("sessions_kms.aws.clients")
     importer = LazyModule("sessions_kms.switching.importer")
     moving_in = LazyModule("sessions_kms.moving_in")
 
@@ -36,6 +38,20 @@ def check_settings(**_: Any) -> list[checks.CheckMessage]:
     return [
         checks.Error(fault.message, id=f"sessions_kms.{fault.check_id}")
         for fault in conf.faults(getattr(settings, conf.SETTING, None))
+    ]
+
+
+def check_region(**_: Any) -> list[checks.CheckMessage]:
+    """Report that no Region is set: the table cannot be asked."""
+    raw: Any = getattr(settings, conf.SETTING, None)
+    if list(conf.faults(raw)) or clients.has_region(conf.parse(raw).region_name):
+        return []
+    return [
+        checks.Error(
+            "No AWS Region is set, so the session table cannot be found.",
+            hint="Set the variable AWS_REGION, or SESSIONS_KMS['REGION_NAME'].",
+            id="sessions_kms.E021",
+        )
     ]
 
 
@@ -253,6 +269,7 @@ def register() -> None:
 
 CHECKS = (
     check_settings,
+    check_region,
     check_engine,
     check_old_engine,
     check_middleware,

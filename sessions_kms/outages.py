@@ -1,4 +1,4 @@
-"""What the log tells of an outage: its beginning with one traceback, a count a minute, its end.
+"""What the log tells of an outage: each cause once, a count a minute, its end.
 
 What was refused and what was served enter; lines of the log leave. Each request that is refused
 has a line besides, without a traceback, by a logger of its own (`sessions_kms.refused`). The 503
@@ -8,8 +8,10 @@ itself is made by `middleware`.
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -33,6 +35,8 @@ QUIET = 10.0  # seconds without a refusal, after which a request that is served 
 AT_HAND = 5.0  # seconds after a refusal, in which the next request would be refused as well
 FRAMES = 8  # of a traceback, the last
 REASON_LENGTH = 300  # characters
+CAUSES_MAX = 8  # that are told between two counts
+LINES_MAX = 256  # different warnings that are remembered
 
 
 class Outage:
@@ -56,16 +60,17 @@ class Outage:
         self._goes_on = self._refused_last = False
         self._began = self._last = self._told = 0.0
         self._count = self._since = 0
+        self._causes: set[str] = set()  # that were told since the last count
 
     def refused(self, error: BaseException) -> None:
         """Count a request that was refused because of an error."""
         telemetry.count("refused", cause=self._cause)
-        now = self._clock()
+        now, cause = self._clock(), cause_of(error)
         with self._lock:
-            begins = not self._goes_on
-            if begins:
+            if not self._goes_on:
                 self._goes_on, self._began, self._told = True, now, now
                 self._count = self._since = 0
+                self._causes.clear()
             self._last, self._refused_last = now, True
             self._count += 1
             self._since += 1
@@ -73,20 +78,26 @@ class Outage:
             counts = seconds >= TOLD_EVERY
             if counts:
                 self._since, self._told = 0, now
-        if begins:
+                self._causes.clear()
+            is_new = self._is_new(cause)
+        if counts:
             self._logger.error(
-                "%s cannot be used: requests are answered 503.%s %s",
-                self._what,
-                self._remedy,
-                in_a_line(error),
-            )
-        elif counts:
+                "%s %s cannot be used: %d requests were answered 503 in the last %d seconds.",
+                cause, self._what, since, seconds,
+            )  # fmt: skip
+        elif is_new:
             self._logger.error(
-                "%s cannot be used: %d requests were answered 503 in the last %d seconds.",
-                self._what,
-                since,
-                seconds,
-            )
+                "%s %s cannot be used: requests are answered 503.%s %s",
+                cause, self._what, self._remedy, traceback_of(error),
+            )  # fmt: skip
+
+    def _is_new(self, cause: str) -> bool:
+        """Tell whether to log a cause: numbers in it, such as times, make no other one."""
+        cause = re.sub(r"\d+", "", cause)
+        if cause in self._causes or len(self._causes) >= CAUSES_MAX:
+            return False
+        self._causes.add(cause)
+        return True
 
     def served(self) -> None:
         """Hear of a request that needed what was out of reach and was served."""
@@ -111,17 +122,22 @@ class Outage:
         return self._refused_last and self._clock() - self._last < AT_HAND
 
 
-def in_a_line(error: BaseException) -> str:
-    """Return the traceback of an error in a line, with what it came from and why.
+def cause_of(error: BaseException) -> str:
+    """Return the first of the errors that led to this one, as a sentence in one line."""
+    first = list(_chain(error))[-1]
+    why = repr(str(first))[1:-1][:REASON_LENGTH]  # no line breaks
+    return f"{type(first).__qualname__}: {why}".rstrip(".: ") + "."
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an error in a line, with the errors that led to it.
 
     A log is read by lines: one that fills a screen hides those around it.
     """
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
     path = ", ".join(f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames)
-    chain = list(_chain(error))
-    kinds = " from ".join(type(each).__qualname__ for each in chain)
-    why = repr(str(chain[-1]))[1:-1][:REASON_LENGTH]  # no line breaks
-    return f"Traceback (most recent call last): {path}. {kinds}: {why}"
+    kinds = " from ".join(type(each).__qualname__ for each in _chain(error))
+    return f"Traceback (most recent call last): {path}. {kinds}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -132,6 +148,51 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             return
         yield found
         found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
+
+
+@dataclass
+class _Logged:
+    at: float
+    left_out: int = 0
+
+
+class OncePerMinute(logging.Filter):
+    """Drops a line that equals one of the last minute: same logger, same level, same text.
+
+    The next one that is logged ends with how many were left out. Lines below WARNING and lines with
+    a traceback are never dropped. For a logger or a handler.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = Lock()
+        self._lines: dict[tuple[str, int, str], _Logged] = {}
+
+    def forget(self) -> None:
+        """Log every line anew."""
+        self._lines.clear()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether to log a record; its text is changed where others were left out."""
+        if record.levelno < logging.WARNING or record.exc_info:
+            return True
+        line = (record.name, record.levelno, record.getMessage())
+        now = self._clock()
+        with self._lock:
+            logged = self._lines.pop(line, None)
+            if logged is not None and now - logged.at < TOLD_EVERY:
+                logged.left_out += 1
+                self._lines[line] = logged
+                return False
+            self._lines[line] = _Logged(now)
+            if len(self._lines) > LINES_MAX:
+                del self._lines[next(iter(self._lines))]
+        if logged is not None and logged.left_out:
+            seconds = round(now - logged.at)
+            record.msg = f"{line[2]} ({logged.left_out} more like it in {seconds} seconds.)"
+            record.args = None
+        return True
 
 
 # In the order in which an error is looked up.
@@ -191,3 +252,6 @@ class _IsNoFault(logging.Filter):
 
 
 logging.getLogger("django.request").addFilter(_IsNoFault())
+# It warns of each failed renewal of a data key: in an outage, of several in a second.
+of_data_keys = OncePerMinute()
+logging.getLogger("sessions_kms.data_keys.cached_keyring").addFilter(of_data_keys)

@@ -13,7 +13,7 @@ from botocore.loaders import Loader, create_loader
 from hypothesis import settings as hypothesis_settings
 
 from gateway_site.local.kms import LocalKMS, running_kms
-from sessions_kms import services
+from sessions_kms import outages, services
 from tests.support.clock import FakeClock
 from tests.support.roto import running_roto
 
@@ -69,6 +69,11 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def database_before_any_thread(django_db_setup: None) -> None:
     """Make the database first: a thread that stays keeps the one that it has first heard of."""
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_logged_anew() -> None:
+    outages.of_data_keys.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -99,14 +99,16 @@ class RefusalsTold(logging.Filter):
     """Drops what Django says of a refused request that has its line here: nobody has to act on it.
 
     A code that has run out, a challenge and an address that is tried are the daily life of OAuth
-    clients, and Django warns of each. It has no more to tell of them than status and path.
+    clients, and Django warns of each. It has no more to tell of them than status and path. Nor has
+    it of a 503: whoever cannot serve logs why (`sessions_kms.outages`).
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep failures, what has a traceback, and what is of no request with a line."""
+        """Keep failures, what has a traceback, and refusals of requests without a line."""
         status = getattr(record, "status_code", HTTPStatus.INTERNAL_SERVER_ERROR)
-        is_refused = status < HTTPStatus.INTERNAL_SERVER_ERROR and not record.exc_info
-        return not is_refused or _noted.get() is None
+        if record.exc_info or status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return True
+        return status != HTTPStatus.SERVICE_UNAVAILABLE and _noted.get() is None
 
 
 def _id_of(scope: Scope) -> str:

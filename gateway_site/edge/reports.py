@@ -101,14 +101,3 @@ class RefusalFilter(logging.Filter):
         if is_refusal or record.name.startswith("django.security."):
             record.exc_info = record.exc_text = None
         return True
-
-
-class QueryFilter(logging.Filter):
-    """Drops the query from uvicorn's access log: (client, method, path, version, status)."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Shorten the path in place, and keep the record."""
-        if isinstance(record.args, tuple) and len(record.args) == 5:
-            client, method, path, version, status = record.args
-            record.args = (client, method, str(path).partition("?")[0], version, status)
-        return True

@@ -1,7 +1,4 @@
-"""Counts what clients cause and logs the number now and then: a flood is no flood of lines.
-
-`oauth.network.complaints` begins alike, and keeps something else: what it has said, and no number.
-"""
+"""Counts what clients cause and logs the number once a minute: a flood is no flood of lines."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-EVERY = 10.0  # seconds
+EVERY = 60.0  # seconds
 
 
 class Tally:

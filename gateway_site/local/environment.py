@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gateway_site import variables
+from gateway_site.local.options import LOOPBACK, Ports
 
 REGION = "us-east-1"
 TABLE = "gateway-local-sessions"
@@ -20,7 +21,6 @@ CLIENT_ID = "gateway"
 CALLBACK = "/accounts/oidc/local/login/callback/"
 SIGNED_OUT = "/accounts/logout/done/"
 USERINFO = "/identity/o/api/userinfo"
-LOOPBACK = ("127.0.0.1", "localhost")
 
 INHERITED = re.compile(
     "PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_[A-Z]+|TERM|TMPDIR|VIRTUAL_ENV|LD_LIBRARY_PATH"
@@ -34,17 +34,6 @@ MADE_HERE = re.compile(
 )
 UPSTREAM = re.compile("UPSTREAM_([A-Z][A-Z0-9_]*)_URL")
 OTHER_PROVIDER = re.compile("OAUTH_(?!LOCAL_)[A-Z][A-Z0-9_]*")
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Where on 127.0.0.1 each child listens."""
-
-    gateway: int = 8000
-    provider: int = 9000
-    kms: int = 9001
-    dynamodb: int = 9002
-    mcp: int = 9003
 
 
 @dataclass(frozen=True)

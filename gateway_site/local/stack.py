@@ -14,7 +14,8 @@ from secrets import token_urlsafe
 from urllib.parse import urlsplit
 
 from gateway_site.local import aws_env, environment, mcp_clients, running_stack
-from gateway_site.local.environment import Ports, Secrets
+from gateway_site.local.environment import Secrets
+from gateway_site.local.options import LOOPBACK, Ports
 from gateway_site.local.people import PEOPLE
 from gateway_site.local.processes import HOST, ROOT, Child, StackError
 from gateway_site.local.progress import Steps
@@ -251,7 +252,7 @@ def require_package(name: str) -> None:
 def require_loopback(endpoints: str) -> None:
     """Raise StackError unless an AWS client of the children stays on this machine."""
     for service, url in json.loads(endpoints).items():
-        if urlsplit(url).hostname not in environment.LOOPBACK:
+        if urlsplit(url).hostname not in LOOPBACK:
             raise StackError(
                 f"An AWS client for {service} would go to {url}, not to this machine: "
                 "nothing was started."

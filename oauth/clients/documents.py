@@ -28,7 +28,6 @@ from oauth.clients.server import AuthorizationServer
 from oauth.codes import Code
 from oauth.exceptions import ProviderUnavailable
 from oauth.network import http
-from oauth.network.complaints import Complaints
 from oauth.network.http import Answer
 from oauth.network.sql_connections import give_back
 from sessions_kms.concurrency.bounded_pool import BoundedPool, Refused
@@ -49,8 +48,6 @@ JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")
 MAX_AGE = re.compile(r"(?:^|[\s,])max-age=\"?([0-9]{1,9})", re.IGNORECASE)
 FORBIDS = re.compile(r"(?:^|[\s,])no-(?:store|cache)(?:$|[\s,])", re.IGNORECASE)
 REMEDY = "Clients' documents are fetched from the Internet only."
-
-_failures = Complaints(logger, "The document of a client at %s was not fetched: %s")
 
 
 class DocumentUnavailable(Exception):
@@ -120,7 +117,11 @@ class Documents:
         except UnknownClient as refused:  # each gets one of their own: it is raised in many threads
             raise UnknownClient(refused.description) from None
         except (ProviderUnavailable, TimeoutError) as failure:
-            _failures.add(document.host_of(address), str(failure) or "It took too long.")
+            logger.warning(
+                "The document of a client at %s was not fetched: %s",
+                document.host_of(address),
+                str(failure) or "It took too long.",
+            )
             raise DocumentUnavailable("The client's document cannot be fetched now.") from None
 
     def _fetched(self, server: AuthorizationServer, address: str) -> Kept:

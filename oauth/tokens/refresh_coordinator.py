@@ -23,7 +23,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from oauth.exceptions import NoLongerAllowed, ProviderUnavailable, ReauthenticationRequired
-from oauth.network.complaints import Complaints
 from oauth.network.thread_pools import Result, pool
 from oauth.provider.config import Provider
 from oauth.provider.grant_lease import GrantLease, Outcome, Taken
@@ -137,7 +136,7 @@ class Refresh:
             self._seal(Outcome(refused=exc.reason), keep)
             raise
         except ProviderUnavailable as exc:
-            _failures.add(self._provider.name, str(exc))
+            logger.warning("A refresh at %s failed: %s", self._provider.name, exc)
             raise
         self._seal(Outcome(new), lifetime)
         return new
@@ -204,4 +203,3 @@ def _unfinished(*, patient: bool) -> ProviderUnavailable:
 
 
 _resting = _Resting()
-_failures = Complaints(logger, "A refresh at %s failed: %s")

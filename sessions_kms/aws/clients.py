@@ -120,6 +120,11 @@ def _hear(**event: Any) -> None:
     _clock.hear((event.get("response_dict") or {}).get("headers", {}).get("date"))
 
 
+def has_region(region: str | None) -> bool:
+    """Tell whether there is a Region: the given one, AWS_REGION or one of boto's own chain."""
+    return bool(_region(region) or _session().get_config_variable("region"))
+
+
 def _region(region: str | None) -> str | None:
     return region or os.environ.get("AWS_REGION") or None
 

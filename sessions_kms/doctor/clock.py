@@ -8,7 +8,7 @@ from sessions_kms.aws import calls, clients
 from sessions_kms.aws.clock import OFFSET_MAX, ServerClock, local_of, moment_of
 from sessions_kms.conf import Config
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
-from sessions_kms.doctor.trouble import guarded
+from sessions_kms.doctor.trouble import guarded, in_time
 from sessions_kms.services import services
 
 NAME = "clock"
@@ -28,7 +28,7 @@ def clock_findings(config: Config) -> Iterator[Finding]:
 def _findings(config: Config) -> Iterator[Finding]:
     there = moment_of(_headers(config).get("date"))
     if there is None:
-        yield ok(NAME, "cannot be told: the answer has no Date")
+        yield ok(NAME, "cannot be told: DynamoDB gave no Date")
         return
     clock = services().clock
     skew = round(local_of(clock)() - there)
@@ -51,13 +51,12 @@ def _correction(clock: ServerClock) -> str:
 
 def _headers(config: Config) -> Mapping[str, str]:
     client = clients.dynamodb_client(config.region_name)
+    key = {"id": {"S": "canary-clock"}}
     answer: Any
     try:
-        answer = client.get_item(TableName=config.table_name, Key={"id": {"S": "canary-clock"}})
-    except Exception as exc:
+        answer = in_time(partial(client.get_item, TableName=config.table_name, Key=key))
+    except Exception as exc:  # noqa: BLE001 - that DynamoDB is out of reach is another finding
         # A refusal tells the time as well; for one, that of a request signed at a wrong time.
-        if not calls.is_client_error(exc):
-            raise
-        answer = exc.response
+        answer = exc.response if calls.is_client_error(exc) else {}
     headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers

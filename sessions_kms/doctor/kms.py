@@ -8,7 +8,7 @@ from sessions_kms.aws import clients, translation
 from sessions_kms.conf import Config
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, ok, warning
-from sessions_kms.doctor.trouble import NO_KEY, guarded
+from sessions_kms.doctor.trouble import NO_KEY, guarded, in_time
 from sessions_kms.operations.provisioning import found
 
 DESCRIBE, ROTATION = "kms:DescribeKey", "kms:GetKeyRotationStatus"
@@ -39,7 +39,7 @@ def _current(config: Config, table_regions: Sequence[str]) -> Iterator[Finding]:
 
 def _described(arn: str) -> Any:
     client = clients.control_client("kms", translation.region_of(arn))
-    return found(lambda: client.describe_key(KeyId=arn)["KeyMetadata"])
+    return found(lambda: in_time(partial(client.describe_key, KeyId=arn))["KeyMetadata"])
 
 
 def _state(key: Description) -> Finding:
@@ -87,9 +87,8 @@ def _manager(key: Description) -> Finding:
 
 def _rotation(key: Description) -> Iterator[Finding]:
     arn = key["Arn"]
-    answer = clients.control_client("kms", translation.region_of(arn)).get_key_rotation_status(
-        KeyId=arn
-    )
+    client = clients.control_client("kms", translation.region_of(arn))
+    answer = in_time(partial(client.get_key_rotation_status, KeyId=arn))
     if answer["KeyRotationEnabled"]:
         yield ok("kms key rotation", f"every {answer.get('RotationPeriodInDays', 365)} days")
     elif key["KeyState"] != "Enabled":

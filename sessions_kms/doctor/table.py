@@ -1,14 +1,15 @@
 """The table: what it is made of, and what keeps it from being lost."""
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
-from sessions_kms.aws import clients
+from sessions_kms.aws import clients, translation
 from sessions_kms.conf import Config
 from sessions_kms.doctor import named
-from sessions_kms.doctor.finding import Finding, failing, ok, warning
-from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded
+from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
+from sessions_kms.doctor.trouble import CREATE, ELSEWHERE, guarded, in_time
 from sessions_kms.operations.provisioning import (
     TTL_ATTRIBUTE,
     found,
@@ -28,12 +29,15 @@ class TableCheck:
         self.replicas: list[str] = []
         self._name = config.table_name
         self._region_name = config.region_name
-        self._missing = False
+        self._key_region = translation.region_of(config.key_id)
+        self._is_there = False
 
     def findings(self) -> Iterator[Finding]:
         """Look at all of it."""
-        yield from guarded("table", self._described, needs="dynamodb:DescribeTable")
-        if self._missing:
+        for finding in guarded("table", self._described, needs="dynamodb:DescribeTable"):
+            yield self._with_region(finding) if finding.level is Level.FAILING else finding
+            self._is_there |= finding.level is not Level.FAILING
+        if not self._is_there:
             return
         yield from guarded("table TTL", self._ttl, needs="dynamodb:DescribeTimeToLive")
         needs = "dynamodb:DescribeContinuousBackups"
@@ -43,10 +47,18 @@ class TableCheck:
     def _client(self) -> Any:
         return clients.control_client("dynamodb", self._region_name)
 
+    def _with_region(self, finding: Finding) -> Finding:
+        """Return it with the Region that the key is in, where that is not the table's."""
+        has_client = "_client" in vars(self)  # not where no Region is set
+        if has_client and self._client.meta.region_name == self._key_region:
+            return finding
+        hint = f"The ARN of the key names the Region {self._key_region}."
+        return replace(finding, remedy=f"{finding.remedy} {hint}")
+
     def _described(self) -> Iterator[Finding]:
-        table = found(lambda: self._client.describe_table(TableName=self._name)["Table"])
+        describe = partial(self._client.describe_table, TableName=self._name)
+        table = found(lambda: in_time(describe)["Table"])
         if table is None:
-            self._missing = True
             region = self._client.meta.region_name
             yield failing("table", f"{self._name} does not exist in {region}", ELSEWHERE)
             return
@@ -60,7 +72,7 @@ class TableCheck:
         yield _replicas(table)
 
     def _ttl(self) -> Iterator[Finding]:
-        answer = self._client.describe_time_to_live(TableName=self._name)
+        answer = in_time(partial(self._client.describe_time_to_live, TableName=self._name))
         ttl = answer["TimeToLiveDescription"]
         status, attribute = ttl.get("TimeToLiveStatus", "DISABLED"), ttl.get("AttributeName")
         if status not in {"ENABLED", "ENABLING"}:
@@ -76,7 +88,7 @@ class TableCheck:
             yield ok("table TTL", f"{status} on {attribute}")
 
     def _recovery(self) -> Iterator[Finding]:
-        answer = self._client.describe_continuous_backups(TableName=self._name)
+        answer = in_time(partial(self._client.describe_continuous_backups, TableName=self._name))
         recovery = answer["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
         status = recovery.get("PointInTimeRecoveryStatus", "DISABLED")
         if status == "ENABLED":

@@ -5,9 +5,11 @@ other one may hold what an answer held.
 """
 
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from sessions_kms.aws import calls
 from sessions_kms.aws.errors import DENIED, kind_of
+from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import named
 from sessions_kms.doctor.finding import Finding, failing, warning
 
@@ -56,7 +58,15 @@ REMEDIES = {
     "UnknownOperationException": "Use DynamoDB itself, or a compatible engine that has it.",
     "UnrecognizedClientException": _CREDENTIALS,
 }
+CALL = 5.0  # seconds for one call with its retries
+T = TypeVar("T")
 _TELLING = ("botocore.exceptions", "django.", "sessions_kms.")
+
+
+def in_time(call: Callable[[], T]) -> T:
+    """Return what a call of a boto client gives. Raises OutOfTime after `CALL` seconds."""
+    with deadline.call(CALL):
+        return call()
 
 
 def guarded(

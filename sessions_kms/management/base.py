@@ -59,6 +59,7 @@ def shown(text: str) -> str:
 class OperatorCommand(BaseCommand):
     """A command with `--json`: one object on stdout, everything else on stderr.
 
+    With --verbosity 0, a command that changes something prints nothing but errors and questions.
     Exit status 0 done, 1 failed, 2 usage, 3 incomplete, 4 warnings under --strict.
     """
 
@@ -80,6 +81,7 @@ class OperatorCommand(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         self.as_json: bool = options["json"]
         self.dry_run: bool = options.get("dry_run", False)
+        self.is_quiet: bool = self.changes and not self.dry_run and options["verbosity"] == 0
         self.ask: bool = not options.get("no_input", False) and not self.dry_run
         try:
             self.operate(options)
@@ -98,11 +100,15 @@ class OperatorCommand(BaseCommand):
 
     def say(self, line: str) -> None:
         """Tell a person something; with --json on stderr."""
-        (self.stderr if self.as_json else self.stdout).write(line)
+        if not self.is_quiet:
+            (self.stderr if self.as_json else self.stdout).write(line)
 
     def conclude(self, result: dict[str, Any], summary: str, *, status: int = 0) -> None:
         """Print the outcome in the form that was asked for, and exit with its status."""
-        self.stdout.write(json.dumps(result) if self.as_json else summary)
+        if self.as_json:
+            self.stdout.write(json.dumps(result))
+        elif not self.is_quiet:
+            self.stdout.write(summary)
         if status:
             sys.exit(status)
 
@@ -132,7 +138,10 @@ class OperatorCommand(BaseCommand):
         )
         console = Console(stderr=True)
         with Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
+            *columns,
+            console=console,
+            transient=True,
+            disable=self.is_quiet or not console.is_terminal,
         ) as bar:
             task = bar.add_task(what, total=total)
             yield lambda advance=1: bar.advance(task, advance)

@@ -55,7 +55,7 @@ def create_table(
     Raises ProvisioningError.
     """
     if found(lambda: client.describe_table(TableName=name)) is None and _create(client, name):
-        yield f"created table {name}"
+        yield f"created table {name} with deletion protection"
     _wait(client, name)
     table = client.describe_table(TableName=name)["Table"]
     _require_fit(table)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gateway_site.local import aws_env, environment
-from gateway_site.local.environment import Ports, Secrets
+from gateway_site.local.environment import Secrets
+from gateway_site.local.options import Ports
 
 SHELLS = [shell for shell in ("bash", "zsh", "ksh") if shutil.which(shell)]
 DUMP = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"

@@ -1,49 +1,151 @@
-"""What `make` leaves behind when a step fails, so that the next one goes on as it should."""
+"""What `make` does before anything is installed, and what it says where it fails."""
+
+from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from gateway_site.local import packages
 from tests import ROOT
 
 MAKE = shutil.which("make")
-# A Python that makes an environment and, without a file `whole`, then fails, as Debian's does
-# where python3-venv is not installed.
-PYTHON = """#!/bin/sh
-[ "$1" = -c ] && exit 0
-mkdir -p "$3/bin"
-printf '#!/bin/sh\\n[ -e whole ]\\n' > "$3/bin/python"
-chmod +x "$3/bin/python"
-[ -e whole ]
-"""
+needs_make = pytest.mark.skipif(MAKE is None, reason="NO MAKE: install it")
 
 
-@pytest.mark.skipif(MAKE is None, reason="NO MAKE: install it")
-def test_environment_that_could_not_be_made_is_made_anew(tmp_path: Path) -> None:
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def requirements(tmp_path: Path) -> str:
+    path = tmp_path / "local.txt"
+    path.write_text(f"nothing==1 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def no_uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path}/empty:/usr/bin:/bin")
+
+
+@needs_make
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_of_make_run_installs_nothing(tmp_path: Path, option: str) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "requirements").mkdir()
-    (tmp_path / "requirements" / "local.txt").touch()
-    python = tmp_path / "python"
-    python.write_text(PYTHON, encoding="utf-8")
-    python.chmod(0o755)
-
-    assert make(tmp_path) != 0
-    assert not (tmp_path / ".venv/bin/python").exists()
-    (tmp_path / "whole").touch()
-    assert make(tmp_path) == 0
-    assert (tmp_path / ".venv/.local-installed").exists()
-
-
-def make(folder: Path) -> int:
-    assert MAKE is not None
-    return subprocess.run(
-        [MAKE, "PYTHON=./python", ".venv/.local-installed"],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"]},
+    done = subprocess.run(
+        [str(MAKE), "run", f"ARGS={option}", f"PYTHON={sys.executable} -S"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        check=False,
+        text=True,
+        check=True,
         timeout=60,
-    ).returncode
+    )
+    assert "--provider-port" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
+
+
+def test_uv_installs_where_it_is_on_the_path(
+    tmp_path: Path, requirements: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(tmp_path / "bin/uv", f'echo "$@" >> {tmp_path}/asked')
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    folder = tmp_path / "environment"
+    assert packages.main(str(folder), requirements) == 0
+    made, installed = (tmp_path / "asked").read_text("utf-8").splitlines()
+    assert made == f"venv --quiet --seed --python {sys.executable} {folder}"
+    assert installed.endswith(f"--python {folder}/bin/python --require-hashes -r {requirements}")
+
+
+@pytest.mark.parametrize("uv", ["exit 1", None], ids=["uv fails", "no uv"])
+def test_pip_installs_where_uv_does_not(
+    tmp_path: Path,
+    requirements: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    uv: str | None,
+) -> None:
+    if uv:
+        script(tmp_path / "bin/uv", uv)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    script(tmp_path / "environment/bin/python", f'echo "$@" >> {tmp_path}/asked')
+    assert packages.main(str(tmp_path / "environment"), requirements) == 0
+    [asked] = (tmp_path / "asked").read_text("utf-8").splitlines()
+    assert asked.startswith("-m pip install")
+    assert asked.endswith(f"--require-hashes -r {requirements}")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("no_uv")
+def test_index_that_cannot_be_reached_is_one_sentence(
+    tmp_path: Path,
+    requirements: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the real pip, which says it in a dozen lines."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    script(tmp_path / "environment/bin/python", f'exec {sys.executable} "$@"')
+    assert packages.main(str(tmp_path / "environment"), requirements) == 1
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith("The package index cannot be reached: ")
+
+
+@pytest.mark.usefixtures("no_uv")
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ("OSError: [Errno 28] No space left on device: '/x'", "The disk is full: "),
+        ("The virtual environment was not created: ensurepip is not available.", "Python lacks "),
+    ],
+)
+def test_environment_that_cannot_be_made_is_one_sentence_and_is_made_anew(
+    tmp_path: Path,
+    requirements: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: tuple[str, str],
+) -> None:
+    (said, sentence), folder = failure, tmp_path / "environment"
+    half = f'mkdir -p "$3/bin"; touch "$3/bin/python"; echo "{said}"; exit 1'
+    monkeypatch.setattr(sys, "executable", str(script(tmp_path / "python", half)))
+    assert packages.main(str(folder), requirements) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(sentence)
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("no_uv")
+def test_unknown_failure_is_shown_as_the_installer_tells_it(
+    tmp_path: Path, requirements: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(tmp_path / "environment/bin/python", "echo THESE PACKAGES DO NOT MATCH; exit 1")
+    assert packages.main(str(tmp_path / "environment"), requirements) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "THESE PACKAGES DO NOT MATCH",
+        packages.FAILED,
+    ]
+
+
+@pytest.mark.usefixtures("no_uv")
+def test_interrupted_installation_is_one_sentence(tmp_path: Path, requirements: str) -> None:
+    script(tmp_path / "environment/bin/python", "kill -INT $PPID; exec sleep 5")
+    command = ["-m", "gateway_site.local.packages", str(tmp_path / "environment"), requirements]
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == f"\n{packages.INTERRUPTED}\n"

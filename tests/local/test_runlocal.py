@@ -17,7 +17,7 @@ import pytest
 import requests
 from django.core.management import CommandError, call_command
 
-from gateway_site.local.environment import Ports
+from gateway_site.local.options import Ports
 from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack
 from tests.local.test_runlocal_environment import HOSTILE

@@ -8,7 +8,8 @@ import pytest
 
 from gateway_site import variables
 from gateway_site.local import environment
-from gateway_site.local.environment import Ports, Secrets
+from gateway_site.local.environment import Secrets
+from gateway_site.local.options import Ports
 from gateway_site.local.processes import StackError
 from gateway_site.local.stack import Stack, key_arn, require_loopback
 from tests.support.processes import finished, module

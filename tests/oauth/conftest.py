@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from oauth import backchannel
 from oauth.provider import dpop, jwks, metadata
 from oauth.tokens import refresh_coordinator
 from tests.oauth.support.fixtures import (
@@ -39,6 +38,4 @@ def no_memory() -> Iterator[None]:
     metadata.forget()
     jwks.forget()
     dpop.nonces.clear()
-    for failures in (refresh_coordinator._failures, backchannel._failures):
-        failures.forget()
     refresh_coordinator._resting.clear()

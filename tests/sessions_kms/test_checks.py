@@ -13,7 +13,7 @@ from django.contrib.sessions.middleware import SessionMiddleware
 from django.core import checks as django_checks
 from pytest_django import Settings
 
-from sessions_kms import checks, conf
+from sessions_kms import checks, conf, services
 from tests import ROOT
 from tests.support.processes import finished, module
 
@@ -59,7 +59,7 @@ PROVOKED: dict[str, dict[str, Any]] = {
 }
 
 
-OF_PYTHON = "W010"  # which no setting provokes
+OF_PYTHON, OF_REGION = "W010", "E021"  # which no setting provokes
 
 
 class OwnSessions(SessionMiddleware):
@@ -97,7 +97,7 @@ def test_fault_is_reported_alone_under_its_id(name: str, settings: Settings) -> 
 def test_every_id_of_the_code_is_provoked_here_and_stands_there_once() -> None:
     source = "".join(Path(module.__file__ or "").read_text() for module in (checks, conf))
     ids = re.findall(r'"(?:sessions_kms\.)?([EW]\d{3})"', source)
-    assert sorted(ids) == sorted([*PROVOKED, OF_PYTHON])
+    assert sorted(ids) == sorted([*PROVOKED, OF_PYTHON, OF_REGION])
 
 
 def test_python_that_decodes_cookies_slowly_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +107,28 @@ def test_python_that_decodes_cookies_slowly_is_warned_of(monkeypatch: pytest.Mon
     assert message.level == django_checks.WARNING
     assert "CVE-2024-7592" in message.msg
     assert "3.11.10" in str(message.hint)
+
+
+def test_missing_region_is_an_error_until_one_is_set_in_any_way(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    services.reset()
+    (message,) = found()
+    assert (message.id, message.level) == (f"sessions_kms.{OF_REGION}", django_checks.ERROR)
+    assert "AWS_REGION" in str(message.hint)
+    settings.SESSIONS_KMS = GOOD | {"REGION_NAME": "eu-west-1"}
+    assert found() == []
+    settings.SESSIONS_KMS = GOOD
+    with monkeypatch.context() as patched:
+        patched.setenv("AWS_REGION", "eu-west-1")
+        assert found() == []
+    assert found() != []
+    profile = tmp_path / "config"
+    profile.write_text("[default]\nregion = eu-west-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(profile))
+    services.reset()
+    assert found() == []
 
 
 def test_checks_are_registered_as_security_checks() -> None:

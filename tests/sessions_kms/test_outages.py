@@ -12,7 +12,15 @@ from django.http import HttpRequest
 
 from sessions_kms import outages
 from sessions_kms.exceptions import KMSUnavailable, SessionMoved, TableUnavailable
-from sessions_kms.outages import AT_HAND, QUIET, TOLD_EVERY, Outage, in_a_line
+from sessions_kms.outages import (
+    AT_HAND,
+    CAUSES_MAX,
+    QUIET,
+    TOLD_EVERY,
+    Outage,
+    cause_of,
+    traceback_of,
+)
 from tests.support.clock import FakeClock
 
 LOGGER = logging.getLogger("tests.outages")
@@ -36,7 +44,7 @@ def outage(clock: FakeClock) -> Outage:
     return Outage(LOGGER, "table", "The table", clock, "Look at it.")
 
 
-def test_beginning_is_told_once_with_its_traceback_in_a_line(
+def test_beginning_is_logged_once_from_its_cause_to_its_traceback_in_a_line(
     outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(100):
@@ -45,10 +53,11 @@ def test_beginning_is_told_once_with_its_traceback_in_a_line(
     [record] = caplog.records
     told = record.getMessage()
     assert told.startswith(
-        "The table cannot be used: requests are answered 503. Look at it. Traceback (most"
+        "ConnectionError: no route\\nto host. The table cannot be used: requests are answered 503."
+        " Look at it. Traceback (most"
     )
     assert "test_outages.py:" in told
-    assert "TableUnavailable from ConnectionError: no route\\nto host" in told
+    assert told.endswith("TableUnavailable from ConnectionError")
     assert "\n" not in caplog.text.rstrip("\n")
 
 
@@ -74,9 +83,34 @@ def test_count_is_told_once_a_minute(
         clock.advance(1)
     counts = [record.getMessage() for record in caplog.records[1:]]
     assert counts == [
-        "The table cannot be used: 61 requests were answered 503 in the last 60 seconds.",
-        "The table cannot be used: 60 requests were answered 503 in the last 60 seconds.",
+        "ConnectionError: no route\\nto host. The table cannot be used:"
+        f" {count} requests were answered 503 in the last 60 seconds."
+        for count in (61, 60)
     ]
+
+
+def test_each_other_cause_is_logged_once_between_two_counts(
+    outage: Outage, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for second in range(59):
+        outage.refused(failed(f"no answer in {second}.5 s"))
+        outage.refused(failed("the table was deleted"))
+        clock.advance(1)
+    assert [record.getMessage().partition(" The")[0] for record in caplog.records] == [
+        "ConnectionError: no answer in 0.5 s.",
+        "ConnectionError: the table was deleted.",
+    ]
+    clock.advance(1)
+    caplog.clear()
+    outage.refused(failed("the table was deleted"))
+    outage.refused(failed("no answer in 60 s"))
+    assert ["119 requests" in record.getMessage() for record in caplog.records] == [True, False]
+
+
+def test_ever_new_causes_are_few_lines(outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(100):
+        outage.refused(failed("x" * number))
+    assert len(caplog.records) == CAUSES_MAX
 
 
 def test_end_is_told_when_requests_are_served_and_none_is_refused_for_a_while(
@@ -125,7 +159,7 @@ def test_any_part_of_the_store_may_be_the_one_at_hand(
 
 
 def test_reason_is_bounded() -> None:
-    assert len(in_a_line(failed("x" * 10_000))) < 1500
+    assert len(cause_of(failed("x" * 10_000)) + traceback_of(failed("x" * 10_000))) < 1500
 
 
 def test_changed_key_is_no_outage(caplog: pytest.LogCaptureFixture) -> None:

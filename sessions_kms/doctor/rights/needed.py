@@ -22,10 +22,14 @@ NEVER = "attribute_exists(id)"  # of an id that nothing has
 FORGED = bytes(32)  # no ciphertext: who may decrypt is told so
 
 
-def rights_findings(config: Config) -> Iterator[Finding]:
-    """Try each action; where a service does not answer, its others are left out."""
+def table_rights_findings(config: Config) -> Iterator[Finding]:
+    """Try each action on the table; where DynamoDB does not answer, the others are left out."""
     client = cache(lambda: clients.dynamodb_client(config.region_name))
     yield from _until_broken(_of_table(client, config.table_name))
+
+
+def kms_rights_findings(config: Config) -> Iterator[Finding]:
+    """Try each action on the keys; where KMS does not answer, the others are left out."""
     yield from _until_broken(_of_kms(config))
 
 

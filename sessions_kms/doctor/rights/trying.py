@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from sessions_kms.aws import translation
 from sessions_kms.aws.errors import DENIED, kind_of
+from sessions_kms.doctor.trouble import in_time
 
 DRY_RUN = "DryRunOperationException"
 # What AWS says only to who has the right.
@@ -25,7 +26,7 @@ Call = Callable[[], object]
 def is_permitted(call: Call) -> bool:
     """Make the call; raise what says neither yes nor no."""
     try:
-        call()
+        in_time(call)
     except Exception as exc:
         kind = _kind(exc)
         if kind in PERMITTED | UNUSABLE:
@@ -39,7 +40,7 @@ def is_permitted(call: Call) -> bool:
 def seems_permitted(call: Call) -> bool:
     """Make the call; whatever does not say yes is no."""
     try:
-        call()
+        in_time(call)
     except Exception as exc:  # noqa: BLE001 - a KMS that lacks the operation, say
         return _kind(exc) in PERMITTED
     return True
@@ -48,7 +49,7 @@ def seems_permitted(call: Call) -> bool:
 def ends_as_dry_run(call: Call) -> bool:
     """Tell whether KMS answered that it would do this; anything else it says is no."""
     try:
-        call()
+        in_time(call)
     except Exception as exc:  # noqa: BLE001 - the same
         return _kind(exc) == DRY_RUN
     return False

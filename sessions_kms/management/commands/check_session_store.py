@@ -5,16 +5,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from django.core.management import get_commands
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sessions_kms.concurrency import deadline
 from sessions_kms.doctor import Finding, Level, Measurements, examine, worst
+from sessions_kms.doctor.finding import failing
 from sessions_kms.management.base import FAILED, WARNINGS, OperatorCommand
 
 MARKS = {Level.OK: "ok", Level.WARNING: "WARN", Level.FAILING: "FAIL"}
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILING: "bold red"}
 WIDTH = 80
+SECONDS = 25.0  # that all waits for AWS may take together
+INTERRUPTED = failing("interrupted", "not everything was checked", "Run this again.")
 
 
 class Command(OperatorCommand):
@@ -38,11 +43,15 @@ class Command(OperatorCommand):
 
     def operate(self, options: dict[str, Any]) -> None:
         measured = Measurements()
-        with self.progress("Examining") as advance:
-            findings = []
-            for finding in examine(measured, writes=not options["no_canary"]):
-                findings.append(finding)
-                advance()
+        findings: list[Finding] = []
+        try:
+            with deadline.request(SECONDS):
+                for finding in examine(measured, writes=not options["no_canary"]):
+                    findings.append(finding)
+                    self._print(finding, no_color=options["no_color"])
+        except KeyboardInterrupt:
+            findings.append(INTERRUPTED)
+            self._print(INTERRUPTED, no_color=options["no_color"])
         level = worst(findings)
         self.conclude(
             {
@@ -52,17 +61,19 @@ class Command(OperatorCommand):
                 "latencies": measured.latencies,
                 "kms_calls": measured.kms_calls,
             },
-            self._report(findings, measured, no_color=options["no_color"]),
+            "\n".join([*_measured(measured), *_elsewhere(), _summary(findings)]),
             status=_status(level, strict=options["strict"]),
         )
 
-    def _report(
-        self, findings: Sequence[Finding], measured: Measurements, *, no_color: bool
-    ) -> str:
-        end = [*_measured(measured), _summary(findings)]
+    def _print(self, finding: Finding, *, no_color: bool) -> None:
+        """Print a finding as it is made; with --json all of them are one object at the end."""
+        if self.as_json:
+            return
         if self.stdout.isatty():
-            return "\n".join([_table(findings, no_color=no_color), *end])
-        return "\n".join([line for finding in findings for line in _lines(finding)] + end)
+            self.stdout.write(_row(finding, no_color=no_color))
+        else:
+            self.stdout.write("\n".join(_lines(finding)))
+        self.stdout.flush()
 
 
 def _status(level: Level, *, strict: bool) -> int:
@@ -77,17 +88,16 @@ def _lines(finding: Finding) -> Iterator[str]:
         yield f"     {finding.remedy}"
 
 
-def _table(findings: Sequence[Finding], *, no_color: bool) -> str:
+def _row(finding: Finding, *, no_color: bool) -> str:
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(max_width=26)
+    table.add_column(no_wrap=True, width=4)
+    table.add_column(width=26)
     table.add_column(overflow="fold")
-    for finding in findings:
-        colour = COLOURS[finding.level]
-        told = Text(finding.detail)
-        if finding.remedy:
-            told.append(f"\n{finding.remedy}", style="italic")
-        table.add_row(Text(MARKS[finding.level], style=colour), Text(finding.name), told)
+    told = Text(finding.detail)
+    if finding.remedy:
+        told.append(f"\n{finding.remedy}", style="italic")
+    mark = Text(MARKS[finding.level], style=COLOURS[finding.level])
+    table.add_row(mark, Text(finding.name), told)
     console = Console(force_terminal=True, no_color=no_color or None, highlight=False)
     console.width = max(console.width, WIDTH)
     with console.capture() as captured:
@@ -102,6 +112,15 @@ def _measured(measured: Measurements) -> Iterator[str]:
             for name, taken in measured.latencies.items()
         )
         yield f"Measured: {times}; KMS calls: {measured.kms_calls}"
+
+
+def _elsewhere() -> Iterator[str]:
+    """Say which commands look at what this one does not."""
+    yield "Not looked at here: the SQL database (`manage.py check --database default`)" + (
+        ", the providers (`manage.py check_providers`)"
+        if "check_providers" in get_commands()
+        else ""
+    )
 
 
 def _summary(findings: Sequence[Finding]) -> str:

@@ -174,6 +174,16 @@ def test_django_says_nothing_more_of_what_was_refused(
     assert caplog.messages.count("said") == (5 if is_kept else 3)
 
 
+def test_django_logs_no_503_since_whoever_cannot_serve_has_logged_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with silenced():
+        log_response("%s", "said", response=HttpResponse(status=503))
+        assert caplog.messages == []
+        log_response("%s", "said", response=HttpResponse(status=503), exception=OSError("why"))
+    assert caplog.messages == ["said"]
+
+
 @contextmanager
 def silenced() -> Iterator[None]:
     """Have the filter where the settings have it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -180,36 +180,61 @@ async def test_all_calls_of_a_loop_have_one_timer(monkeypatch: pytest.MonkeyPatc
     assert len(timers) == 1
 
 
+@pytest.fixture
+async def advance(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Awaitable[None]]:
+    """Return what puts the loop's clock forward, and has done what is due then."""
+    loop, ahead = asyncio.get_running_loop(), 0.0
+    time = loop.time
+    monkeypatch.setattr(loop, "time", lambda: time() + ahead)
+    monkeypatch.setattr(call_watch, "BEGINS_AFTER", NEVER)
+
+    async def advanced(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    return advanced
+
+
 async def test_those_that_take_longer_are_watched_each_in_its_time(
-    monkeypatch: pytest.MonkeyPatch,
+    advance: Callable[[float], Awaitable[None]],
 ) -> None:
-    monkeypatch.setattr(call_watch, "BEGINS_AFTER", 0.02)
     first, over, last = Watching(), Watching(), Watching()
     with Watched(first):
         with Watched(over):
-            await asyncio.sleep(0.01)
+            await advance(NEVER / 2)
         with Watched(last):
-            await first.begun.wait()
+            await advance(NEVER / 2)
+            assert first.begun.is_set()
             assert not last.begun.is_set()
-            await last.begun.wait()
+            await advance(NEVER / 2)
+            assert last.begun.is_set()
     assert not over.begun.is_set()
 
 
-async def test_each_call_is_watched_in_its_own_context(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_call_is_watched_in_its_own_context(
+    advance: Callable[[float], Awaitable[None]],
+) -> None:
     """Though another's call began the line: what is logged is told of the right request."""
-    monkeypatch.setattr(call_watch, "BEGINS_AFTER", 0.02)
     found: list[str] = []
+    over = asyncio.Event()
 
-    async def calling(who: str, seconds: float) -> None:
+    async def calling(who: str) -> None:
         WHO.set(who)
 
         async def watcher() -> None:
             found.append(WHO.get())
 
         with Watched(watcher):
-            await asyncio.sleep(seconds)
+            if who != "soon over":
+                await over.wait()
 
-    await asyncio.gather(calling("soon over", 0.01), calling("one", 0.1), calling("other", 0.1))
+    calls = asyncio.gather(*map(calling, ("soon over", "one", "other")))
+    await advance(NEVER / 2)
+    await advance(NEVER)
+    over.set()
+    await calls
     assert found == ["one", "other"]
 
 

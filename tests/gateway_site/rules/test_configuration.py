@@ -14,7 +14,8 @@ from gateway_site.checks import (
     upstreams_have_a_provider,
 )
 from gateway_site.local import environment
-from gateway_site.local.environment import Ports, Secrets
+from gateway_site.local.environment import Secrets
+from gateway_site.local.options import Ports
 from gateway_site.rules.request_headers import PASSING
 from gateway_site.rules.upstream import SUFFIXES, configured
 from tests import ROOT

@@ -23,6 +23,7 @@ from gateway_site.server.options import APPLICATION, OPTIONS, arguments
 from tests import ROOT
 from tests.gateway_site.server.served import answer
 from tests.support.processes import free_ports, running
+from tests.support.waiting import wait_until
 
 DESCRIPTORS = 300
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -54,8 +55,9 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 class Started:
     """A process, and raw connections to it from whichever address on loopback."""
 
-    def __init__(self, port: int, process: psutil.Process) -> None:
+    def __init__(self, port: int, process: psutil.Process, log: Path) -> None:
         self.port = port
+        self.log = log
         self.process = process
         self.clients: list[socket.socket] = []
 
@@ -77,7 +79,7 @@ def start(folder: Path, *more: str, **variables: str) -> Iterator[Started]:
     [port] = free_ports(1)
     env = environment(folder, **variables)
     with running(command(port, *more), env, folder / "log", port) as process:
-        started = Started(port, psutil.Process(process.pid))
+        started = Started(port, psutil.Process(process.pid), folder / "log")
         try:
             yield started
         finally:
@@ -131,6 +133,24 @@ def assert_healthy(server: Started) -> None:
 def test_rules_of_our_own_protocol_hold(server: Started, header: bytes) -> None:
     request = b"GET /healthz HTTP/1.1\r\n" + header + b"\r\n\r\n"
     assert answer(server.connected(request)).startswith(b"HTTP/1.1 400 ")
+
+
+def test_each_request_is_one_line_of_the_log_without_its_query_and_a_health_check_none(
+    server: Started,
+) -> None:
+    for path in (
+        b"/one?code=canary",
+        b"/healthz?canary",
+        b"/readyz",
+        b"/two?code=canary",
+        b"/last",
+    ):
+        answer(server.connected(PAGE.replace(b"/nothing", path)))
+    wait_until(lambda: "/last" in server.log.read_text("utf-8"), "the last request is logged")
+    log = server.log.read_text("utf-8")
+    lines = {path: log.count(path) for path in ("/one", "/two", "/healthz", "/readyz")}
+    assert lines == {"/one": 1, "/two": 1, "/healthz": 0, "/readyz": 0}
+    assert "canary" not in log
 
 
 def test_options_are_those_of_runserver_and_one_on_the_command_line_counts_more() -> None:

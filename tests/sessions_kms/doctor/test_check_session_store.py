@@ -3,12 +3,16 @@
 import io
 import logging
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.core.management import call_command
 
+from sessions_kms import doctor
 from sessions_kms.backend import SessionStore
+from sessions_kms.concurrency import deadline
+from sessions_kms.doctor import Finding
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import NOT_HERE, Store, check, client, troubles
 from tests.sessions_kms.support.stacks import on_aws
@@ -120,7 +124,11 @@ def test_text_is_a_line_for_each_finding_and_one_of_figures(store: Store) -> Non
     assert [line[5:].partition(": ")[0] for line in lines if line.startswith("ok   ")] == [
         name for name in CHECKS if name not in NOT_HERE
     ]
-    assert re.fullmatch(r"Measured: data key [\d.]+ ms, create .* ms; KMS calls: 1", lines[-2])
+    assert re.fullmatch(r"Measured: data key [\d.]+ ms, create .* ms; KMS calls: 1", lines[-3])
+    assert lines[-2] == (
+        "Not looked at here: the SQL database (`manage.py check --database default`),"
+        " the providers (`manage.py check_providers`)"
+    )
     assert lines[-1] == f"{len(CHECKS) - 2} ok, 2 warnings, 0 failing"
 
 
@@ -142,9 +150,9 @@ def test_table_for_a_terminal_is_readable_at_80_columns(
     plain = re.sub(r"\x1b\[[\d;]*m", "", text)
     assert text != plain
     rows = plain.splitlines()
-    assert max(len(row) for row in rows[:-2]) <= 80
+    assert max(len(row) for row in rows[:-3]) <= 80
     assert {row.split()[0] for row in rows if not row.startswith(" ")} <= {
-        "ok", "WARN", "FAIL", "Measured:", str(len(CHECKS) - 3),
+        "ok", "WARN", "FAIL", "Measured:", "Not", str(len(CHECKS) - 3),
     }  # fmt: skip
     assert store.key_id in re.sub(r"\s", "", plain)
     assert all(any(name in row for row in rows) for name in CHECKS)
@@ -155,6 +163,38 @@ def test_colours_are_left_out_on_demand(store: Store) -> None:
     out = Terminal()
     call_command("check_session_store", "--no-canary", "--no-color", stdout=out)
     assert not re.search(r"\x1b\[(3|9)\d", out.getvalue())
+
+
+@servers
+def test_findings_are_printed_as_they_are_made_and_kept_when_it_is_interrupted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.StringIO()
+    seen: list[str] = []
+
+    def interrupted() -> Iterator[Finding]:
+        seen.append(out.getvalue())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "not_before_findings", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        call_command("check_session_store", stdout=out)
+    assert ended.value.code == 1
+    assert "\nok   clock: " in seen[0]
+    assert out.getvalue().startswith(seen[0] + "FAIL interrupted: not everything was checked\n")
+    status, report = check("--no-canary")
+    assert status == 1
+    assert [each["name"] for each in report["checks"]][-2:] == ["clock", "interrupted"]
+
+
+@servers
+def test_when_its_time_is_over_it_lists_what_was_not_checked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sessions_kms.management.commands.check_session_store.SECONDS", deadline.LEAST / 2
+    )
+    assert troubles()["not checked"].detail.startswith("rights on the ")
 
 
 @servers

@@ -73,7 +73,8 @@ def test_key_that_is_not_enabled_is_found_and_enabled_by_the_remedy(
     found = troubles()
     assert found["kms key"].level == "failing"
     assert found["kms key"].detail.startswith("PendingDeletion on 20" if pending else "Disabled")
-    assert list(found) == ["kms key", "data key", "canary create"]
+    assert list(found) == ["kms key", "not checked"]
+    assert found["not checked"].detail == "data key, canary, sample"
     apply(found["kms key"].remedy)
     assert troubles() == {}
 
@@ -81,7 +82,7 @@ def test_key_that_is_not_enabled_is_found_and_enabled_by_the_remedy(
 def test_key_in_a_state_that_passes_is_waited_for(store: Store, proxy: FaultProxy) -> None:
     proxy.on("DescribeKey", describing("KeyMetadata", KeyState="Creating"))
     found = troubles()
-    assert list(found) == ["kms key"]
+    assert list(found) == ["kms key", "not checked"]
     assert found["kms key"].detail == "Creating"
     assert "Wait" in found["kms key"].remedy
     proxy.heal()
@@ -92,8 +93,11 @@ def test_key_that_is_missing_is_found(store: Store) -> None:
     store.configure(KEY_ID=NO_KEY)
     found = troubles()
     assert found["kms key"].detail == f"{NO_KEY} does not exist"
-    assert "NotFoundException" in found["data key"].detail
-    assert "Set KEY_ID" in found["data key"].remedy == found["kms key"].remedy
+    assert "Set KEY_ID" in found["kms key"].remedy
+    assert list(found) == ["kms key", "not checked"]
+    assert found["not checked"].detail == (
+        "rights on the key, over-grants, data key, canary, sample, waits"
+    )
     store.configure()
     assert troubles("--no-canary") == {}
 
@@ -233,6 +237,6 @@ def test_kms_that_is_down_is_found(store: Store, monkeypatch: pytest.MonkeyPatch
         services.reset()
         found = troubles()
     assert found["kms key"].detail.startswith("EndpointConnectionError: Could not connect")
-    assert list(found) == ["kms key", "right kms:GenerateDataKey", "data key", "canary create"]
+    assert list(found) == ["kms key", "not checked"]
     services.reset()
     assert troubles("--no-canary") == {}

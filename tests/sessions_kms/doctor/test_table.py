@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from sessions_kms.doctor import trouble
 from sessions_kms.operations import provisioning
 from tests.sessions_kms.support import checked_store
 from tests.sessions_kms.support.checked_store import REGION, Store, apply, client, proxied, troubles
-from tests.sessions_kms.support.faults import FaultProxy, changed, error
+from tests.sessions_kms.support.faults import FaultProxy, changed, error, held
 from tests.sessions_kms.support.stacks import on_aws
 
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -84,16 +85,10 @@ def test_missing_table_is_found_and_created_by_its_remedy(store: Store) -> None:
         "Correct TABLE_NAME (the gateway: SESSIONS_TABLE) and the Region."
         " If there never was a table: run "
     )
-    assert list(found) == [
-        "table",
-        "right dynamodb:GetItem",
-        "data key",
-        "not-before",
-        "canary create",
-        "sample format",
-    ]
-    # Within a second of the data key's failure that is told again, afterwards AWS's own words.
-    assert "'table'" in (told := found["canary create"].remedy) or "TABLE_NAME" in told
+    assert list(found) == ["table", "not checked"]
+    assert found["not checked"].detail == (
+        "rights on the table, over-grants, data key, not-before, canary, sample, waits"
+    )
     apply(found["table"].remedy)
     assert troubles() == {}
 
@@ -242,7 +237,7 @@ def test_state_that_passes_is_found_and_then_gone(
     name, level, detail = found_as
     proxy.on("DescribeTable", describing(**members))
     found = troubles()
-    assert list(found) == [name]
+    assert list(found) == [name, *(["not checked"] if name == "table" else [])]
     assert found[name].level == level
     assert detail in found[name].detail
     proxy.heal()
@@ -280,4 +275,25 @@ def test_table_that_is_down_is_found(store: Store, monkeypatch: pytest.MonkeyPat
     found = troubles()
     assert found["table"].detail.startswith("EndpointConnectionError: Could not connect")
     assert "AWS_ENDPOINT_URL" in found["table"].remedy
-    assert {each.level for each in found.values()} == {"failing"}
+    assert list(found) == ["table", "not checked"]
+
+
+@servers
+def test_table_that_hangs_is_found_in_time_and_holds_up_nothing_else(
+    store: Store, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trouble, "CALL", 0.5)
+    proxy.on("DescribeTable", held)
+    proxy.on("GetItem", held)
+    found = troubles()
+    assert list(found) == ["table", "not checked"]
+    assert found["table"].detail.startswith("OutOfTime")
+    assert proxy.operations == ["DescribeTable", "GetItem"]
+
+
+@servers
+def test_region_that_the_key_is_not_in_is_named(store: Store) -> None:
+    store.configure(REGION_NAME="us-east-2")
+    table = troubles()["table"]
+    assert table.detail == f"{store.table} does not exist in us-east-2"
+    assert table.remedy.endswith("The ARN of the key names the Region eu-west-1.")

@@ -53,7 +53,7 @@ def test_create_prints_each_step_and_what_to_set(names: tuple[str, str]) -> None
     assert lines == [
         f"created key {arn} as {alias}",
         "enabled rotation of the key every year",
-        f"created table {table}",
+        f"created table {table} with deletion protection",
         "enabled TTL on ttl",
         "enabled point-in-time recovery",
         f"TABLE_NAME: {table}",
@@ -75,7 +75,7 @@ def test_create_as_json_is_one_object(names: tuple[str, str]) -> None:
     assert json.loads(run(*command)) == {
         "table": table,
         "done": [
-            f"created table {table}",
+            f"created table {table} with deletion protection",
             "enabled TTL on ttl",
             "enabled point-in-time recovery",
         ],
@@ -86,6 +86,17 @@ def test_create_as_json_is_one_object(names: tuple[str, str]) -> None:
     assert len(again["done"]) == 2
     last = json.loads(run(*command, "--create-key", "--alias", alias))
     assert last == again | {"done": []}
+
+
+@pytest.mark.usefixtures("bare")
+@pytest.mark.parametrize(("more", "is_said"), [((), False), (("--json",), True)])
+def test_with_verbosity_0_a_command_only_prints_the_object_that_was_asked_for(
+    names: tuple[str, str], more: tuple[str, ...], is_said: bool
+) -> None:
+    command = ["create_session_store", "--table", names[0], "--verbosity", "0", *more]
+    assert run(*command, "--dry-run") != ""
+    assert (run(*command) != "") is is_said
+    assert client("dynamodb").describe_table(TableName=names[0])
 
 
 @pytest.mark.usefixtures("bare")

@@ -98,7 +98,7 @@ WHOLE = {
 def test_new_table_has_all_that_the_design_asks_for(dynamodb: Any, name: str) -> None:
     done = list(create_table(dynamodb, name))
     assert done == [
-        f"created table {name}",
+        f"created table {name} with deletion protection",
         "enabled TTL on ttl",
         "enabled point-in-time recovery",
     ]

@@ -1,0 +1,64 @@
+"""The options of `manage.py runlocal`; `python -m gateway_site.local.options` prints its help.
+
+With the standard library alone: `make run ARGS=--help` installs nothing.
+"""
+
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from dataclasses import dataclass
+from pathlib import Path
+
+HELP = "Run the gateway with a local DynamoDB, KMS, OpenID provider and MCP server, on 127.0.0.1."
+LOOPBACK = ("127.0.0.1", "localhost")
+STATE = Path(__file__).resolve().parents[2] / ".local"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where on 127.0.0.1 each child listens."""
+
+    gateway: int = 8000
+    provider: int = 9000
+    kms: int = 9001
+    dynamodb: int = 9002
+    mcp: int = 9003
+
+
+def add_to(parser: ArgumentParser) -> None:
+    """Add the options."""
+    ports = Ports()
+    for option, default, whose in (
+        ("--port", ports.gateway, "gateway"),
+        ("--provider-port", ports.provider, "OpenID provider"),
+        ("--kms-port", ports.kms, "KMS"),
+        ("--dynamodb-port", ports.dynamodb, "DynamoDB"),
+        ("--mcp-port", ports.mcp, "MCP server"),
+    ):
+        parser.add_argument(
+            option, type=port, default=default, help=f"of the {whose} (default: {default})"
+        )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=STATE,
+        help="folder of databases, keys and logs (default: .local)",
+    )
+    parser.add_argument(
+        "--host", default=LOOPBACK[0], help="127.0.0.1 or localhost; nothing else is allowed"
+    )
+
+
+def port(text: str) -> int:
+    """Read a port number, for argparse."""
+    number = int(text)
+    if not 0 < number < 65536:
+        raise ValueError
+    return number
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser(
+        "make run", usage='make run ARGS="[options]"', description=HELP,
+        formatter_class=RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add_to(parser)
+    parser.print_help()

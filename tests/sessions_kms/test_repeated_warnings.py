@@ -1,0 +1,94 @@
+"""A warning that repeats is a line a minute."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from sessions_kms import outages
+from sessions_kms.data_keys import cached_keyring
+from sessions_kms.outages import LINES_MAX, TOLD_EVERY, OncePerMinute
+from tests.support.clock import FakeClock
+
+LOGGER = logging.getLogger("tests.repeated")
+
+
+@pytest.fixture(autouse=True)
+def limit(clock: FakeClock) -> Iterator[OncePerMinute]:
+    limit = OncePerMinute(clock)
+    LOGGER.addFilter(limit)
+    yield limit
+    LOGGER.removeFilter(limit)
+
+
+def test_equal_lines_of_a_minute_are_one_and_the_next_says_how_many_were_left_out(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(120):
+        LOGGER.warning("%s cannot be asked.", "AWS KMS")
+        clock.advance(1)
+    clock.advance(TOLD_EVERY)
+    LOGGER.warning("AWS KMS cannot be asked.")
+    assert caplog.messages == [
+        "AWS KMS cannot be asked.",
+        "AWS KMS cannot be asked. (59 more like it in 60 seconds.)",
+        "AWS KMS cannot be asked. (59 more like it in 120 seconds.)",
+    ]
+
+
+def test_line_of_another_text_level_or_logger_is_another_line(
+    limit: OncePerMinute, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = LOGGER.getChild("other")
+    other.addFilter(limit)
+    for _ in range(2):
+        LOGGER.warning("No answer of %s.", "one")
+        LOGGER.warning("No answer of %s.", "two")
+        LOGGER.error("No answer of %s.", "one")
+        other.warning("No answer of %s.", "one")
+    assert len(caplog.messages) == 4
+
+
+def test_lines_that_warn_of_nothing_and_tracebacks_are_all_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        LOGGER.info("served")
+        LOGGER.error("failed", exc_info=ValueError("why"))
+    assert caplog.messages == ["served", "failed"] * 3
+
+
+def test_no_more_lines_are_remembered_than_a_bound(caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(LINES_MAX):
+        LOGGER.warning("%d", number)
+    LOGGER.warning("0")
+    assert len(caplog.messages) == LINES_MAX
+    LOGGER.warning("one more")
+    LOGGER.warning("%d", LINES_MAX - 1)
+    assert len(caplog.messages) == LINES_MAX + 1
+    LOGGER.warning("1")  # the oldest: that of 0 was renewed
+    assert len(caplog.messages) == LINES_MAX + 2
+
+
+def test_of_many_threads_at_once_one_logs(caplog: pytest.LogCaptureFixture) -> None:
+    barrier = threading.Barrier(16)
+
+    def warn() -> None:
+        barrier.wait(20)
+        LOGGER.warning("down")
+
+    threads = [threading.Thread(target=warn) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert caplog.messages == ["down"]
+
+
+def test_what_the_engine_says_of_kms_is_limited_without_any_setting() -> None:
+    """Else a process that holds data keys in an outage of KMS says so three times a second."""
+    assert outages.of_data_keys in cached_keyring.logger.filters
