@@ -33,6 +33,7 @@ from sessions_kms.format.token_tombstone import (
 )
 from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
+from sessions_kms.storage.acknowledgement import Acknowledgement
 from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, ended_until, equal
 from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.doubts import once_more
@@ -141,7 +142,7 @@ class TokenSteps:
     def exchange(self, exchange: Exchange) -> Steps[bool]:
         """Spend a token; False where it is not as it was read, or a successor is there already.
 
-        Raises FateUnknown where it may be spent, or may be yet: its stamp tells.
+        Raises FateUnknown where it may be spent, or may be yet: its stamp tells, or a successor.
         """
         __traceback_hide__ = True
         spent = yield from self._sealed(exchange.spent, exchange.stamp)
@@ -161,10 +162,22 @@ class TokenSteps:
             told = yield from self._table.transact(*actions)
         except TransactionCanceled:
             return False
-        stamp = {"stamp": as_binary(exchange.stamp)}
-        if not (yield from self._table.is_left(spent["id"]["S"], partial(has, stamp), told)):
+        if not (yield from self._is_made(exchange, told)):
             raise FateUnknown
         return True
+
+    def _is_made(self, exchange: Exchange, told: Acknowledgement) -> Steps[bool]:
+        """Tell whether an exchange that was acknowledged is stored.
+
+        By a successor, where it has any: nothing else puts that, and the spent token may be a
+        tombstone by now.
+        """
+        __traceback_hide__ = True
+        token, attributes = exchange.spent.token, {"stamp": as_binary(exchange.stamp)}
+        if exchange.successors:
+            token, attributes = exchange.successors[0].token, {}
+        is_left = partial(has, attributes)
+        return (yield from self._table.is_left(self.id_of(token), is_left, told))
 
     def forget(self, of_token: str) -> Steps[bool]:
         """Delete the answer to the token of an id; DynamoDB does so later if that fails."""
