@@ -17,7 +17,6 @@ from sessions_kms.aws.clock import has_passed
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.concurrency.steps import Steps, blocking
 from sessions_kms.exceptions import (
-    FateUnknown,
     InvalidRecord,
     StoreUnavailable,
     TableUnavailable,
@@ -162,22 +161,20 @@ class TokenSteps:
             told = yield from self._table.transact(*actions)
         except TransactionCanceled:
             return False
-        if not (yield from self._is_made(exchange, told)):
-            raise FateUnknown
+        yield from self._check(exchange, told)
         return True
 
-    def _is_made(self, exchange: Exchange, told: Acknowledgement) -> Steps[bool]:
-        """Tell whether an exchange that was acknowledged is stored.
+    def _check(self, exchange: Exchange, told: Acknowledgement) -> Steps[None]:
+        """Raise FateUnknown unless an exchange is stored that DynamoDB said to be.
 
-        By a successor, where it has any: nothing else puts that, and the spent token may be a
+        A successor tells, where it has any: nothing else puts that, and the spent token may be a
         tombstone by now.
         """
         __traceback_hide__ = True
         token, attributes = exchange.spent.token, {"stamp": as_binary(exchange.stamp)}
         if exchange.successors:
             token, attributes = exchange.successors[0].token, {}
-        is_left = partial(has, attributes)
-        return (yield from self._table.is_left(self.id_of(token), is_left, told))
+        return self._table.require_left(self.id_of(token), partial(has, attributes), told)
 
     def forget(self, of_token: str) -> Steps[bool]:
         """Delete the answer to the token of an id; DynamoDB does so later if that fails."""

@@ -217,8 +217,7 @@ class SessionItemSteps:
 
     def _check(self, record: SessionRecord, told: Acknowledgement) -> Steps[None]:
         """Raise FateUnknown unless a record is stored that DynamoDB said to be."""
-        if not (yield from self._table.is_left(record.id, partial(_is_item_of, record), told)):
-            raise FateUnknown
+        return self._table.require_left(record.id, partial(_is_item_of, record), told)
 
     def _current(self, session_id: str, failure: ConditionFailed) -> Steps[Stored]:
         # Not every DynamoDB-compatible engine returns the item of a failed condition; another
