@@ -91,8 +91,8 @@ class SessionItemSteps:
     def create(self, record: SessionRecord, *, now: int) -> Steps[None]:
         """Put a record where none is, or only an expired one.
 
-        Raises RecordExists, or FateUnknown: then it may appear later under this id. That one is
-        stored of which somebody is the owner is looked at: DynamoDB's word is no evidence.
+        Raises RecordExists, or FateUnknown: then it may appear later under this id. A record with
+        an owner is read back, because the answer to such a put is no evidence.
         """
         try:
             told = yield from self._table.put_once(_item_of(record), when=_absent(now))
