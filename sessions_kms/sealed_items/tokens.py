@@ -16,11 +16,7 @@ from typing import Final, TypeAlias
 from sessions_kms.aws.clock import has_passed
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.concurrency.steps import Steps, blocking
-from sessions_kms.exceptions import (
-    InvalidRecord,
-    StoreUnavailable,
-    TableUnavailable,
-)
+from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, binary, number
 from sessions_kms.format.kind import Kind
 from sessions_kms.format.kinds import ANSWER, SHORT_ID, TOKEN, answer_id, token_id
@@ -167,7 +163,7 @@ class TokenSteps:
     def _check(self, exchange: Exchange, told: Acknowledgement) -> Steps[None]:
         """Raise FateUnknown unless an exchange is stored that DynamoDB said to be.
 
-        A successor tells, where it has any: nothing else puts that, and the spent token may be a
+        A successor tells, if there is one: nothing else puts it, and the spent token may be a
         tombstone by now.
         """
         __traceback_hide__ = True
