@@ -19,6 +19,11 @@ RESOURCE = ".well-known/oauth-protected-resource/gateway/"
 
 urlpatterns = [
     path(
+        ".well-known/oauth-protected-resource",
+        discovery.only_protected_resource,
+        name="oauth_clients_only_resource",
+    ),
+    path(
         f"{RESOURCE}<slug:upstream><oauth_clients_rest:rest>",
         discovery.protected_resource,
         name="oauth_clients_resource",

@@ -1,9 +1,9 @@
 """The doctor of providers: can people sign in with one, as far as it shows without a person?
 
 A provider and this site's own address enter, findings leave. Each file looks at one thing.
-Whatever is asked goes by `oauth.network.http`: six requests of five seconds at most for each
-provider, ten where one is pushed. Nothing is kept, and no finding holds a secret or what a
-provider said.
+Whatever is asked goes by `oauth.network.http`: seven requests of five seconds at most for each
+provider, and six more of ten at most where it has an endpoint for pushed requests. Nothing is kept,
+and no finding holds a secret or what a provider said.
 """
 
 from __future__ import annotations

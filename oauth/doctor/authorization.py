@@ -3,7 +3,7 @@
 With `prompt=none` a provider shows nothing, and leads back with an error instead
 (OpenID Connect Core section 3.1.2.6): but only to a redirect URI that it knows. One that shows
 a page all the same is asked again with a redirect URI that nobody registered; only a difference
-tells anything then.
+tells anything then. One that cannot answer `prompt=none` is asked without it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from oauth.provider import pushed_requests
 from oauth.provider.config import Provider
 from oauth.provider.metadata import Metadata
 from oauth.sign_in.adapters.openid import code_challenge
-from sessions_kms.doctor.finding import Finding, failing, ok, warning
+from sessions_kms.doctor.finding import Finding, Level, failing, ok, warning
 
 NAME = "redirect URI"
 PUSHED = "PAR"
+Send = Callable[[Mapping[str, str]], http.Answer]  # an authorization request, pushed or not
 # What says that somebody has to do something: the request itself was accepted.
 NOBODY_THERE = frozenset(
     {"login_required", "interaction_required", "consent_required", "account_selection_required"}
@@ -34,30 +35,96 @@ NOBODY_THERE = frozenset(
 def redirect_findings(
     provider: Provider, found: Metadata, site: str | None, clock: Callable[[], float]
 ) -> Iterator[Finding]:
-    """Ask for a code as nobody. Raises ProviderUnavailable."""
+    """Request an authorization without a person. Raises ProviderUnavailable."""
     back = callback_address(provider, site)
     if back is None:
         yield warning(
             NAME, "cannot be tried: this site's address is not known", "Name it: --url https://…"
         )
         return
-    asked = _parameters(provider, back)
+    parameters = _parameters(provider, back)
+
+    def send(parameters: Mapping[str, str]) -> http.Answer:
+        return _asked(provider, found, parameters)
+
+    def push(parameters: Mapping[str, str]) -> http.Answer:
+        reference = pushed_requests.pushed(provider, found, parameters, clock=clock)
+        return send({"client_id": provider.client_id, "request_uri": reference})
+
     if pushed_requests.is_wanted(provider, found):
-        try:
-            reference = pushed_requests.pushed(provider, found, asked, clock=clock)
-        except (ProviderRefused, ProviderUnavailable) as exc:
-            yield trouble(PUSHED, exc)
-            return
-        yield ok(PUSHED, "the request is accepted")
-        asked = {"client_id": provider.client_id, "request_uri": reference}
-        yield _told(back, _asked(provider, found, asked))
+        yield from _pushed_findings(push, back, parameters)
         return
-    answer = _asked(provider, found, asked)
-    if answer.status < 400 and not _leads_to(back, answer):
-        other = _asked(provider, found, asked | {"redirect_uri": f"{back}{secrets.token_hex(4)}"})
-        yield _compared(back, answer, other)
-    else:
-        yield _told(back, answer)
+    finding = _examine(send, back, parameters)
+    if finding.level is not Level.OK and found.pushing_endpoint is not None:
+        finding = _requires_pushing(push, back, parameters) or finding
+    yield finding
+
+
+def _pushed_findings(push: Send, back: str, parameters: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        finding = _examine(push, back, parameters)
+    except (ProviderRefused, ProviderUnavailable) as exc:
+        yield trouble(PUSHED, exc)
+        return
+    yield ok(PUSHED, "the request is accepted")
+    yield finding
+
+
+def _requires_pushing(push: Send, back: str, parameters: Mapping[str, str]) -> Finding | None:
+    """Return a finding if the request is accepted once it is pushed.
+
+    A client's registration can require that where the metadata does not (RFC 9126 section 6).
+    """
+    try:
+        pushed = _examine(push, back, parameters)
+    except (ProviderRefused, ProviderUnavailable):
+        return None
+    if pushed.level is not Level.OK:
+        return None
+    return failing(
+        NAME,
+        f"{back} is accepted in a pushed request only: the client's registration requires PAR",
+        "Set OAUTH_<NAME>_PAR=1.",
+    )
+
+
+def _examine(send: Send, back: str, parameters: Mapping[str, str]) -> Finding:
+    """Return what the answers say about the redirect URI.
+
+    A 429 or a server error says nothing about it, and some providers answer `prompt=none` with
+    one (django-oauth-toolkit). Raises ProviderUnavailable and ProviderRefused.
+    """
+    answer = _answer_to_prompt(send, parameters) if "prompt" in parameters else None
+    if answer is None:
+        parameters = {name: each for name, each in parameters.items() if name != "prompt"}
+        answer = send(parameters)
+    if answer.is_overloaded:
+        return _unknown(f"the authorization endpoint answers with the status {answer.status}")
+    if answer.status >= 400 or _leads_to(back, answer):
+        return _told(back, answer)
+    try:
+        other = send({**parameters, "redirect_uri": f"{back}{secrets.token_hex(4)}"})
+    except ProviderRefused:  # by the endpoint for pushed requests
+        return ok(NAME, f"{back} is accepted, and one that nobody registered is not")
+    except ProviderUnavailable as exc:
+        return _unknown(f"{exc} ({exc.code})")
+    if other.is_overloaded:
+        return _unknown(f"the authorization endpoint answers with the status {other.status}")
+    return _compared(back, answer, other)
+
+
+def _answer_to_prompt(send: Send, parameters: Mapping[str, str]) -> http.Answer | None:
+    """Return the answer to `prompt=none`; None where the provider cannot give one.
+
+    Raises ProviderUnavailable and ProviderRefused.
+    """
+    try:
+        answer = send(parameters)
+    except ProviderUnavailable as exc:
+        if exc.code is not Code.PAR_STATUS:
+            raise
+        return None
+    return None if answer.is_overloaded else answer
 
 
 def _parameters(provider: Provider, back: str) -> dict[str, str]:
@@ -101,6 +168,14 @@ def _told(back: str, answer: http.Answer) -> Finding:
         return ok(NAME, f"{back} is accepted")
     code = Code.of_answer("authorization", error)
     return warning(NAME, f"{back} is accepted, the request is not ({code})", remedy(code))
+
+
+def _unknown(why: str) -> Finding:
+    return warning(
+        NAME,
+        f"cannot tell: {why}",
+        "Run this again later. If the answer is the same, sign in, and see the provider's log.",
+    )
 
 
 def _compared(back: str, answer: http.Answer, other: http.Answer) -> Finding:

@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
 from oauth.network.posted_form import fields_of
 
-PASSED_ON = ("code", "state", "error")
+PASSED_ON = ("code", "state", "error", "iss")  # RFC 9207 names the last
 VALUE_MAX = 2048  # characters
 
 

@@ -7,6 +7,7 @@ a callback of ours; the rest of the flow is allauth's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import requests
@@ -82,10 +83,27 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
     provider = provider_of(request, provider_id)
     if (elsewhere := way_back.stray(request, provider.sub_id)) is not None:
         return elsewhere
-    view = OAuth2CallbackView.adapter_view(provider.get_oauth2_adapter(request))
+    view = _CallbackView.adapter_view(provider.get_oauth2_adapter(request))
     return answered(
         request, provider, lambda: signup_race.completed(request, lambda: view(request))
     )
+
+
+class _CallbackView(OAuth2CallbackView):  # type: ignore[misc]  # allauth has no types
+    """allauth's, which also checks who sent the response, be it a code or an error."""
+
+    def _get_state(
+        self, request: HttpRequest, provider: OAuth2Provider
+    ) -> tuple[dict[str, Any] | None, HttpResponse | None]:
+        """Return the state that the response names, which it uses up, or a page.
+
+        An error of another issuer may not be shown as this provider's (RFC 9207 section 2.4).
+        Raises ProviderRefused, and ProviderUnavailable.
+        """
+        state, page = super()._get_state(request, provider)
+        if state is not None:
+            self.adapter.check_issuer()
+        return state, page
 
 
 def _connects(request: HttpRequest) -> bool:

@@ -15,13 +15,30 @@ from tests.interop.openid_provider import OpenIDProvider
 
 __all__ = ["browser", "visitor"]
 
+NAMES = ("oidc-provider", "canaille")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help_text = "a provider that is not tried, and may be missing"
+    parser.addoption("--without", action="append", choices=NAMES, default=[], help=help_text)
+
+
 # They need Node, and minutes: `make test` and `make test-long` leave them alone.
 collect_ignore_glob = [] if os.environ.get("INTEROP") else ["test_*.py"]
 
 
+def skip_if_left_out(config: pytest.Config, name: str) -> None:
+    """Skip what needs a provider that the command leaves out by its name."""
+    if name in config.getoption("--without"):
+        pytest.skip(f"{name} is left out")
+
+
 @pytest.fixture(scope="session")
-def providers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, OpenIDProvider]]:
+def providers(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[dict[str, OpenIDProvider]]:
     """Run the gateway as a client of each kind of provider; give these by their names."""
+    skip_if_left_out(pytestconfig, "oidc-provider")
     folder = tmp_path_factory.mktemp("interop")
     stack = LocalStack(folder / "state", LOG_LEVEL="DEBUG")
     kinds = (

@@ -9,13 +9,17 @@ import requests
 
 from tests.e2e.stack import LocalStack
 from tests.interop.canaille_provider import PASSWORD, CanailleProvider
+from tests.interop.conftest import skip_if_left_out
 from tests.interop.person import TIMEOUT, Person
 from tests.local.form import Form, submit
 
 
 @pytest.fixture(scope="module")
-def canaille(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CanailleProvider, str]]:
+def canaille(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[tuple[CanailleProvider, str]]:
     """Run it and a gateway; give the gateway's address as well."""
+    skip_if_left_out(pytestconfig, "canaille")
     folder = tmp_path_factory.mktemp("canaille")
     stack = LocalStack(folder / "state")
     provider = CanailleProvider(stack.url)

@@ -12,6 +12,7 @@ import pytest
 
 from gateway_site.local import packages
 from tests import ROOT
+from tests.interop.canaille_provider import CanailleProvider
 
 MAKE = shutil.which("make")
 needs_make = pytest.mark.skipif(MAKE is None, reason="NO MAKE: install it")
@@ -52,6 +53,55 @@ def test_help_of_make_run_installs_nothing(tmp_path: Path, option: str) -> None:
     )
     assert "--provider-port" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["Makefile"]
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("target", "options", "is_installed"),
+    [
+        ("interop", "", True),
+        ("interop", "-k canaille", True),
+        ("interop", "--without=oidc-provider", True),
+        ("interop", "--without=canaille", False),
+        ("interop", "-x --without canaille", False),
+        ("mcp-clients", "--without='Claude Code'", True),
+        ("mcp-clients", "--without=fastmcp", False),
+    ],
+)
+def test_what_is_not_left_out_by_name_has_to_be_installed(
+    tmp_path: Path, target: str, options: str, *, is_installed: bool
+) -> None:
+    """`make` ends with an error where it cannot be, and tries nothing."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "env").mkdir()
+    (tmp_path / "requirements").mkdir()
+    for name in ("dev", "interop", "clients"):
+        (tmp_path / f"requirements/{name}.txt").touch()
+    (tmp_path / "env/.dev-installed").touch()
+    script(tmp_path / "bin/npm", "exit 0")
+    script(tmp_path / "env/bin/python", 'echo "TRIED"')
+    done = subprocess.run(
+        [str(MAKE), target, f"ARGS={options}", "VENV=env", "PYTHON=false"],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode != 0, "TRIED\n" not in done.stdout) == (is_installed, is_installed)
+
+
+def test_provider_that_is_missing_fails_its_test(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CANAILLE_PYTHON", raising=False)
+    provider = CanailleProvider("http://127.0.0.1:1")
+    with (
+        pytest.raises(pytest.fail.Exception, match="--without=canaille"),
+        provider.running(tmp_path / "log"),
+    ):
+        pass
 
 
 def test_uv_installs_where_it_is_on_the_path(

@@ -1,7 +1,8 @@
 """`python -m tests.mcp_clients`: real MCP clients against the local stack, as `make mcp-clients`.
 
 Each signs in through a real browser and calls a tool; then eight things happen, after each of
-which it goes on silently or asks for one new sign-in. Ten minutes; exits with 1 where one did not.
+which it goes on silently or asks for one new sign-in. Ten minutes; exits with 1 if one did not, or
+could not be tried at all. `--without` leaves a client out that cannot run on a machine.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,22 +23,32 @@ from tests.mcp_clients.person import Person
 from tests.mcp_clients.place import Place
 from tests.mcp_clients.programs import PROGRAMS
 
+NAMES = [*(program.name for program in PROGRAMS), conformance.NAME]
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mcp_clients", description=__doc__)
-    names = [program.name for program in PROGRAMS]
-    parser.add_argument("--client", action="append", choices=names, help="this one only")
+    parser.add_argument("--client", action="append", choices=NAMES, help="this one only")
+    parser.add_argument("--without", action="append", choices=NAMES, help="all but this one")
     disturbances = [each.name for each in DISTURBANCES]
     parser.add_argument("--disturbance", action="append", choices=disturbances)
     parser.add_argument("--folder", type=Path, help="a new one, which is kept, to look into")
     options = parser.parse_args()
+    names = selected(options.client or (), options.without or ())
+    if not names:
+        parser.error("no client is left to try")
     with folder(options.folder) as where:
-        trials = Trials(where, options.client or names, options.disturbance or disturbances)
+        trials = Trials(where, names, options.disturbance or disturbances)
         try:
-            trials.run(with_conformance=not options.client)
+            trials.run()
         finally:
             report.show(trials.rows, trials.notes)
     return 0 if trials.is_right else 1
+
+
+def selected(only: Collection[str], without: Collection[str]) -> list[str]:
+    """Return the names of what is to be tried: all of it, unless some are chosen or left out."""
+    return [name for name in only or NAMES if name not in without]
 
 
 class Trials:
@@ -46,6 +57,7 @@ class Trials:
     def __init__(self, where: Path, names: Sequence[str], disturbances: Sequence[str]) -> None:
         self.where = where
         self.stack = LocalStack(where / "state", **VARIABLES)
+        self.with_conformance = conformance.NAME in names
         self.clients = [each(self.place(each.name)) for each in PROGRAMS if each.name in names]
         self.disturbances = [each for each in DISTURBANCES if each.name in disturbances]
         self.rows: list[rounds.Row] = []
@@ -55,12 +67,12 @@ class Trials:
     def place(self, name: str) -> Place:
         return Place(self.where / slug(name), f"{self.stack.url}/gateway/demo")
 
-    def run(self, *, with_conformance: bool) -> None:
+    def run(self) -> None:
         """Try them all; what was seen is in `rows` and `notes` then."""
         present = [client for client in self.clients if not self._is_missing(client)]
         with self.stack.running(), Person(self.stack) as person, closing(present):
             person.places += [client.place for client in present]
-            if with_conformance:
+            if self.with_conformance:
                 self._try_conformance(person)
             self._see(rounds.signed_in(present))
             world = World(self.stack, person)
@@ -72,22 +84,23 @@ class Trials:
     def _is_missing(self, client: Client) -> bool:
         why = client.available()
         if why:
-            self._not_done(client.name, why, is_required=client.is_required)
+            self._fail(client.name, why)
         return why is not None
 
     def _try_conformance(self, person: Person) -> None:
         if why := conformance.missing():
-            self._not_done("conformance tool", why, is_required=True)
+            self._fail(conformance.NAME, why)
             return
-        place = self.place("conformance tool")
+        place = self.place(conformance.NAME)
         person.places.append(place)
         wrong = conformance.wrong(conformance.output(place, self.stack))
         self.notes.append(wrong or "The conformance tool's suite for authorization servers passes.")
         self.is_right &= wrong is None
 
-    def _not_done(self, name: str, why: str, *, is_required: bool) -> None:
-        self.notes.append(f"NOT DONE: {name}: {why}")
-        self.is_right &= not is_required
+    def _fail(self, name: str, why: str) -> None:
+        """Say that something could not be tried, which fails the run."""
+        self.notes.append(f"MISSING: {name}: {why} To do without it: --without '{name}'")
+        self.is_right = False
 
     def _see(self, rows: Iterator[rounds.Row]) -> None:
         """Keep each, and say it as it is seen."""

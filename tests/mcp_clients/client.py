@@ -22,7 +22,6 @@ class Client(ABC):
     """One MCP client, driven as its user would: by its commands, from its own folder."""
 
     name: ClassVar[str]
-    is_required: ClassVar[bool] = False  # whether the run fails without it
 
     def __init__(self, place: Place) -> None:
         self.place = place

@@ -16,6 +16,7 @@ from tests.mcp_clients import node
 from tests.mcp_clients.place import Place
 from tests.support.processes import free_port
 
+NAME = "conformance tool"
 PACKAGE = "@modelcontextprotocol/conformance"
 PATIENCE = 180  # seconds
 BEGINNING = re.compile(r"^Running test \((\d+) scenarios\)", re.MULTILINE)

@@ -6,10 +6,12 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from tests.mcp_clients import conformance, expected, node, rounds, trial
+from tests.mcp_clients.__main__ import Trials, selected
 from tests.mcp_clients.client import CallFailed, Client
 from tests.mcp_clients.disturbances import DISTURBANCES
 from tests.mcp_clients.place import Place
@@ -90,10 +92,37 @@ def test_every_disturbance_has_an_end() -> None:
     assert len(DISTURBANCES) == 8
 
 
-def test_run_fails_without_the_official_sdks_fastmcp_and_mcp_remote() -> None:
-    required = {each.name for each in PROGRAMS if each.is_required}
-    sdks = {"Python SDK", "Python SDK, legacy", "TypeScript SDK", "TypeScript SDK 1"}
-    assert required >= {*sdks, "fastmcp", "mcp-remote"}
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_run_fails_if_any_client_of_the_list_is_missing(
+    program: type[Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "available", lambda _: "it is not installed.")
+    trials = Trials(tmp_path, selected((), ()), ["gateway killed"])
+    (client,) = [each for each in trials.clients if type(each) is program]
+    assert trials._is_missing(client)
+    assert not trials.is_right
+    assert program.name in trials.notes[0]
+    without = Trials(tmp_path / "without", selected((), (program.name,)), ["gateway killed"])
+    assert program not in map(type, without.clients)
+    assert len(without.clients) == len(PROGRAMS) - 1
+
+
+def test_run_fails_if_the_conformance_tool_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conformance, "missing", lambda: "it is not installed.")
+    trials = Trials(tmp_path, selected((), ()), ["gateway killed"])
+    assert trials.with_conformance
+    trials._try_conformance(Mock())
+    assert not trials.is_right
+    assert not Trials(tmp_path / "x", selected((), (conformance.NAME,)), []).with_conformance
+
+
+def test_only_a_client_s_own_name_leaves_it_out() -> None:
+    assert selected((), ()) == [*(each.name for each in PROGRAMS), conformance.NAME]
+    assert selected(("Codex",), ()) == ["Codex"]
+    assert selected((), ("Codex",)) == [each for each in selected((), ()) if each != "Codex"]
+    assert selected(("Codex",), ("Codex",)) == []
 
 
 @pytest.mark.parametrize(

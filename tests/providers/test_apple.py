@@ -69,6 +69,19 @@ def test_person_who_cancels_is_told_so(serve: Serve, visitor: Visitor) -> None:
     assert (answer.status_code, answer["Location"]) == (302, "/accounts/3rdparty/login/cancelled/")
 
 
+@pytest.mark.parametrize("named", [{"error": "user_cancelled_authorize"}, {"code": "of-another"}])
+def test_issuer_of_a_posted_answer_is_checked_as_well(
+    serve: Serve, visitor: Visitor, named: dict[str, str]
+) -> None:
+    serve(Apple)
+    state = query_of(visitor.start("apple")["Location"])["state"]
+    fields = {**named, "state": state, "iss": "https://evil.example"}
+    led_on = Visitor().client.post(CALLBACK, urlencode(fields), content_type=FORM)
+    answer = visitor.client.get(led_on["Location"])
+    assert (answer.status_code, visitor.user_id) == (401, None)
+    assert "(response_issuer)" in answer.content.decode()
+
+
 @pytest.mark.parametrize(
     "body", ["code=1&code=2&state=x", f"code={'x' * 2049}&state=x", "x=" + "y" * 40_000, "code=é"]
 )

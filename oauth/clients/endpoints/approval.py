@@ -56,7 +56,7 @@ def _answer(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) ->
     asked = authorization_request.read(pending.query)
     client = pending.client(asked.client_id, asked.redirect_uri)
     try:
-        wish = authorization_request.wish(asked, server.issuer, server.upstreams)
+        wish = authorization_request.wish(asked, server.issuer, server.upstreams, pending.upstream)
     except Refused as refused:  # no longer offered
         return leading_back.error(request, server, client, asked, refused)
     consent = Consent(

@@ -19,8 +19,8 @@ from django.views.decorators.http import require_http_methods
 
 from oauth.clients.documents import AGE_MOST, CONSENT_AGE, DocumentUnavailable, documents
 from oauth.clients.endpoints import consent_page, leading_back, pending
-from oauth.clients.rules import authorization_request
-from oauth.clients.rules.authorization_request import Asked, Wish
+from oauth.clients.rules import authorization_request, resources
+from oauth.clients.rules.authorization_request import Asked
 from oauth.clients.rules.client import Client
 from oauth.clients.rules.document import host_of
 from oauth.clients.rules.refusal import ACCESS_DENIED, INVALID_REQUEST, Refused, UnknownClient
@@ -60,10 +60,10 @@ def authorize(request: HttpRequest) -> HttpResponse:
     except (UnknownClient, DocumentUnavailable) as refused:
         return _refused(request, refused)
     try:
-        wish = authorization_request.wish(asked, server.issuer, server.upstreams)
+        choices = authorization_request.choices(asked, server.issuer, server.upstreams)
     except Refused as refused:
         return leading_back.error(request, server, client, asked, refused)
-    return _decided(request, server, client, asked, wish)
+    return _decided(request, server, client, asked, choices)
 
 
 def waits_for_document(method: str, query: str, fetch_site: str) -> bool:
@@ -114,18 +114,34 @@ def _client(request: HttpRequest, server: AuthorizationServer, asked: Asked) -> 
 
 
 def _decided(
-    request: HttpRequest, server: AuthorizationServer, client: Client, asked: Asked, wish: Wish
+    request: HttpRequest,
+    server: AuthorizationServer,
+    client: Client,
+    asked: Asked,
+    choices: tuple[str, ...],
 ) -> HttpResponse:
     decision = request.POST.get(DECISION)
-    provider = server.upstreams[wish.upstream]
     if decision == DENY:
         denied = Refused(ACCESS_DENIED, "The person did not allow it.")
         return leading_back.error(request, server, client, asked, denied)
-    is_too_soon = decision == ALLOW and click_delay.is_too_soon(request)
-    if decision == ALLOW and not is_too_soon and consent_page.accounts_of(request, provider):
-        logger.info("A person allows a client to call %s, and goes to %s.", wish.upstream, provider)
-        return pending.led_to(request, provider, client)
-    return consent_page.page(request, client, asked, wish, provider, is_too_soon=is_too_soon)
+    if decision != ALLOW:
+        return consent_page.page(request, server, client, asked, choices)
+    if click_delay.is_too_soon(request):
+        return consent_page.page(
+            request, server, client, asked, choices, notice=click_delay.TOO_SOON
+        )
+    choice = request.POST.get(consent_page.UPSTREAM) if len(choices) > 1 else None
+    try:
+        upstream = resources.chosen(choices, choice)
+    except Refused:
+        return consent_page.page(
+            request, server, client, asked, choices, notice=consent_page.NO_CHOICE
+        )
+    provider = server.upstreams[upstream]
+    if not consent_page.accounts_of(request, provider):
+        return consent_page.page(request, server, client, asked, choices)
+    logger.info("A person allows a client to call %s, and goes to %s.", upstream, provider)
+    return pending.led_to(request, provider, client, choice)
 
 
 def _refused(request: HttpRequest, why: Refused | DocumentUnavailable) -> HttpResponse:

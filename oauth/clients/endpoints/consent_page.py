@@ -6,6 +6,7 @@ answer goes, which no client can choose freely.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from allauth.account.utils import user_display
@@ -17,28 +18,42 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from oauth.clients.endpoints import pending
-from oauth.clients.rules import names, redirect_uris
-from oauth.clients.rules.authorization_request import Asked, Wish
+from oauth.clients.rules import names, redirect_uris, resources
+from oauth.clients.rules.authorization_request import Asked
 from oauth.clients.rules.client import Client
+from oauth.clients.server import AuthorizationServer
 from oauth.provider import config
-from oauth.sign_in import click_delay, prompts, views
+from oauth.sign_in import prompts, views
 from sessions_kms.services import services
 
+UPSTREAM = "upstream"  # of the form, where the person has to choose one
+NO_CHOICE = "Nothing was allowed yet. Please choose what the app may use, then confirm again."
 UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An upstream that a request may be about, as a person is shown it."""
+
+    upstream: str
+    address: str
+    provider: str
+    accounts: list[str]
+    prompts: bool
+    connect_url: str
 
 
 def page(
     request: HttpRequest,
+    server: AuthorizationServer,
     client: Client,
     asked: Asked,
-    wish: Wish,
-    provider_id: str,
+    choices: tuple[str, ...],
     *,
-    is_too_soon: bool = False,
+    notice: str = "",
 ) -> HttpResponse:
-    """Return the page that asks; once more, where the person's answer came too soon to count."""
-    provider = config.provider(provider_id)
-    provider_of_allauth = views.provider_of(request, provider_id)
+    """Return the page that asks; once more with a ``notice`` why the answer did not count."""
+    shown = _shown(request, server, choices)
     context = {
         "client": client,
         "source": client.source.value,
@@ -46,22 +61,44 @@ def page(
         "place": leads_to(asked.redirect_uri),
         "is_loopback": redirect_uris.is_loopback(asked.redirect_uri),
         "is_private": not asked.redirect_uri.startswith(("http://", "https://")),
-        "upstream": wish.upstream,
-        "provider": provider.label if provider else provider_id,
+        "choices": shown,
+        "only": shown[0] if len(shown) == 1 else None,
+        "is_allowable": any(each.accounts for each in shown),
+        "to_connect": {each.provider: each for each in shown if not each.accounts}.values(),
         "person": user_display(request.user),
-        "accounts": accounts_of(request, provider_id),
-        "prompts": prompts.asks_after_consent(provider_of_allauth),
-        "too_soon": click_delay.TOO_SOON if is_too_soon else "",
+        "notice": notice,
         "ends_at": _end(),
         "idle": _in_words(settings.SESSION_COOKIE_AGE),
         "address": pending.address_of(request),
-        "connect_url": provider_of_allauth.get_login_url(request),
         "connect": {
             "process": AuthProcess.CONNECT,
             REDIRECT_FIELD_NAME: pending.address_of(request),
         },
     }
     return render(request, "oauth/clients/consent.html", context)
+
+
+def _shown(
+    request: HttpRequest, server: AuthorizationServer, upstreams: tuple[str, ...]
+) -> list[Choice]:
+    """Return the upstreams as they are shown; each provider's accounts are read once."""
+    providers = {server.upstreams[each] for each in upstreams}
+    accounts = {each: accounts_of(request, each) for each in providers}
+    found = []
+    for upstream in upstreams:
+        provider_id = server.upstreams[upstream]
+        provider, of_allauth = config.provider(provider_id), views.provider_of(request, provider_id)
+        found.append(
+            Choice(
+                upstream=upstream,
+                address=resources.resource_of(server.issuer, upstream),
+                provider=provider.label if provider else provider_id,
+                accounts=accounts[provider_id],
+                prompts=prompts.asks_after_consent(of_allauth),
+                connect_url=of_allauth.get_login_url(request),
+            )
+        )
+    return found
 
 
 def before_fetch(request: HttpRequest, host: str) -> HttpResponse:

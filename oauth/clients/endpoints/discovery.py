@@ -12,7 +12,7 @@ from django.urls import reverse
 from oauth.clients.endpoints.answers import for_programs, json_answer
 from oauth.clients.rules import resources
 from oauth.clients.rules.registration import GRANT_TYPES, RESPONSE_TYPES
-from oauth.clients.server import authorization_server
+from oauth.clients.server import AuthorizationServer, authorization_server
 
 KEPT = {"Cache-Control": "public, max-age=300"}
 
@@ -26,6 +26,24 @@ def protected_resource(request: HttpRequest, upstream: str, rest: str = "") -> H
     server = authorization_server()
     if upstream not in server.upstreams or not resources.is_below(rest):
         raise Http404
+    return _described(server, upstream, rest)
+
+
+@for_programs("GET", "HEAD")
+def only_protected_resource(request: HttpRequest) -> HttpResponse:
+    """Tell the same at the root, where some clients look, if one upstream is offered.
+
+    RFC 9728 section 3.1: at the root it would describe the whole origin. With several upstreams
+    none of them may be named for it.
+    """
+    server = authorization_server()
+    if len(server.upstreams) != 1:
+        raise Http404
+    (upstream,) = server.upstreams
+    return _described(server, upstream)
+
+
+def _described(server: AuthorizationServer, upstream: str, rest: str = "") -> HttpResponse:
     document = {
         "resource": resources.resource_of(server.issuer, upstream) + rest,
         "authorization_servers": [server.issuer],

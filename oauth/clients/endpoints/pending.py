@@ -32,6 +32,7 @@ class Pending:
     source: Source
     host: str | None
     query: str
+    upstream: str | None = None  # where the person had to choose one
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Pending | None:
@@ -47,15 +48,21 @@ class Pending:
         return Client(client_id, self.name, (redirect_uri,), self.source, self.host)
 
 
-def led_to(request: HttpRequest, provider_id: str, client: Client) -> HttpResponse:
+def led_to(
+    request: HttpRequest, provider_id: str, client: Client, choice: str | None = None
+) -> HttpResponse:
     """Lead to the provider: a grant has an authorization of its own there.
 
-    A rotating refresh token cannot live in two sessions.
+    A rotating refresh token cannot live in two sessions. ``choice`` is the upstream that the person
+    chose, None where the request names it.
     """
     provider = views.provider_of(request, provider_id)
     kept = asdict(Pending(str(request.user.pk), client.name, client.source, client.host, ""))
     del kept["query"]
     kept["source"] = client.source.value
+    del kept["upstream"]
+    if choice is not None:  # A release that knows no choice can read all others.
+        kept["upstream"] = choice
     return views.answered(
         request,
         provider,

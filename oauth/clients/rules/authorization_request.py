@@ -58,22 +58,36 @@ def read(query: str) -> Asked:
     )
 
 
-def wish(asked: Asked, issuer: str, offered: Collection[str]) -> Wish:
-    """Return what is wished for. Raises Refused, which the client may know."""
+def choices(asked: Asked, issuer: str, offered: Collection[str]) -> tuple[str, ...]:
+    """Return the upstreams that a valid request may be about.
+
+    Raises Refused, which the client may know.
+    """
     parameters = asked.parameters
     _refuse_what_is_not_built(parameters)
     challenge = parameters.get("code_challenge", "")
     is_sha256 = parameters.get("code_challenge_method") == "S256"
     if not is_sha256 or not CHALLENGE.fullmatch(challenge):
         raise Refused(INVALID_REQUEST, "PKCE with the method S256 is required (RFC 7636).")
-    scope = parameters.get("scope", "").split()
-    upstream = resources.chosen(issuer, offered, parameters.get("resource"), scope)
+    return resources.possible(issuer, offered, parameters.get("resource"), _scope(asked))
+
+
+def wish(asked: Asked, issuer: str, offered: Collection[str], choice: str | None = None) -> Wish:
+    """Return what is wished for; ``choice`` is the person's, where there are several upstreams.
+
+    Raises Refused, which the client may know.
+    """
+    upstream = resources.chosen(choices(asked, issuer, offered), choice)
     return Wish(
         upstream=upstream,
         resource=resources.resource_of(issuer, upstream),
-        scope=resources.granted(upstream, scope),
-        challenge=challenge,
+        scope=resources.granted(upstream, _scope(asked)),
+        challenge=asked.parameters["code_challenge"],
     )
+
+
+def _scope(asked: Asked) -> list[str]:
+    return asked.parameters.get("scope", "").split()
 
 
 def _refuse_what_is_not_built(parameters: dict[str, str]) -> None:

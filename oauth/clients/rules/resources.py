@@ -41,22 +41,32 @@ def upstream_of(issuer: str, offered: Collection[str], resource: str) -> str:
     return name
 
 
-def chosen(
+def possible(
     issuer: str, offered: Collection[str], resource: str | None, scope: Iterable[str]
-) -> str:
-    """Return the upstream that a request is about. Raises Refused where that is not clear.
+) -> tuple[str, ...]:
+    """Return the upstreams that a request may be about, at least one. Raises Refused.
 
-    Without a resource the scope may name one; the only one there is need not be named.
+    Without a resource they are those that the scope names, or all: clients from before RFC 8707
+    send neither, and their person has to choose.
     """
     if resource is not None:
-        return upstream_of(issuer, offered, resource)
+        return (upstream_of(issuer, offered, resource),)
     named = [each for each in dict.fromkeys(scope) if each in offered]
-    found = named or list(offered)
-    if len(found) != 1:
-        raise Refused(
-            INVALID_TARGET, "The parameter resource is missing: it names the upstream's address."
-        )
-    return found[0]
+    if not (named or offered):
+        raise _not_offered()
+    return tuple(named or sorted(offered))
+
+
+def chosen(choices: tuple[str, ...], choice: str | None) -> str:
+    """Return the upstream that a person chose; the only one there is need not be chosen.
+
+    Raises Refused.
+    """
+    if choice is None and len(choices) == 1:
+        return choices[0]
+    if choice not in choices:
+        raise _not_offered()
+    return choice
 
 
 def granted(upstream: str, asked: Iterable[str]) -> str:

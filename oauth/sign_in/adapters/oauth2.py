@@ -56,12 +56,15 @@ class Capturing(OAuth2Adapter):  # type: ignore[misc]  # allauth has no types
         Raises ProviderBusy when too many are exchanged.
         """
         __traceback_hide__ = True
-        self._check_response(pkce_code_verifier)
+        self._use_verifier(pkce_code_verifier)
         with exchanges.one(self.get_provider().sub_id):
             return self._exchanged(request, app, client, pkce_code_verifier)
 
-    def _check_response(self, code_verifier: str | None) -> None:
-        """Look at what brought the code, before it is exchanged: nothing to see without issuer."""
+    def check_issuer(self) -> None:
+        """Check who sent an authorization response: there is nothing to compare without issuer."""
+
+    def _use_verifier(self, code_verifier: str | None) -> None:
+        """Take the code verifier of the request, by which an id token is checked."""
 
     def _exchanged(
         self,

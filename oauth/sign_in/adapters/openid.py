@@ -49,18 +49,21 @@ class OpenID(Configured):
     _code_verifier: str | None = None
     _claims: Mapping[str, Any] = MappingProxyType({})
 
-    def _check_response(self, code_verifier: str | None) -> None:
-        """Refuse a code that another issuer than the expected one sent.
+    def check_issuer(self) -> None:
+        """Reject a code or an error that is not from the expected issuer.
 
-        One that announces to name itself in its answers must do so (RFC 9207 section 2.4).
+        One that announces `iss` must send it, and once (RFC 9207 section 2.4, RFC 6749 section
+        3.1). Raises ProviderRefused, and ProviderUnavailable.
         """
-        config, issuer = self.openid_config, self.request.GET.get("iss")
+        config, issuers = self.openid_config, self.request.GET.getlist("iss")
         announced = config.get("authorization_response_iss_parameter_supported") is True
-        if (announced or issuer is not None) and issuer != config["issuer"]:
+        if (announced or issuers) and issuers != [config["issuer"]]:
             raise ProviderRefused(
                 "The authorization response does not name the expected issuer.",
                 Code.RESPONSE_ISSUER,
             )
+
+    def _use_verifier(self, code_verifier: str | None) -> None:
         self._code_verifier = code_verifier
 
     def complete_login(

@@ -18,7 +18,6 @@ class FastMCP(Client):
     """Keeps what it was given in files, under a key without which it keeps nothing."""
 
     name = "fastmcp"
-    is_required = True
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)

@@ -24,7 +24,6 @@ class MCPRemote(Client):
     """Stays open from call to call, as beneath a desktop application."""
 
     name = "mcp-remote"
-    is_required = True
 
     def __init__(self, place: Place) -> None:
         super().__init__(place)

@@ -17,7 +17,6 @@ class PythonSDK(Client):
     """Finds out which protocol the server speaks."""
 
     name = "Python SDK"
-    is_required = True
     options: ClassVar[tuple[str, ...]] = ()
 
     def sign_in(self) -> None:
@@ -42,7 +41,6 @@ class PythonSession(Session):
     """Keeps one session open, as an agent does that runs for days."""
 
     name = "Python SDK, one session"
-    is_required = True
 
     def program(self) -> list[str | Path]:
         module = "tests.mcp_clients.programs.python_session"

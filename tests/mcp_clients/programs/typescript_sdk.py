@@ -19,7 +19,6 @@ class TypeScriptSDK(Client):
     """The second line: the package `client`, which finds out which protocol the server speaks."""
 
     name = "TypeScript SDK"
-    is_required = True
     package: ClassVar[str] = "client"
 
     def available(self) -> str | None:
@@ -44,7 +43,6 @@ class TypeScriptSession(Session):
     """Keeps one session open, as an agent does that runs for days."""
 
     name = "TypeScript SDK, one session"
-    is_required = True
 
     def available(self) -> str | None:
         return node.missing("@modelcontextprotocol/client")

@@ -111,12 +111,99 @@ def test_provider_that_shows_anybody_a_page_leaves_the_redirect_uri_open(
     assert check()[1]["redirect URI"][0] == "warning"
 
 
-def test_pushed_request_is_tried_where_the_provider_insists(corp: AskingProvider) -> None:
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+@pytest.mark.parametrize("is_pushed", [False, True])
+def test_server_error_for_prompt_none_does_not_fail_a_working_provider(
+    corp: AskingProvider, status: int, is_pushed: bool
+) -> None:
+    corp.prompt_status = status
+    corp.wants_pushed = is_pushed
+    corp.more_of_metadata = pushing(corp, is_required=is_pushed)
+    assert check()[1]["redirect URI"][0] == "ok"
+    corp.redirect_uris = {f"{BACK}another"}
+    assert check()[1]["PAR" if is_pushed else "redirect URI"][0] == "failing"
+
+
+def test_django_oauth_toolkit_is_not_found_failing(corp: AskingProvider) -> None:
+    """It answers `prompt=none` with 500, and signs people in before it judges the request."""
+    corp.prompt_status = 500
+    corp.signs_in_first = True
+    status, found = check()
+    assert (status, found["redirect URI"][0]) == (0, "warning")
+    assert "alike" in found["redirect URI"][1]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_server_error_without_prompt_none_tells_nothing(corp: AskingProvider, status: int) -> None:
+    corp.failing["/authorize"] = lambda: (status, "text/html", b"not now")
+    exit_status, found = check()
+    level, detail, _ = found["redirect URI"]
+    assert (exit_status, level) == (0, "warning")
+    assert detail.startswith("cannot tell:")
+    assert str(status) in detail
+    assert corp.asked.count("/authorize") == 2
+
+
+def test_server_error_for_the_unregistered_redirect_uri_tells_nothing(
+    corp: AskingProvider,
+) -> None:
+    corp.knows_prompt = False
+    seen = iter([200, 429])
+    corp.failing["/authorize"] = lambda: (next(seen), "text/html", b"who is there?")
+    level, detail, _ = check()[1]["redirect URI"]
+    assert level == "warning"
+    assert detail.startswith("cannot tell:")
+
+
+@pytest.mark.parametrize("knows_prompt", [True, False])
+def test_client_whose_registration_requires_pushed_requests_is_told_so(
+    corp: AskingProvider, settings: Settings, knows_prompt: bool
+) -> None:
+    corp.knows_prompt = knows_prompt
     corp.wants_pushed = True
-    corp.more_of_metadata = {
-        "require_pushed_authorization_requests": True,
+    corp.more_of_metadata = pushing(corp, is_required=False)
+    exit_status, found = check()
+    level, detail, remedy = found["redirect URI"]
+    assert (exit_status, level) == (1, "failing")
+    assert "requires PAR" in detail
+    assert remedy == "Set OAUTH_CORP_PAR=1."
+    configure(settings, environment("corp", corp, PAR="1"))
+    found = check()[1]
+    assert (found["PAR"][0], found["redirect URI"][0]) == ("ok", "ok")
+
+
+def test_redirect_uri_that_is_not_registered_is_not_blamed_on_pushed_requests(
+    corp: AskingProvider,
+) -> None:
+    corp.more_of_metadata = pushing(corp, is_required=False)
+    corp.redirect_uris = {f"{BACK}another"}
+    level, detail, remedy = check()[1]["redirect URI"]
+    assert level == "failing"
+    assert "PAR" not in detail
+    assert remedy.endswith(BACK)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 429, 500])
+def test_redirect_of_the_provider_is_not_followed(corp: AskingProvider, status: int) -> None:
+    """A provider, or whoever answers for it, cannot have the command ask another address."""
+    trap = f"{corp.issuer}/trap"
+    corp.failing["/authorize"] = lambda: (302 if status < 400 else status, trap, b"")
+    corp.more_of_metadata = pushing(corp, is_required=False)
+    corp.failing["/par"] = lambda: (status, trap, b"")
+    assert check()[1]["redirect URI"][0] != "ok"
+    assert "/trap" not in corp.asked
+
+
+def pushing(corp: AskingProvider, *, is_required: bool) -> dict[str, Any]:
+    return {
+        "require_pushed_authorization_requests": is_required,
         "pushed_authorization_request_endpoint": f"{corp.issuer}/par",
     }
+
+
+def test_pushed_request_is_tried_where_the_provider_insists(corp: AskingProvider) -> None:
+    corp.wants_pushed = True
+    corp.more_of_metadata = pushing(corp, is_required=True)
     found = check()[1]
     assert (found["PAR"][0], found["redirect URI"][0]) == ("ok", "ok")
     corp.redirect_uris = set()

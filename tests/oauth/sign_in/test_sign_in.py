@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -197,6 +197,36 @@ def test_answer_of_the_expected_issuer_is_accepted(corp: FakeProvider, visitor: 
     url = visitor.callback_address(corp)
     assert visitor.client.get(url, {"iss": corp.issuer, **_query(url)}).status_code == 302
     assert visitor.held() is not None
+
+
+@pytest.mark.parametrize("process", ["login", "connect"])
+@pytest.mark.parametrize("error", ["access_denied", "temporarily_unavailable", "invalid_request"])
+@pytest.mark.parametrize("wrong", ["https://evil.example", "{}/", "", "twice"])
+def test_error_of_another_issuer_is_rejected_as_a_code_is(
+    corp: FakeProvider, visitor: Visitor, error: str, wrong: str, process: str
+) -> None:
+    if process == "connect":
+        visitor.sign_in(corp)
+    url = corp.consent(visitor.start(process=process)["Location"], error=error)
+    issuers = ["https://evil.example", corp.issuer] if wrong == "twice" else [wrong]
+    named = urlencode([("iss", each.format(corp.issuer)) for each in issuers])
+    rejected = visitor.client.get(f"{url}&{named}")
+    assert rejected.status_code == 401
+    assert "(response_issuer)" in rejected.content.decode()
+    again = visitor.client.get(f"{url}&{urlencode({'iss': corp.issuer})}")
+    assert again.status_code == 302  # as any answer whose state was used
+    assert "cancelled" not in again["Location"]
+
+
+def test_error_without_an_issuer_is_rejected_where_one_is_announced(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    corp.more_of_metadata = {"authorization_response_iss_parameter_supported": True}
+    url = corp.consent(visitor.start()["Location"], error="access_denied")
+    assert visitor.client.get(url).status_code == 401
+    url = corp.consent(visitor.start()["Location"], error="access_denied")
+    named = visitor.client.get(url, {"iss": corp.issuer, **_query(url)})
+    assert named["Location"] == "/accounts/3rdparty/login/cancelled/"
 
 
 def _query(url: str) -> dict[str, str]:

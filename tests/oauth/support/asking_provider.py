@@ -16,6 +16,8 @@ class AskingProvider(LogoutProvider):
 
     redirect_uris: set[str] = field(default_factory=set)
     knows_prompt: bool = True
+    prompt_status: int | None = None  # of the answer to `prompt=none`, pushed or not
+    signs_in_first: bool = False  # without `prompt=none`, whatever the request says
     wants_pushed: bool = False
     pushed: dict[str, dict[str, str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  # the paths of all requests
@@ -27,8 +29,12 @@ class AskingProvider(LogoutProvider):
     def authorize(self, query: dict[str, str]) -> Answer:
         if self.wants_pushed:
             query = self.pushed.get(query.get("request_uri", ""), {})
+        if self.signs_in_first and "prompt" not in query:
+            return 200, "text/html", b"who is there?"
         if query.get("redirect_uri") not in self.redirect_uris:
             return 400, "text/html", b"no such redirect URI"
+        if query.get("prompt") == "none" and self.prompt_status is not None:
+            return self.prompt_status, "text/html", b"an error of its own"
         if query.get("prompt") == "none" and self.knows_prompt:
             told = urlencode({"error": "login_required", "state": query["state"]})
             return 302, f"{query['redirect_uri']}?{told}", b""
@@ -41,6 +47,8 @@ class AskingProvider(LogoutProvider):
             return 401, "application/json", b'{"error": "invalid_client"}'
         if parameters.get("redirect_uri") not in self.redirect_uris:
             return 400, "application/json", b'{"error": "invalid_request"}'
+        if parameters.get("prompt") == "none" and self.prompt_status is not None:
+            return self.prompt_status, "text/html", b"an error of its own"
         uri = f"urn:ietf:params:oauth:request_uri:{self._secret()}"
         self.pushed[uri] = parameters
         return 201, "application/json", json.dumps({"request_uri": uri, "expires_in": 60}).encode()

@@ -61,6 +61,29 @@ def test_nothing_else_is_a_resource(server: AuthorizationServer, path: str) -> N
     assert get(RESOURCE + path).status_code == 404
 
 
+def test_only_upstream_is_described_at_the_root_too(settings: Settings, server: object) -> None:
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"upstreams": {"files": "corp"}})
+    settings.ALLOWED_HOSTS = ["*"]
+    answer = get(RESOURCE, headers={"host": "evil.example", "origin": "https://app.example"})
+    assert answer.json() == get(f"{RESOURCE}/gateway/files").json()
+    assert answer.json()["resource"] == f"{ISSUER}/gateway/files"
+    assert answer["Access-Control-Allow-Origin"] == "*"
+    assert not answer.cookies
+    for path in ("/", "/gateway", "/files", "//gateway/files", "/gateway/tools"):
+        assert get(RESOURCE + path).status_code == 404
+
+
+@pytest.mark.parametrize("names", [[], ["tools", "files"], ["tools", "tools2", "tools3"]])
+def test_root_is_no_resource_unless_one_upstream_is_offered(
+    settings: Settings, server: object, names: list[str]
+) -> None:
+    upstreams = dict.fromkeys(names, "corp")
+    settings.AUTHORIZATION_SERVER = AuthorizationServer(**SERVER | {"upstreams": upstreams})
+    answer = get(RESOURCE)
+    assert answer.status_code == 404
+    assert answer.json()["error"] == "invalid_request"
+
+
 def test_server_tells_what_it_is_and_can(server: AuthorizationServer) -> None:
     assert get(METADATA).json() == {
         "issuer": ISSUER,

@@ -12,6 +12,7 @@ import django
 
 POSTED = ("/oauth/register", "/oauth/token", "/oauth/revoke", "/apps/end-all/")
 FETCHED = (
+    "/.well-known/oauth-protected-resource",
     "/.well-known/oauth-protected-resource/gateway/tools",
     "/.well-known/oauth-authorization-server",
     "/oauth/authorize",
