@@ -91,7 +91,6 @@ format: $(VENV)/.dev-installed
 
 # Rewrites the hash-pinned requirements from pyproject.toml; they name no host.
 lock: $(VENV)/.dev-installed
-	$(BIN)/python -m pip install --quiet uv
 	for group in gateway local dev bench release interop clients; do \
 	  $(BIN)/uv pip compile pyproject.toml --group $$group --universal --python-version 3.11 \
 	    --fork-strategy requires-python --generate-hashes --no-header --no-annotate --quiet \

@@ -29,9 +29,13 @@ class Call:
     script_name: str = ""
 
     def release(self) -> None:
-        """Let go of the request, with its session and tokens: an answer may stream for an hour."""
-        finish(self.request)
-        del self.request
+        """Let go of the request, with its session and tokens; more than once does no harm.
+
+        An answer may stream for an hour, and a call that is aborted may have none.
+        """
+        request = vars(self).pop("request", None)
+        if request is not None:
+            finish(request)
         self.headers = []
 
 

@@ -126,12 +126,16 @@ class GatewayHandler(ASGIHandler):
         if isinstance(response, Admitted):
             if known := access_log.noted(scope):
                 known.upstream = response.call.upstream.name
-            problem = await proxy.forward(response.call, client, send, _header_list(response))
-            if problem is None:
-                return
-            refusal = (await client_calls.settled(response.call, problem)).response()
-            problems.carry(response, refusal)
-            await cookies.renew(response.call.request, refusal)
+            call = response.call
+            try:
+                problem = await proxy.forward(call, client, send, _header_list(response))
+                if problem is None:
+                    return
+                refusal = (await client_calls.settled(call, problem)).response()
+                problems.carry(response, refusal)
+                await cookies.renew(call.request, refusal)
+            finally:  # An aborted call's request, session and tokens would wait for the collector.
+                call.release()
             response = refusal
         await self.send_response(problems.replaced(response), send)
 

@@ -26,6 +26,7 @@ from oauth.clients.live_grants import LiveGrant
 from oauth.clients.rules.names import warning_about
 from oauth.clients.server import authorization_server
 from oauth.provider.config import provider
+from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, about, user_id_of
 from sessions_kms.concurrency.steps import arun
 from sessions_kms.services import services
@@ -101,6 +102,9 @@ def end_one(request: HttpRequest) -> HttpResponse:
 @login_required
 def end_all(request: HttpRequest) -> HttpResponse:
     """End every app of this user, and tell how many."""
+    if click_delay.is_too_soon(request):
+        messages.warning(request, click_delay.TOO_SOON)
+        return redirect("apps")
     try:
         ended = live_grants.end_all(services(), _user_id(request))
     except StoreUnavailable:

@@ -104,6 +104,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
         self.pipeline.clear()
+        # Else protocol, answers and request keep each other until the collector looks.
+        self._answers.close = self.transport.close
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:

@@ -26,7 +26,7 @@ from oauth.clients import token
 from oauth.clients.errors import InvalidGrant, KeyMissing, TooManyRefreshes
 from oauth.clients.exchange import refresh_limit, removal
 from oauth.clients.exchange.named_items import items_answered, items_of
-from oauth.clients.exchange.next_pair import Spent, next_pair
+from oauth.clients.exchange.next_pair import NextPair, Spent, next_pair
 from oauth.clients.grant_end import REUSED, GrantEnd
 from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
@@ -89,7 +89,7 @@ class Spending:
             found, grant = yield from self._looked_up()
             if isinstance(grant, SealedGrant) and grant.key is not None:
                 raise StoreUnavailable(UNTOLD)
-            if found.stamp != pair.exchange.stamp:
+            if found.stamp != pair.exchange.stamp and not (yield from self._is_made(pair, found)):
                 return (yield from self._again(found, grant))
         removal.remove_soon(self._services, pair.succession.surplus)
         return pair.answer.issued(self._services.clock())
@@ -145,6 +145,16 @@ class Spending:
             return (yield from self._tokens.exchange(exchange))
         except FateUnknown:
             return False
+
+    def _is_made(self, pair: NextPair, found: Stands) -> Steps[bool]:
+        """Tell by a pair whether its exchange was made, where a tombstone is all that is left.
+
+        Another process of the client got the same pair by then, and went on from it.
+        """
+        __traceback_hide__ = True
+        if not isinstance(found, TokenTombstone):
+            return False
+        return (yield from self._tokens.find(pair.answer.refresh_token)) is not None
 
     def _again(self, found: Stands, spent: Opens) -> Steps[Issued]:
         """Answer a spent token as before; refuse it; or end the grant.

@@ -22,6 +22,7 @@ FIELD, VALUE = "account", "another"  # of the form that begins the sign-in
 CHOOSE = "select_account"
 SIGN_IN = "login"
 CONSENT = "consent"
+NO_PAGE = "none"
 UNCHANGED = "unchanged"  # of OAUTH_<NAME>_CLIENT_PROMPT: what AUTH_PARAMS says, if anything
 
 
@@ -36,7 +37,7 @@ def another_account_parameters(provider: OAuth2Provider) -> str:
     What is configured is kept: "consent" and "select_account" go together.
     """
     prompt: str = provider.get_auth_params().get("prompt", "")
-    asked = [each for each in prompt.split() if each != "none"]
+    asked = [each for each in prompt.split() if each != NO_PAGE]
     known = _known_to(config.provider(provider.sub_id))
     # `login` where the metadata lists the prompts, and no choice is among them.
     wanted = SIGN_IN if known is not None and CHOOSE not in known else CHOOSE
@@ -55,6 +56,11 @@ def client_parameters(provider: OAuth2Provider) -> Mapping[str, str]:
     if wanted is None and not parameters.get("prompt"):
         wanted = CONSENT if CONSENT in (_known_to(configured) or ()) else None
     return parameters if wanted in {None, UNCHANGED} else {**parameters, "prompt": str(wanted)}
+
+
+def asks_after_consent(provider: OAuth2Provider) -> bool:
+    """Return whether the provider is asked to show a page after a person's consent."""
+    return client_parameters(provider).get("prompt", NO_PAGE) != NO_PAGE
 
 
 def _known_to(configured: config.Provider | None) -> list[str] | None:

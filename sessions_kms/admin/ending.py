@@ -30,11 +30,11 @@ CONFIRMED = "post"  # a field of every confirmation, as in Django's own
 OWN_STAYS = "Your own present session goes on."
 
 
-class LabelledDateTime(AdminSplitDateTime):
-    """Django's, whose two fields a screen reader can tell apart."""
+class DateTimeInput(AdminSplitDateTime):
+    """A date and a time, each with a name for screen readers: Django 5.2 gives them none."""
 
-    def __init__(self, attrs: Any = None) -> None:
-        super().__init__(attrs)
+    def __init__(self) -> None:
+        super().__init__()
         for widget, label in zip(self.widgets, ("Date", "Time"), strict=True):
             widget.attrs["aria-label"] = label
 
@@ -44,7 +44,7 @@ class BeforeForm(forms.Form):
 
     before = forms.SplitDateTimeField(
         label="Created at or before",
-        widget=LabelledDateTime,
+        widget=DateTimeInput,
         help_text="A time that has passed. Sessions created later go on.",
     )
 

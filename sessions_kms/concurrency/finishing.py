@@ -66,7 +66,10 @@ class Finisher:
             if not has_begun():
                 task.cancel()
             raise
-        return task.result()
+        try:
+            return task.result()
+        finally:
+            del task  # The traceback of its error has this frame: each would keep the other.
 
     def forget(self) -> None:
         """Let go of the parent's, in a forked child: they never run here."""

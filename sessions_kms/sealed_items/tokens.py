@@ -16,12 +16,7 @@ from typing import Final, TypeAlias
 from sessions_kms.aws.clock import has_passed
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.concurrency.steps import Steps, blocking
-from sessions_kms.exceptions import (
-    FateUnknown,
-    InvalidRecord,
-    StoreUnavailable,
-    TableUnavailable,
-)
+from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, binary, number
 from sessions_kms.format.kind import Kind
 from sessions_kms.format.kinds import ANSWER, SHORT_ID, TOKEN, answer_id, token_id
@@ -33,6 +28,7 @@ from sessions_kms.format.token_tombstone import (
 )
 from sessions_kms.sealed_items.sealing import SealingSteps
 from sessions_kms.services import Services
+from sessions_kms.storage.acknowledgement import Acknowledgement
 from sessions_kms.storage.condition import ABSENT, Action, Delete, Put, ended_until, equal
 from sessions_kms.storage.confirmation_limit import Confirm
 from sessions_kms.storage.doubts import once_more
@@ -141,7 +137,7 @@ class TokenSteps:
     def exchange(self, exchange: Exchange) -> Steps[bool]:
         """Spend a token; False where it is not as it was read, or a successor is there already.
 
-        Raises FateUnknown where it may be spent, or may be yet: its stamp tells.
+        Raises FateUnknown where it may be spent, or may be yet: its stamp tells, or a successor.
         """
         __traceback_hide__ = True
         spent = yield from self._sealed(exchange.spent, exchange.stamp)
@@ -161,10 +157,20 @@ class TokenSteps:
             told = yield from self._table.transact(*actions)
         except TransactionCanceled:
             return False
-        stamp = {"stamp": as_binary(exchange.stamp)}
-        if not (yield from self._table.is_left(spent["id"]["S"], partial(has, stamp), told)):
-            raise FateUnknown
+        yield from self._check(exchange, told)
         return True
+
+    def _check(self, exchange: Exchange, told: Acknowledgement) -> Steps[None]:
+        """Raise FateUnknown unless an exchange is stored that DynamoDB said to be.
+
+        A successor tells, if there is one: nothing else puts it, and the spent token may be a
+        tombstone by now.
+        """
+        __traceback_hide__ = True
+        token, attributes = exchange.spent.token, {"stamp": as_binary(exchange.stamp)}
+        if exchange.successors:
+            token, attributes = exchange.successors[0].token, {}
+        return self._table.require_left(self.id_of(token), partial(has, attributes), told)
 
     def forget(self, of_token: str) -> Steps[bool]:
         """Delete the answer to the token of an id; DynamoDB does so later if that fails."""

@@ -1,4 +1,4 @@
-"""What DynamoDB says to a write that it took: evidence that it did, or its word alone.
+"""The answer of DynamoDB to a write: with evidence that it was applied, or without.
 
 An answer may be that to another request. One to a delete, or to a put that replaces, has the item
 that was there, with its id, and the salt or stamp that the request named: no answer to another
@@ -44,8 +44,8 @@ class Acknowledgement:
     def is_enough(self, expected: Item | None) -> bool:
         """Tell whether the write counts without a look at what is stored.
 
-        It does by the item that was there, if that is the expected one; and by boto's word, if
-        there was none, or nobody knows which. ``expected`` is as a `Trace` has it.
+        It does if the answer has the expected old item. Where there was none, or nobody knows
+        which it was, it does with boto only. ``expected`` is as a `Trace` has it.
         """
         if self.old is None or expected is None:
             return self.connection is None

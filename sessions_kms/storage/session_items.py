@@ -91,8 +91,8 @@ class SessionItemSteps:
     def create(self, record: SessionRecord, *, now: int) -> Steps[None]:
         """Put a record where none is, or only an expired one.
 
-        Raises RecordExists, or FateUnknown: then it may appear later under this id. That one is
-        stored of which somebody is the owner is looked at: DynamoDB's word is no evidence.
+        Raises RecordExists, or FateUnknown: then it may appear later under this id. A record with
+        an owner is read back, because the answer to such a put is no evidence.
         """
         try:
             told = yield from self._table.put_once(_item_of(record), when=_absent(now))
@@ -217,8 +217,7 @@ class SessionItemSteps:
 
     def _check(self, record: SessionRecord, told: Acknowledgement) -> Steps[None]:
         """Raise FateUnknown unless a record is stored that DynamoDB said to be."""
-        if not (yield from self._table.is_left(record.id, partial(_is_item_of, record), told)):
-            raise FateUnknown
+        return self._table.require_left(record.id, partial(_is_item_of, record), told)
 
     def _current(self, session_id: str, failure: ConditionFailed) -> Steps[Stored]:
         # Not every DynamoDB-compatible engine returns the item of a failed condition; another

@@ -248,6 +248,17 @@ class TableSteps:
         self._strays.add(told.connection, connection_of(answer))
         return False
 
+    def require_left(
+        self, item_id: str, is_left: Callable[[Item | None], bool], told: Acknowledgement
+    ) -> Steps[None]:
+        """Raise FateUnknown unless `is_left`, also where that cannot be read at the moment."""
+        try:
+            is_applied = yield from self.is_left(item_id, is_left, told)
+        except TableUnavailable:
+            is_applied = False  # Whoever settles the write reads once more.
+        if not is_applied:
+            raise FateUnknown
+
     def transact(self, *actions: Action) -> Steps[Acknowledgement]:
         """Put and delete, all of it or nothing. What DynamoDB says to that is no evidence.
 

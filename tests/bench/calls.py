@@ -37,18 +37,22 @@ def counted() -> Iterator[Counter[str]]:
             calls["in transactions: " + next(iter(each))] += 1
         return asking(client, operation, params, *more)
 
+    # Of a transaction roto leaves out what was asked for and AWS tells: it would count as lost.
     def complete(operation: str, answer: Any) -> dict[str, Any]:
         said = read(operation, answer)
         if operation == TRANSACTION:
-            # roto leaves out what was asked for and AWS tells; the answer would count as lost.
-            said.setdefault("ConsumedCapacity", [])
+            complete_by_boto(said)
         return said
+
+    def complete_by_boto(parsed: dict[str, Any], **_: Any) -> None:
+        parsed.setdefault("ConsumedCapacity", [])
 
     def count_kms(model: Any, **_: Any) -> None:
         calls[model.name] += 1
 
     events = clients._session().get_component("event_emitter")
     events.register("before-call.kms", count_kms)
+    events.register(f"after-call.dynamodb.{TRANSACTION}", complete_by_boto)
     with patch.object(translation, "asking", count), patch.object(answer_json, "read", complete):
         try:
             yield calls

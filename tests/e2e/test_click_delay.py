@@ -7,12 +7,15 @@ tests/oauth/clients/endpoints/test_click_delay.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.clients import consent_address, registered
+from tests.e2e.hostile_page import hostile_page
 from tests.e2e.keyboard import press_until_focused
-from tests.e2e.signing_in import arrive
+from tests.e2e.signing_in import arrive, give_cookies, signed_in
 from tests.e2e.stack import LocalStack
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
@@ -44,7 +47,8 @@ def is_waiting(page: Page) -> bool:
 
 
 def restart(page: Page, event: str = "pageshow") -> None:
-    page.evaluate("name => window.dispatchEvent(new Event(name))", event)
+    target = "document" if event == "visibilitychange" else "window"
+    page.evaluate(f"name => {target}.dispatchEvent(new Event(name))", event)
     assert is_waiting(page)
 
 
@@ -72,7 +76,7 @@ def test_click_counts_a_second_after_the_page_was_shown(asked: Page, stack: Loca
     expect(asked.get_by_role("status")).to_contain_text("You can confirm now")
 
 
-@pytest.mark.parametrize("event", ["focus", "blur", "pageshow"])
+@pytest.mark.parametrize("event", ["focus", "blur", "pageshow", "visibilitychange"])
 def test_second_begins_anew_whenever_the_page_was_left(asked: Page, event: str) -> None:
     restart(asked)
     asked.clock.run_for(1001)
@@ -116,12 +120,93 @@ def test_keyboard_alone_allows(asked: Page, stack: LocalStack) -> None:
 
 def press_until_gone(page: Page, stack: LocalStack) -> None:
     """Press Enter; the page that the server shows again, a second not being over there, as well."""
+    act_until_gone(page, stack, lambda: page.keyboard.press("Enter"))
+
+
+def act_until_gone(page: Page, stack: LocalStack, act: Callable[[], None]) -> None:
     while page.url.startswith(f"{stack.url}/oauth/authorize?"):
         expect(allow(page)).to_have_attribute("aria-disabled", "false")
         allow(page).focus()
         with page.expect_navigation():
-            page.keyboard.press("Enter")
+            act()
     assert page.url.startswith(f"http://127.0.0.1:{stack.provider}/")
+
+
+def click_in_vain(page: Page, stack: LocalStack) -> None:
+    """Click where Allow is, as a browser may count it: a first click or a second one."""
+    for click_count in (1, 2):
+        press_mouse(page, allow(page), click_count)
+        assert page.url.startswith(f"{stack.url}/oauth/authorize?")
+    expect(page.get_by_role("alert")).to_have_count(0)  # the server was asked nothing
+
+
+def click_on_purpose(page: Page, stack: LocalStack) -> None:
+    page.clock.resume()
+    act_until_gone(page, stack, lambda: press_mouse(page, allow(page)))
+
+
+def test_page_opened_under_the_second_click_needs_one_on_purpose(
+    asked: Page, stack: LocalStack
+) -> None:
+    opening = f"<h1>Double-click here</h1><script>onmousedown = () => open({asked.url!r})</script>"
+    with hostile_page(opening) as evil:
+        asked.goto(evil)
+        with asked.expect_popup() as opened:
+            asked.mouse.click(20, 20)
+        click_in_vain(opened.value, stack)
+        opened.value.clock.run_for(999)
+        click_in_vain(opened.value, stack)
+        click_on_purpose(opened.value, stack)
+
+
+def test_page_uncovered_under_the_second_click_needs_one_on_purpose(
+    asked: Page, stack: LocalStack
+) -> None:
+    """The page has been open for long, under a window that closes itself at the first click."""
+    cover = f"""<h1>Double-click here</h1><script>
+        if (opener) onmousedown = () => close();
+        else onmousedown = () => {{ open(location); location = {asked.url!r}; }};
+        </script>"""
+    # Each page is told by Playwright that it has the focus.
+    asked.context.add_init_script("document.hasFocus = () => window.isFocused === true")
+    with hostile_page(cover) as evil:
+        asked.goto(evil)
+        with asked.expect_popup() as opened:
+            asked.mouse.click(20, 20)
+        expect(allow(asked)).to_be_visible()
+        asked.clock.run_for(60_000)
+        with opened.value.expect_event("close"):
+            opened.value.mouse.down()
+        click_in_vain(asked, stack)
+        asked.evaluate("window.isFocused = true")
+        restart(asked, "focus")
+        asked.clock.run_for(999)
+        click_in_vain(asked, stack)
+        click_on_purpose(asked, stack)
+
+
+def test_page_from_the_history_waits_anew(asked: Page, stack: LocalStack) -> None:
+    """Another site may have shown it a while ago, and go back to it under the second click."""
+    asked.clock.run_for(1001)
+    assert not is_waiting(asked)
+    with hostile_page("") as evil:
+        asked.goto(evil)
+        asked.go_back()
+        click_in_vain(asked, stack)
+
+
+def test_without_javascript_the_form_works_and_says_what_to_do_where_it_came_too_soon(
+    stack: LocalStack, browser: Browser
+) -> None:
+    with browser.new_context(java_script_enabled=False) as context, signed_in(stack) as session:
+        give_cookies(context, session)
+        page = context.new_page()
+        page.goto(consent_address(stack, registered(stack, REDIRECT_URI), REDIRECT_URI))
+        allow(page).click()
+        while page.url.startswith(stack.url):
+            expect(page.get_by_role("alert")).to_contain_text("then confirm again")
+            allow(page).click()
+        assert page.url.startswith(f"http://127.0.0.1:{stack.provider}/")
 
 
 def test_at_400_percent_the_destination_and_the_button_are_each_seen_first(asked: Page) -> None:

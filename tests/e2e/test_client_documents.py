@@ -7,15 +7,13 @@ stack's, which fetches documents by TLS.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from contextlib import AbstractContextManager
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.clients import consent_address
+from tests.e2e.hostile_page import hostile_page
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 from tests.gateway_site.support.documents import HOST, REDIRECT_URI, DocumentSite, address_of
@@ -23,30 +21,9 @@ from tests.gateway_site.support.documents import HOST, REDIRECT_URI, DocumentSit
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 
-@contextmanager
-def page_that_leads_to(address: str, host: str) -> Iterator[str]:
+def page_that_leads_to(address: str, host: str) -> AbstractContextManager[str]:
     """Serve a page of another origin that leads to an address by itself; return its own."""
-    script = f"<script>location.replace({address!r})</script>"
-    body = f"<!doctype html><title>Evil</title><link rel=icon href=data:,>{script}".encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the test output clean."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://{host}:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    return hostile_page(f"<script>location.replace({address!r})</script>", host)
 
 
 def ask_for(stack: LocalStack, path: str) -> str:

@@ -28,3 +28,19 @@ def gateway(provider: FakeProvider, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("gateway")
     with running_gateway(folder, issuer=provider.issuer) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _grants_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End what a test allows: of more than fifty grants of a person one ends, maybe another test's.
+
+    Those of fixtures of a module were allowed before.
+    """
+    if "gateway" not in request.fixturenames:
+        yield
+        return
+    gateway: Gateway = request.getfixturevalue("gateway")
+    before = len(gateway.end_grants)
+    yield
+    while len(gateway.end_grants) > before:
+        gateway.end_grants.pop()()

@@ -50,7 +50,7 @@ def page(
         "provider": provider.label if provider else provider_id,
         "person": user_display(request.user),
         "accounts": accounts_of(request, provider_id),
-        "prompts": "prompt" in prompts.client_parameters(provider_of_allauth),
+        "prompts": prompts.asks_after_consent(provider_of_allauth),
         "too_soon": click_delay.TOO_SOON if is_too_soon else "",
         "ends_at": _end(),
         "idle": _in_words(settings.SESSION_COOKIE_AGE),

@@ -63,7 +63,7 @@ def next_pair(
         expires_in=max(1, int(access_ends - now)),
         scope=grant.scope,
         access_token_ends_at=access_ends,
-        refresh_token_ends_at=min(int(now) + stored.get_expiry_age(), ends),
+        refresh_token_ends_at=int(now) + stored.get_expiry_age(),  # never beyond the grant's end
         grant_ends_at=ends,
     )
     new = AccessTokenItem(tokens.id_of(answer.access_token), access_ends)

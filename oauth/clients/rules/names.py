@@ -135,9 +135,18 @@ def _like_ascii() -> tuple[frozenset[str], frozenset[str]]:
 @cache
 def _quotation_marks() -> Mapping[int, str]:
     """Return what makes apostrophes of everything that looks like one or like two."""
-    ones = dict.fromkeys(map(ord, _characters(lookalikes.LIKE_APOSTROPHE)), "'")
-    twos = dict.fromkeys(map(ord, '"' + _characters(lookalikes.LIKE_TWO_APOSTROPHES)), "''")
-    return ones | twos
+    ones = "`" + _characters(lookalikes.LIKE_APOSTROPHE)
+    twos = '"' + _characters(lookalikes.LIKE_TWO_APOSTROPHES)
+    both = dict.fromkeys(ones, "'") | dict.fromkeys(twos, "''")
+    return {ord(each): plain for each, plain in both.items() if not _is_of_an_alphabet(each)}
+
+
+def _is_of_an_alphabet(letter: str) -> bool:
+    """Return whether words of an alphabet without case have this letter: they may have it twice.
+
+    To UTS 39 a Hebrew yod looks like an apostrophe. Among letters of another alphabet it is marked.
+    """
+    return unicodedata.category(letter) == "Lo"
 
 
 def _characters(points: str) -> str:

@@ -16,7 +16,7 @@ AGE: Final = 60.0  # seconds after which it is made anew, as names may point els
 
 
 class Connection(Protocol):
-    """A connection, as a caller knows it who was given an answer by it."""
+    """A connection as the caller sees it that got an answer on it."""
 
     def distrust(self) -> None:
         """Close it, or have whoever uses it close it: it may give answers to other requests."""
@@ -24,7 +24,7 @@ class Connection(Protocol):
 
 
 class Keepable(Protocol):
-    """A connection, as those are that wait."""
+    """A connection that waits for its next request."""
 
     ends: float  # the moment at which it is too old
 

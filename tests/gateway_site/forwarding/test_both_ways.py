@@ -60,7 +60,6 @@ def posting(token: bytes, *headers: bytes, cookie: bytes = SECRET) -> tuple[byte
 
 
 NAVIGATING = (b"Sec-Fetch-Mode: navigate", b"Sec-Fetch-Dest: document", b"Sec-Fetch-Site: none")
-tokens: dict[str, str] = {}  # by gateways
 CASES = {
     "good": Case(GET, 200),
     "HEAD": Case(b"HEAD /gateway/echo/x HTTP/1.1", 200),
@@ -139,7 +138,6 @@ CASES = {
 
 
 OPEN = b"GET /gateway/open/x?a=1 HTTP/1.1"
-ENDING = "unheld"  # the upstream at which a call ends its grant
 SHOWN = b"Authorization: Bearer {token}"
 WITH_TOKEN = {
     "good": Case(OPEN, 200, headers=(SHOWN,), cookie=None),
@@ -168,7 +166,7 @@ WITH_TOKEN = {
     "other site": Case(OPEN, 403, headers=(SHOWN, b"Sec-Fetch-Site: cross-site")),
     "bad query": Case(b"GET /gateway/open/x?%zz HTTP/1.1", 400, headers=(SHOWN,)),
     "of no connected provider": Case(
-        b"GET /gateway/unheld/x HTTP/1.1", 401, headers=(SHOWN,), of=ENDING
+        b"GET /gateway/unheld/x HTTP/1.1", 401, headers=(SHOWN,), of="unheld"
     ),
 }
 
@@ -270,14 +268,10 @@ def cookie_of(gateway: Gateway, kind: str | bytes | None) -> bytes:
 
 
 def token_of(gateway: Gateway, case: Case) -> str:
-    """Return a token, one for many cases: of many grants of a person the gateway ends some."""
+    """Return a token, where a case shows one."""
     if not any(b"{token}" in header for header in case.headers):
         return ""
-    if case.of == ENDING:
-        return Caller.allowed(gateway, case.of).access_token
-    if gateway.url not in tokens:
-        tokens[gateway.url] = Caller.allowed(gateway, case.of).access_token
-    return tokens[gateway.url]
+    return Caller.allowed(gateway, case.of).access_token
 
 
 def counts(gateway: Gateway) -> Counter[str]:

@@ -76,7 +76,9 @@ def looking_up(request: HttpRequest) -> HttpResponse:
 
 @without_io
 def admitted(request: HttpRequest) -> HttpResponse:
-    call: Any = SimpleNamespace(where=here(), upstream=SimpleNamespace(name="api"))
+    call: Any = SimpleNamespace(
+        where=here(), upstream=SimpleNamespace(name="api"), release=lambda: None
+    )
     response = Admitted(call)
     ADMITTED.append(response)
     return response

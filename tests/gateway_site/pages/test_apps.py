@@ -16,6 +16,8 @@ from oauth.clients.grants import grants
 from oauth.clients.rules.client import Client as OAuthClient
 from oauth.clients.rules.client import Source
 from oauth.clients.server import AuthorizationServer
+from oauth.sign_in import click_delay
+from oauth.sign_in.click_delay import DELAY
 from oauth.signals import grant_ended
 from sessions_kms.services import id_of, services
 from tests.gateway_site.support.page_requests import Element, assert_accessible
@@ -24,6 +26,7 @@ from tests.oauth.clients.support.app import SERVER
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.grants import ASKED, CONSENT, TOKENS, VERIFIER
+from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
 
@@ -83,8 +86,9 @@ def told(visitor: Visitor) -> list[str]:
     return [name.text for each in lines for name in each.all("bdi")]
 
 
-def post(visitor: Visitor, address: str, **form: str) -> str:
-    response = visitor.client.post(address, form, follow=True)
+def post(visitor: Visitor, address: str, *, seen_for: float = 2 * DELAY, **form: str) -> str:
+    seen = shown_to(visitor.user_id, ago=seen_for)
+    response = visitor.client.post(address, form | seen, follow=True)
     assert response.redirect_chain == [("/apps/", 302)]
     (status,) = [
         each
@@ -173,6 +177,14 @@ def test_all_are_ended_and_the_sessions_stay(ada: Visitor, corp: FakeProvider) -
     assert not any(map(lives, tokens))
     assert "Signed in as" in other.client.get("/").content.decode()
     assert "no app" in post(ada, END_ALL)
+
+
+def test_all_are_ended_by_no_click_on_a_page_that_has_just_appeared(ada: Visitor) -> None:
+    """Another site's page may have put it under the second click of a double click."""
+    token = allow(ada)
+    assert click_delay.TOO_SOON in post(ada, END_ALL, seen_for=0.9 * DELAY)
+    assert lives(token)
+    assert f'name="{click_delay.FIELD}"' in ada.client.get("/apps/").content.decode()
 
 
 def test_somebody_elses_app_is_neither_listed_nor_ended(

@@ -45,6 +45,7 @@ def test_every_page_carries_the_headers(browser: Client) -> None:
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["Referrer-Policy"] == "same-origin"
         assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Document-Policy"] == "force-load-at-top"
 
 
 def test_content_security_policy_is_strict(browser: Client) -> None:

@@ -19,13 +19,13 @@ from sessions_kms.operations.listing import OWNED_ROWS
 from sessions_kms.services import id_of
 from tests.oauth.clients.support import urls
 from tests.oauth.clients.support.app import SERVER
-from tests.oauth.support.counted_store import Calls, calls, store
+from tests.oauth.support.counted_store import Calls, calls, client_name, store
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.stacks import Stack
 
-__all__ = ["calls", "store"]
+__all__ = ["calls", "client_name", "store"]
 
 MANY = 100
 READS = ("GetItem", "Query", "Scan")

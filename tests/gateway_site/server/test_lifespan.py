@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,12 @@ from pytest_django import Settings
 from gateway_site.server import lifespan
 
 
+class Referring:
+    """Refers to itself."""
+
+    itself: Referring
+
+
 @pytest.fixture
 def usual() -> Iterator[None]:
     thresholds = gc.get_threshold()
@@ -20,12 +27,8 @@ def usual() -> Iterator[None]:
     gc.set_threshold(*thresholds)
 
 
-@pytest.mark.usefixtures("usual")
-async def test_collector_looks_at_nothing_that_was_there_at_the_start(settings: Settings) -> None:
-    settings.DRAIN_SECONDS = 0
-    frozen = gc.get_freeze_count()  # by the run of the tests: see conftest
-    there: list[object] = [[]]
-    assert any(each is there for each in gc.get_objects())
+async def live() -> list[str]:
+    """Start and stop as a server does; return what the application said."""
     told: list[str] = []
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     for kind in ("startup", "shutdown"):
@@ -38,7 +41,34 @@ async def test_collector_looks_at_nothing_that_was_there_at_the_start(settings: 
         raise AssertionError
 
     await lifespan.asgi(nothing)({"type": "lifespan"}, messages.get, send)
-    assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    return told
+
+
+@pytest.mark.usefixtures("usual")
+async def test_collector_looks_at_nothing_that_was_there_at_the_start(settings: Settings) -> None:
+    settings.DRAIN_SECONDS = 0
+    frozen = gc.get_freeze_count()  # by the run of the tests: see conftest
+    there: list[object] = [[]]
+    assert any(each is there for each in gc.get_objects())
+    assert await live() == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert not any(each is there for each in gc.get_objects())
     assert gc.get_freeze_count() > frozen
     assert gc.get_threshold()[0] == lifespan.YOUNG
+
+
+@pytest.mark.usefixtures("usual")
+async def test_old_garbage_does_not_wait_for_as_much_as_was_there_at_the_start(
+    settings: Settings,
+) -> None:
+    """The collector looks at what is old when there is a quarter more than after its last look."""
+    settings.DRAIN_SECONDS = 0
+    there = [[each] for each in range(200_000)]
+    await live()
+    gc.set_threshold(100, 1, 1)
+    garbage = Referring()
+    garbage.itself = garbage
+    collected = weakref.ref(garbage)
+    younger = [[each] for each in range(1000)]  # by now it is old
+    del garbage
+    younger += [[each] for each in range(len(there) // 20)]
+    assert collected() is None

@@ -29,11 +29,19 @@ class Caller:
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER}
         answer = trade(gateway, form)
         assert answer.status_code == 200, answer.text
-        return cls(gateway, answer.json()["access_token"], answer.json()["refresh_token"])
+        made = cls(gateway, answer.json()["access_token"], answer.json()["refresh_token"])
+        gateway.end_grants.append(made.end)
+        return made
 
     def refresh(self) -> requests.Response:
         form = {"grant_type": "refresh_token", "refresh_token": self.refresh_token}
         return trade(self.gateway, form)
+
+    def end(self) -> None:
+        """Revoke the tokens that it began with, and with them its grant."""
+        form = {"client_id": CLIENT_ID, "token": self.refresh_token}
+        answer = requests.post(f"{self.gateway.url}/oauth/revoke", form, timeout=20)
+        assert answer.status_code == 200, answer.text
 
     def call(self, path: str, method: str = "GET", **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.access_token}"} | options.pop("headers", {})

@@ -7,9 +7,9 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ ANOTHERS_TOKEN = "token-of-another-person"
 
 @dataclass
 class Gateway:
-    """A running gateway, its upstreams, and sessions of one person, the last one of another."""
+    """A running gateway, its upstreams, and sessions of one person, the last one of another.
+
+    ``end_grants`` end the grants that were allowed, the oldest first.
+    """
 
     port: int
     upstream_port: int
@@ -37,6 +40,7 @@ class Gateway:
     process: psutil.Process
     keys: list[str]
     log: Path
+    end_grants: list[Callable[[], None]] = field(default_factory=list)
 
     @property
     def url(self) -> str:

@@ -69,13 +69,16 @@ class KeyedFleet:
     def __exit__(self, *_: object) -> None:
         self._running.close()
 
-    def start(self, key: str, *fallbacks: str) -> str:
-        """Start a process with these keys, and return its address; the first one is the issuer."""
+    def start(self, key: str, *fallbacks: str, **variables: str) -> str:
+        """Start a process with these keys, and return its address; the first one is the issuer.
+
+        What ``variables`` has is otherwise than in the other processes.
+        """
         port, self._port = self._port, free_port()
         keys = {"DJANGO_SECRET_KEY": key, "DJANGO_SECRET_KEY_FALLBACKS": ",".join(fallbacks)}
         command = [sys.executable, "-m", "gateway_site.server", "--port", str(port)]
         log = self._folder / f"gateway-{port}.log"
-        self._running.enter_context(running(command, self._shared | keys, log, port))
+        self._running.enter_context(running(command, self._shared | keys | variables, log, port))
         return f"http://127.0.0.1:{port}"
 
 

@@ -9,6 +9,7 @@ otherwise.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import os
@@ -52,7 +53,7 @@ from sessions_kms.backend import SessionStore  # noqa: E402
 from sessions_kms.concurrency.steps import arun  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
 from sessions_kms.outages import OUTAGES  # noqa: E402
-from tests.gateway_site.support import cookies, ways  # noqa: E402
+from tests.gateway_site.support import cookies, garbage, ways  # noqa: E402
 from tests.oauth.support.dpop_checker import ProofChecker  # noqa: E402
 from tests.sessions_kms.support.stacks import fake_stack, install  # noqa: E402
 from tests.support.clock import FakeClock  # noqa: E402
@@ -130,7 +131,10 @@ async def allow(upstream: str) -> str:
     steps = grants().steps.allow(
         user, consent, "corp", token_set(GRANTED), backend=settings.AUTHENTICATION_BACKENDS[0]
     )
-    return (await arun(steps)).code
+    allowed = await arun(steps)
+    # The clock stands still, so it would be any of them.
+    assert not allowed.ended, "Grants of other tests are left, and one of them has just ended."
+    return allowed.code
 
 
 def set_https(value: str) -> str:
@@ -188,6 +192,11 @@ async def count_calls(_: str) -> str:
     return str(len(proxy.slots) + len(person_calls()))
 
 
+async def count_tasks(_: str) -> str:
+    """Return how many tasks the event loop has: one for each request, and those of its work."""
+    return str(len(asyncio.all_tasks()))
+
+
 async def change(owner: object, name: str, value: object) -> None:
     setattr(owner, name, value)
 
@@ -216,6 +225,8 @@ CONTROLS: dict[str, Callable[[str], Awaitable[str | None]]] = {
     "age": at_once(set_age),
     "https": at_once(set_https),
     "slots": count_calls,
+    "tasks": count_tasks,
+    "garbage": at_once(garbage.count),
 }
 
 

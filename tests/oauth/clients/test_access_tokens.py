@@ -18,9 +18,8 @@ from pytest_django import Settings
 from oauth.clients import token
 from oauth.clients.errors import InvalidGrant
 from oauth.clients.exchange import removal
-from oauth.clients.exchange.named_items import NAMED_MAX
 from oauth.clients.issued import Issued
-from oauth.clients.lifetimes import Lifetimes
+from oauth.clients.lifetimes import LATE, Lifetimes
 from oauth.clients.sealed_grant import Answer, SealedGrant
 from oauth.network.background import WAITING_MAX
 from sessions_kms.concurrency.steps import arun
@@ -37,6 +36,7 @@ from tests.sessions_kms.support.wire import Killed, killed_after, lost, unreacha
 
 AGE = 3600
 GRACE = 120
+NAMED_MAX = 8  # as docs/mcp.md says
 FIRST = "TransactWriteItems token answer token token answer"
 LATER = "TransactWriteItems token answer token token token answer"
 
@@ -373,6 +373,40 @@ def test_end_by_a_call_deletes_what_its_token_names(one: GrantWorld) -> None:
     assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
 
 
+def test_revocation_of_a_grant_that_has_ended_deletes_what_its_token_names(one: GrantWorld) -> None:
+    """In a list, say, by which no token was known."""
+    pairs = grown(one)
+    end_sessions_of(services(), "7")
+    one.grants.revoke(pairs[-1].refresh_token, client_id=CONSENT.client_id)
+    assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
+
+
+@pytest.mark.parametrize("by", ["revocation", "reuse"])
+def test_end_by_a_spent_token_whose_answer_is_gone_deletes_what_it_names(
+    one: GrantWorld, by: str
+) -> None:
+    """By then only the id of the grant's session is known."""
+    pairs = grown(one)
+    one.clock.advance(GRACE + LATE + 1)
+    assert one.lives(pairs[-1]), "which deletes the answer"
+    if by == "revocation":
+        one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id)
+    else:
+        with pytest.raises(InvalidGrant):
+            one.refresh(pairs[-2].refresh_token)
+    left = left_of(one, pairs)
+    assert left["refresh_token"] == [True, True, False, True], "the last one, nobody knows"
+    assert left["access_token"] == [False, False, False, True]
+    assert "session" not in one.kinds()
+
+
+def test_tombstone_that_ends_a_grant_goes_with_it(one: GrantWorld) -> None:
+    pairs = grown(one)
+    one.grants.revoke(pairs[0].refresh_token, client_id=CONSENT.client_id)
+    assert left_of(one, pairs)["refresh_token"] == [False, True, True, True]
+    assert "session" not in one.kinds()
+
+
 def test_end_by_a_call_ends_though_its_token_cannot_be_read(one: GrantWorld) -> None:
     pairs = grown(one)
     session = one.session(pairs[-1].access_token)
@@ -392,6 +426,23 @@ def test_nothing_is_deleted_while_the_grant_may_live(one: GrantWorld) -> None:
     assert left_of(one, pairs) == {"access_token": [True] * 4, "refresh_token": [True] * 4}
     one.world.table.heal()
     assert one.lives(pairs[-1])
+    assert one.lives(one.refresh(pairs[-1].refresh_token))
+
+
+@pytest.mark.parametrize("number", [0, -2])
+def test_nothing_is_deleted_while_a_grant_may_live_whose_key_is_unknown(
+    one: GrantWorld, number: int
+) -> None:
+    """By a tombstone, and by a spent token whose answer is gone."""
+    pairs = grown(one)
+    one.clock.advance(GRACE + LATE + 1)
+    assert one.lives(pairs[-1])
+    before = left_of(one, pairs)
+    one.world.table.on("DeleteItem session", refused)
+    with pytest.raises(StoreUnavailable):
+        one.grants.revoke(pairs[number].refresh_token, client_id=CONSENT.client_id)
+    assert left_of(one, pairs) == before
+    one.world.table.heal()
     assert one.lives(one.refresh(pairs[-1].refresh_token))
 
 

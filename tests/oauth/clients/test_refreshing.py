@@ -22,6 +22,7 @@ from tests.sessions_kms.support.fakes import State
 from tests.sessions_kms.support.memory_dynamodb import after, refused
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.wire import (
+    Handle,
     Killed,
     killed,
     killed_after,
@@ -257,6 +258,44 @@ def test_own_stamp_after_a_lost_answer_is_success(
     assert same(one.refresh(first.refresh_token), second)
 
 
+@pytest.mark.parametrize("is_lost", [True, False])
+def test_pair_is_given_though_another_process_of_the_client_has_gone_on_from_it(
+    one: GrantWorld, first: Issued, is_lost: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its answer is lost, or confirmed late: the spent token is a tombstone by then."""
+    pairs: list[Issued] = []
+
+    def overtaken(handle: Handle) -> object:
+        one.world.table.heal()
+        answer = handle()
+        pairs.append(one.refresh(first.refresh_token))
+        pairs.append(one.refresh(pairs[0].refresh_token))
+        if is_lost:
+            raise ConnectionError
+        return answer
+
+    one.world.table.has_connections = not is_lost
+    one.world.table.on(FIRST, overtaken)
+    second = one.refresh(first.refresh_token)
+    assert same(second, pairs[0])
+    assert same(one.refresh(second.refresh_token), pairs[1])
+    assert "another request" not in caplog.text, "no connection is to blame"
+
+
+def test_pair_of_another_exchange_is_not_taken_for_ones_own(one: GrantWorld, first: Issued) -> None:
+    """One that was never made, while another process was first and went on."""
+
+    def overtaken(_: Handle) -> object:
+        one.world.table.heal()
+        second = one.refresh(first.refresh_token)
+        one.refresh(second.refresh_token)
+        raise ConnectionError
+
+    one.world.table.on(FIRST, overtaken)
+    with pytest.raises(InvalidGrant):
+        one.refresh(first.refresh_token)
+
+
 def test_write_whose_fate_is_unknown_is_no_answer(one: GrantWorld, first: Issued) -> None:
     one.world.table.on(FIRST, unreachable)
     with pytest.raises(StoreUnavailable):
@@ -401,12 +440,18 @@ def test_unknown_one_is_refused(one: GrantWorld) -> None:
         one.refresh(token.new(token.REFRESH))
 
 
-def test_refresh_is_two_reads_one_put_and_one_transaction(one: GrantWorld, first: Issued) -> None:
+@pytest.mark.parametrize("client", ["built-in", "boto"])
+def test_refresh_is_two_or_three_reads_one_put_and_one_transaction(
+    one: GrantWorld, first: Issued, client: str
+) -> None:
+    """As docs/cost.md says: the built-in client looks whether the new refresh token is stored."""
+    one.world.table.has_connections = client == "built-in"
+    confirmed = ["GetItem token"] * one.world.table.has_connections
     one.clock.advance(10)
     one.calls.clear()
     second = one.refresh(first.refresh_token)
-    assert one.calls == ["GetItem token", "GetItem session", "PutItem session", FIRST]
+    assert one.calls == ["GetItem token", "GetItem session", "PutItem session", FIRST, *confirmed]
     one.clock.advance(10)
     one.calls.clear()
     one.refresh(second.refresh_token)
-    assert one.calls == ["GetItem token", "GetItem session", "PutItem session", LATER]
+    assert one.calls == ["GetItem token", "GetItem session", "PutItem session", LATER, *confirmed]

@@ -1,4 +1,4 @@
-"""The engine over real servers, with the calls counted where boto sends them."""
+"""The engine over real servers, with the calls counted where its client sends them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,17 @@ def calls(
 
 
 @pytest.fixture
-def store(calls: Calls, db: None, settings: Settings) -> Iterator[Stack]:
+def client_name() -> str:
+    """Return the client of the table: a test may parametrize it."""
+    return "boto"
+
+
+@pytest.fixture
+def store(calls: Calls, db: None, settings: Settings, client_name: str) -> Iterator[Stack]:
     """Install the engine over real servers, warm as a process is after its first request."""
     settings.SESSION_ENGINE = "sessions_kms.backend"
     cache.clear()
-    stack = aws_stack("servers", FakeClock(time.time()), client="boto")
+    stack = aws_stack("servers", FakeClock(time.time()), client=client_name)
     install(stack.services)
     stack.services.probe()
     stack.services.not_before.moment()

@@ -1,6 +1,7 @@
 """Sessions in Django's admin, as somebody with every permission sees and ends them."""
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -355,6 +356,13 @@ def test_sessions_before_a_time_are_ended_after_a_question(root: Staff, stack: S
     assert (lives(early), lives(late)) == (False, True)
     assert stack.services.not_before_items.get() == 1_800_001_800
     assert log() == ["all sessions created until Jan. 15, 2027, 8:30 a.m."]
+
+
+def test_date_and_time_have_names_for_screen_readers(root: Staff) -> None:
+    for page in (root.get("end-before/"), root.post("end-before/", {"before_0": "soon"})):
+        inputs = re.findall("<input [^>]*name=.before_[01][^>]*>", page)
+        names = [re.findall('aria-label="([^"]+)"', each) for each in inputs]
+        assert names == [["Date"], ["Time"]]
 
 
 @pytest.mark.parametrize(

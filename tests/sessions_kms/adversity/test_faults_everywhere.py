@@ -18,8 +18,9 @@ from sessions_kms.aws import retrying
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.operations import OPERATIONS, Answer, Scene, check, prepare
-from tests.sessions_kms.support.wire import FAULTS, Killed
+from tests.sessions_kms.support.wire import FAULTS, Killed, stray
 
+STRAY = "an answer to another request"
 LONG = bool(os.environ.get("FUZZ_EXAMPLES"))
 SAMPLE = 40  # pairs of faults, of several hundred
 READ_ONLY = {"GetItem", "Query", "Decrypt"}
@@ -31,10 +32,12 @@ COLD_OR_WARM = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm
 class Stage:
     """The same sessions, set up anew as often as needed."""
 
-    def __init__(self, name: str, *, warm: bool, returns_old: bool = True) -> None:
+    def __init__(
+        self, name: str, *, warm: bool, returns_old: bool = True, has_connections: bool = False
+    ) -> None:
         self.act, _ = OPERATIONS[name]
         self.name = name
-        self.world = World(returns_old=returns_old)
+        self.world = World(returns_old=returns_old, has_connections=has_connections)
         self.warm = warm
         with self.world.running(1):
             self.before = prepare()
@@ -52,7 +55,7 @@ class Stage:
         """Strike calls of the operation, and check what stands then."""
         self._set_up()
         for call, fault in faults:
-            self.world.wire.strike(call, FAULTS[fault])
+            self.world.wire.strike(call, stray if fault == STRAY else FAULTS[fault])
         scene = replace(copy.deepcopy(self.before), faults=len(faults))
         answer = self._answer(scene)
         self.world.wire.heal()
@@ -112,6 +115,21 @@ def test_any_fault_at_any_call_leaves_an_allowed_state(
     stage = Stage(name, warm=warm, returns_old=returns_old)
     calls = stage.calls()
     for call, fault in strikes(calls):
+        answer = stage.strike((call, fault))
+        assert (answer == "killed") == fault.startswith("killed"), (call, fault)
+
+
+@EACH_OPERATION
+@pytest.mark.parametrize("warm", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_built_in_client_leaves_an_allowed_state_after_any_fault_and_any_stray_answer(
+    name: str, warm: bool
+) -> None:
+    """Whose answers are confirmed by reads, which may fail as well."""
+    stage = Stage(name, warm=warm, has_connections=True)
+    calls = stage.calls()
+    # That a session of nobody is stored, nothing confirms.
+    strays = [(call, STRAY) for call in range(len(calls)) if name != "create"]
+    for call, fault in [*strikes(calls), *strays]:
         answer = stage.strike((call, fault))
         assert (answer == "killed") == fault.startswith("killed"), (call, fault)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,11 @@ def through(door: Door, done: list[str], error: Exception | None = None) -> Step
     return "result"
 
 
+def failing() -> Steps[str]:
+    yield Pause(0)
+    raise Busy
+
+
 @pytest.fixture
 def left() -> list[BaseException]:
     return []
@@ -76,6 +82,21 @@ async def test_caller_who_stays_gets_result_or_error(
     await turns()
     assert left == []
     assert len(finisher) == 0
+
+
+async def test_error_and_what_its_traceback_holds_are_gone_without_the_collector(
+    finisher: Finisher,
+) -> None:
+    gc.disable()
+    try:
+        try:
+            await finisher.finish(failing())
+        except Busy as error:
+            found = weakref.ref(error)
+        await turns()
+        assert found() is None
+    finally:
+        gc.enable()
 
 
 async def test_work_of_a_caller_who_left_is_finished(

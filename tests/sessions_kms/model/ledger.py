@@ -27,10 +27,8 @@ CANARY = "canary-4f0c"
 class Ledger:
     """The ``live`` sessions by key, the ``dead`` ones, and how many have a key nobody was told."""
 
-    def __init__(self, period: int, timeout: int, *, returns_old: bool) -> None:
-        self.world = World(
-            PROCESSES, returns_old=returns_old, data_key_period=period, absolute_timeout=timeout
-        )
+    def __init__(self, period: int, timeout: int, **of_table: bool) -> None:
+        self.world = World(PROCESSES, data_key_period=period, absolute_timeout=timeout, **of_table)
         self.timeout = timeout
         self.moment = 0  # not-before
         self.live: dict[str, Stored] = {}

@@ -57,8 +57,8 @@ class Visit:
 class Play(Ledger):
     """Browsers with their cookies, and the visits that are under way."""
 
-    def __init__(self, period: int, timeout: int, *, every: bool, returns_old: bool) -> None:
-        super().__init__(period, timeout, returns_old=returns_old)
+    def __init__(self, period: int, timeout: int, *, every: bool, **of_table: bool) -> None:
+        super().__init__(period, timeout, **of_table)
         settings.SESSION_SAVE_EVERY_REQUEST = every
         self.jars: list[str | None] = [None] * BROWSERS
         self.visits: list[Visit] = []

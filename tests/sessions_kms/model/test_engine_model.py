@@ -77,9 +77,10 @@ class Engine(RuleBasedStateMachine):
         timeout=st.sampled_from((7 * DAY, DAY)),
         every=st.booleans(),
         returns_old=st.booleans(),
+        has_connections=st.booleans(),
     )
-    def begin(self, period: int, timeout: int, every: bool, returns_old: bool) -> None:
-        self.play = Play(period, timeout, every=every, returns_old=returns_old)
+    def begin(self, period: int, timeout: int, every: bool, **of_table: bool) -> None:
+        self.play = Play(period, timeout, every=every, **of_table)
         for browser in range(BROWSERS):
             self.ask(browser, 0, ("a", []), "end")
             self.ask(browser, 0, ("b", 0), "end")

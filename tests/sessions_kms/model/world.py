@@ -43,12 +43,23 @@ class Stored:
 
 
 class World:
-    """The services that processes share, and ``processes``, each as it was started last."""
+    """The services that processes share, and ``processes``, each as it was started last.
 
-    def __init__(self, processes: int = 2, *, returns_old: bool = True, **config: Any) -> None:
+    ``has_connections``: answers are confirmed, as those that the built-in client gets.
+    """
+
+    def __init__(
+        self,
+        processes: int = 2,
+        *,
+        returns_old: bool = True,
+        has_connections: bool = False,
+        **config: Any,
+    ) -> None:
         self.wire = Wire()
         self.clock = FakeClock()
         self.table = MemoryDynamoDB(self.wire, returns_old=returns_old)
+        self.table.has_connections = has_connections
         self.kms = WiredKMS(self.wire, KEY)
         self.config = Config(key_id=KEY, table_name="sessions", **config)
         self.state = State.ENABLED

@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from sessions_kms.aws.client.asking import CONNECTION
 from sessions_kms.format.attributes import Item
 from tests.sessions_kms.support.wire import Fault, Handle, Wire
 
@@ -25,12 +26,21 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
+class Connection:
+    """A connection that gave one answer."""
+
+    def distrust(self) -> None:
+        """Do nothing: it gives no other."""
+
+
 class MemoryDynamoDB:
     """One table; ``items`` is what a dump would show. Each call goes over the wire, and is
     listed in ``calls`` with the kinds of item that it names ("PutItem session").
 
     ``returns_old`` off is an engine that does not give the item of a failed condition;
-    ``unavailable`` has it refuse all calls.
+    ``unavailable`` has it refuse all calls. With ``has_connections`` each answer says that it came
+    on a connection of its own, as those of the built-in client do: so it is confirmed where
+    those are.
     """
 
     def __init__(self, wire: Wire | None = None, *, returns_old: bool = True) -> None:
@@ -39,6 +49,7 @@ class MemoryDynamoDB:
         self.wire = wire or Wire()
         self.returns_old = returns_old
         self.unavailable = False
+        self.has_connections = False
         self.ttl: str | None = "ttl"
         self._rules: dict[str, Fault] = {}
         self._index: dict[str, Item] | None = None
@@ -107,6 +118,8 @@ class MemoryDynamoDB:
             raise refusal(operation)
         fault = self._rules.get(call, unharmed)
         answer: Answer = fault(lambda: self.wire.send(operation, lambda: self._handled(handle)))
+        if self.has_connections and isinstance(answer, dict):
+            answer = answer | {"ResponseMetadata": {CONNECTION: Connection()}}
         return answer
 
     def _handled(self, handle: Handle) -> Answer:

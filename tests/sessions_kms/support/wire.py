@@ -114,6 +114,11 @@ def unreachable(handle: Handle) -> Any:
     raise ConnectionError
 
 
+def stray(_: Handle) -> Any:
+    """The request is not handled, and has an answer to another one: a miss, or a write's."""
+    return {"ConsumedCapacity": {"CapacityUnits": 1.0}}
+
+
 def lost(handle: Handle) -> Any:
     """The service does what it was asked, and its answer is lost."""
     handled(handle)

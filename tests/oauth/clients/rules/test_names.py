@@ -75,6 +75,8 @@ def test_registered_name_makes_an_id_that_is_a_clients(claimed: str) -> None:
         "Notes\N{HEBREW PUNCTUATION GERSHAYIM}x",
         "Notes''x",
         "Notes\N{RIGHT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}x",
+        "Notes``x",
+        "Notes`'x",
         "42",
         "\N{BULLET}\N{BULLET}\N{BULLET}",
         "\N{ROCKET}",
@@ -98,6 +100,15 @@ def test_name_that_leaves_its_quotation_marks_or_has_no_letter_is_rejected(name:
 @pytest.mark.parametrize("name", ["Bob's app", "Bob\N{RIGHT SINGLE QUOTATION MARK}s", "1Password"])
 def test_name_with_an_apostrophe_or_a_digit_is_accepted(name: str) -> None:
     assert names.is_acceptable(name)
+
+
+@pytest.mark.parametrize("letter", ["\N{HEBREW LETTER YOD}", "\N{CANADIAN SYLLABICS WEST-CREE P}"])
+def test_letter_that_looks_like_an_apostrophe_may_stand_twice_in_words_of_its_alphabet(
+    letter: str,
+) -> None:
+    """Many Hebrew words have two yods, "application" among them."""
+    assert names.is_acceptable(names.shown(f"{letter}{letter}"))
+    assert names.warning_about(f"Notes{letter}{letter} verified")
 
 
 # Written with names of characters, so that a reader sees which alphabet a letter is of.
