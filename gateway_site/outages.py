@@ -16,12 +16,13 @@ from typing import Any
 from django.db import OperationalError
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
-from django.http import HttpRequest, HttpResponse
-from django.views import defaults
+from django.http import HttpRequest, HttpResponse, HttpResponseServerError
+from django.template import loader
 
 from gateway_site.edge import descriptors
 from gateway_site.edge.database_outage import database
 from gateway_site.edge.tally import Tally
+from gateway_site.forwarding.passage import REQUEST_ID
 from gateway_site.rules import problems, url_rules
 from sessions_kms.middleware import unavailable
 from sessions_kms.outages import log_refusal
@@ -67,12 +68,21 @@ def server_error(request: HttpRequest) -> HttpResponse:
         log_refusal(request, "No descriptor was left.", response)
         return response
     if error is None or not is_outage(error):
-        return defaults.server_error(request)
+        return _failure(request)
     response = _answer(request, "database_unavailable", DETAIL)
     database.refused(error)
     kind = type(error.__cause__ or error).__name__
     log_refusal(request, f"The database cannot be used: {kind}.", response)
     return response
+
+
+def _failure(request: HttpRequest) -> HttpResponse:
+    """Return the 500 page, with the number by which the log has the error.
+
+    Without a context of the request: what failed may be what that would ask.
+    """
+    content = loader.render_to_string("500.html", {"request_id": getattr(request, REQUEST_ID, "")})
+    return HttpResponseServerError(content)
 
 
 def _answer(request: HttpRequest, code: str, detail: str) -> HttpResponse:

@@ -22,6 +22,7 @@ from oauth.backchannel import backchannel_logout
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth documents
 admin.site.site_header = admin.site.site_title = f"{settings.SITE_NAME} administration"
+admin.site.site_url = None  # its header links to the pages by name (`admin/base_site.html`)
 
 urlpatterns = [
     # First, since calls are by far the most. Forwarded by gateway_site.forwarding.handler.

@@ -23,6 +23,7 @@ from django.http import HttpRequest
 
 from gateway_site.forwarding.ahead.page import Asked, taken
 from gateway_site.forwarding.passage import NeedsThread, wait_in_thread
+from gateway_site.pages.upstream_address import accepts_clients, address_of
 from oauth import (
     OAuthError,
     ReauthenticationRequired,
@@ -52,7 +53,7 @@ class Status(TextChoices):
 
     NONE = "none", "Not connected"
     ABSENT = "absent", "Connected, but this session holds no token"
-    HELD = "held", "Token held"
+    HELD = "held", "Connected"
     RENEWABLE = "renewable", "Token expired, to be renewed at its next use"
     REAUTHENTICATE = "reauthenticate", "Token expired: please re-authenticate"
 
@@ -68,18 +69,23 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Connection:
-    """One configured provider. Without a token all from `scope` on is empty.
+class CallableUpstream:
+    """An upstream that the person may call, and its address at the gateway."""
 
-    ``upstreams`` are the names of those that a call can be tried of.
-    """
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One configured provider. Without a token all from `upstreams` on is empty."""
 
     provider: str
     name: str
     sign_in_url: str
     accounts: tuple[Account, ...]
     status: Status
-    upstreams: tuple[str, ...] = ()
+    upstreams: tuple[CallableUpstream, ...] = ()
     scope: tuple[str, ...] = ()
     missing_scope: tuple[str, ...] = ()
     expires_at: datetime | None = None
@@ -166,7 +172,7 @@ def _connection(
     return Connection(
         **described,
         status=Status.REAUTHENTICATE if refused else _status(name, held),
-        upstreams=_callable(name, held),
+        upstreams=_callable(request, name, held),
         scope=held.scope,
         missing_scope=missing_scope(held, provider.get_scope()),
         expires_at=None
@@ -205,12 +211,12 @@ def _status(provider: str, held: TokenSet) -> Status:
     return Status.RENEWABLE
 
 
-def _callable(provider: str, held: TokenSet) -> tuple[str, ...]:
+def _callable(request: HttpRequest, provider: str, held: TokenSet) -> tuple[CallableUpstream, ...]:
     return tuple(
-        upstream.name
+        CallableUpstream(upstream.name, address_of(request, upstream))
         for upstream in settings.UPSTREAMS.values()
         if upstream.provider == provider
-        and "GET" in upstream.methods
+        and ("GET" in upstream.methods or accepts_clients(upstream))
         and upstream.allows(held.groups)
     )
 

@@ -1,4 +1,4 @@
-"""The home page: a sign-in, or what is connected and in how many sessions."""
+"""The home page: a sign-in, or what is connected; and news of apps."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from sessions_kms import SessionStore
 from sessions_kms.operations.listing import Count
 
 
-async def sessions_ahead(asked: Asked) -> Count:
-    """Count the sessions of whoever asks; news among them need a thread."""
-    found = await count_ahead(asked)
-    if settings.AUTHORIZATION_SERVER is not None:
-        from gateway_site.pages import app_news  # noqa: PLC0415 - not where no client is let in
+async def sessions_ahead(asked: Asked) -> Count | None:
+    """Count the sessions of whoever asks, where apps may be among them; news need a thread."""
+    if settings.AUTHORIZATION_SERVER is None:
+        return None
+    from gateway_site.pages import app_news  # noqa: PLC0415 - not where no client is let in
 
-        if app_news.are_due(asked.session, asked.session_key, found.newest):
-            raise NeedsThread
+    found = await count_ahead(asked)
+    if app_news.are_due(asked.session, asked.session_key, found.newest):
+        raise NeedsThread
     return found
 
 
@@ -38,31 +39,28 @@ async def sessions_ahead(asked: Asked) -> Count:
 @require_safe
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:
-    """Offer a sign-in for each provider, or show the connections and a count of the sessions."""
+    """Offer a sign-in for each provider, or show the connections."""
     if not request.user.is_authenticated:
         return redirect("account_login") if is_led_on(request) else render(request, "home.html")
     connections = connections_of(request)
-    sessions = count_of(request)
-    has_apps = settings.AUTHORIZATION_SERVER is not None
-    if has_apps and sessions is not None:
-        _tell_of_apps(request, sessions)
+    if settings.AUTHORIZATION_SERVER is not None:
+        _tell_of_apps(request)
     context = {
         "connect": AuthProcess.CONNECT,
         "display_name": user_display(request.user),
         "connections": connections,
         # The last account is the only way to sign in: allauth would refuse to disconnect it.
         "removable": sum(len(connection.accounts) for connection in connections) > 1,
-        "sessions": sessions,
-        "has_apps": has_apps,
         "session_end": _session_end(request.session),
     }
     return render(request, "home.html", context)
 
 
-def _tell_of_apps(request: HttpRequest, sessions: Count) -> None:
+def _tell_of_apps(request: HttpRequest) -> None:
     from gateway_site.pages import app_news  # noqa: PLC0415 - not where no client is let in
 
-    app_news.tell(request, sessions.newest)
+    if (sessions := count_of(request)) is not None:
+        app_news.tell(request, sessions.newest)
 
 
 def _session_end(session: SessionBase) -> datetime:

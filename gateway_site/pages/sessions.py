@@ -7,7 +7,6 @@ its record names the user who asks.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -37,14 +36,13 @@ Please try again in a moment."
 
 
 def count_of(request: HttpRequest) -> Count | None:
-    """Count the sessions of whoever is signed in, this one at least; None while that cannot be."""
+    """Count the sessions of whoever is signed in; None while that cannot be."""
     inspection = Inspection(services())
     try:
-        found = taken(request, "count", partial(inspection.count_of_user, _user_id(request)))
+        return taken(request, "count", partial(inspection.count_of_user, _user_id(request)))
     except StoreUnavailable as exc:
         _log(exc)
         return None
-    return replace(found, number=max(1, found.number))
 
 
 async def count_ahead(asked: Asked) -> Count:

@@ -1,5 +1,8 @@
 """Try a connection: one call of an upstream through the gateway itself, shown as a page.
 
+An upstream that OAuth clients may call, such as an MCP server, says little to a plain GET: its page
+shows how to connect a client, and calls only on request (`?call`).
+
 The browser's request enters, and is put to the gateway's ASGI application anew with an
 upstream's address: every rule of the gateway holds. Status, kind and the beginning of
 the answer leave as text.
@@ -25,12 +28,15 @@ from django.views.decorators.http import require_safe
 
 from gateway_site.forwarding import bearer
 from gateway_site.forwarding.handler import gateway
-from gateway_site.rules import problems
+from gateway_site.pages.upstream_address import accepts_clients, address_of
+from gateway_site.rules import mcp_clients, problems
 from gateway_site.rules.upstream import Upstream
 from gateway_site.transport import upstream_client
 from oauth import give_back_sql_connections, token_set_of
 from oauth.provider import config
 
+CALL = "call"  # the parameter that asks for a call where a client would be connected
+METHOD = "GET"
 SHOWN = 64 * 1024  # bytes of an answer
 TIMEOUT = 10.0  # seconds
 # The call is another one: these would ask for a part of its answer, an encoded one, or none.
@@ -74,9 +80,13 @@ class Answer:
 @never_cache
 @login_required
 def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
-    """Call an upstream's first path and show what it answers."""
+    """Call an upstream's first path and show what it answers, or how a client is connected."""
     upstream = settings.UPSTREAMS.get(name)
-    if upstream is None or "GET" not in upstream.methods:
+    if upstream is None:
+        raise Http404
+    if accepts_clients(upstream) and CALL not in request.GET:
+        return _client_setups(request, upstream)
+    if METHOD not in upstream.methods:
         raise Http404
     path = f"/gateway/{upstream.name}" + (upstream.paths[0] if upstream.paths else "/")
     # Under WSGI, which has no scope, the call has an event loop of its own.
@@ -98,6 +108,18 @@ def try_upstream(request: HttpRequest, name: str) -> HttpResponse:
     return response
 
 
+def _client_setups(request: HttpRequest, upstream: Upstream) -> HttpResponse:
+    """Return the page that says how to connect a client to an upstream."""
+    address = address_of(request, upstream)
+    context = {
+        "upstream": upstream,
+        "address": address,
+        "setups": mcp_clients.setups(upstream.name, address),
+        "can_call": METHOD in upstream.methods,
+    }
+    return render(request, "connect_client.html", context)
+
+
 def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
     """Return the ASGI scope of the same browser's request for another address."""
     prefix = (request.META.get("SCRIPT_NAME") or "").rstrip("/")
@@ -110,7 +132,7 @@ def _scope(request: HttpRequest, path: str) -> dict[str, Any]:
     return {
         "type": "http",
         "http_version": "1.1",
-        "method": "GET",
+        "method": METHOD,
         "scheme": scope.get("scheme") or request.META.get("wsgi.url_scheme", "http"),
         "path": prefix + path,
         "raw_path": (prefix + path).encode("ascii"),

@@ -52,7 +52,7 @@ def stray(request: HttpRequest, provider: str) -> HttpResponse | None:
     if not request.user.is_authenticated:
         messages.info(
             request,
-            f"That sign-in was over, or was begun elsewhere ({Code.STATE_UNKNOWN})."
+            f"That sign-in expired or was started in another browser ({Code.STATE_UNKNOWN})."
             " Please try again.",
         )
         return HttpResponseRedirect(sign_in_address(next_url, again=True))

@@ -18,11 +18,11 @@ from sessions_kms.admin.changelist import GRANTS, USER, SessionList, label_users
 from sessions_kms.admin.ending import EndingAdmin
 from sessions_kms.admin.pages import shown, shows_outage
 from sessions_kms.models import Session
-from sessions_kms.operations.listing import Inspection
+from sessions_kms.operations.listing import Inspection, time_of
 from sessions_kms.sealed_items.about import CLIENT
 from sessions_kms.services import services
 
-COLUMNS = ("user", "created", "written", "ends", "version", "key_period")
+COLUMNS = ("user", "created", "written", "ends")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -30,13 +30,20 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 class SessionAdmin(EndingAdmin):
     """The list of sessions, and the page of one."""
 
+    class Media:
+        """What the pages load: rows that fit a phone."""
+
+        css = {"all": ["sessions_kms/admin.css"]}  # noqa: RUF012 - as Django documents it
+
     list_display = ("short_id", *COLUMNS)
     list_display_links = ("short_id",)
     sortable_by = ()
     search_fields = ("id",)
     search_help_text = "A user's id, name or e-mail address, or the 43 letters of a session's id"
     actions = ("delete_selected",)
-    readonly_fields = ("id", *COLUMNS, "about", "revision", "size", "content")
+    readonly_fields = (
+        *("id", *COLUMNS, "about", "revision", "size", "version", "key_period", "content"),
+    )
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         """Show the app to whoever may see sessions."""
@@ -158,15 +165,18 @@ class SessionAdmin(EndingAdmin):
         """Show how large the item is; to tell that for a list would be to read all of it."""
         return filesizeformat(session.size) if session.size is not None else ""
 
-    @admin.display(description="format")
-    def version(self, session: Session) -> int:
+    @admin.display(description="record format")
+    def version(self, session: Session) -> str:
         """Show the version of the record's format."""
-        return session.row.version
+        return f"version {session.row.version}"
 
-    @admin.display(description="key period")
+    @admin.display(description="encrypted with")
     def key_period(self, session: Session) -> str:
-        """Show which data key sealed the record, as `end_sessions --key-period` takes it."""
-        return str(session.row.key_period) if session.row.key_period else "own key"
+        """Show which data key sealed the record, and how `end_sessions` names it."""
+        period = session.row.key_period
+        if not period:
+            return "a data key of its own"
+        return f"the data key of {shown(time_of(period))} (--key-period {period})"
 
     @admin.display(description="writes")
     def revision(self, session: Session) -> int:

@@ -34,7 +34,7 @@ def elsewhere(browser: Browser, stack: LocalStack) -> Iterator[Elsewhere]:
 def show_sessions(page: Page, stack: LocalStack) -> None:
     """Sign in, and go from the home page to the list."""
     arrive(page, stack)
-    page.get_by_role("link", name="Show your sessions").click()
+    page.get_by_role("link", name="Sessions").click()
     expect(page.get_by_role("heading", name="Your sessions")).to_be_visible()
 
 
@@ -47,6 +47,7 @@ def end_all_others(page: Page) -> None:
     page.reload()
     button = page.get_by_role("button", name="End all other sessions")
     if button.count():
+        button.scroll_into_view_if_needed()  # It waits until it has been seen.
         button.click()
         expect(page.get_by_role("status").first).to_contain_text("ended")
     expect(rows(page)).to_have_count(1)

@@ -23,8 +23,10 @@ from pytest_django import Settings
 from gateway_site import outages
 from gateway_site.edge import database_outage
 from gateway_site.edge.tally import Tally
+from gateway_site.forwarding.passage import REQUEST_ID
 from gateway_site.outages import is_outage
 from sessions_kms.outages import QUIET, Outage
+from tests.gateway_site.support.page_requests import assert_accessible
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.support.clock import FakeClock
@@ -240,3 +242,15 @@ def test_fault_of_a_query_stays_a_500_with_its_traceback(
     assert response.status_code == 500
     assert "Something went wrong" in response.content.decode()
     assert any(each.exc_info for each in caplog.records)
+
+
+def test_failure_is_a_page_with_the_number_that_the_log_has() -> None:
+    request = HttpRequest()
+    setattr(request, REQUEST_ID, "41c6")
+    response = outages.server_error(request)
+    assert response.status_code == 500
+    page = assert_accessible(response.content.decode())
+    [code] = page.all("code")
+    assert code.text == "Error 500 (request 41c6)"
+    [button] = page.all("button")
+    assert button.attributes["data-copy"] == code.attributes["id"]

@@ -383,6 +383,7 @@ def test_pages_allow_nothing_but_their_own_style_and_the_clients_origin(
     assert set(policy.split("; ")) == {
         "default-src 'none'",
         "style-src 'self'",
+        "img-src 'self'",
         "form-action 'self' http://127.0.0.1:1",
         "base-uri 'none'",
         "frame-ancestors 'none'",

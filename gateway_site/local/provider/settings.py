@@ -91,6 +91,7 @@ CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'none'"],
         "style-src": ["'self'"],
+        "img-src": ["'self'"],
         "form-action": ["'self'", *sorted({_origin(uri) for uri in REDIRECT_URIS})],
         "base-uri": ["'none'"],
         "frame-ancestors": ["'none'"],

@@ -4,6 +4,7 @@ The latter is for requests that use PKCE as OAuth 2.1 asks.
 """
 
 from functools import wraps
+from pathlib import Path
 from urllib.parse import urlencode
 
 from allauth.account.views import LoginView
@@ -16,7 +17,14 @@ from gateway_site.local.people import PEOPLE
 
 PKCE_REQUIRED = "code_challenge with code_challenge_method=S256 is required (RFC 7636)."
 
+STATIC = Path(__file__).resolve().parents[2] / "static"  # the gateway's: both look alike
+
 login = LoginView.as_view(extra_context={"people": PEOPLE})
+
+
+def static_file(request: HttpRequest, name: str, kind: str) -> HttpResponse:
+    """Return a static file of the gateway."""
+    return HttpResponse((STATIC / name).read_bytes(), content_type=kind)
 
 
 # `wraps` carries allauth's csrf_exempt mark: the view checks the consent form itself.

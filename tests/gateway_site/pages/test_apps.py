@@ -105,7 +105,7 @@ def test_card_says_what_was_allowed_to_whom_and_for_how_long(ada: Visitor, store
     allow(ada, client_name="Another", client_host=None, redirect_uri="https://x.example/cb")
     another, first = cards(ada)
     assert first.all("h2")[0].all("bdi")[0].text == "A client"
-    assert "Verified: client.example" in first.text
+    assert "Its host, client.example" in first.text
     assert "mcp, with your account at Corp" in first.text
     assert "127.0.0.1" in first.text
     assert "Unverified" in another.text

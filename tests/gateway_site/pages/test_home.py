@@ -49,13 +49,17 @@ def cards(page: Element) -> dict[str, Element]:
     return {card.all("h3")[0].text: card for card in found}
 
 
+def accounts(card: Element) -> list[str]:
+    return [e.text for e in card.all("li") if "account" in e.attributes.get("class", "").split()]
+
+
 def status(card: Element) -> str:
     (state,) = [e for e in card.all("span") if "state" in e.attributes.get("class", "").split()]
     return state.text
 
 
 def buttons(card: Element) -> list[str]:
-    return [button.text for button in card.all("button")]
+    return [each.text for each in card.all("button") if each.attributes["type"] == "submit"]
 
 
 def links(card: Element) -> dict[str, str]:
@@ -92,13 +96,13 @@ def test_signed_in_the_page_says_who_and_what_is_held(
 
     assert page.all("h1")[0].text == "Signed in as ada"
     found = cards(page)
-    assert status(found["Corp"]) == "Token held"
+    assert status(found["Corp"]) == "Connected"
     held = facts(found["Corp"])
-    assert held["Account"] == "ada@example.com"
+    assert accounts(found["Corp"]) == ["ada@example.com"]
     assert held["Refresh token"] == "Held"
     assert held["Scopes"] == "openid profile email"
     assert "59 minutes" in held["Expires"] or "1 hour" in held["Expires"]
-    assert "Not granted" not in held
+    assert "Not granted" not in found["Corp"].text
     assert buttons(found["Corp"]) == ["Re-authenticate with Corp"]
     assert status(found["Other"]) == "Not connected"
     assert facts(found["Other"]) == {}
@@ -142,7 +146,7 @@ def test_expired_token_is_renewed_by_looking_at_it(corp: FakeProvider, visitor: 
 
     card = cards(home(visitor))["Corp"]
 
-    assert status(card) == "Token held"
+    assert status(card) == "Connected"
     assert len(corp.refreshes) == 1
     assert "hour" in facts(card)["Expires"] or "59 minutes" in facts(card)["Expires"]
     home(visitor)
@@ -178,7 +182,7 @@ def test_refused_refresh_asks_for_a_sign_in_which_mends_it(
         )
     )
 
-    assert status(cards(home(visitor))["Corp"]) == "Token held"
+    assert status(cards(home(visitor))["Corp"]) == "Connected"
 
 
 def test_unreachable_provider_leaves_the_page_whole(corp: FakeProvider, visitor: Visitor) -> None:
@@ -204,7 +208,7 @@ def test_page_does_not_wait_for_a_slow_provider_whose_answer_is_kept(
     finally:
         answered.set()
     assert status(card) == "Token expired, to be renewed at its next use"
-    wait_until(lambda: status(cards(home(visitor))["Corp"]) == "Token held", "it is renewed")
+    wait_until(lambda: status(cards(home(visitor))["Corp"]) == "Connected", "it is renewed")
     assert len(corp.refreshes) == 1
 
 
@@ -226,8 +230,8 @@ def test_other_providers_can_be_connected(
     )
 
     found = cards(home(visitor))
-    assert status(found["Other"]) == "Token held"
-    assert status(found["Corp"]) == "Token held"
+    assert status(found["Other"]) == "Connected"
+    assert status(found["Corp"]) == "Connected"
 
 
 def test_connection_of_another_session_shows_that_this_one_holds_no_token(
@@ -241,7 +245,8 @@ def test_connection_of_another_session_shows_that_this_one_holds_no_token(
     card = cards(home(elsewhere))["Other"]
 
     assert status(card) == "Connected, but this session holds no token"
-    assert facts(card) == {"Account": "ada@example.com Disconnect ada@example.com of Other"}
+    assert facts(card) == {}
+    assert accounts(card) == ["ada@example.com Disconnect ada@example.com of Other"]
     assert buttons(card) == ["Re-authenticate with Other"]
 
 
@@ -251,7 +256,7 @@ def test_scope_that_was_not_granted_can_be_asked_for_again(
     corp.scope = "openid profile"
     visitor.sign_in(corp)
     card = cards(home(visitor))["Corp"]
-    assert facts(card)["Not granted"] == "email"
+    assert "Not granted: email" in card.text
     assert buttons(card) == ["Ask again Corp for what was not granted"]
 
     corp.scope = "openid profile email"
@@ -260,7 +265,7 @@ def test_scope_that_was_not_granted_can_be_asked_for_again(
     assert set(corp.authorizations[-1]["scope"].split()) == {"openid", "profile", "email"}
     visitor.client.get(corp.consent(started["Location"]))
 
-    assert "Not granted" not in facts(cards(home(visitor))["Corp"])
+    assert "Not granted" not in cards(home(visitor))["Corp"].text
 
 
 @pytest.mark.parametrize(

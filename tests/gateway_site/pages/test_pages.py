@@ -11,7 +11,8 @@ from django.urls import path
 from pytest_django import Settings
 
 from gateway_site.urls import urlpatterns as project
-from tests.gateway_site.support.page_requests import assert_accessible
+from tests.gateway_site.support.page_requests import assert_accessible, parse
+from tests.oauth.clients.support import urls as urls_with_clients
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.sessions_kms.support.stacks import Stack
@@ -71,6 +72,45 @@ def test_sign_up_that_an_earlier_release_left_pending_leads_to_no_form(
     response = getattr(visitor.client, method)(address, {"username": "ada", "email": "a@b.example"})
     assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
     assert visitor.user_id is None
+
+
+def navigation(content: str) -> dict[str, str]:
+    """Return the pages that a page links to, by label; the present one with an asterisk."""
+    (found,) = parse(content).all("nav")
+    return {
+        link.text + ("*" if "aria-current" in link.attributes else ""): link.attributes["href"]
+        for link in found.all("a")
+    }
+
+
+def test_every_page_links_to_the_others(
+    corp: FakeProvider, visitor: Visitor, settings: Settings
+) -> None:
+    settings.ROOT_URLCONF = urls_with_clients.__name__
+    visitor.sign_in(corp)
+    expected = {"Connections*": "/", "Sessions": "/sessions/", "Apps": "/apps/"}
+    assert navigation(visitor.client.get("/").content.decode()) == expected
+    get_user_model().objects.update(is_staff=True)
+    found = navigation(visitor.client.get("/accounts/logout/").content.decode())
+    assert list(found.values()) == ["/", "/sessions/", "/apps/", "/admin/"]
+    assert "Connections" in found  # which this page is not
+
+
+def test_apps_are_not_linked_to_where_no_client_is_let_in(
+    corp: FakeProvider, visitor: Visitor
+) -> None:
+    visitor.sign_in(corp)
+    assert "Apps" not in navigation(visitor.client.get("/").content.decode())
+
+
+@pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
+def test_error_page_links_to_the_others_without_a_request(name: str) -> None:
+    assert list(navigation(render_to_string(f"{name}.html"))) == ["Connections", "Sessions"]
+
+
+def test_stranger_is_offered_to_sign_in(corp: FakeProvider) -> None:
+    content = Client().get("/accounts/inactive/").content.decode()
+    assert navigation(content) == {"Sign in": "/accounts/login/"}
 
 
 def test_closed_sign_up() -> None:
@@ -135,6 +175,8 @@ def test_admin_opens_to_staff_who_signed_in_by_a_provider(
     page = visitor.client.get("/admin/").content.decode()
 
     assert "Gateway administration" in page
+    assert 'href="/sessions/">Sessions<' in page
+    assert "View site" not in page
     assert "Social accounts" in page
     assert "Social applications" not in page  # they would hold secrets
     assert "Social application tokens" not in page

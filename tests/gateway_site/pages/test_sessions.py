@@ -7,6 +7,7 @@ from datetime import datetime
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from sessions_kms.format.kinds import session_id
 from sessions_kms.storage.table import Page
@@ -60,11 +61,15 @@ def links(found: Element) -> dict[str, str]:
     return {link.text: link.attributes["href"] for link in found.all("a")}
 
 
-def counted(visitor: Visitor) -> str:
-    """Return what the home page says of the sessions."""
-    text = section(visitor, "/").all("p")[0].text
-    assert "Show your sessions" in links(section(visitor, "/"))
-    return text
+def counted(visitor: Visitor, address: str = LIST) -> str:
+    """Return what a page of the list says of their number."""
+    (found,) = [
+        each
+        for each in section(visitor, address).all("p")
+        if each.attributes.get("class") == "count"
+    ]
+    assert found.text.split()[0] == str(len(rows(visitor, address)))
+    return found.text
 
 
 def messages(visitor: Visitor, address: str, form: dict[str, str] | None = None) -> str:
@@ -396,49 +401,35 @@ def test_stranger_sees_no_list() -> None:
     assert Client().get(LIST)["Location"].startswith("/accounts/login/")
 
 
-def test_home_page_counts_and_lists_none(corp: FakeProvider, store: Stack) -> None:
+def test_list_says_how_many_there_are(corp: FakeProvider, store: Stack) -> None:
     first = signed_in(corp)
-    forget_messages(first)
-    assert counted(first) == "This seems to be your only session."
+    assert counted(first) == "1 session"
     second = signed_in(corp)
-    assert counted(first) == "You have up to 2 sessions, with this one."
-    content = first.client.get("/").content.decode()
-    assert not [each for each in (first, second) if own_id(each)[:8] in content]
+    assert counted(first) == "2 sessions"
+    second.client.post("/accounts/logout/")
+    assert counted(first) == "1 session"
 
 
-def test_home_page_counts_no_session_that_its_age_has_ended(
-    corp: FakeProvider, store: Stack
+def test_list_counts_no_session_that_has_idled_out(
+    corp: FakeProvider, store: Stack, settings: Settings
 ) -> None:
+    settings.SESSION_COOKIE_AGE = 600
     signed_in(corp)
-    store.clock.advance(7 * 24 * 3600)
+    store.clock.advance(601)
     here = signed_in(corp)
     assert len(store.sessions()) == 2
-    assert counted(here) == "This seems to be your only session."
+    assert counted(here) == "1 session"
 
 
-def test_home_page_counts_up_to_a_bound(
+def test_page_of_a_longer_list_says_how_many_it_shows(
     corp: FakeProvider, store: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions_kms.operations.listing.COUNTED", 3)
-    for _ in range(4):
+    monkeypatch.setattr("sessions_kms.operations.listing.OWNED_ROWS", 2)
+    for _ in range(3):
         here = signed_in(corp)
-    assert counted(here) == ("You have 3 sessions or more. Some of them may have ended.")
-
-
-def test_home_page_counts_the_present_session_though_the_index_lags(
-    corp: FakeProvider, visitor: Visitor, store: Stack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    visitor.sign_in(corp)
-    monkeypatch.setattr(store.services.table, "owned", lambda *_, **__: Page([], None))
-    assert counted(visitor) == "This seems to be your only session."
-
-
-def test_count_that_cannot_be_read_is_a_notice_on_a_whole_page(
-    corp: FakeProvider, visitor: Visitor, store: Stack
-) -> None:
-    visitor.sign_in(corp)
-    store.dynamodb.on("Query user", refused)
-    assert "cannot be counted right now" in counted(visitor)
+    assert counted(here).endswith(" on this page")
+    older = links(section(here))["Older sessions"]
+    assert counted(here, LIST + older).endswith(" on this page")
 
 
 @pytest.mark.parametrize("time", ["createdAt", "updatedAt"])

@@ -99,14 +99,16 @@ def _assert_labels(page: Element) -> None:
         assert "alt" in image.attributes
     for button in page.all("button"):
         assert button.text
-        assert button.attributes["type"] == "submit"
+        # A button without a form does something by script alone, and is hidden without it.
+        is_scripted = "data-copy" in button.attributes and "hidden" in button.attributes
+        assert button.attributes["type"] == ("button" if is_scripted else "submit")
     for navigation in page.all("nav"):
         assert navigation.attributes["aria-label"]
 
 
 def _assert_no_foreign_assets(page: Element) -> None:
     scripts = {script.attributes["src"] for script in page.all("script")}
-    assert scripts <= {"/static/oauth/click_delay.js"}
+    assert scripts <= {"/static/gateway.js", "/static/oauth/click_delay.js"}
     assert not page.all("style")
     for element in page.walk():
         assert not [name for name in element.attributes if name.startswith("on")]

@@ -62,9 +62,12 @@ def test_row_shows_what_a_record_says_in_the_clear(root: Staff, ada: Any, stack:
     [row] = [row for row in rows(root.get()) if row.startswith(record_id(session)[:8])]
     assert row == (
         f"{record_id(session)[:8]} ada Jan. 15, 2027, 8 a.m. Jan. 15, 2027, 8 a.m."
-        " Jan. 22, 2027, 8 a.m. 1 1799971200"
+        " Jan. 22, 2027, 8 a.m."
     )
-    assert "2.4 KB" in root.get(f"{quote(record_id(session))}/change/")
+    page = root.get(f"{quote(record_id(session))}/change/")
+    assert "2.4 KB" in page
+    assert "version 1" in page
+    assert "the data key of Jan. 15, 2027, midnight (--key-period 1799971200)" in page
 
 
 def test_own_present_session_is_marked(root: Staff, ada: Any) -> None:

@@ -550,7 +550,8 @@ def test_page_says_what_is_known(ada: Visitor, app: App, store: Stack) -> None:
     ):
         assert what in page
     end = datetime.fromtimestamp(store.clock() + 7 * 24 * 3600, UTC)
-    assert f"{end:%b %Y, %H:%M} UTC</time>, or after 7 days" in page
+    assert f"{end:%b %Y, %H:%M} UTC</time>" in page
+    assert "or after 7 days without a call" in page
 
 
 def test_tokens_of_a_code_stay_out_of_the_log(

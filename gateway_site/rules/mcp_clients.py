@@ -1,0 +1,52 @@
+"""What people paste into MCP clients to connect them to an upstream.
+
+The name under which a client shows the server and the server's address enter; text leaves. The
+lines are those of docs/mcp.md, which says what each client does with them.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClientSetup:
+    """What to paste for one client, and where."""
+
+    client: str
+    place: str
+    text: str
+
+
+def claude_code(name: str, url: str) -> str:
+    """Return the line that adds a server and signs in."""
+    return f"claude mcp add --transport http {name} {url} && claude mcp login {name}"
+
+
+def codex(name: str, url: str) -> str:
+    """Return the line that adds a server, which signs in as well."""
+    return f"codex mcp add {name} --url {url}"
+
+
+def vs_code(name: str, url: str) -> str:
+    """Return the line that adds a server to the person's own settings."""
+    server = json.dumps({"name": name, "type": "http", "url": url})
+    return f"code --add-mcp {shlex.quote(server)}"
+
+
+def cursor(name: str, url: str) -> str:
+    """Return what the file has."""
+    return json.dumps({"mcpServers": {name: {"url": url}}}, indent=2)
+
+
+def setups(name: str, url: str) -> list[ClientSetup]:
+    """Return what to paste into each client that has a way of its own."""
+    in_terminal = "Run this in a terminal:"
+    return [
+        ClientSetup("Claude Code", in_terminal, claude_code(name, url)),
+        ClientSetup("Codex", in_terminal, codex(name, url)),
+        ClientSetup("VS Code", in_terminal, vs_code(name, url)),
+        ClientSetup("Cursor", "Put this in the file ~/.cursor/mcp.json:", cursor(name, url)),
+    ]
