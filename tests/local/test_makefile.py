@@ -97,11 +97,11 @@ def test_provider_that_is_missing_fails_its_test(
 ) -> None:
     monkeypatch.delenv("CANAILLE_PYTHON", raising=False)
     provider = CanailleProvider("http://127.0.0.1:1")
-    with (
-        pytest.raises(pytest.fail.Exception, match="--without=canaille"),
-        provider.running(tmp_path / "log"),
-    ):
+    outcomes = (pytest.fail.Exception, pytest.skip.Exception)
+    with pytest.raises(outcomes) as raised, provider.running(tmp_path / "log"):
         pass
+    assert raised.type is pytest.fail.Exception
+    assert "--without=canaille" in str(raised.value)
 
 
 def test_uv_installs_where_it_is_on_the_path(
