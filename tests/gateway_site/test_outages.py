@@ -155,7 +155,7 @@ def test_outage_has_one_traceback_and_its_end_is_told(
         each.getMessage() for each in caplog.records if each.name == database_outage.logger.name
     ]
     assert len(told) == 2
-    assert told[0].startswith("The database cannot be used")
+    assert told[0].startswith("OperationalError: no server. The database cannot be used")
     assert "Traceback" in told[0]
     assert told[1].startswith("The database can be used again: 3 requests")
 

@@ -31,7 +31,7 @@ BEFORE = {
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     variables = environment.gateway(
-        {}, Ports(), tmp_path, Secrets("the-secret-key", "the-client-secret")
+        {}, Ports(), tmp_path, Secrets("the-secret-key" * 5, "the-client-secret")
     )
     path = tmp_path / "aws.env"
     path.write_text(aws_env.script(variables | {"KMS_KEY_ARN": KEY}, path), encoding="utf-8")

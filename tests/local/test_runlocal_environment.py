@@ -15,7 +15,7 @@ from gateway_site.local.stack import Stack, key_arn, require_loopback
 from tests.support.processes import finished, module
 
 PORTS = Ports(gateway=1, provider=2, kms=3, dynamodb=4, mcp=5)
-SECRETS = Secrets("the-secret-key", "the-client-secret")
+SECRETS = Secrets("the-secret-key" * 5, "the-client-secret")
 STATE = Path("/state")
 HOSTILE = {
     "AWS_PROFILE": "production",
@@ -33,7 +33,7 @@ HOSTILE = {
     "SESSIONS_TABLE": "production",
     "SESSIONS_NAMESPACE": "production",
     "DATABASE_URL": "postgres://production.example/gateway",
-    "DJANGO_SECRET_KEY": "production-secret",
+    "DJANGO_SECRET_KEY": "production-secret" * 5,
     "DJANGO_SETTINGS_MODULE": "somebody.elses",
     "ALLOWED_HOSTS": "gateway.example.com",
     "OAUTH_LOCAL_ISSUER": "https://evil.example",
