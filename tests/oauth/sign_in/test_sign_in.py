@@ -212,7 +212,7 @@ def test_error_of_another_issuer_is_rejected_as_a_code_is(
     named = urlencode([("iss", each.format(corp.issuer)) for each in issuers])
     rejected = visitor.client.get(f"{url}&{named}")
     assert rejected.status_code == 401
-    assert "(response_issuer)" in rejected.content.decode()
+    assert "response_issuer" in rejected.content.decode()
     again = visitor.client.get(f"{url}&{urlencode({'iss': corp.issuer})}")
     assert again.status_code == 302  # as any answer whose state was used
     assert "cancelled" not in again["Location"]
