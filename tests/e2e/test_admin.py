@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.confirming import confirm
 from tests.e2e.keyboard import press_until_focused
 from tests.e2e.signing_in import arrive, expect_signed_in, expect_signed_out
 from tests.e2e.stack import LocalStack
@@ -85,7 +86,7 @@ def test_all_sessions_of_a_user_are_ended_without_javascript(
         arrive(page, stack)
         page.goto(f"{stack.url}/admin/sessions_kms/session/?q=grace")
         page.get_by_role("link", name="End all of this user").click()
-        page.get_by_role("button", name="Yes, I’m sure").click()  # noqa: RUF001 - Django's own text
+        confirm(page.get_by_role("button", name="Yes, I’m sure"))  # noqa: RUF001 - Django's own text
         expect(page.locator(".messagelist")).to_contain_text("of grace ended.")
     finally:
         context.close()

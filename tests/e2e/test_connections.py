@@ -8,6 +8,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.confirming import confirm
 from tests.e2e.signing_in import arrive
 from tests.e2e.stack import LocalStack
 
@@ -132,9 +133,7 @@ def test_connections_work_without_javascript(stack: LocalStack, browser: Browser
         page = context.new_page()
         arrive(page, stack)
         card(page).get_by_role("button", name="Re-authenticate").click()
-        too_soon = page.get_by_role("button", name="Continue to Local provider")
-        while too_soon.is_visible():  # less than a second after the page was shown
-            too_soon.click()
+        confirm(page.get_by_role("button", name="Continue to Local provider"))
         allow(page)
         card(page).get_by_role("link", name="Try it provider").click()
         expect(page.get_by_role("status")).to_contain_text("200 OK")

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.confirming import confirm
 from tests.e2e.signing_in import arrive, expect_signed_in, expect_signed_out, sign_in
 from tests.e2e.stack import LocalStack
 
@@ -47,8 +48,7 @@ def end_all_others(page: Page) -> None:
     page.reload()
     button = page.get_by_role("button", name="End all other sessions")
     if button.count():
-        button.scroll_into_view_if_needed()  # It waits until it has been seen.
-        button.click()
+        confirm(button)
         expect(page.get_by_role("status").first).to_contain_text("ended")
     expect(rows(page)).to_have_count(1)
 
@@ -78,7 +78,7 @@ def test_all_other_browsers_are_signed_out_at_once(
     end_all_others(page)
     others = [elsewhere(), elsewhere()]
     page.reload()
-    page.get_by_role("button", name="End all other sessions").click()
+    confirm(page.get_by_role("button", name="End all other sessions"))
     expect(page.get_by_role("status").first).to_have_text("2 other sessions have been ended.")
     for other in others:
         expect_signed_out(other)
@@ -110,7 +110,7 @@ def test_phone_and_laptop_are_told_apart_and_the_other_is_ended(
         expect(headings).to_have_text(["Chrome on Linux This browser", "Safari on iPhone"])
         for row in rows(here).all():
             expect(row).to_contain_text("Signed in with Local provider")
-        here.get_by_role("button", name="End all other sessions").click()
+        confirm(here.get_by_role("button", name="End all other sessions"))
         expect(rows(here)).to_have_count(1)
         expect_signed_out(there)
         expect_signed_in(here)
@@ -149,7 +149,7 @@ def test_sessions_are_ended_without_javascript(
     try:
         page = context.new_page()
         show_sessions(page, stack)
-        page.get_by_role("button", name="End all other sessions").click()
+        confirm(page.get_by_role("button", name="End all other sessions"))
         expect(page.get_by_role("status").first).to_contain_text("ended")
     finally:
         context.close()

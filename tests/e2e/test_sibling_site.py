@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.deploy_check import PRODUCTION
+from tests.e2e.confirming import confirm
 from tests.e2e.conftest import ARGUMENTS, CHROMIUM
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
@@ -193,7 +194,7 @@ def test_attackers_session_gets_nobodys_account(site: Site, new_page: Callable[[
     sign_in(victim, site, ADA)
     assert session_key(victim, site) != key
     site.other.person = ADA_ELSEWHERE
-    victim.get_by_role("button", name="Connect other").click()
+    confirm(victim.get_by_role("button", name="Connect other"))
     expect(victim.get_by_role("main")).to_contain_text(ADA_ELSEWHERE["email"])
     assert key in site.received(victim)  # It was sent all along.
 

@@ -59,7 +59,9 @@ def grant_ended(world: World) -> None:
 
     def disconnect(page: Page) -> None:
         page.goto(f"{world.stack.url}/apps/")
-        page.get_by_role("button", name="Disconnect all apps").click()
+        button = page.get_by_role("button", name="Disconnect all apps")
+        button.scroll_into_view_if_needed()  # It counts once it has been seen for a second.
+        button.click()
         expect(page.get_by_role("main")).to_contain_text("There are none")
 
     world.person.do(disconnect)
