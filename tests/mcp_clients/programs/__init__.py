@@ -7,9 +7,16 @@ from tests.mcp_clients.programs.claude_code import ClaudeCode, ClaudeCodeSession
 from tests.mcp_clients.programs.codex import Codex
 from tests.mcp_clients.programs.fastmcp_command import FastMCP
 from tests.mcp_clients.programs.mcp_remote import MCPRemote, MCPRemoteAnew
-from tests.mcp_clients.programs.python_sdk import LegacyPythonSDK, PythonSDK, PythonSession
+from tests.mcp_clients.programs.mcporter import MCPorter
+from tests.mcp_clients.programs.python_sdk import (
+    LegacyPythonSDK,
+    LegacyPythonSession,
+    PythonSDK,
+    PythonSession,
+)
 from tests.mcp_clients.programs.typescript_sdk import (
     FirstTypeScriptSDK,
+    FirstTypeScriptSession,
     TypeScriptSDK,
     TypeScriptSession,
 )
@@ -18,12 +25,15 @@ PROGRAMS: tuple[type[Client], ...] = (
     PythonSDK,
     LegacyPythonSDK,
     PythonSession,
+    LegacyPythonSession,
     TypeScriptSDK,
     FirstTypeScriptSDK,
     TypeScriptSession,
+    FirstTypeScriptSession,
     FastMCP,
     MCPRemote,
     MCPRemoteAnew,
+    MCPorter,
     Codex,
     ClaudeCode,
     ClaudeCodeSession,

@@ -42,6 +42,15 @@ class PythonSession(Session):
 
     name = "Python SDK, one session"
 
+    options: ClassVar[tuple[str, ...]] = ()
+
     def program(self) -> list[str | Path]:
         module = "tests.mcp_clients.programs.python_session"
-        return [sys.executable, "-m", module, self.place.url]
+        return [sys.executable, "-m", module, self.place.url, *self.options]
+
+
+class LegacyPythonSession(PythonSession):
+    """The same in the protocol from before 2026-07-28."""
+
+    name = "Python SDK, legacy, one session"
+    options: ClassVar[tuple[str, ...]] = ("legacy",)

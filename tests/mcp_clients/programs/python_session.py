@@ -1,4 +1,4 @@
-"""A program with the SDK for Python that keeps one session open: `python_session URL`.
+"""A program with the SDK for Python that keeps one session open: `python_session URL [MODE]`.
 
 Lines of JSON enter, `{"tool": …, "arguments": …}`; for each leaves one with `text` or `error`. It
 signs in as `examples/mcp_client.py` does.
@@ -19,12 +19,12 @@ from mcp.client.streamable_http import streamable_http_client
 from examples.mcp_client import PATIENCE, Callback, Kept, signing_in
 
 
-async def main(url: str) -> None:
+async def main(url: str, mode: str = "auto") -> None:
     with Callback() as callback:
         auth = signing_in(url, Kept(url), callback, opens=True)
         async with (
             httpx2.AsyncClient(auth=auth, timeout=PATIENCE) as http,
-            Client(streamable_http_client(url, http_client=http)) as client,
+            Client(streamable_http_client(url, http_client=http), mode=mode) as client,
         ):
             while line := await asyncio.to_thread(sys.stdin.readline):
                 print(json.dumps(await answer(client, **json.loads(line))), flush=True)  # noqa: T201
@@ -39,4 +39,4 @@ async def answer(client: Client, tool: str, arguments: dict[str, Any]) -> dict[s
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

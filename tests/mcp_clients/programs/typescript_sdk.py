@@ -43,9 +43,17 @@ class TypeScriptSession(Session):
     """Keeps one session open, as an agent does that runs for days."""
 
     name = "TypeScript SDK, one session"
+    package: ClassVar[str] = "client"
 
     def available(self) -> str | None:
-        return node.missing("@modelcontextprotocol/client")
+        return node.missing(f"@modelcontextprotocol/{self.package}")
 
     def program(self) -> list[str | Path]:
-        return node.command(PROGRAM, "client", self.place.url)
+        return node.command(PROGRAM, self.package, self.place.url)
+
+
+class FirstTypeScriptSession(TypeScriptSession):
+    """The same with the first line."""
+
+    name = "TypeScript SDK 1, one session"
+    package: ClassVar[str] = "sdk"
