@@ -26,7 +26,7 @@ def ruled(settings: Settings, api: GitHubApi, **variables: str) -> None:
 def code_of(visitor: Visitor, api: GitHubApi) -> tuple[int, str]:
     response = visitor.sign_in(api.provider, "github")
     page = response.content.decode()
-    return response.status_code, page.partition("<code>")[2].partition("</code>")[0]
+    return response.status_code, page.partition('<code id="error-code">')[2].partition("</code>")[0]
 
 
 IN = (302, "")
