@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import Locator
 
-from oauth.sign_in.click_delay import TOO_SOON
+from oauth.sign_in.click_delay import DELAY, TOO_SOON
 
 
 def confirm(button: Locator) -> None:
     """Press it as a person does, and wait for the page that follows.
 
-    Without scripts the server alone counts the second: a press that came too soon is repeated.
+    Without scripts the server alone counts the second: a press that came too soon is repeated
+    after one.
     """
     page = button.page
+    button = button.or_(
+        page.get_by_role("button", name=re.compile("^Continue to "))
+    )  # a page later
     too_soon = page.get_by_text(TOO_SOON.partition(",")[0])
-    button.scroll_into_view_if_needed()  # It counts from when it has been in view.
+    button.first.scroll_into_view_if_needed()  # It counts from when it has been in view.
     while True:
         with page.expect_navigation():
-            button.click()
+            button.first.click()
         if not too_soon.is_visible():
             return
+        page.wait_for_timeout(DELAY * 1000)  # The page was shown anew: a person reads it.

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    sync_playwright,
+)
 
 from tests.e2e.document_site import document_site
 from tests.e2e.stack import LocalStack
@@ -72,14 +79,19 @@ def stack(kept_stack: LocalStack) -> LocalStack:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """Run one until the next test is none of this folder: no event loop may run beside it."""
+def playwright() -> Iterator[Playwright]:
+    """Run it until the next test is none of this folder: no event loop may run beside it."""
     if CHROMIUM is None:
         pytest.skip("NO BROWSER: install chromium, or set CHROMIUM to its path")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture

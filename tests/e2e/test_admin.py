@@ -72,6 +72,7 @@ def test_selected_sessions_are_ended_by_keyboard_alone(admin: Page, grace: Page)
     yes = admin.get_by_role("button", name="Yes, I’m sure")  # noqa: RUF001 - Django's own text
     expect(yes).to_be_visible()
     press_until_focused(admin, yes)
+    expect(yes).to_be_enabled()  # once it has been seen for a second
     admin.keyboard.press("Enter")
     expect(admin.locator(".messagelist")).to_contain_text("ended.")
     expect_signed_out(grace)

@@ -3,7 +3,7 @@
 Two gateways of their own processes share the stack's table, which they reach through a proxy
 that cuts and keeps back. Each has the other's SECRET_KEY as its former one, and cookies ignore
 ports: whoever goes from one to the other meets a rotated SECRET_KEY, and has the session's key
-changed by Django, as often as wanted.
+changed by Django, as often as wanted: neither waits for an hour until it rewrites the other's hash.
 """
 
 from __future__ import annotations
@@ -51,10 +51,22 @@ class Site:
     proxy: CuttingProxy
 
 
+SERVE = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "gateway_site.settings"
+import django
+django.setup()
+from oauth.sign_in import session_user
+session_user.ROLLOUT_MAX = -1  # seconds
+from django.core.management import execute_from_command_line
+execute_from_command_line(["manage.py", "runserver", "--noreload", sys.argv[1]])
+"""
+
+
 @contextmanager
 def gateway(variables: dict[str, str], log: Path) -> Iterator[str]:
     (port,) = free_ports(1)
-    command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-c", SERVE, f"127.0.0.1:{port}"]
     with running(command, variables, log, port):
         yield f"http://127.0.0.1:{port}/"
 

@@ -136,6 +136,7 @@ def test_session_is_ended_by_keyboard_alone(
             break
     expect(button).to_be_focused()
     assert button.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    expect(button).to_be_enabled()  # once it has been seen for a second
     page.keyboard.press("Enter")
     expect(page.get_by_role("status").first).to_have_text("One other session has been ended.")
     expect_signed_out(there)

@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 from tests.deploy_check import PRODUCTION
 from tests.e2e.confirming import confirm
@@ -139,15 +139,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
+def browser(playwright: Playwright) -> Iterator[Browser]:
     """A Chromium to which every name is this machine."""
-    if CHROMIUM is None:
-        pytest.skip("NO BROWSER: install chromium, or set CHROMIUM to its path")
     names = "--host-resolver-rules=MAP * 127.0.0.1"
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, names])
-        yield chromium
-        chromium.close()
+    chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, names])
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture
