@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -49,6 +49,7 @@ class DocumentGateway:
     url: str
     site: DocumentSite
     keys: list[str]
+    end_grants: list[Callable[[], None]] = field(default_factory=list)  # as a `Gateway` has
 
     def authorization(self, client_id: str) -> str:
         """Return the address by which a client asks for consent."""
