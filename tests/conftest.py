@@ -1,6 +1,7 @@
 """What holds for every test: no real AWS within reach, and time that only moves when told."""
 
 import gc
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -73,7 +74,10 @@ def database_before_any_thread(django_db_setup: None) -> None:
 
 @pytest.fixture(autouse=True)
 def warnings_are_logged_anew() -> None:
-    outages.of_data_keys.forget()
+    limits = [each for handler in logging.root.handlers for each in handler.filters]
+    for each in [outages.of_data_keys, *limits]:
+        if isinstance(each, outages.OncePerMinute):
+            each.forget()
 
 
 @pytest.fixture(scope="session", autouse=True)
