@@ -35,7 +35,7 @@ QUIET = 10.0  # seconds without a refusal, after which a request that is served 
 AT_HAND = 5.0  # seconds after a refusal, in which the next request would be refused as well
 FRAMES = 8  # of a traceback, the last
 REASON_LENGTH = 300  # characters
-CAUSES_MAX = 8  # that are told between two counts
+CAUSES_MAX = 8  # of one outage that are logged when they begin
 LINES_MAX = 256  # different warnings that are remembered
 
 
@@ -60,7 +60,7 @@ class Outage:
         self._goes_on = self._refused_last = False
         self._began = self._last = self._told = 0.0
         self._count = self._since = 0
-        self._causes: set[str] = set()  # that were told since the last count
+        self._causes: set[str] = set()  # of this outage that were logged
 
     def refused(self, error: BaseException) -> None:
         """Count a request that was refused because of an error."""
@@ -78,8 +78,7 @@ class Outage:
             counts = seconds >= TOLD_EVERY
             if counts:
                 self._since, self._told = 0, now
-                self._causes.clear()
-            is_new = self._is_new(cause)
+            is_new = self._is_new(_kind_of(error))
         if counts:
             self._logger.error(
                 "%s %s cannot be used: %d requests were answered 503 in the last %d seconds.",
@@ -91,12 +90,11 @@ class Outage:
                 cause, self._what, self._remedy, traceback_of(error),
             )  # fmt: skip
 
-    def _is_new(self, cause: str) -> bool:
-        """Tell whether to log a cause: numbers in it, such as times, make no other one."""
-        cause = re.sub(r"\d+", "", cause)
-        if cause in self._causes or len(self._causes) >= CAUSES_MAX:
+    def _is_new(self, kind: str) -> bool:
+        """Tell whether to log a cause that is new."""
+        if kind in self._causes or len(self._causes) >= CAUSES_MAX:
             return False
-        self._causes.add(cause)
+        self._causes.add(kind)
         return True
 
     def served(self) -> None:
@@ -127,6 +125,17 @@ def cause_of(error: BaseException) -> str:
     first = list(_chain(error))[-1]
     why = repr(str(first))[1:-1][:REASON_LENGTH]  # no line breaks
     return f"{type(first).__qualname__}: {why}".rstrip(".: ") + "."
+
+
+def _kind_of(error: BaseException) -> str:
+    """Return what tells the cause of an error from others.
+
+    Threads and event loops word the same OSError differently. Numbers, such as times, differ too.
+    """
+    first = list(_chain(error))[-1]
+    if isinstance(first, OSError) and first.errno is not None:
+        return f"{type(first).__qualname__} {first.errno}"
+    return re.sub(r"\d+(\.\d+)?", "", cause_of(error))
 
 
 def traceback_of(error: BaseException) -> str:

@@ -99,8 +99,8 @@ class RefusalsTold(logging.Filter):
     """Drops what Django says of a refused request that has its line here: nobody has to act on it.
 
     A code that has run out, a challenge and an address that is tried are the daily life of OAuth
-    clients, and Django warns of each. It has no more to tell of them than status and path. Nor has
-    it of a 503: whoever cannot serve logs why (`sessions_kms.outages`).
+    clients, and Django warns of each. It has no more to tell of them than status and path. The
+    same holds for a 503: the code that cannot serve logs the cause (`sessions_kms.outages`).
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

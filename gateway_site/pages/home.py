@@ -24,7 +24,7 @@ from sessions_kms.operations.listing import Count
 
 
 async def sessions_ahead(asked: Asked) -> Count | None:
-    """Count the sessions of whoever asks, where apps may be among them; news need a thread."""
+    """Count the person's sessions if apps may be among them. News of apps need a thread."""
     if settings.AUTHORIZATION_SERVER is None:
         return None
     from gateway_site.pages import app_news  # noqa: PLC0415 - not where no client is let in

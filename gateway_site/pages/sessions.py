@@ -36,7 +36,7 @@ Please try again in a moment."
 
 
 def count_of(request: HttpRequest) -> Count | None:
-    """Count the sessions of whoever is signed in; None while that cannot be."""
+    """Count the sessions of the signed-in person; None if the store cannot be asked."""
     inspection = Inspection(services())
     try:
         return taken(request, "count", partial(inspection.count_of_user, _user_id(request)))
