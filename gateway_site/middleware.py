@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from gateway_site.health import probes
 from gateway_site.health.readiness import draining
 from gateway_site.health.shared_answer import PATHS, READINESS
-from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.steps import Wait
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 
 PROBE_TIMEOUT = 5.0  # seconds until what does not answer counts as unavailable
@@ -34,25 +34,25 @@ class HealthMiddleware(SyncAndAsyncMiddleware):
         ours = request.path_info in PATHS
         return super().__call__(request) if ours else self.get_response(request)
 
-    def steps(self, request: HttpRequest) -> Steps[HttpResponse]:
+    async def process(self, request: HttpRequest) -> HttpResponse:
         """Answer."""
         if answer := _early_answer(request):
             return answer
         asked = _asked(request)
-        yield _AllOrTimeout(asked.values())
+        await _AllOrTimeout(asked.values())
         return _readiness(asked)
 
 
 @dataclass(frozen=True)
-class _AllOrTimeout:
+class _AllOrTimeout(Wait):
     """Until all have answered, or for as long as one waits for them."""
 
     answers: Collection[Future[bool]]
 
-    def blocking(self) -> None:
+    def block(self) -> None:
         wait(self.answers, PROBE_TIMEOUT)
 
-    async def looping(self) -> None:
+    async def suspend(self) -> None:
         # Waited for in this way, since a client that leaves must not end what others wait for.
         waited = [asyncio.wrap_future(answer) for answer in self.answers]
         await asyncio.wait(waited, timeout=PROBE_TIMEOUT)

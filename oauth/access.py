@@ -16,7 +16,7 @@ from oauth.provider import config
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import ended_grants, vault
 from oauth.tokens.fresh_token import FreshToken
-from sessions_kms.concurrency.steps import Steps, arun, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.services import services
 
 
@@ -33,7 +33,7 @@ def get_token(request: HttpRequest, provider: str, refused: TokenSet | None = No
     ProviderUnavailable, and `sessions_kms.exceptions.StoreUnavailable`. NoLongerAllowed is
     raised when the session has been ended, since its person may not sign in any more.
     """
-    return run(_fresh_token(request, provider, refused))
+    return run_sync(_fresh_token(request, provider, refused))
 
 
 async def aget_token(
@@ -43,7 +43,7 @@ async def aget_token(
 
     A refresh that has begun is finished even if the caller is cancelled.
     """
-    return await arun(_fresh_token(request, provider, refused))
+    return await _fresh_token(request, provider, refused)
 
 
 def needs_consent(request: HttpRequest, provider: str) -> bool:
@@ -66,12 +66,12 @@ def standing(provider: str, held: TokenSet | None) -> TokenSet | None:
 
 async def astanding(provider: str, held: TokenSet | None) -> TokenSet | None:
     """Do what `standing` does, without blocking the event loop."""
-    is_over = held is None or await arun(ended_grants.is_ended(services(), provider, held))
+    is_over = held is None or await ended_grants.is_ended(services(), provider, held)
     return None if is_over else held
 
 
-def _fresh_token(request: HttpRequest, provider: str, refused: TokenSet | None) -> Steps[TokenSet]:
+async def _fresh_token(request: HttpRequest, provider: str, refused: TokenSet | None) -> TokenSet:
     configured = config.provider(provider)
     if configured is None:
         raise NotConnected("There is no such provider.")
-    return FreshToken(services(), request.session, configured, refused).steps()
+    return await FreshToken(services(), request.session, configured, refused).steps()

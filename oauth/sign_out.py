@@ -6,7 +6,6 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from oauth.logout import released
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread, SyncAndAsyncMiddleware
 from sessions_kms.services import services
 
@@ -17,9 +16,9 @@ class SignOutMiddleware(SyncAndAsyncMiddleware):
     Holds no thread while a response is streamed.
     """
 
-    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
+    async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Pass the request on, and look at what it left behind."""
-        response: HttpResponseBase = yield from self.answer(request)
+        response: HttpResponseBase = await self.get_answer(request)
         if released.has_let_go(request):
-            yield CallInDjangosThread(released.settle, (services(), request, response))
+            await CallInDjangosThread(released.settle, (services(), request, response))
         return response

@@ -5,7 +5,7 @@ stands; if another request saved meanwhile, what this one changed is laid over
 that, and the save is tried again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import VALID_KEY_CHARS, CreateError, 
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.utils.crypto import get_random_string
 
-from sessions_kms.concurrency.steps import Call, Steps, Wait, run
+from sessions_kms.concurrency.steps import BlockingCall, Wait, run_sync
 from sessions_kms.concurrency.turn import Turn
 from sessions_kms.concurrency.waking import is_held_here
 from sessions_kms.exceptions import FateUnknown, InvalidRecord, SessionMoved, StoreUnavailable
@@ -56,8 +56,8 @@ CREATES_MAX = 3  # keys under which a session of unknown fate is created
 class SessionStore(AsyncMethods, Expiry, Redaction):
     """Sessions sealed under AWS KMS and the visitor's cookie, kept in DynamoDB.
 
-    What it does is written once, as steps (`_loaded`, `_saving`, …), which the methods of
-    Django's contract do in their thread, and their async twins in the event loop. Only
+    What it does is written once, as coroutines (`_loaded`, `_saving`, …), which the methods of
+    Django's contract run in their thread, and their async twins in the event loop. Only
     `_go_on_from` sets the baseline.
     """
 
@@ -78,19 +78,19 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """Return what is stored; for a session that is not, or not valid, {} and no key."""
         __traceback_hide__ = True
         sync_only()
-        return run(self._loading())
+        return run_sync(self._loading())
 
     def exists(self, session_key: str) -> bool:
         """Tell whether a live session has this key."""
         __traceback_hide__ = True
         sync_only()
-        return run(self._existing(session_key))
+        return run_sync(self._existing(session_key))
 
     def create(self) -> None:
         """Store the session under a new key."""
         __traceback_hide__ = True
         sync_only()
-        run(self._creating())
+        run_sync(self._creating())
 
     def save(self, must_create: bool = False) -> None:
         """Store the session.
@@ -101,7 +101,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """
         __traceback_hide__ = True
         sync_only()
-        run(self._saving(must_create))
+        run_sync(self._saving(must_create))
 
     def cycle_key(self) -> None:
         """Move the session to a new key, in one transaction.
@@ -111,7 +111,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """
         __traceback_hide__ = True
         sync_only()
-        run(self._cycling())
+        run_sync(self._cycling())
 
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session.
@@ -120,7 +120,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         """
         __traceback_hide__ = True
         sync_only()
-        run(self._deleting(session_key))
+        run_sync(self._deleting(session_key))
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -134,7 +134,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             needs_none = no_load or key is None or fetched.is_at_hand(key)
             if self._turn.is_taken or not needs_none:
                 sync_only()  # Before the turn, which others may have for as long as they load.
-            run(self._filling(no_load))
+            run_sync(self._filling(no_load))
         return self._session_cache
 
     _session = property(_get_session)
@@ -176,60 +176,60 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         begins_anew = base.is_followed_by_sign_in(user_id, told=self._signed_in)
         return None if begins_anew else base.created_at
 
-    # The steps
+    # The coroutines
 
-    def _filling(self, no_load: bool = False) -> Steps[dict[str, Any]]:
+    async def _filling(self, no_load: bool = False) -> dict[str, Any]:
         """Have the content: concurrent threads and tasks of one request share one load."""
         __traceback_hide__ = True
         self.accessed = True
         if hasattr(self, "_session_cache"):
             return self._session_cache
         if not self._turn.take_at_once():
-            yield from self._turn.take()
+            await self._turn.take()
         try:
             if not hasattr(self, "_session_cache"):
-                content = yield from self._first_content(no_load)
+                content = await self._first_content(no_load)
                 if not hasattr(self, "_session_cache"):  # Else cleared meanwhile.
                     self._session_cache = content
         finally:
             self._turn.give_back()
         return self._session_cache
 
-    def _first_content(self, no_load: bool) -> Steps[dict[str, Any]]:
+    async def _first_content(self, no_load: bool) -> dict[str, Any]:
         __traceback_hide__ = True
         key = self.session_key
         if no_load or key is None:
             return {}
         if is_own(type(self), SessionStore, "load"):
-            content: dict[str, Any] = yield Own(self, "load", ())
+            content: dict[str, Any] = await Own(self, "load", ())
             self._go_on_from(self._loaded_last)
             return content
-        found = yield from self._loaded(fetched.of(key))
+        found = await self._loaded(fetched.of(key))
         self._go_on_from(found and found[0])
         return {} if found is None else found[1]
 
-    def _loading(self) -> Steps[dict[str, Any]]:
+    async def _loading(self) -> dict[str, Any]:
         __traceback_hide__ = True
-        found = yield from self._loaded()
+        found = await self._loaded()
         if is_held_here(self._turn):
             self._loaded_last = found and found[0]
         return {} if found is None else found[1]
 
-    def _loaded(self, ahead: Fetched | None = None) -> "Steps[Found | None]":
+    async def _loaded(self, ahead: Fetched | None = None) -> "Found | None":
         """Load; a session that is not, or not valid, has no key."""
         __traceback_hide__ = True
         found, key = None, self.session_key
         if key:
-            found = ahead.taken() if ahead else (yield from self._repository().load(key))
+            found = ahead.taken() if ahead else await self._repository().load(key)
             self._follow(key, found)
         if found is None and self.session_key == key:
             self._session_key = None
         return found
 
-    def _read(self, key: str) -> "Steps[Found | None]":
+    async def _read(self, key: str) -> "Found | None":
         """Read what a key opens; the session keeps its key where that is nothing."""
         __traceback_hide__ = True
-        found = yield from self._repository().load(key)
+        found = await self._repository().load(key)
         self._follow(key, found)
         return found
 
@@ -240,98 +240,97 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
             self._session_key = found[0].session_key
             next_cookie.settled(self)
 
-    def _first_read(self) -> "Steps[Found | None]":
+    async def _first_read(self) -> "Found | None":
         __traceback_hide__ = True
         if (wait := self._preparation()) is not None:
-            yield wait
-        return (yield from self._repository().load(self._key))
+            await wait
+        return await self._repository().load(self._key)
 
-    def _existing(self, session_key: str) -> Steps[bool]:
+    async def _existing(self, session_key: str) -> bool:
         __traceback_hide__ = True
         if not self._validate_session_key(session_key):
             return False
-        return (yield from self._repository().exists(session_key))
+        return await self._repository().exists(session_key)
 
-    def _creating(self) -> Steps[None]:
+    async def _creating(self) -> None:
         __traceback_hide__ = True
         before = self.session_key
         try:
-            yield from self._created_under_some_key()
+            await self._created_under_some_key()
         except BaseException:
             self._session_key = before  # The cookie of a session that was not stored is no use.
             raise
         self.modified = True
 
-    def _created_under_some_key(self) -> Steps[None]:
+    async def _created_under_some_key(self) -> None:
         """Try one key after another: one that may yet be stored is never used again."""
         __traceback_hide__ = True
         for _ in range(CREATES_MAX):
             self._session_key = _new_session_key()
             try:
-                yield from self._as_is_its_own("save", self._saving, True)
+                await self._as_is_its_own("save", self._saving, True)
             except (CreateError, FateUnknown):
                 continue
             return
         raise StoreUnavailable
 
-    def _as_is_its_own(
-        self, verb: Verb, steps: Callable[..., Steps[Any]], *args: Any
-    ) -> Steps[Any]:
-        """Do these steps, or what a project does in their place."""
+    async def _as_is_its_own(
+        self, verb: Verb, method: Callable[..., Coroutine[Any, Any, Any]], *args: Any
+    ) -> Any:
+        """Do this, or what a project does in its place."""
         __traceback_hide__ = True
         if is_own(type(self), SessionStore, verb):
-            return (yield Own(self, verb, args))
-        return (yield from steps(*args))
+            return await Own(self, verb, args)
+        return await method(*args)
 
-    def _saving(self, must_create: bool = False) -> Steps[None]:
+    async def _saving(self, must_create: bool = False) -> None:
         __traceback_hide__ = True
         if self.session_key is not None:
             self.accessed = True
             if not hasattr(self, "_session_cache"):
-                yield from self._filling(no_load=must_create)
+                await self._filling(no_load=must_create)
         key = self.session_key  # From here on: another thread may leave it, or begin anew.
         if not key:  # Nor was anything there to load.
-            yield from self._as_is_its_own("create", self._creating)
+            await self._as_is_its_own("create", self._creating)
         elif must_create:
-            yield from self._putting(key)
-        elif (steps := self._updating(key)) is not None:
-            yield from steps
+            await self._putting(key)
+        else:
+            await self._updating(key)
 
-    def _putting(self, key: str) -> Steps[None]:
+    async def _putting(self, key: str) -> None:
         __traceback_hide__ = True
         draft = self._draft(key)
-        made = yield from self._repository().create(draft)
+        made = await self._repository().create(draft)
         self._stored(draft, made)
-        yield from announced(session_created, made.id, user_id=made.user_id)
+        await announced(session_created, made.id, user_id=made.user_id)
 
-    def _updating(self, key: str) -> Steps[None] | None:
-        """Return what is to be done for what has changed; None where that is nothing."""
+    async def _updating(self, key: str) -> None:
+        """Store what has changed, if anything has."""
         __traceback_hide__ = True
         draft, base = self._draft(key), self._known_of(key)
         if base is None or not draft.is_as_stored(base, self._services.clock()):
-            return self._told("save", self._replacing(draft, base))
-        if self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
-            return self._repository().must_be_there(key)
-        return None
+            await self._told("save", self._replacing(draft, base))
+        elif self._caught_up:  # Nothing is to be written, but a dead cookie is not to be renewed.
+            await self._repository().must_be_there(key)
 
-    def _replacing(self, draft: "Draft", base: "Snapshot | None") -> Steps[None]:
+    async def _replacing(self, draft: "Draft", base: "Snapshot | None") -> None:
         __traceback_hide__ = True
         if base is None:
-            base = yield from self._expected()
+            base = await self._expected()
         if draft.session_key != base.session_key:  # The key that was looked up just now.
             draft = replace(draft, session_key=base.session_key)
-        made = yield from self._repository().save(draft, base)
+        made = await self._repository().save(draft, base)
         self._stored(draft, made)
 
-    def _cycling(self) -> Steps[None]:
+    async def _cycling(self) -> None:
         __traceback_hide__ = True
-        yield from self._filling()
+        await self._filling()
         if (key := self.session_key) is None:
-            yield from self._as_is_its_own("create", self._creating)
+            await self._as_is_its_own("create", self._creating)
             return
         previous, new_key = self._id(key), _new_session_key()  # one for all tries
         try:
-            yield from self._told("cycle", self._moving(new_key))
+            await self._told("cycle", self._moving(new_key))
         except SessionMoved:
             next_cookie.not_changed()
             raise
@@ -341,59 +340,59 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
         self.modified = True
         user_id = self._baseline.user_id if self._baseline else None
         told = {"previous": previous[:SHORT_ID], "user_id": user_id}
-        yield from announced(session_cycled, self._id(new_key), **told)
+        await announced(session_cycled, self._id(new_key), **told)
 
-    def _moving(self, new_key: str) -> Steps[None]:
+    async def _moving(self, new_key: str) -> None:
         __traceback_hide__ = True
-        base = yield from self._expected()
+        base = await self._expected()
         draft = self._draft(base.session_key)
-        made = yield from self._repository().move(draft, base, new_key)
+        made = await self._repository().move(draft, base, new_key)
         self._session_key = made.session_key
         next_cookie.changed(self)
         self._stored(draft, made)
 
-    def _deleting(self, session_key: str | None = None) -> Steps[None]:
+    async def _deleting(self, session_key: str | None = None) -> None:
         __traceback_hide__ = True
-        key = (yield from self._own_key()) if session_key is None else session_key
+        key = await self._own_key() if session_key is None else session_key
         if key is not None and self._validate_session_key(key):
-            yield from self._repository().end(key, self._known_of(key))
+            await self._repository().end(key, self._known_of(key))
             ended = session_id(self._services.config.namespace, key)
-            yield from announced(session_ended, ended)
+            await announced(session_ended, ended)
 
-    def _own_key(self) -> Steps[str | None]:
+    async def _own_key(self) -> str | None:
         """Return the key of this session; one that was not loaded may have another by now."""
         __traceback_hide__ = True
         key = self.session_key
         if key is None or self._known_of(key) or not self._validate_session_key(key):
             return key
         if next_cookie.follows(key, self._services.config.namespace):
-            yield from self._read(key)
+            await self._read(key)
         return self.session_key
 
-    def _expected(self) -> "Steps[Snapshot]":
+    async def _expected(self) -> "Snapshot":
         """Return the baseline of this key; one that is only looked up now is never merged."""
         __traceback_hide__ = True
         key = self.session_key
         if (base := self._known_of(key)) is None:
-            found = (yield from self._read(key)) if key else None
+            found = await self._read(key) if key else None
             if found is None:
                 raise UpdateError
             base = replace(found[0], replaced=True)
             self._go_on_from(base)
         return base
 
-    def _told(self, operation: str, write: Steps[None]) -> Steps[None]:
+    async def _told(self, operation: str, write: Coroutine[Any, Any, None]) -> None:
         """Write, and tell how it went."""
         __traceback_hide__ = True
         try:
             with telemetry.spanned("operation", operation):
-                yield from write
+                await write
         except InvalidRecord as exc:
             reason = exc.reason
         else:
             return
         # Outside the handler: frames of the record's error hold keys.
-        yield from loading.refused(self._id(self._key), reason)
+        await loading.refused(self._id(self._key), reason)
         raise UpdateError
 
     # What they use
@@ -404,7 +403,7 @@ class SessionStore(AsyncMethods, Expiry, Redaction):
 
     def _preparation(self) -> Wait | None:
         """Return the making of what sessions need, which imports, and may ask the network."""
-        return None if _is_prepared() else Call(_prepare)
+        return None if _is_prepared() else BlockingCall(_prepare)
 
     @property
     def _services(self) -> "Services":

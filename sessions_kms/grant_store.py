@@ -6,7 +6,6 @@ and it has an absolute timeout of its own (`GRANT_TIMEOUT`).
 """
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.sealed_items.about import AboutSteps
 from sessions_kms.services import Services, services
 from sessions_kms.session.loading import GRANT
@@ -16,47 +15,47 @@ from sessions_kms.signals import announce, session_ended
 class GrantStore(SessionStore):
     """The session of a grant. For those who are steps themselves its verbs are steps, too."""
 
-    def creating(self) -> Steps[None]:
+    async def creating(self) -> None:
         """Store it under a new key. Raises StoreUnavailable, or SessionTooLarge."""
         __traceback_hide__ = True
         self[GRANT] = 1
-        yield from self._creating()
+        await self._creating()
 
-    def loading(self) -> Steps[bool]:
+    async def loading(self) -> bool:
         """Load it; tell whether there is such a grant. Raises StoreUnavailable."""
         __traceback_hide__ = True
-        yield from self._filling()
+        await self._filling()
         return self.session_key is not None
 
-    def saving(self) -> Steps[None]:
+    async def saving(self) -> None:
         """Store what it holds now. Raises UpdateError where it has ended, or StoreUnavailable."""
         __traceback_hide__ = True
-        yield from self._saving()
+        await self._saving()
 
-    def ending(self) -> Steps[None]:
+    async def ending(self) -> None:
         """End it. Raises StoreUnavailable where it may be there yet."""
         __traceback_hide__ = True
-        yield from self._deleting()
+        await self._deleting()
 
-    def _cycling(self) -> Steps[None]:
+    async def _cycling(self) -> None:
         """Store it, as it is, under the key that it has.
 
         Django wants another key when it takes a session over to another SECRET_KEY, say; no
         visitor holds this one.
         """
         __traceback_hide__ = True
-        yield from self._saving()
+        await self._saving()
 
     @property
     def _services(self) -> Services:
         return services().of_grants
 
 
-def ending_of(made: Services, session_id: str) -> Steps[None]:
+async def ending_of(made: Services, session_id: str) -> None:
     """End the session of an id, of which neither token nor key is known, as steps.
 
     Raises TableUnavailable where it may be there yet.
     """
-    if (yield from made.session_items.steps.end(session_id)):
-        yield from AboutSteps(made).drop(session_id)
+    if await made.session_items.steps.end(session_id):
+        await AboutSteps(made).drop(session_id)
         announce(session_ended, session_id)

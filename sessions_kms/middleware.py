@@ -22,7 +22,6 @@ from django.template import TemplateDoesNotExist, loader
 
 from sessions_kms import outages
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 from sessions_kms.cookies import foreign
 from sessions_kms.cookies.names import Rules, site_rules
@@ -52,11 +51,11 @@ class StoreUnavailableMiddleware(SyncAndAsyncMiddleware):
         with suppress(Exception):  # A template that is wrong is told of when it is needed.
             unavailable()
 
-    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
+    async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Have the request answered; tell what was out of reach, and set a new key's cookie."""
         foreign.drop(request, _rules())
         with deadline.request(), next_cookie.keys_of(request) as keys:
-            return keys.set_cookies(_replaced(request, (yield from self.answer(request))))
+            return keys.set_cookies(_replaced(request, await self.get_answer(request)))
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if not isinstance(exception, StoreUnavailable):

@@ -11,7 +11,7 @@ from typing import Any
 from django.core.signals import setting_changed
 
 from sessions_kms import backend, conf
-from sessions_kms.concurrency.steps import Call, Steps, run
+from sessions_kms.concurrency.steps import BlockingCall, run_sync
 from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
 from sessions_kms.services import Services, id_of, services
 from sessions_kms.session.loading import Found, Loading
@@ -42,7 +42,7 @@ class SessionStore(backend.SessionStore):
     def delete(self, session_key: str | None = None) -> None:
         """End the session with this key, or this session, here and there."""
         __traceback_hide__ = True
-        key = run(self._own_key()) if session_key is None else session_key
+        key = run_sync(self._own_key()) if session_key is None else session_key
         if key is None or not self._validate_session_key(key):
             return
         if (old := _old().find(key)) is not None:
@@ -69,14 +69,14 @@ class TakingOver:
         self._services = services
         self._loading = loading
 
-    def load(self, session_key: str) -> Steps[Found | None]:
+    async def load(self, session_key: str) -> Found | None:
         """Return what a key opens, here or there. Raises what `Loading.load` raises."""
         __traceback_hide__ = True
-        found = yield from self._loading.load(session_key)
-        if found is not None or not (yield Call(self._is_taken_over, (session_key,))):
+        found = await self._loading.load(session_key)
+        if found is not None or not await BlockingCall(self._is_taken_over, (session_key,)):
             return found
         # It may be another request that has taken it over meanwhile.
-        return (yield from self._loading.load(session_key))
+        return await self._loading.load(session_key)
 
     def _is_taken_over(self, session_key: str) -> bool:
         """Take a session over, unless it was before; False where there is none to be."""

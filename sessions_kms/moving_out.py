@@ -14,7 +14,7 @@ from django.db import router, transaction
 from sessions_kms import backend
 from sessions_kms.concurrency.executors import in_djangos_thread
 from sessions_kms.concurrency.lanes import BUSY
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.kinds import SESSION_KEY
 from sessions_kms.format.serializer import codec_of
@@ -41,7 +41,7 @@ class MovingOut(db.SessionStore):
             return self._row()
         patience = services().lanes.patience()
         while True:
-            found = run(Repository(services(), codec_of(self.serializer)).load(key))
+            found = run_sync(Repository(services(), codec_of(self.serializer)).load(key))
             if found is None:
                 return self._row_unless_ended(key)
             sealed, content = found

@@ -24,7 +24,7 @@ from sessions_kms.aws.translation import KMS
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import Call, Pause, Steps, Wait, blocking
+from sessions_kms.concurrency.steps import BlockingCall, Pause, Wait, blocking
 from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
@@ -48,31 +48,31 @@ class ServiceSteps:
     def __init__(self, services: "Services") -> None:
         self._services = services
 
-    def wait(self, seconds: float) -> Steps[None]:
+    async def wait(self, seconds: float) -> None:
         """Pause, on the request's account."""
         if seconds > 0:
             sleep = self._services.sleep
-            yield Pause(seconds) if sleep is time.sleep else Call(sleep, (seconds,))
+            await (Pause(seconds) if sleep is time.sleep else BlockingCall(sleep, (seconds,)))
             deadline.spend(seconds)
 
-    def sealing_key(self) -> Steps[DataKey]:
+    async def sealing_key(self) -> DataKey:
         """Return the data key to seal with now. Raises StoreUnavailable."""
         services = self._services
         if isinstance(services.clock, ServerClock) and not services.clock.has_heard:
             # Nothing is sealed by a clock that nobody has confirmed.
-            yield from services.not_before.steps.moment()
-        return (yield from services.keyring.steps.generate(services.period()))
+            await services.not_before.steps.moment()
+        return await services.keyring.steps.generate(services.period())
 
-    def is_live(self, record: Header) -> Steps[bool]:
+    async def is_live(self, record: Header) -> bool:
         """Tell whether a record is still a session. Raises TableUnavailable."""
         services, ends = self._services, record.ttl
         if (timeout := services.config.absolute_timeout) is not None:
             ends = min(ends, record.created_at + timeout)
         if has_passed(services.clock, ends):
             return False
-        return record.created_at > (yield from services.not_before.steps.moment())
+        return record.created_at > await services.not_before.steps.moment()
 
-    def may_go_on(self, created_at: int) -> Steps[bool]:
+    async def may_go_on(self, created_at: int) -> bool:
         """Tell whether a session that was created then has not ended by its age alone.
 
         Raises TableUnavailable.
@@ -80,7 +80,7 @@ class ServiceSteps:
         services, timeout = self._services, self._services.config.absolute_timeout
         if timeout is not None and has_passed(services.clock, created_at + timeout):
             return False
-        return created_at > (yield from services.not_before.steps.moment())
+        return created_at > await services.not_before.steps.moment()
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def build_keyring(config: conf.Config, table: Table, clock: Clock) -> Keyring:
 
 def _pausing(sleep: Callable[[float], None] | None) -> Callable[[float], Wait]:
     """Return what makes the pauses of the table."""
-    return Pause if sleep is None else lambda seconds: Call(sleep, (seconds,))
+    return Pause if sleep is None else lambda seconds: BlockingCall(sleep, (seconds,))
 
 
 def build_kms_keyring(config: conf.Config) -> KMSKeyring:

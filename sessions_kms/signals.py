@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.dispatch import Signal
 
 from sessions_kms.concurrency.executors import executor, in_thread
-from sessions_kms.concurrency.steps import Call, Steps
+from sessions_kms.concurrency.steps import BlockingCall
 from sessions_kms.format.kinds import SHORT_ID
 
 THREADS: Final = 8  # of receivers, for all event loops of the process
@@ -27,19 +27,19 @@ def announce(signal: Signal, session_id: str, **details: Any) -> None:
     signal.send_robust(sender=None, session=session_id[:SHORT_ID], **details)
 
 
-def announced(signal: Signal, session_id: str, **details: Any) -> Steps[None]:
+async def announced(signal: Signal, session_id: str, **details: Any) -> None:
     """Send a signal about a session, in steps."""
     if signal.has_listeners():
-        yield Telling(partial(announce, signal, session_id, **details))
+        await ReceiverCall(partial(announce, signal, session_id, **details))
 
 
-class Telling(Call):
+class ReceiverCall(BlockingCall):
     """The wait for receivers, which may be a project's own.
 
     Not the request's thread: it may be waiting for what tells (the turn of a load, say).
     """
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         """Have them run in a thread, which keeps no connection of the database for itself.
 
         Nothing of it is refused for being late: what is told has happened.
@@ -51,6 +51,6 @@ class Telling(Call):
 
         close_old_connections()
         try:
-            return self.blocking()
+            return self.block()
         finally:
             close_old_connections()

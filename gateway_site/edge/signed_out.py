@@ -14,7 +14,6 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import SyncAndAsyncMiddleware
 
 ATTRIBUTE = "_gateway_signed_out"  # of a request: True once it signed out, False once in again
@@ -41,9 +40,9 @@ class SignedOutMiddleware(SyncAndAsyncMiddleware):
             return super().__call__(request)
         return self.get_response(request)
 
-    def steps(self, request: HttpRequest) -> Steps[HttpResponseBase]:
+    async def process(self, request: HttpRequest) -> HttpResponseBase:
         """Set the cookie with the answer to a sign-out, take it with that to a sign-in."""
-        return _marked(request, (yield from self.answer(request)))
+        return _marked(request, await self.get_answer(request))
 
 
 def _marked(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

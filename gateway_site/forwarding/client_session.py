@@ -24,7 +24,6 @@ from gateway_site.rules import origin
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from oauth.clients.grants import grants
 from sessions_kms import GrantStore, outages
-from sessions_kms.concurrency.steps import arun
 
 
 class ClientSessionMiddleware(SessionMiddleware):
@@ -97,7 +96,7 @@ def _is_to_be_saved(request: HttpRequest, response: HttpResponse) -> bool:
 
 async def _ended(session: GrantStore, token: str) -> None:
     __traceback_hide__ = True
-    await arun(grants().steps.end(session, access_token=token))
+    await grants().steps.end(session, access_token=token)
 
 
 def _has_nothing(request: HttpRequest) -> bool:

@@ -28,7 +28,6 @@ from oauth.clients.server import authorization_server
 from oauth.provider.config import provider
 from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, about, user_id_of
-from sessions_kms.concurrency.steps import arun
 from sessions_kms.services import services
 
 logger = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class Shown:
 
 async def grants_ahead(asked: Asked) -> list[LiveGrant]:
     """Return the apps of whoever asks, before their page does. Raises StoreUnavailable."""
-    return await arun(live_grants.live_grants_in_steps(services(), user_id_of(asked.user)))
+    return await live_grants.live_grants_in_steps(services(), user_id_of(asked.user))
 
 
 @reads_ahead(grants=grants_ahead)

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from gateway_site.pages.session_label import SignIn
 from sessions_kms import about
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.operations.listing import InspectionSteps, Listing, Row
 from sessions_kms.operations.page_token import start_of, token_of
 from sessions_kms.services import services
@@ -51,28 +50,28 @@ class SessionList:
         self._inspection = InspectionSteps(services(), current)
         self._name = f"sessions of {user_id}"
 
-    def page(self, token: str | None) -> Steps[Page]:
+    async def page(self, token: str | None) -> Page:
         """Return the page that a token leads to. Raises BadSignature or StoreUnavailable."""
         start = None if token is None else start_of(services(), token, listing=self._name)
-        found = yield from self._inspection.of_user(self._user_id, start)
+        found = await self._inspection.of_user(self._user_id, start)
         rows = [row for row in found.rows if not row.current]
-        if start is None and (present := (yield from self._present(found.rows))) is not None:
+        if start is None and (present := await self._present(found.rows)) is not None:
             rows.insert(0, present)
         return Page(
-            (yield from self._shown(rows)),
+            await self._shown(rows),
             older_url=self._older_url(found),
             is_first=start is None,
         )
 
-    def _present(self, found: Sequence[Row]) -> Steps[Row | None]:
+    async def _present(self, found: Sequence[Row]) -> Row | None:
         """Return the present session; the index may lag behind, or have it on a later page."""
         there = next((row for row in found if row.current), None)
-        return there or (yield from self._inspection.present())
+        return there or await self._inspection.present()
 
-    def _shown(self, rows: Sequence[Row]) -> Steps[list[Shown]]:
+    async def _shown(self, rows: Sequence[Row]) -> list[Shown]:
         shown = []
         for row in rows:
-            words = yield from self._inspection.about(row.id)
+            words = await self._inspection.about(row.id)
             if not about.is_of_grant(words):
                 shown.append(Shown(row, SignIn.told_by(words)))
         return shown

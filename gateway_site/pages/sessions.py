@@ -24,7 +24,7 @@ from gateway_site.forwarding.ahead.page import Asked, reads_ahead, taken
 from gateway_site.pages.session_list import AFTER, Page, SessionList
 from oauth.sign_in import click_delay
 from sessions_kms import StoreUnavailable, id_of, user_id_of
-from sessions_kms.concurrency.steps import arun, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Count, Inspection, InspectionSteps
 from sessions_kms.services import services
@@ -48,13 +48,13 @@ def count_of(request: HttpRequest) -> Count | None:
 async def count_ahead(asked: Asked) -> Count:
     """Count the sessions of whoever asks, before their page does. Raises StoreUnavailable."""
     steps = InspectionSteps(services()).count_of_user(user_id_of(asked.user))
-    return await arun(steps)
+    return await steps
 
 
 async def page_ahead(asked: Asked) -> Page:
     """Read the page that is asked for, before it is. Raises BadSignature or StoreUnavailable."""
     listing = SessionList(user_id_of(asked.user), asked.session_key)
-    return await arun(listing.page(asked.query().get(AFTER)))
+    return await listing.page(asked.query().get(AFTER))
 
 
 @reads_ahead(page=page_ahead)
@@ -79,7 +79,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
 def _page(request: HttpRequest) -> Page:
     """Read the page of the address. Raises BadSignature or StoreUnavailable."""
     listing = SessionList(_user_id(request), request.session.session_key)
-    return run(listing.page(request.GET.get(AFTER)))
+    return run_sync(listing.page(request.GET.get(AFTER)))
 
 
 @require_POST

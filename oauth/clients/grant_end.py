@@ -15,7 +15,7 @@ from oauth.provider.revocation import revoke_soon
 from oauth.signals import grant_ended
 from oauth.tokens import vault
 from sessions_kms import SHORT_ID, GrantStore, id_of
-from sessions_kms.concurrency.steps import Call, Steps
+from sessions_kms.concurrency.steps import BlockingCall
 from sessions_kms.grant_store import ending_of
 from sessions_kms.services import Services
 
@@ -36,33 +36,33 @@ class GrantEnd:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def of_key(self, key: str, reason: str, items: Iterable[str]) -> Steps[None]:
+    async def of_key(self, key: str, reason: str, items: Iterable[str]) -> None:
         """End the grant whose session has this key."""
         __traceback_hide__ = True
         grant = GrantStore(key)
-        if (yield from grant.loading()):
-            yield from self.of(grant, reason, items)
+        if await grant.loading():
+            await self.of(grant, reason, items)
         else:  # It has ended, or cannot be read.
-            yield from ending_of(self._services, id_of(key))
+            await ending_of(self._services, id_of(key))
             removal.remove_soon(self._services, items)
 
-    def of(self, grant: GrantStore, reason: str, items: Iterable[str]) -> Steps[None]:
+    async def of(self, grant: GrantStore, reason: str, items: Iterable[str]) -> None:
         """End a grant that was loaded."""
         __traceback_hide__ = True
         held = {name: vault.load(grant, name) for name in vault.providers(grant)}
         session_id = id_of(grant.session_key or "")
-        yield from grant.ending()
+        await grant.ending()
         removal.remove_soon(self._services, items)
-        yield Call(tell, (session_id, reason))
+        await BlockingCall(tell, (session_id, reason))
         for provider, token_set in held.items():
             if token_set is not None:
                 revoke_soon(self._services, provider, token_set)
 
-    def of_id(self, session_id: str, reason: str, items: Iterable[str]) -> Steps[None]:
+    async def of_id(self, session_id: str, reason: str, items: Iterable[str]) -> None:
         """End the grant whose session has this id."""
-        yield from ending_of(self._services, session_id)
+        await ending_of(self._services, session_id)
         removal.remove_soon(self._services, items)
-        yield Call(tell, (session_id, reason))
+        await BlockingCall(tell, (session_id, reason))
 
 
 def tell(session_id: str, reason: str) -> None:

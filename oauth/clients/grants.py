@@ -34,7 +34,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.sign_in.session_user import note_password
 from oauth.tokens import vault
 from sessions_kms import GrantStore, StoreUnavailable, about, id_of, user_id_of
-from sessions_kms.concurrency.steps import Call, Steps, blocking
+from sessions_kms.concurrency.steps import BlockingCall, blocking
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.sealed_items.tokens import NewToken, SealedToken, TokenSteps
 from sessions_kms.services import Services, services
@@ -54,7 +54,7 @@ class GrantSteps:
         self._ends = GrantEnd(services)
         self._known = KnownGrants(services.clock)
 
-    def allow(
+    async def allow(
         self,
         user: AbstractBaseUser,
         consent: Consent,
@@ -62,7 +62,7 @@ class GrantSteps:
         token_set: TokenSet,
         *,
         backend: str,
-    ) -> Steps[Allowed]:
+    ) -> Allowed:
         """Begin a grant; return the code for the client, good for a minute and one use.
 
         ``backend`` is the dotted path by which the person signed in (the browser session's
@@ -70,7 +70,7 @@ class GrantSteps:
         lately.
         """
         __traceback_hide__ = True
-        ended = yield Call(live_grants.make_room, (self._services, user_id_of(user)))
+        ended = await BlockingCall(live_grants.make_room, (self._services, user_id_of(user)))
         stored = GrantStore()
         stored[SESSION_KEY] = user_id_of(user)
         stored[BACKEND_SESSION_KEY] = backend
@@ -79,17 +79,17 @@ class GrantSteps:
         stored[about.ABOUT] = words_of(consent, provider_id)
         vault.store(stored, provider_id, token_set)
         # The provider may have to be asked whether it logs out by the back channel.
-        yield Call(session_links.keep, (stored, provider_id, token_set, self._link_kinds))
+        await BlockingCall(session_links.keep, (stored, provider_id, token_set, self._link_kinds))
         live_grants.link(stored, user_id_of(user))
         stored.set_expiry(UNREDEEMED_AGE)
-        yield from stored.creating()
+        await stored.creating()
         key = stored.session_key or ""
         code, content = token.new(token.CODE), _sealed(key, consent)
         ends = int(self._services.clock()) + CODE_AGE
-        yield from self._tokens.begin(NewToken(code, content.to_bytes(), ends))
+        await self._tokens.begin(NewToken(code, content.to_bytes(), ends))
         return Allowed(code, tuple(ended))
 
-    def redeem(
+    async def redeem(
         self,
         code: str,
         *,
@@ -99,7 +99,7 @@ class GrantSteps:
         resource: str | None,
         arrived_at: float,
         welcomes: Welcomes,
-    ) -> Steps[Issued]:
+    ) -> Issued:
         """Give the first pair of tokens for a code.
 
         ``arrived_at`` is the services' clock at the arrival of the request. ``welcomes`` tells
@@ -120,9 +120,9 @@ class GrantSteps:
                 raise InvalidGrant
             _check_resource(grant, resource)
 
-        return (yield from self._issued(code, check, arrived_at))
+        return await self._issued(code, check, arrived_at)
 
-    def refresh(
+    async def refresh(
         self,
         refresh_token: str,
         *,
@@ -131,7 +131,7 @@ class GrantSteps:
         scope: str | None,
         arrived_at: float,
         welcomes: Welcomes,
-    ) -> Steps[Issued]:
+    ) -> Issued:
         """Give the next pair for a refresh token.
 
         ``arrived_at`` is the services' clock at the arrival of the request. Raises InvalidGrant;
@@ -148,9 +148,9 @@ class GrantSteps:
             if not set((scope or "").split()) <= set(grant.scope.split()):
                 raise InvalidScope
 
-        return (yield from self._issued(refresh_token, check, arrived_at))
+        return await self._issued(refresh_token, check, arrived_at)
 
-    def revoke(self, any_token: str, *, client_id: str) -> Steps[None]:
+    async def revoke(self, any_token: str, *, client_id: str) -> None:
         """End the grant of a token of this client, here and at the provider (RFC 7009).
 
         An unknown token is no error. Nor is a code, which ends nothing: it has been through a
@@ -160,32 +160,32 @@ class GrantSteps:
         __traceback_hide__ = True
         if not token.is_token(any_token) or token.is_token(any_token, token.CODE):
             return
-        found = yield from self._tokens.find(any_token)
+        found = await self._tokens.find(any_token)
         if isinstance(found, TokenTombstone):
-            yield from self._ends.of_id(found.session, REVOKED, [found.id])
+            await self._ends.of_id(found.session, REVOKED, [found.id])
         if not isinstance(found, SealedToken):
             return
         grant = SealedGrant.from_bytes(found.content)
         if grant.client_id != client_id:
             raise InvalidGrant
         key, items = grant.key, items_of(grant, found.id)
-        if key is None and (content := (yield from self._tokens.answer(any_token))) is not None:
+        if key is None and (content := await self._tokens.answer(any_token)) is not None:
             answer = Answer.from_bytes(content)
             key, items = answer.key, items + items_answered(answer, self._tokens.id_of)
         if key is None:
-            yield from self._ends.of_id(grant.session, REVOKED, items)
+            await self._ends.of_id(grant.session, REVOKED, items)
         else:
-            yield from self._ends.of_key(key, REVOKED, items)
+            await self._ends.of_key(key, REVOKED, items)
 
-    def end(self, stored: GrantStore, *, access_token: str) -> Steps[None]:
+    async def end(self, stored: GrantStore, *, access_token: str) -> None:
         """End a grant that `session` returned for a token, here and at the provider."""
         __traceback_hide__ = True
         known = None
         with suppress(StoreUnavailable):  # Then what the token names stays, and opens nothing.
-            known = yield from self._known_of(access_token)
-        yield from self._ends.of(stored, REVOKED, () if known is None else known.items)
+            known = await self._known_of(access_token)
+        await self._ends.of(stored, REVOKED, () if known is None else known.items)
 
-    def session(self, access_token: str, *, upstream: str) -> Steps[GrantStore | None]:
+    async def session(self, access_token: str, *, upstream: str) -> GrantStore | None:
         """Return the loaded session of the grant that an access token is good for now.
 
         None where that is nothing at this upstream. Whether its person is active is the
@@ -194,27 +194,27 @@ class GrantSteps:
         __traceback_hide__ = True
         if not token.is_token(access_token, token.ACCESS):
             return None
-        known = yield from self._known_of(access_token)
+        known = await self._known_of(access_token)
         if known is None or known.upstream != upstream:
             return None
         stored = GrantStore(known.key)
-        is_there = yield from stored.loading()
-        yield from self._forget_answer(known)
+        is_there = await stored.loading()
+        await self._forget_answer(known)
         return stored if is_there else None
 
-    def _issued(
+    async def _issued(
         self, presented: str, check: Callable[[SealedGrant], None], arrived_at: float
-    ) -> Steps[Issued]:
+    ) -> Issued:
         __traceback_hide__ = True
         spending = Presented(presented, check, arrived_at)
-        return Spending(self._services, self._lifetimes, spending).issued()
+        return await Spending(self._services, self._lifetimes, spending).issued()
 
-    def _known_of(self, access_token: str) -> Steps[KnownGrant | None]:
+    async def _known_of(self, access_token: str) -> KnownGrant | None:
         __traceback_hide__ = True
         token_id = self._tokens.id_of(access_token)
         if (known := self._known.find(token_id)) is not None:
             return known
-        found = yield from self._tokens.find(access_token)
+        found = await self._tokens.find(access_token)
         if not isinstance(found, SealedToken):
             return None
         grant = SealedGrant.from_bytes(found.content)
@@ -225,7 +225,7 @@ class GrantSteps:
         self._known.keep(token_id, known)
         return known
 
-    def _forget_answer(self, known: KnownGrant) -> Steps[None]:
+    async def _forget_answer(self, known: KnownGrant) -> None:
         """Have what was answered for the token before this one gone, once the grace is over.
 
         Until then that one, KMS and the table open the grant.
@@ -235,7 +235,7 @@ class GrantSteps:
             return
         if self._known.is_forgotten(previous.id):
             return
-        if (yield from self._tokens.forget(previous.id)):
+        if await self._tokens.forget(previous.id):
             self._known.forgot(previous.id)
 
     @property

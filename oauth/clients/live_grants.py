@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.base import SessionBase
 from oauth.clients.grant_end import ENDED, TOO_MANY, tell
 from oauth.clients.told import ToldGrant
 from oauth.logout import session_links
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.operations import ending
 from sessions_kms.operations.listing import Inspection, InspectionSteps, Row
 from sessions_kms.services import Services
@@ -44,17 +44,17 @@ def link(stored: SessionBase, user_id: str) -> None:
 
 def live_grants(services: Services, user_id: str) -> list[LiveGrant]:
     """Return the grants of a person, newest first. Raises StoreUnavailable."""
-    return run(live_grants_in_steps(services, user_id))
+    return run_sync(live_grants_in_steps(services, user_id))
 
 
-def live_grants_in_steps(services: Services, user_id: str) -> Steps[list[LiveGrant]]:
+async def live_grants_in_steps(services: Services, user_id: str) -> list[LiveGrant]:
     """Return the same, in steps."""
     inspection = InspectionSteps(services)
-    found = yield from inspection.linked_ids_of_user(user_id, _name(user_id))
-    rows = yield from inspection.rows_of_user(user_id, found[:LISTED_MAX])
+    found = await inspection.linked_ids_of_user(user_id, _name(user_id))
+    rows = await inspection.rows_of_user(user_id, found[:LISTED_MAX])
     grants = []
     for row in rows:
-        told = ToldGrant.in_words((yield from inspection.about(row.id)))
+        told = ToldGrant.in_words(await inspection.about(row.id))
         if told is not None:
             grants.append(LiveGrant(row, told))
     return grants

@@ -33,7 +33,6 @@ from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
 from oauth.clients.sealed_grant import Answer, SealedGrant
 from oauth.sign_in.session_user import get_user, is_behind
 from sessions_kms import GrantStore, StoreUnavailable
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread
 from sessions_kms.exceptions import FateUnknown
 from sessions_kms.format.token_tombstone import TokenTombstone
@@ -69,28 +68,28 @@ class Spending:
         self._tokens = TokenSteps(services, removal.of_expired(services))
         self._ends = GrantEnd(services)
 
-    def issued(self) -> Steps[Issued]:
+    async def issued(self) -> Issued:
         """Return the next pair, or the one that was given for it.
 
         Raises GrantError, or TooManyRefreshes, which spends nothing.
         """
         __traceback_hide__ = True
-        found, grant = yield from self._looked_up()
+        found, grant = await self._looked_up()
         if isinstance(found, TokenTombstone) or isinstance(grant, TokenTombstone):
-            return (yield from self._again(found, grant))
+            return await self._again(found, grant)
         if grant.key is None:
-            return (yield from self._again(found, grant))
+            return await self._again(found, grant)
         self._check_rate(grant)
-        stored = yield from self._saved(grant.key)
+        stored = await self._saved(grant.key)
         spent = Spent(token=self._presented.token, found=found, grant=grant)
         pair = next_pair(self._tokens, self._lifetimes, spent, stored)
         removal.remove_soon(self._services, pair.succession.expired)
-        if not (yield from self._is_done(pair.exchange)):
-            found, grant = yield from self._looked_up()
+        if not await self._is_done(pair.exchange):
+            found, grant = await self._looked_up()
             if isinstance(grant, SealedGrant) and grant.key is not None:
                 raise StoreUnavailable(UNTOLD)
-            if found.stamp != pair.exchange.stamp and not (yield from self._is_made(pair, found)):
-                return (yield from self._again(found, grant))
+            if found.stamp != pair.exchange.stamp and not await self._is_made(pair, found):
+                return await self._again(found, grant)
         removal.remove_soon(self._services, pair.succession.surplus)
         return pair.answer.issued(self._services.clock())
 
@@ -100,10 +99,10 @@ class Spending:
         if wait:
             raise TooManyRefreshes(wait)
 
-    def _looked_up(self) -> Steps[tuple[Stands, Opens]]:
+    async def _looked_up(self) -> tuple[Stands, Opens]:
         """Return what stands, and what that opens, if it may be used so."""
         __traceback_hide__ = True
-        found = yield from self._tokens.find(self._presented.token)
+        found = await self._tokens.find(self._presented.token)
         if found is None:
             raise InvalidGrant
         if isinstance(found, TokenTombstone):
@@ -112,14 +111,14 @@ class Spending:
         self._presented.check(grant)
         return found, grant
 
-    def _saved(self, key: str) -> Steps[GrantStore]:
+    async def _saved(self, key: str) -> GrantStore:
         """Return the session once it is saved as one that goes on."""
         __traceback_hide__ = True
-        stored = yield from self._loaded(key)
+        stored = await self._loaded(key)
         stored.set_expiry(None)  # Its code is redeemed: from now on it idles as any session.
         stored[REFRESHED] = int(self._services.clock())
         try:
-            yield from stored.saving()
+            await stored.saving()
         except UpdateError:
             ended = True
         else:
@@ -128,25 +127,25 @@ class Spending:
             raise InvalidGrant
         return stored
 
-    def _loaded(self, key: str) -> Steps[GrantStore]:
+    async def _loaded(self, key: str) -> GrantStore:
         """Return the session, if it lives and its person may sign in."""
         __traceback_hide__ = True
         stored = GrantStore(key)
-        if not (yield from stored.loading()):
+        if not await stored.loading():
             raise InvalidGrant
-        if not (yield CallInDjangosThread(_has_person, (stored,))):
+        if not await CallInDjangosThread(_has_person, (stored,)):
             raise InvalidGrant
         return stored
 
-    def _is_done(self, exchange: Exchange) -> Steps[bool]:
+    async def _is_done(self, exchange: Exchange) -> bool:
         """Spend the token; False where only what stands can tell, or another was first."""
         __traceback_hide__ = True
         try:
-            return (yield from self._tokens.exchange(exchange))
+            return await self._tokens.exchange(exchange)
         except FateUnknown:
             return False
 
-    def _is_made(self, pair: NextPair, found: Stands) -> Steps[bool]:
+    async def _is_made(self, pair: NextPair, found: Stands) -> bool:
         """Tell by a pair whether its exchange was made, where a tombstone is all that is left.
 
         Another process of the client got the same pair by then, and went on from it.
@@ -154,9 +153,9 @@ class Spending:
         __traceback_hide__ = True
         if not isinstance(found, TokenTombstone):
             return False
-        return (yield from self._tokens.find(pair.answer.refresh_token)) is not None
+        return await self._tokens.find(pair.answer.refresh_token) is not None
 
-    def _again(self, found: Stands, spent: Opens) -> Steps[Issued]:
+    async def _again(self, found: Stands, spent: Opens) -> Issued:
         """Answer a spent token as before; refuse it; or end the grant.
 
         What it opens was checked, so that a code ends nothing without its verifier.
@@ -165,33 +164,33 @@ class Spending:
         is_code = token.is_token(self._presented.token, token.CODE)
         grace = CODE_GRACE if is_code else self._lifetimes.refresh_grace
         if self._presented.arrived_at - (spent.spent_at or 0) > grace:
-            yield from self._end(found, spent)
+            await self._end(found, spent)
         elif isinstance(spent, SealedGrant) and not is_code:
-            return (yield from self._answered())
+            return await self._answered()
         raise InvalidGrant
 
-    def _answered(self) -> Steps[Issued]:
+    async def _answered(self) -> Issued:
         """Return what was answered before, while the grant lives."""
         __traceback_hide__ = True
-        content = yield from self._tokens.answer(self._presented.token)
+        content = await self._tokens.answer(self._presented.token)
         if content is None:
-            yield from self._looked_up()  # A grant's end deletes a spent token before its answer.
+            await self._looked_up()  # A grant's end deletes a spent token before its answer.
             raise StoreUnavailable(UNTOLD)  # Only who was held up asks once the grace is over.
         answer = Answer.from_bytes(content)
-        yield from self._loaded(answer.key)
+        await self._loaded(answer.key)
         return answer.issued(self._services.clock())
 
-    def _end(self, found: Stands, spent: Opens) -> Steps[None]:
+    async def _end(self, found: Stands, spent: Opens) -> None:
         """End the grant: with what it has at the provider, while the answer tells its key."""
         __traceback_hide__ = True
         items = [found.id] if isinstance(spent, TokenTombstone) else items_of(spent, found.id)
-        content = yield from self._tokens.answer(self._presented.token)
+        content = await self._tokens.answer(self._presented.token)
         if content is None:
-            yield from self._ends.of_id(spent.session, REUSED, items)
+            await self._ends.of_id(spent.session, REUSED, items)
             return
         answer = Answer.from_bytes(content)
         items += items_answered(answer, self._tokens.id_of)
-        yield from self._ends.of_key(answer.key, REUSED, items)
+        await self._ends.of_key(answer.key, REUSED, items)
 
 
 def _has_person(stored: GrantStore) -> bool:

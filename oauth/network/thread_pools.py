@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessions_kms.concurrency.executors import executor
+from sessions_kms.concurrency.steps import Wait
 
 THREADS = 16  # for each configured provider
 
@@ -19,8 +20,8 @@ def pool(provider: str) -> ThreadPoolExecutor:
 
 
 @dataclass(frozen=True)
-class Result:
-    """The wait for what a thread makes (`sessions_kms.concurrency.steps`), so many seconds long.
+class Result(Wait):
+    """The wait for what a thread makes, so many seconds long.
 
     Raises TimeoutError where it takes longer; the thread goes on.
     """
@@ -28,11 +29,11 @@ class Result:
     future: "Future[Any]" = field(repr=False)
     seconds: float
 
-    def blocking(self) -> Any:
+    def block(self) -> Any:
         """Wait in this thread."""
         return self.future.result(self.seconds)
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         """Wait in the event loop."""
         waited = asyncio.wrap_future(self.future)
         waited.add_done_callback(_seen)

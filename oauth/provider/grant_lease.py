@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from oauth.provider.token_set import TokenSet
 from sessions_kms import Leases, StoreUnavailable
-from sessions_kms.concurrency.steps import Pause, Steps
+from sessions_kms.concurrency.steps import Pause
 from sessions_kms.services import Services
 
 LEASE = 15  # seconds; longer than a provider may take for one answer
@@ -71,7 +71,7 @@ class GrantLease:
         self._secret = held.grant_secret
         self._holder = secrets.token_hex(16)
 
-    def claimed(self, patience: float) -> Steps[Claimed]:
+    async def claimed(self, patience: float) -> Claimed:
         """Hold the lease from now on, or find what came of the token set by another's hand.
 
         Whoever holds it already is waited for, so many seconds. Raises Taken, StoreUnavailable.
@@ -79,7 +79,7 @@ class GrantLease:
         __traceback_hide__ = True
         waited = 0.0
         while True:
-            claim = yield from self._leases.steps.claim(self._secret, self._holder, seconds=LEASE)
+            claim = await self._leases.steps.claim(self._secret, self._holder, seconds=LEASE)
             if claim.result is not None:
                 return Claimed(Outcome.opened(claim.result), waited)
             if claim.held:
@@ -87,23 +87,23 @@ class GrantLease:
             if waited >= patience:
                 raise Taken
             pause = min(random.uniform(*POLL), max(claim.wait, POLL[0]))  # noqa: S311 - spreads
-            yield Pause(pause, self._services.sleep)
+            await Pause(pause, self._services.sleep)
             waited += pause
 
-    def renewed(self) -> Steps[None]:
+    async def renewed(self) -> None:
         """Hold it longer. Where that cannot be done now, it may be done later."""
         with suppress(StoreUnavailable):
-            yield from self._leases.steps.renew(self._secret, self._holder, seconds=LEASE)
+            await self._leases.steps.renew(self._secret, self._holder, seconds=LEASE)
 
-    def released(self) -> Steps[None]:
+    async def released(self) -> None:
         """Give it up with no outcome. Where that cannot be done, it ends by itself."""
         with suppress(StoreUnavailable):
-            yield from self._leases.steps.release(self._secret, self._holder)
+            await self._leases.steps.release(self._secret, self._holder)
 
-    def shortened(self, *, keep: int) -> Steps[None]:
+    async def shortened(self, *, keep: int) -> None:
         """Keep an outcome for so many seconds at most. That is only thrift: it may fail."""
         with suppress(StoreUnavailable):
-            yield from self._leases.steps.shorten(self._secret, keep=keep)
+            await self._leases.steps.shorten(self._secret, keep=keep)
 
     def complete(self, outcome: Outcome, *, keep: int) -> bool:
         """Keep the outcome for so many seconds; False when the lease went to another.

@@ -19,7 +19,7 @@ from oauth.provider.config import Provider
 from oauth.provider.grant_lease import GrantLease, Outcome, Taken
 from oauth.provider.token_set import TokenSet
 from sessions_kms import StoreUnavailable
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class _Revocation:
         try:
             while True:
                 lease = GrantLease(self._services, held)
-                claimed = run(lease.claimed(patience))
+                claimed = run_sync(lease.claimed(patience))
                 patience -= claimed.waited
                 if claimed.outcome is not None:
                     if claimed.outcome.token_set is None:

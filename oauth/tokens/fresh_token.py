@@ -23,9 +23,8 @@ from oauth.tokens.refresh_coordinator import WAIT_MAX, WORK_MAX, Refresh
 from oauth.tokens.repository import Stored, TokenRepository
 from oauth.tokens.turns import Busy, InTurn
 from sessions_kms import SHORT_ID, StoreUnavailable, id_of
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.services import Services
-from sessions_kms.signals import Telling
+from sessions_kms.signals import ReceiverCall
 
 GENERATIONS = 5  # of token sets that one call passes through
 
@@ -43,14 +42,14 @@ class FreshToken:
     provider: Provider
     refused: TokenSet | None = field(default=None, repr=False)
 
-    def steps(self) -> Steps[TokenSet]:
+    async def steps(self) -> TokenSet:
         """Return the token set. Raises as `oauth.get_token` says."""
-        held = yield from self._repository.at_hand()
+        held = await self._repository.at_hand()
         if self._freshness.is_good(held):
             return held
         lasts = self._freshness.lasts(held)
         try:
-            stored = yield self._in_turn(held, lasts)
+            stored = await self._in_turn(held, lasts)
         except Busy:
             if not lasts:
                 raise
@@ -73,65 +72,65 @@ class FreshToken:
             steps=lambda: self._turn(held.subject, lasts),
         )
 
-    def _turn(self, subject: str, lasts: bool) -> Steps[Stored | None]:
+    async def _turn(self, subject: str, lasts: bool) -> Stored | None:
         """Refresh, which is finished even if the caller is cancelled.
 
         None where that cannot be done, and what is held ``lasts``. Whoever may not sign in any
         more gets nothing, however long it would last.
         """
         try:
-            return (yield from self._refreshed(patient=not lasts))
+            return await self._refreshed(patient=not lasts)
         except NoLongerAllowed:
-            yield from self._end(subject)
+            await self._end(subject)
             raise
         except (ProviderUnavailable, ReauthenticationRequired, StoreUnavailable):
             if not lasts:
                 raise
             return None
 
-    def _refreshed(self, *, patient: bool) -> Steps[Stored]:
+    async def _refreshed(self, *, patient: bool) -> Stored:
         """Return the good token set that the session holds, or holds from now on."""
         for _ in range(GENERATIONS):
-            stored: Stored = yield from self._repository.stored()
+            stored: Stored = await self._repository.stored()
             held = stored.token_set
             if self._freshness.is_good(held):
                 return stored
             self._freshness.require_renewable(held)
             refresh = Refresh(self.services, self.provider, held)
-            new = yield from self._successor(refresh, patient=patient)
+            new = await self._successor(refresh, patient=patient)
             if new is None:
                 continue
-            kept = yield from self._repository.replaced(held, new)
+            kept = await self._repository.replaced(held, new)
             is_made = refresh.is_made and kept.token_set.grant_secret == new.grant_secret
             if is_made:
-                yield from refresh.saved()
-                yield Telling(self._announce)
+                await refresh.saved()
+                await ReceiverCall(self._announce)
             if is_made or self._freshness.is_good(kept.token_set):
                 return kept
         raise ProviderUnavailable("The provider's tokens expire as soon as they are issued.")
 
-    def _successor(self, refresh: Refresh, *, patient: bool) -> Steps[TokenSet | None]:
+    async def _successor(self, refresh: Refresh, *, patient: bool) -> TokenSet | None:
         """Return the successor of a token set; None when the session has another one by now."""
-        found = yield from refresh.found(patient=patient)
+        found = await refresh.found(patient=patient)
         if found is not None:
             return found
         try:
             # The lease is held since a moment ago: others may have been here before that.
-            current = yield from self._repository.stored()
+            current = await self._repository.stored()
             if current.token_set.grant_secret != refresh.held.grant_secret:
                 return None
-            return (yield from refresh.made())
+            return await refresh.made()
         finally:
-            yield from refresh.given_up()
+            await refresh.given_up()
 
-    def _end(self, subject: str) -> Steps[None]:
+    async def _end(self, subject: str) -> None:
         """End what was begun with an account that may not sign in any more."""
-        others = yield from self._repository.ended(subject)
+        others = await self._repository.ended(subject)
         if others is None:
             return
         for name, token_set in others.items():
             revoke_soon(self.services, name, token_set)
-        yield Telling(self._tell_refused, (subject,))
+        await ReceiverCall(self._tell_refused, (subject,))
 
     def _tell_refused(self, subject: str) -> None:
         account_refused.send(sender=None, provider=self.provider.name, subject=subject)

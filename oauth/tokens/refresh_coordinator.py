@@ -30,7 +30,6 @@ from oauth.provider.token_set import TokenSet
 from oauth.telemetry import telemetry
 from oauth.tokens.refresh_request import NOT_ALLOWED, GrantRefused, refresh
 from sessions_kms import StoreUnavailable
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class Refresh:
         self._work: Future[TokenSet] | None = None
         self._is_decided = False  # The provider answered, and the lease keeps what.
 
-    def found(self, *, patient: bool) -> Steps[TokenSet | None]:
+    async def found(self, *, patient: bool) -> TokenSet | None:
         """Return the successor that another made; None where it is to be made here.
 
         Who is not patient does not wait for another's refresh. Raises ReauthenticationRequired,
@@ -70,7 +69,7 @@ class Refresh:
         if _resting.holds(self.held.grant_secret, self._services.clock()):
             raise ProviderUnavailable("The provider could not be asked a moment ago.")
         try:
-            claimed = yield from self._lease.claimed(WAIT_MAX if patient else 0)
+            claimed = await self._lease.claimed(WAIT_MAX if patient else 0)
         except Taken:
             if patient:
                 self._rest()
@@ -78,13 +77,13 @@ class Refresh:
         telemetry.record("lease.wait", claimed.waited, provider=self._provider.name)
         return None if claimed.outcome is None else _token_set(claimed.outcome)
 
-    def made(self) -> Steps[TokenSet]:
+    async def made(self) -> TokenSet:
         """Ask the provider for the successor, and keep it for all. Raises as `found` does."""
         try:
             # Nothing is spent that could not be sealed, nor while KMS has to be asked first.
-            yield from self._services.steps.sealing_key()
+            await self._services.steps.sealing_key()
             self._work = pool(self._provider.name).submit(self._refresh_and_seal)
-            token_set = yield from self._awaited(self._work)
+            token_set = await self._awaited(self._work)
         except ProviderUnavailable:
             self._rest()
             raise
@@ -94,7 +93,7 @@ class Refresh:
         self._is_decided = self.is_made = True
         return token_set
 
-    def given_up(self) -> Steps[None]:
+    async def given_up(self) -> None:
         """Leave the lease to others, unless it keeps an answer, or may yet.
 
         A call that still runs may bring one: its lease ends by itself.
@@ -102,25 +101,25 @@ class Refresh:
         if self._is_decided:
             return
         if self._work is None or self._work.cancel() or self._work.done():
-            yield from self._lease.released()
+            await self._lease.released()
 
-    def saved(self) -> Steps[None]:
+    async def saved(self) -> None:
         """Keep the successor no longer than stale copies may need it."""
-        yield from self._lease.shortened(keep=KEPT)
+        await self._lease.shortened(keep=KEPT)
 
-    def _awaited(self, work: Future[TokenSet]) -> Steps[TokenSet]:
+    async def _awaited(self, work: Future[TokenSet]) -> TokenSet:
         """Wait for the answer, renewing the lease meanwhile."""
         waited = 0.0
         while True:
             try:
-                token_set: TokenSet = yield Result(work, RENEW_EVERY)
+                token_set: TokenSet = await Result(work, RENEW_EVERY)
             except TimeoutError:
                 waited += RENEW_EVERY
             else:
                 return token_set
             if waited >= WORK_MAX:
                 raise ProviderUnavailable("The provider answers too slowly.")
-            yield from self._lease.renewed()
+            await self._lease.renewed()
 
     def _refresh_and_seal(self) -> TokenSet:
         """Ask the provider and keep what it says. Runs in a thread that nobody cancels."""

@@ -17,25 +17,25 @@ from oauth.exceptions import NotConnected, ReauthenticationRequired
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.ended_grants import is_ended
-from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.steps import Wait
 from sessions_kms.services import Services
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SessionCall:
+class SessionCall(Wait):
     """A method of a session that waits for the store; Django gives each an async twin."""
 
     session: SessionBase = field(repr=False)
     method: Literal["get", "save", "flush"]
     args: tuple[Any, ...] = ()
 
-    def blocking(self) -> Any:
+    def block(self) -> Any:
         """Call it in this thread."""
         return getattr(self.session, self.method)(*self.args)
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         """Await its twin."""
         return await getattr(self.session, f"a{self.method}")(*self.args)
 
@@ -56,29 +56,29 @@ class TokenRepository:
         self._session = session
         self._provider = provider
 
-    def at_hand(self) -> Steps[TokenSet]:
+    async def at_hand(self) -> TokenSet:
         """Return what the request's own session holds. Raises as `stored` does."""
-        return (yield from self._required(self._session))
+        return await self._required(self._session)
 
-    def stored(self) -> Steps[Stored]:
+    async def stored(self) -> Stored:
         """Return what the session holds as it is stored now.
 
         Raises NotConnected for nothing, ReauthenticationRequired for a grant that was ended.
         """
         session = self._reloaded()
-        return Stored((yield from self._required(session)), session)
+        return Stored(await self._required(session), session)
 
-    def replaced(self, old: TokenSet, new: TokenSet) -> Steps[Stored]:
+    async def replaced(self, old: TokenSet, new: TokenSet) -> Stored:
         """Put a token set in the place of another one, and return what is stored then.
 
         That is the new one, unless a sign-in came between. Raises NotConnected when the session
         or the connection has ended meanwhile.
         """
         session = self._reloaded()
-        held = yield from self._held(session)
+        held = await self._held(session)
         if held is not None and held.grant_secret == old.grant_secret:
             vault.store(session, self._provider, new)
-            held = yield from self._kept(session)
+            held = await self._kept(session)
         if held is None:
             logger.warning(
                 "A session ended, or changed its key, while its token of %s was refreshed. Who "
@@ -88,21 +88,21 @@ class TokenRepository:
             raise NotConnected("The session or the connection has ended meanwhile.")
         return Stored(held, session)
 
-    def ended(self, subject: str) -> Steps[dict[str, TokenSet] | None]:
+    async def ended(self, subject: str) -> dict[str, TokenSet] | None:
         """End a session that was begun with this account, and return what else it held.
 
         One that was begun with another account loses the connection only. None where there was
         nothing to end.
         """
         session = self._reloaded()
-        if (yield from self._held(session)) is None:
+        if await self._held(session) is None:
             return None
         if vault.is_signed_in_with(session, self._provider, subject):
             others = vault.others(session, self._provider)
-            yield SessionCall(session, "flush")
+            await SessionCall(session, "flush")
             return others
         vault.drop(session, self._provider)
-        yield from self._kept(session)
+        await self._kept(session)
         return {}
 
     def adopt(self, stored: Stored) -> TokenSet:
@@ -117,26 +117,26 @@ class TokenRepository:
             raise NotConnected("The session is another person's by now.") from None
         return stored.token_set
 
-    def _required(self, session: SessionBase) -> Steps[TokenSet]:
-        held = yield from self._held(session)
+    async def _required(self, session: SessionBase) -> TokenSet:
+        held = await self._held(session)
         if held is None:
             raise NotConnected("The session holds no token of this provider.")
-        if (yield from is_ended(self._services, self._provider, held)):
+        if await is_ended(self._services, self._provider, held):
             raise ReauthenticationRequired("An operator ended the grants of that time.")
         return held
 
-    def _held(self, session: SessionBase) -> Steps[TokenSet | None]:
+    async def _held(self, session: SessionBase) -> TokenSet | None:
         key = vault.session_key(self._provider)
         # One that is loaded has nothing to wait for, which is so of nearly every call.
         is_loaded = hasattr(session, "_session_cache")
-        data = session.get(key) if is_loaded else (yield SessionCall(session, "get", (key,)))
+        data = session.get(key) if is_loaded else await SessionCall(session, "get", (key,))
         return vault.read(data, self._provider)
 
-    def _kept(self, session: SessionBase) -> Steps[TokenSet | None]:
+    async def _kept(self, session: SessionBase) -> TokenSet | None:
         """Save, and return what is held afterwards: another request may have dropped it."""
         if session is not self._session:
             try:
-                yield SessionCall(session, "save")
+                await SessionCall(session, "save")
             except UpdateError:
                 return None
         return vault.load(session, self._provider)

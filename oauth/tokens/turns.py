@@ -10,7 +10,7 @@ a provider that is slow with one account would otherwise take all threads that a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Coroutine, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -21,7 +21,7 @@ from oauth.network.sql_connections import give_back
 from oauth.network.thread_pools import THREADS
 from sessions_kms import StoreUnavailable
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import Wait, run_sync
 from sessions_kms.concurrency.turn import Turn
 
 TASKS_MAX = 1024  # of one process, those that wait included
@@ -72,8 +72,8 @@ class Turns:
 
 
 @dataclass
-class InTurn:
-    """The wait for steps that one at a time does in this process, of all with the same name.
+class InTurn(Wait):
+    """Work that one at a time does in this process, of all with the same name.
 
     ``account`` is whose they are, at which provider: a few of one account are done at one time.
     ``patience`` is how many seconds each turn is waited for. Raises Busy, and what the steps
@@ -83,39 +83,39 @@ class InTurn:
     name: str = field(repr=False)  # a grant secret
     account: tuple[str, str] = field(repr=False)
     patience: float
-    steps: Callable[[], Steps[Any]] = field(repr=False)
+    steps: Callable[[], Coroutine[Any, Any, Any]] = field(repr=False)
     has_begun: bool = field(default=False, init=False)
 
-    def blocking(self) -> Any:
+    def block(self) -> Any:
         """Do the steps in this thread."""
         give_back()  # The turn, the lease and the provider may all take long.
-        return run(self._in_turn())
+        return run_sync(self._in_turn())
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         """Do them in the event loop, to their end once they have begun."""
         return await _refreshes.finish(self._in_turn(), lambda: self.has_begun)
 
-    def _in_turn(self) -> Steps[Any]:
+    async def _in_turn(self) -> Any:
         with _turns.of(self.name) as turn:
-            yield from self._come(turn)
+            await self._come(turn)
             try:
-                return (yield from self._of_account())
+                return await self._of_account()
             finally:
                 turn.give_back()
 
-    def _of_account(self) -> Steps[Any]:
+    async def _of_account(self) -> Any:
         with _accounts.of(*((*self.account, each) for each in range(PER_ACCOUNT))) as turn:
-            yield from self._come(turn)
+            await self._come(turn)
             self.has_begun = True
             try:
-                return (yield from self.steps())
+                return await self.steps()
             finally:
                 turn.give_back()
 
-    def _come(self, turn: Turn) -> Steps[None]:
+    async def _come(self, turn: Turn) -> None:
         """Wait for a turn, and take it. Raises Busy."""
         try:
-            yield from turn.take(within=self.patience)
+            await turn.take(within=self.patience)
         except StoreUnavailable:
             raise Busy from None
 

@@ -20,7 +20,7 @@ from sessions_kms.aws.retrying import (
     seconds_told,
 )
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Pause, Steps, Wait
+from sessions_kms.concurrency.steps import Pause, Wait
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -53,20 +53,20 @@ class Service:
         self.circuit = Circuit(name)
         self._retries = Retries(name)
 
-    def ask(
+    async def ask(
         self, ask: Wait, *, probe: Callable[[], Wait] | None = None, attempts: int = ATTEMPTS
-    ) -> Steps[Answer]:
+    ) -> Answer:
         """Ask until there is an answer, as often and as long as the caller's `deadline.call` lets.
 
         ``probe`` gives what asks for something that changes nothing, the same thing by default.
         Raises what boto raises, GarbledAnswer, NotBegun, OutOfTime, or CircuitOpen.
         """
         if self.circuit.is_open:
-            yield from self.circuit.passed(partial(_probed, probe, ask))
+            await self.circuit.passed(partial(_probed, probe, ask))
             if not deadline.has_time_for(0):  # It was the probe, which took what there was.
                 raise deadline.OutOfTime
         try:
-            answer: Answer = yield ask
+            answer: Answer = await ask
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is judged below
             failure: Exception | None = exc
         else:  # Nearly always: nothing was made yet for what else may become of a call.
@@ -75,22 +75,22 @@ class Service:
             self._retries.answered(UNTRIED)
             return answer
         try:
-            return (yield from self._again(ask, failure, probe, attempts))
+            return await self._again(ask, failure, probe, attempts)
         finally:
             failure = None  # Its traceback has this frame: each would keep the other.
 
-    def _again(
+    async def _again(
         self,
         ask: Wait,
         failure: Exception | None,
         probe: Callable[[], Wait] | None,
         attempts: int,
-    ) -> Steps[Answer]:
+    ) -> Answer:
         """Go on from a first attempt that failed."""
         retries = self._retries.of_call(attempts)
         while True:
             try:
-                answer = yield from _signed_in_time(ask, failure)
+                answer = await _signed_in_time(ask, failure)
             except Exception as exc:
                 failure = None
                 self.circuit.heard(_outcome(exc), partial(_probed, probe, ask))
@@ -101,7 +101,7 @@ class Service:
                 self.circuit.answered()
                 retries.answered()
                 return answer
-            yield Pause(pause, retrying.sleep)
+            await Pause(pause, retrying.sleep)
 
     def _pause_after(self, exc: Exception, retries: RetriesOfCall) -> float | None:
         """Return the seconds until the next attempt; None where none is to be or can be made."""
@@ -112,7 +112,7 @@ class Service:
         return pause if pause is not None and deadline.has_time_for(pause) else None
 
 
-def _signed_in_time(ask: Wait, failure: Exception | None) -> Steps[Answer]:
+async def _signed_in_time(ask: Wait, failure: Exception | None) -> Answer:
     """Ask, and once more where the signature was refused for its time: by that answer's `Date`.
 
     ``failure`` is how it ended if it was asked already.
@@ -120,7 +120,7 @@ def _signed_in_time(ask: Wait, failure: Exception | None) -> Steps[Answer]:
     answer: Answer
     if failure is None:
         try:
-            answer = yield ask
+            answer = await ask
             return answer
         except Exception as exc:  # noqa: BLE001 - it is raised below
             failure = exc
@@ -131,7 +131,7 @@ def _signed_in_time(ask: Wait, failure: Exception | None) -> Steps[Answer]:
     finally:
         failure = None  # Its traceback has this frame: each would keep the other.
     with signing_with(offset):
-        answer = yield ask
+        answer = await ask
         return answer
 
 
@@ -142,10 +142,10 @@ def _offset_of_refusal(exc: Exception) -> float | None:
     return offset_if_refused(clients.clock(), headers.get("date"))
 
 
-def _probed(probe: Callable[[], Wait] | None, ask: Wait) -> "Steps[Outcome]":
+async def _probed(probe: Callable[[], Wait] | None, ask: Wait) -> "Outcome":
     """Ask what a probe is, the same thing without one."""
     try:
-        yield probe() if probe else ask
+        await (probe() if probe else ask)
     except Exception as exc:  # noqa: BLE001 - whatever it is, it is how that ended
         return _outcome(exc)
     return Outcome.ANSWERED

@@ -4,15 +4,15 @@ Outcomes enter; `CircuitOpen` leaves at once. Knows nothing of what is asked.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Enum
 from threading import Lock
 from time import monotonic, sleep
-from typing import Final
+from typing import Any, Final
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.background import start_thread
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.telemetry import telemetry
 
 TIMEOUTS: Final = 5  # in a row, after which it opens
@@ -34,7 +34,7 @@ class Outcome(Enum):
     FAILED = "failed"  # at once: no connection, say. It holds nobody up, and proves nothing
 
 
-Probe = Callable[[], Steps[Outcome]]
+Probe = Callable[[], Coroutine[Any, Any, Outcome]]
 
 
 class Circuit:
@@ -67,10 +67,10 @@ class Circuit:
         """Probe no more: nobody will ask this one again."""
         self._forgotten = True
 
-    def passed(self, probe: Probe) -> Steps[None]:
+    async def passed(self, probe: Probe) -> None:
         """Let a call pass while the service answers. Raises CircuitOpen."""
         if self._takes_probe() and not self._probes_behind(probe):
-            yield from self._probe_once(probe)
+            await self._probe_once(probe)
         if self.is_open:
             telemetry.count("circuit", service=self._service, event="refused")
             raise CircuitOpen
@@ -123,14 +123,14 @@ class Circuit:
         try:
             while not answered and not self._forgotten:
                 self._pause(PROBE_EVERY)
-                answered = run(_answers(probe))
+                answered = run_sync(_answers(probe))
         finally:
             self._end_probe(answered)
 
-    def _probe_once(self, probe: Probe) -> Steps[None]:
+    async def _probe_once(self, probe: Probe) -> None:
         answered = False
         try:
-            answered = yield from _answers(probe)
+            answered = await _answers(probe)
         finally:
             self._end_probe(answered)
 
@@ -145,9 +145,9 @@ class Circuit:
             telemetry.count("circuit", service=self._service, event="closed")
 
 
-def _answers(probe: Probe) -> Steps[bool]:
+async def _answers(probe: Probe) -> bool:
     try:
         with deadline.call(PROBE):
-            return (yield from probe()) is Outcome.ANSWERED
+            return await probe() is Outcome.ANSWERED
     except deadline.OutOfTime:
         return False

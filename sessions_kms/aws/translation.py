@@ -17,7 +17,7 @@ from sessions_kms.aws.client.asking import TableClient, asking, table_of
 from sessions_kms.aws.clients import kms_client
 from sessions_kms.aws.errors import WRITES, is_named, table_error
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Call, Steps, Wait, run
+from sessions_kms.concurrency.steps import BlockingCall, Wait, run_sync
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.telemetry import telemetry
 
@@ -107,7 +107,7 @@ class KMS:
 
 
 def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
-    """Call one KMS operation on one key and translate what goes wrong."""
+    """BlockingCall one KMS operation on one key and translate what goes wrong."""
 
     def ask() -> dict[str, Any]:
         with _kms_bodies_unlogged():
@@ -118,7 +118,7 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
         try:
             client = kms_client(region_of(key_id))
             with deadline.call(deadline.HASTY.call):
-                return run(service(f"kms {client.meta.region_name}").ask(Call(ask)))
+                return run_sync(service(f"kms {client.meta.region_name}").ask(BlockingCall(ask)))
         except Exception as exc:
             # Whatever else the SDK raises, the answer is unknown.
             if is_client_error(exc) and is_named(exc):
@@ -128,10 +128,10 @@ def call_kms(operation: str, key_id: str, **params: Any) -> dict[str, Any]:
         raise KMSUnavailable
 
 
-def call_table(
+async def call_table(
     client: TableClient, operation: str, *, apart_from: Container[object] = (), **params: Any
-) -> Steps[dict[str, Any]]:
-    """Call one DynamoDB operation, on another connection than those (see `asking`).
+) -> dict[str, Any]:
+    """BlockingCall one DynamoDB operation, on another connection than those (see `asking`).
 
     Raises ConditionFailed, TransactionCanceled, or TableUnavailable for
     all else: of a write that was not applied, NotApplied if it may be sent again at once,
@@ -144,9 +144,9 @@ def call_table(
             known = service("dynamodb")
             if operation in WRITES:
                 # Whether it may be sent again, only `storage.sending` knows, which bounds it.
-                return (yield from known.ask(ask, probe=probe, attempts=1))
+                return await known.ask(ask, probe=probe, attempts=1)
             with deadline.call(deadline.HASTY.call):
-                return (yield from known.ask(ask, probe=probe))
+                return await known.ask(ask, probe=probe)
         except Exception as exc:
             # A body cut short or garbled raises anything, not only botocore's own errors.
             raise table_error(exc, operation, params) from exc

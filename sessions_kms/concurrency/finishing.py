@@ -7,11 +7,9 @@ death of the process would. Knows nothing of what is done.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from weakref import WeakSet
-
-from sessions_kms.concurrency.steps import Steps, arun
 
 T = TypeVar("T")
 
@@ -47,7 +45,9 @@ class Finisher:
         """Return how much is under way."""
         return len(self._tasks)
 
-    async def finish(self, steps: Steps[T], has_begun: Callable[[], bool] = _at_once) -> T:
+    async def finish(
+        self, work: Coroutine[Any, Any, T], has_begun: Callable[[], bool] = _at_once
+    ) -> T:
         """Do the work; return its result or raise its error, to a caller who is still there.
 
         A caller who is cancelled before it ``has_begun`` ends it.
@@ -55,8 +55,9 @@ class Finisher:
         __traceback_hide__ = True
         self._look_at_loop()
         if len(self._tasks) >= self._most:
+            work.close()
             raise self._busy()
-        task = asyncio.ensure_future(arun(steps))
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:

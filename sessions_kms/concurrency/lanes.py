@@ -14,7 +14,6 @@ from typing import Any, Final, Generic, TypeVar
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.backoff import Patience
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.waking import Wakeup, hold, is_held_here, let_go
 from sessions_kms.exceptions import StoreUnavailable
 
@@ -40,7 +39,7 @@ class Place(Generic[T]):
         self.has_waited = False  # whether another one led when this one came
         self._woken: Wakeup | None = None  # of those who wait only
 
-    def leads(self) -> Steps[bool]:
+    async def leads(self) -> bool:
         """Wait for the lead; False once another one has settled this.
 
         Raises OutOfTime when the time is over.
@@ -48,7 +47,7 @@ class Place(Generic[T]):
         if self.is_settled:
             return False
         if self._woken is not None:  # Else it leads, and has since it came.
-            is_woken = yield from self._slept(self._woken)
+            is_woken = await self._slept(self._woken)
             if not self.lane.goes_on(self):
                 return False
             if not is_woken:
@@ -74,13 +73,13 @@ class Place(Generic[T]):
         if self._woken is not None:
             self._woken.wake()
 
-    def _slept(self, woken: Wakeup) -> Steps[bool]:
+    async def _slept(self, woken: Wakeup) -> bool:
         """Wait to be woken, on the request's account; False when the time is over."""
         if woken.is_woken:
             return True
         try:
             with deadline.waiting():
-                came: bool = yield woken.within(max(0.0, self.patience.left()))
+                came: bool = await woken.within(max(0.0, self.patience.left()))
                 return came
         except deadline.OutOfTime:
             return woken.is_woken

@@ -8,14 +8,14 @@ about what is fetched.
 import asyncio
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from contextlib import suppress
 from threading import RLock, get_ident
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.elapsed import Moment, Stopwatch
-from sessions_kms.concurrency.steps import Steps
+from sessions_kms.concurrency.steps import Wait
 from sessions_kms.concurrency.waking import Wakeup, hold, is_held_here, let_go
 from sessions_kms.exceptions import SessionsKMSError, StoreUnavailable
 
@@ -24,8 +24,8 @@ FAILURES_MAX: Final = 256
 T = TypeVar("T")
 
 
-class _Flight(Generic[T]):
-    """Work under way, which others wait for (`steps.Wait`)."""
+class _Flight(Wait, Generic[T]):
+    """Work under way, which others wait for."""
 
     def __init__(self) -> None:
         self.result: T | None = None
@@ -34,20 +34,20 @@ class _Flight(Generic[T]):
         self.landed = Wakeup()
         self._thread = get_ident()  # that flies, or whose event loop does
 
-    def blocking(self) -> bool:
+    def block(self) -> bool:
         """Wait as long as the request may; False if it has not landed.
 
         What this thread's own event loop flies cannot land while this thread waits.
         """
         if self._thread != get_ident():
             with suppress(deadline.OutOfTime), deadline.waiting() as left:
-                return self.landed.within(left).blocking()
+                return self.landed.within(left).block()
         return self.landed.is_woken
 
-    async def looping(self) -> bool:
+    async def suspend(self) -> bool:
         """Wait likewise, and let the event loop go on."""
         with suppress(deadline.OutOfTime), deadline.waiting() as left:
-            return await self.landed.within(left).looping()
+            return await self.landed.within(left).suspend()
         return self.landed.is_woken
 
 
@@ -84,7 +84,9 @@ class Flights(Generic[T]):
         self._flights: dict[Hashable, _Flight[T]] = {}
         self._failures: OrderedDict[Hashable, _Failure] = OrderedDict()
 
-    def fly(self, key: Hashable, work: Callable[[], Steps[T]], *, patient: bool = True) -> Steps[T]:
+    async def fly(
+        self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], *, patient: bool = True
+    ) -> T:
         """Do the work, or share the outcome of the one who is doing it.
 
         Who is not patient (having something to fall back on) does not wait for the
@@ -95,15 +97,19 @@ class Flights(Generic[T]):
         """
         while True:
             ours: _Flight[T] = _Flight()
-            flight = yield from self._flown(key, ours, work, patient)
-            if flight is not ours and (is_held_here(flight) or not (yield flight)):
+            flight = await self._flown(key, ours, work, patient)
+            if flight is not ours and (is_held_here(flight) or not await flight):
                 raise self._unavailable
             if not flight.is_abandoned:
                 return self._outcome(flight)
 
-    def _flown(
-        self, key: Hashable, ours: _Flight[T], work: Callable[[], Steps[T]], patient: bool
-    ) -> Steps[_Flight[T]]:
+    async def _flown(
+        self,
+        key: Hashable,
+        ours: _Flight[T],
+        work: Callable[[], Coroutine[Any, Any, T]],
+        patient: bool,
+    ) -> _Flight[T]:
         """Return the flight of another, or ours once it has landed. Raises what the work raises."""
         # The flight is entered inside this block, so that nothing that ends this
         # thread (KeyboardInterrupt, SystemExit) leaves others waiting for it.
@@ -111,7 +117,7 @@ class Flights(Generic[T]):
             flight = self._enter(key, ours, patient)
             if flight is ours:
                 hold(ours)
-                ours.result = yield from work()
+                ours.result = await work()
         except SessionsKMSError as exc:
             ours.error = copy.copy(exc)
             raise

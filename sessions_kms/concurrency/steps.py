@@ -1,55 +1,78 @@
-"""Work that is written once, and done by a thread or by an event loop.
+"""Waiting, in code that is written once: ordinary coroutines, run by threads and by event loops.
 
-A function whose work waits for others is a generator of steps: it yields what it waits for (a
-`Wait`), is sent the outcome or thrown the error, and returns its result. `run` does it in this
-thread, `arun` in the event loop; neither shows inside. A cancelled task ends its steps at the
-one that they wait in, with GeneratorExit's rules: what they hold is given back by `finally`.
-No lock of threads may be held across a yield: others in the same loop would wait for ever.
-An error that the steps have dealt with is no context of what they raise later: its frames would
-come with it into every traceback.
+All that waits is `async def`, down to the leaves, each a `Wait`. In an event loop a leaf suspends
+its task. In a thread without one (`run_sync`) the leaf blocks and returns, so that the coroutine
+never suspends, and its traceback is that of plain calls. Whether an event loop runs in this
+thread is the mode: a flag or a context variable would leak into tasks that are created meanwhile.
 
-What has verbs for both has two faces: `noun.steps.verb(…)` gives the steps, for those who are
-steps themselves, and `noun.verb(…)` does them in this thread (`blocking`).
+Hold no thread lock across an await: other tasks of the same loop would wait for it forever.
+Nothing but a leaf and the middlewares awaits asyncio, which threads do not have.
 """
 
 import asyncio
-from collections.abc import Callable, Generator
+from asyncio import _get_running_loop, current_task
+from collections.abc import Callable, Coroutine, Generator
 from functools import wraps
+from threading import local
 from time import monotonic, sleep
-from typing import Any, Concatenate, Final, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.executors import executor, in_thread
 from sessions_kms.exceptions import StoreUnavailable
 
-CALLS: Final = 32  # that block, of one pool, of all event loops of the process at one time
+CALLS: Final = 32  # blocking calls of one pool at one time, for all event loops of the process
 
-P = ParamSpec("P")
-S = TypeVar("S")
-S_co = TypeVar("S_co", covariant=True)
 T = TypeVar("T")
 
-
-class Wait(Protocol):
-    """Something to wait for: in a thread, or in an event loop. Both raise what there is to."""
-
-    def blocking(self) -> Any:
-        """Wait in this thread, and return the outcome."""
-        ...
-
-    async def looping(self) -> Any:
-        """Wait in the event loop, and return the outcome."""
-        ...
+_NO_TASK: Final = object()
 
 
-Steps: TypeAlias = Generator[Wait, Any, T]
+class _Mode(local):
+    """What the loop alone does not tell about this thread."""
+
+    blocking_task: object = _NO_TASK  # the task (None: a callback) that is in `run_sync`
+    by_hand = False  # a test's driver gets each wait, and sends its outcome
 
 
-class Call:
+_mode: Final = _Mode()
+
+
+class Wait:
+    """Something to wait for, the leaf of coroutines: subclasses say how in a thread and in a loop.
+
+    Both methods return the outcome or raise the error.
+    """
+
+    __slots__ = ()
+
+    def block(self) -> Any:
+        """Wait in this thread."""
+        raise NotImplementedError
+
+    async def suspend(self) -> Any:
+        """Wait in the event loop, which goes on meanwhile."""
+        raise NotImplementedError
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Wait in the way of this thread."""
+        __traceback_hide__ = True
+        if _mode.by_hand:
+            return (yield self)
+        if (loop := _get_running_loop()) is None:
+            return self.block()
+        if _mode.blocking_task is not _NO_TASK and _mode.blocking_task is current_task(loop):
+            return self.block()
+        return (yield from self.suspend().__await__())
+
+
+class BlockingCall(Wait):
     """A call that blocks; an event loop has it made in a thread. Its arguments may be secrets.
 
     ``pool`` names the threads, for calls that may wait for others of their kind.
     """
+
+    __slots__ = ("_pool", "args", "function")
 
     def __init__(
         self,
@@ -62,103 +85,84 @@ class Call:
         self.args = args
         self._pool = pool
 
-    def blocking(self) -> Any:
+    def block(self) -> Any:
         """Make it here."""
         return self.function(*self.args)
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         """Make it in a thread of a bounded pool, with this task's context.
 
-        The time until it begins is on the request's account. Raises StoreUnavailable where it
+        The time until it begins counts against the request's. Raises StoreUnavailable where it
         would begin too late.
         """
-        return await in_thread(executor(self._pool, CALLS), self._in_time, monotonic())
+        return await in_thread(executor(self._pool, CALLS), self._begin_in_time, monotonic())
 
-    def _in_time(self, asked_at: float) -> Any:
+    def _begin_in_time(self, asked_at: float) -> Any:
         try:
             deadline.queued(monotonic() - asked_at)
         except deadline.OutOfTime:
             raise StoreUnavailable("Too many wait for the session store.") from None
-        return self.blocking()
+        return self.block()
 
 
-class Pause(NamedTuple):
-    """So many seconds; ``sleep`` is how a thread sleeps."""
+class Pause(Wait):
+    """A pause of so many seconds; ``sleep`` is how a thread sleeps."""
 
-    seconds: float
-    sleep: Callable[[float], None] = sleep
+    __slots__ = ("_sleep", "seconds")
 
-    def blocking(self) -> None:
+    def __init__(self, seconds: float, sleep: Callable[[float], None] = sleep) -> None:
+        self.seconds = seconds
+        self._sleep = sleep
+
+    def block(self) -> None:
         """Sleep in this thread."""
-        self.sleep(self.seconds)
+        self._sleep(self.seconds)
 
-    async def looping(self) -> None:
+    async def suspend(self) -> None:
         """Let the event loop go on meanwhile."""
         await asyncio.sleep(self.seconds)
 
 
-def run(steps: Steps[T]) -> T:
-    """Do the work in this thread; return its result, or raise its error."""
-    __traceback_hide__ = True
-    try:
-        wait = next(steps)
-        while True:
-            error, outcome = None, None
-            try:
-                outcome = wait.blocking()
-            except BaseException as exc:  # noqa: BLE001 - the steps decide
-                error = exc
-            # Outside the handler: what the steps raise next is not to lead to this error.
-            try:
-                wait = steps.send(outcome) if error is None else steps.throw(error)
-            finally:
-                error = None  # Its traceback has this frame: each would keep the other.
-    except StopIteration as end:
-        result: T = end.value
-        return result
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in this thread; return its result, or raise its error.
 
-
-async def arun(steps: Steps[T]) -> T:
-    """Do the work in the event loop; return its result, or raise its error.
-
-    A cancellation is thrown into the steps where they wait, and raised once they have ended.
+    It blocks, within an event loop's own thread too. Raises RuntimeError where the coroutine
+    awaits something other than a `Wait`.
     """
     __traceback_hide__ = True
+    before, loop = _mode.blocking_task, _get_running_loop()
+    if loop is not None:
+        _mode.blocking_task = current_task(loop)
     try:
-        wait = next(steps)
-        while True:
-            error, outcome = None, None
-            try:
-                outcome = await wait.looping()
-            except BaseException as exc:  # noqa: BLE001 - the steps decide
-                error = exc
-            # Outside the handler: what the steps raise next is not to lead to this error.
-            try:
-                wait = steps.send(outcome) if error is None else steps.throw(error)
-            finally:
-                error = None  # Its traceback has this frame: each would keep the other.
+        coroutine.send(None)
     except StopIteration as end:
         result: T = end.value
         return result
+    finally:
+        _mode.blocking_task = before
+    coroutine.close()
+    raise RuntimeError("A coroutine that was to block awaits what only an event loop has.")
+
+
+P = ParamSpec("P")
+S = TypeVar("S")
+S_co = TypeVar("S_co", covariant=True)
 
 
 class HasSteps(Protocol[S_co]):
-    """Something whose methods are those of ``steps``, each done in the thread that calls it."""
-
     @property
     def steps(self) -> S_co: ...
 
 
 def blocking(
-    method: Callable[Concatenate[S, P], Steps[T]],
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[HasSteps[S], P], T]:
-    """Return the method that does what one of ``steps`` does, in this thread."""
     name = method.__name__
 
     @wraps(method)
     def done(face: HasSteps[S], /, *args: P.args, **kwargs: P.kwargs) -> T:
         __traceback_hide__ = True
-        steps: Steps[T] = getattr(face.steps, name)(*args, **kwargs)
-        return run(steps)
+        steps: Coroutine[Any, Any, T] = getattr(face.steps, name)(*args, **kwargs)
+        return run_sync(steps)
 
     return done

@@ -1,7 +1,7 @@
-"""The shell of a middleware that is written once, for Django's threads and for its event loop.
+"""The base of middlewares that are written once, for Django's threads and for its event loop.
 
-A middleware is a generator of steps (`steps`): what it does with a request, `yield from
-self.answer(request)`, what it does with the response. Django's own MiddlewareMixin sends both
+A middleware is a coroutine (`process`): what it does with a request, `await
+self.get_answer(request)`, what it does with the response. Django's own MiddlewareMixin sends both
 halves through a thread of their own under ASGI, and has no place for what is held meanwhile.
 https://docs.djangoproject.com/en/stable/topics/http/middleware/#asynchronous-support
 
@@ -9,17 +9,16 @@ Knows no Django: requests and responses are whatever goes through.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from sessions_kms.concurrency.executors import in_djangos_thread
-from sessions_kms.concurrency.steps import Call, Steps, arun, run
+from sessions_kms.concurrency.steps import BlockingCall, run_sync
 
 
 class SyncAndAsyncMiddleware:
-    """A middleware's steps in the form that Django wants; subclasses give the steps."""
+    """A middleware in the form that Django wants; subclasses have `process`."""
 
     sync_capable = True
     async_capable = True
@@ -32,37 +31,22 @@ class SyncAndAsyncMiddleware:
 
     def __call__(self, request: Any) -> Any | Awaitable[Any]:
         """Return the response, or what is awaited for it."""
-        steps = self.steps(request)
-        return arun(steps) if self._is_async else run(steps)
+        coroutine = self.process(request)
+        return coroutine if self._is_async else run_sync(coroutine)
 
-    def steps(self, request: Any) -> Steps[Any]:
-        """Return the work of this middleware around one request."""
+    async def process(self, request: Any) -> Any:
+        """Do this middleware's work around one request, and return the response."""
         raise NotImplementedError
 
-    def answer(self, request: Any) -> Steps[Any]:
-        """Have what is further in answer the request, and return its response."""
-        if not self._is_async:
-            return self.get_response(request)  # A wait for it would cost more than all else here.
-        return (yield _Answer(self.get_response, request))
+    async def get_answer(self, request: Any) -> Any:
+        """Have the inner middlewares and the view answer; return their response."""
+        response = self.get_response(request)
+        return await response if self._is_async else response
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What is further in answers."""
-
-    get_response: Callable[[Any], Any]
-    request: Any
-
-    def blocking(self) -> Any:
-        raise NotImplementedError  # There it is called without a wait.
-
-    async def looping(self) -> Any:
-        return await self.get_response(self.request)
-
-
-class CallInDjangosThread(Call):
+class CallInDjangosThread(BlockingCall):
     """A call that may use Django's database: an event loop has it made in the request's thread."""
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         """Make it where Django looks after the connections."""
         return await in_djangos_thread(self.function, *self.args)

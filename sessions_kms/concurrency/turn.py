@@ -7,7 +7,6 @@ what they are told of; one that asks who is signed in would wait for its own cal
 from threading import RLock
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.waking import Wakeup, hold, is_held_here, let_go
 from sessions_kms.exceptions import StoreUnavailable
 
@@ -36,7 +35,7 @@ class Turn:
         hold(self)
         return True
 
-    def take(self, within: float | None = None) -> Steps[None]:
+    async def take(self, within: float | None = None) -> None:
         """Wait for those who came before, as long as the request may or for so many seconds.
 
         Whoever takes gives back. Raises StoreUnavailable, also where it is taken from here already.
@@ -46,7 +45,7 @@ class Turn:
         if (woken := self._queued()) is not None:
             came = False
             try:
-                came = yield from _told(woken, within)
+                came = await _told(woken, within)
             finally:
                 if not came:
                     self._leave(woken)
@@ -81,14 +80,14 @@ class Turn:
         self.give_back()
 
 
-def _told(woken: Wakeup, within: float | None) -> Steps[bool]:
+async def _told(woken: Wakeup, within: float | None) -> bool:
     """Wait to be woken; False where the time is over. That of the request is on its account."""
     if within is not None:
-        in_time: bool = yield woken.within(within)
+        in_time: bool = await woken.within(within)
         return in_time
     try:
         with deadline.waiting() as left:
-            came: bool = yield woken.within(left)
+            came: bool = await woken.within(left)
             return came
     except deadline.OutOfTime:
         return False

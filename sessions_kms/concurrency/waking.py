@@ -7,7 +7,8 @@ import asyncio
 from concurrent import futures
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import NamedTuple
+
+from sessions_kms.concurrency.steps import Wait
 
 # What is held from here: by this thread or task, and by the threads that work for it.
 _held: ContextVar[tuple[object, ...]] = ContextVar("sessions_kms_held", default=())
@@ -62,18 +63,21 @@ class Wakeup:
         return Waking(self._woken, seconds)
 
 
-class Waking(NamedTuple):
-    """The wait for a wake-up (`steps.Wait`)."""
+class Waking(Wait):
+    """The wait for a wake-up."""
 
-    woken: "futures.Future[None]"
-    seconds: float | None
+    __slots__ = ("seconds", "woken")
 
-    def blocking(self) -> bool:
+    def __init__(self, woken: "futures.Future[None]", seconds: float | None) -> None:
+        self.woken = woken
+        self.seconds = seconds
+
+    def block(self) -> bool:
         """Wait in this thread."""
         futures.wait([self.woken], self.seconds)
         return self.woken.done()
 
-    async def looping(self) -> bool:
+    async def suspend(self) -> bool:
         """Wait in the event loop."""
         with suppress(TimeoutError):
             # Not `asyncio.wait`, which leaves behind what would yet wake a loop that is closed.

@@ -10,15 +10,15 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Final
+from typing import Any, Final
 
 from sessions_kms.concurrency.background import Background, Job, start_thread
 from sessions_kms.concurrency.elapsed import Moment, Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys.keyring import DataKey, KeyringSteps
 from sessions_kms.exceptions import (
     InvalidRecord,
@@ -35,7 +35,7 @@ AHEAD: Final = 0.8  # of a key's age at which it is renewed, if it is opened wit
 SEALING_KEYS: Final = 2  # the current period's and, ahead of its time, the next one's
 
 CacheKey = tuple[frozenset[tuple[str, str]], bytes]  # full encryption context, exact blob
-Ask = Callable[[], Steps[DataKey]]
+Ask = Callable[[], Coroutine[Any, Any, DataKey]]
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +108,14 @@ class CachingKeyringSteps:
             self._stopwatch, unavailable=KMSUnavailable, back_off=_back_off
         )
 
-    def generate(self, period: int) -> Steps[DataKey]:
+    async def generate(self, period: int) -> DataKey:
         """Return the data key to seal with: in an outage the last one held, of whatever period.
 
         Period 0 asks for a data key of its own, fresh from KMS at each call.
         Raises KMSUnavailable or TableUnavailable.
         """
         if period == 0:
-            return (yield from self._fetch_own())
+            return await self._fetch_own()
         fresh = self._held_to_seal(period, self._max_age)
         if fresh and self._due_beside(fresh, period) is not None:
             self._look_ahead(period)
@@ -124,9 +124,9 @@ class CachingKeyringSteps:
             return _from_cache("seal", fresh)
         held = partial(self._held_to_seal, period)
         ask = partial(self._fetch, period)
-        return (yield from self._serve("seal", _generation(period), held, ask))
+        return await self._serve("seal", _generation(period), held, ask)
 
-    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
+    async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Return the data key of a record, from KMS if need be.
 
         Raises InvalidRecord for what KMS calls invalid, else KMSUnavailable.
@@ -139,9 +139,9 @@ class CachingKeyringSteps:
             return _from_cache("open", fresh)
         held = partial(self._held_to_open, cache_key)
         ask = partial(self._unwrap, cache_key, period)
-        return (yield from self._serve("open", cache_key, held, ask))
+        return await self._serve("open", cache_key, held, ask)
 
-    def confirmed(self, key: DataKey) -> Steps[DataKey]:
+    async def confirmed(self, key: DataKey) -> DataKey:
         """Return a data key as KMS unwraps it when it is asked once more, unless it said so twice.
 
         Nothing that was sealed under it opens: 32 wrong bytes in one answer of KMS would sign
@@ -152,24 +152,24 @@ class CachingKeyringSteps:
         if entry is not None and entry.confirmed:
             return entry.key
         ask = partial(self._watched, partial(self._unwrap, cache_key, key.period))
-        return (yield from self._flights.fly(("confirm", cache_key), ask))
+        return await self._flights.fly(("confirm", cache_key), ask)
 
-    def _serve(
+    async def _serve(
         self,
         use: str,
         flight: Hashable,
         held: Callable[[float], Entry | None],
         ask: Ask,
-    ) -> Steps[DataKey]:
+    ) -> DataKey:
         """Return the key that is asked for, else in an outage a stale one."""
 
-        def ask_if_still_needed() -> Steps[DataKey]:
+        async def ask_if_still_needed() -> DataKey:
             entry = held(self._max_age)
-            return entry.key if entry else (yield from self._watched(ask))
+            return entry.key if entry else await self._watched(ask)
 
         try:
             stale = held(self._max_stale) is not None
-            key = yield from self._asked(flight, ask_if_still_needed, stale=stale)
+            key = await self._asked(flight, ask_if_still_needed, stale=stale)
         except StoreUnavailable as exc:
             entry = held(self._max_stale)
             if entry is None or _refused_key(exc):
@@ -180,7 +180,7 @@ class CachingKeyringSteps:
         telemetry.count("data_keys", use=use, source="asked")
         return key
 
-    def _asked(self, flight: Hashable, ask: Ask, *, stale: bool) -> Steps[DataKey]:
+    async def _asked(self, flight: Hashable, ask: Ask, *, stale: bool) -> DataKey:
         """Ask; where KMS failed before, those with a stale key in hand have it probed meanwhile.
 
         One of them asks in line all the same once the failure is as old as a key may grow: a
@@ -191,11 +191,11 @@ class CachingKeyringSteps:
             probe = self._job(flight, ask)
             if self._flights.resting(flight) or self._background.run(lambda: probe):
                 raise failure
-        return (yield from self._flights.fly(flight, ask, patient=not stale))
+        return await self._flights.fly(flight, ask, patient=not stale)
 
     def _job(self, flight: Hashable, ask: Ask) -> Job:
         """Return what asks in the background."""
-        return lambda: run(self._flights.fly(flight, ask))
+        return lambda: run_sync(self._flights.fly(flight, ask))
 
     def _held_to_open(self, cache_key: CacheKey, limit: float) -> Entry | None:
         with self._lock:
@@ -223,9 +223,9 @@ class CachingKeyringSteps:
 
     # Asking, and keeping what comes
 
-    def _unwrap(self, cache_key: CacheKey, period: int) -> Steps[DataKey]:
+    async def _unwrap(self, cache_key: CacheKey, period: int) -> DataKey:
         asked_at = self._stopwatch.now()
-        key = yield from self._keyring.unwrap(cache_key[1], period)
+        key = await self._keyring.unwrap(cache_key[1], period)
         self._keep(cache_key, Entry(key, asked_at, confirmed=self._said_before(cache_key, key)))
         return key
 
@@ -241,9 +241,9 @@ class CachingKeyringSteps:
         self._drop(lambda held: held.key.encrypted == key.encrypted)
         return False
 
-    def _fetch(self, period: int) -> Steps[DataKey]:
+    async def _fetch(self, period: int) -> DataKey:
         asked_at = self._stopwatch.now()
-        key = yield from self._keyring.generate(period)
+        key = await self._keyring.generate(period)
         entry = SealingEntry(
             key,
             asked_at,
@@ -259,9 +259,9 @@ class CachingKeyringSteps:
             self._sealing = [entry, *others][:SEALING_KEYS]
         return key
 
-    def _fetch_own(self) -> Steps[DataKey]:
+    async def _fetch_own(self) -> DataKey:
         asked_at = self._stopwatch.now()
-        key = yield from self._watched(partial(self._keyring.generate, 0))
+        key = await self._watched(partial(self._keyring.generate, 0))
         self._keep(self._cache_key(key.encrypted, 0), Entry(key, asked_at))
         return key
 
@@ -275,10 +275,10 @@ class CachingKeyringSteps:
                 del self._entries[next(key for key in self._entries if key not in pinned)]
         self._flights.forget(cache_key)
 
-    def _watched(self, ask: Ask) -> Steps[DataKey]:
+    async def _watched(self, ask: Ask) -> DataKey:
         """Ask; when a KMS key is refused, let go of all that it unwrapped."""
         try:
-            return (yield from ask())
+            return await ask()
         except StoreUnavailable as exc:
             if refused_key := _refused_key(exc):
                 self._drop(lambda entry: entry.key.kms_key_id == refused_key)

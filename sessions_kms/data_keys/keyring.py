@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
-from sessions_kms.concurrency.steps import Call, Steps, blocking
+from sessions_kms.concurrency.steps import BlockingCall, blocking
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.format.attributes import ENCRYPTED_KEY_MAX_BYTES
 
@@ -36,14 +36,14 @@ class DataKey:
 class KeyringSteps(Protocol):
     """The two verbs of data keys, as steps."""
 
-    def generate(self, period: int) -> Steps[DataKey]:
+    async def generate(self, period: int) -> DataKey:
         """Return the data key to seal with in a period; its own ``period`` may be another.
 
         Raises KMSUnavailable or TableUnavailable.
         """
         ...
 
-    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
+    async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Return the data key that was wrapped for a period.
 
         Raises InvalidRecord for what KMS calls invalid, else KMSUnavailable.
@@ -54,7 +54,7 @@ class KeyringSteps(Protocol):
 class ConfirmingKeyringSteps(KeyringSteps, Protocol):
     """The verbs of a keyring that can have KMS confirm what it said."""
 
-    def confirmed(self, key: DataKey) -> Steps[DataKey]:
+    async def confirmed(self, key: DataKey) -> DataKey:
         """Return a data key as KMS unwraps it when it is asked once more; later ones as it is.
 
         Raises as `unwrap` does.
@@ -83,10 +83,10 @@ class KMSKeyringSteps:
         """Return the encryption context that binds a data key to its use and its period."""
         return {**self._context, "period": str(period)}
 
-    def generate(self, period: int) -> Steps[DataKey]:
+    async def generate(self, period: int) -> DataKey:
         """Have the KMS key make a new data key. Raises KMSUnavailable."""
         __traceback_hide__ = True
-        answer: DataKeyAnswer = yield Call(
+        answer: DataKeyAnswer = await BlockingCall(
             self._kms.generate_data_key, (self.key_id, self.context(period))
         )
         if not 1 <= len(answer.ciphertext) <= ENCRYPTED_KEY_MAX_BYTES:
@@ -94,7 +94,7 @@ class KMSKeyringSteps:
         _check_answer(answer.key_id, self.key_id, len(answer.plaintext))
         return DataKey(period, answer.ciphertext, answer.plaintext, answer.key_id)
 
-    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
+    async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Ask the KMS keys in turn for the plaintext.
 
         Raises InvalidRecord for what KMS calls invalid, IncorrectKey when none of
@@ -106,7 +106,7 @@ class KMSKeyringSteps:
         refused: str | None = None
         for key_id in self._unwrap_key_ids:
             try:
-                answer: DataKeyAnswer = yield Call(
+                answer: DataKeyAnswer = await BlockingCall(
                     self._kms.decrypt, (key_id, encrypted, self.context(period))
                 )
             except IncorrectKey:
@@ -122,7 +122,7 @@ class KMSKeyringSteps:
             raise KMSUnavailable(refused_key=refused)
         raise IncorrectKey("None of the configured KMS keys wrapped this data key.")
 
-    def rewrap(self, encrypted: bytes, period: int) -> Steps[bytes | None]:
+    async def rewrap(self, encrypted: bytes, period: int) -> bytes | None:
         """Have what a previous KMS key wrapped wrapped by the present one, without plaintext.
 
         None where no previous one wrapped it. Raises InvalidRecord for what KMS calls
@@ -137,7 +137,7 @@ class KMSKeyringSteps:
                 context=self.context(period),
             )
             try:
-                moved: bytes = yield Call(ask)
+                moved: bytes = await BlockingCall(ask)
             except IncorrectKey:
                 continue
             if not 1 <= len(moved) <= ENCRYPTED_KEY_MAX_BYTES:

@@ -5,12 +5,12 @@ through the objects it is given, and nothing about sessions.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from sessions_kms.aws.translation import IncorrectKey
-from sessions_kms.concurrency.steps import HasSteps, Steps, blocking
+from sessions_kms.concurrency.steps import HasSteps, blocking
 from sessions_kms.data_keys.keyring import DataKey, KMSKeyring, KMSKeyringSteps
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.published_key import PublishedKey
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 class PublishedKeySteps(Protocol):
     """Where the fleet publishes its data keys."""
 
-    def get(self, period: int) -> Steps[PublishedKey | None]: ...
-    def publish(self, key: PublishedKey) -> Steps[bool]: ...
-    def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]: ...
+    async def get(self, period: int) -> PublishedKey | None: ...
+    async def publish(self, key: PublishedKey) -> bool: ...
+    async def replace(self, key: PublishedKey, *, old: bytes) -> bool: ...
 
 
 class SharedKeyringSteps:
@@ -44,7 +44,7 @@ class SharedKeyringSteps:
         self._period_length = period_length
         self._clock = clock
 
-    def generate(self, period: int) -> Steps[DataKey]:
+    async def generate(self, period: int) -> DataKey:
         """Return the published data key of a period, publishing one when there is none.
 
         A published item that nobody here can unwrap must not stop writing: it
@@ -52,41 +52,43 @@ class SharedKeyringSteps:
         Raises KMSUnavailable or TableUnavailable.
         """
         if period == 0:
-            return (yield from self._keyring.generate(0))
+            return await self._keyring.generate(0)
         try:
-            return (yield from self._shared(period))
+            return await self._shared(period)
         except (InvalidRecord, KMSUnavailable) as exc:
             if not self._condemns_item(exc):
                 raise
             _alarm(period, "cannot be used. Until it is mended, this process seals with its own.")
-        return (yield from self._keyring.generate(0))
+        return await self._keyring.generate(0)
 
-    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
+    async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         """Unwrap as the keyring below does: a record holds all that this needs."""
-        return (yield from self._keyring.unwrap(encrypted, period))
+        return await self._keyring.unwrap(encrypted, period)
 
-    def _shared(self, period: int) -> Steps[DataKey]:
-        published = yield from self._published_keys.get(period)
+    async def _shared(self, period: int) -> DataKey:
+        published = await self._published_keys.get(period)
         if published is None:
-            return (yield from self._share(period, self._published_keys.publish))
+            return await self._share(period, self._published_keys.publish)
         try:
-            return (yield from self._keyring.unwrap(published.encrypted, period))
+            return await self._keyring.unwrap(published.encrypted, period)
         except InvalidRecord:
             _alarm(period, "is invalid, says KMS. It is being replaced.")
         replace = partial(self._published_keys.replace, old=published.encrypted)
-        return (yield from self._share(period, replace))
+        return await self._share(period, replace)
 
-    def _share(self, period: int, put: Callable[[PublishedKey], Steps[bool]]) -> Steps[DataKey]:
+    async def _share(
+        self, period: int, put: Callable[[PublishedKey], Coroutine[Any, Any, bool]]
+    ) -> DataKey:
         """Generate a data key and put it, or adopt the one that another process put first."""
-        ours = yield from self._keyring.generate(period)
-        if (yield from put(self._published(ours))):
+        ours = await self._keyring.generate(period)
+        if await put(self._published(ours)):
             return ours
-        theirs = yield from self._published_keys.get(period)
+        theirs = await self._published_keys.get(period)
         # A put whose answer was lost is retried by the SDK and then meets our own item.
         # With nothing there (deleted meanwhile) ours serves unpublished: records carry it.
         if theirs is None or theirs.encrypted == ours.encrypted:
             return ours
-        return (yield from self._keyring.unwrap(theirs.encrypted, period))
+        return await self._keyring.unwrap(theirs.encrypted, period)
 
     def _published(self, key: DataKey) -> PublishedKey:
         return PublishedKey(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.kinds import (
     is_session_id,
@@ -191,15 +191,15 @@ def stored_head(services: Services, found: str) -> RecordHead | None:
 
     Raises TableUnavailable.
     """
-    return run(stored_head_in_steps(services, found))
+    return run_sync(stored_head_in_steps(services, found))
 
 
-def stored_head_in_steps(services: Services, found: str) -> Steps[RecordHead | None]:
+async def stored_head_in_steps(services: Services, found: str) -> RecordHead | None:
     """Return the same, in steps."""
     if not is_session_id(found):  # Another kind of item, or what somebody typed.
         return None
     try:
-        return (yield from once_more(partial(services.session_items.steps.head, found)))
+        return await once_more(partial(services.session_items.steps.head, found))
     except InvalidRecord:
         return None
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, item_size, number
@@ -94,27 +94,27 @@ class InspectionSteps:
         self.belongs = Ownership(self.services)
         self._about_answers = True
 
-    def of_user(self, user_id: str, start: Item | None = None) -> Steps[Listing]:
+    async def of_user(self, user_id: str, start: Item | None = None) -> Listing:
         """Return the next live sessions of a user, newest first."""
         owner = owner_of(self.namespace, user_id)
         if owner is None:
             return Listing([])
-        page = yield from self.services.table.steps.owned(owner, start, limit=OWNED_ROWS)
-        rows = yield from self.rows_of_user(user_id, (item["id"]["S"] for item in page.items))
+        page = await self.services.table.steps.owned(owner, start, limit=OWNED_ROWS)
+        rows = await self.rows_of_user(user_id, (item["id"]["S"] for item in page.items))
         return Listing(rows, page.next)
 
-    def rows_of_user(self, user_id: str, ids: Iterable[str]) -> Steps[list[Row]]:
+    async def rows_of_user(self, user_id: str, ids: Iterable[str]) -> list[Row]:
         """Return those sessions of these ids that are live and this user's; each is a call."""
         owner, rows = owner_of(self.namespace, user_id), []
         for each in ids:
-            record = yield from ending.stored_head_in_steps(self.services, each)
+            record = await ending.stored_head_in_steps(self.services, each)
             if record is None or record.owner is None or record.owner != owner:
                 continue
-            if (yield from _is_listed(self.services, record)):
+            if await _is_listed(self.services, record):
                 rows.append(self.row(record))
         return rows
 
-    def linked_ids_of_user(self, user_id: str, name: str) -> Steps[list[str]]:
+    async def linked_ids_of_user(self, user_id: str, name: str) -> list[str]:
         """Return the ids of a user's sessions that list a name (`session.links`), newest first.
 
         By the index alone: it lags behind, and does not say which have idled out.
@@ -122,22 +122,22 @@ class InspectionSteps:
         owner = owner_of(self.namespace, user_id)
         if owner is None:
             return []
-        links = yield from self._owned_ids(link_owner(self.namespace, name))
+        links = await self._owned_ids(link_owner(self.namespace, name))
         linked = set(map(linked_session, links))
-        found = (yield from self._owned_ids(owner)) if linked else []
+        found = await self._owned_ids(owner) if linked else []
         return [each for each in found if each in linked]
 
-    def _owned_ids(self, owner: str) -> Steps[list[str]]:
+    async def _owned_ids(self, owner: str) -> list[str]:
         ids: list[str] = []
         start: Item | None = None
         for _ in range(PAGES_MAX):
-            page = yield from self.services.table.steps.owned(owner, start, limit=KEYS)
+            page = await self.services.table.steps.owned(owner, start, limit=KEYS)
             ids += [item["id"]["S"] for item in page.items]
             if (start := page.next) is None:
                 break
         return ids
 
-    def count_of_user(self, user_id: str) -> Steps[Count]:
+    async def count_of_user(self, user_id: str) -> Count:
         """Count the sessions of a user by the index alone, in one call.
 
         It lags behind, and does not say which have idled out: there may be fewer.
@@ -145,31 +145,31 @@ class InspectionSteps:
         owner = owner_of(self.namespace, user_id)
         if owner is None:
             return Count(0, more=False)
-        page = yield from self.services.table.steps.owned(owner, limit=COUNTED)
+        page = await self.services.table.steps.owned(owner, limit=COUNTED)
         newest = []
         for key in page.items:
-            if not (yield from _may_be_live(self.services, key)):
+            if not await _may_be_live(self.services, key):
                 continue
             newest.append((key["id"]["S"], number(key, "createdAt")))
         return Count(len(newest), page.next is not None, tuple(newest))
 
-    def find(self, item_id: str) -> Steps[Row | None]:
+    async def find(self, item_id: str) -> Row | None:
         """Return the live session of an id, if it is of this project."""
-        record = yield from ending.stored_head_in_steps(self.services, item_id)
-        if record is None or not (yield from self.services.steps.is_live(record)):
+        record = await ending.stored_head_in_steps(self.services, item_id)
+        if record is None or not await self.services.steps.is_live(record):
             return None
-        return self.row(record) if (yield from self.belongs.told(record)) else None
+        return self.row(record) if await self.belongs.told(record) else None
 
-    def present(self) -> Steps[Row | None]:
+    async def present(self) -> Row | None:
         """Return the session that asks."""
-        return None if self._current_id is None else (yield from self.find(self._current_id))
+        return None if self._current_id is None else await self.find(self._current_id)
 
-    def about(self, item_id: str) -> Steps[about.Words]:
+    async def about(self, item_id: str) -> about.Words:
         """Return what a session tells of itself; nothing where that cannot be read now."""
         if not self._about_answers:
             return {}
         try:
-            return (yield from about.AboutSteps(self.services).read(item_id))
+            return await about.AboutSteps(self.services).read(item_id)
         except StoreUnavailable:
             self._about_answers = False  # Nor is it waited for with the next one.
             return {}
@@ -295,7 +295,7 @@ class Inspection:
         return self._kms_answers and wrapped in self._asked
 
 
-def _is_listed(services: Services, record: RecordHead) -> Steps[bool]:
+async def _is_listed(services: Services, record: RecordHead) -> bool:
     """Tell whether a record is live, and not one that somebody forged with a time to come."""
     if record.is_ahead(services.clock()):
         return False
@@ -303,10 +303,10 @@ def _is_listed(services: Services, record: RecordHead) -> Steps[bool]:
         record.check_times()
     except InvalidRecord:
         return False
-    return (yield from services.steps.is_live(record))
+    return await services.steps.is_live(record)
 
 
-def _may_be_live(services: Services, key: Item) -> Steps[bool]:
+async def _may_be_live(services: Services, key: Item) -> bool:
     """Tell whether what a key of the index says leaves room for a live session."""
     try:
         created_at = number(key, "createdAt")
@@ -314,7 +314,7 @@ def _may_be_live(services: Services, key: Item) -> Steps[bool]:
         return False
     if created_at > services.clock() + CLOCK_SKEW:
         return False
-    return (yield from services.steps.may_go_on(created_at))
+    return await services.steps.may_go_on(created_at)
 
 
 def time_of(seconds: int) -> datetime:

@@ -5,7 +5,7 @@ when its data key unwraps under our encryption context.
 """
 
 from sessions_kms.aws.translation import IncorrectKey
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys.known_keys import KnownKeys
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.kinds import owner_prefix
@@ -23,20 +23,20 @@ class Ownership:
 
     def __call__(self, record: RecordHead) -> bool:
         """Tell whether a record is of this namespace. Raises KMSUnavailable."""
-        return run(self.told(record))
+        return run_sync(self.told(record))
 
-    def told(self, record: RecordHead) -> Steps[bool]:
+    async def told(self, record: RecordHead) -> bool:
         """Tell the same, in steps."""
         if record.owner is not None:
             return record.owner.startswith(self._owner_prefix)
         wrapped = (record.encrypted_key, record.key_period)
         if wrapped not in self._known:
-            self._known[wrapped] = yield from self._unwraps(*wrapped)
+            self._known[wrapped] = await self._unwraps(*wrapped)
         return self._known[wrapped]
 
-    def _unwraps(self, encrypted_key: bytes, period: int) -> Steps[bool]:
+    async def _unwraps(self, encrypted_key: bytes, period: int) -> bool:
         try:
-            yield from self._services.keyring.steps.unwrap(encrypted_key, period)
+            await self._services.keyring.steps.unwrap(encrypted_key, period)
         except (InvalidRecord, IncorrectKey):  # Or wrapped by a KMS key of another project.
             return False
         return True

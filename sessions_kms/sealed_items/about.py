@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.kinds import ABOUT as ABOUT_ITEM
@@ -94,14 +94,14 @@ class AboutSteps:
         self._services = services
         self._sealing = SealingSteps(services)
 
-    def sealed(self, record: SessionRecord, words: Words) -> Steps[Item]:
+    async def sealed(self, record: SessionRecord, words: Words) -> Item:
         """Return the item about a session, which ends when that can end at the latest.
 
         Raises StoreUnavailable.
         """
         timeout = self._services.config.absolute_timeout
         item_id = id_of(self._services, record.id)
-        seal = yield from self._sealing.seal(json.dumps(words).encode())
+        seal = await self._sealing.seal(json.dumps(words).encode())
         return seal.record(
             item_id,
             revision=1,
@@ -111,42 +111,42 @@ class AboutSteps:
             kind=ABOUT_ITEM,
         ).to_item()
 
-    def write(self, record: SessionRecord, words: Words) -> Steps[None]:
+    async def write(self, record: SessionRecord, words: Words) -> None:
         """Write the item of a session that is about to be stored, if that can be done now."""
         if words:
             with suppress(StoreUnavailable):
-                item = yield from self.sealed(record, words)
-                yield from self._services.table.steps.put(item, sure=False)
+                item = await self.sealed(record, words)
+                await self._services.table.steps.put(item, sure=False)
 
-    def drop(self, session_id: str) -> Steps[None]:
+    async def drop(self, session_id: str) -> None:
         """Delete the item of a session that has ended; DynamoDB does so later if that fails."""
         with suppress(StoreUnavailable):
-            yield from self._services.table.steps.delete(id_of(self._services, session_id))
+            await self._services.table.steps.delete(id_of(self._services, session_id))
 
-    def read(self, session_id: str) -> Steps[Words]:
+    async def read(self, session_id: str) -> Words:
         """Return the words about a session; none where they are not there or not readable.
 
         Raises StoreUnavailable.
         """
         item_id = id_of(self._services, session_id)
-        item = yield from self._services.table.steps.get(item_id)
-        return {} if item is None else (yield from self.words_of(item))
+        item = await self._services.table.steps.get(item_id)
+        return {} if item is None else await self.words_of(item)
 
-    def words_of(self, item: Item) -> Steps[Words]:
+    async def words_of(self, item: Item) -> Words:
         """Return the words in an item that was read; none where they are not readable.
 
         Raises StoreUnavailable.
         """
         try:
-            return _words(json.loads((yield from self._opened(item))))
+            return _words(json.loads(await self._opened(item)))
         except (InvalidRecord, ValueError, RecursionError):
             return {}
 
-    def _opened(self, item: Item) -> Steps[bytes]:
+    async def _opened(self, item: Item) -> bytes:
         record = SessionRecord.from_item(item, ABOUT_ITEM)
         if len(record.encrypted_data) > BYTES_MAX:
             raise InvalidRecord("encryptedData")
-        return (yield from self._sealing.open(record, record.id))
+        return await self._sealing.open(record, record.id)
 
 
 class About:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, as_number, as_text, binary, number, text
 from sessions_kms.format.kinds import LEASE, lease_id
@@ -78,59 +78,59 @@ class LeaseSteps:
         self._services = services
         self._sealing = SealingSteps(services)
 
-    def claim(self, secret: str, holder: str, *, seconds: int) -> Steps[Claim]:
+    async def claim(self, secret: str, holder: str, *, seconds: int) -> Claim:
         """Take the lease for so many seconds, unless it is held or its work is done."""
         __traceback_hide__ = True
         for _ in range(TRIES):
             # If it is there after all, the put finds out.
-            lease = yield from self._get(secret, confirm=Confirm.NEVER)
+            lease = await self._get(secret, confirm=Confirm.NEVER)
             now = self._services.clock()
             if lease and lease.finished and lease.ttl > now:
-                return Claim(held=False, result=(yield from self._open(lease, secret)))
+                return Claim(held=False, result=await self._open(lease, secret))
             wait = lease.free_at - now if lease and lease.holder != holder else 0
             if wait > 0:
                 return Claim(held=False, wait=wait)
-            if (yield from self._put(secret, holder, seconds, lease)):
+            if await self._put(secret, holder, seconds, lease):
                 return Claim(held=True)
         raise TableUnavailable("The lease is claimed by too many at once.")
 
-    def renew(self, secret: str, holder: str, *, seconds: int) -> Steps[bool]:
+    async def renew(self, secret: str, holder: str, *, seconds: int) -> bool:
         """Hold the lease for so many seconds from now; False when it went to another."""
         __traceback_hide__ = True
-        lease = yield from self._held(secret, holder)
-        return lease is not None and (yield from self._put(secret, holder, seconds, lease))
+        lease = await self._held(secret, holder)
+        return lease is not None and await self._put(secret, holder, seconds, lease)
 
-    def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> Steps[bool]:
+    async def complete(self, secret: str, holder: str, result: bytes, *, keep: int) -> bool:
         """Seal and store the result for so many seconds; False when the lease went to another."""
         __traceback_hide__ = True
-        record = yield from self._sealed(secret, result, keep)
+        record = await self._sealed(secret, result, keep)
         for _ in range(TRIES):  # The holder's own renewal may come between.
-            lease = yield from self._held(secret, holder)
+            lease = await self._held(secret, holder)
             if lease is None:
                 return False
-            if (yield from self._put_item(record.to_item() | _holding(holder, 0), lease)):
+            if await self._put_item(record.to_item() | _holding(holder, 0), lease):
                 return True
         raise TableUnavailable("The lease is written by too many at once.")
 
-    def shorten(self, secret: str, *, keep: int) -> Steps[None]:
+    async def shorten(self, secret: str, *, keep: int) -> None:
         """Keep a result for so many seconds from now at most."""
         __traceback_hide__ = True
-        lease = yield from self._get(secret)
+        lease = await self._get(secret)
         if lease and lease.finished and lease.ttl > self._services.clock() + keep:
-            result = yield from self._open(lease, secret)
-            record = yield from self._sealed(secret, result, keep)
-            yield from self._put_item(record.to_item() | _holding(lease.holder, 0), lease)
+            result = await self._open(lease, secret)
+            record = await self._sealed(secret, result, keep)
+            await self._put_item(record.to_item() | _holding(lease.holder, 0), lease)
 
-    def release(self, secret: str, holder: str) -> Steps[None]:
+    async def release(self, secret: str, holder: str) -> None:
         """Give the lease up without a result, so that the next one need not wait."""
         __traceback_hide__ = True
-        lease = yield from self._held(secret, holder)
+        lease = await self._held(secret, holder)
         if lease is not None:
-            yield from self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
+            await self._put(secret, holder, -CLOCK_DIFFERENCE, lease)
 
-    def _sealed(self, secret: str, result: bytes, keep: int) -> Steps[SessionRecord]:
+    async def _sealed(self, secret: str, result: bytes, keep: int) -> SessionRecord:
         __traceback_hide__ = True
-        seal = yield from self._sealing.seal(result)
+        seal = await self._sealing.seal(result)
         return seal.record(
             secret,
             revision=1,
@@ -140,35 +140,35 @@ class LeaseSteps:
             kind=LEASE,
         )
 
-    def _held(self, secret: str, holder: str) -> Steps[_Lease | None]:
+    async def _held(self, secret: str, holder: str) -> _Lease | None:
         __traceback_hide__ = True
-        lease = yield from self._get(secret)
+        lease = await self._get(secret)
         return lease if lease and lease.holder == holder and not lease.finished else None
 
-    def _get(self, secret: str, confirm: Confirm = Confirm.ALWAYS) -> Steps[_Lease | None]:
+    async def _get(self, secret: str, confirm: Confirm = Confirm.ALWAYS) -> _Lease | None:
         __traceback_hide__ = True
-        item = yield from self._services.table.steps.get(self.id_of(secret), confirm=confirm)
+        item = await self._services.table.steps.get(self.id_of(secret), confirm=confirm)
         with _refusing():
             return None if item is None else _Lease.of(item)
 
-    def _open(self, lease: _Lease, secret: str) -> Steps[bytes]:
+    async def _open(self, lease: _Lease, secret: str) -> bytes:
         __traceback_hide__ = True
         with _refusing():
             record = SessionRecord.from_item(lease.item, LEASE)
             if record.id != self.id_of(secret):
                 raise InvalidRecord("id")
-            return (yield from self._sealing.open(record, secret))
+            return await self._sealing.open(record, secret)
 
-    def _put(self, secret: str, holder: str, seconds: int, before: _Lease | None) -> Steps[bool]:
+    async def _put(self, secret: str, holder: str, seconds: int, before: _Lease | None) -> bool:
         __traceback_hide__ = True
         now = math.floor(self._services.clock())
         item = LEASE.item(self.id_of(secret)) | {"ttl": as_number(now + KEPT_UNFINISHED)}
-        return (yield from self._put_item(item | _holding(holder, now + seconds), before))
+        return await self._put_item(item | _holding(holder, now + seconds), before)
 
-    def _put_item(self, item: Item, before: _Lease | None) -> Steps[bool]:
+    async def _put_item(self, item: Item, before: _Lease | None) -> bool:
         __traceback_hide__ = True
         stamp = before.stamp if before else None
-        return (yield from self._services.table.steps.put_stamped(item, expected=stamp))
+        return await self._services.table.steps.put_stamped(item, expected=stamp)
 
     def id_of(self, secret: str) -> str:
         """Return the id of the item that a lease of this secret is kept in."""

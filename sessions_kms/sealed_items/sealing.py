@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge
 from sessions_kms.format import envelope
@@ -73,17 +73,17 @@ class SealingSteps:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def seal(self, payload: bytes) -> Steps[Seal]:
+    async def seal(self, payload: bytes) -> Seal:
         """Return what seals serialized bytes now. Raises SessionTooLarge or StoreUnavailable."""
         __traceback_hide__ = True
         if len(payload) > ITEM_MAX_BYTES:
             raise SessionTooLarge(len(payload), ITEM_MAX_BYTES)
-        data_key = yield from self._services.steps.sealing_key()
+        data_key = await self._services.steps.sealing_key()
         # A data key must not seal before its period, even if the clock was set back meanwhile.
         now = max(int(self._services.clock()), data_key.period)
         return Seal(self._services.config.namespace, payload, data_key, now)
 
-    def open(self, record: SessionRecord, session_key: str) -> Steps[bytes]:
+    async def open(self, record: SessionRecord, session_key: str) -> bytes:
         """Open a record. Raises InvalidRecord or StoreUnavailable."""
         __traceback_hide__ = True
         services = self._services
@@ -91,7 +91,7 @@ class SealingSteps:
             raise alarmed("updated_in_future", AHEAD)
         record.check_times()
         keyring, namespace = services.keyring.steps, services.config.namespace
-        data_key = yield from keyring.unwrap(record.encrypted_key, record.key_period)
+        data_key = await keyring.unwrap(record.encrypted_key, record.key_period)
         try:
             return envelope.open_(
                 record, namespace=namespace, session_key=session_key, data_key=data_key.plaintext
@@ -100,7 +100,7 @@ class SealingSteps:
             if exc.reason != "commitment":
                 raise
         # Another data key than the record's: before that is its fault, KMS is asked once more.
-        again = yield from keyring.confirmed(data_key)
+        again = await keyring.confirmed(data_key)
         try:
             return envelope.open_(
                 record, namespace=namespace, session_key=session_key, data_key=again.plaintext

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from sessions_kms.aws.clock import has_passed
 from sessions_kms.aws.errors import TransactionCanceled
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item, as_binary, binary, number
 from sessions_kms.format.kind import Kind
@@ -107,60 +107,60 @@ class TokenSteps:
         self._sealing = SealingSteps(services)
         self._table = services.table.steps
 
-    def find(self, token: str) -> Steps[FoundToken]:
+    async def find(self, token: str) -> FoundToken:
         """Return what a token opens now; None where that is nothing, or not valid."""
         __traceback_hide__ = True
         item_id = self.id_of(token)
         try:
-            return (yield from once_more(partial(self._found, item_id, token)))
+            return await once_more(partial(self._found, item_id, token))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None
 
-    def answer(self, token: str) -> Steps[bytes | None]:
+    async def answer(self, token: str) -> bytes | None:
         """Return what was answered to a spent token; None where that is not there any more."""
         __traceback_hide__ = True
         item_id = answer_id(self.id_of(token))
         try:
-            return (yield from once_more(partial(self._answered, item_id, token)))
+            return await once_more(partial(self._answered, item_id, token))
         except InvalidRecord as exc:
             _refuse(item_id, exc)
             return None
 
-    def begin(self, new: NewToken) -> Steps[None]:
+    async def begin(self, new: NewToken) -> None:
         """Store the first token of all."""
         __traceback_hide__ = True
-        item = yield from self._sealed(new, new_stamp())
-        if not (yield from self._table.put_stamped(item, expected=None)):
+        item = await self._sealed(new, new_stamp())
+        if not await self._table.put_stamped(item, expected=None):
             raise TableUnavailable("Another token has this id.")  # of 165 random bits
 
-    def exchange(self, exchange: Exchange) -> Steps[bool]:
+    async def exchange(self, exchange: Exchange) -> bool:
         """Spend a token; False where it is not as it was read, or a successor is there already.
 
         Raises FateUnknown where it may be spent, or may be yet: its stamp tells, or a successor.
         """
         __traceback_hide__ = True
-        spent = yield from self._sealed(exchange.spent, exchange.stamp)
-        answer = yield from self._record(exchange.answer, ANSWER)
+        spent = await self._sealed(exchange.spent, exchange.stamp)
+        answer = await self._record(exchange.answer, ANSWER)
         actions: list[Action] = [
             Put(spent, equal("stamp", as_binary(exchange.expected))),
             Put(answer.to_item()),
         ]
         for new in exchange.successors:
-            item = yield from self._sealed(new, new_stamp())
+            item = await self._sealed(new, new_stamp())
             actions.append(Put(item, ABSENT))
         if exchange.buried is not None:
             actions.append(Put(exchange.buried.to_item()))
         if exchange.forgotten is not None:
             actions.append(Delete(answer_id(exchange.forgotten)))
         try:
-            told = yield from self._table.transact(*actions)
+            told = await self._table.transact(*actions)
         except TransactionCanceled:
             return False
-        yield from self._check(exchange, told)
+        await self._check(exchange, told)
         return True
 
-    def _check(self, exchange: Exchange, told: Acknowledgement) -> Steps[None]:
+    async def _check(self, exchange: Exchange, told: Acknowledgement) -> None:
         """Raise FateUnknown unless an exchange is stored that DynamoDB said to be.
 
         A successor tells, if there is one: nothing else puts it, and the spent token may be a
@@ -170,18 +170,18 @@ class TokenSteps:
         token, attributes = exchange.spent.token, {"stamp": as_binary(exchange.stamp)}
         if exchange.successors:
             token, attributes = exchange.successors[0].token, {}
-        return self._table.require_left(self.id_of(token), partial(has, attributes), told)
+        return await self._table.require_left(self.id_of(token), partial(has, attributes), told)
 
-    def forget(self, of_token: str) -> Steps[bool]:
+    async def forget(self, of_token: str) -> bool:
         """Delete the answer to the token of an id; DynamoDB does so later if that fails."""
         with suppress(StoreUnavailable):
-            return (yield from self._table.delete(answer_id(of_token)))
+            return await self._table.delete(answer_id(of_token))
         return False
 
-    def remove(self, item_id: str, *, ended_by: int | None = None) -> Steps[bool]:
+    async def remove(self, item_id: str, *, ended_by: int | None = None) -> bool:
         """Delete the item of a token or an answer; if told, only one that ended by then."""
         when = None if ended_by is None else ended_until(ended_by)
-        return (yield from self._table.delete(item_id, when=when))
+        return await self._table.delete(item_id, when=when)
 
     def id_of(self, token: str) -> str:
         """Return the id of the item that a token opens."""
@@ -201,26 +201,26 @@ class TokenSteps:
         """Tell whether a moment has passed, as surely as a clock can."""
         return has_passed(self._services.clock, moment)
 
-    def _found(self, item_id: str, token: str) -> Steps[FoundToken]:
+    async def _found(self, item_id: str, token: str) -> FoundToken:
         __traceback_hide__ = True
         # Anybody can make up a token.
-        item = yield from self._table.get(item_id, confirm=Confirm.LIMITED)
+        item = await self._table.get(item_id, confirm=Confirm.LIMITED)
         if item is None:
             return None
         if (tombstone := token_tombstone_in(item)) is not None:
             return None if self._is_over(item_id, tombstone.ttl) else tombstone
         stamp = binary(item, "stamp", STAMP_BYTES)
-        content = yield from self._opened(item, token, TOKEN)
+        content = await self._opened(item, token, TOKEN)
         if content is None:
             return None
         return SealedToken(item_id, number(item, "ttl"), stamp, content)
 
-    def _answered(self, item_id: str, token: str) -> Steps[bytes | None]:
+    async def _answered(self, item_id: str, token: str) -> bytes | None:
         __traceback_hide__ = True
-        item = yield from self._table.get(item_id, confirm=Confirm.LIMITED)
-        return None if item is None else (yield from self._opened(item, token, ANSWER))
+        item = await self._table.get(item_id, confirm=Confirm.LIMITED)
+        return None if item is None else await self._opened(item, token, ANSWER)
 
-    def _opened(self, item: Item, token: str, kind: Kind) -> Steps[bytes | None]:
+    async def _opened(self, item: Item, token: str, kind: Kind) -> bytes | None:
         """Return what an item seals; None where that is over."""
         __traceback_hide__ = True
         record = SessionRecord.from_item(item, kind)
@@ -228,7 +228,7 @@ class TokenSteps:
             raise InvalidRecord("encryptedData")
         if self._is_over(record.id, record.ttl):
             return None
-        return (yield from self._sealing.open(record, token))
+        return await self._sealing.open(record, token)
 
     def _is_over(self, item_id: str, ttl: int) -> bool:
         if not self.has_passed(ttl):
@@ -236,14 +236,14 @@ class TokenSteps:
         self._on_expired(item_id, ttl)
         return True
 
-    def _sealed(self, new: NewToken, stamp: bytes) -> Steps[Item]:
+    async def _sealed(self, new: NewToken, stamp: bytes) -> Item:
         __traceback_hide__ = True
-        record = yield from self._record(new, TOKEN)
+        record = await self._record(new, TOKEN)
         return record.to_item() | {"stamp": as_binary(stamp)}
 
-    def _record(self, new: NewToken, kind: Kind) -> Steps[SessionRecord]:
+    async def _record(self, new: NewToken, kind: Kind) -> SessionRecord:
         __traceback_hide__ = True
-        seal = yield from self._sealing.seal(new.content)
+        seal = await self._sealing.seal(new.content)
         item_id = self.id_of(new.token)
         return seal.record(
             new.token,

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.contrib.auth import SESSION_KEY as USER_ID
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.format.ancestors import succeeding
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.serializer import Codec
@@ -94,14 +93,14 @@ def _check_links(draft: Draft, base: Snapshot | None, codec: Codec) -> None:
         raise ValueError(fault)
 
 
-def sealed(
+async def sealed(
     services: Services,
     codec: Codec,
     draft: Draft,
     base: Snapshot | None,
     *,
     is_checked: bool = False,
-) -> Steps[tuple[SessionRecord, Snapshot]]:
+) -> tuple[SessionRecord, Snapshot]:
     """Seal a draft, to follow what is expected to be stored; give the snapshot it makes, too.
 
     Raises what `check` raises, unless this draft ``is_checked`` against this base already,
@@ -110,7 +109,7 @@ def sealed(
     __traceback_hide__ = True
     if not is_checked:
         check(services, codec, draft, base)
-    seal = yield from SealingSteps(services).seal(draft.payload)
+    seal = await SealingSteps(services).seal(draft.payload)
     created = seal.now if base is None or draft.starts_anew(base) else base.created_at
     stays = base is not None and base.session_key == draft.session_key
     record = seal.record(

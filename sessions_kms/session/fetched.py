@@ -6,14 +6,12 @@ and so does what outlives the request: tasks and threads that it started have it
 Knows no request; which key that is, others say (`sessions_kms.ahead`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
-
-from sessions_kms.concurrency.steps import Steps, arun
 
 if TYPE_CHECKING:
     from sessions_kms.session.loading import Found
@@ -30,11 +28,11 @@ class Fetched:
         self._found: Found | None = None
         self._error: Exception | None = None
 
-    async def read(self, load: "Steps[Found | None]") -> None:
+    async def read(self, load: "Coroutine[Any, Any, Found | None]") -> None:
         """Read; what goes wrong is the load's to raise."""
         __traceback_hide__ = True
         try:
-            self._found = await arun(load)
+            self._found = await load
         except Exception as error:  # noqa: BLE001 - whoever loads gets it
             self._error = error
 

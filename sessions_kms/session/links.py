@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_number, as_text
 from sessions_kms.format.kinds import LINK, link_id, link_owner
@@ -74,13 +73,13 @@ def due(
     return after.links if moved else after.links - before.links
 
 
-def write(services: Services, record: SessionRecord, names: Iterable[str]) -> Steps[None]:
+async def write(services: Services, record: SessionRecord, names: Iterable[str]) -> None:
     """Write the items of a session that is about to be stored. Raises TableUnavailable."""
     for name in names:
-        yield from services.table.steps.put(_item(services, record, name))
+        await services.table.steps.put(_item(services, record, name))
 
 
-def drop(services: Services, session_id: str, names: Collection[str]) -> Steps[None]:
+async def drop(services: Services, session_id: str, names: Collection[str]) -> None:
     """Delete the items of a session that it no longer has, if that can be done now.
 
     DynamoDB deletes them later otherwise; the session itself is stored by then.
@@ -90,7 +89,7 @@ def drop(services: Services, session_id: str, names: Collection[str]) -> Steps[N
     with suppress(TableUnavailable):
         for name in names:
             item_id = link_id(services.config.namespace, name, session_id)
-            yield from services.table.steps.delete(item_id)
+            await services.table.steps.delete(item_id)
 
 
 def _is_name(name: object) -> bool:

@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeAlias
 
 from django.contrib.sessions.backends.base import UpdateError
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import InvalidRecord, SessionMoved
 from sessions_kms.format.kinds import SHORT_ID, session_id
 from sessions_kms.format.record import SessionRecord
@@ -37,7 +36,7 @@ Found: TypeAlias = tuple[Snapshot, dict[str, Any]]
 class Loads(Protocol):
     """Where sessions are loaded from."""
 
-    def load(self, session_key: str) -> Steps[Found | None]:
+    async def load(self, session_key: str) -> Found | None:
         """Return what a key opens, or one that the request's cookies say has followed it."""
         ...
 
@@ -52,7 +51,7 @@ class Loading:
         self._items = services.session_items.steps
         self._namespace = services.config.namespace
 
-    def load(self, session_key: str) -> Steps[Found | None]:
+    async def load(self, session_key: str) -> Found | None:
         """Return what a key opens, or one that the request's cookies say has followed it.
 
         None where that is no session. Raises SessionMoved where it may have a key that no
@@ -61,59 +60,59 @@ class Loading:
         __traceback_hide__ = True
         with telemetry.spanned("operation", "load") as done:
             done.outcome = "none"
-            found = yield from self._look_up(session_key, done, Confirm.LIMITED)
+            found = await self._look_up(session_key, done, Confirm.LIMITED)
             if isinstance(found, Tombstone):
-                found = yield from self._follow(session_key, found, done)
+                found = await self._follow(session_key, found, done)
             if found is not None:
                 done.outcome = "ok"
             return found
 
-    def exists(self, session_key: str) -> Steps[bool]:
+    async def exists(self, session_key: str) -> bool:
         """Tell whether a live session has this key."""
         __traceback_hide__ = True
         record_id = session_id(self._namespace, session_key)
         try:
-            stands = yield from self.standing(record_id, confirm=Confirm.LIMITED)
+            stands = await self.standing(record_id, confirm=Confirm.LIMITED)
         except InvalidRecord as exc:
             reason = exc.reason
         else:
             if not isinstance(stands, SessionRecord):
                 return False
-            return (yield from self._services.steps.is_live(stands))
-        yield from refused(record_id, reason)
+            return await self._services.steps.is_live(stands)
+        await refused(record_id, reason)
         return False
 
-    def standing(self, record_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Steps[Stored]:
+    async def standing(self, record_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
         """Return what stands under an id; what is not valid is read once more."""
-        return once_more(partial(self._items.find, record_id, confirm=confirm))
+        return await once_more(partial(self._items.find, record_id, confirm=confirm))
 
-    def opened(self, record: SessionRecord, session_key: str) -> Steps[Found]:
+    async def opened(self, record: SessionRecord, session_key: str) -> Found:
         """Open a record. Raises InvalidRecord or StoreUnavailable."""
         __traceback_hide__ = True
-        payload = yield from self._sealing.open(record, session_key)
+        payload = await self._sealing.open(record, session_key)
         content = self._codec.loads(payload)
         return Snapshot.of(record, session_key, payload, content), content
 
-    def surely_opened(self, record: SessionRecord, session_key: str) -> Steps[Found]:
+    async def surely_opened(self, record: SessionRecord, session_key: str) -> Found:
         """Open a record that came with an answer; what is not valid is read once more."""
         __traceback_hide__ = True
         try:
-            return (yield from self.opened(record, session_key))
+            return await self.opened(record, session_key)
         except InvalidRecord as exc:
             telemetry.count("doubts", reason=exc.reason)
-        stands = yield from self._items.find(record.id)
-        again = yield from self.live(stands)
-        return (yield from self.opened(again, session_key))
+        stands = await self._items.find(record.id)
+        again = await self.live(stands)
+        return await self.opened(again, session_key)
 
-    def live(self, stands: Stored) -> Steps[SessionRecord]:
+    async def live(self, stands: Stored) -> SessionRecord:
         """Return what stands where it is a session. Raises UpdateError, SessionMoved."""
         if isinstance(stands, Tombstone):
             raise SessionMoved
-        if stands is None or not (yield from self._services.steps.is_live(stands)):
+        if stands is None or not await self._services.steps.is_live(stands):
             raise UpdateError
         return stands
 
-    def _follow(self, key: str, tombstone: Tombstone, done: Block) -> Steps[Found | None]:
+    async def _follow(self, key: str, tombstone: Tombstone, done: Block) -> Found | None:
         """Return what opens of the keys that the request's cookies name for one that has moved.
 
         Each of them that has moved as well is followed in turn, and no other: a read for every
@@ -130,7 +129,7 @@ class Loading:
                 tried.add(new)
                 # The first is the one that an honest browser has; others may be made up.
                 confirm = Confirm.LIMITED if len(tried) == 2 else Confirm.NEVER
-                found = yield from self._look_up(new, done, confirm)
+                found = await self._look_up(new, done, confirm)
                 if isinstance(found, Tombstone):
                     unsettled |= self._services.is_unsettled(found)
                     moved.append(new)
@@ -140,39 +139,39 @@ class Loading:
             raise SessionMoved
         return None
 
-    def _look_up(self, key: str, done: Block, confirm: Confirm) -> Steps[Found | Tombstone | None]:
+    async def _look_up(self, key: str, done: Block, confirm: Confirm) -> Found | Tombstone | None:
         """Look what a key opens, once more where that is not valid; it is refused then."""
         __traceback_hide__ = True
         record_id = session_id(self._namespace, key)
         for is_sure in (False, True):
             try:
-                stands = yield from self._items.find(record_id, confirm=confirm)
-                return (yield from self._opened_by(key, stands))
+                stands = await self._items.find(record_id, confirm=confirm)
+                return await self._opened_by(key, stands)
             except InvalidRecord as exc:
                 reason = exc.reason
             if not is_sure:
                 telemetry.count("doubts", reason=reason)
         done.outcome = "refused"
-        yield from refused(record_id, reason)
+        await refused(record_id, reason)
         return None
 
-    def _opened_by(self, key: str, stands: Stored) -> Steps[Found | Tombstone | None]:
+    async def _opened_by(self, key: str, stands: Stored) -> Found | Tombstone | None:
         """Return what a key opens of what stands under its id."""
         __traceback_hide__ = True
         if not isinstance(stands, SessionRecord):
             return stands
-        if not (yield from self._services.steps.is_live(stands)):
+        if not await self._services.steps.is_live(stands):
             return None
-        found = yield from self.opened(stands, key)
+        found = await self.opened(stands, key)
         # Its key never left the server: whoever shows it as a cookie has it from elsewhere.
         return found if (GRANT in found[1]) is self._services.for_grants else None
 
 
-def refused(record_id: str, reason: str) -> Steps[None]:
+async def refused(record_id: str, reason: str) -> None:
     """Tell who listens that a record was not taken for a session.
 
     Not from within the handler of the record's error, which what ends this would lead to.
     """
     logger.warning("Session record %s... refused: %s", record_id[:SHORT_ID], reason)
     telemetry.count("refusals", reason=reason)
-    yield from announced(session_refused, record_id, reason=reason)
+    await announced(session_refused, record_id, reason=reason)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from sessions_kms.concurrency.lanes import BUSY
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable
 from sessions_kms.format.kinds import session_id
 from sessions_kms.format.record import SessionRecord
@@ -39,7 +38,7 @@ class Moving:
         self._new_id = session_id(services.config.namespace, draft.session_key)
         self._tries = Tries()
 
-    def moved(self) -> Steps[Snapshot]:
+    async def moved(self) -> Snapshot:
         """Try until what a try expects stands; return the snapshot of the one that was applied.
 
         Raises UpdateError where the session has ended, SessionMoved or StoreUnavailable where
@@ -49,67 +48,67 @@ class Moving:
         patience = self._services.lanes.patience()
         while True:
             expected = self._base
-            if (made := (yield from self._tried())) is not None:
-                yield from links.drop(self._services, self._old_id, self._base.links)
+            if (made := await self._tried()) is not None:
+                await links.drop(self._services, self._old_id, self._base.links)
                 return made
             if patience.is_over:
                 raise StoreUnavailable(BUSY)
             if self._base is expected:  # One may arrive yet.
-                yield from self._services.steps.wait(patience.pause())
+                await self._services.steps.wait(patience.pause())
 
-    def _tried(self) -> Steps[Snapshot | None]:
+    async def _tried(self) -> Snapshot | None:
         """Try once; return what was applied by now, or have the next try expect what stands."""
         __traceback_hide__ = True
         try:
-            yield from self._sent()
+            await self._sent()
         except Conflict as exc:
             current = exc.current
             telemetry.count("conflicts")
         except FateUnknown:
             self._tries.pending = True
-            current = yield from self._loading.standing(self._old_id)
+            current = await self._loading.standing(self._old_id)
         else:
             return self._tries.made[-1]
-        if (applied := (yield from self._applied(current))) is None:
-            yield from self._go_on_from(current)
+        if (applied := await self._applied(current)) is None:
+            await self._go_on_from(current)
         return applied
 
-    def _sent(self) -> Steps[None]:
+    async def _sent(self) -> None:
         __traceback_hide__ = True
         services, base = self._services, self._base
-        record, made = yield from sealed(services, self._codec, self._draft, base)
+        record, made = await sealed(services, self._codec, self._draft, base)
         self._tries.made.append(made)
-        yield from links.write(services, record, made.links)
+        await links.write(services, record, made.links)
         # Whatever fails from now on.
         next_cookie.may_change(self._old_key, made.session_key, services.config.namespace)
         words = about.told(made)
-        yield from services.session_items.steps.move(
+        await services.session_items.steps.move(
             record,
             old_id=self._old_id,
             expected=base,
             now=record.updated_at,
-            put=(yield from AboutSteps(services).sealed(record, words)) if words else None,
+            put=await AboutSteps(services).sealed(record, words) if words else None,
             delete=about.id_of(services, self._old_id) if base.about else None,
         )
 
-    def _applied(self, current: Stored) -> Steps[Snapshot | None]:
+    async def _applied(self, current: Stored) -> Snapshot | None:
         """Return the try that was applied, by what stands under the old id, then the new one."""
         __traceback_hide__ = True
         if not isinstance(current, SessionRecord):
-            current = yield from self._loading.standing(self._new_id)
+            current = await self._loading.standing(self._new_id)
         return self._tries.applied(current) if isinstance(current, SessionRecord) else None
 
-    def _go_on_from(self, current: Stored) -> Steps[None]:
+    async def _go_on_from(self, current: Stored) -> None:
         """Have the next try expect what stands, where that shows none to be applied."""
         __traceback_hide__ = True
-        stands = yield from self._loading.live(current)
+        stands = await self._loading.live(current)
         fate = self._tries.fate(self._base, stands)
         if fate is Fate.UNKNOWN:
             raise StoreUnavailable(CANNOT_BE_TOLD)
         if fate is Fate.UNDECIDED:
             return
         self._tries.overtaken()
-        theirs, content = yield from self._loading.surely_opened(stands, self._old_key)
+        theirs, content = await self._loading.surely_opened(stands, self._old_key)
         if self._base.replaced:
             self._base = replace(theirs, replaced=True)
         else:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import SessionMoved
 from sessions_kms.face.lazy_module import LazyModule
 from sessions_kms.format.kinds import session_id
@@ -57,15 +56,15 @@ class Repository:
             found = kept[codec] = cls(services, codec)
         return found
 
-    def load(self, session_key: str) -> Steps[Found | None]:
+    async def load(self, session_key: str) -> Found | None:
         """Return what a key opens, or one that the request's cookies say has followed it."""
-        return self._loads.load(session_key)
+        return await self._loads.load(session_key)
 
-    def exists(self, session_key: str) -> Steps[bool]:
+    async def exists(self, session_key: str) -> bool:
         """Tell whether a live session has this key."""
-        return self._loading.exists(session_key)
+        return await self._loading.exists(session_key)
 
-    def create(self, draft: Draft) -> Steps[Snapshot]:
+    async def create(self, draft: Draft) -> Snapshot:
         """Store a draft where no live session is.
 
         Raises CreateError where there is one, FateUnknown where it may be stored yet,
@@ -73,30 +72,30 @@ class Repository:
         """
         __traceback_hide__ = True
         services = self._services
-        record, made = yield from sealed(services, self._codec, draft, None)
+        record, made = await sealed(services, self._codec, draft, None)
         if made.links:
-            yield from links.write(services, record, made.links)
+            await links.write(services, record, made.links)
         if words := about.told(made):
-            yield from AboutSteps(services).write(record, words)
+            await AboutSteps(services).write(record, words)
         try:
             with telemetry.spanned("operation", "create"):
-                yield from services.session_items.steps.create(record, now=record.updated_at)
+                await services.session_items.steps.create(record, now=record.updated_at)
         except RecordExists:
             raise CreateError from None
         return made
 
-    def save(self, draft: Draft, base: Snapshot) -> Steps[Snapshot]:
+    async def save(self, draft: Draft, base: Snapshot) -> Snapshot:
         """Store a draft that started from a snapshot (`Saving.saved`)."""
         __traceback_hide__ = True
-        return saving.Saving(self._services, self._codec, self._loading, draft, base).saved()
+        return await saving.Saving(self._services, self._codec, self._loading, draft, base).saved()
 
-    def move(self, draft: Draft, base: Snapshot, new_key: str) -> Steps[Snapshot]:
+    async def move(self, draft: Draft, base: Snapshot, new_key: str) -> Snapshot:
         """Store a draft under a new key, and end what stands under the old one (`Moving.moved`)."""
         __traceback_hide__ = True
         draft = replace(draft, session_key=new_key)
-        return moving.Moving(self._services, self._codec, self._loading, draft, base).moved()
+        return await moving.Moving(self._services, self._codec, self._loading, draft, base).moved()
 
-    def end(self, session_key: str, base: Snapshot | None) -> Steps[None]:
+    async def end(self, session_key: str, base: Snapshot | None) -> None:
         """End a session, of which this is known.
 
         Raises SessionMoved where it lives on under a key that nobody told.
@@ -105,17 +104,17 @@ class Repository:
         record_id = self._id(session_key)
         with telemetry.spanned("operation", "delete"):
             salt = None if base is None else base.salt
-            if not (yield from self._services.session_items.steps.end(record_id, salt=salt)):
+            if not await self._services.session_items.steps.end(record_id, salt=salt):
                 raise SessionMoved
             if base is not None and base.about:
-                yield from AboutSteps(self._services).drop(record_id)
+                await AboutSteps(self._services).drop(record_id)
 
-    def must_be_there(self, session_key: str) -> Steps[None]:
+    async def must_be_there(self, session_key: str) -> None:
         """Raise UpdateError where no session has this key, SessionMoved where one had."""
         __traceback_hide__ = True
-        if (yield from self._loading.exists(session_key)):
+        if await self._loading.exists(session_key):
             return
-        stands = yield from self._services.session_items.steps.find(self._id(session_key))
+        stands = await self._services.session_items.steps.find(self._id(session_key))
         raise SessionMoved if isinstance(stands, Tombstone) else UpdateError
 
     def _id(self, session_key: str) -> str:

@@ -12,7 +12,6 @@ from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.lanes import BUSY, Lane, Place
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,
@@ -51,7 +50,7 @@ class Saving:
         self._draft = draft
         self._part = Part(base, draft)
 
-    def saved(self) -> Steps[Snapshot]:
+    async def saved(self) -> Snapshot:
         """Write the session, or have it written by another request of this process.
 
         Gives the snapshot to go on from. Raises InvalidRecord for what stands, UpdateError,
@@ -65,49 +64,49 @@ class Saving:
         try:
             if place.has_waited and part.is_plain:  # Whoever leads waits for DynamoDB meanwhile.
                 part.look(self._codec)
-            while not place.is_settled and (yield from place.leads()):
-                yield from self._round(place)
+            while not place.is_settled and await place.leads():
+                await self._round(place)
         except deadline.OutOfTime:
             raise StoreUnavailable(CANNOT_BE_TOLD if part.tries.pending else BUSY) from None
         finally:
             place.leave()
         return part.outcome()
 
-    def _round(self, own: Place[Part]) -> Steps[None]:
+    async def _round(self, own: Place[Part]) -> None:
         """Write once for all who wait, and settle those whose fate is known by then."""
         __traceback_hide__ = True
         lane = own.lane
         if pause := lane.pause():
-            yield from self._services.steps.wait(pause)
+            await self._services.steps.wait(pause)
         waiting = lane.waiting()
         for place in waiting:
             _meet(lane, place)
         try:
             taken = _together(lane, waiting)
-            while taken and not (yield from self._is_tried(own, taken)):
+            while taken and not await self._is_tried(own, taken):
                 taken = taken[: len(taken) // 2]  # One asks too much: who, is told when alone.
         except InvalidRecord as exc:  # what stands
             reason = exc.reason
         else:
             return
         _fail(lane.waiting(), UpdateError)
-        yield from refused(self._part.base.id, reason)
+        await refused(self._part.base.id, reason)
 
-    def _is_tried(self, own: Place[Part], taken: Places) -> Steps[bool]:
+    async def _is_tried(self, own: Place[Part], taken: Places) -> bool:
         """Try to write for these; False where that may not be stored, but fewer may."""
         __traceback_hide__ = True
         lane = own.lane
         known: Snapshot = lane.known
         try:
             draft = self._together(own, taken, known)
-            record, made = yield from sealed(
+            record, made = await sealed(
                 self._services,
                 self._codec,
                 draft,
                 known,
                 is_checked=draft is self._draft and known is self._part.base,
             )
-            found = yield from self._sent(lane, taken, record, made)
+            found = await self._sent(lane, taken, record, made)
         except NOT_STORABLE as exc:
             if taken == [own]:
                 raise
@@ -116,15 +115,15 @@ class Saving:
                 _fail(taken, lambda: error)
             return len(taken) == 1
         if not isinstance(found, Snapshot):
-            yield from self._judge(own, found)
+            await self._judge(own, found)
             return True
         lane.known = made
         lane.won()
         _succeed(own, taken, known, made)
         if known.links:
-            yield from links.drop(self._services, record.id, known.links - made.links)
+            await links.drop(self._services, record.id, known.links - made.links)
         if known.about and about.told(known) and not about.told(made):
-            yield from AboutSteps(self._services).drop(record.id)
+            await AboutSteps(self._services).drop(record.id)
         return True
 
     def _together(self, own: Place[Part], taken: Places, known: Snapshot) -> Draft:
@@ -144,22 +143,22 @@ class Saving:
         signed_in = any(place.wants.draft.signed_in for place in taken)
         return replace(self._draft, content=content, payload=payload, signed_in=signed_in)
 
-    def _sent(
+    async def _sent(
         self, lane: Lane[Part], taken: Places, record: SessionRecord, made: Snapshot
-    ) -> Steps[Snapshot | Stored]:
+    ) -> Snapshot | Stored:
         """Send a write; return what it made, or else what stands."""
         __traceback_hide__ = True
         services = self._services
         known: Snapshot = lane.known
         if made.links:
-            yield from links.write(services, record, links.due(services, record, made, known))
+            await links.write(services, record, links.due(services, record, made, known))
         if made.about and about.is_due(services, record, made, known):
-            yield from AboutSteps(services).write(record, about.told(made))
+            await AboutSteps(services).write(record, about.told(made))
         before = [place.wants.tries.begin(made) for place in taken]
         began = services.lanes.steady()
         try:
             now = record.updated_at
-            yield from services.session_items.steps.replace(record, expected=known, now=now)
+            await services.session_items.steps.replace(record, expected=known, now=now)
         except (Conflict, SessionTooLarge) as exc:
             for place, was_pending in zip(taken, before, strict=True):
                 place.wants.tries.pending = was_pending
@@ -169,30 +168,30 @@ class Saving:
             telemetry.count("conflicts")
             found: Snapshot | Stored = exc.current
         except FateUnknown:
-            return (yield from self._loading.standing(record.id))
+            return await self._loading.standing(record.id)
         else:
             found = made
         services.lanes.took(services.lanes.steady() - began)
         return found
 
-    def _judge(self, own: Place[Part], current: Stored) -> Steps[None]:
+    async def _judge(self, own: Place[Part], current: Stored) -> None:
         """Settle those whose fate what stands now tells, and go on from it."""
         __traceback_hide__ = True
         lane = own.lane
         if isinstance(current, SessionRecord):
             _recognize(lane, current)
         try:
-            stands = yield from self._loading.live(current)
+            stands = await self._loading.live(current)
         except (SessionMoved, UpdateError) as exc:
             _fail(lane.waiting(), type(exc))
             return
         known: Snapshot = lane.known
         _give_up(lane, known, stands)
         if is_same(known, stands):  # One may arrive yet.
-            yield from self._services.steps.wait(own.patience.pause())
+            await self._services.steps.wait(own.patience.pause())
         else:
             key = self._draft.session_key
-            lane.known = (yield from self._loading.surely_opened(stands, key))[0]
+            lane.known = (await self._loading.surely_opened(stands, key))[0]
 
 
 def _meet(lane: Lane[Part], place: Place[Part]) -> None:

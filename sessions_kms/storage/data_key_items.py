@@ -5,7 +5,7 @@ Written once, as steps; `DataKeyItems` does each in the thread that calls it.
 
 from functools import partial
 
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.format.attributes import as_binary
 from sessions_kms.format.kinds import data_key_id
@@ -22,12 +22,12 @@ class DataKeyItemSteps:
         self._table = table
         self._namespace = namespace
 
-    def get(self, period: int) -> Steps[PublishedKey | None]:
+    async def get(self, period: int) -> PublishedKey | None:
         """Return the published data key of a period. Raises InvalidRecord."""
-        return (yield from once_more(partial(self._get, period)))
+        return await once_more(partial(self._get, period))
 
-    def _get(self, period: int) -> Steps[PublishedKey | None]:
-        item = yield from self._table.get(data_key_id(self._namespace, period))
+    async def _get(self, period: int) -> PublishedKey | None:
+        item = await self._table.get(data_key_id(self._namespace, period))
         if item is None:
             return None
         key = PublishedKey.from_item(item)
@@ -35,18 +35,18 @@ class DataKeyItemSteps:
             raise InvalidRecord("keyPeriod")
         return key
 
-    def publish(self, key: PublishedKey) -> Steps[bool]:
+    async def publish(self, key: PublishedKey) -> bool:
         """Publish the data key of its period; False when one is there already."""
-        return (yield from self._put(key, ABSENT))
+        return await self._put(key, ABSENT)
 
-    def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]:
+    async def replace(self, key: PublishedKey, *, old: bytes) -> bool:
         """Put a data key in the place of the one with exactly the old blob; False if it is not."""
-        return (yield from self._put(key, equal("encryptedKey", as_binary(old))))
+        return await self._put(key, equal("encryptedKey", as_binary(old)))
 
-    def _put(self, key: PublishedKey, when: Condition) -> Steps[bool]:
+    async def _put(self, key: PublishedKey, when: Condition) -> bool:
         """Put a data key; sent again it meets itself, which whoever asked recognises."""
         item = key.to_item(data_key_id(self._namespace, key.period))
-        return (yield from held(self._table.put(item, when=when)))
+        return await held(self._table.put(item, when=when))
 
 
 class DataKeyItems:

@@ -1,7 +1,7 @@
 """What AWS tells of the whole table: how large it is, what it deletes, what time it is there."""
 
 from sessions_kms.aws.clock import moment_of
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import key_of
 from sessions_kms.storage.table import Table, TableSteps
@@ -13,26 +13,26 @@ class DescriptionSteps:
     def __init__(self, table: TableSteps) -> None:
         self._table = table
 
-    def estimated_items(self) -> Steps[int]:
+    async def estimated_items(self) -> int:
         """Return how many items AWS counted in the whole table, up to six hours ago."""
-        answer = yield from self._table.read("describe_table")
+        answer = await self._table.read("describe_table")
         return int(answer.get("Table", {}).get("ItemCount", 0))
 
-    def ttl_attribute(self) -> Steps[str | None]:
+    async def ttl_attribute(self) -> str | None:
         """Return the attribute by which DynamoDB deletes what has expired; None where it does not.
 
         https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TimeToLiveDescription.html
         """
-        answer = yield from self._table.read("describe_time_to_live")
+        answer = await self._table.read("describe_time_to_live")
         told = answer.get("TimeToLiveDescription")
         if told is None:
             raise TableUnavailable
         on = told.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}
         return told.get("AttributeName") if on else None
 
-    def server_time(self) -> Steps[float | None]:
+    async def server_time(self) -> float | None:
         """Return what time it is at AWS, by the `Date` of an answer; None where it has none."""
-        answer = yield from self._table.read("get_item", {"Key": key_of("clock")})
+        answer = await self._table.read("get_item", {"Key": key_of("clock")})
         return moment_of(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
 
 

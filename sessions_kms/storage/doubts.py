@@ -4,12 +4,11 @@ AWS, or what stands between, can answer wrongly once. Knows nothing about record
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import InvalidRecord, StoreUnavailable
 from sessions_kms.telemetry import telemetry
 
@@ -28,14 +27,14 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def once_more(read: Callable[[], Steps[T]]) -> Steps[T]:
+async def once_more(read: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Read; what is not valid is read once more. Raises InvalidRecord, or what reading raises."""
     __traceback_hide__ = True
     try:
-        return (yield from read())
+        return await read()
     except InvalidRecord as exc:
         telemetry.count("doubts", reason=exc.reason)
-    return (yield from read())
+    return await read()
 
 
 def alarmed(reason: str, alarm: str) -> StoreUnavailable:

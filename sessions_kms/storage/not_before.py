@@ -8,15 +8,16 @@ name, for what else has a beginning.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from threading import Lock
 from time import monotonic
+from typing import Any
 
 from sessions_kms.concurrency.elapsed import Stopwatch
 from sessions_kms.concurrency.single_flight import Flights
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.record import CLOCK_SKEW
 from sessions_kms.telemetry import telemetry
@@ -29,7 +30,7 @@ RETRY_AFTER = 5  # seconds
 ALARM_EVERY = 3600  # seconds between two alarms of the same moment
 NAMES_MAX = 256  # of moments that one process follows
 
-Read = Callable[[], Steps[int]]  # of the item, in the table
+Read = Callable[[], Coroutine[Any, Any, int]]  # of the item, in the table
 
 _sources: list[Callable[[], Iterable[str]]] = []
 
@@ -75,14 +76,14 @@ class NotBeforeSteps:
             Stopwatch(clock, monotonic), unavailable=TableUnavailable
         )
 
-    def moment(self) -> Steps[int]:
+    async def moment(self) -> int:
         """Return the moment in force. Raises TableUnavailable."""
         if self._good(READ_EVERY):
             return self._moment
         # Only while nothing good is held does one wait for another's read, and share it.
         with suppress(TableUnavailable):
             patient = not self._good(GOOD_FOR)
-            yield from self._reading.fly("moment", self._refresh, patient=patient)
+            await self._reading.fly("moment", self._refresh, patient=patient)
         if not self._good(GOOD_FOR):
             raise TableUnavailable
         return self._moment
@@ -105,13 +106,13 @@ class NotBeforeSteps:
         # A clock that went back makes the last read look young; it is read again.
         return self._read_at is not None and 0 <= self._clock() - self._read_at < age
 
-    def _refresh(self) -> Steps[int]:
+    async def _refresh(self) -> int:
         now = self._clock()
         if self._good(READ_EVERY) or (self._good(GOOD_FOR) and now < self._next_read):
             return self._moment
         self._next_read = now + RETRY_AFTER
         try:
-            moment = yield from self._read()
+            moment = await self._read()
         except InvalidRecord as exc:
             raise TableUnavailable from exc
         for each in (self._setting, moment):
@@ -178,7 +179,9 @@ class _Alarm:
 class NamedNotBefores:
     """One process's view of the moments that have names."""
 
-    def __init__(self, read: Callable[[str], Steps[int]], *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, read: Callable[[str], Coroutine[Any, Any, int]], *, clock: Callable[[], float]
+    ) -> None:
         self._read = read
         self._clock = clock
         self._known: OrderedDict[str, NotBefore] = OrderedDict()

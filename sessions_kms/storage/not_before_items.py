@@ -3,7 +3,7 @@
 Written once, as steps; `NotBeforeItems` does each in the thread that calls it.
 """
 
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.format.attributes import Item, as_number, number
 from sessions_kms.format.kinds import NOT_BEFORE, not_before_id
@@ -21,25 +21,23 @@ class NotBeforeItemSteps:
         self._table = table
         self._namespace = namespace
 
-    def get(self, name: str | None = None) -> Steps[int]:
+    async def get(self, name: str | None = None) -> int:
         """Return the moment in the table; 0 when none is set. Raises InvalidRecord."""
-        item = yield from self._table.get(not_before_id(self._namespace, name))
+        item = await self._table.get(not_before_id(self._namespace, name))
         if item is None:
             return 0
         NOT_BEFORE.version_of(item)
         return number(item, "notBefore")
 
-    def raise_to(self, moment: int, name: str | None = None, *, latest: int) -> Steps[bool]:
+    async def raise_to(self, moment: int, name: str | None = None, *, latest: int) -> bool:
         """Move that moment forward; back only from one after ``latest``, which counts for nobody.
 
         False when it stands as high already, and counts.
         """
-        if (
-            yield from held(self._table.put(self._item(name, moment), when=_lower(moment, latest)))
-        ):
+        if await held(self._table.put(self._item(name, moment), when=_lower(moment, latest))):
             return True
         # It stands as high, or nothing is known.
-        if not moment <= (yield from self.get(name)) <= latest:
+        if not moment <= await self.get(name) <= latest:
             raise TableUnavailable
         return False
 

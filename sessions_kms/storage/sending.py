@@ -7,14 +7,14 @@ be applied twice is no harm; else it raises FateUnknown, and the caller decides.
 
 import random
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import Any
 
 from sessions_kms.aws.client.asking import TableClient
 from sessions_kms.aws.errors import TransactionCanceled
 from sessions_kms.aws.translation import call_table
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Pause, Steps, Wait
+from sessions_kms.concurrency.steps import Pause, Wait
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.storage.acknowledgement import Acknowledgement
 
@@ -39,17 +39,20 @@ class Sender:
         self.name = name
         self._pause = pause
 
-    def read(
+    async def read(
         self, operation: str, *, apart_from: Container[object] = (), **params: Any
-    ) -> Steps[Answer]:
+    ) -> Answer:
         """Send what changes nothing, on another connection than those."""
-        return call_table(
+        return await call_table(
             self.client, operation, apart_from=apart_from, TableName=self.name, **params
         )
 
-    def repeated(
-        self, operation: str, is_applied: Callable[[Acknowledgement], Steps[bool]], **params: Any
-    ) -> Steps[None]:
+    async def repeated(
+        self,
+        operation: str,
+        is_applied: Callable[[Acknowledgement], Coroutine[Any, Any, bool]],
+        **params: Any,
+    ) -> None:
         """Send a write that may be applied twice, or late, until it is known to be applied.
 
         ``is_applied`` tells whether it is, by what DynamoDB said. Raises ConditionFailed.
@@ -57,49 +60,49 @@ class Sender:
         with _OneCall(deadline.HASTY.call):
             for _ in range(REPEATS_MAX):
                 try:
-                    told = yield from self.written(operation, **params)
+                    told = await self.written(operation, **params)
                 except FateUnknown:
                     continue
-                if (yield from is_applied(told)):
+                if await is_applied(told):
                     return
         raise TableUnavailable
 
-    def written(self, operation: str, **params: Any) -> Steps[Acknowledgement]:
+    async def written(self, operation: str, **params: Any) -> Acknowledgement:
         """Send a write, anew as long as it is certainly not applied; it asks for the old item.
 
         Raises ConditionFailed, or FateUnknown.
         """
-        return self._acknowledged(
+        return await self._acknowledged(
             operation, {"TableName": self.name, **params, "ReturnValues": "ALL_OLD"}
         )
 
-    def transacted(self, actions: list[dict[str, Any]]) -> Steps[Acknowledgement]:
+    async def transacted(self, actions: list[dict[str, Any]]) -> Acknowledgement:
         """Send writes of which all are to be applied or none, as `written` does.
 
         Raises TransactionCanceled because of a condition, or FateUnknown.
         """
-        return self._acknowledged("transact_write_items", {"TransactItems": actions})
+        return await self._acknowledged("transact_write_items", {"TransactItems": actions})
 
-    def _acknowledged(self, operation: str, params: dict[str, Any]) -> Steps[Acknowledgement]:
+    async def _acknowledged(self, operation: str, params: dict[str, Any]) -> Acknowledgement:
         # In another form than a read asks for, so that neither's answer is taken for the other's.
         params["ReturnConsumedCapacity"] = "INDEXES"
         began = time.monotonic()
         with _OneCall(deadline.HASTY.call):
             for longest in PAUSES:
                 try:
-                    return (yield from self._once(operation, params))
+                    return await self._once(operation, params)
                 except NotApplied:
                     pause = random.uniform(0, longest)  # noqa: S311 - only spreads
                     if time.monotonic() - began > LAST_START or not deadline.has_time_for(pause):
                         raise
-                    yield self._pause(pause)
+                    await self._pause(pause)
                     if not deadline.has_time_for(0):  # It took longer: a busy machine, or asleep.
                         raise
-            return (yield from self._once(operation, params))
+            return await self._once(operation, params)
 
-    def _once(self, operation: str, params: Mapping[str, Any]) -> Steps[Acknowledgement]:
+    async def _once(self, operation: str, params: Mapping[str, Any]) -> Acknowledgement:
         try:
-            answer = yield from call_table(self.client, operation, **params)
+            answer = await call_table(self.client, operation, **params)
         except TransactionCanceled as exc:
             if CHECK_FAILED in exc.reasons:
                 raise

@@ -13,7 +13,7 @@ from operator import eq
 from typing import Final, Protocol, TypeAlias
 
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
-from sessions_kms.concurrency.steps import Steps, blocking
+from sessions_kms.concurrency.steps import blocking
 from sessions_kms.exceptions import (
     FateUnknown,
     InvalidRecord,
@@ -74,48 +74,48 @@ class SessionItemSteps:
     def __init__(self, table: TableSteps) -> None:
         self._table = table
 
-    def find(self, session_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Steps[Stored]:
+    async def find(self, session_id: str, *, confirm: Confirm = Confirm.ALWAYS) -> Stored:
         """Return what stands under this id, expired or not."""
-        return self._table.got(session_id, _stored, confirm=confirm)
+        return await self._table.got(session_id, _stored, confirm=confirm)
 
-    def get(self, session_id: str) -> Steps[SessionRecord | None]:
+    async def get(self, session_id: str) -> SessionRecord | None:
         """Return the record of this id, expired or not; a tombstone is none."""
-        found = yield from self.find(session_id)
+        found = await self.find(session_id)
         return found if isinstance(found, SessionRecord) else None
 
-    def head(self, session_id: str) -> Steps[RecordHead | None]:
+    async def head(self, session_id: str) -> RecordHead | None:
         """Return the record of this id, expired or not, without its ciphertext."""
-        item = yield from self._table.get(session_id, only=HEAD_ATTRIBUTES)
+        item = await self._table.get(session_id, only=HEAD_ATTRIBUTES)
         return None if item is None or is_tombstone(item) else RecordHead.from_item(item)
 
-    def create(self, record: SessionRecord, *, now: int) -> Steps[None]:
+    async def create(self, record: SessionRecord, *, now: int) -> None:
         """Put a record where none is, or only an expired one.
 
         Raises RecordExists, or FateUnknown: then it may appear later under this id. A record with
         an owner is read back, because the answer to such a put is no evidence.
         """
         try:
-            told = yield from self._table.put_once(_item_of(record), when=_absent(now))
+            told = await self._table.put_once(_item_of(record), when=_absent(now))
             if record.owner is not None:
-                yield from self._check(record, told)
+                await self._check(record, told)
         except ConditionFailed as exc:
-            if not _is_ours(record, (yield from self._current(record.id, exc))):
+            if not _is_ours(record, await self._current(record.id, exc)):
                 raise RecordExists from exc
         except FateUnknown:
-            if not _is_ours(record, (yield from self.find(record.id))):
+            if not _is_ours(record, await self.find(record.id)):
                 raise
 
-    def replace(self, record: SessionRecord, *, expected: Version, now: int) -> Steps[None]:
+    async def replace(self, record: SessionRecord, *, expected: Version, now: int) -> None:
         """Put a record in the place of the one that was loaded.
 
         Raises Conflict, also for what an earlier request put, or FateUnknown.
         """
         try:
-            yield from self._table.put_once(_item_of(record), when=_unchanged(expected, now))
+            await self._table.put_once(_item_of(record), when=_unchanged(expected, now))
         except ConditionFailed as exc:
-            raise Conflict((yield from self._current(record.id, exc))) from exc
+            raise Conflict(await self._current(record.id, exc)) from exc
 
-    def move(
+    async def move(
         self,
         record: SessionRecord,
         *,
@@ -124,24 +124,24 @@ class SessionItemSteps:
         now: int,
         put: Item | None = None,
         delete: str | None = None,
-    ) -> Steps[None]:
+    ) -> None:
         """Put a record under a new id and a tombstone over the one that was loaded, or neither.
 
         With it an item of another kind is put and one deleted, where told. Raises Conflict with
         what stands under the old id, also if an earlier request put it there, or FateUnknown.
         """
         try:
-            told = yield from self._table.transact(
+            told = await self._table.transact(
                 Put(_item_of(record), _absent(now)),
                 Put(Tombstone(old_id, now).to_item(), _unchanged(expected, now)),
                 *([Put(put)] if put else []),
                 *([Delete(delete)] if delete else []),
             )
         except TransactionCanceled as exc:
-            raise Conflict((yield from self.find(old_id))) from exc
-        yield from self._check(record, told)
+            raise Conflict(await self.find(old_id)) from exc
+        await self._check(record, told)
 
-    def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> Steps[None]:
+    async def take_over(self, record: SessionRecord, *, mark: Item, now: int) -> None:
         """Put a record and an item that says so for good, both or neither.
 
         Raises RecordExists where either is there already, or was. Sent again, also late, it
@@ -150,33 +150,33 @@ class SessionItemSteps:
         put = Put(_item_of(record), _absent(now))
         is_ours = partial(_is_item_of, record)
         try:
-            yield from self._until_told(record.id, is_ours, put, Put(mark, ABSENT))
+            await self._until_told(record.id, is_ours, put, Put(mark, ABSENT))
         except TransactionCanceled as exc:
-            if not is_ours((yield from self._table.get(record.id))):
+            if not is_ours(await self._table.get(record.id)):
                 raise RecordExists from exc
 
-    def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> Steps[bool]:
+    async def mark(self, session_id: str, *, expected: Version, mark: Item, now: int) -> bool:
         """Put an item if a record is as it was loaded; False if not.
 
         The record is put as it is: only to check it would be a right of its own in AWS. So
         it may be sent again, also late.
         """
-        record = yield from self.get(session_id)
+        record = await self.get(session_id)
         if record is None:
             return False
         put = Put(record.to_item(), _unchanged(expected, now))
         is_there = partial(eq, mark)
         writes = self._until_told(mark["id"]["S"], is_there, put, Put(mark))
-        return (yield from held(writes))
+        return await held(writes)
 
-    def give_back(
+    async def give_back(
         self, session_id: str, *, expected: Version, mark_id: str, now: int
-    ) -> Steps[None]:
+    ) -> None:
         """Delete a record and its mark, both or neither: neither if it is not as it was loaded."""
         delete = Delete(session_id, _unchanged(expected, now))
-        yield from held(self._until_told(session_id, _is_no_record, delete, Delete(mark_id)))
+        await held(self._until_told(session_id, _is_no_record, delete, Delete(mark_id)))
 
-    def end(self, session_id: str, *, salt: bytes | None = None) -> Steps[bool]:
+    async def end(self, session_id: str, *, salt: bytes | None = None) -> bool:
         """Delete a session's record; False where its tombstone is, which stays.
 
         ``salt`` is the record's, if it is known: then the answer alone tells that it is gone.
@@ -184,11 +184,11 @@ class SessionItemSteps:
         expected = None if salt is None else {"salt": as_binary(salt)}
         for _ in range(REPEATS_MAX):
             try:
-                yield from self._table.deleted(session_id, when=NO_TOMBSTONE, expected=expected)
+                await self._table.deleted(session_id, when=NO_TOMBSTONE, expected=expected)
             except ConditionFailed as exc:
                 item = exc.item
                 if item is None or item.get("id") != {"S": session_id}:
-                    item = yield from self._table.get(session_id)
+                    item = await self._table.get(session_id)
                 if item is None:
                     return True
                 if is_tombstone(item):
@@ -197,35 +197,35 @@ class SessionItemSteps:
                 return True
         raise TableUnavailable
 
-    def _until_told(
+    async def _until_told(
         self, item_id: str, is_left: Callable[[Item | None], bool], *actions: Action
-    ) -> Steps[None]:
+    ) -> None:
         """Do what may be done twice, or late, until an item is as that leaves it.
 
         Raises TransactionCanceled.
         """
         for _ in range(REPEATS_MAX):
             try:
-                told = yield from self._table.transact(*actions)
+                told = await self._table.transact(*actions)
             except FateUnknown:
-                if is_left((yield from self._table.get(item_id))):
+                if is_left(await self._table.get(item_id)):
                     return
             else:
-                if (yield from self._table.is_left(item_id, is_left, told)):
+                if await self._table.is_left(item_id, is_left, told):
                     return
         raise TableUnavailable
 
-    def _check(self, record: SessionRecord, told: Acknowledgement) -> Steps[None]:
+    async def _check(self, record: SessionRecord, told: Acknowledgement) -> None:
         """Raise FateUnknown unless a record is stored that DynamoDB said to be."""
-        return self._table.require_left(record.id, partial(_is_item_of, record), told)
+        return await self._table.require_left(record.id, partial(_is_item_of, record), told)
 
-    def _current(self, session_id: str, failure: ConditionFailed) -> Steps[Stored]:
+    async def _current(self, session_id: str, failure: ConditionFailed) -> Stored:
         # Not every DynamoDB-compatible engine returns the item of a failed condition; another
         # one than was asked for counts for nothing, and what is not valid is read once more.
         if failure.item and failure.item.get("id") == {"S": session_id}:
             with suppress(InvalidRecord):
                 return _stored(failure.item)
-        return (yield from self.find(session_id))
+        return await self.find(session_id)
 
 
 class SessionItems:

@@ -5,14 +5,14 @@ it has none. All verbs raise TableUnavailable when the answer cannot be told. Th
 once, as steps (`TableSteps`); `Table` does each in the thread that calls it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
 from sessions_kms.aws.client.asking import TableClient, connection_of
 from sessions_kms.aws.errors import ConditionFailed, TransactionCanceled
-from sessions_kms.concurrency.steps import Pause, Steps, Wait, blocking
+from sessions_kms.concurrency.steps import Pause, Wait, blocking
 from sessions_kms.exceptions import FateUnknown, TableUnavailable
 from sessions_kms.format.attributes import Item
 from sessions_kms.format.record import HEAD_ATTRIBUTES
@@ -83,29 +83,29 @@ class TableSteps:
         self._limit = ConfirmationLimit(steady)
         self._strays = StrayAnswers(steady)
 
-    def get(
+    async def get(
         self, item_id: str, *, only: Sequence[str] = (), confirm: Confirm = Confirm.ALWAYS
-    ) -> Steps[Item | None]:
+    ) -> Item | None:
         """Return an item as it is stored; of some of its attributes only, where told."""
-        return self.got(item_id, _as_it_is, only, confirm=confirm)
+        return await self.got(item_id, _as_it_is, only, confirm=confirm)
 
-    def got(
+    async def got(
         self,
         item_id: str,
         made: Callable[[Item], T],
         only: Sequence[str] = (),
         *,
         confirm: Confirm = Confirm.ALWAYS,
-    ) -> Steps[T | None]:
+    ) -> T | None:
         """Return what is made of an item, None where there is none. Raises what making it does.
 
         ``confirm`` says when an item that is not there is read once more.
         """
         params = _get_params(item_id, only)
-        answer = yield from self._sender.read("get_item", **params)
+        answer = await self._sender.read("get_item", **params)
         item = _item_in(answer, item_id)
         if item is None and self._may_confirm(answer, item_id, confirm):
-            again = yield from self._sender.read(
+            again = await self._sender.read(
                 "get_item", apart_from=(connection_of(answer),), **params
             )
             item = self._confirmed(item_id, answer, again, confirm)
@@ -127,7 +127,7 @@ class TableSteps:
             self._limit.confirmed(item_id)
         return item
 
-    def put(self, item: Item, *, when: Condition | None = None, sure: bool = True) -> Steps[None]:
+    async def put(self, item: Item, *, when: Condition | None = None, sure: bool = True) -> None:
         """Put an item. Raises ConditionFailed.
 
         It is sent again when its answer is lost or not believed, and may then meet itself. If
@@ -140,21 +140,23 @@ class TableSteps:
         required = when.expected if when else None
         trace = Trace(item["id"]["S"], required, required if when else {}, is_left)
         params = Put(item, when).params()
-        return self._sender.repeated("put_item", partial(self._is_applied, trace, sure), **params)
+        return await self._sender.repeated(
+            "put_item", partial(self._is_applied, trace, sure), **params
+        )
 
-    def put_once(self, item: Item, *, when: Condition | None = None) -> Steps[Acknowledgement]:
+    async def put_once(self, item: Item, *, when: Condition | None = None) -> Acknowledgement:
         """Put an item, and send that once. Raises ConditionFailed, or FateUnknown.
 
         It may be applied yet if its answer is lost, or has not the item that it replaces. What
         stands where the condition failed comes with that error, from engines that return it.
         """
         params = Put(item, when).params() | _returning_old(when)
-        told = yield from self._sender.written("put_item", **params)
+        told = await self._sender.written("put_item", **params)
         if self._is_stray(told, item["id"]["S"], when.expected if when else None):
             raise FateUnknown
         return told
 
-    def put_stamped(self, item: Item, *, expected: bytes | None) -> Steps[bool]:
+    async def put_stamped(self, item: Item, *, expected: bytes | None) -> bool:
         """Put an item with a fresh `stamp` where one with the expected stamp is, or none.
 
         False when something else is there. Sent twice it is applied once: the stamp changes.
@@ -165,64 +167,64 @@ class TableSteps:
         was_sent = False
         for _ in range(REPEATS_MAX):
             try:
-                told = yield from self._sender.written("put_item", **Put(item, when).params())
-                if (yield from self._is_applied(trace, True, told)):
+                told = await self._sender.written("put_item", **Put(item, when).params())
+                if await self._is_applied(trace, True, told):
                     return True
             except ConditionFailed:
-                return (yield from self._is_stamped(item, is_sure=not was_sent))
+                return await self._is_stamped(item, is_sure=not was_sent)
             except FateUnknown:
                 pass
             was_sent = True
         raise TableUnavailable
 
-    def _is_stamped(self, item: Item, *, is_sure: bool) -> Steps[bool]:
+    async def _is_stamped(self, item: Item, *, is_sure: bool) -> bool:
         """Tell whether what stands is this; another may stand over it if it was sent before."""
-        current = yield from self.get(item["id"]["S"])
+        current = await self.get(item["id"]["S"])
         if has({"stamp": item["stamp"]}, current):
             return True
         if is_sure:
             return False
         raise TableUnavailable
 
-    def update(self, item_id: str, changes: Item, *, when: Condition) -> Steps[bool]:
+    async def update(self, item_id: str, changes: Item, *, when: Condition) -> bool:
         """Set attributes of an item; False where the condition does not hold, if only since it
         was done before: it is sent again when its answer is lost or not believed.
         """
         trace = Trace(item_id, when.expected, when.expected, partial(has, changes))
         params = update_of(item_id, changes, when)
-        return held(
+        return await held(
             self._sender.repeated("update_item", partial(self._is_applied, trace, True), **params)
         )
 
-    def delete(
+    async def delete(
         self, item_id: str, *, when: Condition | None = None, expected: Item | None = NOTHING_MORE
-    ) -> Steps[bool]:
+    ) -> bool:
         """Delete the item of an id, if there is one; False where the condition does not hold, if
         only since it was done before: it is sent again when its answer is lost or not believed.
 
         ``expected`` is what is known of the item that is there (see `Trace`).
         """
-        return held(self.deleted(item_id, when=when, expected=expected))
+        return await held(self.deleted(item_id, when=when, expected=expected))
 
-    def deleted(
+    async def deleted(
         self, item_id: str, *, when: Condition | None = None, expected: Item | None = NOTHING_MORE
-    ) -> Steps[None]:
+    ) -> None:
         """Delete as `delete` does. Raises ConditionFailed, with what stands, from engines that
         return it.
         """
         trace = Trace(item_id, None, expected, lambda found: found is None)
         params = Delete(item_id, when).params() | _returning_old(when)
-        return self._sender.repeated(
+        return await self._sender.repeated(
             "delete_item", partial(self._is_applied, trace, True), **params
         )
 
-    def _is_applied(self, trace: Trace, sure: bool, told: Acknowledgement) -> Steps[bool]:
+    async def _is_applied(self, trace: Trace, sure: bool, told: Acknowledgement) -> bool:
         """Tell whether a write that was acknowledged is applied: by evidence, or by a look."""
         if self._is_stray(told, trace.item_id, trace.required):
             return False
         if not sure or told.is_enough(trace.expected):
             return True
-        return (yield from self.is_left(trace.item_id, trace.is_left, told))
+        return await self.is_left(trace.item_id, trace.is_left, told)
 
     def _is_stray(self, told: Acknowledgement, item_id: str, required: Item | None) -> bool:
         """Tell whether this is the answer to another write; nobody believes its connection then."""
@@ -231,9 +233,9 @@ class TableSteps:
         self._strays.add(told.connection)
         return True
 
-    def is_left(
+    async def is_left(
         self, item_id: str, is_left: Callable[[Item | None], bool], told: Acknowledgement
-    ) -> Steps[bool]:
+    ) -> bool:
         """Tell whether an item is as a write leaves it that was acknowledged.
 
         It is read on another connection than told that; boto's word counts.
@@ -242,53 +244,53 @@ class TableSteps:
             return True
         apart_from = (told.connection,)
         params = _get_params(item_id)
-        answer = yield from self._sender.read("get_item", apart_from=apart_from, **params)
+        answer = await self._sender.read("get_item", apart_from=apart_from, **params)
         if is_left(_item_in(answer, item_id)):
             return True
         self._strays.add(told.connection, connection_of(answer))
         return False
 
-    def require_left(
+    async def require_left(
         self, item_id: str, is_left: Callable[[Item | None], bool], told: Acknowledgement
-    ) -> Steps[None]:
+    ) -> None:
         """Raise FateUnknown unless `is_left`, also where that cannot be read at the moment."""
         try:
-            is_applied = yield from self.is_left(item_id, is_left, told)
+            is_applied = await self.is_left(item_id, is_left, told)
         except TableUnavailable:
             is_applied = False  # Whoever settles the write reads once more.
         if not is_applied:
             raise FateUnknown
 
-    def transact(self, *actions: Action) -> Steps[Acknowledgement]:
+    async def transact(self, *actions: Action) -> Acknowledgement:
         """Put and delete, all of it or nothing. What DynamoDB says to that is no evidence.
 
         Raises TransactionCanceled where a condition does not hold, or FateUnknown: it is not
         sent again when its answer is lost.
         """
-        return self._sender.transacted([self._member(each) for each in actions])
+        return await self._sender.transacted([self._member(each) for each in actions])
 
     def _member(self, action: Action) -> dict[str, Any]:
         return {type(action).__name__: {"TableName": self._sender.name} | action.params()}
 
-    def scan(
+    async def scan(
         self,
         start: Item | None = None,
         *,
         limit: int = PAGE_ITEMS,
         consistent: bool = False,
         whole: bool = False,
-    ) -> Steps[Page]:
+    ) -> Page:
         """Return the next items of the whole table, of all kinds and namespaces.
 
         Reads at most ``limit`` items, in one call; without their ciphertext, unless whole.
         """
         attributes = () if whole else HEAD_ATTRIBUTES
         params = {"Limit": limit, "ConsistentRead": consistent, **_projection(attributes)}
-        return (yield from self._page("scan", start, params))
+        return await self._page("scan", start, params)
 
-    def owned(
+    async def owned(
         self, owner: str, start: Item | None = None, *, limit: int = PAGE_ITEMS
-    ) -> Steps[Page]:
+    ) -> Page:
         """Return the next keys under an owner in the index, newest first; the index lags behind.
 
         Each item has `id`, `owner` and `createdAt` only.
@@ -302,27 +304,27 @@ class TableSteps:
             "Limit": limit,
             "ReturnConsumedCapacity": "TOTAL",
         }
-        return (yield from self._page("query", start, params, owner))
+        return await self._page("query", start, params, owner)
 
-    def owned_ids(self, owner: str) -> Steps[list[str]]:
+    async def owned_ids(self, owner: str) -> list[str]:
         """Return all ids under an owner in the index, newest first; the index lags behind."""
-        page = yield from self.owned(owner, limit=INDEX_PAGE_ITEMS)
+        page = await self.owned(owner, limit=INDEX_PAGE_ITEMS)
         ids = [item["id"]["S"] for item in page.items]
         while page.next is not None:
-            page = yield from self.owned(owner, page.next, limit=INDEX_PAGE_ITEMS)
+            page = await self.owned(owner, page.next, limit=INDEX_PAGE_ITEMS)
             ids += [item["id"]["S"] for item in page.items]
         return ids
 
-    def _page(
+    async def _page(
         self, operation: str, start: Item | None, params: dict[str, Any], owner: str | None = None
-    ) -> Steps[Page]:
+    ) -> Page:
         """Return a page; that of an owner which shows nothing is read once more."""
         if start is not None:
             params["ExclusiveStartKey"] = start
-        answer = yield from self.read(operation, params)
+        answer = await self.read(operation, params)
         first = connection_of(answer)
         if first is not None and not answer.get("Items"):
-            answer = yield from self._sender.read(operation, apart_from=(first,), **params)
+            answer = await self._sender.read(operation, apart_from=(first,), **params)
             if answer.get("Items"):
                 self._strays.add(first, connection_of(answer))
         if not all(_is_text(item, "id") for item in answer.get("Items", [{}])):
@@ -332,9 +334,9 @@ class TableSteps:
             raise TableUnavailable("The index answered with another owner than was asked for.")
         return Page(answer["Items"], answer.get("LastEvaluatedKey"))
 
-    def read(self, operation: str, params: Mapping[str, Any] | None = None) -> Steps[Answer]:
+    async def read(self, operation: str, params: Mapping[str, Any] | None = None) -> Answer:
         """Return the answer to what asks about this table, or in it, and changes nothing."""
-        return self._sender.read(operation, **(params or {}))
+        return await self._sender.read(operation, **(params or {}))
 
 
 class Table:
@@ -358,10 +360,10 @@ class Table:
     read = blocking(TableSteps.read)
 
 
-def held(write: Steps[object]) -> Steps[bool]:
+async def held(write: Coroutine[Any, Any, object]) -> bool:
     """Write; tell whether its conditions held."""
     try:
-        yield from write
+        await write
     except (ConditionFailed, TransactionCanceled):
         return False
     return True

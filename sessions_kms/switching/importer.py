@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 from django.utils import timezone
 
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import InvalidRecord, SessionTooLarge, TableUnavailable
 from sessions_kms.format.kinds import SESSION_KEY, SHORT_ID
 from sessions_kms.format.serializer import codec_of
@@ -186,7 +186,7 @@ class Importer:
             user_id=content.get(USER_ID),
         )
         # A session that was here before, and went back, has names by which it may be ended.
-        run(links.write(self._services, record, links.names_in(content)))
+        run_sync(links.write(self._services, record, links.names_in(content)))
         if content.get(USER_ID) is not None:
             about.About(self._services).write(record, about.words_in(content))
         self._services.session_items.take_over(

@@ -7,7 +7,7 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.attributes import as_number
 from sessions_kms.grant_store import GrantStore, ending_of
@@ -30,13 +30,13 @@ def grant(fake: Stack) -> GrantStore:
 def created(**content: Any) -> GrantStore:
     made = GrantStore()
     made.update({USER_ID: "7", **content})
-    run(made.creating())
+    run_sync(made.creating())
     return made
 
 
 def loaded(key: str | None) -> GrantStore | None:
     found = GrantStore(key)
-    return found if run(found.loading()) else None
+    return found if run_sync(found.loading()) else None
 
 
 def test_grant_is_there_with_what_it_holds(grant: GrantStore) -> None:
@@ -84,9 +84,9 @@ def test_saves_of_two_processes_are_laid_over_each_other(grant: GrantStore) -> N
     assert here is not None
     assert there is not None
     here["here"] = there["there"] = 1
-    run(here.saving())
+    run_sync(here.saving())
     with another_process():
-        run(there.saving())
+        run_sync(there.saving())
     found = loaded(grant.session_key)
     assert found is not None
     assert (found["here"], found["there"]) == (1, 1)
@@ -95,10 +95,10 @@ def test_saves_of_two_processes_are_laid_over_each_other(grant: GrantStore) -> N
 def test_one_that_was_ended_is_not_saved_again(grant: GrantStore) -> None:
     other = loaded(grant.session_key)
     assert other is not None
-    run(grant.ending())
+    run_sync(grant.ending())
     other["more"] = 1
     with pytest.raises(UpdateError):
-        run(other.saving())
+        run_sync(other.saving())
     assert loaded(grant.session_key) is None
 
 
@@ -112,7 +112,7 @@ def test_create_of_unknown_fate_uses_another_key(fake: Stack) -> None:
 @pytest.mark.parametrize("by_id", [True, False])
 def test_end_is_told_only_once_it_is_known(fake: Stack, grant: GrantStore, *, by_id: bool) -> None:
     def end() -> None:
-        run(ending_of(services(), id_of_record(grant)) if by_id else grant.ending())
+        run_sync(ending_of(services(), id_of_record(grant)) if by_id else grant.ending())
 
     fake.dynamodb.on("DeleteItem session", refused)
     with pytest.raises(StoreUnavailable):
@@ -120,7 +120,7 @@ def test_end_is_told_only_once_it_is_known(fake: Stack, grant: GrantStore, *, by
     fake.dynamodb.heal()
     end()
     assert fake.sessions() == {}
-    run(ending_of(services(), "A" * 43))
+    run_sync(ending_of(services(), "A" * 43))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from django.http import HttpRequest
 
 from oauth.clients.grants import grants
 from sessions_kms import GrantStore, ahead
-from sessions_kms.concurrency.steps import Call, Steps, arun
+from sessions_kms.concurrency.steps import BlockingCall
 from sessions_kms.services import are_made, services
 
 BEARER = re.compile(r"bearer(?: +(?P<token>.*))?", re.IGNORECASE)  # RFC 6750 section 2.1
@@ -39,7 +39,7 @@ class GrantAhead:
         __traceback_hide__ = True
         assert self._of is not None  # noqa: S101 - it is read before it is taken
         try:
-            self._outcome.set_result(await arun(_opened(*self._of)))
+            self._outcome.set_result(await _opened(*self._of))
         except Exception as error:  # noqa: BLE001 - whoever takes it gets it
             self._outcome.set_exception(error)
             return None
@@ -95,8 +95,8 @@ def of(request: HttpRequest, token: str, upstream: str) -> GrantAhead | None:
     return left if left is not None and left.is_of(token, upstream) else None
 
 
-def _opened(token: str, upstream: str) -> Steps[Session]:
+async def _opened(token: str, upstream: str) -> Session:
     __traceback_hide__ = True
     if not are_made():
-        yield Call(services)
-    return (yield from grants().steps.session(token, upstream=upstream))
+        await BlockingCall(services)
+    return await grants().steps.session(token, upstream=upstream)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from sessions_kms.aws.calls import Answer, NotBegun
 from sessions_kms.aws.client.has_wire import HasWire
 from sessions_kms.aws.clock import signing_time
-from sessions_kms.concurrency.steps import Call, Wait
+from sessions_kms.concurrency.steps import BlockingCall, Wait
 from sessions_kms.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def table_of(params: Mapping[str, Any]) -> str:
     return name
 
 
-class BotoAsks:
+class BotoAsks(Wait):
     """boto's client asks; an event loop has it do so in a thread."""
 
     __slots__ = ("_client", "_operation", "_params")
@@ -75,18 +75,18 @@ class BotoAsks:
         self._operation = operation
         self._params = params
 
-    def blocking(self) -> Answer:
+    def block(self) -> Answer:
         """Ask here. Raises what boto raises."""
         answer: Answer = getattr(self._client, self._operation)(**self._params)
         return answer
 
-    async def looping(self) -> Answer:
+    async def suspend(self) -> Answer:
         """Ask in a thread, which this task's deadline binds. Raises NotBegun, too."""
-        answer: Answer = await _in_thread(self.blocking)
+        answer: Answer = await _in_thread(self.block)
         return answer
 
 
-class WireAsks:
+class WireAsks(Wait):
     """The wire asks; an event loop needs no thread for it, unless for what boto has yet to find."""
 
     __slots__ = (
@@ -113,24 +113,24 @@ class WireAsks:
         self._table: str = params.get("TableName") or table_of(params)
         self._exchange: Exchange | None = None  # One, however often it is asked.
 
-    def blocking(self) -> Answer:
+    def block(self) -> Answer:
         """Ask here. Raises what boto raises, or GarbledAnswer."""
         __traceback_hide__ = True
         ready = self._client.at_hand(self._table) or self._client.ready(self._table)
         if ready.line is None:
-            return self._by_boto().blocking()
+            return self._by_boto().block()
         request = self._request(ready.credentials, ready.line)
         answer: Answer = ready.line.blocking.ask(request, self._heard, self._apart_from)
         return answer
 
-    async def looping(self) -> Answer:
+    async def suspend(self) -> Answer:
         """Ask in this loop. Raises NotBegun, too."""
         __traceback_hide__ = True
         ready: Ready | None = self._client.at_hand(self._table)
         if ready is None:
             ready = await _in_thread(self._client.ready, self._table)
         if ready.line is None:
-            return await self._by_boto().looping()
+            return await self._by_boto().suspend()
         request = self._request(ready.credentials, ready.line)
         answer: Answer = await ready.line.looping.ask(request, self._heard, self._apart_from)
         return answer
@@ -156,6 +156,6 @@ class WireAsks:
 
 async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
     try:
-        return await Call(function, args).looping()
+        return await BlockingCall(function, args).suspend()
     except StoreUnavailable as exc:
         raise NotBegun(str(exc)) from exc

@@ -1,4 +1,4 @@
-"""The async half of the session contract: the steps of the sync half, done in the event loop.
+"""The async half of the session contract: the coroutines of the sync half, in the event loop.
 
 Reads end with their task. A write that has begun is finished even if the request that asked for
 it is cancelled. Only what blocks gets a thread: KMS where no data key is held, a project's own
@@ -7,14 +7,14 @@ sync methods, and the making of this process's services.
 
 import logging
 from asyncio import _get_running_loop
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from django.contrib.sessions.backends.base import SessionBase
 from django.utils.asyncio import async_unsafe
 
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.steps import Steps, Wait, arun
+from sessions_kms.concurrency.steps import Wait
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.session.mixins.overrides import Verb, in_a_thread
 
@@ -43,20 +43,20 @@ def _sync_only() -> None:
 
 
 class AsyncMethods(SessionBase):
-    """A session whose async methods never block the loop. Whoever mixes it in has the steps."""
+    """A session whose async methods never block the loop; subclasses have the coroutines."""
 
     if TYPE_CHECKING:
         _session_cache: dict[str, Any]
 
         def _preparation(self) -> Wait | None: ...
         def _is_sync_only(self, verb: Verb) -> bool: ...
-        def _filling(self, no_load: bool = False) -> Steps[dict[str, Any]]: ...
-        def _loading(self) -> Steps[dict[str, Any]]: ...
-        def _existing(self, session_key: str) -> Steps[bool]: ...
-        def _creating(self) -> Steps[None]: ...
-        def _saving(self, must_create: bool = False) -> Steps[None]: ...
-        def _cycling(self) -> Steps[None]: ...
-        def _deleting(self, session_key: str | None = None) -> Steps[None]: ...
+        async def _filling(self, no_load: bool = False) -> dict[str, Any]: ...
+        async def _loading(self) -> dict[str, Any]: ...
+        async def _existing(self, session_key: str) -> bool: ...
+        async def _creating(self) -> None: ...
+        async def _saving(self, must_create: bool = False) -> None: ...
+        async def _cycling(self) -> None: ...
+        async def _deleting(self, session_key: str | None = None) -> None: ...
 
     async def _aget_session(self, no_load: bool = False) -> dict[str, Any]:
         __traceback_hide__ = True
@@ -64,8 +64,9 @@ class AsyncMethods(SessionBase):
         if hasattr(self, "_session_cache"):
             return self._session_cache
         if self.session_key is None:  # Nothing to load.
-            return await arun(self._filling(no_load))
-        return await self._awaited(self._filling(no_load))
+            return await self._filling(no_load)
+        await self._prepared()
+        return await self._filling(no_load)
 
     async def aload(self) -> dict[str, Any]:
         __traceback_hide__ = True
@@ -91,33 +92,32 @@ class AsyncMethods(SessionBase):
         __traceback_hide__ = True
         await self._written("delete", self._deleting, session_key)
 
-    async def _read_in_its_way(self, verb: Verb, steps: Callable[..., Steps[T]], *args: Any) -> T:
-        __traceback_hide__ = True
-        return await self._awaited(self._in_its_way(verb, steps, *args))
-
-    async def _written(self, verb: Verb, steps: Callable[..., Steps[None]], *args: Any) -> None:
+    async def _read_in_its_way(
+        self, verb: Verb, method: Callable[..., Coroutine[Any, Any, T]], *args: Any
+    ) -> T:
         __traceback_hide__ = True
         await self._prepared()
-        await _writes.finish(self._in_its_way(verb, steps, *args))
+        return await self._in_its_way(verb, method, *args)
 
-    async def _awaited(self, steps: Steps[T]) -> T:
+    async def _written(
+        self, verb: Verb, method: Callable[..., Coroutine[Any, Any, None]], *args: Any
+    ) -> None:
         __traceback_hide__ = True
         await self._prepared()
-        return await arun(steps)
+        await _writes.finish(self._in_its_way(verb, method, *args))
 
     async def _prepared(self) -> None:
         if (wait := self._preparation()) is not None:
-            await wait.looping()
+            await wait
 
-    def _in_its_way(self, verb: Verb, steps: Callable[..., Steps[T]], *args: Any) -> Steps[T]:
-        """Return these steps, or the call of the sync method that a project has in their place."""
+    async def _in_its_way(
+        self, verb: Verb, method: Callable[..., Coroutine[Any, Any, T]], *args: Any
+    ) -> T:
+        """Do this, or have a thread call the sync method that a project has in its place."""
         __traceback_hide__ = True
-        return _done(in_a_thread(self, verb, *args)) if self._is_sync_only(verb) else steps(*args)
-
-
-def _done(wait: Wait) -> Steps[Any]:
-    __traceback_hide__ = True
-    return (yield wait)
+        if self._is_sync_only(verb):
+            return cast("T", await in_a_thread(self, verb, *args))
+        return await method(*args)
 
 
 def _tell(error: BaseException) -> None:

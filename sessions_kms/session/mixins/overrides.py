@@ -8,33 +8,35 @@ from typing import Any, Final, Literal
 
 from django.contrib.sessions.backends.base import SessionBase
 
-from sessions_kms.concurrency.steps import Call
+from sessions_kms.concurrency.steps import BlockingCall, Wait
 
 Verb = Literal["load", "exists", "create", "save", "cycle_key", "delete"]
 
 POOL: Final = "sessions_kms-overrides"  # apart: they may wait for each other, and for what is ours
 
 
-class Own:
-    """The wait for a method of a session (`steps.Wait`) that may be a project's own."""
+class Own(Wait):
+    """A call of a session's method that may be a project's own."""
+
+    __slots__ = ("_args", "_session", "_verb")
 
     def __init__(self, session: SessionBase, verb: Verb, args: tuple[Any, ...]) -> None:
         self._session = session
         self._verb = verb
         self._args = args
 
-    def blocking(self) -> Any:
-        """Call it in this thread."""
+    def block(self) -> Any:
+        """BlockingCall it in this thread."""
         return getattr(self._session, self._verb)(*self._args)
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         """Await its twin."""
         return await getattr(self._session, f"a{self._verb}")(*self._args)
 
 
-def in_a_thread(session: SessionBase, verb: Verb, *args: Any) -> Call:
+def in_a_thread(session: SessionBase, verb: Verb, *args: Any) -> BlockingCall:
     """Return the call of a project's own sync method, in threads of such calls alone."""
-    return Call(getattr(session, verb), args, pool=POOL)
+    return BlockingCall(getattr(session, verb), args, pool=POOL)
 
 
 def is_sync_only(of: type, engine: type, verb: Verb) -> bool:

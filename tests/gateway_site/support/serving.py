@@ -50,7 +50,6 @@ from oauth.provider.token_set import TokenSet  # noqa: E402
 from oauth.sign_in.adapters.openid import code_challenge  # noqa: E402
 from oauth.tokens import vault as held  # noqa: E402
 from sessions_kms.backend import SessionStore  # noqa: E402
-from sessions_kms.concurrency.steps import arun  # noqa: E402
 from sessions_kms.exceptions import StoreUnavailable  # noqa: E402
 from sessions_kms.outages import OUTAGES  # noqa: E402
 from tests.gateway_site.support import cookies, garbage, ways  # noqa: E402
@@ -131,7 +130,7 @@ async def allow(upstream: str) -> str:
     steps = grants().steps.allow(
         user, consent, "corp", token_set(GRANTED), backend=settings.AUTHENTICATION_BACKENDS[0]
     )
-    allowed = await arun(steps)
+    allowed = await steps
     # The clock stands still, so it would be any of them.
     assert not allowed.ended, "Grants of other tests are left, and one of them has just ended."
     return allowed.code

@@ -22,7 +22,6 @@ from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import LATE, Lifetimes
 from oauth.clients.sealed_grant import Answer, SealedGrant
 from oauth.network.background import WAITING_MAX
-from sessions_kms.concurrency.steps import arun
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.operations.ending import end_sessions_of
 from sessions_kms.operations.purging import Clearing
@@ -507,10 +506,10 @@ async def test_nobody_waits_for_a_deletion_in_an_event_loop(
 ) -> None:
     one.clock.advance(AGE)
     steps = one.grants.steps
-    assert await arun(steps.session(issued.access_token, upstream="mcp")) is None
+    assert await steps.session(issued.access_token, upstream="mcp") is None
     assert await asyncio.to_thread(held.met.acquire, timeout=30)
     other = one.begin()
-    assert await arun(steps.session(other.access_token, upstream="mcp")) is not None
+    assert await steps.session(other.access_token, upstream="mcp") is not None
     held.let_go.set()
     assert not is_there(one, issued.access_token)
 

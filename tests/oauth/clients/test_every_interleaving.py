@@ -19,7 +19,6 @@ from oauth.clients.exchange import named_items, next_pair, removal
 from oauth.clients.exchange.named_items import Succession
 from oauth.clients.grant_end import GrantEnd
 from oauth.clients.sealed_grant import AccessTokenItem, Answer, SealedGrant
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.grant_store import ending_of
@@ -181,10 +180,10 @@ def end_by_no_second_use_of_a_code(patch: pytest.MonkeyPatch, scene: Interleavin
 def answer_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     again = spending.Spending._again
 
-    def answered(self: spending.Spending, found: Any, spent: Any) -> Steps[Any]:
+    async def answered(self: spending.Spending, found: Any, spent: Any) -> Any:
         if token.is_token(self._presented.token, token.CODE):
-            return (yield from self._answered())
-        return (yield from again(self, found, spent))
+            return await self._answered()
+        return await again(self, found, spent)
 
     patch.setattr(spending.Spending, "_again", answered)
 
@@ -192,11 +191,11 @@ def answer_a_code_as_before(patch: pytest.MonkeyPatch, scene: Interleaving) -> N
 def judge_a_code_before_its_verifier(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
     looked_up = spending.Spending._looked_up
 
-    def unchecked(self: spending.Spending) -> Steps[Any]:
+    async def unchecked(self: spending.Spending) -> Any:
         try:
-            return (yield from looked_up(self))
+            return await looked_up(self)
         except InvalidGrant:
-            found = yield from self._tokens.find(self._presented.token)
+            found = await self._tokens.find(self._presented.token)
             if not isinstance(found, tokens.SealedToken):
                 raise
             grant = SealedGrant.from_bytes(found.content)
@@ -212,9 +211,9 @@ def spend_unconditionally(patch: pytest.MonkeyPatch, scene: Interleaving) -> Non
 
 
 def answer_before_the_end_is_sure(patch: pytest.MonkeyPatch, scene: Interleaving) -> None:
-    def unsure(*args: Any) -> Steps[None]:
+    async def unsure(*args: Any) -> None:
         with suppress(StoreUnavailable):
-            yield from ending_of(*args)
+            await ending_of(*args)
 
     patch.setattr("oauth.clients.grant_end.ending_of", unsure)
 
@@ -260,9 +259,9 @@ def delete_what_a_grant_names_before_its_end(
 ) -> None:
     of_key = GrantEnd.of_key
 
-    def early(self: GrantEnd, key: str, reason: str, items: Iterable[str]) -> Steps[None]:
+    async def early(self: GrantEnd, key: str, reason: str, items: Iterable[str]) -> None:
         removal.remove_soon(self._services, items)
-        return (yield from of_key(self, key, reason, items))
+        return await of_key(self, key, reason, items)
 
     patch.setattr(GrantEnd, "of_key", early)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from oauth.clients.errors import InvalidGrant
 from oauth.clients.issued import Issued
-from sessions_kms.concurrency.steps import arun
 from tests.oauth.support.grants import (
     ASKED,
     BACKEND,
@@ -66,20 +65,20 @@ def test_calls_go_on_while_it_is_refreshed(one: GrantWorld) -> None:
 async def test_all_verbs_do_their_work_in_an_event_loop(one: GrantWorld) -> None:
     steps = one.grants.steps
     allow = steps.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
-    code = (await arun(allow)).code
+    code = (await allow).code
     asked = ASKED | {"redirect_uri": None, "arrived_at": one.clock()}
-    first = await arun(steps.redeem(code, verifier=VERIFIER, **asked))
+    first = await steps.redeem(code, verifier=VERIFIER, **asked)
 
     async def refresh() -> Issued:
         asked = ASKED | {"scope": None, "arrived_at": one.clock()}
-        return await arun(steps.refresh(first.refresh_token, **asked))
+        return await steps.refresh(first.refresh_token, **asked)
 
     one.clock.advance(10)
     outcomes = await asyncio.gather(*(refresh() for _ in range(16)))
     assert len(pairs(list(outcomes))) == 1
     second = outcomes[0]
-    session = await arun(steps.session(second.access_token, upstream="mcp"))
+    session = await steps.session(second.access_token, upstream="mcp")
     assert session is not None
-    await arun(steps.end(session, access_token=second.access_token))
-    assert await arun(steps.session(first.access_token, upstream="mcp")) is None
-    await arun(steps.revoke(second.refresh_token, client_id=CONSENT.client_id))
+    await steps.end(session, access_token=second.access_token)
+    assert await steps.session(first.access_token, upstream="mcp") is None
+    await steps.revoke(second.refresh_token, client_id=CONSENT.client_id)

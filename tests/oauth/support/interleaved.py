@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sessions_kms.aws.translation import call_table
-from sessions_kms.concurrency.steps import Steps, run
+from sessions_kms.concurrency.steps import Wait, run_sync
 
 NO_ANSWER, UNKNOWN = FAULTS = ("no answer", "unknown")  # of a read, of a write
 
@@ -15,23 +15,23 @@ Items = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Send:
+class Send(Wait):
     """One call of the table, with all its attempts, for its answer."""
 
     client: Any = field(repr=False)
     operation: str
     params: Mapping[str, Any] = field(repr=False)
 
-    def blocking(self) -> Any:
-        return run(call_table(self.client, self.operation, **self.params))
+    def block(self) -> Any:
+        return run_sync(call_table(self.client, self.operation, **self.params))
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         raise NotImplementedError
 
     @classmethod
-    def steps(cls, client: Any, operation: str, **params: Any) -> Steps[Any]:
+    async def steps(cls, client: Any, operation: str, **params: Any) -> Any:
         """Take the place of `call_table`, as one step."""
-        return (yield cls(client, operation, params))
+        return await cls(client, operation, params)
 
 
 class Told(NamedTuple):

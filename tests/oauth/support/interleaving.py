@@ -30,7 +30,6 @@ from oauth.clients.issued import Issued
 from oauth.clients.lifetimes import CODE_GRACE, Lifetimes
 from oauth.clients.sealed_grant import SealedGrant
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.token_tombstone import TokenTombstone
 from sessions_kms.grant_store import ending_of
@@ -54,6 +53,7 @@ from tests.oauth.support.interleaved import (
     name_of,
 )
 from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.stepping import resume
 from tests.support.clock import FakeClock
 
 GRACE = 120  # seconds, in which time is counted here
@@ -246,7 +246,7 @@ class Interleaving:
         outcome, error = None, None
         try:
             while True:
-                wait = steps.send(outcome) if error is None else steps.throw(error)
+                wait = resume(steps, outcome, error)
                 if isinstance(wait, Send) and not _is_beside(wait):
                     if (answer := next(told, None)) is None:
                         steps.close()
@@ -276,16 +276,16 @@ class Interleaving:
     def _process(self, services: Services) -> Grants:
         return Grants(services, self.world.lifetimes)
 
-    def _presented(self, grants: GrantSteps, each: Request) -> Steps[Any]:
+    async def _presented(self, grants: GrantSteps, each: Request) -> Any:
         if each.who == ENDS:
-            return ending_of(grants._services, self._session)
+            return await ending_of(grants._services, self._session)
         if each.who == REVOKES:
-            return grants.revoke(each.token, client_id=CONSENT.client_id)
+            return await grants.revoke(each.token, client_id=CONSENT.client_id)
         asked = ASKED | {"arrived_at": self.arrival(START + GRACE * each.arrived)}
         if token.is_token(each.token, token.CODE):
             verifier = "w" * 43 if each.who == LURKER else VERIFIER
-            return grants.redeem(each.token, verifier=verifier, redirect_uri=None, **asked)
-        return grants.refresh(each.token, scope=None, **asked)
+            return await grants.redeem(each.token, verifier=verifier, redirect_uri=None, **asked)
+        return await grants.refresh(each.token, scope=None, **asked)
 
     def _sent(self, state: State, send: Send) -> tuple[Items, Told]:
         """Have the table do a call; return what it holds then, and what it answers."""
@@ -445,7 +445,7 @@ class Interleaving:
 
 def _done(wait: Any) -> tuple[Any, BaseException | None]:
     try:
-        return wait.blocking(), None
+        return wait.block(), None
     except Exception as exc:  # noqa: BLE001 - the steps decide
         return None, exc.with_traceback(None)
 
@@ -460,6 +460,5 @@ def _is_beside(send: Send) -> bool:
     return item_id.startswith(BESIDE)
 
 
-def _nothing() -> Steps[int]:
-    yield from ()
+async def _nothing() -> int:
     return 0

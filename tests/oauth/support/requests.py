@@ -14,7 +14,7 @@ from oauth.provider.token_set import TokenSet
 from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import Refresh
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.services import services
 from tests.oauth.support.fixtures import Visitor
 
@@ -53,5 +53,5 @@ def refresh_of(held: TokenSet) -> Refresh:
 def successor_of(held: TokenSet) -> Successor:
     """Be another process: one that knows nothing of this one's turns, and saves no session."""
     refresh = refresh_of(held)
-    found = run(refresh.found(patient=True))
-    return Successor(found or run(refresh.made()), made=found is None)
+    found = run_sync(refresh.found(patient=True))
+    return Successor(found or run_sync(refresh.made()), made=found is None)

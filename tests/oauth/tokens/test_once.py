@@ -22,7 +22,6 @@ from oauth.provider.grant_lease import LEASE
 from oauth.provider.token_set import TokenSet
 from oauth.tokens import refresh_coordinator, turns, vault
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import Steps, arun
 from sessions_kms.exceptions import StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases, LeaseSteps
 from sessions_kms.services import services
@@ -227,11 +226,11 @@ def test_task_that_is_cancelled_before_its_turn_leaves(
 ) -> None:
     async def leave() -> None:
         with turns._turns.of("a secret") as turn:
-            await arun(turn.take())
+            await turn.take()
             waiting = turns.InTurn(
                 "a secret", ("corp", "1"), 60, lambda: pytest.fail("not its turn")
             )
-            other = asyncio.Task(waiting.looping(), context=Context())
+            other = asyncio.Task(waiting.suspend(), context=Context())
             while not turn._waiting:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0)
             other.cancel()
@@ -310,9 +309,9 @@ def test_lease_is_renewed_while_the_provider_is_slow(
     renewals: list[bool] = []
     renew = LeaseSteps.renew
 
-    def counted(self: LeaseSteps, secret: str, holder: str, *, seconds: int) -> Steps[bool]:
+    async def counted(self: LeaseSteps, secret: str, holder: str, *, seconds: int) -> bool:
         store.clock.advance(seconds - 1)
-        renewals.append((yield from renew(self, secret, holder, seconds=seconds)))
+        renewals.append(await renew(self, secret, holder, seconds=seconds))
         return renewals[-1]
 
     monkeypatch.setattr(LeaseSteps, "renew", counted)

@@ -18,7 +18,7 @@ from oauth.provider.token_set import new_grant_secret
 from oauth.tokens import vault
 from oauth.tokens.refresh_coordinator import KEPT
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor, configure, environment
 from tests.oauth.support.requests import (
@@ -72,10 +72,10 @@ def test_session_that_ends_late_is_not_kept_waiting_by_a_shortening_that_fails(
 ) -> None:
     """The hour is only thrift: without it the result lies there as long as a session may."""
     refresh = refresh_of(stored(expired))
-    assert run(refresh.found(patient=True)) is None
-    run(refresh.made())
+    assert run_sync(refresh.found(patient=True)) is None
+    run_sync(refresh.made())
     store.dynamodb.unavailable = True
-    run(refresh.saved())
+    run_sync(refresh.saved())
     store.dynamodb.unavailable = False
     (end,) = [int(item["ttl"]["N"]) for name, item in store.items().items() if "lease#" in name]
     assert end == int(store.clock.now) + 7 * DAY

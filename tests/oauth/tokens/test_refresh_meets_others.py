@@ -12,7 +12,6 @@ import oauth
 from oauth.provider.grant_lease import LEASE, Claimed, GrantLease
 from oauth.tokens import vault
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.sealed_items.leases import Leases
 from sessions_kms.services import ServiceSteps, services
@@ -115,11 +114,11 @@ def test_whoever_comes_to_the_lease_late_looks_at_the_session_again(
     newer = replace(old, grant_secret="n" * 32, expires_at=int(store.clock.now) + 9000)
     claimed = GrantLease.claimed
 
-    def late(self: GrantLease, patience: float) -> Steps[Claimed]:
+    async def late(self: GrantLease, patience: float) -> Claimed:
         session = SessionStore(signed_in.session.session_key)
         vault.store(session, "corp", newer)
         session.save()
-        return claimed(self, patience)
+        return await claimed(self, patience)
 
     monkeypatch.setattr(GrantLease, "claimed", late)
     assert get_token(signed_in) == newer

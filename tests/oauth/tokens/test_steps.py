@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -16,13 +15,14 @@ from oauth.provider.config import provider
 from oauth.tokens import refresh_coordinator
 from oauth.tokens.fresh_token import FreshToken
 from oauth.tokens.turns import InTurn
-from sessions_kms.concurrency.steps import Pause, Steps, Wait, arun, run
+from sessions_kms.concurrency.steps import Pause, Wait, run_sync
 from sessions_kms.sealed_items.leases import LeaseSteps
 from sessions_kms.services import services
 from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token, request_of, stored
 from tests.sessions_kms.support.stacks import Stack
+from tests.sessions_kms.support.stepping import resume, with_waits
 
 
 @pytest.fixture
@@ -37,42 +37,26 @@ def turn_of(request: HttpRequest) -> InTurn:
     corp = provider("corp")
     assert corp is not None
     steps = FreshToken(services(), request.session, corp).steps()
-    wait: Wait = next(steps)
+    wait: Wait = resume(steps)
     while not isinstance(wait, InTurn):
-        wait = steps.send(wait.blocking())
+        wait = resume(steps, wait.block())
     return wait
 
 
-@dataclass(frozen=True)
-class Cancelled:
+class Cancelled(Wait):
     """A wait that is cancelled instead."""
 
-    def blocking(self) -> Any:
+    def block(self) -> Any:
         raise asyncio.CancelledError
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         raise asyncio.CancelledError
 
 
-def cancelled(steps: Steps[Any], number: int) -> Steps[Any]:
-    """The steps, cancelled in the wait of this number."""
-    try:
-        wait = next(steps)
-        for count in itertools.count(1):
-            try:
-                outcome = yield Cancelled() if count == number else wait
-            except BaseException as exc:  # noqa: BLE001 - the steps decide
-                wait = steps.throw(exc)
-            else:
-                wait = steps.send(outcome)
-    except StopIteration as end:
-        return end.value
-
-
-def was_cancelled(steps: Steps[Any], number: int) -> bool:
+def was_cancelled(steps: Coroutine[Any, Any, Any], number: int) -> bool:
     """Do the steps, cancelled in the wait of this number; False where there are fewer."""
     try:
-        run(cancelled(steps, number))
+        run_sync(with_waits(steps, lambda at, wait: Cancelled() if at == number - 1 else wait))
     except asyncio.CancelledError:
         return True
     return False
@@ -82,7 +66,7 @@ def test_refresh_is_done_in_an_event_loop_as_in_a_thread(
     corp: FakeProvider, expired: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def without_a_thread(turn: InTurn) -> Any:
-        return await arun(turn.steps())
+        return await turn.steps()
 
     monkeypatch.setattr(InTurn, "looping", without_a_thread)
     new = asyncio.run(oauth.aget_token(request_of(expired), "corp"))
@@ -98,8 +82,8 @@ def test_slow_answer_is_waited_for_in_an_event_loop_too(
     renewals: list[str] = []
     go_on = threading.Event()
 
-    def renew(*_: object, **__: object) -> Steps[bool]:
-        yield Pause(0)
+    async def renew(*_: object, **__: object) -> bool:
+        await Pause(0)
         renewals.append("renewed")
         if len(renewals) == 2:
             go_on.set()
@@ -110,7 +94,7 @@ def test_slow_answer_is_waited_for_in_an_event_loop_too(
 
     monkeypatch.setattr(LeaseSteps, "renew", renew)
     corp.hooks["/token"] = hold
-    asyncio.run(arun(turn_of(request_of(expired)).steps()))
+    asyncio.run(turn_of(request_of(expired)).steps())
     assert stored(expired).refresh_token in corp.refresh_tokens
 
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from sessions_kms.aws import retrying
 from sessions_kms.aws.calls import Service
 from sessions_kms.aws.circuit import TIMEOUTS
-from sessions_kms.concurrency.steps import Call, run
+from sessions_kms.concurrency.steps import BlockingCall, run_sync
 
 
 class Broken(Exception):
@@ -51,7 +51,7 @@ def service() -> Service:
 
 def ask(service: Service, *ends: Callable[[], Exception], attempts: int = 1) -> None:
     with suppress(ReadTimeoutError, ClientError, Broken):
-        run(service.ask(Call(Ends(*ends)), attempts=attempts))
+        run_sync(service.ask(BlockingCall(Ends(*ends)), attempts=attempts))
 
 
 @pytest.mark.parametrize(

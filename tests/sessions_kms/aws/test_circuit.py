@@ -11,7 +11,7 @@ import pytest
 from sessions_kms.aws.calls import Service
 from sessions_kms.aws.circuit import PROBE_EVERY, TIMEOUTS, Circuit, CircuitOpen, Outcome
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Steps, arun, run
+from sessions_kms.concurrency.steps import Wait, run_sync
 from tests.support.clock import FakeClock
 
 ANSWERED, TIMED_OUT, FAILED = Outcome.ANSWERED, Outcome.TIMED_OUT, Outcome.FAILED
@@ -37,39 +37,38 @@ class Probed:
         self.outcomes = list(outcomes)
         self.count = 0
 
-    def __call__(self) -> Steps[Outcome]:
-        yield from ()
+    async def __call__(self) -> Outcome:
         self.count += 1
         return self.outcomes.pop(0)
 
 
-class InLine:
+class InLine(Wait):
     """Asks, and is answered after half a second."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.count = 0
         self._clock = clock
 
-    def blocking(self) -> Any:
+    def block(self) -> Any:
         self.count += 1
         self._clock.advance(0.5)
         return {"asked": self.count}
 
-    async def looping(self) -> Any:
-        return self.blocking()
+    async def suspend(self) -> Any:
+        return self.block()
 
 
-class InALoop:
+class InALoop(Wait):
     """Asks, and is answered when a test says so; an event loop must not do so by blocking."""
 
     def __init__(self) -> None:
         self.count = 0
         self.is_asked, self.may_answer = asyncio.Event(), asyncio.Event()
 
-    def blocking(self) -> Any:
+    def block(self) -> Any:
         pytest.fail("The event loop would wait here.")
 
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         self.count += 1
         self.is_asked.set()
         await self.may_answer.wait()
@@ -94,7 +93,7 @@ def times_out(circuit: Circuit, times: int, probe: Probed) -> None:
 def is_refused(circuit: Circuit, probe: Probed) -> bool:
     try:
         if circuit.is_open:
-            run(circuit.passed(probe))
+            run_sync(circuit.passed(probe))
     except CircuitOpen:
         return True
     return False
@@ -157,10 +156,10 @@ async def test_without_threads_an_event_loop_goes_on_while_its_call_probes(
     times_out(service.circuit, TIMEOUTS, Probed())
     clock.advance(PROBE_EVERY)
     ask = InALoop()
-    call = asyncio.create_task(arun(service.ask(ask)))
+    call = asyncio.create_task(service.ask(ask))
     await ask.is_asked.wait()
     with pytest.raises(CircuitOpen):  # Another one does not wait for it.
-        await arun(service.ask(ask))
+        await service.ask(ask)
     ask.may_answer.set()
     assert await call == {"asked": 2}
 
@@ -177,7 +176,7 @@ def test_call_whose_probe_took_its_time_is_not_begun(
     clock.advance(PROBE_EVERY)
     ask = InLine(clock)
     with suppress(deadline.OutOfTime), deadline.call(seconds):
-        assert run(service.ask(ask)) == {"asked": 2}
+        assert run_sync(service.ask(ask)) == {"asked": 2}
     assert ask.count == asked
     assert not service.circuit.is_open
 
@@ -196,8 +195,7 @@ def test_probe_that_breaks_ends_no_circuit_for_good(
 ) -> None:
     """Whatever a probe raises, the next call begins another one when it is due."""
 
-    def broken() -> Steps[Outcome]:
-        yield from ()
+    async def broken() -> Outcome:
         raise ZeroDivisionError
 
     times_out(circuit, TIMEOUTS, Probed())

@@ -18,7 +18,7 @@ from sessions_kms.aws.calls import Service
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.aws.retrying import ATTEMPTS, Failure, Retries, seconds_told
 from sessions_kms.aws.translation import KMS, call_table
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.scripted_server import Said, Server, running_by_script
 
@@ -131,7 +131,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def asked(service: Service, client: Any, **params: Any) -> Any:
-    return run(service.ask(BotoAsks(client, "get_item", params)))
+    return run_sync(service.ask(BotoAsks(client, "get_item", params)))
 
 
 def our_client() -> Any:
@@ -194,7 +194,7 @@ def test_schedule_of_reads_is_the_one_of_botos_standard_mode(
 
 
 def read() -> None:
-    run(call_table(our_client(), "get_item", TableName="t", Key={"id": {"S": "x"}}))
+    run_sync(call_table(our_client(), "get_item", TableName="t", Key={"id": {"S": "x"}}))
 
 
 def decrypted() -> None:

@@ -4,13 +4,12 @@ import asyncio
 import gc
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
 from sessions_kms.concurrency import finishing
 from sessions_kms.concurrency.finishing import Finisher
-from sessions_kms.concurrency.steps import Pause, Steps
+from sessions_kms.concurrency.steps import Pause, Wait
 
 WITHIN = 20  # seconds, after which something counts as hung
 
@@ -20,33 +19,30 @@ class Busy(Exception):
 
 
 @dataclass
-class Door:
+class Door(Wait):
     """Something that is waited for, once it is opened."""
 
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def blocking(self) -> Any:
-        raise NotImplementedError
-
-    async def looping(self) -> None:
+    async def suspend(self) -> None:
         await self.opened.wait()
 
 
-def through(door: Door, done: list[str], error: Exception | None = None) -> Steps[str]:
+async def through(door: Door, done: list[str], error: Exception | None = None) -> str:
     done.append("begun")
     try:
-        yield door
+        await door
         if error:
             raise error
-        yield Pause(0)
+        await Pause(0)
         done.append("done")
     finally:
         done.append("ended")
     return "result"
 
 
-def failing() -> Steps[str]:
-    yield Pause(0)
+async def failing() -> str:
+    await Pause(0)
     raise Busy
 
 

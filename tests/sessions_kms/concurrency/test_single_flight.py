@@ -2,7 +2,7 @@
 
 import contextvars
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
 import pytest
@@ -10,12 +10,12 @@ import pytest
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.elapsed import Stopwatch
 from sessions_kms.concurrency.single_flight import Flights, _Flight
-from sessions_kms.concurrency.steps import Pause, Steps, run
+from sessions_kms.concurrency.steps import Pause, run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, SessionsKMSError
 from tests.sessions_kms.support.fakes import Call, State, together
 from tests.sessions_kms.support.fleet import MAX_AGE, PERIOD, Process, kms_keyring
-from tests.sessions_kms.support.stepping import as_steps
+from tests.sessions_kms.support.stepping import as_coroutine, resume
 from tests.support.clock import FakeClock
 
 THREADS = 64
@@ -34,7 +34,7 @@ class CountedFlights(Flights[bytes]):
 
     def run(self, key: Hashable, work: Callable[[], bytes], *, patient: bool = True) -> bytes:
         """Fly in this thread."""
-        return run(self.fly(key, as_steps(work), patient=patient))
+        return run_sync(self.fly(key, as_coroutine(work), patient=patient))
 
     def _enter(self, key: Hashable, ours: _Flight[bytes], patient: bool) -> _Flight[bytes]:
         try:
@@ -190,7 +190,7 @@ class Ending:
     """A key; whoever looks it up has the collector end steps that nobody resumes."""
 
     def __init__(self) -> None:
-        self.abandoned: list[Steps[bytes]] = []
+        self.abandoned: list[Coroutine[Any, Any, bytes]] = []
 
     def __hash__(self) -> int:
         self.abandoned.clear()
@@ -200,16 +200,16 @@ class Ending:
         return self is other
 
 
-def within_a_call() -> Steps[bytes]:
+async def within_a_call() -> bytes:
     with deadline.call(3):
-        yield Pause(3600)
+        await Pause(3600)
     return b"never"
 
 
-def abandoned(flights: CountedFlights, key: Hashable) -> Steps[bytes]:
+def abandoned(flights: CountedFlights, key: Hashable) -> Coroutine[Any, Any, bytes]:
     """Return a flight in the middle, begun in the context of a task that is no more."""
     flight = flights.fly(key, within_a_call)
-    contextvars.Context().run(next, flight)
+    contextvars.Context().run(resume, flight)
     return flight
 
 
@@ -255,13 +255,13 @@ def test_lookup_that_comes_just_after_a_flight_landed_asks_kms_nothing() -> None
     fly = process.cache._flights.fly
     overtaken = False
 
-    def be_overtaken(*args: Any, **options: Any) -> Steps[DataKey]:
+    async def be_overtaken(*args: Any, **options: Any) -> DataKey:
         """Another lookup lands between this one's look into the cache and its own flight."""
         nonlocal overtaken
         if not overtaken:
             overtaken = True
             process.unwrap(key.encrypted, PERIOD)
-        return fly(*args, **options)
+        return await fly(*args, **options)
 
     process.cache._flights.fly = be_overtaken  # type: ignore[method-assign]  # a seam for the race
     assert process.unwrap(key.encrypted, PERIOD) == key

@@ -9,7 +9,7 @@ from threading import current_thread, main_thread
 import pytest
 
 from sessions_kms.concurrency import deadline, steps
-from sessions_kms.concurrency.steps import Call, Pause, Steps, arun, run
+from sessions_kms.concurrency.steps import BlockingCall, Pause, run_sync
 from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.support.drivers import DRIVERS
 from tests.sessions_kms.support.stepping import Driver
@@ -21,13 +21,13 @@ def halved(number: int) -> int:
     return number // 2
 
 
-def halving(number: int) -> Steps[list[int]]:
+async def halving(number: int) -> list[int]:
     """Halve until it is odd, which is told by the error."""
     found = [number]
     try:
         while True:
-            yield Pause(0)
-            found.append((yield Call(halved, (found[-1],))))
+            await Pause(0)
+            found.append(await BlockingCall(halved, (found[-1],)))
     except ValueError:
         return found
 
@@ -37,9 +37,9 @@ def test_outcomes_are_sent_and_errors_are_thrown_into_the_steps(drive: Driver) -
     assert drive(halving(12)) == [12, 6, 3]
 
 
-def twice(number: int) -> Steps[list[int]]:
-    first = yield from halving(number)
-    return first + (yield from halving(number + 4))
+async def twice(number: int) -> list[int]:
+    first = await halving(number)
+    return first + await halving(number + 4)
 
 
 @DRIVERS
@@ -47,8 +47,8 @@ def test_steps_are_made_of_steps(drive: Driver) -> None:
     assert drive(twice(2)) == [2, 1, 6, 3]
 
 
-def failing() -> Steps[None]:
-    yield Call(halved, (1,))
+async def failing() -> None:
+    await BlockingCall(halved, (1,))
 
 
 @DRIVERS
@@ -59,33 +59,32 @@ def test_error_that_the_steps_let_pass_is_raised(drive: Driver) -> None:
 
 @DRIVERS
 def test_steps_that_wait_for_nothing_are_done(drive: Driver) -> None:
-    def at_once() -> Steps[int]:
-        yield from ()
+    async def at_once() -> int:
         return 7
 
     assert drive(at_once()) == 7
 
 
 def test_event_loop_makes_a_blocking_call_in_a_thread() -> None:
-    def there() -> Steps[bool]:
-        is_here: bool = yield Call(lambda: current_thread() is main_thread())
+    async def there() -> bool:
+        is_here: bool = await BlockingCall(lambda: current_thread() is main_thread())
         return is_here
 
-    assert run(there())
-    assert not asyncio.run(arun(there()))
+    assert run_sync(there())
+    assert not asyncio.run(there())
 
 
 def test_cancelled_task_ends_its_steps_where_they_wait() -> None:
     ended = []
 
-    def waiting() -> Steps[None]:
+    async def waiting() -> None:
         try:
-            yield Pause(3600)
+            await Pause(3600)
         finally:
             ended.append(True)
 
     async def cancelled() -> None:
-        task = asyncio.ensure_future(arun(waiting()))
+        task = asyncio.ensure_future(waiting())
         await asyncio.sleep(0)
         task.cancel()
         await task
@@ -102,23 +101,23 @@ def test_call_that_waits_for_a_thread_too_long_is_not_begun(
     monkeypatch.setattr(steps, "monotonic", lambda: next(moments))
     begun: list[int] = []
 
-    def calling() -> Steps[None]:
-        yield Call(begun.append, (1,))
+    async def calling() -> None:
+        await BlockingCall(begun.append, (1,))
 
     with pytest.raises(StoreUnavailable):
-        asyncio.run(arun(calling()))
+        asyncio.run(calling())
     assert begun == []
 
 
 def test_repr_of_a_call_shows_no_argument() -> None:
-    assert "secret" not in repr(Call(print, ("secret",)))
+    assert "secret" not in repr(BlockingCall(print, ("secret",)))
 
 
 @DRIVERS
 def test_error_that_follows_one_that_was_dealt_with_does_not_drag_it_along(drive: Driver) -> None:
-    def going_on() -> Steps[None]:
+    async def going_on() -> None:
         with suppress(ValueError):
-            yield Call(halved, (1,))
+            await BlockingCall(halved, (1,))
         raise KeyError("another")
 
     with pytest.raises(KeyError) as raised:
@@ -133,12 +132,12 @@ def test_error_goes_once_nobody_has_it() -> None:
     def fail() -> None:
         raise Gone
 
-    def steps() -> Steps[None]:
-        yield Call(fail)
+    async def steps() -> None:
+        await BlockingCall(fail)
 
     def attempt() -> "weakref.ref[Gone]":
         try:
-            run(steps())
+            run_sync(steps())
         except Gone as exc:
             return weakref.ref(exc)
         raise AssertionError

@@ -5,7 +5,6 @@ from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.concurrency.sync_and_async import CallInDjangosThread, SyncAndAsyncMiddleware
 
 
@@ -16,10 +15,10 @@ class Around(SyncAndAsyncMiddleware):
         super().__init__(get_response)
         self.thread: threading.Thread | None = None
 
-    def steps(self, request: list[str]) -> Steps[list[str]]:
+    async def process(self, request: list[str]) -> list[str]:
         request.append("before")
-        response: list[str] = yield from self.answer(request)
-        self.thread = yield CallInDjangosThread(threading.current_thread)
+        response: list[str] = await self.get_answer(request)
+        self.thread = await CallInDjangosThread(threading.current_thread)
         return [*response, "after"]
 
 

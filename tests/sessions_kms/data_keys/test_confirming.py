@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sessions_kms.aws.translation import DataKeyAnswer
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable
 from tests.sessions_kms.support.fakes import KEY, FakeKMS, State
@@ -44,7 +44,7 @@ def process(kms: LyingKMS) -> Process:
 
 
 def confirmed(process: Process, key: DataKey) -> DataKey:
-    return run(process.cache.confirmed(key))
+    return run_sync(process.cache.confirmed(key))
 
 
 def unwrapped(process: Process, key: DataKey) -> DataKey:

@@ -2,14 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Steps, arun, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.data_keys.keyring import DataKey
 from sessions_kms.exceptions import KMSUnavailable, StoreUnavailable
 from tests.sessions_kms.support.drivers import DRIVERS
@@ -61,7 +61,7 @@ def tasks_of(process: Process, key: DataKey, tasks: int) -> list[object]:
     """Unwrap in so many tasks of a loop in this thread; return results, errors among them."""
 
     async def all_of_them() -> list[object]:
-        asked = [arun(process.cache.unwrap(key.encrypted, PERIOD)) for _ in range(tasks)]
+        asked = [process.cache.unwrap(key.encrypted, PERIOD) for _ in range(tasks)]
         return await asyncio.gather(*asked, return_exceptions=True)
 
     return asyncio.run(asyncio.wait_for(all_of_them(), WITHIN))
@@ -100,7 +100,7 @@ def pilot_in_a_loop(process: Process, key: DataKey) -> Iterator[Callable[[], Non
         assert release.wait(WITHIN)
 
     async def fly() -> None:
-        task = asyncio.ensure_future(arun(process.cache.unwrap(key.encrypted, PERIOD)))
+        task = asyncio.ensure_future(process.cache.unwrap(key.encrypted, PERIOD))
         tasks.append((asyncio.get_running_loop(), task))
         await asyncio.wait([task])
         assert task.cancelled()
@@ -148,8 +148,7 @@ def test_task_that_waits_and_is_cancelled_disturbs_nobody(process: Process, key:
 
     async def wait_in_vain() -> DataKey:
         patient, other = (
-            asyncio.ensure_future(arun(process.cache.unwrap(key.encrypted, PERIOD)))
-            for _ in range(2)
+            asyncio.ensure_future(process.cache.unwrap(key.encrypted, PERIOD)) for _ in range(2)
         )
         await asyncio.sleep(0)
         other.cancel()
@@ -194,7 +193,7 @@ def test_tasks_that_wait_for_a_thread_that_dies_are_told(process: Process, key: 
 def test_request_without_time_left_waits_in_no_event_loop(process: Process, key: DataKey) -> None:
     async def ask() -> None:
         with deadline.request(deadline.LEAST / 2):
-            await arun(process.cache.unwrap(key.encrypted, PERIOD))
+            await process.cache.unwrap(key.encrypted, PERIOD)
 
     with pilot_in_a_loop(process, key) as cancel:
         with pytest.raises(KMSUnavailable):
@@ -231,7 +230,7 @@ def test_blocking_call_in_the_loop_whose_task_flies_is_refused(
         assert release.wait(WITHIN)
 
     async def ask() -> DataKey:
-        task = asyncio.ensure_future(arun(process.cache.unwrap(key.encrypted, PERIOD)))
+        task = asyncio.ensure_future(process.cache.unwrap(key.encrypted, PERIOD))
         assert await asyncio.to_thread(asked.wait, WITHIN)
         with pytest.raises(KMSUnavailable):
             process.unwrap(key.encrypted, PERIOD)
@@ -250,7 +249,7 @@ def test_loop_goes_on_while_kms_is_asked(process: Process, key: DataKey) -> None
 
     async def ask() -> DataKey:
         process.kms.during = wait_for_the_loop
-        task = asyncio.ensure_future(arun(process.cache.unwrap(key.encrypted, PERIOD)))
+        task = asyncio.ensure_future(process.cache.unwrap(key.encrypted, PERIOD))
         await asyncio.sleep(0)
         ticked.set()
         return await task
@@ -260,7 +259,7 @@ def test_loop_goes_on_while_kms_is_asked(process: Process, key: DataKey) -> None
 
 # Every step
 
-VERBS: dict[str, Callable[[Process, DataKey], Steps[DataKey]]] = {
+VERBS: dict[str, Callable[[Process, DataKey], Coroutine[Any, Any, DataKey]]] = {
     "generate": lambda process, _: process.cache.generate(PERIOD),
     "generate its own": lambda process, _: process.cache.generate(0),
     "unwrap": lambda process, key: process.cache.unwrap(key.encrypted, PERIOD),
@@ -271,7 +270,7 @@ VERBS: dict[str, Callable[[Process, DataKey], Steps[DataKey]]] = {
 @pytest.mark.parametrize("name", ["generate", "unwrap", "confirmed"])
 def test_key_that_is_held_takes_no_wait(process: Process, key: DataKey, name: str) -> None:
     for _ in range(2):
-        run(VERBS[name](process, key))
+        run_sync(VERBS[name](process, key))
     assert list(waits_in(VERBS[name](process, key))) == []
 
 
@@ -284,6 +283,6 @@ def test_cancelled_at_any_step_it_leaves_nobody_waiting(name: str) -> None:
         is_cancelled = cancelled_at(VERBS[name](process, key), at)
         assert not process.cache._flights._flights
         assert not process.cache._flights._failures
-        assert run(VERBS[name](process, key)).plaintext
+        assert run_sync(VERBS[name](process, key)).plaintext
         at += 1
     assert at > 1

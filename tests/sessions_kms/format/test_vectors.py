@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.conf import Config
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.exceptions import InvalidRecord, SessionMoved, StoreUnavailable
@@ -23,7 +22,7 @@ from sessions_kms.storage.table import Table
 from tests import ROOT
 from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.stacks import FAKE_KEY, install
-from tests.sessions_kms.support.stepping import as_steps
+from tests.sessions_kms.support.stepping import as_coroutine
 from tests.vectors import generate
 from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
 
@@ -62,14 +61,13 @@ class VectorKeyring:
             encryption_context=config.encryption_context,
         )
 
-    def generate(self, period: int) -> Steps[DataKey]:
+    async def generate(self, period: int) -> DataKey:
         raise NotImplementedError
 
-    def confirmed(self, key: DataKey) -> Steps[DataKey]:
-        return self.unwrap(key.encrypted, key.period)
+    async def confirmed(self, key: DataKey) -> DataKey:
+        return await self.unwrap(key.encrypted, key.period)
 
-    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
-        yield from ()
+    async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         plaintext = self._vector.unwrap(encrypted, self._kms.context(period))
         if plaintext is None:
             raise InvalidRecord("encrypted_key")
@@ -89,7 +87,7 @@ def services_of(vector: Vector) -> Services:
         config,
         Table(client, name="vectors"),
         Keyring(VectorKeyring(vector, config)),
-        NotBefore(as_steps(lambda: vector.not_before), at_least=0, clock=lambda: vector.now),
+        NotBefore(as_coroutine(lambda: vector.not_before), at_least=0, clock=lambda: vector.now),
         clock=lambda: vector.now,
     )
 

@@ -24,7 +24,6 @@ from hypothesis.stateful import (
 from pytest_django import Settings
 
 from sessions_kms import backend
-from sessions_kms.concurrency.steps import arun
 from sessions_kms.operations.ending import end_linked, end_sessions_of
 from sessions_kms.services import services
 from tests.sessions_kms.model.ledger import CANARY, PROCESSES
@@ -296,7 +295,7 @@ def test_engine_keeps_its_promises_in_any_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if driver == "loop":  # of each verb its own; what blocks is done in other threads
-        monkeypatch.setattr(backend, "run", lambda steps: asyncio.run(arun(steps)))
+        monkeypatch.setattr(backend, "run_sync", asyncio.run)
     settings.SESSION_ENGINE = "sessions_kms.backend"
     settings.SESSION_SAVE_EVERY_REQUEST = False
     caplog.set_level(logging.CRITICAL)

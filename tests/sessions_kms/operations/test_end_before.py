@@ -15,7 +15,7 @@ from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
-from tests.sessions_kms.support.stepping import as_steps
+from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
 
 make_faulty = make_faulty_fixture
@@ -120,7 +120,7 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
         asked.append(name)
         return 5
 
-    named = NamedNotBefores(as_steps(read), clock=clock)
+    named = NamedNotBefores(as_coroutine(read), clock=clock)
     for number in range(NAMES_MAX + 1):
         named.of(f"p{number}").moment()
     assert named.of(f"p{NAMES_MAX}").moment() == 5
@@ -130,7 +130,7 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
 
 
 def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock) -> None:
-    named = NamedNotBefores(as_steps(lambda _: 5), clock=clock)
+    named = NamedNotBefores(as_coroutine(lambda _: 5), clock=clock)
     assert named.of("a").held() is None
     named.of("a").moment()
     assert named.of("a").held() == 5

@@ -13,7 +13,6 @@ from pytest_django import Settings
 
 from sessions_kms import services
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.operations import purging as clearing
 from sessions_kms.signals import session_ended
@@ -38,8 +37,7 @@ def of_namespace(stack: Stack, namespace: str, user: str | None = None) -> None:
 class Unanswering:
     """A keyring whose KMS is not reached."""
 
-    def unwrap(self, encrypted: bytes, period: int) -> Steps[Any]:
-        yield from ()
+    async def unwrap(self, encrypted: bytes, period: int) -> Any:
         raise KMSUnavailable
 
     generate = unwrap

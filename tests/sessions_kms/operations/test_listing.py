@@ -8,7 +8,6 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms import services
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import KMSUnavailable, TableUnavailable
 from sessions_kms.format.attributes import Item
@@ -286,14 +285,14 @@ class Counting:
         stack.services = dataclasses.replace(stack.services, keyring=Keyring(self))
         install(stack.services)
 
-    def generate(self, period: int) -> Steps[DataKey]:
-        return self._inner.generate(period)
+    async def generate(self, period: int) -> DataKey:
+        return await self._inner.generate(period)
 
-    def confirmed(self, key: DataKey) -> Steps[DataKey]:
-        return self._inner.confirmed(key)
+    async def confirmed(self, key: DataKey) -> DataKey:
+        return await self._inner.confirmed(key)
 
-    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
+    async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         self.count += 1
         if self._outage:
             raise KMSUnavailable
-        return self._inner.unwrap(encrypted, period)
+        return await self._inner.unwrap(encrypted, period)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,6 @@ from django.contrib.auth import SESSION_KEY as USER_ID
 
 from sessions_kms.aws.client.asking import BotoAsks
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import Steps, arun
 from sessions_kms.operations import ending
 from sessions_kms.operations import listing as inspection
 from sessions_kms.operations.listing import Count, Inspection, InspectionSteps
@@ -51,15 +50,15 @@ def calls(stack: Stack) -> Counter[str]:
 def asked_in_a_loop(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return what the thread of an event loop waits for the table for, from now on."""
     found: list[str] = []
-    blocking = BotoAsks.blocking
+    block = BotoAsks.block
 
     def noting(self: BotoAsks) -> Any:
         with suppress(RuntimeError):
             asyncio.get_running_loop()
             found.append(self._operation)
-        return blocking(self)
+        return block(self)
 
-    monkeypatch.setattr(BotoAsks, "blocking", noting)
+    monkeypatch.setattr(BotoAsks, "block", noting)
     return found
 
 
@@ -197,14 +196,16 @@ def test_session_that_is_anothers_by_its_record_is_not_listed(fake: Stack) -> No
     ids=["list", "count", "present"],
 )
 def test_event_loop_waits_for_nothing_where_the_not_before_must_be_read_again(
-    fake: Stack, monkeypatch: pytest.MonkeyPatch, read: Callable[[InspectionSteps], Steps[Any]]
+    fake: Stack,
+    monkeypatch: pytest.MonkeyPatch,
+    read: Callable[[InspectionSteps], Coroutine[Any, Any, Any]],
 ) -> None:
     session = SessionStore()
     session.update({USER_ID: "7"})
     session.save()
     fake.clock.advance(READ_EVERY)
     waited = asked_in_a_loop(monkeypatch)
-    found = asyncio.run(arun(read(InspectionSteps(services(), session.session_key))))
+    found = asyncio.run(read(InspectionSteps(services(), session.session_key)))
     assert found
     assert waited == []
 

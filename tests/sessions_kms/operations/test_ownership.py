@@ -6,7 +6,6 @@ import pytest
 
 from sessions_kms.aws.translation import IncorrectKey
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.data_keys import known_keys as wrapped_keys
 from sessions_kms.data_keys.keyring import DataKey, Keyring
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
@@ -23,17 +22,16 @@ class Answering:
         self.asked = 0
         self._error = error
 
-    def unwrap(self, encrypted: bytes, period: int) -> Steps[DataKey]:
-        yield from ()
+    async def unwrap(self, encrypted: bytes, period: int) -> DataKey:
         self.asked += 1
         if self._error is not None:
             raise self._error
         return DataKey(period, encrypted, bytes(32), "")
 
-    def generate(self, period: int) -> Steps[DataKey]:
+    async def generate(self, period: int) -> DataKey:
         raise NotImplementedError
 
-    def confirmed(self, key: DataKey) -> Steps[DataKey]:
+    async def confirmed(self, key: DataKey) -> DataKey:
         raise NotImplementedError
 
 

@@ -1,20 +1,20 @@
 """What waits for the table or KMS, cancelled at every step in an event loop, can be done again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock, RLock
 from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.steps import Steps, arun, run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.sealed_items.about import About
 from sessions_kms.sealed_items.leases import Claim, Leases
 from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import cancelled_at, waits_in
+from tests.sessions_kms.support.stepping import cancelled_at, resume, waits_in
 
 SECRET = "s" * 32
 WORDS = {"browser": "Firefox"}
@@ -44,7 +44,9 @@ def told(stack: Stack) -> tuple[About, SessionRecord]:
 
 
 # What is prepared, what is done with it, and whether that gave what it gives undisturbed.
-CASES: dict[str, tuple[Callable[[Stack], Any], Callable[[Any], Steps[object]], Any]] = {
+CASES: dict[
+    str, tuple[Callable[[Stack], Any], Callable[[Any], Coroutine[Any, Any, object]], Any]
+] = {
     "claim": (
         lambda stack: Leases(stack.services),
         lambda leases: leases.steps.claim(SECRET, "one", seconds=30),
@@ -113,7 +115,7 @@ def test_it_is_done_in_a_loop_and_can_be_cancelled_anywhere(
         is_cancelled = cancelled_at(begin(prepared), at)
         assert nobody_flies(stack)
         if is_cancelled:
-            assert run(begin(prepared)) == outcome
+            assert run_sync(begin(prepared)) == outcome
         at += 1
     assert at > 1
 
@@ -152,6 +154,6 @@ def nobody_flies(stack: Stack) -> bool:
 
 
 async def test_fresh_moment_takes_no_wait(fake: Stack) -> None:
-    await arun(fake.services.not_before.steps.moment())
+    await fake.services.not_before.steps.moment()
     with pytest.raises(StopIteration):
-        next(fake.services.not_before.steps.moment())
+        resume(fake.services.not_before.steps.moment())

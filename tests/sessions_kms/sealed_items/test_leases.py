@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.sealed_items import leases as module
 from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
@@ -184,8 +183,8 @@ def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(
     worker.claim(SECRET, "one", seconds=30)
     read = worker.steps._get
 
-    def read_and_renewed(secret: str) -> Steps[object]:
-        found = yield from read(secret)
+    async def read_and_renewed(secret: str) -> object:
+        found = await read(secret)
         monkeypatch.undo()
         assert waiter.renew(secret, "one", seconds=30)
         return found

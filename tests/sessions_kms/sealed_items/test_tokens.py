@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import run
+from sessions_kms.concurrency.steps import run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.kinds import answer_id, session_id
 from sessions_kms.format.token_tombstone import TokenTombstone
@@ -219,13 +219,13 @@ def test_item_that_is_over_is_told_of_each_time_that_its_token_is_shown(fake: St
     buried, now = "gwr_" + "b" * 32, int(fake.clock())
     fake.put_item(tombstone(tokens, buried, now + 60).to_item())
     for each in (ONE, NEXT, buried, "gwa_" + "n" * 32):
-        run(watched.find(each))
-    assert run(watched.answer(ONE)) is not None
+        run_sync(watched.find(each))
+    assert run_sync(watched.answer(ONE)) is not None
     assert told == [], "of what is good, or never was"
     fake.clock.advance(3600)
     for each in (NEXT, buried, "gwa_" + "n" * 32):
-        assert run(watched.find(each)) is None
-    assert run(watched.answer(ONE)) is None
+        assert run_sync(watched.find(each)) is None
+    assert run_sync(watched.answer(ONE)) is None
     ids = [tokens.id_of(NEXT), tokens.id_of(buried), answer_id(tokens.id_of(ONE))]
     assert told == list(zip(ids, [now + 3600, now + 60, now + 3600], strict=True))
 
@@ -240,7 +240,7 @@ def test_clock_that_is_wrong_makes_nothing_be_over(fake: Stack) -> None:
     assert clock() > now + 3600
     services = replace(fake.services, clock=clock)
     watched = TokenSteps(services, lambda item_id, _: told.append(item_id))
-    assert isinstance(run(watched.find(ONE)), SealedToken)
+    assert isinstance(run_sync(watched.find(ONE)), SealedToken)
     assert told == []
 
 

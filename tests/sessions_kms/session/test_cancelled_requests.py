@@ -16,8 +16,9 @@ import pytest
 from django.contrib.sessions.backends.base import UpdateError
 
 from sessions_kms.backend import SessionStore
-from sessions_kms.concurrency import deadline, finishing, waking
-from sessions_kms.concurrency.steps import Pause, Steps, Wait, arun
+from sessions_kms.concurrency import deadline, waking
+from sessions_kms.concurrency.finishing import Finisher
+from sessions_kms.concurrency.steps import Pause, Wait
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
 from sessions_kms.session.mixins import async_methods
@@ -40,6 +41,7 @@ from tests.sessions_kms.session.test_steps import (
     until,
 )
 from tests.sessions_kms.support.stacks import install
+from tests.sessions_kms.support.stepping import with_waits
 from tests.sessions_kms.support.wire import FAULTS, Handle, Wire
 
 ASKED: dict[type[Story], str] = {
@@ -75,21 +77,22 @@ class Leaving:
     waits: int = 0
     has_left: bool = False
 
-    def watched(self, steps: Steps[Any]) -> Steps[Any]:
-        """Do steps, the wait of this number as it is told."""
-        try:
-            wait = next(steps)
-            while True:
-                chosen = Left(wait, self) if self.waits == self.at else wait
-                self.waits += 1
-                try:
-                    outcome = yield chosen
-                except BaseException as error:  # noqa: BLE001 - the steps decide
-                    wait = steps.throw(error)
-                else:
-                    wait = steps.send(outcome)
-        except StopIteration as end:
-            return end.value
+    def watched(self, coroutine: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        """Return it with the wait of this number as it is told."""
+
+        def replaced(_: int, wait: Wait) -> Wait:
+            self.waits += 1  # of all that are watched
+            return Left(wait, self) if self.waits == self.at + 1 else wait
+
+        return with_waits(coroutine, replaced)
+
+    def watch_writes(self, patch: pytest.MonkeyPatch) -> None:
+        finish = Finisher.finish
+
+        async def watched(finisher: Finisher, work: Coroutine[Any, Any, Any], *more: Any) -> Any:
+            return await finish(finisher, self.watched(work), *more)
+
+        patch.setattr(Finisher, "finish", watched)
 
     async def leave(self) -> None:
         assert self.requester is not None
@@ -100,26 +103,23 @@ class Leaving:
 
 
 @dataclass(frozen=True)
-class Left:
+class Left(Wait):
     """That wait."""
 
     wait: Wait
     leaving: Leaving
 
-    def blocking(self) -> Any:
-        raise NotImplementedError
-
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         leaving = self.leaving
         if leaving.fate == "before":
             try:
-                return await self.wait.looping()
+                return await self.wait.suspend()
             finally:
                 await leaving.leave()
         await leaving.leave()
         if leaving.fate in FAULTS:
             leaving.wire.strike(0, FAULTS[leaving.fate])
-        return await self.wait.looping()
+        return await self.wait.suspend()
 
 
 async def left_at(
@@ -130,16 +130,14 @@ async def left_at(
 ) -> bool:
     """Ask, and leave; False when all ended before. Check what is left."""
 
-    def watched(steps: Steps[Any]) -> Coroutine[Any, Any, Any]:
-        return arun(leaving.watched(steps))
-
     asked = ASKED[type(story)]
     with next_cookie.keys_of(request_with(story.key)) as keys, deadline.request():
         await story.prepare()
         with monkeypatch.context() as patch:
-            patch.setattr(async_methods, "arun", watched)
-            patch.setattr(finishing, "arun", watched)
-            leaving.requester = asyncio.ensure_future(getattr(story.session, asked)())
+            leaving.watch_writes(patch)
+            request = getattr(story.session, asked)()
+            request = leaving.watched(request) if asked in READS else request
+            leaving.requester = asyncio.ensure_future(request)
             await asyncio.wait([leaving.requester])
             gc.collect()  # The loop alone would not hold what goes on.
             await until(lambda: not async_methods._writes)
@@ -217,7 +215,7 @@ async def test_write_that_fails_after_its_request_has_left_is_told_in_the_log(
     session = await changed(saved(a=1), b=2)
     await SessionStore(session.session_key).adelete()
     leaving = Leaving(0, "meanwhile", world.wire)
-    monkeypatch.setattr(finishing, "arun", lambda steps: arun(leaving.watched(steps)))
+    leaving.watch_writes(monkeypatch)
     with caplog.at_level(logging.ERROR, "sessions_kms"):
         leaving.requester = asyncio.ensure_future(session.asave())
         await asyncio.wait([leaving.requester])
@@ -292,8 +290,8 @@ async def test_error_of_a_write_is_raised_to_a_request_that_is_still_there(
 ) -> None:
     session = await changed(saved(a=1), b=2)
 
-    def failing(*_: Any) -> Steps[None]:
-        yield Pause(0)
+    async def failing(*_: Any) -> None:
+        await Pause(0)
         raise error
 
     monkeypatch.setattr(session, "_updating", failing)

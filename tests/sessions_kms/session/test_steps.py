@@ -5,7 +5,7 @@ The table is the one in memory; what it holds in truth is opened past the engine
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from django.http import HttpRequest
 from sessions_kms.backend import SessionStore
 from sessions_kms.concurrency import deadline, waking
 from sessions_kms.concurrency.lanes import Lane
-from sessions_kms.concurrency.steps import Steps, Wait, arun, run
+from sessions_kms.concurrency.steps import Wait, run_sync
 from sessions_kms.concurrency.turn import Turn
 from sessions_kms.exceptions import SessionMoved, StoreUnavailable
 from sessions_kms.session import next_cookie
@@ -30,6 +30,7 @@ from sessions_kms.session.links import LINKS
 from sessions_kms.signals import session_refused
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.stacks import another_process, install
+from tests.sessions_kms.support.stepping import with_waits
 
 T = TypeVar("T")
 Content = dict[str, Any]
@@ -49,14 +50,14 @@ def saved(**content: Any) -> str:
     """Store a session, in this thread; give its key."""
     session = SessionStore()
     session._session_cache = content
-    run(session._saving())
+    run_sync(session._saving())
     return str(session.session_key)
 
 
 async def opened(key: str, **changes: Any) -> SessionStore:
     """Load a session, and change it."""
     session = SessionStore(key)
-    content = await arun(session._filling())
+    content = await session._filling()
     content.update(changes)
     return session
 
@@ -65,20 +66,17 @@ async def opened(key: str, **changes: Any) -> SessionStore:
 
 
 @dataclass
-class Cut:
+class Cut(Wait):
     """A wait in which the task is cancelled; what it waits for is done before, later or never."""
 
     wait: Wait
     done: str
     late: list[Wait] = field(default_factory=list)
 
-    def blocking(self) -> Any:
-        raise NotImplementedError
-
-    async def looping(self) -> Any:
+    async def suspend(self) -> Any:
         if self.done == "before":
             with suppress(ClientError):  # Nobody gets the answer.
-                await self.wait.looping()
+                await self.wait.suspend()
         task = asyncio.current_task()
         assert task is not None
         task.cancel()
@@ -88,26 +86,20 @@ class Cut:
         """Do what is still on its way."""
         if self.done == "later":
             with suppress(ClientError):
-                self.wait.blocking()
+                self.wait.block()
 
 
-def cut(steps: Steps[T], at: int, done: str, cuts: list[Cut]) -> Steps[T]:
-    """Do steps, and have the task cancelled in the wait of this number."""
-    try:
-        wait = next(steps)
-        for number in count():
-            if number == at:
-                cuts.append(Cut(wait, done))
-            try:
-                outcome = yield cuts[0] if number == at else wait
-            except BaseException as error:  # noqa: BLE001 - the steps decide
-                wait = steps.throw(error)
-            else:
-                wait = steps.send(outcome)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    raise AssertionError
+def cut(
+    coroutine: Coroutine[Any, Any, T], at: int, done: str, cuts: list[Cut]
+) -> Coroutine[Any, Any, T]:
+    """Return it with its task cancelled in the wait of this number."""
+
+    def replaced(number: int, wait: Wait) -> Wait:
+        if number == at:
+            cuts.append(Cut(wait, done))
+        return cuts[0] if number == at else wait
+
+    return with_waits(coroutine, replaced)
 
 
 class Story:
@@ -121,7 +113,7 @@ class Story:
     async def prepare(self) -> None:
         """Do what comes before it, which is not cancelled."""
 
-    def steps(self) -> Steps[Any]:
+    async def steps(self) -> Any:
         """Do it."""
         raise NotImplementedError
 
@@ -134,8 +126,8 @@ class Story:
 
 
 class Loads(Story):
-    def steps(self) -> Steps[Any]:
-        return self.session._loaded()
+    async def steps(self) -> Any:
+        return await self.session._loaded()
 
 
 class Creates(Story):
@@ -146,8 +138,8 @@ class Creates(Story):
         self.session = SessionStore()
         self.session._session_cache = dict(NEW)
 
-    def steps(self) -> Steps[Any]:
-        return self.session._saving()
+    async def steps(self) -> Any:
+        return await self.session._saving()
 
     def check(self) -> None:
         assert self.session.session_key is None
@@ -159,8 +151,8 @@ class Saves(Story):
     async def prepare(self) -> None:
         self.session = await opened(str(self.key), mine=1)
 
-    def steps(self) -> Steps[Any]:
-        return self.session._saving()
+    async def steps(self) -> Any:
+        return await self.session._saving()
 
     def may_stand(self) -> Iterator[Content | None]:
         yield NEW | self.theirs
@@ -173,7 +165,7 @@ class SavesOverAnother(Saves):
     async def prepare(self) -> None:
         await super().prepare()
         with another_process():
-            await arun((await opened(str(self.key), theirs=1))._saving())
+            await (await opened(str(self.key), theirs=1))._saving()
 
 
 class SavesWithoutALook(Saves):
@@ -194,8 +186,8 @@ class ChangesItsKey(Story):
     async def prepare(self) -> None:
         self.session = await opened(str(self.key), mine=1)
 
-    def steps(self) -> Steps[Any]:
-        return self.session._cycling()
+    async def steps(self) -> Any:
+        return await self.session._cycling()
 
     def may_stand(self) -> Iterator[Content | None]:
         yield NEW | self.theirs
@@ -208,15 +200,15 @@ class ChangesItsKeyOverAnother(ChangesItsKey):
     async def prepare(self) -> None:
         await super().prepare()
         with another_process():
-            await arun((await opened(str(self.key), theirs=1))._saving())
+            await (await opened(str(self.key), theirs=1))._saving()
 
 
 class Ends(Story):
     async def prepare(self) -> None:
         self.session = await opened(str(self.key))
 
-    def steps(self) -> Steps[Any]:
-        return self.session._deleting()
+    async def steps(self) -> Any:
+        return await self.session._deleting()
 
     def may_stand(self) -> Iterator[Content | None]:
         yield NEW
@@ -247,7 +239,7 @@ async def is_cut(story: Story, at: int, done: str) -> bool:
     cuts: list[Cut] = []
     with next_cookie.keys_of(request_with(story.key)) as keys, deadline.request():
         await story.prepare()
-        task = asyncio.ensure_future(arun(cut(story.steps(), at, done, cuts)))
+        task = asyncio.ensure_future(cut(story.steps(), at, done, cuts))
         await asyncio.wait([task])
         assert task.cancelled() is bool(cuts)
         if not cuts:
@@ -273,14 +265,14 @@ async def is_cut(story: Story, at: int, done: str) -> bool:
 async def goes_on(story: Story, found: Content | None) -> None:
     """See the next request read and change what there is, and this one do what is left to do."""
     if found is None:
-        assert await arun(SessionStore(story.key)._loaded()) is None or story.key is None
+        assert await SessionStore(story.key)._loaded() is None or story.key is None
         return
-    await arun((await opened(str(story.key), later=1))._saving())
+    await (await opened(str(story.key), later=1))._saving()
     stands = story.world.truth(str(story.key))
     assert stands is not None
     assert stands.content == found | {"later": 1}
     try:
-        await arun(story.session._saving())
+        await story.session._saving()
     except (SessionMoved, UpdateError):
         assert story.session.session_key != story.key
 
@@ -318,7 +310,7 @@ async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
     key = saved(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(5)]
     world.wire.calls.clear()
-    await asyncio.gather(*(arun(request._saving()) for request in requests))
+    await asyncio.gather(*(request._saving() for request in requests))
     stands = world.truth(key)
     assert stands is not None
     assert stands.content == {"a": 1, **{f"key{each}": each for each in range(5)}}
@@ -330,7 +322,7 @@ async def test_tasks_that_save_one_session_share_writes(world: World) -> None:
 async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int) -> None:
     key = saved(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(3)]
-    tasks = [asyncio.ensure_future(arun(request._saving())) for request in requests]
+    tasks = [asyncio.ensure_future(request._saving()) for request in requests]
     (lane,) = await in_lanes(world)
     await until(lambda: len(lane.waiting()) == len(tasks))
     tasks[who].cancel()
@@ -346,12 +338,10 @@ async def test_others_write_when_one_of_them_is_cancelled(world: World, who: int
 async def test_threads_and_tasks_wait_in_one_lane(world: World) -> None:
     key = saved(a=1)
     requests = [await opened(key, **{f"key{each}": each}) for each in range(6)]
-    threads = [threading.Thread(target=run, args=(each._saving(),)) for each in requests[::2]]
+    threads = [threading.Thread(target=run_sync, args=(each._saving(),)) for each in requests[::2]]
     for thread in threads:
         thread.start()
-    await asyncio.wait_for(
-        asyncio.gather(*(arun(each._saving()) for each in requests[1::2])), WITHIN
-    )
+    await asyncio.wait_for(asyncio.gather(*(each._saving() for each in requests[1::2])), WITHIN)
     for thread in threads:
         await asyncio.to_thread(thread.join, WITHIN)
     stands = world.truth(key)
@@ -363,7 +353,7 @@ async def test_tasks_of_one_request_share_one_load(world: World) -> None:
     session = SessionStore(saved(a=1))
     await opened(str(session.session_key))  # The not-before moment is known from now on.
     world.wire.calls.clear()
-    found = await asyncio.gather(*(arun(session._filling()) for _ in range(5)))
+    found = await asyncio.gather(*(session._filling() for _ in range(5)))
     assert found == [{"a": 1}] * 5
     assert world.wire.calls.count("GetItem") == 1
 
@@ -378,14 +368,14 @@ async def test_task_whose_own_load_asks_for_the_session_is_refused(world: World)
 
     def ask(**_: Any) -> None:
         try:
-            run(session._filling())
+            run_sync(session._filling())
         except StoreUnavailable as error:
             asked.append(error)
 
     session_refused.connect(ask)
     try:
         with deadline.request():
-            await arun(session._filling())
+            await session._filling()
     finally:
         session_refused.disconnect(ask)
     assert [str(each) for each in asked] == ["The session is asked for within its own loading."]
@@ -394,19 +384,19 @@ async def test_task_whose_own_load_asks_for_the_session_is_refused(world: World)
 # The turn
 
 
-def taking(turn: Turn, told: list[str], name: str) -> Steps[None]:
-    yield from turn.take()
+async def taking(turn: Turn, told: list[str], name: str) -> None:
+    await turn.take()
     told.append(name)
     turn.give_back()
 
 
 async def test_turn_goes_to_whoever_has_waited_longest_and_past_those_who_left() -> None:
     turn, told = Turn(), list[str]()
-    await arun(turn.take())
+    await turn.take()
     others = []
     for name in ("first", "second", "third"):
         context = Context()
-        others.append(asyncio.Task(arun(taking(turn, told, name)), context=context))
+        others.append(asyncio.Task(taking(turn, told, name), context=context))
         await until(lambda: len(turn._waiting) == len(others))
     others[0].cancel()
     await asyncio.wait([others[0]])
@@ -418,26 +408,26 @@ async def test_turn_goes_to_whoever_has_waited_longest_and_past_those_who_left()
 
 async def test_turn_that_was_given_to_one_who_is_cancelled_is_passed_on() -> None:
     turn, told = Turn(), list[str]()
-    await arun(turn.take())
+    await turn.take()
     context = Context()
-    other = asyncio.Task(arun(taking(turn, told, "other")), context=context)
+    other = asyncio.Task(taking(turn, told, "other"), context=context)
     await until(lambda: len(turn._waiting) == 1)
     turn.give_back()  # It is woken, and has not run yet.
     other.cancel()
     await asyncio.wait([other])
-    await asyncio.wait_for(arun(taking(turn, told, "next")), WITHIN)
+    await asyncio.wait_for(taking(turn, told, "next"), WITHIN)
     assert told == ["next"]
 
 
 def test_turn_is_waited_for_on_the_requests_account() -> None:
     turn = Turn()
-    run(turn.take())
+    run_sync(turn.take())
     told: list[BaseException] = []
 
     def come() -> None:
         try:
             with deadline.request(2 * deadline.LEAST):
-                run(turn.take())
+                run_sync(turn.take())
         except StoreUnavailable as error:
             told.append(error)
 
@@ -446,5 +436,5 @@ def test_turn_is_waited_for_on_the_requests_account() -> None:
     thread.join(WITHIN)
     assert len(told) == 1
     turn.give_back()
-    run(turn.take())
+    run_sync(turn.take())
     turn.give_back()

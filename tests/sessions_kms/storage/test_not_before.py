@@ -12,7 +12,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
-from tests.sessions_kms.support.stepping import as_steps
+from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
 
 
@@ -38,7 +38,7 @@ def source() -> Source:
 
 @pytest.fixture
 def not_before(source: Source, clock: FakeClock) -> NotBefore:
-    return NotBefore(as_steps(source), at_least=0, clock=clock)
+    return NotBefore(as_coroutine(source), at_least=0, clock=clock)
 
 
 def test_first_use_reads(not_before: NotBefore, source: Source) -> None:
@@ -72,12 +72,12 @@ def test_moment_that_is_raised_during_a_read_stays_raised(clock: FakeClock) -> N
         view.at_least(100)
         return 0
 
-    view = NotBefore(as_steps(read), at_least=0, clock=clock)
+    view = NotBefore(as_coroutine(read), at_least=0, clock=clock)
     assert view.moment() == 100
 
 
 def test_setting_holds_where_the_table_says_less(source: Source, clock: FakeClock) -> None:
-    assert NotBefore(as_steps(source), at_least=5000, clock=clock).moment() == 5000
+    assert NotBefore(as_coroutine(source), at_least=5000, clock=clock).moment() == 5000
 
 
 @pytest.mark.parametrize("error", [TableUnavailable(), InvalidRecord("notBefore")])
@@ -147,7 +147,7 @@ def test_threads_that_wait_for_a_read_share_its_outcome(
         return source()
 
     source.error = error
-    not_before = NotBefore(as_steps(slow), at_least=0, clock=clock)
+    not_before = NotBefore(as_coroutine(slow), at_least=0, clock=clock)
     flights: Any = not_before.steps._reading
     enter = flights._enter
 
@@ -174,7 +174,7 @@ def test_no_thread_waits_for_a_read_while_a_good_moment_is_held(
             assert go_on.wait(20)
         return source()
 
-    not_before = NotBefore(as_steps(slow), at_least=0, clock=clock)
+    not_before = NotBefore(as_coroutine(slow), at_least=0, clock=clock)
     not_before.moment()
     clock.advance(30)
     thread = threading.Thread(target=not_before.moment)

@@ -8,7 +8,6 @@ import logging
 import pytest
 
 from sessions_kms import services
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.operations import ending
 from sessions_kms.storage.not_before import ALARM_EVERY, NAMES_MAX, NamedNotBefores, NotBefore
@@ -18,7 +17,7 @@ from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
-from tests.sessions_kms.support.stepping import as_steps
+from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
 
 NOW = 1_800_000_000
@@ -34,7 +33,7 @@ def source() -> Source:
 
 @pytest.fixture
 def not_before(source: Source, clock: FakeClock) -> NotBefore:
-    return NotBefore(as_steps(source), at_least=0, clock=clock)
+    return NotBefore(as_coroutine(source), at_least=0, clock=clock)
 
 
 def put(stack: Stack, moment: int, item_id: str = ITEM) -> None:
@@ -118,7 +117,7 @@ def test_setting_far_ahead_does_not_count_until_it_is_near(
     source: Source, clock: FakeClock
 ) -> None:
     source.moment = 5
-    not_before = NotBefore(as_steps(source), at_least=NOW + 600, clock=clock)
+    not_before = NotBefore(as_coroutine(source), at_least=NOW + 600, clock=clock)
     assert not_before.moment() == 5
     clock.advance(300)
     assert not_before.moment() == NOW + 600
@@ -128,14 +127,14 @@ def test_setting_that_has_passed_counts_beside_an_item_far_ahead(
     source: Source, clock: FakeClock
 ) -> None:
     source.moment = FAR
-    assert NotBefore(as_steps(source), at_least=NOW - 5, clock=clock).moment() == NOW - 5
+    assert NotBefore(as_coroutine(source), at_least=NOW - 5, clock=clock).moment() == NOW - 5
 
 
 def test_accepted_moment_of_a_name_is_remembered_however_many_names_follow(
     clock: FakeClock,
 ) -> None:
     moments = {"google": NOW}
-    named = NamedNotBefores(as_steps(lambda name: moments.get(name, 0)), clock=clock)
+    named = NamedNotBefores(as_coroutine(lambda name: moments.get(name, 0)), clock=clock)
     assert named.of("google").moment() == NOW
     moments.clear()  # Somebody deletes the item.
     for number in range(NAMES_MAX + 1):
@@ -167,8 +166,8 @@ def test_alarm_says_what_is_ahead_by_how_much_and_what_to_do(
 def test_alarm_names_the_setting_and_the_provider(
     source: Source, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    NotBefore(as_steps(source), at_least=FAR, clock=clock).moment()
-    NamedNotBefores(as_steps(lambda _: FAR), clock=clock).of("google").moment()
+    NotBefore(as_coroutine(source), at_least=FAR, clock=clock).moment()
+    NamedNotBefores(as_coroutine(lambda _: FAR), clock=clock).of("google").moment()
     setting, provider = alarms(caplog)
     assert "NOT_BEFORE" in setting
     assert "google" in provider
@@ -201,7 +200,7 @@ def test_no_alarm_for_what_counts(
 
 def test_log_handler_that_asks_again_gets_an_answer(source: Source, clock: FakeClock) -> None:
     source.moment = FAR
-    not_before = NotBefore(as_steps(source), at_least=0, clock=clock)
+    not_before = NotBefore(as_coroutine(source), at_least=0, clock=clock)
     asked: list[int] = []
 
     class Asking(logging.Handler):
@@ -293,9 +292,9 @@ def test_moment_that_is_set_far_ahead_again_meanwhile_is_no_success(
     reading = items.get
     put(stack, NOW + 10)
 
-    def overwritten(name: str | None = None) -> Steps[int]:
+    async def overwritten(name: str | None = None) -> int:
         put(stack, FAR)
-        return reading(name)
+        return await reading(name)
 
     monkeypatch.setattr(items, "get", overwritten)
     with pytest.raises(TableUnavailable):

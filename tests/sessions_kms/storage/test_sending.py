@@ -4,7 +4,7 @@ A client of boto's shape raises, as boto does, what the wire did; what it was as
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +20,7 @@ from sessions_kms.aws import calls
 from sessions_kms.aws.circuit import TIMEOUTS
 from sessions_kms.aws.retrying import GarbledAnswer
 from sessions_kms.concurrency import deadline
-from sessions_kms.concurrency.steps import Pause, Steps, arun, run
+from sessions_kms.concurrency.steps import Pause, run_sync
 from sessions_kms.exceptions import FateUnknown, NotApplied, TableUnavailable
 from sessions_kms.storage.sending import PAUSES, REPEATS_MAX
 from sessions_kms.storage.table import Table, TableSteps
@@ -29,7 +29,7 @@ from tests.support.clock import FakeClock
 URL = {"endpoint_url": "aws"}
 ITEM = {"id": {"S": "x"}}
 
-Drive = Callable[[Steps[Any]], object]
+Drive = Callable[[Coroutine[Any, Any, Any]], object]
 
 
 def answered(code: str, status: int = 400) -> ClientError:
@@ -82,21 +82,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClock]:
 @pytest.fixture(params=["thread", "loop"])
 def drive(request: pytest.FixtureRequest) -> Drive:
     """What is sent is sent by the same rules in a thread and in an event loop."""
-    return run if request.param == "thread" else lambda steps: asyncio.run(arun(steps))
+    return run_sync if request.param == "thread" else asyncio.run
 
 
 def table_of(client: Any) -> TableSteps:
     return TableSteps(client, name="sessions", pause=lambda _: Pause(0))
 
 
-def written(client: Client) -> Steps[Any]:
+async def written(client: Client) -> Any:
     """Send a write that may not be applied twice."""
-    return table_of(client).put_once(ITEM)
+    return await table_of(client).put_once(ITEM)
 
 
-def repeated(client: Client) -> Steps[None]:
+async def repeated(client: Client) -> None:
     """Send a write that may."""
-    return table_of(client).put(ITEM)
+    return await table_of(client).put(ITEM)
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
@@ -216,7 +216,7 @@ def test_pauses_before_a_refused_write_are_bounded_one_by_one(clock: FakeClock) 
     ids=["once", "what may be applied twice"],
 )
 def test_all_that_is_sent_of_a_write_is_one_call(
-    send: Callable[[Client], Steps[None]], clock: FakeClock, drive: Drive
+    send: Callable[[Client], Coroutine[Any, Any, None]], clock: FakeClock, drive: Drive
 ) -> None:
     client = Client(ConnectTimeoutError(**URL), clock)
     client.took = 1.0
@@ -253,8 +253,8 @@ def test_what_finds_no_thread_in_time_is_not_sent_and_the_table_is_out_of_reach(
     monkeypatch.setattr(deadline, "queued", too_late)
     client = Client(answered("ThrottlingException"), FakeClock())
     with pytest.raises(TableUnavailable, match="Too many wait"):
-        asyncio.run(arun(table_of(client).get("a")))
+        asyncio.run(table_of(client).get("a"))
     with pytest.raises(TableUnavailable) as raised:
-        asyncio.run(arun(written(client)))
+        asyncio.run(written(client))
     assert not isinstance(raised.value, FateUnknown)
     assert client.asked == 0

@@ -4,8 +4,6 @@ import asyncio
 
 import pytest
 
-from sessions_kms.concurrency.steps import arun, run
+from sessions_kms.concurrency.steps import run_sync
 
-DRIVERS = pytest.mark.parametrize(
-    "drive", [run, lambda steps: asyncio.run(arun(steps))], ids=["thread", "loop"]
-)
+DRIVERS = pytest.mark.parametrize("drive", [run_sync, asyncio.run], ids=["thread", "loop"])

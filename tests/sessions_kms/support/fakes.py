@@ -15,10 +15,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sessions_kms.aws.translation import KMS, DataKeyAnswer, IncorrectKey
-from sessions_kms.concurrency.steps import Steps
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, TableUnavailable
 from sessions_kms.format.published_key import PublishedKey
-from tests.sessions_kms.support.stepping import as_steps
+from tests.sessions_kms.support.stepping import as_coroutine
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 OLD_KEY = "arn:aws:kms:eu-west-1:111122223333:key/22222222-2222-4222-8222-222222222222"
@@ -174,12 +173,12 @@ class PublishedSteps:
     """The verbs of a table of data keys, each a call that blocks."""
 
     def __init__(self, table: FakeDataKeyTable) -> None:
-        self.get = as_steps(table.get)
-        self.publish = as_steps(table.publish)
+        self.get = as_coroutine(table.get)
+        self.publish = as_coroutine(table.publish)
         self._table = table
 
-    def replace(self, key: PublishedKey, *, old: bytes) -> Steps[bool]:
-        return as_steps(partial(self._table.replace, old=old))(key)
+    async def replace(self, key: PublishedKey, *, old: bytes) -> bool:
+        return await as_coroutine(partial(self._table.replace, old=old))(key)
 
 
 def together(threads: int, job: Callable[[int], object]) -> list[object]:

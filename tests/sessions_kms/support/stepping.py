@@ -1,28 +1,30 @@
-"""Steps in tests: a call that blocks as steps. The bench uses it too, where no pytest is."""
+"""Coroutines in tests, resumed by hand. The bench uses it too, where no pytest is."""
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import count
 from typing import Any, TypeVar
 
-from sessions_kms.concurrency.steps import Call, Steps, Wait, arun
+from sessions_kms.concurrency import steps as waits
+from sessions_kms.concurrency.steps import BlockingCall, Wait
 from sessions_kms.exceptions import StoreUnavailable
 
 WITHIN = 10  # seconds, after which a thread counts as hung
 
 T = TypeVar("T")
 
-Driver = Callable[[Steps[Any]], Any]
+Driver = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
-def as_steps(call: Callable[..., T]) -> Callable[..., Steps[T]]:
-    """Return a call that blocks as one that gives steps."""
+def as_coroutine(call: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
+    """Return a call that blocks as a coroutine function."""
 
-    def steps(*args: Any) -> Steps[T]:
-        outcome: T = yield Call(call, args)
+    async def called(*args: Any) -> T:
+        outcome: T = await BlockingCall(call, args)
         return outcome
 
-    return steps
+    return called
 
 
 def in_time(call: Callable[[], object]) -> object:
@@ -42,55 +44,74 @@ def in_time(call: Callable[[], object]) -> object:
     return outcome[0]
 
 
-def waits_in(steps: Steps[object]) -> Iterator[Wait]:
-    """Do steps in this thread; give what they wait for."""
+def resume(
+    coroutine: Coroutine[Any, Any, Any], outcome: Any = None, error: BaseException | None = None
+) -> Wait:
+    """Have a coroutine go on by hand, with the outcome of its wait, or the error.
+
+    Returns what it waits for next. Raises StopIteration with its result, or its error.
+    """
+    waits._mode.by_hand = True
+    try:
+        wait = coroutine.send(outcome) if error is None else coroutine.throw(error)
+    finally:
+        waits._mode.by_hand = False
+    assert isinstance(wait, Wait)
+    return wait
+
+
+def waits_in(coroutine: Coroutine[Any, Any, object]) -> Iterator[Wait]:
+    """Run a coroutine in this thread; give what it waits for."""
     outcome: Any = None
     try:
         while True:
-            wait = steps.send(outcome)
+            wait = resume(coroutine, outcome)
             yield wait
-            outcome = wait.blocking()
+            outcome = wait.block()
     except StopIteration:
         pass
 
 
-class Hanging:
+async def with_waits(coroutine: Coroutine[Any, Any, T], replaced: Callable[[int, Wait], Wait]) -> T:
+    """Run a coroutine; what it waits for, counted from 0, is replaced by something else."""
+    outcome: Any = None
+    error: BaseException | None = None
+    try:
+        for number in count():
+            wait = resume(coroutine, outcome, error)
+            outcome = error = None
+            try:
+                outcome = await replaced(number, wait)
+            except BaseException as exc:  # noqa: BLE001 - the coroutine decides
+                error = exc
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        error = None  # Its traceback has this frame: each would keep the other.
+    raise AssertionError
+
+
+class Hanging(Wait):
     """A wait that never ends, and tells when it has begun."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
 
-    def blocking(self) -> None:
-        raise NotImplementedError
-
-    async def looping(self) -> None:
+    async def suspend(self) -> None:
         self.begun.set()
         await asyncio.Event().wait()
 
 
-def hung_at(steps: Steps[T], at: int, hanging: Wait) -> Steps[T]:
-    """Return the steps, of which one wait, counted from 0, never ends."""
-    try:
-        wait, number = next(steps), 0
-        while True:
-            try:
-                outcome = yield hanging if number == at else wait
-            except BaseException as exc:  # noqa: BLE001 - the steps decide
-                wait = steps.throw(exc)
-            else:
-                wait = steps.send(outcome)
-            number += 1
-    except StopIteration as end:
-        result: T = end.value
-        return result
-
-
-def cancelled_at(steps: Steps[object], at: int) -> bool:
-    """Do the steps in an event loop and cancel them in one wait; False if they end before it."""
+def cancelled_at(coroutine: Coroutine[Any, Any, object], at: int) -> bool:
+    """Run it in an event loop and cancel it in one wait; False if it ends before that."""
     hanging = Hanging()
 
+    def replaced(number: int, wait: Wait) -> Wait:
+        return hanging if number == at else wait
+
     async def cancel() -> bool:
-        task = asyncio.ensure_future(arun(hung_at(steps, at, hanging)))
+        task = asyncio.ensure_future(with_waits(coroutine, replaced))
         begun = asyncio.ensure_future(hanging.begun.wait())
         await asyncio.wait([task, begun], return_when=asyncio.FIRST_COMPLETED)
         begun.cancel()

@@ -38,10 +38,10 @@ class Slowly:
     wait: Any
     way: float
 
-    def blocking(self) -> Any:
+    def block(self) -> Any:
         time.sleep(self.way)
         try:
-            return self.wait.blocking()
+            return self.wait.block()
         finally:
             time.sleep(self.way)
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from email.utils import formatdate
 from pathlib import Path
@@ -20,7 +20,7 @@ from sessions_kms.aws.client.has_wire import HasWire
 from sessions_kms.aws.client.making import table_client
 from sessions_kms.aws.client.wish import Wish
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import Call, Steps, arun, run
+from sessions_kms.concurrency.steps import BlockingCall, run_sync
 from sessions_kms.exceptions import TableUnavailable
 from sessions_kms.storage.condition import Delete
 from sessions_kms.storage.table import TableSteps
@@ -34,7 +34,7 @@ FOUND = Said(200, fields=(("Item", ITEM), *WHOLE))
 OF_ANOTHER = Said(200, fields=(("ConsumedCapacity", {"TableName": "another"}), ("Item", ITEM)))
 DONE = Said(200, fields=WHOLE)
 TRANSACTED = Said(200, fields=(("ConsumedCapacity", [dict(WHOLE)["ConsumedCapacity"]]),))
-Drive = Callable[[Steps[Any]], Any]
+Drive = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(params=["thread", "loop"])
 def drive(request: pytest.FixtureRequest) -> Drive:
-    return run if request.param == "thread" else lambda steps: asyncio.run(arun(steps))
+    return run_sync if request.param == "thread" else asyncio.run
 
 
 def table_of(client: Any) -> TableSteps:
@@ -63,13 +63,13 @@ def wired() -> HasWire:
 def no_thread(monkeypatch: pytest.MonkeyPatch) -> list[Callable[..., Any]]:
     """Note what an event loop has done in threads."""
     done: list[Callable[..., Any]] = []
-    looping = Call.looping
+    suspend = BlockingCall.suspend
 
-    async def noted(self: Call) -> Any:
+    async def noted(self: BlockingCall) -> Any:
         done.append(self.function)
-        return await looping(self)
+        return await suspend(self)
 
-    monkeypatch.setattr(Call, "looping", noted)
+    monkeypatch.setattr(BlockingCall, "suspend", noted)
     return done
 
 
@@ -80,15 +80,15 @@ async def test_loop_takes_a_thread_for_what_boto_has_yet_to_find_and_none_after_
     table = table_of(client)
     # What is put and what is deleted is looked at, since no answer has the item of before.
     server.script = [FOUND, FOUND, DONE, FOUND, DONE, DONE, DONE, TRANSACTED, OF_ANOTHER]
-    assert await arun(table.get("x")) == ITEM
+    assert await table.get("x") == ITEM
     assert no_thread == [client.ready]
-    assert await arun(table.get("x")) == ITEM
-    await arun(table.put(ITEM))
-    await arun(table.delete("x"))
-    await arun(table.put_once(ITEM))
-    await arun(table.transact(Delete("x")))
+    assert await table.get("x") == ITEM
+    await table.put(ITEM)
+    await table.delete("x")
+    await table.put_once(ITEM)
+    await table.transact(Delete("x"))
     assert no_thread == [client.ready]
-    await arun(TableSteps(client, name="another").get("x"))  # whose endpoint may be another
+    await TableSteps(client, name="another").get("x")  # whose endpoint may be another
     assert no_thread == [client.ready] * 2
     operations = [asked.headers["X-Amz-Target"].partition(".")[2] for asked in server.asked]
     assert operations == [
@@ -112,7 +112,7 @@ async def test_loop_goes_on_while_credentials_are_fetched(
 
     monkeypatch.setattr(client.credentials, "_fetch", slow)  # type: ignore[attr-defined]
     server.script = [FOUND]
-    reading = asyncio.create_task(arun(table_of(client).get("x")))
+    reading = asyncio.create_task(table_of(client).get("x"))
     assert await asyncio.to_thread(began.wait, 5)
     assert not reading.done()
     go_on.set()
@@ -126,13 +126,13 @@ async def test_credentials_that_are_soon_due_are_fetched_ahead(
     client = wired()
     credentials: Any = client.credentials  # type: ignore[attr-defined]
     server.script = [FOUND, FOUND]
-    await arun(table_of(client).get("x"))
+    await table_of(client).get("x")
     no_thread.clear()
     fetched = threading.Event()
     monkeypatch.setattr(credentials, "_due", lambda seconds: seconds is None)
     credentials._good_in = 0  # A second has passed.
     monkeypatch.setattr(credentials, "_fetch", fetched.set)
-    assert await arun(table_of(client).get("x")) == ITEM
+    assert await table_of(client).get("x") == ITEM
     assert no_thread == []
     assert fetched.wait(5)
 
@@ -232,11 +232,11 @@ async def test_witness_of_the_time_is_the_answer_of_this_task(server: Server) ->
     server.script = [FOUND._replace(headers=date) for date in (*dates, here)]
     table = table_of(wired())
     for _ in range(4):
-        await arun(table.get("x"))
+        await table.get("x")
     assert clock.has_passed(there - 600)
 
     async def another() -> bool:
-        await arun(table.get("x"))
+        await table.get("x")
         return clock.has_passed(there - 600)
 
     assert not await asyncio.create_task(another())
@@ -273,8 +273,8 @@ def test_connection_that_is_one_answer_behind_is_left(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{running.port}")
         table = table_of(wired())
 
-        def read() -> Steps[list[Any]]:
-            return [(yield from table.get("missing")), (yield from table.get("x"))]
+        async def read() -> list[Any]:
+            return [await table.get("missing"), await table.get("x")]
 
         assert drive(read()) == [None, ITEM]
 
@@ -302,7 +302,7 @@ def test_endpoint_is_asked_for_once_an_account_and_table(
 def test_connection_ends_with_its_client(server: Server) -> None:
     server.script = [FOUND, FOUND]
     client = wired()
-    run(table_of(client).get("x"))
+    run_sync(table_of(client).get("x"))
     kept: Any = client.ready("sessions").line.blocking._kept  # type: ignore[union-attr]
     assert len(kept.all()) == 1
     del client
