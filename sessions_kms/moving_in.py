@@ -48,7 +48,7 @@ class SessionStore(backend.SessionStore):
         if (old := _old().find(key)) is not None:
             # Another request may be about to take it over; and its row may outlast an error.
             ended = mark(services(), id_of(key), row_ends_at=old.ends_at)
-            services().table.put(ended)
+            run_sync(services().table.put(ended))
         super().delete(key)
         _old().end(key)
 
@@ -97,7 +97,7 @@ def _row(services: Services, session_key: str) -> OldSession | None:
     if not SESSION_KEY.fullmatch(session_key):
         return None
     old = _old().find(session_key)
-    return None if old is None or services.not_before.moment() > 0 else old
+    return None if old is None or run_sync(services.not_before.moment()) > 0 else old
 
 
 def _end_former(session_key: str) -> None:

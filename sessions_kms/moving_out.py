@@ -52,7 +52,7 @@ class MovingOut(db.SessionStore):
                 return self._row()  # Nobody else sees it, and the sealed one stays, until then.
             if patience.is_over:
                 raise StoreUnavailable(BUSY)
-            services().wait(patience.pause())
+            run_sync(services().wait(patience.pause()))
 
     async def aload(self) -> dict[str, Any]:
         """Return what is stored. Raises StoreUnavailable."""
@@ -132,7 +132,7 @@ class MovingOut(db.SessionStore):
         __traceback_hide__ = True
         backend.SessionStore().delete(key)
         row_ends_at = int(services().clock()) + self.get_session_cookie_age()
-        services().table.put(mark(services(), id_of(key), row_ends_at=row_ends_at))
+        run_sync(services().table.put(mark(services(), id_of(key), row_ends_at=row_ends_at)))
 
     def _take_back(self, sealed: Snapshot, content: dict[str, Any]) -> bool:
         """Make a sealed session a row; False if another request changed either meanwhile."""
@@ -148,11 +148,11 @@ class MovingOut(db.SessionStore):
 
         def give_back() -> None:
             mark_id = mark_of(services(), session_id)
-            services().session_items.give_back(
+            run_sync(services().session_items.give_back(
                 session_id, expected=sealed, mark_id=mark_id, now=now
-            )
+            ))
             if sealed.about:
-                About(services()).drop(session_id)
+                run_sync(About(services()).drop(session_id))
 
         self._on_commit(give_back)
         return True
@@ -163,7 +163,7 @@ class MovingOut(db.SessionStore):
         session_id = id_of(sealed.session_key)
         row_ends_at = int(row.get_expiry_date().timestamp())
         item = mark(services(), session_id, row_ends_at=row_ends_at)
-        return services().session_items.mark(session_id, expected=sealed, mark=item, now=now)
+        return run_sync(services().session_items.mark(session_id, expected=sealed, mark=item, now=now))
 
     def _put(self, row: db.SessionStore, stale: str | None) -> bool:
         """Store a row where none is, or the one that was read; False if there is another one."""

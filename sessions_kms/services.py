@@ -24,7 +24,7 @@ from sessions_kms.aws.translation import KMS
 from sessions_kms.concurrency import deadline
 from sessions_kms.concurrency.error_checking_lock import GuardedLock
 from sessions_kms.concurrency.lanes import Lanes
-from sessions_kms.concurrency.steps import BlockingCall, Pause, Wait, blocking
+from sessions_kms.concurrency.steps import run_sync, BlockingCall, Pause, Wait, blocking
 from sessions_kms.data_keys.cached_keyring import CachingKeyringSteps
 from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
@@ -171,13 +171,13 @@ class Services:
     def probe_table(self) -> None:
         """Read the table once. Raises TableUnavailable."""
         try:
-            self.not_before_items.get()
+            run_sync(self.not_before_items.get())
         except InvalidRecord as exc:
             raise TableUnavailable from exc
 
     def probe_data_key(self) -> None:
         """Get a data key to seal with, from KMS if none is held. Raises StoreUnavailable."""
-        self.sealing_key()
+        run_sync(self.sealing_key())
 
 
 def build(config: conf.Config, *, clock: Clock | None = None, **parts: Any) -> Services:

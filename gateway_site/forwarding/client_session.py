@@ -24,6 +24,7 @@ from gateway_site.rules import origin
 from gateway_site.rules.problems import Problem, signed_out, unavailable
 from oauth.clients.grants import grants
 from sessions_kms import GrantStore, outages
+from sessions_kms.concurrency.steps import run_sync
 
 
 class ClientSessionMiddleware(SessionMiddleware):
@@ -76,7 +77,7 @@ def _session_of(request: HttpRequest, token: str, upstream: str) -> GrantStore |
     if (ahead := grant.of(request, token, upstream)) is not None:
         return ahead.taken()
     _will_wait()
-    return grants().session(token, upstream=upstream)
+    return run_sync(grants().session(token, upstream=upstream))
 
 
 @async_unsafe("A token's session has to be read.")

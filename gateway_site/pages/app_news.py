@@ -24,6 +24,7 @@ from gateway_site.forwarding.passage import wait_in_thread
 from oauth.clients.told import ToldGrant
 from sessions_kms import SHORT_ID, StoreUnavailable, about, id_of
 from sessions_kms.services import services
+from sessions_kms.concurrency.steps import blocking
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def _seen(session: Session, now: int) -> tuple[int, set[str]]:
 
 
 def _grants(ids: Sequence[str]) -> Iterator[ToldGrant]:
-    read = about.About(services().of_any).read
+    read = blocking(about.About(services().of_any).read)
     for each in ids:
         if (grant := ToldGrant.in_words(read(each))) is not None:
             yield grant

@@ -62,7 +62,7 @@ async def live_grants_in_steps(services: Services, user_id: str) -> list[LiveGra
 
 def end(services: Services, session_id: str, *, user_id: str) -> bool:
     """End one grant of a person; tell whether it was there. Raises StoreUnavailable."""
-    told = ToldGrant.in_words(Inspection(services).about(session_id))
+    told = ToldGrant.in_words(run_sync(Inspection(services).about(session_id)))
     return told is not None and _ended(services, session_id, user_id)
 
 
@@ -86,20 +86,20 @@ def make_room(services: Services, user_id: str) -> list[ToldGrant]:
     """
     inspection = Inspection(services)
     over = _too_many(inspection, user_id)[:ENDED_MAX]
-    told = {each: ToldGrant.in_words(inspection.about(each)) for each in over}
+    told = {each: ToldGrant.in_words(run_sync(inspection.about(each))) for each in over}
     ended = [each for each in over if _ended(services, each, user_id, TOO_MANY)]
     return [known for each in ended if (known := told[each]) is not None]
 
 
 def _too_many(inspection: Inspection, user_id: str) -> list[str]:
     """Return the ids of the grants that are to end first, which are none if one more may be."""
-    count = inspection.count_of_user(user_id)
+    count = run_sync(inspection.count_of_user(user_id))
     if count.number < LIVE_MAX and not count.more:
         return []
-    found = inspection.linked_ids_of_user(user_id, _name(user_id))
+    found = run_sync(inspection.linked_ids_of_user(user_id, _name(user_id)))
     if len(found) < LIVE_MAX:
         return []
-    compared = inspection.rows_of_user(user_id, found[:COMPARED_MAX])
+    compared = run_sync(inspection.rows_of_user(user_id, found[:COMPARED_MAX]))
     live = sorted(compared, key=lambda row: row.updated_at)
     older = found[COMPARED_MAX:]
     return [row.id for row in live[: max(0, len(live) - LIVE_MAX + 1)]] + older[::-1]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from oauth.provider.token_set import TokenSet
 from sessions_kms import Leases, StoreUnavailable
-from sessions_kms.concurrency.steps import Pause
+from sessions_kms.concurrency.steps import run_sync, Pause
 from sessions_kms.services import Services
 
 LEASE = 15  # seconds; longer than a provider may take for one answer
@@ -111,4 +111,4 @@ class GrantLease:
         Raises StoreUnavailable.
         """
         __traceback_hide__ = True
-        return self._leases.complete(self._secret, self._holder, outcome.sealed(), keep=keep)
+        return run_sync(self._leases.complete(self._secret, self._holder, outcome.sealed(), keep=keep))

@@ -7,6 +7,7 @@ from django.utils.asyncio import async_unsafe
 
 from oauth.provider.token_set import TokenSet
 from sessions_kms.services import Services
+from sessions_kms.concurrency.steps import run_sync
 
 
 async def is_ended(services: Services, provider: str, held: TokenSet) -> bool:
@@ -25,7 +26,7 @@ def standing(services: Services, provider: str, held: TokenSet | None) -> TokenS
     moments = services.not_before_of(provider)
     if (until := moments.held()) is None:
         _will_wait()
-        until = moments.moment()
+        until = run_sync(moments.moment())
     return None if _ends(until, held) else held
 
 

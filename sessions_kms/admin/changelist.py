@@ -25,6 +25,7 @@ from sessions_kms.operations import users
 from sessions_kms.operations.listing import Inspection, Listing
 from sessions_kms.operations.page_token import start_of, token_of
 from sessions_kms.services import services
+from sessions_kms.concurrency.steps import run_sync
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -65,7 +66,7 @@ class SessionList(ChangeList):
     def _read(self, request: HttpRequest) -> Listing:
         inspection = Inspection(services(), request.session.session_key)
         if text := self.query.strip():
-            found = inspection.find(text) if is_session_id(text) else None
+            found = run_sync(inspection.find(text)) if is_session_id(text) else None
             if found is not None:
                 return told(inspection, Listing([found]))
             matches = users.matching(text)
@@ -94,7 +95,7 @@ class SessionList(ChangeList):
                 raise IncorrectLookupParameters from None
             self.first_url = f"?{name}"
         if self.user_id is not None:
-            listing = told(inspection, inspection.of_user(self.user_id, start))
+            listing = told(inspection, run_sync(inspection.of_user(self.user_id, start)))
         elif self.only_grants:
             listing = inspection.grants(start)
         else:
@@ -107,7 +108,7 @@ class SessionList(ChangeList):
 
 def told(inspection: Inspection, listing: Listing) -> Listing:
     """Return a page with what its sessions tell of themselves, each read by itself."""
-    rows = [replace(row, words=inspection.about(row.id)) for row in listing.rows]
+    rows = [replace(row, words=run_sync(inspection.about(row.id))) for row in listing.rows]
     return Listing(rows, listing.next)
 
 

@@ -22,6 +22,7 @@ from sessions_kms.models import Session
 from sessions_kms.operations import ending, users
 from sessions_kms.operations.listing import ROWS, Inspection
 from sessions_kms.services import services
+from sessions_kms.concurrency.steps import run_sync
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -75,7 +76,7 @@ class EndingAdmin(AdminPages):
         """End the session of an id."""
         self._require_permission(request)
         inspection = Inspection(services(), request.session.session_key)
-        row = inspection.find(unquote(object_id))
+        row = run_sync(inspection.find(unquote(object_id)))
         if row is None:
             messages.warning(request, "There is no such session: it may have ended already.")
             return self.to_list()
@@ -95,7 +96,7 @@ class EndingAdmin(AdminPages):
         """End the sessions that are selected. The name is that of Django's own action."""
         inspection = Inspection(services(), request.session.session_key)
         selected = request.POST.getlist(ACTION_CHECKBOX_NAME)[:ROWS]
-        found = [row for each in selected if (row := inspection.find(each)) is not None]
+        found = [row for each in selected if (row := run_sync(inspection.find(each))) is not None]
         rows = [row for row in found if not row.current]
         if CONFIRMED in request.POST:
             self._end(request, inspection, [row.id for row in rows])

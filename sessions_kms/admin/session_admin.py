@@ -21,6 +21,7 @@ from sessions_kms.models import Session
 from sessions_kms.operations.listing import Inspection, time_of
 from sessions_kms.sealed_items.about import CLIENT
 from sessions_kms.services import services
+from sessions_kms.concurrency.steps import run_sync
 
 COLUMNS = ("user", "created", "written", "ends")
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -110,12 +111,12 @@ class SessionAdmin(EndingAdmin):
     ) -> Session | None:
         """Return the live session of an id. Raises StoreUnavailable."""
         inspection = Inspection(services(), request.session.session_key)
-        row = inspection.find(object_id)
+        row = run_sync(inspection.find(object_id))
         if row is None:
             return None
         session = Session.of(row)
         session.size = inspection.size(row.id)
-        session.about = ", ".join(inspection.about(row.id).values())
+        session.about = ", ".join(run_sync(inspection.about(row.id)).values())
         label_users([session], request, self.admin_site)
         if row.current:
             session.content = ", ".join(sorted(request.session.keys()))

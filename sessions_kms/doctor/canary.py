@@ -32,6 +32,7 @@ from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, To
 from sessions_kms.services import id_of, services
 from sessions_kms.session import links
 from sessions_kms.storage.session_items import Conflict
+from sessions_kms.concurrency.steps import run_sync
 
 LIFETIME = 300  # seconds
 LOOKS = 5  # at an index, which lags behind
@@ -125,7 +126,7 @@ class Canary:
         )
 
     def _ciphertext(self) -> Finding:
-        item = services().table.get(self._id) or {}
+        item = run_sync(services().table.get(self._id)) or {}
         stored = repr(item).encode() + b"".join(part.get("B", b"") for part in item.values())
         if self._value.encode() in stored or self._key.encode() in stored:
             return failing(
@@ -137,7 +138,7 @@ class Canary:
         stale = self._record()
         self._save(conflict=1)
         try:
-            services().session_items.replace(stale, expected=stale, now=int(services().clock()))
+            run_sync(services().session_items.replace(stale, expected=stale, now=int(services().clock())))
         except Conflict:
             return ok("canary conflict", "a save over another one's is refused")
         except FateUnknown:  # as where another item was replaced than the condition names
@@ -168,7 +169,7 @@ class Canary:
         return failing("canary cycle", what, TRANSACTIONS)
 
     def _about(self) -> Finding:
-        here, there = (about.About(services()).read(each) for each in (self._id, self._old_id))
+        here, there = (run_sync(about.About(services()).read(each)) for each in (self._id, self._old_id))
         if here == self._words and not there:
             return ok("canary about", "what it tells of itself has moved with its key")
         return warning(
@@ -179,7 +180,7 @@ class Canary:
 
     def _index(self) -> Finding:
         owner = owner_of(services().config.namespace, self._user) or ""
-        if self._seen(lambda: self._id in services().table.owned_ids(owner)):
+        if self._seen(lambda: self._id in run_sync(services().table.owned_ids(owner))):
             return ok("canary index", "found by its owner")
         return warning(
             "canary index",
@@ -192,20 +193,20 @@ class Canary:
         item_id = link_id(services().config.namespace, self._link, self._id)
         self._left.append(item_id)
         self._save(**{links.LINKS: [self._link]})
-        written = services().table.get(item_id) is not None
+        written = run_sync(services().table.get(item_id)) is not None
         self._save(**{links.LINKS: []})
-        if written and services().table.get(item_id) is None:
+        if written and run_sync(services().table.get(item_id)) is None:
             return ok("canary link", "written with the session, and deleted")
         return failing("canary link", "its link is not there, or stays", CONDITIONS)
 
     def _leased(self) -> Finding:
         leases, secret = Leases(services()), secrets.token_hex(32)
         self._left.append(leases.id_of(secret))
-        taken = leases.claim(secret, "one", seconds=LIFETIME)
-        refused = leases.claim(secret, "another", seconds=LIFETIME)
-        renewed = leases.renew(secret, "one", seconds=LIFETIME)
-        done = leases.complete(secret, "one", self._value.encode(), keep=LIFETIME)
-        found = leases.claim(secret, "another", seconds=LIFETIME).result
+        taken = run_sync(leases.claim(secret, "one", seconds=LIFETIME))
+        refused = run_sync(leases.claim(secret, "another", seconds=LIFETIME))
+        renewed = run_sync(leases.renew(secret, "one", seconds=LIFETIME))
+        done = run_sync(leases.complete(secret, "one", self._value.encode(), keep=LIFETIME))
+        found = run_sync(leases.claim(secret, "another", seconds=LIFETIME)).result
         held_by_one = (taken.held, refused.held, renewed, done) == (True, False, True, True)
         if held_by_one and found == self._value.encode():
             return ok("canary lease", "held by one, and its result found by another")
@@ -215,8 +216,8 @@ class Canary:
         tokens, ends = Tokens(services()), int(services().clock()) + LIFETIME
         first, second = (f"gwr_{secrets.token_hex(16)}" for _ in range(2))
         self._left += [tokens.id_of(first), answer_id(tokens.id_of(first)), tokens.id_of(second)]
-        tokens.begin(NewToken(first, self._value.encode(), ends))
-        found = tokens.find(first)
+        run_sync(tokens.begin(NewToken(first, self._value.encode(), ends)))
+        found = run_sync(tokens.find(first))
         if not isinstance(found, SealedToken):
             return failing("canary token", "it opens nothing", REPORT)
         spending = Exchange(
@@ -228,10 +229,10 @@ class Canary:
         )
         for each in (spending, replace(spending, stamp=new_stamp(), successors=[])):
             with suppress(FateUnknown):  # What stands tells.
-                tokens.exchange(each)
-        stands = tokens.find(first)
+                run_sync(tokens.exchange(each))
+        stands = run_sync(tokens.find(first))
         is_first = isinstance(stands, SealedToken) and stands.stamp == spending.stamp
-        if is_first and tokens.answer(first) == self._value.encode():
+        if is_first and run_sync(tokens.answer(first)) == self._value.encode():
             return ok("canary token", "spent once, and its answer found again")
         return failing("canary token", "spent twice, or not for its successor", TRANSACTIONS)
 
@@ -244,16 +245,16 @@ class Canary:
         return False
 
     def _tamper(self) -> Finding:
-        whole = services().table.get(self._id) or {}
+        whole = run_sync(services().table.get(self._id)) or {}
         data = whole["encryptedData"]["B"]
         flipped = {"B": bytes([data[0] ^ 1]) + data[1:]}
-        services().table.put(whole | {"encryptedData": flipped})
+        run_sync(services().table.put(whole | {"encryptedData": flipped}))
         try:
-            Sealing(services()).open(self._record(), self._key)
+            run_sync(Sealing(services()).open(self._record(), self._key))
         except InvalidRecord:
             return ok("canary tamper", "one flipped bit, no session")
         finally:
-            services().table.put(whole)
+            run_sync(services().table.put(whole))
         return failing("canary tamper", "one flipped bit, and still a session", REPORT)
 
     def _expire(self) -> Finding:
@@ -270,7 +271,7 @@ class Canary:
         now = int(services().clock())
         revived = replace(stale, ttl=now + LIFETIME)
         try:
-            services().session_items.replace(revived, expected=stale, now=0)
+            run_sync(services().session_items.replace(revived, expected=stale, now=0))
         except Conflict as exc:
             self._deleted = exc.current is None
         except FateUnknown:
@@ -284,7 +285,7 @@ class Canary:
         left = [self._id] if self._key and not self._deleted else []
         for item_id in [*self._left, *left]:
             with suppress(StoreUnavailable):
-                services().table.delete(item_id)
+                run_sync(services().table.delete(item_id))
 
     def _session(self) -> SessionStore:
         """Return the session as a request loads it."""
@@ -299,7 +300,7 @@ class Canary:
         session.save()
 
     def _record(self) -> SessionRecord:
-        record = services().session_items.get(self._id)
+        record = run_sync(services().session_items.get(self._id))
         if record is None:
             raise TableUnavailable
         return record

@@ -13,6 +13,7 @@ from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from sessions_kms.format.kinds import data_key_id
 from sessions_kms.services import build_kms_keyring, services
+from sessions_kms.concurrency.steps import run_sync
 
 NAME = "data key"
 
@@ -26,7 +27,7 @@ def _findings(measured: Measurements, writes: bool) -> Iterator[Finding]:
     config = services().config
     if writes:
         with measured.kms_calls_counted(config), measured.timed(NAME):
-            services().sealing_key()
+            run_sync(services().sealing_key())
     if config.data_key_period:
         yield _published(config)
     else:
@@ -36,10 +37,10 @@ def _findings(measured: Measurements, writes: bool) -> Iterator[Finding]:
 def _published(config: Config) -> Finding:
     period = services().period()
     try:
-        item = services().data_key_items.get(period)
+        item = run_sync(services().data_key_items.get(period))
         if item is None:
             return ok(NAME, "not published yet: the first write of the period does that")
-        key = build_kms_keyring(config).unwrap(item.encrypted, period)
+        key = run_sync(build_kms_keyring(config).unwrap(item.encrypted, period))
     except IncorrectKey:
         return _useless(config, period, "wrapped by a KMS key that is not configured")
     except InvalidRecord:

@@ -7,6 +7,7 @@ from sessions_kms.doctor.trouble import guarded
 from sessions_kms.exceptions import InvalidRecord
 from sessions_kms.services import services
 from sessions_kms.storage.not_before import known_names, latest
+from sessions_kms.concurrency.steps import run_sync
 
 NAME = "not-before"
 ALL = "`manage.py end_sessions --all`"
@@ -26,7 +27,7 @@ def _finding(name: str | None) -> Finding:
     whose = "the item" if name is None else f"the item of {name}"
     again = ALL if name is None else f"`manage.py end_sessions --before <now> --provider {name}`"
     try:
-        ahead = round(services().not_before_items.get(name) - services().clock())
+        ahead = round(run_sync(services().not_before_items.get(name)) - services().clock())
     except InvalidRecord:
         return failing(
             NAME, f"{whose} cannot be read: visitors get 503", f"Delete it, and at once: {again}."

@@ -14,6 +14,7 @@ from sessions_kms.format.kinds import SESSION, is_session_id, owner_prefix
 from sessions_kms.format.record import SessionRecord
 from sessions_kms.format.tombstone import tombstone_in
 from sessions_kms.services import build_kms_keyring, services
+from sessions_kms.concurrency.steps import run_sync
 
 ITEMS = 200
 DATA_KEYS = 5
@@ -39,7 +40,7 @@ def sample_findings() -> Iterator[Finding]:
 
 def _findings() -> Iterator[Finding]:
     sample = Sample()
-    for item in services().table.scan(limit=ITEMS, whole=True).items:
+    for item in run_sync(services().table.scan(limit=ITEMS, whole=True)).items:
         if is_session_id(item["id"]["S"]):
             _add(sample, item)
     yield _format(sample)
@@ -107,7 +108,7 @@ def _data_keys(sample: Sample) -> Iterator[Finding]:
     wrapped = dict.fromkeys(
         (record.encrypted_key, record.key_period)
         for record in sample.records
-        if (record.owner or "").startswith(prefix) and services().of_any.is_live(record)
+        if (record.owner or "").startswith(prefix) and run_sync(services().of_any.is_live(record))
     )
     tried = list(wrapped)[:DATA_KEYS]
     lost = sum(not _unwraps(*each) for each in tried)
@@ -124,7 +125,7 @@ def _data_keys(sample: Sample) -> Iterator[Finding]:
 
 def _unwraps(encrypted: bytes, period: int) -> bool:
     try:
-        build_kms_keyring(services().config).unwrap(encrypted, period)
+        run_sync(build_kms_keyring(services().config).unwrap(encrypted, period))
     except (InvalidRecord, IncorrectKey):
         return False
     return True

@@ -10,6 +10,7 @@ from sessions_kms.exceptions import InvalidRecord, TableUnavailable
 from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.format.record import CLOCK_SKEW
 from sessions_kms.services import Services
+from sessions_kms.concurrency.steps import run_sync
 
 TRIES = 5
 
@@ -39,7 +40,7 @@ def replacement(services: Services, period: int) -> PublishedKey | None:
     Raises TableUnavailable.
     """
     try:
-        published = services.data_key_items.get(period)
+        published = run_sync(services.data_key_items.get(period))
     except InvalidRecord:  # Nobody can have sealed under what cannot be read.
         return None
     return published if published is not None and published.replaced_at is not None else None
@@ -57,21 +58,21 @@ def replaced(services: Services, keyring: KMSKeyring, period: int) -> PublishedK
         now = int(services.clock())
         key = PublishedKey(
             period=period,
-            encrypted=keyring.generate(period).encrypted,
+            encrypted=run_sync(keyring.generate(period)).encrypted,
             created_at=now,
             ttl=published_until(period, services.config.data_key_period),
             replaced_at=now,
         )
         # What was put is read again: the answer may be lost, or another have been first.
         if published is None:
-            services.data_key_items.publish(key)
+            run_sync(services.data_key_items.publish(key))
         else:
-            services.data_key_items.replace(key, old=published.encrypted)
+            run_sync(services.data_key_items.replace(key, old=published.encrypted))
     raise TableUnavailable("The published data key is changed by others all the time.")
 
 
 def _published(services: Services, period: int) -> PublishedKey | None:
     try:
-        return services.data_key_items.get(period)
+        return run_sync(services.data_key_items.get(period))
     except InvalidRecord as exc:
         raise TableUnavailable("The published data key of this period cannot be read.") from exc

@@ -40,9 +40,9 @@ def end_session(services: Services, ended_id: str, *, user_id: object) -> bool:
     record = stored_head(services, ended_id)
     if owner is None or record is None or record.owner != owner:
         return False
-    if not services.session_items.end(record.id, salt=record.salt):  # It has another id by now.
+    if not run_sync(services.session_items.end(record.id, salt=record.salt)):  # It has another id by now.
         return False
-    about.About(services).drop(record.id)
+    run_sync(about.About(services).drop(record.id))
     _announce_end(services, record)
     return True
 
@@ -82,7 +82,7 @@ def require_past(services: Services, moment: int) -> None:
 
     Raises TableUnavailable.
     """
-    there = services.description.server_time()
+    there = run_sync(services.description.server_time())
     if there is None or not isinstance(services.clock, ServerClock):  # One that is given is right.
         return
     ahead = round(services.clock.local() - there)
@@ -109,14 +109,14 @@ def _raised(services: Services, moment: int, name: str | None = None) -> bool:
     if moment > services.clock():
         raise ValueError("The moment lies in the future: nobody could sign in until then.")
     try:
-        return services.not_before_items.raise_to(moment, name, latest=_latest(services))
+        return run_sync(services.not_before_items.raise_to(moment, name, latest=_latest(services)))
     except InvalidRecord as exc:
         raise TableUnavailable("The moment in the table cannot be read.") from exc
 
 
 def _latest(services: Services) -> int:
     """Return the latest moment that counts, by AWS's clock where this machine's is behind."""
-    there = services.description.server_time()
+    there = run_sync(services.description.server_time())
     return latest(max(services.clock(), there or 0))
 
 
@@ -125,15 +125,15 @@ def end_record(services: Services, record: RecordHead) -> bool:
 
     Raises StoreUnavailable.
     """
-    if not services.session_items.end(record.id, salt=record.salt):
+    if not run_sync(services.session_items.end(record.id, salt=record.salt)):
         return False
     if record.owner is not None:
-        about.About(services).drop(record.id)
+        run_sync(about.About(services).drop(record.id))
     return _announce_end(services, record)
 
 
 def _announce_end(services: Services, record: RecordHead) -> bool:
-    was_live = services.of_any.is_live(record)
+    was_live = run_sync(services.of_any.is_live(record))
     if was_live:
         announce(session_ended, record.id)
     return was_live
@@ -152,7 +152,7 @@ def _end_all(
     over = set(kept)
     ended = empty = 0
     for _ in range(PASSES_MAX):
-        found = [each for each in services.table.owned_ids(owner) if each not in over]
+        found = [each for each in run_sync(services.table.owned_ids(owner)) if each not in over]
         outcomes = {each: end(services, each) for each in found}
         news = {each: was_live for each, was_live in outcomes.items() if was_live is not None}
         over |= news.keys()
@@ -168,7 +168,7 @@ def _end(services: Services, ended_id: str) -> bool:
     record = stored_head(services, ended_id)
     if record is not None:
         return end_record(services, record)
-    services.session_items.end(ended_id)
+    run_sync(services.session_items.end(ended_id))
     return False
 
 
@@ -182,7 +182,7 @@ def _end_by_link(services: Services, item_id: str) -> bool | None:
     if record is None:
         return None
     was_live = end_record(services, record)
-    services.table.delete(item_id)
+    run_sync(services.table.delete(item_id))
     return was_live
 
 

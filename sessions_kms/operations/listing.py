@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from sessions_kms.concurrency.steps import blocking
+from sessions_kms.concurrency.steps import run_sync, blocking
 from sessions_kms.exceptions import InvalidRecord, KMSUnavailable, StoreUnavailable
 from sessions_kms.format import kinds
 from sessions_kms.format.attributes import Item, item_size, number
@@ -219,7 +219,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = self._services.table.scan(start, limit=ROWS - len(rows))
+            page = run_sync(self._services.table.scan(start, limit=ROWS - len(rows)))
             rows += [row for item in page.items if (row := self._listed(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -234,7 +234,7 @@ class Inspection:
         """
         rows: list[Row] = []
         for _ in range(READS):
-            page = self._services.table.scan(start, limit=ROWS - len(rows), whole=True)
+            page = run_sync(self._services.table.scan(start, limit=ROWS - len(rows), whole=True))
             rows += [row for item in page.items if (row := self.grant(item)) is not None]
             start = page.next
             if start is None or len(rows) == ROWS:
@@ -245,16 +245,16 @@ class Inspection:
         """Return the live grant that a whole item of the table tells of, if it tells of one."""
         if not kinds.ABOUT.is_in(self._namespace, item["id"]["S"]):
             return None
-        words = about.About(self._services).words_of(item)
+        words = run_sync(about.About(self._services).words_of(item))
         if not about.is_of_grant(words):
             return None
-        row = self.find(item["id"]["S"].rpartition("#")[2])
+        row = run_sync(self.find(item["id"]["S"].rpartition("#")[2]))
         return None if row is None else replace(row, words=words)
 
     def size(self, item_id: str) -> int | None:
         """Return how many bytes the item of a session has, which reads all of it."""
         try:
-            record = self._services.session_items.get(item_id)
+            record = run_sync(self._services.session_items.get(item_id))
         except InvalidRecord:
             return None
         return None if record is None else item_size(record.to_item())
@@ -274,7 +274,7 @@ class Inspection:
             record = RecordHead.from_item(item, kind)
         except InvalidRecord:
             return None
-        if not self._services.is_live(record):
+        if not run_sync(self._services.is_live(record)):
             return None
         ours = self._seems_ours(record)
         return None if ours is False else self.steps.row(record, doubtful=ours is None)

@@ -19,6 +19,7 @@ from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.signals import announce, session_ended
 from sessions_kms.storage.condition import Condition, ended_until
+from sessions_kms.concurrency.steps import run_sync
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Clearing:
         table, created = self.services.table, created_until(until)
         return self._sessions(
             lambda record: record.created_at <= until,
-            lambda record: table.delete(record.id, when=created, expected=_known(record)),
+            lambda record: run_sync(table.delete(record.id, when=created, expected=_known(record))),
         )
 
     def sealed(self, period: int, *, but: bytes | None) -> Iterator[int]:
@@ -55,7 +56,7 @@ class Clearing:
         table, sealed = self.services.table, sealed_in(period, but=but)
         return self._sessions(
             lambda record: record.key_period == period and record.encrypted_key != but,
-            lambda record: table.delete(record.id, when=sealed, expected=_known(record)),
+            lambda record: run_sync(table.delete(record.id, when=sealed, expected=_known(record))),
             consistent=True,  # Nothing else ends what a scan that lags behind would miss.
         )
 
@@ -69,7 +70,7 @@ class Clearing:
                 left = at_most - self.cleared.deleted
                 ids = [item["id"]["S"] for item in items if _is_expired(item, until)][:left]
                 self.cleared.deleted += sum(
-                    scan.each(lambda item_id: table.delete(item_id, when=ended), ids)
+                    scan.each(lambda item_id: run_sync(table.delete(item_id, when=ended)), ids)
                 )
                 yield self._looked_at(items)
                 if self.cleared.deleted >= at_most:

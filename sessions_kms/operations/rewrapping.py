@@ -26,6 +26,7 @@ from sessions_kms.operations.table_scan import TableScan
 from sessions_kms.services import Services
 from sessions_kms.storage.condition import equal
 from sessions_kms.storage.table import Table
+from sessions_kms.concurrency.steps import run_sync
 
 
 class Left(Enum):
@@ -100,7 +101,7 @@ class Rewrapping:
                 yield len(items)
 
     def _published(self, period: int) -> Item | None:
-        return self._services.table.get(kinds.data_key_id(self._namespace, period))
+        return run_sync(self._services.table.get(kinds.data_key_id(self._namespace, period)))
 
     def _move(self, scan: TableScan, items: list[Item]) -> None:
         holders = [holder for item in items if (holder := self._holder(item)) is not None]
@@ -122,7 +123,7 @@ class Rewrapping:
 
     def _rewrapped(self, key: WrappedKey) -> bytes | Left:
         try:
-            new = self._keyring.rewrap(*key)
+            new = run_sync(self._keyring.rewrap(*key))
         except InvalidRecord:
             return Left.INVALID
         return Left.PRESENT if new is None else new
@@ -170,4 +171,4 @@ def put_wrapped(table: Table, holder: Holder, new: bytes, *, created_at: int | N
     if created_at is not None:
         changes["createdAt"] = as_number(created_at)
     held = equal("encryptedKey", as_binary(holder.key[0]))
-    return table.update(holder.item_id, changes, when=held)
+    return run_sync(table.update(holder.item_id, changes, when=held))

@@ -6,6 +6,7 @@ from sessions_kms.format.attributes import as_binary, as_number
 from sessions_kms.format.kinds import LOGOUT_TOKEN, logout_token_id
 from sessions_kms.services import Services
 from sessions_kms.storage.confirmation_limit import Confirm
+from sessions_kms.concurrency.steps import run_sync
 
 STAMP_BYTES = 16
 
@@ -13,7 +14,7 @@ STAMP_BYTES = 16
 def was_used(services: Services, issuer: str, token_id: str) -> bool:
     """Tell whether a logout token was used. Raises TableUnavailable."""
     item_id = _id(services, issuer, token_id)
-    return services.table.get(item_id, confirm=Confirm.NEVER) is not None  # It ends sessions again.
+    return run_sync(services.table.get(item_id, confirm=Confirm.NEVER)) is not None  # It ends sessions again.
 
 
 def remember_used(services: Services, issuer: str, token_id: str, *, until: int) -> None:
@@ -25,7 +26,7 @@ def remember_used(services: Services, issuer: str, token_id: str, *, until: int)
         "ttl": as_number(until),
         "stamp": as_binary(os.urandom(STAMP_BYTES)),
     }
-    services.table.put_stamped(item, expected=None)
+    run_sync(services.table.put_stamped(item, expected=None))
 
 
 def _id(services: Services, issuer: str, token_id: str) -> str:

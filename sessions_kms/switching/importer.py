@@ -153,7 +153,7 @@ class Importer:
         """
         now = int(self._services.clock())
         try:
-            told = (self._services.config.not_before or 0, self._services.not_before_items.get())
+            told = (self._services.config.not_before or 0, run_sync(self._services.not_before_items.get()))
         except InvalidRecord as exc:
             raise TableUnavailable from exc
         ended = any(0 < moment <= not_before.latest(now) for moment in told)
@@ -178,7 +178,7 @@ class Importer:
         __traceback_hide__ = True
         timeout = self._services.config.absolute_timeout
         end = old.ends_at if timeout is None else min(old.ends_at, now + timeout)
-        record = self._sealing.seal(self._codec.dumps(content)).record(
+        record = run_sync(self._sealing.seal(self._codec.dumps(content))).record(
             old.key,
             revision=1,
             created_at=now,
@@ -188,12 +188,12 @@ class Importer:
         # A session that was here before, and went back, has names by which it may be ended.
         run_sync(links.write(self._services, record, links.names_in(content)))
         if content.get(USER_ID) is not None:
-            about.About(self._services).write(record, about.words_in(content))
-        self._services.session_items.take_over(
+            run_sync(about.About(self._services).write(record, about.words_in(content)))
+        run_sync(self._services.session_items.take_over(
             record,
             mark=mark(self._services, record.id, row_ends_at=old.ends_at),
             now=record.updated_at,
-        )
+        ))
         if fault := links.fault_in(content.get(links.LINKS, [])):
             logger.warning(
                 "Session %s... keeps something else under %r, which is ignored there: %s",
@@ -208,7 +208,7 @@ class Importer:
         for old, outcome in zip(sessions, outcomes, strict=True):
             gone = outcome == "imported" and old.key not in alive
             # One that changed its key here meanwhile lives on.
-            gone = gone and self._services.session_items.end(id_of(old.key))
+            gone = gone and run_sync(self._services.session_items.end(id_of(old.key)))
             self.counts["ended meanwhile" if gone else outcome] += 1
 
 

@@ -27,6 +27,7 @@ from sessions_kms.format.attributes import Item, as_number
 from sessions_kms.format.kinds import MOVED
 from sessions_kms.services import Services
 from sessions_kms.storage.confirmation_limit import Confirm
+from sessions_kms.concurrency.steps import run_sync
 
 # Seconds after the row's end: a process of the old release may have put that off.
 MARKED_FOR = 90 * 24 * 3600
@@ -46,4 +47,4 @@ def mark(services: Services, session_id: str, *, row_ends_at: int) -> Item:
 def is_marked(services: Services, session_id: str) -> bool:
     """Tell whether a session without a record has ended. Raises TableUnavailable."""
     item_id = mark_of(services, session_id)
-    return services.table.get(item_id, confirm=Confirm.LIMITED) is not None
+    return run_sync(services.table.get(item_id, confirm=Confirm.LIMITED)) is not None

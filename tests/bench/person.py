@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import django
+from sessions_kms.concurrency.steps import run_sync
 
 django.setup(set_prefix=False)
 
@@ -57,8 +58,8 @@ def client_token() -> Issued:
         scope=UPSTREAM,
         challenge=code_challenge(VERIFIER),
     )
-    allowed = grants().allow(_user(), consent, "corp", _token_set(), backend=BACKEND)
-    issued = grants().redeem(
+    allowed = run_sync(grants().allow(_user(), consent, "corp", _token_set(), backend=BACKEND))
+    issued = run_sync(grants().redeem(
         allowed.code,
         verifier=VERIFIER,
         client_id="client",
@@ -66,7 +67,7 @@ def client_token() -> Issued:
         resource=None,
         arrived_at=services().clock(),
         welcomes=lambda _: True,
-    )
+    ))
     connections.close_all()  # of this thread, which may have the event loop
     return issued
 

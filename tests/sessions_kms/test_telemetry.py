@@ -25,6 +25,7 @@ from tests.sessions_kms.support.fleet import DAY, MAX_AGE, PERIOD, Process, kms_
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.processes import printed_by
+from sessions_kms.concurrency.steps import run_sync
 
 
 class Recorded:
@@ -136,7 +137,7 @@ def test_data_keys_are_told_with_their_source(fake: Stack, recorded: Recorded) -
 
 def test_each_use_of_a_data_key_is_told_with_each_source(recorded: Recorded) -> None:
     process = Process(background=False)
-    old = kms_keyring(process.kms).generate(PERIOD - DAY)
+    old = run_sync(kms_keyring(process.kms).generate(PERIOD - DAY))
     for _ in ("asked", "cache"):
         process.generate(PERIOD)
         process.unwrap(old.encrypted, old.period)
@@ -172,7 +173,7 @@ def test_moment_too_far_ahead_is_counted_at_each_reading(fake: Stack, recorded: 
     moment = {"N": str(int(fake.clock()) + 86_400)}
     fake.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"}, "notBefore": moment})
     for _ in range(2):
-        assert fake.services.not_before.moment() == 0
+        assert run_sync(fake.services.not_before.moment()) == 0
         fake.clock.advance(30)
     assert recorded.count("sessions_kms.not_before.ignored", source="item") == 2
 

@@ -16,6 +16,7 @@ from typing import Any
 from sessions_kms import services
 from sessions_kms.format.attributes import Item
 from sessions_kms.sealed_items import sealing
+from sessions_kms.concurrency.steps import run_sync
 
 DAY = 86_400
 DAYS = 6  # over which the sessions were created, each day with a data key of its own
@@ -61,7 +62,7 @@ def _put(then: services.Services, numbers: range) -> list[Seeded]:
         key = "".join(CHARACTERS[byte % 36] for byte in os.urandom(32))
         user = str(number // 10) if number % 3 else None
         content = {"number": number, "count": 0} | ({"_auth_user_id": user} if user else {})
-        seal = sealing.Sealing(then).seal(json.dumps(content).encode())
+        seal = run_sync(sealing.Sealing(then).seal(json.dumps(content).encode()))
         record = seal.record(
             key, revision=1, created_at=seal.now, ttl=seal.now + IDLE, user_id=user
         )

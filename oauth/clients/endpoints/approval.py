@@ -26,6 +26,7 @@ from oauth.clients.grants import grants
 from oauth.clients.rules import authorization_request
 from oauth.clients.rules.refusal import Refused
 from oauth.clients.server import authorization_server
+from sessions_kms.concurrency.steps import run_sync
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +70,13 @@ def _answer(request: HttpRequest, sociallogin: SocialLogin, pending: Pending) ->
         scope=wish.scope,
         challenge=wish.challenge,
     )
-    allowed = grants().allow(
+    allowed = run_sync(grants().allow(
         cast("AbstractBaseUser", request.user),  # nobody else owns an account
         consent,
         provider,
         sociallogin.token_set,
         backend=request.session[BACKEND_SESSION_KEY],
-    )
+    ))
     return leading_back.with_code(request, server.issuer, client, asked, allowed)
 
 

@@ -32,6 +32,7 @@ from oauth.clients.server import AuthorizationServer, authorization_server
 from oauth.exceptions import ProviderBusy
 from oauth.network.concurrency_limit import ConcurrencyLimit
 from sessions_kms import outages
+from sessions_kms.concurrency.steps import run_sync
 
 AT_ONCE = 16  # requests of one process, which each ask the store some times
 RESOURCE = "resource"  # which may be repeated: RFC 8707 section 2.2
@@ -76,7 +77,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
 
     def end() -> HttpResponse:
         __traceback_hide__ = True
-        grants().revoke(presented, client_id=client_id)
+        run_sync(grants().revoke(presented, client_id=client_id))
         return json_answer({})
 
     return _one_of_few(end)
@@ -84,7 +85,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
 
 def _redeemed(form: Form, resource: str | None, arrived_at: float) -> Issued:
     __traceback_hide__ = True
-    return grants().redeem(
+    return run_sync(grants().redeem(
         required(form, "code"),
         verifier=required(form, "code_verifier"),
         client_id=form["client_id"],
@@ -92,19 +93,19 @@ def _redeemed(form: Form, resource: str | None, arrived_at: float) -> Issued:
         resource=resource,
         arrived_at=arrived_at,
         welcomes=_welcomes(form),
-    )
+    ))
 
 
 def _refreshed(form: Form, resource: str | None, arrived_at: float) -> Issued:
     __traceback_hide__ = True
-    return grants().refresh(
+    return run_sync(grants().refresh(
         required(form, "refresh_token"),
         client_id=form["client_id"],
         resource=resource,
         scope=form.get("scope"),
         arrived_at=arrived_at,
         welcomes=_welcomes(form),
-    )
+    ))
 
 
 _GRANT_TYPES: dict[str, Callable[[Form, str | None, float], Issued]] = {

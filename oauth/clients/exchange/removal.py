@@ -16,6 +16,7 @@ from oauth.network.background import AT_EXIT, Background
 from sessions_kms import StoreUnavailable
 from sessions_kms.sealed_items.tokens import Tokens
 from sessions_kms.services import Services
+from sessions_kms.concurrency.steps import run_sync
 
 THREADS = 2
 
@@ -46,7 +47,7 @@ def _remove(services: Services, item_ids: list[str], ended_by: int | None) -> No
     tokens = Tokens(services)
     for each in item_ids:
         try:
-            tokens.remove(each, ended_by=ended_by)
+            run_sync(tokens.remove(each, ended_by=ended_by))
         except StoreUnavailable:
             return  # The next one would wait as long: the queue has to get on.
 

@@ -16,6 +16,7 @@ from sessions_kms.doctor.trouble import POLICY, trouble
 from sessions_kms.exceptions import KMSUnavailable
 from sessions_kms.services import build_kms_keyring
 from sessions_kms.storage.table import OWNER_INDEX
+from sessions_kms.concurrency.steps import run_sync
 
 QUERY, GENERATE, DECRYPT = "dynamodb:Query", "kms:GenerateDataKey", "kms:Decrypt"
 NEVER = "attribute_exists(id)"  # of an id that nothing has
@@ -45,7 +46,7 @@ def _until_broken(tries: Mapping[str, Callable[[], Finding]]) -> Iterator[Findin
 def wrapped_data_key(config: Config) -> bytes:
     """Return a data key of our own as KMS wrapped it, or a forged one where that is refused."""
     try:
-        return build_kms_keyring(config).generate(0).encrypted
+        return run_sync(build_kms_keyring(config).generate(0)).encrypted
     except KMSUnavailable:
         return FORGED
 

@@ -13,6 +13,7 @@ from sessions_kms.management.base import INCOMPLETE, OperatorCommand, UsageError
 from sessions_kms.operations.provisioning import TTL_ATTRIBUTE
 from sessions_kms.operations.purging import Clearing
 from sessions_kms.services import services
+from sessions_kms.concurrency.steps import run_sync
 
 MAX_ITEMS = 100_000
 
@@ -96,7 +97,7 @@ class Command(OperatorCommand):
 def _deletes_by_itself() -> bool:
     """Tell whether TTL is on; where this role may not ask, it is taken to be off."""
     try:
-        return services().description.ttl_attribute() == TTL_ATTRIBUTE
+        return run_sync(services().description.ttl_attribute()) == TTL_ATTRIBUTE
     except TableUnavailable as exc:
         if isinstance(exc.__cause__, Exception) and kind_of(exc.__cause__) in DENIED:
             return False

@@ -29,6 +29,7 @@ from sessions_kms.operations.purging import Cleared, Clearing
 from sessions_kms.sealed_items import about
 from sessions_kms.services import build_kms_keyring, services
 from sessions_kms.storage import not_before
+from sessions_kms.concurrency.steps import run_sync
 
 MOVING_IN = "sessions_kms.moving_in"
 PASSES_MAX = 20
@@ -125,7 +126,7 @@ class Command(OperatorCommand):
         owner = owner_of(services().config.namespace, user_id)
         if owner is None:
             raise UsageError("--user must be the id of a user, at most about 1,000 bytes long.")
-        known = len(services().table.owned_ids(owner))
+        known = len(run_sync(services().table.owned_ids(owner)))
         if not known:
             with suppress(DatabaseError):  # that is out of reach is no reason not to end sessions
                 self._require_user(user_id)
@@ -311,7 +312,7 @@ class Command(OperatorCommand):
     @cached_property
     def _items(self) -> int | None:
         try:
-            return services().description.estimated_items()
+            return run_sync(services().description.estimated_items())
         except TableUnavailable:  # This role may not ask.
             return None
 

@@ -20,6 +20,7 @@ from tests.bench.result import Section, Table, Target
 from tests.bench.scale import Scale
 from tests.oauth.support import fake_provider
 from tests.oauth.support.fake_provider import FakeProvider
+from sessions_kms.concurrency.steps import run_sync
 
 PER = 1000
 LOGIN = "/accounts/oidc/corp/login/"
@@ -137,14 +138,14 @@ class Client:
     def refresh(self) -> None:
         from oauth.clients.grants import grants
 
-        self._issued = grants().refresh(
+        self._issued = run_sync(grants().refresh(
             self._issued.refresh_token,
             client_id="client",
             resource=None,
             scope=None,
             arrived_at=services().clock(),
             welcomes=lambda _: True,
-        )
+        ))
 
 
 async def _asked(path: str, token: str) -> int:

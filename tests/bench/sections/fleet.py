@@ -18,6 +18,7 @@ from tests.bench.result import Plot, Section, Table, Target
 from tests.bench.scale import Scale
 from tests.sessions_kms.support.fakes import KEY, FakeDataKeyTable, FakeKMS
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 NOON = 1_800_014_400.0 - 1_800_014_400 % 86400 + 43200
 MILLION = 1_000_000
@@ -107,7 +108,7 @@ class Fleet:
         today = self._period(NOON)
         timeout = DEFAULTS.absolute_timeout or 0
         periods = range(self._period(NOON - timeout), today + 1, DEFAULTS.data_key_period)
-        return {period: self._shared().generate(period) for period in periods}
+        return {period: run_sync(self._shared().generate(period)) for period in periods}
 
     def _shared(self) -> SharedKeyring:
         period = DEFAULTS.data_key_period
@@ -127,9 +128,9 @@ class Fleet:
 
     def _request(self, process: Keyring) -> None:
         key = self._keys[self._period(self._clock.now - self._age())]
-        process.unwrap(key.encrypted, key.period)
+        run_sync(process.unwrap(key.encrypted, key.period))
         if self._random.random() < SAVES:
-            process.generate(self._period(self._clock.now))
+            run_sync(process.generate(self._period(self._clock.now)))
         while self._jobs:
             self._jobs.pop()()
 

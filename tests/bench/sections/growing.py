@@ -15,6 +15,7 @@ from tests.bench.measuring import Here, Timed, compete, ratio
 from tests.bench.peers import OURS, TUNED, BarePeer, EnginePeer, Peer
 from tests.bench.result import Plot, Section, Table
 from tests.bench.scale import Scale
+from sessions_kms.concurrency.steps import run_sync
 
 BATCH = 25  # items, the most that DynamoDB takes at once
 
@@ -54,7 +55,7 @@ def _fill(count: int) -> None:
     client: Any = getattr(asks, "boto", asks)
     sealed = EnginePeer(OURS)
     sealed.store(content(1 * KB))
-    template = services().table.get(session_id(services().config.namespace, str(sealed.key)))
+    template = run_sync(services().table.get(session_id(services().config.namespace, str(sealed.key))))
     assert template is not None
     for start in range(0, count, BATCH):
         puts = [

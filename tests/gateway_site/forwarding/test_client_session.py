@@ -37,6 +37,7 @@ from sessions_kms.outages import Outage
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 VERIFIER = "v" * 43
 
@@ -54,9 +55,9 @@ def token(store: Stack, settings: Settings) -> str:
     held = TokenSet(access_token="t", token_type="Bearer", scope=(), subject="1", client_id="g")
     user = User.objects.create_user("ada")
     backend = django_settings.AUTHENTICATION_BACKENDS[0]
-    code = grants().allow(user, consent, "corp", held, backend=backend).code
+    code = run_sync(grants().allow(user, consent, "corp", held, backend=backend)).code
     asked = ASKED | {"client_id": "c", "redirect_uri": None, "arrived_at": store.clock()}
-    issued = grants().redeem(code, verifier=VERIFIER, **asked)
+    issued = run_sync(grants().redeem(code, verifier=VERIFIER, **asked))
     return issued.access_token
 
 
@@ -110,7 +111,7 @@ def test_what_changed_in_a_grant_is_saved_and_its_key_never_a_cookie(token: str)
 
     response = called(token, change)
     assert not response.cookies
-    stored = grants().session(token, upstream="tools")
+    stored = run_sync(grants().session(token, upstream="tools"))
     assert stored is not None
     assert stored["changed"]
 
@@ -122,7 +123,7 @@ def test_grant_that_ended_meanwhile_is_not_stored_again(token: str) -> None:
         return HttpResponse()
 
     assert not called(token, end).cookies
-    assert grants().session(token, upstream="tools") is None
+    assert run_sync(grants().session(token, upstream="tools")) is None
 
 
 def test_person_who_is_refused_later_is_challenged_as_well(token: str) -> None:

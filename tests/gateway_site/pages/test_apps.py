@@ -29,6 +29,7 @@ from tests.oauth.support.grants import ASKED, CONSENT, TOKENS, VERIFIER
 from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 END, END_ALL = "/apps/end/", "/apps/end-all/"
 
@@ -49,14 +50,14 @@ def allow(visitor: Visitor, **changes: Any) -> str:
     user = User.objects.get(pk=visitor.session["_auth_user_id"])
     consent = Consent(**(vars(CONSENT) | changes))
     backend = visitor.session["_auth_user_backend"]
-    code = grants().allow(user, consent, "corp", TOKENS, backend=backend).code
+    code = run_sync(grants().allow(user, consent, "corp", TOKENS, backend=backend)).code
     asked = ASKED | {"client_id": consent.client_id, "redirect_uri": None}
     asked |= {"arrived_at": services().clock()}
-    return grants().redeem(code, verifier=VERIFIER, **asked).access_token
+    return run_sync(grants().redeem(code, verifier=VERIFIER, **asked)).access_token
 
 
 def lives(token: str) -> bool:
-    return grants().session(token, upstream="mcp") is not None
+    return run_sync(grants().session(token, upstream="mcp")) is not None
 
 
 def page(visitor: Visitor, address: str = "/apps/") -> Element:

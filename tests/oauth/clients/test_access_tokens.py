@@ -32,6 +32,7 @@ from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.memory_dynamodb import after, refused
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.wire import Killed, killed_after, lost, unreachable
+from sessions_kms.concurrency.steps import run_sync
 
 AGE = 3600
 GRACE = 120
@@ -63,7 +64,7 @@ def is_there(one: GrantWorld, shown: str) -> bool:
 
 def content_of(one: GrantWorld, shown: str) -> dict[str, Any]:
     """Return what a token opens, as it is sealed."""
-    found = Tokens(one.grants.services).find(shown)
+    found = run_sync(Tokens(one.grants.services).find(shown))
     assert isinstance(found, SealedToken)
     content: dict[str, Any] = json.loads(found.content)
     return content
@@ -71,7 +72,7 @@ def content_of(one: GrantWorld, shown: str) -> dict[str, Any]:
 
 def called_anew(one: GrantWorld, shown: str) -> bool:
     """Tell whether a token opens its grant in a process that remembers nothing."""
-    return one.started(0).session(shown, upstream="mcp") is not None
+    return run_sync(one.started(0).session(shown, upstream="mcp")) is not None
 
 
 # As long as was said
@@ -274,7 +275,7 @@ def test_expired_one_that_is_revoked_is_deleted_and_ends_nothing(
     one: GrantWorld, issued: Issued
 ) -> None:
     one.clock.advance(AGE)
-    one.grants.revoke(issued.access_token, client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(issued.access_token, client_id=CONSENT.client_id))
     assert not is_there(one, issued.access_token)
     assert one.lives(one.refresh(issued.refresh_token))
 
@@ -293,7 +294,7 @@ def test_made_up_tokens_cost_no_writes(one: GrantWorld, issued: Issued, kind: st
     for _ in range(20):
         made_up = token.new(kind)
         one.session(made_up)
-        one.grants.revoke(made_up, client_id=CONSENT.client_id)
+        run_sync(one.grants.revoke(made_up, client_id=CONSENT.client_id))
         for ask in (one.refresh, one.redeem):
             with pytest.raises(InvalidGrant):
                 ask(made_up)
@@ -341,7 +342,7 @@ BURIED = [True, True, False, False]  # of tombstones none is named
 def test_revocation_deletes_every_item_that_the_token_names(one: GrantWorld, which: str) -> None:
     pairs, other = grown(one), one.begin()
     before = {item_id for item_id in one.items if item_id.startswith(("token#", "answer#"))}
-    one.grants.revoke(getattr(pairs[-1], which), client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(getattr(pairs[-1], which), client_id=CONSENT.client_id))
     assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
     gone = before - one.items.keys()
     assert len([each for each in gone if each.startswith("answer#")]) == 1
@@ -351,7 +352,7 @@ def test_revocation_deletes_every_item_that_the_token_names(one: GrantWorld, whi
 
 def test_revocation_by_a_spent_token_does_while_its_answer_stands(one: GrantWorld) -> None:
     pairs = grown(one)
-    one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id))
     assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
 
 
@@ -368,7 +369,7 @@ def test_end_by_a_call_deletes_what_its_token_names(one: GrantWorld) -> None:
     pairs = grown(one)
     session = one.session(pairs[-1].access_token)
     assert session is not None
-    one.grants.end(session, access_token=pairs[-1].access_token)
+    run_sync(one.grants.end(session, access_token=pairs[-1].access_token))
     assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
 
 
@@ -376,7 +377,7 @@ def test_revocation_of_a_grant_that_has_ended_deletes_what_its_token_names(one: 
     """In a list, say, by which no token was known."""
     pairs = grown(one)
     end_sessions_of(services(), "7")
-    one.grants.revoke(pairs[-1].refresh_token, client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(pairs[-1].refresh_token, client_id=CONSENT.client_id))
     assert left_of(one, pairs) == {"access_token": NOTHING, "refresh_token": BURIED}
 
 
@@ -389,7 +390,7 @@ def test_end_by_a_spent_token_whose_answer_is_gone_deletes_what_it_names(
     one.clock.advance(GRACE + LATE + 1)
     assert one.lives(pairs[-1]), "which deletes the answer"
     if by == "revocation":
-        one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id)
+        run_sync(one.grants.revoke(pairs[-2].refresh_token, client_id=CONSENT.client_id))
     else:
         with pytest.raises(InvalidGrant):
             one.refresh(pairs[-2].refresh_token)
@@ -401,7 +402,7 @@ def test_end_by_a_spent_token_whose_answer_is_gone_deletes_what_it_names(
 
 def test_tombstone_that_ends_a_grant_goes_with_it(one: GrantWorld) -> None:
     pairs = grown(one)
-    one.grants.revoke(pairs[0].refresh_token, client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(pairs[0].refresh_token, client_id=CONSENT.client_id))
     assert left_of(one, pairs)["refresh_token"] == [False, True, True, True]
     assert "session" not in one.kinds()
 
@@ -412,7 +413,7 @@ def test_end_by_a_call_ends_though_its_token_cannot_be_read(one: GrantWorld) -> 
     assert session is not None
     process = one.started(0)
     one.world.table.on("GetItem token", refused)
-    process.end(session, access_token=pairs[-1].access_token)
+    run_sync(process.end(session, access_token=pairs[-1].access_token))
     one.world.table.heal()
     assert "session" not in one.kinds()
 
@@ -421,7 +422,7 @@ def test_nothing_is_deleted_while_the_grant_may_live(one: GrantWorld) -> None:
     pairs = grown(one)
     one.world.table.on("DeleteItem session", refused)
     with pytest.raises(StoreUnavailable):
-        one.grants.revoke(pairs[-1].refresh_token, client_id=CONSENT.client_id)
+        run_sync(one.grants.revoke(pairs[-1].refresh_token, client_id=CONSENT.client_id))
     assert left_of(one, pairs) == {"access_token": [True] * 4, "refresh_token": [True] * 4}
     one.world.table.heal()
     assert one.lives(pairs[-1])
@@ -439,7 +440,7 @@ def test_nothing_is_deleted_while_a_grant_may_live_whose_key_is_unknown(
     before = left_of(one, pairs)
     one.world.table.on("DeleteItem session", refused)
     with pytest.raises(StoreUnavailable):
-        one.grants.revoke(pairs[number].refresh_token, client_id=CONSENT.client_id)
+        run_sync(one.grants.revoke(pairs[number].refresh_token, client_id=CONSENT.client_id))
     assert left_of(one, pairs) == before
     one.world.table.heal()
     assert one.lives(one.refresh(pairs[-1].refresh_token))
@@ -495,7 +496,7 @@ def test_nobody_waits_for_a_deletion_in_a_thread(
     second = one.refresh(issued.refresh_token)
     assert held.met.acquire(timeout=30)
     assert one.lives(second)
-    one.grants.revoke(second.refresh_token, client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(second.refresh_token, client_id=CONSENT.client_id))
     assert not one.lives(second)
     held.let_go.set()
     assert not is_there(one, issued.access_token)
@@ -581,7 +582,7 @@ def test_tokens_of_the_release_before_are_refreshed_called_and_revoked(
     third = one.refresh(second.refresh_token)
     assert one.lives(second), "it is named by nobody, and ends by itself"
     assert len(content_of(one, third.refresh_token)["access_tokens"]) == 1
-    one.grants.revoke(revoked.access_token, client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(revoked.access_token, client_id=CONSENT.client_id))
     assert not is_there(one, revoked.access_token)
     assert not one.lives(revoked)
 
@@ -598,7 +599,7 @@ def test_release_before_finds_all_that_it_knew(one: GrantWorld, issued: Issued) 
         assert content.keys() == known | NEW
         previous = content["previous"]
         assert previous is None or previous.keys() == {"id", "spent_at", "is_code"}
-    answer = Tokens(one.grants.services).answer(issued.refresh_token)
+    answer = run_sync(Tokens(one.grants.services).answer(issued.refresh_token))
     names = {"key", "access_token", "refresh_token", "expires_in", "scope"}
     assert json.loads(answer or b"").keys() == names | OF_ANSWERS
 
@@ -608,7 +609,7 @@ def test_names_of_a_later_release_are_ignored(one: GrantWorld, issued: Issued) -
     content["access_tokens"][0]["later"] = 1
     later = token.new(token.REFRESH)
     made = NewToken(later, json.dumps(content | {"later": {}}).encode(), int(one.clock()) + 600)
-    Tokens(one.grants.services).begin(made)
+    run_sync(Tokens(one.grants.services).begin(made))
     assert one.lives(one.refresh(later))
 
 

@@ -19,6 +19,7 @@ from tests.oauth.support.grants import ASKED, BACKEND, CONSENT, VERIFIER, People
 from tests.oauth.support.logout_fixtures import post
 from tests.oauth.support.logout_provider import ABSENT, LogoutProvider
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,14 +30,14 @@ def granted(visitor: Visitor, *, end_with_sid: bool) -> tuple[Grants, str]:
     held = visitor.held()
     assert held is not None
     own = replace(held, grant_secret="g" * 32)
-    code = grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND).code
+    code = run_sync(grants.allow(PeopleInMemory.ada, CONSENT, "corp", own, backend=BACKEND)).code
     asked = ASKED | {"redirect_uri": None, "arrived_at": grants.services.clock()}
-    issued = grants.redeem(code, verifier=VERIFIER, **asked)
+    issued = run_sync(grants.redeem(code, verifier=VERIFIER, **asked))
     return grants, issued.access_token
 
 
 def session_of(grants: Grants, access_token: str) -> GrantStore | None:
-    return grants.session(access_token, upstream="mcp")
+    return run_sync(grants.session(access_token, upstream="mcp"))
 
 
 @pytest.mark.parametrize(("with_sid", "links"), [(False, 2), (True, 3)])
@@ -67,7 +68,7 @@ def test_grant_that_its_client_ends_is_revoked_there_and_no_other(
 ) -> None:
     visitor.sign_in(idp)
     grants, access_token = granted(visitor, end_with_sid=False)
-    grants.revoke(access_token, client_id=CONSENT.client_id)
+    run_sync(grants.revoke(access_token, client_id=CONSENT.client_id))
     assert background.drain(10)
     held = visitor.held()
     assert held is not None

@@ -21,6 +21,7 @@ from tests.sessions_kms.support import reference_format as ref
 from tests.sessions_kms.support.fakes import KEY
 from tests.sessions_kms.support.leaks import EveryRecord, error_chain
 from tests.sessions_kms.support.memory_dynamodb import refused
+from sessions_kms.concurrency.steps import run_sync
 
 NAMESPACE = "django"
 UPSTREAM = (TOKENS.access_token, TOKENS.refresh_token or "", TOKENS.grant_secret)
@@ -151,7 +152,7 @@ def test_revoked_grant_leaves_no_item_that_leads_to_its_key(
 ) -> None:
     """So that not even a session that is put back from a backup opens with them."""
     backup = dict(one.items)
-    one.grants.revoke(getattr(grown[-1], which), client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(getattr(grown[-1], which), client_id=CONSENT.client_id))
     assert removal.drain(10)
     one.items.update((name, item) for name, item in backup.items() if "#" not in name)
     thief = Thief(one)
@@ -167,7 +168,7 @@ def test_table_alone_opens_nothing_with_every_token(one: GrantWorld, grown: list
 
 
 def test_ended_grant_leaves_nothing_to_open(one: GrantWorld, grown: list[Issued]) -> None:
-    one.grants.revoke(grown[-1].refresh_token, client_id=CONSENT.client_id)
+    run_sync(one.grants.revoke(grown[-1].refresh_token, client_id=CONSENT.client_id))
     found = Thief(one).opened(grown[-1].access_token, grown[-1].refresh_token)
     assert not opens_the_grant(found)
 
@@ -188,7 +189,7 @@ def test_guess_takes_the_same_way_however_near_it_is(one: GrantWorld, grown: lis
     for guess in (near(access), "gwa_" + "a" * 32):
         one.calls.clear()
         assert one.session(guess) is None
-        one.grants.revoke(guess, client_id=CONSENT.client_id)
+        run_sync(one.grants.revoke(guess, client_id=CONSENT.client_id))
         ways.add(tuple(one.calls))
     assert ways == {("GetItem token",) * 2}
     ways.clear()
@@ -207,7 +208,7 @@ VERBS: dict[str, Callable[[GrantWorld, str, Issued], Any]] = {
     "allow": lambda one, _, __: one.allow(),
     "redeem": lambda one, code, _: one.redeem(code),
     "refresh": lambda one, _, issued: one.refresh(issued.refresh_token),
-    "revoke": lambda one, _, issued: one.grants.revoke(issued.access_token, client_id="dcr.one"),
+    "revoke": lambda one, _, issued: run_sync(one.grants.revoke(issued.access_token, client_id="dcr.one")),
     "session": lambda one, _, issued: one.session(issued.access_token),
 }
 CALLS = [

@@ -20,6 +20,7 @@ from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, GrantWorld, Peo
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import install
+from sessions_kms.concurrency.steps import run_sync
 
 GRACE = 120
 
@@ -38,7 +39,7 @@ def revoked(one: GrantWorld, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str,
 
 
 def revoke(one: GrantWorld, token: str, client_id: str = CONSENT.client_id) -> None:
-    one.grants.revoke(token, client_id=client_id)
+    run_sync(one.grants.revoke(token, client_id=client_id))
 
 
 @pytest.mark.parametrize("which", ["access_token", "refresh_token"])
@@ -128,7 +129,7 @@ def test_loaded_grant_is_ended_by_who_cannot_use_it(one: GrantWorld, revoked: li
     issued = one.begin()
     session = one.session(issued.access_token)
     assert session is not None
-    one.grants.end(session, access_token=issued.access_token)
+    run_sync(one.grants.end(session, access_token=issued.access_token))
     assert not one.lives(issued)
     assert len(revoked) == 1
 
@@ -152,9 +153,9 @@ def test_audit_trail_names_the_session_and_why(one: GrantWorld) -> None:
 
 def test_lists_of_sessions_show_and_end_it(one: GrantWorld) -> None:
     issued = one.begin()
-    (row,) = Inspection(services()).of_user("7").rows
+    (row,) = run_sync(Inspection(services()).of_user("7")).rows
     assert row.id == one.id_of(issued)
-    assert ToldGrant.in_words(Inspection(services()).about(row.id)) == ToldGrant(
+    assert ToldGrant.in_words(run_sync(Inspection(services()).about(row.id))) == ToldGrant(
         client="A client",
         client_id="dcr.one",
         host="client.example",
@@ -181,12 +182,12 @@ def test_grant_lives_and_is_listed_beyond_the_absolute_timeout_of_sessions() -> 
         one.clock.advance(86_400)
         issued = one.refresh(issued.refresh_token)
     assert one.lives(issued)
-    (row,) = Inspection(services()).of_user("7").rows
+    (row,) = run_sync(Inspection(services()).of_user("7")).rows
     assert row.id == one.id_of(issued)
     assert row.ends_at.timestamp() == one.clock() + 86_400
     one.clock.advance(86_400)
     assert not one.lives(issued)
-    assert list(Inspection(services()).of_user("7").rows) == []
+    assert list(run_sync(Inspection(services()).of_user("7")).rows) == []
 
 
 # One too many
@@ -210,7 +211,7 @@ def test_fifty_first_ends_the_one_that_was_used_least_lately(one: GrantWorld) ->
     one.clock.advance(10)
     grants[0] = one.refresh(grants[0].refresh_token)
     one.clock.advance(10)
-    allowed = one.grants.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)
+    allowed = run_sync(one.grants.allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND))
     grant_ended.disconnect(note)
     grants.append(one.redeem(allowed.code))
     assert [one.lives(each) for each in grants] == [True, False, *[True] * 49]

@@ -29,6 +29,7 @@ from tests.sessions_kms.support.faults import Answer, Dropped, Exchange, FaultPr
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install, settings_of
 from tests.support.clock import FakeClock
 from tests.support.waiting import wait_until
+from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -88,7 +89,7 @@ class Scene:
             | {"resource": f"{self.gateway.url}/gateway/open"}
         )
         self.stack.clock.now = time.time() - ago
-        return grants().allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND).code
+        return run_sync(grants().allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)).code
 
     def redeemed(self) -> str:
         """Begin a grant whose code was redeemed a while ago; return its refresh token."""
@@ -99,7 +100,7 @@ class Scene:
         code = self.begin(ago)
         asked = ASKED | {"client_id": CLIENT_ID, "redirect_uri": None}
         asked |= {"arrived_at": self.stack.clock()}
-        return grants().redeem(code, verifier=VERIFIER, **asked)
+        return run_sync(grants().redeem(code, verifier=VERIFIER, **asked))
 
     def strike(self, number: int, when: When, ask: Callable[[], object]) -> Killing:
         """Kill the gateway at a write of what it is asked."""

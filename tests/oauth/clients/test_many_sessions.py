@@ -18,6 +18,7 @@ from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.wire import Handle
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 ROUND_TRIP = 0.005  # seconds
 READS = ("Query user", "Query logout", "GetItem session", "GetItem about")
@@ -143,7 +144,7 @@ def test_what_is_too_many_ends_a_few_at_a_time(one: GrantWorld) -> None:
 
 def test_grants_of_others_are_not_among_them(one: GrantWorld) -> None:
     one.begin()
-    one.grants.allow(User(pk=77, username="eve"), CONSENT, "corp", TOKENS, backend=BACKEND)
+    run_sync(one.grants.allow(User(pk=77, username="eve"), CONSENT, "corp", TOKENS, backend=BACKEND))
     names = {each.split("#")[2] for each in one.items if each.startswith("logout#")}
     assert len(names) == 2
     for person in ("7", "77"):

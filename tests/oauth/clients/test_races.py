@@ -15,6 +15,7 @@ from tests.oauth.support.grants import (
     PeopleInMemory,
 )
 from tests.sessions_kms.support.fakes import together
+from sessions_kms.concurrency.steps import run_sync
 
 MANY = 64
 
@@ -41,7 +42,7 @@ def test_grant_that_ends_among_many_refreshes_stays_ended(one: GrantWorld) -> No
 
     def job(number: int) -> object:
         if number == MANY // 2:
-            return one.grants.revoke(first.access_token, client_id=CONSENT.client_id)
+            return run_sync(one.grants.revoke(first.access_token, client_id=CONSENT.client_id))
         return one.refresh(first.refresh_token)
 
     outcomes = together(MANY, job)

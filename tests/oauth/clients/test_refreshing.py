@@ -30,6 +30,7 @@ from tests.sessions_kms.support.wire import (
     truncated,
     unreachable,
 )
+from sessions_kms.concurrency.steps import run_sync
 
 FIRST = "TransactWriteItems token answer token token answer"  # the code's answer goes
 LATER = "TransactWriteItems token answer token token token answer"  # and a token is buried
@@ -152,7 +153,7 @@ def test_token_of_longer_ago_ends_nothing_and_its_tombstone_goes(one: GrantWorld
     for _ in range(2):
         with pytest.raises(InvalidGrant):
             world.refresh(first.refresh_token)
-        world.grants.revoke(first.refresh_token, client_id="dcr.one")
+        run_sync(world.grants.revoke(first.refresh_token, client_id="dcr.one"))
         assert removal.drain(10)
         assert item_id not in world.items
     assert world.lives(last)

@@ -17,6 +17,7 @@ from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.logout_fixtures import held_by, refreshed, revoked, settled, sign_out
 from tests.oauth.support.logout_provider import LogoutProvider
 from tests.sessions_kms.support.stacks import Stack, install
+from sessions_kms.concurrency.steps import run_sync
 
 
 def test_two_sign_outs_of_one_session_revoke_once(idp: LogoutProvider, visitor: Visitor) -> None:
@@ -33,7 +34,7 @@ def test_lease_of_a_dead_process_does_not_keep_a_grant_alive(
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     visitor.sign_in(idp)
     held = held_by(visitor)
-    Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE)
+    run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE))
     revoke_soon(services(), "corp", held)
     assert revoked(idp) == [held.refresh_token]
 

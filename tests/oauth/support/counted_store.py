@@ -15,6 +15,7 @@ from oauth.network import background
 from tests.bench.calls import counted
 from tests.sessions_kms.support.stacks import Stack, aws_stack, install
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 Calls = Counter[str]
 
@@ -43,7 +44,7 @@ def store(calls: Calls, db: None, settings: Settings, client_name: str) -> Itera
     stack = aws_stack("servers", FakeClock(time.time()), client=client_name)
     install(stack.services)
     stack.services.probe()
-    stack.services.not_before.moment()
+    run_sync(stack.services.not_before.moment())
     calls.clear()
     yield stack
     assert background.drain(20)

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from tests.support.talking_process import TalkingProcess, obey
+from sessions_kms.concurrency.steps import run_sync
 
 ENVIRONMENT = "WORKER_GRANTS"
 AWS = ("AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_DYNAMODB")
@@ -31,7 +32,7 @@ class GrantCommands:
         from oauth.clients.grants import grants
         from tests.oauth.support.grants import BACKEND, CONSENT, TOKENS, PeopleInMemory
 
-        return grants().allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND).code
+        return run_sync(grants().allow(PeopleInMemory.ada, CONSENT, "corp", TOKENS, backend=BACKEND)).code
 
     def redeem(self, code: str) -> dict[str, Any]:
         from oauth.clients.grants import grants
@@ -39,7 +40,7 @@ class GrantCommands:
         from tests.oauth.support.grants import ASKED, VERIFIER
 
         asked = ASKED | {"redirect_uri": None, "arrived_at": services().clock()}
-        return vars(grants().redeem(code, verifier=VERIFIER, **asked))
+        return vars(run_sync(grants().redeem(code, verifier=VERIFIER, **asked)))
 
     def refresh(self, token: str) -> dict[str, Any]:
         from oauth.clients.grants import grants
@@ -47,7 +48,7 @@ class GrantCommands:
         from tests.oauth.support.grants import ASKED
 
         arrived = services().clock()
-        return vars(grants().refresh(token, scope=None, arrived_at=arrived, **ASKED))
+        return vars(run_sync(grants().refresh(token, scope=None, arrived_at=arrived, **ASKED)))
 
     def refresh_many(self, token: str, threads: int) -> list[Any]:
         """Refresh in threads that start together; give what each was told."""
@@ -59,7 +60,7 @@ class GrantCommands:
     def lives(self, access_token: str) -> bool:
         from oauth.clients.grants import grants
 
-        return grants().session(access_token, upstream="mcp") is not None
+        return run_sync(grants().session(access_token, upstream="mcp")) is not None
 
     def end(self) -> int:
         from sessions_kms.operations.ending import end_sessions_of

@@ -19,6 +19,7 @@ from oauth.provider.token_set import TokenSet
 from sessions_kms.grant_store import GrantStore
 from sessions_kms.services import id_of
 from tests.sessions_kms.model.world import World
+from sessions_kms.concurrency.steps import run_sync
 
 BACKEND = "tests.oauth.support.grants.PeopleInMemory"
 VERIFIER = "v" * 43
@@ -84,23 +85,23 @@ class GrantWorld:
 
     def allow(self, **changes: Any) -> str:
         consent = Consent(**(vars(CONSENT) | changes))
-        allowed = self.grants.allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND)
+        allowed = run_sync(self.grants.allow(PeopleInMemory.ada, consent, "corp", TOKENS, backend=BACKEND))
         return allowed.code
 
     def redeem(self, code: str, **changes: Any) -> Issued:
         asked = ASKED | {"verifier": VERIFIER, "redirect_uri": CONSENT.redirect_uri}
         asked |= {"arrived_at": self.clock()}
-        return self.grants.redeem(code, **(asked | changes))
+        return run_sync(self.grants.redeem(code, **(asked | changes)))
 
     def begin(self) -> Issued:
         return self.redeem(self.allow())
 
     def refresh(self, token: str, **changes: Any) -> Issued:
         asked = ASKED | {"scope": None, "arrived_at": self.clock()}
-        return self.grants.refresh(token, **(asked | changes))
+        return run_sync(self.grants.refresh(token, **(asked | changes)))
 
     def session(self, token: str, upstream: str = "mcp") -> GrantStore | None:
-        return self.grants.session(token, upstream=upstream)
+        return run_sync(self.grants.session(token, upstream=upstream))
 
     def lives(self, issued: Issued) -> bool:
         return self.session(issued.access_token) is not None

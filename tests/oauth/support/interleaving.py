@@ -55,6 +55,7 @@ from tests.oauth.support.interleaved import (
 from tests.sessions_kms.support.stacks import install
 from tests.sessions_kms.support.stepping import resume
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 GRACE = 120  # seconds, in which time is counted here
 START = 1_800_000_000
@@ -434,7 +435,7 @@ class Interleaving:
         if name not in self._opened:
             self._table.items = dict(state.items)
             self.clock.now = START + GRACE * self._ticks  # none of it is of a time to come
-            found = Tokens(self._services).find(minted)
+            found = run_sync(Tokens(self._services).find(minted))
             sealed = isinstance(found, SealedToken)
             self._opened[name] = SealedGrant.from_bytes(found.content) if sealed else found  # type: ignore[union-attr,assignment]
         return self._opened[name]

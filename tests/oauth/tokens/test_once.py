@@ -36,6 +36,7 @@ from tests.oauth.support.requests import (
     successor_of,
 )
 from tests.sessions_kms.support.stacks import Stack, install
+from sessions_kms.concurrency.steps import run_sync
 
 MANY = 50
 
@@ -325,7 +326,7 @@ def test_lease_of_a_dead_process_is_taken_over(
 ) -> None:
     install(replace(store.services, sleep=lambda _: None))  # There is nobody to wait for.
     held = stored(expired)
-    Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE)
+    run_sync(Leases(services()).claim(held.grant_secret, "of the dead", seconds=LEASE))
     with pytest.raises(oauth.ProviderUnavailable, match="does not finish"):
         get_token(expired)
     with pytest.raises(oauth.ProviderUnavailable, match="a moment ago"):
@@ -387,7 +388,7 @@ def test_answer_that_cannot_be_sealed_is_saved_in_the_session_all_the_same(
     old = stored(expired)
     assert get_token(expired) == stored(expired)
     assert "could not be sealed" in caplog.text
-    claim = Leases(services()).claim(old.grant_secret, "another", seconds=LEASE)
+    claim = run_sync(Leases(services()).claim(old.grant_secret, "another", seconds=LEASE))
     assert not claim.held  # Whoever has an old copy does not spend the old refresh token at once.
 
 

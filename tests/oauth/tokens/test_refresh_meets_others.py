@@ -19,6 +19,7 @@ from tests.oauth.support.fake_provider import FakeProvider
 from tests.oauth.support.fixtures import Visitor
 from tests.oauth.support.requests import get_token, request_of, stored
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 
 def test_key_changed_meanwhile_loses_no_grant(
@@ -124,7 +125,7 @@ def test_whoever_comes_to_the_lease_late_looks_at_the_session_again(
     assert get_token(signed_in) == newer
     assert corp.refreshes == []
     assert (
-        Leases(services()).claim(old.grant_secret, "another", seconds=LEASE).held
+        run_sync(Leases(services()).claim(old.grant_secret, "another", seconds=LEASE)).held
     )  # It was given back.
 
 

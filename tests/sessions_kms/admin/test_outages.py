@@ -23,6 +23,7 @@ from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.staff import Staff, record_id, signed_in
 from tests.support.processes import finished
+from sessions_kms.concurrency.steps import run_sync, blocking
 
 CONFIRM = {"post": "yes"}
 BEFORE = {"before_0": "2027-01-15", "before_1": "08:00"}
@@ -97,7 +98,7 @@ def test_ending_that_fails_says_so_and_logs_what_was_done(
     root: Staff, fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = [signed_in("7") for _ in range(3)]
-    end = fake.services.session_items.end
+    end = blocking(fake.services.session_items.end)
     deleted: list[str] = []
 
     def end_one(item_id: str, **expected: Any) -> bool:
@@ -157,7 +158,7 @@ def test_time_that_only_this_clock_calls_past_is_refused(stack: Stack, db: None)
         assert ("This cannot be taken back." in page) is not is_refused
         if is_refused:
             root.post("end-before/", form | CONFIRM)
-            assert stack.services.not_before_items.get() == 0
+            assert run_sync(stack.services.not_before_items.get()) == 0
 
 
 @pytest.mark.parametrize("options", [[], ["--all"]])

@@ -26,6 +26,7 @@ from tests.sessions_kms.support.staff import (
     rows,
     signed_in,
 )
+from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = [
     pytest.mark.django_db,
@@ -234,7 +235,7 @@ def test_pages_show_no_session_key_token_or_key_material(
     own = root.client.session
     own["provider_token"] = TOKEN
     own.save()
-    data_key = stack.services.sealing_key()
+    data_key = run_sync(stack.services.sealing_key())
     secrets = [TOKEN, own["_auth_user_hash"], data_key.plaintext.hex(), repr(data_key.plaintext)]
     secrets += [str(each.session_key) for each in (session, anonymous, own)]
     for item in stack.sessions().values():
@@ -255,7 +256,7 @@ def test_pages_show_no_session_key_token_or_key_material(
 
 
 def test_session_that_is_not_there_leads_to_a_warning(root: Staff, stack: Stack) -> None:
-    stack.services.sealing_key()
+    run_sync(stack.services.sealing_key())
     for each in ("x" * 43, "data-key#django#1799971200", "_23"):
         assert "Gateway administration" in root.get(f"{quote(each)}/change/")
         page = root.get(f"{quote(each)}/delete/")
@@ -305,7 +306,7 @@ def test_selected_sessions_are_ended_after_a_question(root: Staff, ada: Any) -> 
 def test_selection_that_ended_meanwhile_or_names_other_items_ends_nothing(
     root: Staff, ada: Any, stack: Stack
 ) -> None:
-    stack.services.sealing_key()
+    run_sync(stack.services.sealing_key())
     before = stack.items()
     names = [*before, "not-before#django", "x" * 43]
     form = {"action": "delete_selected", "_selected_action": names}
@@ -354,7 +355,7 @@ def test_sessions_before_a_time_are_ended_after_a_question(root: Staff, stack: S
     page = staff.post("end-before/", form | CONFIRM)
     assert "end on every server within a minute" in messages(page)[0]
     assert (lives(early), lives(late)) == (False, True)
-    assert stack.services.not_before_items.get() == 1_800_001_800
+    assert run_sync(stack.services.not_before_items.get()) == 1_800_001_800
     assert log() == ["all sessions created until Jan. 15, 2027, 8:30 a.m."]
 
 
@@ -382,7 +383,7 @@ def test_time_that_has_not_passed_or_is_none_is_refused(
     form = {"before_0": date, "before_1": time} | CONFIRM
     page = root.post("end-before/", form)
     assert "Please correct the error" in page
-    assert stack.services.not_before_items.get() == 0
+    assert run_sync(stack.services.not_before_items.get()) == 0
     assert log() == []
 
 

@@ -29,6 +29,7 @@ from tests.sessions_kms.support.sealed import (
     seal,
 )
 from tests.sessions_kms.support.stacks import FAKE_KEY
+from sessions_kms.concurrency.steps import run_sync
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Reader:
         if record.is_ahead(NOW):
             raise InvalidRecord("updated_in_future")
         record.check_times()
-        data_key = self.keyring.unwrap(record.encrypted_key, record.key_period).plaintext
+        data_key = run_sync(self.keyring.unwrap(record.encrypted_key, record.key_period)).plaintext
         return envelope.open_(
             record, namespace=namespace, session_key=session_key, data_key=data_key
         )
@@ -54,7 +55,7 @@ class Reader:
         return refused(lambda: self.read(item, **reader))
 
     def seal(self, header: Header = HEADER, **changes: Any) -> Item:
-        key = self.keyring.generate(PERIOD)
+        key = run_sync(self.keyring.generate(PERIOD))
         return seal(
             header=header, data_key=key.plaintext, encrypted_key=key.encrypted, **changes
         ).to_item()

@@ -33,6 +33,7 @@ from tests.sessions_kms.support.faults import (
 from tests.sessions_kms.support.faulty import FaultyStack, MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import saved_key
+from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -107,7 +108,7 @@ def test_another_item_than_was_asked_for_is_no_answer(
         late.load,
         lambda: SessionStore().exists(key),
         lambda: SessionStore(other).update({"a": 1}),
-        lambda: Inspection(services()).find(next(iter(faulty.stack.sessions()))),
+        lambda: run_sync(Inspection(services()).find(next(iter(faulty.stack.sessions())))),
     ):
         assert is_unavailable(call)
     assert late.session_key == key
@@ -188,9 +189,9 @@ def test_garbled_look_for_a_write_whose_answer_was_lost_is_taken_once_more(
 
 
 def test_another_lease_than_was_asked_for_is_no_answer(faulty: FaultyStack) -> None:
-    Leases(services()).claim("secret", "me", seconds=10)
+    run_sync(Leases(services()).claim("secret", "me", seconds=10))
     faulty.table.on("GetItem", with_item(OTHERS["another id"]))
-    assert is_unavailable(lambda: Leases(services()).claim("secret", "you", seconds=10))
+    assert is_unavailable(lambda: run_sync(Leases(services()).claim("secret", "you", seconds=10)))
 
 
 def test_published_key_of_another_id_is_no_answer(faulty: FaultyStack) -> None:
@@ -203,7 +204,7 @@ def test_published_key_of_another_id_is_no_answer(faulty: FaultyStack) -> None:
 def test_sessions_of_another_owner_are_no_answer(faulty: FaultyStack) -> None:
     saved_key("7")
     faulty.table.on("Query", with_item(lambda item: item.update(owner={"S": OTHER_OWNER})))
-    assert is_unavailable(lambda: faulty.stack.services.table.owned_ids("user#django#7"))
+    assert is_unavailable(lambda: run_sync(faulty.stack.services.table.owned_ids("user#django#7")))
 
 
 def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
@@ -211,7 +212,7 @@ def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
 ) -> None:
     key = saved_key("7")
     records = faulty.stack.services.session_items
-    stale = records.get(id_of(key))
+    stale = run_sync(records.get(id_of(key)))
     assert stale is not None
     session, other = SessionStore(key), SessionStore(key)
     session["mine"], other["theirs"] = 1, 1
@@ -229,7 +230,7 @@ def test_item_of_a_failed_condition_that_is_another_one_is_read_instead(
 
     faulty.table.on("PutItem", altered)
     with pytest.raises(Conflict) as caught:
-        records.replace(stale, expected=stale, now=int(faulty.stack.clock()))
+        run_sync(records.replace(stale, expected=stale, now=int(faulty.stack.clock())))
     assert caught.value.current is not None
     assert caught.value.current.id == stale.id
     session.save()

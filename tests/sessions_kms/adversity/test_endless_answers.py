@@ -25,6 +25,7 @@ from tests.sessions_kms.support.slow_server import MANNERS, Manner, running_slow
 from tests.support.certificates import server_context
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
+from sessions_kms.concurrency.steps import run_sync
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 HASTY = Limits(connect=0.1, first_byte=0.1, attempt=0.2, call=0.3)
@@ -58,9 +59,9 @@ def test_answer_without_end_is_unavailable(
     with running_slowly(manner, context if scheme == "https" else None) as server:
         table = reaching(f"{scheme}://127.0.0.1:{server.port}", monkeypatch)
         with pytest.raises(TableUnavailable):
-            table.get("any")
+            run_sync(table.get("any"))
         with pytest.raises(TableUnavailable):
-            table.put(BIG)
+            run_sync(table.put(BIG))
         with pytest.raises(KMSUnavailable):
             aws.KMS().generate_data_key(KEY, {})
         assert until(lambda: server.accepted >= 3)
@@ -70,7 +71,7 @@ def test_handshake_without_end_is_unavailable(monkeypatch: pytest.MonkeyPatch) -
     with running_slowly("silent") as server:
         table = reaching(f"https://127.0.0.1:{server.port}", monkeypatch)
         with pytest.raises(TableUnavailable):
-            table.get("any")
+            run_sync(table.get("any"))
 
 
 def test_handshake_has_what_the_connection_has_left_it(
@@ -101,9 +102,9 @@ def test_two_hundred_of_them_leave_no_thread_and_no_socket(
     with running_slowly(manner) as server:
         table = reaching(server.url, monkeypatch)
         with pytest.raises(TableUnavailable):
-            table.get("any")
+            run_sync(table.get("any"))
         before = threads(), sockets(server.port)
-        assert failures(lambda number: table.get(str(number)), 200) == 200
+        assert failures(lambda number: run_sync(table.get(str(number))), 200) == 200
         assert server.accepted > 32  # the rest may be out of time before, on a busy machine
         assert threads() <= before[0]
         assert sockets(server.port) == before[1] == 0
@@ -160,6 +161,6 @@ def test_two_hundred_calls_of_a_name_that_hangs_hold_one_thread(
 ) -> None:
     monkeypatch.setattr(circuit, "TIMEOUTS", 1000)
     table = reaching("http://dynamodb.invalid", monkeypatch)
-    assert failures(lambda number: table.get(str(number)), 200) == 200
+    assert failures(lambda number: run_sync(table.get(str(number))), 200) == 200
     assert silent_names == ["dynamodb.invalid"]
     assert threads("sessions_kms-lookup") == 1

@@ -19,6 +19,7 @@ from sessions_kms.exceptions import StoreUnavailable
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.operations import OPERATIONS, Answer, Scene, check, prepare
 from tests.sessions_kms.support.wire import FAULTS, Killed, stray
+from sessions_kms.concurrency.steps import run_sync
 
 STRAY = "an answer to another request"
 LONG = bool(os.environ.get("FUZZ_EXAMPLES"))
@@ -72,8 +73,8 @@ class Stage:
         world.restart(0)
         if self.warm:
             with world.running(0):
-                world.processes[0].sealing_key()
-                world.processes[0].not_before.moment()
+                run_sync(world.processes[0].sealing_key())
+                run_sync(world.processes[0].not_before.moment())
 
     def _answer(self, scene: Scene) -> Answer:
         with self.world.running(0):

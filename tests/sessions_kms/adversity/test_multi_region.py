@@ -23,6 +23,7 @@ from sessions_kms.services import services
 from tests.sessions_kms.support.regions import HOME, OTHER, TwoRegions, two_regions
 from tests.sessions_kms.support.sessions import saved
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 DAY = 24 * 3600
 
@@ -61,7 +62,7 @@ def test_session_is_read_saved_and_ended_in_the_other_region(
     there["token"] = "renewed"
     there.save()
     assert SessionStore(key)["token"] == "renewed"
-    rows = Inspection(services()).of_user("7").rows
+    rows = run_sync(Inspection(services()).of_user("7")).rows
     assert [row.created_at.timestamp() for row in rows] == [int(clock())]
     there.delete()
     assert SessionStore(key).load() == {}
@@ -134,28 +135,28 @@ def test_two_regions_that_begin_a_period_at_once_read_each_others_sessions(
 
 def test_finished_lease_is_known_in_the_other_region(regions: TwoRegions) -> None:
     leases = Leases(services())
-    assert leases.claim("secret", "here", seconds=10).held
-    assert leases.complete("secret", "here", b"tokens", keep=60)
+    assert run_sync(leases.claim("secret", "here", seconds=10)).held
+    assert run_sync(leases.complete("secret", "here", b"tokens", keep=60))
     regions.table.replicate()
     regions.serve(OTHER)
-    assert Leases(services()).claim("secret", "there", seconds=10).result == b"tokens"
+    assert run_sync(Leases(services()).claim("secret", "there", seconds=10)).result == b"tokens"
 
 
 def test_lease_of_a_region_that_went_down_is_taken_over_when_it_ends(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
-    assert Leases(services()).claim("secret", "here", seconds=10).held
+    assert run_sync(Leases(services()).claim("secret", "here", seconds=10)).held
     regions.table.replicate()
     regions.serve(OTHER)
-    claim = Leases(services()).claim("secret", "there", seconds=10)
+    claim = run_sync(Leases(services()).claim("secret", "there", seconds=10))
     assert not claim.held
     clock.advance(claim.wait)
-    assert Leases(services()).claim("secret", "there", seconds=10).held
+    assert run_sync(Leases(services()).claim("secret", "there", seconds=10)).held
 
 
 def test_not_before_is_in_force_in_every_region(regions: TwoRegions, clock: FakeClock) -> None:
     key = saved(n=1).session_key
-    assert regions.services[HOME].not_before_items.raise_to(int(clock()), latest=int(clock()))
+    assert run_sync(regions.services[HOME].not_before_items.raise_to(int(clock()), latest=int(clock())))
     regions.table.replicate()
     regions.serve(OTHER)
     clock.advance(30)
@@ -281,23 +282,23 @@ def test_cost_session_whose_key_was_changed_lives_on_under_the_old_key(
 
 
 def test_cost_lease_is_held_in_both_regions(regions: TwoRegions) -> None:
-    assert Leases(services()).claim("secret", "here", seconds=10).held
+    assert run_sync(Leases(services()).claim("secret", "here", seconds=10)).held
     regions.serve(OTHER)
-    assert Leases(services()).claim("secret", "there", seconds=10).held
+    assert run_sync(Leases(services()).claim("secret", "there", seconds=10)).held
 
 
 def test_cost_not_before_raised_in_two_regions_may_end_up_lower(
     regions: TwoRegions, clock: FakeClock
 ) -> None:
     now = int(clock())
-    assert regions.services[HOME].not_before_items.raise_to(now, latest=now)
-    assert regions.services[OTHER].not_before_items.raise_to(now - 60, latest=now)
+    assert run_sync(regions.services[HOME].not_before_items.raise_to(now, latest=now))
+    assert run_sync(regions.services[OTHER].not_before_items.raise_to(now - 60, latest=now))
     clock.advance(30)
-    assert regions.services[HOME].not_before.moment() == now
+    assert run_sync(regions.services[HOME].not_before.moment()) == now
     regions.table.replicate()
     clock.advance(30)
-    assert regions.services[OTHER].not_before.moment() == now - 60
-    assert regions.services[HOME].not_before.moment() == now  # Only processes that saw it know.
+    assert run_sync(regions.services[OTHER].not_before.moment()) == now - 60
+    assert run_sync(regions.services[HOME].not_before.moment()) == now  # Only processes that saw it know.
 
 
 def test_cost_what_was_not_replicated_is_not_there_after_a_failover(

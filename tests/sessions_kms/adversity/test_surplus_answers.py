@@ -28,6 +28,7 @@ from tests.sessions_kms.support.surplus import (
 )
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
+from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
 
@@ -213,9 +214,9 @@ def test_key_change_that_did_not_happen_is_no_success(behind: Behind) -> None:
 def test_token_is_found_though_the_first_answer_says_that_there_is_none(behind: Behind) -> None:
     tokens, token = Tokens(services.services()), "gwr_" + LONG_KEY + "0"
     ends = int(behind.stack.clock()) + 1000
-    tokens.begin(NewToken(token, b"content", ends))
+    run_sync(tokens.begin(NewToken(token, b"content", ends)))
     behind.proxy.strike("GetItem", others(behind)["a miss"])
-    found = tokens.find(token)
+    found = run_sync(tokens.find(token))
     assert isinstance(found, SealedToken)
     assert found.content == b"content"
 

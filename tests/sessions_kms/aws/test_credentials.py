@@ -23,6 +23,7 @@ from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.slow_server import Manner, running_slowly
 from tests.support.clock import FakeClock
 from tests.support.waiting import until
+from sessions_kms.concurrency.steps import run_sync
 
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/11111111-1111-4111-8111-111111111111"
 HINDERED = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
@@ -50,7 +51,7 @@ def silent_sts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 def test_credentials_that_do_not_come_make_the_table_unavailable_and_nobody_hang() -> None:
     table = Table(clients.dynamodb_client("eu-west-1"), name="sessions")
     with pytest.raises(TableUnavailable):
-        table.get("any")
+        run_sync(table.get("any"))
 
 
 @pytest.mark.timeout(30)
@@ -87,7 +88,7 @@ def test_metadata_without_end_is_unavailable_and_asked_for_once(
 
         def ask(number: int) -> bool:
             with pytest.raises(TableUnavailable):
-                table.get(str(number))
+                run_sync(table.get(str(number)))
             return True
 
         with ThreadPoolExecutor(32) as pool:

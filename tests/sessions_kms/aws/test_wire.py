@@ -29,6 +29,7 @@ from tests.sessions_kms.support.leaks import (
     raised_by,
     record_everything,
 )
+from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 servers = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -139,7 +140,7 @@ def test_objects_show_no_secret(visitor: Visitor) -> None:
         keyring.steps._entries,
         keyring.steps._sealing,
         keyring.steps._flights,
-        services.session_items.get(item),
+        run_sync(services.session_items.get(item)),
         DataKeyAnswer("arn", TOKEN.encode(), b""),
         copy.copy(session),
     ]

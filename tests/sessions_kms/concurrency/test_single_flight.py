@@ -240,7 +240,7 @@ def test_flight_that_nobody_resumes_is_flown_by_the_one_who_waits(flights: Count
 
 def test_3000_cold_lookups_ask_kms_once() -> None:
     process = Process()
-    key = kms_keyring(process.kms).generate(PERIOD)
+    key = run_sync(kms_keyring(process.kms).generate(PERIOD))
 
     def look_up(_: int) -> set[bytes]:
         return {process.unwrap(key.encrypted, PERIOD).plaintext for _ in range(3000 // THREADS)}
@@ -251,7 +251,7 @@ def test_3000_cold_lookups_ask_kms_once() -> None:
 
 def test_lookup_that_comes_just_after_a_flight_landed_asks_kms_nothing() -> None:
     process = Process()
-    key = kms_keyring(process.kms).generate(PERIOD)
+    key = run_sync(kms_keyring(process.kms).generate(PERIOD))
     fly = process.cache._flights.fly
     overtaken = False
 
@@ -271,7 +271,7 @@ def test_lookup_that_comes_just_after_a_flight_landed_asks_kms_nothing() -> None
 
 def test_lookups_at_the_expiry_ask_kms_once_and_fail_nobody() -> None:
     process = Process()
-    key = kms_keyring(process.kms).generate(PERIOD)
+    key = run_sync(kms_keyring(process.kms).generate(PERIOD))
     process.unwrap(key.encrypted, PERIOD)
     for renewals in range(1, 11):
         process.clock.advance(MAX_AGE)
@@ -288,7 +288,7 @@ def test_cold_writes_in_many_threads_ask_kms_once() -> None:
 
 def test_cold_lookups_in_an_outage_ask_kms_once_and_all_fail() -> None:
     process = Process()
-    key = kms_keyring(process.kms).generate(PERIOD)
+    key = run_sync(kms_keyring(process.kms).generate(PERIOD))
     process.kms.set_state(State.UNREACHABLE)
     errors = together(THREADS, lambda _: process.unwrap(key.encrypted, PERIOD))
     assert {type(error) for error in errors} == {KMSUnavailable}
@@ -324,7 +324,7 @@ def test_in_an_outage_one_probes_and_the_rest_go_on_with_the_stale_key() -> None
 
 def test_slow_key_holds_up_no_other() -> None:
     process = Process()
-    slow, quick = (kms_keyring(process.kms).generate(period) for period in (PERIOD, PERIOD - 1))
+    slow, quick = (run_sync(kms_keyring(process.kms).generate(period)) for period in (PERIOD, PERIOD - 1))
     asked, release = threading.Event(), threading.Event()
     released: list[bool] = []
 

@@ -13,6 +13,7 @@ from sessions_kms.format.record import CLOCK_SKEW, SessionRecord
 from sessions_kms.sealed_items.sealing import Sealing
 from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support.sealed import COOKIE
+from sessions_kms.concurrency.steps import run_sync
 
 JSON = st.recursive(
     st.one_of(
@@ -87,7 +88,7 @@ def test_record_of_any_content_is_refused_with_one_error(
 
 
 def opened(item: Item) -> bytes:
-    return Sealing(World().processes[0]).open(SessionRecord.from_item(item), COOKIE)
+    return run_sync(Sealing(World().processes[0]).open(SessionRecord.from_item(item), COOKIE))
 
 
 def test_session_cannot_be_pickled() -> None:

@@ -19,6 +19,7 @@ from tests.sessions_kms.support.fleet import (
     kms_keyring,
 )
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 BACK_OFF = 1
 MAX_ENTRIES = 3
@@ -56,7 +57,7 @@ class World:
         self.kms = WitnessKMS(self.clock)
         self.process = Process(self.kms, clock=self.clock, max_entries=MAX_ENTRIES)
         self.records = [
-            kms_keyring(self.kms, key_id=key_id).generate(PERIOD - age * DAY)
+            run_sync(kms_keyring(self.kms, key_id=key_id).generate(PERIOD - age * DAY))
             for age, key_id in ((1, KEY), (2, KEY), (3, OLD_KEY), (4, OLD_KEY))
         ]
         self.states = {KEY: State.ENABLED, OLD_KEY: State.ENABLED}

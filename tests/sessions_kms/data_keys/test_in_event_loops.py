@@ -34,7 +34,7 @@ def process() -> Process:
 
 @pytest.fixture
 def key(process: Process) -> DataKey:
-    return kms_keyring(process.kms).generate(PERIOD)
+    return run_sync(kms_keyring(process.kms).generate(PERIOD))
 
 
 def entries(process: Process) -> threading.Semaphore:
@@ -279,7 +279,7 @@ def test_cancelled_at_any_step_it_leaves_nobody_waiting(name: str) -> None:
     at, is_cancelled = 0, True
     while is_cancelled:
         process = Process(background=False)
-        key = kms_keyring(process.kms).generate(PERIOD)
+        key = run_sync(kms_keyring(process.kms).generate(PERIOD))
         is_cancelled = cancelled_at(VERBS[name](process, key), at)
         assert not process.cache._flights._flights
         assert not process.cache._flights._failures

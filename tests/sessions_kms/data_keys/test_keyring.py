@@ -16,6 +16,7 @@ from sessions_kms.exceptions import InvalidRecord, KMSUnavailable
 from tests.sessions_kms.support.fakes import FOREIGN_KEY, KEY, OLD_KEY, FakeKMS, State
 from tests.sessions_kms.support.fleet import PERIOD, kms_keyring
 from tests.sessions_kms.support.quiet import shown_frames
+from sessions_kms.concurrency.steps import run_sync
 
 
 @dataclass
@@ -80,35 +81,35 @@ def cloud(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def test_what_was_generated_is_unwrapped_to_the_same_data_key(cloud: Cloud) -> None:
-    generated = cloud.keyring().generate(PERIOD)
-    assert cloud.keyring().unwrap(generated.encrypted, PERIOD) == generated
+    generated = run_sync(cloud.keyring().generate(PERIOD))
+    assert run_sync(cloud.keyring().unwrap(generated.encrypted, PERIOD)) == generated
     assert (generated.period, generated.kms_key_id) == (PERIOD, cloud.key)
     assert len(generated.plaintext) == 32
     assert cloud.calls() == ["generate_data_key", "decrypt"]
 
 
 def test_each_generated_data_key_is_new(cloud: Cloud) -> None:
-    keys = [cloud.keyring().generate(0) for _ in range(3)]
+    keys = [run_sync(cloud.keyring().generate(0)) for _ in range(3)]
     assert len({key.plaintext for key in keys}) == len({key.encrypted for key in keys}) == 3
 
 
 def test_data_key_of_another_period_is_invalid(cloud: Cloud) -> None:
-    generated = cloud.keyring().generate(PERIOD)
+    generated = run_sync(cloud.keyring().generate(PERIOD))
     with pytest.raises(InvalidRecord):
-        cloud.keyring().unwrap(generated.encrypted, PERIOD + 1)
+        run_sync(cloud.keyring().unwrap(generated.encrypted, PERIOD + 1))
 
 
 def test_data_key_of_another_namespace_is_invalid(cloud: Cloud) -> None:
-    generated = cloud.keyring().generate(PERIOD)
+    generated = run_sync(cloud.keyring().generate(PERIOD))
     other = KMSKeyring(
         cloud.kms, key_id=cloud.key, decrypt_key_ids=(), namespace="b", encryption_context={}
     )
     with pytest.raises(InvalidRecord):
-        other.unwrap(generated.encrypted, PERIOD)
+        run_sync(other.unwrap(generated.encrypted, PERIOD))
 
 
 def test_data_key_of_another_configured_context_is_invalid(cloud: Cloud) -> None:
-    generated = cloud.keyring().generate(PERIOD)
+    generated = run_sync(cloud.keyring().generate(PERIOD))
     other = KMSKeyring(
         cloud.kms,
         key_id=cloud.key,
@@ -117,78 +118,78 @@ def test_data_key_of_another_configured_context_is_invalid(cloud: Cloud) -> None
         encryption_context={"stage": "prod"},
     )
     with pytest.raises(InvalidRecord):
-        other.unwrap(generated.encrypted, PERIOD)
+        run_sync(other.unwrap(generated.encrypted, PERIOD))
 
 
 @pytest.mark.parametrize("blob", [b"forged", b"\x00" * 6144])
 def test_forged_blob_is_invalid(cloud: Cloud, blob: bytes) -> None:
     with pytest.raises(InvalidRecord):
-        cloud.keyring().unwrap(blob, PERIOD)
+        run_sync(cloud.keyring().unwrap(blob, PERIOD))
 
 
 def test_flipped_bit_is_invalid(cloud: Cloud) -> None:
-    blob = bytearray(cloud.keyring().generate(PERIOD).encrypted)
+    blob = bytearray(run_sync(cloud.keyring().generate(PERIOD)).encrypted)
     blob[-1] ^= 1
     with pytest.raises(InvalidRecord):
-        cloud.keyring().unwrap(bytes(blob), PERIOD)
+        run_sync(cloud.keyring().unwrap(bytes(blob), PERIOD))
 
 
 def test_data_key_of_a_previous_kms_key_is_unwrapped_by_it(cloud: Cloud) -> None:
-    generated = cloud.keyring(cloud.old_key).generate(PERIOD)
-    unwrapped = cloud.keyring(cloud.key, cloud.foreign_key, cloud.old_key).unwrap(
+    generated = run_sync(cloud.keyring(cloud.old_key).generate(PERIOD))
+    unwrapped = run_sync(cloud.keyring(cloud.key, cloud.foreign_key, cloud.old_key).unwrap(
         generated.encrypted, PERIOD
-    )
+    ))
     assert unwrapped == generated
     assert unwrapped.kms_key_id == cloud.old_key
     assert cloud.calls() == ["generate_data_key", *["decrypt"] * 3]
 
 
 def test_data_key_of_none_of_the_kms_keys_cannot_be_told(cloud: Cloud) -> None:
-    generated = cloud.keyring(cloud.foreign_key).generate(PERIOD)
+    generated = run_sync(cloud.keyring(cloud.foreign_key).generate(PERIOD))
     with pytest.raises(KMSUnavailable, match=r"^None of the configured KMS keys") as caught:
-        cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD)
+        run_sync(cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD))
     assert caught.value.refused_key is None
     assert cloud.calls() == ["generate_data_key", "decrypt", "decrypt"]
 
 
 def test_current_kms_key_is_not_asked_twice_when_listed_among_the_previous(cloud: Cloud) -> None:
-    generated = cloud.keyring(cloud.foreign_key).generate(PERIOD)
+    generated = run_sync(cloud.keyring(cloud.foreign_key).generate(PERIOD))
     with pytest.raises(IncorrectKey):
-        cloud.keyring(cloud.key, cloud.key).unwrap(generated.encrypted, PERIOD)
+        run_sync(cloud.keyring(cloud.key, cloud.key).unwrap(generated.encrypted, PERIOD))
     assert cloud.calls() == ["generate_data_key", "decrypt"]
 
 
 def test_refusing_kms_key_is_named_and_ends_the_search(cloud: Cloud) -> None:
-    generated = cloud.keyring(cloud.old_key).generate(PERIOD)
+    generated = run_sync(cloud.keyring(cloud.old_key).generate(PERIOD))
     cloud.refuse(cloud.key)
     with pytest.raises(KMSUnavailable) as caught:
-        cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD)
+        run_sync(cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD))
     assert caught.value.refused_key == cloud.key
     assert cloud.calls() == ["generate_data_key", "decrypt"]
 
 
 def test_refusing_previous_kms_key_is_named(cloud: Cloud) -> None:
-    generated = cloud.keyring(cloud.old_key).generate(PERIOD)
+    generated = run_sync(cloud.keyring(cloud.old_key).generate(PERIOD))
     cloud.refuse(cloud.old_key)
     with pytest.raises(KMSUnavailable) as caught:
-        cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD)
+        run_sync(cloud.keyring(cloud.key, cloud.old_key).unwrap(generated.encrypted, PERIOD))
     assert caught.value.refused_key == cloud.old_key
 
 
 def test_refusing_previous_kms_key_stands_in_the_way_of_no_other(cloud: Cloud) -> None:
-    generated = cloud.keyring(cloud.foreign_key).generate(PERIOD)
+    generated = run_sync(cloud.keyring(cloud.foreign_key).generate(PERIOD))
     cloud.refuse(cloud.old_key)
     keyring = cloud.keyring(cloud.key, cloud.old_key, cloud.foreign_key)
-    assert keyring.unwrap(generated.encrypted, PERIOD) == generated
+    assert run_sync(keyring.unwrap(generated.encrypted, PERIOD)) == generated
 
 
 def test_refusing_previous_kms_key_is_named_when_no_other_unwraps(cloud: Cloud) -> None:
-    generated = cloud.keyring(cloud.old_key).generate(PERIOD)
+    generated = run_sync(cloud.keyring(cloud.old_key).generate(PERIOD))
     cloud.refuse(cloud.old_key)
     with pytest.raises(KMSUnavailable) as caught:
-        cloud.keyring(cloud.key, cloud.old_key, cloud.foreign_key).unwrap(
+        run_sync(cloud.keyring(cloud.key, cloud.old_key, cloud.foreign_key).unwrap(
             generated.encrypted, PERIOD
-        )
+        ))
     assert caught.value.refused_key == cloud.old_key
     assert cloud.calls() == ["generate_data_key", *["decrypt"] * 3]
 
@@ -196,14 +197,14 @@ def test_refusing_previous_kms_key_is_named_when_no_other_unwraps(cloud: Cloud) 
 def test_refusing_kms_key_generates_nothing(cloud: Cloud) -> None:
     cloud.refuse(cloud.key)
     with pytest.raises(KMSUnavailable) as caught:
-        cloud.keyring().generate(PERIOD)
+        run_sync(cloud.keyring().generate(PERIOD))
     assert caught.value.refused_key == cloud.key
 
 
 def test_unknown_kms_key_refuses(cloud: Cloud) -> None:
     unknown = cloud.key[:-4] + "beef"
     with pytest.raises(KMSUnavailable) as caught:
-        cloud.keyring(unknown).generate(PERIOD)
+        run_sync(cloud.keyring(unknown).generate(PERIOD))
     assert caught.value.refused_key == unknown
 
 
@@ -212,7 +213,7 @@ def test_unknown_kms_key_refuses(cloud: Cloud) -> None:
 
 def test_context_holds_our_three_names_and_the_configured_ones() -> None:
     kms = FakeKMS()
-    kms_keyring(kms, stage="prod").generate(PERIOD)
+    run_sync(kms_keyring(kms, stage="prod").generate(PERIOD))
     assert kms.calls[0].context == {
         "purpose": "sessions_kms",
         "namespace": "django",
@@ -231,12 +232,12 @@ def test_configured_context_cannot_take_our_names() -> None:
 def test_answer_that_is_not_whole_or_not_honest_cannot_be_told(state: State) -> None:
     kms = FakeKMS()
     keyring = kms_keyring(kms)
-    generated = keyring.generate(PERIOD)
+    generated = run_sync(keyring.generate(PERIOD))
     kms.set_state(state)
     with pytest.raises(KMSUnavailable) as generating:
-        keyring.generate(PERIOD)
+        run_sync(keyring.generate(PERIOD))
     with pytest.raises(KMSUnavailable) as unwrapping:
-        keyring.unwrap(generated.encrypted, PERIOD)
+        run_sync(keyring.unwrap(generated.encrypted, PERIOD))
     assert generating.value.refused_key is unwrapping.value.refused_key is None
 
 
@@ -253,10 +254,10 @@ def test_generated_blob_has_1_to_6144_bytes(size: int, accepted: bool) -> None:
 
     keyring = kms_keyring(OtherSize())
     if accepted:
-        assert len(keyring.generate(PERIOD).encrypted) == size
+        assert len(run_sync(keyring.generate(PERIOD)).encrypted) == size
     else:
         with pytest.raises(KMSUnavailable):
-            keyring.generate(PERIOD)
+            run_sync(keyring.generate(PERIOD))
 
 
 @each_size
@@ -267,14 +268,14 @@ def test_rewrapped_blob_has_1_to_6144_bytes(size: int, accepted: bool) -> None:
 
     keyring = kms_keyring(OtherSize(), decrypt_key_ids=(OLD_KEY,))
     if accepted:
-        assert keyring.rewrap(b"wrapped", PERIOD) == bytes(size)
+        assert run_sync(keyring.rewrap(b"wrapped", PERIOD)) == bytes(size)
     else:
         with pytest.raises(KMSUnavailable):
-            keyring.rewrap(b"wrapped", PERIOD)
+            run_sync(keyring.rewrap(b"wrapped", PERIOD))
 
 
 def test_repr_shows_neither_plaintext_nor_blob() -> None:
-    key = kms_keyring(FakeKMS()).generate(PERIOD)
+    key = run_sync(kms_keyring(FakeKMS()).generate(PERIOD))
     assert repr(key.plaintext)[2:-1] not in repr(key)
     assert repr(key) == f"DataKey(period={PERIOD}, kms_key_id='{KEY}')"
 
@@ -283,7 +284,7 @@ def test_repr_shows_neither_plaintext_nor_blob() -> None:
 def test_frames_with_data_keys_are_hidden(ask: str) -> None:
     kms = FakeKMS()
     ours = kms_keyring(kms)
-    encrypted = ours.generate(PERIOD).encrypted
+    encrypted = run_sync(ours.generate(PERIOD)).encrypted
     kms.set_state(State.REFUSING)
     asked = {"generate": (PERIOD,), "unwrap": (encrypted, PERIOD)}[ask]
     assert shown_frames(lambda: getattr(ours, ask)(*asked), keyring_module) == set()

@@ -29,6 +29,7 @@ from tests.sessions_kms.support.fleet import (
     put_clock,
 )
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 NEXT = PERIOD + DAY
 
@@ -79,7 +80,7 @@ def test_next_key_is_not_evicted_before_its_period(process: Process) -> None:
     process.generate(PERIOD)
     process.run_jobs()
     for _ in range(20):
-        key = kms_keyring(process.kms).generate(PERIOD - DAY)
+        key = run_sync(kms_keyring(process.kms).generate(PERIOD - DAY))
         process.unwrap(key.encrypted, PERIOD - DAY)
     before = len(process.kms.calls)
     put_clock(process, NEXT)
@@ -156,7 +157,7 @@ def test_a_week_of_steady_writing_asks_in_line_only_once() -> None:
 def test_process_on_its_own_key_returns_to_the_shared_one_once_it_is_mended(
     process: Process,
 ) -> None:
-    foreign = kms_keyring(process.kms, key_id=FOREIGN_KEY).generate(PERIOD)
+    foreign = run_sync(kms_keyring(process.kms, key_id=FOREIGN_KEY).generate(PERIOD))
     process.table.keys[PERIOD] = PublishedKey(PERIOD, foreign.encrypted, NOW, NOW + DAY)
     own = process.generate(PERIOD)
     assert own.period == 0
@@ -165,7 +166,7 @@ def test_process_on_its_own_key_returns_to_the_shared_one_once_it_is_mended(
         assert process.generate(PERIOD) == own
         assert process.unwrap(own.encrypted, 0) == own
     assert len(process.kms.calls) == calls
-    mended = kms_keyring(process.kms).generate(PERIOD)
+    mended = run_sync(kms_keyring(process.kms).generate(PERIOD))
     process.table.keys[PERIOD] = PublishedKey(PERIOD, mended.encrypted, NOW, NOW + DAY)
     process.clock.advance(RENEWAL_AGE)
     assert process.generate(PERIOD) == own
@@ -176,10 +177,10 @@ def test_process_on_its_own_key_returns_to_the_shared_one_once_it_is_mended(
 
 def test_rewrapped_item_is_adopted_at_the_next_renewal(process: Process) -> None:
     process = Process(key_id=KEY)
-    old = kms_keyring(process.kms, key_id=OLD_KEY).generate(PERIOD)
+    old = run_sync(kms_keyring(process.kms, key_id=OLD_KEY).generate(PERIOD))
     process.table.keys[PERIOD] = PublishedKey(PERIOD, old.encrypted, NOW, NOW + DAY)
     assert process.generate(PERIOD) == old
-    rewrapped = kms_keyring(process.kms).generate(PERIOD)
+    rewrapped = run_sync(kms_keyring(process.kms).generate(PERIOD))
     process.table.keys[PERIOD] = PublishedKey(PERIOD, rewrapped.encrypted, NOW, NOW + DAY)
     process.clock.advance(MAX_AGE)
     assert process.generate(PERIOD) == rewrapped
@@ -229,4 +230,4 @@ def test_fleet_of_one_constructed_with_defaults_works() -> None:
     cache = CachingKeyringSteps(
         direct.steps, context=direct.context, max_age=300, max_stale=3600, period_length=DAY
     )
-    assert Keyring(cache).generate(PERIOD).period == PERIOD
+    assert run_sync(Keyring(cache).generate(PERIOD)).period == PERIOD

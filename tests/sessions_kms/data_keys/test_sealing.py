@@ -26,6 +26,7 @@ from tests.sessions_kms.support.fleet import (
     kms_keyring,
     put_clock,
 )
+from sessions_kms.concurrency.steps import run_sync
 
 NEXT = PERIOD + DAY
 
@@ -81,7 +82,7 @@ def test_key_read_all_the_time_is_renewed_through_the_table_all_the_same(process
     key = process.generate(PERIOD)
     process.clock.advance(MAX_AGE)
     process.unwrap(key.encrypted, PERIOD)
-    mended = kms_keyring(process.kms).generate(PERIOD)
+    mended = run_sync(kms_keyring(process.kms).generate(PERIOD))
     process.table.keys[PERIOD] = PublishedKey(PERIOD, mended.encrypted, NOW, NOW + DAY)
     assert process.generate(PERIOD) == mended
 

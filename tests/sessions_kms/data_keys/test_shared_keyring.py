@@ -20,6 +20,7 @@ from tests.sessions_kms.support.fakes import (
 )
 from tests.sessions_kms.support.fleet import DAY, NOW, PERIOD, kms_keyring
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 
 @pytest.fixture
@@ -42,34 +43,34 @@ def plant(table: FakeDataKeyTable, encrypted: bytes) -> PublishedKey:
 
 
 def test_first_one_publishes_what_it_generated(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    key = shared(kms_keyring(kms), table, NOW + 0.9).generate(PERIOD)
+    key = run_sync(shared(kms_keyring(kms), table, NOW + 0.9).generate(PERIOD))
     assert table.keys == {PERIOD: PublishedKey(PERIOD, key.encrypted, NOW, PERIOD + 2 * DAY)}
     assert key.period == PERIOD
     assert kms.count("generate_data_key") == len(kms.calls) == 1
 
 
 def test_next_one_adopts_the_published_data_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    first = shared(kms_keyring(kms), table).generate(PERIOD)
-    assert shared(kms_keyring(kms), table).generate(PERIOD) == first
+    first = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+    assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)) == first
     assert (kms.count("generate_data_key"), kms.count("decrypt")) == (1, 1)
 
 
 def test_skewed_clocks_share_all_the_same(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    first = shared(kms_keyring(kms), table, NOW + 290).generate(PERIOD)
-    assert shared(kms_keyring(kms), table, NOW - 290).generate(PERIOD) == first
+    first = run_sync(shared(kms_keyring(kms), table, NOW + 290).generate(PERIOD))
+    assert run_sync(shared(kms_keyring(kms), table, NOW - 290).generate(PERIOD)) == first
 
 
 def test_loser_of_the_race_adopts_and_discards_its_own(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
-    winner = kms_keyring(kms).generate(PERIOD)
+    winner = run_sync(kms_keyring(kms).generate(PERIOD))
     table.before_put = lambda _: plant(table, winner.encrypted)
-    assert shared(kms_keyring(kms), table).generate(PERIOD) == winner
+    assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)) == winner
     assert table.puts == 0
 
 
 def test_racing_threads_publish_one_data_key(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    keys = together(16, lambda _: shared(kms_keyring(kms), table).generate(PERIOD))
+    keys = together(16, lambda _: run_sync(shared(kms_keyring(kms), table).generate(PERIOD)))
     assert set(keys) == {keys[0]}
     assert table.puts == 1
 
@@ -82,9 +83,9 @@ def test_crash_between_generating_and_publishing_leaves_no_trace(
 
     table.before_put = crash
     with pytest.raises(SystemExit):
-        shared(kms_keyring(kms), table).generate(PERIOD)
+        run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     table.before_put = lambda _: None
-    key = shared(kms_keyring(kms), table).generate(PERIOD)
+    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
 
 
@@ -92,7 +93,7 @@ def test_lost_answer_of_a_publish_is_recognised_without_unwrapping(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
     table.losing_answers = True
-    key = shared(kms_keyring(kms), table).generate(PERIOD)
+    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert kms.count("decrypt") == 0
 
@@ -104,16 +105,16 @@ def test_item_deleted_after_the_lost_race_leaves_ours_to_serve(
         def publish(self, key: PublishedKey) -> bool:
             return False
 
-    key = shared(kms_keyring(kms), Vanishing()).generate(PERIOD)
+    key = run_sync(shared(kms_keyring(kms), Vanishing()).generate(PERIOD))
     assert key.period == PERIOD
     assert len(kms.calls) == 1
 
 
 def test_item_under_a_previous_kms_key_is_adopted(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    old = kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD)
+    old = run_sync(kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD))
     plant(table, old.encrypted)
     moved = kms_keyring(kms, decrypt_key_ids=(OLD_KEY,))
-    assert shared(moved, table).generate(PERIOD) == old
+    assert run_sync(shared(moved, table).generate(PERIOD)) == old
     assert table.puts == 0
 
 
@@ -121,9 +122,9 @@ def test_item_under_a_previous_kms_key_is_adopted(kms: FakeKMS, table: FakeDataK
 def test_invalid_blob_is_replaced_and_raises_an_alarm(
     kms: FakeKMS, table: FakeDataKeyTable, planted: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stale = kms_keyring(kms).generate(PERIOD - DAY).encrypted
+    stale = run_sync(kms_keyring(kms).generate(PERIOD - DAY)).encrypted
     plant(table, stale if planted == "stale" else b"forged")
-    key = shared(kms_keyring(kms), table).generate(PERIOD)
+    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert key.period == PERIOD
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert [(r.name, r.levelno) for r in caplog.records] == [
@@ -138,16 +139,16 @@ def test_loser_of_a_replacement_adopts_what_replaced_it(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
     plant(table, b"forged")
-    winner = kms_keyring(kms).generate(PERIOD)
+    winner = run_sync(kms_keyring(kms).generate(PERIOD))
     table.before_put = lambda _: plant(table, winner.encrypted)
-    assert shared(kms_keyring(kms), table).generate(PERIOD) == winner
+    assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)) == winner
     assert table.keys[PERIOD].encrypted == winner.encrypted
 
 
 def test_lost_answer_of_a_replacement_is_recognised(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     plant(table, b"forged")
     table.losing_answers = True
-    key = shared(kms_keyring(kms), table).generate(PERIOD)
+    key = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert table.keys[PERIOD].encrypted == key.encrypted
     assert kms.count("decrypt") == 1
 
@@ -157,7 +158,7 @@ def test_loser_of_a_replacement_by_another_invalid_blob_uses_its_own(
 ) -> None:
     plant(table, b"forged")
     table.before_put = lambda _: plant(table, b"forged again")
-    assert shared(kms_keyring(kms), table).generate(PERIOD).period == 0
+    assert run_sync(shared(kms_keyring(kms), table).generate(PERIOD)).period == 0
     assert table.keys[PERIOD].encrypted == b"forged again"
 
 
@@ -166,9 +167,9 @@ def assert_own(
 ) -> None:
     """Assert that writing goes on with a data key of its own, and that the item stays."""
     before = dict(table.keys)
-    key = shared(keyring, table).generate(PERIOD)
+    key = run_sync(shared(keyring, table).generate(PERIOD))
     assert (key.period, key.kms_key_id) == (0, KEY)
-    assert keyring.unwrap(key.encrypted, 0) == key
+    assert run_sync(keyring.unwrap(key.encrypted, 0)) == key
     assert table.keys == before
     assert [(r.name, r.levelno) for r in caplog.records] == [
         ("sessions_kms.data_keys.shared_keyring", logging.ERROR)
@@ -180,14 +181,14 @@ def assert_own(
 def test_item_under_a_foreign_kms_key_does_not_stop_writing(
     kms: FakeKMS, table: FakeDataKeyTable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plant(table, kms_keyring(kms, key_id=FOREIGN_KEY).generate(PERIOD).encrypted)
+    plant(table, run_sync(kms_keyring(kms, key_id=FOREIGN_KEY).generate(PERIOD)).encrypted)
     assert_own(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table, caplog)
 
 
 def test_item_refused_by_a_previous_kms_key_does_not_stop_writing(
     kms: FakeKMS, table: FakeDataKeyTable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plant(table, kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD).encrypted)
+    plant(table, run_sync(kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD)).encrypted)
     kms.set_state(State.REFUSING, OLD_KEY)
     assert_own(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table, caplog)
 
@@ -202,11 +203,11 @@ def test_malformed_item_does_not_stop_writing(
 def test_mended_item_is_adopted_again(kms: FakeKMS, table: FakeDataKeyTable) -> None:
     keyring = shared(kms_keyring(kms), table)
     table.malformed.add(PERIOD)
-    assert keyring.generate(PERIOD).period == 0
+    assert run_sync(keyring.generate(PERIOD)).period == 0
     table.malformed.clear()
-    mended = kms_keyring(kms).generate(PERIOD)
+    mended = run_sync(kms_keyring(kms).generate(PERIOD))
     plant(table, mended.encrypted)
-    assert keyring.generate(PERIOD) == mended
+    assert run_sync(keyring.generate(PERIOD)) == mended
 
 
 @pytest.mark.parametrize("published", [True, False])
@@ -214,10 +215,10 @@ def test_refusing_current_kms_key_stops_writing(
     kms: FakeKMS, table: FakeDataKeyTable, published: bool
 ) -> None:
     if published:
-        plant(table, kms_keyring(kms).generate(PERIOD).encrypted)
+        plant(table, run_sync(kms_keyring(kms).generate(PERIOD)).encrypted)
     kms.set_state(State.REFUSING, KEY)
     with pytest.raises(KMSUnavailable) as caught:
-        shared(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table).generate(PERIOD)
+        run_sync(shared(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table).generate(PERIOD))
     assert caught.value.refused_key == KEY
 
 
@@ -227,20 +228,20 @@ def test_kms_that_gives_no_whole_answer_raises_and_leaves_the_item(
     kms: FakeKMS, table: FakeDataKeyTable, state: State, published: bool
 ) -> None:
     if published:
-        plant(table, kms_keyring(kms).generate(PERIOD).encrypted)
+        plant(table, run_sync(kms_keyring(kms).generate(PERIOD)).encrypted)
     before = dict(table.keys)
     kms.set_state(state)
     with pytest.raises(KMSUnavailable) as caught:
-        shared(kms_keyring(kms), table).generate(PERIOD)
+        run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert caught.value.refused_key is None
     assert table.keys == before
 
 
 def test_previous_kms_key_out_of_reach_raises(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    plant(table, kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD).encrypted)
+    plant(table, run_sync(kms_keyring(kms, key_id=OLD_KEY).generate(PERIOD)).encrypted)
     kms.set_state(State.UNREACHABLE, OLD_KEY)
     with pytest.raises(KMSUnavailable) as caught:
-        shared(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table).generate(PERIOD)
+        run_sync(shared(kms_keyring(kms, decrypt_key_ids=(OLD_KEY,)), table).generate(PERIOD))
     assert caught.value.refused_key is None
 
 
@@ -249,7 +250,7 @@ def test_table_out_of_reach_raises_before_kms_is_asked(
 ) -> None:
     table.reachable = False
     with pytest.raises(TableUnavailable):
-        shared(kms_keyring(kms), table).generate(PERIOD)
+        run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
     assert kms.calls == []
 
 
@@ -258,7 +259,7 @@ def test_period_zero_is_a_new_data_key_each_time_and_never_published(
 ) -> None:
     table.reachable = False
     keyring = shared(kms_keyring(kms), table)
-    keys = [keyring.generate(0) for _ in range(3)]
+    keys = [run_sync(keyring.generate(0)) for _ in range(3)]
     assert len({key.plaintext for key in keys}) == 3
     assert {key.period for key in keys} == {0}
 
@@ -266,12 +267,12 @@ def test_period_zero_is_a_new_data_key_each_time_and_never_published(
 def test_published_key_of_a_past_period_is_unwrapped_without_the_table(
     kms: FakeKMS, table: FakeDataKeyTable
 ) -> None:
-    key = kms_keyring(kms).generate(PERIOD - DAY)
+    key = run_sync(kms_keyring(kms).generate(PERIOD - DAY))
     table.reachable = False
-    assert shared(kms_keyring(kms), table).unwrap(key.encrypted, PERIOD - DAY) == key
+    assert run_sync(shared(kms_keyring(kms), table).unwrap(key.encrypted, PERIOD - DAY)) == key
 
 
 def test_two_settings_of_the_context_do_not_share(kms: FakeKMS, table: FakeDataKeyTable) -> None:
-    ours = shared(kms_keyring(kms), table).generate(PERIOD)
-    theirs = shared(kms_keyring(kms, stage="prod"), table).generate(PERIOD)
+    ours = run_sync(shared(kms_keyring(kms), table).generate(PERIOD))
+    theirs = run_sync(shared(kms_keyring(kms, stage="prod"), table).generate(PERIOD))
     assert dataclasses.replace(theirs, encrypted=b"") != dataclasses.replace(ours, encrypted=b"")

@@ -10,6 +10,7 @@ from tests.sessions_kms.format.test_vectors import services_of
 from tests.sessions_kms.support import reference_format
 from tests.vectors.telling import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load
+from sessions_kms.concurrency.steps import run_sync
 
 PATHS = sorted((FOLDER / NAME).glob("*.json"))
 every_vector = pytest.mark.parametrize("name", [path.stem for path in PATHS])
@@ -30,7 +31,7 @@ def test_package_tells_exactly_the_words(name: str) -> None:
     content, vector = content_of(name), vector_of(name)
     words = content["expected"].get("words", {})
     if vector.item["id"]["S"] == about.id_of(services_of(vector), content["sessionId"]):
-        assert about.About(services_of(vector)).read(content["sessionId"]) == words
+        assert run_sync(about.About(services_of(vector)).read(content["sessionId"])) == words
     else:
         assert content["expected"] == {"outcome": "none"}
 

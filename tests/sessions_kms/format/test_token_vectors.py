@@ -13,6 +13,7 @@ from tests.sessions_kms.support import reference_format
 from tests.sessions_kms.support.reference_format import CannotTell, Invalid, NoSession
 from tests.vectors.opening import FOLDER as NAME
 from tests.vectors.vector import FOLDER, Vector, load
+from sessions_kms.concurrency.steps import run_sync
 
 PATHS = sorted((FOLDER / NAME).glob("*.json"))
 every_vector = pytest.mark.parametrize("name", [path.stem for path in PATHS])
@@ -38,13 +39,13 @@ def opened(content: dict[str, Any], vector: Vector) -> dict[str, Any]:
     tokens = Tokens(services_of(vector))
     try:
         if is_answer(vector):
-            answer = tokens.answer(content["token"])
+            answer = run_sync(tokens.answer(content["token"]))
             return (
                 {"outcome": "none"}
                 if answer is None
                 else {"outcome": "answer", "content": json.loads(answer)}
             )
-        found = tokens.find(content["token"])
+        found = run_sync(tokens.find(content["token"]))
     except StoreUnavailable:
         return {"outcome": "cannot tell"}
     if isinstance(found, SealedToken):

@@ -18,6 +18,7 @@ from sessions_kms.operations.purging import Clearing
 from sessions_kms.operations.rewrapping import Rewrapping
 from sessions_kms.services import Services, id_of, services
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 pytestmark = pytest.mark.parametrize("make_stack", ["fake", "servers"], indirect=True)
 
@@ -48,7 +49,7 @@ def test_tombstone_says_when_and_not_where_or_whose(stack: Stack, moved: tuple[s
 
 def test_sessions_of_a_user_are_those_that_live_on(moved: tuple[str, str]) -> None:
     old, new = moved
-    assert [each.id for each in Inspection(services()).of_user("7").rows] == [id_of(new)]
+    assert [each.id for each in run_sync(Inspection(services()).of_user("7")).rows] == [id_of(new)]
     assert not ending.end_session(services(), id_of(old), user_id="7")
     assert ending.end_sessions_of(services(), "7") == 1
     with pytest.raises(SessionMoved):
@@ -80,7 +81,7 @@ def test_session_that_moves_while_it_is_ended_is_not_told_as_ended(
 
 
 def test_it_has_no_head_and_is_no_fault(stack: Stack, moved: tuple[str, str]) -> None:
-    assert stack.services.session_items.head(id_of(moved[0])) is None
+    assert run_sync(stack.services.session_items.head(id_of(moved[0]))) is None
 
 
 def test_its_time_is_over_only_if_the_last_answer_says_so_too(stack: Stack) -> None:
@@ -100,7 +101,7 @@ def test_admin_lists_and_ends_none(moved: tuple[str, str]) -> None:
     old, new = moved
     inspection = Inspection(services())
     assert [row.id for row in inspection.whole_table().rows] == [id_of(new)]
-    assert inspection.find(id_of(old)) is None
+    assert run_sync(inspection.find(id_of(old))) is None
     assert not inspection.end(id_of(old))
     with pytest.raises(SessionMoved):
         SessionStore(old).load()
@@ -120,11 +121,11 @@ def test_clearing_deletes_it_when_its_time_is_over(stack: Stack, moved: tuple[st
 def test_rewrapping_and_the_doctors_sample_pass_it_over(moved: tuple[str, str]) -> None:
     keyring: Any = None  # No data key is found that would be asked about.
     holders = [
-        Rewrapping(services(), keyring)._holder(item) for item in services().table.scan().items
+        Rewrapping(services(), keyring)._holder(item) for item in run_sync(services().table.scan()).items
     ]
     assert id_of(moved[0]) not in [holder.item_id for holder in holders if holder]
     seen = sample.Sample()
-    for item in services().table.scan(whole=True).items:
+    for item in run_sync(services().table.scan(whole=True)).items:
         if "#" not in item["id"]["S"]:
             sample._add(seen, item)
     assert (len(seen.records), seen.foreign) == (1, 0)

@@ -25,6 +25,7 @@ from tests.sessions_kms.support.stacks import FAKE_KEY, install
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.vectors import generate
 from tests.vectors.vector import FOLDER, NAMES, Vector, from_dynamodb_json, load
+from sessions_kms.concurrency.steps import run_sync
 
 DOCUMENT = ROOT / "docs" / "format.md"
 SECURITY_LOG = "django.security.SuspiciousSession"
@@ -128,9 +129,9 @@ def test_package_refuses_with_the_reason(name: str) -> None:
 
 def opened_by_package(vector: Vector) -> bytes:
     services = services_of(vector)
-    record = services.session_items.get(session_id(vector.namespace, vector.session_key))
+    record = run_sync(services.session_items.get(session_id(vector.namespace, vector.session_key)))
     assert record is not None
-    plaintext = Sealing(services).open(record, vector.session_key)
+    plaintext = run_sync(Sealing(services).open(record, vector.session_key))
     codec_of(SessionStore().serializer).loads(plaintext)
     return plaintext
 

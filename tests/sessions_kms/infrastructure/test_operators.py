@@ -27,6 +27,7 @@ from tests.sessions_kms.support.deployed import Deployed, deploying
 from tests.sessions_kms.support.iam import ACCOUNT, Enforcement
 from tests.sessions_kms.support.stacks import REGION, install
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 DOCS = ROOT / "docs" / "aws.md"
 DAY = 24 * 3600
@@ -101,8 +102,8 @@ def test_admin_of_django_needs_scan_beside_the_policy_of_web_and_nothing_else(
         session.save()
     inspection = Inspection(services.services())
     assert len(inspection.whole_table().rows) == 3
-    one, _ = inspection.of_user("7").rows
-    assert inspection.find(one.id) is not None
+    one, _ = run_sync(inspection.of_user("7")).rows
+    assert run_sync(inspection.find(one.id)) is not None
     assert inspection.end(one.id)
     assert ending.end_sessions_of(services.services(), "7") == 1
     assert ending.end_before(services.services(), int(clock()))

@@ -23,6 +23,7 @@ from tests.sessions_kms.support.deployed import Deployed, deploying, printed
 from tests.sessions_kms.support.iam import Enforcement, Request, some
 from tests.sessions_kms.support.stacks import FAKE_KEY
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 DOCS = ROOT / "docs" / "aws.md"
 WEB = {
@@ -70,8 +71,8 @@ def use_the_site(number: int = 7) -> None:
     user.update({"_auth_user_id": person, "_links": [link], "_about": {"browser": "Firefox"}})
     user.save()
     user.cycle_key()
-    assert len(Inspection(services.services()).of_user(person).rows) == 1
-    assert Inspection(services.services()).count_of_user(person).number == 1
+    assert len(run_sync(Inspection(services.services()).of_user(person)).rows) == 1
+    assert run_sync(Inspection(services.services()).count_of_user(person)).number == 1
     assert ending.end_linked(services.services(), link) == 1
     user["late"] = 1
     with pytest.raises(UpdateError):
@@ -80,9 +81,9 @@ def use_the_site(number: int = 7) -> None:
     other.save()
     assert ending.end_sessions_of(services.services(), somebody) == 1
     leases, secret = Leases(services.services()), secrets.token_hex()
-    assert leases.claim(secret, "me", seconds=10).held
-    assert leases.complete(secret, "me", b"done", keep=60)
-    assert leases.claim(secret, "you", seconds=10).result == b"done"
+    assert run_sync(leases.claim(secret, "me", seconds=10)).held
+    assert run_sync(leases.complete(secret, "me", b"done", keep=60))
+    assert run_sync(leases.claim(secret, "you", seconds=10)).result == b"done"
     use_tokens()
     services.services().probe()
 
@@ -91,12 +92,12 @@ def use_tokens() -> None:
     """Spend a token for another, and then that one, as clients of a grant do."""
     tokens, ttl = Tokens(services.services()), int(services.services().clock()) + 60
     first, second = (f"gwr_{secrets.token_hex(16)}" for _ in range(2))
-    tokens.begin(NewToken(first, b"opens", ttl))
+    run_sync(tokens.begin(NewToken(first, b"opens", ttl)))
     for spent, successors, forgotten in (
         (first, [NewToken(second, b"opens", ttl)], None),
         (second, [], tokens.id_of(first)),
     ):
-        found = tokens.find(spent)
+        found = run_sync(tokens.find(spent))
         assert isinstance(found, SealedToken)
         spending = Exchange(
             expected=found.stamp,
@@ -106,9 +107,9 @@ def use_tokens() -> None:
             successors=successors,
             forgotten=forgotten,
         )
-        assert tokens.exchange(spending)
-    assert tokens.answer(first) is None
-    assert tokens.forget(tokens.id_of(second))
+        assert run_sync(tokens.exchange(spending))
+    assert run_sync(tokens.answer(first)) is None
+    assert run_sync(tokens.forget(tokens.id_of(second)))
 
 
 def test_site_needs_all_of_its_policy_and_nothing_else(
@@ -153,7 +154,7 @@ def test_site_may_not_look_through_the_table(
 ) -> None:
     enforced, wired = deployed.serve_as("web", clock, **config)
     with pytest.raises(TableUnavailable):
-        wired.table.scan()
+        run_sync(wired.table.scan())
     assert enforced.denied == {"dynamodb:Scan"}
 
 

@@ -26,6 +26,7 @@ from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import install, table_over
 from tests.sessions_kms.support.wire import Wire, WiredKMS
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 NEVER = -(10**9)
 DISTURBED_FOR = 60  # seconds for which the last failure may still be felt (back-offs, not-before)
@@ -155,7 +156,7 @@ class World:
         kms.calls, self.wire.calls, self.wire._faults = [], [], {}
         kms.set_state(State.ENABLED)
         try:
-            return self._kms_keyring().unwrap(record.encrypted_key, record.key_period).plaintext
+            return run_sync(self._kms_keyring().unwrap(record.encrypted_key, record.key_period)).plaintext
         finally:
             kms.set_state(self.state)
             kms.calls, self.wire.calls, self.wire._faults = asked, calls, faults

@@ -20,6 +20,7 @@ from tests.sessions_kms.support.commands import Run, run
 from tests.sessions_kms.support.memory_dynamodb import after
 from tests.sessions_kms.support.sessions import saved
 from tests.sessions_kms.support.stacks import Stack, install
+from sessions_kms.concurrency.steps import run_sync
 
 WEEK = 7 * 86_400
 
@@ -103,7 +104,7 @@ def test_outage_is_not_told_as_a_ttl_that_is_off(fake: Stack, arguments: list[st
 def test_force_deletes_what_has_expired_of_every_kind_and_nothing_else(stack: Stack) -> None:
     disable_ttl(stack)
     saved(), saved()
-    Leases(services.services()).claim("a" * 32, "holder", seconds=10)
+    run_sync(Leases(services.services()).claim("a" * 32, "holder", seconds=10))
     stack.put_item({"id": {"S": "not-before#django"}, "version": {"N": "1"},
                     "notBefore": {"N": "5"}, "ttl": {"N": "5"}})  # fmt: skip
     stack.put_item({"id": {"S": "of-somebody-else"}, "ttl": {"N": "5"}})

@@ -9,6 +9,7 @@ from tests.sessions_kms.support.commands import end, run
 from tests.sessions_kms.support.granted import granted
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 LONG = "dcr." + "x" * 700
 DOCUMENT = "https://claude.ai/client.json"
@@ -20,7 +21,7 @@ def browsers() -> SessionStore:
 
 
 def is_there(session_id: str) -> bool:
-    return Inspection(services()).find(session_id) is not None
+    return run_sync(Inspection(services()).find(session_id)) is not None
 
 
 def test_clients_are_listed_with_their_grants_and_people(stack: Stack) -> None:

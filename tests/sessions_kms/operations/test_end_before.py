@@ -17,6 +17,7 @@ from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 NOW = 1_800_000_000
@@ -59,10 +60,10 @@ def test_moment_to_come_is_refused(stack: Stack) -> None:
 @on_aws
 def test_another_process_obeys_within_30_seconds(stack: Stack) -> None:
     other = services.build(stack.config, clock=stack.clock)
-    assert other.not_before.moment() == 0
+    assert run_sync(other.not_before.moment()) == 0
     ending.end_before(services.services(), NOW)
     stack.clock.advance(30)
-    assert other.not_before.moment() == NOW
+    assert run_sync(other.not_before.moment()) == NOW
 
 
 def test_own_process_obeys_at_once(stack: Stack) -> None:
@@ -83,8 +84,8 @@ def test_named_moment_ends_no_session(stack: Stack) -> None:
     assert ending.end_before_of(services.services(), "google", NOW)
     assert lives(session)
     assert item(stack, "not-before#django#google")["notBefore"] == str(NOW)
-    assert services.services().not_before_of("google").moment() == NOW
-    assert services.services().not_before_of("github").moment() == 0
+    assert run_sync(services.services().not_before_of("google").moment()) == NOW
+    assert run_sync(services.services().not_before_of("github").moment()) == 0
 
 
 def test_unreadable_moment_is_told_and_not_overwritten(stack: Stack) -> None:
@@ -122,17 +123,17 @@ def test_named_moments_are_bounded_in_number(clock: FakeClock) -> None:
 
     named = NamedNotBefores(as_coroutine(read), clock=clock)
     for number in range(NAMES_MAX + 1):
-        named.of(f"p{number}").moment()
-    assert named.of(f"p{NAMES_MAX}").moment() == 5
+        run_sync(named.of(f"p{number}").moment())
+    assert run_sync(named.of(f"p{NAMES_MAX}").moment()) == 5
     assert len(asked) == NAMES_MAX + 1
-    named.of("p0").moment()
+    run_sync(named.of("p0").moment())
     assert len(asked) == NAMES_MAX + 2
 
 
 def test_held_moment_is_given_without_reading_while_it_is_fresh(clock: FakeClock) -> None:
     named = NamedNotBefores(as_coroutine(lambda _: 5), clock=clock)
     assert named.of("a").held() is None
-    named.of("a").moment()
+    run_sync(named.of("a").moment())
     assert named.of("a").held() == 5
     clock.advance(30)
     assert named.of("a").held() is None

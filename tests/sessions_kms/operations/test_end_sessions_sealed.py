@@ -12,6 +12,7 @@ from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.commands import end
 from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install, on_aws
+from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 PERIOD = NOW - NOW % 86_400
@@ -40,7 +41,7 @@ def test_what_is_sealed_under_the_old_key_while_the_command_waits_ends_too(
     stack = make_stack()
     saved()
     other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
-    other.sealing_key()
+    run_sync(other.sealing_key())
     late: list[SessionStore] = []
 
     def time_passes(seconds: float) -> None:
@@ -67,7 +68,7 @@ def test_what_an_idle_process_seals_after_the_end_of_the_period_ends_too(
     other = services.build(stack.config, clock=stack.clock, sleep=lambda _: None)
     other.keyring.steps._background = Background(None)  # type: ignore[attr-defined]  # Not in time.
     stack.clock.now = PERIOD + 86_400 - 100
-    other.sealing_key()
+    run_sync(other.sealing_key())
     stack.clock.advance(500)
     late: list[SessionStore] = []
 

@@ -13,6 +13,7 @@ from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.sessions import link_items, lives
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync, blocking
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
 
@@ -33,7 +34,7 @@ def test_nobody_has_no_sessions(stack: Stack) -> None:
 
 def test_one_session_is_ended_by_its_own_user_only(stack: Stack) -> None:
     session = signed_in("7")
-    [info] = Inspection(services()).of_user("7").rows
+    [info] = run_sync(Inspection(services()).of_user("7")).rows
     assert not ending.end_session(services(), info.id, user_id="8")
     assert not ending.end_session(services(), info.id, user_id="")
     assert lives(session)
@@ -44,7 +45,7 @@ def test_one_session_is_ended_by_its_own_user_only(stack: Stack) -> None:
 
 @pytest.mark.parametrize("forged", ["data-key#django#1", "not-before#django", "", "x" * 43])
 def test_other_items_cannot_be_ended_as_sessions(stack: Stack, forged: str) -> None:
-    stack.services.sealing_key()
+    run_sync(stack.services.sealing_key())
     before = stack.items()
     assert not ending.end_session(services(), forged, user_id="7")
     assert stack.items() == before
@@ -62,7 +63,7 @@ def test_session_that_the_index_shows_late_is_ended_too(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     early, late = signed_in("7"), signed_in("7")
-    owned, shown = fake.services.table.owned_ids, iter([1, 0, 2])
+    owned, shown = blocking(fake.services.table.owned_ids), iter([1, 0, 2])
 
     def lagging(owner: str) -> list[str]:
         return sorted(owned(owner))[: next(shown, 9)]
@@ -77,7 +78,7 @@ def test_ended_session_that_the_index_still_shows_is_counted_once(
     fake: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signed_in("7")
-    stale = fake.services.table.owned_ids("user#django#7")
+    stale = run_sync(fake.services.table.owned_ids("user#django#7"))
     monkeypatch.setattr(fake.services.table, "owned_ids", lambda owner: stale)
     assert ending.end_sessions_of(services(), "7") == 1
 

@@ -17,6 +17,7 @@ from sessions_kms.services import id_of
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.sessions import saved_id
 from tests.sessions_kms.support.stacks import Stack, fake_stack, install
+from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 DAY = 86400
@@ -93,12 +94,12 @@ def test_users_pages_go_on_where_an_item_was_deleted(stack: Stack, few_rows: Non
         made.insert(0, saved_id("7"))
         stack.clock.advance(1)
     saved_id("8")
-    first = Inspection(services.services()).of_user("7")
+    first = run_sync(Inspection(services.services()).of_user("7"))
     assert ids(first.rows) == made[:3]
     assert first.next is not None
     for each in made[1:3]:
         stack.delete_item(each)
-    rest = Inspection(services.services()).of_user("7", first.next)
+    rest = run_sync(Inspection(services.services()).of_user("7", first.next))
     assert (ids(rest.rows), rest.next) == (made[3:], None)
 
 
@@ -123,7 +124,7 @@ def test_page_of_sessions_is_one_call(fake: Stack) -> None:
     assert len(listing.rows) == ROWS
     assert calls.count("Scan") <= 2
     calls.clear()
-    assert len(Inspection(services.services()).of_user("7").rows) == OWNED_ROWS
+    assert len(run_sync(Inspection(services.services()).of_user("7")).rows) == OWNED_ROWS
     assert (calls.count("Query user"), calls.count("GetItem session")) == (1, OWNED_ROWS)
 
 
@@ -137,9 +138,9 @@ def test_what_is_no_live_session_is_not_shown(stack: Stack) -> None:
     live = saved_id("7")
     assert {expired, broken, future, live} <= set(stack.items())
     assert ids(Inspection(services.services()).whole_table().rows) == [live]
-    assert ids(Inspection(services.services()).of_user("7").rows) == [live]
+    assert ids(run_sync(Inspection(services.services()).of_user("7")).rows) == [live]
     assert [
-        Inspection(services.services()).find(each) is None for each in (expired, broken, live)
+        run_sync(Inspection(services.services()).find(each)) is None for each in (expired, broken, live)
     ] == [
         True,
         True,
@@ -157,7 +158,7 @@ def test_sessions_before_the_not_before_are_not_shown(make_stack: MakeStack) -> 
 def test_no_other_item_is_found(stack: Stack, given: str) -> None:
     saved_id()
     before = stack.items()
-    assert Inspection(services.services()).find(given) is None
+    assert run_sync(Inspection(services.services()).find(given)) is None
     assert not Inspection(services.services()).end(given)
     assert stack.items() == before
 
@@ -174,7 +175,7 @@ def test_forged_times_are_shown_as_the_latest(stack: Stack) -> None:
 @pytest.mark.parametrize("user_id", ["", "x" * 2000, "\ud800"])
 def test_user_that_no_session_can_name_has_none(stack: Stack, user_id: str) -> None:
     saved_id("7")
-    assert Inspection(services.services()).of_user(user_id) == inspection.Listing([])
+    assert run_sync(Inspection(services.services()).of_user(user_id)) == inspection.Listing([])
 
 
 def test_session_is_ended_once(stack: Stack) -> None:
@@ -207,7 +208,7 @@ def assert_hidden(stack: Stack, foreign: list[str]) -> None:
     assert set(foreign) < set(stack.items())
     assert sorted(ids(Inspection(services.services()).whole_table().rows)) == sorted(ours)
     for each in foreign:
-        assert Inspection(services.services()).find(each) is None
+        assert run_sync(Inspection(services.services()).find(each)) is None
         assert not Inspection(services.services()).end(each)
     assert set(foreign) < set(stack.items())
 
@@ -258,7 +259,7 @@ def test_session_in_doubt_is_not_ended(fake: Stack) -> None:
     with pytest.raises(KMSUnavailable):
         Inspection(services.services()).end(anonymous)
     with pytest.raises(KMSUnavailable):
-        Inspection(services.services()).find(anonymous)
+        run_sync(Inspection(services.services()).find(anonymous))
     assert anonymous in fake.items()
 
 
@@ -267,8 +268,8 @@ def test_unreachable_table_is_told(fake: Stack) -> None:
     fake.dynamodb.unavailable = True
     for look in (
         Inspection(services.services()).whole_table,
-        lambda: Inspection(services.services()).of_user("7"),
-        lambda: Inspection(services.services()).find(made),
+        lambda: run_sync(Inspection(services.services()).of_user("7")),
+        lambda: run_sync(Inspection(services.services()).find(made)),
         lambda: Inspection(services.services()).end(made),
     ):
         with pytest.raises(TableUnavailable):

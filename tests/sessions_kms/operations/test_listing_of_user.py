@@ -20,6 +20,7 @@ from sessions_kms.session.links import LINKS
 from sessions_kms.storage.not_before import READ_EVERY
 from tests.sessions_kms.conftest import MakeStack
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 DAY = 86_400
@@ -34,12 +35,12 @@ def signed_in(**content: Any) -> str:
 
 
 def listed() -> list[str]:
-    return [row.id for row in Inspection(services()).of_user("7").rows]
+    return [row.id for row in run_sync(Inspection(services()).of_user("7")).rows]
 
 
 def counted() -> Count:
     """Count, without which ones that were."""
-    return replace(Inspection(services()).count_of_user("7"), newest=())
+    return replace(run_sync(Inspection(services()).count_of_user("7")), newest=())
 
 
 def calls(stack: Stack) -> Counter[str]:
@@ -77,13 +78,13 @@ def test_sessions_of_a_user_are_listed_newest_first_and_nobody_elses(stack: Stac
     other = SessionStore()
     other.update({USER_ID: "8"})
     other.save()
-    rows = Inspection(services(), first.session_key).of_user("7").rows
+    rows = run_sync(Inspection(services(), first.session_key).of_user("7")).rows
     assert [row.id for row in rows] == [newest, id_of(str(first.session_key))]
     assert [row.current for row in rows] == [False, True]
     assert [int(row.created_at.timestamp()) for row in rows] == [NOW + 10, NOW]
     assert int(rows[0].ends_at.timestamp()) == NOW + 10 + 7 * DAY
     assert counted() == Count(2, more=False)
-    found = Inspection(services()).count_of_user("7").newest
+    found = run_sync(Inspection(services()).count_of_user("7")).newest
     assert [session_id for session_id, _ in found] == listed()
 
 
@@ -93,7 +94,7 @@ def test_index_is_read_only_as_far_as_is_shown(
     monkeypatch.setattr(inspection, "OWNED_ROWS", 3)
     for _ in range(7):
         signed_in()
-    fake.services.not_before.moment()  # Each process asks for it now and then.
+    run_sync(fake.services.not_before.moment())  # Each process asks for it now and then.
     fake.dynamodb.calls.clear()
     assert len(listed()) == 3
     assert calls(fake) == {"Query user": 1, "GetItem session": 3}
@@ -105,7 +106,7 @@ def test_count_is_one_call_and_bounded(fake: Stack, monkeypatch: pytest.MonkeyPa
         signed_in()
     assert counted() == Count(3, more=False)
     signed_in()
-    fake.services.not_before.moment()  # Each process asks for it now and then.
+    run_sync(fake.services.not_before.moment())  # Each process asks for it now and then.
     fake.dynamodb.calls.clear()
     assert counted() == Count(3, more=True)
     assert calls(fake) == {"Query user": 1}
@@ -120,9 +121,9 @@ def test_what_has_ended_hides_no_older_session(
     for _ in range(3):
         signed_in(_session_expiry=10)
     stack.clock.advance(60)
-    first = Inspection(services()).of_user("7")
+    first = run_sync(Inspection(services()).of_user("7"))
     assert first.rows == []
-    assert {row.id for row in Inspection(services()).of_user("7", first.next).rows} == old
+    assert {row.id for row in run_sync(Inspection(services()).of_user("7", first.next)).rows} == old
 
 
 def test_what_has_ended_by_its_age_is_not_counted(stack: Stack) -> None:
@@ -145,7 +146,7 @@ def test_what_began_before_the_not_before_is_not_counted(make_stack: MakeStack) 
 def test_user_that_no_session_can_name_has_none_to_count(stack: Stack, user_id: str) -> None:
     signed_in()
     SessionStore().create()
-    assert Inspection(services()).count_of_user(user_id) == Count(0, more=False)
+    assert run_sync(Inspection(services()).count_of_user(user_id)) == Count(0, more=False)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ NAMES = "a" * 64, "b" * 64
 
 
 def linked(name: str = NAMES[0]) -> list[str]:
-    return Inspection(services()).linked_ids_of_user("7", name)
+    return run_sync(Inspection(services()).linked_ids_of_user("7", name))
 
 
 def test_sessions_that_list_a_name_are_found_among_others_newest_first(
@@ -236,12 +237,12 @@ def test_sessions_that_list_a_name_are_found_among_others_newest_first(
     signed_in()
     others = id_of(str(other.session_key))
     assert linked() == [second, first]
-    rows = Inspection(services()).rows_of_user("7", [first, others, second])
+    rows = run_sync(Inspection(services()).rows_of_user("7", [first, others, second]))
     assert [row.id for row in rows] == [first, second]
     assert ending.end_session(services(), first, user_id="7")
     assert linked() == [second]
     assert linked("c" * 64) == []
-    assert Inspection(services()).linked_ids_of_user("", NAMES[0]) == []
+    assert run_sync(Inspection(services()).linked_ids_of_user("", NAMES[0])) == []
 
 
 def test_finding_them_reads_keys_alone_and_no_more_than_some_pages(

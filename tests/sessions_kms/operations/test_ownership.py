@@ -13,6 +13,7 @@ from sessions_kms.format.record import SessionRecord
 from sessions_kms.operations.ownership import Ownership
 from sessions_kms.services import id_of
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 
 class Answering:
@@ -39,7 +40,7 @@ def anonymous(stack: Stack) -> SessionRecord:
     session = SessionStore()
     session["a"] = 1
     session.save()
-    record = stack.services.session_items.get(id_of(session.session_key or ""))
+    record = run_sync(stack.services.session_items.get(id_of(session.session_key or "")))
     assert record is not None
     return record
 

@@ -24,6 +24,7 @@ from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import REGION, Stack, install
+from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 pytestmark = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -62,7 +63,7 @@ def rewrap(*arguments: str) -> Run:
 
 
 def spend(tokens: Tokens, token: str) -> None:
-    found = tokens.find(token)
+    found = run_sync(tokens.find(token))
     assert isinstance(found, SealedToken)
     spending = Exchange(
         expected=found.stamp,
@@ -72,7 +73,7 @@ def spend(tokens: Tokens, token: str) -> None:
         successors=[],
     )
     with suppress(FateUnknown):  # roto answers no transaction in full
-        tokens.exchange(spending)
+        run_sync(tokens.exchange(spending))
 
 
 def opens(stack: Stack, *keys: str) -> bool:
@@ -88,25 +89,25 @@ def blobs(stack: Stack) -> dict[str, bytes]:
 
 def test_everything_moves_and_the_old_key_is_needed_no_more(stack: Stack) -> None:
     keys = [saved_key(token="t"), saved_key("7", token="t", **{ABOUT: {"browser": "Firefox"}})]
-    Leases(services.services()).claim(LEASE, "holder", seconds=10)
-    Leases(services.services()).complete(LEASE, "holder", b"result", keep=WAIT * 2)
+    run_sync(Leases(services.services()).claim(LEASE, "holder", seconds=10))
+    run_sync(Leases(services.services()).complete(LEASE, "holder", b"result", keep=WAIT * 2))
     tokens = Tokens(services.services())
-    tokens.begin(NewToken(TOKEN, b"opens", NOW + DAY))
-    tokens.begin(NewToken(SPENT, b"opens", NOW + DAY))
+    run_sync(tokens.begin(NewToken(TOKEN, b"opens", NOW + DAY)))
+    run_sync(tokens.begin(NewToken(SPENT, b"opens", NOW + DAY)))
     spend(tokens, SPENT)
     before = stack.items()
     switch(stack)
     done = rewrap()
     assert (done.status, done.json["moved"], done.json["invalid"]) == (0, 8, 0)
     assert opens(stack, *keys)
-    assert about.About(stack.services).read(id_of(keys[1])) == {"browser": "Firefox"}
-    assert Leases(services.services()).claim(LEASE, "other", seconds=10).result == b"result"
+    assert run_sync(about.About(stack.services).read(id_of(keys[1]))) == {"browser": "Firefox"}
+    assert run_sync(Leases(services.services()).claim(LEASE, "other", seconds=10)).result == b"result"
     tokens = Tokens(services.services())
     for token, content in ((TOKEN, b"opens"), (SPENT, b"spent")):
-        found = tokens.find(token)
+        found = run_sync(tokens.find(token))
         assert isinstance(found, SealedToken)
         assert found.content == content
-    assert tokens.answer(SPENT) == b"answer"
+    assert run_sync(tokens.answer(SPENT)) == b"answer"
     for name, item in stack.items().items():  # Nothing else of a record has changed.
         changed = {"encryptedKey"} | ({"createdAt"} if name.startswith("data-key#") else set())
         kept = {key: value for key, value in item.items() if key not in changed}
@@ -143,7 +144,7 @@ def test_what_a_process_seals_with_the_old_blob_meanwhile_is_found_after_the_wai
 ) -> None:
     saved_key(token="t")
     other = stack.services
-    other.sealing_key()
+    run_sync(other.sealing_key())
     switch(stack)
     late: list[str] = []
 

@@ -16,6 +16,7 @@ from tests.sessions_kms.support.faults import Fault, answer, applied, dropped, e
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 ID = "an-id"
@@ -131,7 +132,7 @@ def test_write_whose_answer_was_lost_is_not_made_twice(
     faulty.stack.put_item(ITEM)
     faulty.table.on("DeleteItem", fault, times=1)
     # Made by the first try, it is not there for the second: nothing of the kind is.
-    assert not faulty.stack.services.table.delete(ID, when=created_until(100))
+    assert not run_sync(faulty.stack.services.table.delete(ID, when=created_until(100)))
     assert faulty.stack.items() == {}
 
 
@@ -140,7 +141,7 @@ def test_delete_outlasts_a_key_change_of_the_session(make_faulty: MakeFaulty) ->
     faulty = make_faulty()
     faulty.stack.put_item(ITEM)
     faulty.table.on("DeleteItem", error("TransactionConflictException"), times=3)
-    assert faulty.stack.services.table.delete(ID, when=created_until(100))
+    assert run_sync(faulty.stack.services.table.delete(ID, when=created_until(100)))
     assert faulty.stack.items() == {}
 
 

@@ -20,6 +20,7 @@ from tests.sessions_kms.support.commands import run
 from tests.sessions_kms.support.memory_dynamodb import refused
 from tests.sessions_kms.support.sessions import id_of_record
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 ADA = "7"
 WORDS = {"browser": "Firefox", "system": "Windows"}
@@ -34,7 +35,7 @@ def signed_in(words: Any = WORDS, **content: Any) -> SessionStore:
 
 
 def told(stack: Stack, session: SessionStore) -> about.Words:
-    return about.About(stack.services).read(id_of_record(session))
+    return run_sync(about.About(stack.services).read(id_of_record(session)))
 
 
 def about_items(stack: Stack) -> dict[str, Item]:
@@ -102,7 +103,7 @@ def test_key_change_moves_it_in_the_same_transaction(stack: Stack) -> None:
     session.cycle_key()
     assert list(about_items(stack)) == [f"about#django#{id_of_record(session)}"]
     assert told(stack, session) == WORDS
-    assert about.About(stack.services).read(old) == {}
+    assert run_sync(about.About(stack.services).read(old)) == {}
 
 
 def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
@@ -110,7 +111,7 @@ def test_key_change_that_fails_moves_nothing(stack: Stack) -> None:
     other = SessionStore(session.session_key)
     assert other[USER_ID] == ADA
     before = about_items(stack)
-    stack.services.session_items.end(id_of_record(session))
+    run_sync(stack.services.session_items.end(id_of_record(session)))
     with pytest.raises(Exception, match="ended before"):
         other.cycle_key()
     assert about_items(stack) == before
@@ -177,7 +178,7 @@ def test_kms_that_cannot_be_asked_is_waited_for_once_and_nothing_is_told(
 
     monkeypatch.setattr(fake.services.keyring.steps, "unwrap", refuse)
     inspection = Inspection(services())
-    assert [inspection.about(id_of_record(session)) for _ in range(3)] == [{}, {}, {}]
+    assert [run_sync(inspection.about(id_of_record(session))) for _ in range(3)] == [{}, {}, {}]
     assert len(asked) == 1
 
 

@@ -21,25 +21,25 @@ WORDS = {"browser": "Firefox"}
 
 
 def sealed(stack: Stack) -> SessionRecord:
-    seal = Sealing(stack.services).seal(b"{}")
+    seal = run_sync(Sealing(stack.services).seal(b"{}"))
     return seal.record(SECRET, revision=1, created_at=seal.now, ttl=seal.now + 60)
 
 
 def held(stack: Stack) -> Leases:
     leases = Leases(stack.services)
-    assert leases.claim(SECRET, "one", seconds=30).held
+    assert run_sync(leases.claim(SECRET, "one", seconds=30)).held
     return leases
 
 
 def kept(stack: Stack) -> Leases:
     leases = held(stack)
-    assert leases.complete(SECRET, "one", b"result", keep=600)
+    assert run_sync(leases.complete(SECRET, "one", b"result", keep=600))
     return leases
 
 
 def told(stack: Stack) -> tuple[About, SessionRecord]:
     about, record = About(stack.services), sealed(stack)
-    about.write(record, WORDS)
+    run_sync(about.write(record, WORDS))
     return about, record
 
 

@@ -11,6 +11,7 @@ from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Claim, Leases
 from tests.sessions_kms.support.memory_dynamodb import error
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.wire import Handle
+from sessions_kms.concurrency.steps import run_sync
 
 SECRET = "s" * 32
 RESULT = b"the refreshed token"
@@ -22,75 +23,75 @@ def leases(stack: Stack) -> Leases:
 
 
 def test_first_claim_holds_and_the_second_waits_for_its_end(leases: Leases) -> None:
-    assert leases.claim(SECRET, "one", seconds=30) == Claim(held=True)
-    assert leases.claim(SECRET, "two", seconds=30) == Claim(held=False, wait=30 + CLOCK_DIFFERENCE)
+    assert run_sync(leases.claim(SECRET, "one", seconds=30)) == Claim(held=True)
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)) == Claim(held=False, wait=30 + CLOCK_DIFFERENCE)
 
 
 def test_holder_may_claim_again(leases: Leases) -> None:
-    assert leases.claim(SECRET, "one", seconds=30).held
-    assert leases.claim(SECRET, "one", seconds=30).held
+    assert run_sync(leases.claim(SECRET, "one", seconds=30)).held
+    assert run_sync(leases.claim(SECRET, "one", seconds=30)).held
 
 
 def test_result_is_found_by_all_who_come_later(leases: Leases) -> None:
-    leases.claim(SECRET, "one", seconds=30)
-    assert leases.complete(SECRET, "one", RESULT, keep=600)
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    assert run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
     for holder in ("one", "two"):
-        assert leases.claim(SECRET, holder, seconds=30) == Claim(held=False, result=RESULT)
+        assert run_sync(leases.claim(SECRET, holder, seconds=30)) == Claim(held=False, result=RESULT)
 
 
 def test_other_secret_is_another_lease(leases: Leases) -> None:
-    leases.claim(SECRET, "one", seconds=30)
-    assert leases.claim("t" * 32, "two", seconds=30).held
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    assert run_sync(leases.claim("t" * 32, "two", seconds=30)).held
 
 
 def test_lease_of_a_dead_holder_is_taken_over_once_no_clock_can_say_it_lives(
     stack: Stack, leases: Leases
 ) -> None:
-    leases.claim(SECRET, "dead", seconds=30)
+    run_sync(leases.claim(SECRET, "dead", seconds=30))
     stack.clock.advance(30 + CLOCK_DIFFERENCE - 1)
-    assert leases.claim(SECRET, "two", seconds=30).wait == 1
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).wait == 1
     stack.clock.advance(1)
-    assert leases.claim(SECRET, "two", seconds=30).held
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).held
 
 
 def test_holder_that_lost_its_lease_can_neither_renew_nor_complete(
     stack: Stack, leases: Leases
 ) -> None:
-    leases.claim(SECRET, "slow", seconds=30)
+    run_sync(leases.claim(SECRET, "slow", seconds=30))
     stack.clock.advance(30 + CLOCK_DIFFERENCE)
-    leases.claim(SECRET, "two", seconds=30)
-    assert not leases.renew(SECRET, "slow", seconds=30)
-    assert not leases.complete(SECRET, "slow", b"late", keep=600)
-    leases.release(SECRET, "slow")
-    assert leases.claim(SECRET, "three", seconds=30).wait > 0
-    assert leases.complete(SECRET, "two", RESULT, keep=600)
+    run_sync(leases.claim(SECRET, "two", seconds=30))
+    assert not run_sync(leases.renew(SECRET, "slow", seconds=30))
+    assert not run_sync(leases.complete(SECRET, "slow", b"late", keep=600))
+    run_sync(leases.release(SECRET, "slow"))
+    assert run_sync(leases.claim(SECRET, "three", seconds=30)).wait > 0
+    assert run_sync(leases.complete(SECRET, "two", RESULT, keep=600))
 
 
 def test_renewal_moves_the_end(stack: Stack, leases: Leases) -> None:
-    leases.claim(SECRET, "one", seconds=30)
+    run_sync(leases.claim(SECRET, "one", seconds=30))
     stack.clock.advance(20)
-    assert leases.renew(SECRET, "one", seconds=30)
-    assert leases.claim(SECRET, "two", seconds=30).wait == 30 + CLOCK_DIFFERENCE
+    assert run_sync(leases.renew(SECRET, "one", seconds=30))
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).wait == 30 + CLOCK_DIFFERENCE
 
 
 def test_released_lease_is_free_at_once(leases: Leases) -> None:
-    leases.claim(SECRET, "one", seconds=30)
-    leases.release(SECRET, "one")
-    assert leases.claim(SECRET, "two", seconds=30).held
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    run_sync(leases.release(SECRET, "one"))
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).held
 
 
 def test_result_ends_and_the_work_may_be_done_again(stack: Stack, leases: Leases) -> None:
-    leases.claim(SECRET, "one", seconds=30)
-    leases.complete(SECRET, "one", RESULT, keep=600)
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
     stack.clock.advance(599)
-    assert leases.claim(SECRET, "two", seconds=30).result == RESULT
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).result == RESULT
     stack.clock.advance(1)
-    assert leases.claim(SECRET, "two", seconds=30).held
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).held
 
 
 def test_table_shows_neither_secret_nor_result(stack: Stack, leases: Leases) -> None:
-    leases.claim(SECRET, "one", seconds=30)
-    leases.complete(SECRET, "one", RESULT, keep=600)
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
     stored = repr(stack.items()).encode()
     assert SECRET.encode() not in stored
     assert RESULT not in stored
@@ -106,24 +107,24 @@ def test_claim_does_not_show_its_result() -> None:
 def test_changed_result_cannot_be_told_rather_than_worked_out_again(
     stack: Stack, leases: Leases, attribute: str
 ) -> None:
-    leases.claim(SECRET, "one", seconds=30)
-    leases.complete(SECRET, "one", RESULT, keep=600)
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
     [item] = [item for name, item in stack.items().items() if name.startswith("lease#")]
     value = item[attribute]["B"]
     stack.put_item(item | {attribute: {"B": bytes([value[0] ^ 1]) + value[1:]}})
     with pytest.raises(TableUnavailable):
-        leases.claim(SECRET, "two", seconds=30)
+        run_sync(leases.claim(SECRET, "two", seconds=30))
 
 
 def test_held_lease_of_a_version_that_is_not_known_cannot_be_told_nor_taken(
     stack: Stack, leases: Leases
 ) -> None:
-    leases.claim(SECRET, "one", seconds=30)
+    run_sync(leases.claim(SECRET, "one", seconds=30))
     [item] = [item for name, item in stack.items().items() if name.startswith("lease#")]
     stack.put_item(item | {"version": {"N": "2"}})
     stack.clock.advance(60)
     with pytest.raises(TableUnavailable):
-        leases.claim(SECRET, "two", seconds=30)
+        run_sync(leases.claim(SECRET, "two", seconds=30))
 
 
 def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
@@ -132,8 +133,8 @@ def test_sealed_result_put_in_the_place_of_a_session_is_no_session(
     from sessions_kms.backend import SessionStore
     from sessions_kms.format.kinds import session_id
 
-    leases.claim(SECRET, "one", seconds=30)
-    leases.complete(SECRET, "one", b'{"_auth_user_id": "1"}', keep=600)
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    run_sync(leases.complete(SECRET, "one", b'{"_auth_user_id": "1"}', keep=600))
     [item] = [item for name, item in stack.items().items() if name.startswith("lease#")]
     stack.put_item(item | {"id": {"S": session_id("django", SECRET)}})
     assert dict(SessionStore(SECRET).items()) == {}
@@ -148,10 +149,10 @@ def test_of_many_threads_one_works_and_all_get_its_result(stack: Stack, leases: 
     def ask(name: str) -> None:
         barrier.wait()
         while True:
-            claim = leases.claim(SECRET, name, seconds=30)
+            claim = run_sync(leases.claim(SECRET, name, seconds=30))
             if claim.held:
                 worked.append(name)
-                leases.complete(SECRET, name, RESULT, keep=600)
+                run_sync(leases.complete(SECRET, name, RESULT, keep=600))
             elif claim.result is not None:
                 results.append(claim.result)
                 return
@@ -171,7 +172,7 @@ def test_claims_that_are_always_beaten_end(fake: Stack, monkeypatch: pytest.Monk
 
     fake.dynamodb.on("PutItem lease", beaten)
     with pytest.raises(TableUnavailable):
-        Leases(fake.services).claim(SECRET, "one", seconds=30)
+        run_sync(Leases(fake.services).claim(SECRET, "one", seconds=30))
     assert fake.dynamodb.calls.count("PutItem lease") == module.TRIES
 
 
@@ -180,32 +181,32 @@ def test_result_is_kept_though_the_holder_renews_its_lease_meanwhile(
 ) -> None:
     """The holder's own renewal comes between the read and the write of its result."""
     worker, waiter = Leases(stack.services), Leases(stack.services)
-    worker.claim(SECRET, "one", seconds=30)
+    run_sync(worker.claim(SECRET, "one", seconds=30))
     read = worker.steps._get
 
     async def read_and_renewed(secret: str) -> object:
         found = await read(secret)
         monkeypatch.undo()
-        assert waiter.renew(secret, "one", seconds=30)
+        assert run_sync(waiter.renew(secret, "one", seconds=30))
         return found
 
     monkeypatch.setattr(worker.steps, "_get", read_and_renewed)
-    assert worker.complete(SECRET, "one", RESULT, keep=600)
-    assert waiter.claim(SECRET, "two", seconds=30).result == RESULT
+    assert run_sync(worker.complete(SECRET, "one", RESULT, keep=600))
+    assert run_sync(waiter.claim(SECRET, "two", seconds=30)).result == RESULT
 
 
 def test_result_may_be_kept_shorter_but_not_longer(stack: Stack, leases: Leases) -> None:
-    leases.claim(SECRET, "one", seconds=30)
-    leases.complete(SECRET, "one", RESULT, keep=600)
-    leases.shorten(SECRET, keep=9000)
-    leases.shorten(SECRET, keep=100)
-    assert leases.claim(SECRET, "two", seconds=30).result == RESULT
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    run_sync(leases.complete(SECRET, "one", RESULT, keep=600))
+    run_sync(leases.shorten(SECRET, keep=9000))
+    run_sync(leases.shorten(SECRET, keep=100))
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).result == RESULT
     stack.clock.advance(100)
-    assert leases.claim(SECRET, "two", seconds=30).held
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).held
 
 
 def test_nothing_is_shortened_where_nothing_is_finished(stack: Stack, leases: Leases) -> None:
-    leases.shorten(SECRET, keep=100)
-    leases.claim(SECRET, "one", seconds=30)
-    leases.shorten(SECRET, keep=100)
-    assert leases.claim(SECRET, "two", seconds=30).wait > 0
+    run_sync(leases.shorten(SECRET, keep=100))
+    run_sync(leases.claim(SECRET, "one", seconds=30))
+    run_sync(leases.shorten(SECRET, keep=100))
+    assert run_sync(leases.claim(SECRET, "two", seconds=30)).wait > 0

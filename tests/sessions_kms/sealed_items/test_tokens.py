@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessions_kms.aws.clock import ServerClock
-from sessions_kms.concurrency.steps import run_sync
+from sessions_kms.concurrency.steps import blocking, run_sync
 from sessions_kms.exceptions import FateUnknown, StoreUnavailable, TableUnavailable
 from sessions_kms.format.kinds import answer_id, session_id
 from sessions_kms.format.token_tombstone import TokenTombstone
@@ -39,12 +39,12 @@ def tokens(stack: Stack) -> Tokens:
 
 def begun(stack: Stack) -> Tokens:
     made = Tokens(stack.services)
-    made.begin(NewToken(ONE, CONTENT, int(stack.clock()) + 3600))
+    run_sync(made.begin(NewToken(ONE, CONTENT, int(stack.clock()) + 3600)))
     return made
 
 
 def found(tokens: Tokens, token: str = ONE) -> SealedToken:
-    opened = tokens.find(token)
+    opened = run_sync(tokens.find(token))
     assert isinstance(opened, SealedToken)
     return opened
 
@@ -64,7 +64,7 @@ def exchange(tokens: Tokens, **changes: Any) -> Exchange:
 def is_done(tokens: Tokens, spending: Exchange) -> bool:
     """Exchange; roto answers no transaction in full, and then what stands tells."""
     try:
-        return tokens.exchange(spending)
+        return run_sync(tokens.exchange(spending))
     except FateUnknown:
         return found(tokens, spending.spent.token).stamp == spending.stamp
 
@@ -77,8 +77,8 @@ def tombstone(tokens: Tokens, token: str, ttl: int) -> TokenTombstone:
 
 def test_token_opens_its_item_and_no_other_does(tokens: Tokens) -> None:
     assert found(tokens).content == CONTENT
-    assert tokens.find(NEXT) is None
-    assert tokens.find(ONE.replace("gwr_", "gwa_")) is None
+    assert run_sync(tokens.find(NEXT)) is None
+    assert run_sync(tokens.find(ONE.replace("gwr_", "gwa_"))) is None
 
 
 def test_item_shows_no_content_and_no_token(stack: Stack, tokens: Tokens) -> None:
@@ -94,7 +94,7 @@ def test_item_under_another_tokens_id_opens_nothing(fake: Stack) -> None:
     tokens = begun(fake)
     item = fake.dynamodb.items[tokens.id_of(ONE)]
     fake.put_item(item | {"id": {"S": tokens.id_of(NEXT)}})
-    assert tokens.find(NEXT) is None
+    assert run_sync(tokens.find(NEXT)) is None
 
 
 def test_exchange_is_whole_and_happens_once(stack: Stack, tokens: Tokens) -> None:
@@ -102,7 +102,7 @@ def test_exchange_is_whole_and_happens_once(stack: Stack, tokens: Tokens) -> Non
     assert is_done(tokens, spending)
     assert found(tokens).content == b"spent"
     assert found(tokens).stamp == spending.stamp
-    assert tokens.answer(ONE) == b"answer"
+    assert run_sync(tokens.answer(ONE)) == b"answer"
     assert (found(tokens, NEXT).content, found(tokens, ACCESS).content) == (b"next", b"access")
     before = stack.items()
     assert not is_done(tokens, exchange(tokens, expected=new_stamp()))
@@ -125,9 +125,9 @@ def test_exchange_buries_the_token_before_and_forgets_its_answer(
         forgotten=tokens.id_of(ONE),
     )
     assert is_done(tokens, spending)
-    assert tokens.find(ONE) == spending.buried
-    assert tokens.answer(ONE) is None
-    assert tokens.answer(NEXT) == b"answer"
+    assert run_sync(tokens.find(ONE)) == spending.buried
+    assert run_sync(tokens.answer(ONE)) is None
+    assert run_sync(tokens.answer(NEXT)) == b"answer"
 
 
 def test_exchange_whose_answer_is_lost_is_not_sent_again(fake: Stack) -> None:
@@ -136,7 +136,7 @@ def test_exchange_whose_answer_is_lost_is_not_sent_again(fake: Stack) -> None:
     fake.dynamodb.calls.clear()
     fake.dynamodb.on("TransactWriteItems token answer token token", lost)
     with pytest.raises(FateUnknown):
-        tokens.exchange(spending)
+        run_sync(tokens.exchange(spending))
     assert len(fake.dynamodb.calls) == 1
     assert found(tokens).stamp == spending.stamp
 
@@ -154,13 +154,13 @@ def test_everything_ends_at_its_ttl(stack: Stack, tokens: Tokens) -> None:
     assert is_done(tokens, exchange(tokens, answer=NewToken(ONE, b"answer", now + 60)))
     stack.put_item(tombstone(tokens, "gwr_" + "b" * 32, now + 60).to_item())
     stack.clock.advance(59.9)
-    assert tokens.answer(ONE) is not None
-    assert tokens.find("gwr_" + "b" * 32) is not None
+    assert run_sync(tokens.answer(ONE)) is not None
+    assert run_sync(tokens.find("gwr_" + "b" * 32)) is not None
     stack.clock.advance(0.1)
-    assert tokens.answer(ONE) is None
-    assert tokens.find("gwr_" + "b" * 32) is None
+    assert run_sync(tokens.answer(ONE)) is None
+    assert run_sync(tokens.find("gwr_" + "b" * 32)) is None
     stack.clock.advance(3540)
-    assert tokens.find(ONE) is None
+    assert run_sync(tokens.find(ONE)) is None
 
 
 @pytest.mark.parametrize("name", ["encryptedData", "authTag", "salt", "commitment", "iv"])
@@ -171,7 +171,7 @@ def test_altered_item_opens_nothing_and_is_told(
     item = fake.dynamodb.items[tokens.id_of(ONE)]
     item[name] = {"B": bytes([item[name]["B"][0] ^ 1]) + item[name]["B"][1:]}
     with caplog.at_level(logging.WARNING, "sessions_kms.sealed_items.tokens"):
-        assert tokens.find(ONE) is None
+        assert run_sync(tokens.find(ONE)) is None
     (record,) = caplog.records
     assert "was refused" in record.getMessage()
     assert ONE not in record.getMessage()
@@ -196,7 +196,7 @@ def test_table_away_is_no_answer(fake: Stack) -> None:
     tokens = begun(fake)
     fake.dynamodb.on("GetItem token", refused)
     fake.dynamodb.on("GetItem answer", refused)
-    for ask in (tokens.find, tokens.answer):
+    for ask in (blocking(tokens.find), blocking(tokens.answer)):
         with pytest.raises(StoreUnavailable):
             ask(ONE)
 
@@ -207,8 +207,8 @@ def test_answer_is_forgotten_or_left_to_its_ttl(fake: Stack, *, done: bool) -> N
     assert is_done(tokens, exchange(tokens))
     if not done:
         fake.dynamodb.on("DeleteItem answer", refused)
-    assert tokens.forget(tokens.id_of(ONE)) is done
-    assert (tokens.answer(ONE) is None) is done
+    assert run_sync(tokens.forget(tokens.id_of(ONE))) is done
+    assert (run_sync(tokens.answer(ONE)) is None) is done
 
 
 def test_item_that_is_over_is_told_of_each_time_that_its_token_is_shown(fake: Stack) -> None:
@@ -249,9 +249,9 @@ def test_item_is_removed_if_it_had_ended_by_then(
     stack: Stack, tokens: Tokens, ended_by: int | None, *, goes: bool
 ) -> None:
     by = None if ended_by is None else int(stack.clock()) + ended_by
-    assert tokens.remove(tokens.id_of(ONE), ended_by=by) is goes
-    assert (tokens.find(ONE) is None) is goes
-    assert tokens.remove(tokens.id_of(NEXT)) is True, "that was never there"
+    assert run_sync(tokens.remove(tokens.id_of(ONE), ended_by=by)) is goes
+    assert (run_sync(tokens.find(ONE)) is None) is goes
+    assert run_sync(tokens.remove(tokens.id_of(NEXT))) is True, "that was never there"
 
 
 def test_tombstone_beside_a_ciphertext_is_none(fake: Stack) -> None:
@@ -277,7 +277,7 @@ def test_sessions_of_a_moment_end_with_their_tokens(stack: Stack, tokens: Tokens
     assert is_done(tokens, exchange(tokens))
     moment = int(stack.clock())
     stack.clock.advance(10)
-    tokens.begin(NewToken("gwr_" + "b" * 32, CONTENT, moment + 3600))
+    run_sync(tokens.begin(NewToken("gwr_" + "b" * 32, CONTENT, moment + 3600)))
     for _ in Clearing(stack.services).created(moment):
         pass
     kept = [name for name in stack.items() if name.startswith(("token#", "answer#"))]
@@ -287,5 +287,5 @@ def test_sessions_of_a_moment_end_with_their_tokens(stack: Stack, tokens: Tokens
 def test_content_is_what_the_page_says_and_is_bounded(fake: Stack) -> None:
     tokens = begun(fake)
     assert json.loads(found(tokens).content) == {"canary": "5d1f"}
-    tokens.begin(NewToken(NEXT, bytes(40 * 1024), int(fake.clock()) + 60))
-    assert tokens.find(NEXT) is None
+    run_sync(tokens.begin(NewToken(NEXT, bytes(40 * 1024), int(fake.clock()) + 60)))
+    assert run_sync(tokens.find(NEXT)) is None

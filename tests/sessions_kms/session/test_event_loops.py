@@ -76,7 +76,7 @@ async def test_nothing_but_calls_that_block_is_done_in_a_thread(
     await session.adelete()
     assert "Decrypt" not in world.wire.calls
     assert in_threads.count("BlockingCall._begin_in_time") == len(world.wire.calls) > 5
-    assert {*in_threads} <= {"BlockingCall._begin_in_time", "Telling._told"}  # of other tests' receivers
+    assert {*in_threads} <= {"BlockingCall._begin_in_time", "ReceiverCall._told"}  # others'
 
 
 async def test_data_key_that_kms_has_to_unwrap_holds_up_no_other_load() -> None:

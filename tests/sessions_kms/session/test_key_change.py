@@ -21,6 +21,7 @@ from tests.sessions_kms.model.world import World
 from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.key_browser import ADA, MIDDLEWARE, NOBODY, Browser, send
 from tests.sessions_kms.support.wire import Handle
+from sessions_kms.concurrency.steps import run_sync
 
 # Everything that goes wrong but the death of the process, which nothing can heal.
 FAULTS = {name: fault for name, fault in wire.FAULTS.items() if not name.startswith("killed")}
@@ -37,7 +38,7 @@ def world(settings: Settings, caplog: pytest.LogCaptureFixture) -> Iterator[Worl
     caplog.set_level(logging.CRITICAL)
     made = World(processes=1)
     with made.running(0):
-        services().not_before.moment()  # No call of a page's is for that.
+        run_sync(services().not_before.moment())  # No call of a page's is for that.
         yield made
 
 

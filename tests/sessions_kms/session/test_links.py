@@ -16,6 +16,7 @@ from tests.sessions_kms.support.leaks import TOKEN, Secrets, in_error, in_report
 from tests.sessions_kms.support.sessions import again, link_items, lives
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.wire import Handle
+from sessions_kms.concurrency.steps import run_sync, blocking
 
 LINK, OTHER_LINK = "a" * 64, "b" * 64
 MALFORMED = [
@@ -39,9 +40,9 @@ def linked(*names: str, **content: Any) -> SessionStore:
 def imported(stack: Stack, **content: Any) -> SessionStore:
     """Store a session without looking at its links, as one of another engine is taken over."""
     store = SessionStore(KEY)
-    seal = Sealing(stack.services).seal(store._codec.dumps({USER_ID: "7", **content}))
+    seal = run_sync(Sealing(stack.services).seal(store._codec.dumps({USER_ID: "7", **content})))
     record = seal.record(KEY, revision=1, created_at=seal.now, ttl=seal.now + 3600, user_id="7")
-    stack.services.session_items.create(record, now=record.updated_at)
+    run_sync(stack.services.session_items.create(record, now=record.updated_at))
     return store
 
 
@@ -81,7 +82,7 @@ def test_session_that_is_stored_between_two_looks_is_ended_at_once(
     item = fake.items()[session_id]
     fake.delete_item(session_id)  # Only its link is written yet.
     looks: list[str] = []
-    owned = fake.services.table.owned_ids
+    owned = blocking(fake.services.table.owned_ids)
 
     def looked(owner: str) -> list[str]:
         looks.append(owner)
@@ -101,7 +102,7 @@ def test_session_that_changes_its_key_while_its_link_is_ended_is_ended(
     session = linked(LINK)
     old = id_of(session.session_key or "")
     table = fake.services.table
-    owned = table.owned_ids
+    owned = blocking(table.owned_ids)
     ended: list[int] = []
 
     def move_meanwhile(move: Handle) -> Any:

@@ -21,6 +21,7 @@ from tests.sessions_kms.support import wire
 from tests.sessions_kms.support.memory_dynamodb import MemoryDynamoDB
 from tests.sessions_kms.support.stacks import Items
 from tests.sessions_kms.support.wire import Fault, Handle, Wire
+from sessions_kms.concurrency.steps import run_sync
 
 DOCUMENT = ROOT / "docs" / "operations.md"
 LOST = ("unreachable", "lost", "late", "truncated", "delayed_by_a_call", "delayed_for_long")
@@ -35,69 +36,69 @@ def data_key(encrypted: bytes) -> PublishedKey:
 
 
 def with_record(items: Items) -> SessionRecord:
-    items.sessions.create(FIRST, now=NOW)
+    run_sync(items.sessions.create(FIRST, now=NOW))
     return FIRST
 
 
 def marked(items: Items) -> Any:
-    return items.sessions.mark(FIRST.id, expected=FIRST, mark=MARK, now=NOW)
+    return run_sync(items.sessions.mark(FIRST.id, expected=FIRST, mark=MARK, now=NOW))
 
 
 def given_back(items: Items) -> Any:
-    return items.sessions.give_back(FIRST.id, expected=FIRST, mark_id=MARK["id"]["S"], now=NOW)
+    return run_sync(items.sessions.give_back(FIRST.id, expected=FIRST, mark_id=MARK["id"]["S"], now=NOW))
 
 
 def rewrapped(items: Items) -> Any:
     # Whether it was this request that did it is not always told.
     old = equal("encryptedKey", as_binary(FIRST.encrypted_key))
-    items.table.update(FIRST.id, {"encryptedKey": as_binary(b"other")}, when=old)
+    run_sync(items.table.update(FIRST.id, {"encryptedKey": as_binary(b"other")}, when=old))
 
 
 def raised(items: Items) -> Any:
-    items.moments.raise_to(NOW, latest=NOW + 300)
+    run_sync(items.moments.raise_to(NOW, latest=NOW + 300))
 
 
 def published(items: Items) -> Any:
-    items.data_keys.publish(data_key(b"mine"))
+    run_sync(items.data_keys.publish(data_key(b"mine")))
 
 
 def replaced(items: Items) -> Any:
-    items.data_keys.replace(data_key(b"mine"), old=b"old")
+    run_sync(items.data_keys.replace(data_key(b"mine"), old=b"old"))
 
 
 Prepare = Callable[[Items], object]
 NOTHING: Prepare = lambda _: None  # noqa: E731
 # The line of the document, what is there before, the write, and whether it may meet DynamoDB twice.
 WRITES: dict[str, tuple[str, Prepare, Callable[[Items], Any]]] = {
-    "create": ("session: create", NOTHING, lambda items: items.sessions.create(FIRST, now=NOW)),
-    "end": ("session: delete", with_record, lambda items: items.sessions.end(FIRST.id)),
-    "delete": ("name of a session", with_record, lambda items: items.table.delete(FIRST.id)),
-    "put": ("name of a session", NOTHING, lambda items: items.table.put(NAMED)),
+    "create": ("session: create", NOTHING, lambda items: run_sync(items.sessions.create(FIRST, now=NOW))),
+    "end": ("session: delete", with_record, lambda items: run_sync(items.sessions.end(FIRST.id))),
+    "delete": ("name of a session", with_record, lambda items: run_sync(items.table.delete(FIRST.id))),
+    "put": ("name of a session", NOTHING, lambda items: run_sync(items.table.put(NAMED))),
     "mark": ("mark of a session", with_record, marked),
     "take over": (
         "session that is taken over", NOTHING,
-        lambda items: items.sessions.take_over(FIRST, mark=MARK, now=NOW),
+        lambda items: run_sync(items.sessions.take_over(FIRST, mark=MARK, now=NOW)),
     ),
     "give back": (
         "session that goes back",
         lambda items: (with_record(items), marked(items)), given_back,
     ),
     "lease, first": (
-        "lease:", NOTHING, lambda items: items.table.put_stamped(LEASE, expected=None),
+        "lease:", NOTHING, lambda items: run_sync(items.table.put_stamped(LEASE, expected=None)),
     ),
     "lease, again": (
-        "lease:", lambda items: items.table.put(LEASE | {"stamp": {"B": b"old"}}),
-        lambda items: items.table.put_stamped(LEASE, expected=b"old"),
+        "lease:", lambda items: run_sync(items.table.put(LEASE | {"stamp": {"B": b"old"}})),
+        lambda items: run_sync(items.table.put_stamped(LEASE, expected=b"old")),
     ),
     "not-before": ("not-before", NOTHING, raised),
     "not-before, with a name": (
         "not-before", NOTHING,
-        lambda items: items.moments.raise_to(NOW, "google", latest=NOW + 300) and None,
+        lambda items: run_sync(items.moments.raise_to(NOW, "google", latest=NOW + 300)) and None,
     ),
     "publish": ("data key: publish", NOTHING, published),
     "replace": (
         "data key: publish, replace",
-        lambda items: items.data_keys.publish(data_key(b"old")), replaced,
+        lambda items: run_sync(items.data_keys.publish(data_key(b"old"))), replaced,
     ),
     "rewrap": ("data key: wrapped anew", with_record, rewrapped),
 }  # fmt: skip
@@ -177,7 +178,7 @@ def test_lease_that_another_took_after_a_lost_answer_is_not_told_as_lost() -> No
     items = Items(memory)
     struck.strike(0, taken)
     with pytest.raises(TableUnavailable):
-        told.append(items.table.put_stamped(LEASE, expected=None))
+        told.append(run_sync(items.table.put_stamped(LEASE, expected=None)))
     assert told == []
 
 
@@ -192,7 +193,7 @@ def test_record_that_was_replaced_is_not_taken_over_by_a_late_request() -> None:
     memory = MemoryDynamoDB(struck)
     items = Items(memory)
     struck.strike(0, wire.FAULTS["delayed_for_long"])
-    items.sessions.take_over(FIRST, mark=MARK, now=NOW)
-    assert items.sessions.end(FIRST.id)
+    run_sync(items.sessions.take_over(FIRST, mark=MARK, now=NOW))
+    assert run_sync(items.sessions.end(FIRST.id))
     struck.arrive()
-    assert items.table.get(FIRST.id) is None, "revived"
+    assert run_sync(items.table.get(FIRST.id)) is None, "revived"

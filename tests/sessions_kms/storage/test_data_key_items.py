@@ -7,6 +7,7 @@ from sessions_kms.format.published_key import PublishedKey
 from sessions_kms.storage.data_key_items import DataKeyItems
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 PERIOD = 1_799_971_200
@@ -22,30 +23,30 @@ def published(encrypted: bytes = b"wrapped", period: int = PERIOD) -> PublishedK
 
 
 def test_data_key_is_published_once(keys: DataKeyItems) -> None:
-    assert keys.get(PERIOD) is None
-    assert keys.publish(published(b"first"))
-    assert not keys.publish(published(b"second"))
-    assert keys.get(PERIOD) == published(b"first")
-    assert keys.get(PERIOD + 86400) is None
+    assert run_sync(keys.get(PERIOD)) is None
+    assert run_sync(keys.publish(published(b"first")))
+    assert not run_sync(keys.publish(published(b"second")))
+    assert run_sync(keys.get(PERIOD)) == published(b"first")
+    assert run_sync(keys.get(PERIOD + 86400)) is None
 
 
 def test_data_key_is_replaced_only_where_the_blob_is_the_one_meant(keys: DataKeyItems) -> None:
-    assert not keys.replace(published(b"new"), old=b"old")
-    assert keys.get(PERIOD) is None
-    keys.publish(published(b"old"))
-    assert not keys.replace(published(b"new"), old=b"other")
-    assert keys.replace(published(b"new"), old=b"old")
-    assert keys.get(PERIOD) == published(b"new")
+    assert not run_sync(keys.replace(published(b"new"), old=b"old"))
+    assert run_sync(keys.get(PERIOD)) is None
+    run_sync(keys.publish(published(b"old")))
+    assert not run_sync(keys.replace(published(b"new"), old=b"other"))
+    assert run_sync(keys.replace(published(b"new"), old=b"old"))
+    assert run_sync(keys.get(PERIOD)) == published(b"new")
 
 
 def test_racing_publications_have_one_winner(keys: DataKeyItems) -> None:
-    results = together(6, lambda i: keys.publish(published(b"%d" % i)))
+    results = together(6, lambda i: run_sync(keys.publish(published(b"%d" % i))))
     assert sorted(map(str, results)) == ["False"] * 5 + ["True"]
-    assert keys.get(PERIOD) == published(b"%d" % results.index(True))
+    assert run_sync(keys.get(PERIOD)) == published(b"%d" % results.index(True))
 
 
 def test_data_key_item_of_another_period_is_invalid(stack: Stack, keys: DataKeyItems) -> None:
     stack.put_item(published(period=PERIOD + 1).to_item(f"data-key#django#{PERIOD}"))
     with pytest.raises(InvalidRecord) as caught:
-        keys.get(PERIOD)
+        run_sync(keys.get(PERIOD))
     assert caught.value.reason == "keyPeriod"

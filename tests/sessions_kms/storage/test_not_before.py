@@ -14,6 +14,7 @@ from tests.sessions_kms.support.sessions import saved_key
 from tests.sessions_kms.support.stacks import Stack
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync, blocking
 
 
 class Source:
@@ -43,28 +44,28 @@ def not_before(source: Source, clock: FakeClock) -> NotBefore:
 
 def test_first_use_reads(not_before: NotBefore, source: Source) -> None:
     assert source.reads == 0
-    assert not_before.moment() == 1000
+    assert run_sync(not_before.moment()) == 1000
     assert source.reads == 1
 
 
 def test_it_is_read_again_at_30_seconds_and_not_before(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
-    not_before.moment()
+    run_sync(not_before.moment())
     source.moment = 2000
     clock.advance(29.999)
-    assert (not_before.moment(), source.reads) == (1000, 1)
+    assert (run_sync(not_before.moment()), source.reads) == (1000, 1)
     clock.advance(0.001)
-    assert (not_before.moment(), source.reads) == (2000, 2)
+    assert (run_sync(not_before.moment()), source.reads) == (2000, 2)
 
 
 def test_it_never_moves_backwards_whatever_the_table_says(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
-    not_before.moment()
+    run_sync(not_before.moment())
     source.moment = 0  # The item was deleted, or the table restored.
     clock.advance(30)
-    assert not_before.moment() == 1000
+    assert run_sync(not_before.moment()) == 1000
 
 
 def test_moment_that_is_raised_during_a_read_stays_raised(clock: FakeClock) -> None:
@@ -73,66 +74,66 @@ def test_moment_that_is_raised_during_a_read_stays_raised(clock: FakeClock) -> N
         return 0
 
     view = NotBefore(as_coroutine(read), at_least=0, clock=clock)
-    assert view.moment() == 100
+    assert run_sync(view.moment()) == 100
 
 
 def test_setting_holds_where_the_table_says_less(source: Source, clock: FakeClock) -> None:
-    assert NotBefore(as_coroutine(source), at_least=5000, clock=clock).moment() == 5000
+    assert run_sync(NotBefore(as_coroutine(source), at_least=5000, clock=clock).moment()) == 5000
 
 
 @pytest.mark.parametrize("error", [TableUnavailable(), InvalidRecord("notBefore")])
 def test_unreadable_it_serves_below_60_seconds_and_then_nobody_can_tell(
     not_before: NotBefore, source: Source, clock: FakeClock, error: Exception
 ) -> None:
-    not_before.moment()
+    run_sync(not_before.moment())
     source.error = error
     clock.advance(59.999)
-    assert not_before.moment() == 1000
+    assert run_sync(not_before.moment()) == 1000
     clock.advance(0.001)
     with pytest.raises(TableUnavailable):
-        not_before.moment()
+        run_sync(not_before.moment())
 
 
 def test_unreadable_from_the_start_nobody_can_tell(not_before: NotBefore, source: Source) -> None:
     source.error = TableUnavailable()
     with pytest.raises(TableUnavailable):
-        not_before.moment()
+        run_sync(not_before.moment())
 
 
 def test_unreadable_it_is_tried_every_5_seconds_while_it_still_serves(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
-    not_before.moment()
+    run_sync(not_before.moment())
     source.error = TableUnavailable()
     clock.advance(30)
-    not_before.moment()
+    run_sync(not_before.moment())
     clock.advance(4.999)
-    not_before.moment()
+    run_sync(not_before.moment())
     assert source.reads == 2
     clock.advance(0.001)
-    not_before.moment()
+    run_sync(not_before.moment())
     assert source.reads == 3
 
 
 def test_it_serves_again_as_soon_as_it_is_readable(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
-    not_before.moment()
+    run_sync(not_before.moment())
     source.error = TableUnavailable()
     clock.advance(60)
     with pytest.raises(TableUnavailable):
-        not_before.moment()
+        run_sync(not_before.moment())
     source.error = None
-    assert not_before.moment() == 1000
+    assert run_sync(not_before.moment()) == 1000
 
 
 def test_clock_set_back_makes_it_read_again(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
-    not_before.moment()
+    run_sync(not_before.moment())
     clock.advance(-3600)
     source.moment = 2000
-    assert not_before.moment() == 2000
+    assert run_sync(not_before.moment()) == 2000
 
 
 @pytest.mark.parametrize("error", [None, TableUnavailable()])
@@ -158,7 +159,7 @@ def test_threads_that_wait_for_a_read_share_its_outcome(
             came.release()
 
     flights._enter = enter_and_tell  # a seam for the race
-    results = together(threads, lambda _: not_before.moment())
+    results = together(threads, lambda _: run_sync(not_before.moment()))
     assert [type(result) for result in results] == [type(error) if error else int] * threads
     assert source.reads == 1
 
@@ -175,12 +176,12 @@ def test_no_thread_waits_for_a_read_while_a_good_moment_is_held(
         return source()
 
     not_before = NotBefore(as_coroutine(slow), at_least=0, clock=clock)
-    not_before.moment()
+    run_sync(not_before.moment())
     clock.advance(30)
-    thread = threading.Thread(target=not_before.moment)
+    thread = threading.Thread(target=blocking(not_before.moment))
     thread.start()
     assert reading.wait(10)
-    assert not_before.moment() == 1000  # The other one is still reading.
+    assert run_sync(not_before.moment()) == 1000  # The other one is still reading.
     go_on.set()
     thread.join(10)
     assert source.reads == 2

@@ -19,6 +19,7 @@ from tests.sessions_kms.support.sessions import lives, saved
 from tests.sessions_kms.support.stacks import Stack, install
 from tests.sessions_kms.support.stepping import as_coroutine
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 FAR = NOW + 100 * 365 * 86_400  # whatever the real clock of a server shows
@@ -67,39 +68,39 @@ def test_moment_more_than_five_minutes_ahead_does_not_count(
     not_before: NotBefore, source: Source, ahead: int, counts: bool
 ) -> None:
     source.moment = NOW + ahead
-    assert not_before.moment() == (NOW + ahead if counts else 0)
+    assert run_sync(not_before.moment()) == (NOW + ahead if counts else 0)
 
 
 def test_moment_counts_once_it_is_five_minutes_ahead(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
     source.moment = NOW + 600
-    assert not_before.moment() == 0
+    assert run_sync(not_before.moment()) == 0
     clock.advance(299)
-    assert not_before.moment() == 0
+    assert run_sync(not_before.moment()) == 0
     clock.advance(30)
-    assert not_before.moment() == NOW + 600
+    assert run_sync(not_before.moment()) == NOW + 600
 
 
 def test_moment_far_ahead_lowers_nothing_that_was_accepted(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
     source.moment = NOW - 10
-    not_before.moment()
+    run_sync(not_before.moment())
     for moment in (NOW + 86_400, NOW - 100, 0, FAR):
         source.moment = moment
         clock.advance(30)
-        assert not_before.moment() == NOW - 10
+        assert run_sync(not_before.moment()) == NOW - 10
 
 
 def test_accepted_moment_outlives_a_clock_that_is_set_back(
     not_before: NotBefore, source: Source, clock: FakeClock
 ) -> None:
     source.moment = NOW
-    not_before.moment()
+    run_sync(not_before.moment())
     clock.advance(-86_400)
     source.moment = 0
-    assert not_before.moment() == NOW
+    assert run_sync(not_before.moment()) == NOW
 
 
 def test_moment_far_ahead_is_read_as_often_as_another_and_is_no_outage(
@@ -107,7 +108,7 @@ def test_moment_far_ahead_is_read_as_often_as_another_and_is_no_outage(
 ) -> None:
     source.moment = FAR
     for reads in range(1, 5):
-        assert not_before.moment() == 0
+        assert run_sync(not_before.moment()) == 0
         assert not_before.held() == 0
         assert source.reads == reads
         clock.advance(30)
@@ -118,16 +119,16 @@ def test_setting_far_ahead_does_not_count_until_it_is_near(
 ) -> None:
     source.moment = 5
     not_before = NotBefore(as_coroutine(source), at_least=NOW + 600, clock=clock)
-    assert not_before.moment() == 5
+    assert run_sync(not_before.moment()) == 5
     clock.advance(300)
-    assert not_before.moment() == NOW + 600
+    assert run_sync(not_before.moment()) == NOW + 600
 
 
 def test_setting_that_has_passed_counts_beside_an_item_far_ahead(
     source: Source, clock: FakeClock
 ) -> None:
     source.moment = FAR
-    assert NotBefore(as_coroutine(source), at_least=NOW - 5, clock=clock).moment() == NOW - 5
+    assert run_sync(NotBefore(as_coroutine(source), at_least=NOW - 5, clock=clock).moment()) == NOW - 5
 
 
 def test_accepted_moment_of_a_name_is_remembered_however_many_names_follow(
@@ -135,11 +136,11 @@ def test_accepted_moment_of_a_name_is_remembered_however_many_names_follow(
 ) -> None:
     moments = {"google": NOW}
     named = NamedNotBefores(as_coroutine(lambda name: moments.get(name, 0)), clock=clock)
-    assert named.of("google").moment() == NOW
+    assert run_sync(named.of("google").moment()) == NOW
     moments.clear()  # Somebody deletes the item.
     for number in range(NAMES_MAX + 1):
-        named.of(f"p{number}").moment()
-    assert named.of("google").moment() == NOW
+        run_sync(named.of(f"p{number}").moment())
+    assert run_sync(named.of("google").moment()) == NOW
 
 
 # The alarm
@@ -157,7 +158,7 @@ def test_alarm_says_what_is_ahead_by_how_much_and_what_to_do(
     not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = NOW + 86_400
-    not_before.moment()
+    run_sync(not_before.moment())
     (told,) = alarms(caplog)
     assert "86,400 s ahead" in told
     assert "end_sessions" in told
@@ -166,8 +167,8 @@ def test_alarm_says_what_is_ahead_by_how_much_and_what_to_do(
 def test_alarm_names_the_setting_and_the_provider(
     source: Source, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    NotBefore(as_coroutine(source), at_least=FAR, clock=clock).moment()
-    NamedNotBefores(as_coroutine(lambda _: FAR), clock=clock).of("google").moment()
+    run_sync(NotBefore(as_coroutine(source), at_least=FAR, clock=clock).moment())
+    run_sync(NamedNotBefores(as_coroutine(lambda _: FAR), clock=clock).of("google").moment())
     setting, provider = alarms(caplog)
     assert "NOT_BEFORE" in setting
     assert "google" in provider
@@ -179,14 +180,14 @@ def test_alarm_is_repeated_hourly_and_at_each_other_moment(
 ) -> None:
     source.moment = FAR
     for _ in range(ALARM_EVERY // 30):
-        not_before.moment()
+        run_sync(not_before.moment())
         clock.advance(30)
     assert len(alarms(caplog)) == 1
-    not_before.moment()
+    run_sync(not_before.moment())
     assert len(alarms(caplog)) == 2
     source.moment = FAR + 1
     clock.advance(30)
-    not_before.moment()
+    run_sync(not_before.moment())
     assert len(alarms(caplog)) == 3
 
 
@@ -194,7 +195,7 @@ def test_no_alarm_for_what_counts(
     not_before: NotBefore, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     source.moment = NOW + AHEAD
-    not_before.moment()
+    run_sync(not_before.moment())
     assert alarms(caplog) == []
 
 
@@ -205,13 +206,13 @@ def test_log_handler_that_asks_again_gets_an_answer(source: Source, clock: FakeC
 
     class Asking(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            asked.append(not_before.moment())
+            asked.append(run_sync(not_before.moment()))
 
     logger = logging.getLogger("sessions_kms.storage.not_before")
     handler = Asking()
     logger.addHandler(handler)
     try:
-        assert not_before.moment() == 0
+        assert run_sync(not_before.moment()) == 0
     finally:
         logger.removeHandler(handler)
     assert asked == [0]
@@ -316,7 +317,7 @@ def test_command_ends_all_despite_a_moment_far_ahead_and_says_so(stack: Stack) -
 def test_named_moment_far_ahead_does_not_count_and_is_overwritten(stack: Stack) -> None:
     item_id = f"{ITEM}#google"
     put(stack, FAR, item_id)
-    assert services.services().not_before_of("google").moment() == 0
+    assert run_sync(services.services().not_before_of("google").moment()) == 0
     assert ending.end_before_of(services.services(), "google", NOW)
     assert stored(stack, item_id) == NOW
-    assert services.services().not_before_of("google").moment() == NOW
+    assert run_sync(services.services().not_before_of("google").moment()) == NOW

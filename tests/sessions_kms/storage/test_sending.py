@@ -205,7 +205,7 @@ def test_pauses_before_a_refused_write_are_bounded_one_by_one(clock: FakeClock) 
         return Pause(0)
 
     with pytest.raises(NotApplied):
-        Table(client, name="sessions", pause=pause).put_once(ITEM)
+        run_sync(Table(client, name="sessions", pause=pause).put_once(ITEM))
     assert len(paused) == len(PAUSES)
     assert all(0 <= taken <= longest for taken, longest in zip(paused, PAUSES, strict=True))
 

@@ -15,6 +15,7 @@ from sessions_kms.format.tombstone import Tombstone
 from sessions_kms.storage.session_items import Conflict, RecordExists, SessionItems
 from tests.sessions_kms.support.fakes import together
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 NOW = 1_800_000_000
 PERIOD = 1_799_971_200
@@ -46,7 +47,7 @@ def record(name: str = "a", **changes: Any) -> SessionRecord:
 
 def stored(records: SessionItems, name: str = "a", **changes: Any) -> SessionRecord:
     made = record(name, **changes)
-    records.create(made, now=NOW)
+    run_sync(records.create(made, now=NOW))
     return made
 
 
@@ -58,22 +59,22 @@ def following(old: SessionRecord, **changes: Any) -> SessionRecord:
 def move(records: SessionItems, new: SessionRecord, old: SessionRecord, now: int = NOW) -> None:
     """Move; one of the stand-ins does not answer a transaction in full."""
     with suppress(FateUnknown):
-        records.move(new, old_id=old.id, expected=old, now=now)
+        run_sync(records.move(new, old_id=old.id, expected=old, now=now))
 
 
 def test_missing_record_is_none(records: SessionItems) -> None:
-    assert records.get(record().id) is None
+    assert run_sync(records.get(record().id)) is None
 
 
 @pytest.mark.parametrize("owner", [None, "user#django#7", "user#django#ü€😀"])
 def test_record_comes_back_as_it_was_put(records: SessionItems, owner: str | None) -> None:
     made = stored(records, owner=owner)
-    assert records.get(made.id) == made
+    assert run_sync(records.get(made.id)) == made
 
 
 def test_expired_record_is_still_given(records: SessionItems) -> None:
     made = stored(records, ttl=NOW - 1)
-    assert records.get(made.id) == made
+    assert run_sync(records.get(made.id)) == made
 
 
 def test_attributes_that_the_format_does_not_know_are_ignored(
@@ -81,7 +82,7 @@ def test_attributes_that_the_format_does_not_know_are_ignored(
 ) -> None:
     made = record()
     stack.put_item(made.to_item() | {"note": {"S": "of a later version"}})
-    assert records.get(made.id) == made
+    assert run_sync(records.get(made.id)) == made
 
 
 @pytest.mark.parametrize(
@@ -99,29 +100,29 @@ def test_malformed_item_is_an_invalid_record(
     made = record()
     stack.put_item(made.to_item() | change)
     with pytest.raises(InvalidRecord) as caught:
-        records.get(made.id)
+        run_sync(records.get(made.id))
     assert caught.value.reason == reason
 
 
 def test_create_over_a_live_record_raises_and_changes_nothing(records: SessionItems) -> None:
     made = stored(records)
     with pytest.raises(RecordExists):
-        records.create(record(), now=NOW + 999)
-    assert records.get(made.id) == made
+        run_sync(records.create(record(), now=NOW + 999))
+    assert run_sync(records.get(made.id)) == made
 
 
 def test_create_over_an_expired_record_replaces_it(records: SessionItems) -> None:
     old = stored(records)
     new = record(ttl=NOW + 5000)
-    records.create(new, now=old.ttl)
-    assert records.get(old.id) == new
+    run_sync(records.create(new, now=old.ttl))
+    assert run_sync(records.get(old.id)) == new
 
 
 def test_replace_puts_the_record_in_the_place_of_the_loaded_one(records: SessionItems) -> None:
     old = stored(records)
     new = following(old)
-    records.replace(new, expected=old, now=old.ttl - 1)
-    assert records.get(old.id) == new
+    run_sync(records.replace(new, expected=old, now=old.ttl - 1))
+    assert run_sync(records.get(old.id)) == new
 
 
 @pytest.mark.parametrize(
@@ -136,15 +137,15 @@ def test_replace_of_what_was_changed_is_a_conflict_that_tells_what_stands(
 ) -> None:
     old = stored(records)
     with pytest.raises(Conflict) as caught:
-        records.replace(following(old), expected=replace(old, **loaded), now=NOW)
+        run_sync(records.replace(following(old), expected=replace(old, **loaded), now=NOW))
     assert caught.value.current == old
-    assert records.get(old.id) == old
+    assert run_sync(records.get(old.id)) == old
 
 
 def test_replace_of_an_expired_record_is_a_conflict(records: SessionItems) -> None:
     old = stored(records)
     with pytest.raises(Conflict) as caught:
-        records.replace(following(old), expected=old, now=old.ttl)
+        run_sync(records.replace(following(old), expected=old, now=old.ttl))
     assert caught.value.current == old
 
 
@@ -154,35 +155,35 @@ def test_replace_of_a_deleted_record_is_a_conflict_with_nothing(
     old = stored(records)
     stack.delete_item(old.id)
     with pytest.raises(Conflict) as caught:
-        records.replace(following(old), expected=old, now=NOW)
+        run_sync(records.replace(following(old), expected=old, now=NOW))
     assert caught.value.current is None
-    assert records.get(old.id) is None
+    assert run_sync(records.get(old.id)) is None
 
 
 def test_move_puts_the_new_and_a_tombstone_over_the_old(records: SessionItems) -> None:
     old, new = stored(records), record("b")
     move(records, new, old)
-    assert records.get(old.id) is None
-    assert records.find(old.id) == Tombstone(old.id, NOW)
-    assert records.get(new.id) == new
+    assert run_sync(records.get(old.id)) is None
+    assert run_sync(records.find(old.id)) == Tombstone(old.id, NOW)
+    assert run_sync(records.get(new.id)) == new
 
 
 def test_tombstone_is_neither_ended_nor_moved_nor_written_over(records: SessionItems) -> None:
     old, new = stored(records), record("b")
     move(records, new, old)
-    assert not records.end(old.id)
+    assert not run_sync(records.end(old.id))
     with pytest.raises(Conflict) as caught:
-        records.replace(following(old), expected=old, now=NOW)
+        run_sync(records.replace(following(old), expected=old, now=NOW))
     assert caught.value.current == Tombstone(old.id, NOW)
     with pytest.raises(Conflict) as caught:
-        records.move(record("c"), old_id=old.id, expected=old, now=NOW)
+        run_sync(records.move(record("c"), old_id=old.id, expected=old, now=NOW))
     assert caught.value.current == Tombstone(old.id, NOW)
     with pytest.raises(RecordExists):
-        records.create(record(), now=NOW + 599)
-    assert records.find(old.id) == Tombstone(old.id, NOW)
-    assert records.end(new.id)
-    assert records.end(new.id)
-    assert records.get(new.id) is None
+        run_sync(records.create(record(), now=NOW + 599))
+    assert run_sync(records.find(old.id)) == Tombstone(old.id, NOW)
+    assert run_sync(records.end(new.id))
+    assert run_sync(records.end(new.id))
+    assert run_sync(records.get(new.id)) is None
 
 
 @pytest.mark.parametrize("changed", ["revision", "salt", "gone", "expired"])
@@ -200,43 +201,43 @@ def test_move_of_what_was_changed_does_neither_and_tells_what_stands(
     else:
         now = old.ttl
     with pytest.raises(Conflict) as caught:
-        records.move(new, old_id=old.id, expected=expected, now=now)
+        run_sync(records.move(new, old_id=old.id, expected=expected, now=now))
     assert caught.value.current == (None if changed == "gone" else old)
-    assert records.get(new.id) is None
+    assert run_sync(records.get(new.id)) is None
 
 
 def test_move_onto_a_live_record_does_neither(records: SessionItems) -> None:
     old, other = stored(records), stored(records, "b")
     with pytest.raises(Conflict) as caught:
-        records.move(record("b"), old_id=old.id, expected=old, now=NOW)
+        run_sync(records.move(record("b"), old_id=old.id, expected=old, now=NOW))
     assert caught.value.current == old
-    assert records.get(old.id) == old
-    assert records.get(other.id) == other
+    assert run_sync(records.get(old.id)) == old
+    assert run_sync(records.get(other.id)) == other
 
 
 def test_move_onto_an_expired_record_replaces_it(records: SessionItems) -> None:
     old = stored(records, ttl=NOW + 5000)
-    records.create(record("b"), now=NOW)
+    run_sync(records.create(record("b"), now=NOW))
     new = record("b", ttl=NOW + 5000)
     move(records, new, old, NOW + 1000)
-    assert records.get(new.id) == new
-    assert records.get(old.id) is None
+    assert run_sync(records.get(new.id)) == new
+    assert run_sync(records.get(old.id)) is None
 
 
 def test_first_record_that_is_put_twice_is_recognised(records: SessionItems) -> None:
     first = stored(records)
-    records.create(first, now=NOW)
+    run_sync(records.create(first, now=NOW))
     taken = record("c")
     for _ in range(2):
-        records.take_over(taken, mark={"id": {"S": "moved#c"}}, now=NOW)
-    assert records.get(taken.id) == taken
+        run_sync(records.take_over(taken, mark={"id": {"S": "moved#c"}}, now=NOW))
+    assert run_sync(records.get(taken.id)) == taken
 
 
 def test_delete_may_be_repeated(stack: Stack, records: SessionItems) -> None:
     made = stored(records)
-    assert stack.services.table.delete(made.id)
-    assert stack.services.table.delete(made.id)
-    assert records.get(made.id) is None
+    assert run_sync(stack.services.table.delete(made.id))
+    assert run_sync(stack.services.table.delete(made.id))
+    assert run_sync(records.get(made.id)) is None
 
 
 def test_item_that_is_too_large_is_refused_with_its_sizes(
@@ -245,27 +246,27 @@ def test_item_that_is_too_large_is_refused_with_its_sizes(
     old = stored(records)
     huge = os.urandom(ITEM_MAX_BYTES)
     with pytest.raises(SessionTooLarge, match="at most 409,600"):
-        records.create(record("b", encrypted_data=huge), now=NOW)
+        run_sync(records.create(record("b", encrypted_data=huge), now=NOW))
     with pytest.raises(SessionTooLarge):
-        records.replace(following(old, encrypted_data=huge), expected=old, now=NOW)
+        run_sync(records.replace(following(old, encrypted_data=huge), expected=old, now=NOW))
     with pytest.raises(SessionTooLarge):
-        records.move(record("b", encrypted_data=huge), old_id=old.id, expected=old, now=NOW)
+        run_sync(records.move(record("b", encrypted_data=huge), old_id=old.id, expected=old, now=NOW))
     assert list(stack.sessions()) == [old.id]
-    assert records.get(old.id) == old
+    assert run_sync(records.get(old.id)) == old
 
 
 def test_large_item_is_taken(records: SessionItems) -> None:
     made = stored(records, encrypted_data=os.urandom(390_000))
-    assert records.get(made.id) == made
+    assert run_sync(records.get(made.id)) == made
 
 
 def test_racing_replacements_have_one_winner(stack: Stack, records: SessionItems) -> None:
     old = stored(records)
     new = [following(old) for _ in range(6)]
-    results = together(6, lambda i: records.replace(new[i], expected=old, now=NOW))
+    results = together(6, lambda i: run_sync(records.replace(new[i], expected=old, now=NOW)))
     winners = [each for each, result in zip(new, results, strict=True) if result is None]
     assert [type(result) for result in results].count(Conflict) == 5
-    assert [records.get(old.id)] == winners
+    assert [run_sync(records.get(old.id))] == winners
 
 
 def test_racing_moves_leave_one_record(stack: Stack, records: SessionItems) -> None:

@@ -15,6 +15,7 @@ from sessions_kms.storage.session_items import Conflict, RecordExists, SessionIt
 from sessions_kms.storage.table import Table
 from tests.sessions_kms.support.recording import NOW, TABLE, Recording, nothing_done, record
 from tests.sessions_kms.support.wire import truncated, twice
+from sessions_kms.concurrency.steps import run_sync, blocking
 
 
 @pytest.fixture
@@ -34,19 +35,19 @@ def records(table: Table) -> SessionItems:
 
 
 def test_every_read_is_consistent(client: Recording, table: Table) -> None:
-    SessionItems(table).find("a")
-    DataKeyItems(table, "django").get(NOW)
-    NotBeforeItems(table, "django").get()
-    NotBeforeItems(table, "django").get("google")
+    run_sync(SessionItems(table).find("a"))
+    run_sync(DataKeyItems(table, "django").get(NOW))
+    run_sync(NotBeforeItems(table, "django").get())
+    run_sync(NotBeforeItems(table, "django").get("google"))
     assert [asked["ConsistentRead"] for _, asked in client.calls] == [True] * 4
 
 
 def test_every_write_is_one_call(client: Recording, table: Table, records: SessionItems) -> None:
     first, second, moved = record("a"), record("a", revision=2), record("b")
-    records.create(first, now=NOW)
-    records.replace(second, expected=first, now=NOW)
-    records.move(moved, old_id="a", expected=second, now=NOW)
-    table.delete("b")
+    run_sync(records.create(first, now=NOW))
+    run_sync(records.replace(second, expected=first, now=NOW))
+    run_sync(records.move(moved, old_id="a", expected=second, now=NOW))
+    run_sync(table.delete("b"))
     writes = ["put_item", "put_item", "transact_write_items", "delete_item"]
     assert client.operations() == writes
     assert list(client.memory.items) == ["a"]
@@ -56,7 +57,7 @@ def test_every_write_is_one_call(client: Recording, table: Table, records: Sessi
 def test_item_is_put_whatever_stands_under_its_id(client: Recording, table: Table) -> None:
     for note in ("first", "second"):
         item: Item = {"id": {"S": "a"}, "note": {"S": note}}
-        table.put(item)
+        run_sync(table.put(item))
         assert client.memory.items == {"a": item}
 
 
@@ -66,9 +67,9 @@ def test_write_that_is_refused_tells_what_stands_without_a_read(
     stands = record("a")
     client.memory.put_item(Item=stands.to_item())
     with pytest.raises(RecordExists):
-        records.create(record("a"), now=NOW)
+        run_sync(records.create(record("a"), now=NOW))
     with pytest.raises(Conflict) as caught:
-        records.replace(record("a", revision=3), expected=record("a"), now=NOW)
+        run_sync(records.replace(record("a", revision=3), expected=record("a"), now=NOW))
     assert caught.value.current == stands
     assert client.operations() == ["put_item"] * 2
 
@@ -78,13 +79,13 @@ def test_write_that_is_refused_by_what_is_not_valid_looks_at_it_once_more(
 ) -> None:
     client.memory.items["a"] = record("a", revision=2).to_item() | {"salt": {"B": b"short"}}
     with pytest.raises(InvalidRecord):
-        records.replace(record("a", revision=3), expected=record("a"), now=NOW)
+        run_sync(records.replace(record("a", revision=3), expected=record("a"), now=NOW))
     assert client.operations() == ["put_item", "get_item"]
 
 
 def test_head_is_read_without_ciphertext(client: Recording, records: SessionItems) -> None:
     client.memory.items["a"] = record("a").to_item()
-    found = records.head("a")
+    found = run_sync(records.head("a"))
     assert found is not None
     assert found.revision == 1
     ((_, asked),) = client.calls
@@ -96,17 +97,17 @@ def test_write_whose_answer_was_lost_is_looked_for(
 ) -> None:
     made = record("a")
     client.memory.wire.strike(0, truncated)
-    records.create(made, now=NOW)
+    run_sync(records.create(made, now=NOW))
     assert client.operations() == ["put_item", "get_item"]
-    assert table.get("a") == made.to_item()
+    assert run_sync(table.get("a")) == made.to_item()
 
 
 def test_delete_whose_answer_was_lost_is_made_again(
     client: Recording, table: Table, records: SessionItems
 ) -> None:
     for fault in (truncated, nothing_done):
-        for delete in (table.delete, records.end):
-            records.create(record("a"), now=NOW)
+        for delete in (blocking(table.delete), blocking(records.end)):
+            run_sync(records.create(record("a"), now=NOW))
             client.calls.clear()
             client.memory.wire.strike(0, fault)
             delete("a")
@@ -121,7 +122,7 @@ def test_own_stamp_is_recognised_when_the_sdk_puts_it_twice(
     if expected:
         client.memory.items["a"] = {"id": {"S": "a"}, "stamp": {"B": expected}}
     client.memory.wire.strike(0, twice)
-    assert table.put_stamped({"id": {"S": "a"}, "stamp": {"B": b"2"}}, expected=expected)
+    assert run_sync(table.put_stamped({"id": {"S": "a"}, "stamp": {"B": b"2"}}, expected=expected))
 
 
 def test_stamp_over_one_that_may_have_been_applied_cannot_be_told(
@@ -129,10 +130,10 @@ def test_stamp_over_one_that_may_have_been_applied_cannot_be_told(
 ) -> None:
     client.memory.items["a"] = {"id": {"S": "a"}, "stamp": {"B": b"3"}}
     ours: Item = {"id": {"S": "a"}, "stamp": {"B": b"2"}}
-    assert not table.put_stamped(ours, expected=b"1")
+    assert not run_sync(table.put_stamped(ours, expected=b"1"))
     client.memory.wire.strike(0, nothing_done)
     with pytest.raises(TableUnavailable):
-        table.put_stamped(ours, expected=b"1")
+        run_sync(table.put_stamped(ours, expected=b"1"))
 
 
 def test_item_of_another_id_than_was_asked_for_is_no_answer(
@@ -140,26 +141,26 @@ def test_item_of_another_id_than_was_asked_for_is_no_answer(
 ) -> None:
     client.memory.items["a"] = record("b").to_item()
     with pytest.raises(TableUnavailable, match=r"^The table answered with another item than was"):
-        table.get("a")
+        run_sync(table.get("a"))
 
 
 def test_item_may_be_read_in_part(client: Recording, table: Table) -> None:
     client.memory.items["a"] = record("a").to_item()
-    assert table.get("a", only=("id", "ttl")) == {"id": {"S": "a"}, "ttl": {"N": str(NOW + 1000)}}
+    assert run_sync(table.get("a", only=("id", "ttl"))) == {"id": {"S": "a"}, "ttl": {"N": str(NOW + 1000)}}
 
 
 def test_read_that_is_cut_short_is_no_miss(client: Recording, table: Table) -> None:
     client.told["get_item"] = [{}]
     with pytest.raises(TableUnavailable):
-        table.get("a")
-    assert table.get("a") is None
+        run_sync(table.get("a"))
+    assert run_sync(table.get("a")) is None
 
 
 def test_item_of_exactly_the_limit_is_taken(records: SessionItems) -> None:
     room = ITEM_MAX_BYTES - item_size(record("a", encrypted_data=b"").to_item())
-    records.create(record("a", encrypted_data=bytes(room)), now=NOW)
+    run_sync(records.create(record("a", encrypted_data=bytes(room)), now=NOW))
     with pytest.raises(SessionTooLarge):
-        records.create(record("b", encrypted_data=bytes(room + 1)), now=NOW)
+        run_sync(records.create(record("b", encrypted_data=bytes(room + 1)), now=NOW))
 
 
 # Pages, and what AWS tells of a table
@@ -169,8 +170,8 @@ def test_pages_start_where_told_and_are_consistent_only_where_told(
     client: Recording, table: Table
 ) -> None:
     client.told["scan"] = [{"Items": []}, {"Items": []}]
-    table.scan()
-    table.scan({"id": {"S": "a"}}, consistent=True)
+    run_sync(table.scan())
+    run_sync(table.scan({"id": {"S": "a"}}, consistent=True))
     assert [asked["ConsistentRead"] for _, asked in client.calls] == [False, True]
     starts = [asked.get("ExclusiveStartKey") for _, asked in client.calls]
     assert starts == [None, {"id": {"S": "a"}}]
@@ -179,8 +180,8 @@ def test_pages_start_where_told_and_are_consistent_only_where_told(
 def test_pages_are_without_ciphertext_unless_whole(client: Recording, table: Table) -> None:
     item = record("a").to_item()
     client.memory.items["a"] = item
-    assert table.scan().items == [{name: item[name] for name in HEAD_ATTRIBUTES if name in item}]
-    assert table.scan(whole=True).items == [item]
+    assert run_sync(table.scan()).items == [{name: item[name] for name in HEAD_ATTRIBUTES if name in item}]
+    assert run_sync(table.scan(whole=True)).items == [item]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +194,7 @@ def test_page_that_is_none_is_no_answer(
 ) -> None:
     client.told["scan"] = [answer]
     with pytest.raises(TableUnavailable):
-        table.scan()
+        run_sync(table.scan())
 
 
 def test_page_of_another_owner_than_was_asked_for_is_no_answer(
@@ -201,7 +202,7 @@ def test_page_of_another_owner_than_was_asked_for_is_no_answer(
 ) -> None:
     client.told["query"] = [{"Items": [{"id": {"S": "a"}, "owner": {"S": "user#django#8"}}]}]
     with pytest.raises(TableUnavailable, match=r"^The index answered with another owner than was"):
-        table.owned("user#django#7")
+        run_sync(table.owned("user#django#7"))
 
 
 def test_all_pages_of_an_owner_are_followed(client: Recording, table: Table) -> None:
@@ -211,7 +212,7 @@ def test_all_pages_of_an_owner_are_followed(client: Recording, table: Table) -> 
         {"Items": ids[1:2], "LastEvaluatedKey": ids[1]},
         {"Items": ids[2:]},
     ]
-    assert table.owned_ids("user#django#7") == ["a", "b", "c"]
+    assert run_sync(table.owned_ids("user#django#7")) == ["a", "b", "c"]
     asked = [each for _, each in client.calls]
     assert [each.get("ExclusiveStartKey") for each in asked] == [None, *ids[:2]]
     assert {each["ExpressionAttributeValues"][":owner"]["S"] for each in asked} == {"user#django#7"}
@@ -227,7 +228,7 @@ def test_expired_items_are_deleted_where_that_is_on_or_about_to_be(
 ) -> None:
     told = {"TimeToLiveStatus": status, "AttributeName": "ttl"}
     client.told["describe_time_to_live"] = [{"TimeToLiveDescription": told}]
-    assert Description(table).ttl_attribute() == attribute
+    assert run_sync(Description(table).ttl_attribute()) == attribute
 
 
 def test_time_at_aws_is_the_date_of_an_answer(client: Recording, table: Table) -> None:
@@ -235,13 +236,13 @@ def test_time_at_aws_is_the_date_of_an_answer(client: Recording, table: Table) -
     odd = {"date": "yesterday"}
     answers = [{"ResponseMetadata": {"HTTPHeaders": each}} for each in (headers, odd)]
     client.told["get_item"] = [*answers, {}]
-    assert Description(table).server_time() == NOW + 0.5  # the middle of its second
+    assert run_sync(Description(table).server_time()) == NOW + 0.5  # the middle of its second
     assert client.calls == [("get_item", {"TableName": TABLE, "Key": {"id": {"S": "clock"}}})]
-    assert Description(table).server_time() is None
-    assert Description(table).server_time() is None
+    assert run_sync(Description(table).server_time()) is None
+    assert run_sync(Description(table).server_time()) is None
 
 
 def test_estimated_items_are_those_that_aws_counted(client: Recording, table: Table) -> None:
     client.told["describe_table"] = [{"Table": {"ItemCount": 5}}, {}]
-    assert Description(table).estimated_items() == 5
-    assert Description(table).estimated_items() == 0
+    assert run_sync(Description(table).estimated_items()) == 5
+    assert run_sync(Description(table).estimated_items()) == 0

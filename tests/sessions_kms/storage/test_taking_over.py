@@ -17,6 +17,7 @@ from tests.sessions_kms.support.recording import (
     record,
 )
 from tests.sessions_kms.support.wire import Fault, truncated
+from sessions_kms.concurrency.steps import run_sync
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_take_over_outlasts_another_one_of_the_same_session(
 ) -> None:
     made, mark = record("a"), {"id": {"S": "moved#a"}}
     client.memory.wire.strike(0, in_conflict)
-    records.take_over(made, mark=mark, now=NOW)
+    run_sync(records.take_over(made, mark=mark, now=NOW))
     assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
 
 
@@ -55,7 +56,7 @@ def test_take_over_whose_answer_was_lost_is_looked_for_and_made_again_if_it_was_
 ) -> None:
     made, mark = record("a"), {"id": {"S": "moved#a"}}
     client.memory.wire.strike(0, fault)
-    records.take_over(made, mark=mark, now=NOW)
+    run_sync(records.take_over(made, mark=mark, now=NOW))
     assert client.operations() == operations
     assert client.memory.items == {"a": made.to_item(), "moved#a": mark}
 
@@ -67,7 +68,7 @@ def test_nothing_is_taken_over_twice(client: Recording, records: SessionItems, s
     before = {there["id"]["S"]: there}
     client.memory.items.update(before)
     with pytest.raises(RecordExists):
-        records.take_over(record("a"), mark=mark, now=NOW)
+        run_sync(records.take_over(record("a"), mark=mark, now=NOW))
     assert client.memory.items == before
 
 
@@ -82,7 +83,7 @@ NOT_AS_LOADED = [
 def test_record_is_marked_as_it_was_loaded(client: Recording, records: SessionItems) -> None:
     made = record("a")
     client.memory.items["a"] = made.to_item()
-    assert records.mark("a", expected=made, mark=MARK, now=NOW)
+    assert run_sync(records.mark("a", expected=made, mark=MARK, now=NOW))
     assert client.memory.items == {"a": made.to_item(), "moved#a": MARK}
 
 
@@ -93,16 +94,16 @@ def test_record_that_is_not_as_it_was_loaded_is_not_marked(
     loaded = record("a")
     stands = replace(loaded, **changes).to_item()
     client.memory.items["a"] = stands
-    assert not records.mark("a", expected=loaded, mark=MARK, now=now)
+    assert not run_sync(records.mark("a", expected=loaded, mark=MARK, now=now))
     assert client.memory.items == {"a": stands}
-    assert not records.mark("b", expected=loaded, mark=MARK, now=now)
+    assert not run_sync(records.mark("b", expected=loaded, mark=MARK, now=now))
     assert client.memory.items == {"a": stands}
 
 
 def test_record_and_its_mark_are_given_back(client: Recording, records: SessionItems) -> None:
     made = record("a")
     client.memory.items.update({"a": made.to_item(), "moved#a": MARK, "moved#b": MARK})
-    records.give_back("a", expected=made, mark_id="moved#a", now=NOW)
+    run_sync(records.give_back("a", expected=made, mark_id="moved#a", now=NOW))
     assert client.memory.items == {"moved#b": MARK}
 
 
@@ -113,7 +114,7 @@ def test_record_that_is_not_as_it_was_loaded_is_not_given_back(
     loaded = record("a")
     before = {"a": replace(loaded, **changes).to_item(), "moved#a": MARK}
     client.memory.items.update(before)
-    records.give_back("a", expected=loaded, mark_id="moved#a", now=now)
+    run_sync(records.give_back("a", expected=loaded, mark_id="moved#a", now=now))
     assert client.memory.items == before
 
 
@@ -127,11 +128,11 @@ def test_mark_and_its_end_are_looked_for_when_the_answer_was_lost(
     client.memory.items["a"] = made.to_item()
     asked = ["transact_write_items", "get_item", *["transact_write_items"] * again]
     client.memory.wire.strike(1, fault)
-    assert records.mark("a", expected=made, mark=MARK, now=NOW)
+    assert run_sync(records.mark("a", expected=made, mark=MARK, now=NOW))
     assert client.operations() == ["get_item", *asked]
     assert set(client.memory.items) == {"a", "moved#a"}
     client.calls.clear()
     client.memory.wire.strike(0, fault)
-    records.give_back("a", expected=made, mark_id="moved#a", now=NOW)
+    run_sync(records.give_back("a", expected=made, mark_id="moved#a", now=NOW))
     assert client.operations() == asked
     assert client.memory.items == {}

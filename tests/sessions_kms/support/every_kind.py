@@ -22,6 +22,7 @@ from sessions_kms.sealed_items.tokens import Exchange, NewToken, SealedToken, To
 from sessions_kms.services import services
 from sessions_kms.session.links import LINKS
 from sessions_kms.switching import moved_marks
+from sessions_kms.concurrency.steps import run_sync
 
 LINK = "1f" * 32
 SECRET = "s" * 32
@@ -70,13 +71,13 @@ def write() -> Names:
     moved.save()
     names = {"session": session.session_key or "", "old": moved.session_key or ""}
     moved.cycle_key()
-    Leases(services()).claim(SECRET, "one", seconds=30)
-    assert Leases(services()).complete(SECRET, "one", b"result", keep=600)
+    run_sync(Leases(services()).claim(SECRET, "one", seconds=30))
+    assert run_sync(Leases(services()).complete(SECRET, "one", b"result", keep=600))
     now = int(services().clock())
     remember_used(services(), ISSUER, "token", until=now + 600)
     tokens = Tokens(services())
-    tokens.begin(NewToken(TOKEN, b"opens", now + 600))
-    found = tokens.find(TOKEN)
+    run_sync(tokens.begin(NewToken(TOKEN, b"opens", now + 600)))
+    found = run_sync(tokens.find(TOKEN))
     assert isinstance(found, SealedToken)
     spending = Exchange(
         expected=found.stamp,
@@ -86,8 +87,8 @@ def write() -> Names:
         successors=[],
     )
     with suppress(FateUnknown):  # roto answers no transaction in full
-        tokens.exchange(spending)
-    services().table.put(moved_marks.mark(services(), "elsewhere", row_ends_at=now))
+        run_sync(tokens.exchange(spending))
+    run_sync(services().table.put(moved_marks.mark(services(), "elsewhere", row_ends_at=now)))
     return names
 
 
@@ -101,11 +102,11 @@ def _tombstone(names: Names) -> Any:
 
 def _data_key(_: Names) -> bool:
     """Whether the published one is used."""
-    return services().sealing_key().period != 0
+    return run_sync(services().sealing_key()).period != 0
 
 
 def _not_before(_: Names) -> int:
-    return services().not_before.moment()
+    return run_sync(services().not_before.moment())
 
 
 def _moved(_: Names) -> bool:
@@ -113,13 +114,13 @@ def _moved(_: Names) -> bool:
 
 
 def _lease(_: Names) -> str:
-    return (Leases(services()).claim(SECRET, "two", seconds=30).result or b"").decode()
+    return (run_sync(Leases(services()).claim(SECRET, "two", seconds=30)).result or b"").decode()
 
 
 def _link(names: Names) -> bool:
     namespace = services().config.namespace
     item_id = kinds.link_id(namespace, LINK, kinds.session_id(namespace, names["session"]))
-    return services().table.owned_ids(kinds.link_owner(namespace, LINK)) == [item_id]
+    return run_sync(services().table.owned_ids(kinds.link_owner(namespace, LINK))) == [item_id]
 
 
 def _logout_token(_: Names) -> bool:
@@ -128,16 +129,16 @@ def _logout_token(_: Names) -> bool:
 
 def _about(names: Names) -> about.Words:
     session_id = kinds.session_id(services().config.namespace, names["session"])
-    return about.About(services()).read(session_id)
+    return run_sync(about.About(services()).read(session_id))
 
 
 def _token(_: Names) -> str | None:
-    found = Tokens(services()).find(TOKEN)
+    found = run_sync(Tokens(services()).find(TOKEN))
     return found.content.decode() if isinstance(found, SealedToken) else None
 
 
 def _answer(_: Names) -> str | None:
-    content = Tokens(services()).answer(TOKEN)
+    content = run_sync(Tokens(services()).answer(TOKEN))
     return None if content is None else content.decode()
 
 

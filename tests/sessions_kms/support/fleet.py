@@ -8,6 +8,7 @@ from sessions_kms.data_keys.keyring import DataKey, Keyring, KMSKeyring
 from sessions_kms.data_keys.shared_keyring import SharedKeyring
 from tests.sessions_kms.support.fakes import KEY, OLD_KEY, FakeDataKeyTable, FakeKMS
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync, blocking
 
 DAY = 24 * 3600
 NOW = 1_800_000_000
@@ -63,8 +64,8 @@ class Process:
             },
         )
         self.keyring = Keyring(self.cache)
-        self.generate = self.keyring.generate
-        self.unwrap = self.keyring.unwrap
+        self.generate = blocking(self.keyring.generate)
+        self.unwrap = blocking(self.keyring.unwrap)
 
     def run_jobs(self) -> int:
         """Run the background renewals that wait, and return how many there were."""
@@ -81,7 +82,7 @@ class Process:
 
 def earlier_key(process: Process, *, key_id: str = KEY, period: int = PERIOD - DAY) -> DataKey:
     """Return a data key that another process generated, which this one has not unwrapped yet."""
-    return kms_keyring(process.kms, key_id=key_id).generate(period)
+    return run_sync(kms_keyring(process.kms, key_id=key_id).generate(period))
 
 
 def decrypts(process: Process) -> int:

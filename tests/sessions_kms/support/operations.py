@@ -21,6 +21,7 @@ from sessions_kms.sealed_items.leases import CLOCK_DIFFERENCE, Leases
 from sessions_kms.services import id_of, services
 from sessions_kms.session.links import LINKS
 from tests.sessions_kms.support.sessions import saved_key
+from sessions_kms.concurrency.steps import run_sync
 
 ADA, BOB = "1", "2"
 FIRST, SECOND = "1" * 64, "2" * 64
@@ -65,7 +66,7 @@ def stored(key: str | None) -> dict[str, Any]:
 
 
 def told(key: str) -> about.Words:
-    return about.About(services()).read(id_of(key))
+    return run_sync(about.About(services()).read(id_of(key)))
 
 
 # What is done
@@ -133,8 +134,8 @@ def end_by_link(scene: Scene) -> None:
 def work_once(scene: Scene) -> None:
     """Do what a refresh does around the provider's answer."""
     leases = Leases(services())
-    assert leases.claim(scene.secret, "holder", seconds=LEASE).held
-    assert leases.complete(scene.secret, "holder", RESULT, keep=3600)
+    assert run_sync(leases.claim(scene.secret, "holder", seconds=LEASE)).held
+    assert run_sync(leases.complete(scene.secret, "holder", RESULT, keep=3600))
 
 
 # What may stand afterwards
@@ -212,7 +213,7 @@ def ended_by_link(scene: Scene, answer: Answer) -> None:
 
 def worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> None:
     """The result is there for whoever comes next, or the work can be taken over in time."""
-    claim = Leases(services()).claim(scene.secret, "next", seconds=LEASE)
+    claim = run_sync(Leases(services()).claim(scene.secret, "next", seconds=LEASE))
     if answer == "ok":
         assert claim.result == RESULT
         return
@@ -221,7 +222,7 @@ def worked(scene: Scene, answer: Answer, advance: Callable[[float], None]) -> No
             return
         assert 0 < claim.wait <= LEASE + CLOCK_DIFFERENCE
         advance(claim.wait + 1)
-        claim = Leases(services()).claim(scene.secret, "next", seconds=LEASE)
+        claim = run_sync(Leases(services()).claim(scene.secret, "next", seconds=LEASE))
     assert claim.held or claim.result == RESULT
 
 

@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from tests.sessions_kms.support.worker import Commands, Worker, main
+from sessions_kms.concurrency.steps import run_sync
 
 VERSIONS = "WORKER_VERSIONS"
 
@@ -48,14 +49,14 @@ class ReleaseCommands(Commands):
         from sessions_kms.sealed_items.leases import Leases
         from sessions_kms.services import services
 
-        claim = Leases(services()).claim(secret, holder, seconds=30)
+        claim = run_sync(Leases(services()).claim(secret, holder, seconds=30))
         return claim.held, None if claim.result is None else claim.result.decode()
 
     def complete(self, secret: str, holder: str, result: str) -> bool:
         from sessions_kms.sealed_items.leases import Leases
         from sessions_kms.services import services
 
-        return Leases(services()).complete(secret, holder, result.encode(), keep=600)
+        return run_sync(Leases(services()).complete(secret, holder, result.encode(), keep=600))
 
     def end_before_of(self, name: str, moment: int) -> bool:
         from sessions_kms.operations.ending import end_before_of
@@ -66,7 +67,7 @@ class ReleaseCommands(Commands):
     def moment_of(self, name: str) -> int:
         from sessions_kms.services import services
 
-        return services().not_before_items.get(name)
+        return run_sync(services().not_before_items.get(name))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tests.sessions_kms.support.faults import Fault, applied, changed, cut_off, 
 from tests.sessions_kms.support.faulty import MakeFaulty
 from tests.sessions_kms.support.faulty import make_faulty as make_faulty_fixture
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 make_faulty = make_faulty_fixture
 servers_only = pytest.mark.parametrize("make_stack", ["servers"], indirect=True)
@@ -22,11 +23,11 @@ MARK: Item = {"id": {"S": "moved#django#a"}, "version": {"N": "1"}, "ttl": {"N":
 
 
 def mark(records: SessionItems, at: SessionRecord) -> bool:
-    return records.mark(at.id, expected=at, mark=MARK, now=NOW)
+    return run_sync(records.mark(at.id, expected=at, mark=MARK, now=NOW))
 
 
 def give_back(records: SessionItems, at: SessionRecord) -> None:
-    records.give_back(at.id, expected=at, mark_id="moved#django#a", now=NOW)
+    run_sync(records.give_back(at.id, expected=at, mark_id="moved#django#a", now=NOW))
 
 
 def test_mark_stands_beside_its_record_and_both_go_at_once(stack: Stack) -> None:
@@ -54,7 +55,7 @@ def test_record_that_is_not_as_it_was_loaded_is_not_marked_and_stays(
     if now == "gone":
         stack.delete_item(loaded.id)
     if now == "changed":
-        records.replace(following(loaded), expected=loaded, now=NOW)
+        run_sync(records.replace(following(loaded), expected=loaded, now=NOW))
     stack.put_item(MARK)
     before = stack.items()
     assert not mark(records, loaded)

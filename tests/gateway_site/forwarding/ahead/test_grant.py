@@ -30,6 +30,7 @@ from sessions_kms.services import services
 from tests.gateway_site.forwarding.test_passage import here, in_a_new_loop
 from tests.oauth.support.grants import ASKED
 from tests.sessions_kms.support.stacks import Stack
+from sessions_kms.concurrency.steps import run_sync
 
 VERIFIER = "v" * 43
 MIDDLEWARE = "gateway_site.forwarding.client_session.ClientSessionMiddleware"
@@ -71,9 +72,9 @@ def allowed(user: User) -> str:
     )
     held = TokenSet(access_token="t", token_type="Bearer", scope=(), subject="1", client_id="g")
     backend = django_settings.AUTHENTICATION_BACKENDS[0]
-    code = grants().allow(user, consent, "corp", held, backend=backend).code
+    code = run_sync(grants().allow(user, consent, "corp", held, backend=backend)).code
     asked = ASKED | {"client_id": "c", "redirect_uri": None, "arrived_at": services().clock()}
-    issued = grants().redeem(code, verifier=VERIFIER, **asked)
+    issued = run_sync(grants().redeem(code, verifier=VERIFIER, **asked))
     return issued.access_token
 
 

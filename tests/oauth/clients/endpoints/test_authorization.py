@@ -30,6 +30,7 @@ from tests.oauth.support.fixtures import BOB, Visitor
 from tests.oauth.support.shown import shown_to
 from tests.sessions_kms.support.stacks import Stack
 from tests.support.clock import FakeClock
+from sessions_kms.concurrency.steps import run_sync
 
 TYPED = {"sec-fetch-site": "none"}  # of an address that was typed, or opened by a program
 
@@ -244,7 +245,7 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     before, corp.gives_refresh_token = ada.held(), gives_one
     code = WayBack.of(allow(ada, app, corp)).answer["code"]
     token = app.redeem(code).json()["access_token"]
-    stored = grants().session(token, upstream="tools")
+    stored = run_sync(grants().session(token, upstream="tools"))
     assert stored is not None
     held = vault.load(stored, "corp")
     assert before is not None
@@ -254,7 +255,7 @@ def test_grant_is_sealed_with_the_tokens_of_its_own_exchange(
     assert held.refresh_token != before.refresh_token
     assert held.grant_secret != before.grant_secret
     assert ada.held() == before
-    assert grants().session(token, upstream="files") is None
+    assert run_sync(grants().session(token, upstream="files")) is None
 
 
 def test_two_tabs_do_not_swap_their_clients(
